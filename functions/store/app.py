@@ -1,0 +1,67 @@
+"""StoreFunction: verdicts become stored videos."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from aws_lambda_powertools.utilities import parameters
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,
+)
+
+from phonoscene.errors import VideoUnavailable
+from phonoscene.fal_queue import FalQueue
+from phonoscene.job_store import JobStore
+from phonoscene.observability import announce, count, logger, metrics
+from phonoscene.settings import StoreSettings
+from phonoscene.transfer import OutputBucket
+from phonoscene.webhooks import Delivery
+from phonoscene.workflow.delivery import Deliverer
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+batch = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
+
+
+@cache
+def build() -> Deliverer:
+    """Read the settings and make the clients, at the first event."""
+    settings = StoreSettings.from_env(os.environ)
+    return Deliverer(
+        store=JobStore(boto3.client("dynamodb"), settings.jobs_table, on_change=announce),
+        queue=FalQueue(
+            lambda: parameters.get_parameter(settings.fal_key_parameter, decrypt=True, max_age=300)
+        ),
+        output=OutputBucket(boto3.client("s3"), settings.output_bucket, settings.max_video_bytes),
+    )
+
+
+def on_message(record: SQSRecord) -> None:
+    """One verdict; an error returns it to the queue."""
+    count("Verdicts")
+    delivery = Delivery(**record.json_body)
+    logger.append_keys(job_id=delivery.job_id)
+    try:
+        build().deliver(delivery)
+    except VideoUnavailable as exc:
+        logger.warning("video.unavailable", extra={"reason": str(exc)})
+        raise
+    except Exception:
+        logger.exception("verdict.failed")
+        raise
+    finally:
+        logger.remove_keys(["job_id"])
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> Any:
+    """Lambda's entry: a batch of the verdicts queue."""
+    return process_partial_response(event, on_message, batch, context)

@@ -1,0 +1,105 @@
+"""SubmitFunction: what the drops queue carries, drops and dispatches, becomes submissions."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from aws_lambda_powertools.utilities import parameters
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,
+)
+from aws_lambda_powertools.utilities.data_classes import S3EventBridgeNotificationEvent
+from botocore.config import Config
+
+from phonoscene.errors import SubmissionPostponed
+from phonoscene.fal_queue import FalQueue
+from phonoscene.job_store import JobStore
+from phonoscene.media import DropBucket
+from phonoscene.observability import announce, count, logger, metrics
+from phonoscene.settings import SubmitSettings
+from phonoscene.workflow.intake import Announcement, Intake, Rules
+from phonoscene.workflow.submission import Submitter, Terms
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+    from phonoscene.jobs import Job
+
+batch = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
+
+
+@dataclass(frozen=True)
+class App:
+    """What one event needs."""
+
+    store: JobStore
+    intake: Intake
+    submitter: Submitter
+
+    def jobs(self, message: dict[str, Any]) -> list[Job]:
+        """The jobs a message is about: a dispatch names one, an S3 event makes them."""
+        if "job_id" in message:
+            job = self.store.get(str(message["job_id"]))
+            return [job] if job else []
+        event = S3EventBridgeNotificationEvent(message)
+        if event.detail.bucket.name != self.intake.bucket.name:
+            raise ValueError("an event of another bucket")
+        happened_at = datetime.fromisoformat(event.time)
+        return self.intake.take(Announcement(event.detail.object.key, happened_at))
+
+
+@cache
+def build() -> App:
+    """Read the settings and make the clients, at the first event."""
+    settings = SubmitSettings.from_env(os.environ)
+    store = JobStore(boto3.client("dynamodb"), settings.jobs_table, on_change=announce)
+    # SigV4: botocore would presign with SigV2 in us-east-1, which a bucket with KMS refuses
+    bucket = DropBucket(
+        boto3.client("s3", config=Config(signature_version="s3v4")), settings.drop_bucket
+    )
+    queue = FalQueue(
+        lambda: parameters.get_parameter(settings.fal_key_parameter, decrypt=True, max_age=300)
+    )
+    rules = Rules(
+        pair_grace=timedelta(minutes=settings.pair_grace_minutes),
+        max_frames=settings.max_frames,
+        usd_per_megapixel=settings.price_per_megapixel_usd,
+    )
+    terms = Terms(
+        webhook_base_url=settings.webhook_base_url,
+        audio_url_ttl=settings.audio_url_ttl_seconds,
+        output_lifetime=settings.output_lifetime_seconds,
+    )
+    return App(store, Intake(bucket, store, rules), Submitter(bucket, store, queue, terms))
+
+
+def on_message(record: SQSRecord) -> None:
+    """One message; an error returns it to the queue, and its neighbours go on."""
+    count("DropMessages")
+    try:
+        app = build()
+        for job in app.jobs(record.json_body):
+            app.submitter.submit(job)
+    except SubmissionPostponed as exc:
+        logger.warning("job.postponed", extra={"reason": str(exc)})
+        raise
+    except Exception:
+        logger.exception("drop.failed")
+        raise
+    finally:
+        logger.remove_keys(["job_id"])
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics(capture_cold_start_metric=False)
+def handler(event: dict[str, Any], context: LambdaContext) -> Any:
+    """Lambda's entry: a batch of the drops queue."""
+    return process_partial_response(event, on_message, batch, context)

@@ -1,0 +1,95 @@
+"""WebhookFunction: checks fal's POST and queues its verdict; the one door to the internet."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from phonoscene.errors import SigningKeysUnavailable, WebhookRefused
+from phonoscene.observability import count, logger, metrics
+from phonoscene.settings import WebhookSettings
+from phonoscene.signing_keys import SigningKeys
+from phonoscene.workflow.receiving import Post, receive
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+    from mypy_boto3_sqs import SQSClient
+
+    from phonoscene.webhooks import Delivery
+
+
+@dataclass(frozen=True)
+class App:
+    """What one event needs."""
+
+    settings: WebhookSettings
+    keys: SigningKeys
+    sqs: SQSClient
+
+    def queue(self, delivery: Delivery) -> None:
+        """Hand a believed delivery to ``store``."""
+        self.sqs.send_message(
+            QueueUrl=self.settings.verdicts_queue_url, MessageBody=delivery.to_message()
+        )
+
+
+@cache
+def build() -> App:
+    """Read the settings and make the client, at the first event."""
+    # fal waits 15 s for the first delivery: two tries of 3 s each, and the rest is fal's own retry
+    hasty = Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 2})
+    settings = WebhookSettings.from_env(os.environ)
+    return App(settings, SigningKeys(), boto3.client("sqs", config=hasty))
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
+    """Lambda's entry: 202 queued, 401 refused (whatever the reason), 503 try again."""
+    app = build()
+    try:
+        delivery = receive(_post(event), app.keys, app.settings.fal_user_id)
+        logger.append_keys(job_id=delivery.job_id)
+        app.queue(delivery)
+    except WebhookRefused as exc:
+        return _answer(401, "WebhooksRefused", exc.reason)
+    except (SigningKeysUnavailable, ClientError, BotoCoreError) as exc:
+        return _answer(503, "WebhooksPutOff", type(exc).__name__)
+    return _answer(202, "WebhooksAccepted", "")
+
+
+def _post(event: dict[str, Any]) -> Post:
+    """HTTP API's payload 2.0, read by hand: Powertools' data classes cost more to import than all else."""
+    path = event.get("pathParameters") or {}
+    return Post(
+        job_id=str(path.get("job_id", "")),
+        token=str(path.get("token", "")),
+        headers={name.lower(): str(value) for name, value in (event.get("headers") or {}).items()},
+        body=_raw_body(event),
+        at=time.time(),
+    )
+
+
+def _raw_body(event: dict[str, Any]) -> bytes:
+    body = str(event.get("body") or "")
+    if not event.get("isBase64Encoded"):
+        return body.encode(errors="surrogatepass")
+    try:
+        return base64.b64decode(body, validate=True)
+    except ValueError as exc:
+        raise WebhookRefused("body_not_base64") from exc
+
+
+def _answer(status: int, metric: str, reason: str) -> dict[str, Any]:
+    """Always the same empty answer: a sender learns nothing but the status. Never a redirect."""
+    count(metric)
+    logger.info("webhook.answered", extra={"status": status, "reason": reason})
+    return {"statusCode": status, "headers": {"content-type": "text/plain"}, "body": ""}

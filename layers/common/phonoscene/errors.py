@@ -1,0 +1,85 @@
+"""Every error that is raised on purpose.
+
+    PhonosceneError
+    ├── SettingMissing            the deployment lacks an environment variable
+    ├── DropRefused               the dropper can mend it: all its errors at once
+    ├── WriteRefused              the record is not in a state that allows the write
+    ├── SubmissionPostponed       fal would not take the job now; it is READY again
+    ├── WebhookRefused            not fal's, not ours, not fresh, or not whole: one answer, 401
+    ├── SigningKeysUnavailable    nobody can be verified now: 503, and fal tries again
+    ├── VerdictMalformed          signed by fal, and yet not a verdict
+    ├── VideoRefused              the video may not be stored, now or ever
+    └── VideoUnavailable          the video could not be copied this time
+
+The docstring of a class is its message where it needs no more. Errors keep evidence for the code that
+catches them; what is logged of them are ids and codes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phonoscene.jobs import ErrorDetail, Job
+
+
+class PhonosceneError(Exception):
+    """The base of every deliberate error."""
+
+    def __str__(self) -> str:
+        return super().__str__() or (self.__doc__ or "").split("\n", 1)[0]
+
+
+class DropRefused(PhonosceneError):
+    """The drop cannot become a job as it is."""
+
+    def __init__(self, *errors: ErrorDetail) -> None:
+        super().__init__("; ".join(error.message for error in errors))
+        self.errors = errors
+
+
+class WriteRefused(PhonosceneError):
+    """The record is not in a state that allows this write."""
+
+    def __init__(self, found: Job | None) -> None:
+        super().__init__(f"found {found.status if found else 'no record'}")
+        self.found = found
+
+
+class SubmissionPostponed(PhonosceneError):
+    """fal would not take the job now; it is READY again, and its message comes back."""
+
+
+class SettingMissing(PhonosceneError):
+    """The deployment lacks an environment variable."""
+
+
+class WebhookRefused(PhonosceneError):
+    """Not fal's, not ours, not fresh, or not whole.
+
+    ``reason`` is for our own log; the sender is told nothing but 401.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class SigningKeysUnavailable(PhonosceneError):
+    """fal's key set cannot be had now, so nobody can be verified."""
+
+
+class VerdictMalformed(PhonosceneError):
+    """Signed by fal, and yet not a verdict."""
+
+
+class VideoRefused(PhonosceneError):
+    """The video may not be stored, now or ever."""
+
+    def __init__(self, error: ErrorDetail) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class VideoUnavailable(PhonosceneError):
+    """The video could not be copied this time; the verdict comes back."""

@@ -1,0 +1,137 @@
+"""fal's queue: the only module that imports fal_client.
+
+One call of ``submit`` is at most one POST that fal could accept: fal has no idempotency key and bills
+each copy, and fal_client would send ten (measured with 1.0.3, whose answers were lost).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Final
+
+import fal_client.client
+import httpx
+from fal_client import FalClientHTTPError, SyncClient
+
+from phonoscene.errors import VideoUnavailable
+from phonoscene.jobs import Request
+from phonoscene.submissions import Accepted, Answer, Refused, Submission, Unknown
+from phonoscene.verdicts import Verdict, from_failure, from_result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+#: fal_client reads this global at each call; there is no public option. 1: the first attempt is the last.
+fal_client.client.MAX_ATTEMPTS = 1
+
+ENDPOINT: Final = "fal-ai/ltx-2.3-22b/distilled/audio-to-video"
+#: Seconds for one call, far below the functions' own timeouts.
+TIMEOUT: Final = 20.0
+
+_NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+#: These say that fal's gateway, or what stands before it, took no request. A 502 or 504 without fal's
+#: request id does not: a proxy gave up waiting for a gateway that may have queued the job.
+_TURNED_AWAY: Final = frozenset({429, 500, 503})
+_UNTOLD: Final = frozenset({408, 409, 425, 502, 504})
+_ACCOUNT: Final = frozenset({401, 402, 403})
+
+
+class FalQueue:
+    """The endpoint's queue. ``key`` is asked at each call, so a rotated key needs no deployment."""
+
+    def __init__(self, key: Callable[[], str]) -> None:
+        self._key = key
+        self._clients: dict[str, SyncClient] = {}
+
+    def _client(self) -> SyncClient:
+        """A client for today's key; fal_client keeps the key it was made with."""
+        key = self._key().strip()
+        if key not in self._clients:
+            self._clients = {key: SyncClient(key=key, default_timeout=TIMEOUT)}
+        return self._clients[key]
+
+    def submit(self, submission: Submission) -> Answer:
+        """POST the job, once."""
+        client = self._client()
+        try:
+            handle = client.submit(
+                ENDPOINT,
+                arguments=dict(submission.arguments),
+                webhook_url=submission.webhook_url,
+                headers=submission.headers(),
+                start_timeout=submission.start_timeout,
+            )
+        except FalClientHTTPError as exc:
+            return _answer(exc)
+        except _NEVER_SENT as exc:
+            return Refused(
+                "fal_unreachable", f"fal cannot be reached ({type(exc).__name__})", retryable=True
+            )
+        except httpx.HTTPError as exc:
+            return Unknown(type(exc).__name__)
+        except (
+            KeyError,
+            ValueError,
+            TypeError,
+        ) as exc:  # accepted, in words that were not understood
+            return Unknown(f"answer_malformed: {type(exc).__name__}")
+        return Accepted(
+            Request(
+                request_id=handle.request_id,
+                status_url=handle.status_url,
+                response_url=handle.response_url,
+                cancel_url=handle.cancel_url,
+            )
+        )
+
+    def result(self, request: Request) -> Verdict:
+        """How a completed request ended; fal replays the model's own status code and body.
+
+        Raises:
+            VideoUnavailable: it cannot be told now.
+        """
+        client = self._client()
+        url = request.response_url or client.get_handle(ENDPOINT, request.request_id).response_url
+        try:
+            response = client._client.get(url, timeout=TIMEOUT)  # noqa: SLF001 - its own get() polls without an end
+            body = response.json()
+            if response.is_success:
+                return from_result(request.request_id, body)
+        except (httpx.HTTPError, ValueError) as exc:
+            raise VideoUnavailable(
+                f"the result could not be fetched: {type(exc).__name__}"
+            ) from exc
+        if response.status_code in {404, 408, 429} or math.floor(response.status_code / 100) == 5:  # noqa: PLR2004
+            raise VideoUnavailable(f"fal answered {response.status_code} for the result")
+        return from_failure(
+            request.request_id, body, f"Invalid status code: {response.status_code}"
+        )
+
+
+def _answer(exc: FalClientHTTPError) -> Answer:
+    """What an HTTP error means for the job."""
+    status, headers = exc.status_code, {name.lower() for name in exc.response_headers}
+    if status in _UNTOLD or (
+        status >= httpx.codes.INTERNAL_SERVER_ERROR and "x-fal-request-id" in headers
+    ):
+        return Unknown(f"http_{status}")
+    if status in _ACCOUNT:
+        return Refused("fal_account", f"fal refuses the account: {_said(exc)}", retryable=True)
+    if status in _TURNED_AWAY:
+        return Refused("fal_busy", f"fal answered {status}", retryable=True)
+    if status < httpx.codes.INTERNAL_SERVER_ERROR:
+        return Refused(
+            exc.error_type or "fal_refused", f"fal refused the job: {_said(exc)}", retryable=False
+        )
+    return Unknown(f"http_{status}")
+
+
+def _said(exc: FalClientHTTPError) -> str:
+    """Fal's reason without ``input``, which would repeat our presigned URL and the prompt."""
+    errors = from_failure("", {"detail": exc.message}, None).errors
+    return "; ".join(
+        f"{error.field}: {error.message}" if error.field else error.message for error in errors
+    )

@@ -1,0 +1,220 @@
+"""The job record: what its states are, which may follow which, and what it holds.
+
+Only the job store writes records, and it writes what ``MAY_FOLLOW`` allows.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Annotated, Any, Self
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
+
+
+class JobStatus(StrEnum):
+    """Where a job stands."""
+
+    #: One half of the pair is here.
+    WAITING = "WAITING"
+    #: Paired, validated, priced.
+    READY = "READY"
+    #: Claimed: a token is stored as a hash and the one POST is in flight.
+    SUBMITTING = "SUBMITTING"
+    #: The POST's outcome is unknown. Never blindly sent again: fal bills each copy.
+    UNCONFIRMED = "UNCONFIRMED"
+    #: fal accepted the request; its id and its three URLs are stored.
+    SUBMITTED = "SUBMITTED"
+    #: A verified verdict says that the video exists on fal's CDN; it is being copied.
+    GENERATED = "GENERATED"
+    #: The video is in the output bucket.
+    SUCCEEDED = "SUCCEEDED"
+    #: fal or the copy failed for good.
+    FAILED = "FAILED"
+    #: The drop was wrong; nothing was spent.
+    REJECTED = "REJECTED"
+    #: Somebody stopped it.
+    CANCELLED = "CANCELLED"
+
+
+_S = JobStatus
+
+#: The states a record may be born in.
+BORN_AS = frozenset({_S.WAITING, _S.READY, _S.REJECTED})
+
+#: The whole state machine. SUBMITTING leads to GENERATED directly when fal's webhook overtakes the
+#: answer to our own POST. WAITING leads to no job state: the half's record is replaced by its job's.
+MAY_FOLLOW = MappingProxyType(
+    {
+        _S.WAITING: frozenset({_S.REJECTED, _S.CANCELLED}),
+        _S.READY: frozenset({_S.SUBMITTING, _S.FAILED, _S.CANCELLED}),
+        _S.SUBMITTING: frozenset(
+            {_S.SUBMITTED, _S.UNCONFIRMED, _S.GENERATED, _S.READY, _S.FAILED, _S.CANCELLED}
+        ),
+        _S.UNCONFIRMED: frozenset({_S.SUBMITTED, _S.GENERATED, _S.READY, _S.FAILED, _S.CANCELLED}),
+        _S.SUBMITTED: frozenset({_S.GENERATED, _S.READY, _S.FAILED, _S.CANCELLED}),
+        _S.GENERATED: frozenset({_S.SUCCEEDED, _S.FAILED}),
+        _S.SUCCEEDED: frozenset[JobStatus](),
+        _S.FAILED: frozenset[JobStatus](),
+        _S.REJECTED: frozenset[JobStatus](),
+        _S.CANCELLED: frozenset[JobStatus](),
+    }
+)
+
+FINAL = frozenset(status for status, followers in MAY_FOLLOW.items() if not followers)
+
+#: How long a state may last before somebody should look at the job: the sort key of index ``due``.
+#: SUBMITTING and GENERATED outlast their function's own timeout; UNCONFIRMED outlasts fal's first
+#: webhook attempts. WAITING's grace is a parameter of the stack.
+LOOK_AGAIN_AFTER = MappingProxyType(
+    {
+        _S.SUBMITTING: timedelta(seconds=180),
+        _S.UNCONFIRMED: timedelta(seconds=60),
+        _S.SUBMITTED: timedelta(seconds=60),
+        _S.GENERATED: timedelta(seconds=360),
+    }
+)
+
+
+def may_precede(status: JobStatus) -> frozenset[JobStatus]:
+    """The states from which ``status`` may be reached in one step."""
+    return frozenset(before for before, followers in MAY_FOLLOW.items() if status in followers)
+
+
+def _plain(value: Any) -> Any:
+    """DynamoDB's numbers as Python's: they are read back as Decimal, at any depth."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+Json = Annotated[dict[str, Any], BeforeValidator(_plain)]
+
+
+class Record(BaseModel):
+    """A frozen part of a job. What a newer release added to an item is passed over, not tripped over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ErrorDetail(Record):
+    """One thing that is wrong with a job, in words its dropper can act on."""
+
+    code: str
+    message: str
+    field: str | None = None
+    value: str | None = None
+    allowed: str | None = None
+    #: The key of the file it stands in.
+    source: str | None = None
+    retryable: bool = False
+
+
+class DropObject(Record):
+    """One object of the drop bucket, pinned to the version that was looked at."""
+
+    key: str
+    version_id: str
+
+
+class Audio(DropObject):
+    """The audio half: its size in bytes, its length in seconds once it was measured."""
+
+    bytes: int
+    seconds: float | None = None
+    format: str | None = None
+
+
+class Estimate(Record):
+    """What the job should cost, in US dollars: from the exact area to megapixels rounded up."""
+
+    width: int
+    height: int
+    frames: int
+    megapixels: Decimal
+    lower_usd: Decimal
+    upper_usd: Decimal
+
+
+class Request(Record):
+    """fal's request, with the URLs as fal returned them; None where only a webhook named it."""
+
+    request_id: str
+    status_url: str | None = None
+    response_url: str | None = None
+    cancel_url: str | None = None
+
+
+class Video(Record):
+    """The stored video; the picture's figures are as fal reported them, where it did."""
+
+    bucket: str
+    key: str
+    version_id: str
+    bytes: int
+    sha256: str
+    content_type: str
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    frames: int | None = None
+    duration: float | None = None
+
+
+class Step(Record):
+    """One entry of a job's history."""
+
+    status: JobStatus
+    at: AwareDatetime
+
+
+class Job(Record):
+    """One job, as it was read; a change makes a new one.
+
+    Never part of it: presigned URLs, tokens in clear, the fal key.
+    """
+
+    job_id: str
+    name: str
+    status: JobStatus
+    bucket: str
+    audio: Audio | None = None
+    sidecar: DropObject | None = None
+    images: dict[str, DropObject] = {}
+    arguments: Json = {}
+    estimate: Estimate | None = None
+    attempt: int = 0
+    token_hashes: tuple[str, ...] = ()
+    request: Request | None = None
+    #: Where the video lies on fal's public CDN, only while it is being copied.
+    source_url: str | None = None
+    #: What fal said of the video, kept for the copy.
+    reported: Json = {}
+    video: Video | None = None
+    seed: int | None = None
+    prompt_used: str | None = None
+    errors: tuple[ErrorDetail, ...] = ()
+    #: Other requests that answered for this job: paid twice, stored once.
+    duplicate_requests: frozenset[str] = frozenset()
+    history: tuple[Step, ...] = ()
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+    @classmethod
+    def born(cls, status: JobStatus, at: datetime, **fields: Any) -> Self:
+        """A new record in one of the states of ``BORN_AS``."""
+        if status not in BORN_AS:
+            raise ValueError(f"no record is born {status}")
+        history = (Step(status=status, at=at),)
+        return cls(status=status, history=history, created_at=at, updated_at=at, **fields)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more can happen to the job."""
+        return self.status in FINAL

@@ -1,0 +1,220 @@
+"""The drop bucket: lists, reads, measures and presigns what was dropped. It never writes there."""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import imagesize
+from botocore.exceptions import ClientError
+from tinytag import TinyTag, TinyTagException
+
+from phonoscene.adts import adts_seconds
+from phonoscene.errors import DropRefused
+from phonoscene.jobs import Audio, DropObject, ErrorDetail
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from mypy_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
+
+BLOCK: Final = 64 * 1024
+#: The most that is read of a file to measure it: 4 MiB hold any header, whatever cover art precedes it.
+MOST_BLOCKS: Final = 64
+_ABSENT: Final = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object of the drop bucket as it is now; ``modified`` has a resolution of a second.
+
+    S3 dates an object uploaded in parts from the upload's *beginning*: ``modified`` is never later than
+    the event that announced the object, but may be long before it.
+    """
+
+    key: str
+    version_id: str
+    bytes: int
+    modified: datetime
+
+
+class DropBucket:
+    """Reads one bucket. ``client`` must sign with SigV4: presigned URLs of other kinds are refused."""
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._client = client
+        self.name = bucket
+
+    def keys_under(self, prefix: str) -> set[str]:
+        """Every key that begins with ``prefix``."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.name, Prefix=prefix
+        )
+        return {entry["Key"] for page in pages for entry in page.get("Contents", [])}
+
+    def find(self, key: str) -> Found | None:
+        """The newest version of an object, or None where it is gone."""
+        try:
+            head = self._client.head_object(Bucket=self.name, Key=key)
+        except ClientError as exc:
+            if exc.response["Error"]["Code"] in _ABSENT:
+                return None
+            raise
+        return _found(key, head)
+
+    def read(self, key: str, at_most: int) -> tuple[Found, bytes] | None:
+        """The newest version of a small object with its first ``at_most`` bytes; None where it is gone."""
+        try:
+            answer = self._client.get_object(Bucket=self.name, Key=key)
+        except ClientError as exc:
+            if exc.response["Error"]["Code"] in _ABSENT:
+                return None
+            raise
+        with answer["Body"] as body:
+            raw = body.read(at_most)
+        return _found(key, answer), raw
+
+    def measure(self, found: Found) -> Audio:
+        """The length of an audio file, from its header.
+
+        Raises:
+            DropRefused: it is empty, not audio, or cannot be measured.
+        """
+        if not found.bytes:
+            raise DropRefused(_error("empty_audio", found.key, "has no bytes; upload it again"))
+        reader = RangeReader(self._client, self.name, found)
+        try:
+            seconds, form = measure(reader)
+        except TooMuchRead as exc:
+            raise DropRefused(_error("unreadable_audio", found.key, str(exc))) from exc
+        except (TinyTagException, ValueError, EOFError, IndexError, ArithmeticError) as exc:
+            logger.info("audio.unreadable", extra={"error": type(exc).__name__})
+            raise DropRefused(_error("not_audio", found.key, _NOT_AUDIO)) from exc
+        return Audio(
+            key=found.key,
+            version_id=found.version_id,
+            bytes=found.bytes,
+            seconds=seconds,
+            format=form,
+        )
+
+    def picture_size(self, found: Found) -> tuple[int, int] | None:
+        """Width and height of an image in pixels, or None where it is not one."""
+        if not found.bytes:
+            return None
+        try:
+            width, height = imagesize.get(RangeReader(self._client, self.name, found))
+        except (TooMuchRead, ValueError, EOFError, struct.error):
+            return None
+        return (width, height) if width > 0 and height > 0 else None
+
+    def presign(self, pinned: DropObject, seconds: int) -> str:
+        """A URL that reads this version, and nothing else, for ``seconds``. Never stored, never logged."""
+        return self._client.generate_presigned_url(
+            "get_object",
+            Params={"Bucket": self.name, "Key": pinned.key, "VersionId": pinned.version_id},
+            ExpiresIn=seconds,
+        )
+
+
+def _found(key: str, answer: Any) -> Found:
+    """From the answer of a HEAD or a GET."""
+    return Found(key, answer["VersionId"], answer["ContentLength"], answer["LastModified"])
+
+
+_NOT_AUDIO: Final = (
+    "is not audio that can be read; allowed are mp3, wav, flac, m4a, aac, ogg and opus"
+)
+
+
+def _error(code: str, key: str, what: str) -> ErrorDetail:
+    return ErrorDetail(code=code, message=f"{key} {what}.", source=key, field="audio")
+
+
+def measure(reader: RangeReader) -> tuple[float, str]:
+    """Seconds and format of audio, told from its bytes and not from its name.
+
+    Raises:
+        TinyTagException, ValueError, …: it is not audio.
+    """
+    seconds = adts_seconds(reader)
+    if seconds is not None:
+        return seconds, "audio/aac"
+    reader.seek(0)
+    tag = TinyTag.get(file_obj=reader, tags=False)  # type: ignore[arg-type]  # it reads and seeks
+    if not tag.duration or tag.duration <= 0:
+        raise ValueError("no duration")
+    return float(tag.duration), tag.mime_type or type(tag).__name__.strip("_").lower()
+
+
+class TooMuchRead(Exception):
+    """Measuring it would mean reading the whole file."""
+
+    def __str__(self) -> str:
+        return f"cannot be measured from the first {MOST_BLOCKS * BLOCK // 2**20} MiB that are read of it"
+
+
+class RangeReader(io.RawIOBase):
+    """A seekable file over ranged reads of one version, a block at a time, each read once."""
+
+    def __init__(self, client: S3Client, bucket: str, found: Found) -> None:
+        super().__init__()
+        self._client = client
+        self._bucket = bucket
+        self._found = found
+        self._blocks: dict[int, bytes] = {}
+        self._position = 0
+        self.size = found.bytes
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def tell(self) -> int:
+        """The position, in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move; before the beginning is an error, as in any file."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        if base + offset < 0:
+            raise OSError(22, "seek before the beginning")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill ``buffer`` from the block the position is in."""
+        view = memoryview(buffer).cast("B")
+        number, offset = divmod(self._position, BLOCK)
+        if self._position >= self.size:
+            return 0
+        piece = self._block(number)[offset : offset + len(view)]
+        view[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def _block(self, number: int) -> bytes:
+        if number not in self._blocks:
+            if len(self._blocks) >= MOST_BLOCKS:
+                raise TooMuchRead
+            self._blocks[number] = self._fetch(number)
+        return self._blocks[number]
+
+    def _fetch(self, number: int) -> bytes:
+        first = number * BLOCK
+        answer = self._client.get_object(
+            Bucket=self._bucket,
+            Key=self._found.key,
+            VersionId=self._found.version_id,
+            Range=f"bytes={first}-{min(first + BLOCK, self.size) - 1}",
+        )
+        return answer["Body"].read()

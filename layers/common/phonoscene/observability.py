@@ -1,0 +1,35 @@
+"""One logger and one set of metrics for the whole package.
+
+Modules below the functions log with the standard library under ``phonoscene.*``; those records reach this
+logger's handler, with the keys (``job_id``) that were appended to it. Log lines are event names with
+fields: ids, codes and counts, never bodies, prompts, tokens or URLs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+if TYPE_CHECKING:
+    from phonoscene.jobs import Job
+
+logger = Logger(service="phonoscene", utc=True)
+metrics = Metrics(namespace="Phonoscene", service="phonoscene")
+
+
+def count(name: str) -> None:
+    """One more of ``name``."""
+    metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
+
+
+def announce(job: Job) -> None:
+    """Log and count that a record was written: ``job.submitted``, ``JobsSubmitted``, and so on."""
+    logger.append_keys(job_id=job.job_id)
+    logger.info(
+        "job.%s",
+        job.status.lower(),
+        extra={"attempt": job.attempt, "errors": [e.code for e in job.errors]},
+    )
+    count(f"Jobs{job.status.title()}")

@@ -1,0 +1,67 @@
+"""What the template tells the functions, read from the environment once, at the first event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Self
+
+from phonoscene.errors import SettingMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_READERS: dict[str, Any] = {"str": str, "int": int, "Decimal": Decimal}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The base: each field is an environment variable of the same name in capitals."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Read every field.
+
+        Raises:
+            SettingMissing: naming the variable; the template and the code disagree.
+        """
+        values = {}
+        for field in fields(cls):
+            text = environ.get(field.name.upper())
+            if text is None:
+                raise SettingMissing(f"the environment variable {field.name.upper()} is not set")
+            values[field.name] = _READERS[str(field.type)](text)
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class SubmitSettings(Settings):
+    """For the function ``submit``."""
+
+    drop_bucket: str
+    jobs_table: str
+    fal_key_parameter: str
+    webhook_base_url: str
+    audio_url_ttl_seconds: int
+    output_lifetime_seconds: int
+    pair_grace_minutes: int
+    max_frames: int
+    price_per_megapixel_usd: Decimal
+
+
+@dataclass(frozen=True)
+class WebhookSettings(Settings):
+    """For the function ``webhook``; ``fal_user_id`` empty means any fal customer."""
+
+    verdicts_queue_url: str
+    fal_user_id: str
+
+
+@dataclass(frozen=True)
+class StoreSettings(Settings):
+    """For the function ``store``."""
+
+    jobs_table: str
+    output_bucket: str
+    fal_key_parameter: str
+    max_video_bytes: int

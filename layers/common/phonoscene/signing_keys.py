@@ -1,0 +1,115 @@
+"""Fetches and caches fal's key set: the only module that asks fal who signs its webhooks.
+
+The standard library does it: the function that faces the internet starts without an HTTP package.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import urllib.request
+from typing import TYPE_CHECKING, Any, Final
+
+from phonoscene.errors import SigningKeysUnavailable
+from phonoscene.webhooks import public_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+logger = logging.getLogger(__name__)
+
+#: Where fal publishes them today; rest.alpha.fal.ai, in older texts, is the retired host.
+KEY_SET_URL: Final = "https://rest.fal.ai/.well-known/jwks.json"
+#: fal's own limit on caching; before it, old keys still serve while fal cannot be asked.
+STALE_AFTER: Final = 24 * 3600
+REFRESH_AFTER: Final = 3600
+#: A delivery that no key verifies asks for a refetch; forgers must not turn that into a storm.
+REFETCH_EVERY: Final = 60
+#: While there is no key at all every delivery is turned away, so the next try comes sooner.
+FIRST_FETCH_EVERY: Final = 5
+FETCH_TIMEOUT: Final = 4
+LONGEST_KEY_SET: Final = 64 * 1024
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Keys come from fal's host or not at all."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def fetch() -> dict[str, Any]:
+    """The key set as fal serves it now.
+
+    Raises:
+        OSError: it cannot be reached, or answers with an error or a redirect.
+        ValueError: it is not JSON, or longer than ``LONGEST_KEY_SET``.
+    """
+    opener = urllib.request.build_opener(_NoRedirect)
+    with opener.open(KEY_SET_URL, timeout=FETCH_TIMEOUT) as response:
+        body = response.read(LONGEST_KEY_SET + 1)
+    if len(body) > LONGEST_KEY_SET:
+        raise ValueError("the key set is too long")
+    parsed = json.loads(body)
+    if not isinstance(parsed, dict):
+        raise ValueError("the key set is not an object")  # noqa: TRY004 - one error type for callers
+    return parsed
+
+
+class SigningKeys:
+    """fal's keys, fetched at most once a minute, kept at most a day."""
+
+    def __init__(
+        self,
+        fetch: Callable[[], dict[str, Any]] = fetch,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._keys: list[Ed25519PublicKey] = []
+        self._fetched_at = float("-inf")
+        self._tried_at = float("-inf")
+
+    def known(self) -> list[Ed25519PublicKey]:
+        """The keys to verify with.
+
+        Raises:
+            SigningKeysUnavailable: none are cached that are younger than a day, and none can be had.
+        """
+        if self._age() > REFRESH_AFTER:
+            self.refresh()
+        if not self._are_fresh():
+            raise SigningKeysUnavailable
+        return self._keys
+
+    def refresh(self) -> bool:
+        """Ask fal again, unless that was just done; whether the keys are now others."""
+        now = self._clock()
+        if now - self._tried_at < (REFETCH_EVERY if self._keys else FIRST_FETCH_EVERY):
+            return False
+        self._tried_at = now
+        try:
+            keys = public_keys(self._fetch())
+        except (OSError, ValueError, RecursionError) as exc:
+            logger.warning("signing_keys.unavailable", extra={"error": type(exc).__name__})
+            return False
+        if (
+            not keys
+        ):  # an empty answer is fal's mistake, and must not lock its webhooks out for a day
+            logger.warning("signing_keys.empty")
+            return False
+        before, self._keys, self._fetched_at = self._keys, keys, now
+        return {_raw(key) for key in before} != {_raw(key) for key in keys}
+
+    def _are_fresh(self) -> bool:
+        return bool(self._keys) and self._age() < STALE_AFTER
+
+    def _age(self) -> float:
+        return self._clock() - self._fetched_at
+
+
+def _raw(key: Ed25519PublicKey) -> bytes:
+    return key.public_bytes_raw()

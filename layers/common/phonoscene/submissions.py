@@ -1,0 +1,66 @@
+"""What is sent to fal for one attempt, and the three answers there are to it.
+
+The difference between *refused* and *unknown* is money: fal has no idempotency key and bills each copy
+of a request, so only what fal refused for sure may be sent again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from phonoscene.jobs import Request
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """fal queued the job."""
+
+    request: Request
+
+
+@dataclass(frozen=True)
+class Refused:
+    """fal did not queue the job, for sure.
+
+    ``retryable``: the same POST may be taken later; the job is not at fault, the account or the hour is.
+    """
+
+    code: str
+    message: str
+    retryable: bool
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """fal may have queued the job, and may bill it."""
+
+    reason: str
+
+
+Answer = Accepted | Refused | Unknown
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What one POST carries; start timeout and output lifetime in seconds."""
+
+    arguments: Mapping[str, Any]
+    webhook_url: str
+    start_timeout: int
+    output_lifetime: int
+
+    def headers(self) -> dict[str, str]:
+        """Fal's platform headers (documented under "common parameters")."""
+        return {
+            # fal_client still sends this one's deprecated alias only; the new one wins where both stand
+            "X-Fal-Request-Start-Timeout": str(self.start_timeout),
+            "X-Fal-Object-Lifecycle-Preference": json.dumps(
+                {"expiration_duration_seconds": self.output_lifetime}
+            ),
+            "x-app-fal-disable-fallback": "true",
+        }

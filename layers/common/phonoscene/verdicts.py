@@ -1,0 +1,122 @@
+"""What fal says of a request, in any of the forms in which it says it.
+
+A webhook's body comes in five shapes, and a polled result in a sixth; all become one ``Verdict``. fal's
+vocabulary is kept out of the rest of the code.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from phonoscene.errors import VerdictMalformed
+from phonoscene.jobs import ErrorDetail
+
+
+class ReportedVideo(BaseModel):
+    """The endpoint's ``VideoFile``: all but the URL may be absent or null."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    url: str
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    num_frames: int | None = None
+    duration: float | None = None
+
+
+class Output(BaseModel):
+    """The endpoint's output."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    video: ReportedVideo
+    #: Up to 2^64 - 1: more than a signed 64-bit number holds.
+    seed: int | None = None
+    prompt: str | None = None
+
+
+class Verdict(BaseModel):
+    """How a request ended: with an output, with errors, or with an output that must be fetched."""
+
+    model_config = ConfigDict(frozen=True)
+
+    request_id: str
+    output: Output | None = None
+    errors: tuple[ErrorDetail, ...] = ()
+
+    @property
+    def must_be_fetched(self) -> bool:
+        """The run succeeded, and its output is not in the webhook: taking it for a failure loses a paid video."""
+        return self.output is None and not self.errors
+
+
+class _Webhook(BaseModel):
+    """The envelope; everything but the first two may be absent, null or set."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    request_id: str = Field(min_length=1, max_length=200)
+    status: Literal["OK", "ERROR"]
+    payload: Any = None
+    error: str | None = None
+    payload_error: str | None = None
+
+
+def from_webhook(body: str) -> Verdict:
+    """The verdict in a webhook's body.
+
+    Raises:
+        VerdictMalformed: fal signed something this endpoint does not answer.
+    """
+    try:
+        webhook = _Webhook.model_validate_json(body)
+        if webhook.status == "ERROR":
+            return from_failure(webhook.request_id, webhook.payload, webhook.error)
+        if webhook.payload is None:
+            return Verdict(request_id=webhook.request_id)
+        return from_result(webhook.request_id, webhook.payload)
+    except ValidationError as exc:
+        fields = sorted({".".join(map(str, e["loc"])) for e in exc.errors(include_input=False)})
+        raise VerdictMalformed(f"these fields are not as documented: {', '.join(fields)}") from exc
+
+
+def from_result(request_id: str, result: Any) -> Verdict:
+    """The verdict in the endpoint's output.
+
+    Raises:
+        ValidationError: it is not that.
+    """
+    return Verdict(request_id=request_id, output=Output.model_validate(result))
+
+
+def from_failure(request_id: str, payload: Any, error: str | None) -> Verdict:
+    """The verdict in a failure: ``detail`` is a list for the model's errors, a string for fal's own."""
+    payload = payload if isinstance(payload, dict) else {}
+    detail = payload.get("detail")
+    if isinstance(detail, list) and detail:
+        errors = [_model_error(entry) for entry in detail[:20]]
+    else:
+        kind = str(payload.get("error_type") or "fal_error")
+        message = str(detail or error or "fal gave no reason")
+        errors = [ErrorDetail(code=kind[:100], message=_short(message))]
+    return Verdict(request_id=request_id, errors=tuple(errors))
+
+
+def _model_error(entry: Any) -> ErrorDetail:
+    """One entry of ``detail``. Its ``input`` is left out: it repeats our presigned URL and the prompt."""
+    if not isinstance(entry, dict):
+        return ErrorDetail(code="fal_error", message=_short(str(entry)))
+    where = entry.get("loc")
+    place = [str(part) for part in where if part != "body"] if isinstance(where, list) else []
+    return ErrorDetail(
+        code=str(entry.get("type") or "fal_error")[:100],
+        message=_short(str(entry.get("msg") or "fal gave no reason")),
+        field=".".join(place)[:100] or None,
+    )
+
+
+def _short(message: str) -> str:
+    return message.partition("?")[0][:500] if "X-Amz-" in message else message[:500]

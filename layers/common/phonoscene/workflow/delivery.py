@@ -1,0 +1,163 @@
+"""From a verdict to a stored video: record it, copy, finish.
+
+The verdict is written before the copy and the video's record after it; the copy itself writes an object
+once. So a delivery that is cut off, or comes twice, does again only what is not done.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from phonoscene.drops import output_key
+from phonoscene.errors import VideoRefused, WriteRefused
+from phonoscene.jobs import ErrorDetail, Job, JobStatus, Request, Video
+from phonoscene.verdicts import Verdict, from_webhook
+
+if TYPE_CHECKING:
+    from phonoscene.fal_queue import FalQueue
+    from phonoscene.job_store import JobStore
+    from phonoscene.transfer import OutputBucket, Stored
+    from phonoscene.webhooks import Delivery
+
+logger = logging.getLogger(__name__)
+
+_SUFFIXES = {"X264": ".mp4", "VP9": ".webm", "PRORES4444": ".mov", "GIF": ".gif"}
+
+
+@dataclass(frozen=True)
+class Deliverer:
+    """Brings verdicts home."""
+
+    store: JobStore
+    queue: FalQueue
+    output: OutputBucket
+
+    def deliver(self, delivery: Delivery) -> Job | None:
+        """The job after its verdict, or None where the delivery is not for one of our jobs.
+
+        Raises:
+            VideoUnavailable: the copy, or the result, must be tried again.
+            VerdictMalformed: fal signed what cannot be understood; it belongs in the dead-letter queue.
+        """
+        job = self.store.get(delivery.job_id)
+        if job is None or not _shows_token(job, delivery.token_hash):
+            logger.warning(
+                "verdict.refused", extra={"reason": "unknown_job" if job is None else "wrong_token"}
+            )
+            return None
+        if self._is_another_requests(job, delivery.request_id):
+            return job
+        if job.is_final:
+            logger.info("verdict.duplicate", extra={"status": job.status})
+            return job
+        return self._conclude(job, delivery)
+
+    def _is_another_requests(self, job: Job, request_id: str) -> bool:
+        """Whether the job is bound to a request already, and this verdict is of another one."""
+        if job.request is None or job.request.request_id == request_id:
+            return False
+        logger.warning("verdict.of_another_request", extra={"request_id": request_id})
+        self.store.note_duplicate(job, request_id)
+        return True
+
+    def _conclude(self, job: Job, delivery: Delivery) -> Job:
+        if (
+            job.status is JobStatus.GENERATED
+        ):  # recorded by a delivery that was cut off, or by a twin
+            return self._store(job)
+        verdict = from_webhook(delivery.body)
+        if verdict.must_be_fetched:
+            verdict = self.queue.result(_bound(job, verdict))
+        if verdict.errors:
+            return self._fail(job, *verdict.errors, request=_bound(job, verdict))
+        recorded = self._record(job, verdict)
+        return self._store(recorded) if recorded.status is JobStatus.GENERATED else recorded
+
+    def _record(self, job: Job, verdict: Verdict) -> Job:
+        """Write down that the video exists, before a byte of it is copied."""
+        output: Any = verdict.output
+        reported = output.video.model_dump(exclude={"url"}, exclude_none=True)
+        try:
+            return self.store.move(
+                job,
+                JobStatus.GENERATED,
+                request=_bound(job, verdict),
+                source_url=output.video.url,
+                reported=reported,
+                seed=output.seed,
+                prompt_used=output.prompt,
+            )
+        except WriteRefused as exc:  # cancelled meanwhile, or recorded by a twin
+            logger.info("verdict.overtaken", extra={"status": exc.found and exc.found.status})
+            return exc.found or job
+
+    def _store(self, job: Job) -> Job:
+        suffix = _suffix(job)
+        try:
+            stored = self.output.copy_video(
+                str(job.source_url), output_key(job.name, job.job_id, suffix), suffix
+            )
+        except VideoRefused as exc:
+            return self._fail(job, exc.error)
+        video = _video(job, stored)
+        self.output.put_manifest(output_key(job.name, job.job_id, ".json"), _manifest(job, video))
+        return self._finish(job, JobStatus.SUCCEEDED, video=video, source_url=None, reported=None)
+
+    def _fail(self, job: Job, *errors: ErrorDetail, **changes: Any) -> Job:
+        return self._finish(
+            job, JobStatus.FAILED, errors=errors, source_url=None, reported=None, **changes
+        )
+
+    def _finish(self, job: Job, status: JobStatus, **changes: Any) -> Job:
+        try:
+            return self.store.move(job, status, **changes)
+        except WriteRefused as exc:  # a twin finished it
+            logger.info("job.finished_already", extra={"status": exc.found and exc.found.status})
+            return exc.found or job
+
+
+def _shows_token(job: Job, token_hash: str) -> bool:
+    """Whether one of the job's attempts was given this token; each is compared, in constant time."""
+    matches = [secrets.compare_digest(known, token_hash) for known in job.token_hashes]
+    return any(matches)
+
+
+def _bound(job: Job, verdict: Verdict) -> Request:
+    """The job's request, or the one its token proves, where our POST's answer was lost."""
+    return job.request or Request(request_id=verdict.request_id)
+
+
+def _suffix(job: Job) -> str:
+    return _SUFFIXES[str(job.arguments["video_output_type"]).partition(" ")[0]]
+
+
+def _video(job: Job, stored: Stored) -> Video:
+    told = job.reported
+    return Video(
+        **stored.__dict__,
+        width=told.get("width"),
+        height=told.get("height"),
+        fps=told.get("fps"),
+        frames=told.get("num_frames"),
+        duration=told.get("duration"),
+    )
+
+
+def _manifest(job: Job, video: Video) -> bytes:
+    """What lies beside the video: where it came from and what it is; no URL that grants anything."""
+    known = job.model_dump(
+        mode="json",
+        include={"job_id", "name", "bucket", "audio", "sidecar", "images", "arguments", "estimate", "seed",
+                 "prompt_used", "created_at"},
+        exclude_none=True,
+    )  # fmt: skip
+    request = job.request.request_id if job.request else None
+    manifest = known | {
+        "request_id": request,
+        "video": video.model_dump(mode="json", exclude_none=True),
+    }
+    return json.dumps(manifest, ensure_ascii=False, indent=2, sort_keys=True).encode() + b"\n"

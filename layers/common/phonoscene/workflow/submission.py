@@ -1,0 +1,115 @@
+"""From a READY job to fal's queue: claim, presign, one POST, and what its answer means.
+
+The claim is written before the POST and the answer after it. A process that dies in between leaves a job
+SUBMITTING whose outcome nobody knows; it is never sent again from here.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from phonoscene.errors import SubmissionPostponed, WriteRefused
+from phonoscene.jobs import ErrorDetail, Job, JobStatus
+from phonoscene.submissions import Accepted, Answer, Refused, Submission, Unknown
+from phonoscene.webhooks import hash_token, new_token
+
+if TYPE_CHECKING:
+    from phonoscene.fal_queue import FalQueue
+    from phonoscene.job_store import JobStore
+    from phonoscene.media import DropBucket
+
+logger = logging.getLogger(__name__)
+
+#: How long fal may take to read a file once it has started, in seconds: what the start timeout stays
+#: below the URL's life. fal reads the audio after its queue wait.
+READING_MARGIN: Final = 300
+#: Before a postponed job is dispatched again, in seconds; doubled at each attempt, with jitter.
+BACKOFF: Final = 30
+LONGEST_BACKOFF: Final = 900
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the operator decides about submissions; times in seconds."""
+
+    webhook_base_url: str
+    audio_url_ttl: int
+    output_lifetime: int
+
+    def webhook_url(self, job_id: str, token: str) -> str:
+        """Where fal delivers this job's webhook; the token is a capability and never stored in clear."""
+        return f"{self.webhook_base_url}/webhooks/fal/{job_id}/{token}"
+
+
+@dataclass(frozen=True)
+class Submitter:
+    """Submits jobs, each attempt once."""
+
+    bucket: DropBucket
+    store: JobStore
+    queue: FalQueue
+    terms: Terms
+
+    def submit(self, job: Job) -> Job:
+        """Submit a READY job; a job in any other state is returned as it is.
+
+        Raises:
+            SubmissionPostponed: fal would not take it now; it is READY, with its next date in the backlog.
+        """
+        if job.status is not JobStatus.READY:
+            return job
+        token = new_token()
+        try:
+            claimed = self.store.move(
+                job,
+                JobStatus.SUBMITTING,
+                attempt=job.attempt + 1,
+                token_hashes=(*job.token_hashes, hash_token(token)),
+            )
+        except WriteRefused as exc:  # another submitter was first
+            return exc.found or job
+        return self._settle(claimed, self.queue.submit(self._submission(claimed, token)))
+
+    def _submission(self, job: Job, token: str) -> Submission:
+        ttl = self.terms.audio_url_ttl
+        return Submission(
+            arguments=job.arguments | self._media_urls(job, ttl),
+            webhook_url=self.terms.webhook_url(job.job_id, token),
+            start_timeout=ttl - READING_MARGIN,
+            output_lifetime=self.terms.output_lifetime,
+        )
+
+    def _media_urls(self, job: Job, ttl: int) -> dict[str, Any]:
+        pinned = {"audio_url": job.audio, **job.images}
+        return {field: self.bucket.presign(found, ttl) for field, found in pinned.items() if found}
+
+    def _settle(self, job: Job, answer: Answer) -> Job:
+        match answer:
+            case Accepted(request):
+                return self._move(job, JobStatus.SUBMITTED, request=request)
+            case Unknown(reason):
+                logger.warning("job.unconfirmed", extra={"reason": reason})
+                return self._move(job, JobStatus.UNCONFIRMED)
+            case Refused(code, message, retryable=False):
+                error = ErrorDetail(code=code, message=message)
+                return self._move(job, JobStatus.FAILED, errors=(error,))
+            case Refused(code):
+                self._move(job, JobStatus.READY, at=self.store.clock() + _backoff(job.attempt))
+                raise SubmissionPostponed(code)
+
+    def _move(self, job: Job, status: JobStatus, **changes: Any) -> Job:
+        """Write the answer, unless fal's webhook has overtaken it: then the record knows more already."""
+        try:
+            return self.store.move(job, status, **changes)
+        except WriteRefused as exc:
+            logger.info("job.overtaken", extra={"answer": status})
+            return exc.found or job
+
+
+def _backoff(attempt: int) -> timedelta:
+    longest = min(LONGEST_BACKOFF, BACKOFF * 2 ** (attempt - 1))
+    return timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311 - jitter, no secret
