@@ -1,0 +1,90 @@
+# Every action; each first makes what it needs. For another Python: make test PYTHON=python3.12
+
+PYTHON ?= python3
+ARGS ?=
+UV_VERSION := 0.13.9
+RUN := .venv/bin/python
+SOURCES = layers/common/phonoscene functions local tests $(wildcard cli benchmarks)
+REPORTS := .build/reports
+PYTEST = $(RUN) -m pytest --junitxml=$(REPORTS)/$@.xml
+LOCK = .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header \
+	--python-version 3.11 $(ARGS)
+export SAM_CLI_TELEMETRY := 0
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo up down status test check unit integration e2e format build deploy lock clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+
+demo: .venv/ready ## one sample on the local cloud, from drop to a video you can play
+	@$(RUN) -m local demo $(ARGS)
+
+up: .venv/ready ## start the local cloud, or deploy what changed (ARGS="--port 4600")
+	@$(RUN) -m local up $(ARGS)
+
+down: .venv/ready ## stop the local cloud
+	@$(RUN) -m local down
+
+status: .venv/ready ## what runs, where, and how many jobs
+	@$(RUN) -m local status $(ARGS)
+
+test: check unit integration e2e ## every check and test, in that order, up to the first that fails
+	@$(RUN) -c 'import glob, xml.etree.ElementTree as xml; \
+	suites = [s for f in glob.glob("$(REPORTS)/*.xml") for s in xml.parse(f).getroot()]; \
+	count = lambda *names: sum(int(s.get(n)) for s in suites for n in names); \
+	bad, skipped = count("failures", "errors"), count("skipped"); \
+	print(f"{count("tests") - bad - skipped} passed, {bad} failed, {skipped} skipped")'
+
+check: .venv/ready .venv-sam/ready ## format, lint, types and the template
+	$(RUN) -m ruff format --check $(SOURCES)
+	$(RUN) -m ruff check $(SOURCES)
+	$(RUN) -m mypy $(SOURCES)
+	.venv/bin/cfn-lint template.yaml
+	.venv-sam/bin/sam validate --lint --region us-east-1
+
+unit: .venv/ready ## the core, without any network
+	$(PYTEST) tests/unit --disable-socket --allow-unix-socket $(ARGS)
+
+integration: .venv/ready ## handlers on moto, the fal simulator, packaging
+	$(PYTEST) tests/integration $(ARGS)
+
+e2e: .venv/ready ## the deployed stack on a local cloud of its own
+	$(PYTEST) tests/e2e $(ARGS)
+
+format: .venv/ready ## rewrite the code as `make check` wants it
+	$(RUN) -m ruff format $(SOURCES)
+	$(RUN) -m ruff check --fix $(SOURCES)
+
+build: .venv/ready ## the layer and the functions as AWS receives them, in .build/aws/
+	@$(RUN) -m local build
+
+deploy: .venv-sam/ready ## to AWS, with your credentials: sam build && sam deploy (ARGS="--guided")
+	.venv-sam/bin/sam build
+	.venv-sam/bin/sam deploy $(ARGS)
+
+lock: .venv/ready ## resolve the *.in lists into hash-locked *.txt (ARGS=--upgrade)
+	$(LOCK) layers/common/requirements.in --output-file layers/common/requirements.txt
+	$(LOCK) requirements-dev.in --output-file requirements-dev.txt
+	$(LOCK) requirements-sam.in --output-file requirements-sam.txt
+
+clean: ## stop the local cloud; remove everything that was made, videos too
+	@if [ -e .venv/ready ]; then $(RUN) -m local down; fi
+	rm -rf .venv .venv-sam .build .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# uv installs the locked list in seconds; it stays, beside pip, for the next time.
+.venv/ready: requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Phonoscene needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.13")'
+	@echo "installing the tools in .venv" >&2
+	@[ -x .venv/bin/uv ] || { rm -rf .venv && $(PYTHON) -m venv .venv; }
+	@$(RUN) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@.venv/bin/uv pip sync --quiet --require-hashes --python .venv requirements-dev.txt
+	@touch $@
+
+# The SAM CLI pins libraries that the tools need newer; hence a venv of its own.
+.venv-sam/ready: requirements-sam.txt | .venv/ready
+	@echo "installing the SAM CLI in .venv-sam" >&2
+	@[ -x .venv-sam/bin/python ] || $(PYTHON) -m venv .venv-sam
+	@.venv/bin/uv pip sync --quiet --require-hashes --python .venv-sam requirements-sam.txt
+	@touch $@

@@ -1,0 +1,236 @@
+"""One local cloud: what runs, and how it is brought up and down.
+
+Tests use `running_cloud`, with a folder and ports of their own, beside a developer's `make up`.
+"""
+
+import dataclasses
+import fcntl
+import json
+import secrets
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from local import certificates, deploy, emulator
+from local.emulator import Fal, Ports
+from local.endpoints import Endpoints
+from local.errors import LocalCloudError
+from local.paths import StateDirectory
+from local.processes import LOOPBACK, Process, free_port
+from local.progress import say, step
+
+USUAL_PORT = 4566  # where AWS emulators listen; another one is taken when it is in use
+
+# A person at a terminal waits for these; on AWS their defaults give uploads time to arrive.
+QUICK = {"SettleSeconds": "1"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to start a cloud."""
+
+    port: int | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    simulator: Sequence[str] = ()  # more arguments of local.fal_simulator
+
+
+@dataclass(frozen=True)
+class Run:
+    """`run.json`: a cloud that was started."""
+
+    processes: list[Process]
+    ports: Ports
+    fal: Fal
+    parameters: dict[str, str]
+    fingerprint: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether all of it still runs."""
+        return all(process.alive for process in self.processes)
+
+    @classmethod
+    def load(cls, file: Path) -> "Run | None":
+        """The recorded run, or None; a record that cannot be read is no record."""
+        try:
+            raw: dict[str, Any] = json.loads(file.read_text())
+            processes = [Process(**process) for process in raw.pop("processes")]
+            return cls(processes, Ports(**raw.pop("ports")), Fal(**raw.pop("fal")), **raw)
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None
+
+    def save(self, file: Path) -> None:
+        """Write it; only its owner may read the simulator's key."""
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+
+class LocalCloud:
+    """The cloud whose state lies in one folder."""
+
+    def __init__(self, state: StateDirectory) -> None:
+        self.state = state
+
+    def run(self) -> Run | None:
+        """What runs now, or None."""
+        run = Run.load(self.state.run_file)
+        return run if run and run.alive else None
+
+    def endpoints(self) -> Endpoints:
+        """The running cloud's endpoints."""
+        if self.run() is None or not self.state.endpoints_file.is_file():
+            raise LocalCloudError("The local cloud is not running: start it with `make up`.")
+        return Endpoints.load(self.state.endpoints_file)
+
+    def up(self, options: Options) -> Endpoints:
+        """Start what does not run, and deploy what is not deployed."""
+        with self._turn():
+            run = self.run()
+            if run is None:
+                self._clear_stale()
+                return self._start(options)
+            return self._refresh(run, options)
+
+    def down(self) -> bool:
+        """End every process and remove the state; whether there was anything to end."""
+        with self._turn():
+            was_up = Run.load(self.state.run_file) is not None
+            self._remove()
+        return was_up
+
+    def _start(self, options: Options) -> Endpoints:
+        ports = _ports(options.port)
+        template = deploy.read_template()
+        fal = Fal(
+            key=f"{uuid.uuid4()}:{secrets.token_hex(16)}", user_id=f"local|{uuid.uuid4().hex}"
+        )
+        values = {**QUICK, "FalUserId": fal.user_id, **options.parameters}
+        deploy.check_parameters(template, values)
+        with step("building the layer and the functions"):
+            package = deploy.package(template)
+        run = Run([], ports, fal, values)
+        try:
+            run = self._start_processes(run, options.simulator)
+            return self._deploy(run, package)
+        except BaseException:
+            self._remove()
+            raise
+
+    def _refresh(self, run: Run, options: Options) -> Endpoints:
+        """The cloud is up: deploy again if anything changed since."""
+        if options.port not in (None, run.ports.aws) or options.simulator:
+            raise LocalCloudError(
+                f"The local cloud already runs, on port {run.ports.aws}: `make down` first."
+            )
+        values = {**run.parameters, **options.parameters}
+        template = deploy.read_template()
+        deploy.check_parameters(template, values)
+        package = deploy.package(template)
+        if package.fingerprint(values) == run.fingerprint:
+            say("The local cloud is already running, and up to date.")
+            return self.endpoints()
+        say("The local cloud is already running; its sources or parameters changed.")
+        return self._deploy(dataclasses.replace(run, parameters=values), package)
+
+    def _start_processes(self, run: Run, options: Sequence[str]) -> Run:
+        """Both at once; each is recorded as soon as it exists, so that `down` finds it."""
+        papers = certificates.issue(self.state.tls)
+        (self.state.temporary / "fal").mkdir(parents=True, exist_ok=True)
+        with step("starting the AWS emulator and the fal simulator"):
+            simulator = emulator.start_simulator(self.state, papers, run.ports, run.fal, options)
+            run.processes.append(simulator)
+            run.save(self.state.run_file)
+            aws = emulator.start_emulator(self.state, papers, run.ports)
+            run.processes.append(aws)
+            run.save(self.state.run_file)
+            emulator.await_simulator(simulator, run.ports, self.state.logs / "simulator.log")
+            emulator.await_emulator(aws, papers, run.ports, self.state.logs / "emulator.log")
+        return run
+
+    def _deploy(self, run: Run, package: deploy.Package) -> Endpoints:
+        root = _root_endpoints(run, self.state)
+        with step("deploying template.yaml"):
+            name = deploy.parameter(package.template, run.parameters, "FalKeyParameterName")
+            _put_fal_key(root, name, run.fal.key)
+            outputs = deploy.Stack(root).deploy(package, run.parameters)
+        endpoints = _with_outputs(root, outputs)
+        endpoints.save(self.state.endpoints_file)
+        fingerprint = package.fingerprint(run.parameters)
+        dataclasses.replace(run, fingerprint=fingerprint).save(self.state.run_file)
+        return endpoints
+
+    def _clear_stale(self) -> None:
+        if Run.load(self.state.run_file) is not None:
+            say("An earlier run had ended without `down`: cleared away.")
+        self._remove()
+
+    def _remove(self) -> None:
+        run = Run.load(self.state.run_file)
+        for process in run.processes if run else []:
+            process.stop()
+        for folder in (self.state.tls, self.state.temporary):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.state.endpoints_file.unlink(missing_ok=True)
+        self.state.run_file.unlink(missing_ok=True)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        self.state.root.mkdir(parents=True, exist_ok=True)
+        with self.state.lock_file.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+@contextmanager
+def running_cloud(
+    directory: Path, parameters: Mapping[str, str] | None = None, simulator: Sequence[str] = ()
+) -> Iterator[Endpoints]:
+    """A cloud with its state in `directory`, on ports of its own, for the body's time."""
+    cloud = LocalCloud(StateDirectory(directory))
+    options = Options(port=free_port(), parameters=parameters or {}, simulator=simulator)
+    try:
+        yield cloud.up(options)
+    finally:
+        cloud.down()
+
+
+def _ports(wanted: int | None) -> Ports:
+    aws = free_port(wanted if wanted is not None else USUAL_PORT)
+    if wanted not in (None, 0, aws):
+        raise LocalCloudError(
+            f"Port {wanted} is in use: choose another with --port, or leave it out."
+        )
+    return Ports(aws, free_port(), free_port())
+
+
+def _root_endpoints(run: Run, state: StateDirectory) -> Endpoints:
+    return Endpoints(
+        aws_endpoint_url=f"https://localhost:{run.ports.aws}",
+        ca_bundle=str(state.tls / "ca.pem"),
+        region=certificates.REGION,
+        aws_access_key_id="test",  # the emulator's root
+        aws_secret_access_key="test",  # noqa: S106 - no secret: the emulator listens on loopback
+        webhook_connect=f"{LOOPBACK}:{run.ports.aws}",
+        simulator_url=f"http://{LOOPBACK}:{run.ports.control}",
+    )
+
+
+def _with_outputs(endpoints: Endpoints, outputs: Mapping[str, str]) -> Endpoints:
+    return dataclasses.replace(
+        endpoints,
+        drop_bucket=outputs["DropBucketName"],
+        output_bucket=outputs["OutputBucketName"],
+        jobs_table=outputs["JobsTableName"],
+        drops_queue_url=outputs["DropsQueueUrl"],
+        verdicts_queue_url=outputs["VerdictsQueueUrl"],
+        webhook_base_url=outputs["WebhookBaseUrl"],
+    )
+
+
+def _put_fal_key(endpoints: Endpoints, name: str, key: str) -> None:
+    """As its operator does on AWS: by hand, before the stack."""
+    endpoints.client("ssm").put_parameter(Name=name, Value=key, Type="SecureString", Overwrite=True)

@@ -1,0 +1,163 @@
+"""Starts the two background processes: the AWS emulator (ministack) and the fal simulator."""
+
+import http.client
+import os
+import ssl
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.certificates import REGION, Papers
+from local.errors import LocalCloudError
+from local.paths import StateDirectory
+from local.processes import LOOPBACK, Process, start
+
+ACCOUNT = "123456789012"
+START_SECONDS = 30  # it takes 0.5 s; a loaded CI machine may need ten times that
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Loopback ports of one cloud."""
+
+    aws: int
+    proxy: int
+    control: int
+
+
+@dataclass(frozen=True)
+class Fal:
+    """The account that the simulator plays: its key, and the user id its webhooks carry."""
+
+    key: str
+    user_id: str
+
+
+def start_emulator(state: StateDirectory, papers: Papers, ports: Ports) -> Process:
+    """Start ministack. hypercorn is run directly: ministack's own `main` also takes 443."""
+    listen = ["--bind", f"{LOOPBACK}:{ports.aws}", "--keep-alive", "75", "--workers", "0"]
+    tls = ["--certfile", str(papers.certificate), "--keyfile", str(papers.private_key)]
+    command = [sys.executable, "-m", "hypercorn", "ministack.app:app", *listen, *tls]
+    environment = emulator_environment(state, papers, ports)
+    return start("emulator", command, environment, state.logs / "emulator.log")
+
+
+def start_simulator(
+    state: StateDirectory, papers: Papers, ports: Ports, fal: Fal, options: Sequence[str]
+) -> Process:
+    """Start the proxy that plays fal."""
+    command = [sys.executable, "-m", "local.fal_simulator"]
+    settings = {
+        "--proxy-port": ports.proxy,
+        "--control-port": ports.control,
+        "--certificate": papers.certificate,
+        "--private-key": papers.private_key,
+        "--ca-bundle": papers.ca_bundle,
+        "--emulator-port": ports.aws,
+        "--fal-key": fal.key,
+        "--user-id": fal.user_id,
+        "--files": state.temporary / "fal",
+    }
+    arguments = [str(word) for pair in settings.items() for word in pair]
+    environment = {**minimal_environment(state), "SSL_CERT_FILE": str(papers.ca_bundle)}
+    log = state.logs / "simulator.log"
+    return start("simulator", [*command, *arguments, *options], environment, log)
+
+
+def minimal_environment(state: StateDirectory) -> dict[str, str]:
+    """Nothing of the person's own: no AWS profile, no fal key, no proxy, no home."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LANG": "C.UTF-8",
+        "HOME": str(state.temporary),
+        "TMPDIR": str(state.temporary),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def emulator_environment(state: StateDirectory, papers: Papers, ports: Ports) -> dict[str, str]:
+    """The emulator's settings, and what every handler inherits from it."""
+    bundle = str(papers.ca_bundle)
+    return {
+        **minimal_environment(state),
+        # handlers
+        "HTTPS_PROXY": f"http://{LOOPBACK}:{ports.proxy}",
+        "NO_PROXY": f"localhost,{LOOPBACK}",
+        "SSL_CERT_FILE": bundle,
+        "AWS_CA_BUNDLE": bundle,
+        "REQUESTS_CA_BUNDLE": bundle,
+        "AWS_ENDPOINT_URL": f"https://localhost:{ports.aws}",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        # ministack
+        "GATEWAY_PORT": str(ports.aws),
+        "USE_SSL": "1",
+        "MINISTACK_SSL_CERT": str(papers.certificate),
+        "MINISTACK_SSL_KEY": str(papers.private_key),
+        "AUTH": "true",
+        "MINISTACK_ACCOUNT_ID": ACCOUNT,
+        "MINISTACK_REGION": REGION,
+        "LAMBDA_EXECUTOR": "local",
+        "LAMBDA_ACCOUNT_CONCURRENCY": "10",  # a new AWS account's own limit; a worker is 80 MB
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "DOCKER_HOST": "unix:///nonexistent",  # it would tidy containers of other ministacks
+        "STATE_DIR": str(state.temporary / "state"),
+        "S3_DATA_DIR": str(state.temporary / "s3"),
+    }
+
+
+def await_emulator(process: Process, papers: Papers, ports: Ports, log: Path) -> None:
+    """Return when the emulator answers."""
+    context = ssl.create_default_context(cafile=papers.ca_bundle)
+    _await(process, log, _Probe(ports.aws, "/_ministack/health", context))
+
+
+def await_simulator(process: Process, ports: Ports, log: Path) -> None:
+    """Return when the simulator answers."""
+    _await(process, log, _Probe(ports.control, "/health", None))
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """A health check. http.client takes no notice of the environment's proxies."""
+
+    port: int
+    path: str
+    context: ssl.SSLContext | None
+
+    def answers(self) -> bool:
+        connection = self._connect()
+        try:
+            connection.request("GET", self.path)
+            return connection.getresponse().status == http.client.OK
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self.context is None:
+            return http.client.HTTPConnection(LOOPBACK, self.port, timeout=5)
+        return http.client.HTTPSConnection(LOOPBACK, self.port, timeout=5, context=self.context)
+
+
+def _await(process: Process, log: Path, probe: _Probe) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not probe.answers():
+        if not process.alive:
+            raise LocalCloudError(_ended(process.name, log))
+        if time.monotonic() > deadline:
+            raise LocalCloudError(
+                f"The {process.name} did not answer within {START_SECONDS} s: read {log}."
+            )
+        time.sleep(0.05)
+
+
+def _ended(name: str, log: Path) -> str:
+    last = log.read_text(errors="replace").strip().splitlines()[-5:]
+    return "\n".join([f"The {name} ended at its start ({log}):", *last])

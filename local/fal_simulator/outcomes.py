@@ -1,0 +1,86 @@
+"""What a run came to: the status code, headers and body that fal replays as the result."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+OK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One finished run. `error` and `error_type` are what the queue status says of a failure."""
+
+    status_code: int
+    body: Any
+    headers: dict[str, str] = field(default_factory=dict)
+    error: str | None = None
+    error_type: str | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the model answered 200, which is what a webhook calls `OK`."""
+        return self.status_code == OK
+
+
+class ModelError(Exception):
+    """The model refuses the input or fails on it; becomes `{"detail": [...]}`."""
+
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        *,
+        field: str | None = None,
+        ctx: dict[str, Any] | None = None,
+        status_code: int = 422,
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.field = field
+        self.ctx = ctx
+        self.status_code = status_code
+        self.retryable = retryable
+
+    def outcome(self) -> Outcome:
+        """Write the error as fal documents model errors; unbilled, which fal does not promise."""
+        entry: dict[str, Any] = {
+            "loc": ["body", self.field] if self.field else ["body"],
+            "msg": self.message,
+            "type": self.kind,
+            "url": f"https://docs.fal.ai/errors#{self.kind}",
+        }
+        entry |= {"ctx": self.ctx} if self.ctx else {}
+        headers = {
+            "X-Fal-Retryable": "true" if self.retryable else "false",
+            "X-Fal-Billable-Units": "0",
+        }
+        return Outcome(self.status_code, {"detail": [entry]}, headers, self.message, self.kind)
+
+
+def infrastructure_error(
+    status_code: int, error_type: str, message: str, headers: dict[str, str] | None = None
+) -> Outcome:
+    """Build a failure of fal's own machinery; fal documents this flat shape and its header."""
+    body = {"detail": message, "error_type": error_type}
+    named = {"X-Fal-Error-Type": error_type} | (headers or {})
+    return Outcome(status_code, body, named, message, error_type)
+
+
+def start_timeout() -> Outcome:
+    """Build the 504 of a request that did not start in the time its sender allowed."""
+    return infrastructure_error(
+        504,
+        "request_timeout",
+        "Request did not start within the requested time",
+        {"X-Fal-Request-Timeout-Type": "user"},
+    )
+
+
+def success(body: dict[str, Any], pixels: int) -> Outcome:
+    """Build a success billed by the megapixel of video, rounded up as the price page says."""
+    return Outcome(OK, body, {"X-Fal-Billable-Units": str(math.ceil(pixels / 1_000_000))})

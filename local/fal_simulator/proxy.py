@@ -1,0 +1,105 @@
+"""The HTTPS proxy that leads fal's host names, and no others, to the simulator's TLS server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from local.fal_simulator.answers import reset
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Container
+
+log = logging.getLogger(__name__)
+
+HEAD_BYTES = 64 * 1024
+HEAD_SECONDS = 30.0
+CHUNK = 256 * 1024
+
+
+class Proxy:
+    """Answers CONNECT for the played hosts; everything else is refused with a sentence."""
+
+    def __init__(self, hosts: Container[str], tls_port: int) -> None:
+        self._hosts = hosts
+        self._tls_port = tls_port
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.StreamWriter] = set()
+        self.refused: Counter[str] = Counter()
+
+    async def start(self, listener: socket.socket) -> None:
+        """Begin to answer on a bound socket."""
+        self._server = await asyncio.start_server(self._serve, sock=listener, limit=HEAD_BYTES)
+
+    async def stop(self) -> None:
+        """Cut every tunnel."""
+        if self._server is not None:
+            self._server.close()
+        for client in list(self._clients):
+            client.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.add(writer)
+        try:
+            await self._converse(reader, writer)
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+            log.debug("proxy.broken_off")
+        finally:
+            self._clients.discard(writer)
+            writer.transport.abort()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(HEAD_SECONDS):
+            head = await reader.readuntil(b"\r\n\r\n")
+        method, _, rest = head.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
+        host, _, port = rest.partition(" ")[0].rpartition(":")
+        if method != "CONNECT":
+            await _refuse(writer, "405 Method Not Allowed", "This proxy only knows CONNECT.")
+        elif host.lower() not in self._hosts or port != "443":
+            self.refused[f"{host}:{port}"[:300]] += 1
+            log.warning("proxy.refused host=%r port=%r", host[:253], port[:5])
+            text = f"The simulator does not play this host: {host}:{port}"
+            await _refuse(writer, "403 Forbidden", text)
+        else:
+            await self._tunnel(reader, writer)
+
+    async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far = await asyncio.open_connection("127.0.0.1", self._tls_port, limit=CHUNK)
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        ways = (_copy(reader, far[1]), _copy(far[0], writer))
+        copying = [asyncio.create_task(way) for way in ways]
+        try:
+            # either side hanging up ends the tunnel: TLS has no use for half of one
+            await asyncio.wait(copying, return_when=asyncio.FIRST_COMPLETED)
+            await _flush(writer)
+        finally:
+            for task in copying:
+                task.cancel()
+            far[1].transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while piece := await reader.read(CHUNK):
+            writer.write(piece)
+            await writer.drain()
+    except OSError:
+        reset(writer.transport)  # a reset on one side is a reset on the other
+
+
+async def _flush(writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        writer.close()
+        async with asyncio.timeout(5):
+            await writer.wait_closed()
+
+
+async def _refuse(writer: asyncio.StreamWriter, status: str, text: str) -> None:
+    body = text.encode() + b"\n"
+    head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    writer.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
+    await _flush(writer)

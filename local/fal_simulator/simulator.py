@@ -1,0 +1,156 @@
+"""The composition root: builds every part, binds the loopback ports, starts and stops them."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from aiohttp import web
+
+from local.fal_simulator.cdn import Cdn
+from local.fal_simulator.control import Control
+from local.fal_simulator.dial import Dialer
+from local.fal_simulator.faults import FaultDial
+from local.fal_simulator.jobs import Queue
+from local.fal_simulator.platform_api import PlatformApi, RestApi
+from local.fal_simulator.proxy import Proxy
+from local.fal_simulator.queue_api import QueueApi
+from local.fal_simulator.runner import Runner
+from local.fal_simulator.signing import Signer
+from local.fal_simulator.webhooks import Deliverer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from local.fal_simulator.config import Config
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+MAX_BODY = 10 * 2**20  # bytes; fal publishes no limit of its own
+
+
+class PortInUseError(Exception):
+    """Another process has the port."""
+
+
+class Simulator:
+    """Everything that plays fal. Use as an async context manager."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._stack = AsyncExitStack()
+        self._faults = FaultDial(config.seed)
+        self.proxy_port = 0
+        self.control_port = 0
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def describe(self) -> dict[str, Any]:
+        """Tell the ports and how much is going on."""
+        return {
+            "proxy_port": self.proxy_port,
+            "control_port": self.control_port,
+            "requests": len(self.queue.requests),
+            "waiting": len(self.queue.waiting()),
+        }
+
+    def reset(self) -> None:
+        """Forget requests, files and deliveries; rules stay until they are deleted."""
+        self.deliverer.stop()
+        self.queue.stop()
+        self.queue_api.posts.clear()
+        self.proxy.refused.clear()
+        self.rest_api.key_reads = 0
+        self._cdn.clear()
+
+    async def _start(self) -> None:
+        proxy_socket = self._bind(self._config.proxy_port)
+        control_socket = self._bind(self._config.control_port)
+        tls_socket = self._bind(0)
+        self.proxy_port = proxy_socket.getsockname()[1]
+        self.control_port = control_socket.getsockname()[1]
+        self._build()
+        await self._serve_hosts(tls_socket)
+        self.proxy = Proxy(self._hosts, tls_socket.getsockname()[1])
+        self._stack.push_async_callback(self.proxy.stop)
+        await self.proxy.start(proxy_socket)
+        await self._serve(Control(self, self._faults).application(), control_socket)
+
+    def _bind(self, port: int) -> socket.socket:
+        try:
+            listener = socket.create_server(("127.0.0.1", port), backlog=512)
+        except OSError as error:
+            raise PortInUseError(f"Port {port} is already in use; choose another.") from error
+        listener.setblocking(False)
+        self._stack.callback(listener.close)
+        return listener
+
+    def _build(self) -> None:
+        config, faults = self._config, self._faults
+        dialer = Dialer(config.emulator_port, config.ca_bundle)
+        self._stack.push_async_callback(dialer.close)
+        signer = Signer(config.user_id)
+        self._cdn = Cdn(faults)
+        runner = Runner(config, self._folder(), dialer, self._cdn, faults)
+        self._stack.callback(runner.close)
+        self.deliverer = Deliverer(config, dialer, signer, faults)
+        self._stack.callback(self.deliverer.stop)
+        self.queue = Queue(config, faults, runner.run, self.deliverer.announce)
+        self._stack.callback(self.queue.stop)
+        self.queue_api = QueueApi(config, self.queue, faults)
+        self.rest_api = RestApi(signer, faults)
+        self._hosts = self._played(PlatformApi(config, self.queue))
+
+    def _folder(self) -> Path:
+        if self._config.files is None:
+            temporary = tempfile.TemporaryDirectory(prefix="fal-", ignore_cleanup_errors=True)
+            return Path(self._stack.enter_context(temporary))
+        self._config.files.mkdir(parents=True, exist_ok=True)
+        return self._config.files
+
+    def _played(self, platform: PlatformApi) -> Mapping[str, Handler]:
+        return {
+            "queue.fal.run": self.queue_api.handle,
+            "queue.falrun.com": self.queue_api.handle,
+            "rest.fal.ai": self.rest_api.handle,
+            "rest.alpha.fal.ai": self.rest_api.handle,
+            "api.fal.ai": platform.handle,
+            "v3.fal.media": self._cdn.serve,
+            "v3b.fal.media": self._cdn.serve,
+            "storage.googleapis.com": self._cdn.serve,
+        }
+
+    async def _serve_hosts(self, listener: socket.socket) -> None:
+        app = web.Application(client_max_size=MAX_BODY)
+        app.router.add_route("*", "/{path:.*}", self._dispatch)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self._config.certificate, self._config.private_key)
+        await self._serve(app, listener, context)
+
+    async def _dispatch(self, request: web.Request) -> web.StreamResponse:
+        handler = self._hosts.get(request.host.removesuffix(":443").lower())
+        if handler is None:
+            return web.json_response({"detail": "No such host here"}, status=421)
+        return await handler(request)
+
+    async def _serve(
+        self, app: web.Application, listener: socket.socket, context: ssl.SSLContext | None = None
+    ) -> None:
+        # no handler cancellation: fal runs what it accepted even if its caller hangs up
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        await web.SockSite(runner, listener, ssl_context=context).start()

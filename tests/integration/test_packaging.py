@@ -1,0 +1,160 @@
+"""What is built is whole: a function starts on its folder, the layer and Lambda's own packages.
+
+The local cloud cannot show this: its handlers run in a Python that has everything installed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from local.build import FUNCTIONS, LAYER_SOURCES, build_layer
+
+HANDLERS = sorted(app.parent.name for app in FUNCTIONS.glob("*/app.py"))
+
+# What the python3.13 runtime brings beside the standard library: the AWS SDK and its needs.
+LAMBDAS_OWN = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six")
+
+# Lambda, in the environment markers of a lock file.
+LAMBDA = {
+    "implementation_name": "cpython",
+    "os_name": "posix",
+    "platform_machine": "aarch64",
+    "platform_python_implementation": "CPython",
+    "platform_system": "Linux",
+    "python_full_version": "3.13.0",
+    "python_version": "3.13",
+    "sys_platform": "linux",
+}
+
+IMPORT_APP = """
+import app, json, sys
+assert callable(app.handler)
+files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+print(json.dumps({name: file for name, file in files.items() if file}))
+"""
+
+EM_AARCH64 = 183  # ELF's e_machine, a little-endian short at offset 18
+
+
+@pytest.fixture(scope="module")
+def host_layer() -> Path:
+    return build_layer("host") / "python"
+
+
+@pytest.fixture(scope="module")
+def aws_layer() -> Path:
+    return build_layer("aws") / "python"
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with Lambda's own packages and nothing else of this virtual environment."""
+    folder = tmp_path_factory.mktemp("lambda-runtime")
+    for name in LAMBDAS_OWN:
+        spec = find_spec(name)
+        assert spec
+        assert spec.origin
+        origin = Path(spec.origin)
+        source = origin.parent if origin.name == "__init__.py" else origin
+        (folder / source.name).symlink_to(source)
+    return folder
+
+
+def imported_by(function: str, *path: Path) -> dict[str, Path]:
+    """Import the function's app in a bare Python; every module that it loaded, and from where."""
+    places = [str(FUNCTIONS / function), *map(str, path)]
+    environment = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(places)}
+    done = subprocess.run(  # noqa: S603 - our own words only
+        [sys.executable, "-S", "-B", "-c", IMPORT_APP],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return {name: Path(file) for name, file in json.loads(done.stdout).items()}
+
+
+def is_standard(file: Path) -> bool:
+    """Whether it is of Python's own library, in whose folder site-packages also lies."""
+    return file.is_relative_to(Path(os.__file__).parent) and "site-packages" not in file.parts
+
+
+@pytest.mark.parametrize("function", HANDLERS)
+def test_a_function_imports_nothing_but_itself_the_layer_and_lambdas_own(
+    function: str, host_layer: Path, runtime: Path
+) -> None:
+    allowed = (FUNCTIONS / function, host_layer, runtime)
+
+    modules = imported_by(function, host_layer, runtime)
+
+    strangers = {
+        name: file
+        for name, file in modules.items()
+        if not is_standard(file) and not any(file.is_relative_to(place) for place in allowed)
+    }
+    assert not strangers
+
+
+@pytest.mark.parametrize("heavy", ["fal_client", "httpx", "pydantic"])
+def test_the_webhook_starts_without_what_it_does_not_need(
+    heavy: str, host_layer: Path, runtime: Path
+) -> None:
+    assert heavy not in imported_by("webhook", host_layer, runtime)
+
+
+def locked() -> Iterator[Requirement]:
+    for line in (LAYER_SOURCES / "requirements.txt").read_text().splitlines():
+        if line[:1].isalnum():
+            yield Requirement(line.rstrip(" \\"))
+
+
+@pytest.mark.timeout(300)  # downloads 10 MB when the lock file changed
+def test_the_layer_for_aws_holds_every_locked_package_that_lambda_needs(aws_layer: Path) -> None:
+    wanted = {
+        f"{canonicalize_name(package.name)}{package.specifier}"
+        for package in locked()
+        if package.marker is None or package.marker.evaluate(LAMBDA)
+    }
+
+    folders = [folder.name.removesuffix(".dist-info") for folder in aws_layer.glob("*.dist-info")]
+    held = {f"{canonicalize_name(name)}=={version}" for name, _, version in map(split, folders)}
+
+    assert wanted <= held
+
+
+def split(folder: str) -> tuple[str, str, str]:
+    return folder.partition("-")
+
+
+@pytest.mark.timeout(300)
+def test_every_compiled_module_of_the_layer_for_aws_is_for_arm64(aws_layer: Path) -> None:
+    compiled = list(aws_layer.rglob("*.so"))
+
+    machines = {file.name: int.from_bytes(file.read_bytes()[18:20], "little") for file in compiled}
+
+    assert machines
+    assert set(machines.values()) == {EM_AARCH64}
+    assert all("cpython-313-aarch64" in name or ".abi3." in name for name in machines)
+
+
+@pytest.mark.timeout(300)
+def test_the_layer_for_aws_holds_nothing_of_the_machine_that_built_it(aws_layer: Path) -> None:
+    traces = ("__pycache__", "bin", "direct_url.json", "INSTALLER", "RECORD", "REQUESTED")
+
+    assert not [path for name in traces for path in aws_layer.rglob(name)]
+
+
+@pytest.mark.timeout(300)
+def test_the_layer_for_aws_leaves_room_below_lambdas_limit(aws_layer: Path) -> None:
+    size = sum(file.stat().st_size for file in aws_layer.rglob("*") if file.is_file())
+
+    assert size < 100_000_000  # Lambda's limit is 250 MB, unzipped, with the function
