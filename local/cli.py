@@ -8,9 +8,11 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -28,6 +30,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     chosen = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _end)
     try:
         chosen.run(chosen)
     except LocalCloudError as error:
@@ -40,6 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("Interrupted. `make status` tells what runs, `make down` ends it.")
         return INTERRUPTED
     return 0
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    """End as an exception does, so that what was started is stopped on the way."""
+    sys.exit(128 + number)
 
 
 def _up(chosen: argparse.Namespace) -> None:

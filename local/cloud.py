@@ -25,8 +25,10 @@ from local.progress import say, step
 
 USUAL_PORT = 4566  # where AWS emulators listen; another one is taken when it is in use
 
-# A person at a terminal waits for these; on AWS their defaults give uploads time to arrive.
-QUICK = {"SettleSeconds": "1"}
+# A person at a terminal waits for the first; on AWS its default gives uploads time to arrive. The
+# others leave the webhook its share of the emulator's ten workers: what it throttles, its queues
+# bring back only after their visibility timeout.
+QUICK = {"SettleSeconds": "1", "SubmitConcurrency": "3", "StoreConcurrency": "3"}
 
 
 @dataclass(frozen=True)

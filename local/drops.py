@@ -16,6 +16,9 @@ from local.progress import RED, coloured, say
 
 FOLLOW_SECONDS = 120
 
+# Other files are ignored in the drop bucket, and would be waited for in vain.
+AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".m4a", ".aac", ".ogg", ".opus")
+
 
 @dataclass(frozen=True)
 class Drop:
@@ -39,6 +42,8 @@ def sample_drop() -> Drop:
 
 def file_drop(file: Path, settings: Mapping[str, Any], image: Path | None) -> Drop:
     """A file from disk; its sidecar is the one beside it, if any, changed by `settings`."""
+    if file.suffix.lower() not in AUDIO_SUFFIXES:
+        raise LocalCloudError(f"{file} is no audio file; those end in {' '.join(AUDIO_SUFFIXES)}.")
     changes = dict(settings)
     images = {}
     if image is not None:
@@ -99,17 +104,14 @@ def describe(video: Path) -> str:
 
 
 def _cost(estimate: Mapping[str, Any]) -> str:
-    return (
-        PLACEHOLDER
-    )
+    lower, upper = estimate["lower_usd"], estimate["upper_usd"]
+    return f"fal would charge ${lower:.4f} to ${upper:.4f} for it; the simulator does not"
 
 
 def _reasons(record: Record) -> str:
-    lines = [f"{record['name']} is {record['status']}."]
-    for error in record.get("errors", []):
-        place = f"{error['field']}: " if error.get("field") else ""
-        lines.append(f"  {coloured(error['code'], RED)}  {place}{error['message']}")
-    return "\n".join(lines)
+    head = f"{record['name']} is {record['status']}."
+    errors = record.get("errors", [])
+    return "\n".join([head, *(f"  {coloured(e['code'], RED)}  {e['message']}" for e in errors)])
 
 
 def _sidecar(file: Path, changes: Mapping[str, Any]) -> bytes:

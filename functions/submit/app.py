@@ -53,7 +53,8 @@ class App:
         if event.detail.bucket.name != self.intake.bucket.name:
             raise ValueError("an event of another bucket")
         happened_at = datetime.fromisoformat(event.time)
-        return self.intake.take(Announcement(event.detail.object.key, happened_at))
+        # not .object.key, which decodes: EventBridge carries keys as they are, "a+b" is no "a b"
+        return self.intake.take(Announcement(event.detail.object["key"], happened_at))
 
 
 @cache

@@ -13,8 +13,6 @@ from local.fal_simulator.redaction import without_signatures, without_token
 from local.fal_simulator.schema import ENDPOINT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from local.fal_simulator.faults import FaultDial
     from local.fal_simulator.jobs import Request
     from local.fal_simulator.simulator import Simulator
@@ -114,7 +112,8 @@ def describe(request: Request) -> dict[str, Any]:
     }
 
 
-_dumps: Callable[[Any], str] = lambda value: json.dumps(value, indent=2, ensure_ascii=False) + "\n"  # noqa: E731 - aiohttp wants a function of one argument
+def _dumps(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def _json(body: Any, status: int = 200) -> web.Response:

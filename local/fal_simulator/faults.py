@@ -76,6 +76,7 @@ ACTIONS: dict[str, dict[str, dict[str, bool]]] = {
         "empty": _NOTHING,
     },
 }
+ERRORS = range(400, 600)
 _COMMON = frozenset({"stage", "action", "times", "probability", "match"})
 
 
@@ -143,11 +144,12 @@ class Fault(BaseModel):
             raise ValueError("keys rules are about no request, so they take no match")
         if self.action == "delay" and self.seconds < 0:
             raise ValueError("a delay cannot be negative")
-        allowed = ("OK", "ERROR") if self.action == "payload_error" else ()
-        if isinstance(self.status, str) and self.status not in allowed:
-            raise ValueError(f"{self.stage}/{self.action} takes an HTTP status code")
-        if isinstance(self.status, int) and (allowed or not 400 <= self.status <= 599):  # noqa: PLR2004 - the range of HTTP's errors
-            raise ValueError("status must be OK or ERROR" if allowed else "status must be 400-599")
+        if self.status is None:
+            return self
+        if self.action == "payload_error" and self.status not in {"OK", "ERROR"}:
+            raise ValueError("status must be OK or ERROR")
+        if self.action == "error" and self.status not in ERRORS:
+            raise ValueError("status must be an HTTP status code, 400-599")
         return self
 
 
@@ -226,4 +228,6 @@ def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     text = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        text = f"no rule has this field; the fields are {', '.join(Fault.model_fields)}"
     return f"{where}: {text}" if where else text

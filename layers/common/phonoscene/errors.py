@@ -3,6 +3,7 @@
     PhonosceneError
     ├── SettingMissing            the deployment lacks an environment variable
     ├── DropRefused               the dropper can mend it: all its errors at once
+    ├── DropUnsettled             it is being overwritten right now; its event comes back
     ├── WriteRefused              the record is not in a state that allows the write
     ├── SubmissionPostponed       fal would not take the job now; it is READY again
     ├── WebhookRefused            not fal's, not ours, not fresh, or not whole: one answer, 401
@@ -36,6 +37,10 @@ class DropRefused(PhonosceneError):
     def __init__(self, *errors: ErrorDetail) -> None:
         super().__init__("; ".join(error.message for error in errors))
         self.errors = errors
+
+
+class DropUnsettled(PhonosceneError):
+    """The drop changes while it is read; its event comes back."""
 
 
 class WriteRefused(PhonosceneError):

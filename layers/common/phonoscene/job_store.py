@@ -126,7 +126,7 @@ class JobStore:
             **update.values,
             ":step": [_plain(step.model_dump())],
             ":none": [],
-            ":attempt": job.attempt,
+            ":seen_attempt": job.attempt,
             **{name: str(before) for name, before in allowed.items()},
         }
         try:
@@ -134,7 +134,7 @@ class JobStore:
                 TableName=self._table,
                 Key=_item({"job_id": job.job_id}),
                 UpdateExpression=update.expression,
-                ConditionExpression=f"#status IN ({', '.join(allowed)}) AND attempt = :attempt",
+                ConditionExpression=f"#status IN ({', '.join(allowed)}) AND attempt = :seen_attempt",
                 ExpressionAttributeNames=update.names | {"#status": "status"},
                 ExpressionAttributeValues=_item(values),
                 ReturnValues="ALL_NEW",

@@ -23,7 +23,7 @@ from phonoscene.drops import (
     pairings,
     unsafe,
 )
-from phonoscene.errors import DropRefused, WriteRefused
+from phonoscene.errors import DropRefused, DropUnsettled, WriteRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Estimate, Job, JobStatus
 from phonoscene.pricing import PRESETS, estimate, needed_frames
 from phonoscene.sidecar import (
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+
+#: How often a pair is read that changes under the reader's eyes, before its event goes back to the queue.
+LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -142,12 +145,22 @@ class Intake:
         return self._admit(halves, defaults, errors)
 
     def _look(self, pairing: Pairing) -> Halves | None:
-        """Both halves' newest versions, or None where one went away since they were listed."""
+        """Both halves' newest versions, or None where one went away since they were listed.
+
+        The audio is looked at once more after the sidecar was read: two versions that were never there
+        together are no pair, and would be paid for.
+        """
         audio = self.bucket.find(str(pairing.audio))
         if pairing.sidecar is None:
             return Halves(pairing, audio, None, b"") if audio else None
-        sidecar = self.bucket.read(pairing.sidecar, LONGEST_SIDECAR + 1)
-        return Halves(pairing, audio, *sidecar) if audio and sidecar else None
+        for _ in range(LOOKS):
+            sidecar = self.bucket.read(pairing.sidecar, LONGEST_SIDECAR + 1)
+            before, audio = audio, self.bucket.find(str(pairing.audio))
+            if not (audio and sidecar):
+                return None
+            if audio == before:
+                return Halves(pairing, audio, *sidecar)
+        raise DropUnsettled
 
     def _defaults(self, audio: str, errors: Errors) -> list[Document]:
         """The ``_defaults.json`` that hold for an audio file, nearest first."""

@@ -1,0 +1,177 @@
+"""One local cloud for the whole folder: the deployed template, the deployed code, fal's real host names."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import ssl
+import time
+import urllib.request
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import pytest
+
+from local.cloud import running_cloud
+from local.jobs import Jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local.endpoints import Endpoints
+
+SOUND = "-ar"
+#: Container, codec and sample format of each audio suffix the product takes.
+ENCODINGS = {
+    "mp3": ("mp3", "libmp3lame"),
+    "wav": ("wav", "pcm_s16le"),
+    "flac": ("flac", "flac"),
+    "m4a": ("ipod", "aac"),
+    "aac": ("adts", "aac"),
+    "ogg": ("ogg", "libopus"),
+    "opus": ("ogg", "libopus"),
+}
+RATE = 48_000
+FINAL = {"SUCCEEDED", "FAILED", "REJECTED", "CANCELLED"}
+
+
+def make_audio(suffix: str, seconds: float = 1.0) -> bytes:
+    """A tone of ``seconds`` in the encoding of ``suffix``."""
+    container, codec = ENCODINGS[suffix]
+    out = io.BytesIO()
+    with av.open(out, "w", format=container) as file:
+        stream = file.add_stream(codec, rate=RATE, layout="mono")
+        assert isinstance(stream, av.AudioStream)
+        resampler = av.AudioResampler(stream.format.name, "mono", RATE)
+        for frame in [_tone(seconds), None]:
+            for resampled in resampler.resample(frame):
+                file.mux(stream.encode(resampled))
+        file.mux(stream.encode(None))
+    return out.getvalue()
+
+
+def _tone(seconds: float) -> av.AudioFrame:
+    samples = int(seconds * RATE)
+    frame = av.AudioFrame(format="s16", layout="mono", samples=samples)
+    frame.sample_rate = RATE
+    wave = b"".join(
+        (8000 if n // 50 % 2 else -8000).to_bytes(2, "little", signed=True) for n in range(samples)
+    )
+    frame.planes[0].update(wave)
+    return frame
+
+
+@dataclass
+class Phonoscene:
+    """The stack as its users meet it: two buckets, a table, an address; and fal's own books."""
+
+    endpoints: Endpoints
+    jobs: Jobs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.s3 = self.endpoints.client("s3")
+        self.sqs = self.endpoints.client("sqs")
+        self.iam = self.endpoints.client("iam")
+        self.jobs = Jobs(self.endpoints)
+
+    def put(self, key: str, body: bytes) -> str:
+        """Upload to the drop bucket; the object's version."""
+        answer = self.s3.put_object(Bucket=self.endpoints.drop_bucket, Key=key, Body=body)
+        return str(answer["VersionId"])
+
+    def sidecar(self, key: str, **fields: Any) -> str:
+        """Drop a sidecar with a prompt of its own, which finds its request in fal's books."""
+        prompt = f"a test {uuid.uuid4()}"
+        self.put(key, json.dumps({"prompt": prompt, **fields}).encode())
+        return prompt
+
+    def drop(self, name: str, *, suffix: str = "wav", **fields: Any) -> str:
+        """Drop a whole pair; the prompt."""
+        prompt = self.sidecar(f"{name}.json", **fields)
+        self.put(f"{name}.{suffix}", make_audio(suffix))
+        return prompt
+
+    def take(
+        self, name: str, *, until: set[str] | None = None, seconds: float = 40
+    ) -> dict[str, Any]:
+        """The newest record of a name, once it is in one of the states ``until`` (default: final)."""
+        wanted = until or FINAL
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            takes = self.jobs.takes(name)
+            if takes and takes[0]["status"] in wanted:
+                return takes[0]
+            time.sleep(0.1)
+        raise AssertionError(f"{name} is not {wanted} after {seconds} s: {takes}")
+
+    def video(self, job: dict[str, Any]) -> bytes:
+        """The stored video's bytes."""
+        at = job["video"]
+        body = self.s3.get_object(Bucket=at["bucket"], Key=at["key"])["Body"].read()
+        return bytes(body)
+
+    def versions(self, prefix: str) -> list[str]:
+        """The keys of all object versions in the output bucket under a prefix."""
+        found = self.s3.list_object_versions(Bucket=self.endpoints.output_bucket, Prefix=prefix)
+        return [version["Key"] for version in found.get("Versions", [])]
+
+    def requests(self, prompt: str) -> list[dict[str, Any]]:
+        """The submissions fal has in its books for a prompt."""
+        listed = self.control("GET", "/requests")["requests"]
+        return [one for one in listed if one["arguments"]["prompt"] == prompt]
+
+    def fault(self, prompt: str, stage: str, action: str, **parameters: Any) -> None:
+        """Make fal misbehave once for the request with this prompt."""
+        rule = {
+            "stage": stage,
+            "action": action,
+            "match": {"prompt_contains": prompt},
+            **parameters,
+        }
+        self.control("POST", "/faults", rule)
+
+    def control(self, method: str, path: str, body: Any = None) -> Any:
+        """The simulator's control port."""
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(  # noqa: S310 - loopback
+            self.endpoints.simulator_url + path,
+            data,
+            {"Content-Type": "application/json"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - loopback
+            return json.load(answer)
+
+    def call(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        """POST to the public address, as anybody on the internet could."""
+        host, port = self.endpoints.webhook_connect.split(":")
+        api = self.endpoints.webhook_base_url.removeprefix("https://").partition(".")[0]
+        context = ssl.create_default_context(cafile=self.endpoints.ca_bundle)
+        connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=20)
+        try:
+            connection.request(
+                "POST", path, body, {"Host": f"{api}.execute-api.localhost", **headers}
+            )
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="session")
+def phonoscene() -> Iterator[Phonoscene]:
+    """The deployed stack."""
+    folder = Path(__file__).parents[2] / ".build" / "e2e"
+    simulator = ["--concurrency", "4", "--retry-seconds", "0.3", "--run-seconds", "0.05"]
+    with running_cloud(folder, simulator=simulator) as endpoints:
+        yield Phonoscene(endpoints)
+
+
+@pytest.fixture
+def name() -> str:
+    """A name nobody else drops."""
+    return f"e2e/{uuid.uuid4().hex}"

@@ -1,0 +1,146 @@
+"""The stack's resources on moto, made from the template where that says how."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
+import yaml  # type: ignore[import-untyped]  # ships no types
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_ssm import SSMClient
+
+ROOT: Final = Path(__file__).parents[2]
+DROPS: Final = "drops"
+OUTPUT: Final = "outputs"
+JOBS: Final = "jobs"
+KEY_PARAMETER: Final = "/phonoscene/fal-key"
+FAL_KEY: Final = "key-id:key-secret"
+WEBHOOKS: Final = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com"
+
+
+class _Template(yaml.SafeLoader):  # type: ignore[misc]  # yaml ships no types
+    """Reads CloudFormation's short forms (``!Ref x``) as ``{"!Ref": x}``."""
+
+
+def _short_form(loader: Any, tag: str, node: Any) -> dict[str, Any]:
+    if isinstance(node, yaml.ScalarNode):
+        return {f"!{tag}": loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {f"!{tag}": loader.construct_sequence(node, deep=True)}
+    return {f"!{tag}": loader.construct_mapping(node, deep=True)}
+
+
+_Template.add_multi_constructor("!", _short_form)
+
+
+@cache
+def template() -> dict[str, Any]:
+    text = (ROOT / "template.yaml").read_text()
+    parsed: dict[str, Any] = yaml.load(text, _Template)  # noqa: S506 - a SafeLoader, and our own file
+    return parsed
+
+
+@cache
+def client(service: str, signature: str | None = None) -> Any:
+    """One client a session: making one takes 70 ms, and moto empties its own backends."""
+    config = Config(signature_version=signature) if signature else None
+    return boto3.session.Session().client(service, config=config)  # type: ignore[call-overload]  # any service
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Both buckets, the jobs table, the verdicts queue and the fal key."""
+
+    s3: S3Client
+    dynamodb: DynamoDBClient
+    sqs: SQSClient
+    ssm: SSMClient
+    verdicts_url: str
+
+    @classmethod
+    def make(cls) -> Cloud:
+        s3, dynamodb, sqs, ssm = (
+            client("s3", "s3v4"), client("dynamodb"), client("sqs"), client("ssm"),
+        )  # fmt: skip
+        for bucket in (DROPS, OUTPUT):
+            s3.create_bucket(Bucket=bucket)
+            s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        table = template()["Resources"]["JobsTable"]["Properties"]
+        dynamodb.create_table(
+            TableName=JOBS,
+            **{name: table[name] for name in
+               ("BillingMode", "KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes")},
+        )  # fmt: skip
+        ssm.put_parameter(Name=KEY_PARAMETER, Value=FAL_KEY, Type="SecureString")
+        queue = sqs.create_queue(QueueName="verdicts")
+        return cls(s3, dynamodb, sqs, ssm, queue["QueueUrl"])
+
+    def drop(self, key: str, body: bytes | str | dict[str, Any]) -> str:
+        """Put an object in the drop bucket; its version."""
+        raw = json.dumps(body) if isinstance(body, dict) else body
+        return str(self.s3.put_object(Bucket=DROPS, Key=key, Body=raw)["VersionId"])
+
+    def items(self) -> list[dict[str, Any]]:
+        """Every item of the jobs table, as Python values."""
+        deserialize = boto3.dynamodb.types.TypeDeserializer().deserialize  # type: ignore[attr-defined]  # loaded by boto3 itself
+        found = self.dynamodb.scan(TableName=JOBS)["Items"]
+        return [{name: deserialize(v) for name, v in item.items()} for item in found]
+
+    def item(self, job_id: str) -> dict[str, Any]:
+        return next(item for item in self.items() if item["job_id"] == job_id)
+
+    def index(self, name: str) -> set[str]:
+        """The ids that an index holds."""
+        found = self.dynamodb.scan(TableName=JOBS, IndexName=name)["Items"]
+        return {item["job_id"]["S"] for item in found}
+
+    def outputs(self) -> dict[str, bytes]:
+        """What lies in the output bucket, by key."""
+        listed = self.s3.list_objects_v2(Bucket=OUTPUT).get("Contents", [])
+        return {
+            entry["Key"]: self.s3.get_object(Bucket=OUTPUT, Key=entry["Key"])["Body"].read()
+            for entry in listed
+        }
+
+    def output_versions(self) -> list[str]:
+        """Every version of every object of the output bucket, by key."""
+        return [v["Key"] for v in self.s3.list_object_versions(Bucket=OUTPUT).get("Versions", [])]
+
+    def unfinished_uploads(self) -> list[str]:
+        listed = self.s3.list_multipart_uploads(Bucket=OUTPUT).get("Uploads", [])
+        return [upload["Key"] for upload in listed]
+
+    def verdicts(self) -> list[str]:
+        """The bodies of the messages that wait in the verdicts queue."""
+        got = self.sqs.receive_message(QueueUrl=self.verdicts_url, MaxNumberOfMessages=10)
+        return [message["Body"] for message in got.get("Messages", [])]
+
+
+def event(name: str) -> Any:
+    """A payload of ``events/``."""
+    return json.loads((ROOT / "events" / f"{name}.json").read_text())
+
+
+def created(key: str, at: datetime | None = None) -> dict[str, Any]:
+    """S3's event for a key, as of ``at`` or now."""
+    payload: dict[str, Any] = event("s3-audio-created")
+    payload["detail"]["object"]["key"] = key
+    payload["time"] = (at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return payload
+
+
+def sqs(*bodies: Any) -> dict[str, Any]:
+    """A batch of an SQS event source; ids are m0, m1, …"""
+    one = event("sqs-drops")["Records"][0]
+    texts = [body if isinstance(body, str) else json.dumps(body) for body in bodies]
+    return {"Records": [one | {"messageId": f"m{n}", "body": text} for n, text in enumerate(texts)]}

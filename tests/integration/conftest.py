@@ -1,0 +1,174 @@
+"""Handlers and edges on moto, with every HTTP peer on 127.0.0.1."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import httpx
+import pytest
+from aws_lambda_powertools.utilities import parameters
+from moto import mock_aws
+
+from phonoscene.observability import logger
+from tests.integration import cloud as stack
+from tests.integration.loopback import Loopback
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import ModuleType
+
+    from tests.integration.cloud import Cloud
+
+
+@dataclass(frozen=True)
+class Context:
+    """What Powertools reads of Lambda's context."""
+
+    function_name: str = "a-function"
+    memory_limit_in_mb: int = 512
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:a-function"
+    aws_request_id: str = "52fdfc07-2182-454f-963f-5f0f9a621d72"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No credentials, region, endpoint or proxy of this machine; those of a Lambda that is not one."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "POWERTOOLS_", "FAL_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REGION": "us-east-1",
+        "POWERTOOLS_SERVICE_NAME": "phonoscene",
+        "POWERTOOLS_METRICS_NAMESPACE": "Phonoscene",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+@pytest.fixture
+def cloud(environment: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """An empty stack; whatever asks boto3 for a client gets one that was made before."""
+
+    def known_client(service: str, config: Any = None) -> Any:
+        signature = config.signature_version if config and service == "s3" else None
+        return stack.client(service, signature)
+
+    parameters.clear_caches()
+    with mock_aws():
+        environment.setattr(boto3, "client", known_client)
+        yield stack.Cloud.make()
+    parameters.clear_caches()
+
+
+@cache
+def _function(name: str) -> ModuleType:
+    """functions/<name>/app.py, as Lambda loads it, under a name of its own."""
+    path = stack.ROOT / "functions" / name / "app.py"
+    spec = importlib.util.spec_from_file_location(f"phonoscene_{name}_app", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def function(environment: pytest.MonkeyPatch) -> Iterator[Callable[..., ModuleType]]:
+    """Load a function's module, with these environment variables; it builds itself anew in each test."""
+    loaded: list[Any] = []
+
+    def load(name: str, **variables: str) -> ModuleType:
+        for variable, value in variables.items():
+            environment.setenv(variable, value)
+        loaded.append(_function(name))
+        loaded[-1].build.cache_clear()
+        return _function(name)
+
+    yield load
+    for module in loaded:
+        module.build.cache_clear()
+
+
+@pytest.fixture
+def submit(function: Callable[..., ModuleType], cloud: Cloud) -> ModuleType:  # noqa: ARG001 - its table and buckets
+    return function(
+        "submit",
+        DROP_BUCKET=stack.DROPS,
+        JOBS_TABLE=stack.JOBS,
+        FAL_KEY_PARAMETER=stack.KEY_PARAMETER,
+        WEBHOOK_BASE_URL=stack.WEBHOOKS,
+        AUDIO_URL_TTL_SECONDS="3600",
+        OUTPUT_LIFETIME_SECONDS="86400",
+        PAIR_GRACE_MINUTES="60",
+        MAX_FRAMES="481",
+        PRICE_PER_MEGAPIXEL_USD="0.001205",
+    )
+
+
+@pytest.fixture
+def context() -> Context:
+    return Context()
+
+
+@pytest.fixture
+def load_event() -> Callable[[str], Any]:
+    """A payload of ``events/``, by its name without suffix."""
+    return stack.event
+
+
+@pytest.fixture
+def log(environment: pytest.MonkeyPatch) -> io.StringIO:
+    """What the functions log, as text."""
+    import io  # noqa: PLC0415 - its type is all that is needed above
+
+    lines = io.StringIO()
+    environment.setattr(logger.registered_handler, "stream", lines)
+    return lines
+
+
+@pytest.fixture(scope="session")
+def _internet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    authority = tmp_path_factory.mktemp("authority") / "ca.pem"
+    with Loopback(ca_file=authority).running() as running:
+        yield running
+
+
+@pytest.fixture
+def internet(
+    _internet: Loopback, environment: pytest.MonkeyPatch  # noqa: PT019 - it is used
+) -> Iterator[Loopback]:
+    """fal's hosts, and nobody else's; clients that product code leaves open are closed in the end."""
+    made: list[httpx.Client] = []
+    make = httpx.Client.__init__
+
+    def remember(self: httpx.Client, *args: Any, **kwargs: Any) -> None:
+        make(self, *args, **kwargs)
+        made.append(self)
+
+    _internet.reset()
+    environment.setenv("HTTPS_PROXY", _internet.proxy)
+    environment.setenv("SSL_CERT_FILE", str(_internet.ca_file))
+    environment.setattr(httpx.Client, "__init__", remember)
+    yield _internet
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def ca_file(_internet: Loopback) -> Path:  # noqa: PT019 - it is used
+    return _internet.ca_file

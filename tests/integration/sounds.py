@@ -1,0 +1,113 @@
+"""Real sounds and films, made once a session."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import tempfile
+import wave
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import av
+
+RATE: Final = 48_000
+
+#: suffix and variety -> container, codec, options of either
+SOUNDS: Final[dict[str, tuple[str, str, dict[str, Any]]]] = {
+    "wav": ("wav", "pcm_s16le", {}),
+    "wav 24 bit": ("wav", "pcm_s24le", {}),
+    "flac": ("flac", "flac", {}),
+    "mp3 cbr": ("mp3", "libmp3lame", {"bit_rate": 128_000}),
+    "mp3 vbr": ("mp3", "libmp3lame", {"options": {"flags": "qscale", "global_quality": "472"}}),
+    "mp3 without a Xing header": ("mp3", "libmp3lame", {"container": {"write_xing": "0"}}),
+    "m4a with moov at the end": ("mp4", "aac", {}),
+    "m4a with moov at the beginning": ("mp4", "aac", {"container": {"movflags": "+faststart"}}),
+    "aac": ("adts", "aac", {}),
+    "ogg vorbis": ("ogg", "vorbis", {"options": {"strict": "experimental"}}),
+    "ogg opus": ("ogg", "libopus", {}),
+    "ogg flac": ("ogg", "flac", {}),
+    "opus": ("ogg", "libopus", {}),
+}
+
+
+def silence(seconds: float, rate: int = 8000) -> bytes:
+    """The smallest wav of a length; it costs nothing to make."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(1)
+        out.setframerate(rate)
+        out.writeframes(b"\x80" * round(seconds * rate))
+    return file.getvalue()
+
+
+@cache
+def sound(variety: str, seconds: float = 2.0) -> bytes:
+    """A tone that glides, in one of ``SOUNDS``."""
+    form, codec, options = SOUNDS[variety]
+    # on disk: what puts moov first opens the file a second time
+    with (
+        tempfile.NamedTemporaryFile() as file,
+        av.open(file.name, "w", format=form, options=options.get("container", {})) as out,
+    ):
+        stream: Any = out.add_stream(codec, rate=RATE, options=options.get("options", {}))
+        stream.layout = "stereo"  # ffmpeg's own vorbis encoder knows nothing else
+        if "bit_rate" in options:
+            stream.bit_rate = options["bit_rate"]
+        samples = [int(9000 * math.sin(n * n / 9e5)) for n in range(round(seconds * RATE / 2))]
+        samples += [0] * (round(seconds * RATE) - len(samples))  # uneven, for variable bit rates
+        for start in range(0, len(samples), 960):
+            piece = [s for s in samples[start : start + 960] for _ in range(2)]
+            frame = av.AudioFrame(format="s16", layout="stereo", samples=len(piece) // 2)
+            frame.planes[0].update(struct.pack(f"<{len(piece)}h", *piece))
+            frame.sample_rate, frame.pts = RATE, start
+            frame.time_base = Fraction(1, RATE)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+        out.close()
+        return Path(file.name).read_bytes()
+
+
+def with_id3(mp3: bytes, picture: int) -> bytes:
+    """An ID3v2.3 tag with a title and a cover of so many bytes before the sound."""
+    def frame(name: bytes, body: bytes) -> bytes:
+        return name + struct.pack(">IH", len(body), 0) + body
+
+    image = b"\x89PNG\r\n\x1a\n" + b"\xff\xfb\x90\x64" * (picture // 4)  # looks like mp3 frames
+    frames = frame(b"TIT2", b"\0A title") + frame(b"APIC", b"\0image/png\0\x03\0" + image)
+    size = len(frames)
+    synchsafe = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
+    return b"ID3\x03\0\0" + synchsafe + frames + mp3
+
+
+_FILMS: Final = {
+    ".mp4": ("mp4", "libx264", "yuv420p"),
+    ".webm": ("webm", "libvpx-vp9", "yuv420p"),
+    ".mov": ("mov", "prores_ks", "yuva444p10le"),
+    ".gif": ("gif", "gif", "rgb8"),
+}
+
+
+@cache
+def film(suffix: str) -> bytes:
+    """Three black frames in one of the four containers."""
+    form, codec, pixels = _FILMS[suffix]
+    file = io.BytesIO()
+    with av.open(file, "w", format=form) as out:
+        stream: Any = out.add_stream(codec, rate=24)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
+        for _ in range(3):
+            frame = av.VideoFrame(64, 48, "rgb24")
+            frame.planes[0].update(bytes(frame.planes[0].buffer_size))
+            out.mux(stream.encode(frame.reformat(format=pixels)))
+        out.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def png(width: int, height: int) -> bytes:
+    """As much of a PNG as tells its size."""
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", width, height, 8, 2, 0, 0, 0, 0)

@@ -1,0 +1,358 @@
+"""The jobs table's conditions, as DynamoDB evaluates them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phonoscene.errors import WriteRefused
+from phonoscene.job_store import JobStore
+from phonoscene.jobs import (
+    FINAL,
+    LOOK_AGAIN_AFTER,
+    MAY_FOLLOW,
+    Audio,
+    DropObject,
+    ErrorDetail,
+    Job,
+    JobStatus,
+    Request,
+)
+from tests.integration.cloud import DROPS, JOBS
+
+if TYPE_CHECKING:
+    from tests.integration.cloud import Cloud
+
+NOW = datetime(2026, 11, 22, 10, 15, 30, 123000, tzinfo=UTC)
+ID = "0f343b0931126a20f133d67c2b018a3b"
+HALF = "a" * 32
+PAIRS = [(before, after) for before in JobStatus for after in JobStatus]
+ALLOWED = [pair for pair in PAIRS if pair[1] in MAY_FOLLOW[pair[0]]]
+FORBIDDEN = [pair for pair in PAIRS if pair[1] not in MAY_FOLLOW[pair[0]]]
+#: A shortest way to each state, through the store's own writes.
+WAY = {
+    JobStatus.WAITING: [],
+    JobStatus.READY: [],
+    JobStatus.REJECTED: [],
+    JobStatus.SUBMITTING: [JobStatus.SUBMITTING],
+    JobStatus.UNCONFIRMED: [JobStatus.SUBMITTING, JobStatus.UNCONFIRMED],
+    JobStatus.SUBMITTED: [JobStatus.SUBMITTING, JobStatus.SUBMITTED],
+    JobStatus.GENERATED: [JobStatus.SUBMITTING, JobStatus.GENERATED],
+    JobStatus.SUCCEEDED: [JobStatus.SUBMITTING, JobStatus.GENERATED, JobStatus.SUCCEEDED],
+    JobStatus.FAILED: [JobStatus.FAILED],
+    JobStatus.CANCELLED: [JobStatus.CANCELLED],
+}
+
+
+@pytest.fixture
+def changes() -> list[Job]:
+    return []
+
+
+@pytest.fixture
+def store(cloud: Cloud, changes: list[Job]) -> JobStore:
+    return JobStore(cloud.dynamodb, JOBS, on_change=changes.append, clock=lambda: NOW)
+
+
+def a_job(status: JobStatus = JobStatus.READY, **fields: Any) -> Job:
+    return Job.born(
+        status, NOW, **{"job_id": ID, "name": "albums/song", "bucket": DROPS} | fields
+    )
+
+
+def a_half(version: str = "v1", **fields: Any) -> Job:
+    audio = Audio(key="albums/song.mp3", version_id=version, bytes=9)
+    return a_job(JobStatus.WAITING, **{"job_id": HALF, "audio": audio} | fields)
+
+
+def a_job_that_is(status: JobStatus, store: JobStore) -> Job:
+    """Bring a job there by the writes that lead there."""
+    if status is JobStatus.WAITING:
+        store.wait(half := a_half(job_id=ID), NOW)
+        return half
+    job = store.admit(a_job(status if status is JobStatus.REJECTED else JobStatus.READY), ())
+    for step in WAY[status]:
+        job = store.move(job, step)
+    return job
+
+
+@pytest.mark.parametrize(("before", "after"), ALLOWED, ids=lambda status: str(status))
+def test_a_move_that_the_table_of_states_allows_is_written(
+    store: JobStore, changes: list[Job], before: JobStatus, after: JobStatus
+) -> None:
+    job = a_job_that_is(before, store)
+
+    moved = store.move(job, after)
+
+    assert moved.status is after
+    assert store.get(ID) == moved
+    assert changes[-1] == moved
+
+
+@pytest.mark.parametrize(("before", "after"), FORBIDDEN, ids=lambda status: str(status))
+def test_any_other_move_is_refused_and_carries_the_record_found(
+    store: JobStore, changes: list[Job], before: JobStatus, after: JobStatus
+) -> None:
+    job = a_job_that_is(before, store)
+    written = len(changes)
+
+    with pytest.raises(WriteRefused) as refused:
+        store.move(job, after)
+
+    assert refused.value.found == store.get(ID) == job
+    assert len(changes) == written
+
+
+@pytest.mark.parametrize("read", sorted(set(JobStatus) - {JobStatus.GENERATED}))
+def test_it_is_the_record_that_decides_and_not_what_was_read_of_it(
+    store: JobStore, read: JobStatus
+) -> None:
+    job = a_job_that_is(JobStatus.SUBMITTED, store)
+    stale = job.model_copy(update={"status": read})
+
+    with pytest.raises(WriteRefused) as refused:
+        store.move(stale, JobStatus.SUBMITTING)
+
+    assert refused.value.found == job
+
+
+def test_what_is_learnt_of_an_earlier_attempt_cannot_move_a_later_one(store: JobStore) -> None:
+    ready = store.admit(a_job(), ())
+    first = store.move(ready, JobStatus.SUBMITTING, attempt=1)
+    again = store.move(first, JobStatus.READY)
+    second = store.move(again, JobStatus.SUBMITTING, attempt=2)
+
+    with pytest.raises(WriteRefused) as refused:
+        store.move(first, JobStatus.SUBMITTED)
+
+    assert refused.value.found == second
+    assert store.get(ID) == second
+
+
+def test_a_move_of_a_record_that_is_gone_finds_nothing(store: JobStore) -> None:
+    never_written = a_job()
+
+    with pytest.raises(WriteRefused) as refused:
+        store.move(never_written, JobStatus.SUBMITTING)
+
+    assert refused.value.found is None
+    assert store.get(ID) is None
+
+
+def test_a_job_is_admitted_once_and_the_second_time_the_first_is_found(
+    store: JobStore, changes: list[Job]
+) -> None:
+    first = store.admit(a_job(), ())
+    moved = store.move(first, JobStatus.SUBMITTING, attempt=1)
+
+    with pytest.raises(WriteRefused) as refused:
+        store.admit(a_job(name="another"), ())
+
+    assert refused.value.found == store.get(ID) == moved
+    assert changes == [first, moved]
+
+
+def test_the_waiting_halves_go_in_the_transaction_that_admits_their_job(
+    store: JobStore, cloud: Cloud
+) -> None:
+    sidecar = DropObject(key="albums/song.json", version_id="v2")
+    store.wait(a_half(), NOW)
+    store.wait(a_half(job_id="b" * 32, audio=None, sidecar=sidecar), NOW)
+
+    store.admit(a_job(), (HALF, "b" * 32))
+
+    assert [item["job_id"] for item in cloud.items()] == [ID]
+
+
+def test_a_job_that_is_not_admitted_leaves_the_halves_where_they_are(
+    store: JobStore, cloud: Cloud
+) -> None:
+    store.admit(a_job(), ())
+    store.wait(a_half(), NOW)
+
+    with pytest.raises(WriteRefused):
+        store.admit(a_job(), (HALF,))
+
+    assert {item["job_id"] for item in cloud.items()} == {ID, HALF}
+
+
+def test_the_same_version_of_a_half_waits_once_and_a_new_version_takes_its_place(
+    store: JobStore,
+) -> None:
+    first = a_half("v1")
+    store.wait(first, NOW)
+
+    with pytest.raises(WriteRefused) as refused:
+        store.wait(a_half("v1", name="another"), NOW + timedelta(hours=1))
+    store.wait(a_half("v2"), NOW)
+
+    assert refused.value.found == first
+    assert store.get(HALF) == a_half("v2")
+
+
+def test_a_half_stops_waiting_however_often_it_is_told(store: JobStore) -> None:
+    store.wait(a_half(), NOW)
+
+    store.stop_waiting(HALF)
+    store.stop_waiting(HALF)
+
+    assert store.get(HALF) is None
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_a_record_stands_in_the_indexes_of_its_state_and_in_no_other(
+    store: JobStore, cloud: Cloud, status: JobStatus
+) -> None:
+    a_job_that_is(status, store)
+
+    in_motion = status in LOOK_AGAIN_AFTER or status is JobStatus.WAITING
+    assert cloud.index("due") == ({ID} if in_motion else set())
+    assert cloud.index("backlog") == ({ID} if status is JobStatus.READY else set())
+    assert cloud.index("by_name") == cloud.index("by_day") == {ID}
+    item = cloud.item(ID)
+    assert ("due_shard" in item, "due_at" in item) == (in_motion, in_motion)
+    assert ("backlog_shard" in item) == ("dispatch_at" in item) == (status is JobStatus.READY)
+    assert not (status in FINAL and in_motion)
+
+
+@pytest.mark.parametrize("status", sorted(LOOK_AGAIN_AFTER))
+def test_a_record_in_motion_is_due_after_its_states_own_time(
+    store: JobStore, cloud: Cloud, status: JobStatus
+) -> None:
+    a_job_that_is(status, store)
+
+    due = (NOW + LOOK_AGAIN_AFTER[status]).strftime("%Y-%m-%dT%H:%M:%S.123Z")
+    assert cloud.item(ID)["due_at"] == due
+
+
+def test_a_date_that_is_given_counts_before_the_states_own(store: JobStore, cloud: Cloud) -> None:
+    job = a_job_that_is(JobStatus.SUBMITTING, store)
+    store.wait(a_half(), NOW + timedelta(minutes=60))
+
+    store.move(job, JobStatus.READY, at=NOW + timedelta(seconds=30))
+
+    assert cloud.item(ID)["dispatch_at"] == "2026-11-22T10:16:00.123Z"
+    assert cloud.item(HALF)["due_at"] == "2026-11-22T11:15:30.123Z"
+
+
+def test_sixteen_shards_share_the_jobs(store: JobStore, cloud: Cloud) -> None:
+    for n in range(64):
+        store.admit(a_job(job_id=f"{n:08x}" + "0" * 24), ())
+
+    shards = {int(item["backlog_shard"]) for item in cloud.items()}
+
+    assert shards == set(range(16))
+
+
+def test_every_state_is_appended_to_the_history_and_none_is_overwritten(store: JobStore) -> None:
+    job = a_job_that_is(JobStatus.SUCCEEDED, store)
+
+    steps = [step.status for step in job.history]
+
+    assert steps == [JobStatus.READY, *WAY[JobStatus.SUCCEEDED]]
+    assert {step.at for step in job.history} == {NOW}
+
+
+@pytest.mark.parametrize("seed", [0, -(2**63), 2**63, 17454220438242315174, 2**64 - 1])
+def test_a_seed_comes_back_digit_for_digit(store: JobStore, seed: int) -> None:
+    job = a_job_that_is(JobStatus.SUBMITTING, store)
+
+    store.move(job, JobStatus.GENERATED, seed=seed, reported={"seed": seed})
+
+    found = store.get(ID)
+    assert found
+    assert (found.seed, found.reported["seed"]) == (seed, seed)
+
+
+@pytest.mark.parametrize("number", [0.1, 23.976, 29.97, 1e-7, 5.041666666666667, 1 / 3, 1e-120])
+def test_a_broken_number_comes_back_bit_for_bit(store: JobStore, number: float) -> None:
+    arguments = {"fps": number, "video_size": {"width": 64, "scale": [number]}}
+
+    store.admit(a_job(arguments=arguments), ())
+
+    found = store.get(ID)
+    assert found
+    assert found.arguments == arguments
+
+
+@pytest.mark.parametrize("number", [1e-200, 5e-324, 1e-131])
+def test_a_number_too_small_for_dynamodb_is_no_reason_to_lose_a_job(
+    store: JobStore, number: float
+) -> None:
+    store.admit(a_job(arguments={"image_strength": number}), ())
+
+    found = store.get(ID)
+    assert found
+    assert found.arguments["image_strength"] == pytest.approx(0)
+
+
+def test_false_zero_and_empty_words_in_the_arguments_are_kept(store: JobStore) -> None:
+    arguments = {"match_audio_length": False, "image_strength": 0, "negative_prompt": ""}
+
+    store.admit(a_job(arguments=arguments), ())
+
+    found = store.get(ID)
+    assert found
+    assert found.arguments == arguments
+
+
+def test_none_removes_a_field_and_the_others_stay(store: JobStore, cloud: Cloud) -> None:
+    job = a_job_that_is(JobStatus.SUBMITTING, store)
+    request = Request(request_id="r1", status_url="https://queue.fal.run/s")
+    job = store.move(job, JobStatus.GENERATED, request=request, source_url="https://v3.fal.media/x")
+
+    moved = store.move(job, JobStatus.SUCCEEDED, source_url=None)
+
+    assert moved.request == request
+    assert "source_url" not in cloud.item(ID)
+
+
+def test_every_error_of_a_rejected_drop_is_kept(store: JobStore) -> None:
+    errors = (
+        ErrorDetail(code="out_of_range", field="fps", value="61", message="fps is 61."),
+        ErrorDetail(code="empty_audio", message="no bytes"),
+    )
+
+    store.admit(a_job(JobStatus.REJECTED, errors=errors), ())
+
+    found = store.get(ID)
+    assert found
+    assert found.errors == errors
+
+
+def test_a_duplicate_request_is_noted_once_beside_others(store: JobStore) -> None:
+    job = a_job_that_is(JobStatus.SUBMITTED, store)
+
+    for request in ("r2", "r3", "r2"):
+        store.note_duplicate(job, request)
+
+    found = store.get(ID)
+    assert found
+    assert found.duplicate_requests == {"r2", "r3"}
+    assert found.status is JobStatus.SUBMITTED
+
+
+def test_a_duplicate_of_a_record_that_is_gone_makes_none(store: JobStore, cloud: Cloud) -> None:
+    with pytest.raises(WriteRefused) as refused:
+        store.note_duplicate(a_job(), "r2")
+
+    assert refused.value.found is None
+    assert cloud.items() == []
+
+
+def test_a_job_that_was_never_written_is_none(store: JobStore) -> None:
+    assert store.get(ID) is None
+
+
+def test_a_field_that_a_newer_release_wrote_is_passed_over(store: JobStore, cloud: Cloud) -> None:
+    store.admit(a_job(), ())
+    cloud.dynamodb.update_item(
+        TableName=JOBS,
+        Key={"job_id": {"S": ID}},
+        UpdateExpression="SET tomorrow = :t",
+        ExpressionAttributeValues={":t": {"S": "x"}},
+    )
+
+    assert store.get(ID) == a_job()

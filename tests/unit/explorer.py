@@ -1,0 +1,237 @@
+"""Runs the intake through every order in which puts, deliveries and crashes can come.
+
+A handler that is cut off between two of its calls cannot be copied, so it is replayed: it starts again,
+hears the answers it has heard before, and is let through to the world for one call more. Handlers thus
+take turns without threads, each call is a place to crash, and every reachable state is visited once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import cache, cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from phonoscene.workflow.intake import Announcement, Intake, Rules
+from tests.unit.fakes import NOON, MemoryBucket, MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+RULES = Rules(
+    pair_grace=timedelta(minutes=60), max_frames=481, usd_per_megapixel=Decimal("0.001205")
+)
+
+
+class Paused(BaseException):
+    """The handler's turn is over; no ``except`` of the product catches it."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call gave; ``text`` tells answers apart."""
+
+    value: Any
+    error: Exception | None
+    text: str
+
+
+class Tape:
+    """Plays the answers of earlier turns, then asks the world once."""
+
+    def __init__(self, answers: tuple[Answer, ...]) -> None:
+        self.answers = answers
+        self._played = 0
+        self._may_ask = True
+
+    def call(self, method: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """The next answer."""
+        if self._played == len(self.answers):
+            if not self._may_ask:
+                raise Paused
+            self._may_ask = False
+            self.answers = (*self.answers, _ask(method, *arguments, **named))
+        answer = self.answers[self._played]
+        self._played += 1
+        if answer.error:
+            raise answer.error
+        return answer.value
+
+
+def _ask(method: Callable[..., Any], *arguments: Any, **named: Any) -> Answer:
+    try:
+        value = method(*arguments, **named)
+    except Exception as exc:  # noqa: BLE001 - whatever it is, the handler hears it
+        return Answer(None, exc, repr(exc))
+    text = repr(sorted(value) if isinstance(value, set) else value)
+    return Answer(value, None, text)
+
+
+class Taped:
+    """A bucket or a store whose methods answer from a tape."""
+
+    def __init__(self, target: Any, tape: Tape) -> None:
+        self._target = target
+        self._tape = tape
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._target, name)
+        return partial(self._tape.call, value) if callable(value) and name != "clock" else value
+
+
+@cache
+def _said(announced: Announcement) -> str:
+    return f"{announced.key} {announced.happened_at}"
+
+
+@dataclass(frozen=True)
+class Handler:
+    """One delivery at work, between two of its calls."""
+
+    announced: Announcement
+    answers: tuple[Answer, ...] = ()
+
+    @cached_property
+    def text(self) -> str:
+        """Tells handlers apart."""
+        return "|".join((_said(self.announced), *(answer.text for answer in self.answers)))
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One thing the dropper does: create a version, or begin one that is uploaded in parts."""
+
+    key: str
+    body: bytes = b"x"
+    only_begins: bool = False
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything there is at one moment; ``path`` is how it came to be so."""
+
+    uploads: tuple[Upload, ...]
+    deliveries: int = 1
+    handlers_at_once: int = 1
+    crashes: int = 0
+    same_second: bool = False
+    bucket: MemoryBucket = field(default_factory=MemoryBucket)
+    store: MemoryStore = field(default_factory=MemoryStore)
+    begun: tuple[tuple[str, datetime], ...] = ()
+    pending: tuple[Announcement, ...] = ()
+    running: tuple[Handler, ...] = ()
+    pairs: frozenset[tuple[str, ...]] = frozenset()
+    ticks: int = 0
+    path: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Two worlds of the same identity have the same future."""
+        return (
+            self.uploads,
+            self.crashes,
+            frozenset(self.bucket.versions.items()),
+            tuple(sorted(map(_said, self.pending))),
+            tuple(sorted(handler.text for handler in self.running)),
+            frozenset(
+                (key, job.status, job.audio, job.sidecar) for key, job in self.store.items.items()
+            ),
+            self.pairs,
+            self.begun,
+        )
+
+    def _with(self, action: str, **changes: Any) -> World:
+        return replace(self, path=(*self.path, action), **changes)
+
+    def _now(self) -> datetime:
+        return NOON + timedelta(seconds=0 if self.same_second else self.ticks)
+
+    def _uploaded(self, number: int) -> World:
+        upload = self.uploads[number]
+        rest = self.uploads[:number] + self.uploads[number + 1 :]
+        began = dict(self.begun)
+        changes: dict[str, Any] = {"uploads": rest, "ticks": self.ticks + 1}
+        if upload.only_begins:
+            begun = tuple({**began, upload.key: self._now()}.items())
+            return self._with(f"begin {upload.key}", begun=begun, **changes)
+        bucket = self.bucket.copy()
+        announced = bucket.put(
+            upload.key, upload.body, at=self._now(), begun=began.pop(upload.key, None)
+        )
+        newest = tuple(sorted(versions[-1].version_id for versions in bucket.versions.values()))
+        return self._with(
+            f"put {newest}",
+            bucket=bucket,
+            begun=tuple(began.items()),
+            pending=self.pending + (announced,) * self.deliveries,
+            pairs=self.pairs | {newest},
+            **changes,
+        )
+
+    def _started(self, announced: Announcement) -> World:
+        pending = list(self.pending)
+        pending.remove(announced)
+        running = (*self.running, Handler(announced))
+        return self._with(f"deliver {announced.key}", pending=tuple(pending), running=running)
+
+    def _others(self, handler: Handler) -> tuple[Handler, ...]:
+        running = list(self.running)
+        running.remove(handler)
+        return tuple(running)
+
+    def _crashed(self, handler: Handler) -> World:
+        return self._with(
+            f"crash {handler.announced.key} after call {len(handler.answers)}",
+            crashes=self.crashes - 1,
+            pending=(*self.pending, handler.announced),
+            running=self._others(handler),
+        )
+
+    def _stepped(self, handler: Handler) -> World:
+        store, tape = self.store.copy(), Tape(handler.answers)
+        intake = Intake(
+            Taped(self.bucket, tape),  # type: ignore[arg-type]  # answers as the bucket does
+            Taped(store, tape),  # type: ignore[arg-type]
+            RULES,
+        )
+        running = self._others(handler)
+        try:
+            intake.take(handler.announced)
+        except Paused:
+            running = (*running, replace(handler, answers=tape.answers))
+        step = f"call {len(tape.answers)} of {handler.announced.key}"
+        return self._with(step, store=store, running=running)
+
+    def _next_uploads(self) -> Iterator[int]:
+        """Uploads of one key keep their order; those of different keys do not."""
+        seen: set[str] = set()
+        for number, upload in enumerate(self.uploads):
+            if upload.key not in seen:
+                yield number
+            seen.add(upload.key)
+
+    def futures(self) -> Iterator[World]:
+        """Every world that one action makes of this one."""
+        yield from (self._uploaded(number) for number in self._next_uploads())
+        if len(self.running) < self.handlers_at_once:
+            yield from (self._started(announced) for announced in set(self.pending))
+        for handler in self.running:
+            yield self._stepped(handler)
+            if self.crashes:
+                yield self._crashed(handler)
+
+
+def ends(start: World) -> Iterator[World]:
+    """Every world in which all is uploaded and every delivery is done."""
+    seen, stack = {start.identity}, [start]
+    while stack:
+        world = stack.pop()
+        futures = list(world.futures())
+        if not futures:
+            yield world
+        for future in futures:
+            if future.identity not in seen:
+                seen.add(future.identity)
+                stack.append(future)

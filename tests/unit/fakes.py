@@ -1,0 +1,166 @@
+"""In-memory twins of the drop bucket and the jobs table; they refuse what the real ones refuse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from phonoscene.errors import DropRefused, WriteRefused
+from phonoscene.job_store import JobStore
+from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus, Step, may_precede
+from phonoscene.media import DropBucket, Found
+from phonoscene.workflow.intake import Announcement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of an object."""
+
+    version_id: str
+    body: bytes
+    modified: datetime
+
+
+class MemoryBucket(DropBucket):
+    """Versions by key, newest last. Audio is ``seconds`` long, whatever its bytes are."""
+
+    def __init__(self, name: str = "drops", seconds: float = 5.0) -> None:
+        self.name = name
+        self.seconds = seconds
+        self.versions: dict[str, tuple[Version, ...]] = {}
+        self.pictures: dict[str, tuple[int, int]] = {}
+
+    def copy(self) -> Self:
+        """An independent bucket with the same objects."""
+        twin = type(self)(self.name, self.seconds)
+        twin.versions = dict(self.versions)
+        return twin
+
+    def put(
+        self, key: str, body: bytes = b"x", *, at: datetime = NOON, begun: datetime | None = None
+    ) -> Announcement:
+        """Create a version at ``at``; S3 dates one that is uploaded in parts from when it was ``begun``."""
+        earlier = self.versions.get(key, ())
+        modified = (begun or at).replace(microsecond=0)
+        new = Version(f"{key}#{len(earlier) + 1}", body, modified)
+        self.versions[key] = (*earlier, new)
+        return Announcement(key, at.replace(microsecond=0))
+
+    def remove(self, key: str) -> None:
+        """Delete an object."""
+        del self.versions[key]
+
+    def keys_under(self, prefix: str) -> set[str]:
+        """Every key that begins with ``prefix``."""
+        return {key for key in self.versions if key.startswith(prefix)}
+
+    def find(self, key: str) -> Found | None:
+        """The newest version."""
+        if key not in self.versions:
+            return None
+        newest = self.versions[key][-1]
+        return Found(key, newest.version_id, len(newest.body), newest.modified)
+
+    def read(self, key: str, at_most: int) -> tuple[Found, bytes] | None:
+        """The newest version with its first bytes."""
+        found = self.find(key)
+        return (found, self.versions[key][-1].body[:at_most]) if found else None
+
+    def measure(self, found: Found) -> Audio:
+        """``seconds``, for whatever has bytes."""
+        if not found.bytes:
+            raise DropRefused(ErrorDetail(code="empty_audio", message="it has no bytes"))
+        pinned = {"key": found.key, "version_id": found.version_id, "bytes": found.bytes}
+        return Audio(**pinned, seconds=self.seconds)
+
+    def picture_size(self, found: Found) -> tuple[int, int] | None:
+        """As ``pictures`` says."""
+        return self.pictures.get(found.key)
+
+    def presign(self, pinned: DropObject, seconds: int) -> str:
+        """A URL that names the version and its life."""
+        return f"https://{self.name}.example/{pinned.key}?versionId={pinned.version_id}&{seconds}"
+
+
+class MemoryStore(JobStore):
+    """Items by id, under the conditions of the table."""
+
+    def __init__(self, now: datetime = NOON) -> None:
+        self.clock = lambda: now
+        self.items: dict[str, Job] = {}
+        self.due: dict[str, datetime | None] = {}
+
+    def copy(self) -> Self:
+        """An independent table with the same items."""
+        twin = type(self)(self.clock())
+        twin.items, twin.due = dict(self.items), dict(self.due)
+        return twin
+
+    def by_status(self, status: JobStatus) -> list[Job]:
+        """The records that stand at ``status``."""
+        return [job for job in self.items.values() if job.status is status]
+
+    def get(self, job_id: str) -> Job | None:
+        """The item."""
+        return self.items.get(job_id)
+
+    def wait(self, half: Job, due_at: datetime) -> None:
+        """Put a half, unless the same version lies there."""
+        there = self.items.get(half.job_id)
+        if there and _versions(there) == _versions(half):
+            raise WriteRefused(there)
+        self.items[half.job_id], self.due[half.job_id] = half, due_at
+
+    def stop_waiting(self, half_id: str) -> None:
+        """Delete, whether it is there or not."""
+        self.items.pop(half_id, None)
+
+    def admit(self, job: Job, replacing: Iterable[str]) -> Job:
+        """Put a job that is not there and delete its halves, or do neither."""
+        if job.job_id in self.items:
+            raise WriteRefused(self.items[job.job_id])
+        self.items[job.job_id] = job
+        for half in replacing:
+            self.items.pop(half, None)
+        return job
+
+    def move(
+        self, job: Job, status: JobStatus, *, at: datetime | None = None, **changes: Any
+    ) -> Job:
+        """Change an item whose status may precede the new one and whose attempt was read."""
+        there = self.items.get(job.job_id)
+        if not (there and there.status in may_precede(status) and there.attempt == job.attempt):
+            raise WriteRefused(there)
+        known = {name: value for name, value in changes.items() if value is not None}
+        gone = {name: Job.model_fields[name].default for name in changes if name not in known}
+        step = Step(status=status, at=self.clock())
+        moved = there.model_copy(
+            update={
+                **known,
+                **gone,
+                "status": status,
+                "updated_at": step.at,
+                "history": (*there.history, step),
+            }
+        )
+        self.items[job.job_id], self.due[job.job_id] = moved, at
+        return moved
+
+    def note_duplicate(self, job: Job, request_id: str) -> None:
+        """Add a request to an item's duplicates."""
+        there = self.items[job.job_id]
+        more = there.duplicate_requests | {request_id}
+        self.items[job.job_id] = there.model_copy(update={"duplicate_requests": more})
+
+
+def _versions(half: Job) -> tuple[str | None, str | None]:
+    return (
+        half.audio.version_id if half.audio else None,
+        half.sidecar.version_id if half.sidecar else None,
+    )

@@ -1,0 +1,299 @@
+"""Whatever the order, however often, and wherever it is cut off: a drop is one job, and none is lost.
+
+``explorer`` visits every state that can be reached; the tests say what must hold where nothing is left
+to be done.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phonoscene.drops import half_id, job_id
+from phonoscene.jobs import JobStatus
+from phonoscene.workflow.intake import Announcement, Intake
+from tests.unit.explorer import RULES, Upload, World, ends
+from tests.unit.fakes import NOON, MemoryBucket, MemoryStore
+
+AUDIO, SIDECAR = "song.mp3", "song.json"
+TEXT = b'{"prompt": "a harbour"}'
+
+AUDIO_UP = Upload(AUDIO)
+AUDIO_BEGINS = Upload(AUDIO, only_begins=True)
+SIDECAR_UP = Upload(SIDECAR, TEXT)
+
+
+def after(seconds: float) -> Any:
+    return NOON + timedelta(seconds=seconds)
+
+
+def pair(audio_version: int, sidecar_version: int) -> str:
+    return job_id(
+        "drops", (AUDIO, f"{AUDIO}#{audio_version}"), (SIDECAR, f"{SIDECAR}#{sidecar_version}")
+    )
+
+
+def jobs_of(world: World) -> set[tuple[str, ...]]:
+    """The versions of each job's halves, in the order in which ``World.pairs`` names them."""
+    return {
+        tuple(sorted(half.version_id for half in (job.audio, job.sidecar) if half))
+        for job in world.store.items.values()
+        if job.status is not JobStatus.WAITING
+    }
+
+
+def newest_pair(world: World) -> tuple[str, ...]:
+    return tuple(sorted(versions[-1].version_id for versions in world.bucket.versions.values()))
+
+
+# Uploads, how often each event is delivered, handlers at work at once, crashes. Fewer of any are among them.
+EXPLORED = {
+    "two handlers at once, each event twice": ((AUDIO_UP, SIDECAR_UP), 2, 2, 0),
+    "two handlers at once, and two crashes": ((AUDIO_UP, SIDECAR_UP), 1, 2, 2),
+    "each event twice, and two crashes": ((AUDIO_UP, SIDECAR_UP), 2, 1, 2),
+    "an upload in parts": ((AUDIO_BEGINS, AUDIO_UP, SIDECAR_UP), 1, 2, 0),
+    "the audio again": ((AUDIO_UP, SIDECAR_UP, AUDIO_UP), 1, 2, 0),
+    "the audio again in parts": ((AUDIO_UP, SIDECAR_UP, AUDIO_BEGINS, AUDIO_UP), 1, 1, 1),
+    "the sidecar again": ((AUDIO_UP, SIDECAR_UP, SIDECAR_UP), 1, 2, 0),
+    "both again": ((AUDIO_UP, SIDECAR_UP, AUDIO_UP, SIDECAR_UP), 1, 1, 0),
+}
+explored = pytest.mark.parametrize(
+    ("uploads", "deliveries", "handlers", "crashes"), EXPLORED.values(), ids=EXPLORED.keys()
+)
+clocked = pytest.mark.parametrize("same_second", [False, True], ids=["a second apart", "at once"])
+
+
+@explored
+@clocked
+def test_in_every_order_the_newest_pair_is_a_job_and_no_half_waits_for_ever(
+    uploads: tuple[Upload, ...], deliveries: int, handlers: int, crashes: int, *, same_second: bool
+) -> None:
+    start = World(uploads, deliveries, handlers, crashes, same_second)
+
+    worlds = list(ends(start))
+
+    assert worlds
+    for world in worlds:
+        assert newest_pair(world) in jobs_of(world), world.path
+        assert not world.store.by_status(JobStatus.WAITING), world.path
+        assert jobs_of(world) <= world.pairs, world.path
+
+
+@clocked
+def test_in_every_order_two_halves_are_one_job(*, same_second: bool) -> None:
+    start = World((AUDIO_UP, SIDECAR_UP), deliveries=3, same_second=same_second)
+
+    found = [jobs_of(world) for world in ends(start)]
+
+    assert found
+    assert all(jobs == {(f"{SIDECAR}#1", f"{AUDIO}#1")} for jobs in found)
+
+
+@clocked
+@pytest.mark.parametrize("uploads", [(AUDIO_UP, SIDECAR_UP), (SIDECAR_UP, AUDIO_UP)])
+def test_halves_dropped_again_before_anything_was_processed_are_one_job(
+    uploads: tuple[Upload, ...], *, same_second: bool
+) -> None:
+    start = World((), same_second=same_second)
+    world = start
+    for number, upload in enumerate(uploads * 2):
+        at = NOON if same_second else after(number)
+        announced = world.bucket.put(upload.key, upload.body, at=at)
+        world = World(
+            (),
+            handlers_at_once=2,
+            bucket=world.bucket,
+            pending=(*world.pending, announced),
+        )
+
+    found = [jobs_of(end) for end in ends(world)]
+
+    assert found
+    assert all(jobs == {(f"{SIDECAR}#2", f"{AUDIO}#2")} for jobs in found)
+
+
+@pytest.mark.parametrize("upload", [AUDIO_UP, SIDECAR_UP])
+def test_in_every_order_a_half_alone_is_one_waiting_record_and_no_job(upload: Upload) -> None:
+    start = World((upload, upload), deliveries=2, handlers_at_once=2, crashes=1)
+
+    worlds = list(ends(start))
+
+    assert worlds
+    for world in worlds:
+        assert not jobs_of(world)
+        assert list(world.store.items) == [half_id("drops", upload.key)]
+
+
+# The same, told as single stories.
+
+
+@pytest.fixture
+def bucket() -> MemoryBucket:
+    return MemoryBucket()
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def intake(bucket: MemoryBucket, store: MemoryStore) -> Intake:
+    return Intake(bucket, store, RULES)
+
+
+def test_the_half_that_comes_first_waits_until_the_grace_ends(
+    bucket: MemoryBucket, store: MemoryStore, intake: Intake
+) -> None:
+    announced = bucket.put(AUDIO)
+
+    [half] = intake.take(announced)
+
+    assert half.status is JobStatus.WAITING
+    assert half.name == "song"
+    assert store.due[half.job_id] == NOON + timedelta(minutes=60)
+
+
+def test_the_second_half_replaces_the_record_of_the_first(
+    bucket: MemoryBucket, store: MemoryStore, intake: Intake
+) -> None:
+    intake.take(bucket.put(SIDECAR, TEXT))
+
+    [job] = intake.take(bucket.put(AUDIO, at=after(9)))
+
+    assert job.status is JobStatus.READY
+    assert store.items == {pair(1, 1): job}
+
+
+def test_an_event_that_comes_again_after_its_job_gives_the_job_as_it_stands_now(
+    bucket: MemoryBucket, store: MemoryStore, intake: Intake
+) -> None:
+    bucket.put(SIDECAR, TEXT)
+    announced = bucket.put(AUDIO, at=after(1))
+    [job] = intake.take(announced)
+    claimed = store.move(job, JobStatus.SUBMITTING, attempt=1)
+
+    [again] = intake.take(announced)
+
+    assert again == claimed
+
+
+def test_the_event_of_the_older_half_is_left_to_the_newer_one(
+    bucket: MemoryBucket, store: MemoryStore, intake: Intake
+) -> None:
+    older = bucket.put(AUDIO)
+    newer = bucket.put(SIDECAR, TEXT, at=after(1))
+
+    taken = [intake.take(older), intake.take(newer)]
+
+    assert taken[0] == []
+    assert [job.job_id for job in taken[1]] == [pair(1, 1)]
+
+
+def test_an_upload_in_parts_that_began_before_its_sidecar_came_starts_the_job(
+    bucket: MemoryBucket, intake: Intake
+) -> None:
+    bucket.put(SIDECAR, TEXT, at=after(30))
+    announced = bucket.put(AUDIO, at=after(60), begun=after(0))
+
+    [job] = intake.take(announced)
+
+    assert job.job_id == pair(1, 1)
+
+
+def test_a_half_that_is_gone_when_its_event_comes_leaves_nothing(
+    bucket: MemoryBucket, store: MemoryStore, intake: Intake
+) -> None:
+    announced = bucket.put(AUDIO)
+    bucket.remove(AUDIO)
+
+    taken = intake.take(announced)
+
+    assert taken == []
+    assert store.items == {}
+
+
+def test_a_waiting_half_that_is_dropped_again_waits_anew(
+    bucket: MemoryBucket, store: MemoryStore, intake: Intake
+) -> None:
+    intake.take(bucket.put(AUDIO))
+
+    intake.take(bucket.put(AUDIO, at=after(9)))
+
+    waiting = store.items[half_id("drops", AUDIO)]
+    assert waiting.audio
+    assert waiting.audio.version_id == f"{AUDIO}#2"
+
+
+def test_the_same_waiting_half_announced_again_keeps_its_grace(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    announced = bucket.put(AUDIO)
+    Intake(bucket, store, RULES).take(announced)
+    store.clock = lambda: after(600)
+
+    Intake(bucket, store, RULES).take(announced)
+
+    assert store.due == {half_id("drops", AUDIO): NOON + timedelta(minutes=60)}
+
+
+# Beyond what is enumerated: longer histories with more names, the defaults file and deletions.
+
+NAMES = ("song.mp3", "song.json", "song.mp3.json", "song.wav", "_defaults.json")
+ACTIONS = st.one_of(
+    st.tuples(st.just("put"), st.sampled_from(NAMES)),
+    st.tuples(st.just("remove"), st.sampled_from(NAMES)),
+    st.tuples(st.just("deliver"), st.integers(0, 30)),
+    st.tuples(st.just("tick"), st.integers(0, 2)),
+)
+
+
+@given(st.lists(ACTIONS, max_size=25), st.randoms(use_true_random=False))
+def test_after_any_history_every_whole_pair_is_a_job_and_none_of_its_halves_waits(
+    actions: list[tuple[str, Any]], chance: Any
+) -> None:
+    bucket, store, now = MemoryBucket(), MemoryStore(), 0
+    intake = Intake(bucket, store, RULES)
+    events: list[Announcement] = []
+    undelivered: set[int] = set()
+    for action, what in actions:
+        if action == "put":
+            undelivered.add(len(events))
+            events.append(bucket.put(what, TEXT, at=after(now)))
+        elif action == "remove" and what in bucket.versions:
+            bucket.remove(what)
+        elif action == "tick":
+            now += what
+        elif action == "deliver" and events:
+            intake.take(events[what % len(events)])
+            undelivered.discard(what % len(events))
+
+    rest = sorted(undelivered)
+    chance.shuffle(rest)
+    for number in rest:
+        intake.take(events[number])
+
+    for audio, sidecar in whole_pairs(set(bucket.versions)):
+        identifier = job_id("drops", newest(bucket, audio), newest(bucket, sidecar))
+        assert identifier in store.items
+        assert half_id("drops", audio) not in store.items
+        assert half_id("drops", sidecar) not in store.items
+
+
+def whole_pairs(keys: set[str]) -> set[tuple[str, str]]:
+    """The rule of the documents, for the names above."""
+    wanted = {"song.mp3": ("song.mp3.json", "song.json"), "song.wav": ("song.json",)}
+    found = {
+        audio: next((key for key in choices if key in keys), None)
+        for audio, choices in wanted.items()
+        if audio in keys
+    }
+    return {(audio, sidecar) for audio, sidecar in found.items() if sidecar}
+
+
+def newest(bucket: MemoryBucket, key: str) -> tuple[str, str]:
+    return key, bucket.versions[key][-1].version_id
