@@ -35,7 +35,7 @@ test: check unit integration e2e ## every check and test, in that order, up to t
 	suites = [s for f in glob.glob("$(REPORTS)/*.xml") for s in xml.parse(f).getroot()]; \
 	count = lambda *names: sum(int(s.get(n)) for s in suites for n in names); \
 	bad, skipped = count("failures", "errors"), count("skipped"); \
-	print(f"{count("tests") - bad - skipped} passed, {bad} failed, {skipped} skipped")'
+	print(count("tests") - bad - skipped, "passed,", bad, "failed,", skipped, "skipped")'
 
 check: .venv/ready .venv-sam/ready ## format, lint, types and the template
 	$(RUN) -m ruff format --check $(SOURCES)

@@ -102,7 +102,7 @@ def emulator_environment(state: StateDirectory, papers: Papers, ports: Ports) ->
         "MINISTACK_ACCOUNT_ID": ACCOUNT,
         "MINISTACK_REGION": REGION,
         "LAMBDA_EXECUTOR": "local",
-        # What it throttles, a queue brings back only after its visibility timeout; a worker is 80 MB.
+        # What is throttled, a queue brings back after its visibility timeout; a worker is 80 MB.
         "LAMBDA_ACCOUNT_CONCURRENCY": "20",
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",

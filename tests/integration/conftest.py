@@ -41,36 +41,49 @@ class Context:
         return 60_000
 
 
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+@pytest.fixture(scope="module")
+def _lambda() -> Iterator[None]:
     """No credentials, region, endpoint or proxy of this machine; those of a Lambda that is not one."""
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "POWERTOOLS_", "FAL_")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_REGION": "us-east-1",
-        "POWERTOOLS_SERVICE_NAME": "phonoscene",
-        "POWERTOOLS_METRICS_NAMESPACE": "Phonoscene",
-    }.items():
-        monkeypatch.setenv(name, value)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("AWS_", "POWERTOOLS_", "FAL_")) or name.lower().endswith("_proxy"):
+                patch.delenv(name)
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_REGION": "us-east-1",
+            "POWERTOOLS_SERVICE_NAME": "phonoscene",
+            "POWERTOOLS_METRICS_NAMESPACE": "Phonoscene",
+        }.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture
+def environment(_lambda: None, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:  # noqa: PT019 - for its effect
     return monkeypatch
 
 
+@pytest.fixture(scope="module")
+def _stack(_lambda: None) -> Iterator[Cloud]:  # noqa: PT019 - for its effect
+    """Made once a module: moto takes 5 ms a call."""
+    with mock_aws():
+        yield stack.Cloud.make()
+
+
 @pytest.fixture
-def cloud(environment: pytest.MonkeyPatch) -> Iterator[Cloud]:
+def cloud(_stack: Cloud, environment: pytest.MonkeyPatch) -> Iterator[Cloud]:  # noqa: PT019 - it is used
     """An empty stack; whatever asks boto3 for a client gets one that was made before."""
 
     def known_client(service: str, config: Any = None) -> Any:
         signature = config.signature_version if config and service == "s3" else None
         return stack.client(service, signature)
 
+    environment.setattr(boto3, "client", known_client)
     parameters.clear_caches()
-    with mock_aws():
-        environment.setattr(boto3, "client", known_client)
-        yield stack.Cloud.make()
+    _stack.empty()
+    yield _stack
     parameters.clear_caches()
 
 
@@ -118,6 +131,14 @@ def submit(function: Callable[..., ModuleType], cloud: Cloud) -> ModuleType:  # 
         MAX_FRAMES="481",
         PRICE_PER_MEGAPIXEL_USD="0.001205",
     )
+
+
+@pytest.fixture
+def fal(submit: ModuleType, environment: pytest.MonkeyPatch) -> stack.Fal:
+    """In fal's place, for the function ``submit``."""
+    queue = stack.Fal()
+    environment.setattr(submit, "FalQueue", lambda _: queue)
+    return queue
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import math
 import struct
 import tempfile
 import wave
+from array import array
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -46,6 +47,15 @@ def silence(seconds: float, rate: int = 8000) -> bytes:
 
 
 @cache
+def _samples(count: int) -> bytes:
+    """16 bits, stereo: a tone that glides, then nothing, so that variable bit rates do vary."""
+    tone = array("h", [0]) * (2 * count)
+    for n in range(count // 2):
+        tone[2 * n] = tone[2 * n + 1] = int(9000 * math.sin(n * n / 9e5))
+    return tone.tobytes()
+
+
+@cache
 def sound(variety: str, seconds: float = 2.0) -> bytes:
     """A tone that glides, in one of ``SOUNDS``."""
     form, codec, options = SOUNDS[variety]
@@ -58,12 +68,11 @@ def sound(variety: str, seconds: float = 2.0) -> bytes:
         stream.layout = "stereo"  # ffmpeg's own vorbis encoder knows nothing else
         if "bit_rate" in options:
             stream.bit_rate = options["bit_rate"]
-        samples = [int(9000 * math.sin(n * n / 9e5)) for n in range(round(seconds * RATE / 2))]
-        samples += [0] * (round(seconds * RATE) - len(samples))  # uneven, for variable bit rates
-        for start in range(0, len(samples), 960):
-            piece = [s for s in samples[start : start + 960] for _ in range(2)]
-            frame = av.AudioFrame(format="s16", layout="stereo", samples=len(piece) // 2)
-            frame.planes[0].update(struct.pack(f"<{len(piece)}h", *piece))
+        samples = _samples(round(seconds * RATE))
+        for start in range(0, len(samples) // 4, 960):
+            piece = samples[4 * start : 4 * (start + 960)]
+            frame = av.AudioFrame(format="s16", layout="stereo", samples=len(piece) // 4)
+            frame.planes[0].update(piece)
             frame.sample_rate, frame.pts = RATE, start
             frame.time_base = Fraction(1, RATE)
             out.mux(stream.encode(frame))

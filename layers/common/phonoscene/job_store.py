@@ -6,6 +6,7 @@ table refuses raises ``WriteRefused`` with the record found, so nobody has to re
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -18,12 +19,14 @@ from phonoscene.errors import WriteRefused
 from phonoscene.jobs import LOOK_AGAIN_AFTER, Job, JobStatus, Step, may_precede
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
 #: Partitions of the indexes ``due``, ``backlog`` and ``by_day``, so that no key of theirs is hot.
 SHARDS: Final = 16
+#: DynamoDB's smallest number but zero, nearly.
+TINIEST: Final = 1e-129
 
 
 def now() -> datetime:
@@ -63,7 +66,7 @@ class JobStore:
         kind = "audio" if half.audio else "sidecar"
         item = _record(half) | _indexes(half, due_at)
         version = item[kind]["version_id"]
-        try:
+        with self._refusals():
             self._client.put_item(
                 TableName=self._table,
                 Item=_item(item),
@@ -71,8 +74,6 @@ class JobStore:
                 ExpressionAttributeValues=_item({":version": version}),
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
-        except self._client.exceptions.ConditionalCheckFailedException as exc:
-            raise WriteRefused(_job(exc.response.get("Item"))) from exc
         self._on_change(half)
 
     def stop_waiting(self, half_id: str) -> None:
@@ -119,9 +120,13 @@ class JobStore:
         clock = self.clock()
         after = job.model_copy(update={"status": status, "updated_at": clock, **changes})
         step = Step(status=status, at=clock)
-        values = _plain({name: getattr(after, name) for name in ("status", "updated_at", *changes)})
-        update = _Update(values | _indexes(after, at))
+        changed = ("status", "updated_at", *changes)
+        update = _Update(
+            {name: _plain(getattr(after, name)) for name in changed} | _indexes(after, at)
+        )
         allowed = {f":from{n}": before for n, before in enumerate(sorted(may_precede(status)))}
+        if not allowed:
+            raise WriteRefused(self.get(job.job_id))
         values = {
             **update.values,
             ":step": [_plain(step.model_dump())],
@@ -129,7 +134,7 @@ class JobStore:
             ":seen_attempt": job.attempt,
             **{name: str(before) for name, before in allowed.items()},
         }
-        try:
+        with self._refusals():
             answer = self._client.update_item(
                 TableName=self._table,
                 Key=_item({"job_id": job.job_id}),
@@ -140,21 +145,28 @@ class JobStore:
                 ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
-        except self._client.exceptions.ConditionalCheckFailedException as exc:
-            raise WriteRefused(_job(exc.response.get("Item"))) from exc
         moved = Job.model_validate(_python(answer["Attributes"]))
         self._on_change(moved)
         return moved
 
     def note_duplicate(self, job: Job, request_id: str) -> None:
         """Record that another request answered for a job too: money spent twice, worth knowing."""
-        self._client.update_item(
-            TableName=self._table,
-            Key=_item({"job_id": job.job_id}),
-            UpdateExpression="ADD duplicate_requests :request",
-            ConditionExpression="attribute_exists(job_id)",
-            ExpressionAttributeValues=_item({":request": {request_id}}),
-        )
+        with self._refusals():
+            self._client.update_item(
+                TableName=self._table,
+                Key=_item({"job_id": job.job_id}),
+                UpdateExpression="ADD duplicate_requests :request",
+                ConditionExpression="attribute_exists(job_id)",
+                ExpressionAttributeValues=_item({":request": {request_id}}),
+            )
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """A failed condition as ``WriteRefused`` with the record that failed it."""
+        try:
+            yield
+        except self._client.exceptions.ConditionalCheckFailedException as exc:
+            raise WriteRefused(_job(exc.response.get("Item"))) from exc
 
 
 class _Update:
@@ -192,7 +204,9 @@ def _record(job: Job) -> dict[str, Any]:
     """A whole item: what is empty is left out, but for the attempt, which conditions compare."""
     shard = int(job.job_id[:8], 16) % SHARDS
     day = {"day_shard": f"{job.created_at:%Y-%m-%d}#{shard}"}
-    filled = {name: value for name, value in _plain(job.model_dump()).items() if value}
+    filled = {
+        name: value for name, value in _plain(job.model_dump()).items() if value not in ([], {})
+    }
     return filled | day | {"attempt": job.attempt}
 
 
@@ -227,6 +241,8 @@ def _plain_scalar(value: Any) -> Any:
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, StrEnum):
         return str(value)
-    if isinstance(value, float):
-        return Decimal(repr(value))
+    if isinstance(
+        value, float
+    ):  # DynamoDB's smallest is 1E-130; nothing of ours is that near nothing
+        return Decimal(repr(value)) if abs(value) > TINIEST else Decimal(0)
     return (set(value) or None) if isinstance(value, frozenset) else value

@@ -10,6 +10,13 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from phonoscene.documents import (
+    LONGEST_SIDECAR,
+    Document,
+    parse,
+    read_document,
+    waits_for_sidecar,
+)
 from phonoscene.drops import (
     Kind,
     Pairing,
@@ -26,15 +33,7 @@ from phonoscene.drops import (
 from phonoscene.errors import DropRefused, DropUnsettled, WriteRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Estimate, Job, JobStatus
 from phonoscene.pricing import PRESETS, estimate, needed_frames
-from phonoscene.sidecar import (
-    LONGEST_SIDECAR,
-    Document,
-    Sidecar,
-    VideoSize,
-    parse,
-    read_document,
-    waits_for_sidecar,
-)
+from phonoscene.sidecar import Sidecar, VideoSize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +48,7 @@ T = TypeVar("T")
 
 #: How often a pair is read that changes under the reader's eyes, before its event goes back to the queue.
 LOOKS = 3
+MOST_ERRORS = 50
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,12 @@ class Errors(list[ErrorDetail]):
             self.extend(exc.errors)
             return None
 
+    def told(self) -> tuple[ErrorDetail, ...]:
+        """The first ``MOST_ERRORS`` of them: a record holds 400 KB."""
+        rest = len(self) - MOST_ERRORS
+        more = ErrorDetail(code="more_errors", message=f"There are {rest} more errors.")
+        return (*self[:MOST_ERRORS], more) if rest > 0 else tuple(self)
+
 
 @dataclass(frozen=True)
 class Intake:
@@ -133,7 +139,7 @@ class Intake:
             return self._wait(announced.key, pairing)
         errors = Errors()
         defaults = self._defaults(pairing.audio, errors)
-        if pairing.sidecar is None and (errors.caught(waits_for_sidecar, defaults) is not False):
+        if pairing.sidecar is None and not errors and waits_for_sidecar(defaults):
             return self._wait(announced.key, pairing)
         halves = self._look(pairing)
         if halves is None:
@@ -198,7 +204,7 @@ class Intake:
         identifier, waiting = halves.ids(self.bucket.name)
         fields = self._examine(halves, defaults, errors)
         status = JobStatus.REJECTED if errors else JobStatus.READY
-        job = self._born(status, identifier, halves.audio.key, errors=tuple(errors), **fields)
+        job = self._born(status, identifier, halves.audio.key, errors=errors.told(), **fields)
         try:
             return self.store.admit(job, waiting)
         except WriteRefused as exc:

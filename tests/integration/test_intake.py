@@ -1,0 +1,718 @@
+"""What the function ``submit`` makes of drops, in every order and shape in which they come."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+
+from phonoscene.jobs import JobStatus
+from phonoscene.media import DropBucket
+from phonoscene.submissions import Refused
+from tests.integration.cloud import DROPS, Cloud, Fal, client, created, sqs
+from tests.integration.sounds import SOUNDS, png, silence, sound, with_id3
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from phonoscene.jobs import Audio
+    from tests.integration.conftest import Context
+
+    Send = Callable[..., list[str]]
+
+SIDECAR = {"prompt": "A singer on a bare stage"}
+LATER = timedelta(hours=1)
+
+
+@pytest.fixture
+def send(submit: ModuleType, fal: Fal, context: Context) -> Send:  # noqa: ARG001 - fal is not called up
+    """Deliver messages, or the keys that S3 announces, in one batch; the ids of those that failed."""
+
+    def deliver(*messages: Any) -> list[str]:
+        bodies = [
+            created(message) if isinstance(message, str) and not message.startswith("{") else message
+            for message in messages
+        ]
+        answer = submit.handler(sqs(*bodies), context)
+        return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+    return deliver
+
+
+def statuses(cloud: Cloud) -> list[str]:
+    return sorted(item["status"] for item in cloud.items())
+
+
+def only(cloud: Cloud) -> dict[str, Any]:
+    (item,) = cloud.items()
+    return item
+
+
+def errors(cloud: Cloud) -> dict[str, dict[str, Any]]:
+    """The errors of the one rejected drop, by code."""
+    item = only(cloud)
+    assert item["status"] == "REJECTED"
+    return {error["code"]: error for error in item["errors"]}
+
+
+# Pairing ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sidecar", ["albums/song.json", "albums/song.mp3.json"])
+@pytest.mark.parametrize("first", ["audio", "sidecar"])
+def test_either_half_may_arrive_first_and_the_other_starts_the_job(
+    cloud: Cloud, fal: Fal, send: Send, sidecar: str, first: str
+) -> None:
+    halves = {"audio": ("albums/song.mp3", silence(2)), "sidecar": (sidecar, SIDECAR)}
+    order = sorted(halves, key=lambda half: half != first)
+
+    cloud.drop(*halves[order[0]])
+    failed = send(halves[order[0]][0])
+    waiting = only(cloud)
+    cloud.drop(*halves[order[1]])
+    failed += send(halves[order[1]][0])
+
+    assert failed == []
+    assert (waiting["status"], waiting["name"]) == ("WAITING", "albums/song")
+    assert (only(cloud)["status"], len(fal.posts)) == ("SUBMITTED", 1)
+
+
+def test_both_halves_in_one_batch_are_one_job(cloud: Cloud, fal: Fal, send: Send) -> None:
+    cloud.drop("song.mp3", silence(2))
+    cloud.drop("song.json", SIDECAR)
+
+    failed = send("song.mp3", "song.json")
+
+    assert failed == []
+    assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"], 1)
+
+
+def test_ten_announcements_of_a_drop_are_one_post(cloud: Cloud, fal: Fal, send: Send) -> None:
+    cloud.drop("song.mp3", silence(2))
+    cloud.drop("song.json", SIDECAR)
+
+    failed = [send(*["song.mp3", "song.json"] * 5) for _ in range(2)]
+
+    assert failed == [[], []]
+    assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"], 1)
+
+
+def test_dropping_again_is_a_new_take_and_the_older_halfs_event_stands_back(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    cloud.drop("song.mp3", silence(2))
+    cloud.drop("song.json", SIDECAR)
+    send("song.mp3", "song.json")
+    cloud.drop("song.mp3", silence(3))
+    cloud.drop("song.json", {"prompt": "Another"})
+
+    send(created("song.mp3", datetime.now(UTC) - LATER), created("song.json"))
+
+    assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"] * 2, 2)
+    assert fal.posts[1].arguments["prompt"] == "Another"
+    assert len(cloud.index("by_name")) == 2
+
+
+def test_the_job_and_its_url_are_bound_to_the_versions_that_were_checked(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    version = cloud.drop("song.mp3", silence(2))
+    sidecar = cloud.drop("song.json", SIDECAR)
+
+    send("song.json")
+
+    item = only(cloud)
+    assert (item["audio"]["version_id"], item["sidecar"]["version_id"]) == (version, sidecar)
+    url = urlsplit(fal.posts[0].arguments["audio_url"])
+    query = parse_qs(url.query)
+    assert (unquote(url.path).endswith("song.mp3"), query["versionId"]) == (True, [version])
+    assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert query["X-Amz-Expires"] == ["3600"]
+
+
+def test_an_event_without_a_version_starts_the_job_too(
+    cloud: Cloud, fal: Fal, send: Send, load_event: Callable[[str], Any]
+) -> None:
+    event = load_event("s3-without-version-id")
+    cloud.drop("albums/song.mp3", silence(2))
+    cloud.drop("albums/song.json", SIDECAR)
+
+    send(event | {"time": created("x")["time"]})
+
+    assert len(fal.posts) == 1
+
+
+def test_the_batch_that_lambda_passes_is_understood(
+    cloud: Cloud,
+    fal: Fal,
+    submit: ModuleType,
+    context: Context,
+    load_event: Callable[[str], Any],
+) -> None:
+    cloud.drop("albums/song.mp3", silence(2))
+
+    answer = submit.handler(load_event("sqs-drops"), context)
+
+    assert answer == {"batchItemFailures": []}
+    assert (statuses(cloud), fal.posts) == (["WAITING"], [])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "Été 2026/100%25 café + crème (naïve) ♫.mp3",
+        "rock+roll.mp3",
+        "two words.mp3",
+        "100%.mp3",
+        "a%2Fb.mp3",
+        "日本語/歌.MP3",
+        "a&b=c?d#e;f'g\"h<i>\\j.mp3",
+    ],
+)
+def test_a_key_with_plus_percent_spaces_or_unicode_is_taken_as_it_is(
+    cloud: Cloud, fal: Fal, send: Send, load_event: Callable[[str], Any], key: str
+) -> None:
+    documented = load_event("s3-unusual-key")
+    documented["detail"]["object"]["key"] = key
+    cloud.drop(key, silence(2))
+    cloud.drop(key[:-4] + ".json", SIDECAR)
+
+    failed = send(documented | {"time": created("x")["time"]})
+
+    assert failed == []
+    assert only(cloud)["audio"]["key"] == key
+    url = urlsplit(fal.posts[0].arguments["audio_url"])
+    assert unquote(url.path).endswith(key)
+
+
+def test_keys_as_long_as_s3_allows_work(cloud: Cloud, fal: Fal, send: Send) -> None:
+    longest = "é" * 510 + ".mp3"
+    halves = "é" * 509 + "x.mp3", "é" * 509 + "x.json"
+    cloud.drop("_defaults.json", SIDECAR | {"wait_for_sidecar": False})
+    cloud.drop(longest, silence(2))
+    cloud.drop(halves[0], silence(2))
+    cloud.drop(halves[1], SIDECAR)
+
+    failed = send(longest, *halves)
+
+    assert (len(longest.encode()), len(halves[1].encode())) == (1024, 1024)
+    assert failed == []
+    assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"] * 2, 2)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["notes.txt", "song.mp3.part", "upload.tmp", ".song.mp3", "_song.mp3", "a/_defaults.json",
+     "folder/", "song.JSON", "picture.png", "no-suffix"],
+)  # fmt: skip
+def test_what_is_no_half_of_a_drop_is_nobodys_business(
+    cloud: Cloud, fal: Fal, send: Send, key: str
+) -> None:
+    cloud.drop(key, b"{}")
+
+    failed = send(key)
+
+    assert (failed, cloud.items(), fal.posts) == ([], [], [])
+
+
+@pytest.mark.parametrize("key", ["a/../song.mp3", "./song.mp3", "so\nng.mp3", "\x1b[31m.mp3"])
+def test_an_unsafe_key_is_rejected_once_with_what_to_do(
+    cloud: Cloud, fal: Fal, send: Send, key: str
+) -> None:
+    cloud.drop(key, silence(2))
+
+    failed = send(key, key)
+
+    assert (failed, fal.posts) == ([], [])
+    message = errors(cloud)["unsafe_key"]["message"]
+    assert "Rename the file and drop it again" in message
+    assert message.isprintable()
+
+
+def test_a_drop_that_is_gone_when_its_event_comes_leaves_nothing(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    failed = send("song.mp3", "song.json")
+
+    assert (failed, cloud.items(), fal.posts) == ([], [], [])
+
+
+def test_the_same_half_announced_twice_waits_once_and_until_its_grace_ends(
+    cloud: Cloud, send: Send
+) -> None:
+    cloud.drop("song.mp3", silence(2))
+
+    send("song.mp3", "song.mp3")
+
+    item = only(cloud)
+    born, due = (datetime.fromisoformat(item[name]) for name in ("created_at", "due_at"))
+    assert due - born == timedelta(minutes=60)
+
+
+def test_a_sidecar_that_two_audio_files_claim_is_refused_naming_both(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    cloud.drop("song.mp3", silence(2))
+    cloud.drop("song.wav", silence(2))
+    cloud.drop("song.json", SIDECAR)
+
+    failed = send("song.json", "song.mp3", "song.wav")
+
+    assert (failed, fal.posts) == ([], [])
+    rejected = cloud.items()
+    assert [item["status"] for item in rejected] == ["REJECTED", "REJECTED"]
+    for item in rejected:
+        (error,) = item["errors"]
+        assert error["code"] == "ambiguous_sidecar"
+        assert "song.mp3 and song.wav" in error["message"]
+        assert f"{item['audio']['key']}.json" in error["message"]
+
+
+def test_a_long_name_settles_which_of_two_audio_files_is_meant(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    cloud.drop("song.mp3", silence(2))
+    cloud.drop("song.wav", silence(2))
+    cloud.drop("song.wav.json", SIDECAR)
+    cloud.drop("song.json", {"prompt": "The mp3"})
+
+    send("song.mp3", "song.wav", "song.json", "song.wav.json")
+
+    made = {item["audio"]["key"]: item["sidecar"]["key"] for item in cloud.items()}
+    assert made == {"song.mp3": "song.json", "song.wav": "song.wav.json"}
+    assert len(fal.posts) == 2
+
+
+# Defaults --------------------------------------------------------------------------------------------
+
+
+def test_defaults_are_inherited_key_by_key_and_the_nearest_wins(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    cloud.drop("_defaults.json", {"fps": 30, "video_quality": "low", "negative_prompt": "root"})
+    cloud.drop("a/_defaults.json", {"fps": 25, "prompt": "From a"})
+    cloud.drop("a/b/_defaults.json", {"camera_lora": "jib_up"})
+    cloud.drop("other/_defaults.json", {"video_quality": "maximum"})
+    cloud.drop("a/b/song.mp3", silence(2))
+    cloud.drop("a/b/song.json", {"negative_prompt": "own"})
+
+    send("a/b/song.json")
+
+    sent = fal.posts[0].arguments
+    assert {name: sent[name] for name in ("fps", "prompt", "camera_lora", "video_quality")} == {
+        "fps": 25, "prompt": "From a", "camera_lora": "jib_up", "video_quality": "low",
+    }  # fmt: skip
+    assert sent["negative_prompt"] == "own"
+
+
+def test_audio_alone_starts_where_the_defaults_say_it_need_not_wait(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    cloud.drop("_defaults.json", SIDECAR | {"wait_for_sidecar": True})
+    cloud.drop("now/_defaults.json", {"wait_for_sidecar": False})
+    cloud.drop("now/song.mp3", silence(2))
+    cloud.drop("later/song.mp3", silence(2))
+
+    send("now/song.mp3", "later/song.mp3")
+
+    made = {item["name"]: item["status"] for item in cloud.items()}
+    assert made == {"now/song": "SUBMITTED", "later/song": "WAITING"}
+    assert fal.posts[0].arguments["prompt"] == SIDECAR["prompt"]
+
+
+def test_a_fault_in_the_defaults_is_told_with_their_name(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    cloud.drop("a/_defaults.json", {"fps": 61})
+    cloud.drop("a/song.mp3", silence(2))
+    cloud.drop("a/song.json", SIDECAR)
+
+    send("a/song.json")
+
+    assert errors(cloud)["out_of_range"]["source"] == "a/_defaults.json"
+    assert fal.posts == []
+
+
+# Images ----------------------------------------------------------------------------------------------
+
+
+def test_an_image_beside_is_pinned_presigned_and_gives_auto_its_size(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    version = cloud.drop("a/cover.png", png(640, 360))
+    cloud.drop("a/song.mp3", silence(2))
+    cloud.drop("a/song.json", SIDECAR | {"image_url": "cover.png", "video_size": "auto"})
+
+    send("a/song.json")
+
+    item = only(cloud)
+    assert item["images"]["image_url"] == {"key": "a/cover.png", "version_id": version}
+    assert (item["estimate"]["width"], item["estimate"]["height"]) == (640, 360)
+    assert f"versionId={version}" in fal.posts[0].arguments["image_url"]
+    assert "X-Amz-Signature" not in json.dumps(item, default=str)
+
+
+def test_an_image_named_in_the_defaults_lies_beside_the_defaults(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    cloud.drop("cover.png", png(640, 360))
+    cloud.drop("_defaults.json", {"image_url": "cover.png"})
+    cloud.drop("a/song.mp3", silence(2))
+    cloud.drop("a/song.json", SIDECAR | {"end_image_url": "https://images.example.com/end.png"})
+
+    send("a/song.json")
+
+    sent = fal.posts[0].arguments
+    assert "/cover.png?" in sent["image_url"]
+    assert sent["end_image_url"] == "https://images.example.com/end.png"
+
+
+@pytest.mark.parametrize("body", [None, b""])
+def test_an_image_that_is_not_there_or_empty_is_named(
+    cloud: Cloud, fal: Fal, send: Send, body: bytes | None
+) -> None:
+    if body is not None:
+        cloud.drop("a/cover.png", body)
+    cloud.drop("a/song.mp3", silence(2))
+    cloud.drop("a/song.json", SIDECAR | {"image_url": "cover.png"})
+
+    send("a/song.json")
+
+    assert "a/cover.png" in errors(cloud)["image_not_found"]["message"]
+    assert fal.posts == []
+
+
+def test_an_image_whose_size_cannot_be_read_gives_auto_no_size(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    cloud.drop("cover.png", b"not a picture")
+    cloud.drop("song.mp3", silence(2))
+    cloud.drop("song.json", SIDECAR | {"image_url": "cover.png", "video_size": "auto"})
+
+    send("song.json")
+
+    assert set(errors(cloud)) == {"unknown_size"}
+    assert fal.posts == []
+
+
+# What is wrong with a drop ---------------------------------------------------------------------------
+
+
+def test_audio_too_long_is_told_with_the_sum_and_the_three_ways_out(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    cloud.drop("song.wav", silence(30))
+    cloud.drop("song.json", SIDECAR)
+
+    send("song.json")
+
+    message = errors(cloud)["audio_too_long"]["message"]
+    assert "30.00 s at 24 fps are 720 frames; at most 481" in message
+    for way_out in ("Trim the audio to 20.04 s", "lower fps to 16.03", "match_audio_length to false"):
+        assert way_out in message
+    assert fal.posts == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"fps": 16.03}, {"match_audio_length": False}],
+    ids=["lower fps", "match_audio_length"],
+)
+def test_each_way_out_leads_out(
+    cloud: Cloud, fal: Fal, send: Send, change: dict[str, Any]
+) -> None:
+    cloud.drop("song.wav", silence(30))
+    cloud.drop("song.json", SIDECAR | change)
+
+    send("song.json")
+
+    assert (only(cloud)["status"], len(fal.posts)) == ("SUBMITTED", 1)
+
+
+def test_trimming_to_the_told_length_leads_out(cloud: Cloud, fal: Fal, send: Send) -> None:
+    cloud.drop("song.wav", silence(20.04))
+    cloud.drop("song.json", SIDECAR)
+
+    send("song.json")
+
+    assert (only(cloud)["status"], len(fal.posts)) == ("SUBMITTED", 1)
+    assert only(cloud)["estimate"]["frames"] == 481
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "empty_audio"),
+        (b"<html>404</html>" * 99, "not_audio"),
+        (b"ID3\x03\0\0\0\0\x0f\x76", "not_audio"),
+        (b"RIFF\0\0\0\0WAVE", "not_audio"),
+        (b"OggS" + bytes(60), "not_audio"),
+        (b"\xff\xf1" + bytes(9), "not_audio"),
+        (b"fLaC", "not_audio"),
+        (b"\0\0\0\x18ftypM4A " + bytes(30), "not_audio"),
+        (png(640, 360), "not_audio"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["mp3", "wav", "m4a"])
+def test_what_is_not_audio_is_refused_whatever_its_name(
+    cloud: Cloud, fal: Fal, send: Send, body: bytes, code: str, suffix: str
+) -> None:
+    cloud.drop(f"song.{suffix}", body)
+    cloud.drop("song.json", SIDECAR)
+
+    failed = send("song.json")
+
+    assert (failed, fal.posts) == ([], [])
+    assert set(errors(cloud)) == {code}
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"", "not_json"),
+        (b" " * (64 * 1024) + b"{}", "sidecar_too_long"),
+        (b'{"prompt": "caf\xe9"}', "not_utf8"),
+        (b"[1]", None),
+        (b'{"prompt": "a", "prompt": "b"}', "not_json"),
+        (b'{"prompt": "a", "fps": NaN}', "not_json"),
+        (b'{"prompt": "a", "fps": 1e400}', "wrong_type"),
+        (b"[" * 30_000, "not_json"),
+        (b'{"prompt": "\\ud800"}', "not_utf8"),
+        (b'{"prompt": "a", "audio_url": "https://x.example.com/"}', "not_allowed"),
+        (b'{"prompt": "a", "sync_mode": true}', "not_allowed"),
+        (b'{"prompt": "a", "promt": "b"}', "unknown_field"),
+        (b'{"prompt": "a", "seed": 99999999999999999999999999999999999999999}', None),
+    ],
+)
+def test_a_sidecar_that_cannot_be_read_is_refused_and_spends_nothing(
+    cloud: Cloud, fal: Fal, send: Send, text: bytes, code: str | None
+) -> None:
+    cloud.drop("song.mp3", silence(2))
+    cloud.drop("song.json", text)
+
+    failed = send("song.json")
+
+    assert (failed, fal.posts) == ([], [])
+    found = errors(cloud)
+    assert code is None or set(found) == {code}
+    assert all(error["message"].isprintable() for error in found.values())
+
+
+def test_a_byte_order_mark_and_a_sidecar_of_64_kib_are_fine(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    text = b"\xef\xbb\xbf" + json.dumps(SIDECAR).encode()
+    cloud.drop("song.mp3", silence(2))
+    cloud.drop("song.json", text.ljust(64 * 1024))
+
+    send("song.json")
+
+    assert (only(cloud)["status"], len(fal.posts)) == ("SUBMITTED", 1)
+
+
+def test_all_that_is_wrong_is_told_at_once(cloud: Cloud, fal: Fal, send: Send) -> None:
+    cloud.drop("song.mp3", b"")
+    cloud.drop("song.wav", silence(2))
+    cloud.drop(
+        "song.json",
+        {"fps": 0, "scheduler": "alpha", "colour": "red", "image_url": "ftp://x/y", "seed": "1"},
+    )
+
+    send("song.mp3")
+
+    found = next(item for item in cloud.items() if item["audio"]["key"] == "song.mp3")["errors"]
+    assert {(error["code"], error.get("field")) for error in found} == {
+        ("ambiguous_sidecar", "sidecar"),
+        ("empty_audio", "audio"),
+        ("missing_field", "prompt"),
+        ("out_of_range", "fps"),
+        ("not_allowed", "scheduler"),
+        ("unknown_field", "colour"),
+        ("not_allowed", "image_url"),
+        ("wrong_type", "seed"),
+    }
+    assert fal.posts == []
+
+
+def test_a_strength_of_next_to_nothing_is_no_reason_to_lose_the_drop(
+    cloud: Cloud, send: Send
+) -> None:
+    cloud.drop("song.mp3", silence(2))
+    cloud.drop("song.json", SIDECAR | {"image_strength": 1e-200})
+
+    failed = send("song.json")
+
+    assert failed == []
+    assert only(cloud)["status"] in {"SUBMITTED", "REJECTED"}
+
+
+def test_a_rejected_drop_that_is_mended_is_a_new_job(cloud: Cloud, fal: Fal, send: Send) -> None:
+    cloud.drop("song.mp3", silence(2))
+    cloud.drop("song.json", {"fps": 24})
+    send("song.json")
+    cloud.drop("song.json", SIDECAR)
+
+    send("song.json")
+
+    assert (statuses(cloud), len(fal.posts)) == (["REJECTED", "SUBMITTED"], 1)
+
+
+# Messages --------------------------------------------------------------------------------------------
+
+
+def test_a_dispatch_submits_the_job_it_names_and_no_other(
+    cloud: Cloud, fal: Fal, send: Send, load_event: Callable[[str], Any]
+) -> None:
+    fal.answer = Refused("fal_busy", "later", retryable=True)
+    for name in ("one", "two"):
+        cloud.drop(f"{name}.mp3", silence(2))
+        cloud.drop(f"{name}.json", SIDECAR)
+    failed = send("one.json", "two.json")
+    job = next(item["job_id"] for item in cloud.items() if item["name"] == "one")
+    fal.answer = None
+    message = json.loads(load_event("sqs-dispatch")["Records"][0]["body"])
+
+    send(message | {"job_id": job})
+
+    assert failed == ["m0", "m1"]
+    made = {item["name"]: item["status"] for item in cloud.items()}
+    assert made == {"one": "SUBMITTED", "two": "READY"}
+    assert len(fal.posts) == 3
+
+
+def test_a_dispatch_of_no_job_or_of_one_under_way_does_nothing(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    cloud.drop("song.mp3", silence(2))
+    cloud.drop("song.json", SIDECAR)
+    send("song.json")
+
+    failed = send({"job_id": only(cloud)["job_id"]}, {"job_id": "0" * 32})
+
+    assert failed == []
+    assert len(fal.posts) == 1
+
+
+@pytest.mark.parametrize(
+    "poison",
+    ["{not json", '{"detail": {}}', '["job_id"]', "{}", '{"job_id": ""}'],
+)
+def test_a_poison_message_fails_alone(cloud: Cloud, fal: Fal, send: Send, poison: str) -> None:
+    cloud.drop("one.mp3", silence(2))
+    cloud.drop("one.json", SIDECAR)
+    cloud.drop("two.mp3", silence(2))
+    cloud.drop("two.json", SIDECAR)
+
+    failed = send(created("one.json"), json.loads(poison) if "job_id" in poison else poison,
+                  created("two.json"))  # fmt: skip
+
+    assert failed == ["m1"]
+    assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"] * 2, 2)
+
+
+def test_an_event_of_another_bucket_is_poison(cloud: Cloud, fal: Fal, send: Send) -> None:
+    foreign = created("song.mp3")
+    foreign["detail"]["bucket"]["name"] = "outputs"
+
+    failed = send(foreign)
+
+    assert (failed, cloud.items(), fal.posts) == (["m0"], [], [])
+
+
+def test_a_job_that_fal_would_not_take_now_comes_back_with_its_message(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    cloud.drop("song.mp3", silence(2))
+    cloud.drop("song.json", SIDECAR)
+    fal.answer = Refused("fal_busy", "later", retryable=True)
+    first = send("song.json")
+    fal.answer = None
+
+    second = send("song.json")
+
+    assert (first, second) == (["m0"], [])
+    assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"], 2)
+
+
+# Measuring -------------------------------------------------------------------------------------------
+
+
+def measured(cloud: Cloud, key: str, body: bytes) -> Audio:
+    cloud.drop(key, body)
+    bucket = DropBucket(client("s3", "s3v4"), DROPS)
+    found = bucket.find(key)
+    assert found
+    return bucket.measure(found)
+
+
+@pytest.mark.parametrize("variety", SOUNDS)
+def test_every_sort_of_audio_is_measured(cloud: Cloud, variety: str) -> None:
+    audio = measured(cloud, f"song.{variety.partition(' ')[0]}", sound(variety))
+
+    assert audio.seconds == pytest.approx(2.0, abs=0.1)
+    assert audio.format
+
+
+@pytest.mark.parametrize("variety", ["wav", "aac", "ogg opus", "m4a with moov at the end"])
+def test_audio_is_told_by_its_bytes_and_not_by_its_name(cloud: Cloud, variety: str) -> None:
+    audio = measured(cloud, "song.mp3", sound(variety))
+
+    assert audio.seconds == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("variety", ["mp3 cbr", "mp3 vbr", "mp3 without a Xing header", "aac"])
+@pytest.mark.parametrize("picture", [64, 300_000, 6_000_000])
+def test_a_tag_with_a_cover_before_the_sound_does_not_count(
+    cloud: Cloud, variety: str, picture: int
+) -> None:
+    audio = measured(cloud, "song.mp3", with_id3(sound(variety), picture))
+
+    assert audio.seconds == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 20.04])
+@pytest.mark.parametrize("variety", ["aac", "mp3 vbr", "m4a with moov at the end", "ogg vorbis"])
+def test_short_and_long_sounds_are_measured_as_well(
+    cloud: Cloud, variety: str, seconds: float
+) -> None:
+    audio = measured(cloud, "song.bin", sound(variety, seconds))
+
+    assert audio.seconds == pytest.approx(seconds, abs=0.1)
+
+
+def test_a_long_file_is_measured_without_reading_it(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    get = cloud.s3.get_object
+
+    def counting(**request: Any) -> Any:
+        answer = get(**request)
+        read.append(answer["ContentLength"])
+        return answer
+
+    monkeypatch.setattr(client("s3", "s3v4"), "get_object", counting)
+
+    audio = measured(cloud, "song.wav", silence(2000))
+
+    assert audio.bytes > 16_000_000
+    assert audio.seconds == pytest.approx(2000)
+    assert sum(read) <= 4 * 64 * 1024
+
+
+def test_a_drop_keeps_its_length_and_format_in_the_record(
+    cloud: Cloud, send: Send
+) -> None:
+    cloud.drop("song.flac", sound("flac"))
+    cloud.drop("song.json", SIDECAR)
+
+    send("song.json")
+
+    audio = only(cloud)["audio"]
+    assert float(audio["seconds"]) == pytest.approx(2.0, abs=0.1)
+    assert audio["bytes"] == len(sound("flac"))
+    assert JobStatus(only(cloud)["status"]) is JobStatus.SUBMITTED

@@ -1,0 +1,345 @@
+"""Which keys are audio, which sidecar is whose, and where outputs go: of keys alone."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from phonoscene.drops import (
+    Kind,
+    Pairing,
+    beside,
+    defaults_keys,
+    family_prefix,
+    half_id,
+    job_id,
+    kind_of,
+    name_of,
+    output_key,
+    pairings,
+    unsafe,
+)
+
+SUFFIXES = [".mp3", ".wav", ".flac", ".m4a", ".aac", ".ogg", ".opus"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("stem", ["song", "a/b/song", "a b+c%20", "übung", "日本", "song.mp3", "s"])
+def test_a_key_with_an_audio_suffix_in_any_case_is_audio(stem: str, suffix: str) -> None:
+    spellings = [suffix, suffix.upper(), suffix.title(), suffix[:-1] + suffix[-1].upper()]
+
+    assert {kind_of(stem + spelling) for spelling in spellings} == {Kind.AUDIO}
+
+
+@pytest.mark.parametrize("key", ["song.json", "a/song.json", "song.mp3.json", "ü.json", "song.json.json", "a.b.json"])  # fmt: skip
+def test_a_json_file_is_a_sidecar(key: str) -> None:
+    assert kind_of(key) is Kind.SIDECAR
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "a/",
+        "a/b.mp3/",
+        ".mp3",
+        ".json",
+        "a/.song.mp3",
+        "a/.song.json",
+        "_song.mp3",
+        "_defaults.json",
+        "a/_defaults.json",
+        "song.mp3.part",
+        "song.mp3.tmp",
+        "song.json.tmp",
+        "song.txt",
+        "song.mp4",
+        "song.mp33",
+        "song",
+        "mp3",
+        "songmp3",
+        "song.mp3 ",
+        "cover.png",
+    ],
+)
+def test_any_other_name_is_ignored(key: str) -> None:
+    assert kind_of(key) is Kind.IGNORED
+
+
+def test_only_the_last_segment_of_a_key_says_what_it_is() -> None:
+    assert kind_of(".hidden/_folder/song.mp3") is Kind.AUDIO
+    assert kind_of("a.mp3/readme.txt") is Kind.IGNORED
+
+
+@pytest.mark.parametrize("code", [*range(0x20), *range(0x7F, 0xA0)])
+def test_a_control_character_in_a_key_is_unsafe(code: int) -> None:
+    assert unsafe(f"a/so{chr(code)}ng.mp3") == "it contains a control character"
+
+
+@pytest.mark.parametrize("key", ["../song.mp3", "a/../song.mp3", "a/./song.mp3", "./song.mp3"])
+def test_a_folder_that_http_clients_fold_away_is_unsafe(key: str) -> None:
+    assert unsafe(key) == "one of its folders is named . or .."
+
+
+@pytest.mark.parametrize("key", ["a b+c%2F.mp3", "日本/ü.mp3", "a/.../song.mp3", "a..b.mp3", "a//b.mp3", "\u00a0.mp3"])  # fmt: skip
+def test_an_unusual_key_is_safe(key: str) -> None:
+    assert unsafe(key) is None
+
+
+# Pairing, case by case: the keys that are there, the key of the event, what is to be done.
+TABLE: list[tuple[str, str, list[Pairing]]] = [
+    ("song.mp3", "song.mp3", [Pairing("song.mp3", None)]),
+    ("song.json", "song.json", [Pairing(None, "song.json")]),
+    ("song.mp3 song.json", "song.mp3", [Pairing("song.mp3", "song.json")]),
+    ("song.mp3 song.json", "song.json", [Pairing("song.mp3", "song.json")]),
+    ("song.mp3 song.mp3.json", "song.mp3", [Pairing("song.mp3", "song.mp3.json")]),
+    ("song.MP3 song.json", "song.json", [Pairing("song.MP3", "song.json")]),
+    # the longer name wins, and the shorter one is left over
+    ("song.mp3 song.json song.mp3.json", "song.mp3", [Pairing("song.mp3", "song.mp3.json")]),
+    ("song.mp3 song.json song.mp3.json", "song.mp3.json", [Pairing("song.mp3", "song.mp3.json")]),
+    ("song.mp3 song.json song.mp3.json", "song.json", [Pairing(None, "song.json")]),
+    # two audio files claim one sidecar
+    ("song.mp3 song.wav song.json", "song.mp3", [Pairing("song.mp3", "song.json", ("song.wav",))]),
+    (
+        "song.mp3 song.wav song.json",
+        "song.json",
+        [
+            Pairing("song.mp3", "song.json", ("song.wav",)),
+            Pairing("song.wav", "song.json", ("song.mp3",)),
+        ],
+    ),
+    ("song.mp3 song.MP3 song.json", "song.MP3", [Pairing("song.MP3", "song.json", ("song.mp3",))]),
+    # a longer name of its own takes an audio file out of the tie
+    ("song.mp3 song.wav song.json song.wav.json", "song.json", [Pairing("song.mp3", "song.json")]),
+    ("song.mp3 song.wav song.json song.wav.json", "song.wav", [Pairing("song.wav", "song.wav.json")]),
+    # two audio files that wait for any sidecar are no tie
+    ("song.mp3 song.wav", "song.mp3", [Pairing("song.mp3", None)]),
+    # one sidecar, by its longer name of one audio file and by its shorter name of another
+    (
+        "song.mp3 song.mp3.wav song.mp3.json",
+        "song.mp3.json",
+        [
+            Pairing("song.mp3", "song.mp3.json", ("song.mp3.wav",)),
+            Pairing("song.mp3.wav", "song.mp3.json", ("song.mp3",)),
+        ],
+    ),
+    ("song.json.mp3 song.json.json", "song.json.json", [Pairing("song.json.mp3", "song.json.json")]),
+    # neighbours that are nobody's drop
+    ("song.mp3 .song.mp3 song.json", "song.json", [Pairing("song.mp3", "song.json")]),
+    ("song.mp3 song.mp3.part songs.json song2.json", "song.mp3", [Pairing("song.mp3", None)]),
+    # the event's object has gone
+    ("song.json", "song.mp3", []),
+    ("", "song.json", []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", ["", "a/", "日本 +%/b.mp3/"])
+@pytest.mark.parametrize(("present", "key", "expected"), TABLE)
+def test_a_drop_is_paired(folder: str, present: str, key: str, expected: list[Pairing]) -> None:
+    keys = {folder + name for name in present.split()}
+
+    found = pairings(folder + key, keys)
+
+    assert found == [
+        Pairing(
+            pairing.audio and folder + pairing.audio,
+            pairing.sidecar and folder + pairing.sidecar,
+            tuple(folder + rival for rival in pairing.rivals),
+        )
+        for pairing in expected
+    ]
+
+
+ADVERSARIAL = [
+    "song.mp3", "song.MP3", "song.wav", "song.json", "song.mp3.json", "song.MP3.json", "song.mp3.wav", "song.mp3.wav.json",
+    "song.wav.json", "song.wav.mp3", "song.json.json", "song.json.mp3", "song.JSON", ".song.mp3", ".song.json", "_song.mp3", "_defaults.json",
+    "song", "song.", "song..mp3", "song..json", "song.mp3.part", "songs.mp3", "so.ng.mp3", "so.json", "s.mp3", ".mp3", ".json",
+    "übung.mp3", "übung.json", "a b.mp3", "a b.json", "a+b.mp3", "a+b.json", "a%20b.mp3", "a%20b.json", "song.mp3/song.mp3", "song.mp3/song.json",
+    "f/song.mp3", "f/song.json", "f/song.wav", "f/", "song.mp3/",
+]  # fmt: skip
+sets_of_keys = st.frozensets(st.sampled_from(ADVERSARIAL), min_size=1, max_size=14)
+drops = st.sampled_from([key for key in ADVERSARIAL if kind_of(key) is not Kind.IGNORED])
+
+
+@given(sets_of_keys, drops)
+def test_a_pairing_needs_only_the_keys_under_the_family_prefix(
+    keys: frozenset[str], key: str
+) -> None:
+    family = {other for other in keys | {key} if other.startswith(family_prefix(key))}
+
+    assert pairings(key, family) == pairings(key, keys | {key})
+
+
+@given(sets_of_keys)
+def test_each_audio_file_has_its_longer_named_sidecar_or_else_its_shorter_named_one(
+    keys: frozenset[str],
+) -> None:
+    for audio in [key for key in keys if kind_of(key) is Kind.AUDIO]:
+        [pairing] = pairings(audio, keys)
+
+        longer, shorter = audio + ".json", audio.rpartition(".")[0] + ".json"
+        expected = longer if longer in keys else shorter if shorter in keys else None
+        assert (pairing.audio, pairing.sidecar) == (audio, expected)
+        assert pairing.is_whole is (expected is not None)
+
+
+@given(sets_of_keys)
+def test_rivals_are_each_others_rivals(keys: frozenset[str]) -> None:
+    found = {key: pairings(key, keys)[0] for key in keys if kind_of(key) is Kind.AUDIO}
+
+    for one, other in combinations(found, 2):
+        shared = found[one].sidecar is not None and found[one].sidecar == found[other].sidecar
+        assert (other in found[one].rivals) is (one in found[other].rivals) is shared
+
+
+@given(sets_of_keys)
+def test_a_sidecars_pairings_are_those_of_the_audio_files_that_claim_it(
+    keys: frozenset[str],
+) -> None:
+    audios = [pairings(key, keys)[0] for key in sorted(keys) if kind_of(key) is Kind.AUDIO]
+
+    for sidecar in [key for key in keys if kind_of(key) is Kind.SIDECAR]:
+        claimed = [pairing for pairing in audios if pairing.sidecar == sidecar]
+
+        assert pairings(sidecar, keys) == (claimed or [Pairing(None, sidecar)])
+
+
+@given(sets_of_keys)
+def test_both_halves_of_a_pair_have_the_same_name_and_family(keys: frozenset[str]) -> None:
+    for key in keys:
+        for pairing in pairings(key, keys) if kind_of(key) is not Kind.IGNORED else ():
+            halves = [half for half in (pairing.audio, pairing.sidecar, *pairing.rivals) if half]
+
+            assert len({name_of(half) for half in halves}) == 1
+            assert len({family_prefix(half) for half in halves}) == 1
+            assert all(half.startswith(family_prefix(half)) for half in halves)
+
+
+@given(sets_of_keys, drops)
+def test_a_drop_is_never_paired_across_folders(keys: frozenset[str], key: str) -> None:
+    for pairing in pairings(key, keys):
+        halves = (pairing.audio, pairing.sidecar, *pairing.rivals)
+
+        assert {half.rpartition("/")[0] for half in halves if half} == {key.rpartition("/")[0]}
+
+
+@given(drops)
+def test_a_name_keeps_its_folder_and_is_never_empty(key: str) -> None:
+    name = name_of(key)
+
+    assert name.rpartition("/")[0] == key.rpartition("/")[0]
+    assert name.rpartition("/")[2]
+
+
+# Keys of other things
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("song.mp3", ["_defaults.json"]),
+        ("a/song.mp3", ["a/_defaults.json", "_defaults.json"]),
+        ("a/b/song.mp3", ["a/b/_defaults.json", "a/_defaults.json", "_defaults.json"]),
+        ("/song.mp3", ["/_defaults.json", "_defaults.json"]),
+    ],
+)
+def test_defaults_are_looked_for_in_the_folder_and_every_one_above(
+    key: str, expected: list[str]
+) -> None:
+    assert defaults_keys(key) == expected
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "expected"),
+    [
+        ("song.json", "cover.png", "cover.png"),
+        ("a/song.json", "cover.png", "a/cover.png"),
+        ("a/song.json", "art/cover.png", "a/art/cover.png"),
+        ("/song.json", "cover.png", "/cover.png"),
+        ("_defaults.json", "cover.png", "cover.png"),
+    ],
+)
+def test_a_name_lies_beside_the_file_that_mentions_it(
+    owner: str, name: str, expected: str
+) -> None:
+    assert beside(owner, name) == expected
+
+
+parts = st.text(max_size=8)
+pins = st.tuples(parts, parts)
+
+
+@given(parts, pins, st.none() | pins, parts, pins, st.none() | pins)
+def test_job_ids_differ_where_their_inputs_do(
+    bucket: str,
+    audio: tuple[str, str],
+    sidecar: tuple[str, str] | None,
+    other_bucket: str,
+    other_audio: tuple[str, str],
+    other_sidecar: tuple[str, str] | None,
+) -> None:
+    same = (bucket, audio, sidecar) == (other_bucket, other_audio, other_sidecar)
+
+    one, other = job_id(bucket, audio, sidecar), job_id(other_bucket, other_audio, other_sidecar)
+
+    assert (one == other) is same
+    assert len(one) == 32
+    assert set(one) <= set("0123456789abcdef")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("b", ("a", "bc"), None), ("b", ("ab", "c"), None)),
+        (("b", ("a", "1"), ("s", "1")), ("b", ("a", "1"), None)),
+        (("b", ("a", "1"), ("s", "1")), ("b", ("s", "1"), ("a", "1"))),
+        (("b", ("a", "1"), ("s", "1")), ("b", ("a", "1"), ("s", "2"))),
+        (("b", ("a", "1"), ("s", "1")), ("c", ("a", "1"), ("s", "1"))),
+        (("b", ("a", '1", "s'), None), ("b", ("a", "1"), ("s", ""))),
+    ],
+)
+def test_job_ids_of_neighbours_differ(
+    one: tuple[str, tuple[str, str], tuple[str, str] | None],
+    other: tuple[str, tuple[str, str], tuple[str, str] | None],
+) -> None:
+    assert job_id(*one) != job_id(*other)
+
+
+def test_the_same_event_twice_is_the_same_job() -> None:
+    ids = {job_id("drops", ("song.mp3", "1"), ("song.json", "2")) for _ in range(3)}
+
+    assert len(ids) == 1
+
+
+@given(parts, parts, pins)
+def test_a_half_and_a_job_never_share_an_id(bucket: str, key: str, audio: tuple[str, str]) -> None:
+    assert half_id(bucket, key) != job_id(bucket, audio, None)
+
+
+long_names = st.builds(
+    lambda text, times: (text * times).encode()[:1024].decode(errors="ignore"),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30),
+    st.integers(1, 400),
+)
+job_ids = st.text("0123456789abcdef", min_size=32, max_size=32)
+
+
+@given(long_names, job_ids, st.sampled_from([".mp4", ".webm", ".mov", ".gif", ".json"]))
+def test_an_output_key_is_one_that_s3_takes(name: str, job: str, suffix: str) -> None:
+    key = output_key(name, job, suffix)
+
+    assert len(key.encode()) <= 1024
+    assert key.endswith(f"/{job}{suffix}")
+    assert len(name.encode()) > 900 or key == f"{name}/{job}{suffix}"
+
+
+@given(long_names, job_ids, long_names, job_ids)
+def test_output_keys_of_different_jobs_differ(
+    name: str, job: str, other_name: str, other_job: str
+) -> None:
+    assume((name, job) != (other_name, other_job))
+
+    assert output_key(name, job, ".mp4") != output_key(other_name, other_job, ".mp4")

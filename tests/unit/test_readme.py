@@ -1,0 +1,67 @@
+"""The README says what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from phonoscene.drops import AUDIO_SUFFIXES
+from phonoscene.explanations import allowed
+from phonoscene.jobs import MAY_FOLLOW, JobStatus
+from phonoscene.sidecar import Sidecar
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+
+
+@pytest.mark.parametrize("name", Sidecar.model_fields)
+def test_the_sidecar_table_has_the_models_row(name: str) -> None:
+    info = Sidecar.model_fields[name]
+
+    assert f"| `{name}` | {allowed(name)} | {_default(info)} | {info.description} |" in README
+
+
+def test_the_sidecar_table_has_no_other_rows() -> None:
+    table = README.partition("## The sidecar")[2].partition("## Deploy")[0]
+
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(Sidecar.model_fields)
+
+
+def test_the_audio_suffixes_are_named() -> None:
+    assert f"Audio is `{' '.join(AUDIO_SUFFIXES)}`" in README
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_every_state_is_explained_to_its_user(status: JobStatus) -> None:
+    assert f"`{status}`" in README
+
+
+@pytest.mark.parametrize("status", [status for status in JobStatus if MAY_FOLLOW[status]])
+def test_the_architecture_page_names_a_states_followers(status: JobStatus) -> None:
+    (row,) = re.findall(rf"^\| `{status}` \|.*\| (.*) \|$", ARCHITECTURE, re.MULTILINE)
+
+    assert set(re.findall(r"`([A-Z]+)`", row)) == set(MAY_FOLLOW[status])
+
+
+@pytest.mark.parametrize("document", sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md"]))
+def test_every_local_link_leads_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text())
+
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "**required**"
+    if info.default is None:
+        return "–"
+    is_long = isinstance(info.default, str) and len(info.default) > 40
+    return "fal's own list" if is_long else f"`{json.dumps(info.default)}`"
