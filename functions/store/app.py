@@ -14,12 +14,13 @@ from aws_lambda_powertools.utilities.batch import (
     process_partial_response,
 )
 
+from phonoscene.cdn import Cdn
 from phonoscene.errors import VideoUnavailable
 from phonoscene.fal_queue import FalQueue
 from phonoscene.job_store import JobStore
 from phonoscene.observability import announce, count, logger, metrics
+from phonoscene.output import OutputBucket
 from phonoscene.settings import StoreSettings
-from phonoscene.transfer import OutputBucket
 from phonoscene.webhooks import Delivery
 from phonoscene.workflow.delivery import Deliverer
 
@@ -39,7 +40,8 @@ def build() -> Deliverer:
         queue=FalQueue(
             lambda: parameters.get_parameter(settings.fal_key_parameter, decrypt=True, max_age=300)
         ),
-        output=OutputBucket(boto3.client("s3"), settings.output_bucket, settings.max_video_bytes),
+        cdn=Cdn(settings.max_video_bytes),
+        output=OutputBucket(boto3.client("s3"), settings.output_bucket),
     )
 
 

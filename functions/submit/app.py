@@ -24,7 +24,8 @@ from phonoscene.job_store import JobStore
 from phonoscene.media import DropBucket
 from phonoscene.observability import announce, count, logger, metrics
 from phonoscene.settings import SubmitSettings
-from phonoscene.workflow.intake import Announcement, Intake, Rules
+from phonoscene.workflow.examination import Examiner, Rules
+from phonoscene.workflow.intake import Announcement, Intake
 from phonoscene.workflow.submission import Submitter, Terms
 
 if TYPE_CHECKING:
@@ -69,17 +70,14 @@ def build() -> App:
     queue = FalQueue(
         lambda: parameters.get_parameter(settings.fal_key_parameter, decrypt=True, max_age=300)
     )
-    rules = Rules(
-        pair_grace=timedelta(minutes=settings.pair_grace_minutes),
-        max_frames=settings.max_frames,
-        usd_per_megapixel=settings.price_per_megapixel_usd,
-    )
+    examiner = Examiner(bucket, Rules(settings.max_frames, settings.price_per_megapixel_usd))
+    intake = Intake(bucket, store, examiner, timedelta(minutes=settings.pair_grace_minutes))
     terms = Terms(
         webhook_base_url=settings.webhook_base_url,
         audio_url_ttl=settings.audio_url_ttl_seconds,
         output_lifetime=settings.output_lifetime_seconds,
     )
-    return App(store, Intake(bucket, store, rules), Submitter(bucket, store, queue, terms))
+    return App(store, intake, Submitter(bucket, store, queue, terms))
 
 
 def on_message(record: SQSRecord) -> None:

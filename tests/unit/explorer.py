@@ -13,16 +13,18 @@ from decimal import Decimal
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from phonoscene.workflow.intake import Announcement, Intake, Rules
+from phonoscene.workflow.examination import Examiner, Rules
+from phonoscene.workflow.intake import Announcement, Intake
 from tests.unit.fakes import NOON, MemoryBucket, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-RULES = Rules(
-    pair_grace=timedelta(minutes=60), max_frames=481, usd_per_megapixel=Decimal("0.001205")
-)
+def intake_of(bucket: Any, store: Any) -> Intake:
+    """The workflow over a bucket and a store of any make."""
+    examiner = Examiner(bucket, Rules(max_frames=481, usd_per_megapixel=Decimal("0.001205")))
+    return Intake(bucket, store, examiner, timedelta(minutes=60))
 
 
 class Paused(BaseException):
@@ -191,10 +193,9 @@ class World:
 
     def _stepped(self, handler: Handler) -> World:
         store, tape = self.store.copy(), Tape(handler.answers)
-        intake = Intake(
+        intake = intake_of(
             Taped(self.bucket, tape),  # type: ignore[arg-type]  # answers as the bucket does
             Taped(store, tape),  # type: ignore[arg-type]
-            RULES,
         )
         running = self._others(handler)
         try:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from phonoscene.drops import half_id, job_id
 from phonoscene.jobs import JobStatus
 from phonoscene.workflow.intake import Announcement, Intake
-from tests.unit.explorer import RULES, Upload, World, ends
+from tests.unit.explorer import Upload, World, ends, intake_of
 from tests.unit.fakes import NOON, MemoryBucket, MemoryStore
 
 AUDIO, SIDECAR = "song.mp3", "song.json"
@@ -143,7 +143,7 @@ def store() -> MemoryStore:
 
 @pytest.fixture
 def intake(bucket: MemoryBucket, store: MemoryStore) -> Intake:
-    return Intake(bucket, store, RULES)
+    return intake_of(bucket, store)
 
 
 def test_the_half_that_comes_first_waits_until_the_grace_ends(
@@ -233,10 +233,10 @@ def test_the_same_waiting_half_announced_again_keeps_its_grace(
     bucket: MemoryBucket, store: MemoryStore
 ) -> None:
     announced = bucket.put(AUDIO)
-    Intake(bucket, store, RULES).take(announced)
+    intake_of(bucket, store).take(announced)
     store.clock = lambda: after(600)
 
-    Intake(bucket, store, RULES).take(announced)
+    intake_of(bucket, store).take(announced)
 
     assert store.due == {half_id("drops", AUDIO): NOON + timedelta(minutes=60)}
 
@@ -257,7 +257,7 @@ def test_after_any_history_every_whole_pair_is_a_job_and_none_of_its_halves_wait
     actions: list[tuple[str, Any]], chance: Any
 ) -> None:
     bucket, store, now = MemoryBucket(), MemoryStore(), 0
-    intake = Intake(bucket, store, RULES)
+    intake = intake_of(bucket, store)
     events: list[Announcement] = []
     undelivered: set[int] = set()
     for action, what in actions:

@@ -15,7 +15,7 @@ from phonoscene.job_store import _item, _plain
 from phonoscene.jobs import ErrorDetail
 from phonoscene.documents import Document, parse, read_document, waits_for_sidecar
 from phonoscene.sidecar import Sidecar
-from phonoscene.workflow.intake import Errors
+from phonoscene.workflow.examination import Errors
 
 NEGATIVE = (
     "news broadcast, 3d animation, computer graphics, pc game, console game, video game, cartoon, "

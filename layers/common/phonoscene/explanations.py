@@ -85,6 +85,7 @@ def _unknown(field: str, value: object, source: str) -> ErrorDetail:
 
 
 def misfit(field: str, value: object, source: str, code: str, allowed: str) -> ErrorDetail:
+    """The error of a field whose value is not what is allowed."""
     return ErrorDetail(
         code=code,
         field=field,

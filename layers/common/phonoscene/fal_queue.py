@@ -7,12 +7,11 @@ each copy, and fal_client would send ten (measured with 1.0.3, whose answers wer
 from __future__ import annotations
 
 import logging
-import math
 from typing import TYPE_CHECKING, Final
 
 import fal_client.client
 import httpx
-from fal_client import FalClientHTTPError, SyncClient
+from fal_client import FalClientHTTPError, SyncClient, SyncRequestHandle
 
 from phonoscene.errors import VideoUnavailable
 from phonoscene.jobs import Request
@@ -50,73 +49,78 @@ class FalQueue:
         """A client for today's key; fal_client keeps the key it was made with."""
         key = self._key().strip()
         if key not in self._clients:
-            self._clients = {key: SyncClient(key=key, default_timeout=TIMEOUT)}
+            for old in self._clients.values():
+                old._client.close()  # noqa: SLF001 - it has no close of its own
+            client = SyncClient(key=key, default_timeout=TIMEOUT)
+            # fal_client follows redirects: a 307 would be a second POST, wherever it points
+            client._client.follow_redirects = False  # noqa: SLF001 - no option
+            self._clients = {key: client}
         return self._clients[key]
 
     def submit(self, submission: Submission) -> Answer:
         """POST the job, once."""
-        client = self._client()
+        key = self._key().strip()
+        if not key.isascii() or not key.isprintable() or " " in key or not key:
+            return Refused(
+                "fal_account", "the fal key is not one line of plain text", retryable=True
+            )
         try:
-            handle = client.submit(
+            handle = self._client().submit(
                 ENDPOINT,
                 arguments=dict(submission.arguments),
                 webhook_url=submission.webhook_url,
                 headers=submission.headers(),
                 start_timeout=submission.start_timeout,
             )
+            return Accepted(_request(handle))
         except FalClientHTTPError as exc:
             return _answer(exc)
         except _NEVER_SENT as exc:
-            return Refused(
-                "fal_unreachable", f"fal cannot be reached ({type(exc).__name__})", retryable=True
-            )
+            why = f"fal cannot be reached ({type(exc).__name__})"
+            return Refused("fal_unreachable", why, retryable=True)
         except httpx.HTTPError as exc:
             return Unknown(type(exc).__name__)
-        except (
-            KeyError,
-            ValueError,
-            TypeError,
-        ) as exc:  # accepted, in words that were not understood
+        except (KeyError, ValueError, TypeError) as exc:  # accepted, in words not understood
             return Unknown(f"answer_malformed: {type(exc).__name__}")
-        return Accepted(
-            Request(
-                request_id=handle.request_id,
-                status_url=handle.status_url,
-                response_url=handle.response_url,
-                cancel_url=handle.cancel_url,
-            )
-        )
 
     def result(self, request: Request) -> Verdict:
         """How a completed request ended; fal replays the model's own status code and body.
 
         Raises:
-            VideoUnavailable: it cannot be told now.
+            VideoUnavailable: it cannot be told now. Only 422 is the model's own word: any other error may
+                be about our key, or the hour, and the video is paid for.
         """
         client = self._client()
         url = request.response_url or client.get_handle(ENDPOINT, request.request_id).response_url
         try:
-            response = client._client.get(url, timeout=TIMEOUT)  # noqa: SLF001 - its own get() polls without an end
+            # not fal_client's own get(), which polls without an end
+            response = client._client.get(url, timeout=TIMEOUT)  # noqa: SLF001
             body = response.json()
             if response.is_success:
                 return from_result(request.request_id, body)
         except (httpx.HTTPError, ValueError) as exc:
-            raise VideoUnavailable(
-                f"the result could not be fetched: {type(exc).__name__}"
-            ) from exc
-        if response.status_code in {404, 408, 429} or math.floor(response.status_code / 100) == 5:  # noqa: PLR2004
+            why = f"the result could not be fetched: {type(exc).__name__}"
+            raise VideoUnavailable(why) from exc
+        if response.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
             raise VideoUnavailable(f"fal answered {response.status_code} for the result")
-        return from_failure(
-            request.request_id, body, f"Invalid status code: {response.status_code}"
-        )
+        return from_failure(request.request_id, body, None)
+
+
+def _request(handle: SyncRequestHandle) -> Request:
+    """fal's answer; a ``ValueError`` where it is not what is documented."""
+    return Request(
+        request_id=handle.request_id,
+        status_url=handle.status_url,
+        response_url=handle.response_url,
+        cancel_url=handle.cancel_url,
+    )
 
 
 def _answer(exc: FalClientHTTPError) -> Answer:
     """What an HTTP error means for the job."""
     status, headers = exc.status_code, {name.lower() for name in exc.response_headers}
-    if status in _UNTOLD or (
-        status >= httpx.codes.INTERNAL_SERVER_ERROR and "x-fal-request-id" in headers
-    ):
+    is_fals_own = status >= httpx.codes.INTERNAL_SERVER_ERROR and "x-fal-request-id" in headers
+    if is_fals_own or status in _UNTOLD or status < httpx.codes.BAD_REQUEST:
         return Unknown(f"http_{status}")
     if status in _ACCOUNT:
         return Refused("fal_account", f"fal refuses the account: {_said(exc)}", retryable=True)

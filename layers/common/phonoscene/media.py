@@ -147,9 +147,20 @@ def measure(reader: RangeReader) -> tuple[float, str]:
         return seconds, "audio/aac"
     reader.seek(0)
     tag = TinyTag.get(file_obj=reader, tags=False)  # type: ignore[arg-type]  # it reads and seeks
-    if not tag.duration or tag.duration <= 0:
+    length = tag.duration or _ogg_seconds(reader, tag.samplerate)
+    if not length or not 0 < length < float("inf"):
         raise ValueError("no duration")
-    return float(tag.duration), tag.mime_type or type(tag).__name__.strip("_").lower()
+    return float(length), tag.mime_type or type(tag).__name__.strip("_").lower()
+
+
+def _ogg_seconds(reader: RangeReader, rate: int | None) -> float | None:
+    """From the last page's position, for FLAC in Ogg, whose header may leave its length open (RFC 3533)."""
+    reader.seek(max(0, reader.size - BLOCK))
+    tail = reader.read(BLOCK) or b""
+    page = tail.rfind(b"OggS")
+    return (
+        int.from_bytes(tail[page + 6 : page + 14], "little") / rate if rate and page >= 0 else None
+    )
 
 
 class TooMuchRead(Exception):

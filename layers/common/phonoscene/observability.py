@@ -7,6 +7,7 @@ fields: ids, codes and counts, never bodies, prompts, tokens or URLs.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
@@ -14,6 +15,10 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 if TYPE_CHECKING:
     from phonoscene.jobs import Job
+
+# httpx tells every URL at INFO, and ours hold tokens
+for talkative in ("httpx", "httpcore"):
+    logging.getLogger(talkative).setLevel(logging.WARNING)
 
 logger = Logger(service="phonoscene", utc=True)
 metrics = Metrics(namespace="Phonoscene", service="phonoscene")

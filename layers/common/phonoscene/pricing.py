@@ -7,7 +7,7 @@ the rounding, so a cost is an interval: the exact area, and whole megapixels.
 from __future__ import annotations
 
 import math
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -58,11 +58,11 @@ def estimate(frames: int, size: tuple[int, int], usd_per_megapixel: Decimal) -> 
         height=height,
         frames=billed,
         megapixels=megapixels,
-        lower_usd=_cents(megapixels * usd_per_megapixel),
-        upper_usd=_cents(math.ceil(megapixels) * usd_per_megapixel),
+        lower_usd=_rounded(megapixels * usd_per_megapixel, ROUND_FLOOR),
+        upper_usd=_rounded(math.ceil(megapixels) * usd_per_megapixel, ROUND_CEILING),
     )
 
 
-def _cents(usd: Decimal) -> Decimal:
-    """Dollars to a hundredth of a cent, rounded up by no more than that."""
-    return usd.quantize(Decimal("0.0001"), rounding="ROUND_CEILING")
+def _rounded(usd: Decimal, rounding: str) -> Decimal:
+    """Dollars to a hundredth of a cent."""
+    return usd.quantize(Decimal("0.0001"), rounding=rounding)

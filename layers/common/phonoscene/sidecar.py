@@ -124,11 +124,6 @@ class Sidecar(_Strict):
     )
     preprocess_audio: bool = Field(default=True, description="Prepare the audio for conditioning.")
 
-    @property
-    def suffix(self) -> str:
-        """The file name's suffix of the video that is asked for: ``.mp4``, ``.webm``, …"""
-        return self.video_output_type.partition("(")[2].rstrip(")")
-
     def image_references(self) -> dict[str, str]:
         """The image fields that are set, by name."""
         found = {name: getattr(self, name) for name in ("image_url", "end_image_url")}

@@ -12,20 +12,20 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from phonoscene.containers import CONTENT_TYPES, checked, suffix_of
 from phonoscene.drops import output_key
 from phonoscene.errors import VideoRefused, WriteRefused
 from phonoscene.jobs import ErrorDetail, Job, JobStatus, Request, Video
 from phonoscene.verdicts import Verdict, from_webhook
 
 if TYPE_CHECKING:
+    from phonoscene.cdn import Cdn
     from phonoscene.fal_queue import FalQueue
     from phonoscene.job_store import JobStore
-    from phonoscene.transfer import OutputBucket, Stored
+    from phonoscene.output import OutputBucket, Stored
     from phonoscene.webhooks import Delivery
 
 logger = logging.getLogger(__name__)
-
-_SUFFIXES = {"X264": ".mp4", "VP9": ".webm", "PRORES4444": ".mov", "GIF": ".gif"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Deliverer:
 
     store: JobStore
     queue: FalQueue
+    cdn: Cdn
     output: OutputBucket
 
     def deliver(self, delivery: Delivery) -> Job | None:
@@ -96,11 +97,11 @@ class Deliverer:
             return exc.found or job
 
     def _store(self, job: Job) -> Job:
-        suffix = _suffix(job)
+        suffix = suffix_of(str(job.arguments["video_output_type"]))
+        key = output_key(job.name, job.job_id, suffix)
         try:
-            stored = self.output.copy_video(
-                str(job.source_url), output_key(job.name, job.job_id, suffix), suffix
-            )
+            with self.cdn.open(str(job.source_url)) as parts:
+                stored = self.output.store(checked(parts, suffix), key, CONTENT_TYPES[suffix])
         except VideoRefused as exc:
             return self._fail(job, exc.error)
         video = _video(job, stored)
@@ -129,10 +130,6 @@ def _shows_token(job: Job, token_hash: str) -> bool:
 def _bound(job: Job, verdict: Verdict) -> Request:
     """The job's request, or the one its token proves, where our POST's answer was lost."""
     return job.request or Request(request_id=verdict.request_id)
-
-
-def _suffix(job: Job) -> str:
-    return _SUFFIXES[str(job.arguments["video_output_type"]).partition(" ")[0]]
 
 
 def _video(job: Job, stored: Stored) -> Video:

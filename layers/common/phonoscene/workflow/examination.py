@@ -1,0 +1,226 @@
+"""Everything that is checked of a whole drop, before anything is spent on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from phonoscene.documents import LONGEST_SIDECAR, Document, parse, read_document
+from phonoscene.drops import Pairing, beside, defaults_keys, half_id, job_id, unsafe
+from phonoscene.errors import DropRefused
+from phonoscene.jobs import Audio, DropObject, ErrorDetail, Estimate
+from phonoscene.pricing import PRESETS, estimate, needed_frames
+from phonoscene.sidecar import Sidecar, VideoSize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+    from decimal import Decimal
+
+    from phonoscene.media import DropBucket, Found
+
+T = TypeVar("T")
+
+#: A record holds 400 KB, and a dropper does not read more.
+MOST_ERRORS = 50
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the operator decides about drops."""
+
+    max_frames: int
+    usd_per_megapixel: Decimal
+
+
+@dataclass(frozen=True)
+class Halves:
+    """A drop as it lies in the bucket: its audio, and its sidecar with its text unless it needs none."""
+
+    pairing: Pairing
+    audio: Found
+    sidecar: Found | None
+    text: bytes
+
+    def has_newer_than(self, key: str, happened_at: datetime) -> bool:
+        """Whether the half other than ``key`` was created after that one's event: its own starts the job.
+
+        An object's date is never later than its event, so of two halves at most one stands back: were
+        each dated after the other's event, each event would be before itself. Two halves of the same
+        second both go on, and make the same job.
+        """
+        other = self.sidecar if key == self.audio.key else self.audio
+        return other is not None and other.modified > happened_at
+
+    def ids(self, bucket: str) -> tuple[str, list[str]]:
+        """The job's id, and those of the waiting halves it replaces."""
+        audio = (self.audio.key, self.audio.version_id)
+        sidecar = (self.sidecar.key, self.sidecar.version_id) if self.sidecar else None
+        keys = [half.key for half in (self.audio, self.sidecar) if half]
+        return job_id(bucket, audio, sidecar), [half_id(bucket, key) for key in keys]
+
+
+class Errors(list[ErrorDetail]):
+    """Collects what is wrong, so that a dropper hears of all of it at once."""
+
+    def caught(self, check: Callable[..., T], *arguments: Any) -> T | None:
+        """The check's result, or None where it refused the drop."""
+        try:
+            return check(*arguments)
+        except DropRefused as exc:
+            self.extend(exc.errors)
+            return None
+
+    def told(self) -> tuple[ErrorDetail, ...]:
+        """The first ``MOST_ERRORS`` of them: a record holds 400 KB."""
+        rest = len(self) - MOST_ERRORS
+        more = ErrorDetail(code="more_errors", message=f"There are {rest} more errors.")
+        return (*self[:MOST_ERRORS], more) if rest > 0 else tuple(self)
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Reads what a drop says and measures what it is."""
+
+    bucket: DropBucket
+    rules: Rules
+
+    def defaults(self, audio: str, errors: Errors) -> list[Document]:
+        """The ``_defaults.json`` that hold for an audio file, nearest first."""
+        found = [(key, self.bucket.read(key, LONGEST_SIDECAR + 1)) for key in defaults_keys(audio)]
+        documents = [errors.caught(read_document, key, read[1]) for key, read in found if read]
+        return [document for document in documents if document]
+
+    def examine(
+        self, halves: Halves, defaults: Sequence[Document], errors: Errors
+    ) -> dict[str, Any]:
+        """Everything a job's record says of its drop; what is wrong goes to ``errors``."""
+        if halves.pairing.rivals:
+            errors.append(_ambiguous(halves.pairing))
+        audio = errors.caught(self.bucket.measure, halves.audio)
+        sidecar, origin = self._sidecar(halves, defaults, errors) or (None, {})
+        images = self._images(sidecar, origin, errors) if sidecar else {}
+        size = errors.caught(self._size, sidecar, images) if sidecar and not errors else None
+        price = (
+            errors.caught(self._price, sidecar, audio, size) if sidecar and audio and size else None
+        )
+        pinned = halves.audio
+        return {
+            "audio": audio
+            or Audio(key=pinned.key, version_id=pinned.version_id, bytes=pinned.bytes),
+            "sidecar": _pin(halves.sidecar),
+            "images": {field: _pin(found) for field, found in images.items()},
+            "arguments": sidecar.arguments() if sidecar else {},
+            "estimate": price,
+        }
+
+    def _sidecar(
+        self, halves: Halves, defaults: Sequence[Document], errors: Errors
+    ) -> tuple[Sidecar, Mapping[str, str]] | None:
+        own = (
+            errors.caught(read_document, halves.sidecar.key, halves.text)
+            if halves.sidecar
+            else None
+        )
+        if halves.sidecar and own is None:
+            return None
+        documents = [own, *defaults] if own else [*defaults]
+        return errors.caught(parse, documents)
+
+    def _images(
+        self, sidecar: Sidecar, origin: Mapping[str, str], errors: Errors
+    ) -> dict[str, Found]:
+        """The images that lie beside the file that mentions them, by field."""
+        images = {}
+        for field, reference in sidecar.image_references().items():
+            if "://" in reference:
+                continue
+            key = beside(origin[field], reference)
+            found = self.bucket.find(key) if not unsafe(key) else None
+            if found and found.bytes:
+                images[field] = found
+            else:
+                errors.append(_no_image(field, reference, key, origin[field]))
+        return images
+
+    def _size(self, sidecar: Sidecar, images: Mapping[str, Found]) -> tuple[int, int]:
+        """Width and height of the video, in pixels."""
+        if isinstance(sidecar.video_size, VideoSize):
+            return sidecar.video_size.width, sidecar.video_size.height
+        if sidecar.video_size != "auto":
+            return PRESETS[sidecar.video_size]
+        image = images.get("image_url")
+        size = self.bucket.picture_size(image) if image else None
+        if size is None:
+            raise DropRefused(_unknown_size(str(sidecar.image_url)))
+        return size
+
+    def _price(self, sidecar: Sidecar, audio: Audio, size: tuple[int, int]) -> Estimate:
+        frames = needed_frames(sidecar, audio.seconds or 0)
+        if frames > self.rules.max_frames:
+            raise DropRefused(_too_long(sidecar, audio, frames, self.rules.max_frames))
+        return estimate(frames, size, self.rules.usd_per_megapixel)
+
+
+def _pin(found: Found | None) -> DropObject | None:
+    return DropObject(key=found.key, version_id=found.version_id) if found else None
+
+
+def _ambiguous(pairing: Pairing) -> ErrorDetail:
+    files = " and ".join(sorted((str(pairing.audio), *pairing.rivals)))
+    return ErrorDetail(
+        code="ambiguous_sidecar",
+        field="sidecar",
+        source=pairing.sidecar,
+        message=(
+            f"{pairing.sidecar} could belong to {files}. "
+            f"Name it {pairing.audio}.json, or keep one audio file of that name."
+        ),
+    )
+
+
+def _no_image(field: str, reference: str, key: str, source: str) -> ErrorDetail:
+    return ErrorDetail(
+        code="image_not_found",
+        field=field,
+        value=reference,
+        source=source,
+        allowed="an image that is in the bucket before its sidecar",
+        message=f"{field} names {reference}, but there is no image {key}. Upload it, then drop the sidecar again.",
+    )
+
+
+def _unknown_size(reference: str) -> ErrorDetail:
+    return ErrorDetail(
+        code="unknown_size",
+        field="video_size",
+        value="auto",
+        allowed="a preset, a width and height, or an image that lies beside the sidecar",
+        message=(
+            f"video_size is auto, but the size of {reference[:100]} cannot be read, so neither can the "
+            "cost. Give a size, or put the image beside the sidecar."
+        ),
+    )
+
+
+def _too_long(sidecar: Sidecar, audio: Audio, frames: int, most: int) -> ErrorDetail:
+    if not sidecar.match_audio_length:
+        return ErrorDetail(
+            code="too_many_frames",
+            field="num_frames",
+            value=str(frames),
+            allowed=f"at most {most}",
+            message=f"num_frames is {frames}; this stack makes at most {most}.",
+        )
+    seconds = most / sidecar.fps
+    return ErrorDetail(
+        code="audio_too_long",
+        field="audio",
+        value=f"{audio.seconds:.2f} s",
+        allowed=f"at most {most} frames",
+        message=(
+            f"{audio.seconds:.2f} s at {sidecar.fps:g} fps are {frames} frames; at most {most} can be made. "
+            f"Trim the audio to {seconds:.2f} s, or lower fps to {most / (audio.seconds or 1):.2f} or less, "
+            "or set match_audio_length to false and choose num_frames."
+        ),
+    )

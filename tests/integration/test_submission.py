@@ -1,0 +1,349 @@
+"""Submitting once: what the record says before, while and after the POST is under way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phonoscene.errors import SubmissionPostponed
+from phonoscene.job_store import JobStore
+from phonoscene.jobs import Audio, DropObject, Job, JobStatus, Request
+from phonoscene.media import DropBucket
+from phonoscene.submissions import Accepted, Refused, Submission, Unknown
+from phonoscene.webhooks import hash_token
+from phonoscene.workflow.submission import Submitter, Terms
+from tests.integration.cloud import (
+    DROPS,
+    JOBS,
+    KEY_PARAMETER,
+    WEBHOOKS,
+    Cloud,
+    Fal,
+    client,
+    created,
+    sqs,
+)
+from tests.integration.sounds import silence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from tests.integration.conftest import Context
+
+NOW = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
+ID = "0f343b0931126a20f133d67c2b018a3b"
+BUSY = Refused("fal_busy", "fal answered 503", retryable=True)
+OVERTAKERS = (JobStatus.GENERATED, JobStatus.CANCELLED, JobStatus.FAILED)
+
+
+class Crash(BaseException):
+    """The function's process ends."""
+
+
+@dataclass
+class World:
+    store: JobStore
+    fal: Fal
+    submitter: Submitter
+
+    @property
+    def record(self) -> Job:
+        found = self.store.get(ID)
+        assert found
+        return found
+
+    def submit(self) -> Job:
+        """As a message would have it: with the record as it is now."""
+        return self.submitter.submit(self.record)
+
+
+@pytest.fixture
+def world(cloud: Cloud) -> World:
+    store = JobStore(cloud.dynamodb, JOBS, clock=lambda: NOW)
+    fal = Fal()
+    bucket = DropBucket(client("s3", "s3v4"), DROPS)
+    submitter = Submitter(bucket, store, fal, Terms(WEBHOOKS, 3600, 86400))  # type: ignore[arg-type]  # it plays FalQueue
+    store.admit(
+        Job.born(
+            JobStatus.READY,
+            NOW - timedelta(minutes=5),
+            job_id=ID,
+            name="song",
+            bucket=DROPS,
+            audio=Audio(key="song.mp3", version_id="v1", bytes=9),
+            images={"image_url": DropObject(key="cover.png", version_id="v7")},
+            arguments={"prompt": "x", "image_url": "cover.png", "sync_mode": False},
+        ),
+        (),
+    )
+    return World(store, fal, submitter)
+
+
+def token_of(submission: Submission) -> str:
+    return submission.webhook_url.rpartition("/")[2]
+
+
+def test_the_claim_stands_in_the_table_when_the_post_arrives(world: World) -> None:
+    seen: list[Job] = []
+    world.fal.on_post = lambda _: seen.append(world.record)
+
+    world.submit()
+
+    (claimed,) = seen
+    assert (claimed.status, claimed.attempt, claimed.request) == (JobStatus.SUBMITTING, 1, None)
+    assert claimed.token_hashes == (hash_token(token_of(world.fal.posts[0])),)
+
+
+def test_an_accepted_job_keeps_its_request_and_leaves_the_backlog(
+    world: World, cloud: Cloud
+) -> None:
+    job = world.submit()
+
+    assert job == world.record
+    assert job.status is JobStatus.SUBMITTED
+    assert job.request
+    assert job.request.request_id == "request-1"
+    assert job.request.status_url
+    assert (cloud.index("backlog"), cloud.index("due")) == (set(), {ID})
+    assert [step.status for step in job.history] == ["READY", "SUBMITTING", "SUBMITTED"]
+
+
+def test_the_token_is_nowhere_in_the_record_and_neither_is_a_presigned_url(
+    world: World, cloud: Cloud
+) -> None:
+    world.submit()
+
+    item = json.dumps(cloud.item(ID), default=str)
+    assert token_of(world.fal.posts[0]) not in item
+    assert "X-Amz-" not in item
+
+
+def test_every_medium_is_presigned_at_its_version(world: World) -> None:
+    world.submit()
+
+    sent = world.fal.posts[0].arguments
+    assert "versionId=v1" in sent["audio_url"]
+    assert "versionId=v7" in sent["image_url"]
+    assert world.fal.posts[0].start_timeout == 3600 - 300
+
+
+def test_of_two_submitters_that_read_the_same_record_one_sends(world: World) -> None:
+    both_read = world.record
+    results: list[Job] = []
+    world.fal.on_post = lambda _: results.append(world.submitter.submit(both_read))
+
+    first = world.submitter.submit(both_read)
+
+    assert len(world.fal.posts) == 1
+    assert results[0].status is JobStatus.SUBMITTING
+    assert world.submitter.submit(both_read) == first == world.record
+
+
+@pytest.mark.parametrize("status", sorted(set(JobStatus) - {JobStatus.READY}))
+def test_a_job_in_any_other_state_is_returned_as_it_is(world: World, status: JobStatus) -> None:
+    job = world.record.model_copy(update={"status": status})
+
+    assert world.submitter.submit(job) is job
+    assert world.fal.posts == []
+
+
+@pytest.mark.parametrize("overtaker", OVERTAKERS)
+@pytest.mark.parametrize(
+    "answer",
+    [None, Unknown("ReadTimeout"), Refused("fal_refused", "no", retryable=False)],
+    ids=["accepted", "unknown", "refused"],
+)
+def test_a_webhook_that_overtakes_the_answer_is_not_overwritten(
+    world: World, overtaker: JobStatus, answer: Any
+) -> None:
+    world.fal.answer = answer
+    request = Request(request_id="from-the-webhook")
+    world.fal.on_post = lambda _: world.store.move(world.record, overtaker, request=request) and None
+
+    job = world.submit()
+
+    assert job == world.record
+    assert (job.status, job.request) == (overtaker, request)
+
+
+def test_a_webhook_that_overtakes_a_refusal_leaves_nothing_to_postpone(world: World) -> None:
+    world.fal.answer = BUSY
+    world.fal.on_post = lambda _: world.store.move(world.record, JobStatus.GENERATED) and None
+
+    job = world.submit()
+
+    assert job.status is world.record.status is JobStatus.GENERATED
+
+
+def test_a_crash_while_the_post_is_under_way_is_never_sent_again(world: World) -> None:
+    def crash(_: Submission) -> None:
+        raise Crash
+
+    world.fal.on_post = crash
+    with pytest.raises(Crash):
+        world.submit()
+
+    again = world.submit()
+
+    assert again.status is world.record.status is JobStatus.SUBMITTING
+    assert len(world.fal.posts) == 1
+
+
+def test_a_crash_between_claim_and_post_is_not_sent_either(
+    world: World, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: Any) -> str:
+        raise Crash
+
+    with monkeypatch.context() as broken:
+        broken.setattr(DropBucket, "presign", crash)
+        with pytest.raises(Crash):
+            world.submit()
+
+    status = world.record.status
+    world.submit()
+
+    # where the claim had been written, nobody can know what happened after it
+    assert len(world.fal.posts) == (1 if status is JobStatus.READY else 0)
+    assert (cloud.index("due") == {ID}) == (status is JobStatus.SUBMITTING or bool(world.fal.posts))
+
+
+def test_a_crash_before_the_answer_is_written_is_never_sent_again(
+    world: World, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move = world.store.move
+
+    def crash(job: Job, status: JobStatus, **changes: Any) -> Job:
+        if status is JobStatus.SUBMITTED:
+            raise Crash
+        return move(job, status, **changes)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.store, "move", crash)
+        with pytest.raises(Crash):
+            world.submit()
+
+    again = world.submit()
+
+    assert again.status is JobStatus.SUBMITTING
+    assert len(world.fal.posts) == 1
+    assert cloud.index("due") == {ID}
+
+
+def test_an_unknown_outcome_is_kept_and_not_sent_again(world: World) -> None:
+    world.fal.answer = Unknown("ReadTimeout")
+
+    first, second = world.submit(), world.submit()
+
+    assert first.status is second.status is JobStatus.UNCONFIRMED
+    assert len(world.fal.posts) == 1
+
+
+def test_a_refusal_for_good_fails_the_job_with_fals_words(world: World) -> None:
+    world.fal.answer = Refused("fal_refused", "fal refused the job: prompt: no", retryable=False)
+
+    job = world.submit()
+
+    (error,) = job.errors
+    assert (job.status, error.code) == (JobStatus.FAILED, "fal_refused")
+    assert error.message == "fal refused the job: prompt: no"
+
+
+def test_a_refusal_for_now_returns_the_job_to_the_backlog_with_a_later_date(
+    world: World, cloud: Cloud
+) -> None:
+    world.fal.answer = BUSY
+
+    with pytest.raises(SubmissionPostponed, match="fal_busy"):
+        world.submit()
+
+    assert (world.record.status, world.record.attempt) == (JobStatus.READY, 1)
+    assert (cloud.index("backlog"), cloud.index("due")) == ({ID}, set())
+    wait = datetime.fromisoformat(cloud.item(ID)["dispatch_at"]) - NOW
+    assert timedelta(seconds=15) <= wait <= timedelta(seconds=30)
+
+
+def test_each_postponement_waits_longer_up_to_a_quarter_of_an_hour(
+    world: World, cloud: Cloud
+) -> None:
+    world.fal.answer = BUSY
+    waits = []
+    for _ in range(9):
+        with pytest.raises(SubmissionPostponed):
+            world.submit()
+        waits.append(datetime.fromisoformat(cloud.item(ID)["dispatch_at"]) - NOW)
+
+    for attempt, wait in enumerate(waits, 1):
+        longest = min(timedelta(seconds=30) * 2 ** (attempt - 1), timedelta(seconds=900))
+        assert longest / 2 <= wait <= longest
+
+
+def test_each_attempt_has_a_token_of_its_own_and_the_earlier_ones_still_count(
+    world: World,
+) -> None:
+    world.fal.answer = BUSY
+    with pytest.raises(SubmissionPostponed):
+        world.submit()
+    world.fal.answer = None
+
+    job = world.submit()
+
+    tokens = [token_of(post) for post in world.fal.posts]
+    assert len(set(tokens)) == 2
+    assert job.token_hashes == tuple(hash_token(token) for token in tokens)
+    assert job.attempt == 2
+
+
+def test_an_answer_to_an_earlier_attempt_cannot_settle_a_later_one(world: World) -> None:
+    """The first POST's answer comes when the job was given back and claimed again."""
+
+    def meanwhile(_: Submission) -> None:
+        world.fal.on_post = lambda _: None
+        back = world.store.move(world.record, JobStatus.READY)
+        world.store.move(back, JobStatus.SUBMITTING, attempt=2)
+
+    world.fal.on_post = meanwhile
+    world.fal.answer = Accepted(Request(request_id="late"))
+
+    job = world.submit()
+
+    assert job == world.record
+    assert (job.status, job.attempt, job.request) == (JobStatus.SUBMITTING, 2, None)
+
+
+def test_without_the_fal_key_the_job_stays_ready_and_the_message_comes_back(
+    cloud: Cloud, submit: ModuleType, context: Context
+) -> None:
+    """The operator makes the parameter by hand, and may drop something first."""
+    cloud.ssm.delete_parameter(Name=KEY_PARAMETER)
+    cloud.drop("song.mp3", silence(2))
+    cloud.drop("song.json", {"prompt": "x"})
+
+    answer = submit.handler(sqs(created("song.json")), context)
+
+    assert [failure["itemIdentifier"] for failure in answer["batchItemFailures"]] == ["m0"]
+    (item,) = cloud.items()
+    assert item["status"] == "READY"
+
+
+def test_a_postponed_job_is_a_failed_message_and_its_log_names_no_secret(
+    cloud: Cloud, submit: ModuleType, fal: Fal, context: Context, log: Any,
+    load_event: Callable[[str], Any],
+) -> None:  # fmt: skip
+    fal.answer = BUSY
+    cloud.drop("albums/song.mp3", silence(2))
+    cloud.drop("albums/song.json", {"prompt": "A secret prompt"})
+    event = load_event("s3-sidecar-created") | {"time": created("x")["time"]}
+
+    answer = submit.handler(sqs(event), context)
+
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+    assert "job.postponed" in [line["message"] for line in lines]
+    for secret in (token_of(fal.posts[0]), "A secret prompt", "X-Amz-Signature"):
+        assert secret not in log.getvalue()

@@ -1,0 +1,148 @@
+"""Imports point inwards: functions know the workflow, the workflow the core, the core nobody."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "layers/common/phonoscene"
+
+CORE = {"errors", "jobs", "sidecar", "drops", "pricing", "webhooks", "verdicts", "submissions", "adts"}  # fmt: skip
+
+#: What comes from outside the standard library, module by module: an edge has one outside thing.
+OUTSIDE = {
+    "jobs": {"pydantic"},
+    "sidecar": {"pydantic", "pydantic_core", "annotated_types"},
+    "verdicts": {"pydantic"},
+    "webhooks": {"cryptography"},
+    "job_store": {"boto3", "pydantic"},
+    "media": {"botocore", "imagesize", "tinytag"},  # S3, and two that read headers of files
+    "transfer": {"botocore", "httpx"},  # from the CDN into S3: a copy has two ends
+    "fal_queue": {"fal_client", "httpx"},  # fal_client raises httpx's errors
+    "observability": {"aws_lambda_powertools"},
+}
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(file): ast.parse(file.read_text("utf-8")) for file in PACKAGE.rglob("*.py")}
+EDGES = set(MODULES) - CORE - {"__init__"} - {name for name in MODULES if name.startswith("workflow")}  # fmt: skip
+APPS = {file.parent.name: ast.parse(file.read_text("utf-8")) for file in ROOT.glob("functions/*/app.py")}  # fmt: skip
+
+
+def imports(tree: ast.AST, *, at_runtime: bool = True) -> Iterator[str]:
+    """The dotted names that are imported; what stands under TYPE_CHECKING is no import at run time."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and at_runtime and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            yield from imports(node, at_runtime=at_runtime)
+
+
+def own(tree: ast.AST, *, at_runtime: bool = True) -> set[str]:
+    """The modules of the package that a module imports."""
+    named = [name.removeprefix("phonoscene.") for name in imports(tree, at_runtime=at_runtime) if name.startswith("phonoscene.")]  # fmt: skip
+    return {max((m for m in MODULES if name == m or name.startswith(m + ".")), key=len, default=name) for name in named}  # fmt: skip
+
+
+def outside(tree: ast.AST) -> set[str]:
+    """The packages that it imports of those that Python does not bring."""
+    roots = {name.partition(".")[0] for name in imports(tree)}
+    return roots - set(sys.stdlib_module_names) - {"phonoscene"}
+
+
+def test_the_rings_have_the_modules_that_are_there() -> None:
+    assert set(MODULES) >= CORE
+    assert {"job_store", "media", "transfer", "fal_queue", "signing_keys"} <= EDGES
+    assert set(OUTSIDE) <= set(MODULES)
+
+
+@pytest.mark.parametrize("name", sorted(CORE))
+def test_the_core_knows_nothing_but_itself(name: str) -> None:
+    assert own(MODULES[name], at_runtime=False) <= CORE
+
+
+@pytest.mark.parametrize("name", sorted(EDGES))
+def test_an_edge_knows_the_core_and_no_workflow(name: str) -> None:
+    assert own(MODULES[name]) <= CORE | EDGES
+    assert own(MODULES[name]) & EDGES == set()
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if name.startswith("workflow.")))
+def test_a_workflow_knows_the_core_and_of_edges_only_the_types(name: str) -> None:
+    assert own(MODULES[name]) <= CORE
+    assert own(MODULES[name], at_runtime=False) <= CORE | EDGES
+    assert not outside(MODULES[name])
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_uses_the_outside_things_that_are_its_own(name: str) -> None:
+    assert outside(MODULES[name]) == OUTSIDE.get(name, set())
+
+
+def test_fal_client_is_imported_in_one_place() -> None:
+    users = {
+        name
+        for name, tree in {**MODULES, **APPS}.items()
+        if any(found.startswith("fal_client") for found in imports(tree, at_runtime=False))
+    }
+
+    assert users == {"fal_queue"}
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_the_package_knows_no_function_no_tool_and_no_test(name: str) -> None:
+    roots = {found.partition(".")[0] for found in imports(MODULES[name], at_runtime=False)}
+
+    assert not roots & {"functions", "local", "cli", "tests", "benchmarks"}
+
+
+@pytest.mark.parametrize("name", sorted(APPS))
+def test_a_function_knows_no_other_function(name: str) -> None:
+    roots = {found.partition(".")[0] for found in imports(APPS[name], at_runtime=False)}
+
+    assert not roots & {"app", "functions", "local", "cli", "tests"}
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_clients_of_aws_are_made_where_functions_are_put_together(name: str) -> None:
+    calls = {ast.unparse(node.func) for node in ast.walk(MODULES[name]) if isinstance(node, ast.Call)}  # fmt: skip
+
+    assert not calls & {"boto3.client", "boto3.resource", "boto3.Session", "boto3.session.Session"}
+
+
+@pytest.mark.parametrize("name", sorted(APPS))
+def test_a_function_does_nothing_when_it_is_imported(name: str) -> None:
+    calls = {
+        ast.unparse(node.value.func)
+        for node in APPS[name].body
+        if isinstance(node, ast.Assign | ast.Expr) and isinstance(node.value, ast.Call)
+    }
+
+    assert calls <= {"BatchProcessor"}
+
+
+def test_nothing_imports_by_relative_path() -> None:
+    relative = [
+        name
+        for name, tree in {**MODULES, **APPS}.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+
+    assert not relative

@@ -1,0 +1,377 @@
+"""The template and the code agree, and every queue, log and permission is bounded."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]  # ships no types
+
+from phonoscene import settings
+from phonoscene.jobs import JobStatus
+from phonoscene.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+class CloudFormation(yaml.SafeLoader):  # type: ignore[misc]  # untyped base
+    """YAML in which ``!Ref x`` is ``{"Ref": "x"}`` and ``!Sub x`` is ``{"Fn::Sub": "x"}``."""
+
+
+def _tag(loader: Any, suffix: str, node: Any) -> dict[str, Any]:
+    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
+    if isinstance(node, yaml.ScalarNode):
+        return {name: loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    return {name: loader.construct_mapping(node, deep=True)}
+
+
+CloudFormation.add_multi_constructor("!", _tag)
+
+TEXT = (ROOT / "template.yaml").read_text(encoding="utf-8")
+TEMPLATE: dict[str, Any] = yaml.load(TEXT, Loader=CloudFormation)  # noqa: S506 - a safe loader, with tags
+RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
+
+
+def of_type(kind: str) -> dict[str, dict[str, Any]]:
+    return {
+        name: resource["Properties"]
+        for name, resource in RESOURCES.items()
+        if resource["Type"] == kind
+    }
+
+
+FUNCTIONS = of_type("AWS::Serverless::Function")
+QUEUES = of_type("AWS::SQS::Queue")
+BUCKETS = of_type("AWS::S3::Bucket")
+BY_FOLDER = {properties["CodeUri"]: name for name, properties in FUNCTIONS.items()}
+SETTINGS = {
+    name.removesuffix("Settings"): found
+    for name, found in vars(settings).items()
+    if isinstance(found, type) and issubclass(found, Settings) and found is not Settings
+}
+
+
+def mentioned(value: Any) -> set[str]:
+    """The logical ids that a value refers to, however it does."""
+    if isinstance(value, dict):
+        found = {name for inner in value.values() for name in mentioned(inner)}
+        if "Ref" in value:
+            found.add(value["Ref"])
+        if isinstance(at := value.get("Fn::GetAtt"), str):
+            found.add(at.partition(".")[0])
+        if isinstance(text := value.get("Fn::Sub"), str):
+            found |= {name.partition(".")[0] for name in re.findall(r"\$\{([\w.]+)", text)}
+        return found
+    return {name for inner in value for name in mentioned(inner)} if isinstance(value, list) else set()  # fmt: skip
+
+
+def variables_of(function: str) -> dict[str, Any]:
+    found: dict[str, Any] = FUNCTIONS[function].get("Environment", {}).get("Variables", {})
+    return found
+
+
+def statements() -> list[tuple[str, dict[str, Any]]]:
+    """Every statement of every function's role."""
+    return [
+        (name, statement)
+        for name, properties in FUNCTIONS.items()
+        for policy in properties.get("Policies", [])
+        for statement in policy.get("Statement", [])
+    ]
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+# Functions and their settings
+
+
+def test_each_folder_of_functions_is_a_function_and_the_reverse() -> None:
+    folders = {f"functions/{app.parent.name}" for app in ROOT.glob("functions/*/app.py")}
+
+    assert set(BY_FOLDER) == folders
+
+
+def test_a_folder_of_functions_holds_nothing_but_its_app() -> None:
+    found = {
+        file.name
+        for folder in ROOT.glob("functions/*")
+        for file in folder.iterdir()
+        if file.name != "__pycache__"
+    }
+
+    assert found == {"app.py"}
+
+
+@pytest.mark.parametrize(("folder", "name"), BY_FOLDER.items())
+def test_a_function_is_named_after_its_folder(folder: str, name: str) -> None:
+    assert name == folder.removeprefix("functions/").title().replace("_", "") + "Function"
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_functions_environment_is_exactly_its_settings(name: str) -> None:
+    wanted = {field.name.upper() for field in fields(SETTINGS[name.removesuffix("Function")])}
+
+    assert set(variables_of(name)) == wanted
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_belong_to_a_function(name: str) -> None:
+    assert f"{name}Function" in FUNCTIONS
+
+
+@pytest.mark.parametrize("found", SETTINGS.values(), ids=SETTINGS.keys())
+def test_settings_read_what_the_environment_holds(found: type[Settings]) -> None:
+    names = [field.name for field in fields(found)]
+
+    read = found.from_env({name.upper(): "7" for name in names} | {"PATH": "/bin"})
+
+    assert {str(getattr(read, name)) for name in names} == {"7"}
+
+
+@pytest.mark.parametrize(
+    ("found", "missing"),
+    [(found, field.name) for found in SETTINGS.values() for field in fields(found)],
+)
+def test_a_missing_variable_is_named(found: type[Settings], missing: str) -> None:
+    environ = {field.name.upper(): "7" for field in fields(found) if field.name != missing}
+
+    with pytest.raises(settings.SettingMissing, match=missing.upper()):
+        found.from_env(environ)
+
+
+def test_no_variable_of_a_function_shadows_a_global_one() -> None:
+    shared = set(TEMPLATE["Globals"]["Function"]["Environment"]["Variables"])
+
+    assert {name for name in shared if not name.startswith("POWERTOOLS_")} == set()
+    assert all(not shared & set(variables_of(name)) for name in FUNCTIONS)
+
+
+def test_metrics_are_named_in_the_template_as_in_the_code() -> None:
+    shared = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+
+    assert shared["POWERTOOLS_SERVICE_NAME"] == "phonoscene"
+    assert shared["POWERTOOLS_METRICS_NAMESPACE"] == "Phonoscene"
+
+
+# Words
+
+
+@pytest.mark.parametrize("section", ["Parameters", "Outputs"])
+def test_every_parameter_and_output_is_described(section: str) -> None:
+    undescribed = [name for name, entry in TEMPLATE[section].items() if not entry.get("Description")]
+
+    assert not undescribed
+
+
+def test_every_parameter_is_used() -> None:
+    used = mentioned(RESOURCES) | mentioned(TEMPLATE.get("Conditions", {}))
+
+    assert set(TEMPLATE["Parameters"]) <= used
+
+
+def test_every_function_says_what_it_does() -> None:
+    assert all(properties.get("Description") for properties in FUNCTIONS.values())
+
+
+STATUS_LIKE = re.compile(r"`([A-Z]{5,11})`")
+OTHER_CAPITALS = {"COMPLETED", "IN_QUEUE", "QUEUE", "CANCELLATION", "ERROR"}
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")) + sorted(ROOT.glob("README.md")), ids=lambda page: page.name)  # fmt: skip
+def test_every_status_that_a_page_names_exists(page: Path) -> None:
+    named = set(STATUS_LIKE.findall(page.read_text(encoding="utf-8")))
+
+    assert named - OTHER_CAPITALS <= set(JobStatus)
+
+
+# Queues
+
+
+def dead_letter_queues() -> set[str]:
+    targets = [queue["RedrivePolicy"]["deadLetterTargetArn"] for queue in QUEUES.values() if "RedrivePolicy" in queue]  # fmt: skip
+    configs = [
+        target["DeadLetterConfig"]
+        for rule in of_type("AWS::Events::Rule").values()
+        for target in rule["Targets"]
+    ]
+    return mentioned(targets) | mentioned(configs)
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_a_queue_has_a_dead_letter_queue_or_is_one(name: str) -> None:
+    assert ("RedrivePolicy" in QUEUES[name]) != (name in dead_letter_queues())
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_a_queue_keeps_its_messages_for_14_days_and_encrypts_them(name: str) -> None:
+    assert QUEUES[name]["MessageRetentionPeriod"] == 14 * 24 * 3600
+    assert QUEUES[name]["SqsManagedSseEnabled"] is True
+
+
+def consumers() -> list[tuple[str, str, dict[str, Any]]]:
+    """Function, queue and event source of each."""
+    return [
+        (name, next(iter(mentioned(event["Properties"]["Queue"]))), event["Properties"])
+        for name, properties in FUNCTIONS.items()
+        for event in properties.get("Events", {}).values()
+        if event["Type"] == "SQS"
+    ]
+
+
+@pytest.mark.parametrize(("function", "queue", "source"), consumers())
+def test_a_queue_hides_a_message_for_longer_than_its_function_works(
+    function: str, queue: str, source: dict[str, Any]
+) -> None:
+    assert QUEUES[queue]["VisibilityTimeout"] >= FUNCTIONS[function]["Timeout"]
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["ScalingConfig"]["MaximumConcurrency"]
+
+
+def test_every_queue_with_a_dead_letter_queue_has_a_consumer() -> None:
+    read = {queue for _, queue, _ in consumers()}
+
+    assert read == {name for name, queue in QUEUES.items() if "RedrivePolicy" in queue}
+
+
+# Logs, buckets, permissions
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_logs_to_a_group_of_its_own_that_forgets(name: str) -> None:
+    [group] = mentioned(FUNCTIONS[name]["LoggingConfig"]["LogGroup"])
+
+    assert group == name.replace("Function", "LogGroup")
+    assert RESOURCES[group]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_every_log_group_forgets() -> None:
+    groups = of_type("AWS::Logs::LogGroup")
+
+    assert all("RetentionInDays" in group for group in groups.values())
+
+
+@pytest.mark.parametrize("name", BUCKETS)
+def test_a_bucket_is_private_encrypted_versioned_and_cleans_up(name: str) -> None:
+    bucket = BUCKETS[name]
+
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert bucket["BucketEncryption"]
+    assert bucket["VersioningConfiguration"]["Status"] == "Enabled"
+    assert "AbortIncompleteMultipartUpload" in str(bucket["LifecycleConfiguration"])
+
+
+@pytest.mark.parametrize("name", [*BUCKETS, *of_type("AWS::DynamoDB::Table")])
+def test_what_holds_somebodys_work_outlives_the_stack(name: str) -> None:
+    assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+    assert RESOURCES[name]["DeletionPolicy"] in {"Retain", "RetainExceptOnCreate"}
+
+
+def test_every_bucket_and_every_queue_that_work_flows_through_refuses_plain_http() -> None:
+    policies = of_type("AWS::S3::BucketPolicy") | of_type("AWS::SQS::QueuePolicy")
+
+    closed = {
+        name
+        for policy in policies.values()
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Sid"] == "TlsOnly" and statement["Effect"] == "Deny"
+        for name in mentioned(statement["Resource"])
+    }
+
+    assert set(BUCKETS) | {queue for _, queue, _ in consumers()} <= closed
+
+
+@pytest.mark.parametrize(("function", "statement"), statements(), ids=lambda value: value if isinstance(value, str) else value["Sid"])  # fmt: skip
+def test_a_permission_names_its_actions_and_its_resource(
+    function: str, statement: dict[str, Any]
+) -> None:
+    actions, resources = listed(statement["Action"]), listed(statement["Resource"])
+
+    assert statement["Sid"], function
+    assert all("*" not in action for action in actions)
+    assert all(mentioned(resource) - {"AWS"} or "ssm" in str(resource) for resource in resources)
+    assert "*" not in resources
+
+
+#: What each function may do, and nothing else.
+PERMISSIONS = {
+    "SubmitFunction": {
+        "s3:ListBucket",
+        "s3:GetObject",
+        "s3:GetObjectVersion",
+        "dynamodb:GetItem",
+        "dynamodb:PutItem",
+        "dynamodb:UpdateItem",
+        "dynamodb:DeleteItem",
+        "ssm:GetParameter",
+    },
+    "WebhookFunction": {"sqs:SendMessage"},
+    "StoreFunction": {
+        "dynamodb:GetItem",
+        "dynamodb:UpdateItem",
+        "s3:PutObject",
+        "s3:AbortMultipartUpload",
+        "s3:GetObject",
+        "ssm:GetParameter",
+    },
+}
+
+
+@pytest.mark.parametrize("name", PERMISSIONS)
+def test_a_function_may_do_what_its_work_needs_and_nothing_else(name: str) -> None:
+    granted = {
+        action
+        for function, statement in statements()
+        if function == name
+        for action in listed(statement["Action"])
+    }
+
+    assert granted == PERMISSIONS[name]
+
+
+def test_what_faces_the_internet_touches_one_queue_and_knows_no_key() -> None:
+    mine = [statement for function, statement in statements() if function == "WebhookFunction"]
+
+    assert [mentioned(statement["Resource"]) for statement in mine] == [{"VerdictsQueue"}]
+    assert set(variables_of("WebhookFunction")) == {"VERDICTS_QUEUE_URL", "FAL_USER_ID"}
+
+
+def test_the_webhook_answers_before_fal_gives_up() -> None:
+    [integration] = of_type("AWS::ApiGatewayV2::Integration").values()
+
+    assert FUNCTIONS["WebhookFunction"]["Timeout"] * 1000 < integration["TimeoutInMillis"] < 15_000
+
+
+def test_the_path_of_the_route_is_the_one_that_fal_is_given() -> None:
+    [route] = of_type("AWS::ApiGatewayV2::Route").values()
+
+    assert route["RouteKey"] == "POST /webhooks/fal/{job_id}/{token}"
+
+
+def test_no_access_log_holds_a_path() -> None:
+    [stage] = of_type("AWS::ApiGatewayV2::Stage").values()
+
+    assert "$context.path" not in stage["AccessLogSettings"]["Format"]
+    assert "$context.routeKey" in stage["AccessLogSettings"]["Format"]
+
+
+def test_the_table_has_the_indexes_that_the_records_fill() -> None:
+    [table] = of_type("AWS::DynamoDB::Table").values()
+
+    indexed = {
+        index["IndexName"]: tuple(key["AttributeName"] for key in index["KeySchema"])
+        for index in table["GlobalSecondaryIndexes"]
+    }
+
+    assert indexed == {
+        "due": ("due_shard", "due_at"),
+        "backlog": ("backlog_shard", "dispatch_at"),
+        "by_name": ("name", "created_at"),
+        "by_day": ("day_shard", "created_at"),
+    }
