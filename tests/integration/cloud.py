@@ -177,6 +177,9 @@ class Fal:
     #: Called while the POST is under way.
     on_post: Callable[[Submission], None] = lambda _: None
 
+    def check_key(self) -> None:
+        """The key is fine."""
+
     def submit(self, submission: Submission) -> Answer:
         self.posts.append(submission)
         self.on_post(submission)

@@ -176,3 +176,35 @@ async def stall(_: Seen, __: web.Request) -> web.StreamResponse:
     """Take the whole request, and answer too late."""
     await asyncio.sleep(2)
     return web.Response()
+
+
+@dataclass
+class Cdn:
+    """fal's CDN: one file at every path, in ranges unless told otherwise."""
+
+    body: bytes
+    ranges: bool = True
+    #: How many bytes the next answers really have before the connection ends; None: all of them.
+    breaks: list[int | None] = field(default_factory=list)
+
+    async def __call__(self, seen: Seen, request: web.Request) -> web.StreamResponse:
+        first, last, status = 0, len(self.body) - 1, 200
+        headers = {"Content-Type": "application/octet-stream"}
+        if self.ranges and "range" in seen.headers:
+            wanted = seen.headers["range"].removeprefix("bytes=").split("-")
+            first, last = int(wanted[0]), min(int(wanted[1]), last)
+            if first > last:
+                return web.Response(status=416)
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(self.body)}"
+            status = 206
+        piece = memoryview(self.body)[first : last + 1]
+        headers["Content-Length"] = str(len(piece))
+        response = web.StreamResponse(status=status, headers=headers)
+        await response.prepare(request)
+        end = self.breaks.pop(0) if self.breaks else None
+        with contextlib.suppress(ConnectionError):  # the client has had enough
+            await response.write(piece[:end])
+            if end is not None:
+                assert request.transport
+                request.transport.close()
+        return response

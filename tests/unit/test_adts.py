@@ -102,7 +102,10 @@ def test_beyond_what_is_walked_frames_are_taken_to_be_as_long_as_the_others() ->
         b"\xff" * 5000,
         frame(),
         frame() + b"\x00" * 500,
-        b"\xff\xfb\x90\x64" + b"\x00" * 413 + b"\xff\xfb\x90\x64" + b"\x00" * 413,  # two frames of MP3
+        b"\xff\xfb\x90\x64"
+        + b"\x00" * 413
+        + b"\xff\xfb\x90\x64"
+        + b"\x00" * 413,  # two frames of MP3
         frame()[:3] + b"\x80\x00\x1f\xfc" + b"\x00" * 500,  # a length of none
         b"\xff\xf1\x7c" + frame()[3:] + frame(),  # sample rate 15 is reserved
         id3(100) + b"\xff\xfb\x90\x64" + b"\x00" * 413,

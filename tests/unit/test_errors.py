@@ -8,7 +8,13 @@ import re
 import pytest
 
 from phonoscene import errors
-from phonoscene.errors import DropRefused, PhonosceneError, VideoRefused, WebhookRefused, WriteRefused
+from phonoscene.errors import (
+    DropRefused,
+    PhonosceneError,
+    VideoRefused,
+    WebhookRefused,
+    WriteRefused,
+)
 from phonoscene.jobs import ErrorDetail
 
 CLASSES = {

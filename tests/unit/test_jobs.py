@@ -48,9 +48,7 @@ CANCELLED          .     .          .           .         .         .         . 
 
 HEAD, *ROWS = [line.split() for line in DIAGRAM.strip().splitlines()]
 PAIRS = {
-    (row[0], after): mark == "x"
-    for row in ROWS
-    for after, mark in zip(HEAD, row[1:], strict=True)
+    (row[0], after): mark == "x" for row in ROWS for after, mark in zip(HEAD, row[1:], strict=True)
 }
 
 

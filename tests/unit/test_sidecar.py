@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from phonoscene.documents import Document, parse, read_document, waits_for_sidecar
 from phonoscene.errors import DropRefused
 from phonoscene.job_store import _item, _plain
 from phonoscene.jobs import ErrorDetail
-from phonoscene.documents import Document, parse, read_document, waits_for_sidecar
 from phonoscene.sidecar import Sidecar
 from phonoscene.workflow.examination import Errors
 
@@ -253,19 +253,6 @@ def test_a_prompt_has_1_to_5000_characters(length: int, *, is_taken: bool) -> No
 
 def test_a_negative_prompt_may_be_empty() -> None:
     assert load(with_prompt(negative_prompt="")).arguments()["negative_prompt"] == ""
-
-
-@pytest.mark.parametrize(
-    ("name", "suffix"),
-    [
-        ("X264 (.mp4)", ".mp4"),
-        ("VP9 (.webm)", ".webm"),
-        ("PRORES4444 (.mov)", ".mov"),
-        ("GIF (.gif)", ".gif"),
-    ],
-)
-def test_the_video_is_named_after_what_was_asked_for(name: str, suffix: str) -> None:
-    assert load(with_prompt(video_output_type=name)).suffix == suffix
 
 
 # What is no number, no text, no JSON
@@ -547,7 +534,9 @@ def test_the_nearest_defaults_say_whether_an_audio_file_waits(
 
 
 @pytest.mark.parametrize("value", ["false", 0, 1, None, [], "no"])
-def test_what_is_neither_true_nor_false_does_not_wait_so_that_it_is_told_at_once(value: Any) -> None:
+def test_what_is_neither_true_nor_false_does_not_wait_so_that_it_is_told_at_once(
+    value: Any,
+) -> None:
     defaults = [Document("a/_defaults.json", {"wait_for_sidecar": value})]
 
     assert not waits_for_sidecar(defaults)
@@ -757,7 +746,7 @@ def is_published(field: str, value: Any) -> bool:
         return 1 <= value.width <= 14142 and 1 <= value.height <= 14142
     if field in CHOICES:
         return value in CHOICES[field] or value == "auto"
-    return value is None if value is None else isinstance(value, str)
+    return value is None or isinstance(value, str)
 
 
 NAMES = st.sampled_from([*FIELDS, "size", "preset", "audio_url", "sync_mode"]) | st.text(max_size=8)

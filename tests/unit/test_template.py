@@ -165,7 +165,9 @@ def test_metrics_are_named_in_the_template_as_in_the_code() -> None:
 
 @pytest.mark.parametrize("section", ["Parameters", "Outputs"])
 def test_every_parameter_and_output_is_described(section: str) -> None:
-    undescribed = [name for name, entry in TEMPLATE[section].items() if not entry.get("Description")]
+    undescribed = [
+        name for name, entry in TEMPLATE[section].items() if not entry.get("Description")
+    ]
 
     assert not undescribed
 

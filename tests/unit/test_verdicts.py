@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from phonoscene.errors import VerdictMalformed
-from phonoscene.verdicts import Output, ReportedVideo, Verdict, from_failure, from_result, from_webhook
+from phonoscene.verdicts import (
+    Output,
+    ReportedVideo,
+    Verdict,
+    from_failure,
+    from_result,
+    from_webhook,
+)
 
 REQUEST = "a1b2c3d4-0000-4000-8000-000000000001"
 URL = "https://v3b.fal.media/files/b/panda/out.mp4"
@@ -29,7 +36,6 @@ OUTPUT = {"video": {"url": URL}, "seed": 175932751, "prompt": "a harbour"}
 
 def webhook(**fields: Any) -> str:
     return json.dumps({"request_id": REQUEST, "gateway_request_id": REQUEST, **fields})
-
 
 
 # The five shapes
@@ -103,9 +109,7 @@ def test_a_models_errors_are_told_one_by_one() -> None:
     ]
 
     verdict = from_webhook(
-        webhook(
-            status="ERROR", error="Invalid status code: 422", payload={"detail": detail}
-        )
+        webhook(status="ERROR", error="Invalid status code: 422", payload={"detail": detail})
     )
 
     assert [(error.code, error.field, error.message) for error in verdict.errors] == [
@@ -298,11 +302,13 @@ def test_of_many_errors_the_first_twenty_are_kept() -> None:
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["detail", "loc", "msg", "type", "error_type", "video", "url", "seed"]),
-        inner,
-        max_size=4,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["detail", "loc", "msg", "type", "error_type", "video", "url", "seed"]),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=12,
 )

@@ -172,9 +172,7 @@ def test_a_delivery_survives_its_queue() -> None:
     st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40),
     st.integers(-300, 300),
 )
-def test_whatever_fal_signs_for_us_is_let_in(
-    payload: dict[str, Any], user: str, skew: int
-) -> None:
+def test_whatever_fal_signs_for_us_is_let_in(payload: dict[str, Any], user: str, skew: int) -> None:
     body = json.dumps({"request_id": REQUEST, "payload": payload}).encode()
 
     delivery = receive(post(body, user=user, at=NOW + skew), Jwks(KEY).signing_keys(), user)

@@ -13,7 +13,7 @@ import fal_client.client
 import httpx
 from fal_client import FalClientHTTPError, SyncClient, SyncRequestHandle
 
-from phonoscene.errors import VideoUnavailable
+from phonoscene.errors import SubmissionPostponed, VideoUnavailable
 from phonoscene.jobs import Request
 from phonoscene.submissions import Accepted, Answer, Refused, Submission, Unknown
 from phonoscene.verdicts import Verdict, from_failure, from_result
@@ -56,6 +56,16 @@ class FalQueue:
             client._client.follow_redirects = False  # noqa: SLF001 - no option
             self._clients = {key: client}
         return self._clients[key]
+
+    def check_key(self) -> None:
+        """See that there is a key, and that an HTTP header can hold it.
+
+        Raises:
+            SubmissionPostponed: it is not one line of plain text.
+        """
+        key = self._key().strip()
+        if not (key.isascii() and key.isprintable()) or " " in key or not key:
+            raise SubmissionPostponed("the fal key is not one line of plain text")
 
     def submit(self, submission: Submission) -> Answer:
         """POST the job, once."""
@@ -107,7 +117,7 @@ class FalQueue:
 
 
 def _request(handle: SyncRequestHandle) -> Request:
-    """fal's answer; a ``ValueError`` where it is not what is documented."""
+    """The accepted request; a ``ValueError`` where it is not what is documented."""
     return Request(
         request_id=handle.request_id,
         status_url=handle.status_url,

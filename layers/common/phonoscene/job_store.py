@@ -107,15 +107,22 @@ class JobStore:
         return job
 
     def move(
-        self, job: Job, status: JobStatus, *, at: datetime | None = None, **changes: Any
+        self,
+        job: Job,
+        status: JobStatus,
+        *,
+        at: datetime | None = None,
+        only_from: frozenset[JobStatus] = frozenset(JobStatus),
+        **changes: Any,
     ) -> Job:
         """Move a job to ``status`` and change some of its fields; None removes one.
 
-        ``at`` is when somebody should look at it next; without it ``LOOK_AGAIN_AFTER`` decides. The
-        attempt must be the one that was read: what is learnt of an earlier attempt cannot move a later one.
+        ``at`` is when somebody should look at it next; without it ``LOOK_AGAIN_AFTER`` decides.
+        ``only_from`` narrows what ``MAY_FOLLOW`` allows. The attempt must be the one that was read:
+        what is learnt of an earlier attempt cannot move a later one.
 
         Raises:
-            WriteRefused: the record's status, or its attempt, does not allow it; ``found`` is it.
+            WriteRefused: the record's status or attempt does not allow it; ``found`` is it.
         """
         clock = self.clock()
         after = job.model_copy(update={"status": status, "updated_at": clock, **changes})
@@ -124,7 +131,9 @@ class JobStore:
         update = _Update(
             {name: _plain(getattr(after, name)) for name in changed} | _indexes(after, at)
         )
-        allowed = {f":from{n}": before for n, before in enumerate(sorted(may_precede(status)))}
+        allowed = {
+            f":from{n}": before for n, before in enumerate(sorted(may_precede(status) & only_from))
+        }
         if not allowed:
             raise WriteRefused(self.get(job.job_id))
         values = {

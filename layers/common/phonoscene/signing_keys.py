@@ -9,6 +9,7 @@ import json
 import logging
 import time
 import urllib.request
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.errors import SigningKeysUnavailable
@@ -45,7 +46,7 @@ def fetch() -> dict[str, Any]:
     """The key set as fal serves it now.
 
     Raises:
-        OSError: it cannot be reached, or answers with an error or a redirect.
+        OSError, HTTPException: it cannot be reached, or answers with an error or a redirect.
         ValueError: it is not JSON, or longer than ``LONGEST_KEY_SET``.
     """
     opener = urllib.request.build_opener(_NoRedirect)
@@ -93,7 +94,7 @@ class SigningKeys:
         self._tried_at = now
         try:
             keys = public_keys(self._fetch())
-        except (OSError, ValueError, RecursionError) as exc:
+        except (OSError, HTTPException, ValueError, RecursionError) as exc:
             logger.warning("signing_keys.unavailable", extra={"error": type(exc).__name__})
             return False
         if (

@@ -115,7 +115,7 @@ class Deliverer:
 
     def _finish(self, job: Job, status: JobStatus, **changes: Any) -> Job:
         try:
-            return self.store.move(job, status, **changes)
+            return self.store.move(job, status, only_from=frozenset({job.status}), **changes)
         except WriteRefused as exc:  # a twin finished it
             logger.info("job.finished_already", extra={"status": exc.found and exc.found.status})
             return exc.found or job

@@ -30,6 +30,8 @@ READING_MARGIN: Final = 300
 #: Before a postponed job is dispatched again, in seconds; doubled at each attempt, with jitter.
 BACKOFF: Final = 30
 LONGEST_BACKOFF: Final = 900
+#: What an answer may change. A refusal must not undo what an earlier attempt's webhook has brought.
+UNANSWERED: Final = frozenset({JobStatus.SUBMITTING, JobStatus.UNCONFIRMED})
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Submitter:
         if job.status is not JobStatus.READY:
             return job
         token = new_token()
+        submission = self._submission(job, token)  # before the claim: what fails here was not sent
+        self.queue.check_key()
         try:
             claimed = self.store.move(
                 job,
@@ -72,7 +76,7 @@ class Submitter:
             )
         except WriteRefused as exc:  # another submitter was first
             return exc.found or job
-        return self._settle(claimed, self.queue.submit(self._submission(claimed, token)))
+        return self._settle(claimed, self.queue.submit(submission))
 
     def _submission(self, job: Job, token: str) -> Submission:
         ttl = self.terms.audio_url_ttl
@@ -98,13 +102,17 @@ class Submitter:
                 error = ErrorDetail(code=code, message=message)
                 return self._move(job, JobStatus.FAILED, errors=(error,))
             case Refused(code):
-                self._move(job, JobStatus.READY, at=self.store.clock() + _backoff(job.attempt))
-                raise SubmissionPostponed(code)
+                job = self._move(
+                    job, JobStatus.READY, at=self.store.clock() + _backoff(job.attempt)
+                )
+                if job.status is JobStatus.READY:
+                    raise SubmissionPostponed(code)
+                return job
 
     def _move(self, job: Job, status: JobStatus, **changes: Any) -> Job:
         """Write the answer, unless fal's webhook has overtaken it: then the record knows more already."""
         try:
-            return self.store.move(job, status, **changes)
+            return self.store.move(job, status, only_from=UNANSWERED, **changes)
         except WriteRefused as exc:
             logger.info("job.overtaken", extra={"answer": status})
             return exc.found or job

@@ -1,0 +1,620 @@
+"""From fal's CDN to the output bucket: what is copied, what is refused, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from aiohttp import web
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from phonoscene import transfer
+from phonoscene.errors import VideoRefused, VideoUnavailable
+from phonoscene.transfer import PART, OutputBucket
+from tests.integration.cloud import OUTPUT, ROOT, Cloud
+from tests.integration.loopback import Cdn, Loopback, Seen, answer, stall, vanish
+from tests.integration.sounds import film
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+URL = "https://v3.fal.media/files/penguin/phonoscene.mp4"
+KEY = "albums/song/0f343b0931126a20f133d67c2b018a3b.mp4"
+MOST = 64 * 1024 * 1024
+SMALL = film(".mp4")
+#: Three parts, the last one short; no two places of it are alike.
+LARGE = SMALL + b"".join(n.to_bytes(4, "big") for n in range((2 * PART + 1_000_000) // 4))
+
+
+@pytest.fixture
+def output(cloud: Cloud) -> OutputBucket:
+    return OutputBucket(cloud.s3, OUTPUT, MOST)
+
+
+@pytest.fixture
+def cdn(internet: Loopback) -> Cdn:
+    """Serves the small film."""
+    server = Cdn(SMALL)
+    internet.plays["v3.fal.media"] = server
+    return server
+
+
+@pytest.fixture
+def large(cdn: Cdn) -> Cdn:
+    cdn.body = LARGE
+    return cdn
+
+
+def ranges(internet: Loopback) -> list[str]:
+    return [seen.headers["range"] for seen in internet.seen]
+
+
+def nothing_is_left(cloud: Cloud) -> bool:
+    return cloud.outputs() == {} and cloud.unfinished_uploads() == []
+
+
+# What is copied --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("with_ranges", [True, False])
+@pytest.mark.parametrize("body", [SMALL, LARGE, LARGE[:PART], LARGE[: PART + 1], LARGE[: 2 * PART]],
+                         ids=["small", "three parts", "one part", "a byte more", "two parts"])  # fmt: skip
+def test_a_video_arrives_byte_for_byte(
+    output: OutputBucket, cloud: Cloud, cdn: Cdn, body: bytes, with_ranges: bool
+) -> None:
+    cdn.body, cdn.ranges = body, with_ranges
+
+    stored = output.copy_video(URL, KEY, ".mp4")
+
+    head = cloud.s3.head_object(Bucket=OUTPUT, Key=KEY)
+    assert cloud.outputs() == {KEY: body}
+    assert (stored.bucket, stored.key, stored.bytes) == (OUTPUT, KEY, len(body))
+    assert stored.sha256 == hashlib.sha256(body).hexdigest()
+    assert stored.version_id == head["VersionId"]
+    assert stored.content_type == head["ContentType"] == "video/mp4"
+    assert cloud.unfinished_uploads() == []
+
+
+def test_a_small_video_is_one_request_and_one_put(
+    output: OutputBucket, cloud: Cloud, cdn: Cdn, internet: Loopback
+) -> None:
+    del cdn
+
+    output.copy_video(URL, KEY, ".mp4")
+
+    assert ranges(internet) == [f"bytes=0-{PART - 1}"]
+    assert "-" not in cloud.s3.head_object(Bucket=OUTPUT, Key=KEY)["ETag"]
+
+
+def test_a_large_video_is_read_and_written_in_parts(
+    output: OutputBucket, cloud: Cloud, large: Cdn, internet: Loopback
+) -> None:
+    output.copy_video(URL, KEY, ".mp4")
+
+    assert sorted(ranges(internet)) == sorted([
+        f"bytes=0-{PART - 1}",
+        f"bytes={PART}-{2 * PART - 1}",
+        f"bytes={2 * PART}-{len(large.body) - 1}",
+    ])  # fmt: skip
+    assert cloud.s3.head_object(Bucket=OUTPUT, Key=KEY)["ETag"].endswith('-3"')
+
+
+def test_the_cdn_is_asked_for_plain_bytes_and_shown_no_credentials(
+    output: OutputBucket, cdn: Cdn, internet: Loopback
+) -> None:
+    del cdn
+
+    output.copy_video(URL, KEY, ".mp4")
+
+    (seen,) = internet.seen
+    assert (seen.method, seen.headers["accept-encoding"]) == ("GET", "identity")
+    assert {"authorization", "cookie"}.isdisjoint(seen.headers)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mov", ".gif"])
+def test_each_container_is_known_and_typed(
+    output: OutputBucket, cloud: Cloud, cdn: Cdn, suffix: str
+) -> None:
+    cdn.body = film(suffix)
+
+    stored = output.copy_video(URL, f"a/b{suffix}", suffix)
+
+    kind = {".mp4": "video/mp4", ".webm": "video/webm", ".mov": "video/quicktime", ".gif": "image/gif"}
+    head = cloud.s3.head_object(Bucket=OUTPUT, Key=f"a/b{suffix}")
+    assert stored.content_type == head["ContentType"] == kind[suffix]
+
+
+@pytest.mark.parametrize("url", [
+    "https://v3b.fal.media/files/b/0a1b/x.mp4",
+    "https://V3.FAL.media/files/x.mp4?download=1",
+    "https://v3.fal.media:443/files/x.mp4",
+    "https://storage.googleapis.com/falserverless/example_outputs/x.mp4",
+])  # fmt: skip
+def test_fals_own_places_are_read(
+    output: OutputBucket, cloud: Cloud, internet: Loopback, url: str
+) -> None:
+    for host in ("v3.fal.media", "v3b.fal.media", "storage.googleapis.com"):
+        internet.plays[host] = Cdn(SMALL)
+
+    output.copy_video(url, KEY, ".mp4")
+
+    assert cloud.outputs() == {KEY: SMALL}
+
+
+# Broken connections ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("places", [[100], [100, 70], [PART - 1], [None, 5_000_000], [0]])
+def test_a_broken_connection_is_taken_up_where_it_broke(
+    output: OutputBucket, cloud: Cloud, large: Cdn, internet: Loopback, places: list[int | None]
+) -> None:
+    large.breaks = list(places)
+
+    stored = output.copy_video(URL, KEY, ".mp4")
+
+    assert stored.sha256 == hashlib.sha256(LARGE).hexdigest()
+    assert cloud.outputs() == {KEY: LARGE}
+    assert len(internet.seen) == 3 + sum(place is not None for place in places)
+    if places == [100, 70]:
+        assert [f"bytes={at}-{PART - 1}" for at in (0, 100, 170)] == ranges(internet)[:3]
+
+
+@pytest.mark.parametrize("body", [SMALL, LARGE])
+def test_a_video_that_stays_truncated_is_not_stored(
+    output: OutputBucket, cloud: Cloud, cdn: Cdn, internet: Loopback, body: bytes
+) -> None:
+    cdn.body, cdn.breaks = body, [10] * 100
+
+    with pytest.raises(VideoUnavailable):
+        output.copy_video(URL, KEY, ".mp4")
+
+    assert nothing_is_left(cloud)
+    assert len(internet.seen) <= 3 * (transfer.TRIES + 1)
+
+
+def test_a_part_that_stays_broken_leaves_no_upload_behind(
+    output: OutputBucket, cloud: Cloud, large: Cdn
+) -> None:
+    large.breaks = [None, *[10] * 100]
+
+    with pytest.raises(VideoUnavailable):
+        output.copy_video(URL, KEY, ".mp4")
+
+    assert nothing_is_left(cloud)
+
+
+@pytest.mark.parametrize("body", [SMALL, LARGE])
+def test_a_cdn_without_ranges_that_breaks_off_is_not_believed(
+    output: OutputBucket, cloud: Cloud, cdn: Cdn, body: bytes
+) -> None:
+    cdn.body, cdn.ranges, cdn.breaks = body, False, [len(body) - 1]
+
+    with pytest.raises(VideoUnavailable):
+        output.copy_video(URL, KEY, ".mp4")
+
+    assert nothing_is_left(cloud)
+
+
+@pytest.mark.parametrize("play", [vanish, stall])
+def test_a_cdn_that_does_not_answer_is_tried_again_later(
+    output: OutputBucket, cloud: Cloud, internet: Loopback, environment: pytest.MonkeyPatch, play: Any
+) -> None:
+    environment.setattr(transfer, "TIMEOUT", httpx.Timeout(0.3))
+    internet.plays["v3.fal.media"] = play
+
+    with pytest.raises(VideoUnavailable):
+        output.copy_video(URL, KEY, ".mp4")
+
+    assert nothing_is_left(cloud)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")  # httpcore's, as ever
+def test_a_cdn_that_cannot_be_reached_is_tried_again_later(
+    output: OutputBucket, cloud: Cloud, internet: Loopback
+) -> None:
+    internet.dead.add("v3.fal.media")
+
+    with pytest.raises(VideoUnavailable):
+        output.copy_video(URL, KEY, ".mp4")
+
+    assert nothing_is_left(cloud)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 410, 416, 429, 500, 503])
+def test_an_error_of_the_cdn_is_tried_again_later(
+    output: OutputBucket, cloud: Cloud, internet: Loopback, status: int
+) -> None:
+    internet.plays["v3.fal.media"] = answer("<html>", status)
+
+    with pytest.raises(VideoUnavailable, match=str(status)):
+        output.copy_video(URL, KEY, ".mp4")
+
+    assert nothing_is_left(cloud)
+
+
+def test_an_error_in_the_middle_leaves_no_upload_behind(
+    output: OutputBucket, cloud: Cloud, large: Cdn, internet: Loopback
+) -> None:
+    async def expires(seen: Seen, request: web.Request) -> web.StreamResponse:
+        first = seen.headers["range"].startswith("bytes=0-")
+        return await large(seen, request) if first else web.Response(status=404)
+
+    internet.plays["v3.fal.media"] = expires
+
+    with pytest.raises(VideoUnavailable, match="404"):
+        output.copy_video(URL, KEY, ".mp4")
+
+    assert nothing_is_left(cloud)
+
+
+@pytest.mark.parametrize("told", ["bytes */9", "bytes 5-9/900", "chunks 0-9/900", "", "bytes 0-9/*"])
+def test_a_range_that_was_not_asked_for_is_not_believed(
+    output: OutputBucket, cloud: Cloud, internet: Loopback, told: str
+) -> None:
+    internet.plays["v3.fal.media"] = answer(SMALL.decode("latin-1"), 206, {"Content-Range": told})
+
+    with pytest.raises(VideoUnavailable):
+        output.copy_video(URL, KEY, ".mp4")
+
+    assert nothing_is_left(cloud)
+
+
+@pytest.mark.parametrize("shift", ["another range", "another file"])
+def test_a_later_range_that_was_not_asked_for_is_not_believed(
+    output: OutputBucket, cloud: Cloud, large: Cdn, internet: Loopback, shift: str
+) -> None:
+    """A cache that mixes up ranges, or a file that is replaced while it is read."""
+
+    async def mixed_up(seen: Seen, request: web.Request) -> web.StreamResponse:
+        first, last = map(int, seen.headers["range"].removeprefix("bytes=").split("-"))
+        if first == 0:
+            return await large(seen, request)
+        last = min(last, len(LARGE) - 1)
+        piece, total = LARGE[: last - first + 1], len(LARGE)
+        if shift == "another range":
+            told = f"bytes 0-{last - first}/{total}"
+        else:
+            told = f"bytes {first}-{last}/{total + 1}"
+        return web.Response(body=piece, status=206, headers={"Content-Range": told})
+
+    internet.plays["v3.fal.media"] = mixed_up
+
+    with pytest.raises(VideoUnavailable):
+        output.copy_video(URL, KEY, ".mp4")
+
+    assert nothing_is_left(cloud)
+
+
+@pytest.mark.parametrize("with_ranges", [True, False])
+def test_a_drip_is_given_up_when_its_time_is_over(
+    output: OutputBucket,
+    cloud: Cloud,
+    internet: Loopback,
+    environment: pytest.MonkeyPatch,
+    with_ranges: bool,
+) -> None:
+    environment.setattr(transfer, "MOST_SECONDS", 0.4)
+
+    async def drip(_: Seen, request: web.Request) -> web.StreamResponse:
+        headers = {"Content-Range": f"bytes 0-{len(SMALL) - 1}/{len(SMALL)}"} if with_ranges else {}
+        response = web.StreamResponse(status=206 if with_ranges else 200, headers=headers)
+        await response.prepare(request)
+        for n in range(len(SMALL)):
+            await response.write(SMALL[n : n + 1])
+            await asyncio.sleep(0.05)
+        return response
+
+    internet.plays["v3.fal.media"] = drip
+    began = time.monotonic()
+
+    with pytest.raises(VideoUnavailable, match="longer than"):
+        output.copy_video(URL, KEY, ".mp4")
+
+    assert time.monotonic() - began < 1.5
+    assert nothing_is_left(cloud)
+
+
+# What is refused -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", [
+    "http://v3.fal.media/x.mp4",
+    "ftp://v3.fal.media/x.mp4",
+    "https://v3.fal.media:8443/x.mp4",
+    "https://v3.fal.media:x/x.mp4",
+    "https://user@v3.fal.media/x.mp4",
+    "https://@v3.fal.media/x.mp4",
+    "https://user:secret@v3.fal.media/x.mp4",
+    "https://fal.media/x.mp4",
+    "https://v3.fal.media.example.com/x.mp4",
+    "https://v3.fal.media./x.mp4",
+    "https://evilfal.media/x.mp4",
+    "https://evil.example.com/v3.fal.media/x.mp4",
+    "https://evil.example.com#.fal.media/x.mp4",
+    "https://evil.example.com?.fal.media/x.mp4",
+    "https://evil.example.com\\.fal.media/x.mp4",
+    "https://169.254.169.254/latest/meta-data",
+    "https://127.0.0.1/x.mp4",
+    "https://[::1]/x.mp4",
+    "https://[::1].fal.media/x.mp4",
+    "https://storage.googleapis.com/other-bucket/x.mp4",
+    "https://storage.googleapis.com/falserverless",
+    "https://storage.googleapis.com/falserverless-evil/x.mp4",
+    "https://storage.googleapis.com/falserverless/../other-bucket/x.mp4",
+    "https://storage.googleapis.com/falserverless/%2e%2e/other-bucket/x.mp4",
+    "https://storage.googleapis.com/falserverless/%2E./other-bucket/x.mp4",
+    "https://storage.googleapis.com//falserverless/x.mp4",
+    "https://v3.fal.media/../x.mp4",
+    "https://v3.fal.media/a\nb.mp4",
+    "https://v3.fal.media/a\x00b.mp4",
+    "https://a b.fal.media/x.mp4",
+    "https://.fal.media/x.mp4",
+    "//v3.fal.media/x.mp4",
+    "v3.fal.media/x.mp4",
+    "data:video/mp4;base64,AAAA",
+    "file:///etc/passwd",
+    "",
+])  # fmt: skip
+def test_any_other_place_is_refused_without_a_request(
+    output: OutputBucket, cloud: Cloud, internet: Loopback, url: str
+) -> None:
+    with pytest.raises(VideoRefused) as refused:
+        output.copy_video(url, KEY, ".mp4")
+
+    assert refused.value.error.code == "video_url_refused"
+    assert internet.tunnels == {}
+    assert nothing_is_left(cloud)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_refused_and_not_followed(
+    output: OutputBucket, cloud: Cloud, internet: Loopback, status: int
+) -> None:
+    elsewhere = {"Location": "https://evil.example.com/x.mp4"}
+    internet.plays["v3.fal.media"] = answer("", status, elsewhere)
+    internet.plays["evil.example.com"] = Cdn(SMALL)
+
+    with pytest.raises(VideoRefused) as refused:
+        output.copy_video(URL, KEY, ".mp4")
+
+    assert refused.value.error.code == "video_redirected"
+    assert internet.tunnels["evil.example.com"] == 0
+    assert nothing_is_left(cloud)
+
+
+@pytest.mark.parametrize("with_ranges", [True, False])
+def test_a_video_that_is_too_large_by_its_own_word_is_not_begun(
+    cloud: Cloud, large: Cdn, internet: Loopback, with_ranges: bool
+) -> None:
+    large.ranges = with_ranges
+
+    with pytest.raises(VideoRefused) as refused:
+        OutputBucket(cloud.s3, OUTPUT, len(LARGE) - 1).copy_video(URL, KEY, ".mp4")
+
+    assert refused.value.error.code == "video_too_large"
+    assert len(internet.seen) == 1
+    assert nothing_is_left(cloud)
+
+
+def test_a_video_that_is_too_large_without_a_word_is_given_up(
+    cloud: Cloud, internet: Loopback
+) -> None:
+    async def endless(_: Seen, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        try:
+            await response.write(SMALL)
+            while True:
+                await response.write(bytes(1024 * 1024))
+        except ConnectionError:
+            return response
+
+    internet.plays["v3.fal.media"] = endless
+
+    with pytest.raises(VideoRefused) as refused:
+        OutputBucket(cloud.s3, OUTPUT, 20 * 1024 * 1024).copy_video(URL, KEY, ".mp4")
+
+    assert refused.value.error.code == "video_too_large"
+    assert nothing_is_left(cloud)
+
+
+def test_the_largest_video_that_is_allowed_is_stored(cloud: Cloud, large: Cdn) -> None:
+    OutputBucket(cloud.s3, OUTPUT, len(large.body)).copy_video(URL, KEY, ".mp4")
+
+    assert cloud.outputs() == {KEY: LARGE}
+
+
+@pytest.mark.parametrize("asked", [".mp4", ".webm", ".mov", ".gif"])
+@pytest.mark.parametrize("got", [".mp4", ".webm", ".mov", ".gif", "html", "nothing"])
+def test_another_container_than_was_asked_for_is_refused(
+    output: OutputBucket, cloud: Cloud, cdn: Cdn, asked: str, got: str
+) -> None:
+    if got == asked:
+        pytest.skip("that is the right one")
+    cdn.body = {"html": b"<html>" * 99, "nothing": b""}.get(got) or (b"" if got == "nothing" else film(got))
+    cdn.ranges = got != "nothing"
+
+    with pytest.raises(VideoRefused) as refused:
+        output.copy_video(URL, KEY, asked)
+
+    assert refused.value.error.code == "wrong_container"
+    assert nothing_is_left(cloud)
+
+
+def test_matroska_is_not_webm(output: OutputBucket, cdn: Cdn) -> None:
+    cdn.body = film(".webm").replace(b"webm", b"mkvv")
+
+    with pytest.raises(VideoRefused):
+        output.copy_video(URL, KEY, ".webm")
+
+
+# Writing ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [SMALL, LARGE], ids=["one PUT", "parts"])
+def test_the_second_writer_gets_the_firsts_version(
+    output: OutputBucket, cloud: Cloud, cdn: Cdn, body: bytes
+) -> None:
+    cdn.body = body
+
+    first = output.copy_video(URL, KEY, ".mp4")
+    second = output.copy_video(URL, KEY, ".mp4")
+
+    assert second == first
+    assert cloud.output_versions() == [KEY]
+    assert cloud.unfinished_uploads() == []
+
+
+@pytest.mark.parametrize("body", [SMALL, LARGE], ids=["one PUT", "parts"])
+def test_what_lies_there_already_is_not_overwritten_by_another_video(
+    output: OutputBucket, cloud: Cloud, cdn: Cdn, body: bytes
+) -> None:
+    cdn.body = body + b"!"
+    output.copy_video(URL, KEY, ".mp4")
+    cdn.body = body
+
+    with pytest.raises(VideoUnavailable, match="another video"):
+        output.copy_video(URL, KEY, ".mp4")
+
+    assert cloud.outputs() == {KEY: body + b"!"}
+    assert cloud.output_versions() == [KEY]
+    assert cloud.unfinished_uploads() == []
+
+
+DENIED = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "AnyOperation")
+AWAY = EndpointConnectionError(endpoint_url="https://s3")
+
+
+@pytest.mark.parametrize("trouble", [DENIED, AWAY], ids=["denied", "away"])
+@pytest.mark.parametrize(
+    "call", ["create_multipart_upload", "upload_part", "complete_multipart_upload", "put_object"]
+)
+def test_a_write_that_fails_is_tried_again_later_and_leaves_nothing(
+    output: OutputBucket,
+    cloud: Cloud,
+    cdn: Cdn,
+    environment: pytest.MonkeyPatch,
+    call: str,
+    trouble: Exception,
+) -> None:
+    def fail(**_: Any) -> None:
+        raise trouble
+
+    cdn.body = SMALL if call == "put_object" else LARGE
+    with environment.context() as broken:
+        broken.setattr(cloud.s3, call, fail)
+        with pytest.raises(VideoUnavailable):
+            output.copy_video(URL, KEY, ".mp4")
+
+    assert nothing_is_left(cloud)
+
+
+def test_an_abort_that_fails_does_not_hide_why(
+    output: OutputBucket, cloud: Cloud, large: Cdn, environment: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: Any) -> None:
+        raise AWAY
+
+    large.breaks = [None, *[10] * 100]
+    environment.setattr(cloud.s3, "abort_multipart_upload", fail)
+
+    with pytest.raises(VideoUnavailable, match="of the"):
+        output.copy_video(URL, KEY, ".mp4")
+
+
+def test_a_manifest_is_written_once(output: OutputBucket, cloud: Cloud) -> None:
+    output.put_manifest("a.json", b'{"first": true}')
+    output.put_manifest("a.json", b'{"first": false}')
+
+    assert cloud.outputs() == {"a.json": b'{"first": true}'}
+    assert cloud.output_versions() == ["a.json"]
+
+
+def test_a_manifest_that_cannot_be_written_is_no_success(
+    output: OutputBucket, cloud: Cloud, environment: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: Any) -> None:
+        raise DENIED
+
+    environment.setattr(cloud.s3, "put_object", fail)
+
+    with pytest.raises((ClientError, VideoUnavailable)):
+        output.put_manifest("a.json", b"{}")
+
+
+# Memory ----------------------------------------------------------------------------------------------
+
+COPY_A_GIGABYTE = """
+import json, resource, sys, threading
+from phonoscene.transfer import OutputBucket
+
+class Sink:
+    "S3, as a hole."
+    got, lock = 0, threading.Lock()
+    def create_multipart_upload(self, **_): return {"UploadId": "1"}
+    def upload_part(self, *, Body, **_):
+        with self.lock: self.got += len(Body)
+        return {"ETag": "x"}
+    def complete_multipart_upload(self, **_): return {"VersionId": "v"}
+    def put_object(self, **_): return {"VersionId": "v"}
+
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+sink = Sink()
+bucket = OutputBucket(sink, "outputs", 2**33)
+bucket.copy_video(sys.argv[1] + "/small.mp4", "k", ".mp4")
+before = peak()
+stored = bucket.copy_video(sys.argv[1] + "/large.mp4", "k", ".mp4")
+print(json.dumps({"grown": peak() - before, "stored": stored.bytes, "got": sink.got}))
+"""
+
+
+def test_memory_stays_flat_while_a_gigabyte_passes(internet: Loopback) -> None:
+    size = 1024**3
+    block = bytes(1024 * 1024)
+
+    async def generate(seen: Seen, request: web.Request) -> web.StreamResponse:
+        if seen.target == "/small.mp4":
+            return await Cdn(SMALL)(seen, request)
+        first, last = map(int, seen.headers["range"].removeprefix("bytes=").split("-"))
+        last = min(last, size - 1)
+        headers = {"Content-Range": f"bytes {first}-{last}/{size}",
+                   "Content-Length": str(last - first + 1)}  # fmt: skip
+        response = web.StreamResponse(status=206, headers=headers)
+        await response.prepare(request)
+        left = last - first + 1
+        if first == 0:
+            await response.write(SMALL)
+            left -= len(SMALL)
+        while left:
+            await response.write(block[:left])
+            left -= min(left, len(block))
+        return response
+
+    internet.plays["v3.fal.media"] = generate
+    environment = {
+        "PATH": os.defpath,
+        "PYTHONPATH": str(ROOT / "layers" / "common"),
+        "HTTPS_PROXY": internet.proxy,
+        "SSL_CERT_FILE": str(internet.ca_file),
+    }
+
+    began = time.monotonic()
+    done = subprocess.run(  # noqa: S603 - our own words only
+        [sys.executable, "-c", COPY_A_GIGABYTE, "https://v3.fal.media"],
+        env=environment, capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
+    print(f"{time.monotonic() - began:.1f} s for a gigabyte; {done.stdout}")
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["stored"] == told["got"] == size
+    assert told["grown"] < 150 * 1024 * 1024
