@@ -13,7 +13,6 @@ import boto3
 import yaml  # type: ignore[import-untyped]  # ships no types
 from botocore.config import Config
 from moto.backends import get_backend
-from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
 
 from phonoscene.jobs import Request
 from phonoscene.submissions import Accepted
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from phonoscene.submissions import Answer, Submission
 
 ROOT: Final = Path(__file__).parents[2]
+ACCOUNT: Final = "123456789012"  # moto's
 REGION: Final = "us-east-1"
 DROPS: Final = "drops"
 OUTPUT: Final = "outputs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import sys
@@ -43,7 +44,7 @@ class Context:
 
 @pytest.fixture(scope="module")
 def _lambda() -> Iterator[None]:
-    """No credentials, region, endpoint or proxy of this machine; those of a Lambda that is not one."""
+    """Nothing of this machine's AWS and proxies; instead, a Lambda that does not exist."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(("AWS_", "POWERTOOLS_", "FAL_")) or name.lower().endswith("_proxy"):
@@ -61,29 +62,33 @@ def _lambda() -> Iterator[None]:
 
 
 @pytest.fixture
-def environment(_lambda: None, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:  # noqa: PT019 - for its effect
+def environment(_lambda: None, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
 @pytest.fixture(scope="module")
-def _stack(_lambda: None) -> Iterator[Cloud]:  # noqa: PT019 - for its effect
+def _stack(_lambda: None) -> Iterator[Cloud]:
     """Made once a module: moto takes 5 ms a call."""
     with mock_aws():
         yield stack.Cloud.make()
 
 
 @pytest.fixture
-def cloud(_stack: Cloud, environment: pytest.MonkeyPatch) -> Iterator[Cloud]:  # noqa: PT019 - it is used
+def cloud(_stack: Cloud, environment: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """An empty stack; whatever asks boto3 for a client gets one that was made before."""
 
     def known_client(service: str, **_: Any) -> Any:
         return stack.client(service, "s3v4") if service == "s3" else stack.client(service)
 
     environment.setattr(boto3, "client", known_client)
-    parameters.clear_caches()
+    _forget_parameters()
     _stack.empty()
     yield _stack
-    parameters.clear_caches()
+    _forget_parameters()
+
+
+def _forget_parameters() -> None:
+    parameters.clear_caches()  # type: ignore[no-untyped-call]  # Powertools' own omission
 
 
 @cache
@@ -101,7 +106,7 @@ def _function(name: str) -> ModuleType:
 
 @pytest.fixture
 def function(environment: pytest.MonkeyPatch) -> Iterator[Callable[..., ModuleType]]:
-    """Load a function's module, with these environment variables; it builds itself anew in each test."""
+    """Load a function with these environment variables; it builds itself anew in each test."""
     loaded: list[Any] = []
 
     def load(name: str, **variables: str) -> ModuleType:
@@ -170,7 +175,8 @@ def _internet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
 
 @pytest.fixture
 def internet(
-    _internet: Loopback, environment: pytest.MonkeyPatch  # noqa: PT019 - it is used
+    _internet: Loopback,
+    environment: pytest.MonkeyPatch,
 ) -> Iterator[Loopback]:
     """fal's hosts, and nobody else's; clients that product code leaves open are closed in the end."""
     made: list[httpx.Client] = []
@@ -187,8 +193,10 @@ def internet(
     yield _internet
     for client in made:
         client.close()
+    if _internet.cuts:  # httpcore forgets sockets then; let the test that did it tell of them
+        gc.collect()
 
 
 @pytest.fixture
-def ca_file(_internet: Loopback) -> Path:  # noqa: PT019 - it is used
+def ca_file(_internet: Loopback) -> Path:
     return _internet.ca_file

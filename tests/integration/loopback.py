@@ -1,7 +1,7 @@
 """The internet on 127.0.0.1: one TLS server that plays any host, behind a proxy that leads there.
 
-Product code needs no switch for it: ``HTTPS_PROXY`` and ``SSL_CERT_FILE`` are set, as on a company's
-network, and real host names are used.
+Product code needs no switch for it: ``HTTPS_PROXY`` and ``SSL_CERT_FILE`` are set, as on a
+company's network, and real host names are used.
 """
 
 from __future__ import annotations
@@ -64,12 +64,14 @@ class Loopback:
     dead: set[str] = field(default_factory=set)
     seen: list[Seen] = field(default_factory=list)
     tunnels: Counter[str] = field(default_factory=Counter)
+    #: Hosts whose tunnel was cut.
+    cuts: list[str] = field(default_factory=list)
     port: int = 0
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _tls_port: int = 0
 
     def reset(self) -> None:
-        for memory in (self.plays, self.dead, self.seen, self.tunnels):
+        for memory in (self.plays, self.dead, self.seen, self.tunnels, self.cuts):
             memory.clear()
 
     @property
@@ -131,6 +133,7 @@ class Loopback:
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         await writer.drain()
         if head[0] != "CONNECT" or host not in HOSTS or host in self.dead:
+            self.cuts.append(host)
             cut(writer.transport)
             return
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._tls_port)
@@ -179,7 +182,7 @@ async def stall(_: Seen, __: web.Request) -> web.StreamResponse:
 
 
 @dataclass
-class Cdn:
+class FileServer:
     """fal's CDN: one file at every path, in ranges unless told otherwise."""
 
     body: bytes

@@ -83,6 +83,7 @@ def sound(variety: str, seconds: float = 2.0) -> bytes:
 
 def with_id3(mp3: bytes, picture: int) -> bytes:
     """An ID3v2.3 tag with a title and a cover of so many bytes before the sound."""
+
     def frame(name: bytes, body: bytes) -> bytes:
         return name + struct.pack(">IH", len(body), 0) + body
 
@@ -119,4 +120,6 @@ def film(suffix: str) -> bytes:
 
 def png(width: int, height: int) -> bytes:
     """As much of a PNG as tells its size."""
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", width, height, 8, 2, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(
+        ">I4sIIBBBBBI", 13, b"IHDR", width, height, 8, 2, 0, 0, 0, 0
+    )

@@ -77,13 +77,11 @@ def posts(fal: Loopback) -> list[Seen]:
     return [seen for seen in fal.seen if seen.method == "POST"]
 
 
-# The request -----------------------------------------------------------------------------------------
+# The request ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def drop(
-    cloud: Cloud, fal: Loopback, submit: ModuleType, context: Context
-) -> Callable[..., Seen]:
+def drop(cloud: Cloud, fal: Loopback, submit: ModuleType, context: Context) -> Callable[..., Seen]:
     """Drop a sound and this sidecar; the POST that fal gets."""
 
     def send(**sidecar: Any) -> Seen:
@@ -243,7 +241,7 @@ def test_neither_key_nor_token_nor_signature_reaches_a_log(
         assert secret not in caplog.text
 
 
-# The answers -----------------------------------------------------------------------------------------
+# The answers ------------------------------------------------------------------------------------
 
 
 def test_an_accepted_request_keeps_the_urls_that_fal_returned(
@@ -497,7 +495,7 @@ def test_a_key_that_no_header_can_hold_is_refused_for_sure(fal: Loopback, key: s
     assert fal.seen == []
 
 
-# Results ---------------------------------------------------------------------------------------------
+# Results ----------------------------------------------------------------------------------------
 
 OUTPUT = event("fal-success")["payload"]
 

@@ -34,7 +34,9 @@ def send(submit: ModuleType, fal: Fal, context: Context) -> Send:  # noqa: ARG00
 
     def deliver(*messages: Any) -> list[str]:
         bodies = [
-            created(message) if isinstance(message, str) and not message.startswith("{") else message
+            created(message)
+            if isinstance(message, str) and not message.startswith("{")
+            else message
             for message in messages
         ]
         answer = submit.handler(sqs(*bodies), context)
@@ -59,7 +61,7 @@ def errors(cloud: Cloud) -> dict[str, dict[str, Any]]:
     return {error["code"]: error for error in item["errors"]}
 
 
-# Pairing ---------------------------------------------------------------------------------------------
+# Pairing ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sidecar", ["albums/song.json", "albums/song.mp3.json"])
@@ -287,7 +289,7 @@ def test_a_long_name_settles_which_of_two_audio_files_is_meant(
     assert len(fal.posts) == 2
 
 
-# Defaults --------------------------------------------------------------------------------------------
+# Defaults ---------------------------------------------------------------------------------------
 
 
 def test_defaults_are_inherited_key_by_key_and_the_nearest_wins(
@@ -337,7 +339,7 @@ def test_a_fault_in_the_defaults_is_told_with_their_name(
     assert fal.posts == []
 
 
-# Images ----------------------------------------------------------------------------------------------
+# Images -----------------------------------------------------------------------------------------
 
 
 def test_an_image_beside_is_pinned_presigned_and_gives_auto_its_size(
@@ -399,7 +401,7 @@ def test_an_image_whose_size_cannot_be_read_gives_auto_no_size(
     assert fal.posts == []
 
 
-# What is wrong with a drop ---------------------------------------------------------------------------
+# What is wrong with a drop ----------------------------------------------------------------------
 
 
 def test_audio_too_long_is_told_with_the_sum_and_the_three_ways_out(
@@ -412,7 +414,11 @@ def test_audio_too_long_is_told_with_the_sum_and_the_three_ways_out(
 
     message = errors(cloud)["audio_too_long"]["message"]
     assert "30.00 s at 24 fps are 720 frames; at most 481" in message
-    for way_out in ("Trim the audio to 20.04 s", "lower fps to 16.03", "match_audio_length to false"):
+    for way_out in (
+        "Trim the audio to 20.04 s",
+        "lower fps to 16.03",
+        "match_audio_length to false",
+    ):
         assert way_out in message
     assert fal.posts == []
 
@@ -422,9 +428,7 @@ def test_audio_too_long_is_told_with_the_sum_and_the_three_ways_out(
     [{"fps": 16.03}, {"match_audio_length": False}],
     ids=["lower fps", "match_audio_length"],
 )
-def test_each_way_out_leads_out(
-    cloud: Cloud, fal: Fal, send: Send, change: dict[str, Any]
-) -> None:
+def test_each_way_out_leads_out(cloud: Cloud, fal: Fal, send: Send, change: dict[str, Any]) -> None:
     cloud.drop("song.wav", silence(30))
     cloud.drop("song.json", SIDECAR | change)
 
@@ -561,7 +565,7 @@ def test_a_rejected_drop_that_is_mended_is_a_new_job(cloud: Cloud, fal: Fal, sen
     assert (statuses(cloud), len(fal.posts)) == (["REJECTED", "SUBMITTED"], 1)
 
 
-# Messages --------------------------------------------------------------------------------------------
+# Messages ---------------------------------------------------------------------------------------
 
 
 def test_a_dispatch_submits_the_job_it_names_and_no_other(
@@ -638,7 +642,7 @@ def test_a_job_that_fal_would_not_take_now_comes_back_with_its_message(
     assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"], 2)
 
 
-# Measuring -------------------------------------------------------------------------------------------
+# Measuring --------------------------------------------------------------------------------------
 
 
 def measured(cloud: Cloud, key: str, body: bytes) -> Audio:
@@ -704,9 +708,7 @@ def test_a_long_file_is_measured_without_reading_it(
     assert sum(read) <= 4 * 64 * 1024
 
 
-def test_a_drop_keeps_its_length_and_format_in_the_record(
-    cloud: Cloud, send: Send
-) -> None:
+def test_a_drop_keeps_its_length_and_format_in_the_record(cloud: Cloud, send: Send) -> None:
     cloud.drop("song.flac", sound("flac"))
     cloud.drop("song.json", SIDECAR)
 

@@ -57,9 +57,7 @@ def store(cloud: Cloud, changes: list[Job]) -> JobStore:
 
 
 def a_job(status: JobStatus = JobStatus.READY, **fields: Any) -> Job:
-    return Job.born(
-        status, NOW, **{"job_id": ID, "name": "albums/song", "bucket": DROPS} | fields
-    )
+    return Job.born(status, NOW, **{"job_id": ID, "name": "albums/song", "bucket": DROPS} | fields)
 
 
 def a_half(version: str = "v1", **fields: Any) -> Job:
@@ -78,7 +76,7 @@ def a_job_that_is(status: JobStatus, store: JobStore) -> Job:
     return job
 
 
-@pytest.mark.parametrize(("before", "after"), ALLOWED, ids=lambda status: str(status))
+@pytest.mark.parametrize(("before", "after"), ALLOWED, ids=str)
 def test_a_move_that_the_table_of_states_allows_is_written(
     store: JobStore, changes: list[Job], before: JobStatus, after: JobStatus
 ) -> None:
@@ -91,7 +89,7 @@ def test_a_move_that_the_table_of_states_allows_is_written(
     assert changes[-1] == moved
 
 
-@pytest.mark.parametrize(("before", "after"), FORBIDDEN, ids=lambda status: str(status))
+@pytest.mark.parametrize(("before", "after"), FORBIDDEN, ids=str)
 def test_any_other_move_is_refused_and_carries_the_record_found(
     store: JobStore, changes: list[Job], before: JobStatus, after: JobStatus
 ) -> None:

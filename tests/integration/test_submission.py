@@ -163,7 +163,9 @@ def test_a_webhook_that_overtakes_the_answer_is_not_overwritten(
 ) -> None:
     world.fal.answer = answer
     request = Request(request_id="from-the-webhook")
-    world.fal.on_post = lambda _: world.store.move(world.record, overtaker, request=request) and None
+    world.fal.on_post = lambda _: (
+        world.store.move(world.record, overtaker, request=request) and None
+    )
 
     job = world.submit()
 

@@ -286,7 +286,9 @@ def test_a_key_that_fal_added_since_is_fetched_and_forgers_do_not_make_it_a_stor
     environment.setattr(door.module.build().keys, "_clock", lambda: at)
 
     answered = [door.knock(headers=door.signed(door.body, key=FOREIGN))["statusCode"]]
-    answered += [door.knock(headers=door.signed(door.body, key=KEY))["statusCode"] for _ in range(9)]
+    answered += [
+        door.knock(headers=door.signed(door.body, key=KEY))["statusCode"] for _ in range(9)
+    ]
 
     assert answered == [202] + [401] * 9
     assert len(internet.seen) == 2
@@ -389,7 +391,13 @@ def test_what_is_logged_of_a_delivery_is_its_job_and_nothing_of_its_token_or_bod
     out, err = capfd.readouterr()
     printed = log.getvalue() + out + err
     assert "0f343b0931126a20f133d67c2b018a3b" in log.getvalue()
-    for secret in (TOKEN, hash_token(TOKEN), "A woman sings", "v3.fal.media", "17454220438242315174"):
+    for secret in (
+        TOKEN,
+        hash_token(TOKEN),
+        "A woman sings",
+        "v3.fal.media",
+        "17454220438242315174",
+    ):
         assert secret not in printed
 
 

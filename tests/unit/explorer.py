@@ -1,8 +1,9 @@
 """Runs the intake through every order in which puts, deliveries and crashes can come.
 
-A handler that is cut off between two of its calls cannot be copied, so it is replayed: it starts again,
-hears the answers it has heard before, and is let through to the world for one call more. Handlers thus
-take turns without threads, each call is a place to crash, and every reachable state is visited once.
+A handler that is cut off between two of its calls cannot be copied, so it is replayed: it starts
+again, hears the answers it has heard before, and is let through to the world for one call more.
+Handlers thus take turns without threads, each call is a place to crash, and every state that can be
+reached is visited once.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from decimal import Decimal
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from phonoscene.errors import DropUnsettled
 from phonoscene.workflow.examination import Examiner, Rules
 from phonoscene.workflow.intake import Announcement, Intake
 from tests.unit.fakes import NOON, MemoryBucket, MemoryStore
@@ -194,16 +196,19 @@ class World:
     def _stepped(self, handler: Handler) -> World:
         store, tape = self.store.copy(), Tape(handler.answers)
         intake = intake_of(
-            Taped(self.bucket, tape),  # type: ignore[arg-type]  # answers as the bucket does
-            Taped(store, tape),  # type: ignore[arg-type]
+            Taped(self.bucket, tape),
+            Taped(store, tape),
         )
         running = self._others(handler)
+        again: tuple[Announcement, ...] = ()
         try:
             intake.take(handler.announced)
         except Paused:
             running = (*running, replace(handler, answers=tape.answers))
+        except DropUnsettled:
+            again = (handler.announced,)
         step = f"call {len(tape.answers)} of {handler.announced.key}"
-        return self._with(step, store=store, running=running)
+        return self._with(step, store=store, running=running, pending=self.pending + again)
 
     def _next_uploads(self) -> Iterator[int]:
         """Uploads of one key keep their order; those of different keys do not."""

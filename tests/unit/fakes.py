@@ -45,7 +45,7 @@ class MemoryBucket(DropBucket):
     def put(
         self, key: str, body: bytes = b"x", *, at: datetime = NOON, begun: datetime | None = None
     ) -> Announcement:
-        """Create a version at ``at``; S3 dates one that is uploaded in parts from when it was ``begun``."""
+        """Create a version at ``at``; S3 dates one that comes in parts from its beginning."""
         earlier = self.versions.get(key, ())
         modified = (begun or at).replace(microsecond=0)
         new = Version(f"{key}#{len(earlier) + 1}", body, modified)

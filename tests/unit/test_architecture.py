@@ -16,9 +16,20 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "layers/common/phonoscene"
 
 CORE = {
-    "errors", "jobs", "drops", "sidecar", "image_references", "documents", "explanations", "pricing", "submissions", "webhooks", "verdicts",
-    "containers", "adts",
-}  # fmt: skip
+    "errors",
+    "jobs",
+    "drops",
+    "sidecar",
+    "image_references",
+    "documents",
+    "explanations",
+    "pricing",
+    "submissions",
+    "webhooks",
+    "verdicts",
+    "containers",
+    "adts",
+}
 
 #: What comes from outside the standard library, module by module: an edge has one outside thing.
 OUTSIDE = {
@@ -43,12 +54,16 @@ def module_of(file: Path) -> str:
 
 
 MODULES = {module_of(file): ast.parse(file.read_text("utf-8")) for file in PACKAGE.rglob("*.py")}
-EDGES = set(MODULES) - CORE - {"__init__"} - {name for name in MODULES if name.startswith("workflow")}  # fmt: skip
-APPS = {file.parent.name: ast.parse(file.read_text("utf-8")) for file in ROOT.glob("functions/*/app.py")}  # fmt: skip
+EDGES = (
+    set(MODULES) - CORE - {"__init__"} - {name for name in MODULES if name.startswith("workflow")}
+)
+APPS = {
+    file.parent.name: ast.parse(file.read_text("utf-8")) for file in ROOT.glob("functions/*/app.py")
+}
 
 
 def imports(tree: ast.AST, *, at_runtime: bool = True) -> Iterator[str]:
-    """The dotted names that are imported; what stands under TYPE_CHECKING is no import at run time."""
+    """The dotted names that are imported; under TYPE_CHECKING they are for the types."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and at_runtime and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
@@ -62,8 +77,15 @@ def imports(tree: ast.AST, *, at_runtime: bool = True) -> Iterator[str]:
 
 def own(tree: ast.AST, *, at_runtime: bool = True) -> set[str]:
     """The modules of the package that a module imports."""
-    named = [name.removeprefix("phonoscene.") for name in imports(tree, at_runtime=at_runtime) if name.startswith("phonoscene.")]  # fmt: skip
-    return {max((m for m in MODULES if name == m or name.startswith(m + ".")), key=len, default=name) for name in named}  # fmt: skip
+    named = [
+        name.removeprefix("phonoscene.")
+        for name in imports(tree, at_runtime=at_runtime)
+        if name.startswith("phonoscene.")
+    ]
+    return {
+        max((m for m in MODULES if name == m or name.startswith(m + ".")), key=len, default=name)
+        for name in named
+    }
 
 
 def outside(tree: ast.AST) -> set[str]:
@@ -129,7 +151,9 @@ def test_a_function_knows_no_other_function(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_clients_of_aws_are_made_where_functions_are_put_together(name: str) -> None:
-    calls = {ast.unparse(node.func) for node in ast.walk(MODULES[name]) if isinstance(node, ast.Call)}  # fmt: skip
+    calls = {
+        ast.unparse(node.func) for node in ast.walk(MODULES[name]) if isinstance(node, ast.Call)
+    }
 
     assert not calls & {"boto3.client", "boto3.resource", "boto3.Session", "boto3.session.Session"}
 

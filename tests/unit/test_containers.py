@@ -17,11 +17,16 @@ SUFFIXES = {
 }
 
 HEADS = {
-    ".mp4": [b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00", b"\x00\x00\x00\x1cftypmp42\x00\x00\x00\x00"],
+    ".mp4": [
+        b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00",
+        b"\x00\x00\x00\x1cftypmp42\x00\x00\x00\x00",
+    ],
     ".mov": [b"\x00\x00\x00\x14ftypqt  \x00\x00\x00\x00"],
-    ".webm": [b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\xf7\x81\x01\x42\xf2\x81\x04\x42\xf3\x81\x08\x42\x82\x84webm"],
+    ".webm": [
+        b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\xf7\x81\x01\x42\xf2\x81\x04\x42\xf3\x81\x08\x42\x82\x84webm"
+    ],
     ".gif": [b"GIF89a\x10\x00\x10\x00", b"GIF87a\x10\x00\x10\x00"],
-}  # fmt: skip
+}
 OTHERS = [
     b"",
     b"GIF",
@@ -42,7 +47,9 @@ def test_the_video_is_named_after_what_was_asked_for(name: str, suffix: str) -> 
 
 
 @pytest.mark.parametrize("suffix", HEADS)
-@pytest.mark.parametrize(("other", "head"), [(other, head) for other in HEADS for head in HEADS[other]])  # fmt: skip
+@pytest.mark.parametrize(
+    ("other", "head"), [(other, head) for other in HEADS for head in HEADS[other]]
+)
 def test_a_file_is_its_own_container_and_no_other(suffix: str, other: str, head: bytes) -> None:
     assert is_container(head.ljust(64, b"\x00"), suffix) is (suffix == other)
 
@@ -53,7 +60,9 @@ def test_what_is_no_video_is_no_container(suffix: str, head: bytes) -> None:
     assert not is_container(head, suffix)
 
 
-@given(st.sampled_from([(suffix, heads[0]) for suffix, heads in HEADS.items()]), st.lists(st.binary()))  # fmt: skip
+@given(
+    st.sampled_from([(suffix, heads[0]) for suffix, heads in HEADS.items()]), st.lists(st.binary())
+)
 def test_the_parts_of_a_video_come_through_as_they_are(
     video: tuple[str, bytes], rest: list[bytes]
 ) -> None:

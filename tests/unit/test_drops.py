@@ -34,7 +34,9 @@ def test_a_key_with_an_audio_suffix_in_any_case_is_audio(stem: str, suffix: str)
     assert {kind_of(stem + spelling) for spelling in spellings} == {Kind.AUDIO}
 
 
-@pytest.mark.parametrize("key", ["song.json", "a/song.json", "song.mp3.json", "ü.json", "song.json.json", "a.b.json"])  # fmt: skip
+@pytest.mark.parametrize(
+    "key", ["song.json", "a/song.json", "song.mp3.json", "ü.json", "song.json.json", "a.b.json"]
+)
 def test_a_json_file_is_a_sidecar(key: str) -> None:
     assert kind_of(key) is Kind.SIDECAR
 
@@ -84,7 +86,9 @@ def test_a_folder_that_http_clients_fold_away_is_unsafe(key: str) -> None:
     assert unsafe(key) == "one of its folders is named . or .."
 
 
-@pytest.mark.parametrize("key", ["a b+c%2F.mp3", "日本/ü.mp3", "a/.../song.mp3", "a..b.mp3", "a//b.mp3", "\u00a0.mp3"])  # fmt: skip
+@pytest.mark.parametrize(
+    "key", ["a b+c%2F.mp3", "日本/ü.mp3", "a/.../song.mp3", "a..b.mp3", "a//b.mp3", "\u00a0.mp3"]
+)
 def test_an_unusual_key_is_safe(key: str) -> None:
     assert unsafe(key) is None
 
@@ -114,7 +118,11 @@ TABLE: list[tuple[str, str, list[Pairing]]] = [
     ("song.mp3 song.MP3 song.json", "song.MP3", [Pairing("song.MP3", "song.json", ("song.mp3",))]),
     # a longer name of its own takes an audio file out of the tie
     ("song.mp3 song.wav song.json song.wav.json", "song.json", [Pairing("song.mp3", "song.json")]),
-    ("song.mp3 song.wav song.json song.wav.json", "song.wav", [Pairing("song.wav", "song.wav.json")]),
+    (
+        "song.mp3 song.wav song.json song.wav.json",
+        "song.wav",
+        [Pairing("song.wav", "song.wav.json")],
+    ),
     # two audio files that wait for any sidecar are no tie
     ("song.mp3 song.wav", "song.mp3", [Pairing("song.mp3", None)]),
     # one sidecar, by its longer name of one audio file and by its shorter name of another
@@ -126,14 +134,18 @@ TABLE: list[tuple[str, str, list[Pairing]]] = [
             Pairing("song.mp3.wav", "song.mp3.json", ("song.mp3",)),
         ],
     ),
-    ("song.json.mp3 song.json.json", "song.json.json", [Pairing("song.json.mp3", "song.json.json")]),
+    (
+        "song.json.mp3 song.json.json",
+        "song.json.json",
+        [Pairing("song.json.mp3", "song.json.json")],
+    ),
     # neighbours that are nobody's drop
     ("song.mp3 .song.mp3 song.json", "song.json", [Pairing("song.mp3", "song.json")]),
     ("song.mp3 song.mp3.part songs.json song2.json", "song.mp3", [Pairing("song.mp3", None)]),
     # the event's object has gone
     ("song.json", "song.mp3", []),
     ("", "song.json", []),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("folder", ["", "a/", "日本 +%/b.mp3/"])
@@ -154,12 +166,50 @@ def test_a_drop_is_paired(folder: str, present: str, key: str, expected: list[Pa
 
 
 ADVERSARIAL = [
-    "song.mp3", "song.MP3", "song.wav", "song.json", "song.mp3.json", "song.MP3.json", "song.mp3.wav", "song.mp3.wav.json",
-    "song.wav.json", "song.wav.mp3", "song.json.json", "song.json.mp3", "song.JSON", ".song.mp3", ".song.json", "_song.mp3", "_defaults.json",
-    "song", "song.", "song..mp3", "song..json", "song.mp3.part", "songs.mp3", "so.ng.mp3", "so.json", "s.mp3", ".mp3", ".json",
-    "übung.mp3", "übung.json", "a b.mp3", "a b.json", "a+b.mp3", "a+b.json", "a%20b.mp3", "a%20b.json", "song.mp3/song.mp3", "song.mp3/song.json",
-    "f/song.mp3", "f/song.json", "f/song.wav", "f/", "song.mp3/",
-]  # fmt: skip
+    "song.mp3",
+    "song.MP3",
+    "song.wav",
+    "song.json",
+    "song.mp3.json",
+    "song.MP3.json",
+    "song.mp3.wav",
+    "song.mp3.wav.json",
+    "song.wav.json",
+    "song.wav.mp3",
+    "song.json.json",
+    "song.json.mp3",
+    "song.JSON",
+    ".song.mp3",
+    ".song.json",
+    "_song.mp3",
+    "_defaults.json",
+    "song",
+    "song.",
+    "song..mp3",
+    "song..json",
+    "song.mp3.part",
+    "songs.mp3",
+    "so.ng.mp3",
+    "so.json",
+    "s.mp3",
+    ".mp3",
+    ".json",
+    "übung.mp3",
+    "übung.json",
+    "a b.mp3",
+    "a b.json",
+    "a+b.mp3",
+    "a+b.json",
+    "a%20b.mp3",
+    "a%20b.json",
+    "song.mp3/song.mp3",
+    "song.mp3/song.json",
+    "f/song.mp3",
+    "f/song.json",
+    "f/song.wav",
+    "f/",
+    "song.mp3/",
+]
 sets_of_keys = st.frozensets(st.sampled_from(ADVERSARIAL), min_size=1, max_size=14)
 drops = st.sampled_from([key for key in ADVERSARIAL if kind_of(key) is not Kind.IGNORED])
 

@@ -1,13 +1,13 @@
-"""Whatever the order, however often, and wherever it is cut off: a drop is one job, and none is lost.
+"""In any order, however often and wherever it is cut off: a drop is one job, and none is lost.
 
-``explorer`` visits every state that can be reached; the tests say what must hold where nothing is left
-to be done.
+``explorer`` visits every state that can be reached; the tests say what must hold where nothing is
+left to be done.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from phonoscene.drops import half_id, job_id
 from phonoscene.jobs import JobStatus
-from phonoscene.workflow.intake import Announcement, Intake
 from tests.unit.explorer import Upload, World, ends, intake_of
 from tests.unit.fakes import NOON, MemoryBucket, MemoryStore
+
+if TYPE_CHECKING:
+    from phonoscene.workflow.intake import Announcement, Intake
 
 AUDIO, SIDECAR = "song.mp3", "song.json"
 TEXT = b'{"prompt": "a harbour"}'
@@ -50,7 +52,7 @@ def newest_pair(world: World) -> tuple[str, ...]:
     return tuple(sorted(versions[-1].version_id for versions in world.bucket.versions.values()))
 
 
-# Uploads, how often each event is delivered, handlers at work at once, crashes. Fewer of any are among them.
+# Uploads, how often each event is delivered, handlers at work at once, crashes.
 EXPLORED = {
     "two handlers at once, each event twice": ((AUDIO_UP, SIDECAR_UP), 2, 2, 0),
     "two handlers at once, and two crashes": ((AUDIO_UP, SIDECAR_UP), 1, 2, 2),
@@ -183,7 +185,7 @@ def test_an_event_that_comes_again_after_its_job_gives_the_job_as_it_stands_now(
 
 
 def test_the_event_of_the_older_half_is_left_to_the_newer_one(
-    bucket: MemoryBucket, store: MemoryStore, intake: Intake
+    bucket: MemoryBucket, intake: Intake
 ) -> None:
     older = bucket.put(AUDIO)
     newer = bucket.put(SIDECAR, TEXT, at=after(1))

@@ -1,4 +1,4 @@
-"""The job record: its states, what may follow what, and that nothing is lost on the way to the table."""
+"""The job record: its states, what may follow what, and that the table keeps all of it."""
 
 from __future__ import annotations
 
@@ -31,37 +31,31 @@ from phonoscene.jobs import (
 )
 from tests.unit.fakes import NOON
 
-#: The diagram: a row is a state, an x in a column what may follow it.
-DIAGRAM = """
-             WAITING READY SUBMITTING UNCONFIRMED SUBMITTED GENERATED SUCCEEDED FAILED REJECTED CANCELLED
-WAITING            .     .          .           .         .         .         .      .        x         x
-READY              .     .          x           .         .         .         .      x        .         x
-SUBMITTING         .     x          .           x         x         x         .      x        .         x
-UNCONFIRMED        .     x          .           .         x         x         .      x        .         x
-SUBMITTED          .     x          .           .         .         x         .      x        .         x
-GENERATED          .     .          .           .         .         .         x      x        .         .
-SUCCEEDED          .     .          .           .         .         .         .      .        .         .
-FAILED             .     .          .           .         .         .         .      .        .         .
-REJECTED           .     .          .           .         .         .         .      .        .         .
-CANCELLED          .     .          .           .         .         .         .      .        .         .
-"""
-
-HEAD, *ROWS = [line.split() for line in DIAGRAM.strip().splitlines()]
-PAIRS = {
-    (row[0], after): mark == "x" for row in ROWS for after, mark in zip(HEAD, row[1:], strict=True)
+#: The whole state machine: what may follow each state.
+DIAGRAM = {
+    "WAITING": "REJECTED CANCELLED",
+    "READY": "SUBMITTING FAILED CANCELLED",
+    "SUBMITTING": "UNCONFIRMED SUBMITTED GENERATED READY FAILED CANCELLED",
+    "UNCONFIRMED": "SUBMITTED GENERATED READY FAILED CANCELLED",
+    "SUBMITTED": "GENERATED READY FAILED CANCELLED",
+    "GENERATED": "SUCCEEDED FAILED",
+    "SUCCEEDED": "",
+    "FAILED": "",
+    "REJECTED": "",
+    "CANCELLED": "",
 }
 
 
 def test_the_diagram_names_every_state() -> None:
-    assert HEAD == [row[0] for row in ROWS] == [status.value for status in JobStatus]
-    assert len(PAIRS) == 100
+    assert sorted(DIAGRAM) == sorted(JobStatus)
 
 
-@pytest.mark.parametrize(("pair", "is_allowed"), PAIRS.items(), ids=lambda pair: "-".join(pair) if isinstance(pair, tuple) else "")  # fmt: skip
+@pytest.mark.parametrize("before", JobStatus)
+@pytest.mark.parametrize("after", JobStatus)
 def test_a_state_may_follow_another_as_the_diagram_says(
-    pair: tuple[str, str], *, is_allowed: bool
+    before: JobStatus, after: JobStatus
 ) -> None:
-    before, after = map(JobStatus, pair)
+    is_allowed = after.value in DIAGRAM[before].split()
 
     assert (after in MAY_FOLLOW[before]) is is_allowed
     assert (before in may_precede(after)) is is_allowed
@@ -113,7 +107,9 @@ def test_no_field_of_a_job_can_be_changed(field: str) -> None:
         setattr(job, field, None)
 
 
-@pytest.mark.parametrize("part", [Job, Audio, DropObject, ErrorDetail, Estimate, Request, Step, Video])  # fmt: skip
+@pytest.mark.parametrize(
+    "part", [Job, Audio, DropObject, ErrorDetail, Estimate, Request, Step, Video]
+)
 def test_every_part_of_a_job_is_frozen(part: type[BaseModel]) -> None:
     assert part.model_config["frozen"] is True
 
@@ -185,26 +181,84 @@ jobs = st.builds(
     name=keys,
     status=st.sampled_from(JobStatus),
     bucket=keys,
-    audio=maybe(st.builds(Audio, key=keys, version_id=keys, bytes=counts, seconds=maybe(numbers), format=maybe(keys))),
+    audio=maybe(
+        st.builds(
+            Audio,
+            key=keys,
+            version_id=keys,
+            bytes=counts,
+            seconds=maybe(numbers),
+            format=maybe(keys),
+        )
+    ),
     sidecar=maybe(pins),
     images=st.dictionaries(keys, pins, max_size=2),
     arguments=st.dictionaries(keys, json_values, max_size=3),
-    estimate=maybe(st.builds(Estimate, width=counts, height=counts, frames=counts, megapixels=money, lower_usd=money, upper_usd=money)),
+    estimate=maybe(
+        st.builds(
+            Estimate,
+            width=counts,
+            height=counts,
+            frames=counts,
+            megapixels=money,
+            lower_usd=money,
+            upper_usd=money,
+        )
+    ),
     attempt=st.integers(0, 9),
     token_hashes=st.lists(keys, max_size=2).map(tuple),
-    request=maybe(st.builds(Request, request_id=keys, status_url=maybe(keys), response_url=maybe(keys), cancel_url=maybe(keys))),
+    request=maybe(
+        st.builds(
+            Request,
+            request_id=keys,
+            status_url=maybe(keys),
+            response_url=maybe(keys),
+            cancel_url=maybe(keys),
+        )
+    ),
     source_url=maybe(keys),
     reported=st.dictionaries(keys, json_values, max_size=2),
-    video=maybe(st.builds(Video, bucket=keys, key=keys, version_id=keys, bytes=counts, sha256=keys, content_type=keys,
-                          width=maybe(counts), height=maybe(counts), fps=maybe(numbers), frames=maybe(counts), duration=maybe(numbers))),
-    seed=maybe(st.sampled_from([0, 1, 2**63 - 1, 2**63, 17454220438242315174, 2**64 - 1]) | st.integers(0, 2**64 - 1)),
+    video=maybe(
+        st.builds(
+            Video,
+            bucket=keys,
+            key=keys,
+            version_id=keys,
+            bytes=counts,
+            sha256=keys,
+            content_type=keys,
+            width=maybe(counts),
+            height=maybe(counts),
+            fps=maybe(numbers),
+            frames=maybe(counts),
+            duration=maybe(numbers),
+        )
+    ),
+    seed=maybe(
+        st.sampled_from([0, 1, 2**63 - 1, 2**63, 17454220438242315174, 2**64 - 1])
+        | st.integers(0, 2**64 - 1)
+    ),
     prompt_used=maybe(texts),
-    errors=st.lists(st.builds(ErrorDetail, code=keys, message=texts, field=maybe(texts), value=maybe(texts), allowed=maybe(texts), source=maybe(keys), retryable=st.booleans()), max_size=2).map(tuple),
+    errors=st.lists(
+        st.builds(
+            ErrorDetail,
+            code=keys,
+            message=texts,
+            field=maybe(texts),
+            value=maybe(texts),
+            allowed=maybe(texts),
+            source=maybe(keys),
+            retryable=st.booleans(),
+        ),
+        max_size=2,
+    ).map(tuple),
     duplicate_requests=st.frozensets(keys, max_size=2),
-    history=st.lists(st.builds(Step, status=st.sampled_from(JobStatus), at=times), max_size=3).map(tuple),
+    history=st.lists(st.builds(Step, status=st.sampled_from(JobStatus), at=times), max_size=3).map(
+        tuple
+    ),
     created_at=times,
     updated_at=times,
-)  # fmt: skip
+)
 
 
 @given(jobs)

@@ -60,8 +60,8 @@ def test_the_most_that_the_schema_allows_costs_about_116_dollars() -> None:
 
 @pytest.mark.parametrize(
     ("frames", "billed"),
-    [(9, 9), (10, 17), (16, 17), (17, 17), (18, 25), (121, 121), (122, 129), (480, 481), (481, 481)],
-)  # fmt: skip
+    [(9, 9), (10, 17), (16, 17), (17, 17), (18, 25), (121, 121), (122, 129), (480, 481)],
+)
 def test_frames_are_billed_as_the_next_number_of_the_form_8n_plus_1(
     frames: int, billed: int
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # ships no types
 
 from phonoscene import settings
+from phonoscene.errors import SettingMissing
 from phonoscene.jobs import JobStatus
 from phonoscene.settings import Settings
 
@@ -67,7 +68,9 @@ def mentioned(value: Any) -> set[str]:
         if isinstance(text := value.get("Fn::Sub"), str):
             found |= {name.partition(".")[0] for name in re.findall(r"\$\{([\w.]+)", text)}
         return found
-    return {name for inner in value for name in mentioned(inner)} if isinstance(value, list) else set()  # fmt: skip
+    return (
+        {name for inner in value for name in mentioned(inner)} if isinstance(value, list) else set()
+    )
 
 
 def variables_of(function: str) -> dict[str, Any]:
@@ -142,7 +145,7 @@ def test_settings_read_what_the_environment_holds(found: type[Settings]) -> None
 def test_a_missing_variable_is_named(found: type[Settings], missing: str) -> None:
     environ = {field.name.upper(): "7" for field in fields(found) if field.name != missing}
 
-    with pytest.raises(settings.SettingMissing, match=missing.upper()):
+    with pytest.raises(SettingMissing, match=missing.upper()):
         found.from_env(environ)
 
 
@@ -186,7 +189,11 @@ STATUS_LIKE = re.compile(r"`([A-Z]{5,11})`")
 OTHER_CAPITALS = {"COMPLETED", "IN_QUEUE", "QUEUE", "CANCELLATION", "ERROR"}
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")) + sorted(ROOT.glob("README.md")), ids=lambda page: page.name)  # fmt: skip
+@pytest.mark.parametrize(
+    "page",
+    sorted(ROOT.glob("docs/*.md")) + sorted(ROOT.glob("README.md")),
+    ids=lambda page: page.name,
+)
 def test_every_status_that_a_page_names_exists(page: Path) -> None:
     named = set(STATUS_LIKE.findall(page.read_text(encoding="utf-8")))
 
@@ -197,7 +204,11 @@ def test_every_status_that_a_page_names_exists(page: Path) -> None:
 
 
 def dead_letter_queues() -> set[str]:
-    targets = [queue["RedrivePolicy"]["deadLetterTargetArn"] for queue in QUEUES.values() if "RedrivePolicy" in queue]  # fmt: skip
+    targets = [
+        queue["RedrivePolicy"]["deadLetterTargetArn"]
+        for queue in QUEUES.values()
+        if "RedrivePolicy" in queue
+    ]
     configs = [
         target["DeadLetterConfig"]
         for rule in of_type("AWS::Events::Rule").values()
@@ -289,7 +300,11 @@ def test_every_bucket_and_every_queue_that_work_flows_through_refuses_plain_http
     assert set(BUCKETS) | {queue for _, queue, _ in consumers()} <= closed
 
 
-@pytest.mark.parametrize(("function", "statement"), statements(), ids=lambda value: value if isinstance(value, str) else value["Sid"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("function", "statement"),
+    statements(),
+    ids=lambda value: value if isinstance(value, str) else value["Sid"],
+)
 def test_a_permission_names_its_actions_and_its_resource(
     function: str, statement: dict[str, Any]
 ) -> None:

@@ -6,12 +6,33 @@ vocabulary is kept out of the rest of the code.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from phonoscene.errors import VerdictMalformed
 from phonoscene.jobs import ErrorDetail
+
+
+def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """What is only reported may be odd: it is left out, and never costs a paid video."""
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
+Whole = Annotated[int | None, WrapValidator(_or_none)]
+Number = Annotated[float | None, Field(allow_inf_nan=False), WrapValidator(_or_none)]
+Text = Annotated[str | None, WrapValidator(_or_none)]
 
 
 class ReportedVideo(BaseModel):
@@ -20,11 +41,11 @@ class ReportedVideo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     url: str
-    width: int | None = None
-    height: int | None = None
-    fps: float | None = None
-    num_frames: int | None = None
-    duration: float | None = None
+    width: Whole = None
+    height: Whole = None
+    fps: Number = None
+    num_frames: Whole = None
+    duration: Number = None
 
 
 class Output(BaseModel):
@@ -34,8 +55,8 @@ class Output(BaseModel):
 
     video: ReportedVideo
     #: Up to 2^64 - 1: more than a signed 64-bit number holds.
-    seed: int | None = None
-    prompt: str | None = None
+    seed: Whole = None
+    prompt: Text = None
 
 
 class Verdict(BaseModel):
@@ -51,6 +72,10 @@ class Verdict(BaseModel):
     def must_be_fetched(self) -> bool:
         """The run succeeded, and its output is not in the webhook: taking it for a failure loses a paid video."""
         return self.output is None and not self.errors
+
+
+#: fal lists an error for each field that is wrong; a record holds 400 KB.
+MOST_ERRORS = 20
 
 
 class _Webhook(BaseModel):
@@ -96,27 +121,29 @@ def from_failure(request_id: str, payload: Any, error: str | None) -> Verdict:
     """The verdict in a failure: ``detail`` is a list for the model's errors, a string for fal's own."""
     payload = payload if isinstance(payload, dict) else {}
     detail = payload.get("detail")
-    if isinstance(detail, list) and detail:
-        errors = [_model_error(entry) for entry in detail[:20]]
+    entries = [detail] if isinstance(detail, dict) else detail
+    if isinstance(entries, list) and entries:
+        errors = [_model_error(entry) for entry in entries[:MOST_ERRORS]]
     else:
         kind = str(payload.get("error_type") or "fal_error")
-        message = str(detail or error or "fal gave no reason")
-        errors = [ErrorDetail(code=kind[:100], message=_short(message))]
+        errors = [ErrorDetail(code=kind[:100], message=_told(detail, error))]
     return Verdict(request_id=request_id, errors=tuple(errors))
 
 
 def _model_error(entry: Any) -> ErrorDetail:
     """One entry of ``detail``. Its ``input`` is left out: it repeats our presigned URL and the prompt."""
-    if not isinstance(entry, dict):
-        return ErrorDetail(code="fal_error", message=_short(str(entry)))
+    entry = entry if isinstance(entry, dict) else {"msg": entry}
     where = entry.get("loc")
     place = [str(part) for part in where if part != "body"] if isinstance(where, list) else []
     return ErrorDetail(
         code=str(entry.get("type") or "fal_error")[:100],
-        message=_short(str(entry.get("msg") or "fal gave no reason")),
+        message=_told(entry.get("msg")),
         field=".".join(place)[:100] or None,
     )
 
 
-def _short(message: str) -> str:
-    return message.partition("?")[0][:500] if "X-Amz-" in message else message[:500]
+def _told(*reasons: Any) -> str:
+    """The first reason that is text, cut before anything of a presigned URL."""
+    text = next((reason for reason in reasons if isinstance(reason, str) and reason), "")
+    shown = re.split(r"\S*x-amz-", text, maxsplit=1, flags=re.IGNORECASE)[0].strip()
+    return shown[:500] or "fal gave no reason"

@@ -26,6 +26,9 @@ TOLERANCE_SECONDS = 300
 #: fal's longest answer of this endpoint stays under 10 KB; a body is capped before any cryptography.
 LONGEST_BODY = 128 * 1024
 
+#: Digits of a time in seconds until the year 33658.
+LONGEST_TIMESTAMP = 12
+
 REQUEST_ID = "x-fal-webhook-request-id"
 USER_ID = "x-fal-webhook-user-id"
 TIMESTAMP = "x-fal-webhook-timestamp"
@@ -63,7 +66,7 @@ def hash_token(token: str) -> str:
 def signed_message(request_id: str, user_id: str, timestamp: str, body: bytes) -> bytes:
     """The four lines that are signed; no line feed ends the last."""
     digest = hashlib.sha256(body).hexdigest()
-    return f"{request_id}\n{user_id}\n{timestamp}\n{digest}".encode()
+    return f"{request_id}\n{user_id}\n{timestamp}\n{digest}".encode(errors="surrogatepass")
 
 
 def sign(
@@ -124,9 +127,8 @@ class Claims:
 
     def check_time(self, now: float) -> None:
         """Refuse what was signed more than ``TOLERANCE_SECONDS`` before or after ``now``."""
-        if not (
-            self.timestamp.isascii() and self.timestamp.isdigit() and len(self.timestamp) <= 12
-        ):
+        is_plain = self.timestamp.isascii() and self.timestamp.isdigit()
+        if not is_plain or len(self.timestamp) > LONGEST_TIMESTAMP:
             raise WebhookRefused("timestamp_malformed")
         if abs(now - int(self.timestamp)) > TOLERANCE_SECONDS:
             raise WebhookRefused("timestamp_out_of_tolerance")
@@ -151,7 +153,8 @@ def check_tenant(claims: Claims, user_id: str) -> None:
     One global key set signs for everybody, so a genuine signature alone proves only that fal sent it.
     ``user_id`` empty: not pinned.
     """
-    if user_id and not secrets.compare_digest(claims.user_id.encode(), user_id.encode()):
+    theirs = claims.user_id.encode(errors="surrogatepass")
+    if user_id and not secrets.compare_digest(theirs, user_id.encode()):
         raise WebhookRefused("foreign_user_id")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from phonoscene.documents import LONGEST_SIDECAR, Document, parse, read_document
 from phonoscene.drops import Pairing, beside, defaults_keys, half_id, job_id, unsafe
 from phonoscene.errors import DropRefused
-from phonoscene.jobs import Audio, DropObject, ErrorDetail, Estimate
+from phonoscene.jobs import Audio, DropObject, ErrorDetail
 from phonoscene.pricing import PRESETS, estimate, needed_frames
 from phonoscene.sidecar import Sidecar, VideoSize
 
@@ -100,10 +100,9 @@ class Examiner:
         audio = errors.caught(self.bucket.measure, halves.audio)
         sidecar, origin = self._sidecar(halves, defaults, errors) or (None, {})
         images = self._images(sidecar, origin, errors) if sidecar else {}
-        size = errors.caught(self._size, sidecar, images) if sidecar and not errors else None
-        price = (
-            errors.caught(self._price, sidecar, audio, size) if sidecar and audio and size else None
-        )
+        frames = errors.caught(self._frames, sidecar, audio) if sidecar and audio else None
+        size = errors.caught(self._size, sidecar, images) if sidecar else None
+        price = self.rules.usd_per_megapixel
         pinned = halves.audio
         return {
             "audio": audio
@@ -111,7 +110,7 @@ class Examiner:
             "sidecar": _pin(halves.sidecar),
             "images": {field: _pin(found) for field, found in images.items()},
             "arguments": sidecar.arguments() if sidecar else {},
-            "estimate": price,
+            "estimate": estimate(frames, size, price) if frames and size else None,
         }
 
     def _sidecar(
@@ -143,23 +142,25 @@ class Examiner:
                 errors.append(_no_image(field, reference, key, origin[field]))
         return images
 
-    def _size(self, sidecar: Sidecar, images: Mapping[str, Found]) -> tuple[int, int]:
-        """Width and height of the video, in pixels."""
+    def _size(self, sidecar: Sidecar, images: Mapping[str, Found]) -> tuple[int, int] | None:
+        """Width and height of the video, in pixels; None where its image has been missed already."""
         if isinstance(sidecar.video_size, VideoSize):
             return sidecar.video_size.width, sidecar.video_size.height
         if sidecar.video_size != "auto":
             return PRESETS[sidecar.video_size]
-        image = images.get("image_url")
+        reference, image = str(sidecar.image_url), images.get("image_url")
+        if image is None and "://" not in reference:
+            return None
         size = self.bucket.picture_size(image) if image else None
         if size is None:
-            raise DropRefused(_unknown_size(str(sidecar.image_url)))
+            raise DropRefused(_unknown_size(reference))
         return size
 
-    def _price(self, sidecar: Sidecar, audio: Audio, size: tuple[int, int]) -> Estimate:
+    def _frames(self, sidecar: Sidecar, audio: Audio) -> int:
         frames = needed_frames(sidecar, audio.seconds or 0)
         if frames > self.rules.max_frames:
             raise DropRefused(_too_long(sidecar, audio, frames, self.rules.max_frames))
-        return estimate(frames, size, self.rules.usd_per_megapixel)
+        return frames
 
 
 def _pin(found: Found | None) -> DropObject | None:

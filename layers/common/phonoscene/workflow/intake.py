@@ -143,7 +143,7 @@ class Intake:
 
     def _refuse_key(self, key: str, reason: str) -> Job:
         """A record for a key that nothing is done with; its name is shown with what is unsafe replaced."""
-        shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in key)
+        shown = "".join(c if c.isprintable() else "?" for c in key)
         error = ErrorDetail(
             code="unsafe_key",
             field="key",

@@ -1,0 +1,581 @@
+"""From a verdict to a stored video, once, wherever the way there is cut off."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phonoscene.cdn import Cdn
+from phonoscene.errors import VerdictMalformed, VideoUnavailable
+from phonoscene.fal_queue import FalQueue
+from phonoscene.job_store import JobStore
+from phonoscene.jobs import Audio, DropObject, Job, JobStatus, Request
+from phonoscene.output import OutputBucket
+from phonoscene.webhooks import Delivery, hash_token
+from phonoscene.workflow.delivery import Deliverer
+from tests.integration.cloud import (
+    DROPS,
+    FAL_KEY,
+    JOBS,
+    KEY_PARAMETER,
+    OUTPUT,
+    Cloud,
+    event,
+    sqs,
+)
+from tests.integration.loopback import FileServer, Loopback, answer
+from tests.integration.sounds import film
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from tests.integration.conftest import Context
+
+ID = "0f343b0931126a20f133d67c2b018a3b"
+NOW = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
+TOKEN = hash_token("the token of the first attempt")
+SUCCESS = event("fal-success")
+REQUEST = SUCCESS["request_id"]
+QUEUE = f"https://queue.fal.run/fal-ai/ltx-2.3-22b/requests/{REQUEST}"
+FILM = film(".mp4")
+VIDEO_KEY, MANIFEST_KEY = f"albums/song/{ID}.mp4", f"albums/song/{ID}.json"
+
+
+class Crash(BaseException):
+    """The function's process ends."""
+
+
+def delivery(body: Any = SUCCESS, **changes: Any) -> Delivery:
+    """What the webhook queued of such a body."""
+    told = Delivery(
+        job_id=ID,
+        token_hash=TOKEN,
+        request_id=body["request_id"],
+        body=json.dumps(body, sort_keys=True),
+    )
+    return replace(told, **changes)
+
+
+@dataclass
+class World:
+    cloud: Cloud
+    store: JobStore
+    deliverer: Deliverer
+
+    @property
+    def record(self) -> Job:
+        found = self.store.get(ID)
+        assert found
+        return found
+
+    def deliver(self, verdict: Delivery | None = None) -> Job | None:
+        return self.deliverer.deliver(verdict or delivery())
+
+    def stored_nothing(self) -> bool:
+        return self.cloud.outputs() == {} and self.cloud.unfinished_uploads() == []
+
+    def stored_once(self) -> bool:
+        return sorted(self.cloud.output_versions()) == [MANIFEST_KEY, VIDEO_KEY]
+
+
+@pytest.fixture
+def world(cloud: Cloud, internet: Loopback) -> World:
+    """A job that is SUBMITTED, and its video on fal's CDN."""
+    internet.plays["v3.fal.media"] = FileServer(FILM)
+    store = JobStore(cloud.dynamodb, JOBS, clock=lambda: NOW)
+    ready = Job.born(
+        JobStatus.READY,
+        NOW,
+        job_id=ID,
+        name="albums/song",
+        bucket=DROPS,
+        audio=Audio(key="albums/song.mp3", version_id="v1", bytes=9, seconds=5.04, format="mp3"),
+        sidecar=DropObject(key="albums/song.json", version_id="v2"),
+        arguments={"prompt": "A stage", "video_output_type": "X264 (.mp4)", "fps": 24},
+    )
+    claimed = store.move(
+        store.admit(ready, ()), JobStatus.SUBMITTING, attempt=1, token_hashes=(TOKEN,)
+    )
+    request = Request(request_id=REQUEST, response_url=QUEUE, status_url=f"{QUEUE}/status")
+    store.move(claimed, JobStatus.SUBMITTED, request=request)
+    queue = FalQueue(lambda: FAL_KEY)
+    deliverer = Deliverer(store, queue, Cdn(2**20), OutputBucket(cloud.s3, OUTPUT))
+    return World(cloud, store, deliverer)
+
+
+def a_claim_whose_answer_was_lost(world: World, status: JobStatus) -> None:
+    """The same job with nothing known of its request."""
+    world.cloud.dynamodb.delete_item(TableName=JOBS, Key={"job_id": {"S": ID}})
+    job = world.store.admit(
+        Job.born(JobStatus.READY, NOW, job_id=ID, name="albums/song", bucket=DROPS,
+                 arguments={"video_output_type": "X264 (.mp4)"}), ())  # fmt: skip
+    job = world.store.move(job, JobStatus.SUBMITTING, attempt=1, token_hashes=(TOKEN,))
+    if status is not JobStatus.SUBMITTING:
+        world.store.move(job, status)
+
+
+# Success ----------------------------------------------------------------------------------------
+
+
+def test_a_verdict_becomes_a_stored_video_and_a_record_of_it(world: World) -> None:
+    job = world.deliver()
+
+    assert job == world.record
+    assert job.status is JobStatus.SUCCEEDED
+    assert world.cloud.outputs()[VIDEO_KEY] == FILM
+    assert job.video
+    told = job.video.model_dump()
+    assert told == {
+        "bucket": OUTPUT, "key": VIDEO_KEY, "bytes": len(FILM), "content_type": "video/mp4",
+        "version_id": world.cloud.s3.head_object(Bucket=OUTPUT, Key=VIDEO_KEY)["VersionId"],
+        "sha256": hashlib.sha256(FILM).hexdigest(),
+        "width": 1024, "height": 576, "fps": 24, "frames": 121, "duration": 5.041666666666667,
+    }  # fmt: skip
+    assert (job.seed, job.prompt_used) == (
+        17454220438242315174, "A woman sings on a bare stage, in black and white",
+    )  # fmt: skip
+    assert [step.status for step in job.history][-2:] == ["GENERATED", "SUCCEEDED"]
+
+
+def test_where_the_video_lay_is_forgotten_once_it_is_ours(world: World) -> None:
+    world.deliver()
+
+    item = world.cloud.item(ID)
+    assert "v3.fal.media" not in json.dumps(item, default=str)
+    assert {"source_url", "reported", "due_at", "due_shard"}.isdisjoint(item)
+
+
+def test_the_manifest_says_where_the_video_came_from_and_grants_nothing(world: World) -> None:
+    world.deliver()
+
+    text = world.cloud.outputs()[MANIFEST_KEY].decode()
+    manifest = json.loads(text)
+    assert manifest["job_id"] == ID
+    assert manifest["request_id"] == REQUEST
+    assert manifest["audio"]["version_id"] == "v1"
+    assert manifest["sidecar"] == {"key": "albums/song.json", "version_id": "v2"}
+    assert manifest["arguments"]["prompt"] == "A stage"
+    assert manifest["video"]["sha256"] == hashlib.sha256(FILM).hexdigest()
+    assert manifest["seed"] == 17454220438242315174
+    for secret in ("fal.media", "X-Amz-", TOKEN, "queue.fal.run"):
+        assert secret not in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    [("VP9 (.webm)", ".webm"), ("PRORES4444 (.mov)", ".mov"), ("GIF (.gif)", ".gif")],
+)
+def test_every_container_keeps_its_name(
+    world: World, internet: Loopback, kind: str, suffix: str
+) -> None:
+    internet.plays["v3.fal.media"] = FileServer(film(suffix))
+    world.store._client.update_item(
+        TableName=JOBS,
+        Key={"job_id": {"S": ID}},
+        UpdateExpression="SET arguments.video_output_type = :kind",
+        ExpressionAttributeValues={":kind": {"S": kind}},
+    )
+
+    world.deliver()
+
+    assert f"albums/song/{ID}{suffix}" in world.cloud.outputs()
+
+
+def test_what_fal_leaves_out_or_null_is_no_obstacle(world: World) -> None:
+    body = {"request_id": REQUEST, "status": "OK",
+            "payload": {"video": {"url": SUCCESS["payload"]["video"]["url"], "width": None}}}  # fmt: skip
+
+    job = world.deliver(delivery(body))
+
+    assert job
+    assert (job.status, job.seed, job.video and job.video.width) == (
+        JobStatus.SUCCEEDED,
+        None,
+        None,
+    )
+
+
+# Twice ------------------------------------------------------------------------------------------
+
+
+def test_a_delivery_that_comes_twice_is_stored_once(world: World, internet: Loopback) -> None:
+    first = world.deliver()
+    second = world.deliver()
+
+    assert first == second
+    assert world.stored_once()
+    assert len(internet.requests("v3.fal.media")) == 1
+
+
+def test_twins_that_copy_at_the_same_time_store_one_video(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_cdn = Cdn.open
+    twins: list[Job | None] = []
+
+    @contextlib.contextmanager
+    def meanwhile(self: Cdn, url: str) -> Any:
+        monkeypatch.setattr(Cdn, "open", open_cdn)
+        twins.append(world.deliver())
+        with open_cdn(self, url) as parts:
+            yield parts
+
+    monkeypatch.setattr(Cdn, "open", meanwhile)
+
+    job = world.deliver()
+
+    assert job == twins[0] == world.record
+    assert world.record.status is JobStatus.SUCCEEDED
+    assert world.stored_once()
+
+
+CUTS = ("before the verdict is written", "before the copy", "in the midst of the copy",
+        "before the manifest", "before the record", "after the record")  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_delivery_that_is_cut_off_is_finished_by_the_next_and_stored_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, cut: str
+) -> None:
+    move = world.store.move
+
+    def moving(job: Job, status: JobStatus, **changes: Any) -> Job:
+        if (cut, status) in {(CUTS[0], JobStatus.GENERATED), (CUTS[4], JobStatus.SUCCEEDED)}:
+            raise Crash
+        moved = move(job, status, **changes)
+        if (cut, status) == (CUTS[5], JobStatus.SUCCEEDED):
+            raise Crash
+        return moved
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise Crash
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.store, "move", moving)
+        if cut == CUTS[1]:
+            broken.setattr(Cdn, "open", crash)
+        elif cut == CUTS[2]:
+            broken.setattr(world.cloud.s3, "put_object", crash)
+        elif cut == CUTS[3]:
+            broken.setattr(OutputBucket, "put_manifest", crash)
+        with pytest.raises(Crash):
+            world.deliver()
+
+    job = world.deliver()
+
+    assert job == world.record
+    assert job.status is JobStatus.SUCCEEDED
+    assert job.video
+    assert job.video.sha256 == hashlib.sha256(FILM).hexdigest()
+    assert world.stored_once()
+    statuses = [step.status for step in job.history]
+    assert statuses.count(JobStatus.GENERATED) == statuses.count(JobStatus.SUCCEEDED) == 1
+
+
+def test_a_copy_that_fails_for_now_is_taken_up_by_the_next_delivery(
+    world: World, internet: Loopback
+) -> None:
+    internet.plays["v3.fal.media"] = answer("", 503)
+    with pytest.raises(VideoUnavailable):
+        world.deliver()
+    generated = world.record
+    internet.plays["v3.fal.media"] = FileServer(FILM)
+
+    job = world.deliver()
+
+    assert (generated.status, generated.source_url) == (
+        JobStatus.GENERATED, SUCCESS["payload"]["video"]["url"],
+    )  # fmt: skip
+    assert job
+    assert job.status is JobStatus.SUCCEEDED
+    assert world.stored_once()
+
+
+# Not ours ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes", [{"token_hash": hash_token("another")}, {"token_hash": ""}, {"job_id": "a" * 32}]
+)
+def test_a_delivery_without_the_jobs_own_token_changes_nothing(
+    world: World, changes: dict[str, str]
+) -> None:
+    before = world.record
+
+    assert world.deliver(delivery(**changes)) is None
+
+    assert world.record == before
+    assert world.stored_nothing()
+
+
+def test_a_job_that_was_never_claimed_has_no_token_to_show(world: World) -> None:
+    world.store.admit(Job.born(JobStatus.READY, NOW, job_id="b" * 32, name="n", bucket=DROPS), ())
+
+    assert world.deliver(delivery(job_id="b" * 32, token_hash=hash_token(""))) is None
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_another_requests_verdict_is_noted_and_stores_nothing(world: World, done: bool) -> None:
+    if done:
+        world.deliver()
+    before = world.record
+    versions = world.cloud.output_versions()
+
+    world.deliver(delivery(SUCCESS | {"request_id": "another"}))
+    world.deliver(delivery(SUCCESS | {"request_id": "another"}))
+
+    assert world.record == before.model_copy(update={"duplicate_requests": frozenset({"another"})})
+    assert world.cloud.output_versions() == versions
+
+
+@pytest.mark.parametrize("status", [JobStatus.CANCELLED, JobStatus.FAILED])
+def test_a_verdict_that_is_too_late_stores_nothing(world: World, status: JobStatus) -> None:
+    ended = world.store.move(world.record, status)
+
+    assert world.deliver() == ended
+
+    assert world.record == ended
+    assert world.stored_nothing()
+
+
+def test_a_job_that_is_cancelled_meanwhile_stores_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = world.record
+    world.store.move(read, JobStatus.CANCELLED)
+    monkeypatch.setattr(world.store, "get", lambda _: read)
+
+    job = world.deliver()
+
+    assert job
+    assert job.status is JobStatus.CANCELLED
+    assert world.stored_nothing()
+
+
+# Lost answers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [JobStatus.SUBMITTING, JobStatus.UNCONFIRMED])
+def test_the_token_proves_the_request_where_our_posts_answer_was_lost(
+    world: World, status: JobStatus
+) -> None:
+    a_claim_whose_answer_was_lost(world, status)
+
+    job = world.deliver()
+
+    assert job
+    assert (job.status, job.request) == (JobStatus.SUCCEEDED, Request(request_id=REQUEST))
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["waits", "sent again"])
+def test_a_paid_video_that_comes_after_its_job_went_back_is_not_lost(
+    world: World, again: bool
+) -> None:
+    """A request that was taken for refused had been queued after all: fal bills it, here it is."""
+    a_claim_whose_answer_was_lost(world, JobStatus.READY)
+    if again:
+        hashes = (*world.record.token_hashes, hash_token("second"))
+        world.store.move(world.record, JobStatus.SUBMITTING, attempt=2, token_hashes=hashes)
+
+    job = world.deliver()
+
+    assert job
+    assert job.status is JobStatus.SUCCEEDED
+    assert world.stored_once()
+
+
+# Failures ---------------------------------------------------------------------------------------
+
+
+def test_the_models_errors_fail_the_job_in_fals_own_types(world: World) -> None:
+    job = world.deliver(delivery(event("fal-model-error")))
+
+    assert job == world.record
+    assert job.status is JobStatus.FAILED
+    assert [(error.code, error.field) for error in job.errors] == [
+        ("audio_duration_too_long", "audio_url"), ("content_policy_violation", "prompt"),
+    ]  # fmt: skip
+    assert "X-Amz" not in json.dumps(world.cloud.item(ID), default=str)
+    assert world.stored_nothing()
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        ("fal-infra-error", "runner_disconnected", "Runner disconnected"),
+        ("fal-unserialisable-error", "fal_error", "Invalid status code: 404"),
+    ],
+)
+def test_fals_own_errors_fail_the_job_with_their_words(
+    world: World, body: str, code: str, words: str
+) -> None:
+    job = world.deliver(delivery(event(body)))
+
+    assert job
+    (error,) = job.errors
+    assert (job.status, error.code) == (JobStatus.FAILED, code)
+    assert words in error.message
+    assert world.stored_nothing()
+
+
+def test_an_error_that_comes_twice_fails_the_job_once(world: World) -> None:
+    first = world.deliver(delivery(event("fal-infra-error")))
+    second = world.deliver(delivery(event("fal-infra-error")))
+
+    assert first == second
+    assert [step.status for step in world.record.history].count(JobStatus.FAILED) == 1
+
+
+def test_a_video_that_may_not_be_stored_fails_the_job(world: World, internet: Loopback) -> None:
+    internet.plays["v3.fal.media"] = FileServer(film(".webm"))
+
+    job = world.deliver()
+
+    assert job == world.record
+    assert (job.status, job.errors[0].code) == (JobStatus.FAILED, "wrong_container")
+    assert job.source_url is None
+    assert world.stored_nothing()
+
+
+def test_a_video_at_a_strange_place_fails_the_job_without_a_request(
+    world: World, internet: Loopback
+) -> None:
+    body = json.loads(json.dumps(SUCCESS))
+    body["payload"]["video"]["url"] = "https://evil.example.com/x.mp4"
+
+    job = world.deliver(delivery(body))
+
+    assert job
+    assert (job.status, job.errors[0].code) == (JobStatus.FAILED, "video_url_refused")
+    assert internet.tunnels == {}
+
+
+@pytest.mark.parametrize("payload", [{}, {"video": None}, {"video": {}}, "done", [1], 7])
+def test_a_verdict_that_is_none_is_kept_for_a_person_to_see(world: World, payload: Any) -> None:
+    before = world.record
+
+    with pytest.raises(VerdictMalformed):
+        world.deliver(delivery(SUCCESS | {"payload": payload}))
+
+    assert world.record == before
+
+
+@pytest.mark.parametrize("number", [float("inf"), 1e60, -1, 1e-300, 0.1, 1.5])
+def test_an_odd_number_beside_a_paid_video_does_not_lose_it(world: World, number: float) -> None:
+    body = json.loads(json.dumps(SUCCESS))
+    body["payload"]["video"]["duration"] = number
+    text = json.dumps(body).replace("Infinity", "1e400")
+
+    job = world.deliver(replace(delivery(), body=text))
+
+    assert job
+    assert job.status is JobStatus.SUCCEEDED
+
+
+# Results that must be fetched -------------------------------------------------------------------
+
+
+def test_a_result_that_the_webhook_could_not_carry_is_fetched(
+    world: World, internet: Loopback
+) -> None:
+    internet.plays["queue.fal.run"] = answer(SUCCESS["payload"])
+
+    job = world.deliver(delivery(event("fal-unserialisable-success")))
+
+    assert job
+    assert (job.status, job.seed) == (JobStatus.SUCCEEDED, 17454220438242315174)
+    (get,) = internet.requests("queue.fal.run")
+    assert get.target == f"/fal-ai/ltx-2.3-22b/requests/{REQUEST}"
+    (copied,) = internet.requests("v3.fal.media")
+    assert "authorization" not in copied.headers
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503])
+def test_a_result_that_cannot_be_fetched_now_is_not_a_failure(
+    world: World, internet: Loopback, status: int
+) -> None:
+    internet.plays["queue.fal.run"] = answer({"detail": "not now"}, status)
+    before = world.record
+
+    with pytest.raises(VideoUnavailable):
+        world.deliver(delivery(event("fal-unserialisable-success")))
+
+    assert world.record == before
+
+
+# The function -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def handle(
+    world: World, function: Callable[..., ModuleType], context: Context
+) -> Callable[..., list[str]]:
+    del world
+    module = function(
+        "store",
+        JOBS_TABLE=JOBS,
+        OUTPUT_BUCKET=OUTPUT,
+        FAL_KEY_PARAMETER=KEY_PARAMETER,
+        MAX_VIDEO_BYTES="1048576",
+    )
+
+    def deliver(*messages: Any) -> list[str]:
+        answered = module.handler(sqs(*messages), context)
+        return [failure["itemIdentifier"] for failure in answered["batchItemFailures"]]
+
+    return deliver
+
+
+def test_the_function_stores_what_the_queue_brings(
+    world: World, handle: Callable[..., list[str]], load_event: Callable[[str], Any]
+) -> None:
+    message = json.loads(load_event("sqs-verdict")["Records"][0]["body"])
+    forged, genuine = message, message | {"token_hash": TOKEN}
+
+    assert handle(forged, genuine) == []
+
+    assert world.record.status is JobStatus.SUCCEEDED
+    assert world.stored_once()
+
+
+def test_a_message_that_fails_comes_back_alone(
+    world: World, handle: Callable[..., list[str]]
+) -> None:
+    malformed = delivery(SUCCESS | {"payload": {}}).__dict__
+
+    failed = handle("{", {"unknown": "shape"}, malformed, delivery().__dict__)
+
+    assert failed == ["m0", "m1", "m2"]
+    assert world.record.status is JobStatus.SUCCEEDED
+
+
+def test_an_unavailable_video_comes_back(
+    world: World, handle: Callable[..., list[str]], internet: Loopback
+) -> None:
+    internet.plays["v3.fal.media"] = answer("", 503)
+
+    assert handle(delivery().__dict__) == ["m0"]
+    assert world.record.status is JobStatus.GENERATED
+
+
+def test_the_log_of_a_delivery_names_the_job_and_no_secret(
+    world: World, handle: Callable[..., list[str]], internet: Loopback, log: io.StringIO
+) -> None:
+    del world
+    internet.plays["v3.fal.media"] = answer("", 503)
+    malformed = delivery(SUCCESS | {"payload": {"prompt": "A woman sings"}}).__dict__
+
+    handle(delivery().__dict__, malformed)
+
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert {line["job_id"] for line in lines} == {ID}
+    for secret in ("fal.media", "A woman sings", "17454220438242315174", TOKEN, FAL_KEY):
+        assert secret not in log.getvalue()
