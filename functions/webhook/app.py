@@ -67,7 +67,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
 
 
 def _post(event: dict[str, Any]) -> Post:
-    """HTTP API's payload 2.0, read by hand: Powertools' data classes cost more to import than all else."""
+    """HTTP API's payload 2.0, by hand: Powertools' classes cost more to import than all else."""
     path = event.get("pathParameters") or {}
     return Post(
         job_id=str(path.get("job_id", "")),

@@ -178,7 +178,7 @@ def internet(
     _internet: Loopback,
     environment: pytest.MonkeyPatch,
 ) -> Iterator[Loopback]:
-    """fal's hosts, and nobody else's; clients that product code leaves open are closed in the end."""
+    """fal's hosts, and nobody else's; clients that product code leaves open are closed at last."""
     made: list[httpx.Client] = []
     make = httpx.Client.__init__
 

@@ -190,8 +190,8 @@ def test_every_container_keeps_its_name(
 
 
 def test_what_fal_leaves_out_or_null_is_no_obstacle(world: World) -> None:
-    body = {"request_id": REQUEST, "status": "OK",
-            "payload": {"video": {"url": SUCCESS["payload"]["video"]["url"], "width": None}}}  # fmt: skip
+    video = {"url": SUCCESS["payload"]["video"]["url"], "width": None}
+    body = {"request_id": REQUEST, "status": "OK", "payload": {"video": video}}
 
     job = world.deliver(delivery(body))
 
@@ -237,14 +237,16 @@ def test_twins_that_copy_at_the_same_time_store_one_video(
     assert world.stored_once()
 
 
+def _crash(*_: Any, **__: Any) -> None:
+    raise Crash
+
+
 CUTS = ("before the verdict is written", "before the copy", "in the midst of the copy",
         "before the manifest", "before the record", "after the record")  # fmt: skip
 
 
-@pytest.mark.parametrize("cut", CUTS)
-def test_a_delivery_that_is_cut_off_is_finished_by_the_next_and_stored_once(
-    world: World, monkeypatch: pytest.MonkeyPatch, cut: str
-) -> None:
+def cut_off(world: World, patch: pytest.MonkeyPatch, cut: str) -> None:
+    """Make the next delivery end there."""
     move = world.store.move
 
     def moving(job: Job, status: JobStatus, **changes: Any) -> Job:
@@ -255,17 +257,21 @@ def test_a_delivery_that_is_cut_off_is_finished_by_the_next_and_stored_once(
             raise Crash
         return moved
 
-    def crash(*_: Any, **__: Any) -> None:
-        raise Crash
+    patch.setattr(world.store, "move", moving)
+    if cut == CUTS[1]:
+        patch.setattr(Cdn, "open", _crash)
+    elif cut == CUTS[2]:
+        patch.setattr(world.cloud.s3, "put_object", _crash)
+    elif cut == CUTS[3]:
+        patch.setattr(OutputBucket, "put_manifest", _crash)
 
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_delivery_that_is_cut_off_is_finished_by_the_next_and_stored_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, cut: str
+) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(world.store, "move", moving)
-        if cut == CUTS[1]:
-            broken.setattr(Cdn, "open", crash)
-        elif cut == CUTS[2]:
-            broken.setattr(world.cloud.s3, "put_object", crash)
-        elif cut == CUTS[3]:
-            broken.setattr(OutputBucket, "put_manifest", crash)
+        cut_off(world, broken, cut)
         with pytest.raises(Crash):
             world.deliver()
 

@@ -222,7 +222,7 @@ def test_a_rotated_key_is_used_once_the_cached_one_has_expired(
         Name=KEY_PARAMETER, Value="new-id:new-secret", Type="SecureString", Overwrite=True
     )
     used.append(drop().headers["authorization"])
-    store = parameter_cache.DEFAULT_PROVIDERS["ssm"].store
+    store = parameter_cache.DEFAULT_PROVIDERS["ssm"].store  # type: ignore[attr-defined]  # for its clock
     for name, kept in store.items():
         store[name] = kept._replace(ttl=datetime.now() - timedelta(seconds=1))  # noqa: DTZ005 - as Powertools has it
 
@@ -526,7 +526,8 @@ def test_the_models_own_refusal_is_replayed_by_the_result(queue: FalQueue, fal: 
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(404, {"status": "NOT_FOUND"}), (429, {}), (500, {"detail": "x"}), (503, NGINX), (200, "<html>"),
+    [(404, {"status": "NOT_FOUND"}), (429, {}), (500, {"detail": "x"}), (503, NGINX),
+     (200, "<html>"),
      (200, {"video": None}), (401, {"detail": "invalid key credentials"}), (403, LOCKED),
      (400, {"detail": "Request is still in progress"})],
 )  # fmt: skip

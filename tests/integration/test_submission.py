@@ -163,9 +163,11 @@ def test_a_webhook_that_overtakes_the_answer_is_not_overwritten(
 ) -> None:
     world.fal.answer = answer
     request = Request(request_id="from-the-webhook")
-    world.fal.on_post = lambda _: (
-        world.store.move(world.record, overtaker, request=request) and None
-    )
+
+    def overtake(_: Submission) -> None:
+        world.store.move(world.record, overtaker, request=request)
+
+    world.fal.on_post = overtake
 
     job = world.submit()
 
@@ -174,8 +176,10 @@ def test_a_webhook_that_overtakes_the_answer_is_not_overwritten(
 
 
 def test_a_webhook_that_overtakes_a_refusal_leaves_nothing_to_postpone(world: World) -> None:
-    world.fal.answer = BUSY
-    world.fal.on_post = lambda _: world.store.move(world.record, JobStatus.GENERATED) and None
+    def overtake(_: Submission) -> None:
+        world.store.move(world.record, JobStatus.GENERATED)
+
+    world.fal.answer, world.fal.on_post = BUSY, overtake
 
     job = world.submit()
 

@@ -60,7 +60,7 @@ class Door:
         return answered
 
     def signed(self, body: bytes, **changes: Any) -> dict[str, str]:
-        told = {
+        told: dict[str, Any] = {
             "key": KEY,
             "request_id": self.request_id,
             "user_id": USER,
@@ -296,7 +296,7 @@ def test_a_key_that_fal_added_since_is_fetched_and_forgers_do_not_make_it_a_stor
 
 async def _garbage(_: Seen, request: web.Request) -> web.StreamResponse:
     assert request.transport
-    request.transport.write(b"\x00\x01garbage\r\n\r\n")  # type: ignore[attr-defined]  # it is written to
+    request.transport.write(b"\x00\x01garbage\r\n\r\n")
     request.transport.close()
     return web.Response()
 

@@ -1,7 +1,8 @@
 """The length of raw AAC (ADTS), the one format of ours that tinytag does not read.
 
-An ADTS file has no header, only frames, each of which tells its own length in bytes (ISO 13818-7, 6.2).
-Its frames are walked where that is cheap, and beyond that their mean length is taken for the rest.
+An ADTS file has no header, only frames, each of which tells its own length in bytes (ISO 13818-7,
+6.2). Its frames are walked where that is cheap, and beyond that their mean length is taken for the
+rest.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reads videos from fal's CDN, in parts: the only module that fetches what fal generated.
 
-A video is read in ranges, several at once and handed on in order, so that memory is a few parts however
-long it is, and a broken connection costs no more than the rest of one part.
+A video is read in ranges, several at once and handed on in order, so that memory is a few parts
+however long it is, and a broken connection costs no more than the rest of one part.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ MOST_SECONDS: Final = 270
 def check_url(url: str) -> None:
     """Refuse a video URL that is not fal's CDN.
 
-    Hosts: ``*.fal.media`` (documented), and the folder ``falserverless`` of Google's storage, where the
-    endpoint's own examples lie.
+    Hosts: ``*.fal.media`` (documented), and the folder ``falserverless`` of Google's storage, where
+    the endpoint's own examples lie.
 
     Raises:
         VideoRefused: naming the host.

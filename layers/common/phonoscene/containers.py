@@ -27,7 +27,10 @@ def suffix_of(video_output_type: str) -> str:
 
 
 def is_container(head: bytes, suffix: str) -> bool:
-    """Whether a file that begins with ``head`` is what its suffix says (ISO 14496-12, EBML, GIF89a)."""
+    """Whether a file that begins with ``head`` is what its suffix says.
+
+    Sources: ISO 14496-12 for mp4 and mov, EBML for webm, GIF89a.
+    """
     if suffix == ".gif":
         return head[:6] in (b"GIF87a", b"GIF89a")
     if suffix == ".webm":

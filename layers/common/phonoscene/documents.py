@@ -25,13 +25,13 @@ MOST_DIGITS = 4300
 
 @dataclass(frozen=True)
 class Document:
-    """One JSON file that contributes fields: a sidecar or a ``_defaults.json``; ``source`` is its key."""
+    """A sidecar or a ``_defaults.json``, parsed; ``source`` is its key."""
 
     source: str
     values: dict[str, Any]
 
     def may_say(self, name: str, value: object) -> bool:
-        """Whether it is something a document may say that is no field: nobody asks for ``sync_mode`` false."""
+        """Whether it is no field, and may be said: ``sync_mode`` false changes nothing."""
         is_defaults = self.source.rpartition("/")[2] == DEFAULTS_NAME
         is_wait = is_defaults and name == WAIT_KEY and isinstance(value, bool)
         return is_wait or (name == "sync_mode" and value is False)
@@ -41,7 +41,8 @@ def read_document(source: str, raw: bytes) -> Document:
     """Parse one file.
 
     Raises:
-        DropRefused: it is too long, not UTF-8 (a BOM is fine), not JSON, not an object, too deep, or
+        DropRefused: it is too long, not UTF-8 (a BOM is fine), not JSON, not an object, too deep,
+        or
             holds a key twice or a number that JSON does not have.
     """
     if len(raw) > LONGEST_SIDECAR:
@@ -111,8 +112,8 @@ def _no_such_number(name: str) -> Never:
 def waits_for_sidecar(defaults: Sequence[Document]) -> bool:
     """Whether an audio file waits for its sidecar, given the defaults nearest first.
 
-    A value that is neither true nor false does not wait: ``parse`` refuses it, and the dropper should hear
-    of it now.
+    A value that is neither true nor false does not wait: ``parse`` refuses it, and the dropper
+    should hear of it now.
     """
     told = [document.values[WAIT_KEY] for document in defaults if WAIT_KEY in document.values]
     return told[0] is True if told else True

@@ -43,8 +43,8 @@ def kind_of(key: str) -> Kind:
 def unsafe(key: str) -> str | None:
     """Why a key is refused, or None.
 
-    Control characters forge log lines; a ``.`` or ``..`` segment is folded away by HTTP clients, so the
-    object that is read would not be the object that was dropped.
+    Control characters forge log lines; a ``.`` or ``..`` segment is folded away by HTTP clients, so
+    the object that is read would not be the object that was dropped.
     """
     if any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 for character in key):  # noqa: PLR2004 - C0, DEL, C1
         return "it contains a control character"
@@ -56,8 +56,8 @@ def unsafe(key: str) -> str | None:
 def name_of(key: str) -> str:
     """The name that a drop's two halves share: the key without its suffixes.
 
-    All audio suffixes go, so that ``song.mp3.json``, which ``song.mp3`` and ``song.mp3.wav`` may both
-    claim, shares its name with both.
+    All audio suffixes go, so that ``song.mp3.json``, which ``song.mp3`` and ``song.mp3.wav`` may
+    both claim, shares its name with both.
     """
     name = key.removesuffix(SIDECAR_SUFFIX)
     while name.lower().endswith(AUDIO_SUFFIXES):
@@ -129,7 +129,7 @@ def beside(owner: str, name: str) -> str:
 
 
 def job_id(bucket: str, audio: tuple[str, str], sidecar: tuple[str, str] | None) -> str:
-    """The job's id: the same (key, version) pairs are the same job, however often they are announced."""
+    """The job's id: the same (key, version) pairs are the same job, however often announced."""
     return _digest("job", bucket, *audio, *(sidecar or ()))
 
 

@@ -12,8 +12,8 @@
     ├── VideoRefused              the video may not be stored, now or ever
     └── VideoUnavailable          the video could not be copied this time
 
-The docstring of a class is its message where it needs no more. Errors keep evidence for the code that
-catches them; what is logged of them are ids and codes.
+The docstring of a class is its message where it needs no more. Errors keep evidence for the code
+that catches them; what is logged of them are ids and codes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is wrong with a field, in its dropper's words: the field, its value, what is allowed, the nearest name."""
+"""What is wrong with a field, for its dropper: its value, what is allowed, the nearest name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WAIT_KEY = "wait_for_sidecar"
 NOT_YOURS = types.MappingProxyType(
     {
         "audio_url": "the audio is the file that was dropped; remove this field",
-        "sync_mode": "the video would come inside the answer and be lost with it; remove this field",
+        "sync_mode": "the video would come inside the answer and be lost with it; remove it",
         WAIT_KEY: f"it belongs in a {DEFAULTS_NAME}, beside the drop or in a folder above",
     }
 )

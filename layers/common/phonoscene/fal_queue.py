@@ -1,7 +1,7 @@
 """fal's queue: the only module that imports fal_client.
 
-One call of ``submit`` is at most one POST that fal could accept: fal has no idempotency key and bills
-each copy, and fal_client would send ten (measured with 1.0.3, whose answers were lost).
+One call of ``submit`` is at most one POST that fal could accept: fal has no idempotency key and
+bills each copy, and fal_client would send ten (measured with 1.0.3, whose answers were lost).
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: fal_client reads this global at each call; there is no public option. 1: the first attempt is the last.
+#: fal_client reads this global at each call; there is no public option. 1: the first attempt is the
+#: last.
 fal_client.client.MAX_ATTEMPTS = 1
 
 ENDPOINT: Final = "fal-ai/ltx-2.3-22b/distilled/audio-to-video"
@@ -31,8 +32,8 @@ ENDPOINT: Final = "fal-ai/ltx-2.3-22b/distilled/audio-to-video"
 TIMEOUT: Final = 20.0
 
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-#: These say that fal's gateway, or what stands before it, took no request. A 502 or 504 without fal's
-#: request id does not: a proxy gave up waiting for a gateway that may have queued the job.
+#: These say that fal's gateway, or what stands before it, took no request. A 502 or 504 without
+#: fal's request id does not: a proxy gave up waiting for a gateway that may have queued the job.
 _TURNED_AWAY: Final = frozenset({429, 500, 503})
 _UNTOLD: Final = frozenset({408, 409, 425, 502, 504})
 _ACCOUNT: Final = frozenset({401, 402, 403})
@@ -97,7 +98,8 @@ class FalQueue:
         """How a completed request ended; fal replays the model's own status code and body.
 
         Raises:
-            VideoUnavailable: it cannot be told now. Only 422 is the model's own word: any other error may
+            VideoUnavailable: it cannot be told now. Only 422 is the model's own word: any other
+            error may
                 be about our key, or the hour, and the video is paid for.
         """
         client = self._client()

@@ -1,4 +1,4 @@
-"""References to images: https URLs of public hosts, or names of images beside the file that mentions them."""
+"""References to images: https URLs of public hosts, or names of images beside a sidecar."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from phonoscene.drops import IMAGE_SUFFIXES
 
 #: fal's toolkit refuses longer URLs.
 LONGEST_URL = 2048
-#: The type of the error that pydantic carries when a reference is refused; its context has ``problem``.
+#: The type of the error that pydantic carries when a reference is refused; its context has
+#: ``problem``.
 REFUSED = "image_reference"
 
 
@@ -49,7 +50,8 @@ def _url_problem(url: str) -> str | None:
     return next((problem for is_wrong, problem in checks if is_wrong), None)
 
 
-#: Labels of letters, digits and hyphens; the last begins with a letter, which no notation of an address does.
+#: Labels of letters, digits and hyphens; the last begins with a letter, which no notation of an
+#: address does.
 _HOST = re.compile(r"([a-z0-9_]([a-z0-9_-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?")
 _PRIVATE = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 

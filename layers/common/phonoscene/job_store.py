@@ -1,7 +1,7 @@
 """The jobs table: the only module that reads or writes it.
 
-Every write is conditional, and the condition is generated from ``jobs.MAY_FOLLOW``. A write that the
-table refuses raises ``WriteRefused`` with the record found, so nobody has to read it again.
+Every write is conditional, and the condition is generated from ``jobs.MAY_FOLLOW``. A write that
+the table refuses raises ``WriteRefused`` with the record found, so nobody has to read it again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def now() -> datetime:
 
 
 class JobStore:
-    """One table of jobs; the key is ``job_id``. ``on_change`` hears of every record that was written."""
+    """One table of jobs; the key is ``job_id``. ``on_change`` hears of every record written."""
 
     def __init__(
         self,
@@ -70,8 +70,8 @@ class JobStore:
             self._client.put_item(
                 TableName=self._table,
                 Item=_item(item),
-                ConditionExpression=f"attribute_not_exists(job_id) OR {kind}.version_id <> :version",
-                ExpressionAttributeValues=_item({":version": version}),
+                ConditionExpression=f"attribute_not_exists(job_id) OR {kind}.version_id <> :new",
+                ExpressionAttributeValues=_item({":new": version}),
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         self._on_change(half)
@@ -140,7 +140,7 @@ class JobStore:
             **update.values,
             ":step": [_plain(step.model_dump())],
             ":none": [],
-            ":seen_attempt": job.attempt,
+            ":seen": job.attempt,
             **{name: str(before) for name, before in allowed.items()},
         }
         with self._refusals():
@@ -148,7 +148,7 @@ class JobStore:
                 TableName=self._table,
                 Key=_item({"job_id": job.job_id}),
                 UpdateExpression=update.expression,
-                ConditionExpression=f"#status IN ({', '.join(allowed)}) AND attempt = :seen_attempt",
+                ConditionExpression=f"#status IN ({', '.join(allowed)}) AND attempt = :seen",
                 ExpressionAttributeNames=update.names | {"#status": "status"},
                 ExpressionAttributeValues=_item(values),
                 ReturnValues="ALL_NEW",

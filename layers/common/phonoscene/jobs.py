@@ -45,7 +45,8 @@ _S = JobStatus
 BORN_AS = frozenset({_S.WAITING, _S.READY, _S.REJECTED})
 
 #: The whole state machine. SUBMITTING leads to GENERATED directly when fal's webhook overtakes the
-#: answer to our own POST. WAITING leads to no job state: the half's record is replaced by its job's.
+#: answer to our own POST. WAITING leads to no job state: the half's record is replaced by its
+#: job's.
 MAY_FOLLOW = MappingProxyType(
     {
         _S.WAITING: frozenset({_S.REJECTED, _S.CANCELLED}),
@@ -98,7 +99,7 @@ Json = Annotated[dict[str, Any], BeforeValidator(_plain)]
 
 
 class Record(BaseModel):
-    """A frozen part of a job. What a newer release added to an item is passed over, not tripped over."""
+    """A frozen part of a job; what a newer release added to an item is passed over."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

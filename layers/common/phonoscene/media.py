@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BLOCK: Final = 64 * 1024
-#: The most that is read of a file to measure it: 4 MiB hold any header, whatever cover art precedes it.
+#: The most that is read of a file to measure it: 4 MiB hold any header, whatever cover art precedes
+#: it.
 MOST_BLOCKS: Final = 64
 _ABSENT: Final = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
 
@@ -33,8 +34,8 @@ _ABSENT: Final = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
 class Found:
     """An object of the drop bucket as it is now; ``modified`` has a resolution of a second.
 
-    S3 dates an object uploaded in parts from the upload's *beginning*: ``modified`` is never later than
-    the event that announced the object, but may be long before it.
+    S3 dates an object uploaded in parts from the upload's *beginning*: ``modified`` is never later
+    than the event that announced the object, but may be long before it.
     """
 
     key: str
@@ -44,7 +45,7 @@ class Found:
 
 
 class DropBucket:
-    """Reads one bucket. ``client`` must sign with SigV4: presigned URLs of other kinds are refused."""
+    """Reads one bucket. ``client`` must sign with SigV4: other presigned URLs are refused."""
 
     def __init__(self, client: S3Client, bucket: str) -> None:
         self._client = client
@@ -68,7 +69,7 @@ class DropBucket:
         return _found(key, head)
 
     def read(self, key: str, at_most: int) -> tuple[Found, bytes] | None:
-        """The newest version of a small object with its first ``at_most`` bytes; None where it is gone."""
+        """An object's newest version with its first ``at_most`` bytes; None where it is gone."""
         try:
             answer = self._client.get_object(Bucket=self.name, Key=key)
         except ClientError as exc:
@@ -114,7 +115,7 @@ class DropBucket:
         return (width, height) if width > 0 and height > 0 else None
 
     def presign(self, pinned: DropObject, seconds: int) -> str:
-        """A URL that reads this version, and nothing else, for ``seconds``. Never stored, never logged."""
+        """A URL that reads this version, and no other, for ``seconds``. Never stored or logged."""
         return self._client.generate_presigned_url(
             "get_object",
             Params={"Bucket": self.name, "Key": pinned.key, "VersionId": pinned.version_id},
@@ -154,7 +155,7 @@ def measure(reader: RangeReader) -> tuple[float, str]:
 
 
 def _ogg_seconds(reader: RangeReader, rate: int | None) -> float | None:
-    """From the last page's position, for FLAC in Ogg, whose header may leave its length open (RFC 3533)."""
+    """From the last page's position (RFC 3533): FLAC in Ogg may leave its header's length open."""
     reader.seek(max(0, reader.size - BLOCK))
     tail = reader.read(BLOCK) or b""
     page = tail.rfind(b"OggS")
@@ -167,7 +168,7 @@ class TooMuchRead(Exception):
     """Measuring it would mean reading the whole file."""
 
     def __str__(self) -> str:
-        return f"cannot be measured from the first {MOST_BLOCKS * BLOCK // 2**20} MiB that are read of it"
+        return f"cannot be measured from the {MOST_BLOCKS * BLOCK // 2**20} MiB that are read of it"
 
 
 class RangeReader(io.RawIOBase):

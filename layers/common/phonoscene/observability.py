@@ -1,8 +1,8 @@
 """One logger and one set of metrics for the whole package.
 
-Modules below the functions log with the standard library under ``phonoscene.*``; those records reach this
-logger's handler, with the keys (``job_id``) that were appended to it. Log lines are event names with
-fields: ids, codes and counts, never bodies, prompts, tokens or URLs.
+Modules below the functions log with the standard library under ``phonoscene.*``; those records
+reach this logger's handler, with the keys (``job_id``) that were appended to it. Log lines are
+event names with fields: ids, codes and counts, never bodies, prompts, tokens or URLs.
 """
 
 from __future__ import annotations

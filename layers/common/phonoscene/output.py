@@ -1,4 +1,4 @@
-"""Writes the output bucket: videos in parts as they come, and their manifests; an object is written once."""
+"""Writes the output bucket: videos, in parts as they come, and manifests; each object once."""
 
 from __future__ import annotations
 

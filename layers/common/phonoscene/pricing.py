@@ -1,7 +1,7 @@
 """What a job will cost: frames, megapixels, dollars.
 
-fal charges width x height x frames, in megapixels, "rounded up"; its own example contradicts itself on
-the rounding, so a cost is an interval: the exact area, and whole megapixels.
+fal charges width x height x frames, in megapixels, "rounded up"; its own example contradicts itself
+on the rounding, so a cost is an interval: the exact area, and whole megapixels.
 """
 
 from __future__ import annotations

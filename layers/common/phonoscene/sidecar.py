@@ -1,8 +1,8 @@
 """The sidecar: the endpoint's input, as a dropper may write it.
 
 The model is the schema: fields, ranges, choices and defaults are those of the endpoint's page
-(https://fal.ai/models/fal-ai/ltx-2.3-22b/distilled/audio-to-video/llms.txt), and the README's table is
-checked against it. Every default is sent explicitly, because public sources disagree on some.
+(https://fal.ai/models/fal-ai/ltx-2.3-22b/distilled/audio-to-video/llms.txt), and the README's table
+is checked against it. Every default is sent explicitly, because public sources disagree on some.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from phonoscene.image_references import ImageReference
 
-#: A result of 10 KB or more shortens fal's result window from 1 h to 6 min, and the prompt is in it.
+#: A result of 10 KB or more shortens fal's result window from 1 h to 6 min, and the prompt is in
+#: it.
 LONGEST_PROMPT = 5000
 
 Preset = Literal[
@@ -56,8 +57,8 @@ class Sidecar(_Strict):
     negative_prompt: str = Field(
         default=(
             "news broadcast, 3d animation, computer graphics, pc game, console game, video game, "
-            "cartoon, childish, watermark, logo, text, on screen text, subtitles, titles, signature, "
-            "slowmo, static"
+            "cartoon, childish, watermark, logo, text, on screen text, subtitles, titles, "
+            "signature, slowmo, static"
         ),
         max_length=LONGEST_PROMPT,
         description="What it should not show.",
@@ -130,5 +131,5 @@ class Sidecar(_Strict):
         return {name: reference for name, reference in found.items() if reference}
 
     def arguments(self) -> dict[str, Any]:
-        """The JSON for the endpoint, every default written out; the audio's URL is added at the POST."""
+        """The endpoint's JSON, every default written out; the audio's URL is added at the POST."""
         return self.model_dump(exclude_none=True) | {"sync_mode": False}

@@ -78,7 +78,8 @@ class SigningKeys:
         """The keys to verify with.
 
         Raises:
-            SigningKeysUnavailable: none are cached that are younger than a day, and none can be had.
+            SigningKeysUnavailable: none are cached that are younger than a day, and none can be
+            had.
         """
         if self._age() > REFRESH_AFTER:
             self.refresh()

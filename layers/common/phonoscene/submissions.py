@@ -1,7 +1,7 @@
 """What is sent to fal for one attempt, and the three answers there are to it.
 
-The difference between *refused* and *unknown* is money: fal has no idempotency key and bills each copy
-of a request, so only what fal refused for sure may be sent again.
+The difference between *refused* and *unknown* is money: fal has no idempotency key and bills each
+copy of a request, so only what fal refused for sure may be sent again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Accepted:
 class Refused:
     """fal did not queue the job, for sure.
 
-    ``retryable``: the same POST may be taken later; the job is not at fault, the account or the hour is.
+    ``retryable``: the same POST may be taken later; the job is not at fault, the account or the
+    hour is.
     """
 
     code: str
@@ -57,7 +58,8 @@ class Submission:
     def headers(self) -> dict[str, str]:
         """Fal's platform headers (documented under "common parameters")."""
         return {
-            # fal_client still sends this one's deprecated alias only; the new one wins where both stand
+            # fal_client still sends this one's deprecated alias only; the new one wins where both
+            # stand
             "X-Fal-Request-Start-Timeout": str(self.start_timeout),
             "X-Fal-Object-Lifecycle-Preference": json.dumps(
                 {"expiration_duration_seconds": self.output_lifetime}

@@ -1,7 +1,7 @@
 """What fal says of a request, in any of the forms in which it says it.
 
-A webhook's body comes in five shapes, and a polled result in a sixth; all become one ``Verdict``. fal's
-vocabulary is kept out of the rest of the code.
+A webhook's body comes in five shapes, and a polled result in a sixth; all become one ``Verdict``.
+fal's vocabulary is kept out of the rest of the code.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Verdict(BaseModel):
 
     @property
     def must_be_fetched(self) -> bool:
-        """The run succeeded, and its output is not in the webhook: taking it for a failure loses a paid video."""
+        """The run succeeded, but its output was not in the webhook: no failure, a paid video."""
         return self.output is None and not self.errors
 
 
@@ -118,7 +118,7 @@ def from_result(request_id: str, result: Any) -> Verdict:
 
 
 def from_failure(request_id: str, payload: Any, error: str | None) -> Verdict:
-    """The verdict in a failure: ``detail`` is a list for the model's errors, a string for fal's own."""
+    """The verdict in a failure: ``detail`` is a list for the model's errors, text for fal's."""
     payload = payload if isinstance(payload, dict) else {}
     detail = payload.get("detail")
     entries = [detail] if isinstance(detail, dict) else detail
@@ -131,7 +131,7 @@ def from_failure(request_id: str, payload: Any, error: str | None) -> Verdict:
 
 
 def _model_error(entry: Any) -> ErrorDetail:
-    """One entry of ``detail``. Its ``input`` is left out: it repeats our presigned URL and the prompt."""
+    """One entry of ``detail``, but for ``input``: it repeats our presigned URL and the prompt."""
     entry = entry if isinstance(entry, dict) else {"msg": entry}
     where = entry.get("loc")
     place = [str(part) for part in where if part != "body"] if isinstance(where, list) else []

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 #: How old, or how far ahead, a signed timestamp may be, in seconds (fal documents it).
 TOLERANCE_SECONDS = 300
-#: fal's longest answer of this endpoint stays under 10 KB; a body is capped before any cryptography.
+#: fal's longest answer of this endpoint stays under 10 KB; a body is capped before any
+#: cryptography.
 LONGEST_BODY = 128 * 1024
 
 #: Digits of a time in seconds until the year 33658.
@@ -39,8 +40,8 @@ SIGNATURE = "x-fal-webhook-signature"
 class Delivery:
     """One verified POST of fal's, on its way to the verdicts queue.
 
-    The path's token travels as its hash; ``body`` is the signed text, byte for byte, because fal's seeds
-    exceed what other JSON readers keep.
+    The path's token travels as its hash; ``body`` is the signed text, byte for byte, because fal's
+    seeds exceed what other JSON readers keep.
     """
 
     job_id: str
@@ -150,8 +151,8 @@ def _is_signed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
 def check_tenant(claims: Claims, user_id: str) -> None:
     """Refuse a delivery that is signed for another customer of fal.
 
-    One global key set signs for everybody, so a genuine signature alone proves only that fal sent it.
-    ``user_id`` empty: not pinned.
+    One global key set signs for everybody, so a genuine signature alone proves only that fal sent
+    it. ``user_id`` empty: not pinned.
     """
     theirs = claims.user_id.encode(errors="surrogatepass")
     if user_id and not secrets.compare_digest(theirs, user_id.encode()):

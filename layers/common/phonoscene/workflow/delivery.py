@@ -1,7 +1,7 @@
 """From a verdict to a stored video: record it, copy, finish.
 
-The verdict is written before the copy and the video's record after it; the copy itself writes an object
-once. So a delivery that is cut off, or comes twice, does again only what is not done.
+The verdict is written before the copy and the video's record after it; the copy itself writes an
+object once. So a delivery that is cut off, or comes twice, does again only what is not done.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Deliverer:
 
         Raises:
             VideoUnavailable: the copy, or the result, must be tried again.
-            VerdictMalformed: fal signed what cannot be understood; it belongs in the dead-letter queue.
+            VerdictMalformed: fal signed what cannot be understood; it belongs in the dead-letter
+            queue.
         """
         job = self.store.get(delivery.job_id)
         if job is None or not _shows_token(job, delivery.token_hash):
@@ -122,7 +123,7 @@ class Deliverer:
 
 
 def _shows_token(job: Job, token_hash: str) -> bool:
-    """Whether one of the job's attempts was given this token; each is compared, in constant time."""
+    """Whether one of the job's attempts was given this token; compared in constant time."""
     matches = [secrets.compare_digest(known, token_hash) for known in job.token_hashes]
     return any(matches)
 
@@ -145,10 +146,11 @@ def _video(job: Job, stored: Stored) -> Video:
 
 
 def _manifest(job: Job, video: Video) -> bytes:
-    """What lies beside the video: where it came from and what it is; no URL that grants anything."""
+    """What lies beside the video: where it came from and what it is. No URL that opens anything."""
     known = job.model_dump(
         mode="json",
-        include={"job_id", "name", "bucket", "audio", "sidecar", "images", "arguments", "estimate", "seed",
+        include={"job_id", "name", "bucket", "audio", "sidecar", "images", "arguments", "estimate",
+        "seed",
                  "prompt_used", "created_at"},
         exclude_none=True,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,7 +36,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Halves:
-    """A drop as it lies in the bucket: its audio, and its sidecar with its text unless it needs none."""
+    """A drop as it lies in the bucket: its audio, and its sidecar and its text, if any."""
 
     pairing: Pairing
     audio: Found
@@ -43,11 +44,11 @@ class Halves:
     text: bytes
 
     def has_newer_than(self, key: str, happened_at: datetime) -> bool:
-        """Whether the half other than ``key`` was created after that one's event: its own starts the job.
+        """Whether the half other than ``key`` was created after that one's event: it starts the job.
 
-        An object's date is never later than its event, so of two halves at most one stands back: were
-        each dated after the other's event, each event would be before itself. Two halves of the same
-        second both go on, and make the same job.
+        An object's date is never later than its event, so of two halves at most one stands back:
+        were each dated after the other's event, each event would be before itself. Two halves of
+        the same second both go on, and make the same job.
         """
         other = self.sidecar if key == self.audio.key else self.audio
         return other is not None and other.modified > happened_at
@@ -143,7 +144,7 @@ class Examiner:
         return images
 
     def _size(self, sidecar: Sidecar, images: Mapping[str, Found]) -> tuple[int, int] | None:
-        """Width and height of the video, in pixels; None where its image has been missed already."""
+        """Width and height of the video, in pixels; None where its image was missed already."""
         if isinstance(sidecar.video_size, VideoSize):
             return sidecar.video_size.width, sidecar.video_size.height
         if sidecar.video_size != "auto":
@@ -187,7 +188,10 @@ def _no_image(field: str, reference: str, key: str, source: str) -> ErrorDetail:
         value=reference,
         source=source,
         allowed="an image that is in the bucket before its sidecar",
-        message=f"{field} names {reference}, but there is no image {key}. Upload it, then drop the sidecar again.",
+        message=(
+            f"{field} names {reference}, but there is no image {key}. "
+            "Upload it, then drop the sidecar again."
+        ),
     )
 
 
@@ -198,8 +202,8 @@ def _unknown_size(reference: str) -> ErrorDetail:
         value="auto",
         allowed="a preset, a width and height, or an image that lies beside the sidecar",
         message=(
-            f"video_size is auto, but the size of {reference[:100]} cannot be read, so neither can the "
-            "cost. Give a size, or put the image beside the sidecar."
+            f"video_size is auto, but the size of {reference[:100]} cannot be read, so neither can "
+            "the cost. Give a size, or put the image beside the sidecar."
         ),
     )
 
@@ -213,15 +217,20 @@ def _too_long(sidecar: Sidecar, audio: Audio, frames: int, most: int) -> ErrorDe
             allowed=f"at most {most}",
             message=f"num_frames is {frames}; this stack makes at most {most}.",
         )
-    seconds = most / sidecar.fps
+    seconds, fps = _floor(most / sidecar.fps), _floor(most / (audio.seconds or 1))
     return ErrorDetail(
         code="audio_too_long",
         field="audio",
         value=f"{audio.seconds:.2f} s",
         allowed=f"at most {most} frames",
         message=(
-            f"{audio.seconds:.2f} s at {sidecar.fps:g} fps are {frames} frames; at most {most} can be made. "
-            f"Trim the audio to {seconds:.2f} s, or lower fps to {most / (audio.seconds or 1):.2f} or less, "
-            "or set match_audio_length to false and choose num_frames."
+            f"{audio.seconds:.2f} s at {sidecar.fps:g} fps are {frames} frames; at most {most} can "
+            f"be made. Trim the audio to {seconds:.2f} s, or lower fps to {fps:.2f} or less, or set "
+            "match_audio_length to false and choose num_frames."
         ),
     )
+
+
+def _floor(value: float) -> float:
+    """To a hundredth, downwards: what is advised must fit."""
+    return math.floor(value * 100) / 100

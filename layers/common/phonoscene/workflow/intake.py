@@ -1,7 +1,7 @@
 """From an S3 event to a job: find the other half, check everything, admit the job once.
 
-An event is a hint that something happened under a name; what is true is read from the bucket. The same
-event again, or the other half's, gives the same job id, and the table admits an id once.
+An event is a hint that something happened under a name; what is true is read from the bucket. The
+same event again, or the other half's, gives the same job id, and the table admits an id once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: How often a pair is read that changes under the reader's eyes, before its event goes back to the queue.
+#: How often a pair is read that changes under the reader's eyes, before its event goes back to the
+#: queue.
 LOOKS = 3
 
 
@@ -87,8 +88,8 @@ class Intake:
     def _look(self, pairing: Pairing) -> Halves | None:
         """Both halves' newest versions, or None where one went away since they were listed.
 
-        The audio is looked at once more after the sidecar was read: two versions that were never there
-        together are no pair, and would be paid for.
+        The audio is looked at once more after the sidecar was read: two versions that were never
+        there together are no pair, and would be paid for.
         """
         audio = self.bucket.find(str(pairing.audio))
         if pairing.sidecar is None:
@@ -105,8 +106,8 @@ class Intake:
     def _wait(self, key: str, pairing: Pairing) -> Job | None:
         """Record the half that is here, unless the other has come since the bucket was listed.
 
-        Its event may by now have made the job and forgotten this half's record before it was written;
-        the second look is what keeps that record from waiting for ever.
+        Its event may by now have made the job and forgotten this half's record before it was
+        written; the second look is what keeps that record from waiting for ever.
         """
         found = self.bucket.find(key)
         if found is None:
@@ -142,13 +143,13 @@ class Intake:
             return exc.found or job
 
     def _refuse_key(self, key: str, reason: str) -> Job:
-        """A record for a key that nothing is done with; its name is shown with what is unsafe replaced."""
+        """A record for a key that nothing is done with; what is unsafe in it is shown as ``?``."""
         shown = "".join(c if c.isprintable() else "?" for c in key)
         error = ErrorDetail(
             code="unsafe_key",
             field="key",
             value=shown[:100],
-            message=f"The key {shown[:100]!r} is refused: {reason}. Rename the file and drop it again.",
+            message=f"The key {shown[:100]!r} is refused: {reason}. Rename it and drop it again.",
         )
         job = self._born(JobStatus.REJECTED, half_id(self.bucket.name, key), shown, errors=(error,))
         try:

@@ -23,7 +23,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True)
 class Post:
-    """One POST as it came: header names lower-case, the body's raw bytes, ``at`` in Unix seconds."""
+    """One POST as it came: header names lower-case, the body raw, ``at`` in Unix seconds."""
 
     job_id: str
     token: str

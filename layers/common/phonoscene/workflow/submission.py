@@ -1,7 +1,7 @@
 """From a READY job to fal's queue: claim, presign, one POST, and what its answer means.
 
-The claim is written before the POST and the answer after it. A process that dies in between leaves a job
-SUBMITTING whose outcome nobody knows; it is never sent again from here.
+The claim is written before the POST and the answer after it. A process that dies in between leaves
+a job SUBMITTING whose outcome nobody knows; it is never sent again from here.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: How long fal may take to read a file once it has started, in seconds: what the start timeout stays
-#: below the URL's life. fal reads the audio after its queue wait.
+#: How long fal may take to read a file once it has started, in seconds: what the start timeout
+#: stays below the URL's life. fal reads the audio after its queue wait.
 READING_MARGIN: Final = 300
 #: Before a postponed job is dispatched again, in seconds; doubled at each attempt, with jitter.
 BACKOFF: Final = 30
@@ -43,7 +43,7 @@ class Terms:
     output_lifetime: int
 
     def webhook_url(self, job_id: str, token: str) -> str:
-        """Where fal delivers this job's webhook; the token is a capability and never stored in clear."""
+        """Where fal delivers this job's webhook; the token is a capability and not stored."""
         return f"{self.webhook_base_url}/webhooks/fal/{job_id}/{token}"
 
 
@@ -60,7 +60,8 @@ class Submitter:
         """Submit a READY job; a job in any other state is returned as it is.
 
         Raises:
-            SubmissionPostponed: fal would not take it now; it is READY, with its next date in the backlog.
+            SubmissionPostponed: fal would not take it now; it is READY, with its next date in the
+            backlog.
         """
         if job.status is not JobStatus.READY:
             return job
@@ -110,7 +111,7 @@ class Submitter:
                 return job
 
     def _move(self, job: Job, status: JobStatus, **changes: Any) -> Job:
-        """Write the answer, unless fal's webhook has overtaken it: then the record knows more already."""
+        """Write the answer, unless fal's webhook has overtaken it: then the record knows more."""
         try:
             return self.store.move(job, status, only_from=UNANSWERED, **changes)
         except WriteRefused as exc:
