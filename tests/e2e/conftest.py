@@ -1,4 +1,4 @@
-"""One local cloud for the whole folder: the deployed template, the deployed code, fal's real host names."""
+"""One local cloud for the whole folder: the deployed template and code, fal's real host names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from local.endpoints import Endpoints
 
-SOUND = "-ar"
 #: Container, codec and sample format of each audio suffix the product takes.
 ENCODINGS = {
     "mp3": ("mp3", "libmp3lame"),
@@ -98,7 +97,7 @@ class Phonoscene:
     def take(
         self, name: str, *, until: set[str] | None = None, seconds: float = 40
     ) -> dict[str, Any]:
-        """The newest record of a name, once it is in one of the states ``until`` (default: final)."""
+        """The newest record of a name, once it is in one of the states ``until``."""
         wanted = until or FINAL
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

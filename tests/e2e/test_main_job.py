@@ -18,8 +18,15 @@ if TYPE_CHECKING:
 
 ORDERS = ("audio first", "sidecar first")
 STRANGE = (
-    "with space", "ünï cödé 音", "plus+plus", "100%25 %", "a&b=c?d#e", "quote'\"", "deep/er/path", "dots..in.name",
-)  # fmt: skip
+    "with space",
+    "ünï cödé 音",
+    "plus+plus",
+    "100%25 %",
+    "a&b=c?d#e",
+    "quote'\"",
+    "deep/er/path",
+    "dots..in.name",
+)
 #: name in the bucket, suffix, which half comes first
 DROPS = {
     **{f"suffix/{order[:5]}/{s}": (s, order) for s, order in itertools.product(ENCODINGS, ORDERS)},
@@ -57,7 +64,7 @@ def test_the_video_is_what_the_defaults_promise(phonoscene: Phonoscene, name: st
 
     job = phonoscene.take(name)
 
-    with av.open(io.BytesIO(phonoscene.video(job))) as video:
+    with av.open(io.BytesIO(phonoscene.video(job)), "r") as video:
         picture, sound = video.streams.video[0], video.streams.audio[0]
         assert (picture.codec_context.name, sound.codec_context.name) == ("h264", "aac")
         assert (picture.width, picture.height) == (1024, 576)

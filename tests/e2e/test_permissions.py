@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.e2e.conftest import Phonoscene
 
-#: Function, action, and the states of a drop from which it never gets further without it. None: no record.
+#: Function, action, and the state in which a drop stays without it. None: no record.
 NEEDED = [
     ("SubmitFunction", "s3:ListBucket", None),
     ("SubmitFunction", "s3:GetObject", None),
@@ -52,7 +52,7 @@ def test_with_all_of_them_it_does(phonoscene: Phonoscene, name: str) -> None:
 
 
 def _restart(phonoscene: Phonoscene, function: str) -> None:
-    """Make the function begin anew, as any change of it does: what it has read so far is forgotten."""
+    """Make the function begin anew, as any change of it does, and forget what it has read."""
     client = phonoscene.endpoints.client("lambda")
     (found,) = (
         one

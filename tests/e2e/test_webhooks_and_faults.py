@@ -111,8 +111,13 @@ def test_an_awkward_answer_still_becomes_a_video(
     ],
 )
 def test_a_failure_is_told_with_its_reason(
-    phonoscene: Phonoscene, name: str, stage: str, action: str, parameters: dict[str, Any], code: str
-) -> None:  # fmt: skip
+    phonoscene: Phonoscene,
+    name: str,
+    stage: str,
+    action: str,
+    parameters: dict[str, Any],
+    code: str,
+) -> None:
     prompt = _prepared(phonoscene, name, stage, action, **parameters)
 
     job = phonoscene.take(name)
@@ -123,7 +128,7 @@ def test_a_failure_is_told_with_its_reason(
 
 
 def _prepared(phonoscene: Phonoscene, name: str, stage: str, action: str, **parameters: Any) -> str:
-    """Drop a pair for whose request fal will misbehave; the rule is there before the drop settles."""
+    """Drop a pair for whose request fal will misbehave: the rule is set before the drop settles."""
     prompt = phonoscene.drop(name)
     phonoscene.fault(prompt, stage, action, **parameters)
     return prompt

@@ -62,6 +62,6 @@ def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "**required**"
     if info.default is None:
-        return "–"
+        return "\N{EN DASH}"
     is_long = isinstance(info.default, str) and len(info.default) > 40
     return "fal's own list" if is_long else f"`{json.dumps(info.default)}`"

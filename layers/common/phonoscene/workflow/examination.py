@@ -44,7 +44,7 @@ class Halves:
     text: bytes
 
     def has_newer_than(self, key: str, happened_at: datetime) -> bool:
-        """Whether the half other than ``key`` was created after that one's event: it starts the job.
+        """Whether the half other than ``key`` is newer than that one's event, and starts the job.
 
         An object's date is never later than its event, so of two halves at most one stands back:
         were each dated after the other's event, each event would be before itself. Two halves of
@@ -225,8 +225,8 @@ def _too_long(sidecar: Sidecar, audio: Audio, frames: int, most: int) -> ErrorDe
         allowed=f"at most {most} frames",
         message=(
             f"{audio.seconds:.2f} s at {sidecar.fps:g} fps are {frames} frames; at most {most} can "
-            f"be made. Trim the audio to {seconds:.2f} s, or lower fps to {fps:.2f} or less, or set "
-            "match_audio_length to false and choose num_frames."
+            f"be made. Trim the audio to {seconds:.2f} s, or lower fps to {fps:.2f} or less, or "
+            "set match_audio_length to false and choose num_frames."
         ),
     )
 
