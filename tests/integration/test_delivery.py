@@ -357,7 +357,8 @@ def test_a_job_that_is_cancelled_meanwhile_stores_nothing(
 ) -> None:
     read = world.record
     world.store.move(read, JobStatus.CANCELLED)
-    monkeypatch.setattr(world.store, "get", lambda _: read)
+    stale, get = iter([read]), world.store.get
+    monkeypatch.setattr(world.store, "get", lambda job_id: next(stale, None) or get(job_id))
 
     job = world.deliver()
 

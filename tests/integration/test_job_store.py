@@ -236,7 +236,7 @@ def test_a_date_that_is_given_counts_before_the_states_own(store: JobStore, clou
 
 
 def test_sixteen_shards_share_the_jobs(store: JobStore, cloud: Cloud) -> None:
-    for n in range(64):
+    for n in range(16, 32):
         store.admit(a_job(job_id=f"{n:08x}" + "0" * 24), ())
 
     shards = {int(item["backlog_shard"]) for item in cloud.items()}

@@ -67,6 +67,11 @@ def test_frames_of_different_lengths_each_count_once() -> None:
     assert adts_seconds(File(content)) == 792 * 1024 / 44100
 
 
+@pytest.mark.parametrize("length", [8, 255, 256, 2047, 2048, 4097, 8191])
+def test_a_frame_tells_its_length_in_thirteen_bits(length: int) -> None:
+    assert adts_seconds(File(frame(length) * 9)) == 9 * 1024 / 44100
+
+
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 300, 20_000])
 def test_a_tag_before_the_frames_is_passed_over(size: int) -> None:
     content = id3(size) + frame() * 50

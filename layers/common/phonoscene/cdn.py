@@ -33,13 +33,15 @@ TRIES: Final = 4
 TIMEOUT: Final = httpx.Timeout(15.0, connect=5.0)
 #: One copy's time, in seconds: below the function's 300, so that an unfinished upload is aborted.
 MOST_SECONDS: Final = 270
+_FAL_HOST: Final = re.compile(r"([a-z0-9-]+\.)+fal\.media")
 
 
 def check_url(url: str) -> None:
     """Refuse a video URL that is not fal's CDN.
 
     Hosts: ``*.fal.media`` (documented), and the folder ``falserverless`` of Google's storage, where
-    the endpoint's own examples lie.
+    the endpoint's own examples lie. That host is everybody's, so nothing in the path may lead out
+    of the folder, whoever decodes it.
 
     Raises:
         VideoRefused: naming the host.
@@ -49,15 +51,15 @@ def check_url(url: str) -> None:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         host, port, parts = "an unreadable URL", None, urlsplit("")
-    is_fal = host.endswith(".fal.media") or (
+    is_fal = bool(_FAL_HOST.fullmatch(host)) or (
         host == "storage.googleapis.com" and parts.path.startswith("/falserverless/")
     )
+    leaves = re.search(r"\.\.|\\|%(2e|2f|5c)", parts.path, re.IGNORECASE)
     is_plain = parts.scheme == "https" and parts.username is None and port in (None, 443)
-    if not (is_fal and is_plain and ".." not in parts.path):
-        raise _refused(
-            "video_url_refused",
-            f"the video lies at {host[:100]!r}, which is not fal's CDN over https",
-        )
+    is_clean = url.isascii() and url.isprintable() and " " not in url
+    if leaves or not (is_fal and is_plain and is_clean):
+        why = f"the video lies at {host[:100]!r}, which is not fal's CDN over https"
+        raise _refused("video_url_refused", why)
 
 
 def _refused(code: str, message: str) -> VideoRefused:
@@ -98,6 +100,7 @@ class _Source:
         self._url = url
         self._most_bytes = most_bytes
         self._ends_at = time.monotonic() + MOST_SECONDS
+        self._etag: str | None = None
         #: The length of the whole file, known after the first answer.
         self.size = 0
 
@@ -131,12 +134,20 @@ class _Source:
                 break
             rest = _range(start + len(got), start + length - 1)
             with self._client.stream("GET", self._url, headers=rest) as response:
-                if response.status_code != httpx.codes.PARTIAL_CONTENT:
-                    raise VideoUnavailable(f"the CDN answered {response.status_code} for a range")
+                self._check_range(response, start + len(got), start + length - 1)
                 self._read_into(got, response)
         if len(got) != length:
             raise VideoUnavailable(f"the CDN sent {len(got)} of the {length} bytes of a range")
         return bytes(got)
+
+    def _check_range(self, response: httpx.Response, first: int, last: int) -> None:
+        """See that this is the range that was asked for, of the file that was begun."""
+        if response.status_code != httpx.codes.PARTIAL_CONTENT:
+            raise VideoUnavailable(f"the CDN answered {response.status_code} for a range")
+        asked = f"bytes {first}-{last}/{self.size}"
+        is_same = response.headers.get("ETag") == self._etag
+        if response.headers.get("Content-Range") != asked or not is_same:
+            raise VideoUnavailable("the CDN answered with another range, or of another file")
 
     def _read_into(self, got: bytearray, response: httpx.Response) -> None:
         """Append what comes, up to a part; a broken connection ends it quietly."""
@@ -179,6 +190,7 @@ class _Source:
         if response.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
             raise VideoUnavailable(f"the CDN answered {response.status_code}")
         self.size = _size(response)
+        self._etag = response.headers.get("ETag")
         self._check_length(self.size)
 
     def _check_length(self, length: int) -> None:

@@ -44,13 +44,13 @@ _S = JobStatus
 #: The states a record may be born in.
 BORN_AS = frozenset({_S.WAITING, _S.READY, _S.REJECTED})
 
-#: The whole state machine. SUBMITTING leads to GENERATED directly when fal's webhook overtakes the
-#: answer to our own POST. WAITING leads to no job state: the half's record is replaced by its
-#: job's.
+#: The whole state machine. A webhook may overtake the answer to our own POST (SUBMITTING to
+#: GENERATED), or prove that a request was taken after all which fal had seemed to refuse (READY to
+#: GENERATED). WAITING leads to no job state: the half's record is replaced by its job's.
 MAY_FOLLOW = MappingProxyType(
     {
         _S.WAITING: frozenset({_S.REJECTED, _S.CANCELLED}),
-        _S.READY: frozenset({_S.SUBMITTING, _S.FAILED, _S.CANCELLED}),
+        _S.READY: frozenset({_S.SUBMITTING, _S.GENERATED, _S.FAILED, _S.CANCELLED}),
         _S.SUBMITTING: frozenset(
             {_S.SUBMITTED, _S.UNCONFIRMED, _S.GENERATED, _S.READY, _S.FAILED, _S.CANCELLED}
         ),

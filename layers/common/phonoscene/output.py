@@ -58,7 +58,7 @@ class OutputBucket:
         with ThreadPoolExecutor(PARTS_UNDER_WAY) as pool:
             try:
                 return self._write(parts, upload, pool)
-            except BotoCoreError as exc:
+            except (BotoCoreError, ClientError) as exc:
                 raise VideoUnavailable(f"S3 broke off: {type(exc).__name__}") from exc
             finally:
                 upload.abort_unless_done()

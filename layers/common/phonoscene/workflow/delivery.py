@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from phonoscene.webhooks import Delivery
 
 logger = logging.getLogger(__name__)
+
+#: How often a verdict is taken up again because its job moved while it was looked at.
+TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,16 @@ class Deliverer:
             VerdictMalformed: fal signed what cannot be understood; it belongs in the dead-letter
             queue.
         """
+        for _ in range(TRIES):
+            with suppress(WriteRefused):  # the job moved on while it was looked at: look again
+                return self._deliver(delivery)
+        return self._deliver(delivery)
+
+    def _deliver(self, delivery: Delivery) -> Job | None:
         job = self.store.get(delivery.job_id)
         if job is None or not _shows_token(job, delivery.token_hash):
-            logger.warning(
-                "verdict.refused", extra={"reason": "unknown_job" if job is None else "wrong_token"}
-            )
+            reason = "unknown_job" if job is None else "wrong_token"
+            logger.warning("verdict.refused", extra={"reason": reason})
             return None
         if self._is_another_requests(job, delivery.request_id):
             return job
@@ -74,28 +83,29 @@ class Deliverer:
         verdict = from_webhook(delivery.body)
         if verdict.must_be_fetched:
             verdict = self.queue.result(_bound(job, verdict))
+        if verdict.errors and _is_of_past_attempt(job, delivery.token_hash):
+            logger.info("verdict.of_past_attempt")
+            return job
         if verdict.errors:
             return self._fail(job, *verdict.errors, request=_bound(job, verdict))
-        recorded = self._record(job, verdict)
-        return self._store(recorded) if recorded.status is JobStatus.GENERATED else recorded
+        return self._store(self._record(job, verdict))
 
     def _record(self, job: Job, verdict: Verdict) -> Job:
-        """Write down that the video exists, before a byte of it is copied."""
+        """Write down that the video exists, before a byte of it is copied.
+
+        Raises:
+            WriteRefused: the job has moved on; a twin may have recorded the same verdict.
+        """
         output: Any = verdict.output
-        reported = output.video.model_dump(exclude={"url"}, exclude_none=True)
-        try:
-            return self.store.move(
-                job,
-                JobStatus.GENERATED,
-                request=_bound(job, verdict),
-                source_url=output.video.url,
-                reported=reported,
-                seed=output.seed,
-                prompt_used=output.prompt,
-            )
-        except WriteRefused as exc:  # cancelled meanwhile, or recorded by a twin
-            logger.info("verdict.overtaken", extra={"status": exc.found and exc.found.status})
-            return exc.found or job
+        return self.store.move(
+            job,
+            JobStatus.GENERATED,
+            request=_bound(job, verdict),
+            source_url=output.video.url,
+            reported=output.video.model_dump(exclude={"url"}, exclude_none=True),
+            seed=output.seed,
+            prompt_used=output.prompt,
+        )
 
     def _store(self, job: Job) -> Job:
         suffix = suffix_of(str(job.arguments["video_output_type"]))
@@ -117,15 +127,22 @@ class Deliverer:
     def _finish(self, job: Job, status: JobStatus, **changes: Any) -> Job:
         try:
             return self.store.move(job, status, only_from=frozenset({job.status}), **changes)
-        except WriteRefused as exc:  # a twin finished it
-            logger.info("job.finished_already", extra={"status": exc.found and exc.found.status})
-            return exc.found or job
+        except WriteRefused as exc:
+            if exc.found is None or not exc.found.is_final:
+                raise
+            logger.info("job.finished_already", extra={"status": exc.found.status})  # by a twin
+            return exc.found
 
 
 def _shows_token(job: Job, token_hash: str) -> bool:
     """Whether one of the job's attempts was given this token; compared in constant time."""
     matches = [secrets.compare_digest(known, token_hash) for known in job.token_hashes]
     return any(matches)
+
+
+def _is_of_past_attempt(job: Job, token_hash: str) -> bool:
+    """Whether the verdict is about an attempt that was given up: its failure is not the job's."""
+    return job.status is JobStatus.READY or job.token_hashes[-1] != token_hash
 
 
 def _bound(job: Job, verdict: Verdict) -> Request:

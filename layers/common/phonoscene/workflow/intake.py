@@ -149,7 +149,9 @@ class Intake:
             code="unsafe_key",
             field="key",
             value=shown[:100],
-            message=f"The key {shown[:100]!r} is refused: {reason}. Rename it and drop it again.",
+            message=(
+                f"The key {shown[:100]!r} is refused: {reason}. Rename the file and drop it again."
+            ),
         )
         job = self._born(JobStatus.REJECTED, half_id(self.bucket.name, key), shown, errors=(error,))
         try:
