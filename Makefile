@@ -7,7 +7,7 @@ RUN := .venv/bin/python
 SOURCES = layers/common/phonoscene functions local tests $(wildcard cli benchmarks)
 REPORTS := .build/reports
 PYTEST = $(RUN) -m pytest --junitxml=$(REPORTS)/$@.xml
-LOCK = .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header \
+LOCK = .venv/bin/uv pip compile --quiet --system-certs --universal --generate-hashes --no-header \
 	--python-version 3.11 $(ARGS)
 export SAM_CLI_TELEMETRY := 0
 
@@ -79,12 +79,12 @@ clean: ## stop the local cloud; remove everything that was made, videos too
 	@echo "installing the tools in .venv" >&2
 	@[ -x .venv/bin/uv ] || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@$(RUN) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@.venv/bin/uv pip sync --quiet --require-hashes --python .venv requirements-dev.txt
+	@.venv/bin/uv pip sync --quiet --system-certs --require-hashes --python .venv requirements-dev.txt
 	@touch $@
 
 # The SAM CLI pins libraries that the tools need newer; hence a venv of its own.
 .venv-sam/ready: requirements-sam.txt | .venv/ready
 	@echo "installing the SAM CLI in .venv-sam" >&2
 	@[ -x .venv-sam/bin/python ] || $(PYTHON) -m venv .venv-sam
-	@.venv/bin/uv pip sync --quiet --require-hashes --python .venv-sam requirements-sam.txt
+	@.venv/bin/uv pip sync --quiet --system-certs --require-hashes --python .venv-sam requirements-sam.txt
 	@touch $@

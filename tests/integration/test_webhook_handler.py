@@ -350,15 +350,18 @@ def test_keys_that_cannot_be_refreshed_serve_for_a_day_and_no_longer(
     door.knock()
     start = time.monotonic()
     statuses = []
-    for play in (vanish, _half, answer("", 500)):
+    for hours, play in enumerate((vanish, _half, _garbage, answer("", 500)), 20):
         internet.plays["rest.fal.ai"] = play
-        environment.setattr(door.module.build().keys, "_clock", lambda: start + 23 * 3600)
+        at = start + hours * 3600
+        environment.setattr(door.module.build().keys, "_clock", lambda at=at: at)
         statuses.append(door.knock()["statusCode"])
+    asked = len(internet.seen)
     environment.setattr(door.module.build().keys, "_clock", lambda: start + 25 * 3600)
 
     statuses.append(door.knock()["statusCode"])
 
-    assert statuses == [202, 202, 202, 503]
+    assert statuses == [202, 202, 202, 202, 503]
+    assert asked == 5
 
 
 @pytest.mark.parametrize(
