@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
+    from botocore.config import Config
+
     from tests.integration.cloud import Cloud
 
 
@@ -77,8 +79,9 @@ def _stack(_lambda: None) -> Iterator[Cloud]:
 def cloud(_stack: Cloud, environment: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """An empty stack; whatever asks boto3 for a client gets one that was made before."""
 
-    def known_client(service: str, **_: Any) -> Any:
-        return stack.client(service, "s3v4") if service == "s3" else stack.client(service)
+    def known_client(service: str, config: Config | None = None) -> Any:
+        signature = getattr(config, "signature_version", None)
+        return stack.client(service, signature) if signature else stack.client(service)
 
     environment.setattr(boto3, "client", known_client)
     _forget_parameters()

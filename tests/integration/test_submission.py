@@ -144,6 +144,24 @@ def test_of_two_submitters_that_read_the_same_record_one_sends(world: World) -> 
     assert world.submitter.submit(both_read) == first == world.record
 
 
+def test_a_claim_whose_answer_was_lost_and_that_was_repeated_is_still_ours(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move = world.store.move
+
+    def twice(job: Job, status: JobStatus, **changes: Any) -> Job:
+        if status is JobStatus.SUBMITTING:
+            move(job, status, **changes)  # its answer is lost, and the SDK repeats it
+        return move(job, status, **changes)
+
+    monkeypatch.setattr(world.store, "move", twice)
+
+    world.submit()
+
+    assert len(world.fal.posts) == 1
+    assert world.record.status is JobStatus.SUBMITTED
+
+
 @pytest.mark.parametrize("status", sorted(set(JobStatus) - {JobStatus.READY}))
 def test_a_job_in_any_other_state_is_returned_as_it_is(world: World, status: JobStatus) -> None:
     job = world.record.model_copy(update={"status": status})

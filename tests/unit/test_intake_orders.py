@@ -57,6 +57,7 @@ EXPLORED: dict[str, tuple[tuple[Upload, ...], int, int, int, bool]] = {
     "two handlers at once, each event twice": ((AUDIO_UP, SIDECAR_UP), 2, 2, 0, False),
     "the same within a second": ((AUDIO_UP, SIDECAR_UP), 2, 2, 0, True),
     "two handlers at once, and two crashes": ((AUDIO_UP, SIDECAR_UP), 1, 2, 2, False),
+    "two handlers within a second, and a crash": ((AUDIO_UP, SIDECAR_UP), 1, 2, 1, True),
     "each event twice, and two crashes": ((AUDIO_UP, SIDECAR_UP), 2, 1, 2, True),
     "an upload in parts": ((AUDIO_BEGINS, AUDIO_UP, SIDECAR_UP), 1, 2, 0, False),
     "the audio again": ((AUDIO_UP, SIDECAR_UP, AUDIO_UP), 1, 2, 0, False),

@@ -63,7 +63,10 @@ class Intake:
         reason = unsafe(announced.key)
         if reason:
             return [self._refuse_key(announced.key, reason)]
-        found = [self._pair(announced, pairing) for pairing in self._pairings(announced.key)]
+        pairs = self._pairings(announced.key)
+        if not pairs:
+            logger.info("drop.gone", extra={"key": announced.key})
+        found = [self._pair(announced, pairing) for pairing in pairs]
         return [job for job in found if job is not None]
 
     def _pairings(self, key: str) -> list[Pairing]:

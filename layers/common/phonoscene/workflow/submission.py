@@ -68,16 +68,27 @@ class Submitter:
         token = new_token()
         submission = self._submission(job, token)  # before the claim: what fails here was not sent
         self.queue.check_key()
+        claimed = self._claim(job, hash_token(token))
+        is_ours = claimed.token_hashes[-1:] == (hash_token(token),)
+        if claimed.status is JobStatus.SUBMITTING and is_ours:
+            return self._settle(claimed, self.queue.submit(submission))
+        return claimed
+
+    def _claim(self, job: Job, token_hash: str) -> Job:
+        """The job once it is claimed, by whomever: the last token tells.
+
+        A claim whose answer was lost is repeated by the SDK, and refused because it has succeeded;
+        it is still ours.
+        """
         try:
-            claimed = self.store.move(
+            return self.store.move(
                 job,
                 JobStatus.SUBMITTING,
                 attempt=job.attempt + 1,
-                token_hashes=(*job.token_hashes, hash_token(token)),
+                token_hashes=(*job.token_hashes, token_hash),
             )
-        except WriteRefused as exc:  # another submitter was first
+        except WriteRefused as exc:
             return exc.found or job
-        return self._settle(claimed, self.queue.submit(submission))
 
     def _submission(self, job: Job, token: str) -> Submission:
         ttl = self.terms.audio_url_ttl
