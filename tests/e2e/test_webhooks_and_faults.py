@@ -53,8 +53,7 @@ def test_a_webhook_that_comes_twice_stores_one_version(phonoscene: Phonoscene, n
     time.sleep(1)
 
     assert len(phonoscene.versions(f"{name}/{job['job_id']}.mp4")) == 1
-    assert set(_answers(phonoscene, prompt)) == {202}
-    assert len(_answers(phonoscene, prompt)) >= 2
+    assert _answers(phonoscene, prompt).count(202) >= 2
 
 
 def test_a_lost_answer_is_never_sent_again_and_the_webhook_settles_it(

@@ -252,7 +252,7 @@ def test_no_more_is_read_of_a_file_than_64_blocks() -> None:
         file.read(1)
     file.seek(MOST_BLOCKS * BLOCK)
 
-    with pytest.raises(TooMuchRead, match="4 MiB"):
+    with pytest.raises(TooMuchRead):
         file.read(1)
     assert len(client.asked) == MOST_BLOCKS
 

@@ -3,6 +3,7 @@
     PhonosceneError
     ├── SettingMissing            the deployment lacks an environment variable
     ├── DropRefused               the dropper can mend it: all its errors at once
+    ├── TooMuchRead               a file would have to be read whole to be measured
     ├── DropUnsettled             it is being overwritten right now; its event comes back
     ├── WriteRefused              the record is not in a state that allows the write
     ├── SubmissionPostponed       fal would not take the job now; it is READY again
@@ -37,6 +38,10 @@ class DropRefused(PhonosceneError):
     def __init__(self, *errors: ErrorDetail) -> None:
         super().__init__("; ".join(error.message for error in errors))
         self.errors = errors
+
+
+class TooMuchRead(PhonosceneError):
+    """A file would have to be read whole to be measured."""
 
 
 class DropUnsettled(PhonosceneError):

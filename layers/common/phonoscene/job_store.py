@@ -210,13 +210,13 @@ def _indexes(job: Job, at: datetime | None) -> dict[str, Any]:
 
 
 def _record(job: Job) -> dict[str, Any]:
-    """A whole item: what is empty is left out, but for the attempt, which conditions compare."""
+    """A whole item; what is empty is left out."""
     shard = int(job.job_id[:8], 16) % SHARDS
     day = {"day_shard": f"{job.created_at:%Y-%m-%d}#{shard}"}
     filled = {
         name: value for name, value in _plain(job.model_dump()).items() if value not in ([], {})
     }
-    return filled | day | {"attempt": job.attempt}
+    return filled | day
 
 
 def _item(attributes: Mapping[str, Any]) -> dict[str, Any]:

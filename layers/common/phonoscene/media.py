@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from tinytag import TinyTag, TinyTagException
 
 from phonoscene.adts import adts_seconds
-from phonoscene.errors import DropRefused
+from phonoscene.errors import DropRefused, TooMuchRead
 from phonoscene.jobs import Audio, DropObject, ErrorDetail
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ class DropBucket:
         try:
             seconds, form = measure(reader)
         except TooMuchRead as exc:
-            raise DropRefused(_error("unreadable_audio", found.key, str(exc))) from exc
+            what = f"cannot be measured from the {MOST_BLOCKS * BLOCK // 2**20} MiB that are read"
+            raise DropRefused(_error("unreadable_audio", found.key, what)) from exc
         except (TinyTagException, ValueError, EOFError, IndexError, ArithmeticError) as exc:
             logger.info("audio.unreadable", extra={"error": type(exc).__name__})
             raise DropRefused(_error("not_audio", found.key, _NOT_AUDIO)) from exc
@@ -162,13 +163,6 @@ def _ogg_seconds(reader: RangeReader, rate: int | None) -> float | None:
     return (
         int.from_bytes(tail[page + 6 : page + 14], "little") / rate if rate and page >= 0 else None
     )
-
-
-class TooMuchRead(Exception):
-    """Measuring it would mean reading the whole file."""
-
-    def __str__(self) -> str:
-        return f"cannot be measured from the {MOST_BLOCKS * BLOCK // 2**20} MiB that are read of it"
 
 
 class RangeReader(io.RawIOBase):
