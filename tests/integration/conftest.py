@@ -23,7 +23,6 @@ from tests.integration.loopback import Loopback
 if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from types import ModuleType
 
     from botocore.config import Config
@@ -198,8 +197,3 @@ def internet(
         client.close()
     if _internet.cuts:  # httpcore forgets sockets then; let the test that did it tell of them
         gc.collect()
-
-
-@pytest.fixture
-def ca_file(_internet: Loopback) -> Path:
-    return _internet.ca_file

@@ -114,9 +114,11 @@ def test_dropping_again_is_a_new_take_and_the_older_halfs_event_stands_back(
     cloud.drop("song.mp3", silence(3))
     cloud.drop("song.json", {"prompt": "Another"})
 
-    send(created("song.mp3", datetime.now(UTC) - LATER), created("song.json"))
+    send(created("song.mp3", datetime.now(UTC) - LATER))
+    sent_by_the_older = len(fal.posts)
+    send(created("song.json"))
 
-    assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"] * 2, 2)
+    assert (statuses(cloud), sent_by_the_older, len(fal.posts)) == (["SUBMITTED"] * 2, 1, 2)
     assert fal.posts[1].arguments["prompt"] == "Another"
     assert len(cloud.index("by_name")) == 2
 
