@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,14 @@ from phonoscene.cdn import Cdn
 from phonoscene.errors import VideoUnavailable
 from phonoscene.fal_queue import FalQueue
 from phonoscene.job_store import JobStore
+from phonoscene.ledger import Limits
 from phonoscene.observability import announce, count, logger, metrics
 from phonoscene.output import OutputBucket
+from phonoscene.queues import DropsQueue
 from phonoscene.settings import StoreSettings
 from phonoscene.webhooks import Delivery
 from phonoscene.workflow.delivery import Deliverer
+from phonoscene.workflow.dispatch import Dispatcher
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -31,27 +35,42 @@ if TYPE_CHECKING:
 batch = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
 
+@dataclass(frozen=True)
+class App:
+    """What one event needs."""
+
+    deliverer: Deliverer
+    dispatcher: Dispatcher
+
+
 @cache
-def build() -> Deliverer:
+def build() -> App:
     """Read the settings and make the clients, at the first event."""
     settings = StoreSettings.from_env(os.environ)
-    return Deliverer(
-        store=JobStore(boto3.client("dynamodb"), settings.jobs_table, on_change=announce),
+    store = JobStore(boto3.client("dynamodb"), settings.jobs_table, on_change=announce)
+    deliverer = Deliverer(
+        store=store,
         queue=FalQueue(
             lambda: parameters.get_parameter(settings.fal_key_parameter, decrypt=True, max_age=300)
         ),
         cdn=Cdn(settings.max_video_bytes),
         output=OutputBucket(boto3.client("s3"), settings.output_bucket),
     )
+    limits = Limits(settings.max_in_flight, settings.daily_budget_usd)
+    drops = DropsQueue(boto3.client("sqs"), settings.drops_queue_url)
+    return App(deliverer, Dispatcher(store, drops, limits))
 
 
 def on_message(record: SQSRecord) -> None:
     """One verdict; an error returns it to the queue."""
     count("Verdicts")
-    delivery = Delivery(**record.json_body)
-    logger.append_keys(job_id=delivery.job_id)
     try:
-        build().deliver(delivery)
+        delivery = Delivery(**record.json_body)
+        logger.append_keys(job_id=delivery.job_id)
+        app = build()
+        job = app.deliverer.deliver(delivery)
+        if job and job.is_final:  # a place is free
+            app.dispatcher.dispatch()
     except VideoUnavailable as exc:
         logger.warning("video.unavailable", extra={"reason": str(exc)})
         raise

@@ -18,12 +18,14 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes import S3EventBridgeNotificationEvent
 from botocore.config import Config
 
-from phonoscene.errors import SubmissionPostponed
+from phonoscene.errors import OutOfTime
 from phonoscene.fal_queue import FalQueue
 from phonoscene.job_store import JobStore
+from phonoscene.ledger import Limits
 from phonoscene.media import DropBucket
 from phonoscene.observability import announce, count, logger, metrics
 from phonoscene.settings import SubmitSettings
+from phonoscene.workflow.cancellation import Canceller
 from phonoscene.workflow.examination import Examiner, Rules
 from phonoscene.workflow.intake import Announcement, Intake
 from phonoscene.workflow.submission import Submitter, Terms
@@ -33,6 +35,14 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
     from phonoscene.jobs import Job
+
+#: A claim is followed by a POST; what is slow must show itself before it.
+HASTY = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3})
+#: botocore would presign with SigV2 in us-east-1, and elsewhere for the global host, whose redirect
+#: breaks a signature that covers the host.
+PRESIGNING = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
+#: What a claim needs of the function's time, in milliseconds.
+ENOUGH = 60_000
 
 batch = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
@@ -44,9 +54,13 @@ class App:
     store: JobStore
     intake: Intake
     submitter: Submitter
+    canceller: Canceller
 
     def jobs(self, message: dict[str, Any]) -> list[Job]:
         """The jobs a message is about: a dispatch names one, an S3 event makes them."""
+        if "cancel" in message:
+            self.canceller.cancel(str(message["cancel"]))
+            return []
         if "job_id" in message:
             job = self.store.get(str(message["job_id"]))
             return [job] if job else []
@@ -62,34 +76,40 @@ class App:
 def build() -> App:
     """Read the settings and make the clients, at the first event."""
     settings = SubmitSettings.from_env(os.environ)
-    store = JobStore(boto3.client("dynamodb"), settings.jobs_table, on_change=announce)
-    # SigV4: botocore would presign with SigV2 in us-east-1, which a bucket with KMS refuses
+    store = JobStore(
+        boto3.client("dynamodb", config=HASTY), settings.jobs_table, on_change=announce
+    )
     bucket = DropBucket(
-        boto3.client("s3", config=Config(signature_version="s3v4")), settings.drop_bucket
+        boto3.client("s3", config=HASTY),
+        boto3.client("s3", config=PRESIGNING),
+        settings.drop_bucket,
     )
     queue = FalQueue(
         lambda: parameters.get_parameter(settings.fal_key_parameter, decrypt=True, max_age=300)
     )
-    examiner = Examiner(bucket, Rules(settings.max_frames, settings.price_per_megapixel_usd))
-    intake = Intake(bucket, store, examiner, timedelta(minutes=settings.pair_grace_minutes))
+    rules = Rules(settings.max_frames, settings.price_per_megapixel_usd, settings.max_job_cost_usd)
+    intake = Intake(
+        bucket, store, Examiner(bucket, rules), timedelta(minutes=settings.pair_grace_minutes)
+    )
     terms = Terms(
         webhook_base_url=settings.webhook_base_url,
         audio_url_ttl=settings.audio_url_ttl_seconds,
         output_lifetime=settings.output_lifetime_seconds,
     )
-    return App(store, intake, Submitter(bucket, store, queue, terms))
+    limits = Limits(settings.max_in_flight, settings.daily_budget_usd)
+    submitter = Submitter(bucket, store, queue, terms, limits)
+    return App(store, intake, submitter, Canceller(store, queue))
 
 
-def on_message(record: SQSRecord) -> None:
+def on_message(record: SQSRecord, lambda_context: LambdaContext) -> None:
     """One message; an error returns it to the queue, and its neighbours go on."""
     count("DropMessages")
+    if lambda_context.get_remaining_time_in_millis() < ENOUGH:
+        raise OutOfTime
     try:
         app = build()
         for job in app.jobs(record.json_body):
             app.submitter.submit(job)
-    except SubmissionPostponed as exc:
-        logger.warning("job.postponed", extra={"reason": str(exc)})
-        raise
     except Exception:
         logger.exception("drop.failed")
         raise

@@ -15,15 +15,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from phonoscene.errors import SigningKeysUnavailable, WebhookRefused
 from phonoscene.observability import count, logger, metrics
+from phonoscene.queues import VerdictsQueue
 from phonoscene.settings import WebhookSettings
 from phonoscene.signing_keys import SigningKeys
 from phonoscene.workflow.receiving import Post, receive
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
-    from mypy_boto3_sqs import SQSClient
-
-    from phonoscene.webhooks import Delivery
 
 
 @dataclass(frozen=True)
@@ -32,13 +30,7 @@ class App:
 
     settings: WebhookSettings
     keys: SigningKeys
-    sqs: SQSClient
-
-    def queue(self, delivery: Delivery) -> None:
-        """Hand a believed delivery to ``store``."""
-        self.sqs.send_message(
-            QueueUrl=self.settings.verdicts_queue_url, MessageBody=delivery.to_message()
-        )
+    verdicts: VerdictsQueue
 
 
 @cache
@@ -47,7 +39,8 @@ def build() -> App:
     # fal waits 15 s for the first delivery: two tries of 3 s each, and the rest is fal's own retry
     hasty = Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 2})
     settings = WebhookSettings.from_env(os.environ)
-    return App(settings, SigningKeys(), boto3.client("sqs", config=hasty))
+    sqs = boto3.client("sqs", config=hasty)
+    return App(settings, SigningKeys(), VerdictsQueue(sqs, settings.verdicts_queue_url))
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -58,7 +51,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
     try:
         delivery = receive(_post(event), app.keys, app.settings.fal_user_id)
         logger.append_keys(job_id=delivery.job_id)
-        app.queue(delivery)
+        app.verdicts.deliver(delivery)
     except WebhookRefused as exc:
         return _answer(401, "WebhooksRefused", exc.reason)
     except (SigningKeysUnavailable, ClientError, BotoCoreError) as exc:

@@ -177,8 +177,9 @@ class Fal:
     #: Called while the POST is under way.
     on_post: Callable[[Submission], None] = lambda _: None
 
-    def check_key(self) -> None:
+    def ready(self) -> Fal:
         """The key is fine."""
+        return self
 
     def submit(self, submission: Submission) -> Answer:
         self.posts.append(submission)

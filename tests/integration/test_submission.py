@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.errors import SubmissionPostponed
 from phonoscene.job_store import JobStore
 from phonoscene.jobs import Audio, DropObject, Job, JobStatus, Request
+from phonoscene.ledger import Limits
 from phonoscene.media import DropBucket
 from phonoscene.submissions import Accepted, Refused, Submission, Unknown
 from phonoscene.webhooks import hash_token
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import Context
 
+LIMITS = Limits(max_in_flight=2, daily_budget_usd=Decimal(5))
 NOW = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
 ID = "0f343b0931126a20f133d67c2b018a3b"
 BUSY = Refused("fal_busy", "fal answered 503", retryable=True)
@@ -66,8 +68,9 @@ class World:
 def world(cloud: Cloud) -> World:
     store = JobStore(cloud.dynamodb, JOBS, clock=lambda: NOW)
     fal = Fal()
-    bucket = DropBucket(client("s3", "s3v4"), DROPS)
-    submitter = Submitter(bucket, store, fal, Terms(WEBHOOKS, 3600, 86400))  # type: ignore[arg-type]  # it plays FalQueue
+    s3 = client("s3", "s3v4")
+    bucket = DropBucket(s3, s3, DROPS)
+    submitter = Submitter(bucket, store, fal, Terms(WEBHOOKS, 3600, 86400), LIMITS)  # type: ignore[arg-type]  # it plays FalQueue
     store.admit(
         Job.born(
             JobStatus.READY,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def intake_of(bucket: Any, store: Any) -> Intake:
     """The workflow over a bucket and a store of any make."""
-    examiner = Examiner(bucket, Rules(max_frames=481, usd_per_megapixel=Decimal("0.001205")))
+    examiner = Examiner(bucket, Rules(481, Decimal("0.001205"), Decimal(2)))
     return Intake(bucket, store, examiner, timedelta(minutes=60))
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from phonoscene.job_store import _item, _job, _record
+
 from phonoscene.jobs import (
     BORN_AS,
     FINAL,

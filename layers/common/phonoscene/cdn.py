@@ -73,8 +73,10 @@ class Cdn:
         self._most_bytes = most_bytes
 
     @contextmanager
-    def open(self, url: str) -> Iterator[Iterator[bytes]]:
+    def open(self, url: str, size: int | None = None) -> Iterator[Iterator[bytes]]:
         """The file's parts in order, each of ``PART`` bytes but the last.
+
+        ``size`` is what fal told of it, for a CDN that does not.
 
         Raises:
             VideoRefused: wrong host, redirect, or too large.
@@ -87,7 +89,7 @@ class Cdn:
             ThreadPoolExecutor(PARTS_AHEAD) as pool,
         ):
             try:
-                yield _Source(client, url, self._most_bytes).parts(pool)
+                yield _Source(client, url, self._most_bytes, size or 0).parts(pool)
             except httpx.HTTPError as exc:
                 raise VideoUnavailable(f"the CDN broke off: {type(exc).__name__}") from exc
 
@@ -95,10 +97,11 @@ class Cdn:
 class _Source:
     """A file on fal's CDN, read in ranges where the CDN can, else from beginning to end."""
 
-    def __init__(self, client: httpx.Client, url: str, most_bytes: int) -> None:
+    def __init__(self, client: httpx.Client, url: str, most_bytes: int, told: int) -> None:
         self._client = client
         self._url = url
         self._most_bytes = most_bytes
+        self._told = told
         self._ends_at = time.monotonic() + MOST_SECONDS
         self._etag: str | None = None
         #: The length of the whole file, known after the first answer.
@@ -189,7 +192,7 @@ class _Source:
             )
         if response.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
             raise VideoUnavailable(f"the CDN answered {response.status_code}")
-        self.size = _size(response)
+        self.size = _size(response) or self._told
         self._etag = response.headers.get("ETag")
         self._check_length(self.size)
 

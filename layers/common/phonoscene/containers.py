@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from phonoscene.errors import VideoRefused
+from phonoscene.errors import VideoRefused, VideoUnavailable
 from phonoscene.jobs import ErrorDetail
 
 if TYPE_CHECKING:
@@ -44,8 +44,11 @@ def checked(parts: Iterator[bytes], suffix: str) -> Iterator[bytes]:
 
     Raises:
         VideoRefused: it is not.
+        VideoUnavailable: it is empty.
     """
     first = next(parts, b"")
+    if not first:
+        raise VideoUnavailable("the CDN sent an empty file")
     if not is_container(first[:64], suffix):
         error = f"fal's file is not {suffix[1:]}, as was asked for"
         raise VideoRefused(ErrorDetail(code="wrong_container", message=error))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 #: A sidecar is a page of parameters; more is a mistake, or an attack.
 LONGEST_SIDECAR = 64 * 1024
+MOST_TAKES = 20
 #: Python converts no more digits to a number, against a known attack (CVE-2020-10735).
 MOST_DIGITS = 4300
 
@@ -38,25 +39,44 @@ class Document:
 
 
 def read_document(source: str, raw: bytes) -> Document:
-    """Parse one file.
+    """Parse one file that holds one object.
 
     Raises:
         DropRefused: it is too long, not UTF-8 (a BOM is fine), not JSON, not an object, too deep,
-        or
-            holds a key twice or a number that JSON does not have.
+            or holds a key twice or a number that JSON does not have.
     """
+    return _document(source, _parsed(source, raw))
+
+
+def read_takes(source: str, raw: bytes) -> list[Document]:
+    """Parse a sidecar: one object, or an array of objects that make one job each.
+
+    Raises:
+        DropRefused: as ``read_document``; or the array is empty, or has more than ``MOST_TAKES``.
+    """
+    values = _parsed(source, raw)
+    if not isinstance(values, list):
+        return [_document(source, values)]
+    if not 1 <= len(values) <= MOST_TAKES:
+        what = f"lists {len(values)} takes; it may list 1 to {MOST_TAKES}"
+        raise _refused(source, "wrong_number_of_takes", what)
+    return [_document(f"{source}[{n}]", take) for n, take in enumerate(values)]
+
+
+def _parsed(source: str, raw: bytes) -> Any:
     if len(raw) > LONGEST_SIDECAR:
-        raise _refused(
-            source, "sidecar_too_long", f"has more than the {LONGEST_SIDECAR:,} bytes that are read"
-        )
+        what = f"has more than the {LONGEST_SIDECAR:,} bytes that are read"
+        raise _refused(source, "sidecar_too_long", what)
     try:
-        values = _json(raw)
+        return _json(raw)
     except (ValueError, RecursionError) as exc:
         raise _refused(source, *_why(exc)) from None  # the context would carry the text
+
+
+def _document(source: str, values: Any) -> Document:
     if not isinstance(values, dict):
-        raise _refused(
-            source, "not_an_object", 'must hold one JSON object, such as {"prompt": "…"}'
-        )
+        what = 'must hold one JSON object, such as {"prompt": "…"}'
+        raise _refused(source, "not_an_object", what)
     return Document(source, values)
 
 

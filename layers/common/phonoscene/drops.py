@@ -128,9 +128,18 @@ def beside(owner: str, name: str) -> str:
     return owner.rpartition("/")[0] + "/" + name if "/" in owner else name
 
 
-def job_id(bucket: str, audio: tuple[str, str], sidecar: tuple[str, str] | None) -> str:
-    """The job's id: the same (key, version) pairs are the same job, however often announced."""
-    return _digest("job", bucket, *audio, *(sidecar or ()))
+def job_id(
+    bucket: str,
+    audio: tuple[str, str],
+    sidecar: tuple[str, str] | None,
+    take: int | None = None,
+) -> str:
+    """The job's id: the same (key, version) pairs are the same job, however often announced.
+
+    ``take`` counts from 0 where the sidecar lists several.
+    """
+    number = () if take is None else (str(take),)
+    return _digest("job", bucket, *audio, *(sidecar or ()), *number)
 
 
 def half_id(bucket: str, key: str) -> str:

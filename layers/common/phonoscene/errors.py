@@ -5,8 +5,9 @@
     ├── DropRefused               the dropper can mend it: all its errors at once
     ├── TooMuchRead               a file would have to be read whole to be measured
     ├── DropUnsettled             it is being overwritten right now; its event comes back
+    ├── OutOfTime                 too little of the function's time is left; the message comes back
     ├── WriteRefused              the record is not in a state that allows the write
-    ├── SubmissionPostponed       fal would not take the job now; it is READY again
+    ├── NoRoom                    the window is full, the day's money is spent, or fal is paused
     ├── WebhookRefused            not fal's, not ours, not fresh, or not whole: one answer, 401
     ├── SigningKeysUnavailable    nobody can be verified now: 503, and fal tries again
     ├── VerdictMalformed          signed by fal, and yet not a verdict
@@ -48,6 +49,10 @@ class DropUnsettled(PhonosceneError):
     """The drop changes while it is read; its event comes back."""
 
 
+class OutOfTime(PhonosceneError):
+    """Too little of the function's time is left to begin; the message comes back."""
+
+
 class WriteRefused(PhonosceneError):
     """The record is not in a state that allows this write."""
 
@@ -56,8 +61,12 @@ class WriteRefused(PhonosceneError):
         self.found = found
 
 
-class SubmissionPostponed(PhonosceneError):
-    """fal would not take the job now; it is READY again, and its message comes back."""
+class NoRoom(PhonosceneError):
+    """The job has to wait; ``waits_for`` says for what: window, budget or account."""
+
+    def __init__(self, waits_for: str) -> None:
+        super().__init__(f"no room: {waits_for}")
+        self.waits_for = waits_for
 
 
 class SettingMissing(PhonosceneError):

@@ -6,20 +6,33 @@ bills each copy, and fal_client would send ten (measured with 1.0.3, whose answe
 
 from __future__ import annotations
 
+import json
 import logging
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import fal_client.client
 import httpx
 from fal_client import FalClientHTTPError, SyncClient, SyncRequestHandle
 
-from phonoscene.errors import SubmissionPostponed, VideoUnavailable
+from phonoscene.errors import NoRoom, VideoUnavailable
 from phonoscene.jobs import Request
-from phonoscene.submissions import Accepted, Answer, Refused, Submission, Unknown
+from phonoscene.submissions import (
+    ACCOUNT,
+    Accepted,
+    Answer,
+    Ended,
+    Lost,
+    Pending,
+    Refused,
+    Submission,
+    Unknown,
+)
 from phonoscene.verdicts import Verdict, from_failure, from_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +41,10 @@ logger = logging.getLogger(__name__)
 fal_client.client.MAX_ATTEMPTS = 1
 
 ENDPOINT: Final = "fal-ai/ltx-2.3-22b/distilled/audio-to-video"
+#: fal's Platform API: finished requests of the endpoint, newest first.
+REQUESTS_URL: Final = "https://api.fal.ai/v1/models/requests/by-endpoint"
+MOST_PAGES: Final = 20
+_HOSTS: Final = frozenset({"queue.fal.run", "queue.falrun.com", "api.fal.ai"})
 #: Seconds for one call, far below the functions' own timeouts.
 TIMEOUT: Final = 20.0
 
@@ -39,44 +56,16 @@ _UNTOLD: Final = frozenset({408, 409, 425, 502, 504})
 _ACCOUNT: Final = frozenset({401, 402, 403})
 
 
-class FalQueue:
-    """The endpoint's queue. ``key`` is asked at each call, so a rotated key needs no deployment."""
+@dataclass(frozen=True)
+class Poster:
+    """Sends one submission, with a client that is ready."""
 
-    def __init__(self, key: Callable[[], str]) -> None:
-        self._key = key
-        self._clients: dict[str, SyncClient] = {}
-
-    def _client(self) -> SyncClient:
-        """A client for today's key; fal_client keeps the key it was made with."""
-        key = self._key().strip()
-        if key not in self._clients:
-            for old in self._clients.values():
-                old._client.close()  # noqa: SLF001 - it has no close of its own
-            client = SyncClient(key=key, default_timeout=TIMEOUT)
-            # fal_client follows redirects: a 307 would be a second POST, wherever it points
-            client._client.follow_redirects = False  # noqa: SLF001 - no option
-            self._clients = {key: client}
-        return self._clients[key]
-
-    def check_key(self) -> None:
-        """See that there is a key, and that an HTTP header can hold it.
-
-        Raises:
-            SubmissionPostponed: it is not one line of plain text.
-        """
-        key = self._key().strip()
-        if not (key.isascii() and key.isprintable()) or " " in key or not key:
-            raise SubmissionPostponed("the fal key is not one line of plain text")
+    client: SyncClient
 
     def submit(self, submission: Submission) -> Answer:
         """POST the job, once."""
-        key = self._key().strip()
-        if not key.isascii() or not key.isprintable() or " " in key or not key:
-            return Refused(
-                "fal_account", "the fal key is not one line of plain text", retryable=True
-            )
         try:
-            handle = self._client().submit(
+            handle = self.client.submit(
                 ENDPOINT,
                 arguments=dict(submission.arguments),
                 webhook_url=submission.webhook_url,
@@ -94,6 +83,40 @@ class FalQueue:
         except (KeyError, ValueError, TypeError) as exc:  # accepted, in words not understood
             return Unknown(f"answer_malformed: {type(exc).__name__}")
 
+
+class FalQueue:
+    """The endpoint's queue. ``key`` is asked at each call, so a rotated key needs no deployment."""
+
+    def __init__(self, key: Callable[[], str]) -> None:
+        self._key = key
+        self._made: SyncClient | None = None
+
+    def _client(self) -> SyncClient:
+        """A client for today's key; fal_client keeps the key it was made with.
+
+        Raises:
+            NoRoom: the key is not one line of plain text, so no header can hold it.
+        """
+        key = self._key().strip()
+        if not (key and key.isascii() and key.isprintable()) or " " in key:
+            logger.error("fal_key.malformed")
+            raise NoRoom("account")
+        if self._made is None or self._made.key != key:
+            if self._made:
+                self._made._client.close()  # noqa: SLF001 - it has no close of its own
+            self._made = SyncClient(key=key, default_timeout=TIMEOUT)
+            # fal_client follows redirects: a 307 would be a second POST, wherever it points
+            self._made._client.follow_redirects = False  # noqa: SLF001 - no option
+        return self._made
+
+    def ready(self) -> Poster:
+        """What sends one POST; all that could fail before it is sent has been done.
+
+        Raises:
+            NoRoom: the key cannot be used.
+        """
+        return Poster(self._client())
+
     def result(self, request: Request) -> Verdict:
         """How a completed request ended; fal replays the model's own status code and body.
 
@@ -102,20 +125,94 @@ class FalQueue:
             error may
                 be about our key, or the hour, and the video is paid for.
         """
-        client = self._client()
-        url = request.response_url or client.get_handle(ENDPOINT, request.request_id).response_url
+        handle = self._client().get_handle(ENDPOINT, request.request_id)
+        code, body = self._get(request.response_url or handle.response_url)
+        if code == httpx.codes.UNPROCESSABLE_ENTITY:
+            return from_failure(request.request_id, body, None)
+        if not httpx.codes.is_success(code):
+            raise VideoUnavailable(f"fal answered {code} for the result")
         try:
-            # not fal_client's own get(), which polls without an end
-            response = client._client.get(url, timeout=TIMEOUT)  # noqa: SLF001
-            body = response.json()
-            if response.is_success:
-                return from_result(request.request_id, body)
+            return from_result(request.request_id, body)
+        except ValueError as exc:
+            raise VideoUnavailable("fal's result is not the endpoint's output") from exc
+
+    def poll(self, request: Request) -> Pending | Ended | Lost:
+        """How a request stands; an ended one in the form its webhook would have.
+
+        Raises:
+            VideoUnavailable: it cannot be told now.
+        """
+        handle = self._client().get_handle(ENDPOINT, request.request_id)
+        code, body = self._get(request.status_url or handle.status_url)
+        if code == httpx.codes.NOT_FOUND:
+            return Lost()
+        if not httpx.codes.is_success(code):
+            raise VideoUnavailable(f"fal answered {code} for the status")
+        if body.get("status") != "COMPLETED":  # IN_QUEUE, IN_PROGRESS; there is no FAILED
+            return Pending()
+        return self._ended(request, request.response_url or handle.response_url)
+
+    def _ended(self, request: Request, url: str) -> Ended | Lost:
+        """The stored result; fal replays the model's own status code and body."""
+        code, body = self._get(url)
+        if code in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
+            return Lost()
+        if code in _ACCOUNT or code in _UNTOLD or code == httpx.codes.TOO_MANY_REQUESTS:
+            raise VideoUnavailable(f"fal answered {code} for the result")
+        told = {"request_id": request.request_id, "payload": body}
+        if httpx.codes.is_success(code):
+            return Ended(json.dumps({**told, "status": "OK"}))
+        return Ended(
+            json.dumps({**told, "status": "ERROR", "error": f"Invalid status code: {code}"})
+        )
+
+    def find(self, marker: str, since: datetime) -> Request | None:
+        """The request whose audio URL carries ``marker``, in fal's list of requests, or None.
+
+        Raises:
+            VideoUnavailable: the list cannot be had now.
+        """
+        query = {
+            "endpoint_id": ENDPOINT,
+            "start": since.isoformat(),
+            "expand": "payloads",
+            "limit": 100,
+        }
+        cursor: dict[str, str] = {}
+        for _ in range(MOST_PAGES):
+            code, page = self._get(REQUESTS_URL, query | cursor)
+            if not httpx.codes.is_success(code):
+                raise VideoUnavailable(f"fal answered {code} for the list of requests")
+            for item in page.get("items", []):
+                if marker in str((item.get("json_input") or {}).get("audio_url", "")):
+                    return self._named(str(item["request_id"]))
+            if not page.get("has_more"):
+                return None
+            cursor = {"cursor": str(page.get("next_cursor"))}
+        raise VideoUnavailable("the list of requests is too long to be searched")
+
+    def _named(self, request_id: str) -> Request:
+        return _request(self._client().get_handle(ENDPOINT, request_id))
+
+    def cancel(self, request: Request) -> None:
+        """Ask fal to stop a request; one that runs may still end, and be billed."""
+        url = request.cancel_url
+        try:
+            if url:
+                self._client()._client.put(url, timeout=TIMEOUT)  # noqa: SLF001 - one try, no retries
+        except httpx.HTTPError as exc:
+            logger.info("cancel.unheard", extra={"error": type(exc).__name__})
+
+    def _get(self, url: str, query: Mapping[str, Any] | None = None) -> tuple[int, Any]:
+        """Status code and JSON of one GET; fal_client's own calls poll or retry without an end."""
+        if httpx.URL(url).host not in _HOSTS:  # the key goes there
+            raise VideoUnavailable("a URL of the record is not fal's")
+        try:
+            answer = self._client()._client.get(url, params=query, timeout=TIMEOUT)  # noqa: SLF001
+            body = answer.json()
         except (httpx.HTTPError, ValueError) as exc:
-            why = f"the result could not be fetched: {type(exc).__name__}"
-            raise VideoUnavailable(why) from exc
-        if response.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
-            raise VideoUnavailable(f"fal answered {response.status_code} for the result")
-        return from_failure(request.request_id, body, None)
+            raise VideoUnavailable(f"fal could not be asked: {type(exc).__name__}") from exc
+        return answer.status_code, body if isinstance(body, dict) else {}
 
 
 def _request(handle: SyncRequestHandle) -> Request:
@@ -135,7 +232,7 @@ def _answer(exc: FalClientHTTPError) -> Answer:
     if is_fals_own or status in _UNTOLD or status < httpx.codes.BAD_REQUEST:
         return Unknown(f"http_{status}")
     if status in _ACCOUNT:
-        return Refused("fal_account", f"fal refuses the account: {_said(exc)}", retryable=True)
+        return Refused(ACCOUNT, f"fal refuses the account: {_said(exc)}", retryable=True)
     if status in _TURNED_AWAY:
         return Refused("fal_busy", f"fal answered {status}", retryable=True)
     if status < httpx.codes.INTERNAL_SERVER_ERROR:

@@ -6,27 +6,36 @@ the table refuses raises ``WriteRefused`` with the record found, so nobody has t
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from datetime import UTC, datetime
+import random
+import time
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-from pydantic import BaseModel
-
-from phonoscene.errors import WriteRefused
-from phonoscene.jobs import LOOK_AGAIN_AFTER, Job, JobStatus, Step, may_precede
+from phonoscene import ledger
+from phonoscene.errors import NoRoom, WriteRefused
+from phonoscene.jobs import Job, JobStatus
+from phonoscene.moves import Move, change_of
+from phonoscene.records import (
+    SHARDS,
+    from_item,
+    index_attributes,
+    plain,
+    to_item,
+    to_job,
+    to_record,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
-#: Partitions of the indexes ``due``, ``backlog`` and ``by_day``, so that no key of theirs is hot.
-SHARDS: Final = 16
-#: DynamoDB's smallest number but zero, nearly.
-TINIEST: Final = 1e-129
+    from phonoscene.ledger import Change, Limits
+
+#: How often a transaction is tried that meets another on the same items: 20 ms doubled, 5 s in all.
+MOST_CONFLICTS: Final = 8
 
 
 def now() -> datetime:
@@ -44,18 +53,20 @@ class JobStore:
         *,
         on_change: Callable[[Job], None] = lambda _: None,
         clock: Callable[[], datetime] = now,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client = client
         self._table = table
+        self._sleep = sleep
         self._on_change = on_change
         self.clock = clock
 
     def get(self, job_id: str) -> Job | None:
         """The job as it stands now, or None."""
         answer = self._client.get_item(
-            TableName=self._table, Key=_item({"job_id": job_id}), ConsistentRead=True
+            TableName=self._table, Key=to_item({"job_id": job_id}), ConsistentRead=True
         )
-        return _job(answer.get("Item"))
+        return to_job(answer.get("Item"))
 
     def wait(self, half: Job, due_at: datetime) -> None:
         """Record that half of a drop is here; the same version announced again changes nothing.
@@ -64,21 +75,21 @@ class JobStore:
             WriteRefused: it is recorded already.
         """
         kind = "audio" if half.audio else "sidecar"
-        item = _record(half) | _indexes(half, due_at)
+        item = to_record(half) | index_attributes(half, due_at)
         version = item[kind]["version_id"]
         with self._refusals():
             self._client.put_item(
                 TableName=self._table,
-                Item=_item(item),
+                Item=to_item(item),
                 ConditionExpression=f"attribute_not_exists(job_id) OR {kind}.version_id <> :new",
-                ExpressionAttributeValues=_item({":new": version}),
+                ExpressionAttributeValues=to_item({":new": version}),
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         self._on_change(half)
 
     def stop_waiting(self, half_id: str) -> None:
         """Forget a half that waits; it is part of a job now, or gone."""
-        self._client.delete_item(TableName=self._table, Key=_item({"job_id": half_id}))
+        self._client.delete_item(TableName=self._table, Key=to_item({"job_id": half_id}))
 
     def admit(self, job: Job, replacing: Iterable[str]) -> Job:
         """Write a new job, READY or REJECTED, and forget its waiting halves, in one transaction.
@@ -88,21 +99,15 @@ class JobStore:
         """
         put = {
             "TableName": self._table,
-            "Item": _item(_record(job) | _indexes(job, None)),
+            "Item": to_item(to_record(job) | index_attributes(job, None)),
             "ConditionExpression": "attribute_not_exists(job_id)",
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
-        deletes: list[Any] = [
-            {"Delete": {"TableName": self._table, "Key": _item({"job_id": half})}}
+        deletes = [
+            {"Delete": {"TableName": self._table, "Key": to_item({"job_id": half})}}
             for half in replacing
         ]
-        try:
-            self._client.transact_write_items(TransactItems=[{"Put": put}, *deletes])  # type: ignore[typeddict-item]  # the literal is a put
-        except self._client.exceptions.TransactionCanceledException as exc:
-            reason: Any = exc.response["CancellationReasons"][0]
-            if reason["Code"] == "ConditionalCheckFailed":
-                raise WriteRefused(_job(reason.get("Item"))) from exc
-            raise
+        self._transact([{"Put": put}, *deletes])
         self._on_change(job)
         return job
 
@@ -124,49 +129,227 @@ class JobStore:
         Raises:
             WriteRefused: the record's status or attempt does not allow it; ``found`` is it.
         """
-        clock = self.clock()
-        after = job.model_copy(update={"status": status, "updated_at": clock, **changes})
-        step = Step(status=status, at=clock)
-        changed = ("status", "updated_at", *changes)
-        update = _Update(
-            {name: _plain(getattr(after, name)) for name in changed} | _indexes(after, at)
-        )
-        allowed = {
-            f":from{n}": before for n, before in enumerate(sorted(may_precede(status) & only_from))
+        return self._move(Move(job, status, self.clock(), at, only_from, changes), [])
+
+    def claim(self, job: Job, limits: Limits, token_hash: str) -> Job:
+        """Move a READY job to SUBMITTING, with a place in flight and its cost set aside.
+
+        Raises:
+            NoRoom: there is none now.
+            WriteRefused: the job is not READY any more.
+        """
+        at = self.clock()
+        usd = job.estimate.upper_usd if job.estimate else Decimal(0)
+        reservation = limits.reservation(usd, at)
+        if usd > limits.daily_budget_usd:
+            raise NoRoom("budget")
+        changes = {
+            "attempt": job.attempt + 1,
+            "token_hashes": (*job.token_hashes, token_hash),
+            "reservation": reservation,
+            "waits_for": None,
         }
-        if not allowed:
-            raise WriteRefused(self.get(job.job_id))
-        values = {
-            **update.values,
-            ":step": [_plain(step.model_dump())],
-            ":none": [],
-            ":seen": job.attempt,
-            **{name: str(before) for name, before in allowed.items()},
-        }
-        with self._refusals():
-            answer = self._client.update_item(
-                TableName=self._table,
-                Key=_item({"job_id": job.job_id}),
-                UpdateExpression=update.expression,
-                ConditionExpression=f"#status IN ({', '.join(allowed)}) AND attempt = :seen",
-                ExpressionAttributeNames=update.names | {"#status": "status"},
-                ExpressionAttributeValues=_item(values),
-                ReturnValues="ALL_NEW",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
-        moved = Job.model_validate(_python(answer["Attributes"]))
+        move = Move(job, JobStatus.SUBMITTING, at, None, frozenset(JobStatus), changes)
+        return self._move(move, ledger.take(limits, reservation, plain(at)))
+
+    def end(
+        self,
+        job: Job,
+        status: JobStatus,
+        *,
+        at: datetime | None = None,
+        only_from: frozenset[JobStatus] = frozenset(JobStatus),
+        **changes: Any,
+    ) -> Job:
+        """End an attempt: ``move``, and give back what the job holds, in one transaction."""
+        held, clock = job.reservation, self.clock()
+        changes = changes | ({"reservation": None} if held else {})
+        spent = status is JobStatus.SUCCEEDED
+        returned = ledger.give_back(held, plain(clock), spent=spent) if held else []
+        return self._move(Move(job, status, clock, at, only_from, changes), returned)
+
+    def _move(self, move: Move, with_it: list[Change]) -> Job:
+        """Write a move, and what must change with it or not at all."""
+        if not move.allowed:
+            raise WriteRefused(self.get(move.job.job_id))
+        update = {"TableName": self._table, **move.expressions()}
+        if with_it:
+            changes = [{"Update": {"TableName": self._table, **change_of(one)}} for one in with_it]
+            self._transact([{"Update": update}, *changes])
+            moved = move.after
+        else:
+            with self._refusals():
+                answer = self._client.update_item(**update, ReturnValues="ALL_NEW")
+            moved = Job.model_validate(from_item(answer["Attributes"]))
         self._on_change(moved)
         return moved
+
+    def _transact(self, items: list[Any]) -> None:
+        """One transaction: the job's item first, then the window's and the budget's.
+
+        A conflict with another transaction on the same sums is nobody's fault and is tried again.
+
+        Raises:
+            WriteRefused, NoRoom: whose condition failed.
+        """
+        for attempt in range(MOST_CONFLICTS):
+            try:
+                self._client.transact_write_items(TransactItems=items)
+            except self._client.exceptions.TransactionCanceledException as exc:
+                reasons: list[Any] = list(exc.response["CancellationReasons"])
+                _raise_refusal(reasons, plain(self.clock()), exc)
+                is_conflict = any(reason["Code"] == "TransactionConflict" for reason in reasons)
+                if not is_conflict or attempt == MOST_CONFLICTS - 1:
+                    raise
+                self._sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - jitter
+            else:
+                return
+
+    def put_off(self, job: Job, waits_for: str, at: datetime) -> Job:
+        """Note on a READY job why it waits, and until when; no step of its history."""
+        after = job.model_copy(update={"waits_for": waits_for})
+        shard = index_attributes(after, at)
+        with self._refusals():
+            self._client.update_item(
+                TableName=self._table,
+                Key=to_item({"job_id": job.job_id}),
+                UpdateExpression="SET waits_for = :why, dispatch_at = :at",
+                ConditionExpression="#status = :ready AND attempt = :seen",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues=to_item(
+                    {
+                        ":why": waits_for,
+                        ":at": shard["dispatch_at"],
+                        ":ready": str(JobStatus.READY),
+                        ":seen": job.attempt,
+                    }
+                ),
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        return after
+
+    def look_again(self, job: Job, at: datetime) -> None:
+        """Look at a job in motion again at ``at``, and not before."""
+        with self._refusals():
+            self._client.update_item(
+                TableName=self._table,
+                Key=to_item({"job_id": job.job_id}),
+                UpdateExpression="SET due_at = :at",
+                ConditionExpression="#status = :seen_status AND attempt = :seen",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues=to_item(
+                    {":at": plain(at), ":seen_status": str(job.status), ":seen": job.attempt}
+                ),
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+
+    def pause(self, until: datetime) -> None:
+        """Let nobody claim before ``until``: fal refuses the account."""
+        self._client.update_item(
+            TableName=self._table,
+            Key=to_item({"job_id": ledger.WINDOW}),
+            UpdateExpression="SET paused_until = :until",
+            ExpressionAttributeValues=to_item({":until": plain(until)}),
+        )
+
+    def room(self, limits: Limits) -> int:
+        """How many jobs could be claimed now, the budget aside."""
+        window = self._sums(ledger.WINDOW)
+        if str(window.get("paused_until", "")) > plain(self.clock()):
+            return 0
+        return max(0, limits.max_in_flight - int(window.get("in_flight", 0)))
+
+    def _sums(self, key: str) -> dict[str, Any]:
+        answer = self._client.get_item(
+            TableName=self._table, Key=to_item({"job_id": key}), ConsistentRead=True
+        )
+        return from_item(answer.get("Item", {}))
+
+    def recount(self, settled_for: timedelta) -> int:
+        """Set the window's count to the jobs that hold a place, where they differ; by how many.
+
+        Sums and jobs change together, so a difference can only come from outside. The index lags
+        behind the table, so nothing is touched that changed within ``settled_for``.
+        """
+        window = self._sums(ledger.WINDOW)
+        changed_at = window.get("changed_at")
+        if changed_at is None or changed_at > plain(self.clock() - settled_for):
+            return 0
+        held = sum(self._held(shard) for shard in range(SHARDS))
+        leaked = int(window["in_flight"]) - held
+        if leaked:
+            with suppress(self._client.exceptions.ConditionalCheckFailedException):
+                self._client.update_item(
+                    TableName=self._table,
+                    Key=to_item({"job_id": ledger.WINDOW}),
+                    UpdateExpression="SET in_flight = :held",
+                    ConditionExpression="changed_at = :seen",
+                    ExpressionAttributeValues=to_item({":held": held, ":seen": changed_at}),
+                )
+        return leaked
+
+    def _held(self, shard: int) -> int:
+        """How many jobs of a shard hold a place: every one in motion does."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName="due",
+            KeyConditionExpression="due_shard = :shard",
+            FilterExpression="#status <> :waiting",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues=to_item(
+                {":shard": shard, ":waiting": str(JobStatus.WAITING)}
+            ),
+            Select="COUNT",
+        )
+        return sum(page["Count"] for page in pages)
+
+    def due(self, before: datetime) -> Iterator[str]:
+        """The ids of the jobs that should be looked at, each shard's oldest first."""
+        for shard in range(SHARDS):
+            yield from self._ids("due", "due_shard", "due_at", shard, before)
+
+    def oldest_ready(self, most: int, before: datetime) -> list[str]:
+        """The ids of at most ``most`` READY jobs whose turn has come, oldest first."""
+        found: list[tuple[str, str]] = []
+        for shard in range(SHARDS):
+            page = self._page("backlog", "backlog_shard", "dispatch_at", shard, before, most)
+            found += [(item["dispatch_at"], item["job_id"]) for item in page]
+        return [job_id for _, job_id in sorted(found)[:most]]
+
+    def _ids(
+        self, index: str, partition: str, sort: str, shard: int, before: datetime
+    ) -> Iterator[str]:
+        pages = self._client.get_paginator("query").paginate(
+            **self._query(index, partition, sort, shard, before)
+        )
+        for page in pages:
+            yield from (from_item(item)["job_id"] for item in page["Items"])
+
+    def _page(
+        self, index: str, partition: str, sort: str, shard: int, before: datetime, most: int
+    ) -> list[dict[str, Any]]:
+        query = self._query(index, partition, sort, shard, before)
+        return [from_item(item) for item in self._client.query(**query, Limit=most)["Items"]]
+
+    def _query(
+        self, index: str, partition: str, sort: str, shard: int, before: datetime
+    ) -> dict[str, Any]:
+        return {
+            "TableName": self._table,
+            "IndexName": index,
+            "KeyConditionExpression": f"{partition} = :shard AND {sort} <= :before",
+            "ExpressionAttributeValues": to_item({":shard": shard, ":before": plain(before)}),
+        }
 
     def note_duplicate(self, job: Job, request_id: str) -> None:
         """Record that another request answered for a job too: money spent twice, worth knowing."""
         with self._refusals():
             self._client.update_item(
                 TableName=self._table,
-                Key=_item({"job_id": job.job_id}),
+                Key=to_item({"job_id": job.job_id}),
                 UpdateExpression="ADD duplicate_requests :request",
                 ConditionExpression="attribute_exists(job_id)",
-                ExpressionAttributeValues=_item({":request": {request_id}}),
+                ExpressionAttributeValues=to_item({":request": {request_id}}),
             )
 
     @contextmanager
@@ -175,83 +358,16 @@ class JobStore:
         try:
             yield
         except self._client.exceptions.ConditionalCheckFailedException as exc:
-            raise WriteRefused(_job(exc.response.get("Item"))) from exc
+            raise WriteRefused(to_job(exc.response.get("Item"))) from exc
 
 
-class _Update:
-    """An update expression: a value sets its attribute, None removes it."""
-
-    def __init__(self, attributes: Mapping[str, Any]) -> None:
-        kept = {name: value for name, value in attributes.items() if value is not None}
-        removed = [f"#{name}" for name in attributes if name not in kept]
-        sets = [f"#{name} = :{name}" for name in kept]
-        history = "history = list_append(if_not_exists(history, :none), :step)"
-        self.names = {f"#{name}": name for name in attributes}
-        self.values = {f":{name}": value for name, value in kept.items()}
-        self.expression = f"SET {', '.join([*sets, history])}"
-        if removed:
-            self.expression += f" REMOVE {', '.join(removed)}"
-
-
-def _indexes(job: Job, at: datetime | None) -> dict[str, Any]:
-    """The attributes that put a record in the sparse indexes, and None where it must leave one."""
-    shard = int(job.job_id[:8], 16) % SHARDS
-    if job.status is JobStatus.READY:
-        backlog, due = at or job.updated_at, None
-    else:
-        wait = LOOK_AGAIN_AFTER.get(job.status)
-        backlog, due = None, at or (job.updated_at + wait if wait else None)
-    return {
-        "due_shard": shard if due else None,
-        "due_at": _plain(due),
-        "backlog_shard": shard if backlog else None,
-        "dispatch_at": _plain(backlog),
-    }
-
-
-def _record(job: Job) -> dict[str, Any]:
-    """A whole item; what is empty is left out."""
-    shard = int(job.job_id[:8], 16) % SHARDS
-    day = {"day_shard": f"{job.created_at:%Y-%m-%d}#{shard}"}
-    filled = {
-        name: value for name, value in _plain(job.model_dump()).items() if value not in ([], {})
-    }
-    return filled | day
-
-
-def _item(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """In DynamoDB's types; None is left out."""
-    serialize = TypeSerializer().serialize
-    return {name: serialize(value) for name, value in attributes.items() if value is not None}
-
-
-def _python(item: Mapping[str, Any]) -> dict[str, Any]:
-    deserialize = TypeDeserializer().deserialize
-    return {name: deserialize(value) for name, value in item.items()}
-
-
-def _job(item: Any) -> Job | None:
-    return Job.model_validate(_python(item)) if item else None
-
-
-def _plain(value: Any) -> Any:
-    """What DynamoDB can hold: numbers as Decimal, times as sortable text, no empty set, no None."""
-    if isinstance(value, BaseModel):
-        return _plain(value.model_dump())
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items() if inner is not None}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return _plain_scalar(value)
-
-
-def _plain_scalar(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    if isinstance(value, StrEnum):
-        return str(value)
-    if isinstance(
-        value, float
-    ):  # DynamoDB's smallest is 1E-130; nothing of ours is that near nothing
-        return Decimal(repr(value)) if abs(value) > TINIEST else Decimal(0)
-    return (set(value) or None) if isinstance(value, frozenset) else value
+def _raise_refusal(reasons: list[Any], at: str, exc: Exception) -> None:
+    """The first failed condition: the job's own, the window's, the budget's."""
+    failed = [reason["Code"] == "ConditionalCheckFailed" for reason in reasons]
+    if failed[0]:
+        raise WriteRefused(to_job(reasons[0].get("Item"))) from exc
+    if any(failed):
+        position = failed.index(True)
+        window = from_item(reasons[position].get("Item", {}))
+        is_paused = str(window.get("paused_until", "")) > at
+        raise NoRoom(("", "account" if is_paused else "window", "budget")[position]) from exc

@@ -101,7 +101,7 @@ Json = Annotated[dict[str, Any], BeforeValidator(_plain)]
 class Record(BaseModel):
     """A frozen part of a job; what a newer release added to an item is passed over."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class ErrorDetail(Record):
@@ -141,6 +141,13 @@ class Estimate(Record):
     megapixels: Decimal
     lower_usd: Decimal
     upper_usd: Decimal
+
+
+class Reservation(Record):
+    """Dollars set aside on a day (``2026-11-22``, UTC); with them goes a place in flight."""
+
+    day: str
+    usd: Decimal
 
 
 class Request(Record):
@@ -191,6 +198,12 @@ class Job(Record):
     arguments: Json = {}
     estimate: Estimate | None = None
     attempt: int = 0
+    #: Held from the claim until the attempt ends; with it goes a place in the window.
+    reservation: Reservation | None = None
+    #: What a READY job waits for, in a word; None when it is its turn.
+    waits_for: str | None = None
+    #: Whether the one resubmission after a proven silence has been used.
+    resubmitted: bool = False
     token_hashes: tuple[str, ...] = ()
     request: Request | None = None
     #: Where the video lies on fal's public CDN, only while it is being copied.
@@ -214,6 +227,11 @@ class Job(Record):
             raise ValueError(f"no record is born {status}")
         history = (Step(status=status, at=at),)
         return cls(status=status, history=history, created_at=at, updated_at=at, **fields)
+
+    @property
+    def marker(self) -> str:
+        """What the audio's URL of this attempt carries, so that fal's list shows whose it is."""
+        return f"{self.job_id}-{self.attempt}"
 
     @property
     def is_final(self) -> bool:

@@ -45,10 +45,11 @@ class Found:
 
 
 class DropBucket:
-    """Reads one bucket. ``client`` must sign with SigV4: other presigned URLs are refused."""
+    """Reads one bucket, and presigns its objects with a client made for that."""
 
-    def __init__(self, client: S3Client, bucket: str) -> None:
+    def __init__(self, client: S3Client, presigner: S3Client, bucket: str) -> None:
         self._client = client
+        self._presigner = presigner
         self.name = bucket
 
     def keys_under(self, prefix: str) -> set[str]:
@@ -115,11 +116,16 @@ class DropBucket:
             return None
         return (width, height) if width > 0 and height > 0 else None
 
-    def presign(self, pinned: DropObject, seconds: int) -> str:
+    def presign(self, pinned: DropObject, seconds: int, marker: str) -> str:
         """A URL that reads this version, and no other, for ``seconds``. Never stored or logged."""
-        return self._client.generate_presigned_url(
+        return self._presigner.generate_presigned_url(
             "get_object",
-            Params={"Bucket": self.name, "Key": pinned.key, "VersionId": pinned.version_id},
+            Params={
+                "Bucket": self.name,
+                "Key": pinned.key,
+                "VersionId": pinned.version_id,
+                "ResponseContentDisposition": f"inline; filename={marker}",
+            },
             ExpiresIn=seconds,
         )
 

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 #: How many parts are on their way to S3 at once.
 PARTS_UNDER_WAY: Final = 4
+READ: Final = 1024 * 1024
+#: Without ListBucket, S3 says 403 of what is not there.
+_ABSENT: Final = {"NoSuchKey", "404", "AccessDenied", "403"}
 _EXISTS: Final = {"PreconditionFailed", "412", "ConditionalRequestConflict"}
 
 
@@ -74,6 +77,22 @@ class OutputBucket:
         for part in parts:
             upload.add(pool, part)
         return upload.complete()
+
+    def find(self, key: str, content_type: str) -> Stored | None:
+        """An object of an earlier try, read once for its digest; None where there is none."""
+        try:
+            answer = self._client.get_object(Bucket=self.name, Key=key)
+        except ClientError as exc:
+            if exc.response["Error"]["Code"] in _ABSENT:
+                return None
+            raise
+        digest, length = hashlib.sha256(), 0
+        with answer["Body"] as body:
+            for chunk in body.iter_chunks(READ):
+                digest.update(chunk)
+                length += len(chunk)
+        version = answer["VersionId"]
+        return Stored(self.name, key, version, length, digest.hexdigest(), content_type)
 
     def put_manifest(self, key: str, body: bytes) -> None:
         """Write the manifest; the same job's manifest of an earlier try stays."""

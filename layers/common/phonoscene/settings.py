@@ -47,6 +47,9 @@ class SubmitSettings(Settings):
     pair_grace_minutes: int
     max_frames: int
     price_per_megapixel_usd: Decimal
+    max_job_cost_usd: Decimal
+    max_in_flight: int
+    daily_budget_usd: Decimal
 
 
 @dataclass(frozen=True)
@@ -64,4 +67,20 @@ class StoreSettings(Settings):
     jobs_table: str
     output_bucket: str
     fal_key_parameter: str
+    drops_queue_url: str
     max_video_bytes: int
+    max_in_flight: int
+    daily_budget_usd: Decimal
+
+
+@dataclass(frozen=True)
+class ReconcileSettings(Settings):
+    """For the function ``reconcile``."""
+
+    jobs_table: str
+    fal_key_parameter: str
+    drops_queue_url: str
+    verdicts_queue_url: str
+    audio_url_ttl_seconds: int
+    max_in_flight: int
+    daily_budget_usd: Decimal

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from phonoscene.jobs import Request
 
 
+#: The code of a refusal that is the account's: a key that is unknown, or a balance that is
+#: exhausted.
+ACCOUNT = "fal_account"
+
+
 @dataclass(frozen=True)
 class Accepted:
     """fal queued the job."""
@@ -66,3 +71,20 @@ class Submission:
             ),
             "x-app-fal-disable-fallback": "true",
         }
+
+
+@dataclass(frozen=True)
+class Pending:
+    """fal has the request, and has not ended it."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """fal has ended the request: ``body`` is what its webhook would have said."""
+
+    body: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """fal knows no such request, or keeps its result no more."""

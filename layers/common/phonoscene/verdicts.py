@@ -20,6 +20,7 @@ from pydantic import (
 
 from phonoscene.errors import VerdictMalformed
 from phonoscene.jobs import ErrorDetail
+from phonoscene.retries import is_retryable
 
 
 def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
@@ -30,8 +31,9 @@ def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
         return None
 
 
-Whole = Annotated[int | None, WrapValidator(_or_none)]
-Number = Annotated[float | None, Field(allow_inf_nan=False), WrapValidator(_or_none)]
+#: As far as DynamoDB holds them exactly, and fal's seeds need them.
+Whole = Annotated[int | None, Field(ge=-(2**63), lt=2**64), WrapValidator(_or_none)]
+Number = Annotated[float | None, Field(ge=0, le=1e12), WrapValidator(_or_none)]
 Text = Annotated[str | None, WrapValidator(_or_none)]
 
 
@@ -45,6 +47,7 @@ class ReportedVideo(BaseModel):
     height: Whole = None
     fps: Number = None
     num_frames: Whole = None
+    file_size: Whole = None
     duration: Number = None
 
 
@@ -105,7 +108,8 @@ def from_webhook(body: str) -> Verdict:
         return from_result(webhook.request_id, webhook.payload)
     except ValidationError as exc:
         fields = sorted({".".join(map(str, e["loc"])) for e in exc.errors(include_input=False)})
-        raise VerdictMalformed(f"these fields are not as documented: {', '.join(fields)}") from exc
+        told = f"these fields are not as documented: {', '.join(fields)}"
+        raise VerdictMalformed(told) from None  # pydantic's own words show the values
 
 
 def from_result(request_id: str, result: Any) -> Verdict:
@@ -126,7 +130,9 @@ def from_failure(request_id: str, payload: Any, error: str | None) -> Verdict:
         errors = [_model_error(entry) for entry in entries[:MOST_ERRORS]]
     else:
         kind = str(payload.get("error_type") or "fal_error")
-        errors = [ErrorDetail(code=kind[:100], message=_told(detail, error))]
+        kind = kind[:100]
+        told = _told(detail, error)
+        errors = [ErrorDetail(code=kind, message=told, retryable=is_retryable(kind, None))]
     return Verdict(request_id=request_id, errors=tuple(errors))
 
 
@@ -135,15 +141,18 @@ def _model_error(entry: Any) -> ErrorDetail:
     entry = entry if isinstance(entry, dict) else {"msg": entry}
     where = entry.get("loc")
     place = [str(part) for part in where if part != "body"] if isinstance(where, list) else []
+    code, field = str(entry.get("type") or "fal_error")[:100], ".".join(place)[:100] or None
     return ErrorDetail(
-        code=str(entry.get("type") or "fal_error")[:100],
+        code=code,
         message=_told(entry.get("msg")),
-        field=".".join(place)[:100] or None,
+        field=field,
+        retryable=is_retryable(code, field),
     )
 
 
 def _told(*reasons: Any) -> str:
-    """The first reason that is text, cut before anything of a presigned URL."""
+    """The first reason that is text, without URLs: ours hold signatures and tokens."""
     text = next((reason for reason in reasons if isinstance(reason, str) and reason), "")
-    shown = re.split(r"\S*x-amz-", text, maxsplit=1, flags=re.IGNORECASE)[0].strip()
+    shown = re.sub(r"(?i)https?(://|%3a)\S+", "(a URL)", text)
+    shown = re.split(r"(?i)\S*(x-amz-|webhooks/fal)", shown, maxsplit=1)[0].strip()
     return shown[:500] or "fal gave no reason"

@@ -51,7 +51,7 @@ class Delivery:
 
     def to_message(self) -> str:
         """As the verdicts queue carries it."""
-        return json.dumps(self.__dict__)
+        return json.dumps(self.__dict__, ensure_ascii=False)
 
 
 def new_token() -> str:

@@ -17,6 +17,7 @@ from phonoscene.containers import CONTENT_TYPES, checked, suffix_of
 from phonoscene.drops import output_key
 from phonoscene.errors import VideoRefused, WriteRefused
 from phonoscene.jobs import ErrorDetail, Job, JobStatus, Request, Video
+from phonoscene.retries import MOST_ATTEMPTS, retry_at
 from phonoscene.verdicts import Verdict, from_webhook
 
 if TYPE_CHECKING:
@@ -60,34 +61,30 @@ class Deliverer:
             reason = "unknown_job" if job is None else "wrong_token"
             logger.warning("verdict.refused", extra={"reason": reason})
             return None
-        if self._is_another_requests(job, delivery.request_id):
-            return job
-        if job.is_final:
-            logger.info("verdict.duplicate", extra={"status": job.status})
+        if job.is_final or (job.status is JobStatus.GENERATED and _is_anothers(job, delivery)):
+            self._note_late(job, delivery)
             return job
         return self._conclude(job, delivery)
 
-    def _is_another_requests(self, job: Job, request_id: str) -> bool:
-        """Whether the job is bound to a request already, and this verdict is of another one."""
-        if job.request is None or job.request.request_id == request_id:
-            return False
-        logger.warning("verdict.of_another_request", extra={"request_id": request_id})
-        self.store.note_duplicate(job, request_id)
-        return True
+    def _note_late(self, job: Job, delivery: Delivery) -> None:
+        """A verdict for a job that has its video, or has ended: again the same, or one too many."""
+        logger.info("verdict.late", extra={"status": job.status})
+        if _is_anothers(job, delivery) or job.status is JobStatus.CANCELLED:
+            self.store.note_duplicate(job, delivery.request_id)
 
     def _conclude(self, job: Job, delivery: Delivery) -> Job:
         if (
             job.status is JobStatus.GENERATED
         ):  # recorded by a delivery that was cut off, or by a twin
-            return self._store(job)
+            return self._store(job, is_retry=True)
         verdict = from_webhook(delivery.body)
         if verdict.must_be_fetched:
             verdict = self.queue.result(_bound(job, verdict))
-        if verdict.errors and _is_of_past_attempt(job, delivery.token_hash):
+        if verdict.errors and (_is_anothers(job, delivery) or _is_past(job, delivery)):
             logger.info("verdict.of_past_attempt")
             return job
         if verdict.errors:
-            return self._fail(job, *verdict.errors, request=_bound(job, verdict))
+            return self._fail_or_retry(job, verdict)
         return self._store(self._record(job, verdict))
 
     def _record(self, job: Job, verdict: Verdict) -> Job:
@@ -107,17 +104,33 @@ class Deliverer:
             prompt_used=output.prompt,
         )
 
-    def _store(self, job: Job) -> Job:
+    def _copy(self, job: Job, key: str, suffix: str) -> Stored:
+        with self.cdn.open(str(job.source_url), job.reported.get("file_size")) as parts:
+            return self.output.store(checked(parts, suffix), key, CONTENT_TYPES[suffix])
+
+    def _store(self, job: Job, *, is_retry: bool = False) -> Job:
+        """Bring the video home; a retry looks first whether it is there already."""
         suffix = suffix_of(str(job.arguments["video_output_type"]))
         key = output_key(job.name, job.job_id, suffix)
         try:
-            with self.cdn.open(str(job.source_url)) as parts:
-                stored = self.output.store(checked(parts, suffix), key, CONTENT_TYPES[suffix])
-        except VideoRefused as exc:
-            return self._fail(job, exc.error)
+            stored = (is_retry and self.output.find(key, CONTENT_TYPES[suffix])) or self._copy(
+                job, key, suffix
+            )
+        except (
+            VideoRefused
+        ) as exc:  # where it lies is kept: it is paid for, and a person may want it
+            return self._finish(job, JobStatus.FAILED, errors=(exc.error,))
         video = _video(job, stored)
         self.output.put_manifest(output_key(job.name, job.job_id, ".json"), _manifest(job, video))
         return self._finish(job, JobStatus.SUCCEEDED, video=video, source_url=None, reported=None)
+
+    def _fail_or_retry(self, job: Job, verdict: Verdict) -> Job:
+        """Back to READY where fal's errors may be gone next time, as often as is worth it."""
+        worth_it = all(error.retryable for error in verdict.errors)
+        if worth_it and job.attempt < MOST_ATTEMPTS:
+            at = retry_at(job, self.store.clock())
+            return self._finish(job, JobStatus.READY, at=at, request=None, waits_for="fal")
+        return self._fail(job, *verdict.errors, request=_bound(job, verdict))
 
     def _fail(self, job: Job, *errors: ErrorDetail, **changes: Any) -> Job:
         return self._finish(
@@ -126,7 +139,7 @@ class Deliverer:
 
     def _finish(self, job: Job, status: JobStatus, **changes: Any) -> Job:
         try:
-            return self.store.move(job, status, only_from=frozenset({job.status}), **changes)
+            return self.store.end(job, status, only_from=frozenset({job.status}), **changes)
         except WriteRefused as exc:
             if exc.found is None or not exc.found.is_final:
                 raise
@@ -140,14 +153,20 @@ def _shows_token(job: Job, token_hash: str) -> bool:
     return any(matches)
 
 
-def _is_of_past_attempt(job: Job, token_hash: str) -> bool:
-    """Whether the verdict is about an attempt that was given up: its failure is not the job's."""
-    return job.status is JobStatus.READY or job.token_hashes[-1] != token_hash
+def _is_past(job: Job, delivery: Delivery) -> bool:
+    """Whether it is about an attempt that was given up: its failure is not the job's."""
+    return job.status is JobStatus.READY or job.token_hashes[-1] != delivery.token_hash
+
+
+def _is_anothers(job: Job, delivery: Delivery) -> bool:
+    """Whether the job is bound to a request already, and this verdict is of another one."""
+    return job.request is not None and job.request.request_id != delivery.request_id
 
 
 def _bound(job: Job, verdict: Verdict) -> Request:
-    """The job's request, or the one its token proves, where our POST's answer was lost."""
-    return job.request or Request(request_id=verdict.request_id)
+    """The request that answered: the job's, or one whose token proves it."""
+    is_the_jobs = job.request and job.request.request_id == verdict.request_id
+    return job.request if job.request and is_the_jobs else Request(request_id=verdict.request_id)
 
 
 def _video(job: Job, stored: Stored) -> Video:

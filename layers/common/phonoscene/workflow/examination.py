@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from phonoscene.documents import LONGEST_SIDECAR, Document, parse, read_document
+from phonoscene.documents import LONGEST_SIDECAR, Document, parse, read_document, read_takes
 from phonoscene.drops import Pairing, beside, defaults_keys, half_id, job_id, unsafe
 from phonoscene.errors import DropRefused
-from phonoscene.jobs import Audio, DropObject, ErrorDetail
+from phonoscene.jobs import Audio, DropObject, ErrorDetail, Estimate
 from phonoscene.pricing import PRESETS, estimate, needed_frames
 from phonoscene.sidecar import Sidecar, VideoSize
 
@@ -32,6 +32,7 @@ class Rules:
 
     max_frames: int
     usd_per_megapixel: Decimal
+    max_job_cost_usd: Decimal
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,12 @@ class Halves:
         other = self.sidecar if key == self.audio.key else self.audio
         return other is not None and other.modified > happened_at
 
-    def ids(self, bucket: str) -> tuple[str, list[str]]:
-        """The job's id, and those of the waiting halves it replaces."""
+    def ids(self, bucket: str, take: int | None) -> tuple[str, list[str]]:
+        """The id of a take's job, and those of the waiting halves it replaces."""
         audio = (self.audio.key, self.audio.version_id)
         sidecar = (self.sidecar.key, self.sidecar.version_id) if self.sidecar else None
         keys = [half.key for half in (self.audio, self.sidecar) if half]
-        return job_id(bucket, audio, sidecar), [half_id(bucket, key) for key in keys]
+        return job_id(bucket, audio, sidecar, take), [half_id(bucket, key) for key in keys]
 
 
 class Errors(list[ErrorDetail]):
@@ -80,6 +81,14 @@ class Errors(list[ErrorDetail]):
 
 
 @dataclass(frozen=True)
+class Examined:
+    """One take: the fields of its record, and what is wrong with it."""
+
+    fields: dict[str, Any]
+    errors: Errors
+
+
+@dataclass(frozen=True)
 class Examiner:
     """Reads what a drop says and measures what it is."""
 
@@ -94,38 +103,59 @@ class Examiner:
 
     def examine(
         self, halves: Halves, defaults: Sequence[Document], errors: Errors
-    ) -> dict[str, Any]:
-        """Everything a job's record says of its drop; what is wrong goes to ``errors``."""
+    ) -> list[Examined]:
+        """What the drop asks for: one job, or one for each take of a sidecar that lists several."""
         if halves.pairing.rivals:
             errors.append(_ambiguous(halves.pairing))
         audio = errors.caught(self.bucket.measure, halves.audio)
-        sidecar, origin = self._sidecar(halves, defaults, errors) or (None, {})
-        images = self._images(sidecar, origin, errors) if sidecar else {}
-        frames = errors.caught(self._frames, sidecar, audio) if sidecar and audio else None
-        size = errors.caught(self._size, sidecar, images) if sidecar else None
-        price = self.rules.usd_per_megapixel
-        pinned = halves.audio
+        own = self._own(halves, errors)
+        if own is None:
+            return [Examined(self._pinned(halves, audio), errors)]
+        takes = [Errors(errors) for _ in own]
+        return [
+            Examined(self._take(halves, audio, [*document, *defaults], mine), mine)
+            for document, mine in zip(own, takes, strict=True)
+        ]
+
+    def _own(self, halves: Halves, errors: Errors) -> list[list[Document]] | None:
+        """The sidecar's takes, each before the defaults are added; None where it cannot be read."""
+        if halves.sidecar is None:
+            return [[]]
+        takes = errors.caught(read_takes, halves.sidecar.key, halves.text)
+        return [[take] for take in takes] if takes else None
+
+    def _pinned(self, halves: Halves, audio: Audio | None) -> dict[str, Any]:
+        """The objects that the job is about."""
+        found = halves.audio
+        unmeasured = Audio(key=found.key, version_id=found.version_id, bytes=found.bytes)
+        return {"audio": audio or unmeasured, "sidecar": _pin(halves.sidecar)}
+
+    def _take(
+        self,
+        halves: Halves,
+        audio: Audio | None,
+        documents: Sequence[Document],
+        errors: Errors,
+    ) -> dict[str, Any]:
+        """Everything a job's record says of its drop; what is wrong goes to ``errors``."""
+        sidecar, origin = errors.caught(parse, documents) or (None, {})
+        if sidecar is None:
+            return self._pinned(halves, audio)
+        images = self._images(sidecar, origin, errors)
+        frames = errors.caught(self._frames, sidecar, audio) if audio else None
+        size = errors.caught(self._size, sidecar, images)
         return {
-            "audio": audio
-            or Audio(key=pinned.key, version_id=pinned.version_id, bytes=pinned.bytes),
-            "sidecar": _pin(halves.sidecar),
+            **self._pinned(halves, audio),
             "images": {field: _pin(found) for field, found in images.items()},
-            "arguments": sidecar.arguments() if sidecar else {},
-            "estimate": estimate(frames, size, price) if frames and size else None,
+            "arguments": sidecar.arguments(),
+            "estimate": errors.caught(self._estimate, frames, size) if frames and size else None,
         }
 
-    def _sidecar(
-        self, halves: Halves, defaults: Sequence[Document], errors: Errors
-    ) -> tuple[Sidecar, Mapping[str, str]] | None:
-        own = (
-            errors.caught(read_document, halves.sidecar.key, halves.text)
-            if halves.sidecar
-            else None
-        )
-        if halves.sidecar and own is None:
-            return None
-        documents = [own, *defaults] if own else [*defaults]
-        return errors.caught(parse, documents)
+    def _estimate(self, frames: int, size: tuple[int, int]) -> Estimate:
+        cost = estimate(frames, size, self.rules.usd_per_megapixel)
+        if cost.upper_usd > self.rules.max_job_cost_usd:
+            raise DropRefused(_too_dear(cost, self.rules.max_job_cost_usd))
+        return cost
 
     def _images(
         self, sidecar: Sidecar, origin: Mapping[str, str], errors: Errors
@@ -204,6 +234,20 @@ def _unknown_size(reference: str) -> ErrorDetail:
         message=(
             f"video_size is auto, but the size of {reference[:100]} cannot be read, so neither can "
             "the cost. Give a size, or put the image beside the sidecar."
+        ),
+    )
+
+
+def _too_dear(cost: Estimate, most: Decimal) -> ErrorDetail:
+    return ErrorDetail(
+        code="cost_too_high",
+        field="video_size",
+        value=f"{cost.upper_usd} USD",
+        allowed=f"at most {most} USD a job",
+        message=(
+            f"{cost.width} x {cost.height} x {cost.frames} frames are {cost.megapixels:.2f} "
+            f"megapixels and could cost {cost.upper_usd} USD; a job of this stack may cost "
+            f"{most} USD. Make it smaller, shorter or slower (video_size, the audio, fps)."
         ),
     )
 

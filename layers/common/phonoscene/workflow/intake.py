@@ -23,7 +23,7 @@ from phonoscene.drops import (
 )
 from phonoscene.errors import DropUnsettled, WriteRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus
-from phonoscene.workflow.examination import Errors, Examiner, Halves
+from phonoscene.workflow.examination import Errors, Examined, Examiner, Halves
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,26 +66,25 @@ class Intake:
         pairs = self._pairings(announced.key)
         if not pairs:
             logger.info("drop.gone", extra={"key": announced.key})
-        found = [self._pair(announced, pairing) for pairing in pairs]
-        return [job for job in found if job is not None]
+        return [job for pairing in pairs for job in self._pair(announced, pairing)]
 
     def _pairings(self, key: str) -> list[Pairing]:
         return pairings(key, self.bucket.keys_under(family_prefix(key)))
 
-    def _pair(self, announced: Announcement, pairing: Pairing) -> Job | None:
+    def _pair(self, announced: Announcement, pairing: Pairing) -> list[Job]:
         if pairing.audio is None:
-            return self._wait(announced.key, pairing)
+            return _present(self._wait(announced.key, pairing))
         errors = Errors()
         defaults = self.examiner.defaults(pairing.audio, errors)
         if pairing.sidecar is None and not errors and waits_for_sidecar(defaults):
-            return self._wait(announced.key, pairing)
+            return _present(self._wait(announced.key, pairing))
         halves = self._look(pairing)
         if halves is None:
-            return None
+            return []
         if halves.has_newer_than(announced.key, announced.happened_at):
             self.store.stop_waiting(half_id(self.bucket.name, announced.key))
             logger.info("drop.left_to_newer_half", extra={"key": announced.key})
-            return None
+            return []
         return self._admit(halves, defaults, errors)
 
     def _look(self, pairing: Pairing) -> Halves | None:
@@ -132,11 +131,16 @@ class Intake:
             return None
         return job
 
-    def _admit(self, halves: Halves, defaults: Sequence[Document], errors: Errors) -> Job:
-        identifier, waiting = halves.ids(self.bucket.name)
-        fields = self.examiner.examine(halves, defaults, errors)
-        status = JobStatus.REJECTED if errors else JobStatus.READY
-        job = self._born(status, identifier, halves.audio.key, errors=errors.told(), **fields)
+    def _admit(self, halves: Halves, defaults: Sequence[Document], errors: Errors) -> list[Job]:
+        examined = self.examiner.examine(halves, defaults, errors)
+        takes = range(len(examined)) if len(examined) > 1 else [None]
+        return [self._admit_take(halves, *one) for one in zip(takes, examined, strict=True)]
+
+    def _admit_take(self, halves: Halves, take: int | None, examined: Examined) -> Job:
+        identifier, waiting = halves.ids(self.bucket.name, take)
+        status = JobStatus.REJECTED if examined.errors else JobStatus.READY
+        fields = examined.fields | {"errors": examined.errors.told()}
+        job = self._born(status, identifier, halves.audio.key, **fields)
         try:
             return self.store.admit(job, waiting)
         except WriteRefused as exc:
@@ -167,3 +171,7 @@ class Intake:
         return Job.born(
             status, at, job_id=identifier, name=name_of(key), bucket=self.bucket.name, **fields
         )
+
+
+def _present(job: Job | None) -> list[Job]:
+    return [job] if job else []

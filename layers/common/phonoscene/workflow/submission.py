@@ -7,19 +7,21 @@ a job SUBMITTING whose outcome nobody knows; it is never sent again from here.
 from __future__ import annotations
 
 import logging
-import random
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.errors import SubmissionPostponed, WriteRefused
+from phonoscene.errors import NoRoom, WriteRefused
 from phonoscene.jobs import ErrorDetail, Job, JobStatus
-from phonoscene.submissions import Accepted, Answer, Refused, Submission, Unknown
+from phonoscene.ledger import next_day
+from phonoscene.retries import MOST_ATTEMPTS, retry_at
+from phonoscene.submissions import ACCOUNT, Accepted, Answer, Refused, Submission, Unknown
 from phonoscene.webhooks import hash_token, new_token
 
 if TYPE_CHECKING:
     from phonoscene.fal_queue import FalQueue
     from phonoscene.job_store import JobStore
+    from phonoscene.ledger import Limits
     from phonoscene.media import DropBucket
 
 logger = logging.getLogger(__name__)
@@ -27,9 +29,8 @@ logger = logging.getLogger(__name__)
 #: How long fal may take to read a file once it has started, in seconds: what the start timeout
 #: stays below the URL's life. fal reads the audio after its queue wait.
 READING_MARGIN: Final = 300
-#: Before a postponed job is dispatched again, in seconds; doubled at each attempt, with jitter.
-BACKOFF: Final = 30
-LONGEST_BACKOFF: Final = 900
+#: How long nothing is dispatched after fal has refused the account; then the next job finds out.
+PAUSE: Final = timedelta(minutes=5)
 #: What an answer may change. A refusal must not undo what an earlier attempt's webhook has brought.
 UNANSWERED: Final = frozenset({JobStatus.SUBMITTING, JobStatus.UNCONFIRMED})
 
@@ -55,23 +56,26 @@ class Submitter:
     store: JobStore
     queue: FalQueue
     terms: Terms
+    limits: Limits
 
     def submit(self, job: Job) -> Job:
         """Submit a READY job; a job in any other state is returned as it is.
 
-        Raises:
-            SubmissionPostponed: fal would not take it now; it is READY, with its next date in the
-            backlog.
+        A job for which there is no room, or which fal would not take now, stays READY, and says
+        why.
         """
         if job.status is not JobStatus.READY:
             return job
         token = new_token()
         submission = self._submission(job, token)  # before the claim: what fails here was not sent
-        self.queue.check_key()
-        claimed = self._claim(job, hash_token(token))
+        try:
+            poster = self.queue.ready()
+            claimed = self._claim(job, hash_token(token))
+        except NoRoom as exc:
+            return self._put_off(job, exc.waits_for)
         is_ours = claimed.token_hashes[-1:] == (hash_token(token),)
         if claimed.status is JobStatus.SUBMITTING and is_ours:
-            return self._settle(claimed, self.queue.submit(submission))
+            return self._settle(claimed, poster.submit(submission))
         return claimed
 
     def _claim(self, job: Job, token_hash: str) -> Job:
@@ -81,12 +85,16 @@ class Submitter:
         it is still ours.
         """
         try:
-            return self.store.move(
-                job,
-                JobStatus.SUBMITTING,
-                attempt=job.attempt + 1,
-                token_hashes=(*job.token_hashes, token_hash),
-            )
+            return self.store.claim(job, self.limits, token_hash)
+        except WriteRefused as exc:
+            return exc.found or job
+
+    def _put_off(self, job: Job, waits_for: str) -> Job:
+        """Note why the job waits. For a place it keeps its turn; money comes with the next day."""
+        at = self.store.clock()
+        turn = {"window": job.updated_at, "budget": next_day(at)}.get(waits_for, at + PAUSE)
+        try:
+            return self.store.put_off(job, waits_for, turn)
         except WriteRefused as exc:
             return exc.found or job
 
@@ -101,7 +109,12 @@ class Submitter:
 
     def _media_urls(self, job: Job, ttl: int) -> dict[str, Any]:
         pinned = {"audio_url": job.audio, **job.images}
-        return {field: self.bucket.presign(found, ttl) for field, found in pinned.items() if found}
+        marker = job.model_copy(update={"attempt": job.attempt + 1}).marker
+        return {
+            field: self.bucket.presign(found, ttl, marker)
+            for field, found in pinned.items()
+            if found
+        }
 
     def _settle(self, job: Job, answer: Answer) -> Job:
         match answer:
@@ -110,16 +123,19 @@ class Submitter:
             case Unknown(reason):
                 logger.warning("job.unconfirmed", extra={"reason": reason})
                 return self._move(job, JobStatus.UNCONFIRMED)
-            case Refused(code, message, retryable=False):
-                error = ErrorDetail(code=code, message=message)
-                return self._move(job, JobStatus.FAILED, errors=(error,))
-            case Refused(code):
-                job = self._move(
-                    job, JobStatus.READY, at=self.store.clock() + _backoff(job.attempt)
+            case Refused(code, _, retryable=True) if code == ACCOUNT:
+                until = self.store.clock() + PAUSE
+                self.store.pause(until)
+                logger.error("dispatch.paused", extra={"until": until.isoformat()})
+                return self._end(job, JobStatus.READY, at=until, waits_for="account")
+            case Refused(_, _, retryable=True) if job.attempt < MOST_ATTEMPTS:
+                return self._end(
+                    job, JobStatus.READY, at=retry_at(job, self.store.clock()), waits_for="fal"
                 )
-                if job.status is JobStatus.READY:
-                    raise SubmissionPostponed(code)
-                return job
+            case Refused(code, message):
+                return self._end(
+                    job, JobStatus.FAILED, errors=(ErrorDetail(code=code, message=message),)
+                )
 
     def _move(self, job: Job, status: JobStatus, **changes: Any) -> Job:
         """Write the answer, unless fal's webhook has overtaken it: then the record knows more."""
@@ -129,7 +145,10 @@ class Submitter:
             logger.info("job.overtaken", extra={"answer": status})
             return exc.found or job
 
-
-def _backoff(attempt: int) -> timedelta:
-    longest = min(LONGEST_BACKOFF, BACKOFF * 2 ** (attempt - 1))
-    return timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311 - jitter, no secret
+    def _end(self, job: Job, status: JobStatus, **changes: Any) -> Job:
+        """The same for an answer that ends the attempt: what the job holds is given back."""
+        try:
+            return self.store.end(job, status, only_from=UNANSWERED, **changes)
+        except WriteRefused as exc:
+            logger.info("job.overtaken", extra={"answer": status})
+            return exc.found or job

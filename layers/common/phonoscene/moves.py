@@ -1,0 +1,76 @@
+"""One step of a job as a conditional update: the condition is generated from ``MAY_FOLLOW``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from phonoscene.jobs import Job, JobStatus, Step, may_precede
+from phonoscene.records import index_attributes, plain, to_item
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from phonoscene.ledger import Change
+
+
+@dataclass(frozen=True)
+class Move:
+    """One step of a job: from the record as it was read to the record as it will be."""
+
+    job: Job
+    status: JobStatus
+    clock: datetime
+    at: datetime | None
+    only_from: frozenset[JobStatus]
+    changes: dict[str, Any]
+
+    @property
+    def allowed(self) -> list[JobStatus]:
+        """The states from which this step may be taken."""
+        return sorted(may_precede(self.status) & self.only_from)
+
+    @property
+    def _step(self) -> Step:
+        return Step(status=self.status, at=self.clock)
+
+    @property
+    def after(self) -> Job:
+        """The record once the step is written."""
+        changes = {"status": self.status, "updated_at": self.clock, **self.changes}
+        return self.job.model_copy(update={**changes, "history": (*self.job.history, self._step)})
+
+    def expressions(self) -> dict[str, Any]:
+        """The update: a value sets its attribute, None removes it."""
+        after = self.after
+        fields = ("status", "updated_at", *self.changes)
+        attributes = {name: plain(getattr(after, name)) for name in fields}
+        attributes |= index_attributes(after, self.at)
+        kept = {name: value for name, value in attributes.items() if value is not None}
+        removed = [f"#{name}" for name in attributes if name not in kept]
+        sets = [f"#{name} = :{name}" for name in kept]
+        sets.append("history = list_append(if_not_exists(history, :none), :step)")
+        origins = {f":from{n}": str(before) for n, before in enumerate(self.allowed)}
+        values = {f":{name}": value for name, value in kept.items()} | origins
+        values |= {":step": [plain(self._step)], ":none": [], ":seen": self.job.attempt}
+        return {
+            "Key": to_item({"job_id": self.job.job_id}),
+            "UpdateExpression": f"SET {', '.join(sets)}"
+            + (f" REMOVE {', '.join(removed)}" if removed else ""),
+            "ConditionExpression": f"#status IN ({', '.join(origins)}) AND attempt = :seen",
+            "ExpressionAttributeNames": {f"#{name}": name for name in attributes},
+            "ExpressionAttributeValues": to_item(values),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+
+def change_of(change: Change) -> dict[str, Any]:
+    """A change of the ledger in DynamoDB's words."""
+    condition = {"ConditionExpression": change.condition} if change.condition else {}
+    return {
+        "Key": to_item({"job_id": change.key}),
+        "UpdateExpression": change.update,
+        "ExpressionAttributeValues": to_item(change.values),
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        **condition,
+    }

@@ -1,0 +1,40 @@
+"""The stack's own queues: the only module that sends to them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mypy_boto3_sqs import SQSClient
+
+    from phonoscene.webhooks import Delivery
+
+
+class DropsQueue:
+    """What ``submit`` reads."""
+
+    def __init__(self, client: SQSClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def dispatch(self, job_ids: Sequence[str]) -> None:
+        """Have these jobs submitted now: nothing has to settle."""
+        for job_id in job_ids:
+            self._client.send_message(
+                QueueUrl=self._url, MessageBody=json.dumps({"job_id": job_id}), DelaySeconds=0
+            )
+
+
+class VerdictsQueue:
+    """What ``store`` reads."""
+
+    def __init__(self, client: SQSClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Hand a believed delivery over."""
+        self._client.send_message(QueueUrl=self._url, MessageBody=delivery.to_message())

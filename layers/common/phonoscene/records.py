@@ -1,0 +1,87 @@
+"""Job records as DynamoDB holds them: numbers, times and indexes in its types."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from pydantic import BaseModel
+
+from phonoscene.jobs import LOOK_AGAIN_AFTER, Job, JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Partitions of the indexes ``due``, ``backlog`` and ``by_day``, so that no key of theirs is hot.
+SHARDS: Final = 16
+#: DynamoDB's smallest number but zero, nearly.
+TINIEST: Final = 1e-129
+
+
+def index_attributes(job: Job, at: datetime | None) -> dict[str, Any]:
+    """The attributes that put a record in the sparse indexes, and None where it must leave one."""
+    shard = int(job.job_id[:8], 16) % SHARDS
+    if job.status is JobStatus.READY:
+        backlog, due = at or job.updated_at, None
+    else:
+        wait = LOOK_AGAIN_AFTER.get(job.status)
+        backlog, due = None, at or (job.updated_at + wait if wait else None)
+    return {
+        "due_shard": shard if due else None,
+        "due_at": plain(due),
+        "backlog_shard": shard if backlog else None,
+        "dispatch_at": plain(backlog),
+    }
+
+
+def to_record(job: Job) -> dict[str, Any]:
+    """A whole item; what is empty is left out."""
+    shard = int(job.job_id[:8], 16) % SHARDS
+    day = {"day_shard": f"{job.created_at:%Y-%m-%d}#{shard}"}
+    filled = {
+        name: value for name, value in plain(job.model_dump()).items() if value not in ([], {})
+    }
+    return filled | day
+
+
+def to_item(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """In DynamoDB's types; None is left out."""
+    serialize = TypeSerializer().serialize
+    return {name: serialize(value) for name, value in attributes.items() if value is not None}
+
+
+def from_item(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Out of DynamoDB's types; numbers are Decimal."""
+    deserialize = TypeDeserializer().deserialize
+    return {name: deserialize(value) for name, value in item.items()}
+
+
+def to_job(item: Any) -> Job | None:
+    """The job in an item, or None where there is no item."""
+    return Job.model_validate(from_item(item)) if item else None
+
+
+def plain(value: Any) -> Any:
+    """What DynamoDB can hold: numbers as Decimal, times as sortable text, no empty set, no None."""
+    if isinstance(value, BaseModel):
+        return plain(value.model_dump())
+    if isinstance(value, dict):
+        return {name: plain(inner) for name, inner in value.items() if inner is not None}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, StrEnum):
+        return str(value)
+    if isinstance(
+        value, float
+    ):  # DynamoDB's smallest is 1E-130; nothing of ours is that near nothing
+        return Decimal(repr(value)) if abs(value) > TINIEST else Decimal(0)
+    return (set(value) or None) if isinstance(value, frozenset) else value

@@ -1,0 +1,45 @@
+"""Stops a job: nothing more is done for it, and fal is asked to stop."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from phonoscene.errors import WriteRefused
+from phonoscene.jobs import Job, JobStatus
+
+if TYPE_CHECKING:
+    from phonoscene.fal_queue import FalQueue
+    from phonoscene.job_store import JobStore
+
+logger = logging.getLogger(__name__)
+#: A job moves a few times in its life; more refusals than that are no coincidence.
+TRIES = 5
+
+
+@dataclass(frozen=True)
+class Canceller:
+    """Cancels jobs that have not been generated."""
+
+    store: JobStore
+    queue: FalQueue
+
+    def cancel(self, job_id: str) -> Job | None:
+        """The job, CANCELLED unless it was generated or had ended; None where there is none.
+
+        What it held is given back. fal may still run it, and bill it: a late verdict is noted.
+        """
+        job = self.store.get(job_id)
+        for _ in range(TRIES):
+            if job is None or job.is_final or job.status is JobStatus.GENERATED:
+                return job
+            try:
+                cancelled = self.store.end(job, JobStatus.CANCELLED)
+            except WriteRefused as exc:
+                job = exc.found
+                continue
+            if job.request:
+                self.queue.cancel(job.request)
+            return cancelled
+        return job

@@ -1,0 +1,32 @@
+"""Sends READY jobs on their way, oldest first, as many as there is room for."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phonoscene.job_store import JobStore
+    from phonoscene.ledger import Limits
+    from phonoscene.queues import DropsQueue
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Dispatcher:
+    """Knows the backlog and the room there is; the claim itself is the submitter's."""
+
+    store: JobStore
+    drops: DropsQueue
+    limits: Limits
+
+    def dispatch(self) -> int:
+        """Announce the jobs whose turn it is; how many. Announced twice, a job is claimed once."""
+        room = self.store.room(self.limits)
+        jobs = self.store.oldest_ready(room, self.store.clock()) if room else []
+        self.drops.dispatch(jobs)
+        if jobs:
+            logger.info("jobs.dispatched", extra={"count": len(jobs)})
+        return len(jobs)
