@@ -113,10 +113,12 @@ class Cloud:
         return str(self.s3.put_object(Bucket=DROPS, Key=key, Body=raw)["VersionId"])
 
     def items(self) -> list[dict[str, Any]]:
-        """Every item of the jobs table, as Python values."""
+        """Every record of the jobs table, as Python values; not the sums."""
         deserialize = boto3.dynamodb.types.TypeDeserializer().deserialize  # type: ignore[attr-defined]  # loaded by boto3 itself
         found = self.dynamodb.scan(TableName=JOBS)["Items"]
-        return [{name: deserialize(v) for name, v in item.items()} for item in found]
+        return [
+            {name: deserialize(v) for name, v in item.items()} for item in found if "status" in item
+        ]
 
     def item(self, job_id: str) -> dict[str, Any]:
         return next(item for item in self.items() if item["job_id"] == job_id)

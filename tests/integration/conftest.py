@@ -40,7 +40,7 @@ class Context:
     aws_request_id: str = "52fdfc07-2182-454f-963f-5f0f9a621d72"
 
     def get_remaining_time_in_millis(self) -> int:
-        return 60_000
+        return 120_000
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +136,9 @@ def submit(function: Callable[..., ModuleType], cloud: Cloud) -> ModuleType:  # 
         PAIR_GRACE_MINUTES="60",
         MAX_FRAMES="481",
         PRICE_PER_MEGAPIXEL_USD="0.001205",
+        MAX_JOB_COST_USD="2",
+        MAX_IN_FLIGHT="40",
+        DAILY_BUDGET_USD="25",
     )
 
 

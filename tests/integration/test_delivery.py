@@ -7,6 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -222,10 +223,10 @@ def test_twins_that_copy_at_the_same_time_store_one_video(
     twins: list[Job | None] = []
 
     @contextlib.contextmanager
-    def meanwhile(self: Cdn, url: str) -> Any:
+    def meanwhile(self: Cdn, url: str, size: int | None) -> Any:
         monkeypatch.setattr(Cdn, "open", open_cdn)
         twins.append(world.deliver())
-        with open_cdn(self, url) as parts:
+        with open_cdn(self, url, size) as parts:
             yield parts
 
     monkeypatch.setattr(Cdn, "open", meanwhile)
@@ -247,9 +248,8 @@ CUTS = ("before the verdict is written", "before the copy", "in the midst of the
 
 def cut_off(world: World, patch: pytest.MonkeyPatch, cut: str) -> None:
     """Make the next delivery end there."""
-    move = world.store.move
 
-    def moving(job: Job, status: JobStatus, **changes: Any) -> Job:
+    def moving(move: Any, job: Job, status: JobStatus, **changes: Any) -> Any:
         if (cut, status) in {(CUTS[0], JobStatus.GENERATED), (CUTS[4], JobStatus.SUCCEEDED)}:
             raise Crash
         moved = move(job, status, **changes)
@@ -257,7 +257,8 @@ def cut_off(world: World, patch: pytest.MonkeyPatch, cut: str) -> None:
             raise Crash
         return moved
 
-    patch.setattr(world.store, "move", moving)
+    for name in ("move", "end"):
+        patch.setattr(world.store, name, partial(moving, getattr(world.store, name)))
     if cut == CUTS[1]:
         patch.setattr(Cdn, "open", _crash)
     elif cut == CUTS[2]:
@@ -328,10 +329,19 @@ def test_a_job_that_was_never_claimed_has_no_token_to_show(world: World) -> None
     assert world.deliver(delivery(job_id="b" * 32, token_hash=hash_token(""))) is None
 
 
-@pytest.mark.parametrize("done", [False, True])
-def test_another_requests_verdict_is_noted_and_stores_nothing(world: World, done: bool) -> None:
-    if done:
-        world.deliver()
+def test_a_video_of_another_proven_request_wins_over_one_that_is_still_to_come(
+    world: World,
+) -> None:
+    job = world.deliver(delivery(SUCCESS | {"request_id": "another"}))
+
+    assert job
+    assert job.status is JobStatus.SUCCEEDED
+    assert job.request == Request(request_id="another")
+    assert world.stored_once()
+
+
+def test_another_requests_verdict_is_noted_and_stores_nothing(world: World) -> None:
+    world.deliver()
     before = world.record
     versions = world.cloud.output_versions()
 
@@ -348,7 +358,8 @@ def test_a_verdict_that_is_too_late_stores_nothing(world: World, status: JobStat
 
     assert world.deliver() == ended
 
-    assert world.record == ended
+    noted = frozenset({REQUEST}) if status is JobStatus.CANCELLED else frozenset()
+    assert world.record == ended.model_copy(update={"duplicate_requests": noted})
     assert world.stored_nothing()
 
 
@@ -417,7 +428,6 @@ def test_the_models_errors_fail_the_job_in_fals_own_types(world: World) -> None:
 @pytest.mark.parametrize(
     ("body", "code", "words"),
     [
-        ("fal-infra-error", "runner_disconnected", "Runner disconnected"),
         ("fal-unserialisable-error", "fal_error", "Invalid status code: 404"),
     ],
 )
@@ -434,8 +444,8 @@ def test_fals_own_errors_fail_the_job_with_their_words(
 
 
 def test_an_error_that_comes_twice_fails_the_job_once(world: World) -> None:
-    first = world.deliver(delivery(event("fal-infra-error")))
-    second = world.deliver(delivery(event("fal-infra-error")))
+    first = world.deliver(delivery(event("fal-model-error")))
+    second = world.deliver(delivery(event("fal-model-error")))
 
     assert first == second
     assert [step.status for step in world.record.history].count(JobStatus.FAILED) == 1
@@ -448,7 +458,7 @@ def test_a_video_that_may_not_be_stored_fails_the_job(world: World, internet: Lo
 
     assert job == world.record
     assert (job.status, job.errors[0].code) == (JobStatus.FAILED, "wrong_container")
-    assert job.source_url is None
+    assert job.source_url == SUCCESS["payload"]["video"]["url"]
     assert world.stored_nothing()
 
 
@@ -532,6 +542,9 @@ def handle(
         OUTPUT_BUCKET=OUTPUT,
         FAL_KEY_PARAMETER=KEY_PARAMETER,
         MAX_VIDEO_BYTES="1048576",
+        DROPS_QUEUE_URL="https://sqs.us-east-1.amazonaws.com/123456789012/drops",
+        MAX_IN_FLIGHT="2",
+        DAILY_BUDGET_USD="25",
     )
 
     def deliver(*messages: Any) -> list[str]:

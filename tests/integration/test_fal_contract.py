@@ -14,7 +14,7 @@ from aiohttp import web
 from aws_lambda_powertools.utilities.parameters import base as parameter_cache
 
 from phonoscene import fal_queue
-from phonoscene.errors import VideoUnavailable
+from phonoscene.errors import NoRoom, VideoUnavailable
 from phonoscene.fal_queue import FalQueue
 from phonoscene.jobs import Request
 from phonoscene.submissions import Accepted, Refused, Submission, Unknown
@@ -235,7 +235,7 @@ def test_neither_key_nor_token_nor_signature_reaches_a_log(
     queue: FalQueue, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        queue.submit(SUBMISSION)
+        queue.ready().submit(SUBMISSION)
 
     for secret in (FAL_KEY, TOKEN, "abcdef0123456789"):
         assert secret not in caplog.text
@@ -247,7 +247,7 @@ def test_neither_key_nor_token_nor_signature_reaches_a_log(
 def test_an_accepted_request_keeps_the_urls_that_fal_returned(
     queue: FalQueue, fal: Loopback
 ) -> None:
-    result = queue.submit(SUBMISSION)
+    result = queue.ready().submit(SUBMISSION)
 
     assert result == Accepted(
         Request(
@@ -264,7 +264,7 @@ def test_an_accepted_request_keeps_the_urls_that_fal_returned(
 def test_any_2xx_is_an_acceptance(queue: FalQueue, fal: Loopback, status: int) -> None:
     fal.plays["queue.fal.run"] = answer(QUEUED, status)
 
-    result = queue.submit(SUBMISSION)
+    result = queue.ready().submit(SUBMISSION)
 
     assert isinstance(result, Accepted)
     assert len(posts(fal)) == 1
@@ -310,7 +310,7 @@ def test_an_error_is_one_post_and_means_what_it_says_of_acceptance(
 ) -> None:
     fal.plays["queue.fal.run"] = answer(body, status, headers)
 
-    result = queue.submit(SUBMISSION)
+    result = queue.ready().submit(SUBMISSION)
 
     assert len(posts(fal)) == 1
     assert meant(result) == meaning
@@ -335,7 +335,7 @@ def test_a_refused_argument_is_told_without_what_fal_echoes_of_it(
     detail[0]["input"] = AUDIO
     fal.plays["queue.fal.run"] = answer({"detail": detail}, 422, FROM_FAL)
 
-    result = queue.submit(SUBMISSION)
+    result = queue.ready().submit(SUBMISSION)
 
     assert isinstance(result, Refused)
     assert "audio_url: Audio duration exceeds the maximum allowed" in result.message
@@ -365,7 +365,7 @@ def test_an_answer_that_is_lost_is_one_post_and_unknown(
 ) -> None:
     fal.plays["queue.fal.run"] = play
 
-    result = queue.submit(SUBMISSION)
+    result = queue.ready().submit(SUBMISSION)
 
     assert isinstance(result, Unknown)
     assert len(posts(fal)) == 1
@@ -381,7 +381,7 @@ def test_an_acceptance_in_words_that_are_not_understood_is_unknown(
 ) -> None:
     fal.plays["queue.fal.run"] = answer(body)
 
-    result = queue.submit(SUBMISSION)
+    result = queue.ready().submit(SUBMISSION)
 
     assert isinstance(result, Unknown)
     assert len(posts(fal)) == 1
@@ -392,7 +392,7 @@ def test_a_redirect_is_never_a_second_post(queue: FalQueue, fal: Loopback, statu
     elsewhere = {"Location": "https://queue.falrun.com/fal-ai/elsewhere"}
     fal.plays["queue.fal.run"] = answer("", status, elsewhere)
 
-    result = queue.submit(SUBMISSION)
+    result = queue.ready().submit(SUBMISSION)
 
     assert len(posts(fal)) == 1
     assert not isinstance(result, Accepted)
@@ -410,7 +410,7 @@ def test_nobody_listening_is_refused_for_sure_and_nothing_was_sent(
         port = closed.getsockname()[1]
     environment.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
 
-    result = queue.submit(SUBMISSION)
+    result = queue.ready().submit(SUBMISSION)
 
     assert isinstance(result, Refused)
     assert (result.code, result.retryable) == ("fal_unreachable", True)
@@ -423,7 +423,7 @@ def test_a_connection_reset_before_anything_is_sent_goes_to_the_backup_domain_on
 ) -> None:
     fal.dead.add("queue.fal.run")
 
-    result = queue.submit(SUBMISSION)
+    result = queue.ready().submit(SUBMISSION)
 
     assert isinstance(result, Accepted)
     assert [post.host for post in posts(fal)] == ["queue.falrun.com"]
@@ -436,7 +436,7 @@ def test_with_both_domains_dead_nothing_is_sent_and_each_is_tried_once(
 ) -> None:
     fal.dead |= {"queue.fal.run", "queue.falrun.com"}
 
-    result = queue.submit(SUBMISSION)
+    result = queue.ready().submit(SUBMISSION)
 
     assert isinstance(result, Refused)
     assert result.retryable
@@ -452,7 +452,7 @@ def test_an_answer_lost_by_the_backup_domain_is_unknown(
     fal.dead.add("queue.fal.run")
     fal.plays["queue.falrun.com"] = play
 
-    result = queue.submit(SUBMISSION)
+    result = queue.ready().submit(SUBMISSION)
 
     assert isinstance(result, Unknown)
     assert len(posts(fal)) == 1
@@ -463,7 +463,7 @@ def test_an_unknown_authority_gets_no_request(
 ) -> None:
     environment.delenv("SSL_CERT_FILE")
 
-    result = queue.submit(SUBMISSION)
+    result = queue.ready().submit(SUBMISSION)
 
     assert isinstance(result, Refused)
     assert fal.seen == []
@@ -480,18 +480,19 @@ def test_a_kept_connection_that_fal_has_closed_is_not_used_again(
 
     fal.plays["queue.fal.run"] = close_after
 
-    results = [queue.submit(SUBMISSION) for _ in range(3)]
+    results = [queue.ready().submit(SUBMISSION) for _ in range(3)]
 
     assert [type(result) for result in results] == [Accepted] * 3
     assert len(posts(fal)) == 3
 
 
 @pytest.mark.parametrize("key", ["ключ:тайна", "key\nsplit:secret"])
-def test_a_key_that_no_header_can_hold_is_refused_for_sure(fal: Loopback, key: str) -> None:
-    result = FalQueue(lambda: key).submit(SUBMISSION)
+def test_a_key_that_no_header_can_hold_sends_nothing(fal: Loopback, key: str) -> None:
+    with pytest.raises(NoRoom) as caught:
+        FalQueue(lambda: key).ready()
 
-    assert isinstance(result, Refused)
-    assert key not in repr(result)
+    assert caught.value.waits_for == "account"
+    assert key not in repr(caught.value)
     assert fal.seen == []
 
 

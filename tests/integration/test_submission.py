@@ -14,6 +14,7 @@ from phonoscene.job_store import JobStore
 from phonoscene.jobs import Audio, DropObject, Job, JobStatus, Request
 from phonoscene.ledger import Limits
 from phonoscene.media import DropBucket
+from phonoscene.retries import MOST_ATTEMPTS
 from phonoscene.submissions import Accepted, Refused, Submission, Unknown
 from phonoscene.webhooks import hash_token
 from phonoscene.workflow.submission import Submitter, Terms
@@ -286,23 +287,20 @@ def test_a_refusal_for_now_returns_the_job_to_the_backlog_with_a_later_date(
 ) -> None:
     world.fal.answer = BUSY
 
-    with pytest.raises(SubmissionPostponed, match="fal_busy"):
-        world.submit()
+    job = world.submit()
 
+    assert job.waits_for == "fal"
     assert (world.record.status, world.record.attempt) == (JobStatus.READY, 1)
     assert (cloud.index("backlog"), cloud.index("due")) == ({ID}, set())
     wait = datetime.fromisoformat(cloud.item(ID)["dispatch_at"]) - NOW
     assert timedelta(seconds=15) <= wait <= timedelta(seconds=30)
 
 
-def test_each_postponement_waits_longer_up_to_a_quarter_of_an_hour(
-    world: World, cloud: Cloud
-) -> None:
+def test_each_postponement_waits_longer(world: World, cloud: Cloud) -> None:
     world.fal.answer = BUSY
     waits = []
-    for _ in range(9):
-        with pytest.raises(SubmissionPostponed):
-            world.submit()
+    for _ in range(MOST_ATTEMPTS - 1):
+        world.submit()
         waits.append(datetime.fromisoformat(cloud.item(ID)["dispatch_at"]) - NOW)
 
     for attempt, wait in enumerate(waits, 1):
@@ -310,12 +308,21 @@ def test_each_postponement_waits_longer_up_to_a_quarter_of_an_hour(
         assert longest / 2 <= wait <= longest
 
 
+def test_a_job_that_fal_would_not_take_four_times_has_failed(world: World) -> None:
+    world.fal.answer = BUSY
+
+    for _ in range(MOST_ATTEMPTS):
+        world.submit()
+
+    assert world.record.status is JobStatus.FAILED
+    assert [error.code for error in world.record.errors] == ["fal_busy"]
+
+
 def test_each_attempt_has_a_token_of_its_own_and_the_earlier_ones_still_count(
     world: World,
 ) -> None:
     world.fal.answer = BUSY
-    with pytest.raises(SubmissionPostponed):
-        world.submit()
+    world.submit()
     world.fal.answer = None
 
     job = world.submit()
@@ -358,7 +365,7 @@ def test_without_the_fal_key_the_job_stays_ready_and_the_message_comes_back(
     assert item["status"] == "READY"
 
 
-def test_a_postponed_job_is_a_failed_message_and_its_log_names_no_secret(
+def test_a_postponed_job_is_no_failed_message_and_its_log_names_no_secret(
     cloud: Cloud, submit: ModuleType, fal: Fal, context: Context, log: Any,
     load_event: Callable[[str], Any],
 ) -> None:  # fmt: skip
@@ -370,7 +377,7 @@ def test_a_postponed_job_is_a_failed_message_and_its_log_names_no_secret(
     answer = submit.handler(sqs(event), context)
 
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
-    assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
-    assert "job.postponed" in [line["message"] for line in lines]
+    assert answer == {"batchItemFailures": []}
+    assert [line["message"] for line in lines if "message" in line][-1] == "job.ready"
     for secret in (token_of(fal.posts[0]), "A secret prompt", "X-Amz-Signature"):
         assert secret not in log.getvalue()

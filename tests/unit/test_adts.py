@@ -262,7 +262,7 @@ def test_no_more_is_read_of_a_file_than_64_blocks() -> None:
 
 def bucket(content: bytes) -> tuple[DropBucket, Found, Objects]:
     client: Any = Objects(content)
-    return DropBucket(client, "drops"), Found("song.aac", "v1", len(content), NOON), client
+    return DropBucket(client, client, "drops"), Found("song.aac", "v1", len(content), NOON), client
 
 
 def wave(seconds: int, rate: int = 8000) -> bytes:

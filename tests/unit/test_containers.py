@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phonoscene.containers import CONTENT_TYPES, checked, is_container, suffix_of
-from phonoscene.errors import VideoRefused
+from phonoscene.errors import VideoRefused, VideoUnavailable
 
 SUFFIXES = {
     "X264 (.mp4)": ".mp4",
@@ -71,7 +71,13 @@ def test_the_parts_of_a_video_come_through_as_they_are(
     assert list(checked(iter([head, *rest]), suffix)) == [head, *rest]
 
 
-@pytest.mark.parametrize("parts", [[], [b""], [b"<html>"], [b"\x00", HEADS[".mp4"][0]]])
+@pytest.mark.parametrize("parts", [[], [b""]])
+def test_an_empty_file_may_be_whole_the_next_time(parts: list[bytes]) -> None:
+    with pytest.raises(VideoUnavailable, match="empty"):
+        next(checked(iter(parts), ".mp4"))
+
+
+@pytest.mark.parametrize("parts", [[b"<html>"], [b"\x00", HEADS[".mp4"][0]]])
 def test_parts_that_do_not_begin_as_the_video_does_are_refused_before_the_first(
     parts: list[bytes],
 ) -> None:

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-
 from phonoscene.jobs import (
     BORN_AS,
     FINAL,
@@ -29,6 +28,7 @@ from phonoscene.jobs import (
     Video,
     may_precede,
 )
+from phonoscene.records import to_item, to_job, to_record
 from tests.unit.fakes import NOON
 
 #: The whole state machine: what may follow each state.
@@ -263,20 +263,20 @@ jobs = st.builds(
 
 @given(jobs)
 def test_a_job_comes_back_from_the_table_as_it_went(job: Job) -> None:
-    item = _item(_record(job))
+    item = to_item(to_record(job))
 
-    assert _job(item) == job
+    assert to_job(item) == job
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**63 - 1, 2**63, 2**64 - 1])
 def test_a_seed_is_a_number_of_the_table_digit_for_digit(seed: int) -> None:
-    item = _item(_record(a_job(seed=seed)))
+    item = to_item(to_record(a_job(seed=seed)))
 
     assert item["seed"] == {"N": str(seed)}
 
 
 def test_an_absent_field_is_absent_from_the_item() -> None:
-    item = _item(_record(a_job()))
+    item = to_item(to_record(a_job()))
 
     assert sorted(item) == [
         "attempt",
@@ -285,6 +285,7 @@ def test_an_absent_field_is_absent_from_the_item() -> None:
         "day_shard",
         "job_id",
         "name",
+        "resubmitted",
         "status",
         "updated_at",
     ]
@@ -293,7 +294,7 @@ def test_an_absent_field_is_absent_from_the_item() -> None:
 def test_times_are_written_so_that_they_sort_as_text() -> None:
     local = NOON.astimezone(timezone(timedelta(hours=-7)))
 
-    item = _item(_record(a_job(created_at=local)))
+    item = to_item(to_record(a_job(created_at=local)))
 
     assert item["created_at"] == {"S": "2026-11-22T12:00:00.000Z"}
     assert item["day_shard"] == {"S": "2026-11-22#0"}
@@ -303,7 +304,7 @@ def test_times_are_written_so_that_they_sort_as_text() -> None:
 def test_money_stays_decimal(amount: Decimal) -> None:
     cost = Estimate(width=1, height=1, frames=9, megapixels=1, lower_usd=0, upper_usd=amount)
 
-    back = _job(_item(_record(a_job(estimate=cost))))
+    back = to_job(to_item(to_record(a_job(estimate=cost))))
 
     assert back
     assert back.estimate

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from phonoscene.documents import Document, parse, read_document, waits_for_sidecar
 from phonoscene.errors import DropRefused
-from phonoscene.job_store import _item, _plain
+from phonoscene.records import plain, to_item
 from phonoscene.sidecar import Sidecar
 from phonoscene.workflow.examination import Errors
 
@@ -310,7 +310,7 @@ def test_a_number_of_more_digits_than_python_reads_is_refused() -> None:
 def test_whatever_the_model_takes_the_table_can_hold(field: str, text: str) -> None:
     arguments = load(f'{{"prompt": "x", "{field}": {text}}}').arguments()
 
-    item = _item(_plain({"arguments": arguments}))
+    item = to_item(plain({"arguments": arguments}))
 
     assert item["arguments"]["M"][field]["N"]
 
@@ -782,10 +782,10 @@ def test_any_object_becomes_arguments_that_the_table_can_hold_or_named_errors(
 
     if isinstance(answer, Sidecar):
         assert set(DEFAULTS) - {"image_url", "end_image_url", "seed"} <= set(answer.arguments())
-        assert _item(_plain({"arguments": answer.arguments()}))
+        assert to_item(plain({"arguments": answer.arguments()}))
     else:
         assert all(error.field is not None and error.message for error in answer)
-        assert _item(_plain({"errors": [error.model_dump() for error in answer]}))
+        assert to_item(plain({"errors": [error.model_dump() for error in answer]}))
 
 
 @given(

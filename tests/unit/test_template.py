@@ -336,6 +336,15 @@ PERMISSIONS = {
         "s3:AbortMultipartUpload",
         "s3:GetObject",
         "ssm:GetParameter",
+        "dynamodb:Query",
+        "sqs:SendMessage",
+    },
+    "ReconcileFunction": {
+        "dynamodb:Query",
+        "dynamodb:GetItem",
+        "dynamodb:UpdateItem",
+        "sqs:SendMessage",
+        "ssm:GetParameter",
     },
 }
 

@@ -70,7 +70,7 @@ def test_what_fal_reports_of_the_video_is_kept() -> None:
     verdict = from_webhook(webhook(status="OK", payload=OUTPUT | {"video": video | figures}))
 
     assert verdict.output
-    assert verdict.output.video.model_dump() == {"url": URL, **figures}
+    assert verdict.output.video.model_dump() == {"url": URL, "file_size": 1234, **figures}
 
 
 @pytest.mark.parametrize("missing", ["seed", "prompt"])

@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -87,7 +88,7 @@ class OutputBucket:
                 return None
             raise
         digest, length = hashlib.sha256(), 0
-        with answer["Body"] as body:
+        with closing(answer["Body"]) as body:
             for chunk in body.iter_chunks(READ):
                 digest.update(chunk)
                 length += len(chunk)

@@ -1,0 +1,216 @@
+"""AWS in this process: under boto3's clients, which the product uses as they are.
+
+DynamoDB is moto's own, asked without HTTP, which is forty times quicker; S3, SQS and SSM are small
+models of what the product asks of them. An operation that is missing here raises.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore import xform_name
+from botocore.response import StreamingBody
+from moto.core.exceptions import JsonRESTError
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.utilities import dynamo_json_dump
+from moto.dynamodb.responses import DynamoHandler
+
+from tests.integration import cloud as stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+
+class Refused(Exception):
+    """AWS answers with an error."""
+
+    def __init__(self, code: str, **more: Any) -> None:
+        super().__init__(code)
+        self.response: dict[str, Any] = {"Error": {"Code": code, "Message": code}, **more}
+
+
+@cache
+def _table_is_made() -> bool:
+    table = stack.template()["Resources"]["JobsTable"]["Properties"]
+    names = ("BillingMode", "KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes")
+    body = {"TableName": stack.JOBS, **{name: table[name] for name in names}}
+    return bool(_asked("create_table", body))
+
+
+def _asked(operation: str, body: Any) -> Any:
+    handler = DynamoHandler()  # type: ignore[no-untyped-call]  # moto's own omission
+    handler.body, handler.headers = body, {}
+    handler.region, handler.current_account, handler.partition = stack.REGION, stack.ACCOUNT, "aws"
+    return getattr(handler, operation)().result
+
+
+class Table:
+    """DynamoDB: moto's, with the template's table."""
+
+    def __init__(self) -> None:
+        _table_is_made()
+        self._table = dynamodb_backends[stack.ACCOUNT][stack.REGION].tables[stack.JOBS]
+        self._table.items.clear()
+
+    def answer(self, operation: str, asked: dict[str, Any]) -> Any:
+        """One operation, in DynamoDB's words."""
+        try:
+            return json.loads(dynamo_json_dump(_asked(xform_name(operation), asked)))
+        except JsonRESTError as exc:
+            body = json.loads(exc.get_body())
+            code = str(body.pop("__type")).rpartition("#")[2]
+            raise Refused(code, **body) from exc
+
+    def items(self) -> list[dict[str, Any]]:
+        """Every item, in DynamoDB's types."""
+        return [item.to_json()["Attributes"] for item in self._table.items.values()]
+
+    def state(self) -> str:
+        """Tells two tables apart."""
+        return repr([item.to_json() for item in self._table.items.values()])
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of an object."""
+
+    version_id: str
+    body: bytes
+    modified: datetime
+
+
+@dataclass
+class Buckets:
+    """S3: versioned buckets, uploads in parts, and writes that are refused where an object is."""
+
+    clock: Callable[[], datetime]
+    versions: dict[tuple[str, str], list[Version]] = field(default_factory=dict)
+    uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    def put(self, bucket: str, key: str, body: bytes) -> Version:
+        """Write a version."""
+        modified = self.clock().replace(microsecond=0)
+        version = Version(f"v{next(self._numbers)}", body, modified)
+        self.versions.setdefault((bucket, key), []).append(version)
+        return version
+
+    def state(self) -> str:
+        """Tells two S3s apart."""
+        return f"{self.versions} {self.uploads}"
+
+    def answer(self, operation: str, asked: dict[str, Any]) -> Any:
+        """One operation, in S3's words."""
+        answers = {
+            "ListObjectsV2": self._list,
+            "HeadObject": self._head,
+            "GetObject": self._get,
+            "PutObject": self._put,
+            "CreateMultipartUpload": self._begin,
+            "UploadPart": self._upload,
+            "CompleteMultipartUpload": self._complete,
+            "AbortMultipartUpload": self._abort,
+        }
+        return answers[operation](asked)
+
+    def _list(self, asked: dict[str, Any]) -> Any:
+        keys = (key for bucket, key in self.versions if bucket == asked["Bucket"])
+        found = sorted(key for key in keys if key.startswith(asked.get("Prefix", "")))
+        return {"Contents": [{"Key": key} for key in found], "IsTruncated": False}
+
+    def _found(self, asked: dict[str, Any], missing: str) -> Version:
+        versions = self.versions.get((asked["Bucket"], asked["Key"]), [])
+        wanted = asked.get("VersionId") or (versions[-1].version_id if versions else "")
+        found = [version for version in versions if version.version_id == wanted]
+        if not found:
+            raise Refused(missing)
+        return found[0]
+
+    def _head(self, asked: dict[str, Any]) -> Any:
+        found = self._found(asked, "404")
+        return {
+            "VersionId": found.version_id,
+            "ContentLength": len(found.body),
+            "LastModified": found.modified,
+        }
+
+    def _get(self, asked: dict[str, Any]) -> Any:
+        found = self._found(asked, "NoSuchKey")
+        first, _, last = asked.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+        body = found.body[int(first) : int(last) + 1 if last else None]
+        return {
+            "Body": StreamingBody(io.BytesIO(body), len(body)),  # type: ignore[arg-type]  # it reads
+            "VersionId": found.version_id,
+            "ContentLength": len(body),
+            "LastModified": found.modified,
+        }
+
+    def _must_be_new(self, asked: dict[str, Any]) -> None:
+        if asked.get("IfNoneMatch") == "*" and (asked["Bucket"], asked["Key"]) in self.versions:
+            raise Refused("PreconditionFailed")
+
+    def _put(self, asked: dict[str, Any]) -> Any:
+        self._must_be_new(asked)
+        return {"VersionId": self.put(asked["Bucket"], asked["Key"], asked["Body"]).version_id}
+
+    def _begin(self, _: dict[str, Any]) -> Any:
+        upload = f"u{next(self._numbers)}"
+        self.uploads[upload] = {}
+        return {"UploadId": upload}
+
+    def _parts(self, asked: dict[str, Any]) -> dict[int, bytes]:
+        if asked["UploadId"] not in self.uploads:
+            raise Refused("NoSuchUpload")
+        return self.uploads[asked["UploadId"]]
+
+    def _upload(self, asked: dict[str, Any]) -> Any:
+        self._parts(asked)[asked["PartNumber"]] = asked["Body"]
+        return {"ETag": f"e{asked['PartNumber']}"}
+
+    def _complete(self, asked: dict[str, Any]) -> Any:
+        parts = self._parts(asked)
+        self._must_be_new(asked)
+        wanted = [part["PartNumber"] for part in asked["MultipartUpload"]["Parts"]]
+        del self.uploads[asked["UploadId"]]
+        body = b"".join(parts[number] for number in wanted)
+        return {"VersionId": self.put(asked["Bucket"], asked["Key"], body).version_id}
+
+    def _abort(self, asked: dict[str, Any]) -> Any:
+        self._parts(asked)
+        del self.uploads[asked["UploadId"]]
+        return {}
+
+
+@dataclass
+class Message:
+    """A message, and when it may be received (again)."""
+
+    body: str
+    visible_at: datetime
+    receives: int = 0
+
+
+@dataclass
+class Queue:
+    """An SQS queue with a function at its end; times in seconds."""
+
+    clock: Callable[[], datetime]
+    delay: int
+    visibility: int
+    most_receives: int
+    batch: int
+    messages: list[Message] = field(default_factory=list)
+    dead: list[Message] = field(default_factory=list)
+
+    def state(self) -> str:
+        """Tells two queues apart."""
+        return f"{self.messages} {self.dead}"
+
+
+KEY: Final = {"Parameter": {"Name": stack.KEY_PARAMETER, "Value": stack.FAL_KEY, "Version": 1}}

@@ -1,0 +1,108 @@
+"""Every call of the product to the outside passes here: named, counted, and cut off where planned.
+
+A crash ends the process that made the call: whatever its code still tries is dead as well, so that
+no ``finally`` does what a killed process could not have done.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+T = TypeVar("T")
+
+BEFORE: Final = "before"
+AFTER: Final = "after"
+
+
+class Crash(BaseException):
+    """The process is gone; no ``except`` of the product may catch it."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Before or after one call: ``store: PutObject #2``, ``after``."""
+
+    call: str
+    when: str
+
+    def __str__(self) -> str:
+        return f"{self.call} {self.when}"
+
+    @classmethod
+    def read(cls, text: str) -> Point:
+        """As it is printed; ``#1`` may be left out."""
+        call, _, when = text.rpartition(" ")
+        if when not in (BEFORE, AFTER):
+            raise ValueError(f"{text!r} ends neither with {BEFORE} nor with {AFTER}")
+        return cls(call if "#" in call else f"{call} #1", when)
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A point that was passed; equal moments leave the same world behind when the process dies."""
+
+    point: Point
+    moment: int
+
+
+@dataclass
+class Calls:
+    """The calls of one run. ``state`` tells two worlds apart; without it moments are not told."""
+
+    plan: Sequence[Point] = ()
+    state: Callable[[], int] | None = None
+    #: Every point passed since the last planned crash.
+    passed: list[Passed] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    crashes: int = 0
+    _function: str = ""
+    _invocation: int = 0
+    _is_dead: bool = False
+    _counts: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, function: str) -> Iterator[None]:
+        """What is called within is called by this function, in one invocation of it."""
+        self._function, self._is_dead = function, False
+        self._invocation += 1
+        try:
+            yield
+        finally:
+            self._function = ""
+
+    def make(self, what: str, act: Callable[[], T]) -> T:
+        """Let a call through; a crash after it loses its answer, be it good or bad."""
+        if self._is_dead:
+            raise Crash
+        name = self._named(f"{self._function}: {what}")
+        self._pass(Point(name, BEFORE))
+        try:
+            return act()
+        finally:
+            self._pass(Point(name, AFTER))
+
+    def _named(self, what: str) -> str:
+        number = self._counts[what] = self._counts.get(what, 0) + 1
+        self.names.append(f"{what} #{number}")
+        return self.names[-1]
+
+    def _pass(self, point: Point) -> None:
+        if self.crashes < len(self.plan):
+            if point == self.plan[self.crashes]:
+                self.crashes += 1
+                self._is_dead = True
+                raise Crash
+        elif self.state:
+            self.passed.append(Passed(point, hash((self._invocation, self.state()))))
+
+    def moments(self) -> list[Point]:
+        """One point for each crash that makes a difference, of those passed since the last one."""
+        first: dict[int, Point] = {}
+        for passed in self.passed:
+            first.setdefault(passed.moment, passed.point)
+        return list(first.values())
