@@ -1,79 +1,23 @@
-"""AWS in this process: under boto3's clients, which the product uses as they are.
+"""S3, SQS and SSM in this process: small models of what the product asks of them.
 
-DynamoDB is moto's own, asked without HTTP, which is forty times quicker; S3, SQS and SSM are small
-models of what the product asks of them. An operation that is missing here raises.
+An operation that is missing here raises.
 """
 
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore import xform_name
 from botocore.response import StreamingBody
-from moto.core.exceptions import JsonRESTError
-from moto.dynamodb.models import dynamodb_backends
-from moto.dynamodb.models.utilities import dynamo_json_dump
-from moto.dynamodb.responses import DynamoHandler
 
+from tests.crash.table import Refused
 from tests.integration import cloud as stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
-
-
-class Refused(Exception):
-    """AWS answers with an error."""
-
-    def __init__(self, code: str, **more: Any) -> None:
-        super().__init__(code)
-        self.response: dict[str, Any] = {"Error": {"Code": code, "Message": code}, **more}
-
-
-@cache
-def _table_is_made() -> bool:
-    table = stack.template()["Resources"]["JobsTable"]["Properties"]
-    names = ("BillingMode", "KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes")
-    body = {"TableName": stack.JOBS, **{name: table[name] for name in names}}
-    return bool(_asked("create_table", body))
-
-
-def _asked(operation: str, body: Any) -> Any:
-    handler = DynamoHandler()  # type: ignore[no-untyped-call]  # moto's own omission
-    handler.body, handler.headers = body, {}
-    handler.region, handler.current_account, handler.partition = stack.REGION, stack.ACCOUNT, "aws"
-    return getattr(handler, operation)().result
-
-
-class Table:
-    """DynamoDB: moto's, with the template's table."""
-
-    def __init__(self) -> None:
-        _table_is_made()
-        self._table = dynamodb_backends[stack.ACCOUNT][stack.REGION].tables[stack.JOBS]
-        self._table.items.clear()
-
-    def answer(self, operation: str, asked: dict[str, Any]) -> Any:
-        """One operation, in DynamoDB's words."""
-        try:
-            return json.loads(dynamo_json_dump(_asked(xform_name(operation), asked)))
-        except JsonRESTError as exc:
-            body = json.loads(exc.get_body())
-            code = str(body.pop("__type")).rpartition("#")[2]
-            raise Refused(code, **body) from exc
-
-    def items(self) -> list[dict[str, Any]]:
-        """Every item, in DynamoDB's types."""
-        return [item.to_json()["Attributes"] for item in self._table.items.values()]
-
-    def state(self) -> str:
-        """Tells two tables apart."""
-        return repr([item.to_json() for item in self._table.items.values()])
 
 
 @dataclass(frozen=True)

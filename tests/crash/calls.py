@@ -61,6 +61,7 @@ class Calls:
     names: list[str] = field(default_factory=list)
     crashes: int = 0
     _function: str = ""
+    _invocations: int = 0
     _invocation: int = 0
     _is_dead: bool = False
     _counts: dict[str, int] = field(default_factory=dict)
@@ -68,12 +69,13 @@ class Calls:
     @contextmanager
     def of(self, function: str) -> Iterator[None]:
         """What is called within is called by this function, in one invocation of it."""
-        self._function, self._is_dead = function, False
-        self._invocation += 1
+        outer = self._function, self._invocation, self._is_dead
+        self._invocations += 1
+        self._function, self._invocation, self._is_dead = function, self._invocations, False
         try:
             yield
         finally:
-            self._function = ""
+            self._function, self._invocation, self._is_dead = outer
 
     def make(self, what: str, act: Callable[[], T]) -> T:
         """Let a call through; a crash after it loses its answer, be it good or bad."""

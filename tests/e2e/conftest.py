@@ -166,7 +166,7 @@ def phonoscene() -> Iterator[Phonoscene]:
     """The deployed stack."""
     folder = Path(__file__).parents[2] / ".build" / "e2e"
     simulator = ["--concurrency", "4", "--retry-seconds", "0.3", "--run-seconds", "0.05"]
-    with running_cloud(folder, simulator=simulator) as endpoints:
+    with running_cloud(folder, {"MaxInFlight": "40"}, simulator) as endpoints:
         yield Phonoscene(endpoints)
 
 

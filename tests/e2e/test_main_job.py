@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,21 @@ DROPS = {
 }
 
 
+#: Drops whose webhook never comes; they wait while the others are tried.
+LOST = [f"lost/{n}" for n in range(10)]
+
+
 @pytest.fixture(scope="module")
-def dropped(phonoscene: Phonoscene) -> dict[str, str]:
+def lost(phonoscene: Phonoscene) -> dict[str, str]:
+    """All of LOST, in fal's hands by now or soon."""
+    prompts = {name: phonoscene.drop(name) for name in LOST}
+    for prompt in prompts.values():
+        phonoscene.fault(prompt, "webhook", "never", times=None)
+    return prompts
+
+
+@pytest.fixture(scope="module")
+def dropped(phonoscene: Phonoscene, lost: dict[str, str]) -> dict[str, str]:  # noqa: ARG001 - first
     """All of DROPS at once, so that their waits overlap; the prompt of each."""
     prompts = {}
     for name, (suffix, order) in DROPS.items():
@@ -188,6 +202,53 @@ def test_folder_defaults_and_an_image_beside_the_sidecar_reach_fal(
     )
     assert "cover.png" in arguments["image_url"]
     assert (job["estimate"]["width"], job["estimate"]["height"]) == (320, 192)
+
+
+def test_lost_webhooks_are_asked_for_and_stored_within_two_minutes(
+    phonoscene: Phonoscene, lost: dict[str, str]
+) -> None:
+    jobs = {name: phonoscene.take(name, seconds=130) for name in lost}
+
+    for name, job in jobs.items():
+        (request,) = phonoscene.requests(lost[name])
+        stored_at = datetime.fromisoformat(job["history"][-1]["at"]).timestamp()
+        assert job["status"] == "SUCCEEDED"
+        assert stored_at - request["completed_at"] < 120
+        assert [one["status_code"] for one in request["deliveries"] if one["status_code"]] == []
+
+
+def test_cancelling_frees_the_place_and_stores_nothing(phonoscene: Phonoscene, name: str) -> None:
+    prompt = phonoscene.drop(name)
+    phonoscene.fault(prompt, "render", "delay", seconds=5)
+    job = phonoscene.take(name, until={"SUBMITTED"})
+
+    phonoscene.sqs.send_message(
+        QueueUrl=phonoscene.endpoints.drops_queue_url,
+        MessageBody=json.dumps({"cancel": job["job_id"]}),
+        DelaySeconds=0,
+    )
+
+    assert phonoscene.take(name)["status"] == "CANCELLED"
+    time.sleep(0.5)  # the record is written before fal is asked
+    assert phonoscene.requests(prompt)[0]["reads"]["cancel"] == 1
+
+
+def test_a_sidecar_that_lists_takes_makes_a_video_of_each(
+    phonoscene: Phonoscene, name: str
+) -> None:
+    takes = [{"prompt": f"take {n}", "video_size": "square", "seed": n} for n in range(3)]
+    phonoscene.put(f"{name}.json", json.dumps(takes).encode())
+    phonoscene.put(f"{name}.wav", make_audio("wav"))
+
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        jobs = phonoscene.jobs.takes(name)
+        if [job["status"] for job in jobs] == ["SUCCEEDED"] * 3:
+            break
+        time.sleep(0.2)
+
+    assert sorted(job["seed"] for job in jobs) == [0, 1, 2]
+    assert {job["status"] for job in jobs} == {"SUCCEEDED"}
 
 
 def _created(phonoscene: Phonoscene, key: str) -> dict[str, Any]:

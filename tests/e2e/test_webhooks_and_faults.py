@@ -101,7 +101,7 @@ def test_an_awkward_answer_still_becomes_a_video(
 @pytest.mark.parametrize(
     ("stage", "action", "parameters", "code"),
     [
-        ("audio", "download_error", {}, "file_download_error"),
+        ("audio", "unsupported", {}, "unsupported_audio_format"),
         ("render", "error", {"type": "content_policy_violation"}, "content_policy_violation"),
         ("cdn", "redirect", {"location": "https://example.com/v.mp4"}, "video_redirected"),
         ("cdn", "wrong_container", {}, "wrong_container"),

@@ -175,9 +175,13 @@ class Fal:
     """Stands in for ``FalQueue``: keeps what it was sent, and answers what it was told to."""
 
     posts: list[Submission] = field(default_factory=list)
+    cancelled: list[Request] = field(default_factory=list)
     answer: Answer | None = None
     #: Called while the POST is under way.
     on_post: Callable[[Submission], None] = lambda _: None
+
+    def cancel(self, request: Request) -> None:
+        self.cancelled.append(request)
 
     def ready(self) -> Fal:
         """The key is fine."""

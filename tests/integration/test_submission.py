@@ -14,7 +14,7 @@ from phonoscene.job_store import JobStore
 from phonoscene.jobs import Audio, DropObject, Job, JobStatus, Request
 from phonoscene.ledger import Limits
 from phonoscene.media import DropBucket
-from phonoscene.retries import MOST_ATTEMPTS
+from phonoscene.retries import MOST_REFUSALS
 from phonoscene.submissions import Accepted, Refused, Submission, Unknown
 from phonoscene.webhooks import hash_token
 from phonoscene.workflow.submission import Submitter, Terms
@@ -299,7 +299,7 @@ def test_a_refusal_for_now_returns_the_job_to_the_backlog_with_a_later_date(
 def test_each_postponement_waits_longer(world: World, cloud: Cloud) -> None:
     world.fal.answer = BUSY
     waits = []
-    for _ in range(MOST_ATTEMPTS - 1):
+    for _ in range(7):
         world.submit()
         waits.append(datetime.fromisoformat(cloud.item(ID)["dispatch_at"]) - NOW)
 
@@ -308,10 +308,10 @@ def test_each_postponement_waits_longer(world: World, cloud: Cloud) -> None:
         assert longest / 2 <= wait <= longest
 
 
-def test_a_job_that_fal_would_not_take_four_times_has_failed(world: World) -> None:
+def test_a_job_that_fal_would_not_take_for_a_day_has_failed(world: World) -> None:
     world.fal.answer = BUSY
 
-    for _ in range(MOST_ATTEMPTS):
+    for _ in range(MOST_REFUSALS + 1):
         world.submit()
 
     assert world.record.status is JobStatus.FAILED

@@ -285,6 +285,7 @@ def test_an_absent_field_is_absent_from_the_item() -> None:
         "day_shard",
         "job_id",
         "name",
+        "refusals",
         "resubmitted",
         "status",
         "updated_at",

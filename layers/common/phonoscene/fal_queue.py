@@ -150,24 +150,29 @@ class FalQueue:
             raise VideoUnavailable(f"fal answered {code} for the status")
         if body.get("status") != "COMPLETED":  # IN_QUEUE, IN_PROGRESS; there is no FAILED
             return Pending()
-        return self._ended(request, request.response_url or handle.response_url)
+        failed = str(body.get("error_type") or body.get("error") or "")
+        return self._ended(request, request.response_url or handle.response_url, failed)
 
-    def _ended(self, request: Request, url: str) -> Ended | Lost:
-        """The stored result; fal replays the model's own status code and body."""
+    def _ended(self, request: Request, url: str, failed: str) -> Ended | Lost:
+        """The stored result; fal replays the model's own status code and body.
+
+        An error is the run's only where the status says that it ``failed``, or the code is 422.
+        """
         code, body = self._get(url)
         if code in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
             return Lost()
-        if code in _ACCOUNT or code in _UNTOLD or code == httpx.codes.TOO_MANY_REQUESTS:
-            raise VideoUnavailable(f"fal answered {code} for the result")
         told = {"request_id": request.request_id, "payload": body}
         if httpx.codes.is_success(code):
             return Ended(json.dumps({**told, "status": "OK"}))
+        is_about_us = code in _ACCOUNT or code == httpx.codes.TOO_MANY_REQUESTS
+        if is_about_us or not (failed or code == httpx.codes.UNPROCESSABLE_ENTITY):
+            raise VideoUnavailable(f"fal answered {code} for the result")
         return Ended(
             json.dumps({**told, "status": "ERROR", "error": f"Invalid status code: {code}"})
         )
 
-    def find(self, marker: str, since: datetime) -> Request | None:
-        """The request whose audio URL carries ``marker``, in fal's list of requests, or None.
+    def find(self, marker: str, since: datetime, until: datetime) -> Request | None:
+        """The request that ended in this time and whose audio URL carries ``marker``, or None.
 
         Raises:
             VideoUnavailable: the list cannot be had now.
@@ -175,6 +180,7 @@ class FalQueue:
         query = {
             "endpoint_id": ENDPOINT,
             "start": since.isoformat(),
+            "end": until.isoformat(),
             "expand": "payloads",
             "limit": 100,
         }
@@ -198,7 +204,7 @@ class FalQueue:
         """Ask fal to stop a request; one that runs may still end, and be billed."""
         url = request.cancel_url
         try:
-            if url:
+            if url and httpx.URL(url).host in _HOSTS:
                 self._client()._client.put(url, timeout=TIMEOUT)  # noqa: SLF001 - one try, no retries
         except httpx.HTTPError as exc:
             logger.info("cancel.unheard", extra={"error": type(exc).__name__})

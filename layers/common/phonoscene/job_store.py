@@ -164,9 +164,9 @@ class JobStore:
         """End an attempt: ``move``, and give back what the job holds, in one transaction."""
         held, clock = job.reservation, self.clock()
         changes = changes | ({"reservation": None} if held else {})
-        spent = status is JobStatus.SUCCEEDED
+        spent = status is JobStatus.SUCCEEDED or job.status is JobStatus.GENERATED
         returned = ledger.give_back(held, plain(clock), spent=spent) if held else []
-        return self._move(Move(job, status, clock, at, only_from, changes), returned)
+        return self._move(Move(job, status, clock, at, only_from, changes, ends=True), returned)
 
     def _move(self, move: Move, with_it: list[Change]) -> Job:
         """Write a move, and what must change with it or not at all."""
@@ -289,23 +289,24 @@ class JobStore:
         return leaked
 
     def _held(self, shard: int) -> int:
-        """How many jobs of a shard hold a place: every one in motion does."""
+        """How many jobs of a shard hold a place: all in motion, but late ones that gave it back."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             IndexName="due",
             KeyConditionExpression="due_shard = :shard",
-            FilterExpression="#status <> :waiting",
-            ExpressionAttributeNames={"#status": "status"},
-            ExpressionAttributeValues=to_item(
-                {":shard": shard, ":waiting": str(JobStatus.WAITING)}
-            ),
+            FilterExpression="attribute_exists(reservation)",
+            ExpressionAttributeValues=to_item({":shard": shard}),
             Select="COUNT",
         )
         return sum(page["Count"] for page in pages)
 
     def due(self, before: datetime) -> Iterator[str]:
-        """The ids of the jobs that should be looked at, each shard's oldest first."""
-        for shard in range(SHARDS):
+        """The ids of the jobs that should be looked at, each shard's oldest first.
+
+        A pass that runs out of time must not always leave the same shards: it begins anywhere.
+        """
+        first = random.randrange(SHARDS)  # noqa: S311 - no secret
+        for shard in (*range(first, SHARDS), *range(first)):
             yield from self._ids("due", "due_shard", "due_at", shard, before)
 
     def oldest_ready(self, most: int, before: datetime) -> list[str]:

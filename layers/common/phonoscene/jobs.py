@@ -73,7 +73,7 @@ LOOK_AGAIN_AFTER = MappingProxyType(
     {
         _S.SUBMITTING: timedelta(seconds=180),
         _S.UNCONFIRMED: timedelta(seconds=60),
-        _S.SUBMITTED: timedelta(seconds=60),
+        _S.SUBMITTED: timedelta(seconds=45),
         _S.GENERATED: timedelta(seconds=360),
     }
 )
@@ -197,7 +197,9 @@ class Job(Record):
     images: dict[str, DropObject] = {}
     arguments: Json = {}
     estimate: Estimate | None = None
+    #: Claims so far; ``refusals`` of them were turned away before fal queued anything.
     attempt: int = 0
+    refusals: int = 0
     #: Held from the claim until the attempt ends; with it goes a place in the window.
     reservation: Reservation | None = None
     #: What a READY job waits for, in a word; None when it is its turn.

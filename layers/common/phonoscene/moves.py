@@ -24,6 +24,8 @@ class Move:
     at: datetime | None
     only_from: frozenset[JobStatus]
     changes: dict[str, Any]
+    #: Whether what the job holds must still be as it was read: only then may it be given back.
+    ends: bool = False
 
     @property
     def allowed(self) -> list[JobStatus]:
@@ -39,6 +41,12 @@ class Move:
         """The record once the step is written."""
         changes = {"status": self.status, "updated_at": self.clock, **self.changes}
         return self.job.model_copy(update={**changes, "history": (*self.job.history, self._step)})
+
+    def _holding(self) -> str:
+        if not self.ends:
+            return ""
+        is_held = "attribute_exists" if self.job.reservation else "attribute_not_exists"
+        return f" AND {is_held}(reservation)"
 
     def expressions(self) -> dict[str, Any]:
         """The update: a value sets its attribute, None removes it."""
@@ -57,7 +65,8 @@ class Move:
             "Key": to_item({"job_id": self.job.job_id}),
             "UpdateExpression": f"SET {', '.join(sets)}"
             + (f" REMOVE {', '.join(removed)}" if removed else ""),
-            "ConditionExpression": f"#status IN ({', '.join(origins)}) AND attempt = :seen",
+            "ConditionExpression": f"#status IN ({', '.join(origins)}) AND attempt = :seen"
+            + self._holding(),
             "ExpressionAttributeNames": {f"#{name}": name for name in attributes},
             "ExpressionAttributeValues": to_item(values),
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",

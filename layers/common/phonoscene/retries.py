@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import random
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from phonoscene.jobs import Job
-
-#: Attempts of one job that fal may see, the first among them.
+#: Attempts of one job that fal accepts, the first among them.
 MOST_ATTEMPTS: Final = 4
+#: How often fal may refuse a job before it is queued, which costs nothing: a day of outage.
+MOST_REFUSALS: Final = 100
 #: Before the second attempt, in seconds; doubled at each further one, with jitter.
 BACKOFF: Final = 30
 LONGEST_BACKOFF: Final = 900
@@ -50,7 +49,7 @@ def is_retryable(code: str, field: str | None) -> bool:
     return code in RETRYABLE or (code in _UNREAD and (field is None or field in _OURS))
 
 
-def retry_at(job: Job, at: datetime) -> datetime:
-    """When the job's next attempt is due."""
-    longest = min(LONGEST_BACKOFF, BACKOFF * 2 ** max(0, job.attempt - 1))
+def retry_at(times: int, at: datetime) -> datetime:
+    """When to try again after something failed for the ``times``-th time."""
+    longest = min(LONGEST_BACKOFF, BACKOFF * 2 ** min(10, max(0, times - 1)))
     return at + timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311 - jitter

@@ -32,14 +32,20 @@ class Canceller:
         """
         job = self.store.get(job_id)
         for _ in range(TRIES):
-            if job is None or job.is_final or job.status is JobStatus.GENERATED:
+            if job is None or job.status is JobStatus.GENERATED:
                 return job
+            if job.is_final:
+                return self._stop(job)
             try:
                 cancelled = self.store.end(job, JobStatus.CANCELLED)
             except WriteRefused as exc:
                 job = exc.found
                 continue
-            if job.request:
-                self.queue.cancel(job.request)
-            return cancelled
+            return self._stop(cancelled)
+        return job
+
+    def _stop(self, job: Job) -> Job:
+        """Ask fal, and ask again where a cancellation was cut off: it does no harm."""
+        if job.status is JobStatus.CANCELLED and job.request:
+            self.queue.cancel(job.request)
         return job

@@ -61,22 +61,24 @@ class Deliverer:
             reason = "unknown_job" if job is None else "wrong_token"
             logger.warning("verdict.refused", extra={"reason": reason})
             return None
-        if job.is_final or (job.status is JobStatus.GENERATED and _is_anothers(job, delivery)):
-            self._note_late(job, delivery)
-            return job
+        if job.status is JobStatus.GENERATED and not _is_anothers(job, delivery):
+            return self._store(
+                job, is_retry=True
+            )  # it was recorded, and then cut off, or by a twin
+        if job.is_final or job.status is JobStatus.GENERATED:
+            return self._note_late(job, delivery)
         return self._conclude(job, delivery)
 
-    def _note_late(self, job: Job, delivery: Delivery) -> None:
+    def _note_late(self, job: Job, delivery: Delivery) -> Job:
         """A verdict for a job that has its video, or has ended: again the same, or one too many."""
         logger.info("verdict.late", extra={"status": job.status})
-        if _is_anothers(job, delivery) or job.status is JobStatus.CANCELLED:
+        is_its_own = job.status is not JobStatus.CANCELLED and not _is_anothers(job, delivery)
+        is_known = is_its_own and job.request is not None
+        if delivery.body and not is_known and not from_webhook(delivery.body).errors:
             self.store.note_duplicate(job, delivery.request_id)
+        return job
 
     def _conclude(self, job: Job, delivery: Delivery) -> Job:
-        if (
-            job.status is JobStatus.GENERATED
-        ):  # recorded by a delivery that was cut off, or by a twin
-            return self._store(job, is_retry=True)
         verdict = from_webhook(delivery.body)
         if verdict.must_be_fetched:
             verdict = self.queue.result(_bound(job, verdict))
@@ -126,9 +128,9 @@ class Deliverer:
 
     def _fail_or_retry(self, job: Job, verdict: Verdict) -> Job:
         """Back to READY where fal's errors may be gone next time, as often as is worth it."""
-        worth_it = all(error.retryable for error in verdict.errors)
-        if worth_it and job.attempt < MOST_ATTEMPTS:
-            at = retry_at(job, self.store.clock())
+        taken = job.attempt - job.refusals
+        if all(error.retryable for error in verdict.errors) and taken < MOST_ATTEMPTS:
+            at = retry_at(taken, self.store.clock())
             return self._finish(job, JobStatus.READY, at=at, request=None, waits_for="fal")
         return self._fail(job, *verdict.errors, request=_bound(job, verdict))
 

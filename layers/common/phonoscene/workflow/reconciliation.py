@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.errors import VideoUnavailable, WriteRefused
 from phonoscene.jobs import ErrorDetail, Job, JobStatus, Request
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: Between two questions to fal about one request.
-ASK_AGAIN: Final = timedelta(seconds=60)
+ASK_AGAIN: Final = timedelta(seconds=45)
 #: How long the sums must have stood still before they are recounted: longer than an index lags.
 SETTLED: Final = timedelta(minutes=2)
 #: How long a video is tried to be copied: fal is asked to keep it at least that long.
@@ -57,41 +57,49 @@ class Reconciler:
             if not has_time():  # the next pass goes on: what was looked at is due later now
                 logger.warning("reconcile.out_of_time", extra={"looked": looked.total()})
                 break
-            job = self.store.get(job_id)
-            if job:
-                looked[job.status] += 1
-                self._look(job)
+            looked[self._look(job_id)] += 1
         self.dispatcher.dispatch()
         leaked = self.store.recount(SETTLED)
         if leaked:
             logger.error("window.leaked", extra={"places": leaked})
         return looked
 
-    def _look(self, job: Job) -> None:
-        """One job; that it moves meanwhile is good news, and one failure must not stop the rest."""
+    def _look(self, job_id: str) -> str:
+        """One job, and the state it was in; what happens to it must not stop the others."""
+        try:
+            job = self.store.get(job_id)
+        except Exception:
+            logger.exception("reconcile.unreadable", extra={"id": job_id})
+            return "unreadable"
+        if job is None:
+            return "gone"
         try:
             self._reconcile(job)
-        except WriteRefused:
-            logger.info("reconcile.moved", extra={"id": job.job_id})
+        except WriteRefused:  # it moved meanwhile: good news
+            logger.info("reconcile.moved", extra={"id": job_id})
         except VideoUnavailable as exc:
-            logger.warning("reconcile.unanswered", extra={"id": job.job_id, "reason": str(exc)})
+            logger.warning("reconcile.unanswered", extra={"id": job_id, "reason": str(exc)})
+            self._try_later(job)
+        except Exception:
+            logger.exception("reconcile.failed", extra={"id": job_id})
+            self._try_later(job)
+        return job.status
+
+    def _try_later(self, job: Job) -> None:
+        try:
             self._later(job)
         except Exception:
             logger.exception("reconcile.failed", extra={"id": job.job_id})
-            self._later(job)
 
     def _later(self, job: Job) -> None:
-        try:
-            self.store.look_again(job, self.store.clock() + ASK_AGAIN)
-        except WriteRefused:
-            logger.info("reconcile.moved", extra={"id": job.job_id})
+        self.store.look_again(job, self.store.clock() + ASK_AGAIN)
 
     def _reconcile(self, job: Job) -> None:
         match job.status:
             case JobStatus.WAITING:
-                self.store.end(job, JobStatus.REJECTED, errors=(_alone(job),))
+                self._end(job, JobStatus.REJECTED, errors=(_alone(job),))
             case JobStatus.SUBMITTING:  # its submitter is dead: nobody knows what fal heard
-                self.store.move(job, JobStatus.UNCONFIRMED, only_from=frozenset({job.status}))
+                self._move(job, JobStatus.UNCONFIRMED)
             case JobStatus.UNCONFIRMED:
                 self._settle(job)
             case JobStatus.SUBMITTED if job.request:
@@ -101,30 +109,38 @@ class Reconciler:
             case _:
                 logger.info("reconcile.not_due", extra={"id": job.job_id, "status": job.status})
 
+    def _move(self, job: Job, status: JobStatus, **changes: Any) -> None:
+        """Only from where it was read: while fal was asked, a webhook may have come."""
+        self.store.move(job, status, only_from=frozenset({job.status}), **changes)
+
+    def _end(self, job: Job, status: JobStatus, **changes: Any) -> None:
+        """The same, for what ends an attempt."""
+        self.store.end(job, status, only_from=frozenset({job.status}), **changes)
+
     def _ask(self, job: Job, request: Request) -> None:
         """The webhook is late: fal tells by itself what it would have said."""
         match self.queue.poll(request):
             case Ended(body):
+                self._later(job)  # first: the verdict moves the job
                 self._deliver(job, request.request_id, body)
-                self._later(job)
             case Pending():
                 self._later(job)
             case Lost():
-                self.store.end(job, JobStatus.FAILED, errors=(_LOST,))
+                self._end(job, JobStatus.FAILED, errors=(_LOST,))
 
     def _settle(self, job: Job) -> None:
         """An unknown POST: fal's list may show it, or long silence prove that it was not taken."""
         asked_at = _last(job, JobStatus.SUBMITTING)
-        found = self.queue.find(job.marker, asked_at - ASK_AGAIN)
+        found = self.queue.find(job.marker, asked_at - ASK_AGAIN, asked_at + self.silence)
         if found:
-            self.store.move(job, JobStatus.SUBMITTED, request=found, at=self.store.clock())
+            self._move(job, JobStatus.SUBMITTED, request=found, at=self.store.clock())
         elif self.store.clock() < asked_at + self.silence:
             self._later(job)
         elif job.resubmitted:
-            self.store.end(job, JobStatus.FAILED, errors=(_UNKNOWN,))
+            self._end(job, JobStatus.FAILED, errors=(_UNKNOWN,))
         else:
             logger.warning("job.resubmitted", extra={"id": job.job_id})
-            self.store.end(job, JobStatus.READY, resubmitted=True)
+            self._end(job, JobStatus.READY, resubmitted=True)
 
     def _copy(self, job: Job) -> None:
         """The copy was cut off, or failed: once more, as long as fal keeps the video."""
@@ -134,8 +150,8 @@ class Reconciler:
                 job, JobStatus.FAILED, errors=(_NOT_COPIED,), source_url=None, reported=None
             )
             return
-        self._deliver(job, job.request.request_id if job.request else "", "")
         self.store.look_again(job, self.store.clock() + COPY_AGAIN)
+        self._deliver(job, job.request.request_id if job.request else "", "")
 
     def _deliver(self, job: Job, request_id: str, body: str) -> None:
         """As a webhook would; the job's own token hash vouches for it."""

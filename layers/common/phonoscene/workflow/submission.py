@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from phonoscene.errors import NoRoom, WriteRefused
 from phonoscene.jobs import ErrorDetail, Job, JobStatus
 from phonoscene.ledger import next_day
-from phonoscene.retries import MOST_ATTEMPTS, retry_at
+from phonoscene.retries import MOST_REFUSALS, retry_at
 from phonoscene.submissions import ACCOUNT, Accepted, Answer, Refused, Submission, Unknown
 from phonoscene.webhooks import hash_token, new_token
 
@@ -119,7 +119,10 @@ class Submitter:
     def _settle(self, job: Job, answer: Answer) -> Job:
         match answer:
             case Accepted(request):
-                return self._move(job, JobStatus.SUBMITTED, request=request)
+                job = self._move(job, JobStatus.SUBMITTED, request=request)
+                if job.status is JobStatus.CANCELLED:  # meanwhile, when nobody knew the request
+                    self.queue.cancel(request)
+                return job
             case Unknown(reason):
                 logger.warning("job.unconfirmed", extra={"reason": reason})
                 return self._move(job, JobStatus.UNCONFIRMED)
@@ -127,11 +130,12 @@ class Submitter:
                 until = self.store.clock() + PAUSE
                 self.store.pause(until)
                 logger.error("dispatch.paused", extra={"until": until.isoformat()})
-                return self._end(job, JobStatus.READY, at=until, waits_for="account")
-            case Refused(_, _, retryable=True) if job.attempt < MOST_ATTEMPTS:
-                return self._end(
-                    job, JobStatus.READY, at=retry_at(job, self.store.clock()), waits_for="fal"
-                )
+                refused = {"refusals": job.refusals + 1, "waits_for": "account"}
+                return self._end(job, JobStatus.READY, at=until, **refused)
+            case Refused(_, _, retryable=True) if job.refusals < MOST_REFUSALS:
+                refused = {"refusals": job.refusals + 1, "waits_for": "fal"}
+                at = retry_at(job.refusals + 1, self.store.clock())
+                return self._end(job, JobStatus.READY, at=at, **refused)
             case Refused(code, message):
                 return self._end(
                     job, JobStatus.FAILED, errors=(ErrorDetail(code=code, message=message),)

@@ -1,0 +1,232 @@
+"""fal in this process, under httpx: queue, results, list of requests, CDN and signed webhooks.
+
+By the rules of ``local/fal_simulator``, which is the same over HTTP and in real time: a request is
+billed once it was accepted and ran, it is listed when it has ended, its result lives an hour, and a
+webhook is sent until it is answered with 2xx.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from phonoscene.webhooks import sign
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+RUNS_FOR: Final = timedelta(seconds=35)
+RESULT_LIVES: Final = timedelta(hours=1)
+FIRST_PAUSE: Final = timedelta(seconds=15)
+QUEUE: Final = "https://queue.fal.run/fal-ai/ltx-2.3-22b/requests"
+SIGNER: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+_RAW: Final = SIGNER.public_key().public_bytes_raw()
+KEY_SET: Final = json.dumps(
+    {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": base64.urlsafe_b64encode(_RAW).decode()}]}
+).encode()
+PAYLOAD_ERROR: Final = "Response payload is not JSON serializable."
+BROKEN: Final = {"detail": "The runner broke", "error_type": "runner_server_error"}
+
+
+@dataclass
+class Play:
+    """What fal does of its own accord; each list is used up request by request."""
+
+    #: Status codes with which the next POSTs are refused; None accepts.
+    refusals: deque[int | None] = field(default_factory=deque)
+    #: Whether the answers to the next POSTs are lost on their way.
+    lost_answers: deque[bool] = field(default_factory=deque)
+    #: Whether the next runs fail, in a way that is worth another try.
+    failures: deque[bool] = field(default_factory=deque)
+    webhooks: bool = True
+    #: How often a webhook is sent that was answered already.
+    duplicates: int = 0
+    #: Whether webhooks come without the payload.
+    payload: bool = True
+    #: Whether a webhook overtakes the answer to its POST.
+    early: bool = False
+
+
+@dataclass
+class Request:
+    """One accepted submission."""
+
+    request_id: str
+    audio_url: str
+    webhook_url: str
+    fails: bool
+    ends_at: datetime
+    webhook_at: datetime | None
+    duplicates: int
+    attempts: int = 0
+    is_cancelled: bool = False
+
+    @property
+    def video(self) -> bytes:
+        """The bytes of its film: an mp4 of several parts, where parts are small."""
+        return b"\0\0\0\x18ftypisom" + f" the film of {self.request_id} ".encode() * 6
+
+
+@dataclass
+class Fal:
+    """Everything of fal that the product can reach."""
+
+    clock: Callable[[], datetime]
+    play: Play
+    #: Hands a webhook over; its status code.
+    deliver: Callable[[str, dict[str, str], bytes], int]
+    requests: list[Request] = field(default_factory=list)
+    posts: int = 0
+
+    def state(self) -> str:
+        """Tells two fals apart."""
+        return f"{self.requests} {self.posts} {self.play}"
+
+    # what happens with time
+
+    def next_at(self) -> datetime | None:
+        """When the next webhook is due."""
+        return min((found.webhook_at for found in self.requests if found.webhook_at), default=None)
+
+    def act(self) -> None:
+        """Send the webhook that is due."""
+        due = [found for found in self.requests if found.webhook_at]
+        self._send(min(due, key=lambda found: found.webhook_at or self.clock()))
+
+    def _send(self, found: Request) -> None:
+        at = self.clock()
+        body = self._webhook(found)
+        pause = FIRST_PAUSE * 2**found.attempts
+        found.attempts += 1
+        again = at + pause if at + pause < found.ends_at + RESULT_LIVES else None
+        found.webhook_at = again  # it comes again, unless it is answered
+        headers = sign(SIGNER, found.request_id, "github|1", int(at.timestamp()), body)
+        if self.deliver(found.webhook_url, headers, body) // 100 == 2:
+            found.duplicates -= 1
+            found.webhook_at = again if found.duplicates >= 0 else None
+
+    def _webhook(self, found: Request) -> bytes:
+        body: dict[str, Any] = {"request_id": found.request_id, "status": "OK", "error": None}
+        if found.fails:
+            body |= {"status": "ERROR", "error": "Invalid status code: 500", "payload": BROKEN}
+        elif self.play.payload:
+            body["payload"] = self._output(found)
+        else:
+            body |= {"payload": None, "payload_error": PAYLOAD_ERROR}
+        return json.dumps(body, sort_keys=True).encode()
+
+    def _output(self, found: Request) -> dict[str, Any]:
+        url = f"https://v3.fal.media/files/{found.request_id}.mp4"
+        video = {"url": url, "file_size": len(found.video), "num_frames": 48, "fps": 24.0}
+        return {"video": video, "seed": 2**63 + 5, "prompt": "a harbour"}
+
+    # what it is asked
+
+    def answer(self, asked: httpx.Request) -> httpx.Response:
+        """One HTTP request to one of fal's hosts."""
+        hosts = {
+            "queue.fal.run": self._queue,
+            "api.fal.ai": self._list,
+            "v3.fal.media": self._file,
+        }
+        return hosts[asked.url.host](asked)
+
+    def _queue(self, asked: httpx.Request) -> httpx.Response:
+        if asked.method == "POST":
+            return self._post(asked)
+        request_id, _, what = asked.url.path.partition("/requests/")[2].partition("/")
+        found = next((one for one in self.requests if one.request_id == request_id), None)
+        if found is None:
+            return httpx.Response(404, json={"status": "NOT_FOUND"})
+        return {"status": self._status, "": self._result, "cancel": self._cancel}[what](found)
+
+    def _post(self, asked: httpx.Request) -> httpx.Response:
+        self.posts += 1
+        refusal = self.play.refusals.popleft() if self.play.refusals else None
+        if refusal:
+            return httpx.Response(refusal, json={"detail": "not now"})
+        found = self._accept(asked)
+        if self.play.early and found.webhook_at:
+            self._send(found)
+        if self.play.lost_answers and self.play.lost_answers.popleft():
+            raise httpx.ReadTimeout("the answer is lost", request=asked)
+        url = f"{QUEUE}/{found.request_id}"
+        told = {"request_id": found.request_id, "response_url": url, "status_url": f"{url}/status",
+                "cancel_url": f"{url}/cancel", "queue_position": 0}  # fmt: skip
+        return httpx.Response(200, json=told)
+
+    def _accept(self, asked: httpx.Request) -> Request:
+        number = len(self.requests) + 1
+        ends_at = self.clock() + (timedelta(0) if self.play.early else RUNS_FOR)
+        found = Request(
+            request_id=f"00000000-0000-4000-8000-{number:012}",
+            audio_url=str(json.loads(asked.content)["audio_url"]),
+            webhook_url=parse_qs(urlsplit(str(asked.url)).query)["fal_webhook"][0],
+            fails=bool(self.play.failures) and self.play.failures.popleft(),
+            ends_at=ends_at,
+            webhook_at=ends_at if self.play.webhooks else None,
+            duplicates=self.play.duplicates,
+        )
+        self.requests.append(found)
+        return found
+
+    def _has_ended(self, found: Request) -> bool:
+        return found.is_cancelled or self.clock() >= found.ends_at
+
+    def _status(self, found: Request) -> httpx.Response:
+        if self._has_ended(found):
+            return httpx.Response(200, json={"status": "COMPLETED"})
+        return httpx.Response(202, json={"status": "IN_PROGRESS"})
+
+    def _result(self, found: Request) -> httpx.Response:
+        if not self._has_ended(found):
+            return httpx.Response(400, json={"detail": "Request is still in progress"})
+        if self.clock() >= found.ends_at + RESULT_LIVES:
+            return httpx.Response(404, json={"status": "NOT_FOUND"})
+        if found.is_cancelled:
+            return httpx.Response(499, json={"detail": "Request cancelled by the client"})
+        return httpx.Response(500, json=BROKEN) if found.fails else self._ok(found)
+
+    def _ok(self, found: Request) -> httpx.Response:
+        return httpx.Response(200, json=self._output(found))
+
+    def _cancel(self, found: Request) -> httpx.Response:
+        """One that has not ended is stopped, and sends no webhook."""
+        if self._has_ended(found):
+            return httpx.Response(400, json={"status": "ALREADY_COMPLETED"})
+        found.is_cancelled, found.webhook_at = True, None
+        return httpx.Response(200, json={"status": "OK"})
+
+    def _list(self, asked: httpx.Request) -> httpx.Response:
+        since = datetime.fromisoformat(asked.url.params["start"])
+        items = [
+            {"request_id": found.request_id, "json_input": {"audio_url": found.audio_url}}
+            for found in self.requests
+            if self._has_ended(found) and found.ends_at >= since
+        ]
+        return httpx.Response(200, json={"items": items, "has_more": False})
+
+    def _file(self, asked: httpx.Request) -> httpx.Response:
+        found = next(one for one in self.requests if one.request_id in asked.url.path)
+        first, _, last = asked.headers["Range"].removeprefix("bytes=").partition("-")
+        body = found.video[int(first) : int(last) + 1]
+        span = f"bytes {first}-{int(first) + len(body) - 1}/{len(found.video)}"
+        return httpx.Response(206, stream=_Bytes(body), headers={"Content-Range": span})
+
+
+class _Bytes(httpx.SyncByteStream):
+    """A body that comes when it is read."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._body

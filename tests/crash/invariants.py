@@ -1,0 +1,119 @@
+"""What must be so when nothing changes any more, wherever processes died on the way there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from phonoscene.drops import output_key
+from phonoscene.jobs import BORN_AS, MAY_FOLLOW, Job, JobStatus
+from phonoscene.records import from_item
+from tests.integration import cloud as stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.crash.scenarios import Scenario
+    from tests.crash.world import World
+
+
+def jobs_of(world: World) -> list[Job]:
+    """Every record of a job, or of a half that waits."""
+    items = [from_item(item) for item in world.table.items()]
+    return [Job.model_validate(item) for item in items if "status" in item]
+
+
+def broken(world: World, scenario: Scenario) -> list[str]:
+    """Everything that is wrong, in words."""
+    jobs = jobs_of(world)
+    checks = (_settled(world), _ended(jobs, scenario), _outputs(world, jobs),
+              _paid(world, jobs, scenario), _sums(world, jobs), _told(world, jobs))  # fmt: skip
+    found = [wrong for check in checks for wrong in check]
+    return found + [wrong for job in jobs for wrong in _history(job)]
+
+
+def _settled(world: World) -> Iterator[str]:
+    if not world.is_settled:
+        yield "something goes on for ever"
+    for name, queue in world.queues.items():
+        yield from (f"dead in {name}: {message.body}" for message in queue.dead)
+
+
+def _ended(jobs: list[Job], scenario: Scenario) -> Iterator[str]:
+    """As in the undisturbed world, or as time allows."""
+    ends, wanted = Counter(job.status for job in jobs), Counter(scenario.ends)
+    others = (ends - wanted).elements()
+    if ends.total() != wanted.total() or not set(others) <= scenario.may_end:
+        yield f"ended {_names(ends)} instead of {_names(wanted)}"
+
+
+def _names(statuses: Counter[JobStatus]) -> str:
+    return ", ".join(sorted(statuses.elements())) or "with no record"
+
+
+def _outputs(world: World, jobs: list[Job]) -> Iterator[str]:
+    """Each video once, with fal's bytes, and its manifest once; nothing else."""
+    written = {key: versions for (bucket, key), versions in world.buckets.versions.items()
+               if bucket == stack.OUTPUT}  # fmt: skip
+    for job in jobs:
+        if job.status is not JobStatus.SUCCEEDED or not (job.video and job.request):
+            continue
+        versions = written.pop(job.video.key, [])
+        films = [one.video for one in world.fal.requests
+                 if one.request_id == job.request.request_id]  # fmt: skip
+        if [one.body for one in versions] != films:
+            yield f"{len(versions)} versions of the video, or other bytes than fal's"
+        elif versions[0].version_id != job.video.version_id or len(films[0]) != job.video.bytes:
+            yield "the record names another version of the video"
+        manifest = output_key(job.name, job.job_id, ".json")
+        if len(written.pop(manifest, [])) != 1:
+            yield "not one manifest"
+    yield from (f"an output of nobody: {key}" for key in written)
+
+
+def _paid(world: World, jobs: list[Job], scenario: Scenario) -> Iterator[str]:
+    """One submission a job, and one more only where the record says so, or fal's run failed."""
+    for job in jobs:
+        times = sum(f"{job.job_id}-" in one.audio_url for one in world.fal.requests)
+        most = 1 + job.resubmitted + scenario.failures
+        if times > most:
+            yield f"{times} submissions, {most} allowed"
+        if times > 1 + scenario.failures and not job.duplicate_requests:
+            yield "paid twice, and the record does not say so"
+
+
+def _sums(world: World, jobs: list[Job]) -> Iterator[str]:
+    """The window is empty, nothing is set aside, and the days' sums are what was spent."""
+    items = {item["job_id"]["S"]: from_item(item) for item in world.table.items()}
+    if items.get("window", {}).get("in_flight", 0) != 0:
+        yield f"{items['window']['in_flight']} places leaked"
+    days = [item for key, item in items.items() if key.startswith("budget#")]
+    reserved = sum((day["reserved_usd"] for day in days), Decimal(0))
+    committed = sum((day["committed_usd"] for day in days), Decimal(0))
+    if reserved:
+        yield f"{reserved} USD leaked"
+    spent = sum((job.estimate.upper_usd for job in jobs
+                 if job.status is JobStatus.SUCCEEDED and job.estimate), Decimal(0))  # fmt: skip
+    if committed != spent:
+        yield f"{committed} USD committed, {spent} spent"
+
+
+def _told(world: World, jobs: list[Job]) -> Iterator[str]:
+    """A job that has ended holds nothing, waits for nothing and is in no index of work."""
+    if any({"due_at", "dispatch_at", "backlog_shard"} & set(item) for item in world.table.items()):
+        yield "a record says that somebody should still look at it"
+    for job in jobs:
+        if job.reservation or job.waits_for:
+            yield f"a {job.status} job holds {job.reservation} and waits for {job.waits_for}"
+        if job.source_url and job.status is JobStatus.SUCCEEDED:
+            yield "the video's public URL is kept"
+
+
+def _history(job: Job) -> Iterator[str]:
+    """A path of ``MAY_FOLLOW`` that ends where the job stands."""
+    path = [step.status for step in job.history]
+    is_legal = path[0] in BORN_AS and all(b in MAY_FOLLOW[a] for a, b in pairwise(path))
+    if not is_legal or path[-1] is not job.status:
+        yield f"no legal history: {' '.join(path)}, now {job.status}"

@@ -1,0 +1,189 @@
+"""The crash matrix: processes die before and after every I/O call, and then once more.
+
+    python -m tests.crash.matrix                            all pairs
+    python -m tests.crash.matrix --pairs 500 --seed 7       a sample of them
+    python -m tests.crash.matrix --only "a drop" --at "store: PutObject #1 after"
+
+The calls are not listed anywhere: they are those of an undisturbed run, so a new call is covered
+when it is first made. Two crashes of one invocation between which the world did not change leave
+the same world behind. Singles are run at every point all the same; pairs at one point of each such
+moment, which is every pair.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tests.crash.calls import Calls, Point
+from tests.crash.invariants import broken
+from tests.crash.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+PROCESSES = 2
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a scenario with its crashes, and what is wrong at its end."""
+
+    scenario: str
+    plan: tuple[Point, ...]
+    wrong: tuple[str, ...]
+    #: What a second crash can be put to, one for each moment that makes a difference.
+    moments: tuple[Point, ...] = ()
+    calls: int = 0
+    uploads_left: int = 0
+    log: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        at = " ".join(f'--at "{point}"' for point in self.plan)
+        return f'{"; ".join(self.wrong)}\n    --only "{self.scenario}" {at}'
+
+
+def run(scenario: str, plan: Sequence[Point] = (), *, tell_moments: bool = False) -> Run:
+    """Play a scenario with crashes where the plan says."""
+    calls = Calls(tuple(plan))
+    world = SCENARIOS[scenario].world(calls)
+    if tell_moments:
+        calls.state = world.state
+    world.run()
+    wrong = broken(world, SCENARIOS[scenario])
+    if calls.crashes < len(plan):
+        wrong.append(f"the call of {plan[calls.crashes]} was never made")
+    return Run(scenario, tuple(plan), tuple(wrong), tuple(calls.moments()), len(calls.names),
+               len(world.buckets.uploads), tuple(world.log))  # fmt: skip
+
+
+def points(scenario: str) -> list[Point]:
+    """Before and after every call of the undisturbed run."""
+    calls = Calls(state=lambda: 0)
+    world = SCENARIOS[scenario].world(calls)
+    world.run()
+    return [passed.point for passed in calls.passed]
+
+
+@dataclass
+class Row:
+    """A scenario's line of the table."""
+
+    scenario: str
+    calls: int = 0
+    singles: int = 0
+    moments: int = 0
+    pairs: int = 0
+    uploads_left: int = 0
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Which scenarios, and how many of their pairs; None: all."""
+
+    scenarios: Sequence[str]
+    most_pairs: int | None = None
+    seed: int = 0
+    every_point: bool = True
+
+    def play(self) -> tuple[list[Row], list[Run]]:
+        """Run it all: the table, and what failed."""
+        with ProcessPoolExecutor(PROCESSES) as pool:
+            undisturbed = list(pool.map(partial(run, tell_moments=True), self.scenarios))
+            rows = {one.scenario: Row(one.scenario, one.calls) for one in undisturbed}
+            firsts = [(one.scenario, (point,)) for one in undisturbed for point in one.moments]
+            first_runs = list(pool.map(_first, firsts, chunksize=4))
+            seconds = [(one.scenario, (*one.plan, point))
+                       for one in first_runs for point in one.moments]  # fmt: skip
+            second_runs = list(pool.map(_plain, self._sampled(seconds), chunksize=16))
+            others = self._other_points(firsts)
+            other_runs = list(pool.map(_plain, others, chunksize=16))
+        for one in (*first_runs, *other_runs):
+            rows[one.scenario].singles += 1
+        for one in first_runs:
+            rows[one.scenario].moments += 1
+        for one in second_runs:
+            rows[one.scenario].pairs += 1
+        runs = [*undisturbed, *first_runs, *other_runs, *second_runs]
+        for one in runs:
+            rows[one.scenario].uploads_left += one.uploads_left
+        return list(rows.values()), [one for one in runs if one.wrong]
+
+    def _sampled(
+        self, pairs: list[tuple[str, tuple[Point, ...]]]
+    ) -> list[tuple[str, tuple[Point, ...]]]:
+        if self.most_pairs is None or self.most_pairs >= len(pairs):
+            return pairs
+        return random.Random(self.seed).sample(pairs, self.most_pairs)  # noqa: S311 - a sample
+
+    def _other_points(
+        self, known: Iterable[tuple[str, tuple[Point, ...]]]
+    ) -> list[tuple[str, tuple[Point, ...]]]:
+        if not self.every_point:
+            return []
+        every = {(name, (point,)) for name in self.scenarios for point in points(name)}
+        return sorted(every - set(known), key=str)
+
+
+def _first(what: tuple[str, tuple[Point, ...]]) -> Run:
+    return run(*what, tell_moments=True)
+
+
+def _plain(what: tuple[str, tuple[Point, ...]]) -> Run:
+    return run(*what)
+
+
+COLUMNS = ("I/O calls", "single crashes", "moments", "pairs")
+
+
+def table(rows: Sequence[Row], failed: Sequence[Run], seconds: float) -> str:
+    """For a person to read."""
+    total = Row("all", *(sum(getattr(row, name) for row in rows) for name in
+                         ("calls", "singles", "moments", "pairs", "uploads_left")))  # fmt: skip
+    lines = [f"{'':36}{''.join(f'{column:>16}' for column in COLUMNS)}"]
+    for row in (*rows, total):
+        figures = (row.calls, row.singles, row.moments, row.pairs)
+        lines.append(f"{row.scenario:36}{''.join(f'{figure:16,}' for figure in figures)}")
+    lines += [f"FAILED {one}" for one in failed]
+    runs = total.singles + total.pairs
+    lines.append(
+        f"{runs:,} runs with crashes, {len(failed)} failed, {seconds:.0f} s; "
+        f"{total.uploads_left} uploads cut off, which the bucket's rule aborts"
+    )
+    return "\n".join(lines)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.crash.matrix")
+    parser.add_argument(
+        "--pairs", default="all", help="how many pairs of crashes: all, or a sample"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--only", action="append", choices=SCENARIOS, help="this scenario alone")
+    parser.add_argument("--at", action="append", type=Point.read, default=[], help="one run alone")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Print the table; 1 where anything failed."""
+    asked = _arguments()
+    scenarios = asked.only or list(SCENARIOS)
+    if asked.at:
+        one = run(scenarios[0], asked.at)
+        print(*one.log, one, sep="\n")
+        return int(bool(one.wrong))
+    started = time.monotonic()
+    most = None if asked.pairs == "all" else int(asked.pairs)
+    rows, failed = Matrix(scenarios, most, asked.seed).play()
+    print(table(rows, failed, time.monotonic() - started))
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

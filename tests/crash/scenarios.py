@@ -1,0 +1,118 @@
+"""What people drop and what fal does: the undisturbed runs into which crashes are put."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from phonoscene.drops import half_id
+from phonoscene.jobs import JobStatus
+from tests.crash.fal import Play
+from tests.crash.world import World
+from tests.integration import cloud as stack
+from tests.integration.sounds import silence
+
+if TYPE_CHECKING:
+    from tests.crash.calls import Calls
+    from tests.crash.table import Table
+
+AUDIO, SIDECAR = "albums/song.wav", "albums/song.json"
+SOUND: Final = silence(1.0)
+WISH: Final[dict[str, Any]] = {"prompt": "a harbour"}
+S = JobStatus
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A story, and how it ends: the states of its jobs, in any order."""
+
+    tell: Callable[[World], None]
+    ends: tuple[JobStatus, ...] = (S.SUCCEEDED,)
+    #: Every other end that crashes may lead to, because time passes while nobody works.
+    may_end: frozenset[JobStatus] = frozenset()
+    play: Callable[[], Play] = Play
+    settings: dict[str, str] = field(default_factory=dict)
+    #: Runs of fal's that fail, and are not paid.
+    failures: int = 0
+    #: Bytes of a part of a video; those are 312 bytes long.
+    part: int = 8 * 1024 * 1024
+
+    def world(self, calls: Calls, table: Table | None = None) -> World:
+        """The world in which it will happen."""
+        more = {"table": table} if table else {}
+        made = World(calls=calls, play=self.play(), settings=self.settings, part=self.part, **more)
+        self.tell(made)
+        return made
+
+
+def drop(world: World) -> None:
+    """The audio, and its sidecar a while later."""
+    world.at(0, lambda: world.drop(AUDIO, SOUND))
+    world.at(20, lambda: world.drop(SIDECAR, WISH))
+
+
+def drop_twice_announced(world: World) -> None:
+    """Both halves at once, each announced twice."""
+    world.at(0, lambda: world.drop(SIDECAR, WISH, times=2))
+    world.at(1, lambda: world.drop(AUDIO, SOUND, times=2))
+
+
+def drop_alone(world: World) -> None:
+    """An audio file whose sidecar never comes."""
+    world.at(0, lambda: world.drop(AUDIO, SOUND))
+
+
+def drop_three(world: World) -> None:
+    """More drops than there are places."""
+    for name in "abc":
+        world.at(0, lambda name=name: world.drop(f"{name}.wav", SOUND))  # type: ignore[misc]  # a default binds it
+        world.at(1, lambda name=name: world.drop(f"{name}.json", WISH))  # type: ignore[misc]
+
+
+def drop_takes(world: World) -> None:
+    """One audio file, two takes of it."""
+    world.at(0, lambda: world.drop(AUDIO, SOUND))
+    world.at(20, lambda: world.drop(SIDECAR, [WISH | {"seed": 1}, WISH | {"seed": 2}]))
+
+
+def drop_and_cancel(world: World) -> None:
+    """Somebody thinks better of it while fal works."""
+    drop(world)
+    world.at(40, lambda: cancel_all(world))
+
+
+def cancel_all(world: World) -> None:
+    """Ask for every job there is to be cancelled, as the command line does."""
+    waiting = half_id(stack.DROPS, AUDIO)
+    sums = ("window", "budget")
+    for item in world.table.items():
+        job_id = item["job_id"]["S"]
+        if job_id != waiting and not job_id.startswith(sums):
+            world.send("drops", f'{{"cancel": "{job_id}"}}', 0)
+
+
+SCENARIOS: Final = {
+    "a drop": Scenario(drop),
+    "a drop, everything announced twice": Scenario(
+        drop_twice_announced, play=lambda: Play(duplicates=1)
+    ),
+    "a video in parts": Scenario(drop, part=128),
+    "no webhook ever": Scenario(drop, play=lambda: Play(webhooks=False)),
+    "a webhook before the answer": Scenario(drop, play=lambda: Play(early=True)),
+    "a webhook without payload": Scenario(drop, play=lambda: Play(payload=False)),
+    "an answer lost": Scenario(drop, play=lambda: Play(lost_answers=deque([True]))),
+    "an answer lost, and no webhook": Scenario(
+        drop, play=lambda: Play(lost_answers=deque([True]), webhooks=False)
+    ),
+    "fal busy": Scenario(drop, play=lambda: Play(refusals=deque([429]))),
+    "the account refused": Scenario(drop, play=lambda: Play(refusals=deque([403]))),
+    "a run that fails": Scenario(drop, play=lambda: Play(failures=deque([True])), failures=1),
+    "three drops, one place": Scenario(
+        drop_three, ends=(S.SUCCEEDED,) * 3, settings={"MAX_IN_FLIGHT": "1"}
+    ),
+    "two takes": Scenario(drop_takes, ends=(S.SUCCEEDED,) * 2),
+    "no sidecar": Scenario(drop_alone, ends=(S.REJECTED,)),
+    "cancelled": Scenario(drop_and_cancel, ends=(S.CANCELLED,), may_end=frozenset({S.SUCCEEDED})),
+}

@@ -1,0 +1,215 @@
+"""DynamoDB in this process: one table with its indexes, conditional writes and transactions.
+
+moto would do, at a hundred times the time; ``Twins`` asks both and compares.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from botocore import xform_name
+from moto.core.exceptions import JsonRESTError
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.utilities import dynamo_json_dump
+from moto.dynamodb.responses import DynamoHandler
+
+from tests.crash.expressions import Scope, condition, sortable, update
+from tests.integration import cloud as stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Refused(Exception):
+    """AWS answers with an error."""
+
+    def __init__(self, code: str, **more: Any) -> None:
+        super().__init__(code)
+        self.response: dict[str, Any] = {"Error": {"Code": code, "Message": code}, **more}
+
+
+@cache
+def _indexes() -> dict[str, tuple[str, str, frozenset[str] | None]]:
+    """Each index's two keys, and the attributes it holds; None: all."""
+    table = stack.template()["Resources"]["JobsTable"]["Properties"]
+    found = {}
+    for index in table["GlobalSecondaryIndexes"]:
+        partition, sort = (key["AttributeName"] for key in index["KeySchema"])
+        projection = index["Projection"]
+        held = frozenset({"job_id", partition, sort, *projection.get("NonKeyAttributes", [])})
+        is_all = projection["ProjectionType"] == "ALL"
+        found[index["IndexName"]] = (partition, sort, None if is_all else held)
+    return found
+
+
+def _scope(asked: dict[str, Any], item: dict[str, Any]) -> Scope:
+    names = asked.get("ExpressionAttributeNames", {})
+    return Scope(item, names, asked.get("ExpressionAttributeValues", {}))
+
+
+class Table:
+    """The jobs table; items are in DynamoDB's types, and never changed in place."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, dict[str, Any]] = {}
+        self._state: str | None = None
+
+    def items(self) -> list[dict[str, Any]]:
+        """Every item."""
+        return list(self._items.values())
+
+    def state(self) -> str:
+        """Tells two tables apart."""
+        if self._state is None:
+            self._state = repr(self._items)
+        return self._state
+
+    def answer(self, operation: str, asked: dict[str, Any]) -> Any:
+        """One operation, in DynamoDB's words."""
+        if asked.get("TableName", stack.JOBS) != stack.JOBS:
+            raise Refused("ResourceNotFoundException")
+        answers: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "GetItem": self._get,
+            "PutItem": self._write,
+            "UpdateItem": self._write,
+            "DeleteItem": self._write,
+            "TransactWriteItems": self._transact,
+            "Query": self._query,
+        }
+        return answers[operation](asked)
+
+    def _get(self, asked: dict[str, Any]) -> Any:
+        found = self._items.get(asked["Key"]["job_id"]["S"])
+        return {"Item": found} if found else {}
+
+    def _there(self, asked: dict[str, Any]) -> dict[str, Any]:
+        key = asked.get("Key") or asked["Item"]
+        return self._items.get(key["job_id"]["S"], {})
+
+    def _holds(self, asked: dict[str, Any]) -> bool:
+        wanted = asked.get("ConditionExpression")
+        return wanted is None or condition(wanted)(_scope(asked, self._there(asked)))
+
+    def _found(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """What a refusal shows of the item."""
+        there = self._there(asked)
+        is_shown = asked.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and there
+        return {"Item": there} if is_shown else {}
+
+    def _write(self, asked: dict[str, Any]) -> Any:
+        if not self._holds(asked):
+            raise Refused("ConditionalCheckFailedException", **self._found(asked))
+        after = self._apply(asked)
+        return {"Attributes": after} if asked.get("ReturnValues") == "ALL_NEW" else {}
+
+    def _apply(self, asked: dict[str, Any]) -> dict[str, Any] | None:
+        """Put, update or delete; the item as it then stands."""
+        self._state = None
+        if "Item" in asked:
+            after = asked["Item"]
+        elif "UpdateExpression" in asked:
+            scope = _scope(asked, self._there(asked))
+            after = {**asked["Key"], **update(asked["UpdateExpression"])(scope)}
+        else:
+            self._items.pop(asked["Key"]["job_id"]["S"], None)
+            return None
+        self._items[after["job_id"]["S"]] = after
+        return dict(after)
+
+    def _transact(self, asked: dict[str, Any]) -> Any:
+        writes = [write for item in asked["TransactItems"] for write in item.values()]
+        keys = [(write.get("Key") or write["Item"])["job_id"]["S"] for write in writes]
+        if len(set(keys)) != len(keys):
+            raise Refused("ValidationException")
+        if all([self._holds(write) for write in writes]):
+            for write in writes:
+                self._apply(write)
+            return {}
+        reasons = [
+            {"Code": "None"}
+            if self._holds(write)
+            else {"Code": "ConditionalCheckFailed", **self._found(write)}
+            for write in writes
+        ]
+        raise Refused("TransactionCanceledException", CancellationReasons=reasons)
+
+    def _query(self, asked: dict[str, Any]) -> Any:
+        partition, sort, held = _indexes()[asked["IndexName"]]
+        indexed = [item for item in self._items.values() if partition in item and sort in item]
+        matches = condition(asked["KeyConditionExpression"])
+        found = [item for item in indexed if matches(_scope(asked, item))]
+        found.sort(key=lambda item: sortable(item[sort]))
+        found = found[: asked.get("Limit")]
+        kept = [
+            {name: value for name, value in item.items() if held is None or name in held}
+            for item in found
+        ]
+        if "FilterExpression" in asked:
+            passes = condition(asked["FilterExpression"])
+            kept = [item for item in kept if passes(_scope(asked, item))]
+        told = {"Count": len(kept), "ScannedCount": len(found)}
+        return told if asked.get("Select") == "COUNT" else told | {"Items": kept}
+
+
+class Twins(Table):
+    """The same, and moto's beside it: whatever they do not answer alike is a mistake of ours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        _moto_table().items.clear()
+        self.compared = 0
+
+    def answer(self, operation: str, asked: dict[str, Any]) -> Any:
+        """One operation, asked twice."""
+        ours, theirs = _said(super().answer, operation, asked), _said(_moto, operation, asked)
+        self.compared += 1
+        assert _comparable(ours) == _comparable(theirs), f"{operation} {asked}"
+        if isinstance(ours, Refused):
+            raise ours
+        return ours
+
+
+def _said(answer: Callable[[str, Any], Any], operation: str, asked: Any) -> Any:
+    try:
+        return answer(operation, asked)
+    except Refused as exc:
+        return exc
+
+
+def _comparable(told: Any) -> Any:
+    """An answer without what is only told: capacities, and texts for people."""
+    if isinstance(told, Refused):
+        return _comparable({"Refused": str(told), **told.response})
+    if isinstance(told, dict):
+        left_out = ("ConsumedCapacity", "ItemCollectionMetrics", "LastEvaluatedKey", "Error",
+                    "Message", "message")  # fmt: skip
+        kept = {name: _comparable(value) for name, value in told.items() if name not in left_out}
+        return {"N": float(kept["N"])} if set(kept) == {"N"} else kept
+    return [_comparable(one) for one in told] if isinstance(told, list) else told
+
+
+@cache
+def _moto_table() -> Any:
+    table = stack.template()["Resources"]["JobsTable"]["Properties"]
+    names = ("BillingMode", "KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes")
+    _asked("create_table", {"TableName": stack.JOBS, **{name: table[name] for name in names}})
+    return dynamodb_backends[stack.ACCOUNT][stack.REGION].tables[stack.JOBS]
+
+
+def _asked(operation: str, body: Any) -> Any:
+    """moto without HTTP."""
+    handler = DynamoHandler()  # type: ignore[no-untyped-call]  # moto's own omission
+    handler.body, handler.headers = body, {}
+    handler.region, handler.current_account, handler.partition = stack.REGION, stack.ACCOUNT, "aws"
+    return getattr(handler, operation)().result
+
+
+def _moto(operation: str, asked: Any) -> Any:
+    try:
+        return json.loads(dynamo_json_dump(_asked(xform_name(operation), asked)))
+    except JsonRESTError as exc:
+        body = json.loads(exc.get_body())
+        code = str(body.pop("__type")).rpartition("#")[2]
+        raise Refused(code, **body) from exc

@@ -1,0 +1,397 @@
+"""The deployed functions in a world of their own: AWS, fal, two queues, a schedule, and a clock.
+
+The handlers are those of ``functions/``, built by their own ``build()`` with the template's own
+settings. What is replaced lies below boto3, httpx and urllib, and is the clock and the threads.
+Time jumps from event to event. The schedule ticks each minute, and more and more rarely while
+nothing but ticks happens: the product must not count them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import logging
+import random
+import re
+import sys
+import types
+import urllib.request
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Final, Self
+from unittest.mock import patch
+
+import boto3
+import httpx
+from aws_lambda_powertools.utilities import parameters
+from botocore.client import BaseClient
+from botocore.config import Config
+
+from phonoscene import cdn, output
+from phonoscene.job_store import JobStore
+from phonoscene.observability import metrics
+from tests.crash.aws import KEY, Buckets, Message, Queue
+from tests.crash.calls import Calls, Crash
+from tests.crash.fal import KEY_SET, Fal, Play
+from tests.crash.table import Refused, Table
+from tests.integration import cloud as stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+NOON: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
+MINUTE: Final = timedelta(minutes=1)
+LONGEST_PAUSE: Final = timedelta(minutes=16)
+#: Events of one run; an undisturbed one has about ten.
+MOST_EVENTS: Final = 200
+#: Ticks after everything has ended: the sums are recounted two minutes after their last change.
+LAST_TICKS: Final = 2
+FUNCTIONS: Final = ("submit", "webhook", "store", "reconcile")
+CLIENTS: Final[dict[str, Any]] = {}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What Powertools and the handlers read of Lambda's context."""
+
+    function_name: str
+    memory_limit_in_mb: int = 512
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:a-function"
+    aws_request_id: str = "52fdfc07-2182-454f-963f-5f0f9a621d72"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 120_000
+
+
+class Inline:
+    """A pool that runs what it is given at once: one order of calls, and so one name for each."""
+
+    def __init__(self, _: int) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, task: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(task(*arguments))
+        except Exception as exc:  # noqa: BLE001 - the future tells it; a crash goes on
+            future.set_exception(exc)
+        return future
+
+
+@cache
+def function(name: str) -> ModuleType:
+    """functions/<name>/app.py, as Lambda loads it."""
+    path = stack.ROOT / "functions" / name / "app.py"
+    spec = importlib.util.spec_from_file_location(f"phonoscene_crash_{name}_app", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def environment(name: str) -> dict[str, str]:
+    """The variables that the template gives a function."""
+    resource = stack.template()["Resources"][f"{name.title()}Function"]["Properties"]
+    return {key: _resolved(value) for key, value in resource["Environment"]["Variables"].items()}
+
+
+def _resolved(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    parameters = stack.template()["Parameters"]
+    [(intrinsic, target)] = value.items()
+    if intrinsic == "!Sub":
+        return stack.WEBHOOKS
+    return str(parameters[target]["Default"]) if target in parameters else RESOURCES[target]
+
+
+RESOURCES: Final = {
+    "DropBucket": stack.DROPS,
+    "OutputBucket": stack.OUTPUT,
+    "JobsTable": stack.JOBS,
+    "DropsQueue": "drops",
+    "VerdictsQueue": "verdicts",
+}
+
+
+def _queue(resource: str, trigger: str, clock: Callable[[], datetime]) -> Queue:
+    """An SQS queue as the template has it, with the function that reads it."""
+    resources = stack.template()["Resources"]
+    queue = resources[resource]["Properties"]
+    delay = queue.get("DelaySeconds", 0)
+    events = resources[trigger]["Properties"]["Events"].values()
+    return Queue(
+        clock=clock,
+        delay=int(_resolved(delay)),
+        visibility=queue["VisibilityTimeout"],
+        most_receives=queue["RedrivePolicy"]["maxReceiveCount"],
+        batch=next(one["Properties"]["BatchSize"] for one in events),
+    )
+
+
+@dataclass
+class World:
+    """One run, from the first drop until nothing changes any more."""
+
+    calls: Calls = field(default_factory=Calls)
+    play: Play = field(default_factory=Play)
+    settings: dict[str, str] = field(default_factory=dict)
+    now: datetime = NOON
+    #: What people do, and when.
+    script: list[tuple[datetime, Callable[[], object]]] = field(default_factory=list)
+    ticks: bool = True
+    #: Bytes of a part of a video.
+    part: int = cdn.PART
+    table: Table = field(default_factory=Table)
+    #: What happened, for a person who looks for the reason.
+    log: list[str] = field(default_factory=list)
+    is_settled: bool = False
+
+    def __post_init__(self) -> None:
+        clock = lambda: self.now  # noqa: E731 - handed to everything that asks for the time
+        self.buckets = Buckets(clock)
+        self.fal = Fal(clock, self.play, self._webhook)
+        self.queues = {
+            "drops": _queue("DropsQueue", "SubmitFunction", clock),
+            "verdicts": _queue("VerdictsQueue", "StoreFunction", clock),
+        }
+        self._readers = {"drops": "submit", "verdicts": "store"}
+        self._tick_at, self._pause = self.now + MINUTE, MINUTE
+
+    # people
+
+    def at(self, seconds: float, act: Callable[[], object]) -> None:
+        """Have something done at a time."""
+        self.script.append((NOON + timedelta(seconds=seconds), act))
+
+    def drop(self, key: str, body: bytes | dict[str, Any] | list[Any], *, times: int = 1) -> None:
+        """Put an object in the drop bucket; S3 announces it, perhaps more than once."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.buckets.put(stack.DROPS, key, raw)
+        for _ in range(times):
+            self.send("drops", json.dumps(stack.created(key, self.now)))
+
+    def send(self, queue: str, body: str, delay: int | None = None) -> None:
+        """A message of somebody's."""
+        target = self.queues[queue]
+        seconds = target.delay if delay is None else delay
+        target.messages.append(Message(body, self.now + timedelta(seconds=seconds)))
+
+    # time
+
+    def run(self) -> None:
+        """Until nothing changes any more."""
+        random.seed(1902)  # the product's jitter
+        with self._under():
+            for _ in range(MOST_EVENTS):
+                if not self._step():
+                    self.is_settled = True
+                    break
+            self._tick_a_last_time()
+
+    def _tick_a_last_time(self) -> None:
+        for _ in range(LAST_TICKS if self.ticks else 0):
+            self.now = max(self.now, self._tick_at) + 3 * MINUTE
+            self.invoke("reconcile", {})
+            while self._step():
+                ...
+
+    def _step(self) -> bool:
+        """The next event; whether there was one."""
+        at, act, is_tick = self._next()
+        if act is None:
+            return False
+        self.now = max(self.now, at)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE) if is_tick else MINUTE
+        act()
+        self._tick_at = self.now + self._pause if is_tick else min(self._tick_at, self.now + MINUTE)
+        return True
+
+    def _next(self) -> tuple[datetime, Callable[[], object] | None, bool]:
+        events: list[tuple[datetime, Callable[[], object], bool]] = []
+        if self.script:
+            at, act = min(self.script, key=lambda entry: entry[0])
+            events.append((at, partial(self._act, (at, act)), False))
+        for name, queue in self.queues.items():
+            if queue.messages:
+                at = min(message.visible_at for message in queue.messages)
+                events.append((at, partial(self._receive, name), False))
+        webhook_at = self.fal.next_at()
+        if webhook_at:
+            events.append((webhook_at, self.fal.act, False))
+        if self.ticks and (events or self.is_moving()):
+            events.append((self._tick_at, partial(self.invoke, "reconcile", {}), True))
+        return min(events, key=lambda event: event[0]) if events else (self.now, None, False)
+
+    def _act(self, entry: tuple[datetime, Callable[[], object]]) -> None:
+        self.script.remove(entry)
+        entry[1]()
+
+    def is_moving(self) -> bool:
+        """Whether a record says that somebody must still look at it."""
+        return any({"due_at", "dispatch_at"} & set(item) for item in self.table.items())
+
+    # the functions
+
+    def _receive(self, name: str) -> None:
+        """Hand the oldest visible messages to the queue's reader; what it fails comes back."""
+        queue = self.queues[name]
+        visible = [message for message in queue.messages if message.visible_at <= self.now]
+        batch = visible[: queue.batch]
+        for message in batch:
+            message.receives += 1
+            message.visible_at = self.now + timedelta(seconds=queue.visibility)
+        event = stack.sqs(*(message.body for message in batch))
+        answer = self.invoke(self._readers[name], event)
+        failed = [] if answer is None else [
+            entry["itemIdentifier"] for entry in answer["batchItemFailures"]
+        ]  # fmt: skip
+        for number, message in enumerate(batch):
+            is_done = answer is not None and f"m{number}" not in failed
+            is_dead = not is_done and message.receives >= queue.most_receives
+            if is_done or is_dead:
+                queue.messages.remove(message)
+            if is_dead:
+                queue.dead.append(message)
+
+    def _webhook(self, url: str, headers: dict[str, str], body: bytes) -> int:
+        """fal's POST through the HTTP API; a function that dies answers 500."""
+        match = re.fullmatch(re.escape(stack.WEBHOOKS) + r"/webhooks/fal/([^/]+)/([^/]+)", url)
+        assert match, url
+        path = {"job_id": match[1], "token": match[2]}
+        event = {"pathParameters": path, "headers": headers, "body": body.decode()}
+        answer = self.invoke("webhook", event)
+        return int(answer["statusCode"]) if answer else 500
+
+    def invoke(self, name: str, event: Any) -> Any:
+        """One invocation; None where the process died, and the next begins anew."""
+        self.log.append(f"{self.now:%H:%M:%S} {name}")
+        module = function(name)
+        with self.calls.of(name):
+            try:
+                return module.handler(event, Context(name))
+            except Crash:
+                self.log.append(f"{self.now:%H:%M:%S} {name} died")
+                module.build.cache_clear()
+                _forget_parameters()
+                return None
+
+    # what lies below the product
+
+    @contextmanager
+    def _under(self) -> Iterator[None]:
+        """Put this world under boto3, httpx and urllib."""
+        store = partial(JobStore, clock=lambda: self.now, sleep=lambda _: None)
+        with ExitStack() as patches:
+            for target, name, value in (
+                (boto3, "client", _client),
+                (boto3.session, "Session", lambda: types.SimpleNamespace(client=_client)),
+                (BaseClient, "_make_api_call", self._aws()),
+                (httpx._client, "HTTPTransport", self._transport()),
+                (function("webhook"), "time", types.SimpleNamespace(time=self._seconds)),
+                (urllib.request.OpenerDirector, "open", self._key_set()),
+                (metrics.provider, "add_metric", lambda **_: None),
+                (metrics.provider, "flush_metrics", lambda **_: None),
+                (cdn, "PART", self.part),
+                (cdn, "ThreadPoolExecutor", Inline),
+                (output, "ThreadPoolExecutor", Inline),
+                *((function(name), "os", self._environment(name)) for name in FUNCTIONS),
+                *((function(name), "JobStore", store) for name in FUNCTIONS if name != "webhook"),
+            ):
+                patches.enter_context(patch.object(target, name, value))
+            logging.disable()
+            patches.callback(logging.disable, logging.NOTSET)
+            self._start_cold()
+            yield
+
+    def _environment(self, name: str) -> types.SimpleNamespace:
+        return types.SimpleNamespace(environ=environment(name) | self.settings)
+
+    def _start_cold(self) -> None:
+        for name in FUNCTIONS:
+            function(name).build.cache_clear()
+        _forget_parameters()
+
+    def _seconds(self) -> float:
+        return self.now.timestamp()
+
+    def _aws(self) -> Callable[..., Any]:
+        def call(client: Any, operation: str, asked: dict[str, Any]) -> Any:
+            try:
+                return self.calls.make(operation, lambda: self._answer(client, operation, asked))
+            except Refused as exc:
+                error = client.exceptions.from_code(str(exc))
+                raise error(exc.response, operation) from exc
+
+        return call
+
+    def _answer(self, client: Any, operation: str, asked: dict[str, Any]) -> Any:
+        match client.meta.service_model.service_name, operation:
+            case "dynamodb", _:
+                return self.table.answer(operation, asked)
+            case "s3", _:
+                return self.buckets.answer(operation, asked)
+            case "ssm", "GetParameter":
+                return KEY
+            case "sqs", "SendMessage":
+                self.send(asked["QueueUrl"], asked["MessageBody"], asked.get("DelaySeconds"))
+                return {"MessageId": "m"}
+            case asked_for:
+                raise NotImplementedError(asked_for)
+
+    def _transport(self) -> type[httpx.BaseTransport]:
+        calls, fal = self.calls, self.fal
+
+        class Transport(httpx.BaseTransport):
+            def __init__(self, **_: Any) -> None:
+                pass
+
+            def handle_request(self, request: httpx.Request) -> httpx.Response:
+                request.read()
+                name = f"{request.method} {request.url.host}"
+                return calls.make(name, lambda: fal.answer(request))
+
+        return Transport
+
+    def _key_set(self) -> Callable[..., Any]:
+        def opened(_: Any, url: str, **__: Any) -> io.BytesIO:
+            name = f"GET {httpx.URL(url).host}"
+            return self.calls.make(name, lambda: io.BytesIO(KEY_SET))
+
+        return opened
+
+    def state(self) -> int:
+        """Tells two worlds apart."""
+        queues = "".join(queue.state() for queue in self.queues.values())
+        return hash((self.table.state(), self.buckets.state(), queues, self.fal.state()))
+
+
+def _forget_parameters() -> None:
+    parameters.clear_caches()  # type: ignore[no-untyped-call]  # Powertools' own omission
+
+
+_Session: Final = boto3.session.Session
+
+
+def _client(service: str, *_: Any, config: Config | None = None, **__: Any) -> Any:
+    """One client of a kind for all runs: to make one takes 70 ms."""
+    options = getattr(config, "_user_provided_options", {})
+    name = f"{service} {options}"
+    if name not in CLIENTS:
+        session = _Session("testing", "testing", region_name=stack.REGION)
+        CLIENTS[name] = session.client(service, config=config)  # type: ignore[call-overload]  # any service
+    return CLIENTS[name]

@@ -1,0 +1,425 @@
+"""A jobs table with a clock that the test turns, and stand-ins for whom the workflows talk to."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from moto.backends import get_backend
+from moto.dynamodb import exceptions as moto_exceptions
+from moto.dynamodb.comparisons import get_filter_expression
+
+from phonoscene.errors import VideoUnavailable
+from phonoscene.job_store import JobStore
+from phonoscene.jobs import FINAL, Audio, DropObject, Estimate, Job, JobStatus, Request
+from phonoscene.ledger import Limits
+from phonoscene.output import OutputBucket
+from phonoscene.records import from_item, plain, to_item
+from phonoscene.submissions import Ended, Lost, Pending
+from phonoscene.webhooks import Delivery, hash_token
+from phonoscene.workflow.cancellation import Canceller
+from phonoscene.workflow.delivery import Deliverer
+from phonoscene.workflow.dispatch import Dispatcher
+from phonoscene.workflow.reconciliation import Reconciler
+from phonoscene.workflow.submission import Submitter, Terms
+from tests.integration.cloud import ACCOUNT, DROPS, JOBS, OUTPUT, REGION, WEBHOOKS, Cloud, Fal
+from tests.integration.sounds import film
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from phonoscene.media import DropBucket
+
+START: Final = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
+DAY: Final = "2026-11-22"
+SILENCE: Final = timedelta(minutes=75)
+USD: Final = Decimal("0.5000")
+QUEUE: Final = "https://queue.fal.run/fal-ai/ltx-2.3-22b/requests"
+ENDINGS: Final = FINAL | {JobStatus.READY}
+
+_S = JobStatus
+#: The steps that lead to a state.
+WAY: Final[dict[JobStatus, tuple[JobStatus, ...]]] = {
+    _S.READY: (),
+    _S.SUBMITTING: (_S.SUBMITTING,),
+    _S.UNCONFIRMED: (_S.SUBMITTING, _S.UNCONFIRMED),
+    _S.SUBMITTED: (_S.SUBMITTING, _S.SUBMITTED),
+    _S.GENERATED: (_S.SUBMITTING, _S.SUBMITTED, _S.GENERATED),
+    _S.SUCCEEDED: (_S.SUBMITTING, _S.SUBMITTED, _S.GENERATED, _S.SUCCEEDED),
+    _S.FAILED: (_S.SUBMITTING, _S.SUBMITTED, _S.FAILED),
+    _S.CANCELLED: (_S.CANCELLED,),
+}
+
+
+class Crash(BaseException):
+    """The function's process ends."""
+
+
+@dataclass
+class Clock:
+    """The time, until the test says otherwise."""
+
+    now: datetime = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def go_on(self, **span: float) -> None:
+        self.now += timedelta(**span)
+
+
+class Wire:
+    """A client of DynamoDB that writes down its calls; ``before`` may make one fail."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.calls: list[str] = []
+        self.before: Callable[[str, dict[str, Any]], None] = lambda _, __: None
+
+    def __getattr__(self, name: str) -> Any:
+        inner = getattr(self._client, name)
+        if name == "exceptions":
+            return inner
+
+        def call(*args: Any, **request: Any) -> Any:
+            self.calls.append(name)
+            self.before(name, request)
+            return inner(*args, **request)
+
+        return call
+
+
+class Direct:
+    """DynamoDB's client with moto's table at hand instead of at a wire's end: ten times as quick.
+
+    The calls that the job store makes most are answered here, by moto's own evaluation of the same
+    expressions; the others take the wire.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    @property
+    def _moto(self) -> Any:
+        return get_backend("dynamodb")[ACCOUNT][REGION]
+
+    def get_item(self, **request: Any) -> dict[str, Any]:
+        item = self._moto.get_item(request["TableName"], request["Key"])
+        return {"Item": item.to_json()["Attributes"]} if item else {}
+
+    def update_item(self, **request: Any) -> dict[str, Any]:
+        try:
+            item = self._moto.update_item(
+                request["TableName"],
+                request["Key"],
+                request["UpdateExpression"],
+                request.get("ExpressionAttributeNames", {}),
+                request["ExpressionAttributeValues"],
+                condition_expression=request.get("ConditionExpression"),
+                return_values_on_condition_check_failure="ALL_OLD",
+            )
+        except moto_exceptions.ConditionalCheckFailed as exc:
+            told = json.loads(exc.description)
+            code = "ConditionalCheckFailedException"
+            raise self.exceptions.ConditionalCheckFailedException(
+                {"Error": {"Code": code, "Message": ""}, "Item": told.get("Item")}, "UpdateItem"
+            ) from exc
+        return {"Attributes": item.to_json()["Attributes"]}
+
+    def put_item(self, **request: Any) -> None:
+        self._moto.put_item(
+            request["TableName"],
+            request["Item"],
+            condition_expression=request.get("ConditionExpression"),
+            expression_attribute_values=request.get("ExpressionAttributeValues"),
+        )
+
+    def transact_write_items(self, **request: Any) -> None:
+        """All conditions, then all writes; moto copies the whole table instead."""
+        (parts, kinds) = zip(
+            *((one[kind], kind) for one in request["TransactItems"] for kind in one), strict=True
+        )
+        reasons = [self._reason(part) for part in parts]
+        if any(reason["Code"] != "None" for reason in reasons):
+            raise canceled(self, *reasons)
+        for part, kind in zip(parts, kinds, strict=True):
+            unconditional = {n: value for n, value in part.items() if n != "ConditionExpression"}
+            {"Update": self.update_item, "Put": self.put_item, "Delete": self.delete_item}[kind](
+                **unconditional
+            )
+
+    def _reason(self, part: dict[str, Any]) -> dict[str, Any]:
+        key = part.get("Key") or {"job_id": part["Item"]["job_id"]}
+        item = self._moto.get_item(part["TableName"], key)
+        condition = get_filter_expression(
+            part.get("ConditionExpression"),
+            part.get("ExpressionAttributeNames"),
+            part.get("ExpressionAttributeValues"),
+        )
+        if condition.expr(item):
+            return {"Code": "None"}
+        found = {"Item": item.to_json()["Attributes"]} if item else {}
+        return {"Code": "ConditionalCheckFailed", **found}
+
+
+def canceled(client: Any, *reasons: dict[str, Any] | str) -> Exception:
+    """What DynamoDB raises for a transaction that it cancelled, for these reasons."""
+    told = [{"Code": reason} if isinstance(reason, str) else reason for reason in reasons]
+    code = "TransactionCanceledException"
+    made: Exception = client.exceptions.TransactionCanceledException(
+        {"Error": {"Code": code, "Message": ""}, "CancellationReasons": told}, "TransactWriteItems"
+    )
+    return made
+
+
+@dataclass
+class Desk(Fal):
+    """fal, who can be asked about what it was sent, too."""
+
+    #: How a request stands, by its id; an error is raised.
+    standing: dict[str, Pending | Ended | Lost | Exception] = field(default_factory=dict)
+    #: What the list of requests shows, by marker.
+    listed: dict[str, Request] = field(default_factory=dict)
+    #: Raised instead of the list.
+    unlisted: Exception | None = None
+    polled: list[str] = field(default_factory=list)
+    searched: list[tuple[str, datetime]] = field(default_factory=list)
+    #: The URLs at which it was asked to stop.
+    stopped: list[str | None] = field(default_factory=list)
+    #: Called while a question is under way.
+    on_question: Callable[[], None] = lambda: None
+
+    def poll(self, request: Request) -> Pending | Ended | Lost:
+        self.polled.append(request.request_id)
+        self.on_question()
+        stands = self.standing.get(request.request_id, Pending())
+        if isinstance(stands, Exception):
+            raise stands
+        return stands
+
+    def find(self, marker: str, since: datetime) -> Request | None:
+        self.searched.append((marker, since))
+        self.on_question()
+        if self.unlisted:
+            raise self.unlisted
+        return self.listed.get(marker)
+
+    def cancel(self, request: Request) -> None:
+        self.stopped.append(request.cancel_url)
+
+
+@dataclass
+class Reel:
+    """fal's CDN, where one film lies at every URL."""
+
+    body: bytes = field(default_factory=lambda: film(".mp4"))
+    opened: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def open(self, url: str, _: int | None = None) -> Iterator[Iterator[bytes]]:
+        self.opened.append(url)
+        yield iter([self.body])
+
+
+@dataclass
+class Tray:
+    """Both queues: what was announced, and what was handed over."""
+
+    dispatched: list[str] = field(default_factory=list)
+    delivered: list[Delivery] = field(default_factory=list)
+
+    def dispatch(self, job_ids: Sequence[str]) -> None:
+        self.dispatched += job_ids
+
+    def deliver(self, delivery: Delivery) -> None:
+        self.delivered.append(delivery)
+
+
+def an_id(n: int) -> str:
+    """The n-th job's; it lies in shard n of 16."""
+    return f"{n:08x}" + "0" * 24
+
+
+def a_request(name: str) -> Request:
+    url = f"{QUEUE}/{name}"
+    return Request(
+        request_id=name, status_url=f"{url}/status", response_url=url, cancel_url=f"{url}/cancel"
+    )
+
+
+def a_job(n: int = 1, usd: Decimal = USD, at: datetime = START, **fields: Any) -> Job:
+    """A READY job, unless ``status`` says otherwise; it has no audio, so nothing is presigned."""
+    status = fields.pop("status", _S.READY)
+    cost = Estimate(
+        width=1, height=1, frames=9, megapixels=Decimal(1), lower_usd=usd, upper_usd=usd
+    )
+    told = {
+        "job_id": an_id(n),
+        "name": f"albums/song{n}",
+        "bucket": DROPS,
+        "arguments": {"prompt": "A stage", "video_output_type": "X264 (.mp4)"},
+        "estimate": cost,
+    }
+    return Job.born(status, at, **told | fields)
+
+
+def a_half(n: int = 1, at: datetime = START, *, is_audio: bool = True) -> Job:
+    """A record that waits for the other half."""
+    pinned = {"key": f"albums/song{n}.mp3" if is_audio else f"albums/song{n}.json"}
+    half: dict[str, Any] = (
+        {"audio": Audio(**pinned, version_id="v1", bytes=9)}
+        if is_audio
+        else {"sidecar": DropObject(**pinned, version_id="v1")}
+    )
+    return Job.born(
+        _S.WAITING, at, job_id=an_id(n), name=f"albums/song{n}", bucket=DROPS, **half
+    )  # fmt: skip
+
+
+@dataclass
+class Scene:
+    """One table, one clock, and everybody who works on it."""
+
+    cloud: Cloud
+    limits: Limits = field(default_factory=lambda: Limits(4, Decimal(10)))
+    clock: Clock = field(default_factory=Clock)
+    fal: Desk = field(default_factory=Desk)
+    tray: Tray = field(default_factory=Tray)
+    reel: Reel = field(default_factory=Reel)
+    bucket: DropBucket | None = None
+    slept: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.wire = Wire(Direct(self.cloud.dynamodb))
+        self.store = self.store_on(self.wire)
+
+    def store_on(self, client: Any) -> JobStore:
+        """The same table, through another client."""
+        return JobStore(client, JOBS, clock=self.clock, sleep=self.slept.append)
+
+    @property
+    def submitter(self) -> Submitter:
+        bucket: Any = self.bucket
+        return Submitter(bucket, self.store, _as_any(self.fal), TERMS, self.limits)
+
+    @property
+    def reconciler(self) -> Reconciler:
+        queues = _as_any(self.tray)
+        dispatcher = Dispatcher(self.store, queues, self.limits)
+        return Reconciler(self.store, _as_any(self.fal), queues, dispatcher, SILENCE)
+
+    @property
+    def canceller(self) -> Canceller:
+        return Canceller(self.store, _as_any(self.fal))
+
+    @property
+    def deliverer(self) -> Deliverer:
+        output = OutputBucket(self.cloud.s3, OUTPUT)
+        return Deliverer(self.store, _as_any(self.fal), _as_any(self.reel), output)
+
+    def admit(self, n: int = 1, usd: Decimal = USD, **fields: Any) -> Job:
+        return self.store.admit(a_job(n, usd, self.clock(), **fields), ())
+
+    def bring(self, status: JobStatus, n: int = 1, **fields: Any) -> Job:
+        """A job that came to a state by the writes that lead there."""
+        if status is _S.WAITING:
+            self.store.wait(half := a_half(n, self.clock()), self.clock() + timedelta(minutes=60))
+            return half
+        if status is _S.REJECTED:
+            return self.admit(n, status=status, **fields)
+        job = self.admit(n, **fields)
+        for step in WAY[status]:
+            job = self.step(job, step)
+        return job
+
+    def step(self, job: Job, status: JobStatus, **changes: Any) -> Job:
+        """One step as the product takes it: a claim takes, an end gives back."""
+        if status is _S.SUBMITTING:
+            return self.store.claim(job, self.limits, token_hash_of(job, job.attempt + 1))
+        if status is _S.SUBMITTED:
+            changes.setdefault("request", request_of(job))
+        if status is _S.GENERATED:
+            changes |= {"request": job.request or request_of(job), "source_url": VIDEO_URL}
+        take = self.store.end if status in ENDINGS else self.store.move
+        return take(job, status, **changes)
+
+    def read(self, n: int = 1) -> Job:
+        found = self.store.get(an_id(n))
+        assert found
+        return found
+
+    def turn(self, n: int = 1) -> datetime | None:
+        """When somebody will look at a job: at what its index is sorted by."""
+        item = self.cloud.item(an_id(n))
+        told = item.get("dispatch_at") or item.get("due_at")
+        return datetime.fromisoformat(told) if told else None
+
+    def sums(self, day: str = DAY) -> tuple[int, Decimal, Decimal]:
+        """Jobs in flight; dollars of a day that are committed, and of them reserved."""
+        window, budget = self._sums("window"), self._sums(f"budget#{day}")
+        zero = Decimal(0)
+        return (
+            int(window.get("in_flight", 0)),
+            budget.get("committed_usd", zero),
+            budget.get("reserved_usd", zero),
+        )
+
+    def _sums(self, key: str) -> dict[str, Any]:
+        found = Direct(self.cloud.dynamodb).get_item(TableName=JOBS, Key={"job_id": {"S": key}})
+        return from_item(found.get("Item", {}))
+
+    def set_window(self, **attributes: Any) -> None:
+        """As somebody from outside would: a leak, a pause."""
+        written = {name: plain(value) for name, value in attributes.items()}
+        self.cloud.dynamodb.update_item(
+            TableName=JOBS,
+            Key={"job_id": {"S": "window"}},
+            UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in written),
+            ExpressionAttributeValues=to_item({f":{n}": value for n, value in written.items()}),
+        )
+
+
+TERMS: Final = Terms(WEBHOOKS, 3600, 86400)
+VIDEO_URL: Final = "https://v3.fal.media/files/b/koala/video.mp4"
+UNHEARD: Final = VideoUnavailable("fal could not be asked: ReadTimeout")
+
+
+def _as_any(stand_in: Any) -> Any:
+    """It plays its part by its methods; the product's classes are no protocols."""
+    return stand_in
+
+
+def token_hash_of(job: Job, attempt: int) -> str:
+    """Of the token that ``Scene.step`` gives an attempt."""
+    return hash_token(f"{job.job_id}, attempt {attempt}")
+
+
+def request_of(job: Job, attempt: int | None = None) -> Request:
+    """What fal calls an attempt in these scenes."""
+    return a_request(f"request-{job.job_id[:8]}-{attempt or job.attempt}")
+
+
+def verdict(job: Job, attempt: int | None = None, **body: Any) -> Delivery:
+    """What fal says of an attempt, the job's last if not told: OK, unless ``body`` says else."""
+    number = attempt or job.attempt
+    request_id = request_of(job, number).request_id
+    told = {"status": "OK", "payload": {"video": {"url": VIDEO_URL}}} | body
+    return Delivery(
+        job_id=job.job_id,
+        token_hash=job.token_hashes[number - 1],
+        request_id=request_id,
+        body=json.dumps({"request_id": request_id, **told}),
+    )
+
+
+def failure(job: Job, error_type: str = "runner_disconnected", **told: Any) -> Delivery:
+    """The same, where the run failed by fal's own fault or for another reason."""
+    payload = {"detail": "It did not work.", "error_type": error_type}
+    return verdict(job, status="ERROR", payload=payload, **told)

@@ -1,0 +1,700 @@
+"""Nothing waits for an event that never comes: what a pass does with each state, and for how long."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phonoscene.fal_queue import FalQueue
+from phonoscene.jobs import LOOK_AGAIN_AFTER, JobStatus
+from phonoscene.ledger import Limits
+from phonoscene.queues import DropsQueue
+from phonoscene.records import index_attributes, to_item, to_record
+from phonoscene.submissions import Ended, Lost, Pending
+from phonoscene.workflow.reconciliation import ASK_AGAIN, COPY_AGAIN, COPY_FOR, SETTLED
+from tests.integration.cloud import FAL_KEY, JOBS, KEY_PARAMETER, client, event
+from tests.integration.loopback import Loopback, answer
+from tests.integration.scene import (
+    QUEUE,
+    SILENCE,
+    START,
+    UNHEARD,
+    USD,
+    Clock,
+    Desk,
+    Scene,
+    a_half,
+    a_job,
+    a_request,
+    an_id,
+    request_of,
+    verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+    from tests.integration.cloud import Cloud
+    from tests.integration.conftest import Context
+
+ZERO = Decimal(0)
+SUCCESS = event("fal-success")
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def scene(cloud: Cloud) -> Scene:
+    return Scene(cloud)
+
+
+def later(scene: Scene, span: timedelta) -> Counter[str]:
+    """One pass, after a while."""
+    scene.clock.now += span
+    return scene.reconciler.run()
+
+
+# A half that waits ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("is_audio", "code", "named"),
+    [
+        (True, "missing_sidecar", "albums/song1.mp3.json or albums/song1.json"),
+        (False, "missing_audio", "albums/song1.json waited for the audio file of its name"),
+    ],
+)
+def test_a_half_is_rejected_when_its_grace_is_over_and_told_what_was_missing(
+    scene: Scene, is_audio: bool, code: str, named: str
+) -> None:
+    scene.store.wait(a_half(is_audio=is_audio), START + HOUR)
+
+    seen = later(scene, HOUR)
+
+    rejected = scene.read()
+    assert seen == {"WAITING": 1}
+    assert rejected.status is JobStatus.REJECTED
+    assert [error.code for error in rejected.errors] == [code]
+    assert named in rejected.errors[0].message
+    assert scene.sums() == (0, ZERO, ZERO)
+
+
+def test_a_half_within_its_grace_is_left_alone(scene: Scene) -> None:
+    scene.bring(JobStatus.WAITING)
+
+    seen = later(scene, HOUR - timedelta(milliseconds=1))
+
+    assert seen == {}
+    assert scene.read().status is JobStatus.WAITING
+
+
+def test_a_half_that_found_its_other_meanwhile_is_not_rejected(scene: Scene) -> None:
+    half = scene.bring(JobStatus.WAITING)
+    scene.clock.now += HOUR
+
+    def pair(name: str, _: dict[str, Any]) -> None:
+        if name == "update_item":
+            scene.wire.before = lambda _, __: None
+            scene.store.admit(a_job(2), (half.job_id,))
+
+    scene.wire.before = pair
+    scene.reconciler.run()
+
+    assert scene.store.get(half.job_id) is None
+    assert scene.read(2).status is JobStatus.READY
+
+
+# A POST whose outcome nobody knows --------------------------------------------------------------
+
+
+def test_a_submission_whose_process_died_is_unconfirmed_and_never_sent_again(scene: Scene) -> None:
+    scene.bring(JobStatus.SUBMITTING)
+
+    seen = later(scene, LOOK_AGAIN_AFTER[JobStatus.SUBMITTING])
+
+    assert seen == {"SUBMITTING": 1}
+    assert scene.read().status is JobStatus.UNCONFIRMED
+    assert scene.sums() == (1, USD, USD)
+    assert (scene.fal.posts, scene.tray.dispatched) == ([], [])
+
+
+def test_a_submission_that_is_under_way_is_left_alone(scene: Scene) -> None:
+    job = scene.bring(JobStatus.SUBMITTING)
+
+    later(scene, LOOK_AGAIN_AFTER[JobStatus.SUBMITTING] - timedelta(seconds=1))
+
+    assert scene.read() == job
+
+
+def test_a_lost_answer_is_found_in_fals_list_by_the_mark_on_the_audios_url(scene: Scene) -> None:
+    job = scene.bring(JobStatus.UNCONFIRMED)
+    scene.fal.listed = {job.marker: a_request("found")}
+
+    later(scene, LOOK_AGAIN_AFTER[JobStatus.UNCONFIRMED])
+
+    found = scene.read()
+    assert (found.status, found.request) == (JobStatus.SUBMITTED, a_request("found"))
+    assert scene.turn() == scene.clock()  # the next pass asks how it ended
+    assert scene.sums() == (1, USD, USD)
+    ((_, since),) = scene.fal.searched
+    assert since < START
+
+
+def test_a_request_of_an_earlier_attempt_is_not_the_lost_one(scene: Scene) -> None:
+    first = scene.bring(JobStatus.SUBMITTED)
+    second = scene.step(scene.step(first, JobStatus.READY), JobStatus.SUBMITTING)
+    scene.step(second, JobStatus.UNCONFIRMED)
+    scene.fal.listed = {first.marker: a_request("the-first")}
+
+    later(scene, LOOK_AGAIN_AFTER[JobStatus.UNCONFIRMED])
+
+    assert scene.read().status is JobStatus.UNCONFIRMED
+
+
+@pytest.mark.parametrize("minutes", [1, 30, 74])
+def test_before_the_silence_is_over_an_unconfirmed_job_is_only_looked_at_again(
+    scene: Scene, minutes: int
+) -> None:
+    job = scene.bring(JobStatus.UNCONFIRMED)
+
+    later(scene, timedelta(minutes=minutes))
+
+    assert scene.read() == job
+    assert scene.turn() == scene.clock() + ASK_AGAIN
+
+
+def test_a_silence_that_is_over_allows_one_more_submission_and_the_record_says_so(
+    scene: Scene,
+) -> None:
+    scene.bring(JobStatus.UNCONFIRMED)
+
+    later(scene, SILENCE)
+
+    again = scene.read()
+    assert (again.status, again.resubmitted, again.attempt) == (JobStatus.READY, True, 1)
+    assert scene.sums() == (0, ZERO, ZERO)
+    assert scene.tray.dispatched == [an_id(1)]
+
+
+def test_a_second_silence_fails_the_job(scene: Scene) -> None:
+    first = scene.bring(JobStatus.UNCONFIRMED)
+    later(scene, SILENCE)
+    again = scene.step(scene.read(), JobStatus.SUBMITTING)
+    scene.step(again, JobStatus.UNCONFIRMED)
+
+    later(scene, SILENCE)
+
+    failed = scene.read()
+    assert failed.status is JobStatus.FAILED
+    assert [error.code for error in failed.errors] == ["outcome_unknown"]
+    assert [step.status for step in failed.history].count(JobStatus.SUBMITTING) == 2
+    assert scene.sums() == (0, ZERO, ZERO)
+    assert first.marker != again.marker
+
+
+@pytest.mark.parametrize("resubmitted", [False, True])
+def test_while_fals_list_cannot_be_had_no_silence_proves_anything(
+    scene: Scene, resubmitted: bool
+) -> None:
+    job = scene.bring(JobStatus.UNCONFIRMED, resubmitted=resubmitted)
+    scene.fal.unlisted = UNHEARD
+
+    later(scene, SILENCE * 10)
+
+    assert scene.read() == job
+    assert scene.turn() == scene.clock() + ASK_AGAIN
+
+
+@pytest.mark.parametrize("resubmitted", [False, True])
+def test_a_verdict_that_comes_while_fal_is_asked_is_not_overwritten(
+    scene: Scene, resubmitted: bool
+) -> None:
+    job = scene.bring(JobStatus.UNCONFIRMED, resubmitted=resubmitted)
+    scene.fal.on_question = lambda: scene.step(job, JobStatus.GENERATED) and None
+
+    later(scene, SILENCE)
+
+    assert scene.read().status is JobStatus.GENERATED
+    assert scene.sums() == (1, USD, USD)
+
+
+# A webhook that does not come -------------------------------------------------------------------
+
+
+def test_a_request_that_runs_is_asked_about_again(scene: Scene) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+    scene.fal.standing[request_of(job).request_id] = Pending()
+
+    later(scene, LOOK_AGAIN_AFTER[JobStatus.SUBMITTED])
+
+    assert scene.read() == job
+    assert scene.turn() == scene.clock() + ASK_AGAIN
+    assert scene.tray.delivered == []
+
+
+def test_a_request_is_asked_about_within_two_minutes_after_its_end(scene: Scene) -> None:
+    waits = (LOOK_AGAIN_AFTER[JobStatus.SUBMITTED], ASK_AGAIN)
+
+    assert all(wait + timedelta(minutes=1) <= timedelta(minutes=2) for wait in waits)
+
+
+@pytest.mark.parametrize(
+    ("body", "becomes"),
+    [
+        ({"status": "OK", "payload": {"video": {"url": "https://v3.fal.media/files/x.mp4"}}},
+         JobStatus.SUCCEEDED),
+        ({"status": "ERROR", "payload": {"detail": [{"type": "content_policy_violation",
+                                                     "loc": ["body", "prompt"], "msg": "no"}]}},
+         JobStatus.FAILED),
+        ({"status": "ERROR", "payload": {"detail": "gone", "error_type": "runner_disconnected"}},
+         JobStatus.READY),
+    ],
+    ids=["a success", "an error for good", "an error for now"],
+)  # fmt: skip
+def test_a_request_that_ended_goes_the_way_of_its_webhook(
+    scene: Scene, body: dict[str, Any], becomes: JobStatus
+) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+    name = request_of(job).request_id
+    scene.fal.standing[name] = Ended(json.dumps({"request_id": name, **body}))
+
+    later(scene, LOOK_AGAIN_AFTER[JobStatus.SUBMITTED])
+
+    (delivery,) = scene.tray.delivered
+    assert scene.read().status is JobStatus.SUBMITTED  # it is the store's to conclude
+    assert scene.turn() == scene.clock() + ASK_AGAIN
+    concluded = scene.deliverer.deliver(delivery)
+    assert concluded == scene.read()
+    assert concluded.status is becomes
+    assert scene.sums()[0] == 0
+
+
+def test_an_end_that_is_told_twice_and_by_the_webhook_too_is_stored_once(scene: Scene) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+    name = request_of(job).request_id
+    scene.fal.standing[name] = Ended(verdict(job).body)
+    later(scene, timedelta(minutes=1))
+    later(scene, timedelta(minutes=1))
+
+    for delivery in (*scene.tray.delivered, verdict(job)):
+        scene.deliverer.deliver(delivery)
+
+    assert len(scene.tray.delivered) == 2
+    assert len(scene.reel.opened) == 1
+    assert len(scene.cloud.output_versions()) == 2  # a video and its manifest
+    assert scene.read().duplicate_requests == frozenset()
+
+
+def test_a_request_that_fal_has_forgotten_fails_the_job(scene: Scene) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+    scene.fal.standing[request_of(job).request_id] = Lost()
+
+    later(scene, LOOK_AGAIN_AFTER[JobStatus.SUBMITTED])
+
+    failed = scene.read()
+    assert failed.status is JobStatus.FAILED
+    assert [error.code for error in failed.errors] == ["result_lost"]
+    assert scene.sums() == (0, ZERO, ZERO)
+
+
+@pytest.mark.parametrize("meanwhile", [JobStatus.GENERATED, JobStatus.READY])
+def test_what_fal_has_forgotten_does_not_fail_a_job_that_moved_while_it_was_asked(
+    scene: Scene, meanwhile: JobStatus
+) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+    scene.fal.standing[request_of(job).request_id] = Lost()
+    scene.fal.on_question = lambda: scene.step(job, meanwhile) and None
+
+    later(scene, LOOK_AGAIN_AFTER[JobStatus.SUBMITTED])
+
+    assert scene.read().status is meanwhile
+    assert scene.sums()[0] == (1 if meanwhile is JobStatus.GENERATED else 0)
+
+
+def test_a_fal_that_cannot_be_reached_changes_nothing_but_when_it_is_asked_again(
+    scene: Scene,
+) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+    scene.fal.standing[request_of(job).request_id] = UNHEARD
+
+    later(scene, timedelta(hours=5))
+
+    assert scene.read() == job
+    assert scene.turn() == scene.clock() + ASK_AGAIN
+
+
+# A copy that was cut off ------------------------------------------------------------------------
+
+
+def test_a_copy_that_was_cut_off_is_begun_again(scene: Scene) -> None:
+    scene.bring(JobStatus.GENERATED)
+
+    later(scene, LOOK_AGAIN_AFTER[JobStatus.GENERATED])
+
+    (delivery,) = scene.tray.delivered
+    assert scene.turn() == scene.clock() + COPY_AGAIN
+    stored = scene.deliverer.deliver(delivery)
+    assert stored
+    assert stored.status is scene.read().status is JobStatus.SUCCEEDED
+    assert scene.sums() == (0, USD, ZERO)
+
+
+def test_a_copy_is_not_begun_again_while_the_last_may_still_run(scene: Scene) -> None:
+    scene.bring(JobStatus.GENERATED)
+    later(scene, LOOK_AGAIN_AFTER[JobStatus.GENERATED])
+
+    later(scene, COPY_AGAIN - timedelta(seconds=1))
+
+    assert len(scene.tray.delivered) == 1
+
+
+def test_a_video_that_cannot_be_copied_for_an_hour_fails_its_job(scene: Scene) -> None:
+    scene.bring(JobStatus.GENERATED)
+    passes = 0
+    while scene.read().status is JobStatus.GENERATED:
+        later(scene, timedelta(minutes=1))
+        passes += 1
+
+    failed = scene.read()
+    assert [error.code for error in failed.errors] == ["video_unavailable"]
+    assert passes == COPY_FOR // timedelta(minutes=1) + 1
+    assert (failed.source_url, failed.reported) == (None, {})
+    assert scene.sums()[0] == 0
+
+
+# A pass -----------------------------------------------------------------------------------------
+
+
+def test_a_job_that_fails_to_be_looked_at_does_not_stop_the_others(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n in range(4):
+        scene.bring(JobStatus.SUBMITTED, n)
+    scene.fal.standing[request_of(scene.read(0)).request_id] = RuntimeError("a bug")
+    waiting = scene.admit(5)
+    scene.limits = Limits(5, Decimal(10))
+
+    seen = later(scene, timedelta(minutes=2))
+
+    assert seen == {"SUBMITTED": 4}
+    assert len(scene.fal.polled) == 4
+    assert scene.turn(0) == scene.clock() + ASK_AGAIN
+    assert scene.tray.dispatched == [waiting.job_id]
+    assert "reconcile.failed" in caplog.messages
+
+
+def test_a_record_that_cannot_be_read_does_not_stop_the_others(scene: Scene) -> None:
+    """A release that was rolled back may have left a state that this one does not know."""
+    for n in range(2):
+        scene.bring(JobStatus.SUBMITTED, n)
+    scene.cloud.dynamodb.update_item(
+        TableName=JOBS,
+        Key={"job_id": {"S": an_id(0)}},
+        UpdateExpression="SET #status = :unknown",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":unknown": {"S": "UPSCALING"}},
+    )
+    waiting = scene.admit(5)
+
+    later(scene, timedelta(minutes=2))
+
+    assert scene.fal.polled == [request_of(scene.read(1)).request_id]
+    assert scene.tray.dispatched == [waiting.job_id]
+
+
+def test_a_job_that_cannot_even_be_put_off_does_not_stop_the_others(scene: Scene) -> None:
+    for n in range(3):
+        scene.bring(JobStatus.SUBMITTED, n)
+    waiting = scene.admit(5)
+    slow = scene.cloud.dynamodb.exceptions.ProvisionedThroughputExceededException(
+        {"Error": {"Code": "ProvisionedThroughputExceededException", "Message": ""}}, "UpdateItem"
+    )
+
+    def throttle(name: str, request: dict[str, Any]) -> None:
+        if name == "update_item" and request["Key"]["job_id"]["S"] == an_id(0):
+            raise slow
+
+    scene.wire.before = throttle
+    later(scene, timedelta(minutes=2))
+
+    assert len(scene.fal.polled) == 3
+    assert scene.tray.dispatched == [waiting.job_id]
+
+
+def clock_that_ends_after(looks: int) -> Iterator[bool]:
+    yield from (True for _ in range(looks))
+    while True:
+        yield False
+
+
+def test_a_pass_that_runs_out_of_time_still_dispatches_and_the_next_one_goes_on(
+    scene: Scene,
+) -> None:
+    scene.limits = Limits(9, Decimal(10))
+    for n in range(5):
+        scene.bring(JobStatus.SUBMITTED, n)
+    waiting = scene.admit(9)
+    scene.clock.go_on(minutes=2)
+
+    first = scene.reconciler.run(clock_that_ends_after(3).__next__)
+    polled = set(scene.fal.polled)
+    scene.clock.go_on(seconds=1)
+    second = scene.reconciler.run()
+
+    assert (first.total(), second.total()) == (3, 2)
+    assert scene.tray.dispatched[0] == waiting.job_id
+    assert len(polled) == 3
+    assert len(set(scene.fal.polled)) == len(scene.fal.polled) == 5
+
+
+def test_passes_that_run_out_of_time_still_come_to_every_job(scene: Scene) -> None:
+    """Fal answers slowly; what was looked at first is due again before the last was looked at."""
+    scene.limits = Limits(16, Decimal(10))
+    for n in range(16):
+        scene.bring(JobStatus.SUBMITTED, n)
+
+    for _ in range(10):
+        scene.clock.go_on(minutes=1)
+        scene.reconciler.run(clock_that_ends_after(4).__next__)
+
+    assert len(set(scene.fal.polled)) == 16
+
+
+# Dispatching ------------------------------------------------------------------------------------
+
+
+def test_ready_jobs_are_dispatched_oldest_first_up_to_the_room_there_is(scene: Scene) -> None:
+    ages = [7, 3, 9, 1, 5]  # in an order that is not the shards'
+    for n, minutes in enumerate(ages):
+        scene.store.admit(a_job(n, at=START - timedelta(minutes=minutes)), ())
+    scene.bring(JobStatus.SUBMITTED, 9)
+
+    scene.reconciler.run()
+
+    oldest = sorted(range(5), key=lambda n: -ages[n])[:3]
+    assert scene.tray.dispatched == [an_id(n) for n in oldest]
+
+
+def test_a_job_whose_turn_has_not_come_is_not_dispatched(scene: Scene) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+    scene.store.end(job, JobStatus.READY, at=START + timedelta(minutes=10))
+
+    later(scene, timedelta(minutes=9, seconds=59))
+    before = list(scene.tray.dispatched)
+    later(scene, timedelta(seconds=1))
+
+    assert before == []
+    assert scene.tray.dispatched == [job.job_id]
+
+
+def test_nothing_is_dispatched_without_room(scene: Scene) -> None:
+    for n in range(4):
+        scene.bring(JobStatus.SUBMITTED, n)
+    scene.admit(9)
+
+    scene.reconciler.run()
+
+    assert scene.tray.dispatched == []
+
+
+def test_nothing_is_dispatched_during_a_pause_which_ends_by_itself(scene: Scene) -> None:
+    job = scene.admit()
+    scene.store.pause(START + timedelta(minutes=5))
+
+    later(scene, timedelta(minutes=4, seconds=59))
+    during = list(scene.tray.dispatched)
+    later(scene, timedelta(seconds=1))
+
+    assert during == []
+    assert scene.tray.dispatched == [job.job_id]
+
+
+def test_a_place_that_leaked_is_given_back_by_a_pass_that_says_so(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.bring(JobStatus.SUBMITTED)
+    scene.set_window(in_flight=4)
+
+    later(scene, SETTLED)
+
+    assert scene.sums()[0] == 1
+    (line,) = [record for record in caplog.records if record.message == "window.leaked"]
+    assert line.__dict__["places"] == 3
+
+
+# The function -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reconcile(
+    function: Callable[..., ModuleType], cloud: Cloud, environment: pytest.MonkeyPatch
+) -> ModuleType:
+    drops = cloud.sqs.create_queue(QueueName="drops-of-reconcile")["QueueUrl"]
+    module = function(
+        "reconcile",
+        JOBS_TABLE=JOBS,
+        FAL_KEY_PARAMETER=KEY_PARAMETER,
+        DROPS_QUEUE_URL=drops,
+        VERDICTS_QUEUE_URL=cloud.verdicts_url,
+        AUDIO_URL_TTL_SECONDS="3600",
+        MAX_IN_FLIGHT="2",
+        DAILY_BUDGET_USD="25",
+    )
+    environment.setattr(module, "FalQueue", lambda _: Desk())
+    return module
+
+
+def due_jobs(cloud: Cloud, count: int) -> None:
+    """As many records in every state that can be due, as they were two hours ago."""
+    clock = Clock(datetime.now(UTC) - timedelta(hours=2))
+    states = sorted(LOOK_AGAIN_AFTER)
+    requests = []
+    for n in range(count):
+        job = a_half(n, clock()) if n % 5 == 0 else a_job(n, at=clock())
+        if n % 5:
+            status = states[n % 5 - 1]
+            step = job.history[0].model_copy(update={"status": status})
+            changes = {"status": status, "attempt": 1, "history": (*job.history, step)}
+            told = {"token_hashes": ("hash",), "request": a_request(f"request-{n}")}
+            job = job.model_copy(update=changes | told)
+        item = to_record(job) | index_attributes(job, clock() + HOUR)
+        requests.append({"PutRequest": {"Item": to_item(item)}})
+    for start in range(0, count, 25):
+        cloud.dynamodb.batch_write_item(RequestItems={JOBS: requests[start : start + 25]})  # type: ignore[dict-item]  # the items as they are
+
+
+def calls_of_a_pass(
+    cloud: Cloud, reconcile: ModuleType, context: Context, count: int
+) -> tuple[dict[str, int], Counter[str]]:
+    """What a pass over so many jobs saw, and its requests to AWS by name."""
+    cloud.empty()
+    due_jobs(cloud, count)
+    calls: Counter[str] = Counter()
+
+    def count_call(event_name: str, **_: Any) -> None:
+        calls[event_name.rpartition(".")[2]] += 1
+
+    clients = [client("dynamodb"), client("sqs")]
+    for one in clients:
+        one.meta.events.register("before-call", count_call)
+    try:
+        return reconcile.handler({}, context), calls
+    finally:
+        for one in clients:
+            one.meta.events.unregister("before-call", count_call)
+
+
+def test_a_minutes_tick_looks_at_200_due_jobs_at_a_constant_cost_each(
+    cloud: Cloud, reconcile: ModuleType, context: Context
+) -> None:
+    _, none = calls_of_a_pass(cloud, reconcile, context, 0)
+    few, of_20 = calls_of_a_pass(cloud, reconcile, context, 20)
+    seen, of_200 = calls_of_a_pass(cloud, reconcile, context, 200)
+
+    each = ["WAITING", "SUBMITTING", "UNCONFIRMED", "SUBMITTED", "GENERATED"]
+    assert seen == dict.fromkeys(each, 40)
+    assert few == dict.fromkeys(each, 4)
+    assert of_200.total() - none.total() == 10 * (of_20.total() - none.total())
+    assert (of_200.total() - none.total()) / 200 <= 3
+    assert none["Query"] == of_200["Query"]
+    assert "Scan" not in of_200
+
+
+def test_a_tick_announces_the_jobs_whose_turn_it_is(
+    cloud: Cloud, reconcile: ModuleType, context: Context
+) -> None:
+    scene = Scene(cloud, clock=Clock(datetime.now(UTC) - timedelta(minutes=3)))
+    for n in (3, 1, 2):
+        scene.admit(n)
+        scene.clock.go_on(seconds=30)
+
+    reconcile.handler({}, context)
+
+    url = cloud.sqs.get_queue_url(QueueName="drops-of-reconcile")["QueueUrl"]
+    got = cloud.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    assert [json.loads(message["Body"]) for message in got] == [
+        {"job_id": an_id(3)},
+        {"job_id": an_id(1)},
+    ]
+
+
+def test_a_queue_of_drops_is_not_made_to_wait_for_anything_to_settle(cloud: Cloud) -> None:
+    url = cloud.sqs.create_queue(QueueName="slow-drops", Attributes={"DelaySeconds": "900"})
+
+    DropsQueue(cloud.sqs, url["QueueUrl"]).dispatch([an_id(1)])
+
+    got = cloud.sqs.receive_message(QueueUrl=url["QueueUrl"])
+    assert [json.loads(one["Body"]) for one in got["Messages"]] == [{"job_id": an_id(1)}]
+
+
+# As fal answers ---------------------------------------------------------------------------------
+
+STATUS = {"status": "COMPLETED", "request_id": "r1"}
+
+
+def asked(internet: Loopback, status: Any, result: Any = None, code: int = 200) -> Any:
+    """What a poll makes of a status and a result."""
+    plays = {"/status": status, "": answer(result, code)}
+
+    async def play(seen: Any, request: Any) -> Any:
+        return await plays["/status" if seen.target.endswith("/status") else ""](seen, request)
+
+    internet.plays["queue.fal.run"] = play
+    return FalQueue(lambda: FAL_KEY).poll(a_request("r1"))
+
+
+@pytest.mark.parametrize("state", ["IN_QUEUE", "IN_PROGRESS"])
+@pytest.mark.parametrize("code", [200, 202])
+def test_a_request_in_fals_queue_is_pending(internet: Loopback, state: str, code: int) -> None:
+    told = asked(internet, answer({"status": state}, code))
+
+    assert told == Pending()
+    assert [seen.target for seen in internet.requests("queue.fal.run")] == [
+        QUEUE.removeprefix("https://queue.fal.run") + "/r1/status"
+    ]
+
+
+def test_a_completed_request_is_told_as_its_webhook_would_tell_it(internet: Loopback) -> None:
+    told = asked(internet, answer(STATUS), SUCCESS["payload"])
+
+    assert isinstance(told, Ended)
+    assert json.loads(told.body) == {
+        "request_id": "r1",
+        "status": "OK",
+        "payload": SUCCESS["payload"],
+    }
+
+
+def test_a_completed_request_whose_run_failed_is_an_error(internet: Loopback) -> None:
+    detail = [{"loc": ["body", "prompt"], "msg": "no", "type": "content_policy_violation"}]
+
+    told = asked(internet, answer(STATUS | {"error": "no"}), {"detail": detail}, 422)
+
+    assert isinstance(told, Ended)
+    body = json.loads(told.body)
+    assert (body["status"], body["payload"]) == ("ERROR", {"detail": detail})
+
+
+@pytest.mark.parametrize("code", [404, 410])
+def test_a_result_that_is_gone_is_lost(internet: Loopback, code: int) -> None:
+    assert asked(internet, answer(STATUS), {"detail": "gone"}, code) == Lost()
+
+
+@pytest.mark.parametrize("code", [401, 403, 408, 429, 500, 502, 503, 504])
+def test_an_error_that_is_not_the_runs_own_word_fails_no_paid_video(
+    internet: Loopback, code: int
+) -> None:
+    """The status says that the run succeeded: whatever the result's door answers is the door's."""
+    with pytest.raises(type(UNHEARD)):
+        asked(internet, answer(STATUS), {"detail": "not now"}, code)
+
+
+@pytest.mark.parametrize("code", [401, 429, 500, 504])
+def test_a_status_that_cannot_be_had_is_no_answer(internet: Loopback, code: int) -> None:
+    with pytest.raises(type(UNHEARD)):
+        asked(internet, answer({"detail": "not now"}, code))
