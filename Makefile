@@ -13,10 +13,10 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo up down status test check unit integration e2e format build deploy lock clean
+.PHONY: help demo up down status test check unit integration crash-matrix e2e format build deploy lock clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 
 demo: .venv/ready ## one sample on the local cloud, from drop to a video you can play
 	@$(RUN) -m local demo $(ARGS)
@@ -47,8 +47,11 @@ check: .venv/ready .venv-sam/ready ## format, lint, types and the template
 unit: .venv/ready ## the core, without any network
 	$(PYTEST) tests/unit --disable-socket --allow-unix-socket $(ARGS)
 
-integration: .venv/ready ## handlers on moto, the fal simulator, packaging
-	$(PYTEST) tests/integration $(ARGS)
+integration: .venv/ready ## handlers on moto, every crash and order, the simulator, packaging
+	$(PYTEST) tests/integration tests/crash $(ARGS)
+
+crash-matrix: .venv/ready ## a crash before and after every I/O call, and every pair of crashes
+	@$(RUN) -m tests.crash.matrix $(ARGS)
 
 e2e: .venv/ready ## the deployed stack on a local cloud of its own
 	$(PYTEST) tests/e2e $(ARGS)

@@ -18,6 +18,7 @@ from phonoscene.observability import count, logger, metrics
 from phonoscene.queues import VerdictsQueue
 from phonoscene.settings import WebhookSettings
 from phonoscene.signing_keys import SigningKeys
+from phonoscene.webhooks import USER_ID
 from phonoscene.workflow.receiving import Post, receive
 
 if TYPE_CHECKING:
@@ -49,8 +50,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
     """Lambda's entry: 202 queued, 401 refused (whatever the reason), 503 try again."""
     app = build()
     try:
-        delivery = receive(_post(event), app.keys, app.settings.fal_user_id)
+        post = _post(event)
+        delivery = receive(post, app.keys, app.settings.fal_user_id)
         logger.append_keys(job_id=delivery.job_id)
+        if not app.settings.fal_user_id:  # so that an operator can learn it, and pin it
+            logger.warning("webhook.unpinned", extra={"fal_user_id": post.headers[USER_ID]})
         app.verdicts.deliver(delivery)
     except WebhookRefused as exc:
         return _answer(401, "WebhooksRefused", exc.reason)

@@ -183,7 +183,9 @@ class Fal:
 
     def _status(self, found: Request) -> httpx.Response:
         if self._has_ended(found):
-            return httpx.Response(200, json={"status": "COMPLETED"})
+            why = "client_cancelled" if found.is_cancelled else BROKEN["error_type"]
+            failed = {"error": why, "error_type": why} if found.is_cancelled or found.fails else {}
+            return httpx.Response(200, json={"status": "COMPLETED", **failed})
         return httpx.Response(202, json={"status": "IN_PROGRESS"})
 
     def _result(self, found: Request) -> httpx.Response:
@@ -206,11 +208,11 @@ class Fal:
         return httpx.Response(200, json={"status": "OK"})
 
     def _list(self, asked: httpx.Request) -> httpx.Response:
-        since = datetime.fromisoformat(asked.url.params["start"])
+        since, until = (datetime.fromisoformat(asked.url.params[end]) for end in ("start", "end"))
         items = [
             {"request_id": found.request_id, "json_input": {"audio_url": found.audio_url}}
             for found in self.requests
-            if self._has_ended(found) and found.ends_at >= since
+            if self._has_ended(found) and since <= found.ends_at <= until
         ]
         return httpx.Response(200, json={"items": items, "has_more": False})
 

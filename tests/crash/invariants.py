@@ -25,10 +25,22 @@ def jobs_of(world: World) -> list[Job]:
     return [Job.model_validate(item) for item in items if "status" in item]
 
 
+def gave_up(world: World, job: Job) -> bool:
+    """Whether a job ended as it may after two silences: twice, nobody knew what fal had heard.
+
+    The product sends a job again after one proven silence, not after two. Nothing may have been
+    paid for it then, and the dropper must be told.
+    """
+    paid = [one for one in world.fal.requests if f"{job.job_id}-" in one.audio_url
+            and not one.fails]  # fmt: skip
+    told = [error.code for error in job.errors]
+    return job.resubmitted and not paid and told == ["outcome_unknown"]
+
+
 def broken(world: World, scenario: Scenario) -> list[str]:
     """Everything that is wrong, in words."""
     jobs = jobs_of(world)
-    checks = (_settled(world), _ended(jobs, scenario), _outputs(world, jobs),
+    checks = (_settled(world), _ended(world, jobs, scenario), _outputs(world, jobs),
               _paid(world, jobs, scenario), _sums(world, jobs), _told(world, jobs))  # fmt: skip
     found = [wrong for check in checks for wrong in check]
     return found + [wrong for job in jobs for wrong in _history(job)]
@@ -41,11 +53,14 @@ def _settled(world: World) -> Iterator[str]:
         yield from (f"dead in {name}: {message.body}" for message in queue.dead)
 
 
-def _ended(jobs: list[Job], scenario: Scenario) -> Iterator[str]:
-    """As in the undisturbed world, or as time allows."""
+def _ended(world: World, jobs: list[Job], scenario: Scenario) -> Iterator[str]:
+    """As in the undisturbed world, or as time allows, or after two crashes given up unpaid."""
     ends, wanted = Counter(job.status for job in jobs), Counter(scenario.ends)
-    others = (ends - wanted).elements()
-    if ends.total() != wanted.total() or not set(others) <= scenario.may_end:
+    others = Counter((ends - wanted).elements())
+    if world.calls.crashes > 1:
+        others[JobStatus.FAILED] -= sum(gave_up(world, job) for job in jobs)
+    is_allowed = all(times <= 0 or end in scenario.may_end for end, times in others.items())
+    if ends.total() != wanted.total() or not is_allowed:
         yield f"ended {_names(ends)} instead of {_names(wanted)}"
 
 

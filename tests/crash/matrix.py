@@ -22,8 +22,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.crash.calls import Calls, Point
-from tests.crash.invariants import broken
+from tests.crash.invariants import broken, gave_up, jobs_of
 from tests.crash.scenarios import SCENARIOS
+from tests.crash.world import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,6 +43,7 @@ class Run:
     moments: tuple[Point, ...] = ()
     calls: int = 0
     uploads_left: int = 0
+    given_up: int = 0
     log: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -60,7 +62,8 @@ def run(scenario: str, plan: Sequence[Point] = (), *, tell_moments: bool = False
     if calls.crashes < len(plan):
         wrong.append(f"the call of {plan[calls.crashes]} was never made")
     return Run(scenario, tuple(plan), tuple(wrong), tuple(calls.moments()), len(calls.names),
-               len(world.buckets.uploads), tuple(world.log))  # fmt: skip
+               len(world.buckets.uploads), sum(gave_up(world, job) for job in jobs_of(world)),
+               tuple(world.log))  # fmt: skip
 
 
 def points(scenario: str) -> list[Point]:
@@ -80,6 +83,7 @@ class Row:
     singles: int = 0
     moments: int = 0
     pairs: int = 0
+    given_up: int = 0
     uploads_left: int = 0
 
 
@@ -94,6 +98,7 @@ class Matrix:
 
     def play(self) -> tuple[list[Row], list[Run]]:
         """Run it all: the table, and what failed."""
+        load()
         with ProcessPoolExecutor(PROCESSES) as pool:
             undisturbed = list(pool.map(partial(run, tell_moments=True), self.scenarios))
             rows = {one.scenario: Row(one.scenario, one.calls) for one in undisturbed}
@@ -113,6 +118,7 @@ class Matrix:
         runs = [*undisturbed, *first_runs, *other_runs, *second_runs]
         for one in runs:
             rows[one.scenario].uploads_left += one.uploads_left
+            rows[one.scenario].given_up += one.given_up
         return list(rows.values()), [one for one in runs if one.wrong]
 
     def _sampled(
@@ -139,17 +145,18 @@ def _plain(what: tuple[str, tuple[Point, ...]]) -> Run:
     return run(*what)
 
 
-COLUMNS = ("I/O calls", "single crashes", "moments", "pairs")
+COLUMNS = {"calls": "I/O calls", "singles": "single crashes", "moments": "moments",
+           "pairs": "pairs", "given_up": "given up"}  # fmt: skip
 
 
 def table(rows: Sequence[Row], failed: Sequence[Run], seconds: float) -> str:
     """For a person to read."""
-    total = Row("all", *(sum(getattr(row, name) for row in rows) for name in
-                         ("calls", "singles", "moments", "pairs", "uploads_left")))  # fmt: skip
-    lines = [f"{'':36}{''.join(f'{column:>16}' for column in COLUMNS)}"]
+    names = (*COLUMNS, "uploads_left")
+    total = Row("all", **{name: sum(getattr(row, name) for row in rows) for name in names})
+    lines = [f"{'':36}{''.join(f'{column:>16}' for column in COLUMNS.values())}"]
     for row in (*rows, total):
-        figures = (row.calls, row.singles, row.moments, row.pairs)
-        lines.append(f"{row.scenario:36}{''.join(f'{figure:16,}' for figure in figures)}")
+        figures = "".join(f"{getattr(row, name):16,}" for name in COLUMNS)
+        lines.append(f"{row.scenario:36}{figures}")
     lines += [f"FAILED {one}" for one in failed]
     runs = total.singles + total.pairs
     lines.append(

@@ -102,6 +102,12 @@ def function(name: str) -> ModuleType:
     return module
 
 
+def load() -> None:
+    """Load every function now: processes that are forked later all run the same code."""
+    for name in FUNCTIONS:
+        function(name)
+
+
 @cache
 def environment(name: str) -> dict[str, str]:
     """The variables that the template gives a function."""

@@ -190,11 +190,9 @@ class Desk(Fal):
     #: Raised instead of the list.
     unlisted: Exception | None = None
     polled: list[str] = field(default_factory=list)
-    searched: list[tuple[str, datetime]] = field(default_factory=list)
-    #: The URLs at which it was asked to stop.
-    stopped: list[str | None] = field(default_factory=list)
+    searched: list[tuple[str, datetime, datetime]] = field(default_factory=list)
     #: Called while a question is under way.
-    on_question: Callable[[], None] = lambda: None
+    on_question: Callable[[], object] = lambda: None
 
     def poll(self, request: Request) -> Pending | Ended | Lost:
         self.polled.append(request.request_id)
@@ -204,15 +202,12 @@ class Desk(Fal):
             raise stands
         return stands
 
-    def find(self, marker: str, since: datetime) -> Request | None:
-        self.searched.append((marker, since))
+    def find(self, marker: str, since: datetime, until: datetime) -> Request | None:
+        self.searched.append((marker, since, until))
         self.on_question()
         if self.unlisted:
             raise self.unlisted
         return self.listed.get(marker)
-
-    def cancel(self, request: Request) -> None:
-        self.stopped.append(request.cancel_url)
 
 
 @dataclass

@@ -122,10 +122,13 @@ def test_what_was_not_spent_is_there_again_for_others(
     assert scene.sums() == NOTHING
 
 
-def test_what_was_spent_stays_committed_for_its_day(scene: Scene) -> None:
+@pytest.mark.parametrize("after", [JobStatus.SUCCEEDED, JobStatus.FAILED])
+def test_what_was_spent_stays_committed_for_its_day_whatever_became_of_the_video(
+    scene: Scene, after: JobStatus
+) -> None:
     job = scene.bring(JobStatus.GENERATED)
 
-    scene.store.end(job, JobStatus.SUCCEEDED)
+    scene.store.end(job, after)
 
     assert scene.sums() == (0, USD, ZERO)
 
@@ -398,10 +401,15 @@ STEPS = st.lists(
 )
 
 
+def states(job: Job) -> set[JobStatus]:
+    """All that it has ever been."""
+    return {step.status for step in job.history}
+
+
 def is_right(scene: Scene, jobs: list[Job]) -> None:
     """The sums are those of the jobs that hold something, and nothing is overdrawn."""
     held = [job.reservation for job in jobs if job.reservation]
-    spent = sum(job.status is JobStatus.SUCCEEDED for job in jobs)
+    paid = [job for job in jobs if not job.reservation and JobStatus.GENERATED in states(job)]
     sums = {day: scene.sums(day) for day in (f"2026-11-{n}" for n in range(22, 30))}
     total = Decimal(0)
     for day, (in_flight, committed, reserved) in sums.items():
@@ -409,7 +417,7 @@ def is_right(scene: Scene, jobs: list[Job]) -> None:
         assert reserved == sum(one.usd for one in held if one.day == day)
         assert ZERO <= reserved <= committed <= scene.limits.daily_budget_usd
         total += committed
-    assert total == USD * (len(held) + spent)
+    assert total == USD * (len(held) + len(paid))
 
 
 @settings(

@@ -94,12 +94,12 @@ class MemoryStore(JobStore):
     def __init__(self, now: datetime = NOON) -> None:
         self.clock = lambda: now
         self.items: dict[str, Job] = {}
-        self.due: dict[str, datetime | None] = {}
+        self.due_dates: dict[str, datetime | None] = {}
 
     def copy(self) -> Self:
         """An independent table with the same items."""
         twin = type(self)(self.clock())
-        twin.items, twin.due = dict(self.items), dict(self.due)
+        twin.items, twin.due = dict(self.items), dict(self.due_dates)
         return twin
 
     def by_status(self, status: JobStatus) -> list[Job]:
@@ -115,7 +115,7 @@ class MemoryStore(JobStore):
         there = self.items.get(half.job_id)
         if there and _versions(there) == _versions(half):
             raise WriteRefused(there)
-        self.items[half.job_id], self.due[half.job_id] = half, due_at
+        self.items[half.job_id], self.due_dates[half.job_id] = half, due_at
 
     def stop_waiting(self, half_id: str) -> None:
         """Delete, whether it is there or not."""
@@ -149,7 +149,7 @@ class MemoryStore(JobStore):
                 "history": (*there.history, step),
             }
         )
-        self.items[job.job_id], self.due[job.job_id] = moved, at
+        self.items[job.job_id], self.due_dates[job.job_id] = moved, at
         return moved
 
     def note_duplicate(self, job: Job, request_id: str) -> None:

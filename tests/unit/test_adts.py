@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phonoscene.adts import SAMPLE_RATES, WALKED, adts_seconds
-from phonoscene.errors import DropRefused
-from phonoscene.media import BLOCK, MOST_BLOCKS, DropBucket, Found, RangeReader, TooMuchRead
+from phonoscene.errors import DropRefused, TooMuchRead
+from phonoscene.media import BLOCK, MOST_BLOCKS, DropBucket, Found, RangeReader
 from tests.unit.fakes import NOON
 
 

@@ -158,7 +158,7 @@ def test_the_half_that_comes_first_waits_until_the_grace_ends(
 
     assert half.status is JobStatus.WAITING
     assert half.name == "song"
-    assert store.due[half.job_id] == NOON + timedelta(minutes=60)
+    assert store.due_dates[half.job_id] == NOON + timedelta(minutes=60)
 
 
 def test_the_second_half_replaces_the_record_of_the_first(
@@ -241,7 +241,7 @@ def test_the_same_waiting_half_announced_again_keeps_its_grace(
 
     intake_of(bucket, store).take(announced)
 
-    assert store.due == {half_id("drops", AUDIO): NOON + timedelta(minutes=60)}
+    assert store.due_dates == {half_id("drops", AUDIO): NOON + timedelta(minutes=60)}
 
 
 # Beyond what is enumerated: longer histories with more names, the defaults file and deletions.
