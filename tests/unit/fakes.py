@@ -99,7 +99,7 @@ class MemoryStore(JobStore):
     def copy(self) -> Self:
         """An independent table with the same items."""
         twin = type(self)(self.clock())
-        twin.items, twin.due = dict(self.items), dict(self.due_dates)
+        twin.items, twin.due_dates = dict(self.items), dict(self.due_dates)
         return twin
 
     def by_status(self, status: JobStatus) -> list[Job]:
