@@ -53,6 +53,8 @@ class Play:
     payload: bool = True
     #: Whether a webhook overtakes the answer to its POST.
     early: bool = False
+    #: What happens while the answer to a POST is on its way; what it raises is the answer.
+    meanwhile: Callable[[], None] = field(default=lambda: None, repr=False)
 
 
 @dataclass
@@ -99,9 +101,10 @@ class Fal:
     def act(self) -> None:
         """Send the webhook that is due."""
         due = [found for found in self.requests if found.webhook_at]
-        self._send(min(due, key=lambda found: found.webhook_at or self.clock()))
+        self.send(min(due, key=lambda found: found.webhook_at or self.clock()))
 
-    def _send(self, found: Request) -> None:
+    def send(self, found: Request) -> None:
+        """Send a request's webhook once, and again later if it is not answered."""
         at = self.clock()
         body = self._webhook(found)
         pause = FIRST_PAUSE * 2**found.attempts
@@ -155,7 +158,8 @@ class Fal:
             return httpx.Response(refusal, json={"detail": "not now"})
         found = self._accept(asked)
         if self.play.early and found.webhook_at:
-            self._send(found)
+            self.send(found)
+        self.play.meanwhile()
         if self.play.lost_answers and self.play.lost_answers.popleft():
             raise httpx.ReadTimeout("the answer is lost", request=asked)
         url = f"{QUEUE}/{found.request_id}"

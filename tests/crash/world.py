@@ -8,6 +8,7 @@ nothing but ticks happens: the product must not count them.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import io
 import json
@@ -184,12 +185,24 @@ class World:
         """Have something done at a time."""
         self.script.append((NOON + timedelta(seconds=seconds), act))
 
-    def drop(self, key: str, body: bytes | dict[str, Any] | list[Any], *, times: int = 1) -> None:
+    def drop(
+        self,
+        key: str,
+        body: bytes | dict[str, Any] | list[Any],
+        *,
+        times: int = 1,
+        delay: int | None = None,
+    ) -> None:
         """Put an object in the drop bucket; S3 announces it, perhaps more than once."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.buckets.put(stack.DROPS, key, raw)
         for _ in range(times):
-            self.send("drops", json.dumps(stack.created(key, self.now)))
+            self.announce(key, delay)
+
+    def announce(self, key: str, delay: int | None = None) -> None:
+        """S3's event of an object, by way of EventBridge."""
+        at = self.buckets.versions[stack.DROPS, key][-1].modified
+        self.send("drops", json.dumps(stack.created(key, at)), delay)
 
     def send(self, queue: str, body: str, delay: int | None = None) -> None:
         """A message of somebody's."""
@@ -201,13 +214,16 @@ class World:
 
     def run(self) -> None:
         """Until nothing changes any more."""
-        random.seed(1902)  # the product's jitter
-        with self._under():
-            for _ in range(MOST_EVENTS):
-                if not self._step():
-                    self.is_settled = True
-                    break
-            self._tick_a_last_time()
+        with self.under():
+            self.settle()
+
+    def settle(self) -> None:
+        """Let everything happen that will happen by itself."""
+        for _ in range(MOST_EVENTS):
+            if not self._step():
+                self.is_settled = True
+                break
+        self._tick_a_last_time()
 
     def _tick_a_last_time(self) -> None:
         for _ in range(LAST_TICKS if self.ticks else 0):
@@ -235,7 +251,7 @@ class World:
         for name, queue in self.queues.items():
             if queue.messages:
                 at = min(message.visible_at for message in queue.messages)
-                events.append((at, partial(self._receive, name), False))
+                events.append((at, partial(self.receive, name), False))
         webhook_at = self.fal.next_at()
         if webhook_at:
             events.append((webhook_at, self.fal.act, False))
@@ -253,7 +269,7 @@ class World:
 
     # the functions
 
-    def _receive(self, name: str) -> None:
+    def receive(self, name: str) -> None:
         """Hand the oldest visible messages to the queue's reader; what it fails comes back."""
         queue = self.queues[name]
         visible = [message for message in queue.messages if message.visible_at <= self.now]
@@ -274,6 +290,12 @@ class World:
             if is_dead:
                 queue.dead.append(message)
 
+    def receive_all(self, name: str) -> None:
+        """Until no message is visible."""
+        queue = self.queues[name]
+        while any(message.visible_at <= self.now for message in queue.messages):
+            self.receive(name)
+
     def _webhook(self, url: str, headers: dict[str, str], body: bytes) -> int:
         """fal's POST through the HTTP API; a function that dies answers 500."""
         match = re.fullmatch(re.escape(stack.WEBHOOKS) + r"/webhooks/fal/([^/]+)/([^/]+)", url)
@@ -287,6 +309,8 @@ class World:
         """One invocation; None where the process died, and the next begins anew."""
         self.log.append(f"{self.now:%H:%M:%S} {name}")
         module = function(name)
+        if hasattr(module, "batch"):  # each invocation has a process of its own
+            module.batch = copy.deepcopy(module.batch)
         with self.calls.of(name):
             try:
                 return module.handler(event, Context(name))
@@ -299,7 +323,7 @@ class World:
     # what lies below the product
 
     @contextmanager
-    def _under(self) -> Iterator[None]:
+    def under(self) -> Iterator[None]:
         """Put this world under boto3, httpx and urllib."""
         store = partial(JobStore, clock=lambda: self.now, sleep=lambda _: None)
         with ExitStack() as patches:
@@ -321,6 +345,7 @@ class World:
                 patches.enter_context(patch.object(target, name, value))
             logging.disable()
             patches.callback(logging.disable, logging.NOTSET)
+            random.seed(1902)  # the product's jitter
             self._start_cold()
             yield
 

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from moto.backends import get_backend
 
 from phonoscene.fal_queue import FalQueue
 from phonoscene.jobs import LOOK_AGAIN_AFTER, JobStatus
@@ -18,7 +19,15 @@ from phonoscene.queues import DropsQueue
 from phonoscene.records import index_attributes, to_item, to_record
 from phonoscene.submissions import Ended, Lost, Pending
 from phonoscene.workflow.reconciliation import ASK_AGAIN, COPY_AGAIN, COPY_FOR, SETTLED
-from tests.integration.cloud import FAL_KEY, JOBS, KEY_PARAMETER, client, event
+from tests.integration.cloud import (
+    ACCOUNT,
+    FAL_KEY,
+    JOBS,
+    KEY_PARAMETER,
+    REGION,
+    client,
+    event,
+)
 from tests.integration.loopback import Loopback, answer
 from tests.integration.scene import (
     QUEUE,
@@ -535,7 +544,7 @@ def reconcile(
     function: Callable[..., ModuleType], cloud: Cloud, environment: pytest.MonkeyPatch
 ) -> ModuleType:
     drops = cloud.sqs.create_queue(QueueName="drops-of-reconcile")["QueueUrl"]
-    cloud.sqs.purge_queue(QueueUrl=drops)
+    get_backend("sqs")[ACCOUNT][REGION].queues["drops-of-reconcile"]._messages = []
     module = function(
         "reconcile",
         JOBS_TABLE=JOBS,

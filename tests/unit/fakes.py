@@ -83,9 +83,10 @@ class MemoryBucket(DropBucket):
         """As ``pictures`` says."""
         return self.pictures.get(found.key)
 
-    def presign(self, pinned: DropObject, seconds: int) -> str:
+    def presign(self, pinned: DropObject, seconds: int, marker: str) -> str:
         """A URL that names the version and its life."""
-        return f"https://{self.name}.example/{pinned.key}?versionId={pinned.version_id}&{seconds}"
+        query = f"versionId={pinned.version_id}&{seconds}&{marker}"
+        return f"https://{self.name}.example/{pinned.key}?{query}"
 
 
 class MemoryStore(JobStore):

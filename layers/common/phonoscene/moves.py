@@ -49,12 +49,12 @@ class Move:
         return f" AND {is_held}(reservation)"
 
     def expressions(self) -> dict[str, Any]:
-        """The update: a value sets its attribute, None removes it."""
+        """The update: a value sets its attribute, None or nothing removes it."""
         after = self.after
         fields = ("status", "updated_at", *self.changes)
         attributes = {name: plain(getattr(after, name)) for name in fields}
         attributes |= index_attributes(after, self.at)
-        kept = {name: value for name, value in attributes.items() if value is not None}
+        kept = {name: value for name, value in attributes.items() if value not in (None, {}, [])}
         removed = [f"#{name}" for name in attributes if name not in kept]
         sets = [f"#{name} = :{name}" for name in kept]
         sets.append("history = list_append(if_not_exists(history, :none), :step)")

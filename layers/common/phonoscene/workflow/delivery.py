@@ -124,7 +124,7 @@ class Deliverer:
             return self._finish(job, JobStatus.FAILED, errors=(exc.error,))
         video = _video(job, stored)
         self.output.put_manifest(output_key(job.name, job.job_id, ".json"), _manifest(job, video))
-        return self._finish(job, JobStatus.SUCCEEDED, video=video, source_url=None, reported=None)
+        return self._finish(job, JobStatus.SUCCEEDED, video=video, source_url=None, reported={})
 
     def _fail_or_retry(self, job: Job, verdict: Verdict) -> Job:
         """Back to READY where fal's errors may be gone next time, as often as is worth it."""
@@ -136,7 +136,7 @@ class Deliverer:
 
     def _fail(self, job: Job, *errors: ErrorDetail, **changes: Any) -> Job:
         return self._finish(
-            job, JobStatus.FAILED, errors=errors, source_url=None, reported=None, **changes
+            job, JobStatus.FAILED, errors=errors, source_url=None, reported={}, **changes
         )
 
     def _finish(self, job: Job, status: JobStatus, **changes: Any) -> Job:

@@ -147,7 +147,7 @@ class Reconciler:
         if self.store.clock() > _last(job, JobStatus.GENERATED) + COPY_FOR:
             logger.error("video.lost", extra={"id": job.job_id})
             self.store.end(
-                job, JobStatus.FAILED, errors=(_NOT_COPIED,), source_url=None, reported=None
+                job, JobStatus.FAILED, errors=(_NOT_COPIED,), source_url=None, reported={}
             )
             return
         self.store.look_again(job, self.store.clock() + COPY_AGAIN)

@@ -1,0 +1,442 @@
+"""Another attempt, where fal's failure may be gone next time: bounded, later, and a new one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from phonoscene.jobs import Audio, DropObject, JobStatus
+from phonoscene.media import DropBucket
+from phonoscene.retries import (
+    BACKOFF,
+    LONGEST_BACKOFF,
+    MOST_ATTEMPTS,
+    MOST_REFUSALS,
+    RETRYABLE,
+    is_retryable,
+    retry_at,
+)
+from phonoscene.submissions import ACCOUNT, Refused
+from phonoscene.webhooks import hash_token
+from phonoscene.workflow.submission import PAUSE
+from tests.integration.cloud import DROPS, client, sqs
+from tests.integration.loopback import Loopback, answer
+from tests.integration.scene import (
+    START,
+    USD,
+    Scene,
+    an_id,
+    failure,
+    request_of,
+    token_hash_of,
+    verdict,
+)
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from phonoscene.jobs import Job
+    from tests.integration.cloud import Cloud
+    from tests.integration.conftest import Context
+
+ZERO = Decimal(0)
+BUSY = Refused("fal_busy", "fal answered 503", retryable=True)
+LOCKED = Refused(ACCOUNT, "fal refuses the account", retryable=True)
+
+#: fal's own errors, and whether another attempt may end otherwise.
+INFRASTRUCTURE = {
+    "request_timeout": True,
+    "startup_timeout": True,
+    "runner_scheduling_failure": True,
+    "runner_connection_timeout": True,
+    "runner_disconnected": True,
+    "runner_connection_refused": True,
+    "runner_connection_error": True,
+    "runner_incomplete_response": True,
+    "runner_server_error": True,
+    "internal_error": True,
+    "client_disconnected": False,
+    "client_cancelled": False,
+    "bad_request": False,
+}
+#: The model's errors, likewise.
+MODEL = {
+    "internal_server_error": True,
+    "generation_timeout": True,
+    "downstream_service_error": True,
+    "downstream_service_unavailable": True,
+    "content_policy_violation": False,
+    "no_media_generated": False,
+    "face_detection_error": False,
+    "feature_not_supported": False,
+    "image_too_small": False,
+    "image_too_large": False,
+    "file_too_large": False,
+    "greater_than": False,
+    "greater_than_equal": False,
+    "less_than": False,
+    "less_than_equal": False,
+    "multiple_of": False,
+    "sequence_too_short": False,
+    "sequence_too_long": False,
+    "one_of": False,
+    "invalid_archive": False,
+    "archive_file_count_below_minimum": False,
+    "archive_file_count_exceeds_maximum": False,
+    "audio_duration_too_long": False,
+    "audio_duration_too_short": False,
+    "unsupported_audio_format": False,
+    "unsupported_image_format": False,
+    "unsupported_video_format": False,
+    "video_duration_too_long": False,
+    "video_duration_too_short": False,
+    # pydantic's own names, and what nobody has heard of
+    "missing": False,
+    "string_type": False,
+    "enum": False,
+    "value_error": False,
+    "a_type_of_next_year": False,
+}
+
+
+@pytest.fixture
+def scene(cloud: Cloud) -> Scene:
+    return Scene(cloud)
+
+
+def model_failure(job: Job, *entries: dict[str, Any]) -> Any:
+    """What fal says where the model refused its input, or broke."""
+    detail = [{"loc": ["body"], "msg": "It did not work."} | entry for entry in entries]
+    return verdict(job, status="ERROR", payload={"detail": detail})
+
+
+# What is worth it -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "worth_it"), INFRASTRUCTURE.items())
+def test_an_error_of_fals_own_sends_the_job_back_where_it_may_pass(
+    scene: Scene, kind: str, worth_it: bool
+) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+
+    scene.deliverer.deliver(failure(job, kind))
+
+    told = scene.read()
+    assert told.status is (JobStatus.READY if worth_it else JobStatus.FAILED)
+    assert told.waits_for == ("fal" if worth_it else None)
+    assert [error.code for error in told.errors] == ([] if worth_it else [kind])
+    assert scene.sums() == (0, ZERO, ZERO)
+
+
+@pytest.mark.parametrize(("kind", "worth_it"), MODEL.items())
+def test_an_error_of_the_model_sends_the_job_back_where_it_may_pass(
+    scene: Scene, kind: str, worth_it: bool
+) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+
+    scene.deliverer.deliver(model_failure(job, {"type": kind, "loc": ["body", "prompt"]}))
+
+    told = scene.read()
+    assert told.status is (JobStatus.READY if worth_it else JobStatus.FAILED)
+    assert [error.code for error in told.errors] == ([] if worth_it else [kind])
+
+
+def test_the_tables_name_every_error_that_is_worth_it() -> None:
+    told = INFRASTRUCTURE | MODEL
+
+    assert {kind for kind, worth_it in told.items() if worth_it} == RETRYABLE
+
+
+@pytest.mark.parametrize("kind", ["file_download_error", "image_load_error"])
+@pytest.mark.parametrize(
+    ("field", "worth_it"),
+    [("audio_url", True), ("image_url", True), ("end_image_url", True), (None, True),
+     ("reference_video_url", False)],
+)  # fmt: skip
+def test_a_file_of_ours_that_fal_could_not_read_is_signed_anew(
+    kind: str, field: str | None, worth_it: bool
+) -> None:
+    assert is_retryable(kind, field) is worth_it
+
+
+def test_an_audio_url_that_expired_in_fals_queue_sends_the_job_back(scene: Scene) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+    expired = {"type": "file_download_error", "loc": ["body", "audio_url"]}
+
+    scene.deliverer.deliver(model_failure(job, expired))
+
+    assert scene.read().status is JobStatus.READY
+
+
+def test_one_error_for_good_among_others_is_for_good(scene: Scene) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+    both = ({"type": "internal_server_error"}, {"type": "audio_duration_too_long"})
+
+    scene.deliverer.deliver(model_failure(job, *both))
+
+    told = scene.read()
+    assert told.status is JobStatus.FAILED
+    assert [error.code for error in told.errors] == [entry["type"] for entry in both]
+
+
+def test_an_error_that_fal_does_not_name_is_for_good(scene: Scene) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+
+    scene.deliverer.deliver(verdict(job, status="ERROR", payload=None, error="Oops"))
+
+    assert scene.read().status is JobStatus.FAILED
+
+
+# How often, and when ----------------------------------------------------------------------------
+
+
+def submitted_again(scene: Scene) -> Job:
+    """Go on to the job's turn, and submit it as a dispatch would; fal accepts."""
+    turn = scene.turn()
+    assert turn
+    scene.clock.now = max(turn, scene.clock())
+    assert scene.store.oldest_ready(9, scene.clock()) == [an_id(1)]
+    return scene.step(scene.step(scene.read(), JobStatus.SUBMITTING), JobStatus.SUBMITTED)
+
+
+def test_a_job_is_given_up_after_its_last_attempt(scene: Scene) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+    for _ in range(MOST_ATTEMPTS - 1):
+        scene.deliverer.deliver(failure(job))
+        job = submitted_again(scene)
+
+    scene.deliverer.deliver(failure(job))
+
+    told = scene.read()
+    assert (told.status, told.attempt) == (JobStatus.FAILED, MOST_ATTEMPTS)
+    assert [error.code for error in told.errors] == ["runner_disconnected"]
+    assert len(set(told.token_hashes)) == MOST_ATTEMPTS
+    assert scene.sums() == (0, ZERO, ZERO)
+
+
+def test_each_attempt_waits_longer_than_the_last(scene: Scene) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+    waits = []
+    for _ in range(MOST_ATTEMPTS - 1):
+        scene.deliverer.deliver(failure(job))
+        waits.append((scene.turn() or START) - scene.clock())
+        job = submitted_again(scene)
+
+    for n, wait in enumerate(waits):
+        longest = timedelta(seconds=BACKOFF * 2**n)
+        assert longest / 2 - timedelta(milliseconds=1) <= wait <= longest
+
+
+def test_no_wait_is_longer_than_a_quarter_of_an_hour() -> None:
+    waits = [retry_at(times, START) - START for times in range(1, MOST_REFUSALS + 1)]
+
+    assert max(waits) <= timedelta(seconds=LONGEST_BACKOFF)
+    assert min(waits[-10:]) >= timedelta(seconds=LONGEST_BACKOFF / 2)
+
+
+def test_jobs_that_failed_together_do_not_come_back_together() -> None:
+    turns = {retry_at(1, START) for _ in range(50)}
+
+    assert len(turns) > 45
+
+
+@pytest.mark.parametrize("refusal", [BUSY, LOCKED], ids=["busy", "account"])
+def test_what_fal_refused_to_take_does_not_count_as_an_attempt(
+    scene: Scene, refusal: Refused
+) -> None:
+    """It cost nothing; an hour of outage must not fail the jobs that met it."""
+    scene.admit()
+    scene.fal.answer = refusal
+    for _ in range(MOST_ATTEMPTS + 2):
+        told = scene.submitter.submit(scene.read())
+        assert told.status is JobStatus.READY
+        scene.clock.now = (scene.turn() or START) + timedelta(seconds=1)
+    job = submitted_again(scene)
+
+    scene.deliverer.deliver(failure(job))
+
+    assert scene.read().status is JobStatus.READY
+    assert job.attempt - job.refusals == 1
+
+
+def test_a_fal_that_refuses_for_ever_fails_the_job_in_the_end(scene: Scene) -> None:
+    scene.admit(refusals=MOST_REFUSALS)
+    scene.fal.answer = BUSY
+
+    told = scene.submitter.submit(scene.read())
+
+    assert told == scene.read()
+    assert told.status is JobStatus.FAILED
+    assert [error.code for error in told.errors] == ["fal_busy"]
+
+
+# A new attempt ----------------------------------------------------------------------------------
+
+
+def test_a_new_attempt_has_a_token_and_urls_of_its_own(scene: Scene) -> None:
+    s3 = client("s3", "s3v4")
+    scene.bucket = DropBucket(s3, s3, DROPS)
+    audio = Audio(key="song.mp3", version_id="v1", bytes=9)
+    cover = {"image_url": DropObject(key="cover.png", version_id="v2")}
+    job = scene.submitter.submit(scene.admit(audio=audio, images=cover))
+    assert job.request
+    name = job.request.request_id
+    told = failure(job)
+    body = told.body.replace(told.request_id, name)
+    scene.deliverer.deliver(replace(told, request_id=name, body=body))
+
+    scene.submitter.submit(scene.read())
+
+    first, second = scene.fal.posts
+    assert scene.read().token_hashes == tuple(
+        hash_token(post.webhook_url.rpartition("/")[2]) for post in (first, second)
+    )
+    assert first.webhook_url != second.webhook_url
+    for field, version in (("audio_url", "v1"), ("image_url", "v2")):
+        urls = [urlsplit(post.arguments[field]) for post in (first, second)]
+        queries = [parse_qs(url.query) for url in urls]
+        assert queries[0]["X-Amz-Signature"] != queries[1]["X-Amz-Signature"]
+        assert [query["versionId"] for query in queries] == [[version], [version]]
+    assert {n: a for n, a in first.arguments.items() if not n.endswith("url")} == {
+        n: a for n, a in second.arguments.items() if not n.endswith("url")
+    }
+
+
+LATER = {
+    JobStatus.READY: (),
+    JobStatus.SUBMITTING: (JobStatus.SUBMITTING,),
+    JobStatus.UNCONFIRMED: (JobStatus.SUBMITTING, JobStatus.UNCONFIRMED),
+    JobStatus.SUBMITTED: (JobStatus.SUBMITTING, JobStatus.SUBMITTED),
+    JobStatus.GENERATED: (JobStatus.SUBMITTING, JobStatus.SUBMITTED, JobStatus.GENERATED),
+    JobStatus.SUCCEEDED: (
+        JobStatus.SUBMITTING,
+        JobStatus.SUBMITTED,
+        JobStatus.GENERATED,
+        JobStatus.SUCCEEDED,
+    ),
+    JobStatus.FAILED: (JobStatus.SUBMITTING, JobStatus.SUBMITTED, JobStatus.FAILED),
+}
+
+
+def second_attempt(scene: Scene, status: JobStatus) -> Job:
+    """A job whose first attempt was given up, and that stands there with its second."""
+    job = scene.step(scene.bring(JobStatus.SUBMITTED), JobStatus.READY, request=None)
+    for step in LATER[status]:
+        job = scene.step(job, step)
+    return job
+
+
+@pytest.mark.parametrize("kind", ["runner_disconnected", "bad_request"])
+@pytest.mark.parametrize("status", LATER)
+def test_a_late_failure_of_an_old_attempt_does_nothing(
+    scene: Scene, status: JobStatus, kind: str
+) -> None:
+    job = second_attempt(scene, status)
+    sums = scene.sums()
+
+    scene.deliverer.deliver(failure(job, kind, attempt=1))
+
+    assert scene.read() == job
+    assert scene.sums() == sums
+
+
+@pytest.mark.parametrize(
+    "status",
+    [JobStatus.READY, JobStatus.SUBMITTING, JobStatus.UNCONFIRMED],
+)
+def test_a_late_video_of_an_old_attempt_is_the_jobs_video(scene: Scene, status: JobStatus) -> None:
+    job = second_attempt(scene, status)
+
+    told = scene.deliverer.deliver(verdict(job, attempt=1))
+
+    assert told
+    assert told.status is scene.read().status is JobStatus.SUCCEEDED
+    assert told.request
+    assert told.request.request_id == request_of(job, 1).request_id
+    assert scene.sums()[0] == 0
+
+
+def test_of_two_attempts_that_both_succeed_one_is_stored_and_the_other_noted(
+    scene: Scene,
+) -> None:
+    job = second_attempt(scene, JobStatus.SUBMITTED)
+    scene.deliverer.deliver(verdict(job))
+
+    scene.deliverer.deliver(verdict(job, attempt=1))
+
+    told = scene.read()
+    assert told.duplicate_requests == {request_of(job, 1).request_id}
+    assert len(scene.reel.opened) == 1
+    assert len(scene.cloud.output_versions()) == 2
+
+
+def test_the_tokens_of_these_tests_are_the_attempts_own(scene: Scene) -> None:
+    job = second_attempt(scene, JobStatus.SUBMITTED)
+
+    assert job.token_hashes == (token_hash_of(job, 1), token_hash_of(job, 2))
+
+
+# The account ------------------------------------------------------------------------------------
+
+
+def test_a_refused_account_pauses_everybody_and_fails_nobody(scene: Scene) -> None:
+    for n in range(3):
+        scene.admit(n)
+    scene.fal.answer = LOCKED
+
+    told = [scene.submitter.submit(scene.read(n)) for n in range(3)]
+
+    assert [(job.status, job.waits_for) for job in told] == [(JobStatus.READY, "account")] * 3
+    assert len(scene.fal.posts) == 1
+    assert {scene.turn(n) for n in range(3)} == {START + PAUSE}
+    assert scene.sums() == (0, ZERO, ZERO)
+
+
+def test_after_the_pause_one_job_finds_out_and_the_others_follow(scene: Scene) -> None:
+    for n in range(3):
+        scene.admit(n)
+    scene.fal.answer = LOCKED
+    scene.submitter.submit(scene.read(0))
+    scene.fal.answer = None
+    scene.clock.now += PAUSE
+
+    scene.reconciler.run()
+    told = [scene.submitter.submit(scene.read(n)) for n in range(3)]
+
+    assert sorted(scene.tray.dispatched) == [an_id(n) for n in range(3)]
+    assert {job.status for job in told} == {JobStatus.SUBMITTED}
+    assert scene.sums() == (3, USD * 3, USD * 3)
+
+
+@pytest.mark.parametrize(
+    ("code", "detail"),
+    [
+        (401, 'Cannot access application "fal-ai/ltx-2.3-22b". Authentication is required.'),
+        (402, "Payment required"),
+        (403, "User is locked. Reason: Exhausted balance. Top up your balance."),
+    ],
+)
+def test_a_locked_account_is_told_apart_from_a_bad_job_over_the_wire(
+    cloud: Cloud,
+    submit: ModuleType,
+    internet: Loopback,
+    context: Context,
+    code: int,
+    detail: str,
+) -> None:
+    scene = Scene(cloud)
+    jobs = [scene.admit(n) for n in range(3)]
+    internet.plays["queue.fal.run"] = answer({"detail": detail}, code)
+
+    told = submit.handler(sqs(*({"job_id": job.job_id} for job in jobs)), context)
+
+    assert told == {"batchItemFailures": []}
+    assert len(internet.requests("queue.fal.run", "POST")) == 1
+    statuses = [(scene.read(n).status, scene.read(n).waits_for) for n in range(3)]
+    assert statuses == [(JobStatus.READY, "account")] * 3
+    assert scene.sums(f"{scene.read(0).updated_at:%Y-%m-%d}") == (0, ZERO, ZERO)

@@ -1,0 +1,322 @@
+"""A sidecar that lists several takes: one job each, all of the same sound."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phonoscene.documents import MOST_TAKES
+from phonoscene.job_store import JobStore
+from phonoscene.jobs import JobStatus
+from tests.integration.cloud import Fal, created, sqs
+from tests.integration.scene import Crash
+from tests.integration.sounds import png, silence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from tests.integration.cloud import Cloud
+    from tests.integration.conftest import Context
+
+    Announce = Callable[..., list[str]]
+
+SMALL = {"width": 64, "height": 64}
+
+
+@pytest.fixture
+def announce(submit: ModuleType, fal: Fal, context: Context) -> Announce:  # noqa: ARG001 - in its place
+    """Hand the function S3's event for a key; the messages that failed."""
+
+    def announce(key: str) -> list[str]:
+        failed = submit.handler(sqs(created(key)), context)["batchItemFailures"]
+        return [failure["itemIdentifier"] for failure in failed]
+
+    return announce
+
+
+def drop(cloud: Cloud, takes: Any, name: str = "albums/song") -> str:
+    """A sound and a sidecar of this; the sidecar's key."""
+    cloud.drop(f"{name}.mp3", silence(2))
+    cloud.drop(f"{name}.json", json.dumps(takes))
+    return f"{name}.json"
+
+
+def jobs(cloud: Cloud) -> list[dict[str, Any]]:
+    """Every job, by its prompt."""
+    items = [item for item in cloud.items() if "status" in item]
+    return sorted(items, key=lambda item: str(item.get("arguments", {}).get("prompt")))
+
+
+def prompts(count: int) -> list[dict[str, Any]]:
+    return [{"prompt": f"Take {n:02}", "video_size": SMALL} for n in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, MOST_TAKES])
+def test_each_take_is_a_job_of_its_own_from_the_same_sound(
+    cloud: Cloud, fal: Fal, announce: Announce, count: int
+) -> None:
+    key = drop(cloud, prompts(count))
+
+    assert announce(key) == []
+
+    made = jobs(cloud)
+    assert len({job["job_id"] for job in made}) == count
+    assert {job["status"] for job in made} == {"SUBMITTED"}
+    assert [job["arguments"]["prompt"] for job in made] == [f"Take {n:02}" for n in range(count)]
+    assert len({job["audio"]["version_id"] for job in made}) == 1
+    assert len({job["sidecar"]["version_id"] for job in made}) == 1
+    assert {job["name"] for job in made} == {"albums/song"}
+    assert sorted(post.arguments["prompt"] for post in fal.posts) == [
+        f"Take {n:02}" for n in range(count)
+    ]
+
+
+def test_a_list_of_one_take_is_the_same_job_as_the_take_alone(
+    cloud: Cloud, fal: Fal, announce: Announce
+) -> None:
+    key = drop(cloud, prompts(1))
+
+    announce(key)
+    announce(key)
+
+    assert len(jobs(cloud)) == len(fal.posts) == 1
+
+
+def test_each_take_takes_a_place_and_money_of_its_own(cloud: Cloud, announce: Announce) -> None:
+    announce(drop(cloud, prompts(3)))
+
+    items = {item["job_id"]: item for item in cloud.items()}
+    (budget,) = [item for key, item in items.items() if key.startswith("budget#")]
+    costs = [job["estimate"]["upper_usd"] for job in jobs(cloud)]
+    assert items["window"]["in_flight"] == 3
+    assert budget["reserved_usd"] == sum(costs) > 0
+
+
+def test_a_sound_that_comes_last_starts_all_takes_and_nothing_waits_any_more(
+    cloud: Cloud, fal: Fal, announce: Announce
+) -> None:
+    cloud.drop("albums/song.json", json.dumps(prompts(3)))
+    announce("albums/song.json")
+    waiting = [item["status"] for item in cloud.items()]
+    cloud.drop("albums/song.mp3", silence(2))
+
+    announce("albums/song.mp3")
+
+    assert waiting == ["WAITING"]
+    assert [job["status"] for job in jobs(cloud)] == ["SUBMITTED"] * 3
+    assert len(fal.posts) == 3
+
+
+# What is refused --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, MOST_TAKES + 1])
+def test_a_list_of_no_takes_or_of_too_many_is_refused_as_a_whole(
+    cloud: Cloud, fal: Fal, announce: Announce, count: int
+) -> None:
+    announce(drop(cloud, prompts(count)))
+
+    (job,) = jobs(cloud)
+    (error,) = job["errors"]
+    assert (job["status"], error["code"]) == ("REJECTED", "wrong_number_of_takes")
+    assert f"lists {count} takes; it may list 1 to 20" in error["message"]
+    assert fal.posts == []
+
+
+@pytest.mark.parametrize("take", ["a prompt", 7, None, True, ["a", "list"]])
+def test_a_take_that_is_no_object_is_refused_by_its_place_and_nothing_is_sent(
+    cloud: Cloud, fal: Fal, announce: Announce, take: Any
+) -> None:
+    announce(drop(cloud, [*prompts(3), take, *prompts(1)]))
+
+    (job,) = jobs(cloud)
+    (error,) = job["errors"]
+    assert (job["status"], error["code"]) == ("REJECTED", "not_an_object")
+    assert error["source"] == "albums/song.json[3]"
+    assert error["message"].startswith("albums/song.json[3] must hold one JSON object")
+    assert fal.posts == []
+
+
+def test_a_take_with_errors_is_rejected_alone_and_told_by_its_place(
+    cloud: Cloud, fal: Fal, announce: Announce
+) -> None:
+    takes = prompts(5)
+    takes[3] |= {"fps": 61, "promt": "x"}
+
+    announce(drop(cloud, takes))
+
+    made = jobs(cloud)
+    (rejected,) = [job for job in made if job["status"] == "REJECTED"]
+    assert [job["status"] for job in made if job is not rejected] == ["SUBMITTED"] * 4
+    assert sorted(error["code"] for error in rejected["errors"]) == [
+        "out_of_range",
+        "unknown_field",
+    ]
+    assert {error["source"] for error in rejected["errors"]} == {"albums/song.json[3]"}
+    assert sorted(post.arguments["prompt"] for post in fal.posts) == [
+        "Take 00",
+        "Take 01",
+        "Take 02",
+        "Take 04",
+    ]
+
+
+def test_a_sound_that_is_none_rejects_every_take(
+    cloud: Cloud, fal: Fal, announce: Announce
+) -> None:
+    key = drop(cloud, prompts(3))
+    cloud.drop("albums/song.mp3", b"")
+
+    announce("albums/song.mp3")
+    announce(key)
+
+    made = jobs(cloud)
+    assert {job["status"] for job in made} == {"REJECTED"}
+    assert [[error["code"] for error in job["errors"]] for job in made] == [["empty_audio"]] * 3
+    assert fal.posts == []
+
+
+def test_a_take_that_is_too_dear_is_rejected_alone(
+    cloud: Cloud, fal: Fal, announce: Announce
+) -> None:
+    """The limit is a job's; what all cost together is the budget's business."""
+    dear = {"prompt": "Zoom", "video_size": {"width": 14142, "height": 14142}}
+
+    announce(drop(cloud, [*prompts(2), dear]))
+
+    made = jobs(cloud)
+    assert [job["status"] for job in made] == ["SUBMITTED", "SUBMITTED", "REJECTED"]
+    assert [error["code"] for error in made[2]["errors"]] == ["cost_too_high"]
+    assert len(fal.posts) == 2
+
+
+# Defaults ---------------------------------------------------------------------------------------
+
+
+def test_defaults_hold_for_each_take_and_a_take_wins_over_them(
+    cloud: Cloud, announce: Announce
+) -> None:
+    cloud.drop("_defaults.json", {"fps": 12, "video_quality": "low"})
+    cloud.drop("albums/_defaults.json", {"fps": 10, "video_size": SMALL})
+    takes = [{"prompt": "Take 00"}, {"prompt": "Take 01", "fps": 30}]
+
+    announce(drop(cloud, takes))
+
+    told = [job["arguments"] for job in jobs(cloud)]
+    assert [arguments["fps"] for arguments in told] == [10, 30]
+    assert [arguments["video_quality"] for arguments in told] == ["low", "low"]
+    assert [arguments["video_size"] for arguments in told] == [SMALL, SMALL]
+
+
+def test_what_one_take_says_is_not_said_by_the_next(cloud: Cloud, announce: Announce) -> None:
+    takes = prompts(3)
+    takes[1] |= {"fps": 30, "seed": 7}
+
+    announce(drop(cloud, takes))
+
+    told = [job["arguments"] for job in jobs(cloud)]
+    assert [arguments["fps"] for arguments in told] == [24, 30, 24]
+    assert ["seed" in arguments for arguments in told] == [False, True, False]
+
+
+def test_an_image_that_a_take_names_lies_beside_the_sidecar(
+    cloud: Cloud, fal: Fal, announce: Announce
+) -> None:
+    version = cloud.drop("albums/cover.png", png(64, 48))
+    takes = prompts(2)
+    takes[0] |= {"image_url": "cover.png"}
+    takes[1] |= {"image_url": "none.png"}
+
+    announce(drop(cloud, takes))
+
+    first, second = jobs(cloud)
+    assert first["images"]["image_url"] == {"key": "albums/cover.png", "version_id": version}
+    (error,) = second["errors"]
+    assert (error["code"], error["source"]) == ("image_not_found", "albums/song.json[1]")
+    assert len(fal.posts) == 1
+
+
+# Again ------------------------------------------------------------------------------------------
+
+
+def test_the_same_event_again_makes_no_take_twice(
+    cloud: Cloud, fal: Fal, announce: Announce
+) -> None:
+    key = drop(cloud, prompts(4))
+    announce(key)
+    before = cloud.items()
+
+    for again in (key, "albums/song.mp3", key):
+        announce(again)
+
+    assert {job["job_id"] for job in before} == {job["job_id"] for job in cloud.items()}
+    assert len(fal.posts) == 4
+
+
+@pytest.mark.parametrize("admitted", [0, 1, 3])
+def test_a_crash_between_takes_is_made_good_by_the_next_delivery(
+    cloud: Cloud,
+    fal: Fal,
+    announce: Announce,
+    monkeypatch: pytest.MonkeyPatch,
+    admitted: int,
+) -> None:
+    key = drop(cloud, prompts(4))
+    admit, left = JobStore.admit, [None] * admitted
+
+    def crash(self: JobStore, *job: Any) -> Any:
+        if not left:
+            raise Crash
+        left.pop()
+        return admit(self, *job)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(JobStore, "admit", crash)
+        with pytest.raises(Crash):
+            announce(key)
+    before = len(jobs(cloud))
+
+    failed = announce(key)
+
+    assert (before, failed) == (admitted, [])
+    assert [job["status"] for job in jobs(cloud)] == ["SUBMITTED"] * 4
+    assert sorted(post.arguments["prompt"] for post in fal.posts) == [
+        f"Take {n:02}" for n in range(4)
+    ]
+
+
+@pytest.mark.parametrize("posted", [1, 2, 4])
+def test_a_crash_in_the_middle_of_the_posts_sends_none_of_them_twice(
+    cloud: Cloud, fal: Fal, announce: Announce, posted: int
+) -> None:
+    key = drop(cloud, prompts(4))
+
+    def crash(_: Any) -> None:
+        if len(fal.posts) == posted:
+            raise Crash
+
+    fal.on_post = crash
+    with pytest.raises(Crash):
+        announce(key)
+    fal.on_post = lambda _: None
+
+    announce(key)
+
+    statuses = sorted(job["status"] for job in jobs(cloud))
+    assert statuses == sorted([JobStatus.SUBMITTED] * 3 + [JobStatus.SUBMITTING])
+    assert len(fal.posts) == len({post.arguments["prompt"] for post in fal.posts}) == 4
+
+
+def test_a_sidecar_with_another_take_makes_new_jobs_of_all(
+    cloud: Cloud, fal: Fal, announce: Announce
+) -> None:
+    """They are takes of another version: nobody can tell which were meant to stay."""
+    announce(drop(cloud, prompts(2)))
+    cloud.drop("albums/song.json", json.dumps(prompts(3)))
+
+    announce("albums/song.json")
+
+    assert len(jobs(cloud)) == len(fal.posts) == 5
