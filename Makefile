@@ -45,10 +45,10 @@ check: .venv/ready .venv-sam/ready ## format, lint, types and the template
 	.venv-sam/bin/sam validate --lint --region us-east-1
 
 unit: .venv/ready ## the core, without any network
-	$(PYTEST) tests/unit --disable-socket --allow-unix-socket $(ARGS)
+	$(PYTEST) -n auto tests/unit --disable-socket --allow-unix-socket $(ARGS)
 
 integration: .venv/ready ## handlers on moto, every crash and order, the simulator, packaging
-	$(PYTEST) tests/integration tests/crash $(ARGS)
+	$(PYTEST) -n auto tests/integration tests/crash $(ARGS)
 
 crash-matrix: .venv/ready ## a crash before and after every I/O call, and every pair of crashes
 	@$(RUN) -m tests.crash.matrix $(ARGS)

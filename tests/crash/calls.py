@@ -6,6 +6,7 @@ no ``finally`` does what a killed process could not have done.
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -59,6 +60,8 @@ class Calls:
     #: Every point passed since the last planned crash.
     passed: list[Passed] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    #: Instead of a plan: how many points are passed until a process dies.
+    dies_after: int | None = None
     crashes: int = 0
     _function: str = ""
     _invocations: int = 0
@@ -94,17 +97,29 @@ class Calls:
         return self.names[-1]
 
     def _pass(self, point: Point) -> None:
+        if self.dies_after is not None:
+            self.dies_after -= 1
+            if self.dies_after < 0:
+                self.dies_after = None
+                self._die()
         if self.crashes < len(self.plan):
             if point == self.plan[self.crashes]:
-                self.crashes += 1
-                self._is_dead = True
-                raise Crash
+                self._die()
         elif self.state:
             self.passed.append(Passed(point, hash((self._invocation, self.state()))))
 
-    def moments(self) -> list[Point]:
-        """One point for each crash that makes a difference, of those passed since the last one."""
+    def _die(self) -> None:
+        self.crashes += 1
+        self._is_dead = True
+        raise Crash
+
+    def moments(self) -> dict[Point, int]:
+        """One point for each crash that makes a difference, of those passed since the last one.
+
+        With each how many points it stands for.
+        """
+        weights = Counter(passed.moment for passed in self.passed)
         first: dict[int, Point] = {}
         for passed in self.passed:
             first.setdefault(passed.moment, passed.point)
-        return list(first.values())
+        return {point: weights[moment] for moment, point in first.items()}

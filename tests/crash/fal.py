@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -32,6 +33,8 @@ _RAW: Final = SIGNER.public_key().public_bytes_raw()
 KEY_SET: Final = json.dumps(
     {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": base64.urlsafe_b64encode(_RAW).decode()}]}
 ).encode()
+#: What differs from one presigned URL to the next.
+_SIGNED: Final = re.compile(r"X-Amz-(Date|Signature|Credential)=[^&]*")
 PAYLOAD_ERROR: Final = "Response payload is not JSON serializable."
 BROKEN: Final = {"detail": "The runner broke", "error_type": "runner_server_error"}
 
@@ -172,7 +175,7 @@ class Fal:
         ends_at = self.clock() + (timedelta(0) if self.play.early else RUNS_FOR)
         found = Request(
             request_id=f"00000000-0000-4000-8000-{number:012}",
-            audio_url=str(json.loads(asked.content)["audio_url"]),
+            audio_url=_SIGNED.sub("", str(json.loads(asked.content)["audio_url"])),
             webhook_url=parse_qs(urlsplit(str(asked.url)).query)["fal_webhook"][0],
             fails=bool(self.play.failures) and self.play.failures.popleft(),
             ends_at=ends_at,

@@ -31,19 +31,22 @@ def gave_up(world: World, job: Job) -> bool:
     The product sends a job again after one proven silence, not after two. Nothing may have been
     paid for it then, and the dropper must be told.
     """
-    paid = [one for one in world.fal.requests if f"{job.job_id}-" in one.audio_url
-            and not one.fails]  # fmt: skip
     told = [error.code for error in job.errors]
-    return job.resubmitted and not paid and told == ["outcome_unknown"]
+    return job.resubmitted and not paid(world, job) and told == ["outcome_unknown"]
 
 
 def broken(world: World, scenario: Scenario) -> list[str]:
     """Everything that is wrong, in words."""
     jobs = jobs_of(world)
-    checks = (_settled(world), _ended(world, jobs, scenario), _outputs(world, jobs),
-              _paid(world, jobs, scenario), _sums(world, jobs), _told(world, jobs))  # fmt: skip
-    found = [wrong for check in checks for wrong in check]
-    return found + [wrong for job in jobs for wrong in _history(job)]
+    return [*_ended(world, jobs, scenario), *always_broken(world)]
+
+
+def always_broken(world: World) -> list[str]:
+    """The same, but for how each job ended."""
+    jobs = jobs_of(world)
+    checks = (_settled(world), _outputs(world, jobs), _paid(world, jobs), _sums(world, jobs),
+              _told(world, jobs), *map(_history, jobs))  # fmt: skip
+    return [wrong for check in checks for wrong in check]
 
 
 def _settled(world: World) -> Iterator[str]:
@@ -88,15 +91,18 @@ def _outputs(world: World, jobs: list[Job]) -> Iterator[str]:
     yield from (f"an output of nobody: {key}" for key in written)
 
 
-def _paid(world: World, jobs: list[Job], scenario: Scenario) -> Iterator[str]:
-    """One submission a job, and one more only where the record says so, or fal's run failed."""
+def paid(world: World, job: Job) -> int:
+    """How often fal was paid for a job: a run that fails is not billed."""
+    marked = [one for one in world.fal.requests if f"{job.job_id}-" in one.audio_url]
+    return sum(not one.fails for one in marked)
+
+
+def _paid(world: World, jobs: list[Job]) -> Iterator[str]:
+    """One submission a job, and one more only where the record says so."""
     for job in jobs:
-        times = sum(f"{job.job_id}-" in one.audio_url for one in world.fal.requests)
-        most = 1 + job.resubmitted + scenario.failures
+        times, most = paid(world, job), 1 + job.resubmitted
         if times > most:
-            yield f"{times} submissions, {most} allowed"
-        if times > 1 + scenario.failures and not job.duplicate_requests:
-            yield "paid twice, and the record does not say so"
+            yield f"{times} paid submissions, {most} allowed"
 
 
 def _sums(world: World, jobs: list[Job]) -> Iterator[str]:

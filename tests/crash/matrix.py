@@ -41,6 +41,8 @@ class Run:
     wrong: tuple[str, ...]
     #: What a second crash can be put to, one for each moment that makes a difference.
     moments: tuple[Point, ...] = ()
+    #: How many points each of them stands for.
+    weights: tuple[int, ...] = ()
     calls: int = 0
     uploads_left: int = 0
     given_up: int = 0
@@ -61,9 +63,18 @@ def run(scenario: str, plan: Sequence[Point] = (), *, tell_moments: bool = False
     wrong = broken(world, SCENARIOS[scenario])
     if calls.crashes < len(plan):
         wrong.append(f"the call of {plan[calls.crashes]} was never made")
-    return Run(scenario, tuple(plan), tuple(wrong), tuple(calls.moments()), len(calls.names),
-               len(world.buckets.uploads), sum(gave_up(world, job) for job in jobs_of(world)),
-               tuple(world.log))  # fmt: skip
+    moments = calls.moments()
+    return Run(
+        scenario=scenario,
+        plan=tuple(plan),
+        wrong=tuple(wrong),
+        moments=tuple(moments),
+        weights=tuple(moments.values()),
+        calls=len(calls.names),
+        uploads_left=len(world.buckets.uploads),
+        given_up=sum(gave_up(world, job) for job in jobs_of(world)),
+        log=tuple(world.log),
+    )
 
 
 def points(scenario: str) -> list[Point]:
@@ -83,8 +94,16 @@ class Row:
     singles: int = 0
     moments: int = 0
     pairs: int = 0
+    stand_for: int = 0
     given_up: int = 0
     uploads_left: int = 0
+
+    def add(self, one: Run) -> None:
+        """Count a run."""
+        self.singles += len(one.plan) == 1
+        self.pairs += len(one.plan) == 2  # noqa: PLR2004 - a pair
+        self.given_up += one.given_up
+        self.uploads_left += one.uploads_left
 
 
 @dataclass(frozen=True)
@@ -101,24 +120,18 @@ class Matrix:
         load()
         with ProcessPoolExecutor(PROCESSES) as pool:
             undisturbed = list(pool.map(partial(run, tell_moments=True), self.scenarios))
-            rows = {one.scenario: Row(one.scenario, one.calls) for one in undisturbed}
-            firsts = [(one.scenario, (point,)) for one in undisturbed for point in one.moments]
-            first_runs = list(pool.map(_first, firsts, chunksize=4))
-            seconds = [(one.scenario, (*one.plan, point))
-                       for one in first_runs for point in one.moments]  # fmt: skip
-            second_runs = list(pool.map(_plain, self._sampled(seconds), chunksize=16))
-            others = self._other_points(firsts)
-            other_runs = list(pool.map(_plain, others, chunksize=16))
-        for one in (*first_runs, *other_runs):
-            rows[one.scenario].singles += 1
-        for one in first_runs:
-            rows[one.scenario].moments += 1
-        for one in second_runs:
-            rows[one.scenario].pairs += 1
-        runs = [*undisturbed, *first_runs, *other_runs, *second_runs]
-        for one in runs:
-            rows[one.scenario].uploads_left += one.uploads_left
-            rows[one.scenario].given_up += one.given_up
+            first = [(one.scenario, (point,)) for one in undisturbed for point in one.moments]
+            firsts = list(pool.map(_first, first, chunksize=4))
+            others = list(pool.map(_plain, self._other_points(first), chunksize=16))
+            second = [(one.scenario, (*one.plan, point)) for one in firsts for point in one.moments]
+            seconds = list(pool.map(_plain, self._sampled(second), chunksize=16))
+        rows = {one.scenario: Row(one.scenario, one.calls) for one in undisturbed}
+        for one in undisturbed:
+            rows[one.scenario].moments = len(one.moments)
+            rows[one.scenario].stand_for = _literal(one, firsts)
+        for one in (*undisturbed, *firsts, *others, *seconds):
+            rows[one.scenario].add(one)
+        runs = (*undisturbed, *firsts, *others, *seconds)
         return list(rows.values()), [one for one in runs if one.wrong]
 
     def _sampled(
@@ -137,6 +150,13 @@ class Matrix:
         return sorted(every - set(known), key=str)
 
 
+def _literal(undisturbed: Run, firsts: Sequence[Run]) -> int:
+    """How many pairs of points there are, of which each pair of moments stands for many."""
+    weights = dict(zip(undisturbed.moments, undisturbed.weights, strict=True))
+    mine = [one for one in firsts if one.scenario == undisturbed.scenario]
+    return sum(weights[one.plan[0]] * sum(one.weights) for one in mine)
+
+
 def _first(what: tuple[str, tuple[Point, ...]]) -> Run:
     return run(*what, tell_moments=True)
 
@@ -146,7 +166,7 @@ def _plain(what: tuple[str, tuple[Point, ...]]) -> Run:
 
 
 COLUMNS = {"calls": "I/O calls", "singles": "single crashes", "moments": "moments",
-           "pairs": "pairs", "given_up": "given up"}  # fmt: skip
+           "pairs": "pairs", "stand_for": "which stand for", "given_up": "given up"}  # fmt: skip
 
 
 def table(rows: Sequence[Row], failed: Sequence[Run], seconds: float) -> str:
@@ -166,7 +186,7 @@ def table(rows: Sequence[Row], failed: Sequence[Run], seconds: float) -> str:
     return "\n".join(lines)
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.crash.matrix")
     parser.add_argument(
         "--pairs", default="all", help="how many pairs of crashes: all, or a sample"
@@ -174,12 +194,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--only", action="append", choices=SCENARIOS, help="this scenario alone")
     parser.add_argument("--at", action="append", type=Point.read, default=[], help="one run alone")
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
-def main() -> int:
+def main(given: Sequence[str] | None = None) -> int:
     """Print the table; 1 where anything failed."""
-    asked = _arguments()
+    asked = _arguments(given)
     scenarios = asked.only or list(SCENARIOS)
     if asked.at:
         one = run(scenarios[0], asked.at)

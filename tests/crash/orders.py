@@ -3,10 +3,14 @@
 An order is a string of letters, one for each event of ``EVENTS``. What comes between the POST and
 its answer (``r``, ``l`` or ``d``) happens while the submitter waits. Time stands still but for the
 ticks, so two orders that lead to the same world are followed once.
+
+    python -m tests.crash.orders ASRWVTC        every order of these events
 """
 
 from __future__ import annotations
 
+import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,7 +28,7 @@ from tests.crash.world import World
 from tests.integration import cloud as stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
 EVENTS: Final = {
     "A": "the audio is dropped, or its event comes again",
@@ -38,8 +42,8 @@ EVENTS: Final = {
     "C": "somebody cancels the job",
 }
 ANSWERS: Final = "rld"
-TOLD: Final = Scenario(tell=lambda _: None)
-CANCELLED: Final = frozenset({JobStatus.CANCELLED})
+WITHOUT_C: Final = Scenario(tell=lambda _: None)
+WITH_C: Final = Scenario(tell=lambda _: None, may_end=frozenset({JobStatus.CANCELLED}))
 
 
 class Paused(BaseException):
@@ -48,13 +52,14 @@ class Paused(BaseException):
 
 @dataclass
 class Story:
-    """One order, played as far as it goes."""
+    """One order, played as far as it goes; ``left`` is what may still be said after it."""
 
     order: str
+    left: str = ""
     world: World = field(default_factory=lambda: World(Calls(), Play(webhooks=False)))
     #: The world where the order ended, and what may come next there.
     state: int = 0
-    next: frozenset[str] = frozenset()
+    next: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -66,26 +71,26 @@ class Story:
         """Play it, and let the rest happen by itself where nothing is left to be said."""
         with self.world.under():
             try:
-                self._go_on()
+                while self._ahead:
+                    self._do(self._ahead.pop(0))
                 self._look()
             except Paused:
                 return self
-            self.world.settle()
-            ends = CANCELLED if "C" in self.order else frozenset[JobStatus]()
-            told = Scenario(tell=TOLD.tell, may_end=ends)
-            self.wrong = tuple(broken(self.world, told))
+            if not self.next:
+                self.world.settle()
+                self.wrong = tuple(broken(self.world, WITH_C if "C" in self.order else WITHOUT_C))
         return self
 
     def _look(self) -> None:
-        self.next = frozenset(event for event in EVENTS if self._is_possible(event))
+        """See what may follow, and tell this world from others."""
+        self.next = tuple(event for event in EVENTS
+                          if _kind(event) in self.left and self._is_possible(event))  # fmt: skip
         self.state = hash((self.world.state(), self.world.now, self._waits))
 
-    def _go_on(self) -> None:
-        while self._ahead and not self._waits:
-            self._do(self._ahead.pop(0))
-
-    def _wait(self) -> None:
+    def _wait(self) -> object:
         """The submitter waits for its answer, and the world goes on."""
+        if self._waits:  # the POST of another process, answered at once
+            return None
         self._waits = True
         try:
             while self._ahead:
@@ -100,6 +105,7 @@ class Story:
 
     @staticmethod
     def _answer(event: str) -> None:
+        """What the submitter learns of its POST."""
         if event == "l":
             raise httpx.ReadTimeout("the answer is lost")
         if event == "d":
@@ -146,42 +152,44 @@ class Story:
         return min(ids - halves, default=None)
 
 
+def _kind(event: str) -> str:
+    return "R" if event in ANSWERS else event
+
+
 @dataclass
 class Explored:
-    """How many orders there are, how many were played, and what failed."""
+    """How many orders there are, how many worlds they lead through, and what failed."""
 
-    ends: int = 0
-    played: int = 0
+    events: str
+    worlds: dict[tuple[int, str], int] = field(default_factory=dict)
     wrong: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
 
-
-def explore(events: str) -> Explored:
-    """Every order of these events; ``R`` stands for an answer, of any kind."""
-    found, seen = Explored(), set[tuple[int, str]]()
-    waiting = [""]
-    while waiting:
-        order = waiting.pop()
-        story = Story(order).play()
-        found.played += 1
+    def follow(self, order: str = "") -> int:
+        """Play an order and all that it may become; how many those are."""
+        left = "".join((Counter(self.events) - Counter(map(_kind, order))).elements())
+        story = Story(order, left).play()
+        world = (story.state, left)
         if story.wrong:
-            found.wrong.append((order, story.wrong))
-        left = _left(events, order)
-        key = (story.state, left)
-        if key in seen:
-            continue
-        seen.add(key)
-        following = list(_following(story, left))
-        found.ends += not following
-        waiting += [order + event for event in following]
-    return found
+            self.wrong.append((order, story.wrong))
+        if world not in self.worlds:
+            self.worlds[world] = sum(self.follow(order + event) for event in story.next) or 1
+        return self.worlds[world]
 
 
-def _left(events: str, order: str) -> str:
-    used = Counter("R" if event in ANSWERS else event for event in order)
-    return "".join(sorted((Counter(events) - used).elements()))
+def main(every: Sequence[str]) -> int:
+    """Print a line for each set of events; 1 where an order ends wrongly."""
+    failed = 0
+    for events in every:
+        started = time.monotonic()
+        found = Explored(events)
+        orders, seconds = found.follow(), time.monotonic() - started
+        print(f"{events}: {orders:,} orders through {len(found.worlds):,} worlds, "
+              f"{len(found.wrong)} failed, {seconds:.0f} s")  # fmt: skip
+        for order, wrong in found.wrong:
+            print(f"FAILED {order}: {'; '.join(wrong)}")
+        failed += len(found.wrong)
+    return int(bool(failed))
 
 
-def _following(story: Story, left: str) -> Iterator[str]:
-    for event in story.next:
-        if ("R" if event in ANSWERS else event) in left:
-            yield event
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:] or ("ASRWWVVTC", "AASSRWVTC", "ASRWVTTCC")))

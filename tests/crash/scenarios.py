@@ -34,8 +34,6 @@ class Scenario:
     may_end: frozenset[JobStatus] = frozenset()
     play: Callable[[], Play] = Play
     settings: dict[str, str] = field(default_factory=dict)
-    #: Runs of fal's that fail, and are not paid.
-    failures: int = 0
     #: Bytes of a part of a video; those are 312 bytes long.
     part: int = 8 * 1024 * 1024
 
@@ -108,7 +106,7 @@ SCENARIOS: Final = {
     ),
     "fal busy": Scenario(drop, play=lambda: Play(refusals=deque([429]))),
     "the account refused": Scenario(drop, play=lambda: Play(refusals=deque([403]))),
-    "a run that fails": Scenario(drop, play=lambda: Play(failures=deque([True])), failures=1),
+    "a run that fails": Scenario(drop, play=lambda: Play(failures=deque([True]))),
     "three drops, one place": Scenario(
         drop_three, ends=(S.SUCCEEDED,) * 3, settings={"MAX_IN_FLIGHT": "1"}
     ),

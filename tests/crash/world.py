@@ -15,6 +15,7 @@ import json
 import logging
 import random
 import re
+import secrets
 import sys
 import types
 import urllib.request
@@ -23,6 +24,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Self
 from unittest.mock import patch
 
@@ -32,7 +34,7 @@ from aws_lambda_powertools.utilities import parameters
 from botocore.client import BaseClient
 from botocore.config import Config
 
-from phonoscene import cdn, output
+from phonoscene import cdn, output, webhooks
 from phonoscene.job_store import JobStore
 from phonoscene.observability import metrics
 from tests.crash.aws import KEY, Buckets, Message, Queue
@@ -48,8 +50,6 @@ if TYPE_CHECKING:
 NOON: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
 LONGEST_PAUSE: Final = timedelta(minutes=16)
-#: Events of one run; an undisturbed one has about ten.
-MOST_EVENTS: Final = 200
 #: Ticks after everything has ended: the sums are recounted two minutes after their last change.
 LAST_TICKS: Final = 2
 FUNCTIONS: Final = ("submit", "webhook", "store", "reconcile")
@@ -160,7 +160,8 @@ class World:
     now: datetime = NOON
     #: What people do, and when.
     script: list[tuple[datetime, Callable[[], object]]] = field(default_factory=list)
-    ticks: bool = True
+    #: Events of one run; an undisturbed one has about ten.
+    most_events: int = 200
     #: Bytes of a part of a video.
     part: int = cdn.PART
     table: Table = field(default_factory=Table)
@@ -219,14 +220,14 @@ class World:
 
     def settle(self) -> None:
         """Let everything happen that will happen by itself."""
-        for _ in range(MOST_EVENTS):
+        for _ in range(self.most_events):
             if not self._step():
                 self.is_settled = True
                 break
         self._tick_a_last_time()
 
     def _tick_a_last_time(self) -> None:
-        for _ in range(LAST_TICKS if self.ticks else 0):
+        for _ in range(LAST_TICKS):
             self.now = max(self.now, self._tick_at) + 3 * MINUTE
             self.invoke("reconcile", {})
             while self._step():
@@ -255,9 +256,13 @@ class World:
         webhook_at = self.fal.next_at()
         if webhook_at:
             events.append((webhook_at, self.fal.act, False))
-        if self.ticks and (events or self.is_moving()):
+        if events or self.is_moving():
             events.append((self._tick_at, partial(self.invoke, "reconcile", {}), True))
         return min(events, key=lambda event: event[0]) if events else (self.now, None, False)
+
+    def wait(self, minutes: int) -> None:
+        """Let time pass."""
+        self.now += minutes * MINUTE
 
     def _act(self, entry: tuple[datetime, Callable[[], object]]) -> None:
         self.script.remove(entry)
@@ -332,6 +337,7 @@ class World:
                 (boto3.session, "Session", lambda: types.SimpleNamespace(client=_client)),
                 (BaseClient, "_make_api_call", self._aws()),
                 (httpx._client, "HTTPTransport", self._transport()),
+                (webhooks, "secrets", self._secrets()),
                 (function("webhook"), "time", types.SimpleNamespace(time=self._seconds)),
                 (urllib.request.OpenerDirector, "open", self._key_set()),
                 (metrics.provider, "add_metric", lambda **_: None),
@@ -348,6 +354,14 @@ class World:
             random.seed(1902)  # the product's jitter
             self._start_cold()
             yield
+
+    def _secrets(self) -> types.SimpleNamespace:
+        """Tokens that are the same in every run: equal worlds must look equal."""
+        numbers = count()
+        return types.SimpleNamespace(
+            compare_digest=secrets.compare_digest,
+            token_urlsafe=lambda _: f"token-{next(numbers):037}",
+        )
 
     def _environment(self, name: str) -> types.SimpleNamespace:
         return types.SimpleNamespace(environ=environment(name) | self.settings)

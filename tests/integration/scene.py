@@ -290,9 +290,12 @@ class Scene:
     reel: Reel = field(default_factory=Reel)
     bucket: DropBucket | None = None
     slept: list[float] = field(default_factory=list)
+    #: Another table than the stack's; then only what reads through a client reads it.
+    client: Any = None
 
     def __post_init__(self) -> None:
-        self.wire = Wire(Direct(self.cloud.dynamodb))
+        self.client = self.client or Direct(self.cloud.dynamodb)
+        self.wire = Wire(self.client)
         self.store = self.store_on(self.wire)
 
     def store_on(self, client: Any) -> JobStore:
@@ -367,7 +370,7 @@ class Scene:
         )
 
     def _sums(self, key: str) -> dict[str, Any]:
-        found = Direct(self.cloud.dynamodb).get_item(TableName=JOBS, Key={"job_id": {"S": key}})
+        found = self.client.get_item(TableName=JOBS, Key={"job_id": {"S": key}})
         return from_item(found.get("Item", {}))
 
     def set_window(self, **attributes: Any) -> None:

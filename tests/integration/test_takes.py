@@ -11,7 +11,7 @@ from phonoscene.documents import MOST_TAKES
 from phonoscene.job_store import JobStore
 from phonoscene.jobs import JobStatus
 from tests.integration.cloud import Fal, created, sqs
-from tests.integration.scene import Crash
+from tests.integration.scene import Crash, Scene
 from tests.integration.sounds import png, silence
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def drop(cloud: Cloud, takes: Any, name: str = "albums/song") -> str:
 
 def jobs(cloud: Cloud) -> list[dict[str, Any]]:
     """Every job, by its prompt."""
-    items = [item for item in cloud.items() if "status" in item]
-    return sorted(items, key=lambda item: str(item.get("arguments", {}).get("prompt")))
+    return sorted(cloud.items(), key=lambda item: str(item.get("arguments", {}).get("prompt")))
 
 
 def prompts(count: int) -> list[dict[str, Any]]:
@@ -88,11 +87,10 @@ def test_a_list_of_one_take_is_the_same_job_as_the_take_alone(
 def test_each_take_takes_a_place_and_money_of_its_own(cloud: Cloud, announce: Announce) -> None:
     announce(drop(cloud, prompts(3)))
 
-    items = {item["job_id"]: item for item in cloud.items()}
-    (budget,) = [item for key, item in items.items() if key.startswith("budget#")]
-    costs = [job["estimate"]["upper_usd"] for job in jobs(cloud)]
-    assert items["window"]["in_flight"] == 3
-    assert budget["reserved_usd"] == sum(costs) > 0
+    held = [job["reservation"] for job in jobs(cloud)]
+    in_flight, _, reserved = Scene(cloud).sums(held[0]["day"])
+    assert in_flight == len(held) == 3
+    assert reserved == sum(one["usd"] for one in held) > 0
 
 
 def test_a_sound_that_comes_last_starts_all_takes_and_nothing_waits_any_more(

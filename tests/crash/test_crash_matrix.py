@@ -1,0 +1,153 @@
+"""Processes that die anywhere lose no job, pay nothing twice and leave nothing behind.
+
+A sample of pairs; ``python -m tests.crash.matrix`` runs all of them.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phonoscene import ledger
+from phonoscene.jobs import JobStatus
+from phonoscene.workflow.reconciliation import Reconciler
+from tests.crash.calls import Calls, Point
+from tests.crash.invariants import broken
+from tests.crash.matrix import Matrix, Row, Run, main, points, run, table
+from tests.crash.scenarios import SCENARIOS
+from tests.crash.table import Twins
+
+if TYPE_CHECKING:
+    from phonoscene.jobs import Job
+
+PAIRS = 200
+every_scenario = pytest.mark.parametrize("scenario", SCENARIOS)
+
+
+@every_scenario
+def test_the_undisturbed_world_ends_well_and_our_dynamodb_answers_as_motos(scenario: str) -> None:
+    twins = Twins()
+    world = SCENARIOS[scenario].world(Calls(), twins)
+
+    world.run()
+
+    assert broken(world, SCENARIOS[scenario]) == []
+    assert twins.compared > 50
+
+
+@every_scenario
+def test_a_process_may_die_at_any_moment(scenario: str) -> None:
+    moments = run(scenario, tell_moments=True).moments
+
+    runs = [run(scenario, [point]) for point in moments]
+
+    assert len(runs) > 10
+    assert [str(one) for one in runs if one.wrong] == []
+    assert not sum(one.given_up for one in runs)
+
+
+def test_a_second_process_may_die_at_any_moment_after_the_first() -> None:
+    choose = random.Random(1902)  # noqa: S311 - a sample
+    runs = []
+    for _ in range(PAIRS):
+        scenario = choose.choice(list(SCENARIOS))
+        first = choose.choice(run(scenario, tell_moments=True).moments)
+        second = choose.choice(run(scenario, [first], tell_moments=True).moments)
+        runs.append(run(scenario, [first, second]))
+
+    assert [str(one) for one in runs if one.wrong] == []
+
+
+def test_two_crashes_without_a_change_between_them_leave_the_same_world_behind() -> None:
+    choose = random.Random(1902)  # noqa: S311 - a sample
+
+    for scenario in ("a drop", "a video in parts", "a run that fails"):
+        calls = Calls()
+        undisturbed = SCENARIOS[scenario].world(calls)
+        calls.state = undisturbed.state
+        undisturbed.run()
+        for passed in choose.sample(calls.passed, 10):
+            twin = next(one for one in calls.passed if one.moment == passed.moment)
+            assert _end(scenario, passed.point) == _end(scenario, twin.point)
+
+
+def _end(scenario: str, point: Point) -> int:
+    world = SCENARIOS[scenario].world(Calls([point]))
+    world.run()
+    return world.state()
+
+
+def test_every_call_has_a_point_before_it_and_one_after_it() -> None:
+    found = points("a drop")
+
+    assert len(found) == 2 * run("a drop").calls
+    assert Point("submit: POST queue.fal.run #1", "before") in found
+    assert Point("store: PutObject #2", "after") in found
+
+
+def test_a_point_is_read_as_it_is_printed() -> None:
+    assert Point.read("store: PutObject after") == Point("store: PutObject #1", "after")
+    assert str(Point.read("store: PutObject #2 before")) == "store: PutObject #2 before"
+    with pytest.raises(ValueError, match="neither"):
+        Point.read("store: PutObject")
+
+
+# What finds nothing must be able to find something.
+
+
+def _wrongs(scenario: str) -> set[str]:
+    moments = run(scenario, tell_moments=True).moments
+    return {wrong for point in moments for wrong in run(scenario, [point]).wrong}
+
+
+def test_a_product_that_sends_again_blindly_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def settle(self: Reconciler, job: Job) -> None:
+        self.store.end(job, JobStatus.READY, resubmitted=False)
+
+    monkeypatch.setattr(Reconciler, "_settle", settle)
+
+    assert "2 paid submissions, 1 allowed" in _wrongs("no webhook ever")
+
+
+def test_a_product_that_keeps_its_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    give_back = ledger.give_back
+
+    def forgetful(*arguments: Any, **named: Any) -> list[ledger.Change]:
+        return give_back(*arguments, **named)[1:]
+
+    monkeypatch.setattr(ledger, "give_back", forgetful)
+
+    assert "1 places leaked" in _wrongs("a webhook before the answer")
+
+
+def test_a_product_that_never_looks_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Reconciler, "_look", lambda *_: None)
+
+    assert "something goes on for ever" in _wrongs("a drop")
+
+
+def test_the_command_runs_one_crash_and_tells_what_happened(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = main(["--only", "a drop", "--at", "store: PutObject after"])
+
+    assert code == 0
+    assert "store died" in capsys.readouterr().out
+
+
+def test_the_table_names_what_failed_so_that_it_can_be_repeated() -> None:
+    failed = Run("a drop", (Point("store: PutObject #1", "after"),), ("1 places leaked",))
+
+    told = table([Row("a drop", calls=143, pairs=186)], [failed], 2.0)
+
+    assert '1 places leaked\n    --only "a drop" --at "store: PutObject #1 after"' in told
+
+
+def test_the_matrix_runs_in_several_processes() -> None:
+    rows, failed = Matrix(["no sidecar"], most_pairs=2, every_point=False).play()
+
+    assert failed == []
+    assert [(row.scenario, row.pairs) for row in rows] == [("no sidecar", 2)]
+    assert rows[0].stand_for > rows[0].pairs

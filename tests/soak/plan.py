@@ -1,0 +1,182 @@
+"""What a soak drops, decided by its seed alone: which meets which fault, is bad, or stopped."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+#: The cheapest video there is to render.
+CHEAP: Final[dict[str, Any]] = {"video_size": {"width": 64, "height": 64}, "video_quality": "low"}
+SUFFIXES: Final = ("wav", "mp3", "flac", "m4a", "ogg", "opus", "aac")
+
+#: Sidecars that must be refused before anything is spent; each gets a prompt of its own.
+BAD: Final[dict[str, dict[str, Any]]] = {
+    "an unknown field": {"promt": "typed in a hurry"},
+    "a number out of range": {"fps": 1000},
+    "no such size": {"video_size": "gigantic"},
+    "a field that cannot be set": {"sync_mode": True},
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A rule of the simulator's dial that strikes one drop, once.
+
+    ``slow``: the way out of it waits for a tick or a retry, about a minute.
+    """
+
+    name: str
+    stage: str
+    action: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    slow: bool = False
+    may_fail: bool = False
+
+    def rule(self, prompt: str) -> dict[str, Any]:
+        """As the dial takes it."""
+        match = {"prompt_contains": prompt}
+        return {"stage": self.stage, "action": self.action, "match": match, **self.parameters}
+
+
+FAULTS: Final = (
+    Fault("answer lost", "submit", "lost_response"),
+    Fault("answer late", "submit", "delay", {"seconds": 3}),
+    Fault("webhook before the answer", "webhook", "early"),
+    Fault("webhook twice", "webhook", "duplicate", {"count": 2}),
+    Fault("webhook forged", "webhook", "forged"),
+    Fault("webhook of another tenant", "webhook", "foreign_tenant"),
+    Fault("webhook without payload", "webhook", "payload_error", {"status": "OK"}),
+    Fault("download cut", "cdn", "reset", {"bytes": 500}),
+    Fault("download without ranges", "cdn", "no_ranges"),
+    Fault("refused, 429", "submit", "status", {"code": 429}, slow=True),
+    Fault("refused, 503", "submit", "status", {"code": 503}, slow=True),
+    Fault("webhook never", "webhook", "never", slow=True),
+    Fault("download refused, 503", "cdn", "status", {"code": 503}, slow=True),
+    Fault(
+        "runner disconnected",
+        "render",
+        "error",
+        {"error_type": "runner_disconnected", "status": 503, "retryable": True},
+        slow=True,
+    ),
+    Fault(
+        "generation timed out",
+        "render",
+        "error",
+        {"type": "generation_timeout", "status": 504, "retryable": True},
+        slow=True,
+    ),
+    Fault(
+        "content refused",
+        "render",
+        "error",
+        {"type": "content_policy_violation"},
+        may_fail=True,
+    ),
+)
+#: Long enough at fal for a person to change their mind.
+DAWDLE: Final = Fault("waits at fal", "queue", "delay", {"seconds": 20})
+
+
+@dataclass
+class Drop:
+    """One pair, and what is meant to happen to it."""
+
+    name: str
+    prompt: str
+    suffix: str
+    audio_first: bool
+    twice: bool = False
+    bad: str | None = None
+    cancel: bool = False
+    fault: Fault | None = None
+    #: The versions S3 gave to the halves: which pair a record was made from.
+    audio_version: str = ""
+    sidecar_version: str = ""
+
+    @property
+    def audio(self) -> str:
+        """The audio's key."""
+        return f"{self.name}.{self.suffix}"
+
+    @property
+    def sidecar(self) -> str:
+        """The sidecar's key."""
+        return f"{self.name}.json"
+
+    def document(self) -> bytes:
+        """The sidecar's text."""
+        wrong = BAD[self.bad] if self.bad else {}
+        return json.dumps({"prompt": self.prompt, **CHEAP, **wrong}).encode()
+
+    def rules(self) -> list[dict[str, Any]]:
+        """What the dial must know before the drop."""
+        faults = [self.fault] if self.fault else []
+        return [fault.rule(self.prompt) for fault in [*faults, *([DAWDLE] if self.cancel else [])]]
+
+    @property
+    def may_end(self) -> set[str]:
+        """The final states that are no surprise."""
+        if self.bad:
+            return {"REJECTED"}
+        ends = {"SUCCEEDED"}
+        if self.cancel:
+            ends.add("CANCELLED")
+        return ends | {"FAILED"} if self.fault and self.fault.may_fail else ends
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command line asks for."""
+
+    drops: int
+    faults: float
+    seed: int
+    #: Only faults whose way out takes seconds.
+    quick: bool = False
+    #: Seconds between two kills; 0: none.
+    kill_every: float = 0.0
+    #: Seconds until the soak gives up.
+    patience: float = 600.0
+
+
+def plan(wishes: Wishes) -> list[Drop]:
+    """The drops, in order; the same seed gives the same ones."""
+    chance = random.Random(wishes.seed)  # noqa: S311 - repeatable, no secret
+    drops = [_drop(number, wishes.seed, chance) for number in range(wishes.drops)]
+    few = max(1, wishes.drops // 50)
+    picked = chance.sample(drops, min(len(drops), 2 * few))
+    for number, drop in enumerate(picked[:few]):
+        drop.bad = sorted(BAD)[number % len(BAD)]
+    for drop in picked[few:]:
+        drop.cancel = True
+    for drop in chance.sample(drops, len(drops) // 10):
+        drop.twice = True
+    sound = [drop for drop in drops if not (drop.bad or drop.cancel)]
+    kinds = [fault for fault in FAULTS if not (wishes.quick and fault.slow)]
+    hit = chance.sample(sound, min(len(sound), round(wishes.faults * len(drops))))
+    chance.shuffle(kinds)
+    for number, drop in enumerate(hit):  # each kind about as often
+        drop.fault = kinds[number % len(kinds)]
+    return drops
+
+
+def background(wishes: Wishes) -> list[dict[str, Any]]:
+    """Rules for calls that no single drop can be held to: when fal is asked, it may stumble."""
+    often = {"times": None, "probability": wishes.faults}
+    return [
+        {"stage": "status", "action": "delay", "seconds": 1, **often},
+        {"stage": "result", "action": "status", "code": 503, **often},
+        {"stage": "result", "action": "delay", "seconds": 1, **often},
+    ]
+
+
+def _drop(number: int, seed: int, chance: random.Random) -> Drop:
+    return Drop(
+        name=f"soak/{number % 10}/{number:05d}",
+        prompt=f"soak {seed} drop {number:05d} {chance.getrandbits(64):016x}",
+        suffix=chance.choice(SUFFIXES),
+        audio_first=chance.random() < 0.5,
+    )

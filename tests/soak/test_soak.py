@@ -1,0 +1,185 @@
+"""A soak small enough for every day, and proof that the audit sees what it is there for."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.soak.books import Audit, World
+from tests.soak.plan import Wishes, plan
+from tests.soak.soak import MUST_BE_ZERO, soak, table, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.soak.plan import Drop
+
+FOLDER = Path(__file__).parents[2] / ".build" / "soak"
+AT = "2026-11-22T12:00:00+00:00"
+
+
+def test_the_same_seed_drops_the_same() -> None:
+    wishes = Wishes(drops=200, faults=0.25, seed=3)
+
+    assert plan(wishes) == plan(wishes)
+    assert sum(drop.fault is not None for drop in plan(wishes)) == 50
+    assert plan(wishes) != plan(Wishes(drops=200, faults=0.25, seed=4))
+
+
+@pytest.mark.timeout(150)
+def test_twenty_drops_under_faults_are_all_accounted_for() -> None:
+    wishes = Wishes(drops=20, faults=0.2, seed=7, quick=True, patience=100)
+
+    figures = soak(wishes, FOLDER)
+
+    assert verdict(figures) == 0, table(figures)
+    assert figures["accounted"] == figures["dropped"] == 20
+    assert sum(figures["struck"].values()) >= 4
+
+
+# What the audit must see --------------------------------------------------------------------------
+
+
+def test_a_world_in_order_has_no_breach() -> None:
+    audit = _audit(lambda _: None)
+
+    assert audit.breaches == audit.unsettled == audit.waiting == audit.exceptions == []
+
+
+def _no_record(world: World) -> None:
+    del world.items[0]
+    world.outputs.clear()
+
+
+def _second_job(world: World) -> None:
+    world.items.append({**world.items[0], "job_id": "again"})
+
+
+def _half_left_behind(world: World) -> None:
+    half = {"key": "soak/half.wav", "version_id": "v"}
+    world.items.append({"job_id": "h", "name": "soak/half", "status": "WAITING", "audio": half})
+
+
+def _paid_again(world: World) -> None:
+    world.requests.append(dict(world.requests[0]))
+    world.items[0]["attempt"] = 2
+
+
+def _asked_again_in_one_attempt(world: World) -> None:
+    world.requests.append({**world.requests[0], "status_code": 503})
+
+
+def _stored_again(world: World) -> None:
+    world.outputs.append((world.outputs[0][0], "v2"))
+
+
+def _deleted(world: World) -> None:
+    world.outputs.clear()
+
+
+def _video_of_nobody(world: World) -> None:
+    world.outputs.append(("soak/elsewhere/job9.mp4", "v1"))
+
+
+def _failed(world: World) -> None:
+    world.items[0] |= {"status": "FAILED", "errors": [{"code": "x"}], "video": None}
+    world.outputs.clear()
+
+
+def _place_kept(world: World) -> None:
+    world.items[1]["in_flight"] = Decimal(1)
+
+
+def _money_kept(world: World) -> None:
+    world.items[2]["reserved_usd"] = Decimal("0.01")
+
+
+def _held_after_the_end(world: World) -> None:
+    world.items[0]["reservation"] = {"day": "2026-11-22", "usd": Decimal("0.01")}
+
+
+@pytest.mark.parametrize(
+    ("harm", "breach"),
+    [
+        (_no_record, "lost"),
+        (_second_job, "double_jobs"),
+        (_half_left_behind, "strange_records"),
+        (_paid_again, "paid_twice"),
+        (_asked_again_in_one_attempt, "paid_twice"),
+        (_stored_again, "double_videos"),
+        (_deleted, "lost_videos"),
+        (_video_of_nobody, "orphan_videos"),
+        (_failed, "unexpected_ends"),
+        (_place_kept, "leaked_places"),
+        (_money_kept, "leaked_usd"),
+        (_held_after_the_end, "leaked_reservations"),
+    ],
+)
+def test_the_audit_sees(harm: Callable[[World], None], breach: str) -> None:
+    audit = _audit(harm)
+
+    kinds = {one.partition(":")[0] for one in audit.breaches}
+    assert breach in kinds
+    assert kinds <= MUST_BE_ZERO.keys()
+
+
+def test_an_attempt_after_a_failed_run_is_an_exception_with_its_reason() -> None:
+    def retried(world: World) -> None:
+        failed = {**world.requests[0], "status_code": 503, "error_type": "runner_disconnected"}
+        world.requests.insert(0, failed)
+        world.items[0]["attempt"] = 2
+
+    audit = _audit(retried)
+
+    assert audit.breaches == []
+    assert audit.exceptions[0].endswith("retried after runner_disconnected")
+
+
+@pytest.mark.parametrize(("fal_has_it", "found"), [(False, "waiting"), (True, "unsettled")])
+def test_an_unconfirmed_job_waits_only_where_fal_has_nothing(fal_has_it: bool, found: str) -> None:
+    def cut_off(world: World) -> None:
+        world.items[0] |= {"status": "UNCONFIRMED", "video": None}
+        world.outputs.clear()
+        if not fal_has_it:
+            world.requests.clear()
+
+    audit = _audit(cut_off)
+
+    assert [len(audit.waiting), len(audit.unsettled)] == [found == "waiting", found == "unsettled"]
+
+
+def _audit(harm: Callable[[World], None]) -> Audit:
+    (drop,) = plan(Wishes(drops=1, faults=0, seed=1))
+    drop.bad, drop.cancel = None, False
+    drop.audio_version, drop.sidecar_version = "a1", "s1"
+    world = _in_order(drop)
+    harm(world)
+    return Audit([drop], world).run()
+
+
+def _in_order(drop: Drop) -> World:
+    key = f"{drop.name}/job1.mp4"
+    record: dict[str, Any] = {
+        "job_id": "job1",
+        "name": drop.name,
+        "status": "SUCCEEDED",
+        "audio": {"key": drop.audio, "version_id": "a1"},
+        "sidecar": {"key": drop.sidecar, "version_id": "s1"},
+        "attempt": Decimal(1),
+        "history": [{"status": "SUBMITTING", "at": AT}],
+        "video": {"key": key, "version_id": "v1"},
+    }
+    request = {
+        "arguments": {"prompt": drop.prompt},
+        "status_code": 200,
+        "error_type": None,
+        "submitted_at": 4e9,
+    }
+    sums = [
+        {"job_id": "window", "in_flight": Decimal(0)},
+        {"job_id": "budget#2026-11-22", "reserved_usd": Decimal(0), "committed_usd": Decimal(1)},
+    ]
+    return World([record, *sums], [(key, "v1")], [request])
