@@ -2,6 +2,9 @@
 
 PYTHON ?= python3
 ARGS ?=
+DROPS ?= 100
+FAULTS ?= 0.2
+SEED ?= 7
 UV_VERSION := 0.13.9
 RUN := .venv/bin/python
 SOURCES = layers/common/phonoscene functions local tests $(wildcard cli benchmarks)
@@ -13,7 +16,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo up down status test check unit integration crash-matrix e2e format build deploy lock clean
+.PHONY: help demo up down status test check unit integration crash-matrix soak e2e format build deploy lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -53,8 +56,11 @@ integration: .venv/ready ## handlers on moto, every crash and order, the simulat
 crash-matrix: .venv/ready ## a crash before and after every I/O call, and every pair of crashes
 	@$(RUN) -m tests.crash.matrix $(ARGS)
 
+soak: .venv/ready ## many drops under faults, every id checked (DROPS=1000 FAULTS=0.2 SEED=7)
+	@$(RUN) -m tests.soak.soak --drops $(DROPS) --faults $(FAULTS) --seed $(SEED) $(ARGS)
+
 e2e: .venv/ready ## the deployed stack on a local cloud of its own
-	$(PYTEST) tests/e2e $(ARGS)
+	$(PYTEST) tests/e2e tests/soak $(ARGS)
 
 format: .venv/ready ## rewrite the code as `make check` wants it
 	$(RUN) -m ruff format $(SOURCES)

@@ -89,7 +89,7 @@ class Buckets:
         first, _, last = asked.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
         body = found.body[int(first) : int(last) + 1 if last else None]
         return {
-            "Body": StreamingBody(io.BytesIO(body), len(body)),  # type: ignore[arg-type]  # it reads
+            "Body": StreamingBody(io.BytesIO(body), len(body)),
             "VersionId": found.version_id,
             "ContentLength": len(body),
             "LastModified": found.modified,

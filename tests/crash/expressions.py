@@ -108,14 +108,14 @@ def _either(reader: _Reader) -> Callable[[Scope], bool]:
     tests = [_both(reader)]
     while reader.took("OR"):
         tests.append(_both(reader))
-    return lambda scope: any([test(scope) for test in tests])
+    return lambda scope: any(test(scope) for test in tests)
 
 
 def _both(reader: _Reader) -> Callable[[Scope], bool]:
     tests = [_single(reader)]
     while reader.took("AND"):
         tests.append(_single(reader))
-    return lambda scope: all([test(scope) for test in tests])
+    return lambda scope: all(test(scope) for test in tests)
 
 
 def _single(reader: _Reader) -> Callable[[Scope], bool]:

@@ -57,7 +57,7 @@ class Play:
     #: Whether a webhook overtakes the answer to its POST.
     early: bool = False
     #: What happens while the answer to a POST is on its way; what it raises is the answer.
-    meanwhile: Callable[[], None] = field(default=lambda: None, repr=False)
+    meanwhile: Callable[[], object] = field(default=lambda: None, repr=False)
 
 
 @dataclass

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.drops import half_id
 from phonoscene.jobs import JobStatus
 from tests.crash.fal import Play
+from tests.crash.table import Table
 from tests.crash.world import World
 from tests.integration import cloud as stack
 from tests.integration.sounds import silence
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.crash.calls import Calls
-    from tests.crash.table import Table
 
 AUDIO, SIDECAR = "albums/song.wav", "albums/song.json"
 SOUND: Final = silence(1.0)
@@ -39,8 +40,7 @@ class Scenario:
 
     def world(self, calls: Calls, table: Table | None = None) -> World:
         """The world in which it will happen."""
-        more = {"table": table} if table else {}
-        made = World(calls=calls, play=self.play(), settings=self.settings, part=self.part, **more)
+        made = World(calls, self.play(), self.settings, part=self.part, table=table or Table())
         self.tell(made)
         return made
 

@@ -123,7 +123,7 @@ class Table:
         keys = [(write.get("Key") or write["Item"])["job_id"]["S"] for write in writes]
         if len(set(keys)) != len(keys):
             raise Refused("ValidationException")
-        if all([self._holds(write) for write in writes]):
+        if all(self._holds(write) for write in writes):
             for write in writes:
                 self._apply(write)
             return {}
@@ -158,14 +158,16 @@ class Twins(Table):
 
     def __init__(self) -> None:
         super().__init__()
-        _moto_table().items.clear()
+        _make_motos()
+        # not kept: a transaction that fails puts another table in its place
+        dynamodb_backends[stack.ACCOUNT][stack.REGION].tables[stack.JOBS].items.clear()
         self.compared = 0
 
     def answer(self, operation: str, asked: dict[str, Any]) -> Any:
         """One operation, asked twice."""
         ours, theirs = _said(super().answer, operation, asked), _said(_moto, operation, asked)
         self.compared += 1
-        assert _comparable(ours) == _comparable(theirs), f"{operation} {asked}"
+        assert _comparable(ours) == _comparable(theirs), f"{operation} {asked}: {ours} {theirs}"
         if isinstance(ours, Refused):
             raise ours
         return ours
@@ -191,16 +193,15 @@ def _comparable(told: Any) -> Any:
 
 
 @cache
-def _moto_table() -> Any:
+def _make_motos() -> None:
     table = stack.template()["Resources"]["JobsTable"]["Properties"]
     names = ("BillingMode", "KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes")
     _asked("create_table", {"TableName": stack.JOBS, **{name: table[name] for name in names}})
-    return dynamodb_backends[stack.ACCOUNT][stack.REGION].tables[stack.JOBS]
 
 
 def _asked(operation: str, body: Any) -> Any:
     """moto without HTTP."""
-    handler = DynamoHandler()  # type: ignore[no-untyped-call]  # moto's own omission
+    handler = DynamoHandler()
     handler.body, handler.headers = body, {}
     handler.region, handler.current_account, handler.partition = stack.REGION, stack.ACCOUNT, "aws"
     return getattr(handler, operation)().result

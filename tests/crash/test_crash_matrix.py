@@ -111,15 +111,15 @@ def test_a_product_that_sends_again_blindly_is_found(monkeypatch: pytest.MonkeyP
     assert "2 paid submissions, 1 allowed" in _wrongs("no webhook ever")
 
 
-def test_a_product_that_keeps_its_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_product_that_keeps_its_money_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     give_back = ledger.give_back
 
     def forgetful(*arguments: Any, **named: Any) -> list[ledger.Change]:
-        return give_back(*arguments, **named)[1:]
+        return give_back(*arguments, **named)[:1]
 
     monkeypatch.setattr(ledger, "give_back", forgetful)
 
-    assert "1 places leaked" in _wrongs("a webhook before the answer")
+    assert "0.0180 USD leaked" in _wrongs("a drop")
 
 
 def test_a_product_that_never_looks_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
-from itertools import count
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Self
 from unittest.mock import patch
 
@@ -32,7 +32,6 @@ import boto3
 import httpx
 from aws_lambda_powertools.utilities import parameters
 from botocore.client import BaseClient
-from botocore.config import Config
 
 from phonoscene import cdn, output, webhooks
 from phonoscene.job_store import JobStore
@@ -47,6 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
+    from botocore.config import Config
+
 NOON: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
 LONGEST_PAUSE: Final = timedelta(minutes=16)
@@ -54,6 +55,8 @@ LONGEST_PAUSE: Final = timedelta(minutes=16)
 LAST_TICKS: Final = 2
 FUNCTIONS: Final = ("submit", "webhook", "store", "reconcile")
 CLIENTS: Final[dict[str, Any]] = {}
+#: Powertools' batch processors as they were before their first batch.
+BATCHES: Final[dict[str, Any]] = {}
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ def function(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # its dataclasses look themselves up there
     spec.loader.exec_module(module)
+    if hasattr(module, "batch"):
+        BATCHES[name] = copy.deepcopy(module.batch)
     return module
 
 
@@ -314,8 +319,9 @@ class World:
         """One invocation; None where the process died, and the next begins anew."""
         self.log.append(f"{self.now:%H:%M:%S} {name}")
         module = function(name)
-        if hasattr(module, "batch"):  # each invocation has a process of its own
-            module.batch = copy.deepcopy(module.batch)
+        random.seed(self.now.timestamp())  # the product's jitter
+        if name in BATCHES:  # each invocation has a process of its own
+            vars(module)["batch"] = copy.deepcopy(BATCHES[name])
         with self.calls.of(name):
             try:
                 return module.handler(event, Context(name))
@@ -351,16 +357,14 @@ class World:
                 patches.enter_context(patch.object(target, name, value))
             logging.disable()
             patches.callback(logging.disable, logging.NOTSET)
-            random.seed(1902)  # the product's jitter
             self._start_cold()
             yield
 
     def _secrets(self) -> types.SimpleNamespace:
-        """Tokens that are the same in every run: equal worlds must look equal."""
-        numbers = count()
+        """Tokens that only depend on the jobs: equal worlds must look equal, and go on alike."""
         return types.SimpleNamespace(
             compare_digest=secrets.compare_digest,
-            token_urlsafe=lambda _: f"token-{next(numbers):037}",
+            token_urlsafe=lambda _: sha256(self.table.state().encode()).hexdigest()[:43],
         )
 
     def _environment(self, name: str) -> types.SimpleNamespace:

@@ -70,7 +70,7 @@ class Turns:
         errors: list[BaseException] = []
         self._alive = len(tasks)
         threads = [
-            threading.Thread(target=self._live, args=(name, task, errors))
+            threading.Thread(target=self._live, args=(name, task, errors), daemon=True)
             for name, task in enumerate(tasks)
         ]
         for thread in threads:
@@ -85,7 +85,7 @@ class Turns:
     def _choose(self) -> bool:
         """Wait until all are at a call or at their end, and let one go on."""
         with self._ready:
-            self._ready.wait_for(
+            assert self._ready.wait_for(
                 lambda: self._chosen is None and len(self._waiting) == self._alive, 10
             )
             self.after_each()
@@ -125,7 +125,7 @@ class InMemory:
             try:
                 return self._table.answer(operation, request)
             except TableRefused as exc:
-                error = self.exceptions.from_code(str(exc))
+                error: Any = self.exceptions.from_code(str(exc))
                 raise error(exc.response, operation) from exc
 
         return call

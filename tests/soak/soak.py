@@ -71,6 +71,8 @@ AUDIO_SECONDS: Final = 0.5
 LOOK_EVERY: Final = 4.0
 #: How long everything must have been still before it is believed: a late webhook, a last tick.
 STILL: Final = 5.0
+#: How long a worker may take to start on a busy machine.
+STARTING: Final = 6.0
 OUT_OF_TIME: Final = 2
 
 
@@ -151,8 +153,7 @@ class Soak:
         while time.monotonic() - self.started < self.wishes.patience:
             records = self._records()
             self._show(records)
-            audit = Audit(self.drops, self._world()).run()
-            if audit.unsettled or not self._is_done(records):
+            if not self._is_done(records) or Audit(self.drops, self._world()).run().unsettled:
                 still_since = None
                 self.handlers.kill_one_in_a_while()
             elif still_since is None:
@@ -297,6 +298,8 @@ class Handlers:
     every: float
     seed: int
     killed: Counter[str] = field(default_factory=Counter)
+    #: When each worker was first noticed.
+    seen: dict[tuple[int, str], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)  # noqa: S311 - repeatable, no secret
@@ -304,17 +307,30 @@ class Handlers:
 
     def kill_one_in_a_while(self) -> None:
         """Kill one, when its time has come; 0 seconds is never."""
-        if not self.every or time.monotonic() < self.next:
+        if not self.every:
+            return
+        workers = self._started()
+        if time.monotonic() < self.next or not workers:
             return
         self.next = time.monotonic() + self.every * self.chance.uniform(0.5, 1.5)
-        workers = [(pid, start_time(pid)) for pid in members(self.emulator) if pid != self.emulator]
-        if workers:
-            pid, began = self.chance.choice(workers)
-            name = _function(pid)
-            with suppress(ProcessLookupError):
-                if began is not None and start_time(pid) == began:
-                    kill(pid, signal.SIGKILL)
-                    self.killed[name] += 1
+        pid, began = self.chance.choice(workers)
+        name = _function(pid)
+        with suppress(ProcessLookupError):
+            if start_time(pid) == began:
+                kill(pid, signal.SIGKILL)
+                self.killed[name] += 1
+
+    def _started(self) -> list[tuple[int, str]]:
+        """The workers that have been there for a while, by pid and start.
+
+        A worker killed while it starts takes its neighbours' code folder with it: the emulator's
+        doing, not a handler's death.
+        """
+        now = time.monotonic()
+        found = [(pid, start_time(pid)) for pid in members(self.emulator) if pid != self.emulator]
+        alive = [(pid, began) for pid, began in found if began is not None]
+        self.seen = {worker: self.seen.get(worker, now) for worker in alive}
+        return sorted(worker for worker, since in self.seen.items() if now - since >= STARTING)
 
 
 def _function(pid: int) -> str:
