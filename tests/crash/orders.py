@@ -77,6 +77,7 @@ class Story:
             except Paused:
                 return self
             if not self.next:
+                self.world.play.meanwhile = lambda: None
                 self.world.settle()
                 self.wrong = tuple(broken(self.world, WITH_C if "C" in self.order else WITHOUT_C))
         return self

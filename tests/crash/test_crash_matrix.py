@@ -22,7 +22,6 @@ from tests.crash.table import Twins
 if TYPE_CHECKING:
     from phonoscene.jobs import Job
 
-PAIRS = 200
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS)
 
 
@@ -48,14 +47,13 @@ def test_a_process_may_die_at_any_moment(scenario: str) -> None:
     assert not sum(one.given_up for one in runs)
 
 
-def test_a_second_process_may_die_at_any_moment_after_the_first() -> None:
-    choose = random.Random(1902)  # noqa: S311 - a sample
-    runs = []
-    for _ in range(PAIRS):
-        scenario = choose.choice(list(SCENARIOS))
-        first = choose.choice(run(scenario, tell_moments=True).moments)
-        second = choose.choice(run(scenario, [first], tell_moments=True).moments)
-        runs.append(run(scenario, [first, second]))
+@every_scenario
+def test_a_second_process_may_die_at_any_moment_after_the_first(scenario: str) -> None:
+    choose = random.Random(scenario)  # noqa: S311 - a sample
+    first = choose.choice(run(scenario, tell_moments=True).moments[:-1])
+    follow = run(scenario, [first], tell_moments=True).moments
+
+    runs = [run(scenario, [first, second]) for second in choose.sample(follow, min(6, len(follow)))]
 
     assert [str(one) for one in runs if one.wrong] == []
 
@@ -119,13 +117,13 @@ def test_a_product_that_keeps_its_money_is_found(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(ledger, "give_back", forgetful)
 
-    assert "0.0180 USD leaked" in _wrongs("a drop")
+    assert any("USD leaked" in wrong for wrong in _wrongs("a drop"))
 
 
 def test_a_product_that_never_looks_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Reconciler, "_look", lambda *_: None)
 
-    assert "something goes on for ever" in _wrongs("a drop")
+    assert "something goes on for ever" in run("no webhook ever").wrong
 
 
 def test_the_command_runs_one_crash_and_tells_what_happened(

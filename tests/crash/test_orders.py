@@ -1,6 +1,7 @@
 """In whatever order the events of a job come, and however often: it ends as it should.
 
-All orders of some events, one by one; then two drops, one place, and anything at all.
+All orders of some events, one by one (``python -m tests.crash.orders`` takes more of them); then
+two drops, one place, and anything at all.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from tests.crash.world import World
 from tests.integration import cloud as stack
 
 
-@pytest.mark.parametrize("events", ["ASRWWVT", "ASRWVTC", "AASSRWV", "ASRVTTC"])
+@pytest.mark.parametrize("events", ["ASRWWVT", "ASRWVC", "AASSRWV", "ASRTTC"])
 def test_every_order_of_the_events_ends_as_it_should(events: str) -> None:
     found = Explored(events)
 
     orders = found.follow()
 
     assert found.wrong == []
-    assert orders > 100
+    assert orders > 50
 
 
 def test_an_order_that_ends_wrongly_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +47,7 @@ def test_an_order_that_ends_wrongly_is_found(monkeypatch: pytest.MonkeyPatch) ->
     found = Explored("ASRTT")
     found.follow()
 
-    assert ("ASlT", ("2 paid submissions, 1 allowed",)) in found.wrong
+    assert ("ASTdT", ("2 paid submissions, 1 allowed",)) in found.wrong
 
 
 NAMES = st.sampled_from("ab")
@@ -167,7 +168,7 @@ class Anything(RuleBasedStateMachine):
 
 TestAnything = Anything.TestCase
 TestAnything.settings = settings(
-    max_examples=60,
+    max_examples=50,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,

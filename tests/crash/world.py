@@ -225,18 +225,14 @@ class World:
 
     def settle(self) -> None:
         """Let everything happen that will happen by itself."""
-        for _ in range(self.most_events):
-            if not self._step():
-                self.is_settled = True
-                break
-        self._tick_a_last_time()
-
-    def _tick_a_last_time(self) -> None:
+        self.is_settled = self._comes_to_rest()
         for _ in range(LAST_TICKS):
             self.now = max(self.now, self._tick_at) + 3 * MINUTE
             self.invoke("reconcile", {})
-            while self._step():
-                ...
+            self.is_settled = self.is_settled and self._comes_to_rest()
+
+    def _comes_to_rest(self) -> bool:
+        return any(not self._step() for _ in range(self.most_events))
 
     def _step(self) -> bool:
         """The next event; whether there was one."""

@@ -18,7 +18,7 @@ from phonoscene.job_store import JobStore
 from phonoscene.jobs import FINAL, Audio, DropObject, Estimate, Job, JobStatus, Request
 from phonoscene.ledger import Limits
 from phonoscene.output import OutputBucket
-from phonoscene.records import from_item, plain, to_item
+from phonoscene.records import from_item, index_attributes, plain, to_item, to_record
 from phonoscene.submissions import Ended, Lost, Pending
 from phonoscene.webhooks import Delivery, hash_token
 from phonoscene.workflow.cancellation import Canceller
@@ -26,6 +26,8 @@ from phonoscene.workflow.delivery import Deliverer
 from phonoscene.workflow.dispatch import Dispatcher
 from phonoscene.workflow.reconciliation import Reconciler
 from phonoscene.workflow.submission import Submitter, Terms
+from tests.crash.table import Refused as TableRefused
+from tests.crash.table import Table
 from tests.integration.cloud import ACCOUNT, DROPS, JOBS, OUTPUT, REGION, WEBHOOKS, Cloud, Fal
 from tests.integration.sounds import film
 
@@ -167,6 +169,30 @@ class Direct:
             return {"Code": "None"}
         found = {"Item": item.to_json()["Attributes"]} if item else {}
         return {"Code": "ConditionalCheckFailed", **found}
+
+
+class InMemory:
+    """A client of DynamoDB over a table in this process; its answers are checked against moto's."""
+
+    def __init__(self, cloud: Cloud, jobs: Sequence[Job] = ()) -> None:
+        self.exceptions = cloud.dynamodb.exceptions
+        self._operations = cloud.dynamodb.meta.method_to_api_mapping
+        self._table = Table()
+        for job in jobs:
+            item = to_item(to_record(job) | index_attributes(job, None))
+            self._table.answer("PutItem", {"TableName": JOBS, "Item": item})
+
+    def __getattr__(self, name: str) -> Any:
+        operation = self._operations[name]
+
+        def call(**request: Any) -> Any:
+            try:
+                return self._table.answer(operation, request)
+            except TableRefused as exc:
+                error: Any = self.exceptions.from_code(str(exc))
+                raise error(exc.response, operation) from exc
+
+        return call
 
 
 def canceled(client: Any, *reasons: dict[str, Any] | str) -> Exception:

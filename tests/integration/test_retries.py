@@ -29,6 +29,7 @@ from tests.integration.loopback import Loopback, answer
 from tests.integration.scene import (
     START,
     USD,
+    InMemory,
     Scene,
     an_id,
     failure,
@@ -109,6 +110,12 @@ def scene(cloud: Cloud) -> Scene:
     return Scene(cloud)
 
 
+@pytest.fixture
+def quick(cloud: Cloud) -> Scene:
+    """With a table in this process: for what asks little of it, and often."""
+    return Scene(cloud, client=InMemory(cloud))
+
+
 def model_failure(job: Job, *entries: dict[str, Any]) -> Any:
     """What fal says where the model refused its input, or broke."""
     detail = [{"loc": ["body"], "msg": "It did not work."} | entry for entry in entries]
@@ -120,28 +127,28 @@ def model_failure(job: Job, *entries: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize(("kind", "worth_it"), INFRASTRUCTURE.items())
 def test_an_error_of_fals_own_sends_the_job_back_where_it_may_pass(
-    scene: Scene, kind: str, worth_it: bool
+    quick: Scene, kind: str, worth_it: bool
 ) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
+    job = quick.bring(JobStatus.SUBMITTED)
 
-    scene.deliverer.deliver(failure(job, kind))
+    quick.deliverer.deliver(failure(job, kind))
 
-    told = scene.read()
+    told = quick.read()
     assert told.status is (JobStatus.READY if worth_it else JobStatus.FAILED)
     assert told.waits_for == ("fal" if worth_it else None)
     assert [error.code for error in told.errors] == ([] if worth_it else [kind])
-    assert scene.sums() == (0, ZERO, ZERO)
+    assert quick.sums() == (0, ZERO, ZERO)
 
 
 @pytest.mark.parametrize(("kind", "worth_it"), MODEL.items())
 def test_an_error_of_the_model_sends_the_job_back_where_it_may_pass(
-    scene: Scene, kind: str, worth_it: bool
+    quick: Scene, kind: str, worth_it: bool
 ) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
+    job = quick.bring(JobStatus.SUBMITTED)
 
-    scene.deliverer.deliver(model_failure(job, {"type": kind, "loc": ["body", "prompt"]}))
+    quick.deliverer.deliver(model_failure(job, {"type": kind, "loc": ["body", "prompt"]}))
 
-    told = scene.read()
+    told = quick.read()
     assert told.status is (JobStatus.READY if worth_it else JobStatus.FAILED)
     assert [error.code for error in told.errors] == ([] if worth_it else [kind])
 
@@ -334,15 +341,15 @@ def second_attempt(scene: Scene, status: JobStatus) -> Job:
 @pytest.mark.parametrize("kind", ["runner_disconnected", "bad_request"])
 @pytest.mark.parametrize("status", LATER)
 def test_a_late_failure_of_an_old_attempt_does_nothing(
-    scene: Scene, status: JobStatus, kind: str
+    quick: Scene, status: JobStatus, kind: str
 ) -> None:
-    job = second_attempt(scene, status)
-    sums = scene.sums()
+    job = second_attempt(quick, status)
+    sums = quick.sums()
 
-    scene.deliverer.deliver(failure(job, kind, attempt=1))
+    quick.deliverer.deliver(failure(job, kind, attempt=1))
 
-    assert scene.read() == job
-    assert scene.sums() == sums
+    assert quick.read() == job
+    assert quick.sums() == sums
 
 
 @pytest.mark.parametrize(
