@@ -54,7 +54,7 @@ integration: .venv/ready ## handlers on moto, the fal simulator, packaging
 	$(PYTEST) -n auto tests/integration $(ARGS)
 
 crash-matrix: .venv/ready ## a crash before and after every I/O call, and every pair of crashes
-	@$(RUN) -m tests.crash.matrix $(ARGS)
+	@PYTHONPATH=layers/common $(RUN) -m tests.crash.matrix $(ARGS)
 
 soak: .venv/ready ## many drops under faults, every id checked (DROPS=1000 FAULTS=0.2 SEED=7)
 	@$(RUN) -m tests.soak.soak --drops $(DROPS) --faults $(FAULTS) --seed $(SEED) $(ARGS)
