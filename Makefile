@@ -50,8 +50,8 @@ check: .venv/ready .venv-sam/ready ## format, lint, types and the template
 unit: .venv/ready ## the core, without any network
 	$(PYTEST) -n auto tests/unit --disable-socket --allow-unix-socket $(ARGS)
 
-integration: .venv/ready ## handlers on moto, the fal simulator, packaging
-	$(PYTEST) -n auto tests/integration $(ARGS)
+integration: .venv/ready ## handlers on moto, every crash and order, the simulator, packaging
+	$(PYTEST) -n auto tests/integration tests/crash $(ARGS)
 
 crash-matrix: .venv/ready ## a crash before and after every I/O call, and every pair of crashes
 	@PYTHONPATH=layers/common $(RUN) -m tests.crash.matrix $(ARGS)
@@ -60,7 +60,7 @@ soak: .venv/ready ## many drops under faults, every id checked (DROPS=1000 FAULT
 	@$(RUN) -m tests.soak.soak --drops $(DROPS) --faults $(FAULTS) --seed $(SEED) $(ARGS)
 
 e2e: .venv/ready ## the deployed stack on a local cloud of its own
-	$(PYTEST) tests/e2e $(ARGS)
+	$(PYTEST) tests/e2e tests/soak $(ARGS)
 
 format: .venv/ready ## rewrite the code as `make check` wants it
 	$(RUN) -m ruff format $(SOURCES)

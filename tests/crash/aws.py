@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.response import StreamingBody
 
+from tests.crash.calls import NotModelled
 from tests.crash.table import Refused
 from tests.integration import cloud as stack
 
@@ -61,6 +62,8 @@ class Buckets:
             "CompleteMultipartUpload": self._complete,
             "AbortMultipartUpload": self._abort,
         }
+        if operation not in answers:
+            raise NotModelled(f"s3 {operation}")
         return answers[operation](asked)
 
     def _list(self, asked: dict[str, Any]) -> Any:

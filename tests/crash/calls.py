@@ -7,9 +7,12 @@ no ``finally`` does what a killed process could not have done.
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
+
+import httpx
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -18,15 +21,25 @@ T = TypeVar("T")
 
 BEFORE: Final = "before"
 AFTER: Final = "after"
+#: What the caller lives to see: the call does not get through; its answer is lost; the SDK, whose
+#: answer was lost, makes it twice.
+FAILS: Final = "fails"
+LOST: Final = "lost"
+TWICE: Final = "twice"
+FAULTS: Final = (FAILS, LOST, TWICE)
 
 
 class Crash(BaseException):
     """The process is gone; no ``except`` of the product may catch it."""
 
 
+class NotModelled(BaseException):
+    """The product asks for what this world does not know yet: teach it, and it is covered."""
+
+
 @dataclass(frozen=True)
 class Point:
-    """Before or after one call: ``store: PutObject #2``, ``after``."""
+    """A crash before or after one call, or a fault of it: ``store: PutObject #2``, ``after``."""
 
     call: str
     when: str
@@ -38,9 +51,21 @@ class Point:
     def read(cls, text: str) -> Point:
         """As it is printed; ``#1`` may be left out."""
         call, _, when = text.rpartition(" ")
-        if when not in (BEFORE, AFTER):
-            raise ValueError(f"{text!r} ends neither with {BEFORE} nor with {AFTER}")
+        if when not in (BEFORE, AFTER, *FAULTS):
+            raise ValueError(f"{text!r} ends with none of {BEFORE}, {AFTER}, {', '.join(FAULTS)}")
         return cls(call if "#" in call else f"{call} #1", when)
+
+
+def _error(what: str, *, is_lost: bool) -> Exception:
+    """What the caller's library raises: httpx, urllib for the key set, or botocore."""
+    if "rest.fal.ai" in what:
+        return OSError("a fault")
+    if " " in what:
+        return httpx.ReadTimeout("a fault") if is_lost else httpx.ConnectError("a fault")
+    url = "https://aws.example"
+    return (
+        ReadTimeoutError(endpoint_url=url) if is_lost else EndpointConnectionError(endpoint_url=url)
+    )
 
 
 @dataclass(frozen=True)
@@ -87,9 +112,25 @@ class Calls:
         name = self._named(f"{self._function}: {what}")
         self._pass(Point(name, BEFORE))
         try:
-            return act()
+            return self._disturbed(name, what, act)
         finally:
             self._pass(Point(name, AFTER))
+
+    def _disturbed(self, name: str, what: str, act: Callable[[], T]) -> T:
+        """Make the call, with the fault that is planned for it."""
+        planned = self.plan[self.crashes] if self.crashes < len(self.plan) else None
+        if planned is None or planned.call != name or planned.when not in FAULTS:
+            return act()
+        self.crashes += 1
+        if planned.when == FAILS:
+            raise _error(what, is_lost=False)
+        if planned.when == LOST:
+            act()
+            raise _error(what, is_lost=True)
+        if " " not in what:  # boto3 makes a call again; what speaks HTTP itself does not
+            with suppress(Exception):
+                act()
+        return act()
 
     def _named(self, what: str) -> str:
         number = self._counts[what] = self._counts.get(what, 0) + 1

@@ -12,6 +12,8 @@ from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.crash.calls import NotModelled
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -66,7 +68,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self._tokens = _TOKEN.findall(text)
         if "".join(self._tokens) != re.sub(r"\s", "", text):
-            raise NotImplementedError(text)
+            raise NotModelled(text)
 
     @property
     def ahead(self) -> str:
@@ -75,7 +77,7 @@ class _Reader:
     def take(self, wanted: str | None = None) -> str:
         token: str = self._tokens.pop(0)
         if wanted and token.upper() != wanted:
-            raise NotImplementedError(f"{token} instead of {wanted}")
+            raise NotModelled(f"{token} instead of {wanted}")
         return token
 
     def took(self, wanted: str) -> bool:
@@ -100,7 +102,7 @@ def condition(text: str) -> Callable[[Scope], bool]:
     reader = _Reader(text)
     test = _either(reader)
     if reader.ahead:
-        raise NotImplementedError(text)
+        raise NotModelled(text)
     return test
 
 
@@ -160,7 +162,7 @@ def update(text: str) -> Callable[[Scope], dict[str, Any]]:
         for step in steps:
             name, value = step(scope)
             if "." in name:
-                raise NotImplementedError(name)
+                raise NotModelled(name)
             changed.pop(name, None) if value is None else changed.update({name: value})
         return changed
 

@@ -20,6 +20,7 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from phonoscene.webhooks import sign
+from tests.crash.calls import NotModelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,9 +141,12 @@ class Fal:
         """One HTTP request to one of fal's hosts."""
         hosts = {
             "queue.fal.run": self._queue,
+            "queue.falrun.com": self._queue,
             "api.fal.ai": self._list,
             "v3.fal.media": self._file,
         }
+        if asked.url.host not in hosts:
+            raise NotModelled(f"{asked.method} {asked.url}")
         return hosts[asked.url.host](asked)
 
     def _queue(self, asked: httpx.Request) -> httpx.Response:

@@ -4,6 +4,8 @@
     python -m tests.crash.matrix --pairs 500 --seed 7       a sample of them
     python -m tests.crash.matrix --only "a drop" --at "store: PutObject #1 after"
 
+Each call also fails, loses its answer, and is made twice by the SDK, where the caller lives on.
+
 The calls are not listed anywhere: they are those of an undisturbed run, so a new call is covered
 when it is first made. Two crashes of one invocation between which the world did not change leave
 the same world behind. Singles are run at every point all the same; pairs at one point of each such
@@ -21,7 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.crash.calls import Calls, Point
+from tests.crash.calls import FAULTS, Calls, Point
 from tests.crash.invariants import broken, gave_up, jobs_of
 from tests.crash.scenarios import SCENARIOS
 from tests.crash.world import load
@@ -78,11 +80,12 @@ def run(scenario: str, plan: Sequence[Point] = (), *, tell_moments: bool = False
 
 
 def points(scenario: str) -> list[Point]:
-    """Before and after every call of the undisturbed run."""
+    """Before and after every call of the undisturbed run, and each fault of it."""
     calls = Calls(state=lambda: 0)
     world = SCENARIOS[scenario].world(calls)
     world.run()
-    return [passed.point for passed in calls.passed]
+    faults = [Point(name, fault) for name in calls.names for fault in FAULTS]
+    return [passed.point for passed in calls.passed] + faults
 
 
 @dataclass
@@ -92,6 +95,7 @@ class Row:
     scenario: str
     calls: int = 0
     singles: int = 0
+    faults: int = 0
     moments: int = 0
     pairs: int = 0
     stand_for: int = 0
@@ -100,7 +104,9 @@ class Row:
 
     def add(self, one: Run) -> None:
         """Count a run."""
-        self.singles += len(one.plan) == 1
+        is_fault = any(point.when in FAULTS for point in one.plan)
+        self.faults += is_fault
+        self.singles += len(one.plan) == 1 and not is_fault
         self.pairs += len(one.plan) == 2
         self.given_up += one.given_up
         self.uploads_left += one.uploads_left
@@ -165,8 +171,15 @@ def _plain(what: tuple[str, tuple[Point, ...]]) -> Run:
     return run(*what)
 
 
-COLUMNS = {"calls": "I/O calls", "singles": "single crashes", "moments": "moments",
-           "pairs": "pairs", "stand_for": "which stand for", "given_up": "given up"}  # fmt: skip
+COLUMNS = {
+    "calls": "I/O calls",
+    "singles": "single crashes",
+    "faults": "faults",
+    "moments": "moments",
+    "pairs": "pairs",
+    "stand_for": "which stand for",
+    "given_up": "given up",
+}
 
 
 def table(rows: Sequence[Row], failed: Sequence[Run], seconds: float) -> str:
@@ -178,9 +191,9 @@ def table(rows: Sequence[Row], failed: Sequence[Run], seconds: float) -> str:
         figures = "".join(f"{getattr(row, name):16,}" for name in COLUMNS)
         lines.append(f"{row.scenario:36}{figures}")
     lines += [f"FAILED {one}" for one in failed]
-    runs = total.singles + total.pairs
+    runs = total.singles + total.faults + total.pairs
     lines.append(
-        f"{runs:,} runs with crashes, {len(failed)} failed, {seconds:.0f} s; "
+        f"{runs:,} runs, {len(failed)} failed, {seconds:.0f} s; "
         f"{total.uploads_left} uploads cut off, which the bucket's rule aborts"
     )
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.utilities import dynamo_json_dump
 from moto.dynamodb.responses import DynamoHandler
 
+from tests.crash.calls import NotModelled
 from tests.crash.expressions import Scope, condition, sortable, update
 from tests.integration import cloud as stack
 
@@ -78,6 +79,8 @@ class Table:
             "TransactWriteItems": self._transact,
             "Query": self._query,
         }
+        if operation not in answers:
+            raise NotModelled(f"dynamodb {operation}")
         return answers[operation](asked)
 
     def _get(self, asked: dict[str, Any]) -> Any:

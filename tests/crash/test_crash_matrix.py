@@ -13,7 +13,7 @@ import pytest
 from phonoscene import ledger
 from phonoscene.jobs import JobStatus
 from phonoscene.workflow.reconciliation import Reconciler
-from tests.crash.calls import Calls, Point
+from tests.crash.calls import FAULTS, Calls, Point
 from tests.crash.invariants import broken
 from tests.crash.matrix import Matrix, Row, Run, main, points, run, table
 from tests.crash.scenarios import SCENARIOS
@@ -48,6 +48,16 @@ def test_a_process_may_die_at_any_moment(scenario: str) -> None:
 
 
 @every_scenario
+def test_a_call_may_fail_or_lose_its_answer_or_be_made_twice(scenario: str) -> None:
+    faults = [point for point in points(scenario) if point.when in FAULTS]
+    sample = random.Random(scenario).sample(faults, 12)  # noqa: S311 - a sample
+
+    runs = [run(scenario, [point]) for point in sample]
+
+    assert [str(one) for one in runs if one.wrong] == []
+
+
+@every_scenario
 def test_a_second_process_may_die_at_any_moment_after_the_first(scenario: str) -> None:
     choose = random.Random(scenario)  # noqa: S311 - a sample
     first = choose.choice(run(scenario, tell_moments=True).moments[:-1])
@@ -77,10 +87,10 @@ def _end(scenario: str, point: Point) -> int:
     return world.state()
 
 
-def test_every_call_has_a_point_before_it_and_one_after_it() -> None:
+def test_every_call_has_a_point_before_it_and_one_after_it_and_its_faults() -> None:
     found = points("a drop")
 
-    assert len(found) == 2 * run("a drop").calls
+    assert len(found) == (2 + len(FAULTS)) * run("a drop").calls
     assert Point("submit: POST queue.fal.run #1", "before") in found
     assert Point("store: PutObject #2", "after") in found
 
@@ -88,7 +98,7 @@ def test_every_call_has_a_point_before_it_and_one_after_it() -> None:
 def test_a_point_is_read_as_it_is_printed() -> None:
     assert Point.read("store: PutObject after") == Point("store: PutObject #1", "after")
     assert str(Point.read("store: PutObject #2 before")) == "store: PutObject #2 before"
-    with pytest.raises(ValueError, match="neither"):
+    with pytest.raises(ValueError, match="ends with none"):
         Point.read("store: PutObject")
 
 

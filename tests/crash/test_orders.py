@@ -28,14 +28,14 @@ from tests.crash.world import World
 from tests.integration import cloud as stack
 
 
-@pytest.mark.parametrize("events", ["ASRWWVT", "ASRWVC", "AASSRWV", "ASRTTC"])
+@pytest.mark.parametrize("events", ["ASRWWV", "ASRWVT", "ASRWVC", "AASRWV", "ASRTC"])
 def test_every_order_of_the_events_ends_as_it_should(events: str) -> None:
     found = Explored(events)
 
     orders = found.follow()
 
     assert found.wrong == []
-    assert orders > 50
+    assert orders > 40
 
 
 def test_an_order_that_ends_wrongly_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
