@@ -362,12 +362,15 @@ def test_waiting_is_no_step_of_a_jobs_history(cloud: Cloud) -> None:
     assert (told.history, told.updated_at) == (job.history, job.updated_at)
 
 
-def test_a_job_that_has_waited_forgets_what_for_when_it_is_claimed(scene: Scene) -> None:
-    job = scene.store.put_off(scene.admit(), "window", START)
+@pytest.mark.parametrize("after", sorted(MAY_FOLLOW[JobStatus.READY]), ids=str)
+def test_a_job_that_has_waited_forgets_what_for_whatever_becomes_of_it(
+    scene: Scene, after: JobStatus
+) -> None:
+    waiting = scene.store.put_off(scene.admit(), "window", START)
 
-    claimed = scene.store.claim(job, scene.limits, "hash")
+    moved = scene.step(waiting, after)
 
-    assert claimed.waits_for is scene.read().waits_for is None
+    assert moved.waits_for is scene.read().waits_for is None
 
 
 def test_a_job_that_was_claimed_meanwhile_is_not_put_off(scene: Scene) -> None:

@@ -147,7 +147,6 @@ class JobStore:
             "attempt": job.attempt + 1,
             "token_hashes": (*job.token_hashes, token_hash),
             "reservation": reservation,
-            "waits_for": None,
         }
         move = Move(job, JobStatus.SUBMITTING, at, None, frozenset(JobStatus), changes)
         return self._move(move, ledger.take(limits, reservation, plain(at)))

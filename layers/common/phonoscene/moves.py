@@ -39,8 +39,15 @@ class Move:
     @property
     def after(self) -> Job:
         """The record once the step is written."""
-        changes = {"status": self.status, "updated_at": self.clock, **self.changes}
-        return self.job.model_copy(update={**changes, "history": (*self.job.history, self._step)})
+        return self.job.model_copy(
+            update={**self._all_changes, "history": (*self.job.history, self._step)}
+        )
+
+    @property
+    def _all_changes(self) -> dict[str, Any]:
+        """With what every step changes; only a READY job waits for something."""
+        always = {"status": self.status, "updated_at": self.clock, "waits_for": None}
+        return always | self.changes
 
     def _holding(self) -> str:
         if not self.ends:
@@ -51,8 +58,7 @@ class Move:
     def expressions(self) -> dict[str, Any]:
         """The update: a value sets its attribute, None or nothing removes it."""
         after = self.after
-        fields = ("status", "updated_at", *self.changes)
-        attributes = {name: plain(getattr(after, name)) for name in fields}
+        attributes = {name: plain(getattr(after, name)) for name in self._all_changes}
         attributes |= index_attributes(after, self.at)
         kept = {name: value for name, value in attributes.items() if value not in (None, {}, [])}
         removed = [f"#{name}" for name in attributes if name not in kept]
