@@ -44,6 +44,7 @@ def build() -> Reconciler:
         verdicts=VerdictsQueue(sqs, settings.verdicts_queue_url),
         dispatcher=Dispatcher(store, DropsQueue(sqs, settings.drops_queue_url), limits),
         silence=timedelta(seconds=settings.audio_url_ttl_seconds) + RUN_AND_CALL,
+        output_lifetime=timedelta(seconds=settings.output_lifetime_seconds),
     )
 
 
@@ -51,7 +52,13 @@ def build() -> Reconciler:
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  # noqa: ARG001 - a tick
     """Lambda's entry: one pass."""
-    looked = build().run(lambda: context.get_remaining_time_in_millis() > RESERVE)
-    metrics.add_metric(name="JobsLookedAt", unit=MetricUnit.Count, value=looked.total())
-    logger.info("reconcile.done", extra={"looked": dict(looked)})
-    return dict(looked)
+    this = build().run(lambda: context.get_remaining_time_in_millis() > RESERVE)
+    for name, value in {
+        "JobsLookedAt": this.looked.total(),
+        "JobsInFlight": this.in_flight,
+        "VideosAtRisk": this.at_risk,
+        "SumsCorrected": this.corrected,
+    }.items():
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+    logger.info("reconcile.done", extra={"looked": this.looked, "dispatched": this.dispatched})
+    return this.looked

@@ -72,7 +72,7 @@ def on_message(record: SQSRecord) -> None:
         if job and job.is_final:  # a place is free
             app.dispatcher.dispatch()
     except VideoUnavailable as exc:
-        logger.warning("video.unavailable", extra={"reason": str(exc)})
+        logger.warning("result.unavailable", extra={"reason": str(exc)})
         raise
     except Exception:
         logger.exception("verdict.failed")

@@ -87,7 +87,12 @@ def build() -> App:
     queue = FalQueue(
         lambda: parameters.get_parameter(settings.fal_key_parameter, decrypt=True, max_age=300)
     )
-    rules = Rules(settings.max_frames, settings.price_per_megapixel_usd, settings.max_job_cost_usd)
+    rules = Rules(
+        max_frames=settings.max_frames,
+        usd_per_megapixel=settings.price_per_megapixel_usd,
+        max_job_cost_usd=settings.max_job_cost_usd,
+        daily_budget_usd=settings.daily_budget_usd,
+    )
     intake = Intake(
         bucket, store, Examiner(bucket, rules), timedelta(minutes=settings.pair_grace_minutes)
     )

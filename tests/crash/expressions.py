@@ -130,7 +130,12 @@ def _single(reader: _Reader) -> Callable[[Scope], bool]:
         return inner
     token = reader.take()
     if reader.ahead == "(":
-        return _function(token, reader.listed())
+        arguments = reader.listed()
+        if token != "size":
+            return _function(token, arguments)
+        compare, most = _COMPARE[reader.take()], reader.take()
+        [path] = arguments
+        return lambda scope: compare(_size(scope.read(path)), sortable(scope.read(most)))
     if reader.took("IN"):
         allowed = reader.listed()
         return lambda scope: scope.read(token) in [scope.read(one) for one in allowed]
@@ -138,11 +143,21 @@ def _single(reader: _Reader) -> Callable[[Scope], bool]:
     return lambda scope: compare(sortable(scope.read(token)), sortable(scope.read(other)))
 
 
+def _size(value: Any) -> Any:
+    """How many members a set has; None where there is nothing."""
+    return None if value is None else ("N", Decimal(len(value["SS"])))
+
+
+def _contains(held: Any, one: Any) -> bool:
+    return held is not None and one["S"] in held["SS"]
+
+
 def _function(name: str, arguments: list[str]) -> Callable[[Scope], bool]:
-    [path] = arguments
+    path = arguments[0]
     return {
         "attribute_exists": lambda scope: scope.read(path) is not None,
         "attribute_not_exists": lambda scope: scope.read(path) is None,
+        "contains": lambda scope: _contains(scope.read(path), scope.read(arguments[1])),
     }[name]
 
 
@@ -150,7 +165,7 @@ def _function(name: str, arguments: list[str]) -> Callable[[Scope], bool]:
 def update(text: str) -> Callable[[Scope], dict[str, Any]]:
     """An update; it gives the new item and leaves the old one alone."""
     reader, steps = _Reader(text), []
-    clauses = {"SET": _set, "REMOVE": _remove, "ADD": _add}
+    clauses = {"SET": _set, "REMOVE": _remove, "ADD": _add, "DELETE": _delete}
     while reader.ahead:
         clause = clauses[reader.take().upper()]
         steps.append(clause(reader))
@@ -219,3 +234,14 @@ def _add(reader: _Reader) -> Callable[[Scope], tuple[str, Any]]:
         return scope.name(path), {"SS": sorted(members)}
 
     return added
+
+
+def _delete(reader: _Reader) -> Callable[[Scope], tuple[str, Any]]:
+    path, token = reader.take(), reader.take()
+
+    def deleted(scope: Scope) -> tuple[str, Any]:
+        before, less = scope.read(path), scope.read(token)
+        members = set((before or {"SS": []})["SS"]) - set(less["SS"])
+        return scope.name(path), {"SS": sorted(members)} if members else None
+
+    return deleted

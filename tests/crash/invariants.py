@@ -108,17 +108,24 @@ def _paid(world: World, jobs: list[Job]) -> Iterator[str]:
 def _sums(world: World, jobs: list[Job]) -> Iterator[str]:
     """The window is empty, nothing is set aside, and the days' sums are what was spent."""
     items = {item["job_id"]["S"]: from_item(item) for item in world.table.items()}
-    if items.get("window", {}).get("in_flight", 0) != 0:
-        yield f"{items['window']['in_flight']} places leaked"
+    if world.measured["SumsCorrected"]:
+        yield "the sums were not the jobs' and had to be put right"
+    if in_flight := items.get("window", {}).get("in_flight"):
+        yield f"{len(in_flight)} places leaked"
     days = [item for key, item in items.items() if key.startswith("budget#")]
     reserved = sum((day["reserved_usd"] for day in days), Decimal(0))
     committed = sum((day["committed_usd"] for day in days), Decimal(0))
     if reserved:
         yield f"{reserved} USD leaked"
-    spent = sum((job.estimate.upper_usd for job in jobs
-                 if job.status is JobStatus.SUCCEEDED and job.estimate), Decimal(0))  # fmt: skip
+    spent = sum((job.estimate.upper_usd * answered(job) for job in jobs if job.estimate),
+                Decimal(0))  # fmt: skip
     if committed != spent:
         yield f"{committed} USD committed, {spent} spent"
+
+
+def answered(job: Job) -> int:
+    """How many paid requests a job knows of."""
+    return (job.status is JobStatus.SUCCEEDED) + len(job.duplicate_requests)
 
 
 def _told(world: World, jobs: list[Job]) -> Iterator[str]:

@@ -122,13 +122,15 @@ class Table:
         return dict(after)
 
     def _transact(self, asked: dict[str, Any]) -> Any:
+        kinds = [kind for item in asked["TransactItems"] for kind in item]
         writes = [write for item in asked["TransactItems"] for write in item.values()]
         keys = [(write.get("Key") or write["Item"])["job_id"]["S"] for write in writes]
         if len(set(keys)) != len(keys):
             raise Refused("ValidationException")
         if all(self._holds(write) for write in writes):
-            for write in writes:
-                self._apply(write)
+            for kind, write in zip(kinds, writes, strict=True):
+                if kind != "ConditionCheck":
+                    self._apply(write)
             return {}
         reasons = [
             {"Code": "None"}

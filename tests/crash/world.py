@@ -19,6 +19,7 @@ import secrets
 import sys
 import types
 import urllib.request
+from collections import defaultdict
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 NOON: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
 LONGEST_PAUSE: Final = timedelta(minutes=16)
-#: Ticks after everything has ended: the sums are recounted two minutes after their last change.
+#: Ticks after everything has ended: nothing may be put right, or found to be done, then.
 LAST_TICKS: Final = 2
 FUNCTIONS: Final = ("submit", "webhook", "store", "reconcile")
 CLIENTS: Final[dict[str, Any]] = {}
@@ -170,6 +171,8 @@ class World:
     #: Bytes of a part of a video.
     part: int = cdn.PART
     table: Table = field(default_factory=Table)
+    #: The product's metrics, summed up.
+    measured: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     #: What happened, for a person who looks for the reason.
     log: list[str] = field(default_factory=list)
     is_settled: bool = False
@@ -345,7 +348,7 @@ class World:
                 (webhooks, "secrets", self._secrets()),
                 (function("webhook"), "time", types.SimpleNamespace(time=self._seconds)),
                 (urllib.request.OpenerDirector, "open", self._key_set()),
-                (metrics.provider, "add_metric", lambda **_: None),
+                (metrics.provider, "add_metric", self._measure),
                 (metrics.provider, "flush_metrics", lambda **_: None),
                 (cdn, "PART", self.part),
                 (cdn, "ThreadPoolExecutor", Inline),
@@ -358,6 +361,9 @@ class World:
             patches.callback(logging.disable, logging.NOTSET)
             self._start_cold()
             yield
+
+    def _measure(self, name: str, value: float, **_: Any) -> None:
+        self.measured[name] += value
 
     def _secrets(self) -> types.SimpleNamespace:
         """Tokens that only depend on the jobs: equal worlds must look equal, and go on alike."""

@@ -123,6 +123,15 @@ class Cloud:
     def item(self, job_id: str) -> dict[str, Any]:
         return next(item for item in self.items() if item["job_id"] == job_id)
 
+    def let_turn_come(self, job_id: str) -> None:
+        """As time would: a READY job that was put off may be claimed."""
+        self.dynamodb.update_item(
+            TableName=JOBS,
+            Key={"job_id": {"S": job_id}},
+            UpdateExpression="SET dispatch_at = :past",
+            ExpressionAttributeValues={":past": {"S": "2026-01-01T00:00:00.000Z"}},
+        )
+
     def index(self, name: str) -> set[str]:
         """The ids that an index holds."""
         found = self.dynamodb.scan(TableName=JOBS, IndexName=name)["Items"]

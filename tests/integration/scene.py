@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 START: Final = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
 DAY: Final = "2026-11-22"
 SILENCE: Final = timedelta(minutes=75)
+OUTPUT_LIVES: Final = timedelta(hours=6)
 USD: Final = Decimal("0.5000")
 QUEUE: Final = "https://queue.fal.run/fal-ai/ltx-2.3-22b/requests"
 ENDINGS: Final = FINAL | {JobStatus.READY}
@@ -151,11 +152,11 @@ class Direct:
         reasons = [self._reason(part) for part in parts]
         if any(reason["Code"] != "None" for reason in reasons):
             raise canceled(self, *reasons)
+        writes = {"Update": self.update_item, "Put": self.put_item, "Delete": self.delete_item}
         for part, kind in zip(parts, kinds, strict=True):
             unconditional = {n: value for n, value in part.items() if n != "ConditionExpression"}
-            {"Update": self.update_item, "Put": self.put_item, "Delete": self.delete_item}[kind](
-                **unconditional
-            )
+            if kind in writes:
+                writes[kind](**unconditional)
 
     def _reason(self, part: dict[str, Any]) -> dict[str, Any]:
         key = part.get("Key") or {"job_id": part["Item"]["job_id"]}
@@ -242,10 +243,13 @@ class Reel:
 
     body: bytes = field(default_factory=lambda: film(".mp4"))
     opened: list[str] = field(default_factory=list)
+    is_down: bool = False
 
     @contextmanager
     def open(self, url: str, _: int | None = None) -> Iterator[Iterator[bytes]]:
         self.opened.append(url)
+        if self.is_down:
+            raise VideoUnavailable("the CDN answered 503")
         yield iter([self.body])
 
 
@@ -337,7 +341,7 @@ class Scene:
     def reconciler(self) -> Reconciler:
         queues = _as_any(self.tray)
         dispatcher = Dispatcher(self.store, queues, self.limits)
-        return Reconciler(self.store, _as_any(self.fal), queues, dispatcher, SILENCE)
+        return Reconciler(self.store, _as_any(self.fal), queues, dispatcher, SILENCE, OUTPUT_LIVES)
 
     @property
     def canceller(self) -> Canceller:
@@ -390,7 +394,7 @@ class Scene:
         window, budget = self._sums("window"), self._sums(f"budget#{day}")
         zero = Decimal(0)
         return (
-            int(window.get("in_flight", 0)),
+            len(window.get("in_flight", ())),
             budget.get("committed_usd", zero),
             budget.get("reserved_usd", zero),
         )
@@ -401,10 +405,14 @@ class Scene:
 
     def set_window(self, **attributes: Any) -> None:
         """As somebody from outside would: a leak, a pause."""
+        self.set_sums("window", **attributes)
+
+    def set_sums(self, key: str, **attributes: Any) -> None:
+        """The same for any sum."""
         written = {name: plain(value) for name, value in attributes.items()}
         self.cloud.dynamodb.update_item(
             TableName=JOBS,
-            Key={"job_id": {"S": "window"}},
+            Key={"job_id": {"S": key}},
             UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in written),
             ExpressionAttributeValues=to_item({f":{n}": value for n, value in written.items()}),
         )

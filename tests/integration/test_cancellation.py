@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from tests.integration.cloud import Cloud
     from tests.integration.conftest import Context
 
-NOTHING = (0, Decimal(0), Decimal(0))
+ZERO = Decimal(0)
+NOTHING = (0, ZERO, ZERO)
 STOPPABLE = sorted(set(JobStatus) - FINAL - {JobStatus.GENERATED})
 PAST_STOPPING = sorted((FINAL - {JobStatus.CANCELLED}) | {JobStatus.GENERATED})
 
@@ -173,7 +174,7 @@ def test_a_video_that_comes_too_late_is_noted_and_not_stored(scene: Scene, cloud
     assert told.status is JobStatus.CANCELLED
     assert told.duplicate_requests == {request_of(job).request_id}
     assert (scene.reel.opened, cloud.outputs()) == ([], {})
-    assert scene.sums() == NOTHING
+    assert scene.sums() == (0, USD, ZERO)  # fal made it, and bills it
 
 
 def test_a_late_failure_of_a_cancelled_job_is_no_second_payment(scene: Scene) -> None:
@@ -204,7 +205,7 @@ def test_a_cancelled_job_is_not_looked_after_any_more(scene: Scene) -> None:
 
     seen = scene.reconciler.run()
 
-    assert (seen.total(), scene.fal.polled) == (0, [])
+    assert (seen.looked.total(), scene.fal.polled) == (0, [])
 
 
 # Races ------------------------------------------------------------------------------------------
@@ -297,7 +298,7 @@ def test_a_verdict_that_meets_a_cancel_stores_nothing(scene: Scene, cloud: Cloud
     assert told
     assert told.status is scene.read().status is JobStatus.CANCELLED
     assert cloud.outputs() == {}
-    assert scene.sums() == NOTHING
+    assert scene.sums() == (0, USD, ZERO)
 
 
 def test_a_record_that_moves_at_every_look_is_given_up_after_a_few(scene: Scene) -> None:

@@ -582,6 +582,7 @@ def test_a_dispatch_submits_the_job_it_names_and_no_other(
     failed = send("one.json", "two.json")
     job = next(item["job_id"] for item in cloud.items() if item["name"] == "one")
     fal.answer = None
+    cloud.let_turn_come(job)
     message = json.loads(load_event("sqs-dispatch")["Records"][0]["body"])
 
     send(message | {"job_id": job})
@@ -640,6 +641,7 @@ def test_a_job_that_fal_would_not_take_now_waits_for_its_dispatch(
     failed = send("song.json")
     (waiting,) = cloud.items()
     fal.answer = None
+    cloud.let_turn_come(waiting["job_id"])
 
     failed += send({"job_id": waiting["job_id"]})
 

@@ -323,8 +323,10 @@ def test_every_error_of_a_rejected_drop_is_kept(store: JobStore) -> None:
 def test_a_duplicate_request_is_noted_once_beside_others(store: JobStore) -> None:
     job = a_job_that_is(JobStatus.SUBMITTED, store)
 
-    for request in ("r2", "r3", "r2"):
-        store.note_duplicate(job, request)
+    for request in ("r2", "r3"):
+        store.note_paid_again(job, request)
+    with pytest.raises(WriteRefused):
+        store.note_paid_again(job, "r2")
 
     found = store.get(ID)
     assert found
@@ -334,7 +336,7 @@ def test_a_duplicate_request_is_noted_once_beside_others(store: JobStore) -> Non
 
 def test_a_duplicate_of_a_record_that_is_gone_makes_none(store: JobStore, cloud: Cloud) -> None:
     with pytest.raises(WriteRefused) as refused:
-        store.note_duplicate(a_job(), "r2")
+        store.note_paid_again(a_job(), "r2")
 
     assert refused.value.found is None
     assert cloud.items() == []

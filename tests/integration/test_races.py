@@ -19,6 +19,7 @@ from phonoscene.jobs import Job, JobStatus
 from phonoscene.ledger import Limits
 from phonoscene.submissions import ACCOUNT, Refused, Unknown
 from phonoscene.workflow.submission import Submitter
+from tests.crash.invariants import answered
 from tests.integration.scene import TERMS, USD, Desk, InMemory, Scene, a_job, failure, verdict
 
 if TYPE_CHECKING:
@@ -170,11 +171,7 @@ class Race:
         """All jobs as they stand; the sums are theirs."""
         jobs = [self.scene.read(n) for n in range(len(self.jobs))]
         held = [job.reservation.usd for job in jobs if job.reservation]
-        spent = [
-            job.estimate.upper_usd
-            for job in jobs
-            if job.estimate and job.status is JobStatus.SUCCEEDED
-        ]
+        spent = [job.estimate.upper_usd * answered(job) for job in jobs if job.estimate]
         assert all((job.reservation is not None) == (job.status in HOLDING) for job in jobs)
         assert self.scene.sums() == (len(held), sum(held) + sum(spent), sum(held))
         return jobs

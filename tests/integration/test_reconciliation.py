@@ -18,7 +18,8 @@ from phonoscene.ledger import Limits
 from phonoscene.queues import DropsQueue
 from phonoscene.records import index_attributes, to_item, to_record
 from phonoscene.submissions import Ended, Lost, Pending
-from phonoscene.workflow.reconciliation import ASK_AGAIN, COPY_AGAIN, COPY_FOR, SETTLED
+from phonoscene.workflow.delivery import LONGEST_PAUSE, SHORTEST_PAUSE
+from phonoscene.workflow.reconciliation import ASK_AGAIN, COPY_AGAIN, RESULT_KEPT, Pass
 from tests.integration.cloud import (
     ACCOUNT,
     FAL_KEY,
@@ -30,6 +31,7 @@ from tests.integration.cloud import (
 )
 from tests.integration.loopback import Loopback, answer
 from tests.integration.scene import (
+    OUTPUT_LIVES,
     QUEUE,
     SILENCE,
     START,
@@ -65,6 +67,10 @@ def scene(cloud: Cloud) -> Scene:
 
 def later(scene: Scene, span: timedelta) -> Counter[str]:
     """One pass, after a while."""
+    return a_pass(scene, span).looked
+
+
+def a_pass(scene: Scene, span: timedelta) -> Pass:
     scene.clock.now += span
     return scene.reconciler.run()
 
@@ -217,7 +223,7 @@ def test_while_fals_list_cannot_be_had_no_silence_proves_anything(
 
     later(scene, SILENCE * 10)
 
-    assert scene.read() == job
+    assert scene.read() == job.model_copy(update={"unanswered_since": scene.clock()})
     assert scene.turn() == scene.clock() + ASK_AGAIN
 
 
@@ -301,11 +307,25 @@ def test_an_end_that_is_told_twice_and_by_the_webhook_too_is_stored_once(scene: 
     assert scene.read().duplicate_requests == frozenset()
 
 
+def test_a_request_that_fal_does_not_know_is_asked_about_as_long_as_its_result_may_live(
+    scene: Scene,
+) -> None:
+    """Said soon after it was taken, that is a mishap of fal's, and the video is paid for."""
+    job = scene.bring(JobStatus.SUBMITTED)
+    scene.fal.standing[request_of(job).request_id] = Lost()
+
+    later(scene, SILENCE + RESULT_KEPT - timedelta(seconds=1))
+
+    assert scene.read().status is JobStatus.SUBMITTED
+    assert scene.turn() == scene.clock() + ASK_AGAIN
+    assert scene.read().unanswered_since == scene.clock()
+
+
 def test_a_request_that_fal_has_forgotten_fails_the_job(scene: Scene) -> None:
     job = scene.bring(JobStatus.SUBMITTED)
     scene.fal.standing[request_of(job).request_id] = Lost()
 
-    later(scene, LOOK_AGAIN_AFTER[JobStatus.SUBMITTED])
+    later(scene, SILENCE + RESULT_KEPT)
 
     failed = scene.read()
     assert failed.status is JobStatus.FAILED
@@ -321,7 +341,7 @@ def test_what_fal_has_forgotten_does_not_fail_a_job_that_moved_while_it_was_aske
     scene.fal.standing[request_of(job).request_id] = Lost()
     scene.fal.on_question = lambda: scene.step(job, meanwhile)
 
-    later(scene, LOOK_AGAIN_AFTER[JobStatus.SUBMITTED])
+    later(scene, SILENCE + RESULT_KEPT)
 
     assert scene.read().status is meanwhile
     assert scene.sums()[0] == (1 if meanwhile is JobStatus.GENERATED else 0)
@@ -335,7 +355,7 @@ def test_a_fal_that_cannot_be_reached_changes_nothing_but_when_it_is_asked_again
 
     later(scene, timedelta(hours=5))
 
-    assert scene.read() == job
+    assert scene.read() == job.model_copy(update={"unanswered_since": scene.clock()})
     assert scene.turn() == scene.clock() + ASK_AGAIN
 
 
@@ -355,6 +375,26 @@ def test_a_copy_that_was_cut_off_is_begun_again(scene: Scene) -> None:
     assert scene.sums() == (0, USD, ZERO)
 
 
+def test_a_copy_that_fails_is_begun_again_soon_and_then_ever_more_rarely(scene: Scene) -> None:
+    scene.reel.is_down = True
+    scene.deliverer.deliver(verdict(scene.bring(JobStatus.SUBMITTED)))
+    pauses = []
+    for _ in range(12):
+        turn = scene.turn()
+        assert turn
+        pauses.append(turn - scene.clock())
+        later(scene, pauses[-1])
+        scene.deliverer.deliver(scene.tray.delivered[-1])
+
+    assert pauses[0] == SHORTEST_PAUSE
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == LONGEST_PAUSE
+    assert len(scene.tray.delivered) == 12
+    scene.reel.is_down = False
+    scene.deliverer.deliver(scene.tray.delivered[-1])
+    assert scene.read().status is JobStatus.SUCCEEDED
+
+
 def test_a_copy_is_not_begun_again_while_the_last_may_still_run(scene: Scene) -> None:
     scene.bring(JobStatus.GENERATED)
     later(scene, LOOK_AGAIN_AFTER[JobStatus.GENERATED])
@@ -364,15 +404,15 @@ def test_a_copy_is_not_begun_again_while_the_last_may_still_run(scene: Scene) ->
     assert len(scene.tray.delivered) == 1
 
 
-def test_a_video_that_cannot_be_copied_for_an_hour_fails_its_job(scene: Scene) -> None:
+def test_a_video_that_cannot_be_copied_while_fal_keeps_it_fails_its_job(scene: Scene) -> None:
     scene.bring(JobStatus.GENERATED)
     while scene.read().status is JobStatus.GENERATED:
         later(scene, COPY_AGAIN)
 
     failed = scene.read()
     assert [error.code for error in failed.errors] == ["video_unavailable"]
-    assert COPY_FOR < failed.updated_at - START <= COPY_FOR + COPY_AGAIN
-    assert len(scene.tray.delivered) == COPY_FOR // COPY_AGAIN
+    assert OUTPUT_LIVES < failed.updated_at - START <= OUTPUT_LIVES + COPY_AGAIN
+    assert len(scene.tray.delivered) == OUTPUT_LIVES // COPY_AGAIN
     assert (failed.source_url, failed.reported) == (None, {})
     assert scene.sums() == (0, USD, ZERO)  # fal made it, and bills it
 
@@ -456,7 +496,7 @@ def test_a_pass_that_runs_out_of_time_still_dispatches_and_the_next_one_goes_on(
     scene.clock.go_on(seconds=1)
     second = scene.reconciler.run()
 
-    assert (first.total(), second.total()) == (3, 2)
+    assert (first.looked.total(), second.looked.total()) == (3, 2)
     assert scene.tray.dispatched[0] == waiting.job_id
     assert len(polled) == 3
     assert len(set(scene.fal.polled)) == len(scene.fal.polled) == 5
@@ -513,7 +553,7 @@ def test_nothing_is_dispatched_without_room(scene: Scene) -> None:
 
 def test_nothing_is_dispatched_during_a_pause_which_ends_by_itself(scene: Scene) -> None:
     job = scene.admit()
-    scene.store.pause(START + timedelta(minutes=5))
+    scene.store.ledger.pause(START + timedelta(minutes=5))
 
     later(scene, timedelta(minutes=4, seconds=59))
     during = list(scene.tray.dispatched)
@@ -526,14 +566,64 @@ def test_nothing_is_dispatched_during_a_pause_which_ends_by_itself(scene: Scene)
 def test_a_place_that_leaked_is_given_back_by_a_pass_that_says_so(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scene.bring(JobStatus.SUBMITTED)
-    scene.set_window(in_flight=4)
+    job = scene.bring(JobStatus.SUBMITTED)
+    scene.set_window(in_flight={job.job_id, an_id(7)})
 
-    later(scene, SETTLED)
+    this = scene.reconciler.run()
 
-    assert scene.sums()[0] == 1
-    (line,) = [record for record in caplog.records if record.message == "window.leaked"]
-    assert line.__dict__["places"] == 3
+    assert (this.corrected, this.in_flight, scene.sums()[0]) == (1, 1, 1)
+    (line,) = [record for record in caplog.records if record.message == "window.corrected"]
+    assert (line.__dict__["id"], line.__dict__["is_held"]) == (an_id(7), False)
+
+
+def test_a_job_that_lost_its_place_takes_it_again_when_it_is_looked_at(scene: Scene) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+    scene.set_window(in_flight={an_id(7)})
+
+    this = a_pass(scene, timedelta(minutes=2))
+
+    assert this.corrected == 2
+    assert scene.store.ledger.in_flight() == {job.job_id}
+
+
+# A paid video that is not home ------------------------------------------------------------------
+
+
+def test_a_copy_that_takes_more_than_ten_minutes_is_at_risk(scene: Scene) -> None:
+    scene.bring(JobStatus.GENERATED)
+
+    soon = a_pass(scene, timedelta(minutes=10))
+    late = a_pass(scene, COPY_AGAIN)
+
+    assert (soon.at_risk, late.at_risk) == (0, 1)
+
+
+@pytest.mark.parametrize("status", [JobStatus.SUBMITTED, JobStatus.UNCONFIRMED])
+def test_a_job_of_which_fal_tells_nothing_for_two_minutes_is_at_risk_until_it_does(
+    scene: Scene, status: JobStatus
+) -> None:
+    job = scene.bring(status)
+    name = request_of(job).request_id
+    scene.fal.standing[name] = scene.fal.unlisted = UNHEARD
+
+    risks = [a_pass(scene, timedelta(minutes=1)).at_risk for _ in range(5)]
+    scene.fal.unlisted = None
+    scene.fal.standing[name] = Pending()
+    after = [a_pass(scene, timedelta(minutes=1)).at_risk for _ in range(2)]
+
+    assert risks == [0, 0, 0, 1, 1]
+    assert after == [1, 0]
+    assert scene.read().unanswered_since is None
+
+
+def test_what_fal_did_not_tell_is_forgotten_when_the_job_moves(scene: Scene) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+    scene.fal.standing[request_of(job).request_id] = UNHEARD
+    a_pass(scene, timedelta(minutes=1))
+
+    moved = scene.step(scene.read(), JobStatus.GENERATED)
+
+    assert moved.unanswered_since is scene.read().unanswered_since is None
 
 
 # The function -----------------------------------------------------------------------------------
@@ -552,6 +642,7 @@ def reconcile(
         DROPS_QUEUE_URL=drops,
         VERDICTS_QUEUE_URL=cloud.verdicts_url,
         AUDIO_URL_TTL_SECONDS="3600",
+        OUTPUT_LIFETIME_SECONDS="86400",
         MAX_IN_FLIGHT="2",
         DAILY_BUDGET_USD="25",
     )

@@ -296,6 +296,7 @@ def test_a_new_attempt_has_a_token_and_urls_of_its_own(scene: Scene) -> None:
     told = failure(job)
     body = told.body.replace(told.request_id, name)
     scene.deliverer.deliver(replace(told, request_id=name, body=body))
+    scene.clock.go_on(minutes=15)
 
     scene.submitter.submit(scene.read())
 

@@ -29,6 +29,7 @@ from tests.integration.cloud import (
     created,
     sqs,
 )
+from tests.integration.scene import Clock
 from tests.integration.sounds import silence
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Crash(BaseException):
 
 @dataclass
 class World:
+    clock: Clock
     store: JobStore
     fal: Fal
     submitter: Submitter
@@ -64,10 +66,16 @@ class World:
         """As a message would have it: with the record as it is now."""
         return self.submitter.submit(self.record)
 
+    def submit_in_turn(self) -> Job:
+        """The same, once the time has come until which the job was put off."""
+        self.clock.go_on(minutes=15)
+        return self.submit()
+
 
 @pytest.fixture
 def world(cloud: Cloud) -> World:
-    store = JobStore(cloud.dynamodb, JOBS, clock=lambda: NOW)
+    clock = Clock(NOW)
+    store = JobStore(cloud.dynamodb, JOBS, clock=clock)
     fal = Fal()
     s3 = client("s3", "s3v4")
     bucket = DropBucket(s3, s3, DROPS)
@@ -85,7 +93,7 @@ def world(cloud: Cloud) -> World:
         ),
         (),
     )
-    return World(store, fal, submitter)
+    return World(clock, store, fal, submitter)
 
 
 def token_of(submission: Submission) -> str:
@@ -300,19 +308,30 @@ def test_each_postponement_waits_longer(world: World, cloud: Cloud) -> None:
     world.fal.answer = BUSY
     waits = []
     for _ in range(7):
-        world.submit()
-        waits.append(datetime.fromisoformat(cloud.item(ID)["dispatch_at"]) - NOW)
+        world.submit_in_turn()
+        waits.append(datetime.fromisoformat(cloud.item(ID)["dispatch_at"]) - world.clock())
 
     for attempt, wait in enumerate(waits, 1):
         longest = min(timedelta(seconds=30) * 2 ** (attempt - 1), timedelta(seconds=900))
         assert longest / 2 <= wait <= longest
 
 
+def test_a_dispatch_before_its_turn_does_not_forget_that_a_job_was_put_off(world: World) -> None:
+    world.fal.answer = BUSY
+    waiting = world.submit()
+    world.fal.answer = None
+
+    early = world.submit()
+
+    assert early == waiting == world.record
+    assert (early.status, len(world.fal.posts)) == (JobStatus.READY, 1)
+
+
 def test_a_job_that_fal_would_not_take_for_a_day_has_failed(world: World) -> None:
     world.fal.answer = BUSY
 
     for _ in range(MOST_REFUSALS + 1):
-        world.submit()
+        world.submit_in_turn()
 
     assert world.record.status is JobStatus.FAILED
     assert [error.code for error in world.record.errors] == ["fal_busy"]
@@ -325,7 +344,7 @@ def test_each_attempt_has_a_token_of_its_own_and_the_earlier_ones_still_count(
     world.submit()
     world.fal.answer = None
 
-    job = world.submit()
+    job = world.submit_in_turn()
 
     tokens = [token_of(post) for post in world.fal.posts]
     assert len(set(tokens)) == 2

@@ -169,7 +169,7 @@ class Audit:
         for record in held:
             if record["status"] in FINAL | {"READY"}:
                 self._breach("leaked_reservations", f"{record['name']}: {record['status']}")
-        places = int(self.world.item("window").get("in_flight", 0))
+        places = len(self.world.item("window").get("in_flight", ()))
         if places != len(held):
             self._breach("leaked_places", f"{places} taken, {len(held)} held")
         days = [item for item in self.world.items if item["job_id"].startswith("budget#")]

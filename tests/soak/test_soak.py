@@ -90,7 +90,7 @@ def _failed(world: World) -> None:
 
 
 def _place_kept(world: World) -> None:
-    world.items[1]["in_flight"] = Decimal(1)
+    world.items[1]["in_flight"] = {"job9"}
 
 
 def _money_kept(world: World) -> None:
@@ -178,8 +178,8 @@ def _in_order(drop: Drop) -> World:
         "error_type": None,
         "submitted_at": 4e9,
     }
-    sums = [
-        {"job_id": "window", "in_flight": Decimal(0)},
+    sums: list[dict[str, Any]] = [
+        {"job_id": "window"},
         {"job_id": "budget#2026-11-22", "reserved_usd": Decimal(0), "committed_usd": Decimal(1)},
     ]
     return World([record, *sums], [(key, "v1")], [request])

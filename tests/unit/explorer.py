@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-def intake_of(bucket: Any, store: Any) -> Intake:
+RULES = Rules(481, Decimal("0.001205"), Decimal(2), Decimal(25))
+
+
+def intake_of(bucket: Any, store: Any, rules: Rules = RULES) -> Intake:
     """The workflow over a bucket and a store of any make."""
-    examiner = Examiner(bucket, Rules(481, Decimal("0.001205"), Decimal(2)))
+    examiner = Examiner(bucket, rules)
     return Intake(bucket, store, examiner, timedelta(minutes=60))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from phonoscene.drops import half_id
 from phonoscene.jobs import Job, JobStatus
 from phonoscene.workflow.intake import Announcement
-from tests.unit.explorer import intake_of
+from tests.unit.explorer import RULES, intake_of
 from tests.unit.fakes import NOON, MemoryBucket, MemoryStore
 
 
@@ -49,6 +50,26 @@ def test_a_whole_drop_is_ready_pinned_to_its_versions_and_priced(
     assert job.arguments["seed"] == 7
     assert job.estimate
     assert (job.estimate.frames, job.estimate.upper_usd) == (121, Decimal("0.0868"))
+
+
+@pytest.mark.parametrize(
+    ("job_usd", "day_usd", "named"),
+    [("0.05", "25", "MaxJobCostUsd allows 0.05 USD"), ("2", "0.05", "DailyBudgetUsd allows 0.05")],
+)
+def test_a_drop_that_no_day_could_pay_for_is_rejected_and_not_kept_waiting(
+    bucket: MemoryBucket, store: MemoryStore, job_usd: str, day_usd: str, named: str
+) -> None:
+    bucket.put("song.mp3")
+    bucket.put("song.json", text())
+    rules = replace(RULES, max_job_cost_usd=Decimal(job_usd), daily_budget_usd=Decimal(day_usd))
+
+    [job] = intake_of(bucket, store, rules).take(Announcement("song.json", NOON))
+
+    (error,) = job.errors
+    assert (job.status, error.code, error.value) == (
+        JobStatus.REJECTED, "cost_too_high", "0.0868 USD",
+    )  # fmt: skip
+    assert named in error.message
 
 
 def test_a_tie_a_missing_image_and_a_long_audio_are_told_at_once(

@@ -28,7 +28,7 @@ from phonoscene.jobs import (
     Video,
     may_precede,
 )
-from phonoscene.records import to_item, to_job, to_record
+from phonoscene.records import from_item, to_item, to_job, to_record
 from tests.unit.fakes import NOON
 
 #: The whole state machine: what may follow each state.
@@ -265,7 +265,7 @@ jobs = st.builds(
 def test_a_job_comes_back_from_the_table_as_it_went(job: Job) -> None:
     item = to_item(to_record(job))
 
-    assert to_job(item) == job
+    assert to_job(from_item(item)) == job
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**63 - 1, 2**63, 2**64 - 1])
@@ -305,7 +305,7 @@ def test_times_are_written_so_that_they_sort_as_text() -> None:
 def test_money_stays_decimal(amount: Decimal) -> None:
     cost = Estimate(width=1, height=1, frames=9, megapixels=1, lower_usd=0, upper_usd=amount)
 
-    back = to_job(to_item(to_record(a_job(estimate=cost))))
+    back = to_job(from_item(to_item(to_record(a_job(estimate=cost)))))
 
     assert back
     assert back.estimate

@@ -343,6 +343,7 @@ PERMISSIONS = {
         "dynamodb:Query",
         "dynamodb:GetItem",
         "dynamodb:UpdateItem",
+        "dynamodb:ConditionCheckItem",
         "sqs:SendMessage",
         "ssm:GetParameter",
     },

@@ -6,6 +6,7 @@
     ├── TooMuchRead               a file would have to be read whole to be measured
     ├── DropUnsettled             it is being overwritten right now; its event comes back
     ├── OutOfTime                 too little of the function's time is left; the message comes back
+    ├── ConditionFailed           what the table holds is not what a write was meant for
     ├── WriteRefused              the record is not in a state that allows the write
     ├── NoRoom                    the window is full, the day's money is spent, or fal is paused
     ├── WebhookRefused            not fal's, not ours, not fresh, or not whole: one answer, 401
@@ -20,7 +21,7 @@ that catches them; what is logged of them are ids and codes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from phonoscene.jobs import ErrorDetail, Job
@@ -51,6 +52,18 @@ class DropUnsettled(PhonosceneError):
 
 class OutOfTime(PhonosceneError):
     """Too little of the function's time is left to begin; the message comes back."""
+
+
+class ConditionFailed(PhonosceneError):
+    """What the table holds is not what the write was meant for.
+
+    ``found`` is the item (empty: none), ``position`` that of the write in its transaction.
+    """
+
+    def __init__(self, found: dict[str, Any], position: int = 0) -> None:
+        super().__init__()
+        self.found = found
+        self.position = position
 
 
 class WriteRefused(PhonosceneError):

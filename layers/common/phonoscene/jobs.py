@@ -66,6 +66,10 @@ MAY_FOLLOW = MappingProxyType(
 
 FINAL = frozenset(status for status, followers in MAY_FOLLOW.items() if not followers)
 
+#: The states in which nobody has heard fal's answer: what it says may change them. A refusal must
+#: not undo what an earlier attempt's webhook has brought.
+UNANSWERED = frozenset({_S.SUBMITTING, _S.UNCONFIRMED})
+
 #: How long a state may last before somebody should look at the job: the sort key of index ``due``.
 #: SUBMITTING and GENERATED outlast their function's own timeout; UNCONFIRMED outlasts fal's first
 #: webhook attempts. WAITING's grace is a parameter of the stack.
@@ -204,6 +208,8 @@ class Job(Record):
     reservation: Reservation | None = None
     #: What a READY job waits for, in a word; None when it is its turn.
     waits_for: str | None = None
+    #: Since when fal could not be asked about a job that it may have been paid for.
+    unanswered_since: AwareDatetime | None = None
     #: Whether the one resubmission after a proven silence has been used.
     resubmitted: bool = False
     token_hashes: tuple[str, ...] = ()
@@ -229,6 +235,12 @@ class Job(Record):
             raise ValueError(f"no record is born {status}")
         history = (Step(status=status, at=at),)
         return cls(status=status, history=history, created_at=at, updated_at=at, **fields)
+
+    def last(self, status: JobStatus) -> datetime:
+        """When the job last became that; when it was born, if it never did."""
+        return max(
+            (step.at for step in self.history if step.status is status), default=self.created_at
+        )
 
     @property
     def marker(self) -> str:

@@ -1,9 +1,9 @@
 """The window and the budget: how many jobs may be in flight, and how much money a day may cost.
 
-Two items of the jobs table hold the sums. They change only in the transaction that moves a job, so
-a sum and its jobs cannot drift apart: a place and a reservation are taken with the claim, and given
-back with whatever ends the attempt. Everything here builds parts of transactions; the job store
-writes them.
+Items of the jobs table hold both. They change only in the transaction that moves a job, so a sum
+and its jobs cannot drift apart: a place and a reservation are taken with the claim, and given back
+with whatever ends the attempt. Everything here builds parts of transactions; the job store writes
+them.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
-from phonoscene.jobs import Reservation
+from phonoscene.records import plain, update
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from decimal import Decimal
+
+    from phonoscene.jobs import Reservation
+
+Change = dict[str, Any]
 
 #: The key of the item that counts the jobs in flight.
 WINDOW = "window"
@@ -28,9 +33,10 @@ class Limits:
     max_in_flight: int
     daily_budget_usd: Decimal
 
-    def reservation(self, usd: Decimal, at: datetime) -> Reservation:
-        """What a job of this cost sets aside, on the day of ``at``."""
-        return Reservation(day=f"{at.astimezone(UTC):%Y-%m-%d}", usd=usd)
+
+def day_of(at: datetime) -> str:
+    """The day whose budget a job claimed at this time takes from: ``2026-11-22``, UTC."""
+    return f"{at.astimezone(UTC):%Y-%m-%d}"
 
 
 def budget_key(day: str) -> str:
@@ -44,51 +50,60 @@ def next_day(at: datetime) -> datetime:
     return datetime.combine(tomorrow, time(), UTC)
 
 
-@dataclass(frozen=True)
-class Change:
-    """One item's part of a transaction, in Python's types."""
+def take(limits: Limits, job_id: str, cost: Reservation, at: datetime) -> list[Change]:
+    """A place and a reservation, if there is room for both and dispatching is not paused.
 
-    key: str
-    update: str
-    condition: str | None
-    values: dict[str, Any]
-
-
-def take(limits: Limits, reservation: Reservation, at: str) -> list[Change]:
-    """A place and a reservation, if there is room for both and dispatching is not paused."""
-    window = Change(
+    A place is the job's id in a set: taken or given back twice it changes nothing, and whose it is
+    can be told. At most as many as fal runs at once are in it, some dozens.
+    """
+    window = update(
         WINDOW,
-        "SET in_flight = if_not_exists(in_flight, :zero) + :one, changed_at = :now",
-        "(attribute_not_exists(in_flight) OR in_flight < :most) "
+        "ADD in_flight :job",
+        {":job": {job_id}, ":most": limits.max_in_flight, ":now": plain(at)},
+        "(attribute_not_exists(in_flight) OR size(in_flight) < :most) "
         "AND (attribute_not_exists(paused_until) OR paused_until <= :now)",
-        {":zero": 0, ":one": 1, ":most": limits.max_in_flight, ":now": at},
     )
-    budget = Change(
-        budget_key(reservation.day),
+    budget = update(
+        budget_key(cost.day),
         "SET committed_usd = if_not_exists(committed_usd, :zero) + :usd, "
-        "reserved_usd = if_not_exists(reserved_usd, :zero) + :usd",
+        "reserved_usd = if_not_exists(reserved_usd, :zero) + :usd ADD changes :one",
+        {
+            ":zero": 0,
+            ":one": 1,
+            ":usd": cost.usd,
+            ":room": limits.daily_budget_usd - cost.usd,
+        },
         "attribute_not_exists(committed_usd) OR committed_usd <= :room",
-        {":zero": 0, ":usd": reservation.usd, ":room": limits.daily_budget_usd - reservation.usd},
     )
     return [window, budget]
 
 
-def give_back(reservation: Reservation, at: str, *, spent: bool) -> list[Change]:
+def lacking(position: int, found: Mapping[str, Any], at: datetime) -> str:
+    """What a job waits for whose ``take`` failed, by the position of the item that refused."""
+    is_paused = str(found.get("paused_until", "")) > plain(at)
+    return ("account" if is_paused else "window", "budget")[position]
+
+
+def give_back(job_id: str, held: Reservation, *, spent: bool) -> list[Change]:
     """The place, and the reservation: what was spent stays committed for its day.
 
     Without conditions: whatever a sum says, no job may be kept from ending by it.
     """
-    window = Change(
-        WINDOW,
-        "SET in_flight = if_not_exists(in_flight, :one) - :one, changed_at = :now",
-        None,
-        {":one": 1, ":now": at},
-    )
-    budget = Change(
-        budget_key(reservation.day),
+    window = update(WINDOW, "DELETE in_flight :job", {":job": {job_id}})
+    budget = update(
+        budget_key(held.day),
         "SET reserved_usd = if_not_exists(reserved_usd, :usd) - :usd, "
-        "committed_usd = if_not_exists(committed_usd, :back) - :back",
-        None,
-        {":usd": reservation.usd, ":back": 0 if spent else reservation.usd},
+        "committed_usd = if_not_exists(committed_usd, :back) - :back ADD changes :one",
+        {":usd": held.usd, ":back": 0 if spent else held.usd, ":one": 1},
     )
     return [window, budget]
+
+
+def spend(cost: Reservation) -> Change:
+    """What was paid without having been set aside; the day may be overdrawn by it, and knows it."""
+    return update(
+        budget_key(cost.day),
+        "SET committed_usd = if_not_exists(committed_usd, :zero) + :usd, "
+        "reserved_usd = if_not_exists(reserved_usd, :zero) ADD changes :one",
+        {":zero": 0, ":one": 1, ":usd": cost.usd},
+    )

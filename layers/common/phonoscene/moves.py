@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from phonoscene.jobs import Job, JobStatus, Step, may_precede
-from phonoscene.records import index_attributes, plain, to_item
+from phonoscene.records import index_attributes, plain, update
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
-
-    from phonoscene.ledger import Change
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,8 @@ class Move:
     changes: dict[str, Any]
     #: Whether what the job holds must still be as it was read: only then may it be given back.
     ends: bool = False
+    #: Whether the job's turn must have come: until then it was put off.
+    in_turn: bool = False
 
     @property
     def allowed(self) -> list[JobStatus]:
@@ -45,17 +46,18 @@ class Move:
 
     @property
     def _all_changes(self) -> dict[str, Any]:
-        """With what every step changes; only a READY job waits for something."""
-        always = {"status": self.status, "updated_at": self.clock, "waits_for": None}
-        return always | self.changes
+        """With what every step changes: what held the job up before it is past."""
+        always = {"status": self.status, "updated_at": self.clock}
+        return always | {"waits_for": None, "unanswered_since": None} | self.changes
 
-    def _holding(self) -> str:
-        if not self.ends:
-            return ""
-        is_held = "attribute_exists" if self.job.reservation else "attribute_not_exists"
-        return f" AND {is_held}(reservation)"
+    def _condition(self, origins: Mapping[str, str]) -> str:
+        condition = f"#status IN ({', '.join(origins)}) AND attempt = :seen"
+        if self.ends:
+            is_held = "attribute_exists" if self.job.reservation else "attribute_not_exists"
+            condition += f" AND {is_held}(reservation)"
+        return condition + (" AND #dispatch_at <= :updated_at" if self.in_turn else "")
 
-    def expressions(self) -> dict[str, Any]:
+    def request(self) -> dict[str, Any]:
         """The update: a value sets its attribute, None or nothing removes it."""
         after = self.after
         attributes = {name: plain(getattr(after, name)) for name in self._all_changes}
@@ -67,25 +69,11 @@ class Move:
         origins = {f":from{n}": str(before) for n, before in enumerate(self.allowed)}
         values = {f":{name}": value for name, value in kept.items()} | origins
         values |= {":step": [plain(self._step)], ":none": [], ":seen": self.job.attempt}
-        return {
-            "Key": to_item({"job_id": self.job.job_id}),
-            "UpdateExpression": f"SET {', '.join(sets)}"
-            + (f" REMOVE {', '.join(removed)}" if removed else ""),
-            "ConditionExpression": f"#status IN ({', '.join(origins)}) AND attempt = :seen"
-            + self._holding(),
-            "ExpressionAttributeNames": {f"#{name}": name for name in attributes},
-            "ExpressionAttributeValues": to_item(values),
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-
-
-def change_of(change: Change) -> dict[str, Any]:
-    """A change of the ledger in DynamoDB's words."""
-    condition = {"ConditionExpression": change.condition} if change.condition else {}
-    return {
-        "Key": to_item({"job_id": change.key}),
-        "UpdateExpression": change.update,
-        "ExpressionAttributeValues": to_item(change.values),
-        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        **condition,
-    }
+        removal = f" REMOVE {', '.join(removed)}" if removed else ""
+        request = update(
+            self.job.job_id,
+            f"SET {', '.join(sets)}{removal}",
+            values,
+            self._condition(origins),
+        )
+        return request | {"ExpressionAttributeNames": {f"#{name}": name for name in attributes}}

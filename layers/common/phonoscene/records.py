@@ -59,9 +59,22 @@ def from_item(item: Mapping[str, Any]) -> dict[str, Any]:
     return {name: deserialize(value) for name, value in item.items()}
 
 
-def to_job(item: Any) -> Job | None:
+def to_job(item: Mapping[str, Any]) -> Job | None:
     """The job in an item, or None where there is no item."""
-    return Job.model_validate(from_item(item)) if item else None
+    return Job.model_validate(item) if item else None
+
+
+def update(
+    key: str, expression: str, values: Mapping[str, Any], condition: str | None = None
+) -> dict[str, Any]:
+    """The request of an update, in DynamoDB's words."""
+    request = {
+        "Key": to_item({"job_id": key}),
+        "UpdateExpression": expression,
+        "ExpressionAttributeValues": to_item(values),
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    return request | ({"ConditionExpression": condition} if condition else {})
 
 
 def plain(value: Any) -> Any:

@@ -11,12 +11,13 @@ import logging
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from phonoscene.containers import CONTENT_TYPES, checked, suffix_of
 from phonoscene.drops import output_key
-from phonoscene.errors import VideoRefused, WriteRefused
-from phonoscene.jobs import ErrorDetail, Job, JobStatus, Request, Video
+from phonoscene.errors import VideoRefused, VideoUnavailable, WriteRefused
+from phonoscene.jobs import UNANSWERED, ErrorDetail, Job, JobStatus, Request, Video
 from phonoscene.retries import MOST_ATTEMPTS, retry_at
 from phonoscene.verdicts import Verdict, from_webhook
 
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 #: How often a verdict is taken up again because its job moved while it was looked at.
 TRIES = 3
+#: Between two tries of a copy that fails.
+SHORTEST_PAUSE = timedelta(seconds=30)
+LONGEST_PAUSE = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,11 @@ class Deliverer:
     def deliver(self, delivery: Delivery) -> Job | None:
         """The job after its verdict, or None where the delivery is not for one of our jobs.
 
+        A copy that fails is tried again by the record, which says when: no message has to come back
+        for it.
+
         Raises:
-            VideoUnavailable: the copy, or the result, must be tried again.
+            VideoUnavailable: the result cannot be fetched now.
             VerdictMalformed: fal signed what cannot be understood; it belongs in the dead-letter
             queue.
         """
@@ -75,12 +82,14 @@ class Deliverer:
         is_its_own = job.status is not JobStatus.CANCELLED and not _is_anothers(job, delivery)
         is_known = is_its_own and job.request is not None
         if delivery.body and not is_known and not from_webhook(delivery.body).errors:
-            self.store.note_duplicate(job, delivery.request_id)
+            with suppress(WriteRefused):  # it was noted before
+                self.store.note_paid_again(job, delivery.request_id)
         return job
 
     def _conclude(self, job: Job, delivery: Delivery) -> Job:
         verdict = from_webhook(delivery.body)
         if verdict.must_be_fetched:
+            job = self._bind(job, delivery)
             verdict = self.queue.result(_bound(job, verdict))
         if verdict.errors and (_is_anothers(job, delivery) or _is_past(job, delivery)):
             logger.info("verdict.of_past_attempt")
@@ -88,6 +97,20 @@ class Deliverer:
         if verdict.errors:
             return self._fail_or_retry(job, verdict)
         return self._store(self._record(job, verdict))
+
+    def _bind(self, job: Job, delivery: Delivery) -> Job:
+        """Write down which request has ended before its result is asked for.
+
+        fal may keep it for six minutes only; from here on reconciling asks for it as well.
+        """
+        if job.status not in UNANSWERED or _is_past(job, delivery):
+            return job
+        return self.store.move(
+            job,
+            JobStatus.SUBMITTED,
+            only_from=UNANSWERED,
+            request=Request(request_id=delivery.request_id),
+        )
 
     def _record(self, job: Job, verdict: Verdict) -> Job:
         """Write down that the video exists, before a byte of it is copied.
@@ -118,13 +141,23 @@ class Deliverer:
             stored = (is_retry and self.output.find(key, CONTENT_TYPES[suffix])) or self._copy(
                 job, key, suffix
             )
-        except (
-            VideoRefused
-        ) as exc:  # where it lies is kept: it is paid for, and a person may want it
+        except VideoRefused as exc:
+            # where it lies is kept: it is paid for, and a person may want it
             return self._finish(job, JobStatus.FAILED, errors=(exc.error,))
+        except VideoUnavailable as exc:
+            return self._copy_later(job, exc)
         video = _video(job, stored)
         self.output.put_manifest(output_key(job.name, job.job_id, ".json"), _manifest(job, video))
         return self._finish(job, JobStatus.SUCCEEDED, video=video, source_url=None, reported={})
+
+    def _copy_later(self, job: Job, reason: VideoUnavailable) -> Job:
+        """Have the copy begun again, soon at first: each pause is as long as all tries so far."""
+        now = self.store.clock()
+        tried_for = now - job.last(JobStatus.GENERATED)
+        pause = min(max(tried_for, SHORTEST_PAUSE), LONGEST_PAUSE)
+        logger.warning("video.unavailable", extra={"reason": str(reason)})
+        self.store.look_again(job, now + pause)
+        return job
 
     def _fail_or_retry(self, job: Job, verdict: Verdict) -> Job:
         """Back to READY where fal's errors may be gone next time, as often as is worth it."""

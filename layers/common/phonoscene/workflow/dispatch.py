@@ -24,7 +24,7 @@ class Dispatcher:
 
     def dispatch(self) -> int:
         """Announce the jobs whose turn it is; how many. Announced twice, a job is claimed once."""
-        room = self.store.room(self.limits)
+        room = self.store.ledger.room(self.limits)
         jobs = self.store.oldest_ready(room, self.store.clock()) if room else []
         self.drops.dispatch(jobs)
         if jobs:

@@ -33,6 +33,14 @@ class Rules:
     max_frames: int
     usd_per_megapixel: Decimal
     max_job_cost_usd: Decimal
+    daily_budget_usd: Decimal
+
+    @property
+    def most_usd(self) -> tuple[Decimal, str]:
+        """The most that a job may cost, and the parameter that says so."""
+        return min(
+            (self.max_job_cost_usd, "MaxJobCostUsd"), (self.daily_budget_usd, "DailyBudgetUsd")
+        )
 
 
 @dataclass(frozen=True)
@@ -153,8 +161,8 @@ class Examiner:
 
     def _estimate(self, frames: int, size: tuple[int, int]) -> Estimate:
         cost = estimate(frames, size, self.rules.usd_per_megapixel)
-        if cost.upper_usd > self.rules.max_job_cost_usd:
-            raise DropRefused(_too_dear(cost, self.rules.max_job_cost_usd))
+        if cost.upper_usd > self.rules.most_usd[0]:
+            raise DropRefused(_too_dear(cost, *self.rules.most_usd))
         return cost
 
     def _images(
@@ -238,7 +246,7 @@ def _unknown_size(reference: str) -> ErrorDetail:
     )
 
 
-def _too_dear(cost: Estimate, most: Decimal) -> ErrorDetail:
+def _too_dear(cost: Estimate, most: Decimal, parameter: str) -> ErrorDetail:
     return ErrorDetail(
         code="cost_too_high",
         field="video_size",
@@ -246,7 +254,7 @@ def _too_dear(cost: Estimate, most: Decimal) -> ErrorDetail:
         allowed=f"at most {most} USD a job",
         message=(
             f"{cost.width} x {cost.height} x {cost.frames} frames are {cost.megapixels:.2f} "
-            f"megapixels and could cost {cost.upper_usd} USD; a job of this stack may cost "
+            f"megapixels and could cost {cost.upper_usd} USD; this stack's {parameter} allows "
             f"{most} USD. Make it smaller, shorter or slower (video_size, the audio, fps)."
         ),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,10 +16,10 @@ from phonoscene.errors import VideoUnavailable, WriteRefused
 from phonoscene.jobs import ErrorDetail, Job, JobStatus, Request
 from phonoscene.submissions import Ended, Lost, Pending
 from phonoscene.webhooks import Delivery
+from phonoscene.workflow.recounting import Recounter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from phonoscene.fal_queue import FalQueue
     from phonoscene.job_store import JobStore
@@ -30,10 +30,25 @@ logger = logging.getLogger(__name__)
 
 #: Between two questions to fal about one request.
 ASK_AGAIN: Final = timedelta(seconds=45)
-#: How long the sums must have stood still before they are recounted: longer than an index lags.
-SETTLED: Final = timedelta(minutes=2)
-#: How long a video is tried to be copied: fal is asked to keep it at least that long.
-COPY_FOR: Final = timedelta(hours=1)
+#: Between two tries of a copy that was cut off: longer than one may take.
+COPY_AGAIN: Final = timedelta(seconds=400)
+#: How long fal keeps a result for sure after the run.
+RESULT_KEPT: Final = timedelta(hours=1)
+#: When a person should know that a paid video is not home: after the second copy at the latest, and
+#: after two minutes without a word from fal, which may delete a large result after six.
+COPY_SHOULD_TAKE: Final = timedelta(minutes=10)
+ANSWER_SHOULD_TAKE: Final = timedelta(minutes=2)
+
+
+@dataclass
+class Pass:
+    """What one pass saw: how many jobs of each state, at risk, in flight; how many sums wrong."""
+
+    looked: Counter[str] = field(default_factory=Counter)
+    at_risk: int = 0
+    dispatched: int = 0
+    corrected: int = 0
+    in_flight: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,7 @@ class Reconciler:
 
     ``silence``: after it, a POST whose answer was lost, and of which fal shows no trace, was never
     taken. It is longer than fal could keep the request waiting (its start timeout) and running.
+    ``output_lifetime``: how long fal was asked to keep a video.
     """
 
     store: JobStore
@@ -49,31 +65,36 @@ class Reconciler:
     verdicts: VerdictsQueue
     dispatcher: Dispatcher
     silence: timedelta
+    output_lifetime: timedelta
 
-    def run(self, has_time: Callable[[], bool] = lambda: True) -> Counter[str]:
-        """Look at all that is due, dispatch, recount; how many jobs of each state were seen."""
-        looked: Counter[str] = Counter()
+    def run(self, has_time: Callable[[], bool] = lambda: True) -> Pass:
+        """Look at all that is due, recount, dispatch."""
+        this = Pass()
+        recounter = Recounter(self.store)
         for job_id in self.store.due(self.store.clock()):
             if not has_time():  # the next pass goes on: what was looked at is due later now
-                logger.warning("reconcile.out_of_time", extra={"looked": looked.total()})
+                logger.warning("reconcile.out_of_time", extra={"looked": this.looked.total()})
                 break
-            looked[self._look(job_id)] += 1
-        self.dispatcher.dispatch()
-        leaked = self.store.recount(SETTLED)
-        if leaked:
-            logger.error("window.leaked", extra={"places": leaked})
-        return looked
+            self._look(job_id, this, recounter)
+        this.in_flight = recounter.recount()
+        this.corrected = len(recounter.corrected)
+        this.dispatched = self.dispatcher.dispatch()
+        return this
 
-    def _look(self, job_id: str) -> str:
-        """One job, and the state it was in; what happens to it must not stop the others."""
+    def _look(self, job_id: str, this: Pass, recounter: Recounter) -> None:
+        """One job; what happens to it must not stop the others."""
         try:
             job = self.store.get(job_id)
         except Exception:
             logger.exception("reconcile.unreadable", extra={"id": job_id})
-            return "unreadable"
+            this.looked["unreadable"] += 1
+            return
         if job is None:
-            return "gone"
+            return
+        this.looked[job.status] += 1
+        this.at_risk += self._is_at_risk(job)
         try:
+            recounter.ensure_place(job)
             self._reconcile(job)
         except WriteRefused:  # it moved meanwhile: good news
             logger.info("reconcile.moved", extra={"id": job_id})
@@ -83,11 +104,19 @@ class Reconciler:
         except Exception:
             logger.exception("reconcile.failed", extra={"id": job_id})
             self._try_later(job)
-        return job.status
+
+    def _is_at_risk(self, job: Job) -> bool:
+        """Whether a video that may be paid for is not home although it should be."""
+        now = self.store.clock()
+        if job.status is JobStatus.GENERATED:
+            return now - job.last(JobStatus.GENERATED) > COPY_SHOULD_TAKE
+        return job.unanswered_since is not None and now - job.unanswered_since > ANSWER_SHOULD_TAKE
 
     def _try_later(self, job: Job) -> None:
+        """Where fal, or we, could not tell how the job stands."""
+        at = self.store.clock()
         try:
-            self._later(job)
+            self.store.look_again(job, at + ASK_AGAIN, job.unanswered_since or at)
         except Exception:
             logger.exception("reconcile.failed", extra={"id": job.job_id})
 
@@ -126,11 +155,18 @@ class Reconciler:
             case Pending():
                 self._later(job)
             case Lost():
-                self._end(job, JobStatus.FAILED, errors=(_LOST,))
+                self._lose(job)
+
+    def _lose(self, job: Job) -> None:
+        """Fal knows nothing of a request that it took. Said soon, that is an outage of fal's."""
+        kept_until = job.last(JobStatus.SUBMITTED) + self.silence + RESULT_KEPT
+        if self.store.clock() < kept_until:
+            raise VideoUnavailable("fal knows nothing of a request that it took")
+        self._end(job, JobStatus.FAILED, errors=(_LOST,))
 
     def _settle(self, job: Job) -> None:
         """An unknown POST: fal's list may show it, or long silence prove that it was not taken."""
-        asked_at = _last(job, JobStatus.SUBMITTING)
+        asked_at = job.last(JobStatus.SUBMITTING)
         found = self.queue.find(job.marker, asked_at - ASK_AGAIN, asked_at + self.silence)
         if found:
             self._move(job, JobStatus.SUBMITTED, request=found, at=self.store.clock())
@@ -144,7 +180,7 @@ class Reconciler:
 
     def _copy(self, job: Job) -> None:
         """The copy was cut off, or failed: once more, as long as fal keeps the video."""
-        if self.store.clock() > _last(job, JobStatus.GENERATED) + COPY_FOR:
+        if self.store.clock() > job.last(JobStatus.GENERATED) + self.output_lifetime:
             logger.error("video.lost", extra={"id": job.job_id})
             self.store.end(
                 job, JobStatus.FAILED, errors=(_NOT_COPIED,), source_url=None, reported={}
@@ -156,15 +192,6 @@ class Reconciler:
     def _deliver(self, job: Job, request_id: str, body: str) -> None:
         """As a webhook would; the job's own token hash vouches for it."""
         self.verdicts.deliver(Delivery(job.job_id, job.token_hashes[-1], request_id, body))
-
-
-#: Between two tries of a copy: longer than the verdicts queue's own visibility timeout.
-COPY_AGAIN: Final = timedelta(seconds=400)
-
-
-def _last(job: Job, status: JobStatus) -> datetime:
-    """When the job last became that."""
-    return max((step.at for step in job.history if step.status is status), default=job.created_at)
 
 
 def _alone(job: Job) -> ErrorDetail:

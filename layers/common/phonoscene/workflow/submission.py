@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.errors import NoRoom, WriteRefused
-from phonoscene.jobs import ErrorDetail, Job, JobStatus
+from phonoscene.jobs import UNANSWERED, ErrorDetail, Job, JobStatus
 from phonoscene.ledger import next_day
 from phonoscene.retries import MOST_REFUSALS, retry_at
 from phonoscene.submissions import ACCOUNT, Accepted, Answer, Refused, Submission, Unknown
@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 READING_MARGIN: Final = 300
 #: How long nothing is dispatched after fal has refused the account; then the next job finds out.
 PAUSE: Final = timedelta(minutes=5)
-#: What an answer may change. A refusal must not undo what an earlier attempt's webhook has brought.
-UNANSWERED: Final = frozenset({JobStatus.SUBMITTING, JobStatus.UNCONFIRMED})
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ class Submitter:
                 return self._move(job, JobStatus.UNCONFIRMED)
             case Refused(code, _, retryable=True) if code == ACCOUNT:
                 until = self.store.clock() + PAUSE
-                self.store.pause(until)
+                self.store.ledger.pause(until)
                 logger.error("dispatch.paused", extra={"until": until.isoformat()})
                 refused = {"refusals": job.refusals + 1, "waits_for": "account"}
                 return self._end(job, JobStatus.READY, at=until, **refused)

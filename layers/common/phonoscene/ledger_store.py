@@ -1,0 +1,101 @@
+"""The window's and the budget's items: the only module that reads them, or writes them alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from phonoscene.errors import ConditionFailed
+from phonoscene.jobs import Reservation
+from phonoscene.ledger import WINDOW, Limits, budget_key
+from phonoscene.records import plain, to_item, update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from decimal import Decimal
+
+    from phonoscene.table import Table
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day's sums in US dollars; ``reserved`` is part of ``committed``, ``changes`` counts."""
+
+    day: str
+    committed: Decimal
+    reserved: Decimal
+    changes: int
+
+
+class LedgerStore:
+    """The sums as they stand, and their correction."""
+
+    def __init__(self, table: Table, clock: Callable[[], datetime]) -> None:
+        self._table = table
+        self._clock = clock
+
+    def in_flight(self) -> frozenset[str]:
+        """The ids of the jobs that hold a place."""
+        return frozenset(self._table.get(WINDOW).get("in_flight", ()))
+
+    def room(self, limits: Limits) -> int:
+        """How many jobs could be claimed now, the budget aside."""
+        window = self._table.get(WINDOW)
+        if str(window.get("paused_until", "")) > plain(self._clock()):
+            return 0
+        return max(0, limits.max_in_flight - len(window.get("in_flight", ())))
+
+    def pause(self, until: datetime) -> None:
+        """Let nobody claim before ``until``: fal refuses the account."""
+        self._table.update(update(WINDOW, "SET paused_until = :until", {":until": plain(until)}))
+
+    def day(self, day: str) -> Day | None:
+        """A day's sums, or None where nothing was ever claimed."""
+        item = self._table.get(budget_key(day))
+        if "changes" not in item:
+            return None
+        return Day(day, item["committed_usd"], item["reserved_usd"], int(item["changes"]))
+
+    def held_by(self, job_id: str) -> Reservation | None:
+        """What a job holds; its record may be one that this release cannot read."""
+        held = self._table.get(job_id).get("reservation")
+        return Reservation.model_validate(held) if held else None
+
+    def correct_place(self, job_id: str, *, is_held: bool) -> bool:
+        """Put a job into the set of those in flight, or take it out; whether that was needed.
+
+        Only if the job's record agrees at that moment.
+        """
+        verb, others, record = (
+            ("ADD", "NOT contains(in_flight, :id)", "attribute_exists(reservation)")
+            if is_held
+            else ("DELETE", "contains(in_flight, :id)", "attribute_not_exists(reservation)")
+        )
+        check = {"Key": to_item({"job_id": job_id}), "ConditionExpression": record}
+        values = {":job": {job_id}, ":id": job_id}
+        window = update(WINDOW, f"{verb} in_flight :job", values, others)
+        try:
+            self._table.transact([("ConditionCheck", check), ("Update", window)])
+        except ConditionFailed:  # it was claimed, or ended, meanwhile
+            return False
+        return True
+
+    def correct_day(self, seen: Day, reserved: Decimal) -> bool:
+        """Set what a day has reserved, unless it has changed since it was ``seen``; whether so."""
+        correction = update(
+            budget_key(seen.day),
+            "SET reserved_usd = :held, committed_usd = committed_usd - :leaked ADD changes :one",
+            {
+                ":held": reserved,
+                ":leaked": seen.reserved - reserved,
+                ":one": 1,
+                ":seen": seen.changes,
+            },
+            "changes = :seen",
+        )
+        try:
+            self._table.update(correction)
+        except ConditionFailed:
+            return False
+        return True
