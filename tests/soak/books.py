@@ -69,8 +69,23 @@ class Audit:
             "statuses": dict(Counter(record["status"] for record in self.world.records)),
             "waiting_for_proven_silence": len(self.waiting),
             "unsettled": len(self.unsettled),
+            **self._home(),
         }
         return self
+
+    def _home(self) -> dict[str, float]:
+        """Seconds from the end of fal's run until its video was in the bucket."""
+        ended = {one.get("request_id"): one.get("completed_at") for one in self.world.requests}
+        took = []
+        for record in self.world.records:
+            began = ended.get((record.get("request") or {}).get("request_id"))
+            if record["status"] == "SUCCEEDED" and began:
+                took.append(_seconds(record["history"][-1]["at"]) - began)
+        took.sort()
+        return {
+            "home_p50": round(took[len(took) // 2], 1) if took else 0.0,
+            "home_most": round(took[-1], 1) if took else 0.0,
+        }
 
     def _breach(self, what: str, text: str) -> None:
         self.breaches.append(f"{what}: {text}")

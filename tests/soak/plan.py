@@ -140,6 +140,10 @@ class Wishes:
     kill_every: float = 0.0
     #: Seconds until the soak gives up.
     patience: float = 600.0
+    #: Whether fal sends any webhook at all.
+    webhooks: bool = True
+    #: MaxInFlight.
+    in_flight: int = 40
 
 
 def plan(wishes: Wishes) -> list[Drop]:
@@ -166,7 +170,9 @@ def plan(wishes: Wishes) -> list[Drop]:
 def background(wishes: Wishes) -> list[dict[str, Any]]:
     """Rules for calls that no single drop can be held to: when fal is asked, it may stumble."""
     often = {"times": None, "probability": wishes.faults}
+    never = {"stage": "webhook", "action": "never", "times": None}
     return [
+        *([] if wishes.webhooks else [never]),
         {"stage": "status", "action": "delay", "seconds": 1, **often},
         {"stage": "result", "action": "status", "code": 503, **often},
         {"stage": "result", "action": "delay", "seconds": 1, **often},

@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from local.endpoints import Endpoints
 
 PARAMETERS: Final = {
-    "MaxInFlight": "40",
     "DailyBudgetUsd": "100000",
     "SettleSeconds": "1",
     "AudioUrlTtlSeconds": "600",
@@ -348,7 +347,8 @@ def _function(pid: int) -> str:
 def soak(wishes: Wishes, folder: Path) -> dict[str, Any]:
     """Run one, in a cloud whose state lies in ``folder``; the figures, breaches among them."""
     simulator = (*SIMULATOR, "--seed", str(wishes.seed))
-    with running_cloud(folder, PARAMETERS, simulator) as cloud:
+    parameters = {**PARAMETERS, "MaxInFlight": str(wishes.in_flight)}
+    with running_cloud(folder, parameters, simulator) as cloud:
         run = LocalCloud(StateDirectory(folder)).run()
         emulator = next(one.pid for one in (run.processes if run else []) if one.name == "emulator")
         handlers = Handlers(emulator, wishes.kill_every, wishes.seed)
@@ -390,6 +390,8 @@ def table(figures: dict[str, Any]) -> str:
         ("waiting for proven silence", figures["waiting_for_proven_silence"]),
         ("still moving", figures["unsettled"]),
         ("dead letters", figures["dead_letters"]),
+        ("seconds from fal's end to the bucket, p50", "{home_p50}"),
+        ("seconds from fal's end to the bucket, most", "{home_most}"),
         *((text, figures.get(name, 0)) for name, text in MUST_BE_ZERO.items()),
         ("seconds", figures["seconds"]),
     ]
@@ -412,7 +414,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     minutes = asked.minutes or 8 + asked.drops / 60
     wishes = Wishes(
-        asked.drops, asked.faults, asked.seed, asked.quick, asked.kill_every, minutes * 60
+        drops=asked.drops,
+        faults=asked.faults,
+        seed=asked.seed,
+        quick=asked.quick,
+        kill_every=asked.kill_every,
+        patience=minutes * 60,
+        webhooks=not asked.no_webhooks,
+        in_flight=asked.in_flight,
     )
     with tempfile.TemporaryDirectory(prefix="phonoscene-soak-", ignore_cleanup_errors=True) as made:
         figures = soak(wishes, asked.folder or Path(made))
@@ -433,6 +442,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=7, help="the same seed drops the same (7)")
     add("--kill-every", type=float, default=5.0, help="seconds between kills; 0: none (5)")
     add("--quick", action="store_true", help="only faults whose way out takes seconds")
+    add("--no-webhooks", action="store_true", help="fal sends none: reconciling must do it all")
+    add("--in-flight", type=_count, default=40, help="MaxInFlight (40)")
     add("--minutes", type=float, help="give up after so many (8, and 1 more per 60 drops)")
     add("--folder", type=Path, help="keep the cloud's logs here")
     add("--json", action="store_true", help="the figures as JSON")
