@@ -7,7 +7,7 @@ FAULTS ?= 0.2
 SEED ?= 7
 UV_VERSION := 0.13.9
 RUN := .venv/bin/python
-SOURCES = layers/common/phonoscene functions local tests $(wildcard cli benchmarks)
+SOURCES = layers/common/phonoscene functions cli local tests $(wildcard benchmarks)
 REPORTS := .build/reports
 PYTEST = $(RUN) -m pytest --junitxml=$(REPORTS)/$@.xml
 LOCK = .venv/bin/uv pip compile --quiet --system-certs --universal --generate-hashes --no-header \
@@ -83,12 +83,13 @@ clean: ## stop the local cloud; remove everything that was made, videos too
 	rm -rf .venv .venv-sam .build .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # uv installs the locked list in seconds; it stays, beside pip, for the next time.
-.venv/ready: requirements-dev.txt
+.venv/ready: requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Phonoscene needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.13")'
 	@echo "installing the tools in .venv" >&2
 	@[ -x .venv/bin/uv ] || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@$(RUN) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@.venv/bin/uv pip sync --quiet --system-certs --require-hashes --python .venv requirements-dev.txt
+	@.venv/bin/uv pip install --quiet --no-deps --no-build-isolation --python .venv --editable .
 	@touch $@
 
 # The SAM CLI pins libraries that the tools need newer; hence a venv of its own.

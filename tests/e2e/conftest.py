@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from local.endpoints import Endpoints
 
+FOLDER = Path(__file__).parents[2] / ".build" / "e2e"
 #: Container, codec and sample format of each audio suffix the product takes.
 ENCODINGS = {
     "mp3": ("mp3", "libmp3lame"),
@@ -35,6 +36,7 @@ ENCODINGS = {
     "opus": ("ogg", "libopus"),
 }
 RATE = 48_000
+IN_FLIGHT = 40
 FINAL = {"SUCCEEDED", "FAILED", "REJECTED", "CANCELLED"}
 
 
@@ -76,6 +78,8 @@ class Phonoscene:
         self.sqs = self.endpoints.client("sqs")
         self.iam = self.endpoints.client("iam")
         self.jobs = Jobs(self.endpoints)
+        (stack,) = self.endpoints.client("cloudformation").describe_stacks()["Stacks"]
+        self.outputs = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
 
     def put(self, key: str, body: bytes) -> str:
         """Upload to the drop bucket; the object's version."""
@@ -123,6 +127,20 @@ class Phonoscene:
         listed = self.control("GET", "/requests")["requests"]
         return [one for one in listed if one["arguments"]["prompt"] == prompt]
 
+    def ended_request(self, prompt: str, seconds: float = 20) -> dict[str, Any]:
+        """The one submission for a prompt, once fal has ended it."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for request in self.requests(prompt):
+                if request["completed_at"]:
+                    return request
+            time.sleep(0.1)
+        raise AssertionError(f"fal has not ended the request of {prompt}")
+
+    def send(self, output: str, message: dict[str, Any]) -> None:
+        """Put a message in the queue that an output of the stack names."""
+        self.sqs.send_message(QueueUrl=self.outputs[output], MessageBody=json.dumps(message))
+
     def fault(self, prompt: str, stage: str, action: str, **parameters: Any) -> None:
         """Make fal misbehave once for the request with this prompt."""
         rule = {
@@ -164,9 +182,8 @@ class Phonoscene:
 @pytest.fixture(scope="session")
 def phonoscene() -> Iterator[Phonoscene]:
     """The deployed stack."""
-    folder = Path(__file__).parents[2] / ".build" / "e2e"
     simulator = ["--concurrency", "4", "--retry-seconds", "0.3", "--run-seconds", "0.05"]
-    with running_cloud(folder, {"MaxInFlight": "40"}, simulator) as endpoints:
+    with running_cloud(FOLDER, {"MaxInFlight": str(IN_FLIGHT)}, simulator) as endpoints:
         yield Phonoscene(endpoints)
 
 

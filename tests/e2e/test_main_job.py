@@ -6,15 +6,18 @@ import io
 import itertools
 import json
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
 
-from tests.e2e.conftest import ENCODINGS, make_audio
+from tests.e2e.conftest import ENCODINGS, IN_FLIGHT, make_audio
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.e2e.conftest import Phonoscene
 
 ORDERS = ("audio first", "sidecar first")
@@ -49,7 +52,15 @@ def lost(phonoscene: Phonoscene) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def dropped(phonoscene: Phonoscene, lost: dict[str, str]) -> dict[str, str]:  # noqa: ARG001 - first
+def refused(phonoscene: Phonoscene) -> str:
+    """A drop that fal turns away at first; its prompt."""
+    prompt = phonoscene.drop("refused/once")
+    phonoscene.fault(prompt, "submit", "status", code=429)
+    return prompt
+
+
+@pytest.fixture(scope="module")
+def dropped(phonoscene: Phonoscene, lost: dict[str, str], refused: str) -> dict[str, str]:  # noqa: ARG001 - these first
     """All of DROPS at once, so that their waits overlap; the prompt of each."""
     prompts = {}
     for name, (suffix, order) in DROPS.items():
@@ -217,6 +228,32 @@ def test_lost_webhooks_are_asked_for_and_stored_within_two_minutes(
         assert [one["status_code"] for one in request["deliveries"] if one["status_code"]] == []
 
 
+def test_a_job_that_fal_turned_away_said_what_it_waited_for_and_was_sent_in_its_turn(
+    phonoscene: Phonoscene, refused: str
+) -> None:
+    job = phonoscene.take("refused/once", seconds=130)
+
+    assert job["status"] == "SUCCEEDED"
+    assert [step["status"] for step in job["history"]] == [
+        "READY", "SUBMITTING", "READY", "SUBMITTING", "SUBMITTED", "GENERATED", "SUCCEEDED",
+    ]  # fmt: skip
+    assert (job["attempt"], job["refusals"], job.get("waits_for")) == (2, 1, None)
+    assert len(phonoscene.requests(refused)) == 1
+
+
+def test_a_job_without_a_place_waits_and_says_so_until_there_is_one(
+    phonoscene: Phonoscene, name: str
+) -> None:
+    with _full_window(phonoscene):
+        phonoscene.drop(name)
+        waiting = phonoscene.take(name, until={"READY"})
+        while "waits_for" not in waiting:
+            waiting = phonoscene.take(name, until={"READY"})
+
+    assert waiting["waits_for"] == "window"
+    assert phonoscene.take(name, seconds=90)["status"] == "SUCCEEDED"
+
+
 def test_cancelling_frees_the_place_and_stores_nothing(phonoscene: Phonoscene, name: str) -> None:
     prompt = phonoscene.drop(name)
     phonoscene.fault(prompt, "render", "delay", seconds=5)
@@ -249,6 +286,28 @@ def test_a_sidecar_that_lists_takes_makes_a_video_of_each(
 
     assert sorted(job["seed"] for job in jobs) == [0, 1, 2]
     assert {job["status"] for job in jobs} == {"SUCCEEDED"}
+
+
+@contextmanager
+def _full_window(phonoscene: Phonoscene) -> Iterator[None]:
+    """Other jobs hold all the places there are for the body's time."""
+    dynamodb, table = phonoscene.endpoints.client("dynamodb"), phonoscene.endpoints.jobs_table
+    others = [f"other {n}" for n in range(IN_FLIGHT)]
+    held = {"M": {"day": {"S": "2026-11-22"}, "usd": {"N": "0"}}}
+    window = {
+        "TableName": table,
+        "Key": {"job_id": {"S": "window"}},
+        "ExpressionAttributeValues": {":jobs": {"SS": others}},
+    }
+    for other in others:
+        dynamodb.put_item(TableName=table, Item={"job_id": {"S": other}, "reservation": held})
+    dynamodb.update_item(**window, UpdateExpression="ADD in_flight :jobs")
+    try:
+        yield
+    finally:
+        dynamodb.update_item(**window, UpdateExpression="DELETE in_flight :jobs")
+        for other in others:
+            dynamodb.delete_item(TableName=table, Key={"job_id": {"S": other}})
 
 
 def _created(phonoscene: Phonoscene, key: str) -> dict[str, Any]:

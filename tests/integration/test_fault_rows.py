@@ -231,6 +231,8 @@ ROWS: dict[int, Row] = {
     28: row(
         "messages that come back from a dead-letter queue, days later",
         i_fault_rows="test_every_message_of_a_jobs_life_redriven_days_later_changes_nothing",
+        e_command_line="test_a_message_in_a_dead_letter_queue_is_brought_back_to_its_function "
+        "test_a_verdict_that_lies_there_still_becomes_its_video",
     ),
     29: row(
         "a key with a plus, a space, a percent sign, unicode or dots, or 1,024 bytes long",

@@ -1,0 +1,74 @@
+"""Brings messages back from a dead-letter queue: received, sent on, and only then deleted.
+
+SQS has an operation for that, but not for the queue of what EventBridge could not deliver, and not
+in every place where the stack runs. A message that is cut off between the two is there twice, which
+does no harm: everything of ours takes a message twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+class Letters(StrEnum):
+    """The dead-letter queues, by what lies in them."""
+
+    DROPS = "drops"
+    UNDELIVERED = "undelivered"
+    VERDICTS = "verdicts"
+
+
+#: Each one's output of the stack, and that of the queue its messages belong in.
+QUEUES: Final = {
+    Letters.DROPS: ("DropsDeadLetterQueueUrl", "DropsQueueUrl"),
+    Letters.UNDELIVERED: ("UndeliveredDropsQueueUrl", "DropsQueueUrl"),
+    Letters.VERDICTS: ("VerdictsDeadLetterQueueUrl", "VerdictsQueueUrl"),
+}
+#: What SQS hands out and takes at once.
+BATCH: Final = 10
+#: SQS may hand out nothing although something is there; so often in a row it means the end.
+EMPTY_ANSWERS: Final = 3
+#: How long a message is nobody else's between its receipt and its deletion, in seconds.
+HIDDEN_FOR: Final = 60
+
+
+@dataclass(frozen=True)
+class DeadLetters:
+    """One dead-letter queue and where its messages belong."""
+
+    source: str
+    target: str
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, str], letters: Letters) -> DeadLetters:
+        """By the stack's outputs."""
+        source, target = QUEUES[letters]
+        return cls(outputs[source], outputs[target])
+
+    def count(self, sqs: Any) -> int:
+        """About how many messages lie there; those that somebody looks at are counted too."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        told = sqs.get_queue_attributes(QueueUrl=self.source, AttributeNames=names)
+        return sum(int(told["Attributes"].get(name, 0)) for name in names)
+
+    def redrive(self, sqs: Any, most: int) -> Iterator[int]:
+        """Move at most ``most`` messages; yields how many were moved at each step."""
+        empty = moved = 0
+        while empty < EMPTY_ANSWERS and moved < most:
+            got = sqs.receive_message(
+                QueueUrl=self.source,
+                MaxNumberOfMessages=min(BATCH, most - moved),
+                VisibilityTimeout=HIDDEN_FOR,
+                WaitTimeSeconds=1,
+            ).get("Messages", [])
+            empty = 0 if got else empty + 1
+            for message in got:
+                sqs.send_message(QueueUrl=self.target, MessageBody=message["Body"], DelaySeconds=0)
+                sqs.delete_message(QueueUrl=self.source, ReceiptHandle=message["ReceiptHandle"])
+            moved += len(got)
+            yield len(got)
