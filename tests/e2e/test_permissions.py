@@ -81,7 +81,8 @@ def _without(phonoscene: Phonoscene, function: str, action: str) -> Iterator[Non
 def _granting(phonoscene: Phonoscene, function: str, action: str) -> tuple[str, str, Any]:
     """The role of a function, and its inline policy that grants the action."""
     roles = phonoscene.iam.list_roles()["Roles"]
-    (role,) = (one["RoleName"] for one in roles if f"-{function}Role" in one["RoleName"])
+    mine = f"-{function.removesuffix('Function')}Role"
+    (role,) = (one["RoleName"] for one in roles if mine in one["RoleName"])
     for policy in phonoscene.iam.list_role_policies(RoleName=role)["PolicyNames"]:
         document = phonoscene.iam.get_role_policy(RoleName=role, PolicyName=policy)[
             "PolicyDocument"
