@@ -34,7 +34,7 @@ import httpx
 from aws_lambda_powertools.utilities import parameters
 from botocore.client import BaseClient
 
-from phonoscene import cdn, output, webhooks
+from phonoscene import cdn, output, public_http, webhooks
 from phonoscene.job_store import JobStore
 from phonoscene.observability import metrics
 from tests.crash.aws import KEY, Buckets, Message, Queue
@@ -345,6 +345,7 @@ class World:
                 (boto3.session, "Session", lambda: types.SimpleNamespace(client=_client)),
                 (BaseClient, "_make_api_call", self._aws()),
                 (httpx._client, "HTTPTransport", self._transport()),
+                (public_http, "PublicTransport", self._transport()),
                 (webhooks, "secrets", self._secrets()),
                 (function("webhook"), "time", types.SimpleNamespace(time=self._seconds)),
                 (urllib.request.OpenerDirector, "open", self._key_set()),
@@ -411,7 +412,7 @@ class World:
         calls, fal = self.calls, self.fal
 
         class Transport(httpx.BaseTransport):
-            def __init__(self, **_: Any) -> None:
+            def __init__(self, *_: Any, **__: Any) -> None:
                 pass
 
             def handle_request(self, request: httpx.Request) -> httpx.Response:

@@ -35,8 +35,9 @@ CORE = {
     "retries",
 }
 
-#: One outside thing, the table, in three parts: its calls, the jobs, the sums.
-TOGETHER = {"job_store": {"ledger_store", "table"}}
+#: One outside thing, the table, in three parts: its calls, the jobs, the sums. And HTTPS to hosts
+#: that others name is spoken in one way.
+TOGETHER = {"job_store": {"ledger_store", "table"}, "cdn": {"public_http"}}
 
 #: What comes from outside the standard library, module by module: an edge has one outside thing.
 OUTSIDE = {
@@ -51,6 +52,7 @@ OUTSIDE = {
     "media": {"botocore", "imagesize", "tinytag"},  # S3, and two that read headers of files
     "output": {"botocore"},
     "cdn": {"httpx"},
+    "public_http": {"httpx", "httpcore"},  # httpx's own lower half
     "fal_queue": {"fal_client", "httpx"},  # fal_client raises httpx's errors
     "observability": {"aws_lambda_powertools"},
 }

@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from phonoscene.errors import VideoRefused, VideoUnavailable
+from phonoscene.errors import AddressRefused, VideoRefused, VideoUnavailable
 from phonoscene.jobs import ErrorDetail
+from phonoscene.public_http import public_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,13 +85,10 @@ class Cdn:
         """
         check_url(url)
         # the pool ends first: its parts are read with the client
-        with (
-            httpx.Client(timeout=TIMEOUT, follow_redirects=False) as client,
-            ThreadPoolExecutor(PARTS_AHEAD) as pool,
-        ):
+        with public_client(TIMEOUT) as client, ThreadPoolExecutor(PARTS_AHEAD) as pool:
             try:
                 yield _Source(client, url, self._most_bytes, size or 0).parts(pool)
-            except httpx.HTTPError as exc:
+            except (httpx.HTTPError, AddressRefused) as exc:
                 raise VideoUnavailable(f"the CDN broke off: {type(exc).__name__}") from exc
 
 

@@ -12,6 +12,7 @@
     ├── WebhookRefused            not fal's, not ours, not fresh, or not whole: one answer, 401
     ├── SigningKeysUnavailable    nobody can be verified now: 503, and fal tries again
     ├── VerdictMalformed          signed by fal, and yet not a verdict
+    ├── AddressRefused            a host's name leads to an address that is not public
     ├── VideoRefused              the video may not be stored, now or ever
     └── VideoUnavailable          the video could not be copied this time
 
@@ -103,6 +104,10 @@ class SigningKeysUnavailable(PhonosceneError):
 
 class VerdictMalformed(PhonosceneError):
     """Signed by fal, and yet not a verdict."""
+
+
+class AddressRefused(PhonosceneError):
+    """The host's name leads to an address that is not public."""
 
 
 class VideoRefused(PhonosceneError):
