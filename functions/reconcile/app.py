@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities import parameters
 
+from phonoscene.fal_key import FalKey
 from phonoscene.fal_queue import FalQueue
 from phonoscene.job_store import JobStore
 from phonoscene.ledger import Limits
@@ -38,9 +38,7 @@ def build() -> Reconciler:
     limits = Limits(settings.max_in_flight, settings.daily_budget_usd)
     return Reconciler(
         store=store,
-        queue=FalQueue(
-            lambda: parameters.get_parameter(settings.fal_key_parameter, decrypt=True, max_age=300)
-        ),
+        queue=FalQueue(FalKey(settings.fal_key_parameter)),
         verdicts=VerdictsQueue(sqs, settings.verdicts_queue_url),
         dispatcher=Dispatcher(store, DropsQueue(sqs, settings.drops_queue_url), limits),
         silence=timedelta(seconds=settings.audio_url_ttl_seconds) + RUN_AND_CALL,

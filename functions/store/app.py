@@ -8,7 +8,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from aws_lambda_powertools.utilities import parameters
 from aws_lambda_powertools.utilities.batch import (
     BatchProcessor,
     EventType,
@@ -17,6 +16,7 @@ from aws_lambda_powertools.utilities.batch import (
 
 from phonoscene.cdn import Cdn
 from phonoscene.errors import VideoUnavailable
+from phonoscene.fal_key import FalKey
 from phonoscene.fal_queue import FalQueue
 from phonoscene.job_store import JobStore
 from phonoscene.ledger import Limits
@@ -50,9 +50,7 @@ def build() -> App:
     store = JobStore(boto3.client("dynamodb"), settings.jobs_table, on_change=announce)
     deliverer = Deliverer(
         store=store,
-        queue=FalQueue(
-            lambda: parameters.get_parameter(settings.fal_key_parameter, decrypt=True, max_age=300)
-        ),
+        queue=FalQueue(FalKey(settings.fal_key_parameter)),
         cdn=Cdn(settings.max_video_bytes),
         output=OutputBucket(boto3.client("s3"), settings.output_bucket),
     )

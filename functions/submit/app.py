@@ -9,7 +9,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from aws_lambda_powertools.utilities import parameters
 from aws_lambda_powertools.utilities.batch import (
     BatchProcessor,
     EventType,
@@ -19,6 +18,7 @@ from aws_lambda_powertools.utilities.data_classes import S3EventBridgeNotificati
 from botocore.config import Config
 
 from phonoscene.errors import OutOfTime
+from phonoscene.fal_key import FalKey
 from phonoscene.fal_queue import FalQueue
 from phonoscene.job_store import JobStore
 from phonoscene.ledger import Limits
@@ -84,9 +84,7 @@ def build() -> App:
         boto3.client("s3", config=PRESIGNING),
         settings.drop_bucket,
     )
-    queue = FalQueue(
-        lambda: parameters.get_parameter(settings.fal_key_parameter, decrypt=True, max_age=300)
-    )
+    queue = FalQueue(FalKey(settings.fal_key_parameter))
     rules = Rules(
         max_frames=settings.max_frames,
         usd_per_megapixel=settings.price_per_megapixel_usd,

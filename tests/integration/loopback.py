@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     Play = Callable[["Seen", web.Request], Awaitable[web.StreamResponse]]
 
-HOSTS = ("queue.fal.run", "queue.falrun.com", "rest.fal.ai", "v3.fal.media", "v3b.fal.media",
-         "storage.googleapis.com", "evil.example.com")  # fmt: skip
+HOSTS = ("queue.fal.run", "queue.falrun.com", "rest.fal.ai", "rest.alpha.fal.ai",
+         "v3.fal.media", "v3b.fal.media", "storage.googleapis.com", "evil.example.com")  # fmt: skip
 
 
 @dataclass(frozen=True)

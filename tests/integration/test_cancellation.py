@@ -135,7 +135,7 @@ def test_a_cancellation_that_was_cut_off_before_fal_was_asked_is_finished_by_the
 def test_fal_gets_one_put_at_the_url_that_it_gave_us(internet: Loopback) -> None:
     internet.plays["queue.fal.run"] = answer({"status": "CANCELLATION_REQUESTED"}, 202)
 
-    FalQueue(lambda: FAL_KEY).cancel(a_request("r1"))
+    FalQueue(lambda **_: FAL_KEY).cancel(a_request("r1"))
 
     (seen,) = internet.requests("queue.fal.run", "PUT")
     assert seen.target == "/fal-ai/ltx-2.3-22b/requests/r1/cancel"
@@ -148,14 +148,14 @@ def test_a_fal_that_will_not_stop_is_no_error_and_not_asked_twice(
 ) -> None:
     internet.plays["queue.fal.run"] = play
 
-    FalQueue(lambda: FAL_KEY).cancel(a_request("r1"))
+    FalQueue(lambda **_: FAL_KEY).cancel(a_request("r1"))
 
     assert len(internet.requests("queue.fal.run", "PUT")) == 1
 
 
 @pytest.mark.parametrize("url", [None, "https://evil.example.com/cancel"])
 def test_our_key_is_shown_to_nobody_but_fal(internet: Loopback, url: str | None) -> None:
-    FalQueue(lambda: FAL_KEY).cancel(Request(request_id="r1", cancel_url=url))
+    FalQueue(lambda **_: FAL_KEY).cancel(Request(request_id="r1", cancel_url=url))
 
     assert internet.seen == []
     assert internet.tunnels.total() == 0

@@ -114,7 +114,7 @@ def world(cloud: Cloud, internet: Loopback) -> World:
     )
     request = Request(request_id=REQUEST, response_url=QUEUE, status_url=f"{QUEUE}/status")
     store.move(claimed, JobStatus.SUBMITTED, request=request)
-    queue = FalQueue(lambda: FAL_KEY)
+    queue = FalQueue(lambda **_: FAL_KEY)
     deliverer = Deliverer(store, queue, Cdn(2**20), OutputBucket(cloud.s3, OUTPUT))
     return World(cloud, store, deliverer)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -15,9 +16,10 @@ from aws_lambda_powertools.utilities.parameters import base as parameter_cache
 
 from phonoscene import fal_queue
 from phonoscene.errors import NoRoom, VideoUnavailable
+from phonoscene.fal_key import FalKey
 from phonoscene.fal_queue import FalQueue
 from phonoscene.jobs import Request
-from phonoscene.submissions import Accepted, Refused, Submission, Unknown
+from phonoscene.submissions import ACCOUNT, Accepted, Pending, Refused, Submission, Unknown
 from tests.integration.cloud import (
     DROPS,
     FAL_KEY,
@@ -70,7 +72,7 @@ def fal(internet: Loopback) -> Loopback:
 @pytest.fixture
 def queue(fal: Loopback, environment: pytest.MonkeyPatch) -> FalQueue:  # noqa: ARG001 - clients are made behind its proxy
     environment.setattr(fal_queue, "TIMEOUT", 0.4)
-    return FalQueue(lambda: FAL_KEY)
+    return FalQueue(lambda **_: FAL_KEY)
 
 
 def posts(fal: Loopback) -> list[Seen]:
@@ -270,7 +272,7 @@ def test_any_2xx_is_an_acceptance(queue: FalQueue, fal: Loopback, status: int) -
     assert len(posts(fal)) == 1
 
 
-BUSY, ACCOUNT, FAULTY, UNKNOWN = "fal_busy", "fal_account", "fault of the job", "unknown"
+BUSY, FAULTY, UNKNOWN = "fal_busy", "fault of the job", "unknown"
 LOCKED = {"detail": "User is locked. Reason: Exhausted balance. Top up your balance"}
 
 
@@ -489,11 +491,111 @@ def test_a_kept_connection_that_fal_has_closed_is_not_used_again(
 @pytest.mark.parametrize("key", ["ключ:тайна", "key\nsplit:secret"])
 def test_a_key_that_no_header_can_hold_sends_nothing(fal: Loopback, key: str) -> None:
     with pytest.raises(NoRoom) as caught:
-        FalQueue(lambda: key).ready()
+        FalQueue(lambda **_: key).ready()
 
     assert caught.value.waits_for == "account"
     assert key not in repr(caught.value)
     assert fal.seen == []
+
+
+# A key that was rotated -------------------------------------------------------------------------
+
+ROTATED = "new-id:new-secret"
+
+
+@dataclass
+class Rotated:
+    """A key that is cached, and the one that was put in its place."""
+
+    cached: str = FAL_KEY
+    put: str = ROTATED
+    reads: int = 0
+
+    def __call__(self, *, fresh: bool = False) -> str:
+        self.reads += fresh
+        self.cached = self.put if fresh else self.cached
+        return self.cached
+
+
+def known_to_fal(key: str, result: Any = QUEUED) -> Any:
+    """fal, who lets one key in."""
+
+    async def play(seen: Seen, request: web.Request) -> web.StreamResponse:
+        is_known = seen.headers["authorization"] == f"Key {key}"
+        told = answer(result) if is_known else answer({"detail": "Authentication is required"}, 401)
+        return await told(seen, request)
+
+    return play
+
+
+def test_a_job_that_fal_refused_for_a_rotated_key_is_sent_with_the_new_one(fal: Loopback) -> None:
+    fal.plays["queue.fal.run"] = known_to_fal(ROTATED)
+    key = Rotated()
+
+    result = FalQueue(key).ready().submit(SUBMISSION)
+
+    assert isinstance(result, Accepted)
+    assert [seen.headers["authorization"] for seen in posts(fal)] == [
+        f"Key {FAL_KEY}",
+        f"Key {ROTATED}",
+    ]
+    assert posts(fal)[0].body == posts(fal)[1].body
+
+
+@pytest.mark.parametrize("put", [FAL_KEY, ROTATED, "", "no\nkey"])
+def test_a_key_that_fal_does_not_know_is_read_again_once_and_not_tried_again_in_vain(
+    fal: Loopback, put: str
+) -> None:
+    fal.plays["queue.fal.run"] = known_to_fal("somebody else's")
+    key = Rotated(put=put)
+
+    result = FalQueue(key).ready().submit(SUBMISSION)
+
+    assert isinstance(result, Refused)
+    assert (result.code, result.retryable) == (ACCOUNT, True)
+    assert key.reads == 1
+    assert len(posts(fal)) == (2 if put == ROTATED else 1)
+
+
+@pytest.mark.parametrize("code", [402, 403, 429, 500])
+def test_what_fal_refuses_for_another_reason_costs_no_look_at_the_key(
+    fal: Loopback, code: int
+) -> None:
+    fal.plays["queue.fal.run"] = answer({"detail": "no"}, code)
+    key = Rotated()
+
+    FalQueue(key).ready().submit(SUBMISSION)
+
+    assert (key.reads, len(posts(fal))) == (0, 1)
+
+
+def test_a_question_that_fal_refused_for_a_rotated_key_is_asked_with_the_new_one(
+    fal: Loopback,
+) -> None:
+    fal.plays["queue.fal.run"] = known_to_fal(ROTATED, {"status": "IN_QUEUE"})
+
+    told = FalQueue(Rotated()).poll(Request(request_id="r1"))
+
+    assert told == Pending()
+    assert len(fal.requests("queue.fal.run")) == 2
+
+
+def test_the_key_is_read_once_in_five_minutes_and_at_once_where_it_is_wanted(cloud: Cloud) -> None:
+    key = FalKey(KEY_PARAMETER)
+    first = key()
+    cloud.ssm.put_parameter(Name=KEY_PARAMETER, Value=ROTATED, Type="SecureString", Overwrite=True)
+
+    read = [key(), key(fresh=True), key()]
+
+    assert (first, read) == (FAL_KEY, [FAL_KEY, ROTATED, ROTATED])
+
+
+def test_a_key_that_cannot_be_read_again_is_the_one_that_is_known(cloud: Cloud) -> None:
+    key = FalKey(KEY_PARAMETER)
+    key()
+    cloud.ssm.delete_parameter(Name=KEY_PARAMETER)
+
+    assert key(fresh=True) == FAL_KEY
 
 
 # Results ----------------------------------------------------------------------------------------

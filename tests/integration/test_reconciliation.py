@@ -746,7 +746,7 @@ def asked(internet: Loopback, status: Any, result: Any = None, code: int = 200) 
         return await plays["/status" if seen.target.endswith("/status") else ""](seen, request)
 
     internet.plays["queue.fal.run"] = play
-    return FalQueue(lambda: FAL_KEY).poll(a_request("r1"))
+    return FalQueue(lambda **_: FAL_KEY).poll(a_request("r1"))
 
 
 @pytest.mark.parametrize("state", ["IN_QUEUE", "IN_PROGRESS"])

@@ -13,7 +13,15 @@ from aiohttp import web
 from botocore.exceptions import ClientError, EndpointConnectionError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from phonoscene.webhooks import Delivery, hash_token, sign
+from phonoscene.webhooks import (
+    REQUEST_ID,
+    SIGNATURE,
+    TIMESTAMP,
+    USER_ID,
+    Delivery,
+    hash_token,
+    sign,
+)
 from tests.integration.cloud import client
 from tests.integration.loopback import Loopback, Seen, answer, cut, vanish
 
@@ -342,6 +350,42 @@ def test_without_keys_nobody_is_let_in_and_fal_is_asked_to_try_again(
     assert answered == REFUSED | {"statusCode": 503}
     assert cloud.verdicts() == []
     assert internet.requests("evil.example.com") == []
+    assert len(internet.requests("rest.alpha.fal.ai")) == 1
+
+
+def test_where_fals_host_cannot_tell_its_keys_the_older_one_is_asked(
+    door: Door, internet: Loopback
+) -> None:
+    internet.plays["rest.alpha.fal.ai"] = internet.plays["rest.fal.ai"]
+    for play in (vanish, answer("", 503), answer({"keys": []}), answer("<html>")):
+        internet.plays["rest.fal.ai"] = play
+        door.module.build.cache_clear()
+
+        assert door.knock()["statusCode"] == 202
+
+    assert len(internet.requests("rest.alpha.fal.ai")) == 4
+
+
+@pytest.mark.parametrize("header", [REQUEST_ID, USER_ID, TIMESTAMP, SIGNATURE])
+@pytest.mark.parametrize("joined", ["{0},{0}", "{0}, {0}", ", {0}", "{0},"])
+def test_a_header_that_stands_twice_is_refused(
+    door: Door, cloud: Cloud, header: str, joined: str
+) -> None:
+    """HTTP API joins them with commas; none of them is a value that was signed."""
+    headers = door.signed(door.body)
+
+    answered = door.knock(headers=headers | {header: joined.format(headers[header])})
+
+    assert (answered, cloud.verdicts()) == (REFUSED, [])
+
+
+def test_header_names_that_differ_in_case_only_are_one_header_and_nothing_is_let_in_by_it(
+    door: Door, cloud: Cloud
+) -> None:
+    forged = {SIGNATURE.title(): "00" * 64}
+
+    assert door.knock(headers=door.signed(door.body) | forged) == REFUSED
+    assert cloud.verdicts() == []
 
 
 def test_keys_that_cannot_be_refreshed_serve_for_a_day_and_no_longer(
@@ -355,7 +399,7 @@ def test_keys_that_cannot_be_refreshed_serve_for_a_day_and_no_longer(
         at = start + hours * 3600
         environment.setattr(door.module.build().keys, "_clock", lambda at=at: at)
         statuses.append(door.knock()["statusCode"])
-    asked = len(internet.seen)
+    asked = len(internet.requests("rest.fal.ai"))
     environment.setattr(door.module.build().keys, "_clock", lambda: start + 25 * 3600)
 
     statuses.append(door.knock()["statusCode"])

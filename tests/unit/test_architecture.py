@@ -54,6 +54,7 @@ OUTSIDE = {
     "cdn": {"httpx"},
     "public_http": {"httpx", "httpcore"},  # httpx's own lower half
     "fal_queue": {"fal_client", "httpx"},  # fal_client raises httpx's errors
+    "fal_key": {"aws_lambda_powertools"},
     "observability": {"aws_lambda_powertools"},
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,9 +62,22 @@ class Poster:
     """Sends one submission, with a client that is ready."""
 
     client: SyncClient
+    #: A client for the key that stands in the first one's place by now; None where it is the same.
+    renewed: Callable[[], SyncClient | None]
 
     def submit(self, submission: Submission) -> Answer:
-        """POST the job, once."""
+        """POST the job, once; and once more where fal did not know the key, and there is another.
+
+        A request that could not be authenticated is queued nowhere.
+        """
+        try:
+            return self._post(submission)
+        except FalClientHTTPError as exc:
+            unknown = exc.status_code == httpx.codes.UNAUTHORIZED
+            client = self.renewed() if unknown else None
+            return Poster(client, lambda: None).submit(submission) if client else _answer(exc)
+
+    def _post(self, submission: Submission) -> Answer:
         try:
             handle = self.client.submit(
                 ENDPOINT,
@@ -73,8 +87,6 @@ class Poster:
                 start_timeout=submission.start_timeout,
             )
             return Accepted(_request(handle))
-        except FalClientHTTPError as exc:
-            return _answer(exc)
         except _NEVER_SENT as exc:
             why = f"fal cannot be reached ({type(exc).__name__})"
             return Refused("fal_unreachable", why, retryable=True)
@@ -87,17 +99,17 @@ class Poster:
 class FalQueue:
     """The endpoint's queue. ``key`` is asked at each call, so a rotated key needs no deployment."""
 
-    def __init__(self, key: Callable[[], str]) -> None:
+    def __init__(self, key: Callable[..., str]) -> None:
         self._key = key
         self._made: SyncClient | None = None
 
-    def _client(self) -> SyncClient:
+    def _client(self, *, fresh: bool = False) -> SyncClient:
         """A client for today's key; fal_client keeps the key it was made with.
 
         Raises:
             NoRoom: the key is not one line of plain text, so no header can hold it.
         """
-        key = self._key().strip()
+        key = self._key(fresh=fresh).strip()
         if not (key and key.isascii() and key.isprintable()) or " " in key:
             logger.error("fal_key.malformed")
             raise NoRoom("account")
@@ -115,7 +127,15 @@ class FalQueue:
         Raises:
             NoRoom: the key cannot be used.
         """
-        return Poster(self._client())
+        return Poster(self._client(), self._renewed)
+
+    def _renewed(self) -> SyncClient | None:
+        """A client for another key than the last one, if one was put since."""
+        before = self._made
+        with suppress(NoRoom):
+            client = self._client(fresh=True)
+            return client if client is not before else None
+        return None
 
     def result(self, request: Request) -> Verdict:
         """How a completed request ended; fal replays the model's own status code and body.
@@ -213,12 +233,19 @@ class FalQueue:
         """Status code and JSON of one GET; fal_client's own calls poll or retry without an end."""
         if httpx.URL(url).host not in _HOSTS:  # the key goes there
             raise VideoUnavailable("a URL of the record is not fal's")
-        try:
-            answer = self._client()._client.get(url, params=query, timeout=TIMEOUT)  # noqa: SLF001
-            body = answer.json()
-        except (httpx.HTTPError, ValueError) as exc:
-            raise VideoUnavailable(f"fal could not be asked: {type(exc).__name__}") from exc
-        return answer.status_code, body if isinstance(body, dict) else {}
+        code, body = _got(self._client(), url, query)
+        if code == httpx.codes.UNAUTHORIZED and (client := self._renewed()):
+            code, body = _got(client, url, query)
+        return code, body
+
+
+def _got(client: SyncClient, url: str, query: Mapping[str, Any] | None) -> tuple[int, Any]:
+    try:
+        answer = client._client.get(url, params=query, timeout=TIMEOUT)  # noqa: SLF001 - see _get
+        body = answer.json()
+    except (httpx.HTTPError, ValueError) as exc:
+        raise VideoUnavailable(f"fal could not be asked: {type(exc).__name__}") from exc
+    return answer.status_code, body if isinstance(body, dict) else {}
 
 
 def _request(handle: SyncRequestHandle) -> Request:

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Where fal publishes them today; rest.alpha.fal.ai, in older texts, is the retired host.
-KEY_SET_URL: Final = "https://rest.fal.ai/.well-known/jwks.json"
+#: Where fal publishes them: today's host, and the one of older texts, asked where the first fails.
+KEY_SET_URLS: Final = (
+    "https://rest.fal.ai/.well-known/jwks.json",
+    "https://rest.alpha.fal.ai/.well-known/jwks.json",
+)
 #: fal's own limit on caching; before it, old keys still serve while fal cannot be asked.
 STALE_AFTER: Final = 24 * 3600
 REFRESH_AFTER: Final = 3600
@@ -35,6 +38,9 @@ FETCH_TIMEOUT: Final = 4
 LONGEST_KEY_SET: Final = 64 * 1024
 
 
+_FAILURES: Final = (OSError, HTTPException, ValueError, RecursionError)
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Keys come from fal's host or not at all."""
 
@@ -43,20 +49,29 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def fetch() -> dict[str, Any]:
-    """The key set as fal serves it now.
+    """The key set as fal serves it now, from the first of its hosts that can tell.
 
     Raises:
         OSError, HTTPException: it cannot be reached, or answers with an error or a redirect.
-        ValueError: it is not JSON, or longer than ``LONGEST_KEY_SET``.
+        ValueError: it is not JSON, holds no key, or is longer than ``LONGEST_KEY_SET``.
     """
+    first, second = KEY_SET_URLS
+    try:
+        return _fetch(first)
+    except _FAILURES as exc:
+        logger.warning("signing_keys.other_host", extra={"error": type(exc).__name__})
+        return _fetch(second)
+
+
+def _fetch(url: str) -> dict[str, Any]:
     opener = urllib.request.build_opener(_NoRedirect)
-    with opener.open(KEY_SET_URL, timeout=FETCH_TIMEOUT) as response:
+    with opener.open(url, timeout=FETCH_TIMEOUT) as response:
         body = response.read(LONGEST_KEY_SET + 1)
     if len(body) > LONGEST_KEY_SET:
         raise ValueError("the key set is too long")
     parsed = json.loads(body)
-    if not isinstance(parsed, dict):
-        raise ValueError("the key set is not an object")  # noqa: TRY004 - one error type for callers
+    if not isinstance(parsed, dict) or not public_keys(parsed):
+        raise ValueError("the answer holds no key")
     return parsed
 
 
@@ -95,7 +110,7 @@ class SigningKeys:
         self._tried_at = now
         try:
             keys = public_keys(self._fetch())
-        except (OSError, HTTPException, ValueError, RecursionError) as exc:
+        except _FAILURES as exc:
             logger.warning("signing_keys.unavailable", extra={"error": type(exc).__name__})
             return False
         if (
