@@ -5,6 +5,7 @@ ARGS ?=
 DROPS ?= 100
 FAULTS ?= 0.2
 SEED ?= 7
+SECONDS ?= 60
 UV_VERSION := 0.13.9
 RUN := .venv/bin/python
 SOURCES = layers/common/phonoscene functions cli local tests $(wildcard benchmarks)
@@ -16,7 +17,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo up down status test check unit integration crash-matrix soak e2e format build deploy lock clean
+.PHONY: help demo up down status test check unit integration fuzz crash-matrix soak e2e format build deploy lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -53,6 +54,10 @@ unit: .venv/ready ## the core, without any network
 integration: .venv/ready ## handlers on moto, every crash and order, the simulator, packaging
 	$(PYTEST) -n auto tests/integration tests/crash $(ARGS)
 
+fuzz: .venv-fuzz/ready ## look for input that breaks a door to the outside (SECONDS=60)
+	@FUZZ_FOLDER=.build/fuzz PYTHONPATH=.:layers/common .venv-fuzz/bin/python -W ignore \
+		-m tests.security.fuzz --seconds $(SECONDS) $(ARGS)
+
 crash-matrix: .venv/ready ## a crash before and after every I/O call, and every pair of crashes
 	@PYTHONPATH=layers/common $(RUN) -m tests.crash.matrix $(ARGS)
 
@@ -77,10 +82,12 @@ lock: .venv/ready ## resolve the *.in lists into hash-locked *.txt (ARGS=--upgra
 	$(LOCK) layers/common/requirements.in --output-file layers/common/requirements.txt
 	$(LOCK) requirements-dev.in --output-file requirements-dev.txt
 	$(LOCK) requirements-sam.in --output-file requirements-sam.txt
+	$(LOCK) requirements-audit.in --output-file requirements-audit.txt
+	$(LOCK) requirements-fuzz.in --output-file requirements-fuzz.txt
 
 clean: ## stop the local cloud; remove everything that was made, videos too
 	@if [ -e .venv/ready ]; then $(RUN) -m local down; fi
-	rm -rf .venv .venv-sam .build .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* .build .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # uv installs the locked list in seconds; it stays, beside pip, for the next time.
 .venv/ready: requirements-dev.txt pyproject.toml
@@ -92,9 +99,10 @@ clean: ## stop the local cloud; remove everything that was made, videos too
 	@.venv/bin/uv pip install --quiet --no-deps --no-build-isolation --python .venv --editable .
 	@touch $@
 
-# The SAM CLI pins libraries that the tools need newer; hence a venv of its own.
-.venv-sam/ready: requirements-sam.txt | .venv/ready
-	@echo "installing the SAM CLI in .venv-sam" >&2
-	@[ -x .venv-sam/bin/python ] || $(PYTHON) -m venv .venv-sam
-	@.venv/bin/uv pip sync --quiet --system-certs --require-hashes --python .venv-sam requirements-sam.txt
+# What pins libraries that the tools need newer has a venv of its own; the fuzzer runs the tests' code.
+.venv-fuzz/ready: requirements-dev.txt
+.venv-%/ready: requirements-%.txt | .venv/ready
+	@echo "installing the tools of $(@D)" >&2
+	@[ -x $(@D)/bin/python ] || $(PYTHON) -m venv $(@D)
+	@.venv/bin/uv pip sync --quiet --system-certs --require-hashes --python $(@D) $(filter %.txt,$^)
 	@touch $@
