@@ -17,7 +17,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo up down status test check unit integration fuzz crash-matrix soak e2e format build deploy lock clean
+.PHONY: help demo up down status test check unit integration audit fuzz permissions crash-matrix soak e2e format build deploy lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -54,9 +54,16 @@ unit: .venv/ready ## the core, without any network
 integration: .venv/ready ## handlers on moto, every crash and order, the simulator, packaging
 	$(PYTEST) -n auto tests/integration tests/crash $(ARGS)
 
+audit: .venv-audit/ready ## the template by checkov; the deployed packages against PyPI's advisories
+	.venv-audit/bin/checkov --file template.yaml --framework cloudformation --compact --quiet --skip-download
+	$(RUN) -m tests.security.advisories
+
 fuzz: .venv-fuzz/ready ## look for input that breaks a door to the outside (SECONDS=60)
 	@FUZZ_FOLDER=.build/fuzz PYTHONPATH=.:layers/common .venv-fuzz/bin/python -W ignore \
 		-m tests.security.fuzz --seconds $(SECONDS) $(ARGS)
+
+permissions: .venv/ready ## what breaks without each action of each role, on the deployed stack
+	@$(RUN) -W ignore -m tests.security.removals $(ARGS)
 
 crash-matrix: .venv/ready ## a crash before and after every I/O call, and every pair of crashes
 	@PYTHONPATH=layers/common $(RUN) -m tests.crash.matrix $(ARGS)
