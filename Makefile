@@ -17,7 +17,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo up down status test check unit integration audit fuzz permissions crash-matrix soak e2e format build deploy lock clean
+.PHONY: help demo up down status test check unit integration security audit fuzz permissions crash-matrix soak e2e format build deploy lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -52,7 +52,10 @@ unit: .venv/ready ## the core, without any network
 	$(PYTEST) -n auto tests/unit --disable-socket --allow-unix-socket $(ARGS)
 
 integration: .venv/ready ## handlers on moto, every crash and order, the simulator, packaging
-	$(PYTEST) -n auto tests/integration tests/crash $(ARGS)
+	$(PYTEST) -n auto tests/integration tests/crash tests/security $(ARGS)
+
+security: .venv/ready .venv-audit/ready ## one table of threats: cases, failures; a quarter of an hour
+	@$(RUN) -m tests.security.report $(ARGS)
 
 audit: .venv-audit/ready ## the template by checkov; the deployed packages against PyPI's advisories
 	.venv-audit/bin/checkov --file template.yaml --framework cloudformation --compact --quiet --skip-download
