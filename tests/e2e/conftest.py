@@ -183,6 +183,12 @@ class Phonoscene:
         name = self.function_name(function)
         self.endpoints.client("lambda").invoke(FunctionName=name, Payload=b"{}")
 
+    def empty_queues(self) -> None:
+        """Delete every message, those that somebody works on too."""
+        for output, url in self.outputs.items():
+            if output.endswith("QueueUrl"):
+                self.sqs.purge_queue(QueueUrl=url)
+
     def stop_the_clock(self) -> None:
         """No tick comes any more; what it does is done by ``invoke``."""
         events = self.endpoints.client("events")
