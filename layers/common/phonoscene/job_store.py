@@ -227,8 +227,8 @@ class JobStore:
                 raise WriteRefused(to_job(exc.found)) from exc
             raise NoRoom(ledger.lacking(exc.position - 1, exc.found, self.clock())) from exc
 
-    def due(self, before: datetime) -> Iterator[str]:
-        """The ids of the jobs that should be looked at, each shard's oldest first.
+    def due(self, before: datetime) -> Iterator[tuple[str, datetime]]:
+        """The ids of the jobs that should be looked at, and since when; each shard's oldest first.
 
         A pass that runs out of time must not always leave the same shards: it begins anywhere.
         """
@@ -238,17 +238,28 @@ class JobStore:
             for page in self._table.pages(
                 "due", "due_shard = :shard AND due_at <= :before", values
             ):
-                yield from (item["job_id"] for item in page)
+                yield from ((item["job_id"], _time(item["due_at"])) for item in page)
 
     def oldest_ready(self, most: int, before: datetime) -> list[str]:
         """The ids of at most ``most`` READY jobs whose turn has come, oldest first."""
+        return [job_id for _, job_id in self._backlog(most, before)]
+
+    def first_turn(self, before: datetime) -> datetime | None:
+        """Since when the oldest READY job's turn has come."""
+        return next((_time(turn) for turn, _ in self._backlog(1, before)), None)
+
+    def _backlog(self, most: int, before: datetime) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
         condition = "backlog_shard = :shard AND dispatch_at <= :before"
         for shard in range(SHARDS):
             values = {":shard": shard, ":before": plain(before)}
             first = next(self._table.pages("backlog", condition, values, Limit=most))
             found += [(item["dispatch_at"], item["job_id"]) for item in first]
-        return [job_id for _, job_id in sorted(found)[:most]]
+        return sorted(found)[:most]
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _cost(job: Job, at: datetime) -> Reservation:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from phonoscene.jobs import JobStatus
+
 if TYPE_CHECKING:
     from phonoscene.jobs import Job
 
@@ -26,7 +28,12 @@ metrics = Metrics(namespace="Phonoscene", service="phonoscene")
 
 def count(name: str) -> None:
     """One more of ``name``."""
-    metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
+    gauge(name, 1)
+
+
+def gauge(name: str, value: float, unit: MetricUnit = MetricUnit.Count) -> None:
+    """How much there is of ``name``."""
+    metrics.add_metric(name=name, unit=unit, value=value)
 
 
 def announce(job: Job) -> None:
@@ -38,3 +45,6 @@ def announce(job: Job) -> None:
         extra={"attempt": job.attempt, "errors": [e.code for e in job.errors]},
     )
     count(f"Jobs{job.status.title()}")
+    if job.status is JobStatus.GENERATED:
+        took = job.updated_at - job.last(JobStatus.SUBMITTED)
+        gauge("GenerationTime", took.total_seconds(), MetricUnit.Seconds)
