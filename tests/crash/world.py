@@ -127,6 +127,8 @@ def _resolved(value: Any) -> str:
         return str(value)
     parameters = stack.template()["Parameters"]
     [(intrinsic, target)] = value.items()
+    if intrinsic == "!If":  # the defaults have no option chosen
+        return _resolved(target[2])
     if intrinsic == "!Sub":
         return stack.WEBHOOKS
     return str(parameters[target]["Default"]) if target in parameters else RESOURCES[target]
