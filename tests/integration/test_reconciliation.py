@@ -641,6 +641,7 @@ def reconcile(
         FAL_KEY_PARAMETER=KEY_PARAMETER,
         DROPS_QUEUE_URL=drops,
         VERDICTS_QUEUE_URL=cloud.verdicts_url,
+        ASK_FAL_SECONDS="45",
         AUDIO_URL_TTL_SECONDS="3600",
         OUTPUT_LIFETIME_SECONDS="86400",
         MAX_IN_FLIGHT="2",

@@ -17,6 +17,7 @@ from phonoscene.media import DropBucket
 from phonoscene.retries import MOST_REFUSALS
 from phonoscene.submissions import Accepted, Refused, Submission, Unknown
 from phonoscene.webhooks import hash_token
+from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import Submitter, Terms
 from tests.integration.cloud import (
     DROPS,
@@ -79,7 +80,8 @@ def world(cloud: Cloud) -> World:
     fal = Fal()
     s3 = client("s3", "s3v4")
     bucket = DropBucket(s3, s3, DROPS)
-    submitter = Submitter(bucket, store, fal, Terms(WEBHOOKS, 3600, 86400), LIMITS)  # type: ignore[arg-type]  # it plays FalQueue
+    terms = Terms(WEBHOOKS, 3600, 86400)
+    submitter = Submitter(Presigned(bucket, 3600), store, fal, terms, LIMITS)  # type: ignore[arg-type]  # it plays FalQueue
     store.admit(
         Job.born(
             JobStatus.READY,

@@ -52,6 +52,7 @@ OUTSIDE = {
     "output": {"botocore"},
     "cdn": {"httpx"},
     "fal_queue": {"fal_client", "httpx"},  # fal_client raises httpx's errors
+    "fal_storage": {"httpx"},  # fal_client's uploads are whole, in memory and without a time limit
     "observability": {"aws_lambda_powertools"},
 }
 

@@ -10,12 +10,11 @@ import random
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from phonoscene import ledger
 from phonoscene.errors import ConditionFailed, NoRoom, WriteRefused
-from phonoscene.jobs import Job, JobStatus, Reservation
+from phonoscene.jobs import Job, JobStatus
 from phonoscene.ledger_store import LedgerStore
 from phonoscene.moves import Move
 from phonoscene.records import (
@@ -119,7 +118,7 @@ class JobStore:
         """
         clock = self.clock()
         is_unforeseen = status is JobStatus.GENERATED and job.status is JobStatus.READY
-        spent = [ledger.spend(_cost(job, clock))] if is_unforeseen else []
+        spent = [ledger.spend(ledger.cost_of(job, clock))] if is_unforeseen else []
         return self._move(Move(job, status, clock, at, only_from, changes), spent)
 
     def claim(self, job: Job, limits: Limits, token_hash: str) -> Job:
@@ -130,7 +129,7 @@ class JobStore:
             WriteRefused: the job is not READY any more, or was put off and its turn has not come.
         """
         clock = self.clock()
-        cost = _cost(job, clock)
+        cost = ledger.cost_of(job, clock)
         if cost.usd > limits.daily_budget_usd:
             raise NoRoom("budget")
         changes = {
@@ -172,11 +171,13 @@ class JobStore:
         self._on_change(moved)
         return moved
 
-    def put_off(self, job: Job, waits_for: str, at: datetime) -> Job:
+    def put_off(self, job: Job, waits_for: str, at: datetime, **changes: Any) -> Job:
         """Note on a READY job why it waits, and until when; no step of its history."""
-        after = job.model_copy(update={"waits_for": waits_for})
-        self._note(job, "SET waits_for = :why, dispatch_at = :at", {":why": waits_for, ":at": at})
-        return after
+        noted = {"waits_for": waits_for, **changes}
+        sets = "".join(f", {name} = :{name}" for name in noted)
+        values = {f":{name}": value for name, value in noted.items()}
+        self._note(job, f"SET dispatch_at = :at{sets}", {":at": at, **values})
+        return job.model_copy(update=noted)
 
     def look_again(self, job: Job, at: datetime, unanswered_since: datetime | None = None) -> None:
         """Look at a job in motion again at ``at``; since when fal tells nothing of it, if so."""
@@ -210,7 +211,7 @@ class JobStore:
             {":request": {request_id}, ":id": request_id},
             "attribute_exists(job_id) AND NOT contains(duplicate_requests, :id)",
         )
-        spent = ledger.spend(_cost(job, self.clock()))
+        spent = ledger.spend(ledger.cost_of(job, self.clock()))
         with self._refusals():
             self._table.transact([("Update", noted), ("Update", spent)])
 
@@ -249,9 +250,3 @@ class JobStore:
             first = next(self._table.pages("backlog", condition, values, Limit=most))
             found += [(item["dispatch_at"], item["job_id"]) for item in first]
         return [job_id for _, job_id in sorted(found)[:most]]
-
-
-def _cost(job: Job, at: datetime) -> Reservation:
-    """What a job may cost, on the day of ``at``."""
-    usd = job.estimate.upper_usd if job.estimate else Decimal(0)
-    return Reservation(day=ledger.day_of(at), usd=usd)
