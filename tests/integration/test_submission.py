@@ -99,7 +99,7 @@ def world(cloud: Cloud) -> World:
 
 
 def token_of(submission: Submission) -> str:
-    return submission.webhook_url.rpartition("/")[2]
+    return str(submission.webhook_url).rpartition("/")[2]
 
 
 def test_the_claim_stands_in_the_table_when_the_post_arrives(world: World) -> None:
