@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -125,6 +126,20 @@ def test_an_accepted_job_keeps_its_request_and_leaves_the_backlog(
     assert job.request.status_url
     assert (cloud.index("backlog"), cloud.index("due")) == (set(), {ID})
     assert [step.status for step in job.history] == ["READY", "SUBMITTING", "SUBMITTED"]
+
+
+def test_fal_is_asked_when_the_stack_says_and_not_told_whom_to_call_where_it_could_not(
+    world: World, cloud: Cloud
+) -> None:
+    terms = Terms("", 3600, 86400, ask_after=timedelta(seconds=5))
+    polls = dataclasses.replace(world.submitter, terms=terms)
+
+    job = polls.submit(world.record)
+
+    assert job.status is JobStatus.SUBMITTED
+    assert world.fal.posts[0].webhook_url is None
+    assert datetime.fromisoformat(cloud.item(ID)["due_at"]) == NOW + timedelta(seconds=5)
+    assert len(job.token_hashes) == 1  # a result that is polled comes home by it
 
 
 def test_the_token_is_nowhere_in_the_record_and_neither_is_a_presigned_url(
