@@ -47,9 +47,9 @@ PRESIGNING = Config(signature_version="s3v4", s3={"addressing_style": "virtual"}
 #: What a claim needs of the function's time, in milliseconds; and with uploads before it.
 ENOUGH = 60_000
 ENOUGH_TO_UPLOAD = 100_000
-#: How long fal keeps a copy beyond what a presigned URL would live: the uploads and the claim come
-#: before the POST, from which the start timeout counts.
-UPLOADING = 100
+#: How long at most from the first upload to the POST, from which fal's start timeout counts: a copy
+#: lives that much longer than a presigned URL.
+UPLOADING = timedelta(seconds=100)
 FAL_STORAGE = "fal-storage"
 
 batch = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
@@ -115,7 +115,7 @@ def build() -> App:
     limits = Limits(settings.max_in_flight, settings.daily_budget_usd)
     life = settings.audio_url_ttl_seconds
     media: MediaUrls = (
-        Uploaded(bucket, FalStorage(key), store.ledger, limits, life + UPLOADING)
+        Uploaded(bucket, FalStorage(key), life + UPLOADING.seconds, UPLOADING)
         if uploads
         else Presigned(bucket, life)
     )

@@ -21,6 +21,7 @@ from phonoscene import fal_storage, submissions
 from phonoscene.errors import DropRefused, NoRoom, UploadFailed, WriteRefused
 from phonoscene.fal_storage import FalStorage
 from phonoscene.jobs import Audio, DropObject, Job, JobStatus
+from phonoscene.ledger import cost_of
 from phonoscene.media import DropBucket
 from phonoscene.retries import MOST_REFUSALS
 from phonoscene.submissions import LARGEST_UPLOAD, Medium
@@ -493,7 +494,7 @@ def scene(cloud: Cloud) -> Scene:
 @pytest.fixture
 def submitter(scene: Scene, cloud: Cloud, storage: FalStorage) -> Submitter:
     bucket = DropBucket(cloud.s3, client("s3", "s3v4"), DROPS)
-    media = Uploaded(bucket, storage, scene.store.ledger, scene.limits, LIFE)
+    media = Uploaded(bucket, storage, LIFE, timedelta(seconds=100))
     return Submitter(media, scene.store, scene.fal, Terms(WEBHOOKS, 3600, 86400), scene.limits)  # type: ignore[arg-type]  # it plays FalQueue
 
 
@@ -542,16 +543,17 @@ def test_nothing_is_uploaded_for_a_job_that_has_no_room(
 def test_the_look_sees_what_the_claim_would_be_refused_for(
     scene: Scene, job: Job, lack: Callable[[Scene], None], waits_for: str
 ) -> None:
-    scene.store.ledger.look(job, scene.limits)
+    cost = cost_of(job, scene.clock())
+    scene.store.ledger.look(cost, scene.limits)
     lack(scene)
 
     refused = []
     for attempt in (
-        scene.store.ledger.look,
-        lambda j, limits: scene.store.claim(j, limits, "hash"),
+        lambda: scene.store.ledger.look(cost, scene.limits),
+        lambda: scene.store.claim(job, scene.limits, "hash"),
     ):
         with pytest.raises(NoRoom) as found:
-            attempt(job, scene.limits)
+            attempt()
         refused.append(found.value.waits_for)
 
     assert refused == [waits_for, waits_for]
@@ -565,7 +567,7 @@ def test_nothing_is_uploaded_for_a_job_that_moved_on(
     as_read = now.model_copy(update={"status": JobStatus.READY})
 
     with pytest.raises(WriteRefused):
-        scene.store.ledger.look(as_read, scene.limits)
+        scene.store.hold(as_read, scene.limits, timedelta(seconds=100))
     assert submitter.submit(as_read) == now
     assert (fal.seen, scene.fal.posts) == ([], [])
 
@@ -598,23 +600,73 @@ def test_a_place_that_is_lost_while_the_files_are_uploaded_is_waited_for(
     assert (left.status, left.waits_for, scene.fal.posts) == (JobStatus.READY, "window", [])
 
 
-def test_of_two_submitters_that_both_upload_one_sends(
+def test_of_two_submitters_one_uploads(
+    scene: Scene, submitter: Submitter, job: Job, fal: Loopback
+) -> None:
+    """However long the first takes: a dispatch comes again and again while a job is READY."""
+    others = []
+
+    async def meanwhile(seen: Seen, request: web.Request) -> web.StreamResponse:
+        others.append(submitter.submit(job))
+        return await store(seen, request)
+
+    fal.plays["v3.fal.media"] = meanwhile
+
+    first = submitter.submit(job)
+
+    assert [other.status for other in others] == [JobStatus.READY]
+    assert first == scene.read()
+    assert first.status is JobStatus.SUBMITTED
+    assert (len(fal.requests("v3.fal.media", "POST")), len(scene.fal.posts)) == (1, 1)
+
+
+def test_who_died_while_uploading_holds_the_job_for_no_longer_than_it_takes(
+    scene: Scene, submitter: Submitter, job: Job
+) -> None:
+    scene.store.hold(job, scene.limits, timedelta(seconds=100))  # and is gone
+
+    early = submitter.submit(job)
+    held_until = scene.turn()
+    scene.clock.go_on(seconds=100)
+    done = submitter.submit(job)
+
+    assert early.status is JobStatus.READY
+    assert held_until == scene.clock()
+    assert done.status is JobStatus.SUBMITTED
+
+
+def test_of_two_that_hold_a_job_after_all_one_claims_it(
     scene: Scene, submitter: Submitter, job: Job, fal: Loopback, environment: pytest.MonkeyPatch
 ) -> None:
-    """The claim is the only truth: the other's copy ends by itself."""
-    claim, others = scene.store.claim, []
+    """The first was slower than it may be; the claim is the only truth."""
+    others, look = [], DropBucket.open
 
-    def late(*arguments: Any) -> Job:
-        environment.setattr(scene.store, "claim", claim)
+    def slow(self: DropBucket, pinned: DropObject) -> Any:
+        environment.setattr(DropBucket, "open", look)
+        scene.clock.go_on(seconds=101)
         others.append(submitter.submit(job))
-        return claim(*arguments)
+        return look(self, pinned)
 
-    environment.setattr(scene.store, "claim", late)
+    environment.setattr(DropBucket, "open", slow)
 
     first = submitter.submit(job)
 
     assert first == others[0] == scene.read()
     assert (len(fal.requests("v3.fal.media", "POST")), len(scene.fal.posts)) == (2, 1)
+
+
+def test_a_job_that_somebody_else_put_off_meanwhile_is_not_claimed(
+    scene: Scene, submitter: Submitter, job: Job, fal: Loopback
+) -> None:
+    async def meanwhile(seen: Seen, request: web.Request) -> web.StreamResponse:
+        scene.store.put_off(job, "account", scene.clock() + timedelta(minutes=5))
+        return await store(seen, request)
+
+    fal.plays["v3.fal.media"] = meanwhile
+
+    left = submitter.submit(job)
+
+    assert (left.status, left.waits_for, scene.fal.posts) == (JobStatus.READY, "account", [])
 
 
 # What does not get there -------------------------------------------------------------------------

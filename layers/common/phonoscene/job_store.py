@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from phonoscene import ledger
@@ -121,8 +121,31 @@ class JobStore:
         spent = [ledger.spend(ledger.cost_of(job, clock))] if is_unforeseen else []
         return self._move(Move(job, status, clock, at, only_from, changes), spent)
 
-    def claim(self, job: Job, limits: Limits, token_hash: str) -> Job:
+    def hold(self, job: Job, limits: Limits, span: timedelta) -> datetime:
+        """Put a READY job's turn off, so that nobody else prepares it meanwhile; until when.
+
+        For what takes time before the claim. It takes no place and no money, and ends by itself.
+
+        Raises:
+            NoRoom: the claim would find none now.
+            WriteRefused: the job is not READY any more, or its turn has not come.
+        """
+        now = self.clock()
+        self.ledger.look(ledger.cost_of(job, now), limits)
+        self._note(
+            job,
+            "SET dispatch_at = :until",
+            {":until": now + span, ":now": now},
+            "AND dispatch_at <= :now",
+        )
+        return now + span
+
+    def claim(
+        self, job: Job, limits: Limits, token_hash: str, held_until: datetime | None = None
+    ) -> Job:
         """Move a READY job to SUBMITTING, with a place in flight and its cost set aside.
+
+        ``held_until`` is for whoever put its turn off: it is theirs all the same.
 
         Raises:
             NoRoom: there is none now.
@@ -137,7 +160,8 @@ class JobStore:
             "token_hashes": (*job.token_hashes, token_hash),
             "reservation": cost,
         }
-        move = Move(job, JobStatus.SUBMITTING, clock, None, ANY, changes, in_turn=True)
+        turn = max(clock, held_until or clock)
+        move = Move(job, JobStatus.SUBMITTING, clock, None, ANY, changes, turn=turn)
         return self._move(move, ledger.take(limits, job.job_id, cost, clock))
 
     def end(
@@ -187,14 +211,14 @@ class JobStore:
         else:
             self._note(job, f"SET due_at = :at {answered}", {":at": at})
 
-    def _note(self, job: Job, expression: str, values: dict[str, Any]) -> None:
+    def _note(self, job: Job, expression: str, values: dict[str, Any], condition: str = "") -> None:
         """Change a record that stands as it was read, without a step of its history."""
         seen = {":status": str(job.status), ":seen": job.attempt}
         request = update(
             job.job_id,
             expression,
             {name: plain(value) for name, value in values.items()} | seen,
-            "#status = :status AND attempt = :seen",
+            f"#status = :status AND attempt = :seen {condition}",
         )
         with self._refusals():
             self._table.update(request | {"ExpressionAttributeNames": {"#status": "status"}})

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from phonoscene.errors import ConditionFailed, NoRoom, WriteRefused
-from phonoscene.jobs import Job, JobStatus, Reservation
-from phonoscene.ledger import WINDOW, Limits, budget_key, cost_of
-from phonoscene.records import plain, to_item, to_job, update
+from phonoscene.errors import ConditionFailed, NoRoom
+from phonoscene.jobs import Reservation
+from phonoscene.ledger import WINDOW, Limits, budget_key
+from phonoscene.records import plain, to_item, update
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,27 +46,17 @@ class LedgerStore:
             return 0
         return max(0, limits.max_in_flight - len(window.get("in_flight", ())))
 
-    def look(self, job: Job, limits: Limits) -> None:
-        """See whether a job could be claimed now. Nothing is taken: the claim decides.
-
-        For what is not free to prepare. Whoever looks at the same time sees the same.
+    def look(self, cost: Reservation, limits: Limits) -> None:
+        """See whether a claim would find room now. Nothing is taken: only the claim does.
 
         Raises:
             NoRoom: as the claim would.
-            WriteRefused: it is not READY as it was read, or its turn has not come.
         """
-        now = self._clock()
-        item = self._table.get(job.job_id)
-        found = to_job(item)
-        is_as_read = found and (found.status, found.attempt) == (JobStatus.READY, job.attempt)
-        if not is_as_read or item.get("dispatch_at", "") > plain(now):
-            raise WriteRefused(found)
         window = self._table.get(WINDOW)
-        if str(window.get("paused_until", "")) > plain(now):
+        if str(window.get("paused_until", "")) > plain(self._clock()):
             raise NoRoom("account")
         if len(window.get("in_flight", ())) >= limits.max_in_flight:
             raise NoRoom("window")
-        cost = cost_of(job, now)
         committed = self._table.get(budget_key(cost.day)).get("committed_usd", 0)
         if committed + cost.usd > limits.daily_budget_usd:
             raise NoRoom("budget")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from phonoscene.drops import CONTENT_TYPES, suffix_of
@@ -11,13 +12,19 @@ from phonoscene.submissions import Medium
 if TYPE_CHECKING:
     from phonoscene.fal_storage import FalStorage, Uploads
     from phonoscene.jobs import DropObject, Job
-    from phonoscene.ledger import Limits
-    from phonoscene.ledger_store import LedgerStore
     from phonoscene.media import DropBucket
 
 
 class MediaUrls(Protocol):
-    """Gives a job's next attempt the URLs of its files. They open them: never stored or logged."""
+    """Gives a job's next attempt the URLs of its files. They open them: never stored or logged.
+
+    ``takes``: how long that may take; where it takes no time, there is nothing to prepare.
+    """
+
+    @property
+    def takes(self) -> timedelta:
+        """How long, at most."""
+        ...
 
     def of(self, job: Job) -> dict[str, str]:
         """The URLs by the argument that they are for; the audio's carries the attempt's marker."""
@@ -30,6 +37,11 @@ class Presigned:
 
     bucket: DropBucket
     life: int
+
+    @property
+    def takes(self) -> timedelta:
+        """A signature is a sum."""
+        return timedelta(0)
 
     def of(self, job: Job) -> dict[str, str]:
         """The URLs."""
@@ -44,25 +56,21 @@ class Presigned:
 class Uploaded:
     """A copy of each file in fal's storage, which fal deletes ``life`` seconds later.
 
-    Nothing is uploaded for a job that could not be claimed: the room is looked at before, and taken
-    by the claim alone. A copy that no request comes to use is not billed, and ends by itself.
+    A copy that no request comes to use is not billed, and ends by itself.
     """
 
     bucket: DropBucket
     storage: FalStorage
-    ledger: LedgerStore
-    limits: Limits
     life: int
+    takes: timedelta
 
     def of(self, job: Job) -> dict[str, str]:
         """Upload, and the copies' URLs.
 
         Raises:
-            NoRoom, WriteRefused: the job cannot be claimed now.
             DropRefused: one of the files is gone, or fal never takes it.
             UploadFailed: fal's storage did not take them this time.
         """
-        self.ledger.look(job, self.limits)
         with self.storage.open(self.life) as uploads:
             return {
                 field: self._upload(uploads, pinned, job.next_marker)

@@ -72,10 +72,11 @@ class Submitter:
         if job.status is not JobStatus.READY:
             return job
         token = new_token()
-        try:
+        try:  # what fails before the claim was not sent
             poster = self.queue.ready()
-            submission = self._submission(job, token)  # what fails before the claim was not sent
-            claimed = self._claim(job, hash_token(token))
+            held_until = self._hold(job)
+            submission = self._submission(job, token)
+            claimed = self._claim(job, hash_token(token), held_until)
         except (NoRoom, UploadFailed, DropRefused, WriteRefused) as exc:
             return self._leave(job, exc)
         is_ours = claimed.token_hashes[-1:] == (hash_token(token),)
@@ -95,14 +96,19 @@ class Submitter:
             case WriteRefused():  # it is not READY any more, or its turn has not come
                 return why.found or job
 
-    def _claim(self, job: Job, token_hash: str) -> Job:
+    def _hold(self, job: Job) -> datetime | None:
+        """Where preparing takes time: only with room in sight, and nobody else does it as well."""
+        takes = self.media.takes
+        return self.store.hold(job, self.limits, takes) if takes else None
+
+    def _claim(self, job: Job, token_hash: str, held_until: datetime | None) -> Job:
         """The job once it is claimed, by whomever: the last token tells.
 
         A claim whose answer was lost is repeated by the SDK, and refused because it has succeeded;
         it is still ours.
         """
         try:
-            return self.store.claim(job, self.limits, token_hash)
+            return self.store.claim(job, self.limits, token_hash, held_until)
         except WriteRefused as exc:
             return exc.found or job
 
