@@ -57,8 +57,8 @@ def bring_home(endpoints: Endpoints, videos: Path) -> None:
     waited_for = [record for record in records if record["status"] in AT_STAKE]
     if waited_for:
         raise LocalCloudError(
-            f"{len(waited_for)} jobs are at fal and will be paid, but their videos are not here "
-            "yet: wait, or give them up with `python -m local down --force`."
+            f"fal has {len(waited_for)} of this cloud's jobs: they will be paid, and their videos "
+            "are not here yet. Wait, or give them up with `python -m local down --force`."
         )
     for record in records:
         if record["status"] == "SUCCEEDED" and not _is_here(record, videos):
