@@ -10,15 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from local import certificates, deploy, emulator
+from local import certificates, deploy, emulator, real_fal
 from local.emulator import Fal, Ports
 from local.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.paths import StateDirectory
 from local.processes import LOOPBACK, Process, free_port
 from local.progress import say, step
-from local.real_fal import PARAMETERS as FOR_REAL
-from local.real_fal import RealFal
 from local.runs import Options, Run
 
 USUAL_PORT = 4566  # where AWS emulators listen; another one is taken when it is in use
@@ -66,9 +64,15 @@ class LocalCloud:
         ports = _ports(options.port)
         template = deploy.read_template()
         fal = Fal("", "") if options.real else Fal.simulated()
-        usual = {**QUICK, **FOR_REAL} if options.real else {**QUICK, "FalUserId": fal.user_id}
+        usual = (
+            {**QUICK, **real_fal.PARAMETERS}
+            if options.real
+            else {**QUICK, "FalUserId": fal.user_id}
+        )
         values = {**usual, **options.parameters}
         deploy.check_parameters(template, values)
+        if options.real:
+            real_fal.check_parameters(values)
         with step("building the layer and the functions"):
             package = deploy.package(template)
         run = Run([], ports, fal, values, real=options.real is not None)
@@ -95,6 +99,8 @@ class LocalCloud:
         values = {**run.parameters, **options.parameters}
         template = deploy.read_template()
         deploy.check_parameters(template, values)
+        if run.real:
+            real_fal.check_parameters(values)
         run = dataclasses.replace(run, parameters=values)
         if options.real or not run.real:
             self._put_fal_key(run, options.real)
@@ -128,7 +134,7 @@ class LocalCloud:
         run.processes.append(process)
         run.save(self.state.run_file)
 
-    def _put_fal_key(self, run: Run, real: RealFal | None) -> None:
+    def _put_fal_key(self, run: Run, real: real_fal.RealFal | None) -> None:
         """As its operator does on AWS: by hand, before the stack."""
         name = deploy.parameter(deploy.read_template(), run.parameters, "FalKeyParameterName")
         key = real.key if real else run.fal.key
@@ -173,7 +179,7 @@ def running_cloud(
     parameters: Mapping[str, str] | None = None,
     simulator: Sequence[str] = (),
     *,
-    real: RealFal | None = None,
+    real: real_fal.RealFal | None = None,
     pace: bool = False,
 ) -> Iterator[Endpoints]:
     """A cloud with its state in `directory`, on ports of its own, for the body's time."""

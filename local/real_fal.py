@@ -72,6 +72,15 @@ class RealFal:
         return next(found, Path(certifi.where()))
 
 
+def check_parameters(values: Mapping[str, str]) -> None:
+    """Refuse what would have fal read from this machine, or call it."""
+    for name in ("AudioDelivery", "ResultsBy"):
+        if values[name] != PARAMETERS[name]:
+            raise LocalCloudError(
+                f"With the real fal {name} is {PARAMETERS[name]}: it cannot reach this machine."
+            )
+
+
 def key_is_set() -> bool:
     """Whether this person's environment holds a fal key."""
     return bool(os.environ.get("FAL_KEY", "").strip())

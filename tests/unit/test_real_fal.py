@@ -178,6 +178,16 @@ class _Stub:
         self.name, self.alive = name, alive
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("AudioDelivery", "presigned"), ("ResultsBy", "webhook")]
+)
+def test_the_real_fal_is_not_told_to_reach_this_machine(name: str, value: str) -> None:
+    real_fal.check_parameters(real_fal.PARAMETERS | {"AskFalSeconds": "9"})
+
+    with pytest.raises(LocalCloudError, match=name):
+        real_fal.check_parameters(real_fal.PARAMETERS | {name: value})
+
+
 # What is said and asked --------------------------------------------------------------------------
 
 

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 #: The key goes to the first only, its token to the second only.
 SIGN_IN_URL: Final = "https://rest.fal.ai/storage/auth/token?storage_type=fal-cdn-v3"
 UPLOAD_URL: Final = "https://v3.fal.media/files/upload"
-#: For sending all files of one job: what the function's time leaves before the claim.
+#: For a token and all files of one job: what the function's time leaves before the claim.
 MOST_SECONDS: Final = 40
 TIMEOUT: Final = httpx.Timeout(15.0, connect=5.0)
 
@@ -56,8 +56,9 @@ class FalStorage:
         Raises:
             UploadFailed: fal gives none now, or refuses the account.
         """
+        ends_at = time.monotonic() + MOST_SECONDS
         with httpx.Client(timeout=TIMEOUT, follow_redirects=False) as client:
-            yield Uploads(client, self._token(client), life)
+            yield Uploads(client, self._token(client), life, ends_at)
 
     def _token(self, client: httpx.Client) -> str:
         """The header that the CDN wants; good for uploads and some minutes."""
@@ -74,13 +75,13 @@ class FalStorage:
 
 
 class Uploads:
-    """The uploads of one job, one after the other, in ``MOST_SECONDS`` together."""
+    """The uploads of one job, one after the other, which have until ``ends_at`` together."""
 
-    def __init__(self, client: httpx.Client, authorization: str, life: int) -> None:
+    def __init__(self, client: httpx.Client, authorization: str, life: int, ends_at: float) -> None:
         self._client = client
         self._authorization = authorization
         self._lifecycle = json.dumps({"expiration_duration_seconds": life})
-        self._ends_at = time.monotonic() + MOST_SECONDS
+        self._ends_at = ends_at
 
     def upload(self, medium: Medium) -> str:
         """Send one file; where fal can read it, and whoever knows that address.
