@@ -62,13 +62,15 @@ def put(endpoints: Endpoints, drop: Drop) -> None:
     s3.put_object(Bucket=endpoints.drop_bucket, Key=f"{drop.name}.json", Body=drop.sidecar)
 
 
-def put_and_fetch(endpoints: Endpoints, drop: Drop, videos: Path) -> Path:
+def put_and_fetch(
+    endpoints: Endpoints, drop: Drop, videos: Path, seconds: float = FOLLOW_SECONDS
+) -> Path:
     """Put the drop, show what becomes of it, and save its video under `videos`."""
     jobs = Jobs(endpoints)
     before = jobs.takes(drop.name)
     put(endpoints, drop)
     say(f"dropped {drop.key} with its sidecar {drop.name}.json")
-    record = follow(jobs, drop.name, before, FOLLOW_SECONDS)
+    record = follow(jobs, drop.name, before, seconds)
     if record["status"] != "SUCCEEDED":
         raise LocalCloudError(_reasons(record))
     return fetch(endpoints, record, videos)
@@ -86,7 +88,7 @@ def fetch(endpoints: Endpoints, record: Record, videos: Path) -> Path:
     target.write_bytes(stored["Body"].read())
     say(describe(target))
     if record.get("estimate"):
-        say(_cost(record["estimate"]))
+        say(_cost(record["estimate"], is_real=not endpoints.simulator_url))
     return target
 
 
@@ -103,9 +105,11 @@ def describe(video: Path) -> str:
     return f"{seconds:.1f} s, {size}, {codecs}, {video.stat().st_size / 1e6:.1f} MB"
 
 
-def _cost(estimate: Mapping[str, Any]) -> str:
-    lower, upper = estimate["lower_usd"], estimate["upper_usd"]
-    return f"fal would charge ${lower:.4f} to ${upper:.4f} for it; the simulator does not"
+def _cost(estimate: Mapping[str, Any], *, is_real: bool) -> str:
+    dollars = f"${estimate['lower_usd']:.4f} to ${estimate['upper_usd']:.4f}"
+    if is_real:
+        return f"fal charges {dollars} for it"
+    return f"fal would charge {dollars} for it; the simulator does not"
 
 
 def _reasons(record: Record) -> str:

@@ -21,7 +21,7 @@ MEANINGS = {
     "SUBMITTING": "asking fal",
     "UNCONFIRMED": "fal's answer was lost; finding out, not asking twice",
     "SUBMITTED": "fal accepted, and generates",
-    "GENERATED": "fal's signed webhook arrived; copying the video",
+    "GENERATED": "fal has made the video; copying it",
     "SUCCEEDED": "the video is in the output bucket",
     "FAILED": "no video",
     "REJECTED": "the drop is wrong; nothing was spent",
@@ -43,6 +43,11 @@ class Jobs:
         return Counter(
             item["status"]["S"] for page in pages for item in page["Items"] if "status" in item
         )
+
+    def all(self) -> list[Record]:
+        """Every job's whole record. A scan as well."""
+        pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table)
+        return [_plain(item) for page in pages for item in page["Items"] if "status" in item]
 
     def takes(self, name: str) -> list[Record]:
         """The whole records of a drop's name, newest first."""

@@ -56,6 +56,7 @@ def build() -> App:
         dispatcher=Dispatcher(store, DropsQueue(sqs, settings.drops_queue_url), limits),
         silence=timedelta(seconds=settings.audio_url_ttl_seconds) + RUN_AND_CALL,
         output_lifetime=timedelta(seconds=settings.output_lifetime_seconds),
+        ask_again=timedelta(seconds=settings.ask_fal_seconds),
     )
     return App(reconciler, limits)
 

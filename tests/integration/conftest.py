@@ -131,6 +131,8 @@ def submit(function: Callable[..., ModuleType], cloud: Cloud) -> ModuleType:  # 
         JOBS_TABLE=stack.JOBS,
         FAL_KEY_PARAMETER=stack.KEY_PARAMETER,
         WEBHOOK_BASE_URL=stack.WEBHOOKS,
+        AUDIO_DELIVERY="presigned",
+        ASK_FAL_SECONDS="45",
         AUDIO_URL_TTL_SECONDS="3600",
         OUTPUT_LIFETIME_SECONDS="86400",
         PAIR_GRACE_MINUTES="60",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -664,6 +665,33 @@ def test_what_fal_did_not_tell_is_forgotten_when_the_job_moves(scene: Scene) -> 
     assert moved.unanswered_since is scene.read().unanswered_since is None
 
 
+def test_a_request_is_asked_about_as_often_as_the_stack_wants(scene: Scene) -> None:
+    scene.bring(JobStatus.SUBMITTED)
+    eager = dataclasses.replace(scene.reconciler, ask_again=timedelta(seconds=3))
+    scene.clock.go_on(minutes=1)
+
+    asked = []
+    for _ in range(3):
+        eager.run()
+        asked.append((scene.turn() or scene.clock()) - scene.clock())
+        scene.clock.go_on(seconds=3)
+
+    assert asked == [timedelta(seconds=3)] * 3
+    assert len(scene.fal.polled) == 3
+
+
+def test_what_fal_does_not_answer_and_its_list_are_asked_no_more_often(scene: Scene) -> None:
+    scene.bring(JobStatus.SUBMITTED, 1)
+    scene.bring(JobStatus.UNCONFIRMED, 2)
+    scene.fal.standing[request_of(scene.read(1)).request_id] = UNHEARD
+    eager = dataclasses.replace(scene.reconciler, ask_again=timedelta(seconds=3))
+    scene.clock.go_on(minutes=2)
+
+    eager.run()
+
+    assert [scene.turn(n) for n in (1, 2)] == [scene.clock() + ASK_AGAIN] * 2
+
+
 # The function -----------------------------------------------------------------------------------
 
 
@@ -679,6 +707,7 @@ def reconcile(
         FAL_KEY_PARAMETER=KEY_PARAMETER,
         DROPS_QUEUE_URL=drops,
         VERDICTS_QUEUE_URL=cloud.verdicts_url,
+        ASK_FAL_SECONDS="45",
         AUDIO_URL_TTL_SECONDS="3600",
         OUTPUT_LIFETIME_SECONDS="86400",
         MAX_IN_FLIGHT="2",

@@ -55,6 +55,7 @@ OUTSIDE = {
     "public_http": {"httpx", "httpcore"},  # httpx's own lower half
     "fal_queue": {"fal_client", "httpx"},  # fal_client raises httpx's errors
     "fal_key": {"aws_lambda_powertools"},
+    "fal_storage": {"httpx"},  # fal_client's uploads are whole, in memory and without a time limit
     "observability": {"aws_lambda_powertools"},
 }
 

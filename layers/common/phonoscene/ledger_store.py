@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from phonoscene.errors import ConditionFailed
+from phonoscene.errors import ConditionFailed, NoRoom
 from phonoscene.jobs import Reservation
 from phonoscene.ledger import WINDOW, Limits, budget_key
 from phonoscene.records import plain, to_item, update
@@ -64,6 +64,21 @@ class LedgerStore:
         if window.paused_until and window.paused_until > self._clock():
             return 0
         return max(0, limits.max_in_flight - len(window.in_flight))
+
+    def look(self, cost: Reservation, limits: Limits) -> None:
+        """See whether a claim would find room now. Nothing is taken: only the claim does.
+
+        Raises:
+            NoRoom: as the claim would.
+        """
+        window = self._table.get(WINDOW)
+        if str(window.get("paused_until", "")) > plain(self._clock()):
+            raise NoRoom("account")
+        if len(window.get("in_flight", ())) >= limits.max_in_flight:
+            raise NoRoom("window")
+        committed = self._table.get(budget_key(cost.day)).get("committed_usd", 0)
+        if committed + cost.usd > limits.daily_budget_usd:
+            raise NoRoom("budget")
 
     def pause(self, until: datetime) -> None:
         """Let nobody claim before ``until``: fal refuses the account."""

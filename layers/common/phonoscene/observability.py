@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from phonoscene.jobs import JobStatus
-
 if TYPE_CHECKING:
     from phonoscene.jobs import Job
 
@@ -45,6 +43,5 @@ def announce(job: Job) -> None:
         extra={"attempt": job.attempt, "errors": [e.code for e in job.errors]},
     )
     count(f"Jobs{job.status.title()}")
-    if job.status is JobStatus.GENERATED:
-        took = job.updated_at - job.last(JobStatus.SUBMITTED)
-        gauge("GenerationTime", took.total_seconds(), MetricUnit.Seconds)
+    if job.generated_after is not None:
+        gauge("GenerationTime", job.generated_after.total_seconds(), MetricUnit.Seconds)

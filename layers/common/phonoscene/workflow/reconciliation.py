@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Between two questions to fal about one request.
+#: Between two questions to fal that it did not answer, or to its list of requests.
 ASK_AGAIN: Final = timedelta(seconds=45)
 #: Between two tries of a copy that was cut off: longer than one may take.
 COPY_AGAIN: Final = timedelta(seconds=400)
@@ -65,7 +65,8 @@ class Reconciler:
 
     ``silence``: after it, a POST whose answer was lost, and of which fal shows no trace, was never
     taken. It is longer than fal could keep the request waiting (its start timeout) and running.
-    ``output_lifetime``: how long fal was asked to keep a video.
+    ``output_lifetime``: how long fal was asked to keep a video. ``ask_again``: between two
+    questions about one request.
     """
 
     store: JobStore
@@ -74,6 +75,7 @@ class Reconciler:
     dispatcher: Dispatcher
     silence: timedelta
     output_lifetime: timedelta
+    ask_again: timedelta = ASK_AGAIN
 
     def run(self, has_time: Callable[[], bool] = lambda: True) -> Pass:
         """Look at all that is due, recount, dispatch."""
@@ -131,8 +133,8 @@ class Reconciler:
         except Exception:
             logger.exception("reconcile.failed", extra={"id": job.job_id})
 
-    def _later(self, job: Job) -> None:
-        self.store.look_again(job, self.store.clock() + ASK_AGAIN)
+    def _later(self, job: Job, pause: timedelta = ASK_AGAIN) -> None:
+        self.store.look_again(job, self.store.clock() + pause)
 
     def _reconcile(self, job: Job) -> None:
         match job.status:
@@ -164,7 +166,7 @@ class Reconciler:
                 self._later(job)  # first: the verdict moves the job
                 self._deliver(job, request.request_id, body)
             case Pending():
-                self._later(job)
+                self._later(job, self.ask_again)
             case Lost():
                 self._lose(job)
 
