@@ -1,0 +1,144 @@
+"""AWS over its own wire formats, answered by the fakes of the crash tests.
+
+So the SDK does all its work (serialising, signing, parsing), and what answers takes next to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from email.utils import format_datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+from tests.crash.table import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+#: Who answers an operation: service, operation, and what is asked, in the SDK's words.
+Answerer = "Callable[[str, str, dict[str, Any]], Any]"
+_JSON_SERVICES: Final = {
+    "DynamoDB_20120810": "dynamodb",
+    "AmazonSQS": "sqs",
+    "AmazonSSM": "ssm",
+    "AWSEvents": "events",
+}
+_S3_STATUS: Final = {"NoSuchKey": 404, "404": 404, "NoSuchUpload": 404, "PreconditionFailed": 412}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request, whoever carried it; header names are lower-case."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What goes back."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+def service(name: str) -> Any:
+    """As much of a client as the crash world looks at."""
+    return SimpleNamespace(meta=SimpleNamespace(service_model=SimpleNamespace(service_name=name)))
+
+
+def answer(asked: Asked, ask: Callable[[str, str, dict[str, Any]], Any]) -> Answered:
+    """One request to AWS, whichever service it is for."""
+    target = asked.headers.get("x-amz-target", "")
+    if not target:
+        return _s3(asked, ask)
+    prefix, _, operation = target.partition(".")
+    kind = {"Content-Type": "application/x-amz-json-1.0"}
+    try:
+        told = ask(_JSON_SERVICES[prefix], operation, json.loads(asked.body))
+    except Refused as exc:
+        error = exc.response.pop("Error")
+        told = {"__type": f"com.amazonaws#{error['Code']}", "message": error["Message"]}
+        return Answered(400, kind, json.dumps(told | exc.response).encode())
+    return Answered(200, kind, json.dumps(told).encode())
+
+
+def _s3(asked: Asked, ask: Callable[[str, str, dict[str, Any]], Any]) -> Answered:
+    split = urlsplit(asked.url)
+    query = {name: values[0] for name, values in
+             parse_qs(split.query, keep_blank_values=True).items()}  # fmt: skip
+    operation = _operation(asked.method, query, has_key=bool(_place(asked.url)[1]))
+    try:
+        told = ask("s3", operation, _parameters(asked, query))
+    except Refused as exc:
+        code = str(exc)
+        body = "" if asked.method == "HEAD" else f"<Error><Code>{code}</Code></Error>"
+        return Answered(_S3_STATUS.get(code, 400), {}, body.encode())
+    return _encoded(operation, told)
+
+
+def _place(url: str) -> tuple[str, str]:
+    """Bucket and key; by path where the host is an address, by the host's name otherwise."""
+    split = urlsplit(url)
+    host, path = split.hostname or "", unquote(split.path).lstrip("/")
+    if re.fullmatch(r"[\d.]+|localhost", host):
+        bucket, _, key = path.partition("/")
+        return bucket, key
+    return host.partition(".s3.")[0], path
+
+
+def _operation(method: str, query: Mapping[str, str], *, has_key: bool) -> str:
+    in_parts = {"POST": "CompleteMultipartUpload", "PUT": "UploadPart",
+                "DELETE": "AbortMultipartUpload"}  # fmt: skip
+    if "uploadId" in query:
+        return in_parts[method]
+    if "uploads" in query:
+        return "CreateMultipartUpload"
+    if method == "GET" and not has_key:
+        return "ListObjectsV2"
+    return {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject"}[method]
+
+
+def _parameters(asked: Asked, query: Mapping[str, str]) -> dict[str, Any]:
+    bucket, key = _place(asked.url)
+    told: dict[str, Any] = {"Bucket": bucket, "Key": key, "Body": asked.body}
+    named = {"uploadId": "UploadId", "versionId": "VersionId", "prefix": "Prefix"}
+    told |= {named[name]: value for name, value in query.items() if name in named}
+    if "partNumber" in query:
+        told["PartNumber"] = int(query["partNumber"])
+    told |= {name: asked.headers[header] for header, name in
+             (("range", "Range"), ("if-none-match", "IfNoneMatch")) if header in asked.headers}  # fmt: skip
+    if b"<CompleteMultipartUpload" in asked.body:
+        numbers = re.findall(rb"<PartNumber>(\d+)</PartNumber>", asked.body)
+        told["MultipartUpload"] = {"Parts": [{"PartNumber": int(n)} for n in numbers]}
+    return told
+
+
+def _encoded(operation: str, told: dict[str, Any]) -> Answered:
+    headers = {"ETag": str(told.get("ETag", '"e"'))}
+    if "VersionId" in told:
+        headers["x-amz-version-id"] = told["VersionId"]
+    if "LastModified" in told:
+        headers["Last-Modified"] = format_datetime(told["LastModified"], usegmt=True)
+    if operation == "HeadObject":
+        return Answered(200, headers | {"Content-Length": str(told["ContentLength"])})
+    body = _body(operation, told)
+    return Answered(200, headers | {"Content-Length": str(len(body))}, body)
+
+
+def _body(operation: str, told: dict[str, Any]) -> bytes:
+    if operation == "GetObject":
+        return bytes(told["Body"].read())
+    if operation == "ListObjectsV2":
+        keys = "".join(f"<Contents><Key>{escape(one['Key'])}</Key></Contents>"
+                       for one in told["Contents"])  # fmt: skip
+        return f"<ListBucketResult>{keys}<IsTruncated>false</IsTruncated></ListBucketResult>".encode()
+    inner = f"<UploadId>{told['UploadId']}</UploadId>" if "UploadId" in told else ""
+    return f"<Result>{inner}</Result>".encode()
