@@ -39,12 +39,11 @@ class Copy:
 
 @dataclass(frozen=True)
 class Ground:
-    """Two servers, and the bare runtime of a function."""
+    """Two servers, and the certificate authority that both are known by."""
 
     source: int
     sink: int
     authority: Path
-    runtime: Path
 
     def copy(self, way: str, size: int, name: str) -> Copy:
         """Copy a film of ``size`` bytes one way, and see that it arrived whole.
@@ -72,7 +71,7 @@ class Ground:
     def _process(self, way: str) -> tuple[list[str], dict[str, str]]:
         """Ours as it is deployed, the others in this virtual environment."""
         if way == "ours":
-            command, environment = lambdas.bare("store", self.runtime)
+            command, environment = lambdas.bare("store")
         else:
             command, environment = [sys.executable], {"PATH": os.defpath, "LANG": "C.UTF-8"}
         bundle = str(self.authority)
@@ -109,11 +108,11 @@ class CopyFailedError(Exception):
 @contextmanager
 def ground(network: Network) -> Iterator[Ground]:
     """Both servers, as near or far as ``network`` says, for the body's time."""
-    with TemporaryDirectory(prefix="ground-") as folder, lambdas.runtime() as runtime:
+    with TemporaryDirectory(prefix="ground-") as folder:
         certificate, authority = _issue(Path(folder))
         with _server("source", certificate, network) as source:
             with _server("sink", certificate, network) as sink:
-                yield Ground(source, sink, authority, runtime)
+                yield Ground(source, sink, authority)
 
 
 def _issue(folder: Path) -> tuple[Path, Path]:
