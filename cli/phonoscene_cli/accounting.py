@@ -1,0 +1,126 @@
+"""Whether each drop of the bucket has a record: looked up by the ids that it must have.
+
+A job's id follows from the versions it is made of, so nothing has to be searched, and the table is
+never scanned. Only what is not found so is looked for among the takes of its name: its other half
+may have been replaced or removed since.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from phonoscene.documents import LONGEST_SIDECAR, read_takes
+from phonoscene.drops import half_id, job_id
+from phonoscene.errors import DropRefused
+from phonoscene_cli.stack import THREADS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from phonoscene.media import DropBucket, Found
+    from phonoscene_cli.census import Lying
+    from phonoscene_cli.reading import Reader
+
+#: Drops that are looked up together.
+TOGETHER: Final = 100
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Account:
+    """A drop, and the state of its record; None: there is none."""
+
+    drop: Lying
+    status: str | None
+
+
+@dataclass(frozen=True)
+class Accountant:
+    """Looks drops of one bucket up in the jobs table."""
+
+    reader: Reader
+    bucket: DropBucket
+
+    def accounts(self, drops: Iterable[Lying]) -> Iterator[Account]:
+        """One for each drop, in their order; a hundred at a time are in memory."""
+        rest = iter(drops)
+        with ThreadPoolExecutor(THREADS) as pool:
+            while some := list(islice(rest, TOGETHER)):
+                quick = self._by_id(some)
+                slow = [drop for drop, status in zip(some, quick, strict=True) if status is None]
+                told = pool.map(self._by_name, slow)
+                for drop, status in zip(some, quick, strict=True):
+                    yield Account(drop, next(told) if status is None else status)
+
+    def _by_id(self, drops: list[Lying]) -> list[str | None]:
+        """The state of each one's record, where it has the id that follows from what lies there."""
+        ids = [self._candidates(drop) for drop in drops]
+        records = self.reader.versions(one for some in ids for one in some)
+        found = (
+            [records[one] for one in some if one in records and _is_about(records[one], drop)]
+            for drop, some in zip(drops, ids, strict=True)
+        )
+        return [
+            str(some[0]["status"]) if some and self._is_whole(drop, some[0]) else None
+            for drop, some in zip(drops, found, strict=True)
+        ]
+
+    def _candidates(self, drop: Lying) -> list[str]:
+        """A pair is a job, or several takes; a half waits, unless it may start by itself."""
+        halves = [half_id(self.bucket.name, half.key) for half in drop.halves]
+        if drop.audio is None:
+            return halves
+        if drop.sidecar is None:
+            return [self._job(drop), *halves]
+        return [self._job(drop), self._job(drop, 0), *halves[:1]]
+
+    def _job(self, drop: Lying, take: int | None = None) -> str:
+        audio, sidecar = (
+            (half.key, half.version_id) if half else ("", "") for half in (drop.audio, drop.sidecar)
+        )
+        return job_id(self.bucket.name, audio, sidecar if drop.sidecar else None, take)
+
+    def _is_whole(self, drop: Lying, record: Item) -> bool:
+        """Whether all takes are there, where the record is the first of several."""
+        if drop.sidecar is None or record["job_id"] != self._job(drop, 0):
+            return True
+        read = self.bucket.read(drop.sidecar.key, LONGEST_SIDECAR + 1)
+        try:
+            takes = len(read_takes(drop.sidecar.key, read[1])) if read else 0
+        except DropRefused:
+            return True
+        others = [self._job(drop, take) for take in range(1, takes)]
+        return len(self.reader.versions(others)) == len(others)
+
+    def _by_name(self, drop: Lying) -> str | None:
+        """The state of a take of that name that was made of each half as it lies there."""
+        missing, status = set(drop.halves), None
+        for record in self.reader.versions_of(drop.name):
+            known = {half for half in missing if _mentions(record, half)}
+            if known:
+                status = status or str(record["status"])
+                missing -= known
+            if not missing:
+                return status
+        return None
+
+
+def _mentions(record: Item, half: Found) -> bool:
+    """Whether a record was made of this version of this object."""
+    parts = (record.get("audio"), record.get("sidecar"))
+    here = (half.key, half.version_id)
+    return any(part and (part["key"], part["version_id"]) == here for part in parts)
+
+
+def _is_about(record: Item, drop: Lying) -> bool:
+    """Whether a record of one of the drop's ids is about what lies there now.
+
+    A half's id knows its key only: of a pair it is nothing, but for a key that was refused, whose
+    record names no object.
+    """
+    is_refused_key = not record.get("audio") and not record.get("sidecar")
+    return is_refused_key or all(_mentions(record, half) for half in drop.halves)

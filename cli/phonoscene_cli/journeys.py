@@ -1,0 +1,148 @@
+"""Shows the way of jobs to their end, and brings their videos home."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.text import Text
+
+from phonoscene_cli import advice, terminal, words
+from phonoscene_cli.errors import NOT_FINE, CliError
+from phonoscene_cli.following import Follower, has_no_video, typical_seconds
+from phonoscene_cli.moments import span_of
+from phonoscene_cli.pricing import tell_errors
+from phonoscene_cli.standing import Standing
+from phonoscene_cli.telling import as_data
+from phonoscene_cli.videos import fetch, targets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from phonoscene.jobs import Job, Step
+    from phonoscene_cli.stack import Stack
+
+#: Seconds between two looks at what jobs wait for: it takes more questions than their states do.
+SELDOM: Final = 5.0
+
+
+@dataclass
+class Journey:
+    """Some jobs, followed to their end; ``show`` is told each step as it appears."""
+
+    stack: Stack
+    job_ids: list[str]
+    show: Callable[[Job, Step, terminal.Watch], None]
+    timeout: str | None = None
+    watch: terminal.Watch = field(default_factory=terminal.Watch)
+    _standing_told: float = -SELDOM
+
+    def run(self) -> list[Job]:
+        """The jobs at their end.
+
+        Raises:
+            CliError: the time is up before.
+        """
+        most = span_of(self.timeout).total_seconds() if self.timeout else float("inf")
+        follower = Follower(self.stack.jobs.many)
+        standing = Standing(self.stack, typical_seconds(self.stack.jobs))
+        with terminal.working("the drop rests before it is looked at") as turn:
+
+            def enough() -> bool:
+                self._tell(follower, standing, turn)
+                return self.watch.seconds > most
+
+            for job, step in follower.follow(self.job_ids, enough):
+                self.show(job, step, self.watch)
+                self._standing_told = -SELDOM
+        if not follower.all_ended(self.job_ids):
+            raise CliError(f"No end after {self.watch}: {_where(follower)}")
+        return [follower.jobs[job_id] for job_id in self.job_ids]
+
+    def _tell(self, follower: Follower, standing: Standing, turn: Callable[[str], None]) -> None:
+        moving = [job for job in follower.jobs.values() if not job.is_final]
+        if moving and self.watch.seconds - self._standing_told > SELDOM:
+            turn(standing.of(moving, len(self.job_ids)))
+            self._standing_told = self.watch.seconds
+
+
+def _where(follower: Follower) -> str:
+    """How far the jobs have come."""
+    seen = [f"{job.name} is {job.status}" for job in follower.jobs.values() if not job.is_final]
+    return f"{'; '.join(seen)}." if seen else "there is no record of it: see `phonoscene doctor`."
+
+
+def said(job: Job, step: Step, when: str, *, with_name: bool = False) -> Text:
+    """A step as a line: when, what, and what it means."""
+    return Text.assemble(
+        (when, "dim"),
+        "  ",
+        (f"{step.status:<11}", words.COLOURS.get(step.status, "")),
+        f"  {words.printable(job.name)}  " if with_name else "  ",
+        words.MEANINGS[step.status],
+    )
+
+
+def tell_person(job: Job, step: Step, watch: terminal.Watch) -> None:
+    """Each step on stderr: it goes with a result that comes later."""
+    terminal.people.print(said(job, step, f"{watch.seconds:6.1f} s"), soft_wrap=True)
+
+
+def tell_nobody(_: Job, __: Step, ___: terminal.Watch) -> None:
+    """For programs, which read the end."""
+
+
+def complain(jobs: Sequence[Job]) -> None:
+    """Of those that ended without a video: why, and what to do."""
+    for job in jobs:
+        if has_no_video(job):
+            terminal.complain(f"{job.name} is {job.status}. {advice.next_step(job)}")
+            tell_errors(job.errors)
+
+
+def bring_home(stack: Stack, jobs: Sequence[Job], out: Path | None) -> dict[str, Path]:
+    """Fetch the videos that there are; where each job's is."""
+    if out is None:
+        return {}
+    pairs = zip(jobs, targets(out, jobs), strict=True)
+    s3 = stack.client("s3")
+    return {job.job_id: fetch(s3, job.video, target) for job, target in pairs if job.video}
+
+
+def see_home(
+    stack: Stack, job_ids: list[str], out: Path | None, timeout: str | None, *, as_json: bool
+) -> dict[str, Any]:
+    """Follow jobs to their end and fetch their videos; ``jobs`` and ``videos``, for programs."""
+    show = tell_nobody if as_json else tell_person
+    try:
+        jobs = Journey(stack, job_ids, show, timeout).run()
+    except KeyboardInterrupt:
+        terminal.say(f"The job goes on: phonoscene watch {' '.join(job_ids)}")
+        raise
+    videos = bring_home(stack, jobs, out)
+    if not as_json:
+        complain(jobs)
+    return {
+        "jobs": [as_data(job) for job in jobs],
+        "videos": [str(path) for path in videos.values()],
+    }
+
+
+def tell_end(told: dict[str, Any], *, as_json: bool) -> None:
+    """The result on stdout: where the videos are, or which jobs there will be."""
+    if as_json:
+        terminal.print_json(told)
+        return
+    for video in told["videos"]:
+        terminal.line(f"video: {video}")
+    for job in told["jobs"]:
+        if job["video"] and not told["videos"]:
+            terminal.line(f"video: s3://{job['video']['bucket']}/{job['video']['key']}")
+    for job_id in [] if told["jobs"] else told["job_ids"]:
+        terminal.line(f"job: {job_id}")
+
+
+def exit_code(jobs: Sequence[dict[str, Any]]) -> int:
+    """Of jobs that were followed to their end, as programs are told of them."""
+    return NOT_FINE if any(job["video"] is None for job in jobs) else 0
