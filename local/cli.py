@@ -23,6 +23,7 @@ from local.errors import LocalCloudError
 from local.jobs import Jobs
 from local.paths import DEFAULT_STATE
 from local.progress import RED, coloured, say, step
+from phonoscene_cli.errors import CliError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _end)
     try:
         chosen.run(chosen)
-    except LocalCloudError as error:
+    except (LocalCloudError, CliError) as error:
         say(f"{coloured('error:', RED)} {error}")
         return 1
     except (BotoCoreError, ClientError) as error:
@@ -102,11 +103,12 @@ def _demo(chosen: argparse.Namespace) -> None:
     was_up = cloud.run() is not None
     try:
         endpoints = cloud.up(_options(chosen))
-        video = drops.put_and_fetch(endpoints, drops.sample_drop(), DEFAULT_STATE.videos)
+        videos = drops.put_and_fetch(endpoints, drops.sample_drop(), DEFAULT_STATE.videos)
     finally:
         if not was_up:
             cloud.down()
-    print(f"video: {_shown(video)}")
+    for video in videos:
+        print(f"video: {_shown(video)}")
 
 
 def _drop(chosen: argparse.Namespace) -> None:
@@ -116,10 +118,11 @@ def _drop(chosen: argparse.Namespace) -> None:
     drop = drops.file_drop(chosen.file, settings, chosen.image)
     endpoints = _cloud().endpoints()
     if chosen.watch:
-        print(f"video: {_shown(drops.put_and_fetch(endpoints, drop, DEFAULT_STATE.videos))}")
+        for video in drops.put_and_fetch(endpoints, drop, DEFAULT_STATE.videos):
+            print(f"video: {_shown(video)}")
     else:
-        drops.put(endpoints, drop)
-        print(f"dropped: s3://{endpoints.drop_bucket}/{drop.key}")
+        drops.upload(endpoints, drop)
+        print(f"dropped: s3://{endpoints.drop_bucket}/{drop.audio.key}")
 
 
 def _logs(_: argparse.Namespace) -> None:

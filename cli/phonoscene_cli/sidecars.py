@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from phonoscene.documents import read_takes
+from phonoscene.errors import DropRefused
 from phonoscene_cli.errors import WrongUsage
 
 if TYPE_CHECKING:
@@ -53,3 +54,11 @@ def changed(source: str, raw: bytes | None, changes: Mapping[str, Any]) -> bytes
 def as_json(value: Any) -> bytes:
     """As a person would write it."""
     return json.dumps(value, indent=2, ensure_ascii=False).encode()
+
+
+def takes_in(raw: bytes) -> int:
+    """How many jobs a sidecar makes; one that cannot be read makes one, which is REJECTED."""
+    try:
+        return len(read_takes("", raw))
+    except DropRefused:
+        return 1
