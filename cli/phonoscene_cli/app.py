@@ -21,7 +21,7 @@ from phonoscene_cli.commands.redrive import redrive
 from phonoscene_cli.commands.retry import retry
 from phonoscene_cli.commands.show import show
 from phonoscene_cli.commands.watch import watch
-from phonoscene_cli.errors import UNREACHABLE, CliError
+from phonoscene_cli.errors import NOT_FINE, UNREACHABLE, CliError
 from phonoscene_cli.stack import LOCAL_STACK, Chosen
 
 EXIT_CODES: Final = (
@@ -79,6 +79,9 @@ def main() -> None:
     except CliError as exc:
         terminal.complain(str(exc))
         sys.exit(exc.exit_code)
+    except OSError as exc:
+        terminal.complain(f"{exc.filename or 'A file'}: {exc.strerror}.")
+        sys.exit(NOT_FINE)
     except (BotoCoreError, ClientError) as exc:
         terminal.complain(f"AWS: {exc}. `phonoscene doctor` shows what works.")
         sys.exit(UNREACHABLE)

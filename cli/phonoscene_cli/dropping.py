@@ -16,7 +16,6 @@ from phonoscene.drops import (
     family_prefix,
     kind_of,
     pairings,
-    sidecar_of,
     unsafe,
 )
 from phonoscene.errors import DropRefused
@@ -153,9 +152,11 @@ def _read(file: Path) -> bytes:
 def sidecar_key(audio: str, present: Collection[str], *, is_long: bool = False) -> str:
     """``song.json``; or ``song.mp3.json`` where the short name would not be this audio's alone."""
     long, short = f"{audio}.json", audio.rpartition(".")[0] + ".json"
-    others = [key for key in present if kind_of(key) is Kind.AUDIO and key != audio]
-    is_shared = any(sidecar_of(other, {*present, short}) == short for other in others)
-    return long if is_long or is_shared or long in present else short
+    for key in (long, short) if is_long else (short, long):
+        [pairing] = pairings(audio, {*present, audio, key})
+        if pairing.sidecar == key and not pairing.rivals:
+            return key
+    return long  # which another audio claims too: the product says what to do about that
 
 
 def _images(wishes: Wishes, sidecar: Piece | None) -> tuple[Piece, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from phonoscene.jobs import Job, Step
     from phonoscene_cli.stack import Stack
 
-#: Seconds between two looks at what jobs wait for: it takes more questions than their states do.
-SELDOM: Final = 5.0
-
 
 @dataclass
 class Journey:
@@ -36,7 +33,6 @@ class Journey:
     show: Callable[[Job, Step, terminal.Watch], None]
     timeout: str | None = None
     watch: terminal.Watch = field(default_factory=terminal.Watch)
-    _standing_told: float = -SELDOM
 
     def run(self) -> list[Job]:
         """The jobs at their end.
@@ -50,21 +46,16 @@ class Journey:
         with terminal.working("the drop rests before it is looked at") as turn:
 
             def enough() -> bool:
-                self._tell(follower, standing, turn)
+                moving = [job for job in follower.jobs.values() if not job.is_final]
+                if moving:
+                    turn(standing.of(moving, len(self.job_ids)))
                 return self.watch.seconds > most
 
             for job, step in follower.follow(self.job_ids, enough):
                 self.show(job, step, self.watch)
-                self._standing_told = -SELDOM
         if not follower.all_ended(self.job_ids):
             raise CliError(f"No end after {self.watch}: {_where(follower)}")
         return [follower.jobs[job_id] for job_id in self.job_ids]
-
-    def _tell(self, follower: Follower, standing: Standing, turn: Callable[[str], None]) -> None:
-        moving = [job for job in follower.jobs.values() if not job.is_final]
-        if moving and self.watch.seconds - self._standing_told > SELDOM:
-            turn(standing.of(moving, len(self.job_ids)))
-            self._standing_told = self.watch.seconds
 
 
 def _where(follower: Follower) -> str:

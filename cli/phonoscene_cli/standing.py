@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import JobStatus
 from phonoscene_cli import words
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
     from phonoscene.jobs import Job
     from phonoscene_cli.stack import Stack
 
+#: Seconds between two looks at what a job waits for: it takes more questions than its state does.
+SELDOM: Final = 5.0
 
-@dataclass(frozen=True)
+
+@dataclass
 class Standing:
     """Tells it; ``usual`` is how many seconds fal takes, as a rule.
 
@@ -27,6 +31,7 @@ class Standing:
 
     stack: Stack
     usual: float | None
+    _places: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def of(self, moving: Sequence[Job], total: int) -> str:
         """Of one job how it stands; of several how many do where."""
@@ -53,7 +58,14 @@ class Standing:
         return f"; {words.span(timedelta(seconds=self.usual))} is usual"
 
     def place(self, job: Job) -> str:
-        """Where a READY job stands in our own queue, or until when it was put off."""
+        """Where a READY job stands in our own queue, as of some seconds ago at most."""
+        asked, told = self._places.get(job.job_id, (float("-inf"), ""))
+        if time.monotonic() - asked > SELDOM:
+            told = self._place(job)
+            self._places[job.job_id] = time.monotonic(), told
+        return told
+
+    def _place(self, job: Job) -> str:
         place = self.stack.jobs.place(job)
         if place is None:
             return "its turn has come"

@@ -53,6 +53,8 @@ WAITS: Final = MappingProxyType(
 
 def usd(amount: Decimal) -> str:
     """Dollars: to a hundredth of a cent below one, to a cent above."""
+    if not amount:
+        return "$0"
     return f"${amount:.4f}" if amount < 1 else f"${amount:,.2f}"
 
 

@@ -50,9 +50,11 @@ def _as_json(this: Audit) -> None:
 
 def _for_people(this: Audit) -> None:
     with terminal.working("listing the bucket") as turn:
-        for drop in this.missing():
-            keys = " and ".join(words.printable(half.key) for half in drop.halves)
-            terminal.line(f"missing: {keys}, dropped {words.moment(drop.modified)}")
+        for account in this.accounts():
+            if this.count(account):
+                drop = account.drop
+                keys = " and ".join(words.printable(half.key) for half in drop.halves)
+                terminal.line(f"missing: {keys}, dropped {words.moment(drop.modified)}")
             turn(f"{this.dropped:,} drops")
     data = this.as_data()
     resting = f", too new to tell {this.resting:,}" if this.resting else ""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from phonoscene_cli.reading import Reader
 
 RECENTLY: Final = "7d"
+#: Columns of a terminal that has room for ids, too.
+WIDE: Final = 110
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,20 @@ def jobs(
     limit: Annotated[int, typer.Option(min=1, help="No more than the newest so many.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """List jobs, the newest first: when they were born, their state, what they cost.
+    """List jobs, the newest first: when they were born, their state, what they cost at most.
+
+    A terminal of 110 columns shows their ids, too, as a pipe does; `show` tells those of one name.
 
     Example: phonoscene jobs --status FAILED --since 3d
     """
     reader = stack_of(context).jobs
     wanted = Filter(frozenset(status or ()), f"{folder.strip('/')}/" if folder.strip("/") else "")
     first, last = period(day, since, datetime.now(UTC))
-    ids = _of_name(reader, name, wanted) if name else _recent(reader, first, last, wanted)
-    found = list(islice(reader.whole(islice(ids, limit)), limit))
+    if name:
+        takes = reader.takes(named(name))
+        found = list(islice((job for job in takes if wanted.takes(job.name, job.status)), limit))
+    else:
+        found = list(reader.whole(islice(_recent(reader, first, last, wanted), limit)))
     if as_json:
         terminal.print_json([as_data(job) for job in found])
     elif found:
@@ -83,22 +90,16 @@ def _recent(reader: Reader, first: datetime, last: datetime, wanted: Filter) -> 
     return (entry.job_id for entry in entries if wanted.takes(entry.name, entry.status))
 
 
-def _of_name(reader: Reader, name: str, wanted: Filter) -> Iterator[str]:
-    takes = reader.takes(named(name))
-    return (job.job_id for job in takes if wanted.takes(job.name, job.status))
-
-
 def _table(found: list[Job]) -> Table:
-    table = terminal.grid("born", "state", "name", "cost", "job", "")
+    table = terminal.grid("born", "state", "name", "at most", "")
+    with_ids = not terminal.results.is_terminal or terminal.results.width >= WIDE
+    if with_ids:
+        table.add_column("job", no_wrap=True)
     for job in found:
-        table.add_row(
-            words.moment(job.created_at),
-            terminal.state(job.status),
-            words.printable(job.name),
-            words.cost(job.estimate),
-            job.job_id,
-            _remark(job),
-        )
+        upper = words.usd(job.estimate.upper_usd) if job.estimate else ""
+        row = (words.moment(job.created_at), terminal.state(job.status))
+        last = [job.job_id] if with_ids else []
+        table.add_row(*row, words.printable(job.name), upper, _remark(job), *last)
     return table
 
 
