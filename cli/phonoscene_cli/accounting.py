@@ -50,24 +50,24 @@ class Accountant:
         rest = iter(drops)
         with ThreadPoolExecutor(THREADS) as pool:
             while some := list(islice(rest, TOGETHER)):
-                quick = self._by_id(some)
-                slow = [drop for drop, status in zip(some, quick, strict=True) if status is None]
-                told = pool.map(self._by_name, slow)
-                for drop, status in zip(some, quick, strict=True):
-                    yield Account(drop, next(told) if status is None else status)
+                records = self._by_id(some)
+                unknown = [drop for drop in some if drop not in records]
+                told = dict(zip(unknown, pool.map(self._by_name, unknown), strict=True))
+                for drop in some:
+                    record = records.get(drop) or told.get(drop)
+                    is_there = record is not None and self._is_whole(drop, record)
+                    yield Account(drop, str(record["status"]) if record and is_there else None)
 
-    def _by_id(self, drops: list[Lying]) -> list[str | None]:
-        """The state of each one's record, where it has the id that follows from what lies there."""
-        ids = [self._candidates(drop) for drop in drops]
-        records = self.reader.versions(one for some in ids for one in some)
-        found = (
-            [records[one] for one in some if one in records and _is_about(records[one], drop)]
-            for drop, some in zip(drops, ids, strict=True)
-        )
-        return [
-            str(some[0]["status"]) if some and self._is_whole(drop, some[0]) else None
-            for drop, some in zip(drops, found, strict=True)
-        ]
+    def _by_id(self, drops: list[Lying]) -> dict[Lying, Item]:
+        """The record of each that has one of the ids that follow from what lies there."""
+        ids = {drop: self._candidates(drop) for drop in drops}
+        records = self.reader.versions(one for some in ids.values() for one in some)
+        found: dict[Lying, Item] = {}
+        for drop, some in ids.items():
+            for one in some:
+                if one in records and _is_about(records[one], drop):
+                    found.setdefault(drop, records[one])
+        return found
 
     def _candidates(self, drop: Lying) -> list[str]:
         """A pair is a job, or several takes; a half waits, unless it may start by itself."""
@@ -96,16 +96,16 @@ class Accountant:
         others = [self._job(drop, take) for take in range(1, takes)]
         return len(self.reader.versions(others)) == len(others)
 
-    def _by_name(self, drop: Lying) -> str | None:
-        """The state of a take of that name that was made of each half as it lies there."""
-        missing, status = set(drop.halves), None
+    def _by_name(self, drop: Lying) -> Item | None:
+        """A record of that name that was made of what lies there, if each half has one."""
+        missing, first = set(drop.halves), None
         for record in self.reader.versions_of(drop.name):
             known = {half for half in missing if _mentions(record, half)}
             if known:
-                status = status or str(record["status"])
+                first = first or record
                 missing -= known
             if not missing:
-                return status
+                return first
         return None
 
 

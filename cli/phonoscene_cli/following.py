@@ -28,7 +28,7 @@ class Follower:
 
     read: Callable[[list[str]], Mapping[str, Job]]
     pause: float = PAUSE
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = field(default_factory=lambda: time.sleep)
     #: The records as they were read last.
     jobs: dict[str, Job] = field(default_factory=dict)
     _shown: Counter[str] = field(default_factory=Counter)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from phonoscene.jobs import JobStatus
 from phonoscene_cli import advice, terminal, words
 from phonoscene_cli.errors import NOT_FINE, CliError
 from phonoscene_cli.following import Follower, has_no_video, typical_seconds
@@ -136,4 +137,4 @@ def tell_end(told: dict[str, Any], *, as_json: bool) -> None:
 
 def exit_code(jobs: Sequence[dict[str, Any]]) -> int:
     """Of jobs that were followed to their end, as programs are told of them."""
-    return NOT_FINE if any(job["video"] is None for job in jobs) else 0
+    return NOT_FINE if any(job["status"] != JobStatus.SUCCEEDED for job in jobs) else 0
