@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
@@ -114,7 +115,7 @@ def working(label: str) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def advancing(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def advancing(label: str, total: int, *, in_bytes: bool = False) -> Iterator[Callable[[int], None]]:
     """A bar with the time that is left; call what is yielded with how many are done."""
     if not people.is_terminal:
         yield lambda _: None
@@ -123,7 +124,7 @@ def advancing(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        DownloadColumn() if in_bytes else MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
     with Progress(

@@ -12,6 +12,7 @@ import mimetypes
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -178,20 +179,21 @@ def put(upload: Upload) -> Dropped:
         DroppedNonetheless: it came too late for that.
         TakenBack, ClientError, BotoCoreError, OSError: as ``Upload.run``.
     """
-    ended: list[Dropped | BaseException] = []
-    worker = threading.Thread(target=lambda: ended.append(_outcome(upload)), daemon=True)
-    worker.start()
+    ended: SimpleQueue[Dropped | BaseException] = SimpleQueue()
+    threading.Thread(target=lambda: ended.put(_outcome(upload)), daemon=True).start()
     try:
-        worker.join()
+        outcome = (
+            ended.get()
+        )  # not the thread's join, which forgets the thread at ^C (CPython < 3.13)
     except KeyboardInterrupt as interrupt:
         upload.stop()
-        worker.join()  # ^C once more ends even this
-        if isinstance(ended[0], Dropped):
-            raise DroppedNonetheless(ended[0]) from interrupt
+        outcome = ended.get()  # ^C once more ends even this
+        if isinstance(outcome, Dropped):
+            raise DroppedNonetheless(outcome) from interrupt
         raise
-    if isinstance(ended[0], BaseException):
-        raise ended[0]
-    return ended[0]
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
 
 
 def _outcome(upload: Upload) -> Dropped | BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import signal
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -494,29 +495,17 @@ def test_what_cannot_be_taken_back_does_not_hide_why_it_was_to_be(song: Drop) ->
 
 
 @pytest.mark.parametrize(("key", "is_dropped"), [("a/song.mp3", False), ("a/song.json", True)])
-def test_an_interrupt_is_told_what_it_came_to(
-    song: Drop, key: str, monkeypatch: pytest.MonkeyPatch, *, is_dropped: bool
-) -> None:
-    bucket, reached, go_on = Bucket(), threading.Event(), threading.Event()
+def test_an_interrupt_is_told_what_it_came_to(song: Drop, key: str, *, is_dropped: bool) -> None:
+    bucket, stopped = Bucket(), threading.Event()
     upload = Upload(bucket, "drops", song)
+    upload._stopped = stopped
 
     def hold() -> None:
-        reached.set()
-        go_on.wait(5)
+        if not stopped.is_set():
+            signal.raise_signal(signal.SIGINT)  # it reaches the main thread
+            stopped.wait(5)
 
-    def stop() -> None:
-        Upload.stop(upload)
-        go_on.set()
-
-    def interrupted_join(_: threading.Thread, __: float | None = None) -> None:
-        reached.wait(5)
-        monkeypatch.setattr(threading.Thread, "join", join)
-        raise KeyboardInterrupt
-
-    join = threading.Thread.join
     bucket.before_end[key] = hold
-    monkeypatch.setattr(threading.Thread, "join", interrupted_join)
-    monkeypatch.setattr(upload, "stop", stop)
 
     with pytest.raises(KeyboardInterrupt) as interrupt:
         uploads.put(upload)

@@ -14,7 +14,6 @@ from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.pricing import Sum, refuse_if_wrong, tell_price
 from phonoscene_cli.sidecars import setting
 from phonoscene_cli.uploads import Drop, Dropped, DroppedNonetheless, Upload, put
-from phonoscene_cli.words import size
 
 if TYPE_CHECKING:
     from phonoscene_cli.stack import Stack
@@ -111,9 +110,8 @@ def _upload(planned: Plan, stack: Stack) -> Dropped:
     """Everything goes up, or nothing."""
     drop: Drop = planned.drop
     bucket = stack.outputs["DropBucketName"]
-    label = f"uploading {size(sum(piece.bytes for piece in drop.pieces))}"
     try:
-        with terminal.advancing(label, drop.audio.bytes) as advance:
+        with terminal.advancing("uploading", drop.audio.bytes, in_bytes=True) as advance:
             dropped = put(Upload(stack.client("s3"), bucket, drop, advance))
     except DroppedNonetheless as exc:
         ids = " ".join(exc.dropped.job_ids(len(planned.outlook.takes)))
