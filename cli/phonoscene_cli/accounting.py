@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.documents import LONGEST_SIDECAR, read_takes
-from phonoscene.drops import half_id, job_id
+from phonoscene.drops import half_id, job_id, unsafe
 from phonoscene.errors import DropRefused
 from phonoscene_cli.stack import THREADS
 
@@ -71,12 +71,10 @@ class Accountant:
 
     def _candidates(self, drop: Lying) -> list[str]:
         """A pair is a job, or several takes; a half waits, unless it may start by itself."""
-        halves = [half_id(self.bucket.name, half.key) for half in drop.halves]
-        if drop.audio is None:
-            return halves
-        if drop.sidecar is None:
-            return [self._job(drop), *halves]
-        return [self._job(drop), self._job(drop, 0), *halves[:1]]
+        half = half_id(self.bucket.name, drop.halves[0].key)
+        if drop.audio is None or unsafe(drop.audio.key):
+            return [half]
+        return [self._job(drop), self._job(drop, 0) if drop.sidecar else half]
 
     def _job(self, drop: Lying, take: int | None = None) -> str:
         audio, sidecar = (

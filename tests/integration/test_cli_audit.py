@@ -14,6 +14,7 @@ from phonoscene.queues import DropsQueue
 from phonoscene_cli import backfilling
 from phonoscene_cli.auditing import Audit, settled_at
 from phonoscene_cli.pacing import Pace
+from tests.documented import keys
 from tests.integration.cloud import JOBS, client
 from tests.integration.scene import a_job
 from tests.integration.sounds import silence
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 SIDECAR = {"prompt": "A stage", "video_size": {"width": 64, "height": 64}}
 SOUND = silence(0.5)
 NOW = ("--older-than", "0s")
-KEYS = {"missing", "bucket", "prefix", "dropped", "accounted", "states", "resting", "ignored",
-        "missing_count"}  # fmt: skip
 
 
 def pair(desk: Desk, name: str, sidecar: Any = SIDECAR, *, told: bool = True) -> None:
@@ -43,7 +42,7 @@ def pair(desk: Desk, name: str, sidecar: Any = SIDECAR, *, told: bool = True) ->
 def audit(desk: Desk, *words: str) -> Any:
     told = desk.says("audit", *words, *NOW, "--json")
     assert told.code == (1 if told.data["missing"] else 0)
-    assert set(told.data) == KEYS
+    assert set(told.data) == keys("audit")
     counted = told.data["accounted"] + told.data["resting"] + told.data["missing_count"]
     assert told.data["dropped"] == counted
     assert told.data["missing_count"] == len(told.data["missing"])
@@ -67,6 +66,7 @@ def test_what_has_its_record_is_accounted_for_and_what_has_none_is_named(desk: D
     assert (told["dropped"], told["accounted"], told["ignored"]) == (2, 1, 1)
     assert told["states"] == {"SUBMITTED": 1}
     [lost] = told["missing"]
+    assert set(lost) == keys("audit", "Keys of `missing`")
     assert (lost["audio"], lost["sidecar"]) == ("talks/lost.wav", "talks/lost.json")
     assert missing(desk, "talks/h") == []
     assert missing(desk, "talks/lost.wav") == ["talks/lost"]
@@ -235,11 +235,7 @@ def test_a_dry_run_counts_and_prices_what_would_be_admitted_and_admits_nothing(
     told = desk.says("backfill", "archive/", "--dry-run", *NOW, "--json").data
     shown = desk.says("backfill", "archive/", "--dry-run", *NOW).out
 
-    assert set(told) == {
-        "prefix", "drops", "jobs", "frames", "megapixels", "lower_usd", "upper_usd", "rejected",
-        "errors", "waiting", "seconds_per_job", "seconds_are_assumed", "max_in_flight", "hours",
-        "daily_budget_usd", "days",
-    }  # fmt: skip
+    assert set(told) == keys("backfill", "Keys of a dry run")
     assert (told["drops"], told["jobs"], told["rejected"], told["waiting"]) == (5, 3, 1, 1)
     assert told["errors"] == {"out_of_range": 1}
     assert told["frames"] == 3 * 17
@@ -277,6 +273,7 @@ def test_what_is_admitted_becomes_jobs_once_and_is_not_admitted_again(
     second = backfill(desk, cursor, "--json")
 
     assert first.data == {"prefix": "archive/", "sent": 26, "complete": True}
+    assert set(first.data) == keys("backfill")
     assert sent == 26  # a message a drop, not two
     states = sorted(item["status"] for item in cloud.items())
     assert states == ["SUBMITTED"] * 25 + ["WAITING"]

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from phonoscene_cli import app, checks
 from phonoscene_cli.checks import CHECKS
 from phonoscene_cli.stack import Chosen
+from tests.documented import keys
 from tests.integration.cloud import KEY_PARAMETER
 from tests.integration.scene import Scene
 
@@ -39,7 +40,7 @@ def webhook(environment: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def lines(told: Answer) -> dict[str, dict[str, str]]:
-    assert all(set(one) == {"check", "level", "detail", "next"} for one in told.data)
+    assert all(set(one) == keys("doctor") for one in told.data)
     return {one["check"]: one for one in told.data}
 
 

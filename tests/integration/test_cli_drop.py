@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phonoscene.jobs import JobStatus
+from tests.documented import keys
 from tests.integration.scene import Clock, Scene
 from tests.integration.sounds import png, silence
 
@@ -30,7 +31,7 @@ def folder(tmp_path: Path, environment: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def keys(cloud: Cloud) -> list[str]:
+def objects(cloud: Cloud) -> list[str]:
     listed = cloud.s3.list_object_versions(Bucket="drops").get("Versions", [])
     return sorted(version["Key"] for version in listed)
 
@@ -62,7 +63,9 @@ def test_a_drop_becomes_the_job_that_was_foretold_at_the_price_that_was_foretold
     assert record["images"]["image_url"]["key"] == "talks/cover.png"
     assert float(record["estimate"]["upper_usd"]) == told.data["estimate"]["upper_usd"]
     assert told.data["estimate"]["frames"] == 25
-    assert keys(cloud) == ["talks/cover.png", "talks/intro.json", "talks/intro.wav"]
+    assert set(told.data) == keys("drop")
+    assert set(told.data["estimate"]) == keys("drop", "Keys of `estimate`")
+    assert objects(cloud) == ["talks/cover.png", "talks/intro.json", "talks/intro.wav"]
 
 
 def test_a_person_sees_what_it_is_and_costs_and_where_it_went(desk: Desk, folder: Path) -> None:  # noqa: ARG001 - where it is
@@ -103,12 +106,12 @@ def test_what_is_wrong_is_told_before_anything_goes_up_in_the_products_own_words
     (folder / "song.json").write_text(text)
     for key, value in lying.items():
         cloud.drop(key, value)
-    before = keys(cloud)
+    before = objects(cloud)
 
     told = desk.says("drop", "song.wav", "--yes", "--json")
 
     assert told.code == 1
-    assert keys(cloud) == before
+    assert objects(cloud) == before
     assert "Nothing was dropped" in told.err
     cloud.drop("song.wav", audio)  # and now by hand
     cloud.drop("song.json", text)
@@ -138,7 +141,7 @@ def test_defaults_of_the_folder_count_and_may_make_a_sidecar_needless(
     desk.announce("talks/song.wav")
 
     assert cloud.item(told.data["job_ids"][0])["arguments"]["prompt"] == "From above"
-    assert keys(cloud) == ["talks/_defaults.json", "talks/song.wav"]
+    assert objects(cloud) == ["talks/_defaults.json", "talks/song.wav"]
 
 
 def test_a_sidecar_that_lies_there_serves_for_a_new_take(
@@ -158,7 +161,7 @@ def test_a_sidecar_that_lies_there_serves_for_a_new_take(
 def test_without_any_sidecar_nothing_goes_up(desk: Desk, cloud: Cloud, folder: Path) -> None:  # noqa: ARG001
     told = desk.says("drop", "song.wav", "--yes")
 
-    assert (told.code, keys(cloud)) == (1, [])
+    assert (told.code, objects(cloud)) == (1, [])
     assert "say --prompt" in told.err
 
 
@@ -196,7 +199,7 @@ def test_a_dry_run_examines_and_prices_and_drops_nothing(
 ) -> None:
     told = desk.says("drop", "song.wav", *PROMPT, "--dry-run", "--json")
 
-    assert (told.code, keys(cloud)) == (0, [])
+    assert (told.code, objects(cloud)) == (0, [])
     assert told.data["estimate"]["jobs"] == 1
 
 
@@ -207,7 +210,7 @@ def test_where_there_is_nobody_to_ask_nothing_is_dropped(
 ) -> None:
     told = desk.says("drop", "song.wav", *PROMPT)
 
-    assert (told.code, keys(cloud)) == (2, [])
+    assert (told.code, objects(cloud)) == (2, [])
     assert "--yes" in told.err
 
 

@@ -16,6 +16,7 @@ from phonoscene.table import Table
 from phonoscene_cli.reading import FAR, Reader
 from phonoscene_cli.standing import Standing
 from phonoscene_cli.telling import KEYS
+from tests.documented import keys
 from tests.integration.cloud import JOBS
 from tests.integration.scene import Clock, Scene, an_id
 
@@ -300,7 +301,7 @@ def test_jobs_are_stopped_and_it_is_told_whether_fal_may_bill_them(
     assert told.code == 0
     assert [one["status"] for one in told.data] == ["CANCELLED"] * 3
     assert [one["may_be_billed"] for one in told.data] == [False, True, False]
-    assert set(told.data[0]) == {"job_id", "name", "before", "status", "cancelled", "may_be_billed"}
+    assert set(told.data[0]) == keys("cancel")
 
 
 @pytest.mark.parametrize("status", [_S.GENERATED, *sorted(FINAL, key=str)])
@@ -349,7 +350,8 @@ def test_costs_are_told_by_day_by_folder_and_by_name_against_the_budget(
 
     def groups(*options: str) -> dict[str, tuple[float, float]]:
         told = desk.says("cost", "--json", *options).data
-        assert set(told) == {"since", "until", "groups", "total", "budgets"}
+        assert set(told) == keys("cost")
+        assert all(set(one) == keys("cost", "Keys of `groups`") for one in told["groups"])
         return {one["group"]: (one["upper_usd"], one["aside_usd"]) for one in told["groups"]}
 
     today = f"{NOW:%Y-%m-%d}"
@@ -363,6 +365,7 @@ def test_costs_are_told_by_day_by_folder_and_by_name_against_the_budget(
     assert f"{today}: $1.50 of the day's $25.00 budget" in told.out
     budget = desk.says("cost", "--json", "--day", "today").data["budgets"]
     assert budget == [{"day": today, "committed_usd": 1.5, "reserved_usd": 0.5}]
+    assert set(budget[0]) == keys("cost", "Keys of `budgets`")
 
 
 def test_nothing_costs_nothing(desk: Desk) -> None:

@@ -10,6 +10,7 @@ import pytest
 from phonoscene.job_store import JobStore
 from phonoscene.jobs import FINAL, JobStatus
 from phonoscene.submissions import Refused
+from tests.documented import keys
 from tests.integration.cloud import JOBS, client
 from tests.integration.scene import Scene
 from tests.integration.sounds import silence
@@ -58,6 +59,7 @@ def test_a_failed_job_is_taken_again_as_it_was(desk: Desk, cloud: Cloud, fal: Fa
     told = desk.says("retry", "talks/intro", "--yes", "--json")
     desk.announce("talks/intro.json")
 
+    assert set(told.data) == keys("retry")
     assert told.data["retry_of"] == failed["job_id"]
     [again] = told.data["job_ids"]
     assert cloud.item(again)["status"] == "SUBMITTED"
