@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 
 #: Between two looks, in seconds; a job moves a few times a minute.
 PAUSE: Final = 1.0
+#: As many jobs are looked at each second; more of them less often.
+AT_EASE: Final = 200
 #: As many videos tell how long one takes.
 SAMPLE: Final = 20
+#: They are looked for among so many jobs: in a backlog there may be few.
+LOOKED_AT: Final = 2000
 
 
 @dataclass
@@ -52,7 +57,7 @@ class Follower:
             yield from self.look(job_ids)
             if self.all_ended(job_ids) or until():
                 return
-            self.sleep(self.pause)
+            self.sleep(self.pause * max(1.0, len(job_ids) / AT_EASE))
 
     def all_ended(self, job_ids: Iterable[str]) -> bool:
         """Whether nothing more can happen to any of them."""
@@ -62,13 +67,9 @@ class Follower:
 def typical_seconds(reader: Reader, now: datetime | None = None) -> float | None:
     """How long fal has a job, from its acceptance to its webhook: the last videos' median."""
     until = now or datetime.now(UTC)
-    recent = (
-        entry.job_id
-        for entry in reader.since(until - timedelta(days=7), until)
-        if entry.status == JobStatus.SUCCEEDED
-    )
-    first = [job_id for job_id, _ in zip(recent, range(SAMPLE), strict=False)]
-    took = [generation(job) for job in reader.many(first).values()]
+    recent = islice(reader.since(until - timedelta(days=7), until), LOOKED_AT)
+    videos = (entry.job_id for entry in recent if entry.status == JobStatus.SUCCEEDED)
+    took = [generation(job) for job in reader.many(islice(videos, SAMPLE)).values()]
     known = [seconds for seconds in took if seconds is not None]
     return median(known) if known else None
 

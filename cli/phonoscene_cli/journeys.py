@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from phonoscene.jobs import Job, Step
     from phonoscene_cli.stack import Stack
+
+#: As many seconds after its rest a drop should have been looked at.
+SOON: Final = 60.0
 
 
 @dataclass
@@ -44,12 +47,15 @@ class Journey:
         most = span_of(self.timeout).total_seconds() if self.timeout else float("inf")
         follower = Follower(self.stack.jobs.many)
         standing = Standing(self.stack, typical_seconds(self.stack.jobs))
+        patience = self.stack.parameters.settle.total_seconds() + SOON
         with terminal.working("the drop rests before it is looked at") as turn:
 
             def enough() -> bool:
                 moving = [job for job in follower.jobs.values() if not job.is_final]
                 if moving:
                     turn(standing.of(moving, len(self.job_ids)))
+                elif self.watch.seconds > patience:
+                    turn(f"no record after {self.watch}: see `phonoscene doctor`")
                 return self.watch.seconds > most
 
             for job, step in follower.follow(self.job_ids, enough):
@@ -119,6 +125,11 @@ def see_home(
         "jobs": [as_data(job) for job in jobs],
         "videos": [str(path) for path in videos.values()],
     }
+
+
+def too_late(job_ids: list[str]) -> None:
+    """Of an interrupt that came when everything was done."""
+    terminal.say(f"Too late: it is dropped. To stop it: phonoscene cancel {' '.join(job_ids)}")
 
 
 def tell_end(told: dict[str, Any], *, as_json: bool) -> None:

@@ -49,12 +49,18 @@ def say(text: str, style: str | None = None) -> None:
 
 def complain(text: str) -> None:
     """What is wrong, and the next step."""
-    people.print(Text.assemble(("error:", "red"), " ", text), soft_wrap=True)
+    people.print(Text.assemble(("error:", "red"), " ", printable(text)), soft_wrap=True)
 
 
-def line(*parts: Any) -> None:
+def line(*parts: str | Text) -> None:
     """A line of the result."""
-    results.print(*parts, soft_wrap=True)
+    safe = (printable(part) if isinstance(part, str) else part for part in parts)
+    results.print(*safe, soft_wrap=True)
+
+
+def row(table: Table, *cells: str | Text) -> None:
+    """A row of a table; its cells are texts, never markup."""
+    table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells))
 
 
 def show(table: Table) -> None:
@@ -64,7 +70,7 @@ def show(table: Table) -> None:
 
 
 def grid(*headers: str) -> Table:
-    """A table without rules; its cells are texts, never markup."""
+    """A table without rules."""
     made = Table(box=None, pad_edge=False, header_style="dim")
     for header in headers:
         made.add_column(header, overflow="fold", no_wrap=not results.is_terminal)

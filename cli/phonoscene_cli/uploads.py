@@ -172,21 +172,26 @@ class _Body(io.FileIO):
 
 
 def put(upload: Upload) -> Dropped:
-    """Run an upload in a thread of its own, so that ^C finds it in no doubtful state.
+    """Run an upload; as ``unbroken`` does."""
+    return unbroken(upload.run, upload.stop)
+
+
+def unbroken(work: Callable[[], Dropped], stop: Callable[[], None] = lambda: None) -> Dropped:
+    """Do what must not be left in a doubtful state by ^C: in a thread, which it only asks to stop.
 
     Raises:
         KeyboardInterrupt: and nothing was dropped.
         DroppedNonetheless: it came too late for that.
-        TakenBack, ClientError, BotoCoreError, OSError: as ``Upload.run``.
+        TakenBack, ClientError, BotoCoreError, OSError: as ``work`` did.
     """
     ended: SimpleQueue[Dropped | BaseException] = SimpleQueue()
-    threading.Thread(target=lambda: ended.put(_outcome(upload)), daemon=True).start()
+    threading.Thread(target=lambda: ended.put(_outcome(work)), daemon=True).start()
     try:
         outcome = (
             ended.get()
         )  # not the thread's join, which forgets the thread at ^C (CPython < 3.13)
     except KeyboardInterrupt as interrupt:
-        upload.stop()
+        stop()
         outcome = ended.get()  # ^C once more ends even this
         if isinstance(outcome, Dropped):
             raise DroppedNonetheless(outcome) from interrupt
@@ -196,8 +201,8 @@ def put(upload: Upload) -> Dropped:
     return outcome
 
 
-def _outcome(upload: Upload) -> Dropped | BaseException:
+def _outcome(work: Callable[[], Dropped]) -> Dropped | BaseException:
     try:
-        return upload.run()
+        return work()
     except BaseException as exc:  # noqa: BLE001 - it is raised in the thread that waits
         return exc

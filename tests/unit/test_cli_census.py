@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import tracemalloc
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from phonoscene.drops import Kind, kind_of, name_of, pairings
-from phonoscene.media import Found
+from phonoscene.media import DropBucket, Found
+from phonoscene_cli.accounting import TOGETHER, Accountant
 from phonoscene_cli.census import Census, Lying, drops_under
 
 if TYPE_CHECKING:
@@ -174,3 +175,37 @@ def test_neither_do_names_that_all_begin_alike() -> None:
     tracemalloc.stop()
     assert count == 20_000
     assert peak < 3_000_000  # the keys of this test
+
+
+class Shelf:
+    """A table in which every drop has its job; it counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def versions(self, ids: Iterable[str]) -> dict[str, dict[str, object]]:
+        self.asked += 1
+        first = itertools.islice(ids, 0, None, 2)  # a pair's job; then its first take, if several
+        return {one: {"job_id": one, "status": "SUCCEEDED"} for one in first}
+
+
+def test_looking_up_all_of_them_draws_no_more_of_the_listing_than_is_looked_up_at_once() -> None:
+    shelf: Any = Shelf()
+    bucket: Any = DropBucket.__new__(DropBucket)  # its name is all that is asked for
+    bucket.name = "drops"
+    drawn = looked_up = lead = 0
+
+    def listing() -> Iterator[Found]:
+        nonlocal drawn
+        for n in range(50_000):
+            for end in ("json", "mp3"):
+                drawn += 1
+                yield found(f"album {n // 1000:03}/song {n:06}.{end}")
+
+    for account in Accountant(shelf, bucket).accounts(Census().drops(listing())):
+        looked_up += account.status == "SUCCEEDED"
+        lead = max(lead, drawn - 2 * looked_up)
+
+    assert looked_up == 50_000
+    assert lead <= 2 * TOGETHER + 1
+    assert shelf.asked == 500  # two ids a drop, a hundred drops at once: a thousand requests

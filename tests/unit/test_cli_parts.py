@@ -101,9 +101,10 @@ FAMILY = ("song.json", "song.mp3", "song.mp3.json", "song.wav", "song.wav.json",
 
 
 @pytest.mark.parametrize(
-    "present", [set(some) for n in range(7) for some in itertools.combinations(FAMILY, n)], ids=str
+    "there", [some for n in range(7) for some in itertools.combinations(FAMILY, n)], ids=str
 )
-def test_the_sidecar_that_is_put_is_the_audios_and_no_other_audios(present: set[str]) -> None:
+def test_the_sidecar_that_is_put_is_the_audios_and_no_other_audios(there: tuple[str, ...]) -> None:
+    present = set(there)
     key = sidecar_key("song.mp3", present)
     before = {pair for one in present if kind_of(one) is Kind.AUDIO and one != "song.mp3"
               for pair in pairings(one, present)}  # fmt: skip
@@ -502,7 +503,7 @@ def test_an_interrupt_is_told_what_it_came_to(song: Drop, key: str, *, is_droppe
 
     def hold() -> None:
         if not stopped.is_set():
-            signal.raise_signal(signal.SIGINT)  # it reaches the main thread
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             stopped.wait(5)
 
     bucket.before_end[key] = hold

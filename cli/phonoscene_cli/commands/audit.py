@@ -53,7 +53,7 @@ def _for_people(this: Audit) -> None:
         for account in this.accounts():
             if this.count(account):
                 drop = account.drop
-                keys = " and ".join(words.printable(half.key) for half in drop.halves)
+                keys = " and ".join(half.key for half in drop.halves)
                 terminal.line(f"missing: {keys}, dropped {words.moment(drop.modified)}")
             turn(f"{this.dropped:,} drops")
     data = this.as_data()
@@ -64,7 +64,7 @@ def _for_people(this: Audit) -> None:
     if states:
         terminal.line(f"accounted: {states}")
     if data["missing_count"]:
-        where = f" {words.printable(this.prefix)}" if this.prefix else ' ""'
+        where = f" {this.prefix}" if this.prefix else ' ""'
         terminal.say(
             "What to do: look whether their messages lie in a dead-letter queue, `phonoscene "
             "redrive --dry-run`, and bring them back without --dry-run. What is missing then, "

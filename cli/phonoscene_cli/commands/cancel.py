@@ -36,8 +36,12 @@ def cancel(
     stack = stack_of(context)
     seconds = span_of(timeout).total_seconds()
     found = {job.job_id: job for job in (find_job(stack.jobs, text) for text in jobs)}
-    with terminal.working(f"cancelling {number(len(found), 'job')}"):
-        outcomes = cancel_jobs(list(found.values()), stack.drops, stack.jobs.many, seconds)
+    try:
+        with terminal.working(f"cancelling {number(len(found), 'job')}"):
+            outcomes = cancel_jobs(list(found.values()), stack.drops, stack.jobs.many, seconds)
+    except KeyboardInterrupt:
+        terminal.say("Messages that were sent still count: `phonoscene show` tells what became.")
+        raise
     if as_json:
         terminal.print_json([_as_data(outcome) for outcome in outcomes])
     else:

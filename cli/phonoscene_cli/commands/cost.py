@@ -97,8 +97,9 @@ def _table(groups: dict[str, Spent], by: By) -> Table:
     if len(rows) != 1:
         rows.append(("total", total(groups.values())))
     for name, spent in rows:
-        table.add_row(
-            words.printable(name),
+        terminal.row(
+            table,
+            name,
             f"{spent.jobs:,}",
             f"{spent.videos:,}",
             words.interval(spent.lower, spent.upper),

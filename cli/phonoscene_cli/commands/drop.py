@@ -114,8 +114,7 @@ def _upload(planned: Plan, stack: Stack) -> Dropped:
         with terminal.advancing("uploading", drop.audio.bytes, in_bytes=True) as advance:
             dropped = put(Upload(stack.client("s3"), bucket, drop, advance))
     except DroppedNonetheless as exc:
-        ids = " ".join(exc.dropped.job_ids(len(planned.outlook.takes)))
-        terminal.say(f"Too late: it is dropped. To stop it: phonoscene cancel {ids}")
+        journeys.too_late(exc.dropped.job_ids(len(planned.outlook.takes)))
         raise
     except KeyboardInterrupt:
         terminal.say("Interrupted: nothing was dropped.")

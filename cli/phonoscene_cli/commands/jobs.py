@@ -97,9 +97,9 @@ def _table(found: list[Job]) -> Table:
         table.add_column("job", no_wrap=True)
     for job in found:
         upper = words.usd(job.estimate.upper_usd) if job.estimate else ""
-        row = (words.moment(job.created_at), terminal.state(job.status))
-        last = [job.job_id] if with_ids else []
-        table.add_row(*row, words.printable(job.name), upper, _remark(job), *last)
+        born, last = words.moment(job.created_at), [job.job_id] if with_ids else []
+        state = terminal.state(job.status)
+        terminal.row(table, born, state, job.name, upper, _remark(job), *last)
     return table
 
 

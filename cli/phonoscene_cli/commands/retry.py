@@ -13,6 +13,7 @@ from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.pricing import Sum, refuse_if_wrong, tell_price
 from phonoscene_cli.retrying import retake
 from phonoscene_cli.sidecars import setting
+from phonoscene_cli.uploads import DroppedNonetheless, unbroken
 
 
 def retry(
@@ -58,7 +59,12 @@ def retry(
     if not terminal.agreed(f"Take {found.name} again?", yes=yes):
         terminal.say("Nothing was changed.")
         raise typer.Exit(NOT_FINE)
-    told["job_ids"] = planned.put(s3).job_ids(len(planned.outlook.takes))
+    try:
+        dropped = unbroken(lambda: planned.put(s3))
+    except DroppedNonetheless as exc:
+        journeys.too_late(exc.dropped.job_ids(len(planned.outlook.takes)))
+        raise
+    told["job_ids"] = dropped.job_ids(len(planned.outlook.takes))
     is_followed = bool(watch or out or timeout)
     if is_followed:
         told |= journeys.see_home(stack, told["job_ids"], out, timeout, as_json=as_json)

@@ -44,21 +44,21 @@ def show(
         return
     _head(stack, found)
     for name, text in _facts(found):
-        terminal.line(f"  {name:<11}", words.printable(text))
+        terminal.line(f"  {name:<11}", text)
     _history(found)
     if found.errors:
         terminal.line("errors")
         for error in found.errors:
             terminal.line(f"  {error.code}")
             for name, text in advice.in_full(error):
-                terminal.line(f"    {name:<9}", words.printable(text))
+                terminal.line(f"    {name:<9}", text)
     if step := advice.next_step(found):
         terminal.line("next       ", step)
     _other_takes(stack, found)
 
 
 def _head(stack: Stack, job: Job) -> None:
-    terminal.line(words.printable(job.name), terminal.state(job.status))
+    terminal.line(job.name, terminal.state(job.status))
     terminal.line(f"  {words.meaning(job)}")
     if job.status in (JobStatus.READY, JobStatus.SUBMITTED):
         terminal.line(f"  {Standing(stack, None).one(job)}")
