@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from phonoscene.drops import name_of
+from phonoscene.drops import LONGEST_KEY, name_of
 from phonoscene_cli.errors import CliError
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ def find_job(reader: Reader, text: str) -> Job:
         CliError: there is none.
     """
     job = reader.get(text) if _ID.fullmatch(text) else None
-    if job is None:
-        job = next(reader.takes(named(text)), None)
+    name = named(text)
+    if job is None and name and len(name.encode(errors="replace")) <= LONGEST_KEY:
+        job = next(reader.takes(name), None)
     if job is None:
         raise CliError(
             f"There is no job {text}: `phonoscene jobs` lists the recent ones. A drop has none "

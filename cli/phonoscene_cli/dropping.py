@@ -78,8 +78,8 @@ def _fine(key: str, file: Path) -> str:
         raise WrongUsage(f"{key} would be ignored, as all names that begin with . or _: --name it.")
     if why := unsafe(key):
         raise WrongUsage(f"The key {key!r} would be refused: {why}. Choose --folder and --name.")
-    if len(key.encode()) > LONGEST_KEY - len(".json"):
-        raise WrongUsage(f"{key} is longer than the {LONGEST_KEY} bytes that S3 allows: --name it.")
+    if not key.isprintable() or len(key.encode()) > LONGEST_KEY - len(".json"):
+        raise WrongUsage(f"{key} is no key, or longer than S3's {LONGEST_KEY} bytes: --name it.")
     return key
 
 

@@ -36,13 +36,16 @@ class Follower:
     sleep: Callable[[float], None] = field(default_factory=lambda: time.sleep)
     #: The records as they were read last.
     jobs: dict[str, Job] = field(default_factory=dict)
+    #: Those of them whose records are gone: halves that have become part of a job.
+    gone: set[str] = field(default_factory=set)
     _shown: Counter[str] = field(default_factory=Counter)
 
     def look(self, job_ids: Iterable[str]) -> Iterator[tuple[Job, Step]]:
         """The steps that are new since the last look, of all jobs in the order of time."""
-        moving = [one for one in job_ids if one not in self.jobs or not self.jobs[one].is_final]
-        fresh = []
-        for job_id, job in self.read(moving).items():
+        moving = [one for one in job_ids if not self._has_ended(one)]
+        found, fresh = self.read(moving), []
+        self.gone |= {one for one in moving if one in self.jobs and one not in found}
+        for job_id, job in found.items():
             steps = job.history[self._shown[job_id] :]
             self._shown[job_id] = len(job.history)
             self.jobs[job_id] = job
@@ -61,7 +64,11 @@ class Follower:
 
     def all_ended(self, job_ids: Iterable[str]) -> bool:
         """Whether nothing more can happen to any of them."""
-        return all(one in self.jobs and self.jobs[one].is_final for one in job_ids)
+        return all(map(self._has_ended, job_ids))
+
+    def _has_ended(self, job_id: str) -> bool:
+        job = self.jobs.get(job_id)
+        return job_id in self.gone or (job is not None and job.is_final)
 
 
 def typical_seconds(reader: Reader, now: datetime | None = None) -> float | None:

@@ -42,7 +42,7 @@ class Journey:
         """The jobs at their end.
 
         Raises:
-            CliError: the time is up before.
+            CliError: the time is up before, or a half is part of a job now.
         """
         most = span_of(self.timeout).total_seconds() if self.timeout else float("inf")
         follower = Follower(self.stack.jobs.many)
@@ -60,6 +60,9 @@ class Journey:
 
             for job, step in follower.follow(self.job_ids, enough):
                 self.show(job, step, self.watch)
+        for half in follower.gone:
+            name = follower.jobs[half].name
+            raise CliError(f"The other half of {name} has come: `phonoscene watch {name}`.")
         if not follower.all_ended(self.job_ids):
             raise CliError(f"No end after {self.watch}: {_where(follower)}")
         return [follower.jobs[job_id] for job_id in self.job_ids]

@@ -52,8 +52,8 @@ def changed(source: str, raw: bytes | None, changes: Mapping[str, Any]) -> bytes
 
 
 def as_json(value: Any) -> bytes:
-    """As a person would write it."""
-    return json.dumps(value, indent=2, ensure_ascii=False).encode()
+    """As a person would write it; what no text can hold is left for the product to refuse."""
+    return json.dumps(value, indent=2, ensure_ascii=False).encode(errors="surrogatepass")
 
 
 def takes_in(raw: bytes) -> int:

@@ -99,7 +99,7 @@ class Stack:
                 region_name=told["region"],
                 botocore_session=botocore.session.Session(session_vars=_NOBODYS),
             )
-        except (OSError, ValueError, KeyError) as exc:
+        except (OSError, ValueError, KeyError, TypeError) as exc:
             raise StackUnreachable(
                 f"{found} cannot be read: start the local cloud with `make up`."
             ) from exc

@@ -195,8 +195,9 @@ def test_a_local_cloud_that_is_not_up_is_missed_in_words(
 ) -> None:
     environment.setattr(app, "Chosen", Chosen)
     (tmp_path / "torn.json").write_text("{")
+    (tmp_path / "other.json").write_text("[]")
 
-    for file in ("nothing.json", "torn.json"):
+    for file in ("nothing.json", "torn.json", "other.json"):
         environment.setattr("sys.argv", ["x", "--endpoints", str(tmp_path / file), "jobs"])
         with pytest.raises(SystemExit) as ended:
             app.main()

@@ -158,6 +158,14 @@ def test_errors_are_shown_with_the_fix_and_the_next_step(desk: Desk, scene: Scen
     assert "next" in shown
 
 
+@pytest.mark.parametrize("name", ["", "x" * 3000, "\udcff", "0" * 32, "s3://"])
+def test_what_can_be_no_job_is_missed_like_any_other(desk: Desk, name: str) -> None:
+    told = desk.says("show", name)
+
+    assert told.code == 1
+    assert "There is no job" in told.err
+
+
 def test_what_is_not_there_is_missed_with_a_next_step(desk: Desk) -> None:
     told = desk.says("show", "talks/intro")
 
@@ -217,6 +225,18 @@ def test_a_watch_ends_with_its_time(
 
     assert told.code == 1
     assert "is SUBMITTED" in told.err
+
+
+def test_a_half_that_becomes_part_of_a_job_is_said_to(
+    desk: Desk, scene: Scene, environment: pytest.MonkeyPatch
+) -> None:
+    half = scene.bring(_S.WAITING)
+    environment.setattr(time, "sleep", lambda _: scene.store.stop_waiting(half.job_id))
+
+    told = desk.says("watch", half.job_id)
+
+    assert told.code == 1
+    assert f"phonoscene watch {half.name}" in told.err
 
 
 def test_a_folder_is_watched_for_what_is_on_its_way_there(

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phonoscene.documents import read_takes
 from phonoscene.drops import Kind, kind_of, pairings
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import ErrorDetail, Estimate, Job, JobStatus, Reservation, Step, Video
@@ -83,6 +84,13 @@ def test_changes_go_over_what_a_sidecar_says_in_every_take() -> None:
     assert [sidecars.takes_in(text or b"") for text in (one, two, b"[")] == [1, 2, 1]
 
 
+def test_what_no_text_can_hold_is_left_for_the_product_to_refuse() -> None:
+    text = sidecars.changed("a.json", None, {"prompt": "\udcff"}) or b""
+
+    with pytest.raises(DropRefused, match="UTF-8"):
+        read_takes("a.json", text)
+
+
 def test_a_sidecar_that_cannot_be_read_cannot_be_changed() -> None:
     with pytest.raises(DropRefused, match=r"a\.json is not JSON"):
         sidecars.changed("a.json", b"{", {"fps": 30})
@@ -138,6 +146,7 @@ def test_a_drop_lies_in_its_folder_under_its_name(tmp_path: Path) -> None:
         ("song.mp3", "a/../b", None, "refused"),
         ("song.mp3", "", "a\nb", "refused"),
         ("song.mp3", "x" * 1020, None, "longer"),
+        ("song.mp3", "a\udcff", None, "no key"),
     ],
 )
 def test_what_would_be_no_drop_is_wrong_usage(
@@ -384,6 +393,16 @@ def test_a_follower_tells_each_step_once_in_the_order_of_time_until_all_have_end
         ("b", _S.CANCELLED), ("a", _S.GENERATED), ("a", _S.SUCCEEDED),
     ]  # fmt: skip
     assert asked[-1] == ["a"]  # what has ended is not asked for again
+
+
+def test_a_half_whose_record_is_gone_is_followed_no_further() -> None:
+    half = with_history(_S.WAITING).model_copy(update={"job_id": "a"})
+    looks = iter([{}, {"a": half}, {}])
+    follower = Follower(lambda _: next(looks), sleep=lambda _: None)
+
+    steps = [step.status for _, step in follower.follow(["a"])]
+
+    assert (steps, follower.gone) == ([_S.WAITING], {"a"})
 
 
 def test_a_follower_stops_when_it_is_told_to() -> None:
