@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
-from phonoscene.jobs import JobStatus
 from phonoscene_cli import advice, terminal, words
 from phonoscene_cli.errors import NOT_FINE, CliError
 from phonoscene_cli.following import Follower, has_no_video, typical_seconds
@@ -111,23 +110,43 @@ def bring_home(stack: Stack, jobs: Sequence[Job], out: Path | None) -> dict[str,
     return {job.job_id: fetch(s3, job.video, target) for job, target in pairs if job.video}
 
 
-def see_home(
-    stack: Stack, job_ids: list[str], out: Path | None, timeout: str | None, *, as_json: bool
-) -> dict[str, Any]:
-    """Follow jobs to their end and fetch their videos; ``jobs`` and ``videos``, for programs."""
-    show = tell_nobody if as_json else tell_person
-    try:
-        jobs = Journey(stack, job_ids, show, timeout).run()
-    except KeyboardInterrupt:
-        terminal.say(f"The job goes on: phonoscene watch {' '.join(job_ids)}")
-        raise
-    videos = bring_home(stack, jobs, out)
-    if not as_json:
-        complain(jobs)
-    return {
-        "jobs": [as_data(job) for job in jobs],
-        "videos": [str(path) for path in videos.values()],
-    }
+@dataclass(frozen=True)
+class Ending:
+    """How a command that makes jobs is to end: at once, or with its jobs or their videos."""
+
+    watch: bool
+    out: Path | None
+    timeout: str | None
+    as_json: bool
+
+    def come(self, stack: Stack, told: dict[str, Any]) -> int:
+        """Follow the jobs of ``told`` if that is wished, tell the result; the exit code.
+
+        Raises:
+            CliError: the jobs could not be followed to their end; which they are is told.
+        """
+        try:
+            jobs = self._follow(stack, told["job_ids"])
+        except CliError:
+            tell_end(told, as_json=self.as_json)
+            raise
+        videos = bring_home(stack, jobs, self.out)
+        if not self.as_json:
+            complain(jobs)
+        told["jobs"] = [as_data(job) for job in jobs]
+        told["videos"] = [str(path) for path in videos.values()]
+        tell_end(told, as_json=self.as_json)
+        return exit_code(jobs)
+
+    def _follow(self, stack: Stack, job_ids: list[str]) -> list[Job]:
+        if not (self.watch or self.out or self.timeout):
+            return []
+        show = tell_nobody if self.as_json else tell_person
+        try:
+            return Journey(stack, job_ids, show, self.timeout).run()
+        except KeyboardInterrupt:
+            terminal.say(f"The job goes on: phonoscene watch {' '.join(job_ids)}")
+            raise
 
 
 def too_late(job_ids: list[str]) -> None:
@@ -149,6 +168,6 @@ def tell_end(told: dict[str, Any], *, as_json: bool) -> None:
         terminal.line(f"job: {job_id}")
 
 
-def exit_code(jobs: Sequence[dict[str, Any]]) -> int:
-    """Of jobs that were followed to their end, as programs are told of them."""
-    return NOT_FINE if any(job["status"] != JobStatus.SUCCEEDED for job in jobs) else 0
+def exit_code(jobs: Sequence[Job]) -> int:
+    """Of jobs that were followed to their end."""
+    return NOT_FINE if any(map(has_no_video, jobs)) else 0

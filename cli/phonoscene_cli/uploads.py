@@ -185,13 +185,15 @@ def unbroken(work: Callable[[], Dropped], stop: Callable[[], None] = lambda: Non
         TakenBack, ClientError, BotoCoreError, OSError: as ``work`` did.
     """
     ended: SimpleQueue[Dropped | BaseException] = SimpleQueue()
-    threading.Thread(target=lambda: ended.put(_outcome(work)), daemon=True).start()
+    worker = threading.Thread(target=lambda: ended.put(_outcome(work)), daemon=True)
     try:
-        outcome = (
-            ended.get()
-        )  # not the thread's join, which forgets the thread at ^C (CPython < 3.13)
+        worker.start()
+        # not the thread's join, which forgets the thread at ^C (CPython before 3.13)
+        outcome = ended.get()
     except KeyboardInterrupt as interrupt:
         stop()
+        if worker.ident is None:  # it had not begun; if it does now, it finds itself stopped
+            raise
         outcome = ended.get()  # ^C once more ends even this
         if isinstance(outcome, Dropped):
             raise DroppedNonetheless(outcome) from interrupt

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import time
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.jobs import JobStatus
+from phonoscene.job_store import JobStore
+from phonoscene.jobs import ErrorDetail, JobStatus
 from tests.documented import keys
+from tests.integration.cloud import JOBS, client
 from tests.integration.scene import Clock, Scene
 from tests.integration.sounds import png, silence
 
@@ -201,6 +206,46 @@ def test_a_dry_run_examines_and_prices_and_drops_nothing(
 
     assert (told.code, objects(cloud)) == (0, [])
     assert told.data["estimate"]["jobs"] == 1
+
+
+def test_a_job_that_is_not_at_its_end_in_time_is_named_to_a_program(
+    desk: Desk,
+    folder: Path,  # noqa: ARG001
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setattr(time, "sleep", lambda _: None)
+
+    told = desk.says("drop", "song.wav", *PROMPT, "--yes", "--timeout", "0s", "--json")
+
+    assert told.code == 1
+    assert len(told.data["job_ids"]) == 1
+    assert "no record of it" in told.err
+
+
+def test_a_drop_is_followed_to_its_end_and_the_end_is_told(
+    desk: Desk,
+    cloud: Cloud,
+    folder: Path,  # noqa: ARG001
+    environment: pytest.MonkeyPatch,
+) -> None:
+    store = JobStore(client("dynamodb"), JOBS)
+
+    def go_on(_: float) -> None:
+        with redirect_stdout(io.StringIO()):
+            desk.announce("song.json")
+        [item] = cloud.items()
+        job = store.get(item["job_id"])
+        assert job
+        store.end(job, JobStatus.FAILED, errors=(ErrorDetail(code="oh", message="No."),))
+
+    environment.setattr(time, "sleep", go_on)
+
+    told = desk.says("drop", "song.wav", *PROMPT, "--yes", "--watch")
+
+    assert told.code == 1
+    assert "SUBMITTED" in told.err
+    assert "song is FAILED" in told.err
+    assert "phonoscene retry" in told.err
 
 
 def test_where_there_is_nobody_to_ask_nothing_is_dropped(

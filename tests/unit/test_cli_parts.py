@@ -523,7 +523,7 @@ def test_an_interrupt_is_told_what_it_came_to(song: Drop, key: str, *, is_droppe
     def hold() -> None:
         if not stopped.is_set():
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-            stopped.wait(5)
+            stopped.wait(30)
 
     bucket.before_end[key] = hold
 

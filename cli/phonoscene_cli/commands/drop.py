@@ -75,11 +75,8 @@ def drop(
         raise typer.Exit(NOT_FINE)
     dropped = _upload(planned, stack)
     told["job_ids"] = dropped.job_ids(len(planned.outlook.takes))
-    is_followed = bool(watch or out or timeout)
-    if is_followed:
-        told |= journeys.see_home(stack, told["job_ids"], out, timeout, as_json=as_json)
-    journeys.tell_end(told, as_json=as_json)
-    raise typer.Exit(journeys.exit_code(told["jobs"]))
+    ending = journeys.Ending(watch, out, timeout, as_json)
+    raise typer.Exit(ending.come(stack, told))
 
 
 def _told(planned: Plan) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def watch(
         terminal.say(f"video: {video}")
     if not as_json:
         journeys.complain(jobs)
-    raise typer.Exit(journeys.exit_code([as_data(job) for job in jobs]))
+    raise typer.Exit(journeys.exit_code(jobs))
 
 
 def _ids(reader: Reader, text: str) -> Iterator[str]:
