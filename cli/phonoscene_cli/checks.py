@@ -92,8 +92,11 @@ def fal_key_is_there(stack: Stack) -> Looked:
     try:
         found = stack.client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]
     except ClientError as exc:
-        if exc.response["Error"]["Code"] == "ParameterNotFound":
+        code = exc.response["Error"]["Code"]
+        if code == "ParameterNotFound":
             return Level.FAIL, f"there is no parameter {name}", put
+        if code in _DENIED:  # most people need not be allowed to
+            return Level.WARN, f"you may not read {name}", "Ask somebody who may."
         raise
     key = str(found["Value"]).strip()
     if not (key and key.isascii() and key.isprintable()) or " " in key:

@@ -157,6 +157,31 @@ def test_what_the_caller_may_not_is_told_with_the_call(
     assert found.next
 
 
+def test_who_may_not_read_the_key_is_not_told_that_it_is_wrong(
+    desk: Desk, environment: pytest.MonkeyPatch
+) -> None:
+    stack = desk.stack()
+
+    class Denied:
+        def get_parameter(self, **_: Any) -> Any:
+            raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetParameter")
+
+    environment.setattr(type(stack), "client", lambda *_: Denied())
+
+    assert checks.examined("fal key", checks.fal_key_is_there, stack).level == "warn"
+
+
+@pytest.mark.parametrize("name", ["MaxFrames", "SettleSeconds", "FalUserId"])
+def test_a_stack_without_a_parameter_is_older_than_the_command_line(desk: Desk, name: str) -> None:
+    del desk.parameters[name]
+
+    told = desk.says("audit")
+
+    assert told.code == 3
+    assert f"no parameter {name}" in told.err
+    assert "make deploy" in told.err
+
+
 def test_a_write_that_is_tried_writes_nothing(desk: Desk, cloud: Cloud) -> None:
     checks.drops_may_be_written(desk.stack())
 

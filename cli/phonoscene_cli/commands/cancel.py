@@ -20,7 +20,7 @@ def cancel(
     context: typer.Context,
     jobs: Annotated[
         list[str],
-        typer.Argument(metavar="JOB|NAME...", help="Job ids, or drops: their newest takes."),
+        typer.Argument(metavar="JOB|NAME", help="Job ids, or drops: their newest takes."),
     ],
     timeout: Annotated[
         str, typer.Option(metavar="SPAN", help="Wait no longer than this to see it done.")

@@ -29,7 +29,7 @@ def watch(
     which: Annotated[
         list[str],
         typer.Argument(
-            metavar="JOB|NAME|FOLDER...",
+            metavar="JOB|NAME|FOLDER",
             help="Job ids; drops: their newest takes; folders/: what is on its way there.",
         ),
     ],
