@@ -26,6 +26,8 @@ from local.paths import DEFAULT_STATE
 from local.progress import RED, coloured, say, step
 from local.real_fal import RealFal, key_is_set
 from local.runs import Options, Run
+from phonoscene_cli.errors import CliError
+from phonoscene_cli.uploads import Drop
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _end)
     try:
         chosen.run(chosen)
-    except LocalCloudError as error:
+    except (LocalCloudError, CliError) as error:
         say(f"{coloured('error:', RED)} {error}")
         return 1
     except (BotoCoreError, ClientError) as error:
@@ -119,11 +121,12 @@ def _demo(chosen: argparse.Namespace) -> None:
     was_up = run is not None
     try:
         endpoints = cloud.up(_options(chosen))
-        video = drops.put_and_fetch(endpoints, drops.sample_drop(), DEFAULT_STATE.videos)
+        videos = drops.put_and_fetch(endpoints, drops.sample_drop(), DEFAULT_STATE.videos)
     finally:
         if not was_up:
             cloud.down()
-    print(f"video: {_shown(video)}")
+    for video in videos:
+        print(f"video: {_shown(video)}")
 
 
 def _drop(chosen: argparse.Namespace) -> None:
@@ -134,14 +137,14 @@ def _drop(chosen: argparse.Namespace) -> None:
     endpoints = _endpoints_for(drop, chosen)
     if chosen.watch:
         seconds = drops.FOLLOW_SECONDS if endpoints.simulator_url else paying.FOLLOW_SECONDS
-        video = drops.put_and_fetch(endpoints, drop, DEFAULT_STATE.videos, seconds)
-        print(f"video: {_shown(video)}")
+        for video in drops.put_and_fetch(endpoints, drop, DEFAULT_STATE.videos, seconds):
+            print(f"video: {_shown(video)}")
     else:
-        drops.put(endpoints, drop)
-        print(f"dropped: s3://{endpoints.drop_bucket}/{drop.key}")
+        drops.upload(endpoints, drop)
+        print(f"dropped: s3://{endpoints.drop_bucket}/{drop.audio.key}")
 
 
-def _endpoints_for(drop: drops.Drop, chosen: argparse.Namespace) -> Endpoints:
+def _endpoints_for(drop: Drop, chosen: argparse.Namespace) -> Endpoints:
     """The cloud that a drop goes to; what it costs is agreed upon before one is started for it."""
     cloud = _cloud()
     run = cloud.run()

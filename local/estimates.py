@@ -1,27 +1,22 @@
 """What a drop will cost, told before it is dropped: by the product's own examination."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NoReturn
 
 from botocore.exceptions import ClientError
-from botocore.response import StreamingBody
 
 from local import deploy
-from local.drops import Drop
 from local.errors import LocalCloudError
 from local.progress import RED, coloured
-from phonoscene.documents import LONGEST_SIDECAR
-from phonoscene.drops import Pairing, beside
+from phonoscene.drops import Pairing
 from phonoscene.jobs import Estimate
-from phonoscene.media import DropBucket, Found
+from phonoscene.media import DropBucket
 from phonoscene.pricing import PRESETS, estimate
-from phonoscene.workflow.examination import Errors, Examiner, Halves, Rules
-
-NOWHERE = "a-bucket-that-is-not-there"
+from phonoscene.workflow.examination import Rules
+from phonoscene_cli.preview import Overlay, foresee
+from phonoscene_cli.uploads import Drop
 
 
 @dataclass(frozen=True)
@@ -48,6 +43,16 @@ class Prices:
             int(told("MaxFrames")),
         )
 
+    def rules(self) -> Rules:
+        """Those that the product examines a drop by, where it uploads to fal's storage."""
+        return Rules(
+            max_frames=self.max_frames,
+            usd_per_megapixel=self.usd_per_megapixel,
+            max_job_cost_usd=self.max_job_cost_usd,
+            daily_budget_usd=self.daily_budget_usd,
+            uploads=True,
+        )
+
     def example(self) -> Estimate:
         """Ten seconds with the defaults."""
         return estimate(240, PRESETS["landscape_16_9"], self.usd_per_megapixel)
@@ -62,51 +67,23 @@ def interval(estimates: list[Estimate]) -> str:
 
 def estimate_drop(drop: Drop, prices: Prices) -> list[Estimate]:
     """The cost of each take; what the product would reject is an error now, and costs nothing."""
-    bucket = DropBucket(_Lender(drop), _Lender(drop), NOWHERE)  # type: ignore[arg-type]  # it lends as S3 does
-    rules = Rules(
-        max_frames=prices.max_frames,
-        usd_per_megapixel=prices.usd_per_megapixel,
-        max_job_cost_usd=prices.max_job_cost_usd,
-        daily_budget_usd=prices.daily_budget_usd,
-        uploads=True,
-    )
-    sidecar = f"{drop.name}.json"
-    halves = Halves(Pairing(drop.key, sidecar), *_found(bucket, drop.key, sidecar))
-    takes = Examiner(bucket, rules).examine(halves, [], Errors())
-    wrong = [error for take in takes for error in take.errors]
-    if wrong:
-        lines = [f"  {coloured(error.code, RED)}  {error.message}" for error in wrong]
-        raise LocalCloudError("\n".join([f"{drop.key} would be rejected:", *lines]))
-    return [take.fields["estimate"] for take in takes]
+    files: Any = Overlay(Nowhere(), {piece.key: piece.source for piece in drop.pieces})
+    sidecar = drop.sidecar.key if drop.sidecar else None
+    pairing = Pairing(drop.audio.key, sidecar)
+    outlook = foresee(DropBucket(files, files, "a bucket that is empty"), prices.rules(), pairing)
+    if outlook.errors:
+        wrong = [f"  {coloured(error.code, RED)}  {error.message}" for error in outlook.errors]
+        raise LocalCloudError("\n".join([f"{drop.audio.key} would be rejected:", *wrong]))
+    return outlook.estimates
 
 
-def _found(bucket: DropBucket, audio: str, sidecar: str) -> tuple[Found, Found, bytes]:
-    """Both halves as they would lie there, and the sidecar's text."""
-    half, read = bucket.find(audio), bucket.read(sidecar, LONGEST_SIDECAR + 1)
-    if half is None or read is None:
-        raise LocalCloudError(f"{audio} lacks one of its halves.")
-    return half, *read
+class Nowhere:
+    """S3's client, in whose buckets nothing lies."""
 
+    def head_object(self, **_: str) -> NoReturn:
+        """Nothing."""
+        raise ClientError({"Error": {"Code": "404", "Message": ""}}, "HeadObject")
 
-class _Lender:
-    """What the drop bucket asks of S3, answered from a drop that is not there yet."""
-
-    def __init__(self, drop: Drop) -> None:
-        images = {beside(drop.key, name): image for name, image in drop.images.items()}
-        sidecar = {f"{drop.name}.json": drop.sidecar}
-        self._objects: dict[str, bytes] = {drop.key: drop.audio, **sidecar, **images}
-
-    def head_object(self, *, Key: str, **_: str) -> dict[str, Any]:  # noqa: N803 - S3's word
-        """An object's version and length."""
-        if Key not in self._objects:
-            raise ClientError({"Error": {"Code": "404", "Message": ""}}, "HeadObject")
-        length = len(self._objects[Key])
-        at = datetime.now(UTC)
-        return {"VersionId": "none", "ContentLength": length, "LastModified": at}
-
-    def get_object(self, *, Key: str, Range: str = "", **_: str) -> dict[str, Any]:  # noqa: N803 - S3's words
-        """An object's bytes, or a range of them."""
-        found = self.head_object(Key=Key)
-        first, _dash, last = Range.removeprefix("bytes=").partition("-")
-        body = self._objects[Key][int(first or 0) : int(last) + 1 if last else None]
-        return found | {"Body": StreamingBody(io.BytesIO(body), len(body))}
+    def get_object(self, **_: str) -> NoReturn:
+        """Nothing."""
+        raise ClientError({"Error": {"Code": "NoSuchKey", "Message": ""}}, "GetObject")

@@ -4,17 +4,24 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.drops import Drop, fetch
+from local.drops import fetch
 from local.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.estimates import Prices, estimate_drop, interval
-from local.jobs import Jobs, Record
+from local.jobs import Jobs
 from local.progress import RED, coloured, say
+from phonoscene.jobs import Job, JobStatus, Video
+from phonoscene_cli.uploads import Drop
 
 REAL = "the real one, paid by the account of FAL_KEY"
 FOLLOW_SECONDS = 1800  # fal's queue may be long; its own run of this model is some minutes
 #: Where fal may have made, or be making, a video that is not here yet.
-AT_STAKE = ("SUBMITTING", "UNCONFIRMED", "SUBMITTED", "GENERATED")
+AT_STAKE = {
+    JobStatus.SUBMITTING,
+    JobStatus.UNCONFIRMED,
+    JobStatus.SUBMITTED,
+    JobStatus.GENERATED,
+}
 
 
 def simulated(*, is_running: bool) -> str:
@@ -53,23 +60,24 @@ def agree_to_drop(drop: Drop, parameters: Mapping[str, str], *, yes: bool) -> No
 
 def bring_home(endpoints: Endpoints, videos: Path) -> None:
     """Before a cloud is forgotten: save what lies there only, and refuse while more is to come."""
-    records = Jobs(endpoints).all()
-    waited_for = [record for record in records if record["status"] in AT_STAKE]
+    jobs = Jobs(endpoints).all()
+    waited_for = [job for job in jobs if job.status in AT_STAKE]
     if waited_for:
         raise LocalCloudError(
             f"fal has {len(waited_for)} of this cloud's jobs: they will be paid, and their videos "
             "are not here yet. Wait, or give them up with `python -m local down --force`."
         )
-    for record in records:
-        if record["status"] == "SUCCEEDED" and not _is_here(record, videos):
-            say(f"saved {fetch(endpoints, record, videos / record['job_id'])}")
+    for job in jobs:
+        if job.video and not _is_here(job, job.video, videos):
+            target = videos / job.job_id / f"{job.name}{Path(job.video.key).suffix}"
+            fetch(endpoints, job, target)
+            say(f"saved {target}")
 
 
-def _is_here(record: Record, videos: Path) -> bool:
+def _is_here(job: Job, video: Video, videos: Path) -> bool:
     """Whether `drop` has fetched it."""
-    video = record["video"]
-    file = videos / f"{record['name']}{Path(video['key']).suffix}"
-    return file.is_file() and file.stat().st_size == video["bytes"]
+    file = videos / f"{job.name}{Path(video.key).suffix}"
+    return file.is_file() and file.stat().st_size == video.bytes
 
 
 def _confirm(question: str, *, yes: bool) -> None:

@@ -14,7 +14,6 @@ import trustme
 from local import paying, real_fal
 from local.arguments import parser
 from local.certificates import Papers
-from local.drops import Drop
 from local.emulator import Fal, Ports, emulator_environment, minimal_environment, way_to_fal
 from local.errors import LocalCloudError
 from local.estimates import Prices, estimate_drop, interval
@@ -22,6 +21,7 @@ from local.paths import StateDirectory
 from local.real_fal import RealFal
 from local.runs import Options, Run
 from phonoscene.pricing import PRESETS, estimate
+from phonoscene_cli.uploads import Drop, Piece
 
 if TYPE_CHECKING:
     import argparse
@@ -250,8 +250,12 @@ def test_a_script_has_to_say_yes(
 
 
 def drop(sidecar: str, seconds: float = 2.0, **images: bytes) -> Drop:
-    named = {name.replace("_", "."): image for name, image in images.items()}
-    return Drop("song.wav", sound(seconds), sidecar.encode(), named)
+    pictures = [Piece(name.replace("_", "."), image) for name, image in images.items()]
+    return of(sound(seconds), sidecar, *pictures)
+
+
+def of(audio: bytes, sidecar: str, *pictures: Piece) -> Drop:
+    return Drop(Piece("song.wav", audio), Piece("song.json", sidecar.encode()), pictures)
 
 
 def test_a_drop_costs_what_the_product_will_say_it_costs() -> None:
@@ -287,8 +291,8 @@ def test_the_size_is_the_pictures_where_it_is_to_be() -> None:
         (drop('{"prompt": "x", "image_url": "cover.png"}'), "image_not_found"),
         (drop('{"prompt": "x"}', 60), "audio_too_long"),
         (drop(HUGE, 9), "MaxJobCostUsd"),
-        (Drop("song.wav", b"", b'{"prompt": "x"}'), "empty_audio"),
-        (Drop("song.wav", b"no sound", b'{"prompt": "x"}'), "not_audio"),
+        (of(b"", '{"prompt": "x"}'), "empty_audio"),
+        (of(b"no sound", '{"prompt": "x"}'), "not_audio"),
     ],
 )  # fmt: skip
 def test_what_would_be_rejected_is_told_and_not_priced(wrong: Drop, named: str) -> None:

@@ -25,6 +25,10 @@ class Window:
     in_flight: frozenset[str]
     paused_until: datetime | None
 
+    def is_paused(self, at: datetime) -> bool:
+        """Whether nobody gets a place at this time, because fal refuses the account."""
+        return self.paused_until is not None and self.paused_until > at
+
 
 @dataclass(frozen=True)
 class Holding:
@@ -61,7 +65,7 @@ class LedgerStore:
     def room(self, limits: Limits) -> int:
         """How many jobs could be claimed now, the budget aside."""
         window = self.window()
-        if window.paused_until and window.paused_until > self._clock():
+        if window.is_paused(self._clock()):
             return 0
         return max(0, limits.max_in_flight - len(window.in_flight))
 
@@ -71,10 +75,10 @@ class LedgerStore:
         Raises:
             NoRoom: as the claim would.
         """
-        window = self._table.get(WINDOW)
-        if str(window.get("paused_until", "")) > plain(self._clock()):
+        window = self.window()
+        if window.is_paused(self._clock()):
             raise NoRoom("account")
-        if len(window.get("in_flight", ())) >= limits.max_in_flight:
+        if len(window.in_flight) >= limits.max_in_flight:
             raise NoRoom("window")
         committed = self._table.get(budget_key(cost.day)).get("committed_usd", 0)
         if committed + cost.usd > limits.daily_budget_usd:

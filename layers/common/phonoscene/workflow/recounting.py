@@ -62,8 +62,7 @@ class Recounter:
                 self._recount(day, [holding.reservation for holding in holdings])
         since = min((holding.since for holding in holdings), default=now)
         committed = days[0].committed if days[0] else Decimal(0)
-        is_paused = window.paused_until is not None and window.paused_until > now
-        return Standing(len(holdings), now - since, committed, is_paused)
+        return Standing(len(holdings), now - since, committed, window.is_paused(now))
 
     def _recount(self, day: Day, held: list[Reservation]) -> None:
         reserved = sum((one.usd for one in held if one.day == day.day), Decimal(0))
