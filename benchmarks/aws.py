@@ -74,7 +74,7 @@ def _s3(asked: Asked, ask: Callable[[str, str, dict[str, Any]], Any]) -> Answere
     split = urlsplit(asked.url)
     query = {name: values[0] for name, values in
              parse_qs(split.query, keep_blank_values=True).items()}  # fmt: skip
-    operation = _operation(asked.method, query, has_key=bool(_place(asked.url)[1]))
+    operation = operation_of(asked.method, query, has_key=bool(place_of(asked.url)[1]))
     try:
         told = ask("s3", operation, _parameters(asked, query))
     except Refused as exc:
@@ -84,7 +84,7 @@ def _s3(asked: Asked, ask: Callable[[str, str, dict[str, Any]], Any]) -> Answere
     return _encoded(operation, told)
 
 
-def _place(url: str) -> tuple[str, str]:
+def place_of(url: str) -> tuple[str, str]:
     """Bucket and key; by path where the host is an address, by the host's name otherwise."""
     split = urlsplit(url)
     host, path = split.hostname or "", unquote(split.path).lstrip("/")
@@ -94,7 +94,8 @@ def _place(url: str) -> tuple[str, str]:
     return host.partition(".s3.")[0], path
 
 
-def _operation(method: str, query: Mapping[str, str], *, has_key: bool) -> str:
+def operation_of(method: str, query: Mapping[str, str], *, has_key: bool) -> str:
+    """S3's name of a request."""
     in_parts = {"POST": "CompleteMultipartUpload", "PUT": "UploadPart",
                 "DELETE": "AbortMultipartUpload"}  # fmt: skip
     if "uploadId" in query:
@@ -107,7 +108,7 @@ def _operation(method: str, query: Mapping[str, str], *, has_key: bool) -> str:
 
 
 def _parameters(asked: Asked, query: Mapping[str, str]) -> dict[str, Any]:
-    bucket, key = _place(asked.url)
+    bucket, key = place_of(asked.url)
     told: dict[str, Any] = {"Bucket": bucket, "Key": key, "Body": asked.body}
     named = {"uploadId": "UploadId", "versionId": "VersionId", "prefix": "Prefix"}
     told |= {named[name]: value for name, value in query.items() if name in named}

@@ -122,7 +122,9 @@ class LocalCloud:
                     self.state, papers, run.ports, run.fal, options.simulator
                 )
                 self._add(run, simulator)
-            aws = emulator.start_emulator(self.state, papers, run.ports, options.real)
+            aws = emulator.start_emulator(
+                self.state, papers, run.ports, options.real, options.access_log
+            )
             self._add(run, aws)
             if not options.real:
                 emulator.await_simulator(simulator, run.ports, logs / "simulator.log")
@@ -181,10 +183,11 @@ def running_cloud(
     *,
     real: real_fal.RealFal | None = None,
     pace: bool = False,
+    access_log: Path | None = None,
 ) -> Iterator[Endpoints]:
     """A cloud with its state in `directory`, on ports of its own, for the body's time."""
     cloud = LocalCloud(StateDirectory(directory))
-    options = Options(free_port(), parameters or {}, simulator, real, pace)
+    options = Options(free_port(), parameters or {}, simulator, real, pace, access_log)
     try:
         yield cloud.up(options)
     finally:

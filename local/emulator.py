@@ -45,13 +45,23 @@ class Fal:
         return cls(f"{uuid.uuid4()}:{secrets.token_hex(16)}", f"local|{uuid.uuid4().hex}")
 
 
+#: What a request was for, and whose; tabs between.
+ACCESS_LOG = "%(m)s\t%(Uq)s\t%({x-amz-target}i)s\t%({authorization}i)s"
+
+
 def start_emulator(
-    state: StateDirectory, papers: Papers, ports: Ports, real: RealFal | None = None
+    state: StateDirectory,
+    papers: Papers,
+    ports: Ports,
+    real: RealFal | None = None,
+    access_log: Path | None = None,
 ) -> Process:
     """Start ministack. hypercorn is run directly: ministack's own `main` also takes 443."""
     listen = ["--bind", f"{LOOPBACK}:{ports.aws}", "--keep-alive", "75", "--workers", "0"]
     tls = ["--certfile", str(papers.certificate), "--keyfile", str(papers.private_key)]
-    command = [sys.executable, "-m", "hypercorn", "ministack.app:app", *listen, *tls]
+    told = ["--access-logfile", str(access_log), "--access-logformat", ACCESS_LOG]
+    logs = told if access_log else []
+    command = [sys.executable, "-m", "hypercorn", "ministack.app:app", *listen, *tls, *logs]
     environment = emulator_environment(state, papers, ports, real)
     return start("emulator", command, environment, state.logs / "emulator.log")
 

@@ -21,6 +21,7 @@ class Options:
     simulator: Sequence[str] = ()  # more arguments of local.fal_simulator
     real: RealFal | None = None
     pace: bool = False
+    access_log: Path | None = None  # where the emulator writes one line a request: for the meter
 
 
 @dataclass(frozen=True)
