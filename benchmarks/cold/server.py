@@ -15,7 +15,7 @@ import httpx
 
 from benchmarks.aws import Answered, Asked, answer, service
 from benchmarks.growth import an_item, ready_job
-from benchmarks.transfer.sink import _body
+from benchmarks.transfer.sink import body_of
 from benchmarks.transfer.wire import Network, Wire, announce_and_stay, serve, tls
 from benchmarks.worlds import MeasuredWorld
 from phonoscene.jobs import JobStatus, Request
@@ -105,7 +105,7 @@ class Server:
                     request.method,
                     f"https://{request.headers['host']}{request.target}",
                     request.headers,
-                    bytes(_body(wire, request)),
+                    bytes(body_of(wire, request)),
                 )
                 self._send(wire, self._aws(asked))
 
@@ -126,7 +126,7 @@ class Server:
         with self._context.wrap_socket(sock, server_side=True) as secure:
             wire = Wire(secure, Network())
             while request := wire.head():
-                body = bytes(_body(wire, request))
+                body = bytes(body_of(wire, request))
                 url = f"https://{host}{request.target}"
                 self._send(wire, self._fal(httpx.Request(
                     request.method, url, headers=request.headers, content=body)))  # fmt: skip

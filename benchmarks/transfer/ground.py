@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import ssl
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -90,9 +92,6 @@ class Ground:
 
     def _length(self, key: str) -> int | None:
         """How long the object is that the sink put together from verified parts."""
-        import http.client  # noqa: PLC0415
-        import ssl  # noqa: PLC0415
-
         context = ssl.create_default_context(cafile=str(self.authority))
         connection = http.client.HTTPSConnection(LOOPBACK, self.sink, context=context)
         connection.request("HEAD", f"/outputs/{key}")
@@ -109,15 +108,16 @@ class CopyFailedError(Exception):
 def ground(network: Network) -> Iterator[Ground]:
     """Both servers, as near or far as ``network`` says, for the body's time."""
     with TemporaryDirectory(prefix="ground-") as folder:
-        certificate, authority = _issue(Path(folder))
+        certificate, authority = issue(Path(folder), HOST)
         with _server("source", certificate, network) as source:
             with _server("sink", certificate, network) as sink:
                 yield Ground(source, sink, authority)
 
 
-def _issue(folder: Path) -> tuple[Path, Path]:
+def issue(folder: Path, *hosts: str) -> tuple[Path, Path]:
+    """A certificate for some hosts and loopback, and the authority that signed it."""
     authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
-    papers = authority.issue_cert(HOST, LOOPBACK, key_type=trustme.KeyType.ECDSA)
+    papers = authority.issue_cert(*hosts, LOOPBACK, key_type=trustme.KeyType.ECDSA)
     both, bundle = folder / "certificate.pem", folder / "ca.pem"
     papers.private_key_and_cert_chain_pem.write_to_path(both)
     authority.cert_pem.write_to_path(bundle)

@@ -85,7 +85,7 @@ class Sink:
                 wire.be_far()
                 if request.headers.get("expect", "").lower() == "100-continue":
                     secure.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-                body = _body(wire, request)
+                body = body_of(wire, request)
                 self._answer(wire, request, body)
 
     def _answer(self, wire: Wire, request: Request, body: bytearray) -> None:
@@ -150,7 +150,7 @@ def _refuse(wire: Wire, status: str, code: str, message: str = "") -> None:
     wire.answer(status, XML, told.encode())
 
 
-def _body(wire: Wire, request: Request) -> bytearray:
+def body_of(wire: Wire, request: Request) -> bytearray:
     """A request's body: plain, or in the SDK's signed chunks with a checksum behind them."""
     pace = Pace(wire.network.rate)
     if "aws-chunked" not in request.headers.get("content-encoding", ""):
