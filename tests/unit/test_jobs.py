@@ -287,6 +287,7 @@ def test_an_absent_field_is_absent_from_the_item() -> None:
         "name",
         "refusals",
         "resubmitted",
+        "revision",
         "status",
         "updated_at",
     ]

@@ -174,9 +174,8 @@ class JobStore:
 
     def put_off(self, job: Job, waits_for: str, at: datetime) -> Job:
         """Note on a READY job why it waits, and until when; no step of its history."""
-        after = job.model_copy(update={"waits_for": waits_for})
-        self._note(job, "SET waits_for = :why, dispatch_at = :at", {":why": waits_for, ":at": at})
-        return after
+        set_both = "SET waits_for = :why, dispatch_at = :at"
+        return self._note(job, set_both, {":why": waits_for, ":at": at})
 
     def look_again(self, job: Job, at: datetime, unanswered_since: datetime | None = None) -> None:
         """Look at a job in motion again at ``at``; since when fal tells nothing of it, if so."""
@@ -186,17 +185,18 @@ class JobStore:
         else:
             self._note(job, f"SET due_at = :at {answered}", {":at": at})
 
-    def _note(self, job: Job, expression: str, values: dict[str, Any]) -> None:
+    def _note(self, job: Job, expression: str, values: dict[str, Any]) -> Job:
         """Change a record that stands as it was read, without a step of its history."""
-        seen = {":status": str(job.status), ":seen": job.attempt}
+        seen = {":status": str(job.status), ":seen": job.attempt, ":one": 1}
         request = update(
             job.job_id,
-            expression,
+            f"{expression} ADD revision :one",
             {name: plain(value) for name, value in values.items()} | seen,
             "#status = :status AND attempt = :seen",
         )
         with self._refusals():
-            self._table.update(request | {"ExpressionAttributeNames": {"#status": "status"}})
+            names = {"ExpressionAttributeNames": {"#status": "status"}}
+            return Job.model_validate(self._table.update(request | names))
 
     def note_paid_again(self, job: Job, request_id: str) -> None:
         """Record that another request answered for a job too: money that nobody had set aside.
@@ -206,8 +206,8 @@ class JobStore:
         """
         noted = update(
             job.job_id,
-            "ADD duplicate_requests :request",
-            {":request": {request_id}, ":id": request_id},
+            "ADD duplicate_requests :request, revision :one",
+            {":request": {request_id}, ":id": request_id, ":one": 1},
             "attribute_exists(job_id) AND NOT contains(duplicate_requests, :id)",
         )
         spent = ledger.spend(_cost(job, self.clock()))
