@@ -10,23 +10,13 @@ from boto3.dynamodb.types import TypeDeserializer
 from local.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.progress import DIM, GREEN, RED, Ticker, coloured, say
+from phonoscene.jobs import JobStatus
+from phonoscene.meanings import STATES
 
 Record = dict[str, Any]
 
 POLL_SECONDS = 0.2
 
-MEANINGS = {
-    "WAITING": "one half of the drop is here",
-    "READY": "paired, checked and priced",
-    "SUBMITTING": "asking fal",
-    "UNCONFIRMED": "fal's answer was lost; finding out, not asking twice",
-    "SUBMITTED": "fal accepted, and generates",
-    "GENERATED": "fal's signed webhook arrived; copying the video",
-    "SUCCEEDED": "the video is in the output bucket",
-    "FAILED": "no video",
-    "REJECTED": "the drop is wrong; nothing was spent",
-    "CANCELLED": "stopped",
-}
 FINAL = {"SUCCEEDED", "FAILED", "REJECTED", "CANCELLED"}
 
 
@@ -98,7 +88,8 @@ def _show(status: str, seconds: float) -> None:
     colour = {"SUCCEEDED": GREEN, "FAILED": RED, "REJECTED": RED}.get(status)
     word = f"{status:<11}"
     at = coloured(f"{seconds:6.1f} s", DIM)
-    say(f"{at}  {coloured(word, colour) if colour else word}  {MEANINGS.get(status, '')}")
+    meaning = STATES[JobStatus(status)]
+    say(f"{at}  {coloured(word, colour) if colour else word}  {meaning}")
 
 
 def _plain(item: Record) -> Record:

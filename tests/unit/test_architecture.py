@@ -30,7 +30,9 @@ CORE = {
     "containers",
     "adts",
     "ledger",
+    "meanings",
     "moves",
+    "projections",
     "records",
     "retries",
 }
@@ -46,11 +48,13 @@ OUTSIDE = {
     "image_references": {"pydantic", "pydantic_core", "annotated_types"},
     "documents": {"pydantic"},
     "verdicts": {"pydantic"},
+    "projections": {"pydantic"},
     "webhooks": {"cryptography"},
     "records": {"boto3", "pydantic"},  # DynamoDB's types, no call
     "table": {"botocore"},
     "media": {"botocore", "imagesize", "tinytag"},  # S3, and two that read headers of files
     "output": {"botocore"},
+    "receipt_bucket": {"botocore"},
     "cdn": {"httpx"},
     "public_http": {"httpx", "httpcore"},  # httpx's own lower half
     "fal_queue": {"fal_client", "httpx"},  # fal_client raises httpx's errors

@@ -13,6 +13,9 @@
     ├── SigningKeysUnavailable    nobody can be verified now: 503, and fal tries again
     ├── VerdictMalformed          signed by fal, and yet not a verdict
     ├── AddressRefused            a host's name leads to an address that is not public
+    ├── Overtaking                an earlier record of the batch must be published first
+    ├── ReceiptContested          others write a job's receipt at the same time
+    ├── EventRefused              the event bus did not take an event
     ├── VideoRefused              the video may not be stored, now or ever
     └── VideoUnavailable          the video could not be copied this time
 
@@ -108,6 +111,18 @@ class VerdictMalformed(PhonosceneError):
 
 class AddressRefused(PhonosceneError):
     """The host's name leads to an address that is not public."""
+
+
+class Overtaking(PhonosceneError):
+    """An earlier record of the batch failed, and must be published before this one."""
+
+
+class ReceiptContested(PhonosceneError):
+    """Others write the same receipt at the same time; the record comes back."""
+
+
+class EventRefused(PhonosceneError):
+    """The event bus did not take an event; the record comes back."""
 
 
 class VideoRefused(PhonosceneError):

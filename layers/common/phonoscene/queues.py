@@ -28,6 +28,19 @@ class DropsQueue:
             )
 
 
+class UnpublishedQueue:
+    """What ``publish`` cannot tell the world of: nobody reads it but a person."""
+
+    def __init__(self, client: SQSClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def set_aside(self, job_id: str, reason: str) -> None:
+        """Keep the id of a record that will not be readable the next time either."""
+        told = {"job_id": job_id, "reason": reason}
+        self._client.send_message(QueueUrl=self._url, MessageBody=json.dumps(told))
+
+
 class VerdictsQueue:
     """What ``store`` reads."""
 

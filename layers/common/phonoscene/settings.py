@@ -74,6 +74,15 @@ class StoreSettings(Settings):
 
 
 @dataclass(frozen=True)
+class PublishSettings(Settings):
+    """For the function ``publish``."""
+
+    output_bucket: str
+    event_bus: str
+    unpublished_queue_url: str
+
+
+@dataclass(frozen=True)
 class ReconcileSettings(Settings):
     """For the function ``reconcile``."""
 
