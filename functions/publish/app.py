@@ -64,6 +64,7 @@ def on_record(record: DynamoDBRecord, lambda_context: LambdaContext) -> None:
     Lambda hands the batch out again from the first that failed; a later one that had gone through
     would have overtaken it, and its event would come twice.
     """
+    count("StreamRecords")
     if batch.fail_messages:
         raise Overtaking
     if lambda_context.get_remaining_time_in_millis() < ENOUGH:
@@ -72,7 +73,6 @@ def on_record(record: DynamoDBRecord, lambda_context: LambdaContext) -> None:
     after = from_item(change.get("NewImage", {}))
     if "status" not in after:  # a sum, or a deletion, which the event source's filter holds back
         return
-    count("RecordsPublished")
     _publish(str(after["job_id"]), from_item(change.get("OldImage", {})), after)
 
 
