@@ -39,16 +39,17 @@ def batch(records: Iterable[Item]) -> Item:
 
 
 def passes(one: Item) -> bool:
-    """What the event source's filter lets through."""
+    """Whether the event source's filter lets a record through."""
     return "status" in one["dynamodb"].get("NewImage", {})
 
 
-def shuffled(records: Sequence[Item], choose: random.Random) -> list[Item]:
-    """As shards may tell it: in order for each key, and in no order across keys."""
-    ways: defaultdict[str, list[Item]] = defaultdict(list)
-    for one in records:
-        ways[one["dynamodb"]["Keys"]["job_id"]["S"]].append(one)
+def shuffled(changes: Sequence[Change], choose: random.Random) -> list[Item]:
+    """As a shard may tell it: in order for each key, and in no order across keys."""
+    ways: defaultdict[str, list[Change]] = defaultdict(list)
+    for before, after in changes:
+        ways[(after or before)["job_id"]["S"]].append((before, after))
     order = [key for key, way in ways.items() for _ in way]
     choose.shuffle(order)
     left = {key: iter(way) for key, way in ways.items()}
-    return [next(left[key]) for key in order]
+    told = [record(number, next(left[key])) for number, key in enumerate(order, 1)]
+    return [one for one in told if passes(one)]
