@@ -155,20 +155,24 @@ def published(world: World) -> Iterator[str]:
             there = newest.get(receipt.key)
             if there is None or receipt.is_newer_than(there):
                 newest[receipt.key] = receipt
-            if sent.get(job.job_id) != [str(step.status) for step in job.history]:
-                yield f"events {sent.get(job.job_id)} of a job with other steps"
+            told = sent.get((job.job_id, item["created_at"]))
+            if told != [str(step.status) for step in job.history]:
+                yield f"events {told} of a job with other steps"
     for key, receipt in newest.items():
         versions = world.buckets.versions.get((stack.OUTPUT, key))
         if not versions or Receipt.read(versions[-1].body) != receipt:
             yield f"the receipt of a {receipt.status} job tells something else"
 
 
-def _sent(world: World) -> dict[str, list[str]]:
-    """The states that events told of each job, each event once."""
+def _sent(world: World) -> dict[tuple[str, str], list[str]]:
+    """The states that events told of each record, each event once.
+
+    A half that is dropped again is another record by the same id.
+    """
     events = {event["id"]: event for event in map(json.loads, world.events)}
-    told: dict[str, list[str]] = {}
+    told: dict[tuple[str, str], list[str]] = {}
     for event in events.values():
-        told.setdefault(event["job_id"], []).append(event["status"])
+        told.setdefault((event["job_id"], event["created_at"]), []).append(event["status"])
     return told
 
 
