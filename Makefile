@@ -5,6 +5,7 @@ ARGS ?=
 DROPS ?= 100
 FAULTS ?= 0.2
 SEED ?= 7
+SECONDS ?= 60
 UV_VERSION := 0.13.9
 RUN := .venv/bin/python
 SOURCES = layers/common/phonoscene functions cli local tests $(wildcard benchmarks)
@@ -16,7 +17,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo up down status test check unit integration crash-matrix soak e2e format build deploy lock clean
+.PHONY: help demo up down status test check unit integration security audit fuzz permissions crash-matrix soak e2e format build deploy lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -51,7 +52,21 @@ unit: .venv/ready ## the core, without any network
 	$(PYTEST) -n auto tests/unit --disable-socket --allow-unix-socket $(ARGS)
 
 integration: .venv/ready ## handlers on moto, every crash and order, the simulator, packaging
-	$(PYTEST) -n auto tests/integration tests/crash $(ARGS)
+	$(PYTEST) -n auto tests/integration tests/crash tests/security $(ARGS)
+
+security: .venv/ready .venv-audit/ready ## one table of threats: cases, failures; a quarter of an hour
+	@$(RUN) -m tests.security.report $(ARGS)
+
+audit: .venv-audit/ready ## the template by checkov; the deployed packages against PyPI's advisories
+	.venv-audit/bin/checkov --file template.yaml --framework cloudformation --compact --quiet --skip-download
+	$(RUN) -m tests.security.advisories
+
+fuzz: .venv-fuzz/ready ## look for input that breaks a door to the outside (SECONDS=60)
+	@FUZZ_FOLDER=.build/fuzz PYTHONPATH=.:layers/common .venv-fuzz/bin/python -W ignore \
+		-m tests.security.fuzz --seconds $(SECONDS) $(ARGS)
+
+permissions: .venv/ready ## what breaks without each action of each role, on the deployed stack
+	@$(RUN) -W ignore -m tests.security.removals $(ARGS)
 
 crash-matrix: .venv/ready ## a crash before and after every I/O call, and every pair of crashes
 	@PYTHONPATH=layers/common $(RUN) -m tests.crash.matrix $(ARGS)
@@ -77,10 +92,12 @@ lock: .venv/ready ## resolve the *.in lists into hash-locked *.txt (ARGS=--upgra
 	$(LOCK) layers/common/requirements.in --output-file layers/common/requirements.txt
 	$(LOCK) requirements-dev.in --output-file requirements-dev.txt
 	$(LOCK) requirements-sam.in --output-file requirements-sam.txt
+	$(LOCK) requirements-audit.in --output-file requirements-audit.txt
+	$(LOCK) requirements-fuzz.in --output-file requirements-fuzz.txt
 
 clean: ## stop the local cloud; remove everything that was made, videos too
 	@if [ -e .venv/ready ]; then $(RUN) -m local down; fi
-	rm -rf .venv .venv-sam .build .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* .build .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # uv installs the locked list in seconds; it stays, beside pip, for the next time.
 .venv/ready: requirements-dev.txt pyproject.toml
@@ -92,9 +109,10 @@ clean: ## stop the local cloud; remove everything that was made, videos too
 	@.venv/bin/uv pip install --quiet --no-deps --no-build-isolation --python .venv --editable .
 	@touch $@
 
-# The SAM CLI pins libraries that the tools need newer; hence a venv of its own.
-.venv-sam/ready: requirements-sam.txt | .venv/ready
-	@echo "installing the SAM CLI in .venv-sam" >&2
-	@[ -x .venv-sam/bin/python ] || $(PYTHON) -m venv .venv-sam
-	@.venv/bin/uv pip sync --quiet --system-certs --require-hashes --python .venv-sam requirements-sam.txt
+# What pins libraries that the tools need newer has a venv of its own; the fuzzer runs the tests' code.
+.venv-fuzz/ready: requirements-dev.txt
+.venv-%/ready: requirements-%.txt | .venv/ready
+	@echo "installing the tools of $(@D)" >&2
+	@[ -x $(@D)/bin/python ] || $(PYTHON) -m venv $(@D)
+	@.venv/bin/uv pip sync --quiet --system-certs --require-hashes --python $(@D) $(filter %.txt,$^)
 	@touch $@

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local import build, drops
+from local import build, drops, materials
 from local.cloud import LocalCloud, Options, Run
 from local.endpoints import Endpoints
 from local.errors import LocalCloudError
@@ -137,6 +137,7 @@ def _logs(_: argparse.Namespace) -> None:
 def _build(_: argparse.Namespace) -> None:
     with step("building for AWS: python3.13 on arm64"):
         archives = build.build_all("aws")
+        archives.append(materials.write(build.build_layer("aws") / "python"))
     for archive in archives:
         print(f"{_shown(archive)}  {archive.stat().st_size / 1e6:.2f} MB")
 

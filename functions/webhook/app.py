@@ -46,7 +46,7 @@ def build() -> App:
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
+def handler(event: Any, context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
     """Lambda's entry: 202 queued, 401 refused (whatever the reason), 503 try again."""
     app = build()
     try:
@@ -63,16 +63,24 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
     return _answer(202, "WebhooksAccepted", "")
 
 
-def _post(event: dict[str, Any]) -> Post:
-    """HTTP API's payload 2.0, by hand: Powertools' classes cost more to import than all else."""
-    path = event.get("pathParameters") or {}
+def _post(event: Any) -> Post:
+    """HTTP API's payload 2.0, by hand: Powertools' classes cost more to import than all else.
+
+    Whatever is not as documented is as good as absent, and refused as that.
+    """
+    event = _object(event)
+    path, headers = _object(event.get("pathParameters")), _object(event.get("headers"))
     return Post(
         job_id=str(path.get("job_id", "")),
         token=str(path.get("token", "")),
-        headers={name.lower(): str(value) for name, value in (event.get("headers") or {}).items()},
+        headers={name.lower(): str(value) for name, value in headers.items()},
         body=_raw_body(event),
         at=time.time(),
     )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _raw_body(event: dict[str, Any]) -> bytes:

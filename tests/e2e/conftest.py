@@ -9,6 +9,7 @@ import ssl
 import time
 import urllib.request
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ ENCODINGS = {
 }
 RATE = 48_000
 IN_FLIGHT = 40
+SIMULATOR = ("--concurrency", "4", "--retry-seconds", "0.3", "--run-seconds", "0.05")
 FINAL = {"SUCCEEDED", "FAILED", "REJECTED", "CANCELLED"}
 
 
@@ -77,6 +79,7 @@ class Phonoscene:
         self.s3 = self.endpoints.client("s3")
         self.sqs = self.endpoints.client("sqs")
         self.iam = self.endpoints.client("iam")
+        self.dynamodb = self.endpoints.client("dynamodb")
         self.jobs = Jobs(self.endpoints)
         (stack,) = self.endpoints.client("cloudformation").describe_stacks()["Stacks"]
         self.outputs = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
@@ -141,6 +144,58 @@ class Phonoscene:
         """Put a message in the queue that an output of the stack names."""
         self.sqs.send_message(QueueUrl=self.outputs[output], MessageBody=json.dumps(message))
 
+    def change(self, name: str, expression: str, values: dict[str, str]) -> None:
+        """Change the newest record of a name by hand; values are texts."""
+        at: dict[str, Any] = {"TableName": self.endpoints.jobs_table}
+        at["Key"] = {"job_id": {"S": self.jobs.takes(name)[0]["job_id"]}}
+        if "#status" in expression:
+            at["ExpressionAttributeNames"] = {"#status": "status"}
+        texts = {key: {"S": value} for key, value in values.items()}
+        self.dynamodb.update_item(
+            **at, UpdateExpression=expression, ExpressionAttributeValues=texts
+        )
+
+    def in_flight(self) -> set[str]:
+        """Who holds a place in the window."""
+        found = self.dynamodb.get_item(**self._window, ConsistentRead=True)["Item"]
+        return set(found.get("in_flight", {"SS": []})["SS"])
+
+    def place(self, verb: str, jobs: list[str]) -> None:
+        """``ADD`` or ``DELETE`` places of the window by hand."""
+        self.dynamodb.update_item(
+            **self._window,
+            UpdateExpression=f"{verb} in_flight :jobs",
+            ExpressionAttributeValues={":jobs": {"SS": jobs}},
+        )
+
+    @property
+    def _window(self) -> dict[str, Any]:
+        return {"TableName": self.endpoints.jobs_table, "Key": {"job_id": {"S": "window"}}}
+
+    def function_name(self, function: str) -> str:
+        """The deployed name of a function of the template."""
+        found = self.endpoints.client("lambda").list_functions()["Functions"]
+        (name,) = (one["FunctionName"] for one in found if f"-{function}-" in one["FunctionName"])
+        return str(name)
+
+    def invoke(self, function: str) -> None:
+        """Call a function now, and wait for its end."""
+        name = self.function_name(function)
+        self.endpoints.client("lambda").invoke(FunctionName=name, Payload=b"{}")
+
+    def empty_queues(self) -> None:
+        """Delete every message, those that somebody works on too."""
+        for output, url in self.outputs.items():
+            if output.endswith("QueueUrl"):
+                self.sqs.purge_queue(QueueUrl=url)
+
+    def stop_the_clock(self) -> None:
+        """No tick comes any more; what it does is done by ``invoke``."""
+        events = self.endpoints.client("events")
+        for rule in events.list_rules()["Rules"]:
+            if rule.get("ScheduleExpression"):
+                events.disable_rule(Name=rule["Name"])
+
     def fault(self, prompt: str, stage: str, action: str, **parameters: Any) -> None:
         """Make fal misbehave once for the request with this prompt."""
         rule = {
@@ -182,8 +237,7 @@ class Phonoscene:
 @pytest.fixture(scope="session")
 def phonoscene() -> Iterator[Phonoscene]:
     """The deployed stack."""
-    simulator = ["--concurrency", "4", "--retry-seconds", "0.3", "--run-seconds", "0.05"]
-    with running_cloud(FOLDER, {"MaxInFlight": str(IN_FLIGHT)}, simulator) as endpoints:
+    with running_cloud(FOLDER, {"MaxInFlight": str(IN_FLIGHT)}, SIMULATOR) as endpoints:
         yield Phonoscene(endpoints)
 
 
@@ -191,3 +245,27 @@ def phonoscene() -> Iterator[Phonoscene]:
 def name() -> str:
     """A name nobody else drops."""
     return f"e2e/{uuid.uuid4().hex}"
+
+
+@contextmanager
+def held_places(phonoscene: Phonoscene, jobs: list[str]) -> Iterator[None]:
+    """Places of the window are taken by these ids, whose jobs hold nothing, for the body's time."""
+    phonoscene.place("ADD", jobs)
+    try:
+        yield
+    finally:
+        phonoscene.place("DELETE", jobs)
+
+
+@contextmanager
+def full_window(phonoscene: Phonoscene, places: int = IN_FLIGHT) -> Iterator[None]:
+    """Other jobs hold so many places, and rightly, for the body's time."""
+    table, others = phonoscene.endpoints.jobs_table, [f"other {n}" for n in range(places)]
+    held = {"M": {"day": {"S": "2026-11-22"}, "usd": {"N": "0"}}}
+    for other in others:
+        item = {"job_id": {"S": other}, "reservation": held}
+        phonoscene.dynamodb.put_item(TableName=table, Item=item)
+    with held_places(phonoscene, others):
+        yield
+    for other in others:
+        phonoscene.dynamodb.delete_item(TableName=table, Key={"job_id": {"S": other}})

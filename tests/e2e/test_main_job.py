@@ -6,18 +6,15 @@ import io
 import itertools
 import json
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
 
-from tests.e2e.conftest import ENCODINGS, IN_FLIGHT, make_audio
+from tests.e2e.conftest import ENCODINGS, full_window, make_audio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.e2e.conftest import Phonoscene
 
 ORDERS = ("audio first", "sidecar first")
@@ -244,7 +241,7 @@ def test_a_job_that_fal_turned_away_said_what_it_waited_for_and_was_sent_in_its_
 def test_a_job_without_a_place_waits_and_says_so_until_there_is_one(
     phonoscene: Phonoscene, name: str
 ) -> None:
-    with _full_window(phonoscene):
+    with full_window(phonoscene):
         phonoscene.drop(name)
         waiting = phonoscene.take(name, until={"READY"})
         while "waits_for" not in waiting:
@@ -286,28 +283,6 @@ def test_a_sidecar_that_lists_takes_makes_a_video_of_each(
 
     assert sorted(job["seed"] for job in jobs) == [0, 1, 2]
     assert {job["status"] for job in jobs} == {"SUCCEEDED"}
-
-
-@contextmanager
-def _full_window(phonoscene: Phonoscene) -> Iterator[None]:
-    """Other jobs hold all the places there are for the body's time."""
-    dynamodb, table = phonoscene.endpoints.client("dynamodb"), phonoscene.endpoints.jobs_table
-    others = [f"other {n}" for n in range(IN_FLIGHT)]
-    held = {"M": {"day": {"S": "2026-11-22"}, "usd": {"N": "0"}}}
-    window = {
-        "TableName": table,
-        "Key": {"job_id": {"S": "window"}},
-        "ExpressionAttributeValues": {":jobs": {"SS": others}},
-    }
-    for other in others:
-        dynamodb.put_item(TableName=table, Item={"job_id": {"S": other}, "reservation": held})
-    dynamodb.update_item(**window, UpdateExpression="ADD in_flight :jobs")
-    try:
-        yield
-    finally:
-        dynamodb.update_item(**window, UpdateExpression="DELETE in_flight :jobs")
-        for other in others:
-            dynamodb.delete_item(TableName=table, Key={"job_id": {"S": other}})
 
 
 def _created(phonoscene: Phonoscene, key: str) -> dict[str, Any]:

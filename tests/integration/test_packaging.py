@@ -3,6 +3,7 @@
 The local cloud cannot show this: its handlers run in a Python that has everything installed.
 """
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from local import materials
 from local.build import FUNCTIONS, LAYER_SOURCES, build_layer
 
 HANDLERS = sorted(app.parent.name for app in FUNCTIONS.glob("*/app.py"))
@@ -158,3 +160,17 @@ def test_the_layer_for_aws_leaves_room_below_lambdas_limit(aws_layer: Path) -> N
     size = sum(file.stat().st_size for file in aws_layer.rglob("*") if file.is_file())
 
     assert size < 100_000_000  # Lambda's limit is 250 MB, unzipped, with the function
+
+
+@pytest.mark.timeout(300)
+def test_the_bill_of_materials_names_every_package_of_the_layer_with_its_hashes(
+    aws_layer: Path,
+) -> None:
+    bill = json.loads(materials.write(aws_layer).read_text())
+
+    named = {one["purl"]: one["externalReferences"][0]["hashes"] for one in bill["components"]}
+    held = importlib.metadata.distributions(path=[str(aws_layer)])
+    assert set(named) == {f"pkg:pypi/{canonicalize_name(d.name)}@{d.version}" for d in held}
+    assert all(one["alg"] == "SHA-256" for hashes in named.values() for one in hashes)
+    assert all(named.values())
+    assert bill["bomFormat"] == "CycloneDX"

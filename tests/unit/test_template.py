@@ -373,3 +373,50 @@ def test_the_table_has_the_indexes_that_the_records_fill() -> None:
         "by_name": ("name", "created_at"),
         "by_day": ("day_shard", "created_at"),
     }
+
+
+# Doors and keys
+
+
+def test_the_open_route_is_throttled_and_refusals_raise_an_alarm() -> None:
+    [stage] = of_type("AWS::ApiGatewayV2::Stage").values()
+    alarms = of_type("AWS::CloudWatch::Alarm").values()
+
+    throttle = stage["DefaultRouteSettings"]
+    assert throttle["ThrottlingRateLimit"] == {"Ref": "WebhookRatePerSecond"}
+    assert throttle["ThrottlingBurstLimit"] <= 100
+    assert "WebhooksRefused" in {alarm.get("MetricName") for alarm in alarms}
+
+
+def test_the_functions_that_run_at_once_leave_the_webhook_its_share_of_a_new_accounts_ten() -> None:
+    defaults = {name: one.get("Default") for name, one in TEMPLATE["Parameters"].items()}
+
+    assert defaults["SubmitConcurrency"] + defaults["StoreConcurrency"] <= 10 - 4
+    assert defaults["WebhookReservedConcurrency"] == 0
+
+
+def test_drops_are_announced_from_the_drop_bucket_alone() -> None:
+    [rule] = [one for one in of_type("AWS::Events::Rule").values() if "Object Created" in str(one)]
+    announced = {name for name, one in BUCKETS.items() if "NotificationConfiguration" in one}
+
+    assert mentioned(rule["EventPattern"]) == announced == {"DropBucket"}
+
+
+HOLDS_DATA = {
+    "AWS::S3::Bucket",
+    "AWS::SQS::Queue",
+    "AWS::DynamoDB::Table",
+    "AWS::Logs::LogGroup",
+    "AWS::SNS::Topic",
+}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, one in RESOURCES.items() if one["Type"] in HOLDS_DATA]
+)
+def test_an_own_key_encrypts_everything_that_holds_data(name: str) -> None:
+    assert "EncryptionKeyArn" in mentioned(RESOURCES[name]["Properties"])
+
+
+def test_an_own_key_encrypts_the_variables_of_the_functions() -> None:
+    assert "EncryptionKeyArn" in mentioned(TEMPLATE["Globals"]["Function"]["KmsKeyArn"])

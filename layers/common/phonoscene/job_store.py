@@ -122,7 +122,7 @@ class JobStore:
         spent = [ledger.spend(_cost(job, clock))] if is_unforeseen else []
         return self._move(Move(job, status, clock, at, only_from, changes), spent)
 
-    def claim(self, job: Job, limits: Limits, token_hash: str) -> Job:
+    def claim(self, job: Job, limits: Limits, token_hash: str, **changes: Any) -> Job:
         """Move a READY job to SUBMITTING, with a place in flight and its cost set aside.
 
         Raises:
@@ -133,7 +133,7 @@ class JobStore:
         cost = _cost(job, clock)
         if cost.usd > limits.daily_budget_usd:
             raise NoRoom("budget")
-        changes = {
+        changes |= {
             "attempt": job.attempt + 1,
             "token_hashes": (*job.token_hashes, token_hash),
             "reservation": cost,

@@ -214,6 +214,8 @@ class Job(Record):
     resubmitted: bool = False
     token_hashes: tuple[str, ...] = ()
     request: Request | None = None
+    #: For how many seconds after the run fal was asked to keep what it made.
+    output_lifetime: int | None = None
     #: Where the video lies on fal's public CDN, only while it is being copied.
     source_url: str | None = None
     #: What fal said of the video, kept for the copy.

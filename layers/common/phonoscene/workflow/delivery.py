@@ -222,7 +222,7 @@ def _manifest(job: Job, video: Video) -> bytes:
         mode="json",
         include={"job_id", "name", "bucket", "audio", "sidecar", "images", "arguments", "estimate",
         "seed",
-                 "prompt_used", "created_at"},
+                 "prompt_used", "output_lifetime", "created_at"},
         exclude_none=True,
     )  # fmt: skip
     request = job.request.request_id if job.request else None

@@ -83,7 +83,8 @@ class Submitter:
         it is still ours.
         """
         try:
-            return self.store.claim(job, self.limits, token_hash)
+            lifetime = self.terms.output_lifetime
+            return self.store.claim(job, self.limits, token_hash, output_lifetime=lifetime)
         except WriteRefused as exc:
             return exc.found or job
 

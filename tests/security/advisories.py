@@ -1,0 +1,66 @@
+"""The deployed packages against PyPI's advisory database, by pip-audit.
+
+    python -m tests.security.advisories
+
+exit codes:
+  0  no advisory names a version that is deployed
+  1  an advisory does; it is printed, with the versions that are mended
+  2  no advisory database could be reached: nothing is known
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[2]
+AUDITOR: Final = ROOT / ".venv-audit" / "bin" / "pip-audit"
+UNKNOWN: Final = 2
+
+
+def look() -> tuple[int, list[str]]:
+    """The exit code, and lines for a person."""
+    lock = ROOT / "layers" / "common" / "requirements.txt"
+    options = ["--require-hashes", "--disable-pip", "--progress-spinner", "off", "--timeout", "20"]
+    asked = subprocess.run(  # noqa: S603 - our own command line
+        [AUDITOR, "--requirement", lock, *options, "--format", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    try:
+        packages: list[dict[str, Any]] = json.loads(asked.stdout)["dependencies"]
+    except (ValueError, KeyError):
+        return UNKNOWN, ["no advisory database could be reached", asked.stderr.strip()[-300:]]
+    return judge(packages)
+
+
+def judge(packages: list[dict[str, Any]]) -> tuple[int, list[str]]:
+    """What pip-audit's report means; a package that it skipped is not a package without fault."""
+    told = [
+        f"{one['name']} {one['version']}: {fault['id']}, mended in {fault['fix_versions']}"
+        for one in packages
+        for fault in one.get("vulns", [])
+    ]
+    skipped = [one["name"] for one in packages if "skip_reason" in one]
+    if told:
+        return 1, told
+    if skipped:
+        names = ", ".join(skipped)
+        return UNKNOWN, [f"no advisory database could be asked about {names}"]
+    return 0, [f"{len(packages)} packages, no advisory"]
+
+
+def main() -> int:
+    """Print what was found; the exit code."""
+    code, lines = look()
+    print(*lines, sep="\n", file=sys.stderr if code else sys.stdout)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""The doors through which strangers speak to us, each as one function of bytes or events.
+
+Whatever comes, a door answers as it should, or raises ``Breach``: an exception that nobody
+expected, a 5xx, a message that nobody understands and that stops others, a forgery that was
+believed.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.response import StreamingBody
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from phonoscene.documents import LONGEST_SIDECAR, parse, read_takes
+from phonoscene.errors import DropRefused
+from phonoscene.media import DropBucket, Found
+from phonoscene.settings import WebhookSettings
+from phonoscene.signing_keys import SigningKeys
+from phonoscene.webhooks import Delivery, sign
+from tests.crash.calls import Calls
+from tests.crash.invariants import always_broken
+from tests.crash.world import Context, World, function
+from tests.integration import cloud as stack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import ModuleType
+
+KEY: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+USER: Final = "github|1234567"
+JOB_ID: Final = "0f343b0931126a20f133d67c2b018a3b"
+TOKEN: Final = "Zm9ub3NjZW5lLXRlc3QtdG9rZW4tb2YtNDMtY2hhcnM"
+
+
+class Breach(AssertionError):
+    """A door did what it must not."""
+
+
+@dataclass
+class Tray:
+    """In the verdicts queue's place."""
+
+    delivered: list[Delivery] = field(default_factory=list)
+
+    def deliver(self, delivery: Delivery) -> None:
+        self.delivered.append(delivery)
+
+
+class WebhookDoor:
+    """The function that faces the internet, as Lambda calls it; its own key set signs for it."""
+
+    def __init__(self) -> None:
+        x = base64.urlsafe_b64encode(KEY.public_key().public_bytes_raw()).decode().rstrip("=")
+        key_set = {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x}]}
+        self.module: ModuleType = function.__wrapped__("webhook")  # one that nobody else uses
+        self.tray = Tray()
+        settings = WebhookSettings(verdicts_queue_url="", fal_user_id=USER)
+        app = self.module.App(settings, SigningKeys(lambda: key_set), self.tray)
+        vars(self.module)["build"] = lambda: app
+        self.body = json.dumps(stack.event("fal-success")).encode()
+        self.request_id = str(json.loads(self.body)["request_id"])
+
+    def event(self, **headers: str) -> dict[str, Any]:
+        """A genuine delivery, as the HTTP API hands it over."""
+        at = int(time.time())
+        signed = sign(KEY, self.request_id, USER, at, self.body)
+        event: dict[str, Any] = stack.event("http-webhook")
+        return event | {
+            "pathParameters": {"job_id": JOB_ID, "token": TOKEN},
+            "headers": event["headers"] | signed | headers,
+            "body": base64.b64encode(self.body).decode(),
+            "isBase64Encoded": True,
+        }
+
+    def knock(self, event: Any) -> int:
+        """One call; the status.
+
+        Raises:
+            Breach: it raised, answered 5xx, or believed what was not signed.
+        """
+        self.tray.delivered.clear()
+        try:
+            answer = self.module.handler(event, Context("webhook"))
+        except Exception as exc:
+            raise Breach(f"the webhook raised {exc!r}") from exc
+        status = int(answer["statusCode"])
+        if status not in (202, 401):
+            raise Breach(f"the webhook answered {status}")
+        if (status == 202) != bool(self.tray.delivered):
+            raise Breach("the answer and the queue disagree")
+        for delivery in self.tray.delivered:
+            if delivery.body.encode() != self.body or delivery.request_id != self.request_id:
+                raise Breach("the webhook believed what nobody had signed")
+        return status
+
+
+def drop_door(objects: Mapping[str, bytes], messages: list[str]) -> World:
+    """Any objects under any keys, and any messages in the drops queue, run to their end.
+
+    Raises:
+        Breach: a function failed, an object's own event could not be worked on, or the books are
+        wrong. What is no event of ours may end in the dead-letter queue, alone.
+    """
+    world = World(Calls())
+    with world.under():
+        for key, body in objects.items():
+            world.drop(key, body)
+        for message in messages:
+            world.send("drops", message)
+        world.settle()
+    raised = [line for line in world.log if "failed" in line]
+    ours = {stack_event(world, key) for key in objects}
+    dead = [message.body for queue in world.queues.values() for message in queue.dead]
+    stuck = [body for body in dead if body in ours or body not in messages]
+    for queue in world.queues.values():
+        queue.dead.clear()
+    if wrong := [*raised, *stuck, *always_broken(world)]:
+        raise Breach("; ".join(wrong))
+    return world
+
+
+def stack_event(world: World, key: str) -> str:
+    """S3's event of an object, as the world sends it."""
+    at = world.buckets.versions[stack.DROPS, key][0].modified
+    return json.dumps(stack.created(key, at))
+
+
+def sidecar_door(raw: bytes) -> str:
+    """Any bytes as a sidecar; ``fine`` or the codes of its errors.
+
+    Raises:
+        Breach: it raised anything else than a refusal, or a refusal without words.
+    """
+    try:
+        for take in read_takes("a/song.json", raw[: LONGEST_SIDECAR + 1]):
+            parse([take])[0].arguments()
+    except DropRefused as exc:
+        return _told(exc)
+    except Exception as exc:
+        raise Breach(f"a sidecar raised {exc!r}") from exc
+    return "fine"
+
+
+def audio_door(raw: bytes) -> str:
+    """Any bytes as audio; its format, or the code of its refusal.
+
+    Raises:
+        Breach: it raised anything else, took too long, or read far more than a header.
+    """
+    client = Ranges(raw)
+    bucket: Any = DropBucket(client, client, "drops")  # type: ignore[arg-type]  # it reads ranges
+    began = time.monotonic()
+    try:
+        told = str(bucket.measure(Found("a/song.mp3", "v1", len(raw), datetime.now().astimezone())))
+    except DropRefused as exc:
+        told = _told(exc)
+    except Exception as exc:
+        raise Breach(f"audio raised {exc!r}") from exc
+    if time.monotonic() - began > SLOW.total_seconds():
+        raise Breach("audio took too long to be measured")
+    return told
+
+
+SLOW: Final = timedelta(seconds=5)
+
+
+def _told(refused: DropRefused) -> str:
+    if not all(error.code and error.message for error in refused.errors):
+        raise Breach("a refusal says nothing")
+    return " ".join(sorted(error.code for error in refused.errors))
+
+
+class Ranges:
+    """S3, as far as a header is read."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def get_object(self, **asked: Any) -> dict[str, Any]:
+        first, _, last = asked["Range"].removeprefix("bytes=").partition("-")
+        body = self._raw[int(first) : int(last) + 1]
+        return {"Body": StreamingBody(io.BytesIO(body), len(body))}

@@ -1,0 +1,219 @@
+"""Every threat, what is done against it, and the tests that show it.
+
+docs/security.md has the same rows for people; ``test_rows`` sees that both agree and that the tests
+exist. ``make security`` runs them and prints the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+UNIT, INTEGRATION = "tests/unit/test_", "tests/integration/test_"
+E2E, SECURITY = "tests/e2e/test_", "tests/security/test_"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A threat, its control, and tests as ``file: test test`` by folder."""
+
+    threat: str
+    control: str
+    proofs: tuple[str, ...]
+
+
+def row(threat: str, control: str, **files: str) -> Row:
+    """Files are named by their folder's initial and their name: ``u_webhooks="test_a test_b"``."""
+    folders = {"u": UNIT, "i": INTEGRATION, "e": E2E, "s": SECURITY}
+    proofs = []
+    for file, tests in files.items():
+        folder, _, name = file.partition("_")
+        proofs += [f"{folders[folder]}{name}.py::{test}" for test in tests.split()]
+    return Row(threat, control, tuple(proofs))
+
+
+ROWS: Final = (
+    row(
+        "A forged webhook",
+        "The signature is verified over the raw bytes before any of them is parsed; a missing header "
+        "refuses; without keys nobody is let in.",
+        u_webhooks="test_keys_of_a_key_set_verify_the_vectors_of_rfc_8032 "
+        "test_a_signature_with_any_bit_flipped_is_refused test_a_body_with_any_bit_flipped_is_refused "
+        "test_a_post_signed_with_another_key_is_refused test_a_post_without_one_of_the_headers_is_refused "
+        "test_a_key_set_without_keys_verifies_nobody",
+        i_webhook_handler="test_a_header_that_stands_twice_is_refused "
+        "test_without_keys_nobody_is_let_in_and_fal_is_asked_to_try_again",
+        e_webhooks_and_faults="test_a_forged_webhook_is_answered_401_and_says_no_more",
+        s_doors="test_of_thousands_of_forgeries_none_is_believed_and_none_breaks_the_door",
+    ),
+    row(
+        "A genuine signature for another fal customer's job",
+        "`FalUserId` pins the account; each job has a secret address of 256 bits, kept as a hash and "
+        "compared in constant time; a request is bound to its job.",
+        u_webhooks="test_a_genuine_post_for_another_customer_is_refused "
+        "test_a_new_token_fits_the_path_and_is_another_each_time test_a_token_is_kept_as_its_sha256",
+        i_delivery="test_a_delivery_without_the_jobs_own_token_changes_nothing "
+        "test_another_requests_verdict_is_noted_and_stores_nothing",
+        e_webhooks_and_faults="test_a_delivery_that_proves_nothing_is_refused_and_the_next_one_is_believed",
+    ),
+    row(
+        "Header and body name different requests",
+        "The signed header's request id must be the body's.",
+        u_webhooks="test_a_signed_body_that_does_not_name_its_request_once_is_refused",
+        e_webhooks_and_faults="test_a_delivery_that_proves_nothing_is_refused_and_the_next_one_is_believed",
+    ),
+    row(
+        "A delivery that is replayed",
+        "Its time may be 300 s off, both ways; what has ended stays as it is; a video is written once.",
+        u_webhooks="test_a_timestamp_beyond_300_seconds_is_refused "
+        "test_a_timestamp_that_is_not_plain_digits_is_refused",
+        i_delivery="test_a_delivery_that_comes_twice_is_stored_once "
+        "test_a_verdict_that_is_too_late_stores_nothing",
+        e_webhooks_and_faults="test_a_webhook_that_comes_twice_stores_one_version",
+    ),
+    row(
+        "fal rotates its keys, or forgers make us fetch them in a storm",
+        "Every key is tried; keys are fetched anew when none fits, once a minute at most, over https, "
+        "without redirects, up to 64 KiB, from fal's two hosts; old ones serve for a day.",
+        u_webhooks="test_each_key_of_the_set_is_tried "
+        "test_forgers_make_the_keys_be_fetched_once_a_minute_at_most "
+        "test_old_keys_serve_for_a_day_while_fal_cannot_be_asked "
+        "test_a_withdrawn_key_is_believed_no_longer_than_an_hour",
+        i_webhook_handler="test_a_key_that_fal_added_since_is_fetched_and_forgers_do_not_make_it_a_storm "
+        "test_where_fals_host_cannot_tell_its_keys_the_older_one_is_asked",
+    ),
+    row(
+        "The open address is used to run up a bill",
+        "The API's route is throttled; bodies are capped before any cryptography; reserved "
+        "concurrency is an option; many refusals raise an alarm.",
+        u_webhooks="test_a_body_of_more_than_128_kib_is_refused_before_any_cryptography "
+        "test_a_hopeless_post_costs_no_fetch_of_the_keys",
+        u_template="test_the_open_route_is_throttled_and_refusals_raise_an_alarm",
+    ),
+    row(
+        "An answer tells a forger what was wrong",
+        "Every failure of authentication is the same 401 with the same empty body.",
+        i_webhook_handler="test_whatever_is_wrong_the_answer_is_the_same_401_and_nothing_is_queued "
+        "test_the_refusals_that_are_tried_are_all_there_are",
+    ),
+    row(
+        "A redirect, which fal takes as a failure for good",
+        "The address answers 202, 401 or 503, whatever comes.",
+        s_doors="test_of_thousands_of_forgeries_none_is_believed_and_none_breaks_the_door",
+    ),
+    row(
+        "The result's URL leads elsewhere",
+        "https only, fal's hosts only, no redirects, public addresses only (checked where the "
+        "connection is made), caps on bytes and time, the container's own bytes, no credentials.",
+        i_transfer="test_any_other_place_is_refused_without_a_request "
+        "test_a_redirect_is_refused_and_not_followed "
+        "test_the_cdn_is_asked_for_plain_bytes_and_shown_no_credentials "
+        "test_a_video_that_is_too_large_without_a_word_is_given_up "
+        "test_a_drip_is_given_up_when_its_time_is_over "
+        "test_another_container_than_was_asked_for_is_refused",
+        u_public_http="test_a_name_that_leads_inside_is_not_dialled "
+        "test_the_address_that_was_checked_is_dialled_whatever_dns_says_next "
+        "test_with_a_proxy_nothing_goes_past_it",
+        i_public_http="test_an_inner_address_is_refused_however_it_is_spelt",
+        i_fal_contract="test_our_key_goes_to_no_other_host",
+    ),
+    row(
+        "The sidecar names what it must not",
+        "It sets no audio, webhook, bucket or model; images lie beside it, or at an https URL of a "
+        "public host.",
+        s_doors="test_a_hostile_sidecar_is_refused "
+        "test_any_json_is_a_sidecar_or_refused_with_words",
+        u_sidecar="test_an_image_url_of_an_address_or_a_private_host_is_refused "
+        "test_any_other_reference_to_an_image_is_refused "
+        "test_what_is_not_the_droppers_to_set_is_refused_with_the_reason",
+        i_intake="test_an_image_that_is_not_there_or_empty_is_named",
+    ),
+    row(
+        "A key is the attack",
+        "Keys are taken as they are and decoded by nobody; control characters and folded folders are "
+        "refused; ids are digests; output keys are made of checked parts.",
+        u_drops="test_a_control_character_in_a_key_is_unsafe "
+        "test_a_folder_that_http_clients_fold_away_is_unsafe "
+        "test_job_ids_differ_where_their_inputs_do test_an_output_key_is_one_that_s3_takes",
+        i_intake="test_an_unsafe_key_is_rejected_once_with_what_to_do",
+        s_doors="test_a_drop_under_any_key_is_ignored_or_has_a_record",
+    ),
+    row(
+        "A video starts the next job, without end",
+        "Two buckets; the rule is about the drop bucket alone; a video is no audio.",
+        i_fault_rows="test_a_video_dropped_back_starts_nothing "
+        "test_a_manifest_dropped_back_waits_for_a_sound_and_sends_nothing",
+        u_template="test_drops_are_announced_from_the_drop_bucket_alone",
+    ),
+    row(
+        "A presigned URL dies early, or leaks",
+        "fal's start timeout lies below its life; it reads one version, by GET; it is never logged, "
+        "stored or published.",
+        i_fal_contract="test_fal_gives_up_before_the_audios_url_ends "
+        "test_the_audios_url_reads_one_version_for_a_while_and_does_nothing_else "
+        "test_neither_key_nor_token_nor_signature_reaches_a_log",
+        i_submission="test_the_token_is_nowhere_in_the_record_and_neither_is_a_presigned_url",
+        e_written_traces="test_no_secret_is_in_any_log_record_or_output_of_the_whole_suite",
+    ),
+    row(
+        "A secret is found where it should not be",
+        "The fal key lies in SSM, is read when it is needed, kept for five minutes, stripped and "
+        "checked; a rotated key is found at the first refusal; no variable holds one.",
+        i_fal_contract="test_a_key_that_was_stored_with_its_line_feed_goes_out_without "
+        "test_a_job_that_fal_refused_for_a_rotated_key_is_sent_with_the_new_one "
+        "test_a_key_that_no_header_can_hold_sends_nothing",
+        u_verdicts="test_the_input_that_fal_repeats_never_comes_into_an_error "
+        "test_a_presigned_signature_never_comes_into_an_error",
+        e_written_traces="test_no_secret_is_in_any_log_record_or_output_of_the_whole_suite",
+    ),
+    row(
+        "A function may do more than it needs",
+        "A role each, single actions on single resources, enforced in every end-to-end test; without "
+        "any one action something breaks (`make permissions`).",
+        u_permissions="test_each_function_has_a_role_of_its_own_and_nobody_else_has_one "
+        "test_no_role_has_a_policy_that_is_not_written_in_the_template "
+        "test_a_permission_names_its_actions_and_its_resource "
+        "test_a_function_may_do_what_its_work_needs_and_nothing_else "
+        "test_what_faces_the_internet_touches_one_queue_and_knows_no_key",
+        e_permissions="test_without_this_permission_something_fails_that_passes_with_it "
+        "test_every_action_that_is_granted_has_a_case_or_a_reason",
+    ),
+    row(
+        "Data is read at rest or on its way, or lost",
+        "Public access is blocked, plain http refused, everything encrypted (with a key of yours as "
+        "an option), buckets versioned, the table recoverable to any minute.",
+        u_template="test_a_bucket_is_private_encrypted_versioned_and_cleans_up "
+        "test_every_bucket_and_every_queue_that_work_flows_through_refuses_plain_http "
+        "test_a_queue_keeps_its_messages_for_14_days_and_encrypts_them "
+        "test_what_holds_somebodys_work_outlives_the_stack "
+        "test_an_own_key_encrypts_everything_that_holds_data",
+    ),
+    row(
+        "A payload is poison",
+        "Size and depth are capped; keys that stand twice, NaN and halves of characters are refused; "
+        "audio is measured from ranged reads of its header.",
+        s_doors="test_any_bytes_are_a_sidecar_or_refused_with_words "
+        "test_any_bytes_are_audio_or_refused_with_words "
+        "test_a_damaged_file_is_measured_or_refused_with_words "
+        "test_a_header_that_promises_too_much_costs_no_more_than_others "
+        "test_messages_that_nobody_understands_leave_a_real_drop_alone "
+        "test_what_was_once_found_stays_mended",
+        i_fault_rows="test_a_poison_message_fails_alone_and_writes_nothing "
+        "test_a_poison_verdict_fails_alone_and_writes_nothing",
+    ),
+    row(
+        "Data stays at the provider",
+        "fal is asked to delete what it made after `OutputLifetimeSeconds`.",
+        i_fal_contract="test_the_headers_are_those_that_fal_documents",
+    ),
+    row(
+        "A dependency is not what it was",
+        "Every package is pinned and locked with its hashes, for Lambda and for the tools; the build "
+        "writes a bill of materials; `make audit` asks PyPI's advisories.",
+        i_packaging="test_the_layer_for_aws_holds_every_locked_package_that_lambda_needs "
+        "test_the_bill_of_materials_names_every_package_of_the_layer_with_its_hashes "
+        "test_a_function_imports_nothing_but_itself_the_layer_and_lambdas_own",
+        s_rows="test_every_requirement_is_locked_with_hashes "
+        "test_a_package_that_was_skipped_is_not_a_package_without_fault",
+    ),
+)

@@ -1,0 +1,63 @@
+"""The table of threats is whole, true, and the same in the documents."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.security.advisories import UNKNOWN, judge
+from tests.security.rows import ROWS, Row
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "security.md").read_text()
+PROOFS = sorted({proof for row in ROWS for proof in row.proofs})
+LOCKS = [*sorted(ROOT.glob("requirements-*.txt")), ROOT / "layers/common/requirements.txt"]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.threat)
+def test_every_threat_stands_in_the_document_with_its_control_and_its_tests(row: Row) -> None:
+    files = {Path(proof.partition("::")[0]).stem.removeprefix("test_") for proof in row.proofs}
+
+    line = f"| {row.threat} | {row.control} | {', '.join(f'`{file}`' for file in sorted(files))} |"
+    assert line in PAGE
+
+
+def test_the_document_has_no_other_threats() -> None:
+    table = PAGE.partition("| threat |")[2].partition("\n\n")[0]
+
+    assert len(table.splitlines()) - 2 == len(ROWS)
+
+
+@pytest.mark.parametrize("file", sorted({proof.partition("::")[0] for proof in PROOFS}))
+def test_every_test_that_a_row_names_exists(file: str) -> None:
+    named = {test for path, _, test in (proof.partition("::") for proof in PROOFS) if path == file}
+
+    written = {
+        node.name
+        for node in ast.parse((ROOT / file).read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+    assert named - written == set()
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_every_requirement_is_locked_with_hashes(lock: Path) -> None:
+    entries = re.split(r"^(?=[a-z0-9])", lock.read_text(), flags=re.MULTILINE)[1:]
+
+    assert entries
+    assert [one for one in entries if "==" not in one or "--hash=sha256:" not in one] == []
+
+
+def test_a_package_that_was_skipped_is_not_a_package_without_fault() -> None:
+    whole: dict[str, Any] = {"name": "httpx", "version": "0.28.1", "vulns": []}
+    skipped = {"name": "h11", "version": "0.16.0", "skip_reason": "not found"}
+    faulty = {**whole, "vulns": [{"id": "PYSEC-2026-1", "fix_versions": ["0.29"]}]}
+
+    codes = [judge(report)[0] for report in ([whole], [whole, skipped], [skipped, faulty])]
+
+    assert codes == [0, UNKNOWN, 1]
