@@ -206,7 +206,7 @@ def refusing(publish: Any, environment: pytest.MonkeyPatch) -> Callable[[str, in
     return refuse
 
 
-def test_a_record_that_fails_is_overtaken_by_none_and_the_rest_comes_back_with_it(
+def test_a_record_that_fails_is_overtaken_by_none_and_comes_back_with_the_rest(
     cloud: Cloud,
     bus: Bus,
     scene: Scene,

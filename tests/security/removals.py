@@ -17,7 +17,6 @@ import copy
 import json
 import sys
 import tempfile
-import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,8 +28,10 @@ from tests.e2e.conftest import (
     IN_FLIGHT,
     SIMULATOR,
     Phonoscene,
+    eventually,
     full_window,
     held_places,
+    listening,
     make_audio,
 )
 
@@ -46,21 +47,15 @@ NOT_ENFORCED: Final = {
     "sqs:ReceiveMessage": "Lambda's poller (Lambda guide, “Using Lambda with Amazon SQS”)",
     "sqs:DeleteMessage": "Lambda's poller (the same)",
     "sqs:GetQueueAttributes": "Lambda's poller (the same)",
+    "dynamodb:DescribeStream": "Lambda's poller (Lambda guide, “Using Lambda with DynamoDB”)",
+    "dynamodb:GetRecords": "Lambda's poller (the same)",
+    "dynamodb:GetShardIterator": "Lambda's poller (the same)",
+    "dynamodb:ListStreams": "Lambda's poller (the same)",
     "logs:CreateLogStream": "Lambda's own log (Lambda guide, “execution role”)",
     "logs:PutLogEvents": "Lambda's own log (the same)",
     "xray:PutTraceSegments": "Lambda's own trace (Lambda guide, “AWS X-Ray”)",
     "xray:PutTelemetryRecords": "Lambda's own trace (the same)",
 }
-
-
-def eventually(is_so: Callable[[], object], seconds: float = PATIENCE) -> bool:
-    """Whether something becomes true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if is_so():
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def becomes(phonoscene: Phonoscene, name: str, *statuses: str, seconds: float = PATIENCE) -> bool:
@@ -70,6 +65,11 @@ def becomes(phonoscene: Phonoscene, name: str, *statuses: str, seconds: float = 
         return any(take["status"] in statuses for take in phonoscene.jobs.takes(name)[:1])
 
     return eventually(newest, seconds)
+
+
+def is_ended(phonoscene: Phonoscene, name: str) -> bool:
+    """Whether a name's receipt says that its job has succeeded."""
+    return phonoscene.receipt(name).get("status") == "SUCCEEDED"
 
 
 # The cases ---------------------------------------------------------------------------------------
@@ -183,6 +183,31 @@ def a_place_that_nobody_holds_is_taken_back(phonoscene: Phonoscene, name: str) -
         return name not in phonoscene.in_flight()
 
 
+def a_receipt_follows_its_job(phonoscene: Phonoscene, name: str) -> bool:
+    phonoscene.drop(name)
+    if not becomes(phonoscene, name, "SUCCEEDED"):
+        return False
+    return eventually(lambda: is_ended(phonoscene, name), PATIENCE)
+
+
+def another_system_hears_of_a_job(phonoscene: Phonoscene, name: str) -> bool:
+    with listening(phonoscene) as listener:
+        phonoscene.drop(name)
+        return eventually(lambda: listener.events(name), PATIENCE)
+
+
+def a_record_that_cannot_be_read_is_set_aside(phonoscene: Phonoscene, name: str) -> bool:
+    table = phonoscene.endpoints.jobs_table
+    item = {"job_id": {"S": name}, "status": {"S": "DREAMING"}}
+    phonoscene.dynamodb.put_item(TableName=table, Item=item)
+    queue = phonoscene.outputs["UnpublishedQueueUrl"]
+    try:
+        return eventually(lambda: phonoscene.sqs.receive_message(QueueUrl=queue).get("Messages"))
+    finally:
+        phonoscene.dynamodb.delete_item(TableName=table, Key={"job_id": {"S": name}})
+        phonoscene.empty_queues()
+
+
 CASES: Final[dict[str, dict[str, Case]]] = {
     "SubmitFunction": {
         "s3:ListBucket": a_drop_becomes_its_video,
@@ -204,6 +229,12 @@ CASES: Final[dict[str, dict[str, Case]]] = {
         "s3:AbortMultipartUpload": a_copy_that_is_cut_off_leaves_no_parts_behind,
         "s3:GetObject": a_video_that_is_there_already_is_taken,
         "ssm:GetParameter": a_result_that_its_webhook_could_not_carry_is_fetched,
+    },
+    "PublishFunction": {
+        "s3:GetObject": a_receipt_follows_its_job,
+        "s3:PutObject": a_receipt_follows_its_job,
+        "events:PutEvents": another_system_hears_of_a_job,
+        "sqs:SendMessage": a_record_that_cannot_be_read_is_set_aside,
     },
     "ReconcileFunction": {
         "dynamodb:Query": a_webhook_that_does_not_come_is_asked_for,
