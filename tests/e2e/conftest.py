@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 import av
 import pytest
 
+from local.certificates import SUBSCRIBER
 from local.cloud import running_cloud
 from local.jobs import Jobs
+from local.processes import free_port
 from phonoscene.drops import receipt_key
+from tests.e2e.subscriber import Subscriber
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,6 +42,7 @@ ENCODINGS = {
 }
 RATE = 48_000
 IN_FLIGHT = 40
+SECRET_PARAMETER = "/phonoscene/e2e-event-webhook-secret"
 SIMULATOR = ("--concurrency", "4", "--retry-seconds", "0.3", "--run-seconds", "0.05")
 FINAL = {"SUCCEEDED", "FAILED", "REJECTED", "CANCELLED"}
 
@@ -74,6 +78,7 @@ class Phonoscene:
     """The stack as its users meet it: two buckets, a table, an address; and fal's own books."""
 
     endpoints: Endpoints
+    subscriber: Subscriber
     jobs: Jobs = field(init=False)
 
     def __post_init__(self) -> None:
@@ -255,11 +260,29 @@ class Phonoscene:
             connection.close()
 
 
+@contextmanager
+def deployed(folder: Path) -> Iterator[Phonoscene]:
+    """A stack of its own with everything there is, and a system that listens to its events."""
+    subscriber = Subscriber(free_port())
+    parameters = {
+        "MaxInFlight": str(IN_FLIGHT),
+        "EventWebhookUrl": f"https://{SUBSCRIBER}/hooks/phonoscene",
+        "EventWebhookSecretParameter": SECRET_PARAMETER,
+    }
+    options = (*SIMULATOR, "--subscriber-port", str(subscriber.port))
+    with running_cloud(folder, parameters, options) as endpoints:
+        endpoints.client("ssm").put_parameter(
+            Name=SECRET_PARAMETER, Value=subscriber.secret, Type="SecureString"
+        )
+        with subscriber.listening(folder / "tls"):
+            yield Phonoscene(endpoints, subscriber)
+
+
 @pytest.fixture(scope="session")
 def phonoscene() -> Iterator[Phonoscene]:
     """The deployed stack."""
-    with running_cloud(FOLDER, {"MaxInFlight": str(IN_FLIGHT)}, SIMULATOR) as endpoints:
-        yield Phonoscene(endpoints)
+    with deployed(FOLDER) as phonoscene:
+        yield phonoscene
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ ONE_OF_EACH = [
     ("WebhookFunction", "sqs:SendMessage"),
     ("StoreFunction", "s3:PutObject"),
     ("PublishFunction", "s3:GetObject"),
+    ("NotifyFunction", "sqs:ChangeMessageVisibility"),
     ("ReconcileFunction", "dynamodb:ConditionCheckItem"),
 ]
 

@@ -23,11 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from local.cloud import running_cloud
 from tests.e2e.conftest import (
     IN_FLIGHT,
-    SIMULATOR,
     Phonoscene,
+    deployed,
     eventually,
     full_window,
     held_places,
@@ -208,6 +207,31 @@ def a_record_that_cannot_be_read_is_set_aside(phonoscene: Phonoscene, name: str)
         phonoscene.empty_queues()
 
 
+def a_subscriber_hears_of_a_job(phonoscene: Phonoscene, name: str) -> bool:
+    phonoscene.drop(name)
+    return eventually(lambda: "SUCCEEDED" in phonoscene.subscriber.states(name), PATIENCE)
+
+
+def a_subscriber_that_was_down_is_asked_again_soon(phonoscene: Phonoscene, name: str) -> bool:
+    phonoscene.subscriber.status = 503
+    try:
+        phonoscene.drop(name)
+        if not eventually(lambda: phonoscene.subscriber.states(name), PATIENCE):
+            return False
+        (first, _), *_ = _heard_of(phonoscene, name)
+        return eventually(lambda: _times(phonoscene, first) > 1, 2 * PATIENCE)
+    finally:
+        phonoscene.subscriber.status = 204
+
+
+def _heard_of(phonoscene: Phonoscene, name: str) -> list[tuple[str, Any]]:
+    return [one for one in phonoscene.subscriber.heard if one[1]["data"]["name"] == name]
+
+
+def _times(phonoscene: Phonoscene, identifier: str) -> int:
+    return [one for one, _ in phonoscene.subscriber.heard].count(identifier)
+
+
 CASES: Final[dict[str, dict[str, Case]]] = {
     "SubmitFunction": {
         "s3:ListBucket": a_drop_becomes_its_video,
@@ -235,6 +259,10 @@ CASES: Final[dict[str, dict[str, Case]]] = {
         "s3:PutObject": a_receipt_follows_its_job,
         "events:PutEvents": another_system_hears_of_a_job,
         "sqs:SendMessage": a_record_that_cannot_be_read_is_set_aside,
+    },
+    "NotifyFunction": {
+        "sqs:ChangeMessageVisibility": a_subscriber_that_was_down_is_asked_again_soon,
+        "ssm:GetParameter": a_subscriber_hears_of_a_job,
     },
     "ReconcileFunction": {
         "dynamodb:Query": a_webhook_that_does_not_come_is_asked_for,
@@ -397,12 +425,12 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="actions that contain this: “Store s3:”")
     parser.add_argument("--json", action="store_true", help="the table as JSON")
     asked = parser.parse_args(given)
-    with tempfile.TemporaryDirectory(prefix="phonoscene-removals-") as folder:
-        parameters = {"MaxInFlight": str(IN_FLIGHT)}
-        with running_cloud(Path(folder), parameters, SIMULATOR) as endpoints:
-            phonoscene = Phonoscene(endpoints)
-            phonoscene.stop_the_clock()
-            rows = try_all(phonoscene, _say, asked.only)
+    with (
+        tempfile.TemporaryDirectory(prefix="phonoscene-removals-") as folder,
+        deployed(Path(folder)) as phonoscene,
+    ):
+        phonoscene.stop_the_clock()
+        rows = try_all(phonoscene, _say, asked.only)
     wrong = [row for row in rows if not row.is_missed]
     lines = [str(row) for row in rows]
     lines.append(f"{len(rows)} actions, {len(wrong)} that nobody misses")

@@ -32,6 +32,7 @@ CORE = {
     "ledger",
     "meanings",
     "moves",
+    "notifications",
     "projections",
     "records",
     "retries",
@@ -39,7 +40,11 @@ CORE = {
 
 #: One outside thing, the table, in three parts: its calls, the jobs, the sums. And HTTPS to hosts
 #: that others name is spoken in one way.
-TOGETHER = {"job_store": {"ledger_store", "table"}, "cdn": {"public_http"}}
+TOGETHER = {
+    "job_store": {"ledger_store", "table"},
+    "cdn": {"public_http"},
+    "subscriber": {"public_http"},
+}
 
 #: What comes from outside the standard library, module by module: an edge has one outside thing.
 OUTSIDE = {
@@ -49,12 +54,14 @@ OUTSIDE = {
     "documents": {"pydantic"},
     "verdicts": {"pydantic"},
     "projections": {"pydantic"},
+    "notifications": {"standardwebhooks"},
     "webhooks": {"cryptography"},
     "records": {"boto3", "pydantic"},  # DynamoDB's types, no call
     "table": {"botocore"},
     "media": {"botocore", "imagesize", "tinytag"},  # S3, and two that read headers of files
     "output": {"botocore"},
     "receipt_bucket": {"botocore"},
+    "subscriber": {"httpx"},
     "cdn": {"httpx"},
     "public_http": {"httpx", "httpcore"},  # httpx's own lower half
     "fal_queue": {"fal_client", "httpx"},  # fal_client raises httpx's errors

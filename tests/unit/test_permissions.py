@@ -53,6 +53,7 @@ PERMISSIONS = {
         "events:PutEvents",
         "sqs:SendMessage",
     },
+    "NotifyFunction": {"sqs:ChangeMessageVisibility", "ssm:GetParameter", *READ_A_QUEUE},
     "ReconcileFunction": {
         "dynamodb:Query",
         "dynamodb:GetItem",

@@ -28,6 +28,20 @@ class DropsQueue:
             )
 
 
+class NotificationsQueue:
+    """What ``notify`` reads; the stack's rule fills it."""
+
+    def __init__(self, client: SQSClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def hold_back(self, receipt_handle: str, seconds: int) -> None:
+        """Hide a message from now on for so long, and no more than 12 hours since its receipt."""
+        self._client.change_message_visibility(
+            QueueUrl=self._url, ReceiptHandle=receipt_handle, VisibilityTimeout=seconds
+        )
+
+
 class UnpublishedQueue:
     """What ``publish`` cannot tell the world of: nobody reads it but a person."""
 

@@ -83,6 +83,15 @@ class PublishSettings(Settings):
 
 
 @dataclass(frozen=True)
+class NotifySettings(Settings):
+    """For the function ``notify``."""
+
+    event_webhook_url: str
+    event_webhook_secret_parameter: str
+    notifications_queue_url: str
+
+
+@dataclass(frozen=True)
 class ReconcileSettings(Settings):
     """For the function ``reconcile``."""
 
