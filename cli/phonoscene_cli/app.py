@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from phonoscene_cli.errors import UNREACHABLE, CliError
-from phonoscene_cli.redrive import DeadLetters, Letters
+from phonoscene_cli.redrive import DeadLetters, Letters, of_stack
 from phonoscene_cli.stack import LOCAL_STACK, Stack
 
 EXIT_CODES: Final = (
@@ -77,7 +77,7 @@ def redrive(
     """Bring messages back from the dead-letter queues, once their cause is mended."""
     stack: Stack = context.obj
     sqs, told = stack.client("sqs"), {}
-    for name in letters or Letters:
+    for name in letters or of_stack(stack.outputs):
         queue = DeadLetters.of(stack.outputs, name)
         waiting, moved = queue.count(sqs), 0
         if waiting and not dry_run:
