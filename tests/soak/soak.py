@@ -358,7 +358,7 @@ def _function(pid: int) -> str:
         return "handler"
     found = (one for one in environment if one.startswith(b"AWS_LAMBDA_FUNCTION_NAME="))
     name = next(found, b"=handler").partition(b"=")[2].decode()
-    known = ("Submit", "Store", "Webhook", "Reconcile")
+    known = ("Submit", "Store", "Webhook", "Reconcile", "Publish")
     return next((one.lower() for one in known if one.lower() in name.lower()), name)
 
 
@@ -387,7 +387,7 @@ MUST_BE_ZERO: Final = {
     "paid_though_bad": "bad drops paid",
     "unexplained_requests": "repeated requests without a reason",
     "strange_requests": "requests that no drop explains",
-    "stale_receipts": "receipts that tell something else than their records",
+    "stale_receipts": "receipts that are behind their records",
     "leaked_places": "leaked places in the window",
     "leaked_reservations": "ended jobs that hold money",
     "leaked_usd": "days with leaked reservations",

@@ -414,12 +414,17 @@ def test_each_step_has_an_id_of_its_own_that_never_changes() -> None:
 
 
 def test_an_event_of_a_job_with_many_errors_is_small_and_says_how_many_there_are() -> None:
-    errors = tuple(wrong(field=str(n), message="x" * 500, value="y" * 100) for n in range(51))
+    long = {"message": "é" * 100_000, "value": "y" * 501, "allowed": "z" * 500}
+    errors = tuple(wrong(field=str(n), **long) for n in range(51))
+    job = born(JobStatus.REJECTED, errors=errors)
 
-    event = event_of(None, born(JobStatus.REJECTED, errors=errors))
+    event = event_of(None, job)
 
     assert (len(event.errors), event.error_count) == (MOST_ERRORS, 51)
-    assert len(event.to_json()) < 20_000
+    assert len(event.to_json().encode()) < 30_000
+    assert [len(event.errors[0].message), event.errors[0].value] == [500, "y" * 499 + "…"]
+    assert event.errors[0].allowed == long["allowed"]
+    assert [len(error.message) for error in Receipt.of(job, None).errors] == [100_000] * 51
 
 
 @given(jobs, maybe(jobs), maybe(times))

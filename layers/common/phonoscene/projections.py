@@ -17,8 +17,10 @@ from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus, Reco
 from phonoscene.meanings import STATES, WAITS, fix
 
 _QUERY = re.compile(r"""(?i)(https?://[^\s?"']*)\?[^\s"']*""")
-#: An event stays far below EventBridge's 256 KB, and below the 20 KB that Standard Webhooks wants.
+#: What an event tells of errors, and of each in characters: EventBridge takes 256 KB, and one that
+#: it does not take would come back for hours. The receipt has all.
 MOST_ERRORS = 10
+LONGEST_TEXT = 500
 
 
 def _written(at: datetime) -> str:
@@ -174,7 +176,7 @@ class StatusChanged(Told):
             id=event_id(after.job_id, born_at, len(after.history)),
             at=after.history[-1].at if after.history else after.updated_at,
             previous_status=None if is_new or before is None else before.status,
-            errors=_problems(after)[:MOST_ERRORS],
+            errors=tuple(map(_shortened, _problems(after)[:MOST_ERRORS])),
             error_count=len(after.errors),
             receipt=Place(bucket=output, key=receipt_key(after.name)),
         )
@@ -231,4 +233,12 @@ def _problem(status: JobStatus, error: ErrorDetail) -> Problem:
             name: _QUERY.sub(r"\1?…", value) if isinstance(value, str) else value
             for name, value in told.items()
         }
+    )
+
+
+def _shortened(problem: Problem) -> Problem:
+    texts = {name: getattr(problem, name) or "" for name in ("message", "value", "allowed")}
+    long = {name: text for name, text in texts.items() if len(text) > LONGEST_TEXT}
+    return problem.model_copy(
+        update={name: text[: LONGEST_TEXT - 1] + "…" for name, text in long.items()}
     )
