@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from phonoscene.drops import RECEIPT_SUFFIX, output_key
 from phonoscene.jobs import BORN_AS, MAY_FOLLOW, Job, JobStatus
-from phonoscene.projections import Receipt
+from phonoscene.receipts import Receipt
 from phonoscene.records import from_item, turn
 from tests.integration import cloud as stack
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.projections import Receipt
+from phonoscene.receipts import Receipt
 from tests.crash.calls import FAULTS, Calls, Point
 from tests.crash.invariants import published
 from tests.crash.scenarios import SCENARIOS

@@ -13,9 +13,10 @@ from botocore.exceptions import ClientError
 
 from phonoscene.errors import EventRefused
 from phonoscene.event_bus import EventBus
+from phonoscene.events import StatusChanged
 from phonoscene.jobs import JobStatus
-from phonoscene.projections import Receipt, StatusChanged
 from phonoscene.receipt_bucket import ReceiptBucket
+from phonoscene.receipts import Receipt
 from phonoscene.records import from_item, to_job, turn
 from tests.crash.stream import batch, record
 from tests.integration import cloud as stack

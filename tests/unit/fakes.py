@@ -17,7 +17,7 @@ from phonoscene.workflow.intake import Announcement
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from phonoscene.projections import StatusChanged
+    from phonoscene.events import StatusChanged
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 

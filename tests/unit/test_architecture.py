@@ -34,6 +34,8 @@ CORE = {
     "moves",
     "notifications",
     "projections",
+    "receipts",
+    "events",
     "records",
     "retries",
 }
@@ -54,6 +56,7 @@ OUTSIDE = {
     "documents": {"pydantic"},
     "verdicts": {"pydantic"},
     "projections": {"pydantic"},
+    "receipts": {"pydantic"},
     "notifications": {"standardwebhooks"},
     "webhooks": {"cryptography"},
     "records": {"boto3", "pydantic"},  # DynamoDB's types, no call

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phonoscene.drops import LONGEST_KEY, half_id, name_of, receipt_key, unsafe
+from phonoscene.events import MOST_ERRORS, StatusChanged
 from phonoscene.jobs import (
     BORN_AS,
     FINAL,
@@ -29,7 +30,7 @@ from phonoscene.jobs import (
     Video,
 )
 from phonoscene.meanings import STATES, WAITS, fix
-from phonoscene.projections import MOST_ERRORS, Receipt, StatusChanged
+from phonoscene.receipts import Receipt
 from tests.unit import schemas
 from tests.unit.fakes import NOON
 from tests.unit.test_jobs import a_job, jobs, maybe, times

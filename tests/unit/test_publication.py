@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from phonoscene.drops import half_id
 from phonoscene.errors import ReceiptContested
 from phonoscene.jobs import BORN_AS, MAY_FOLLOW, Audio, Job, JobStatus, Step
-from phonoscene.projections import Receipt
+from phonoscene.receipts import Receipt
 from phonoscene.workflow.publication import TRIES, Publisher, Write
 from tests.unit.fakes import NOON, MemoryBus, MemoryReceipts
 

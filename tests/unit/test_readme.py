@@ -15,7 +15,7 @@ from phonoscene.event_bus import SOURCE, STATUS_CHANGED
 from phonoscene.explanations import allowed
 from phonoscene.jobs import MAY_FOLLOW, JobStatus
 from phonoscene.notifications import TYPE
-from phonoscene.projections import Receipt
+from phonoscene.receipts import Receipt
 from phonoscene.sidecar import Sidecar
 from tests.unit.test_template import RESOURCES
 

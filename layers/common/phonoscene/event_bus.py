@@ -9,7 +9,7 @@ from phonoscene.errors import EventRefused
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
 
-    from phonoscene.projections import StatusChanged
+    from phonoscene.events import StatusChanged
 
 SOURCE: Final = "phonoscene"
 STATUS_CHANGED: Final = "Job Status Changed"

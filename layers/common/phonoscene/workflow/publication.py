@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.errors import ReceiptContested
-from phonoscene.projections import Receipt, StatusChanged
+from phonoscene.events import StatusChanged
+from phonoscene.receipts import Receipt
 
 if TYPE_CHECKING:
     from datetime import datetime
