@@ -17,13 +17,18 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo up down status test check unit integration security audit fuzz permissions crash-matrix soak e2e format build deploy lock clean
+.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix soak e2e format build deploy lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 
 demo: .venv/ready ## one sample on the local cloud, from drop to a video you can play
 	@$(RUN) -m local demo $(ARGS)
+
+# make exports what is given on its command line; quoted by the shell, a prompt may hold anything.
+drop: .venv/ready ## a file of yours: FILE=song.mp3 PROMPT="…"; on the real fal if FAL_KEY is set
+	@[ -n "$$FILE" ] || { echo 'Which? make drop FILE=song.mp3 PROMPT="rain on a window"' >&2; exit 2; }
+	@$(RUN) -m local drop --start "$$FILE" $${PROMPT:+--prompt "$$PROMPT"} $(ARGS)
 
 up: .venv/ready ## start the local cloud, or deploy what changed (ARGS="--port 4600")
 	@$(RUN) -m local up $(ARGS)

@@ -12,28 +12,33 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local import build, drops, materials
-from local.cloud import LocalCloud, Options, Run
+from local import build, drops, materials, paying
+from local.arguments import parser
+from local.cloud import LocalCloud
 from local.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.jobs import Jobs
 from local.paths import DEFAULT_STATE
 from local.progress import RED, coloured, say, step
+from local.real_fal import RealFal, key_is_set
+from local.runs import Options, Run
+from phonoscene_cli.errors import CliError
+from phonoscene_cli.uploads import Drop
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
-    chosen = _parser().parse_args(arguments)
+    chosen = parser(COMMANDS).parse_args(arguments)
     signal.signal(signal.SIGTERM, _end)
     try:
         chosen.run(chosen)
-    except LocalCloudError as error:
+    except (LocalCloudError, CliError) as error:
         say(f"{coloured('error:', RED)} {error}")
         return 1
     except (BotoCoreError, ClientError) as error:
@@ -51,15 +56,21 @@ def _end(number: int, _frame: object) -> NoReturn:
 
 
 def _up(chosen: argparse.Namespace) -> None:
-    endpoints = _cloud().up(_options(chosen))
+    options, cloud = _options(chosen), _cloud()
+    if options.real and cloud.run() is None:
+        paying.agree_to_pay(options.parameters, yes=chosen.yes)
+    endpoints = cloud.up(options)
     print(f"AWS        {endpoints.aws_endpoint_url}")
-    print(f"simulator  {endpoints.simulator_url}")
+    print(f"fal        {endpoints.simulator_url or paying.REAL}")
     print(f"drop in    s3://{endpoints.drop_bucket}")
     print(f"videos in  s3://{endpoints.output_bucket}")
     print(f"endpoints  {_shown(DEFAULT_STATE.endpoints_file)}")
 
 
-def _down(_: argparse.Namespace) -> None:
+def _down(chosen: argparse.Namespace) -> None:
+    run = _cloud().run()
+    if run and run.real and not chosen.force:
+        paying.bring_home(_cloud().endpoints(), DEFAULT_STATE.videos)
     was_up = _cloud().down()
     say("The local cloud is down." if was_up else "The local cloud was not running.")
 
@@ -79,6 +90,7 @@ def _status(chosen: argparse.Namespace) -> None:
 def _as_data(run: Run | None, endpoints: Endpoints | None) -> dict[str, Any]:
     return {
         "running": endpoints is not None,
+        "real_fal": bool(run and run.real),
         "processes": [dataclasses.asdict(process) for process in run.processes] if run else [],
         "parameters": run.parameters if run else {},
         "endpoints": dataclasses.asdict(endpoints) if endpoints else None,
@@ -90,8 +102,10 @@ def _print_status(status: dict[str, Any]) -> None:
     for process in status["processes"]:
         print(f"{process['name']:<18} running, process {process['pid']}")
     for name, value in status["endpoints"].items():
-        if not name.startswith("aws_") or name == "aws_endpoint_url":
+        if value and (not name.startswith("aws_") or name == "aws_endpoint_url"):
             print(f"{name:<18} {value}")
+    if status["real_fal"]:
+        print(f"{'fal':<18} {paying.REAL}")
     counts = ", ".join(f"{number} {state}" for state, number in sorted(status["jobs"].items()))
     print(f"{'jobs':<18} {counts or 'none yet'}")
 
@@ -99,14 +113,20 @@ def _print_status(status: dict[str, Any]) -> None:
 def _demo(chosen: argparse.Namespace) -> None:
     """Start the cloud if it is not up, and then stop it again."""
     cloud = _cloud()
-    was_up = cloud.run() is not None
+    run = cloud.run()
+    if run and run.real:
+        raise LocalCloudError(
+            "The local cloud has the real fal: `make down` first, or drop a file of yours."
+        )
+    was_up = run is not None
     try:
         endpoints = cloud.up(_options(chosen))
-        video = drops.put_and_fetch(endpoints, drops.sample_drop(), DEFAULT_STATE.videos)
+        videos = drops.put_and_fetch(endpoints, drops.sample_drop(), DEFAULT_STATE.videos)
     finally:
         if not was_up:
             cloud.down()
-    print(f"video: {_shown(video)}")
+    for video in videos:
+        print(f"video: {_shown(video)}")
 
 
 def _drop(chosen: argparse.Namespace) -> None:
@@ -114,12 +134,28 @@ def _drop(chosen: argparse.Namespace) -> None:
     if chosen.prompt is not None:
         settings["prompt"] = chosen.prompt
     drop = drops.file_drop(chosen.file, settings, chosen.image)
-    endpoints = _cloud().endpoints()
+    endpoints = _endpoints_for(drop, chosen)
     if chosen.watch:
-        print(f"video: {_shown(drops.put_and_fetch(endpoints, drop, DEFAULT_STATE.videos))}")
+        seconds = drops.FOLLOW_SECONDS if endpoints.simulator_url else paying.FOLLOW_SECONDS
+        for video in drops.put_and_fetch(endpoints, drop, DEFAULT_STATE.videos, seconds):
+            print(f"video: {_shown(video)}")
     else:
-        drops.put(endpoints, drop)
-        print(f"dropped: s3://{endpoints.drop_bucket}/{drop.key}")
+        drops.upload(endpoints, drop)
+        print(f"dropped: s3://{endpoints.drop_bucket}/{drop.audio.key}")
+
+
+def _endpoints_for(drop: Drop, chosen: argparse.Namespace) -> Endpoints:
+    """The cloud that a drop goes to; what it costs is agreed upon before one is started for it."""
+    cloud = _cloud()
+    run = cloud.run()
+    if run is None and not chosen.start:
+        return cloud.endpoints()
+    real = RealFal.from_env(os.environ) if run is None and key_is_set() else None
+    if real or (run and run.real):
+        paying.agree_to_drop(drop, run.parameters if run else {}, yes=chosen.yes)
+    else:
+        say(paying.simulated(is_running=run is not None))
+    return cloud.endpoints() if run else cloud.up(Options(real=real))
 
 
 def _logs(_: argparse.Namespace) -> None:
@@ -154,103 +190,18 @@ def _shown(path: Path) -> str:
 
 def _options(chosen: argparse.Namespace) -> Options:
     simulator = [word for pair in chosen.fal for word in (f"--{pair[0]}", pair[1])]
-    return Options(chosen.port, dict(chosen.parameter), simulator)
+    real = RealFal.from_env(os.environ) if chosen.real_fal else None
+    if real and simulator:
+        raise LocalCloudError("--fal turns the simulator, which does not run with --real-fal.")
+    return Options(chosen.port, dict(chosen.parameter), simulator, real)
 
 
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    return key, value
-
-
-def _json_pair(text: str) -> tuple[str, Any]:
-    """A sidecar's field: the value is JSON where it can be read as such, else a text."""
-    key, value = _pair(text)
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 < port < 1 << 16:
-        raise argparse.ArgumentTypeError(f"{port} is not a port (1 to 65535)")
-    return port
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m local",
-        description="The cloud on your machine: AWS emulated, fal simulated, the template real.",
-        epilog="Exit codes: 0 fine, 1 a sentence on stderr with the next step, 2 wrong usage.",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _command(commands, "up", _up, "start it, or deploy what changed", _start_options)
-    _command(commands, "down", _down, "stop it and forget its state")
-    _command(commands, "status", _status, "what runs, where, and how many jobs", _status_options)
-    _command(commands, "demo", _demo, "one sample, from drop to video", _start_options)
-    _command(commands, "drop", _drop, "drop a file of yours and fetch its video", _drop_options)
-    _command(commands, "logs", _logs, "what the functions logged")
-    _command(commands, "build", _build, "build what AWS would receive, in .build/aws/")
-    return parser
-
-
-def _command(
-    commands: Any, name: str, run: Any, summary: str, options: Any = lambda _parser: None
-) -> None:
-    parser = commands.add_parser(
-        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
-    )
-    parser.set_defaults(run=run)
-    options(parser)
-
-
-def _start_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--port", type=_port, help="the emulator's; the default is 4566, or any if that is in use"
-    )
-    parser.add_argument(
-        "--parameter",
-        type=_pair,
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a parameter of template.yaml; may be repeated",
-    )
-    parser.add_argument(
-        "--fal",
-        type=_pair,
-        action="append",
-        default=[],
-        metavar="OPTION=VALUE",
-        help="an option of the fal simulator, as run-seconds=3 or concurrency=1; may be repeated",
-    )
-
-
-def _status_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="for programs")
-
-
-def _drop_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="an audio file")
-    parser.add_argument("--prompt", help="what the video shows")
-    parser.add_argument(
-        "--set",
-        type=_json_pair,
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="another field of the sidecar, as fps=30; may be repeated",
-    )
-    parser.add_argument("--image", type=Path, metavar="FILE", help="the video's first picture")
-    parser.add_argument(
-        "--watch",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="follow the job and fetch the video (the default)",
-    )
-    parser.add_argument(
-        "--no-wait", dest="watch", action="store_false", help="the same as --no-watch"
-    )
+COMMANDS: Final = {
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "demo": _demo,
+    "drop": _drop,
+    "logs": _logs,
+    "build": _build,
+}

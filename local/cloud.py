@@ -5,23 +5,19 @@ Tests use `running_cloud`, with a folder and ports of their own, beside a develo
 
 import dataclasses
 import fcntl
-import json
-import secrets
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from local import certificates, deploy, emulator
+from local import certificates, deploy, emulator, real_fal
 from local.emulator import Fal, Ports
 from local.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.paths import StateDirectory
 from local.processes import LOOPBACK, Process, free_port
 from local.progress import say, step
+from local.runs import Options, Run
 
 USUAL_PORT = 4566  # where AWS emulators listen; another one is taken when it is in use
 
@@ -29,46 +25,6 @@ USUAL_PORT = 4566  # where AWS emulators listen; another one is taken when it is
 # others leave the webhook its share of the emulator's ten workers: what it throttles, its queues
 # bring back only after their visibility timeout.
 QUICK = {"SettleSeconds": "1", "SubmitConcurrency": "3", "StoreConcurrency": "3"}
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to start a cloud."""
-
-    port: int | None = None
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    simulator: Sequence[str] = ()  # more arguments of local.fal_simulator
-
-
-@dataclass(frozen=True)
-class Run:
-    """`run.json`: a cloud that was started."""
-
-    processes: list[Process]
-    ports: Ports
-    fal: Fal
-    parameters: dict[str, str]
-    fingerprint: str = ""
-
-    @property
-    def alive(self) -> bool:
-        """Whether all of it still runs."""
-        return all(process.alive for process in self.processes)
-
-    @classmethod
-    def load(cls, file: Path) -> "Run | None":
-        """The recorded run, or None; a record that cannot be read is no record."""
-        try:
-            raw: dict[str, Any] = json.loads(file.read_text())
-            processes = [Process(**process) for process in raw.pop("processes")]
-            return cls(processes, Ports(**raw.pop("ports")), Fal(**raw.pop("fal")), **raw)
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
-            return None
-
-    def save(self, file: Path) -> None:
-        """Write it; only its owner may read the simulator's key."""
-        file.touch(mode=0o600)
-        file.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
 
 class LocalCloud:
@@ -107,20 +63,30 @@ class LocalCloud:
     def _start(self, options: Options) -> Endpoints:
         ports = _ports(options.port)
         template = deploy.read_template()
-        fal = Fal(
-            key=f"{uuid.uuid4()}:{secrets.token_hex(16)}", user_id=f"local|{uuid.uuid4().hex}"
+        fal = Fal("", "") if options.real else Fal.simulated()
+        usual = (
+            {**QUICK, **real_fal.PARAMETERS}
+            if options.real
+            else {**QUICK, "FalUserId": fal.user_id}
         )
-        values = {**QUICK, "FalUserId": fal.user_id, **options.parameters}
+        values = {**usual, **options.parameters}
         deploy.check_parameters(template, values)
+        if options.real:
+            real_fal.check_parameters(values)
         with step("building the layer and the functions"):
             package = deploy.package(template)
-        run = Run([], ports, fal, values)
+        run = Run([], ports, fal, values, real=options.real is not None)
         try:
-            run = self._start_processes(run, options.simulator)
-            return self._deploy(run, package)
+            run = self._start_processes(run, options)
+            self._put_fal_key(run, options.real)
+            endpoints = self._deploy(run, package)
+            if options.real or options.pace:
+                deployed = Run.load(self.state.run_file) or run
+                self._add(deployed, emulator.start_pacer(self.state))
         except BaseException:
             self._remove()
             raise
+        return endpoints
 
     def _refresh(self, run: Run, options: Options) -> Endpoints:
         """The cloud is up: deploy again if anything changed since."""
@@ -128,36 +94,56 @@ class LocalCloud:
             raise LocalCloudError(
                 f"The local cloud already runs, on port {run.ports.aws}: `make down` first."
             )
+        if options.real and not run.real:
+            raise LocalCloudError("The local cloud runs with the simulator: `make down` first.")
         values = {**run.parameters, **options.parameters}
         template = deploy.read_template()
         deploy.check_parameters(template, values)
+        if run.real:
+            real_fal.check_parameters(values)
+        run = dataclasses.replace(run, parameters=values)
+        if options.real or not run.real:
+            self._put_fal_key(run, options.real)
         package = deploy.package(template)
         if package.fingerprint(values) == run.fingerprint:
             say("The local cloud is already running, and up to date.")
             return self.endpoints()
         say("The local cloud is already running; its sources or parameters changed.")
-        return self._deploy(dataclasses.replace(run, parameters=values), package)
+        return self._deploy(run, package)
 
-    def _start_processes(self, run: Run, options: Sequence[str]) -> Run:
-        """Both at once; each is recorded as soon as it exists, so that `down` finds it."""
+    def _start_processes(self, run: Run, options: Options) -> Run:
+        """All at once."""
         papers = certificates.issue(self.state.tls)
         (self.state.temporary / "fal").mkdir(parents=True, exist_ok=True)
-        with step("starting the AWS emulator and the fal simulator"):
-            simulator = emulator.start_simulator(self.state, papers, run.ports, run.fal, options)
-            run.processes.append(simulator)
-            run.save(self.state.run_file)
-            aws = emulator.start_emulator(self.state, papers, run.ports)
-            run.processes.append(aws)
-            run.save(self.state.run_file)
-            emulator.await_simulator(simulator, run.ports, self.state.logs / "simulator.log")
-            emulator.await_emulator(aws, papers, run.ports, self.state.logs / "emulator.log")
+        logs = self.state.logs
+        with step(f"starting the AWS emulator{'' if options.real else ' and the fal simulator'}"):
+            if not options.real:
+                simulator = emulator.start_simulator(
+                    self.state, papers, run.ports, run.fal, options.simulator
+                )
+                self._add(run, simulator)
+            aws = emulator.start_emulator(self.state, papers, run.ports, options.real)
+            self._add(run, aws)
+            if not options.real:
+                emulator.await_simulator(simulator, run.ports, logs / "simulator.log")
+            emulator.await_emulator(aws, papers, run.ports, logs / "emulator.log")
         return run
+
+    def _add(self, run: Run, process: Process) -> None:
+        """Record a process as soon as it exists, so that `down` finds it."""
+        run.processes.append(process)
+        run.save(self.state.run_file)
+
+    def _put_fal_key(self, run: Run, real: real_fal.RealFal | None) -> None:
+        """As its operator does on AWS: by hand, before the stack."""
+        name = deploy.parameter(deploy.read_template(), run.parameters, "FalKeyParameterName")
+        key = real.key if real else run.fal.key
+        ssm = _root_endpoints(run, self.state).client("ssm")
+        ssm.put_parameter(Name=name, Value=key, Type="SecureString", Overwrite=True)
 
     def _deploy(self, run: Run, package: deploy.Package) -> Endpoints:
         root = _root_endpoints(run, self.state)
         with step("deploying template.yaml"):
-            name = deploy.parameter(package.template, run.parameters, "FalKeyParameterName")
-            _put_fal_key(root, name, run.fal.key)
             outputs = deploy.Stack(root).deploy(package, run.parameters)
         endpoints = _with_outputs(root, outputs)
         endpoints.save(self.state.endpoints_file)
@@ -189,11 +175,16 @@ class LocalCloud:
 
 @contextmanager
 def running_cloud(
-    directory: Path, parameters: Mapping[str, str] | None = None, simulator: Sequence[str] = ()
+    directory: Path,
+    parameters: Mapping[str, str] | None = None,
+    simulator: Sequence[str] = (),
+    *,
+    real: real_fal.RealFal | None = None,
+    pace: bool = False,
 ) -> Iterator[Endpoints]:
     """A cloud with its state in `directory`, on ports of its own, for the body's time."""
     cloud = LocalCloud(StateDirectory(directory))
-    options = Options(port=free_port(), parameters=parameters or {}, simulator=simulator)
+    options = Options(free_port(), parameters or {}, simulator, real, pace)
     try:
         yield cloud.up(options)
     finally:
@@ -217,7 +208,7 @@ def _root_endpoints(run: Run, state: StateDirectory) -> Endpoints:
         aws_access_key_id="test",  # the emulator's root
         aws_secret_access_key="test",  # noqa: S106 - no secret: the emulator listens on loopback
         webhook_connect=f"{LOOPBACK}:{run.ports.aws}",
-        simulator_url=f"http://{LOOPBACK}:{run.ports.control}",
+        simulator_url="" if run.real else f"http://{LOOPBACK}:{run.ports.control}",
     )
 
 
@@ -231,8 +222,3 @@ def _with_outputs(endpoints: Endpoints, outputs: Mapping[str, str]) -> Endpoints
         verdicts_queue_url=outputs["VerdictsQueueUrl"],
         webhook_base_url=outputs["WebhookBaseUrl"],
     )
-
-
-def _put_fal_key(endpoints: Endpoints, name: str, key: str) -> None:
-    """As its operator does on AWS: by hand, before the stack."""
-    endpoints.client("ssm").put_parameter(Name=name, Value=key, Type="SecureString", Overwrite=True)

@@ -1,8 +1,9 @@
-"""Puts a drop in the local cloud, follows its job, and fetches the video: what a user does."""
+"""Puts a drop in the local cloud, follows its job, and fetches the video: what a user does.
 
-import json
+The command line's own parts do it; what is said of it is said here.
+"""
+
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,83 +12,72 @@ import av
 from local import sample
 from local.endpoints import Endpoints
 from local.errors import LocalCloudError
-from local.jobs import Jobs, Record, follow
+from local.jobs import follow
 from local.progress import RED, coloured, say
+from phonoscene.containers import suffix_of
+from phonoscene.drops import AUDIO_SUFFIXES
+from phonoscene.errors import DropRefused
+from phonoscene.jobs import Estimate, Job
+from phonoscene_cli import sidecars, videos
+from phonoscene_cli.uploads import Drop, Piece, Upload, put
 
 FOLLOW_SECONDS = 120
-
-# Other files are ignored in the drop bucket, and would be waited for in vain.
-AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".m4a", ".aac", ".ogg", ".opus")
-
-
-@dataclass(frozen=True)
-class Drop:
-    """An audio file with its sidecar, and the images that the sidecar names."""
-
-    key: str
-    audio: bytes
-    sidecar: bytes
-    images: Mapping[str, bytes] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """What the two halves share: the key without its suffix."""
-        return str(Path(self.key).with_suffix(""))
 
 
 def sample_drop() -> Drop:
     """The demonstration's."""
-    return Drop("demo/song.wav", sample.make(), _json(sample.SIDECAR))
+    sidecar = Piece("demo/song.json", sidecars.as_json(sample.SIDECAR))
+    return Drop(Piece("demo/song.wav", sample.make()), sidecar)
 
 
 def file_drop(file: Path, settings: Mapping[str, Any], image: Path | None) -> Drop:
     """A file from disk; its sidecar is the one beside it, if any, changed by `settings`."""
     if file.suffix.lower() not in AUDIO_SUFFIXES:
         raise LocalCloudError(f"{file} is no audio file; those end in {' '.join(AUDIO_SUFFIXES)}.")
-    changes = dict(settings)
-    images = {}
-    if image is not None:
-        images[image.name] = _read(image)
-        changes.setdefault("image_url", image.name)
-    return Drop(file.name, _read(file), _sidecar(file, changes), images)
+    named = {"image_url": image.name} if image else {}
+    text = _sidecar(file, named | dict(settings))
+    pictures = (Piece(image.name, _read(image)),) if image else ()
+    sidecar = Piece(f"{file.stem}.json", text)
+    return Drop(Piece(file.name, _read(file)), sidecar, pictures)
 
 
-def put(endpoints: Endpoints, drop: Drop) -> None:
-    """Upload everything; the sidecar last, as the half that completes the pair."""
-    s3 = endpoints.client("s3")
-    folder = Path(drop.key).parent
-    for name, image in drop.images.items():
-        s3.put_object(Bucket=endpoints.drop_bucket, Key=str(folder / name), Body=image)
-    s3.put_object(Bucket=endpoints.drop_bucket, Key=drop.key, Body=drop.audio)
-    s3.put_object(Bucket=endpoints.drop_bucket, Key=f"{drop.name}.json", Body=drop.sidecar)
+def upload(endpoints: Endpoints, drop: Drop) -> list[str]:
+    """Put everything, the sidecar last; the ids of the jobs that there will be."""
+    dropped = put(Upload(endpoints.client("s3"), endpoints.drop_bucket, drop))
+    return dropped.job_ids(_takes(drop))
 
 
-def put_and_fetch(endpoints: Endpoints, drop: Drop, videos: Path) -> Path:
-    """Put the drop, show what becomes of it, and save its video under `videos`."""
-    jobs = Jobs(endpoints)
-    before = jobs.takes(drop.name)
-    put(endpoints, drop)
-    say(f"dropped {drop.key} with its sidecar {drop.name}.json")
-    record = follow(jobs, drop.name, before, FOLLOW_SECONDS)
-    if record["status"] != "SUCCEEDED":
-        raise LocalCloudError(_reasons(record))
-    return fetch(endpoints, record, videos)
+def _takes(drop: Drop) -> int:
+    """How many jobs there will be."""
+    text = drop.sidecar.source if drop.sidecar else b""
+    return sidecars.takes_in(text) if isinstance(text, bytes) else 1
 
 
-def fetch(endpoints: Endpoints, record: Record, videos: Path) -> Path:
+def put_and_fetch(
+    endpoints: Endpoints, drop: Drop, folder: Path, seconds: float = FOLLOW_SECONDS
+) -> list[Path]:
+    """Put the drop, show what becomes of it, and save its videos under `folder`."""
+    job_ids = upload(endpoints, drop)
+    sidecar = f" with its sidecar {drop.sidecar.key}" if drop.sidecar else ""
+    say(f"dropped {drop.audio.key}{sidecar}")
+    jobs = follow(endpoints, job_ids, seconds)
+    failed = [job for job in jobs if job.video is None]
+    if failed:
+        raise LocalCloudError("\n".join(_reasons(job) for job in failed))
+    suffix = suffix_of(str(jobs[0].arguments["video_output_type"]))
+    targets = videos.targets(folder / f"{jobs[0].name}{suffix}", jobs)
+    for job, target in zip(jobs, targets, strict=True):
+        fetch(endpoints, job, target)
+    return targets
+
+
+def fetch(endpoints: Endpoints, job: Job, target: Path) -> None:
     """Save a job's video, and describe it."""
-    video = record["video"]
-    suffix = Path(video["key"]).suffix
-    target = videos / f"{record['name']}{suffix}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    stored = endpoints.client("s3").get_object(
-        Bucket=video["bucket"], Key=video["key"], VersionId=video["version_id"]
-    )
-    target.write_bytes(stored["Body"].read())
-    say(describe(target))
-    if record.get("estimate"):
-        say(_cost(record["estimate"]))
-    return target
+    if job.video:
+        videos.fetch(endpoints.client("s3"), job.video, target)
+        say(describe(target))
+    if job.estimate:
+        say(_cost(job.estimate, is_real=not endpoints.simulator_url))
 
 
 def describe(video: Path) -> str:
@@ -103,37 +93,28 @@ def describe(video: Path) -> str:
     return f"{seconds:.1f} s, {size}, {codecs}, {video.stat().st_size / 1e6:.1f} MB"
 
 
-def _cost(estimate: Mapping[str, Any]) -> str:
-    lower, upper = estimate["lower_usd"], estimate["upper_usd"]
-    return f"fal would charge ${lower:.4f} to ${upper:.4f} for it; the simulator does not"
+def _cost(estimate: Estimate, *, is_real: bool) -> str:
+    dollars = f"${estimate.lower_usd:.4f} to ${estimate.upper_usd:.4f}"
+    if is_real:
+        return f"fal charges {dollars} for it"
+    return f"fal would charge {dollars} for it; the simulator does not"
 
 
-def _reasons(record: Record) -> str:
-    head = f"{record['name']} is {record['status']}."
-    errors = record.get("errors", [])
-    return "\n".join([head, *(f"  {coloured(e['code'], RED)}  {e['message']}" for e in errors)])
+def _reasons(job: Job) -> str:
+    head = f"{job.name} is {job.status}."
+    return "\n".join([head, *(f"  {coloured(e.code, RED)}  {e.message}" for e in job.errors)])
 
 
 def _sidecar(file: Path, changes: Mapping[str, Any]) -> bytes:
-    beside = next(
-        (path for path in (Path(f"{file}.json"), file.with_suffix(".json")) if path.is_file()), None
-    )
-    if beside is None:
-        if not changes:
-            raise LocalCloudError(f"{file} has no sidecar: say --prompt, or put a JSON beside it.")
-        return _json(changes)
-    # What is wrong in it is the product's to say, unless it must be changed here.
-    return _json(_object(beside) | dict(changes)) if changes else beside.read_bytes()
-
-
-def _object(file: Path) -> dict[str, Any]:
+    """What is wrong in it is the product's to say, unless it must be changed here."""
+    beside = sidecars.beside(file)
     try:
-        found = json.loads(file.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise LocalCloudError(f"{file} is not JSON: {error}.") from error
-    if not isinstance(found, dict):
-        raise LocalCloudError(f"{file} holds no JSON object.")
-    return found
+        text = sidecars.changed(str(beside), _read(beside) if beside else None, changes)
+    except DropRefused as error:
+        raise LocalCloudError(str(error)) from error
+    if text is None:
+        raise LocalCloudError(f"{file} has no sidecar: say --prompt, or put a JSON beside it.")
+    return text
 
 
 def _read(file: Path) -> bytes:
@@ -141,7 +122,3 @@ def _read(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise LocalCloudError(f"{file} cannot be read: {error.strerror}.") from error
-
-
-def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, indent=2, ensure_ascii=False).encode()

@@ -1,20 +1,25 @@
-"""Starts the two background processes: the AWS emulator (ministack) and the fal simulator."""
+"""Starts the background processes: the AWS emulator (ministack), the fal simulator, the pacer."""
 
 import http.client
 import os
+import secrets
 import ssl
 import sys
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from local.certificates import REGION, Papers
 from local.errors import LocalCloudError
 from local.paths import StateDirectory
 from local.processes import LOOPBACK, Process, start
+from local.real_fal import RealFal
 
 ACCOUNT = "123456789012"
+PACER = "pacer"
 START_SECONDS = 30  # it takes 0.5 s; a loaded CI machine may need ten times that
 
 
@@ -34,13 +39,20 @@ class Fal:
     key: str
     user_id: str
 
+    @classmethod
+    def simulated(cls) -> Self:
+        """A new one."""
+        return cls(f"{uuid.uuid4()}:{secrets.token_hex(16)}", f"local|{uuid.uuid4().hex}")
 
-def start_emulator(state: StateDirectory, papers: Papers, ports: Ports) -> Process:
+
+def start_emulator(
+    state: StateDirectory, papers: Papers, ports: Ports, real: RealFal | None = None
+) -> Process:
     """Start ministack. hypercorn is run directly: ministack's own `main` also takes 443."""
     listen = ["--bind", f"{LOOPBACK}:{ports.aws}", "--keep-alive", "75", "--workers", "0"]
     tls = ["--certfile", str(papers.certificate), "--keyfile", str(papers.private_key)]
     command = [sys.executable, "-m", "hypercorn", "ministack.app:app", *listen, *tls]
-    environment = emulator_environment(state, papers, ports)
+    environment = emulator_environment(state, papers, ports, real)
     return start("emulator", command, environment, state.logs / "emulator.log")
 
 
@@ -66,6 +78,12 @@ def start_simulator(
     return start("simulator", [*command, *arguments, *options], environment, log)
 
 
+def start_pacer(state: StateDirectory) -> Process:
+    """Start what looks after jobs more often than the schedule; the stack must be deployed."""
+    command = [sys.executable, "-m", "local.pace", str(state.endpoints_file)]
+    return start(PACER, command, minimal_environment(state), state.logs / "pacer.log")
+
+
 def minimal_environment(state: StateDirectory) -> dict[str, str]:
     """Nothing of the person's own: no AWS profile, no fal key, no proxy, no home."""
     return {
@@ -78,15 +96,28 @@ def minimal_environment(state: StateDirectory) -> dict[str, str]:
     }
 
 
-def emulator_environment(state: StateDirectory, papers: Papers, ports: Ports) -> dict[str, str]:
-    """The emulator's settings, and what every handler inherits from it."""
+def way_to_fal(papers: Papers, ports: Ports, real: RealFal | None) -> dict[str, str]:
+    """How handlers reach fal: through the simulator's proxy only, or the real one as anybody does.
+
+    The real one's certificate is signed by an authority of the world's.
+    """
+    if real is None:
+        proxy = f"http://{LOOPBACK}:{ports.proxy}"
+        own = {"HTTPS_PROXY": proxy, "NO_PROXY": f"localhost,{LOOPBACK}"}
+        return own | {"SSL_CERT_FILE": str(papers.ca_bundle)}
+    everybody = real.trust(papers.ca_bundle, papers.ca_bundle.with_name("everybody.pem"))
+    return real.environment() | {"SSL_CERT_FILE": str(everybody)}
+
+
+def emulator_environment(
+    state: StateDirectory, papers: Papers, ports: Ports, real: RealFal | None = None
+) -> dict[str, str]:
+    """The emulator's settings, and what every handler inherits from it. No key is among them."""
     bundle = str(papers.ca_bundle)
     return {
         **minimal_environment(state),
         # handlers
-        "HTTPS_PROXY": f"http://{LOOPBACK}:{ports.proxy}",
-        "NO_PROXY": f"localhost,{LOOPBACK}",
-        "SSL_CERT_FILE": bundle,
+        **way_to_fal(papers, ports, real),
         "AWS_CA_BUNDLE": bundle,
         "REQUESTS_CA_BUNDLE": bundle,
         "AWS_ENDPOINT_URL": f"https://localhost:{ports.aws}",
@@ -107,6 +138,7 @@ def emulator_environment(state: StateDirectory, papers: Papers, ports: Ports) ->
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         "DOCKER_HOST": "unix:///nonexistent",  # it would tidy containers of other ministacks
+        "PERSIST_STATE": "0",  # what SSM holds stays in memory
         "STATE_DIR": str(state.temporary / "state"),
         "S3_DATA_DIR": str(state.temporary / "s3"),
     }

@@ -1,8 +1,6 @@
 """Reads job records as any outside observer could; never writes one."""
 
-import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer
@@ -10,14 +8,16 @@ from boto3.dynamodb.types import TypeDeserializer
 from local.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.progress import DIM, GREEN, RED, Ticker, coloured, say
-from phonoscene.jobs import JobStatus
+from phonoscene.jobs import Job, JobStatus
 from phonoscene.meanings import STATES
+from phonoscene.table import Table
+from phonoscene_cli.following import Follower
+from phonoscene_cli.reading import Reader
 
 Record = dict[str, Any]
 
 POLL_SECONDS = 0.2
-
-FINAL = {"SUCCEEDED", "FAILED", "REJECTED", "CANCELLED"}
+COLOURS = {JobStatus.SUCCEEDED: GREEN, JobStatus.FAILED: RED, JobStatus.REJECTED: RED}
 
 
 class Jobs:
@@ -33,6 +33,12 @@ class Jobs:
         return Counter(
             item["status"]["S"] for page in pages for item in page["Items"] if "status" in item
         )
+
+    def all(self) -> list[Job]:
+        """Every job. A scan as well."""
+        pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table)
+        items = [_plain(item) for page in pages for item in page["Items"]]
+        return [Job.model_validate(item) for item in items if "status" in item]
 
     def takes(self, name: str) -> list[Record]:
         """The whole records of a drop's name, newest first."""
@@ -55,41 +61,27 @@ class Jobs:
         return _plain(item) if item else None
 
 
-def follow(jobs: Jobs, name: str, before: list[Record], seconds: float) -> Record:
-    """Show the steps of the newest job of `name` that is not in `before`; return it at its end."""
-    known = {record["job_id"] for record in before if record["status"] in FINAL}
-    status = None
+def follow(endpoints: Endpoints, job_ids: list[str], seconds: float) -> list[Job]:
+    """Show the steps of these jobs; return them at their end."""
+    reader = Reader(Table(endpoints.client("dynamodb"), endpoints.jobs_table))
+    follower = Follower(reader.many, POLL_SECONDS)
     with Ticker() as ticker:
-        for record, status in _steps(jobs, name, known, ticker, seconds):
-            _show(status, ticker.seconds)
-            if status in FINAL:
-                return record
-    standing = f"still {status}" if status else "no record of it"
-    raise LocalCloudError(
-        f"No end after {seconds:.0f} s: {standing}. `python -m local logs` shows what happened."
-    )
+        for _job, step in follower.follow(job_ids, lambda: ticker.seconds > seconds):
+            _show(step.status, ticker.seconds)
+    if not follower.all_ended(job_ids):
+        standing = [f"still {job.status}" for job in follower.jobs.values() if not job.is_final]
+        raise LocalCloudError(
+            f"No end after {seconds:.0f} s: {', '.join(standing) or 'no record of it'}. "
+            "`python -m local logs` shows what happened."
+        )
+    return [follower.jobs[job_id] for job_id in job_ids]
 
 
-def _steps(
-    jobs: Jobs, name: str, known: set[str], ticker: Ticker, seconds: float
-) -> Iterator[tuple[Record, str]]:
-    """Yield each entry of the history as it appears, with the record it was read from."""
-    shown: Counter[str] = Counter()
-    while ticker.seconds < seconds:
-        for record in jobs.takes(name)[:1]:
-            job = record["job_id"]
-            fresh = [] if job in known else record["history"][shown[job] :]
-            shown[job] += len(fresh)
-            yield from ((record, step["status"]) for step in fresh)
-        time.sleep(POLL_SECONDS)
-
-
-def _show(status: str, seconds: float) -> None:
-    colour = {"SUCCEEDED": GREEN, "FAILED": RED, "REJECTED": RED}.get(status)
+def _show(status: JobStatus, seconds: float) -> None:
+    colour = COLOURS.get(status)
     word = f"{status:<11}"
     at = coloured(f"{seconds:6.1f} s", DIM)
-    meaning = STATES[JobStatus(status)]
-    say(f"{at}  {coloured(word, colour) if colour else word}  {meaning}")
+    say(f"{at}  {coloured(word, colour) if colour else word}  {STATES[status]}")
 
 
 def _plain(item: Record) -> Record:

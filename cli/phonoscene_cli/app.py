@@ -1,28 +1,38 @@
-"""The commands and their options; each asks a module of its own for the work.
-
-Results go to stdout, everything said to a person to stderr. With ``--json`` stdout is JSON and
-nothing else.
-"""
+"""The commands together, with the options that go before them and what ends the program."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 
-from phonoscene_cli.errors import UNREACHABLE, CliError
-from phonoscene_cli.redrive import DeadLetters, Letters, of_stack
-from phonoscene_cli.stack import LOCAL_STACK, Stack
+from phonoscene_cli import terminal
+from phonoscene_cli.commands.audit import audit
+from phonoscene_cli.commands.backfill import backfill
+from phonoscene_cli.commands.cancel import cancel
+from phonoscene_cli.commands.cost import cost
+from phonoscene_cli.commands.doctor import doctor
+from phonoscene_cli.commands.drop import drop
+from phonoscene_cli.commands.jobs import jobs
+from phonoscene_cli.commands.redrive import redrive
+from phonoscene_cli.commands.retry import retry
+from phonoscene_cli.commands.show import show
+from phonoscene_cli.commands.watch import watch
+from phonoscene_cli.errors import NOT_FINE, UNREACHABLE, CliError
+from phonoscene_cli.stack import LOCAL_STACK, Chosen
 
 EXIT_CODES: Final = (
     "Exit codes: 0 fine · 1 not fine, and the last line says what to do · 2 wrong usage · "
     "3 AWS or the stack cannot be reached · 130 interrupted."
 )
+#: In the order in which ``--help`` lists them, under their headings.
+COMMANDS: Final = {
+    "Drops and jobs": (drop, jobs, show, watch, retry, cancel),
+    "The stack": (doctor, audit, backfill, cost, redrive),
+}
 
 app = typer.Typer(
     name="phonoscene",
@@ -30,11 +40,9 @@ app = typer.Typer(
     epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-people = Console(stderr=True, highlight=False)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 @app.callback()
@@ -56,45 +64,12 @@ def options(
     region: Annotated[str | None, typer.Option(help="The stack's region.")] = None,
 ) -> None:
     """Find the stack that a command is about."""
-    is_local = local or endpoints is not None
-    context.obj = (
-        Stack.on_this_machine(endpoints) if is_local else Stack.on_aws(stack, profile, region)
-    )
+    context.obj = Chosen(stack, local, endpoints, profile, region)
 
 
-@app.command()
-def redrive(
-    context: typer.Context,
-    letters: Annotated[
-        list[Letters] | None, typer.Argument(help="Which; all, if you name none.")
-    ] = None,
-    most: Annotated[
-        int, typer.Option(min=1, help="Move no more than so many of each queue.")
-    ] = 1000,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what lies there.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Bring messages back from the dead-letter queues, once their cause is mended."""
-    stack: Stack = context.obj
-    sqs, told = stack.client("sqs"), {}
-    for name in letters or of_stack(stack.outputs):
-        queue = DeadLetters.of(stack.outputs, name)
-        waiting, moved = queue.count(sqs), 0
-        if waiting and not dry_run:
-            with people.status(f"{name}: about {waiting} messages"):
-                moved = sum(queue.redrive(sqs, most))
-        told[str(name)] = {"waiting": waiting, "moved": moved}
-    if as_json:
-        print_json(told)
-        return
-    for queue_name, one in told.items():
-        what = f"{one['waiting']} waiting" if dry_run else f"{one['moved']} moved"
-        print(f"{queue_name}: {what}")
-
-
-def print_json(value: Any) -> None:
-    """The result, for programs."""
-    print(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+for _heading, _commands in COMMANDS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_heading)(_command)
 
 
 def main() -> None:
@@ -102,8 +77,11 @@ def main() -> None:
     try:
         app()
     except CliError as exc:
-        people.print("[red]error:[/]", str(exc), soft_wrap=True)
+        terminal.complain(str(exc))
         sys.exit(exc.exit_code)
+    except OSError as exc:
+        terminal.complain(f"{exc.filename or 'A file'}: {exc.strerror}.")
+        sys.exit(NOT_FINE)
     except (BotoCoreError, ClientError) as exc:
-        people.print("[red]error:[/] AWS:", str(exc), soft_wrap=True)
+        terminal.complain(f"AWS: {exc}. `phonoscene doctor` shows what works.")
         sys.exit(UNREACHABLE)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-#: Exit codes; Typer's own are 2, wrong usage, and 130, interrupted.
-NOT_FINE, UNREACHABLE = 1, 3
+from typing import Final
+
+#: Exit codes: 0 is fine. Typer's own are 2, wrong usage, and 130, interrupted.
+NOT_FINE: Final = 1
+WRONG_USAGE: Final = 2
+UNREACHABLE: Final = 3
 
 
 class CliError(Exception):
     """The command found what it was to find, and it is not fine: a failed job, a missing file."""
 
     exit_code = NOT_FINE
+
+
+class WrongUsage(CliError):
+    """What was typed cannot be meant: a day that is none, a file that is no audio."""
+
+    exit_code = WRONG_USAGE
 
 
 class StackUnreachable(CliError):

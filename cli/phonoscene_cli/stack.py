@@ -1,29 +1,65 @@
-"""One deployed stack: the names of its parts, and clients to reach them.
+"""One deployed stack: the names of its parts, its parameters, and clients to reach them.
 
-Names are the stack's outputs, on AWS and on a laptop alike.
+Names are the stack's outputs, on AWS and on a laptop alike. The only module that makes clients.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from phonoscene.job_store import JobStore
+from phonoscene.media import DropBucket
+from phonoscene.queues import DropsQueue
+from phonoscene.table import Table
 from phonoscene_cli.errors import StackUnreachable
+from phonoscene_cli.parameters import Parameters
+from phonoscene_cli.reading import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LOCAL_STACK = "phonoscene"
+LOCAL_STACK: Final = "phonoscene"
 #: What ``make up`` writes, in the working copy.
-LOCAL_ENDPOINTS = Path(".local") / "endpoints.json"
+LOCAL_ENDPOINTS: Final = Path(".local") / "endpoints.json"
+#: As many requests at once as a command makes.
+THREADS: Final = 16
+PATIENT: Final = Config(
+    retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=2 * THREADS
+)
+#: A person's profile and credentials are for AWS: the local cloud does not read them.
+_NOBODYS: Final = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
+
+
+class Outputs(dict[str, str]):
+    """The stack's outputs by name; one that is missing is the deployment's fault."""
+
+    def __missing__(self, name: str) -> str:
+        raise StackUnreachable(
+            f"The stack has no output {name}: it is older than this command line. "
+            "Deploy it again, with `make deploy`."
+        )
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where the webhook's address answers: on a laptop another host is dialled in its name."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ca_bundle: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +69,9 @@ class Stack:
     name: str
     session: boto3.Session
     options: Mapping[str, Any] = field(default_factory=dict)
+    #: What the local cloud's file says beyond that.
+    told: Mapping[str, str] = field(default_factory=dict)
+    _clients: dict[str, Any] = field(default_factory=dict, init=False)
 
     @classmethod
     def on_aws(cls, name: str, profile: str | None, region: str | None) -> Self:
@@ -42,8 +81,11 @@ class Stack:
         except BotoCoreError as exc:
             raise StackUnreachable(f"{exc}. Name another with --profile.") from exc
         if session.region_name is None:
-            raise StackUnreachable("No region is set: name the stack's with --region.")
-        return cls(name, session)
+            raise StackUnreachable(
+                "No region is set: name the stack's with --region, or say --local if you mean the "
+                "local cloud."
+            )
+        return cls(name, session, {"config": PATIENT})
 
     @classmethod
     def on_this_machine(cls, file: Path | None = None) -> Self:
@@ -51,31 +93,34 @@ class Stack:
         found = file or _local_endpoints()
         try:
             told = json.loads(found.read_text())
-        except (OSError, ValueError) as exc:
+            session = boto3.Session(
+                told["aws_access_key_id"],
+                told["aws_secret_access_key"],
+                region_name=told["region"],
+                botocore_session=botocore.session.Session(session_vars=_NOBODYS),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as exc:
             raise StackUnreachable(
                 f"{found} cannot be read: start the local cloud with `make up`."
             ) from exc
-        session = boto3.Session(
-            told["aws_access_key_id"],
-            told["aws_secret_access_key"],
-            region_name=told["region"],
-        )
+        no_proxies = Config(proxies={})  # none at all; None would be the environment's
         options = {
             "endpoint_url": told["aws_endpoint_url"],
             "verify": told["ca_bundle"],
-            "config": Config(proxies={}),  # none at all; None would be the environment's
+            "config": PATIENT.merge(no_proxies),
         }
-        return cls(LOCAL_STACK, session, options)
+        return cls(LOCAL_STACK, session, options, told)
 
     def client(self, service: str) -> Any:
-        """A client of one AWS service."""
-        options: Any = dict(self.options)
-        client: Any = self.session.client(service, **options)  # type: ignore[call-overload]  # any service
-        return client
+        """The client of one AWS service; it may be used by many threads."""
+        if service not in self._clients:
+            options: Any = dict(self.options)
+            self._clients[service] = self.session.client(service, **options)  # type: ignore[call-overload]  # any service
+        return self._clients[service]
 
     @cached_property
-    def outputs(self) -> dict[str, str]:
-        """The stack's outputs by name.
+    def description(self) -> dict[str, Any]:
+        """What CloudFormation says of the stack.
 
         Raises:
             StackUnreachable: with what to do about it.
@@ -85,17 +130,76 @@ class Stack:
         except ClientError as exc:
             if "does not exist" in str(exc):
                 where = self.session.region_name
-                why = f"there is no stack {self.name} in {where}: name yours with --stack"
+                why = f"There is no stack {self.name} in {where}: name yours with --stack"
                 raise StackUnreachable(f"{why}, or its region with --region.") from exc
-            raise StackUnreachable(f"{exc}") from exc
+            raise StackUnreachable(f"The stack cannot be asked for: {exc}") from exc
         except BotoCoreError as exc:
-            raise StackUnreachable(f"AWS cannot be asked: {exc}") from exc
-        return {one["OutputKey"]: one["OutputValue"] for one in found[0].get("Outputs", [])}
+            raise StackUnreachable(f"AWS cannot be asked: {exc}. {self._hint}") from exc
+        described: dict[str, Any] = found[0]
+        return described
+
+    @property
+    def _hint(self) -> str:
+        """Where to look when nobody answers."""
+        if self.told:
+            return "Is the local cloud up? `make up` starts it."
+        return "`aws sts get-caller-identity` shows whether your credentials work."
 
     @cached_property
-    def jobs(self) -> JobStore:
-        """The jobs table."""
-        return JobStore(self.client("dynamodb"), self.outputs["JobsTableName"])
+    def outputs(self) -> Outputs:
+        """The stack's outputs by name."""
+        told = self.description.get("Outputs", [])
+        return Outputs({one["OutputKey"]: one["OutputValue"] for one in told})
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """What its operator has decided."""
+        told = self.description.get("Parameters", [])
+        return Parameters.told({one["ParameterKey"]: one["ParameterValue"] for one in told})
+
+    @cached_property
+    def jobs(self) -> Reader:
+        """The jobs table, to read."""
+        return Reader(Table(self.client("dynamodb"), self.outputs["JobsTableName"]))
+
+    @property
+    def bucket(self) -> DropBucket:
+        """The drop bucket; nothing is presigned here."""
+        s3 = self.client("s3")
+        return DropBucket(s3, s3, self.outputs["DropBucketName"])
+
+    @property
+    def drops(self) -> DropsQueue:
+        """The queue that ``submit`` reads."""
+        return DropsQueue(self.client("sqs"), self.outputs["DropsQueueUrl"])
+
+    @property
+    def door(self) -> Door:
+        """Where fal's webhooks arrive."""
+        base = self.outputs["WebhookBaseUrl"]
+        if "webhook_connect" not in self.told:
+            return Door(base)
+        api = base.removeprefix("https://").partition(".")[0]
+        host = {"Host": f"{api}.execute-api.localhost"}
+        return Door(f"https://{self.told['webhook_connect']}", host, self.told["ca_bundle"])
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which stack the options name; it is reached when a command first asks for it."""
+
+    name: str
+    is_local: bool
+    endpoints: Path | None
+    profile: str | None
+    region: str | None
+
+    @cached_property
+    def stack(self) -> Stack:
+        """That stack."""
+        if self.is_local or self.endpoints:
+            return Stack.on_this_machine(self.endpoints)
+        return Stack.on_aws(self.name, self.profile, self.region)
 
 
 def _local_endpoints() -> Path:

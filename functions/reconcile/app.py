@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,18 @@ from phonoscene.fal_key import FalKey
 from phonoscene.fal_queue import FalQueue
 from phonoscene.job_store import JobStore
 from phonoscene.ledger import Limits
-from phonoscene.observability import announce, logger, metrics
+from phonoscene.observability import announce, gauge, logger, metrics
 from phonoscene.queues import DropsQueue, VerdictsQueue
 from phonoscene.settings import ReconcileSettings
 from phonoscene.workflow.dispatch import Dispatcher
 from phonoscene.workflow.reconciliation import Reconciler
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from aws_lambda_powertools.utilities.typing import LambdaContext
+
+    from phonoscene.workflow.reconciliation import Pass
 
 #: What a pass leaves of the function's time for its last job, in milliseconds.
 RESERVE = 25_000
@@ -29,34 +34,55 @@ RESERVE = 25_000
 RUN_AND_CALL = timedelta(minutes=15)
 
 
+@dataclass(frozen=True)
+class App:
+    """What one tick needs."""
+
+    reconciler: Reconciler
+    limits: Limits
+
+
 @cache
-def build() -> Reconciler:
+def build() -> App:
     """Read the settings and make the clients, at the first event."""
     settings = ReconcileSettings.from_env(os.environ)
     store = JobStore(boto3.client("dynamodb"), settings.jobs_table, on_change=announce)
     sqs = boto3.client("sqs")
     limits = Limits(settings.max_in_flight, settings.daily_budget_usd)
-    return Reconciler(
+    reconciler = Reconciler(
         store=store,
         queue=FalQueue(FalKey(settings.fal_key_parameter)),
         verdicts=VerdictsQueue(sqs, settings.verdicts_queue_url),
         dispatcher=Dispatcher(store, DropsQueue(sqs, settings.drops_queue_url), limits),
         silence=timedelta(seconds=settings.audio_url_ttl_seconds) + RUN_AND_CALL,
         output_lifetime=timedelta(seconds=settings.output_lifetime_seconds),
+        ask_again=timedelta(seconds=settings.ask_fal_seconds),
     )
+    return App(reconciler, limits)
 
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  # noqa: ARG001 - a tick
     """Lambda's entry: one pass."""
-    this = build().run(lambda: context.get_remaining_time_in_millis() > RESERVE)
-    for name, value in {
-        "JobsLookedAt": this.looked.total(),
-        "JobsInFlight": this.in_flight,
-        "VideosAtRisk": this.at_risk,
-        "SumsCorrected": this.corrected,
-    }.items():
-        metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+    app = build()
+    this = app.reconciler.run(lambda: context.get_remaining_time_in_millis() > RESERVE)
+    measure(this, app.limits.daily_budget_usd)
     logger.info("reconcile.done", extra={"looked": this.looked, "dispatched": this.dispatched})
     return this.looked
+
+
+def measure(this: Pass, budget: Decimal) -> None:
+    """Tell what a pass saw."""
+    gauge("JobsLookedAt", this.looked.total())
+    gauge("Overdue", this.overdue.total_seconds(), MetricUnit.Seconds)
+    gauge("VideosAtRisk", this.at_risk)
+    gauge("SumsCorrected", this.corrected)
+    gauge("OldestReady", this.ready_for.total_seconds(), MetricUnit.Seconds)
+    if this.standing:
+        gauge("JobsInFlight", this.standing.in_flight)
+        gauge("OldestInFlight", this.standing.oldest.total_seconds(), MetricUnit.Seconds)
+        gauge("CommittedUsd", float(this.standing.committed_usd))
+        used = 100 * this.standing.committed_usd / budget if budget else 100
+        gauge("BudgetUsed", float(used), MetricUnit.Percent)
+        gauge("DispatchPaused", int(this.standing.is_paused))

@@ -20,6 +20,7 @@ from botocore.config import Config
 from phonoscene.errors import OutOfTime
 from phonoscene.fal_key import FalKey
 from phonoscene.fal_queue import FalQueue
+from phonoscene.fal_storage import FalStorage
 from phonoscene.job_store import JobStore
 from phonoscene.ledger import Limits
 from phonoscene.media import DropBucket
@@ -28,6 +29,7 @@ from phonoscene.settings import SubmitSettings
 from phonoscene.workflow.cancellation import Canceller
 from phonoscene.workflow.examination import Examiner, Rules
 from phonoscene.workflow.intake import Announcement, Intake
+from phonoscene.workflow.media_urls import Presigned, Uploaded
 from phonoscene.workflow.submission import Submitter, Terms
 
 if TYPE_CHECKING:
@@ -35,14 +37,20 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
     from phonoscene.jobs import Job
+    from phonoscene.workflow.media_urls import MediaUrls
 
 #: A claim is followed by a POST; what is slow must show itself before it.
 HASTY = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3})
 #: botocore would presign with SigV2 in us-east-1, and elsewhere for the global host, whose redirect
 #: breaks a signature that covers the host.
 PRESIGNING = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
-#: What a claim needs of the function's time, in milliseconds.
+#: What a claim needs of the function's time, in milliseconds; and with uploads before it.
 ENOUGH = 60_000
+ENOUGH_TO_UPLOAD = 100_000
+#: How long at most from the first upload to the POST, from which fal's start timeout counts: a copy
+#: lives that much longer than a presigned URL.
+UPLOADING = timedelta(seconds=100)
+FAL_STORAGE = "fal-storage"
 
 batch = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
@@ -55,6 +63,7 @@ class App:
     intake: Intake
     submitter: Submitter
     canceller: Canceller
+    enough: int
 
     def jobs(self, message: dict[str, Any]) -> list[Job]:
         """The jobs a message is about: a dispatch names one, an S3 event makes them."""
@@ -84,12 +93,15 @@ def build() -> App:
         boto3.client("s3", config=PRESIGNING),
         settings.drop_bucket,
     )
-    queue = FalQueue(FalKey(settings.fal_key_parameter))
+    key = FalKey(settings.fal_key_parameter)
+    queue = FalQueue(key)
+    uploads = settings.audio_delivery == FAL_STORAGE
     rules = Rules(
         max_frames=settings.max_frames,
         usd_per_megapixel=settings.price_per_megapixel_usd,
         max_job_cost_usd=settings.max_job_cost_usd,
         daily_budget_usd=settings.daily_budget_usd,
+        uploads=uploads,
     )
     intake = Intake(
         bucket, store, Examiner(bucket, rules), timedelta(minutes=settings.pair_grace_minutes)
@@ -98,10 +110,18 @@ def build() -> App:
         webhook_base_url=settings.webhook_base_url,
         audio_url_ttl=settings.audio_url_ttl_seconds,
         output_lifetime=settings.output_lifetime_seconds,
+        ask_after=timedelta(seconds=settings.ask_fal_seconds),
     )
     limits = Limits(settings.max_in_flight, settings.daily_budget_usd)
-    submitter = Submitter(bucket, store, queue, terms, limits)
-    return App(store, intake, submitter, Canceller(store, queue))
+    life = settings.audio_url_ttl_seconds
+    media: MediaUrls = (
+        Uploaded(bucket, FalStorage(key), life + UPLOADING.seconds, UPLOADING)
+        if uploads
+        else Presigned(bucket, life)
+    )
+    submitter = Submitter(media, store, queue, terms, limits)
+    enough = ENOUGH_TO_UPLOAD if uploads else ENOUGH
+    return App(store, intake, submitter, Canceller(store, queue), enough)
 
 
 def on_message(record: SQSRecord, lambda_context: LambdaContext) -> None:
@@ -112,6 +132,9 @@ def on_message(record: SQSRecord, lambda_context: LambdaContext) -> None:
     try:
         app = build()
         for job in app.jobs(record.json_body):
+            if lambda_context.get_remaining_time_in_millis() < app.enough:
+                logger.warning("job.left_to_dispatch")  # it is READY: its turn comes
+                break
             app.submitter.submit(job)
     except Exception:
         logger.exception("drop.failed")

@@ -49,6 +49,8 @@ class Control:
                 "posts": self._simulator.queue_api.posts,
                 "refused_hosts": dict(self._simulator.proxy.refused),
                 "key_reads": self._simulator.rest_api.key_reads,
+                "uploads": self._simulator.storage.describe(),
+                "sign_ins": self._simulator.storage.sign_ins,
             }
         )
 

@@ -68,6 +68,12 @@ ACTIONS: dict[str, dict[str, dict[str, bool]]] = {
         "oversize": {"bytes": True},
         "wrong_host": {"host": False},
     },
+    "storage": {
+        "status": {**_STATUS, "call": False},
+        "delay": {**_SECONDS, "call": False},
+        "drop": {"call": False},
+        "expired": _NOTHING,
+    },
     "keys": {
         "status": _STATUS,
         "delay": _SECONDS,
@@ -125,6 +131,7 @@ class Fault(BaseModel):
     user_id: str = "another-account"
     location: str = ""
     host: str = "files.example.com"
+    call: Literal["token", "upload"] = "upload"
 
     @model_validator(mode="after")
     def _belongs_to_its_action(self) -> Self:
@@ -140,8 +147,8 @@ class Fault(BaseModel):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        if self.match and self.stage == "keys":
-            raise ValueError("keys rules are about no request, so they take no match")
+        if self.match and self.stage in {"keys", "storage"}:
+            raise ValueError(f"{self.stage} rules are about no request, so they take no match")
         if self.action == "delay" and self.seconds < 0:
             raise ValueError("a delay cannot be negative")
         if self.status is None:
@@ -202,15 +209,23 @@ class FaultDial:
         ]
 
     def take(
-        self, stage: str, *actions: str, request_id: str | None = None, prompt: str = ""
+        self,
+        stage: str,
+        *actions: str,
+        request_id: str | None = None,
+        prompt: str = "",
+        call: str | None = None,
     ) -> Fault | None:
         """Return the first rule of the stage that strikes now, and count it.
 
-        With `actions`, only rules with one of these actions are considered.
+        With `actions`, only rules with one of these actions are considered; with `call`, only those
+        about this call.
         """
         for rule in self._rules:
             fault = rule.fault
             if fault.stage != stage or rule.spent or (actions and fault.action not in actions):
+                continue
+            if call is not None and fault.call != call:
                 continue
             if fault.match and not fault.match.admits(request_id, prompt):
                 continue

@@ -1,4 +1,4 @@
-"""rest.fal.ai's key set and api.fal.ai's request list and metadata."""
+"""rest.fal.ai's key set and tokens, and api.fal.ai's request list and metadata."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from aiohttp import hdrs, web
 
 from local.fal_simulator.answers import obey
 from local.fal_simulator.schema import ENDPOINT
+from local.fal_simulator.storage import TOKEN_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from local.fal_simulator.faults import FaultDial
     from local.fal_simulator.jobs import Queue, Request
     from local.fal_simulator.signing import Signer
+    from local.fal_simulator.storage import Storage
 
 KEY_SET = "/.well-known/jwks.json"
 DAY = 86_400.0
@@ -35,13 +37,16 @@ STORED_BYTES = 1_000_000  # fal does not store payloads above 1 MB
 class RestApi:
     """rest.fal.ai and the older rest.alpha.fal.ai."""
 
-    def __init__(self, signer: Signer, faults: FaultDial) -> None:
+    def __init__(self, signer: Signer, storage: Storage, faults: FaultDial) -> None:
         self._signer = signer
+        self._storage = storage
         self._faults = faults
         self.key_reads = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer the key set, or what a `keys` rule makes of it."""
+        """Answer the key set, or what a `keys` rule makes of it; or give a token for uploads."""
+        if request.path == TOKEN_PATH:
+            return await self._storage.sign_in(request)
         if request.path != KEY_SET:
             return web.json_response({"detail": "Not Found"}, status=404)
         self.key_reads += 1

@@ -8,6 +8,7 @@ import random
 import tempfile
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from local.fal_simulator.faults import Fault, FaultDial
     from local.fal_simulator.jobs import Request
     from local.fal_simulator.schema import Inputs
+    from local.fal_simulator.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +49,24 @@ MAX_IMAGE = 50 * 2**20  # bytes; fal's toolkit documents 50 MiB
 MAX_AUDIO = 2 * 2**30  # bytes; this simulator's own bound
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where files are read, and where videos are put."""
+
+    dialer: Dialer
+    storage: Storage
+    cdn: cdn.Cdn
+
+
 class Runner:
     """Runs jobs, two renderings at a time, each in a thread."""
 
-    def __init__(
-        self, config: Config, files: Path, dialer: Dialer, store: cdn.Cdn, faults: FaultDial
-    ) -> None:
+    def __init__(self, config: Config, files: Path, sources: Sources, faults: FaultDial) -> None:
         self._config = config
         self._files = files
-        self._dialer = dialer
-        self._cdn = store
+        self._dialer = sources.dialer
+        self._storage = sources.storage
+        self._cdn = sources.cdn
         self._faults = faults
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="render")
         self._stop = Event()
@@ -116,7 +126,10 @@ class Runner:
 
     async def _fetch(self, url: str, to: Path, field: str, limit: int) -> None:
         try:
-            await fetch(self._dialer, url, to, limit)
+            if self._storage.owns(url):
+                self._storage.fetch(url, to, limit)
+            else:
+                await fetch(self._dialer, url, to, limit)
         except FetchError as error:
             log.info("media.unreadable field=%s reason=%s", field, error)
             raise _download_error(field) from error

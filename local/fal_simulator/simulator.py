@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aiohttp import web
 
 from local.certificates import SUBSCRIBER
+from local.fal_simulator import storage
 from local.fal_simulator.cdn import Cdn
 from local.fal_simulator.control import Control
 from local.fal_simulator.dial import Dialer
@@ -20,8 +21,9 @@ from local.fal_simulator.jobs import Queue
 from local.fal_simulator.platform_api import PlatformApi, RestApi
 from local.fal_simulator.proxy import Proxy
 from local.fal_simulator.queue_api import QueueApi
-from local.fal_simulator.runner import Runner
+from local.fal_simulator.runner import Runner, Sources
 from local.fal_simulator.signing import Signer
+from local.fal_simulator.storage import Storage
 from local.fal_simulator.webhooks import Deliverer
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ class Simulator:
         self.queue_api.posts.clear()
         self.proxy.refused.clear()
         self.rest_api.key_reads = 0
+        self.storage.clear()
         self._cdn.clear()
 
     async def _start(self) -> None:
@@ -108,14 +111,16 @@ class Simulator:
         self._stack.push_async_callback(dialer.close)
         signer = Signer(config.user_id)
         self._cdn = Cdn(faults)
-        runner = Runner(config, self._folder(), dialer, self._cdn, faults)
+        folder = self._folder()
+        self.storage = Storage(config, faults, folder)
+        runner = Runner(config, folder, Sources(dialer, self.storage, self._cdn), faults)
         self._stack.callback(runner.close)
         self.deliverer = Deliverer(config, dialer, signer, faults)
         self._stack.callback(self.deliverer.stop)
         self.queue = Queue(config, faults, runner.run, self.deliverer.announce)
         self._stack.callback(self.queue.stop)
         self.queue_api = QueueApi(config, self.queue, faults)
-        self.rest_api = RestApi(signer, faults)
+        self.rest_api = RestApi(signer, self.storage, faults)
         self._hosts = self._played(PlatformApi(config, self.queue))
 
     def _folder(self) -> Path:
@@ -132,10 +137,15 @@ class Simulator:
             "rest.fal.ai": self.rest_api.handle,
             "rest.alpha.fal.ai": self.rest_api.handle,
             "api.fal.ai": platform.handle,
-            "v3.fal.media": self._cdn.serve,
-            "v3b.fal.media": self._cdn.serve,
+            **dict.fromkeys(storage.HOSTS, self._media),
             "storage.googleapis.com": self._cdn.serve,
         }
+
+    async def _media(self, request: web.Request) -> web.StreamResponse:
+        """Answer for the CDN's hosts: uploads, or what was produced."""
+        if self.storage.holds(request):
+            return await self.storage.handle(request)
+        return await self._cdn.serve(request)
 
     async def _serve_hosts(self, listener: socket.socket) -> None:
         app = web.Application(client_max_size=MAX_BODY)

@@ -46,6 +46,10 @@ class Buckets:
         self.versions.setdefault((bucket, key), []).append(version)
         return version
 
+    def body(self, bucket: str, key: str, version_id: str) -> bytes:
+        """The bytes of a version."""
+        return self._found({"Bucket": bucket, "Key": key, "VersionId": version_id}, "404").body
+
     def state(self) -> str:
         """Tells two S3s apart."""
         return f"{self.versions} {self.uploads}"

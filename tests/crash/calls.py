@@ -58,7 +58,7 @@ class Point:
 
 def _error(what: str, *, is_lost: bool) -> Exception:
     """What the caller's library raises: httpx, urllib for the key set, or botocore."""
-    if "rest.fal.ai" in what:
+    if what == "GET rest.fal.ai":
         return OSError("a fault")
     if " " in what:
         return httpx.ReadTimeout("a fault") if is_lost else httpx.ConnectError("a fault")

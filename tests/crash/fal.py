@@ -1,8 +1,9 @@
-"""fal in this process, under httpx: queue, results, list of requests, CDN and signed webhooks.
+"""fal in this process, under httpx: queue, results, list of requests, CDN, storage, webhooks.
 
 By the rules of ``local/fal_simulator``, which is the same over HTTP and in real time: a request is
-billed once it was accepted and ran, it is listed when it has ended, its result lives an hour, and a
-webhook is sent until it is answered with 2xx.
+billed once it was accepted and ran, it is listed when it has ended, its result lives an hour, a
+webhook is sent until it is answered with 2xx, and an upload is read when a run begins and is gone
+when its life is over.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from phonoscene.webhooks import sign
 from tests.crash.calls import NotModelled
+from tests.integration.cloud import FAL_KEY as KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +39,10 @@ KEY_SET: Final = json.dumps(
 #: What differs from one presigned URL to the next.
 _SIGNED: Final = re.compile(r"X-Amz-(Date|Signature|Credential)=[^&]*")
 PAYLOAD_ERROR: Final = "Response payload is not JSON serializable."
+COPIES: Final = "https://v3b.fal.media/files/b/0a1b2c3d"
+UNREAD: Final[dict[str, Any]] = {
+    "detail": [{"msg": "Failed to download the file.", "type": "file_download_error"}]
+}
 BROKEN: Final = {"detail": "The runner broke", "error_type": "runner_server_error"}
 
 
@@ -50,6 +56,10 @@ class Play:
     lost_answers: deque[bool] = field(default_factory=deque)
     #: Whether the next runs fail, in a way that is worth another try.
     failures: deque[bool] = field(default_factory=deque)
+    #: Status codes with which the next uploads are refused; None takes them.
+    uploads: deque[int | None] = field(default_factory=deque)
+    #: Whether the copies of the next uploads are gone before a run comes to read them.
+    expired: deque[bool] = field(default_factory=deque)
     webhooks: bool = True
     #: How often a webhook is sent that was answered already.
     duplicates: int = 0
@@ -68,12 +78,18 @@ class Request:
     request_id: str
     audio_url: str
     webhook_url: str
-    fails: bool
+    #: What is wrong with the run; None: nothing, and it is billed.
+    failure: dict[str, Any] | None
     ends_at: datetime
     webhook_at: datetime | None
     duplicates: int
     attempts: int = 0
     is_cancelled: bool = False
+
+    @property
+    def fails(self) -> bool:
+        """Whether there is no video, and no bill."""
+        return self.failure is not None
 
     @property
     def video(self) -> bytes:
@@ -91,10 +107,12 @@ class Fal:
     deliver: Callable[[str, dict[str, str], bytes], int]
     requests: list[Request] = field(default_factory=list)
     posts: int = 0
+    #: Copies by address: the body, and when it is gone.
+    copies: dict[str, tuple[bytes, datetime]] = field(default_factory=dict)
 
     def state(self) -> str:
         """Tells two fals apart."""
-        return f"{self.requests} {self.posts} {self.play}"
+        return f"{self.requests} {self.posts} {self.play} {self.copies}"
 
     # what happens with time
 
@@ -123,7 +141,7 @@ class Fal:
     def _webhook(self, found: Request) -> bytes:
         body: dict[str, Any] = {"request_id": found.request_id, "status": "OK", "error": None}
         if found.fails:
-            body |= {"status": "ERROR", "error": "Invalid status code: 500", "payload": BROKEN}
+            body |= {"status": "ERROR", "error": "Invalid status code", "payload": found.failure}
         elif self.play.payload:
             body["payload"] = self._output(found)
         else:
@@ -143,7 +161,8 @@ class Fal:
             "queue.fal.run": self._queue,
             "queue.falrun.com": self._queue,
             "api.fal.ai": self._list,
-            "v3.fal.media": self._file,
+            "rest.fal.ai": self._sign_in,
+            "v3.fal.media": self._cdn,
         }
         if asked.url.host not in hosts:
             raise NotModelled(f"{asked.method} {asked.url}")
@@ -177,24 +196,58 @@ class Fal:
     def _accept(self, asked: httpx.Request) -> Request:
         number = len(self.requests) + 1
         ends_at = self.clock() + (timedelta(0) if self.play.early else RUNS_FOR)
+        arguments = json.loads(asked.content)
+        query = parse_qs(urlsplit(str(asked.url)).query)
+        webhook_url = query.get("fal_webhook", [""])[0]
         found = Request(
             request_id=f"00000000-0000-4000-8000-{number:012}",
-            audio_url=_SIGNED.sub("", str(json.loads(asked.content)["audio_url"])),
-            webhook_url=parse_qs(urlsplit(str(asked.url)).query)["fal_webhook"][0],
-            fails=bool(self.play.failures) and self.play.failures.popleft(),
+            audio_url=_SIGNED.sub("", str(arguments["audio_url"])),
+            webhook_url=webhook_url,
+            failure=self._failure(arguments),
             ends_at=ends_at,
-            webhook_at=ends_at if self.play.webhooks else None,
+            webhook_at=ends_at if webhook_url and self.play.webhooks else None,
             duplicates=self.play.duplicates,
         )
         self.requests.append(found)
         return found
+
+    def _failure(self, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        """What is wrong with a run; a copy must be there with the bytes that were dropped."""
+        if self.play.failures and self.play.failures.popleft():
+            return BROKEN
+        for name in ("audio_url", "image_url"):
+            url = str(arguments.get(name, "")).partition("#")[0]
+            if url.startswith(COPIES) and self.copies[url][1] <= self.clock():
+                return UNREAD | {"detail": [UNREAD["detail"][0] | {"loc": ["body", name]}]}
+        return None
+
+    def _sign_in(self, asked: httpx.Request) -> httpx.Response:
+        """The key is good for a token; the CDN is never shown the key itself."""
+        if asked.headers["Authorization"] != f"Key {KEY}":
+            raise NotModelled("a call of rest.fal.ai without the key")
+        told = {"token": "upload-token", "token_type": "Bearer", "base_url": "https://v3.fal.media",
+                "expires_at": "2026-11-23T12:00:00+00:00"}  # fmt: skip
+        return httpx.Response(200, json=told)
+
+    def _upload(self, asked: httpx.Request) -> httpx.Response:
+        if asked.headers["Authorization"] != "Bearer upload-token":
+            raise NotModelled("an upload without its token")
+        refusal = self.play.uploads.popleft() if self.play.uploads else None
+        if refusal:
+            return httpx.Response(refusal, json={"detail": "not now"})
+        life = json.loads(asked.headers["X-Fal-Object-Lifecycle"])["expiration_duration_seconds"]
+        is_expired = bool(self.play.expired) and self.play.expired.popleft()
+        ends = self.clock() + timedelta(seconds=0 if is_expired else life)
+        url = f"{COPIES}/{len(self.copies):04}_{asked.headers['X-Fal-File-Name']}"
+        self.copies[url] = (asked.content, ends)
+        return httpx.Response(200, json={"access_url": url})
 
     def _has_ended(self, found: Request) -> bool:
         return found.is_cancelled or self.clock() >= found.ends_at
 
     def _status(self, found: Request) -> httpx.Response:
         if self._has_ended(found):
-            why = "client_cancelled" if found.is_cancelled else BROKEN["error_type"]
+            why = "client_cancelled" if found.is_cancelled else "a failure"
             failed = {"error": why, "error_type": why} if found.is_cancelled or found.fails else {}
             return httpx.Response(200, json={"status": "COMPLETED", **failed})
         return httpx.Response(202, json={"status": "IN_PROGRESS"})
@@ -206,7 +259,8 @@ class Fal:
             return httpx.Response(404, json={"status": "NOT_FOUND"})
         if found.is_cancelled:
             return httpx.Response(499, json={"detail": "Request cancelled by the client"})
-        return httpx.Response(500, json=BROKEN) if found.fails else self._ok(found)
+        code = 500 if found.failure == BROKEN else 422
+        return httpx.Response(code, json=found.failure) if found.fails else self._ok(found)
 
     def _ok(self, found: Request) -> httpx.Response:
         return httpx.Response(200, json=self._output(found))
@@ -226,6 +280,9 @@ class Fal:
             if self._has_ended(found) and since <= found.ends_at <= until
         ]
         return httpx.Response(200, json={"items": items, "has_more": False})
+
+    def _cdn(self, asked: httpx.Request) -> httpx.Response:
+        return self._upload(asked) if asked.method == "POST" else self._file(asked)
 
     def _file(self, asked: httpx.Request) -> httpx.Response:
         found = next(one for one in self.requests if one.request_id in asked.url.path)

@@ -46,8 +46,9 @@ def broken(world: World, scenario: Scenario) -> list[str]:
 def always_broken(world: World) -> list[str]:
     """The same, but for how each job ended."""
     jobs = jobs_of(world)
-    checks = (_settled(world), _outputs(world, jobs), _paid(world, jobs), _sums(world, jobs),
-              _told(world, jobs), *map(_history, jobs), published(world))  # fmt: skip
+    checks = (_settled(world), _outputs(world, jobs), _copies(world, jobs), _paid(world, jobs),
+              _sums(world, jobs), _told(world, jobs), published(world),
+              *map(_history, jobs))  # fmt: skip
     return [wrong for check in checks for wrong in check]
 
 
@@ -91,6 +92,15 @@ def _outputs(world: World, jobs: list[Job]) -> Iterator[str]:
         if len(written.pop(manifest, [])) != 1:
             yield "not one manifest"
     yield from (f"an output of nobody: {key}" for key in written)
+
+
+def _copies(world: World, jobs: list[Job]) -> Iterator[str]:
+    """What lies in fal's storage are files of our jobs, whole, under names that say whose."""
+    for url, (body, _) in world.fal.copies.items():
+        owners = [job for job in jobs if f"_{job.job_id}-" in url]
+        pinned = [medium for job in owners for medium in job.media.values()]
+        if body not in [world.buckets.body(stack.DROPS, one.key, one.version_id) for one in pinned]:
+            yield f"a copy of nothing that was dropped: {url}"
 
 
 def paid(world: World, job: Job) -> int:

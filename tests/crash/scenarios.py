@@ -12,16 +12,19 @@ from tests.crash.fal import Play
 from tests.crash.table import Table
 from tests.crash.world import World
 from tests.integration import cloud as stack
-from tests.integration.sounds import silence
+from tests.integration.sounds import png, silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.crash.calls import Calls
 
-AUDIO, SIDECAR = "albums/song.wav", "albums/song.json"
+AUDIO, SIDECAR, COVER = "albums/song.wav", "albums/song.json", "albums/cover.png"
 SOUND: Final = silence(1.0)
+PICTURE: Final = png(64, 64)
 WISH: Final[dict[str, Any]] = {"prompt": "a harbour"}
+#: The stack's AudioDelivery.
+COPIES: Final = {"AUDIO_DELIVERY": "fal-storage"}
 S = JobStatus
 
 
@@ -49,6 +52,13 @@ def drop(world: World) -> None:
     """The audio, and its sidecar a while later."""
     world.at(0, lambda: world.drop(AUDIO, SOUND))
     world.at(20, lambda: world.drop(SIDECAR, WISH))
+
+
+def drop_with_cover(world: World) -> None:
+    """A picture, the audio, and a sidecar that names the picture."""
+    world.at(0, lambda: world.drop(COVER, PICTURE))
+    world.at(0, lambda: world.drop(AUDIO, SOUND))
+    world.at(1, lambda: world.drop(SIDECAR, WISH | {"image_url": "cover.png"}))
 
 
 def drop_twice_announced(world: World) -> None:
@@ -111,6 +121,16 @@ SCENARIOS: Final = {
         drop_three, ends=(S.SUCCEEDED,) * 3, settings={"MAX_IN_FLIGHT": "1"}
     ),
     "two takes": Scenario(drop_takes, ends=(S.SUCCEEDED,) * 2),
+    "copies in fal's storage, no webhooks": Scenario(
+        drop_with_cover,
+        play=lambda: Play(uploads=deque([None, 503])),
+        settings=COPIES | {"WEBHOOK_BASE_URL": "", "ASK_FAL_SECONDS": "5"},
+    ),
+    "copies that end too soon": Scenario(
+        drop, play=lambda: Play(expired=deque([True])), settings=COPIES
+    ),
     "no sidecar": Scenario(drop_alone, ends=(S.REJECTED,)),
     "cancelled": Scenario(drop_and_cancel, ends=(S.CANCELLED,), may_end=frozenset({S.SUCCEEDED})),
 }
+#: What the whole matrix plays. The tests sample the other one, whose calls are the same ones later.
+MATRIX: Final = [name for name in SCENARIOS if name != "copies that end too soon"]

@@ -133,6 +133,8 @@ def _resolved(value: Any) -> str:
         return str(value)
     parameters = stack.template()["Parameters"]
     [(intrinsic, target)] = value.items()
+    if intrinsic == "!If":  # no condition of the template holds by default
+        return _resolved(target[2])
     if intrinsic == "!Sub":
         return stack.WEBHOOKS
     return str(parameters[target]["Default"]) if target in parameters else RESOURCES[target]
@@ -160,7 +162,7 @@ def _queue(resource: str, trigger: str, clock: Callable[[], datetime]) -> Queue:
         delay=int(_resolved(delay)),
         visibility=queue["VisibilityTimeout"],
         most_receives=queue["RedrivePolicy"]["maxReceiveCount"],
-        batch=next(one["Properties"]["BatchSize"] for one in events),
+        batch=int(_resolved(next(one["Properties"]["BatchSize"] for one in events))),
     )
 
 

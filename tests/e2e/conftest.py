@@ -73,12 +73,23 @@ def _tone(seconds: float) -> av.AudioFrame:
     return frame
 
 
+def make_picture() -> bytes:
+    """A PNG of 320 x 192 pixels."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="image2pipe") as file:
+        stream = file.add_stream("png", rate=1, width=320, height=192, pix_fmt="rgb24")
+        assert isinstance(stream, av.VideoStream)
+        file.mux(stream.encode(av.VideoFrame(320, 192, "rgb24")))
+        file.mux(stream.encode(None))
+    return out.getvalue()
+
+
 @dataclass
 class Phonoscene:
     """The stack as its users meet it: two buckets, a table, an address; and fal's own books."""
 
     endpoints: Endpoints
-    subscriber: Subscriber
+    subscriber: Subscriber = field(default_factory=lambda: Subscriber(0))  # most stacks have none
     jobs: Jobs = field(init=False)
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import pytest
 
-from tests.e2e.conftest import ENCODINGS, full_window, make_audio
+from tests.e2e.conftest import ENCODINGS, full_window, make_audio, make_picture
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Phonoscene
@@ -196,7 +196,7 @@ def test_folder_defaults_and_an_image_beside_the_sidecar_reach_fal(
     phonoscene.put(
         f"{name}/_defaults.json", b'{"fps": 12, "video_size": "square", "camera_lora": "static"}'
     )
-    phonoscene.put(f"{name}/cover.png", _picture())
+    phonoscene.put(f"{name}/cover.png", make_picture())
     prompt = phonoscene.drop(f"{name}/song", video_size="auto", image_url="cover.png", fps=25)
 
     job = phonoscene.take(f"{name}/song")
@@ -305,14 +305,3 @@ def _created(phonoscene: Phonoscene, key: str) -> dict[str, Any]:
             "reason": "PutObject",
         },
     }
-
-
-def _picture() -> bytes:
-    """A PNG of 320 x 192 pixels."""
-    out = io.BytesIO()
-    with av.open(out, "w", format="image2pipe") as file:
-        stream = file.add_stream("png", rate=1, width=320, height=192, pix_fmt="rgb24")
-        assert isinstance(stream, av.VideoStream)
-        file.mux(stream.encode(av.VideoFrame(320, 192, "rgb24")))
-        file.mux(stream.encode(None))
-    return out.getvalue()

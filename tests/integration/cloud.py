@@ -138,7 +138,9 @@ class Cloud:
     def empty(self) -> None:
         """Back to the beginning, in moto's own memory, which is quicker than asking for it."""
         for bucket in get_backend("s3")[ACCOUNT]["aws"].buckets.values():
-            for key in list(bucket.keys):
+            for key, versions in list(bucket.keys.lists()):
+                real = [one for one in versions if hasattr(one, "dispose")]  # no delete marker
+                bucket.keys.setlist(key, real)
                 bucket.keys.pop(key)
             bucket.multiparts.clear()
         get_backend("dynamodb")[ACCOUNT][REGION].tables[JOBS].items.clear()

@@ -18,6 +18,7 @@ from moto import mock_aws
 
 from phonoscene.observability import logger
 from tests.integration import cloud as stack
+from tests.integration.desk import Desk
 from tests.integration.loopback import Loopback
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ def submit(function: Callable[..., ModuleType], cloud: Cloud) -> ModuleType:  # 
         JOBS_TABLE=stack.JOBS,
         FAL_KEY_PARAMETER=stack.KEY_PARAMETER,
         WEBHOOK_BASE_URL=stack.WEBHOOKS,
+        AUDIO_DELIVERY="presigned",
+        ASK_FAL_SECONDS="45",
         AUDIO_URL_TTL_SECONDS="3600",
         OUTPUT_LIFETIME_SECONDS="86400",
         PAIR_GRACE_MINUTES="60",
@@ -200,3 +203,16 @@ def internet(
         client.close()
     if _internet.cuts:  # httpcore forgets sockets then; let the test that did it tell of them
         gc.collect()
+
+
+@pytest.fixture
+def desk(
+    cloud: Cloud,
+    environment: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    submit: ModuleType,
+    fal: stack.Fal,  # noqa: ARG001 - in its place
+    context: Context,
+) -> Desk:
+    """The command line on this stack."""
+    return Desk(cloud, environment, capsys, submit, context)

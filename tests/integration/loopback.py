@@ -67,12 +67,15 @@ class Loopback:
     tunnels: Counter[str] = field(default_factory=Counter)
     #: Hosts whose tunnel was cut.
     cuts: list[str] = field(default_factory=list)
+    #: Hosts whose requests' bodies are counted here, and not kept.
+    swallowed: dict[str, int] = field(default_factory=dict)
     port: int = 0
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _tls_port: int = 0
 
     def reset(self) -> None:
-        for memory in (self.plays, self.dead, self.seen, self.tunnels, self.cuts):
+        memories = (self.plays, self.dead, self.seen, self.tunnels, self.cuts, self.swallowed)
+        for memory in memories:
             memory.clear()
 
     @property
@@ -119,9 +122,11 @@ class Loopback:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
         host = headers["host"].partition(":")[0]
+        body = b"" if host in self.swallowed else await request.read()
+        async for piece in request.content.iter_any():
+            self.swallowed[host] += len(piece)
         seen = Seen(host, request.method, request.raw_path, headers, body)
         self.seen.append(seen)
         play = self.plays.get(host)

@@ -24,6 +24,7 @@ from phonoscene.webhooks import Delivery, hash_token
 from phonoscene.workflow.cancellation import Canceller
 from phonoscene.workflow.delivery import Deliverer
 from phonoscene.workflow.dispatch import Dispatcher
+from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.reconciliation import Reconciler
 from phonoscene.workflow.submission import Submitter, Terms
 from tests.crash.table import Refused as TableRefused
@@ -340,7 +341,8 @@ class Scene:
     @property
     def submitter(self) -> Submitter:
         bucket: Any = self.bucket
-        return Submitter(bucket, self.store, _as_any(self.fal), TERMS, self.limits)
+        media = Presigned(bucket, TERMS.audio_url_ttl)
+        return Submitter(media, self.store, _as_any(self.fal), TERMS, self.limits)
 
     @property
     def reconciler(self) -> Reconciler:

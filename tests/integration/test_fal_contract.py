@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import socket
@@ -260,6 +261,13 @@ def test_an_accepted_request_keeps_the_urls_that_fal_returned(
         )
     )
     assert len(posts(fal)) == 1
+
+
+def test_without_a_webhook_fal_is_given_no_address(queue: FalQueue, fal: Loopback) -> None:
+    result = queue.ready().submit(dataclasses.replace(SUBMISSION, webhook_url=None))
+
+    assert isinstance(result, Accepted)
+    assert posts(fal)[0].target == "/fal-ai/ltx-2.3-22b/distilled/audio-to-video"
 
 
 @pytest.mark.parametrize("status", [200, 201, 202])

@@ -70,6 +70,8 @@ def test_every_action_is_accepted_with_what_it_needs_and_only_with_that(
         ({"stage": "queue", "action": "expire", "probability": 2}, "probability"),
         ({"stage": "queue", "action": "delay", "seconds": -1}, "negative"),
         ({"stage": "keys", "action": "empty", "match": {}}, "no match"),
+        ({"stage": "storage", "action": "expired", "match": {}}, "no match"),
+        ({"stage": "storage", "action": "drop", "call": "list"}, "'token' or 'upload'"),
         ({"stage": "render", "action": "error", "status": "OK"}, "HTTP status code"),
         ({"stage": "render", "action": "error", "status": 200}, "400-599"),
         ({"stage": "webhook", "action": "payload_error", "status": 404}, "OK or ERROR"),

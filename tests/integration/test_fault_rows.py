@@ -446,7 +446,7 @@ def test_every_message_of_a_jobs_life_redriven_days_later_changes_nothing(
     failed = send(*events)
     (item,) = cloud.items()
     job_id = item["job_id"]
-    token = fal.posts[0].webhook_url.rpartition("/")[2]
+    token = str(fal.posts[0].webhook_url).rpartition("/")[2]
     job = Scene(cloud).store.get(job_id)
     assert job
     assert job.request

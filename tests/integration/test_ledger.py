@@ -478,7 +478,7 @@ def test_a_place_whose_job_holds_nothing_is_given_back(cloud: Cloud) -> None:
     corrected = recounted(scene)
 
     assert corrected == sorted([*others, an_id(99)])
-    assert scene.store.ledger.in_flight() == set(held)
+    assert scene.store.ledger.window().in_flight == set(held)
     assert recounted(scene) == []
 
 
@@ -491,7 +491,7 @@ def test_a_place_that_was_taken_away_from_its_job_is_taken_again(scene: Scene) -
         recounter.ensure_place(one)
 
     assert recounter.corrected == [job.job_id]
-    assert scene.store.ledger.in_flight() == {job.job_id, other.job_id}
+    assert scene.store.ledger.window().in_flight == {job.job_id, other.job_id}
 
 
 @pytest.mark.parametrize("reserved", [ZERO, USD, USD * 3])

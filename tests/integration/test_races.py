@@ -18,6 +18,7 @@ import pytest
 from phonoscene.jobs import Job, JobStatus
 from phonoscene.ledger import Limits
 from phonoscene.submissions import ACCOUNT, Refused, Unknown
+from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import Submitter
 from tests.crash.invariants import answered
 from tests.integration.scene import TERMS, USD, Desk, InMemory, Scene, a_job, failure, verdict
@@ -152,7 +153,9 @@ class Race:
             fal.answer = answer
             fal.on_post = self.posts.append
             bucket: Any = None
-            Submitter(bucket, self.scene.store, fal, TERMS, self.scene.limits).submit(job)
+            Submitter(
+                Presigned(bucket, 3600), self.scene.store, fal, TERMS, self.scene.limits
+            ).submit(job)
 
         return submit
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from phonoscene.records import index_attributes, to_item, to_record
 from phonoscene.submissions import Ended, Lost, Pending
 from phonoscene.workflow.delivery import LONGEST_PAUSE, SHORTEST_PAUSE
 from phonoscene.workflow.reconciliation import ASK_AGAIN, COPY_AGAIN, RESULT_KEPT, Pass
+from phonoscene.workflow.recounting import Standing
 from tests.integration.cloud import (
     ACCOUNT,
     FAL_KEY,
@@ -509,7 +511,7 @@ def test_passes_that_run_out_of_time_come_to_every_job_nevertheless(scene: Scene
     ids = {scene.bring(JobStatus.SUBMITTED, n).job_id for n in range(16)}
     scene.clock.go_on(minutes=2)
 
-    passes = [set(islice(scene.store.due(scene.clock()), 8)) for _ in range(30)]
+    passes = [{one for one, _ in islice(scene.store.due(scene.clock()), 8)} for _ in range(30)]
 
     # a pass begins anywhere: 30 that see half of them miss one of 16 once in 67 million times
     assert set().union(*passes) == ids
@@ -572,7 +574,8 @@ def test_a_place_that_leaked_is_given_back_by_a_pass_that_says_so(
 
     this = scene.reconciler.run()
 
-    assert (this.corrected, this.in_flight, scene.sums()[0]) == (1, 1, 1)
+    assert this.standing
+    assert (this.corrected, this.standing.in_flight, scene.sums()[0]) == (1, 1, 1)
     (line,) = [record for record in caplog.records if record.message == "window.corrected"]
     assert (line.__dict__["id"], line.__dict__["is_held"]) == (an_id(7), False)
 
@@ -584,7 +587,43 @@ def test_a_job_that_lost_its_place_takes_it_again_when_it_is_looked_at(scene: Sc
     this = a_pass(scene, timedelta(minutes=2))
 
     assert this.corrected == 2
-    assert scene.store.ledger.in_flight() == {job.job_id}
+    assert scene.store.ledger.window().in_flight == {job.job_id}
+
+
+# What a pass tells ------------------------------------------------------------------------------
+
+
+def test_a_pass_tells_how_long_the_oldest_of_each_kind_has_waited(scene: Scene) -> None:
+    scene.bring(JobStatus.SUBMITTED, 1)
+    scene.clock.go_on(minutes=3)
+    scene.bring(JobStatus.SUBMITTED, 2)
+    scene.admit(3)
+    scene.limits = Limits(2, Decimal(10))
+
+    this = a_pass(scene, timedelta(minutes=2))
+
+    assert this.standing
+    assert this.standing.oldest == timedelta(minutes=5)
+    assert this.ready_for == timedelta(minutes=2)
+    assert this.overdue == timedelta(minutes=5) - LOOK_AGAIN_AFTER[JobStatus.SUBMITTED]
+    assert (this.standing.in_flight, this.standing.committed_usd) == (2, USD * 2)
+    assert not this.standing.is_paused
+
+
+def test_a_quiet_table_has_nothing_to_tell(scene: Scene) -> None:
+    this = scene.reconciler.run()
+
+    nothing = timedelta(0)
+    assert (this.overdue, this.ready_for, this.dispatched, this.at_risk) == (nothing, nothing, 0, 0)
+    assert this.standing == Standing(0, nothing, ZERO, is_paused=False)
+
+
+def test_a_pause_is_told_as_long_as_it_lasts(scene: Scene) -> None:
+    scene.store.ledger.pause(START + timedelta(minutes=5))
+
+    told = [a_pass(scene, timedelta(minutes=minutes)).standing for minutes in (4, 1)]
+
+    assert [one and one.is_paused for one in told] == [True, False]
 
 
 # A paid video that is not home ------------------------------------------------------------------
@@ -627,6 +666,33 @@ def test_what_fal_did_not_tell_is_forgotten_when_the_job_moves(scene: Scene) -> 
     assert moved.unanswered_since is scene.read().unanswered_since is None
 
 
+def test_a_request_is_asked_about_as_often_as_the_stack_wants(scene: Scene) -> None:
+    scene.bring(JobStatus.SUBMITTED)
+    eager = dataclasses.replace(scene.reconciler, ask_again=timedelta(seconds=3))
+    scene.clock.go_on(minutes=1)
+
+    asked = []
+    for _ in range(3):
+        eager.run()
+        asked.append((scene.turn() or scene.clock()) - scene.clock())
+        scene.clock.go_on(seconds=3)
+
+    assert asked == [timedelta(seconds=3)] * 3
+    assert len(scene.fal.polled) == 3
+
+
+def test_what_fal_does_not_answer_and_its_list_are_asked_no_more_often(scene: Scene) -> None:
+    scene.bring(JobStatus.SUBMITTED, 1)
+    scene.bring(JobStatus.UNCONFIRMED, 2)
+    scene.fal.standing[request_of(scene.read(1)).request_id] = UNHEARD
+    eager = dataclasses.replace(scene.reconciler, ask_again=timedelta(seconds=3))
+    scene.clock.go_on(minutes=2)
+
+    eager.run()
+
+    assert [scene.turn(n) for n in (1, 2)] == [scene.clock() + ASK_AGAIN] * 2
+
+
 # The function -----------------------------------------------------------------------------------
 
 
@@ -642,6 +708,7 @@ def reconcile(
         FAL_KEY_PARAMETER=KEY_PARAMETER,
         DROPS_QUEUE_URL=drops,
         VERDICTS_QUEUE_URL=cloud.verdicts_url,
+        ASK_FAL_SECONDS="45",
         AUDIO_URL_TTL_SECONDS="3600",
         OUTPUT_LIFETIME_SECONDS="86400",
         MAX_IN_FLIGHT="2",

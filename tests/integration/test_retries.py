@@ -302,7 +302,7 @@ def test_a_new_attempt_has_a_token_and_urls_of_its_own(scene: Scene) -> None:
 
     first, second = scene.fal.posts
     assert scene.read().token_hashes == tuple(
-        hash_token(post.webhook_url.rpartition("/")[2]) for post in (first, second)
+        hash_token(str(post.webhook_url).rpartition("/")[2]) for post in (first, second)
     )
     assert first.webhook_url != second.webhook_url
     for field, version in (("audio_url", "v1"), ("image_url", "v2")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from phonoscene.media import DropBucket
 from phonoscene.retries import MOST_REFUSALS
 from phonoscene.submissions import Accepted, Refused, Submission, Unknown
 from phonoscene.webhooks import hash_token
+from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import Submitter, Terms
 from tests.integration.cloud import (
     DROPS,
@@ -79,7 +81,8 @@ def world(cloud: Cloud) -> World:
     fal = Fal()
     s3 = client("s3", "s3v4")
     bucket = DropBucket(s3, s3, DROPS)
-    submitter = Submitter(bucket, store, fal, Terms(WEBHOOKS, 3600, 86400), LIMITS)  # type: ignore[arg-type]  # it plays FalQueue
+    terms = Terms(WEBHOOKS, 3600, 86400)
+    submitter = Submitter(Presigned(bucket, 3600), store, fal, terms, LIMITS)  # type: ignore[arg-type]  # it plays FalQueue
     store.admit(
         Job.born(
             JobStatus.READY,
@@ -97,7 +100,7 @@ def world(cloud: Cloud) -> World:
 
 
 def token_of(submission: Submission) -> str:
-    return submission.webhook_url.rpartition("/")[2]
+    return str(submission.webhook_url).rpartition("/")[2]
 
 
 def test_the_claim_stands_in_the_table_when_the_post_arrives(world: World) -> None:
@@ -123,6 +126,20 @@ def test_an_accepted_job_keeps_its_request_and_leaves_the_backlog(
     assert job.request.status_url
     assert (cloud.index("backlog"), cloud.index("due")) == (set(), {ID})
     assert [step.status for step in job.history] == ["READY", "SUBMITTING", "SUBMITTED"]
+
+
+def test_fal_is_asked_when_the_stack_says_and_not_told_whom_to_call_where_it_could_not(
+    world: World, cloud: Cloud
+) -> None:
+    terms = Terms("", 3600, 86400, ask_after=timedelta(seconds=5))
+    polls = dataclasses.replace(world.submitter, terms=terms)
+
+    job = polls.submit(world.record)
+
+    assert job.status is JobStatus.SUBMITTED
+    assert world.fal.posts[0].webhook_url is None
+    assert datetime.fromisoformat(cloud.item(ID)["due_at"]) == NOW + timedelta(seconds=5)
+    assert len(job.token_hashes) == 1  # a result that is polled comes home by it
 
 
 def test_the_token_is_nowhere_in_the_record_and_neither_is_a_presigned_url(

@@ -318,3 +318,18 @@ def test_a_sidecar_with_another_take_makes_new_jobs_of_all(
     announce("albums/song.json")
 
     assert len(jobs(cloud)) == len(fal.posts) == 5
+
+
+def test_takes_that_the_functions_time_does_not_reach_are_left_to_the_next_dispatch(
+    cloud: Cloud, fal: Fal, announce: Announce, environment: pytest.MonkeyPatch, context: Context
+) -> None:
+    left = iter([120_000, 110_000, 70_000, 59_999])
+    environment.setattr(type(context), "get_remaining_time_in_millis", lambda _: next(left))
+    key = drop(cloud, prompts(4))
+
+    failed = announce(key)
+
+    assert failed == []
+    assert len(fal.posts) == 2
+    assert sorted(item["status"] for item in cloud.items()) == ["READY"] * 2 + ["SUBMITTED"] * 2
+    assert len(cloud.index("backlog")) == 2

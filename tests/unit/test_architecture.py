@@ -69,6 +69,7 @@ OUTSIDE = {
     "public_http": {"httpx", "httpcore"},  # httpx's own lower half
     "fal_queue": {"fal_client", "httpx"},  # fal_client raises httpx's errors
     "fal_key": {"aws_lambda_powertools"},
+    "fal_storage": {"httpx"},  # fal_client's uploads are whole, in memory and without a time limit
     "observability": {"aws_lambda_powertools"},
 }
 
@@ -82,6 +83,11 @@ MODULES = {module_of(file): ast.parse(file.read_text("utf-8")) for file in PACKA
 EDGES = (
     set(MODULES) - CORE - {"__init__"} - {name for name in MODULES if name.startswith("workflow")}
 )
+CLI = ROOT / "cli/phonoscene_cli"
+COMMAND_LINE = {
+    ".".join(file.relative_to(CLI).with_suffix("").parts): ast.parse(file.read_text("utf-8"))
+    for file in CLI.rglob("*.py")
+}
 APPS = {
     file.parent.name: ast.parse(file.read_text("utf-8")) for file in ROOT.glob("functions/*/app.py")
 }
@@ -194,10 +200,40 @@ def test_a_function_does_nothing_when_it_is_imported(name: str) -> None:
     assert calls <= {"BatchProcessor", "Config", "timedelta"}  # values, not clients
 
 
+@pytest.mark.parametrize("name", sorted(COMMAND_LINE))
+def test_the_command_line_knows_the_package_and_of_its_workflow_only_how_drops_are_examined(
+    name: str,
+) -> None:
+    roots = {found.partition(".")[0] for found in imports(COMMAND_LINE[name], at_runtime=False)}
+    workflow = {m for m in own(COMMAND_LINE[name], at_runtime=False) if m.startswith("workflow")}
+
+    assert not roots & {"functions", "local", "cli", "tests", "benchmarks", "fal_client"}
+    assert workflow <= {"workflow.examination"}
+    assert "job_store" not in own(COMMAND_LINE[name], at_runtime=False)  # it writes
+
+
+@pytest.mark.parametrize("name", sorted(COMMAND_LINE))
+def test_the_command_line_makes_sessions_and_clients_in_one_module(name: str) -> None:
+    roots = {found.partition(".")[0] for found in imports(COMMAND_LINE[name])}
+
+    assert ("boto3" in roots) == (name == "stack")
+
+
+@pytest.mark.parametrize("name", sorted(COMMAND_LINE))
+def test_only_commands_know_the_options_and_only_the_terminal_and_they_know_tables(
+    name: str,
+) -> None:
+    roots = {found.partition(".")[0] for found in imports(COMMAND_LINE[name])}
+    is_command = name == "app" or name.startswith("commands.")
+
+    assert is_command or "typer" not in roots
+    assert is_command or name in {"terminal", "journeys"} or "rich" not in roots
+
+
 def test_nothing_imports_by_relative_path() -> None:
     relative = [
         name
-        for name, tree in {**MODULES, **APPS}.items()
+        for name, tree in {**MODULES, **APPS, **COMMAND_LINE}.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.level
     ]

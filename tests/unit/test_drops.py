@@ -9,6 +9,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from phonoscene.drops import (
+    AUDIO_SUFFIXES,
+    CONTENT_TYPES,
+    IMAGE_SUFFIXES,
     Kind,
     Pairing,
     beside,
@@ -20,10 +23,19 @@ from phonoscene.drops import (
     name_of,
     output_key,
     pairings,
+    suffix_of,
     unsafe,
 )
 
 SUFFIXES = [".mp3", ".wav", ".flac", ".m4a", ".aac", ".ogg", ".opus"]
+
+
+@pytest.mark.parametrize("suffix", [*AUDIO_SUFFIXES, *IMAGE_SUFFIXES])
+def test_every_file_that_may_be_handed_over_has_a_content_type(suffix: str) -> None:
+    kind = "audio" if suffix in AUDIO_SUFFIXES else "image"
+
+    assert CONTENT_TYPES[suffix_of(f"a.b/song.mp4{suffix.upper()}")].startswith(f"{kind}/")
+    assert len(CONTENT_TYPES) == len({*AUDIO_SUFFIXES, *IMAGE_SUFFIXES})
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

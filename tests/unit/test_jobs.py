@@ -294,6 +294,7 @@ def test_an_absent_field_is_absent_from_the_item() -> None:
         "revision",
         "status",
         "updated_at",
+        "uploads_failed",
     ]
 
 

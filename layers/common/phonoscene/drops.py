@@ -9,6 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,24 @@ if TYPE_CHECKING:
 
 AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".m4a", ".aac", ".ogg", ".opus")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif")
+#: What a file of each suffix is called on the web.
+CONTENT_TYPES = MappingProxyType(
+    {
+        ".mp3": "audio/mpeg",
+        ".wav": "audio/wav",
+        ".flac": "audio/flac",
+        ".m4a": "audio/mp4",
+        ".aac": "audio/aac",
+        ".ogg": "audio/ogg",
+        ".opus": "audio/ogg",
+        ".png": "image/png",
+        ".jpg": "image/jpeg",
+        ".jpeg": "image/jpeg",
+        ".webp": "image/webp",
+        ".gif": "image/gif",
+        ".avif": "image/avif",
+    }
+)
 SIDECAR_SUFFIX = ".json"
 DEFAULTS_NAME = "_defaults.json"
 RECEIPT_SUFFIX = ".status.json"
@@ -39,6 +58,11 @@ def kind_of(key: str) -> Kind:
     if name.lower().endswith(AUDIO_SUFFIXES):
         return Kind.AUDIO
     return Kind.SIDECAR if name.endswith(SIDECAR_SUFFIX) else Kind.IGNORED
+
+
+def suffix_of(key: str) -> str:
+    """An audio's or an image's suffix, in lower case: one of ``CONTENT_TYPES``."""
+    return "." + key.rpartition(".")[2].lower()
 
 
 def unsafe(key: str) -> str | None:

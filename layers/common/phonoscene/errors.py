@@ -9,6 +9,7 @@
     ├── ConditionFailed           what the table holds is not what a write was meant for
     ├── WriteRefused              the record is not in a state that allows the write
     ├── NoRoom                    the window is full, the day's money is spent, or fal is paused
+    ├── UploadFailed              fal's storage did not take a file this time; the job waits
     ├── WebhookRefused            not fal's, not ours, not fresh, or not whole: one answer, 401
     ├── SigningKeysUnavailable    nobody can be verified now: 503, and fal tries again
     ├── VerdictMalformed          signed by fal, and yet not a verdict
@@ -87,6 +88,17 @@ class NoRoom(PhonosceneError):
 
     def __init__(self, waits_for: str) -> None:
         super().__init__(f"no room: {waits_for}")
+        self.waits_for = waits_for
+
+
+class UploadFailed(PhonosceneError):
+    """fal's storage did not take a file this time.
+
+    ``waits_for`` says what the job has to wait for: storage, or account where fal refuses the key.
+    """
+
+    def __init__(self, reason: str, waits_for: str = "storage") -> None:
+        super().__init__(reason)
         self.waits_for = waits_for
 
 

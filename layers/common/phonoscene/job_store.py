@@ -9,13 +9,12 @@ from __future__ import annotations
 import random
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from decimal import Decimal
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from phonoscene import ledger
 from phonoscene.errors import ConditionFailed, NoRoom, WriteRefused
-from phonoscene.jobs import Job, JobStatus, Reservation
+from phonoscene.jobs import Job, JobStatus
 from phonoscene.ledger_store import LedgerStore
 from phonoscene.moves import Move
 from phonoscene.records import (
@@ -119,18 +118,46 @@ class JobStore:
         """
         clock = self.clock()
         is_unforeseen = status is JobStatus.GENERATED and job.status is JobStatus.READY
-        spent = [ledger.spend(_cost(job, clock))] if is_unforeseen else []
+        spent = [ledger.spend(ledger.cost_of(job, clock))] if is_unforeseen else []
         return self._move(Move(job, status, clock, at, only_from, changes), spent)
 
-    def claim(self, job: Job, limits: Limits, token_hash: str, **changes: Any) -> Job:
+    def hold(self, job: Job, limits: Limits, span: timedelta) -> datetime:
+        """Put a READY job's turn off, so that nobody else prepares it meanwhile; until when.
+
+        For what takes time before the claim. It takes no place and no money, and ends by itself.
+
+        Raises:
+            NoRoom: the claim would find none now.
+            WriteRefused: the job is not READY any more, or its turn has not come.
+        """
+        now = self.clock()
+        self.ledger.look(ledger.cost_of(job, now), limits)
+        self._note(
+            job,
+            "SET dispatch_at = :until",
+            {":until": now + span, ":now": now},
+            "AND dispatch_at <= :now",
+        )
+        return now + span
+
+    def claim(
+        self,
+        job: Job,
+        limits: Limits,
+        token_hash: str,
+        held_until: datetime | None = None,
+        **changes: Any,
+    ) -> Job:
         """Move a READY job to SUBMITTING, with a place in flight and its cost set aside.
+
+        ``held_until`` is for whoever put its turn off: it is theirs all the same.
 
         Raises:
             NoRoom: there is none now.
             WriteRefused: the job is not READY any more, or was put off and its turn has not come.
         """
         clock = self.clock()
-        cost = _cost(job, clock)
+        cost = ledger.cost_of(job, clock)
         if cost.usd > limits.daily_budget_usd:
             raise NoRoom("budget")
         changes |= {
@@ -138,7 +165,8 @@ class JobStore:
             "token_hashes": (*job.token_hashes, token_hash),
             "reservation": cost,
         }
-        move = Move(job, JobStatus.SUBMITTING, clock, None, ANY, changes, in_turn=True)
+        turn = max(clock, held_until or clock)
+        move = Move(job, JobStatus.SUBMITTING, clock, None, ANY, changes, turn=turn)
         return self._move(move, ledger.take(limits, job.job_id, cost, clock))
 
     def end(
@@ -172,10 +200,12 @@ class JobStore:
         self._on_change(moved)
         return moved
 
-    def put_off(self, job: Job, waits_for: str, at: datetime) -> Job:
+    def put_off(self, job: Job, waits_for: str, at: datetime, **changes: Any) -> Job:
         """Note on a READY job why it waits, and until when; no step of its history."""
-        set_both = "SET waits_for = :why, dispatch_at = :at"
-        return self._note(job, set_both, {":why": waits_for, ":at": at})
+        noted = {"waits_for": waits_for, **changes}
+        sets = "".join(f", {name} = :{name}" for name in noted)
+        values = {f":{name}": value for name, value in noted.items()}
+        return self._note(job, f"SET dispatch_at = :at{sets}", {":at": at, **values})
 
     def look_again(self, job: Job, at: datetime, unanswered_since: datetime | None = None) -> None:
         """Look at a job in motion again at ``at``; since when fal tells nothing of it, if so."""
@@ -185,14 +215,14 @@ class JobStore:
         else:
             self._note(job, f"SET due_at = :at {answered}", {":at": at})
 
-    def _note(self, job: Job, expression: str, values: dict[str, Any]) -> Job:
+    def _note(self, job: Job, expression: str, values: dict[str, Any], condition: str = "") -> Job:
         """Change a record that stands as it was read, without a step of its history."""
         seen = {":status": str(job.status), ":seen": job.attempt, ":one": 1}
         request = update(
             job.job_id,
             f"{expression} ADD revision :one",
             {name: plain(value) for name, value in values.items()} | seen,
-            "#status = :status AND attempt = :seen",
+            f"#status = :status AND attempt = :seen {condition}",
         )
         with self._refusals():
             names = {"ExpressionAttributeNames": {"#status": "status"}}
@@ -210,7 +240,7 @@ class JobStore:
             {":request": {request_id}, ":id": request_id, ":one": 1},
             "attribute_exists(job_id) AND NOT contains(duplicate_requests, :id)",
         )
-        spent = ledger.spend(_cost(job, self.clock()))
+        spent = ledger.spend(ledger.cost_of(job, self.clock()))
         with self._refusals():
             self._table.transact([("Update", noted), ("Update", spent)])
 
@@ -227,8 +257,8 @@ class JobStore:
                 raise WriteRefused(to_job(exc.found)) from exc
             raise NoRoom(ledger.lacking(exc.position - 1, exc.found, self.clock())) from exc
 
-    def due(self, before: datetime) -> Iterator[str]:
-        """The ids of the jobs that should be looked at, each shard's oldest first.
+    def due(self, before: datetime) -> Iterator[tuple[str, datetime]]:
+        """The ids of the jobs that should be looked at, and since when; each shard's oldest first.
 
         A pass that runs out of time must not always leave the same shards: it begins anywhere.
         """
@@ -238,20 +268,25 @@ class JobStore:
             for page in self._table.pages(
                 "due", "due_shard = :shard AND due_at <= :before", values
             ):
-                yield from (item["job_id"] for item in page)
+                yield from ((item["job_id"], _time(item["due_at"])) for item in page)
 
     def oldest_ready(self, most: int, before: datetime) -> list[str]:
         """The ids of at most ``most`` READY jobs whose turn has come, oldest first."""
+        return [job_id for _, job_id in self._backlog(most, before)]
+
+    def first_turn(self, before: datetime) -> datetime | None:
+        """Since when the oldest READY job's turn has come."""
+        return next((_time(turn) for turn, _ in self._backlog(1, before)), None)
+
+    def _backlog(self, most: int, before: datetime) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
         condition = "backlog_shard = :shard AND dispatch_at <= :before"
         for shard in range(SHARDS):
             values = {":shard": shard, ":before": plain(before)}
             first = next(self._table.pages("backlog", condition, values, Limit=most))
             found += [(item["dispatch_at"], item["job_id"]) for item in first]
-        return [job_id for _, job_id in sorted(found)[:most]]
+        return sorted(found)[:most]
 
 
-def _cost(job: Job, at: datetime) -> Reservation:
-    """What a job may cost, on the day of ``at``."""
-    usd = job.estimate.upper_usd if job.estimate else Decimal(0)
-    return Reservation(day=ledger.day_of(at), usd=usd)
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -204,6 +204,8 @@ class Job(Record):
     #: Claims so far; ``refusals`` of them were turned away before fal queued anything.
     attempt: int = 0
     refusals: int = 0
+    #: How often fal's storage would not take its files, before any claim.
+    uploads_failed: int = 0
     #: Held from the claim until the attempt ends; with it goes a place in the window.
     reservation: Reservation | None = None
     #: What a READY job waits for, in a word; None when it is its turn.
@@ -251,9 +253,26 @@ class Job(Record):
         )
 
     @property
+    def generated_after(self) -> timedelta | None:
+        """How long fal took, of a job that has just been generated."""
+        if self.status is not JobStatus.GENERATED:
+            return None
+        return self.last(JobStatus.GENERATED) - self.last(JobStatus.SUBMITTED)
+
+    @property
     def marker(self) -> str:
         """What the audio's URL of this attempt carries, so that fal's list shows whose it is."""
         return f"{self.job_id}-{self.attempt}"
+
+    @property
+    def next_marker(self) -> str:
+        """That of the attempt which a claim would begin."""
+        return f"{self.job_id}-{self.attempt + 1}"
+
+    @property
+    def media(self) -> dict[str, DropObject]:
+        """The job's files in the drop bucket, by the argument that names them to fal."""
+        return ({"audio_url": self.audio} if self.audio else {}) | self.images
 
     @property
     def is_final(self) -> bool:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from phonoscene.jobs import Reservation
 from phonoscene.records import plain, update
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from decimal import Decimal
 
-    from phonoscene.jobs import Reservation
+    from phonoscene.jobs import Job
 
 Change = dict[str, Any]
 
@@ -48,6 +49,12 @@ def next_day(at: datetime) -> datetime:
     """When the next UTC day begins, and with it a new budget."""
     tomorrow = at.astimezone(UTC).date() + timedelta(days=1)
     return datetime.combine(tomorrow, time(), UTC)
+
+
+def cost_of(job: Job, at: datetime) -> Reservation:
+    """What a job may cost, on the day of ``at``."""
+    usd = job.estimate.upper_usd if job.estimate else Decimal(0)
+    return Reservation(day=day_of(at), usd=usd)
 
 
 def take(limits: Limits, job_id: str, cost: Reservation, at: datetime) -> list[Change]:

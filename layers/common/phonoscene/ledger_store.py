@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from phonoscene.errors import ConditionFailed
+from phonoscene.errors import ConditionFailed, NoRoom
 from phonoscene.jobs import Reservation
 from phonoscene.ledger import WINDOW, Limits, budget_key
 from phonoscene.records import plain, to_item, update
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
     from decimal import Decimal
 
     from phonoscene.table import Table
+
+
+@dataclass(frozen=True)
+class Window:
+    """The ids of the jobs that hold a place, and until when dispatching is paused."""
+
+    in_flight: frozenset[str]
+    paused_until: datetime | None
+
+    def is_paused(self, at: datetime) -> bool:
+        """Whether nobody gets a place at this time, because fal refuses the account."""
+        return self.paused_until is not None and self.paused_until > at
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a job holds, and when it moved last."""
+
+    reservation: Reservation
+    since: datetime
 
 
 @dataclass(frozen=True)
@@ -35,16 +55,34 @@ class LedgerStore:
         self._table = table
         self._clock = clock
 
-    def in_flight(self) -> frozenset[str]:
-        """The ids of the jobs that hold a place."""
-        return frozenset(self._table.get(WINDOW).get("in_flight", ()))
+    def window(self) -> Window:
+        """Who holds a place, and until when nobody gets one."""
+        item = self._table.get(WINDOW)
+        paused = item.get("paused_until")
+        until = datetime.fromisoformat(paused) if paused else None
+        return Window(frozenset(item.get("in_flight", ())), until)
 
     def room(self, limits: Limits) -> int:
         """How many jobs could be claimed now, the budget aside."""
-        window = self._table.get(WINDOW)
-        if str(window.get("paused_until", "")) > plain(self._clock()):
+        window = self.window()
+        if window.is_paused(self._clock()):
             return 0
-        return max(0, limits.max_in_flight - len(window.get("in_flight", ())))
+        return max(0, limits.max_in_flight - len(window.in_flight))
+
+    def look(self, cost: Reservation, limits: Limits) -> None:
+        """See whether a claim would find room now. Nothing is taken: only the claim does.
+
+        Raises:
+            NoRoom: as the claim would.
+        """
+        window = self.window()
+        if window.is_paused(self._clock()):
+            raise NoRoom("account")
+        if len(window.in_flight) >= limits.max_in_flight:
+            raise NoRoom("window")
+        committed = self._table.get(budget_key(cost.day)).get("committed_usd", 0)
+        if committed + cost.usd > limits.daily_budget_usd:
+            raise NoRoom("budget")
 
     def pause(self, until: datetime) -> None:
         """Let nobody claim before ``until``: fal refuses the account."""
@@ -57,10 +95,13 @@ class LedgerStore:
             return None
         return Day(day, item["committed_usd"], item["reserved_usd"], int(item["changes"]))
 
-    def held_by(self, job_id: str) -> Reservation | None:
+    def held_by(self, job_id: str) -> Holding | None:
         """What a job holds; its record may be one that this release cannot read."""
-        held = self._table.get(job_id).get("reservation")
-        return Reservation.model_validate(held) if held else None
+        item = self._table.get(job_id)
+        if "reservation" not in item:
+            return None
+        since = datetime.fromisoformat(item["updated_at"])
+        return Holding(Reservation.model_validate(item["reservation"]), since)
 
     def correct_place(self, job_id: str, *, is_held: bool) -> bool:
         """Put a job into the set of those in flight, or take it out; whether that was needed.

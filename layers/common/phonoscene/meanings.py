@@ -19,7 +19,7 @@ STATES = MappingProxyType(
         _S.SUBMITTING: "asking fal",
         _S.UNCONFIRMED: "fal's answer was lost; finding out, not asking twice",
         _S.SUBMITTED: "fal accepted, and generates",
-        _S.GENERATED: "fal's signed webhook arrived; copying the video",
+        _S.GENERATED: "fal has made the video; copying it",
         _S.SUCCEEDED: "the video is in the output bucket",
         _S.FAILED: "no video",
         _S.REJECTED: "the drop is wrong; nothing was spent",
@@ -36,6 +36,7 @@ WAITS = MappingProxyType(
         "budget": "money: this day's is spent or set aside, and the next UTC day brings more",
         "account": "the operator: fal refuses the account, its key or its balance",
         "fal": "fal: it was busy or broke down, and is asked again",
+        "storage": "fal's storage: it would not take the files, and they are sent again",
     }
 )
 

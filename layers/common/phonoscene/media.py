@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,7 @@ from phonoscene.errors import DropRefused, TooMuchRead
 from phonoscene.jobs import Audio, DropObject, ErrorDetail
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
@@ -116,6 +118,24 @@ class DropBucket:
             return None
         return (width, height) if width > 0 and height > 0 else None
 
+    @contextmanager
+    def open(self, pinned: DropObject) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """The length of a version in bytes, and its bytes, a block at a time.
+
+        Raises:
+            DropRefused: it is gone.
+        """
+        try:
+            answer = self._client.get_object(
+                Bucket=self.name, Key=pinned.key, VersionId=pinned.version_id
+            )
+        except ClientError as exc:
+            if exc.response["Error"]["Code"] in _ABSENT:
+                raise DropRefused(_error("drop_gone", pinned.key, _GONE)) from exc
+            raise
+        with closing(answer["Body"]) as body:  # entered itself, it would count no bytes
+            yield answer["ContentLength"], body.iter_chunks(BLOCK)
+
     def presign(self, pinned: DropObject, seconds: int, marker: str) -> str:
         """A URL that reads this version, and no other, for ``seconds``. Never stored or logged."""
         return self._presigner.generate_presigned_url(
@@ -135,6 +155,7 @@ def _found(key: str, answer: Any) -> Found:
     return Found(key, answer["VersionId"], answer["ContentLength"], answer["LastModified"])
 
 
+_GONE: Final = "is no longer in the bucket as it was dropped; drop it again"
 _NOT_AUDIO: Final = (
     "is not audio that can be read; allowed are mp3, wav, flac, m4a, aac, ogg and opus"
 )

@@ -25,8 +25,8 @@ class Move:
     changes: dict[str, Any]
     #: Whether what the job holds must still be as it was read: only then may it be given back.
     ends: bool = False
-    #: Whether the job's turn must have come: until then it was put off.
-    in_turn: bool = False
+    #: When the job's turn must have come: until then it was put off.
+    turn: datetime | None = None
 
     @property
     def allowed(self) -> list[JobStatus]:
@@ -57,7 +57,7 @@ class Move:
         if self.ends:
             is_held = "attribute_exists" if self.job.reservation else "attribute_not_exists"
             condition += f" AND {is_held}(reservation)"
-        return condition + (" AND #dispatch_at <= :updated_at" if self.in_turn else "")
+        return condition + (" AND #dispatch_at <= :turn" if self.turn else "")
 
     def request(self) -> dict[str, Any]:
         """The update: a value sets its attribute, None or nothing removes it."""
@@ -71,7 +71,7 @@ class Move:
         origins = {f":from{n}": str(before) for n, before in enumerate(self.allowed)}
         values = {f":{name}": value for name, value in kept.items()} | origins
         values |= {":step": [plain(self._step)], ":none": [], ":seen": self.job.attempt}
-        values |= {":one": 1}
+        values |= {":one": 1} | ({":turn": plain(self.turn)} if self.turn else {})
         removal = f" REMOVE {', '.join(removed)}" if removed else ""
         request = update(
             self.job.job_id,

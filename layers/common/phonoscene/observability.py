@@ -26,7 +26,12 @@ metrics = Metrics(namespace="Phonoscene", service="phonoscene")
 
 def count(name: str) -> None:
     """One more of ``name``."""
-    metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
+    gauge(name, 1)
+
+
+def gauge(name: str, value: float, unit: MetricUnit = MetricUnit.Count) -> None:
+    """How much there is of ``name``."""
+    metrics.add_metric(name=name, unit=unit, value=value)
 
 
 def announce(job: Job) -> None:
@@ -38,3 +43,5 @@ def announce(job: Job) -> None:
         extra={"attempt": job.attempt, "errors": [e.code for e in job.errors]},
     )
     count(f"Jobs{job.status.title()}")
+    if job.generated_after is not None:
+        gauge("GenerationTime", job.generated_after.total_seconds(), MetricUnit.Seconds)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mypy_boto3_sqs import SQSClient
 
+    from phonoscene.media import Found
     from phonoscene.webhooks import Delivery
 
 
 class DropsQueue:
-    """What ``submit`` reads."""
+    """What ``submit`` reads: dispatches, cancellations, and what S3 tells through EventBridge."""
 
     def __init__(self, client: SQSClient, url: str) -> None:
         self._client = client
@@ -23,9 +25,33 @@ class DropsQueue:
     def dispatch(self, job_ids: Sequence[str]) -> None:
         """Have these jobs submitted now: nothing has to settle."""
         for job_id in job_ids:
-            self._client.send_message(
-                QueueUrl=self._url, MessageBody=json.dumps({"job_id": job_id}), DelaySeconds=0
-            )
+            self._send({"job_id": job_id})
+
+    def cancel(self, job_id: str) -> None:
+        """Have a job stopped."""
+        self._send({"cancel": job_id})
+
+    def _send(self, message: dict[str, str]) -> None:
+        self._client.send_message(
+            QueueUrl=self._url, MessageBody=json.dumps(message), DelaySeconds=0
+        )
+
+    def announce(self, bucket: str, objects: Sequence[Found]) -> list[Found]:
+        """Tell of at most ten objects as S3 would; those that the queue did not take.
+
+        Of a pair one half is enough, if it is dated like the newer one: an event that is older than
+        the other half is left to that one's own.
+        """
+        entries: list[Any] = [
+            {
+                "Id": str(number),
+                "MessageBody": json.dumps(_created(bucket, found)),
+                "DelaySeconds": 0,
+            }
+            for number, found in enumerate(objects)
+        ]
+        answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
+        return [objects[int(failure["Id"])] for failure in answer.get("Failed", [])]
 
 
 class NotificationsQueue:
@@ -65,3 +91,18 @@ class VerdictsQueue:
     def deliver(self, delivery: Delivery) -> None:
         """Hand a believed delivery over."""
         self._client.send_message(QueueUrl=self._url, MessageBody=delivery.to_message())
+
+
+def _created(bucket: str, found: Found) -> dict[str, Any]:
+    """EventBridge's event, as much of it as ``submit`` reads; never dated too early."""
+    at = (found.modified + timedelta(microseconds=999_999)).astimezone(UTC)
+    return {
+        "source": "aws.s3",
+        "detail-type": "Object Created",
+        "time": f"{at:%Y-%m-%dT%H:%M:%SZ}",
+        "detail": {
+            "bucket": {"name": bucket},
+            "object": {"key": found.key, "version-id": found.version_id},
+            "reason": "phonoscene",
+        },
+    }

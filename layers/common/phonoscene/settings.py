@@ -36,7 +36,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class SubmitSettings(Settings):
-    """For the function ``submit``."""
+    """For the function ``submit``; ``webhook_base_url`` empty means that fal calls nobody."""
 
     drop_bucket: str
     jobs_table: str
@@ -50,6 +50,8 @@ class SubmitSettings(Settings):
     max_job_cost_usd: Decimal
     max_in_flight: int
     daily_budget_usd: Decimal
+    audio_delivery: str
+    ask_fal_seconds: int
 
 
 @dataclass(frozen=True)
@@ -103,3 +105,4 @@ class ReconcileSettings(Settings):
     output_lifetime_seconds: int
     max_in_flight: int
     daily_budget_usd: Decimal
+    ask_fal_seconds: int

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from phonoscene.errors import DropRefused
+from phonoscene.jobs import ErrorDetail
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from phonoscene.jobs import Request
 
@@ -53,10 +56,13 @@ Answer = Accepted | Refused | Unknown
 
 @dataclass(frozen=True)
 class Submission:
-    """What one POST carries; start timeout and output lifetime in seconds."""
+    """What one POST carries; start timeout and output lifetime in seconds.
+
+    Without ``webhook_url`` fal calls nobody, and has to be asked.
+    """
 
     arguments: Mapping[str, Any]
-    webhook_url: str
+    webhook_url: str | None
     start_timeout: int
     output_lifetime: int
 
@@ -71,6 +77,41 @@ class Submission:
             ),
             "x-app-fal-disable-fallback": "true",
         }
+
+
+#: The most that fal_client uploads in one request, in bytes; more takes an upload in parts.
+LARGEST_UPLOAD: Final = 100 * 1024 * 1024
+
+
+def check_size(key: str, size: int) -> None:
+    """See that a file can be uploaded to fal's storage.
+
+    Raises:
+        DropRefused: it is too large.
+    """
+    if size > LARGEST_UPLOAD:
+        error = ErrorDetail(
+            code="too_large_to_upload",
+            source=key,
+            value=f"{size} bytes",
+            allowed=f"at most {LARGEST_UPLOAD} bytes",
+            message=(
+                f"{key} has {size:,} bytes; this stack (AudioDelivery=fal-storage) uploads files "
+                f"of at most {LARGEST_UPLOAD:,}. Make it shorter, or compress it."
+            ),
+        )
+        raise DropRefused(error)
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A file on its way to fal: its names here and there, its length in bytes, and all of them."""
+
+    key: str
+    name: str
+    content_type: str
+    size: int
+    chunks: Iterable[bytes]
 
 
 @dataclass(frozen=True)

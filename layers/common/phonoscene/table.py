@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: How often a transaction is tried that meets another on the same items: 20 ms doubled, 5 s in all.
 MOST_CONFLICTS: Final = 8
+#: As many items as DynamoDB reads in one call.
+MOST_AT_ONCE: Final = 100
 
 Item = dict[str, Any]
 
@@ -42,6 +44,26 @@ class Table:
             TableName=self._name, Key=to_item({"job_id": key}), ConsistentRead=True
         )
         return from_item(answer.get("Item", {}))
+
+    def get_many(self, keys: Sequence[str], attributes: Sequence[str] = ()) -> Iterator[Item]:
+        """Those of many items that are there, in no order; whole, or only some ``attributes``."""
+        names = {f"#{n}": name for n, name in enumerate(attributes)}
+        part = {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
+        distinct = [to_item({"job_id": key}) for key in dict.fromkeys(keys)]
+        for first in range(0, len(distinct), MOST_AT_ONCE):
+            wanted = {"Keys": distinct[first : first + MOST_AT_ONCE], "ConsistentRead": True}
+            yield from self._get_some(wanted | (part if attributes else {}))
+
+    def _get_some(self, wanted: Item) -> Iterator[Item]:
+        """One call's worth; what DynamoDB leaves out for want of capacity is asked for again."""
+        request: Any = {self._name: wanted}
+        tries = 0
+        while request:
+            answer: Any = self._client.batch_get_item(RequestItems=request)
+            yield from (from_item(item) for item in answer["Responses"].get(self._name, []))
+            request, tries = answer.get("UnprocessedKeys", {}), tries + 1
+            if request:
+                self._sleep(random.uniform(0, min(5, 0.05 * 2**tries)))  # noqa: S311 - jitter
 
     def put(self, item: Mapping[str, Any], condition: str, values: Mapping[str, Any]) -> None:
         """Write a whole item.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,3 +31,8 @@ class Dispatcher:
         if jobs:
             logger.info("jobs.dispatched", extra={"count": len(jobs)})
         return len(jobs)
+
+    def waiting_for(self) -> timedelta:
+        """For how long the oldest READY job could have been sent, had there been room."""
+        now = self.store.clock()
+        return max(timedelta(0), now - (self.store.first_turn(now) or now))

@@ -12,6 +12,7 @@ from phonoscene.errors import DropRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Estimate
 from phonoscene.pricing import PRESETS, estimate, needed_frames
 from phonoscene.sidecar import Sidecar, VideoSize
+from phonoscene.submissions import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,8 @@ class Rules:
     usd_per_megapixel: Decimal
     max_job_cost_usd: Decimal
     daily_budget_usd: Decimal
+    #: Whether fal gets copies of a job's files, and not URLs of ours.
+    uploads: bool = False
 
     @property
     def most_usd(self) -> tuple[Decimal, str]:
@@ -120,7 +123,7 @@ class Examiner:
         """What the drop asks for: one job, or one for each take of a sidecar that lists several."""
         if halves.pairing.rivals:
             errors.append(_ambiguous(halves.pairing))
-        audio = errors.caught(self.bucket.measure, halves.audio)
+        audio = errors.caught(self._measure, halves.audio)
         own = self._own(halves, errors)
         if own is None:
             return [Examined(self._pinned(halves, audio), errors)]
@@ -129,6 +132,14 @@ class Examiner:
             Examined(self._take(halves, audio, [*document, *defaults], mine), mine)
             for document, mine in zip(own, takes, strict=True)
         ]
+
+    def _measure(self, audio: Found) -> Audio:
+        self._check_size(audio)
+        return self.bucket.measure(audio)
+
+    def _check_size(self, found: Found) -> None:
+        if self.rules.uploads:
+            check_size(found.key, found.bytes)
 
     def _own(self, halves: Halves, errors: Errors) -> list[list[Document]] | None:
         """The sidecar's takes, each before the defaults are added; None where it cannot be read."""
@@ -181,6 +192,7 @@ class Examiner:
             key = beside(origin[field], reference)
             found = self.bucket.find(key) if not unsafe(key) else None
             if found and found.bytes:
+                errors.caught(self._check_size, found)
                 images[field] = found
             else:
                 errors.append(_no_image(field, reference, key, origin[field]))

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from phonoscene.job_store import JobStore
     from phonoscene.queues import VerdictsQueue
     from phonoscene.workflow.dispatch import Dispatcher
+    from phonoscene.workflow.recounting import Standing
 
 logger = logging.getLogger(__name__)
 
-#: Between two questions to fal about one request.
+#: Between two questions to fal that it did not answer, or to its list of requests.
 ASK_AGAIN: Final = timedelta(seconds=45)
 #: Between two tries of a copy that was cut off: longer than one may take.
 COPY_AGAIN: Final = timedelta(seconds=400)
@@ -42,13 +43,20 @@ ANSWER_SHOULD_TAKE: Final = timedelta(minutes=2)
 
 @dataclass
 class Pass:
-    """What one pass saw: how many jobs of each state, at risk, in flight; how many sums wrong."""
+    """What one pass saw."""
 
+    #: Jobs that were due, by state, and for how long the first of them had been.
     looked: Counter[str] = field(default_factory=Counter)
+    overdue: timedelta = timedelta(0)
+    #: Jobs whose video may be paid for and is not home although it should be.
     at_risk: int = 0
-    dispatched: int = 0
+    #: Sums that were not the jobs', and were put right.
     corrected: int = 0
-    in_flight: int = 0
+    #: The places that are taken, the day's money, and whether dispatching is paused.
+    standing: Standing | None = None
+    dispatched: int = 0
+    #: For how long the oldest READY job could have been sent.
+    ready_for: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,8 @@ class Reconciler:
 
     ``silence``: after it, a POST whose answer was lost, and of which fal shows no trace, was never
     taken. It is longer than fal could keep the request waiting (its start timeout) and running.
-    ``output_lifetime``: how long fal was asked to keep a video.
+    ``output_lifetime``: how long fal was asked to keep a video. ``ask_again``: between two
+    questions about one request.
     """
 
     store: JobStore
@@ -66,19 +75,23 @@ class Reconciler:
     dispatcher: Dispatcher
     silence: timedelta
     output_lifetime: timedelta
+    ask_again: timedelta = ASK_AGAIN
 
     def run(self, has_time: Callable[[], bool] = lambda: True) -> Pass:
         """Look at all that is due, recount, dispatch."""
         this = Pass()
         recounter = Recounter(self.store)
-        for job_id in self.store.due(self.store.clock()):
+        now = self.store.clock()
+        for job_id, due_at in self.store.due(now):
             if not has_time():  # the next pass goes on: what was looked at is due later now
                 logger.warning("reconcile.out_of_time", extra={"looked": this.looked.total()})
                 break
+            this.overdue = max(this.overdue, now - due_at)
             self._look(job_id, this, recounter)
-        this.in_flight = recounter.recount()
+        this.standing = recounter.recount()
         this.corrected = len(recounter.corrected)
         this.dispatched = self.dispatcher.dispatch()
+        this.ready_for = self.dispatcher.waiting_for()
         return this
 
     def _look(self, job_id: str, this: Pass, recounter: Recounter) -> None:
@@ -120,8 +133,8 @@ class Reconciler:
         except Exception:
             logger.exception("reconcile.failed", extra={"id": job.job_id})
 
-    def _later(self, job: Job) -> None:
-        self.store.look_again(job, self.store.clock() + ASK_AGAIN)
+    def _later(self, job: Job, pause: timedelta = ASK_AGAIN) -> None:
+        self.store.look_again(job, self.store.clock() + pause)
 
     def _reconcile(self, job: Job) -> None:
         match job.status:
@@ -153,7 +166,7 @@ class Reconciler:
                 self._later(job)  # first: the verdict moves the job
                 self._deliver(job, request.request_id, body)
             case Pending():
-                self._later(job)
+                self._later(job, self.ask_again)
             case Lost():
                 self._lose(job)
 

@@ -7,6 +7,7 @@ table by hand. Every correction holds only if nothing has moved since it was fou
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -21,12 +22,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How window and budget stand: for how long no job in flight has moved; US dollars today."""
+
+    in_flight: int
+    oldest: timedelta
+    committed_usd: Decimal
+    is_paused: bool
+
+
 class Recounter:
     """One pass's count."""
 
     def __init__(self, store: JobStore) -> None:
         self._store = store
-        self._in_flight = store.ledger.in_flight()
+        self._in_flight = store.ledger.window().in_flight
         #: The jobs whose place was wrong, and the days whose sum was.
         self.corrected: list[str] = []
 
@@ -35,20 +46,23 @@ class Recounter:
         if job.reservation and job.job_id not in self._in_flight:
             self._correct(job.job_id, is_held=True)
 
-    def recount(self) -> int:
-        """Take the place of whoever holds nothing, and set the days' sums; the jobs in flight."""
+    def recount(self) -> Standing:
+        """Take the place of whoever holds nothing, and set the days' sums; what stands then."""
         now, ledger = self._store.clock(), self._store.ledger
         # days, then places, then jobs: what moves meanwhile changes a day that was read before
         days = [ledger.day(day_of(at)) for at in (now, now - timedelta(days=1))]
-        held = {job_id: ledger.held_by(job_id) for job_id in sorted(ledger.in_flight())}
-        for job_id, reservation in held.items():
-            if reservation is None:
+        window = ledger.window()
+        held = {job_id: ledger.held_by(job_id) for job_id in sorted(window.in_flight)}
+        for job_id, holding in held.items():
+            if holding is None:
                 self._correct(job_id, is_held=False)
-        reservations = [reservation for reservation in held.values() if reservation]
+        holdings = [holding for holding in held.values() if holding]
         for day in days:
             if day:
-                self._recount(day, reservations)
-        return len(reservations)
+                self._recount(day, [holding.reservation for holding in holdings])
+        since = min((holding.since for holding in holdings), default=now)
+        committed = days[0].committed if days[0] else Decimal(0)
+        return Standing(len(holdings), now - since, committed, window.is_paused(now))
 
     def _recount(self, day: Day, held: list[Reservation]) -> None:
         reserved = sum((one.usd for one in held if one.day == day.day), Decimal(0))

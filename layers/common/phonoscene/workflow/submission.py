@@ -1,4 +1,4 @@
-"""From a READY job to fal's queue: claim, presign, one POST, and what its answer means.
+"""From a READY job to fal's queue: its files' URLs, claim, one POST, and what its answer means.
 
 The claim is written before the POST and the answer after it. A process that dies in between leaves
 a job SUBMITTING whose outcome nobody knows; it is never sent again from here.
@@ -11,23 +11,25 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.errors import NoRoom, WriteRefused
-from phonoscene.jobs import UNANSWERED, ErrorDetail, Job, JobStatus
+from phonoscene.errors import DropRefused, NoRoom, UploadFailed, WriteRefused
+from phonoscene.jobs import LOOK_AGAIN_AFTER, UNANSWERED, ErrorDetail, Job, JobStatus
 from phonoscene.ledger import next_day
 from phonoscene.retries import MOST_REFUSALS, retry_at
 from phonoscene.submissions import ACCOUNT, Accepted, Answer, Refused, Submission, Unknown
 from phonoscene.webhooks import hash_token, new_token
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from phonoscene.fal_queue import FalQueue
     from phonoscene.job_store import JobStore
     from phonoscene.ledger import Limits
-    from phonoscene.media import DropBucket
+    from phonoscene.workflow.media_urls import MediaUrls
 
 logger = logging.getLogger(__name__)
 
 #: How long fal may take to read a file once it has started, in seconds: what the start timeout
-#: stays below the URL's life. fal reads the audio after its queue wait.
+#: stays below the URLs' life. fal reads the audio after its queue wait.
 READING_MARGIN: Final = 300
 #: How long nothing is dispatched after fal has refused the account; then the next job finds out.
 PAUSE: Final = timedelta(minutes=5)
@@ -35,22 +37,27 @@ PAUSE: Final = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Terms:
-    """What the operator decides about submissions; times in seconds."""
+    """What the operator decides about submissions; times in seconds.
+
+    Without ``webhook_base_url`` fal calls nobody. ``ask_after``: when fal is asked for a result.
+    """
 
     webhook_base_url: str
     audio_url_ttl: int
     output_lifetime: int
+    ask_after: timedelta = LOOK_AGAIN_AFTER[JobStatus.SUBMITTED]
 
-    def webhook_url(self, job_id: str, token: str) -> str:
+    def webhook_url(self, job_id: str, token: str) -> str | None:
         """Where fal delivers this job's webhook; the token is a capability and not stored."""
-        return f"{self.webhook_base_url}/webhooks/fal/{job_id}/{token}"
+        base = self.webhook_base_url
+        return f"{base}/webhooks/fal/{job_id}/{token}" if base else None
 
 
 @dataclass(frozen=True)
 class Submitter:
     """Submits jobs, each attempt once."""
 
-    bucket: DropBucket
+    media: MediaUrls
     store: JobStore
     queue: FalQueue
     terms: Terms
@@ -65,26 +72,49 @@ class Submitter:
         if job.status is not JobStatus.READY:
             return job
         token = new_token()
-        submission = self._submission(job, token)  # before the claim: what fails here was not sent
-        try:
+        try:  # what fails before the claim was not sent
             poster = self.queue.ready()
-            claimed = self._claim(job, hash_token(token))
-        except NoRoom as exc:
-            return self._put_off(job, exc.waits_for)
+            held_until = self._hold(job)
+            submission = self._submission(job, token)
+            claimed = self._claim(job, hash_token(token), held_until)
+        except (NoRoom, UploadFailed, DropRefused, WriteRefused) as exc:
+            return self._leave(job, exc)
         is_ours = claimed.token_hashes[-1:] == (hash_token(token),)
         if claimed.status is JobStatus.SUBMITTING and is_ours:
             return self._settle(claimed, poster.submit(submission))
         return claimed
 
-    def _claim(self, job: Job, token_hash: str) -> Job:
+    def _leave(self, job: Job, why: NoRoom | UploadFailed | DropRefused | WriteRefused) -> Job:
+        """What becomes of a job that was not claimed."""
+        match why:
+            case NoRoom():
+                return self._put_off(job, why.waits_for)
+            case UploadFailed():
+                return self._upload_later(job, why)
+            case DropRefused():
+                return self._fail(job, why.errors)
+            case WriteRefused():  # it is not READY any more, or its turn has not come
+                return why.found or job
+
+    def _hold(self, job: Job) -> datetime | None:
+        """Where preparing takes time: only with room in sight, and nobody else does it as well."""
+        takes = self.media.takes
+        return self.store.hold(job, self.limits, takes) if takes else None
+
+    def _claim(self, job: Job, token_hash: str, held_until: datetime | None) -> Job:
         """The job once it is claimed, by whomever: the last token tells.
 
         A claim whose answer was lost is repeated by the SDK, and refused because it has succeeded;
         it is still ours.
         """
         try:
-            lifetime = self.terms.output_lifetime
-            return self.store.claim(job, self.limits, token_hash, output_lifetime=lifetime)
+            return self.store.claim(
+                job,
+                self.limits,
+                token_hash,
+                held_until,
+                output_lifetime=self.terms.output_lifetime,
+            )
         except WriteRefused as exc:
             return exc.found or job
 
@@ -92,33 +122,53 @@ class Submitter:
         """Note why the job waits. For a place it keeps its turn; money comes with the next day."""
         at = self.store.clock()
         turn = {"window": job.updated_at, "budget": next_day(at)}.get(waits_for, at + PAUSE)
+        return self._note(job, waits_for, turn)
+
+    def _upload_later(self, job: Job, failure: UploadFailed) -> Job:
+        """Nothing was claimed, and nothing is billed: like a refusal of fal's queue."""
+        logger.warning("upload.failed", extra={"reason": str(failure)})
+        if failure.waits_for == "account":
+            return self._note(job, "account", self._pause())
+        times = job.uploads_failed + 1
+        if times > MOST_REFUSALS:
+            return self._fail(job, (_NOT_UPLOADED,))
+        turn = retry_at(times, self.store.clock())
+        return self._note(job, failure.waits_for, turn, uploads_failed=times)
+
+    def _note(self, job: Job, waits_for: str, turn: datetime, **changes: Any) -> Job:
         try:
-            return self.store.put_off(job, waits_for, turn)
+            return self.store.put_off(job, waits_for, turn, **changes)
+        except WriteRefused as exc:
+            return exc.found or job
+
+    def _fail(self, job: Job, errors: tuple[ErrorDetail, ...]) -> Job:
+        """End a job before any claim."""
+        try:
+            ready = frozenset({JobStatus.READY})
+            return self.store.end(job, JobStatus.FAILED, only_from=ready, errors=errors)
         except WriteRefused as exc:
             return exc.found or job
 
     def _submission(self, job: Job, token: str) -> Submission:
-        ttl = self.terms.audio_url_ttl
         return Submission(
-            arguments=job.arguments | self._media_urls(job, ttl),
+            arguments=job.arguments | self.media.of(job),
             webhook_url=self.terms.webhook_url(job.job_id, token),
-            start_timeout=ttl - READING_MARGIN,
+            start_timeout=self.terms.audio_url_ttl - READING_MARGIN,
             output_lifetime=self.terms.output_lifetime,
         )
 
-    def _media_urls(self, job: Job, ttl: int) -> dict[str, Any]:
-        pinned = {"audio_url": job.audio, **job.images}
-        marker = job.model_copy(update={"attempt": job.attempt + 1}).marker
-        return {
-            field: self.bucket.presign(found, ttl, marker)
-            for field, found in pinned.items()
-            if found
-        }
+    def _pause(self) -> datetime:
+        """Let nobody claim for a while, because fal refuses the account; until when."""
+        until = self.store.clock() + PAUSE
+        self.store.ledger.pause(until)
+        logger.error("dispatch.paused", extra={"until": until.isoformat()})
+        return until
 
     def _settle(self, job: Job, answer: Answer) -> Job:
         match answer:
             case Accepted(request):
-                job = self._move(job, JobStatus.SUBMITTED, request=request)
+                at = self.store.clock() + self.terms.ask_after
+                job = self._move(job, JobStatus.SUBMITTED, at=at, request=request)
                 if job.status is JobStatus.CANCELLED:  # meanwhile, when nobody knew the request
                     self.queue.cancel(request)
                 return job
@@ -126,11 +176,8 @@ class Submitter:
                 logger.warning("job.unconfirmed", extra={"reason": reason})
                 return self._move(job, JobStatus.UNCONFIRMED)
             case Refused(code, _, retryable=True) if code == ACCOUNT:
-                until = self.store.clock() + PAUSE
-                self.store.ledger.pause(until)
-                logger.error("dispatch.paused", extra={"until": until.isoformat()})
                 refused = {"refusals": job.refusals + 1, "waits_for": "account"}
-                return self._end(job, JobStatus.READY, at=until, **refused)
+                return self._end(job, JobStatus.READY, at=self._pause(), **refused)
             case Refused(_, _, retryable=True) if job.refusals < MOST_REFUSALS:
                 refused = {"refusals": job.refusals + 1, "waits_for": "fal"}
                 at = retry_at(job.refusals + 1, self.store.clock())
@@ -155,3 +202,9 @@ class Submitter:
         except WriteRefused as exc:
             logger.info("job.overtaken", extra={"answer": status})
             return exc.found or job
+
+
+_NOT_UPLOADED: Final = ErrorDetail(
+    code="fal_storage",
+    message="fal's storage would not take the files for a day. Drop them again.",
+)

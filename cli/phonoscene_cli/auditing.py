@@ -1,0 +1,93 @@
+"""Compares what lies in the drop bucket with the jobs table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from phonoscene_cli.accounting import Accountant
+from phonoscene_cli.census import Census, drops_under
+from phonoscene_cli.moments import span_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from phonoscene_cli.accounting import Account
+    from phonoscene_cli.census import Lying
+    from phonoscene_cli.stack import Stack
+
+#: What a drop needs to be looked at, beyond its rest, when a queue is busy.
+MARGIN: Final = timedelta(minutes=5)
+
+
+@dataclass
+class Audit:
+    """One look at what lies under a prefix; the counts grow while ``missing`` is gone through."""
+
+    stack: Stack
+    prefix: str
+    settled: datetime
+    dropped: int = 0
+    resting: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+    census: Census = field(default_factory=Census)
+
+    @property
+    def bucket(self) -> str:
+        """The drop bucket's name."""
+        return self.stack.outputs["DropBucketName"]
+
+    @property
+    def accounted(self) -> int:
+        """Drops that have a record."""
+        return self.states.total()
+
+    def missing(self, after: str | None = None) -> Iterator[Lying]:
+        """The drops that have none although they had time enough."""
+        return (one.drop for one in self.accounts(after) if self.count(one))
+
+    def accounts(self, after: str | None = None) -> Iterator[Account]:
+        """Of each drop behind a key; also those that came a moment ago."""
+        s3 = self.stack.client("s3")
+        drops = drops_under(s3, self.bucket, self.prefix, self.census, after)
+        return Accountant(self.stack.jobs, self.stack.bucket).accounts(drops)
+
+    def count(self, account: Account) -> bool:
+        """Count a drop; whether it is missing."""
+        self.dropped += 1
+        if account.status:
+            self.states[account.status] += 1
+        elif account.drop.modified > self.settled:
+            self.resting += 1
+        return account.status is None and account.drop.modified <= self.settled
+
+    def as_data(self) -> dict[str, Any]:
+        """The counts, for programs."""
+        return {
+            "bucket": self.bucket,
+            "prefix": self.prefix,
+            "dropped": self.dropped,
+            "accounted": self.accounted,
+            "states": dict(self.states),
+            "resting": self.resting,
+            "ignored": self.census.ignored,
+            "missing_count": self.dropped - self.accounted - self.resting,
+        }
+
+
+def settled_at(stack: Stack, older_than: str | None) -> datetime:
+    """Until when a drop must have come to be expected in the table."""
+    rest = span_of(older_than) if older_than else stack.parameters.settle + MARGIN
+    return datetime.now(UTC) - rest
+
+
+def told(drop: Lying) -> dict[str, Any]:
+    """A drop of the bucket, for programs."""
+    return {
+        "name": drop.name,
+        "audio": drop.audio.key if drop.audio else None,
+        "sidecar": drop.sidecar.key if drop.sidecar else None,
+        "modified": drop.modified.isoformat(),
+    }

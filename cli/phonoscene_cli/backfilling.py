@@ -1,0 +1,88 @@
+"""Admits drops that lie in the bucket and have no job: sends the events that S3 would have sent.
+
+Nothing can be made twice: an event that comes again finds the same versions, hence the same job.
+The cursor is written after the events it covers; what is cut off in between is sent once more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from phonoscene_cli.errors import CliError
+from phonoscene_cli.pacing import hold_while_deep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from phonoscene.media import Found
+    from phonoscene_cli.auditing import Audit
+    from phonoscene_cli.cursor import CursorFile, Progress
+    from phonoscene_cli.pacing import Pace
+    from phonoscene_cli.stack import Stack
+
+#: How often a message is offered that the queue does not take.
+TRIES: Final = 5
+
+
+@dataclass
+class Backfill:
+    """One run, from where ``progress`` stands; ``on_sent`` hears how many were sent by this run."""
+
+    stack: Stack
+    audit: Audit
+    cursor: CursorFile
+    progress: Progress
+    pace: Pace
+    limit: int | None = None
+    on_sent: Callable[[int], None] = lambda _: None
+    sent: int = 0
+    #: Whether nothing is left under the prefix.
+    is_complete: bool = False
+
+    def run(self) -> None:
+        """Send an event for each missing drop, in the order of keys.
+
+        Raises:
+            CliError: the queue takes a message no more, or the cursor cannot be written.
+        """
+        batch: list[Found] = []
+        done = self.progress.after
+        for found, over in self._drops():
+            done = over or done
+            batch += [found] if found else []
+            if len(batch) == self.pace.together:
+                self._send(batch, done)
+                batch = []
+        if batch:
+            self._send(batch, done)
+        if self.is_complete:
+            self.cursor.remove()
+
+    def _drops(self) -> Iterator[tuple[Found | None, str | None]]:
+        """What each drop's event is about, None where it has its job; and what is over with it."""
+        left = self.limit
+        for account in self.audit.accounts(self.progress.after):
+            is_missing = self.audit.count(account)
+            yield account.drop.announced if is_missing else None, account.drop.done
+            left = left if left is None else left - is_missing
+            if left == 0:
+                return
+        self.is_complete = True
+
+    def _send(self, objects: list[Found], done: str | None) -> None:
+        hold_while_deep(self.stack.client("sqs"), self.stack.outputs["DropsQueueUrl"])
+        self.pace.wait(len(objects))
+        refused = objects
+        for _ in range(TRIES):
+            refused = self.stack.drops.announce(self.audit.bucket, refused)
+            if not refused:
+                break
+        else:
+            raise CliError(
+                f"The drops queue does not take the event of {refused[0].key}: run it again later."
+            )
+        self.sent += len(objects)
+        self.progress = replace(self.progress, after=done, sent=self.progress.sent + len(objects))
+        self.cursor.save(self.progress)
+        self.on_sent(self.sent)

@@ -1,0 +1,76 @@
+"""Has jobs stopped, by message, and waits to see what became of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from phonoscene.jobs import Job, JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from phonoscene.queues import DropsQueue
+
+_S = JobStatus
+#: States in which fal may have the job.
+AT_FAL: Final = frozenset({_S.SUBMITTING, _S.UNCONFIRMED, _S.SUBMITTED})
+#: States that a cancellation leaves as they are.
+SETTLED: Final = frozenset({_S.GENERATED, _S.SUCCEEDED, _S.FAILED, _S.REJECTED, _S.CANCELLED})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one job; ``after`` is None where its record is gone: it became a job."""
+
+    before: Job
+    after: Job | None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it stands still now."""
+        return self.after is not None and self.after.status is _S.CANCELLED
+
+    @property
+    def may_be_billed(self) -> bool:
+        """Whether fal had it: what runs there may end, and be billed."""
+        states = [step.status for step in self.after.history] if self.after else []
+        return self.is_cancelled and bool(AT_FAL & set(states[-2:]))
+
+    @property
+    def sentence(self) -> str:
+        """What became of it, and what that means."""
+        if self.after is None:
+            return "its other half has come: it is a job of its own now, see `phonoscene jobs`"
+        if self.before.is_final:
+            return f"had ended already: {self.before.status}"
+        if self.may_be_billed:
+            return "CANCELLED; fal was asked to stop, but what runs there may still be billed"
+        if self.is_cancelled:
+            return "CANCELLED; nothing was spent"
+        if self.after.status in SETTLED:
+            return f"too late: {self.after.status}"
+        return f"still {self.after.status}: the message waits in the drops queue; look again later"
+
+
+def cancel(
+    jobs: list[Job],
+    queue: DropsQueue,
+    read: Callable[[list[str]], Mapping[str, Job]],
+    seconds: float,
+) -> list[Outcome]:
+    """Ask for those that have not ended, and look at them for ``seconds`` at most."""
+    asked = [job.job_id for job in jobs if job.status not in SETTLED]
+    for job_id in asked:
+        queue.cancel(job_id)
+    deadline = time.monotonic() + seconds
+    after = read(asked)
+    while _are_moving(after) and time.monotonic() < deadline:
+        time.sleep(0.5)
+        after = read(asked)
+    return [Outcome(job, after.get(job.job_id) if job.job_id in asked else job) for job in jobs]
+
+
+def _are_moving(jobs: Mapping[str, Job]) -> bool:
+    return any(job.status not in SETTLED for job in jobs.values())

@@ -1,0 +1,72 @@
+"""``phonoscene audit``: every drop of the bucket has its record, or is named."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from phonoscene_cli import terminal, words
+from phonoscene_cli.auditing import Audit, settled_at, told
+from phonoscene_cli.commands.options import Json, OlderThan, stack_of
+from phonoscene_cli.errors import NOT_FINE
+
+
+def audit(
+    context: typer.Context,
+    prefix: Annotated[
+        str, typer.Argument(metavar="PREFIX", help="Only what lies under this: a folder, a name.")
+    ] = "",
+    older_than: OlderThan = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the drop bucket with the jobs table: nothing that was dropped may be missing.
+
+    Each drop that has no record is named, with what to do; the exit code is then 1. The bucket is
+    listed and each drop looked up by its id: the table is not scanned, and memory does not grow.
+
+    Example: phonoscene audit talks/
+    """
+    stack = stack_of(context)
+    this = Audit(stack, prefix, settled_at(stack, older_than))
+    if as_json:
+        _as_json(this)
+    else:
+        _for_people(this)
+    if this.as_data()["missing_count"]:
+        raise typer.Exit(NOT_FINE)
+
+
+def _as_json(this: Audit) -> None:
+    """The missing first, each when it is found: there may be a hundred thousand."""
+    print('{\n  "missing": [', end="")
+    between = "\n    "
+    for drop in this.missing():
+        print(f"{between}{json.dumps(told(drop), ensure_ascii=False)}", end="")
+        between = ",\n    "
+    print("\n  ],", json.dumps(this.as_data(), ensure_ascii=False, indent=2)[1:])
+
+
+def _for_people(this: Audit) -> None:
+    with terminal.working("listing the bucket") as turn:
+        for account in this.accounts():
+            if this.count(account):
+                drop = account.drop
+                keys = " and ".join(half.key for half in drop.halves)
+                terminal.line(f"missing: {keys}, dropped {words.moment(drop.modified)}")
+            turn(f"{this.dropped:,} drops")
+    data = this.as_data()
+    resting = f", too new to tell {this.resting:,}" if this.resting else ""
+    missing = f"missing {data['missing_count']:,}"
+    terminal.line(f"dropped {this.dropped:,}, accounted {this.accounted:,}{resting}, {missing}")
+    states = ", ".join(f"{count:,} {state}" for state, count in sorted(this.states.items()))
+    if states:
+        terminal.line(f"accounted: {states}")
+    if data["missing_count"]:
+        where = f" {this.prefix}" if this.prefix else ' ""'
+        terminal.say(
+            "What to do: look whether their messages lie in a dead-letter queue, `phonoscene "
+            "redrive --dry-run`, and bring them back without --dry-run. What is missing then, "
+            f"`phonoscene backfill{where}` admits."
+        )

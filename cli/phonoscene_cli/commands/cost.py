@@ -1,0 +1,128 @@
+"""``phonoscene cost``: what was spent, from the records' estimates, and on what."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.table import Table
+
+from phonoscene.ledger import day_of
+from phonoscene_cli import terminal, words
+from phonoscene_cli.commands.options import Json, stack_of
+from phonoscene_cli.moments import period
+from phonoscene_cli.spending import Spent, folder_of, total
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from phonoscene.jobs import Job
+    from phonoscene_cli.reading import Reader
+    from phonoscene_cli.stack import Stack
+
+#: So many days' budgets are told, the last ones.
+MOST_DAYS: Final = 31
+
+
+class By(StrEnum):
+    """What costs are told by."""
+
+    DAY = "day"
+    FOLDER = "folder"
+    NAME = "name"
+
+
+def cost(
+    context: typer.Context,
+    day: Annotated[
+        str | None,
+        typer.Option(metavar="DAY", help="Of jobs born on this day (UTC): 2026-11-22, yesterday."),
+    ] = None,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Of jobs born since: 12h, 3d, 2026-11-22.")
+    ] = "7d",
+    by: Annotated[By, typer.Option(case_sensitive=False, help="Told by this.")] = By.DAY,
+    as_json: Json = False,
+) -> None:
+    """Tell what was spent, from exact area to whole megapixels, against the daily budget.
+
+    The figures come from the records: what fal made, what it may bill though no video was seen
+    (stopped while it ran, lost without a trace), and what is set aside for jobs on their way.
+
+    Example: phonoscene cost --since 30d --by folder
+    """
+    stack = stack_of(context)
+    first, last = period(day, since, datetime.now(UTC))
+    groups: dict[str, Spent] = defaultdict(Spent)
+    with terminal.working("reading records"):
+        for job in _jobs(stack.jobs, first, last):
+            groups[_group(job, by)] += Spent.of(job)
+    budgets = list(_budgets(stack, first, last))
+    if as_json:
+        terminal.print_json(_as_data(groups, budgets, first, last))
+        return
+    terminal.show(_table(groups, by))
+    for budget in budgets:
+        terminal.line(
+            f"{budget['day']}: {words.usd(budget['committed'])} of the day's "
+            f"{words.usd(stack.parameters.daily_budget_usd)} budget is spent or set aside"
+        )
+
+
+def _jobs(reader: Reader, first: datetime, last: datetime) -> Iterator[Job]:
+    return reader.whole(entry.job_id for entry in reader.since(first, last))
+
+
+def _group(job: Job, by: By) -> str:
+    if by is By.DAY:
+        return day_of(job.created_at)
+    return job.name if by is By.NAME else folder_of(job)
+
+
+def _budgets(stack: Stack, first: datetime, last: datetime) -> Iterator[dict[str, Any]]:
+    """The sums of each day, of those on which anything was claimed."""
+    days = (last.astimezone(UTC).date() - first.astimezone(UTC).date()).days
+    for ago in range(min(days, MOST_DAYS - 1), -1, -1):
+        found = stack.jobs.ledger.day(day_of(last - timedelta(days=ago)))
+        if found:
+            yield {"day": found.day, "committed": found.committed, "reserved": found.reserved}
+
+
+def _table(groups: dict[str, Spent], by: By) -> Table:
+    table = terminal.grid(by.value, "jobs", "videos", "spent", "may be billed", "set aside")
+    rows = sorted(groups.items())
+    if len(rows) != 1:
+        rows.append(("total", total(groups.values())))
+    for name, spent in rows:
+        terminal.row(
+            table,
+            name,
+            f"{spent.jobs:,}",
+            f"{spent.videos:,}",
+            words.interval(spent.lower, spent.upper),
+            words.usd(spent.perhaps) if spent.perhaps else "",
+            words.usd(spent.aside) if spent.aside else "",
+        )
+    return table
+
+
+def _as_data(
+    groups: dict[str, Spent], budgets: list[dict[str, Any]], first: datetime, last: datetime
+) -> dict[str, Any]:
+    return {
+        "since": first.isoformat(),
+        "until": last.isoformat(),
+        "groups": [{"group": name} | spent.as_data() for name, spent in sorted(groups.items())],
+        "total": total(groups.values()).as_data(),
+        "budgets": [
+            {
+                "day": budget["day"],
+                "committed_usd": float(budget["committed"]),
+                "reserved_usd": float(budget["reserved"]),
+            }
+            for budget in budgets
+        ],
+    }

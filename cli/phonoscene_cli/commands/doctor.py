@@ -1,0 +1,44 @@
+"""``phonoscene doctor``: what works, what does not, and the next step."""
+
+from __future__ import annotations
+
+import typer
+from rich.text import Text
+
+from phonoscene_cli import terminal
+from phonoscene_cli.checks import CHECKS, Check, Level, examined
+from phonoscene_cli.commands.options import Json, stack_of
+from phonoscene_cli.errors import NOT_FINE
+
+COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
+
+
+def doctor(context: typer.Context, as_json: Json = False) -> None:
+    """Look whether everything works: the stack, the key, the webhook, the queues, your permissions.
+
+    Nothing is changed. The exit code is 1 if a line says fail.
+
+    Example: phonoscene doctor
+    """
+    stack = stack_of(context)
+    told = []
+    for name, look in CHECKS.items():
+        with terminal.working(name):
+            one = examined(name, look, stack)
+        told.append(one)
+        if not as_json:
+            _tell(one)
+        if name == "stack" and one.level is Level.FAIL:
+            break  # all others ask it for names
+    if as_json:
+        terminal.print_json([one.as_data() for one in told])
+    if any(one.level is Level.FAIL for one in told):
+        raise typer.Exit(NOT_FINE)
+
+
+def _tell(one: Check) -> None:
+    style = COLOURS[one.level]
+    level = Text(f"{one.level:<5}", style=style)
+    terminal.line(level, f"{one.check:<14}", one.detail)
+    if one.next:
+        terminal.line(" " * 20, one.next)

@@ -1,0 +1,120 @@
+"""``phonoscene drop``: examine, price, ask, upload, follow, fetch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from phonoscene_cli import journeys, terminal, videos
+from phonoscene_cli.commands.options import Follow, Json, Out, Set, Timeout, Yes, stack_of
+from phonoscene_cli.dropping import PICTURES, Plan, Wishes, plan
+from phonoscene_cli.errors import NOT_FINE
+from phonoscene_cli.pricing import Sum, refuse_if_wrong, tell_price
+from phonoscene_cli.sidecars import setting
+from phonoscene_cli.uploads import Drop, Dropped, DroppedNonetheless, Upload, put
+
+if TYPE_CHECKING:
+    from phonoscene_cli.stack import Stack
+
+
+def drop(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An audio file.")],
+    prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What the video shows.")
+    ] = None,
+    settings: Set = None,
+    image: Annotated[
+        str | None, typer.Option(metavar="FILE|URL", help="The video's first frame.")
+    ] = None,
+    end_image: Annotated[
+        str | None, typer.Option(metavar="FILE|URL", help="The video's last frame.")
+    ] = None,
+    folder: Annotated[
+        str, typer.Option(metavar="FOLDER", help="The folder of the drop bucket.")
+    ] = "",
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its name there; without it, the file's.")
+    ] = None,
+    watch: Follow = False,
+    out: Out = None,
+    timeout: Timeout = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Examine and price it, and drop nothing.")
+    ] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Drop an audio file: it is examined and priced here, before anything goes up.
+
+    The sidecar is the file beside it (song.mp3.json or song.json), if there is one, with what the
+    options change. Pictures that it names go along.
+
+    Example: phonoscene drop song.mp3 --prompt "Rain on a window" --out song.mp4
+    """
+    stack = stack_of(context)
+    pictures = {PICTURES["image"]: image, PICTURES["end_image"]: end_image}
+    wishes = Wishes(
+        file, folder, name,
+        dict(map(setting, settings or [])) | ({"prompt": prompt} if prompt is not None else {}),
+        {field: picture for field, picture in pictures.items() if picture},
+    )  # fmt: skip
+    if out:
+        videos.can_write(out)
+    planned = plan(wishes, stack.client("s3"), stack.outputs["DropBucketName"], stack.parameters)
+    told = _told(planned)
+    refuse_if_wrong(planned.outlook, told, "Nothing was dropped", as_json=as_json)
+    _tell(planned, stack)
+    if dry_run:
+        journeys.tell_end(told, as_json=as_json)
+        return
+    if not terminal.agreed(f"Drop it as {planned.drop.audio.key}?", yes=yes):
+        terminal.say("Nothing was dropped.")
+        raise typer.Exit(NOT_FINE)
+    dropped = _upload(planned, stack)
+    told["job_ids"] = dropped.job_ids(len(planned.outlook.takes))
+    ending = journeys.Ending(watch, out, timeout, as_json)
+    raise typer.Exit(ending.come(stack, told))
+
+
+def _told(planned: Plan) -> dict[str, Any]:
+    """The result, as far as it is known before anything went up."""
+    drop = planned.drop
+    sidecar = drop.sidecar.key if drop.sidecar else planned.pairing.sidecar
+    return {
+        "audio": drop.audio.key,
+        "sidecar": sidecar,
+        "images": [image.key for image in drop.images],
+        "estimate": Sum.of(planned.outlook.estimates).as_data(),
+        "errors": [error.model_dump(mode="json") for error in planned.outlook.errors],
+        "job_ids": [],
+        "jobs": [],
+        "videos": [],
+    }
+
+
+def _tell(planned: Plan, stack: Stack) -> None:
+    """What it is, and its price."""
+    audio = planned.outlook.takes[0].fields["audio"]
+    form = str(audio.format).partition(";")[0]
+    terminal.say(f"{planned.drop.audio.key}: {audio.seconds:.2f} s of {form}")
+    tell_price(planned.outlook, stack)
+
+
+def _upload(planned: Plan, stack: Stack) -> Dropped:
+    """Everything goes up, or nothing."""
+    drop: Drop = planned.drop
+    bucket = stack.outputs["DropBucketName"]
+    try:
+        with terminal.advancing("uploading", drop.audio.bytes, in_bytes=True) as advance:
+            dropped = put(Upload(stack.client("s3"), bucket, drop, advance))
+    except DroppedNonetheless as exc:
+        journeys.too_late(exc.dropped.job_ids(len(planned.outlook.takes)))
+        raise
+    except KeyboardInterrupt:
+        terminal.say("Interrupted: nothing was dropped.")
+        raise
+    terminal.say(f"dropped s3://{bucket}/{drop.audio.key}")
+    return dropped

@@ -1,0 +1,47 @@
+"""``phonoscene redrive``: bring messages back from the dead-letter queues."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from phonoscene_cli import terminal
+from phonoscene_cli.commands.options import Json, stack_of
+from phonoscene_cli.redrive import DeadLetters, Letters, of_stack
+
+
+def redrive(
+    context: typer.Context,
+    letters: Annotated[
+        list[Letters] | None, typer.Argument(help="Which; all, if you name none.")
+    ] = None,
+    most: Annotated[
+        int, typer.Option(min=1, help="Move no more than so many of each queue.")
+    ] = 1000,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what lies there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring messages back from the dead-letter queues, once their cause is mended.
+
+    A message that is cut off in between is there twice, which everything of ours takes.
+
+    Example: phonoscene redrive drops --dry-run
+    """
+    stack = stack_of(context)
+    sqs, told = stack.client("sqs"), {}
+    for name in letters or of_stack(stack.outputs):
+        queue = DeadLetters.of(stack.outputs, name)
+        waiting, moved = queue.count(sqs), 0
+        if waiting and not dry_run:
+            with terminal.advancing(f"{name}", min(waiting, most)) as advance:
+                for more in queue.redrive(sqs, most):
+                    moved += more
+                    advance(moved)
+        told[str(name)] = {"waiting": waiting, "moved": moved}
+    if as_json:
+        terminal.print_json(told)
+        return
+    for queue_name, one in told.items():
+        what = f"{one['waiting']} waiting" if dry_run else f"{one['moved']} moved"
+        terminal.line(f"{queue_name}: {what}")

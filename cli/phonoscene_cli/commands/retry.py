@@ -1,0 +1,69 @@
+"""``phonoscene retry``: a new take of a job that ended without a video."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from phonoscene_cli import journeys, terminal, videos
+from phonoscene_cli.choosing import find_job
+from phonoscene_cli.commands.options import Follow, Json, Out, Set, Timeout, Yes, stack_of
+from phonoscene_cli.errors import NOT_FINE
+from phonoscene_cli.pricing import Sum, refuse_if_wrong, tell_price
+from phonoscene_cli.retrying import retake
+from phonoscene_cli.sidecars import setting
+from phonoscene_cli.uploads import DroppedNonetheless, unbroken
+
+
+def retry(
+    context: typer.Context,
+    job: Annotated[
+        str, typer.Argument(metavar="JOB|NAME", help="A job's id, or a drop: its newest take.")
+    ],
+    settings: Set = None,
+    watch: Follow = False,
+    out: Out = None,
+    timeout: Timeout = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Take a job again that FAILED, or was REJECTED or CANCELLED, with some fields set anew.
+
+    Its sidecar is put in the bucket once more, changed by --set; a new version is a new job. Where
+    there was no sidecar, the audio is put once more, or with --set a sidecar. Of a sidecar with
+    several takes, this one's is put alone. The old job stays as it is.
+
+    Refused: a job that has its video or may still have it, and one whose files have been dropped
+    again since. A new take is paid like any drop, even if fal may still bill the old one.
+
+    Example: phonoscene retry talks/intro --set fps=12 --watch
+    """
+    stack = stack_of(context)
+    if out:
+        videos.can_write(out)
+    found = find_job(stack.jobs, job)
+    s3, bucket = stack.client("s3"), stack.outputs["DropBucketName"]
+    changes = dict(map(setting, settings or []))
+    planned = retake(found, changes, s3, bucket, stack.parameters)
+    told: dict[str, Any] = {
+        "retry_of": found.job_id,
+        "estimate": Sum.of(planned.outlook.estimates).as_data(),
+        "errors": [error.model_dump(mode="json") for error in planned.outlook.errors],
+        "job_ids": [],
+        "jobs": [],
+        "videos": [],
+    }
+    refuse_if_wrong(planned.outlook, told, "It would be REJECTED again", as_json=as_json)
+    tell_price(planned.outlook, stack)
+    if not terminal.agreed(f"Take {found.name} again?", yes=yes):
+        terminal.say("Nothing was changed.")
+        raise typer.Exit(NOT_FINE)
+    try:
+        dropped = unbroken(lambda: planned.put(s3))
+    except DroppedNonetheless as exc:
+        journeys.too_late(exc.dropped.job_ids(len(planned.outlook.takes)))
+        raise
+    told["job_ids"] = dropped.job_ids(len(planned.outlook.takes))
+    ending = journeys.Ending(watch, out, timeout, as_json)
+    raise typer.Exit(ending.come(stack, told))

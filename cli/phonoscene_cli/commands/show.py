@@ -1,0 +1,134 @@
+"""``phonoscene show``: everything about one job that a person may want to know."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from phonoscene.jobs import Job, JobStatus
+from phonoscene.sidecar import Sidecar
+from phonoscene_cli import advice, terminal, words
+from phonoscene_cli.choosing import find_job
+from phonoscene_cli.commands.options import Json, stack_of
+from phonoscene_cli.standing import Standing
+from phonoscene_cli.telling import as_data
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from phonoscene.jobs import DropObject
+    from phonoscene_cli.stack import Stack
+
+#: As many of a drop's takes are listed.
+TAKES: Final = 10
+
+
+def show(
+    context: typer.Context,
+    job: Annotated[
+        str, typer.Argument(metavar="JOB|NAME", help="A job's id, or a drop: its newest take.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Show all about a job: its state, what it waits for, its drop, cost, errors, and history.
+
+    Example: phonoscene show talks/intro
+    """
+    stack = stack_of(context)
+    found = find_job(stack.jobs, job)
+    if as_json:
+        terminal.print_json(as_data(found))
+        return
+    _head(stack, found)
+    for name, text in _facts(found):
+        terminal.line(f"  {name:<11}", text)
+    _history(found)
+    if found.errors:
+        terminal.line("errors")
+        for error in found.errors:
+            terminal.line(f"  {error.code}")
+            for name, text in advice.in_full(error):
+                terminal.line(f"    {name:<9}", text)
+    if step := advice.next_step(found):
+        terminal.line("next       ", step)
+    _other_takes(stack, found)
+
+
+def _head(stack: Stack, job: Job) -> None:
+    terminal.line(job.name, terminal.state(job.status))
+    terminal.line(f"  {words.meaning(job)}")
+    if job.status in (JobStatus.READY, JobStatus.SUBMITTED):
+        terminal.line(f"  {Standing(stack, None).one(job)}")
+
+
+def _facts(job: Job) -> Iterator[tuple[str, str]]:
+    """What is known, by a word for it."""
+    yield "job", job.job_id
+    if job.audio:
+        length = f", {job.audio.seconds:.2f} s" if job.audio.seconds else ""
+        yield "audio", f"{_where(job.audio)}, {words.size(job.audio.bytes)}{length}"
+    if job.sidecar:
+        yield "sidecar", _where(job.sidecar)
+    for field, image in job.images.items():
+        yield field.removesuffix("_url"), _where(image)
+    if job.estimate:
+        yield "makes", words.picture(job.estimate)
+        yield "costs", words.cost(job.estimate)
+    yield from _wishes(job)
+    yield from _attempts(job)
+    yield from _result(job)
+
+
+def _where(found: DropObject) -> str:
+    return f"{found.key} (version {found.version_id})"
+
+
+def _wishes(job: Job) -> Iterator[tuple[str, str]]:
+    """The arguments that are not fal's defaults, the prompt first."""
+    defaults = {name: field.default for name, field in Sidecar.model_fields.items()}
+    for name, value in job.arguments.items():
+        if name in defaults and value != defaults[name]:
+            yield name, str(value)
+
+
+def _attempts(job: Job) -> Iterator[tuple[str, str]]:
+    if job.attempt:
+        refused = f", {job.refusals} turned away by fal" if job.refusals else ""
+        again = ", once more after a proven silence" if job.resubmitted else ""
+        yield "attempts", f"{job.attempt}{refused}{again}"
+    if job.request:
+        yield "fal request", job.request.request_id
+    if job.duplicate_requests:
+        yield "paid again", f"for {', '.join(sorted(job.duplicate_requests))}"
+
+
+def _result(job: Job) -> Iterator[tuple[str, str]]:
+    if job.video:
+        video = job.video
+        yield "video", f"s3://{video.bucket}/{video.key}"
+        yield "", f"{words.size(video.bytes)}, SHA-256 {video.sha256}"
+    if job.source_url:
+        yield "lies at", job.source_url
+    if job.seed is not None:
+        yield "seed", str(job.seed)
+    if job.prompt_used and job.prompt_used != job.arguments.get("prompt"):
+        yield "prompt used", job.prompt_used
+
+
+def _history(job: Job) -> None:
+    """Each step, and how long it lasted."""
+    terminal.line("history")
+    ends = [after.at - step.at for step, after in pairwise(job.history)]
+    for step, lasted in zip(job.history, [*ends, None], strict=True):
+        long = "" if lasted is None else f"for {words.span(max(lasted, timedelta(0)))}"
+        terminal.line(f"  {words.moment(step.at)}  ", terminal.state(step.status, 11), long)
+
+
+def _other_takes(stack: Stack, job: Job) -> None:
+    others = (take for take in stack.jobs.takes(job.name) if take.job_id != job.job_id)
+    for number, take in enumerate(islice(others, TAKES)):
+        head = "other takes" if number == 0 else " " * len("other takes")
+        terminal.line(f"{head}  {take.job_id}  {words.moment(take.created_at)}  {take.status}")

@@ -1,0 +1,95 @@
+"""``phonoscene watch``: the steps of jobs, as they happen."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from phonoscene.jobs import FINAL
+from phonoscene_cli import journeys, terminal, words
+from phonoscene_cli.choosing import find_job, named
+from phonoscene_cli.commands.options import Json, Out, Timeout, stack_of
+from phonoscene_cli.errors import CliError
+from phonoscene_cli.telling import as_data
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from phonoscene.jobs import Job, Step
+    from phonoscene_cli.reading import Reader
+
+#: A job that is still on its way was born within this time, or waits for its budget in vain.
+IN_MOTION: Final = timedelta(days=7)
+
+
+def watch(
+    context: typer.Context,
+    which: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="JOB|NAME|FOLDER",
+            help="Job ids; drops: their newest takes; folders/: what is on its way there.",
+        ),
+    ],
+    out: Out = None,
+    timeout: Timeout = None,
+    as_json: Json = False,
+) -> None:
+    """Follow jobs to their end: each step as it happens, and what they wait for.
+
+    fal tells a request's place in its queue to the holder of the key only; of a job at fal you see
+    how long fal has it and what is usual. Places in our own queue are shown.
+
+    Example: phonoscene watch talks/
+    """
+    stack = stack_of(context)
+    ids = list(dict.fromkeys(one for text in which for one in _ids(stack.jobs, text)))
+    if not ids:
+        terminal.say("Nothing is on its way there.")
+        return
+
+    def tell(job: Job, step: Step, _: terminal.Watch) -> None:
+        if as_json:
+            terminal.print_json_line(as_data(job) | {"step": step.model_dump(mode="json")})
+        else:
+            when = words.moment(step.at)
+            terminal.line(journeys.said(job, step, when, with_name=len(ids) > 1))
+
+    try:
+        jobs = journeys.Journey(stack, ids, tell, timeout).run()
+    except KeyboardInterrupt:
+        terminal.say("The jobs go on without you.")
+        raise
+    for video in journeys.bring_home(stack, jobs, out).values():
+        terminal.say(f"video: {video}")
+    if not as_json:
+        journeys.complain(jobs)
+    raise typer.Exit(journeys.exit_code(jobs))
+
+
+def _ids(reader: Reader, text: str) -> Iterator[str]:
+    """The jobs that a word means: those of a folder that are on their way, or one job.
+
+    Raises:
+        CliError: there is none.
+    """
+    if text.endswith("/"):
+        yield from _moving(reader, text.removeprefix("/"))
+        return
+    try:
+        ids = [find_job(reader, text).job_id]
+    except CliError:
+        ids = list(_moving(reader, f"{named(text)}/"))
+        if not ids:
+            raise
+    yield from ids
+
+
+def _moving(reader: Reader, folder: str) -> Iterator[str]:
+    """What was dropped in a folder or below and has not ended, the newest first."""
+    now = datetime.now(UTC)
+    for entry in reader.since(now - IN_MOTION, now):
+        if entry.name.startswith(folder) and entry.status not in FINAL:
+            yield entry.job_id

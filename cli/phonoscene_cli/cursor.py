@@ -1,0 +1,71 @@
+"""Remembers how far a long command came, so that it can go on where it was interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from phonoscene_cli.errors import CliError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Everything up to the key ``after`` is done; ``sent`` drops of it."""
+
+    bucket: str
+    prefix: str
+    after: str | None = None
+    sent: int = 0
+
+
+@dataclass(frozen=True)
+class CursorFile:
+    """One file; it is there only while something is unfinished."""
+
+    path: Path
+
+    def load(self, bucket: str, prefix: str) -> Progress:
+        """How far it came; the beginning, where there is no file.
+
+        Raises:
+            CliError: the file is none of ours, or about something else.
+        """
+        try:
+            found = Progress(**json.loads(self.path.read_text()))
+        except FileNotFoundError:
+            return Progress(bucket, prefix)
+        except (OSError, ValueError, TypeError) as exc:
+            raise CliError(f"{self.path} is no cursor file: remove it, or name another.") from exc
+        if (found.bucket, found.prefix) != (bucket, prefix):
+            raise CliError(
+                f"{self.path} is about {found.prefix!r} in {found.bucket}: name another --cursor."
+            )
+        return found
+
+    def save(self, progress: Progress) -> None:
+        """Whole or not at all.
+
+        Raises:
+            CliError: it cannot be written.
+        """
+        part = self.path.with_name(f"{self.path.name}.part")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(asdict(progress)) + "\n")
+            part.replace(self.path)
+        except OSError as exc:
+            raise CliError(f"{self.path} cannot be written: name another --cursor.") from exc
+
+    def remove(self) -> None:
+        """It is finished."""
+        self.path.unlink(missing_ok=True)
+
+
+def default_path(bucket: str, prefix: str) -> Path:
+    """In the user's own state folder (XDG), one for each prefix."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    digest = hashlib.sha256(json.dumps([bucket, prefix]).encode()).hexdigest()[:16]
+    return Path(state) / "phonoscene" / f"backfill-{digest}.json"

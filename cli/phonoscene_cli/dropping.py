@@ -1,0 +1,192 @@
+"""From a file on disk to a drop: its keys, its sidecar, its images, and what would become of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phonoscene.documents import LONGEST_SIDECAR, read_takes
+from phonoscene.drops import (
+    AUDIO_SUFFIXES,
+    LONGEST_KEY,
+    Kind,
+    Pairing,
+    beside,
+    family_prefix,
+    kind_of,
+    pairings,
+    unsafe,
+)
+from phonoscene.errors import DropRefused
+from phonoscene.jobs import DropObject
+from phonoscene.media import DropBucket
+from phonoscene_cli import sidecars
+from phonoscene_cli.errors import CliError, WrongUsage
+from phonoscene_cli.preview import Outlook, Overlay, foresee
+from phonoscene_cli.uploads import Drop, Piece
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from phonoscene_cli.parameters import Parameters
+
+#: The options that name a picture, and the field each one sets.
+PICTURES = {"image": "image_url", "end_image": "end_image_url"}
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person asks for: a file, where it should lie, and what its sidecar should say."""
+
+    file: Path
+    folder: str = ""
+    name: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    #: Files on disk or URLs, by the field that they are for.
+    pictures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The key of the audio.
+
+        Raises:
+            WrongUsage: the file is no audio, or nothing would be done with such a key.
+        """
+        if not self.file.is_file():
+            raise WrongUsage(f"There is no file {self.file}.")
+        suffix = self.file.suffix
+        name = (self.name or self.file.stem).removesuffix(suffix) + suffix
+        key = "/".join(part for part in (self.folder.strip("/"), name) if part)
+        return _fine(key, self.file)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the sidecar should say beyond the file that lies beside the audio."""
+        named = {
+            name: picture if "://" in picture else Path(picture).name
+            for name, picture in self.pictures.items()
+        }
+        return named | dict(self.changes)
+
+
+def _fine(key: str, file: Path) -> str:
+    """The key, if the product looks at objects of that key."""
+    if not key.lower().endswith(AUDIO_SUFFIXES):
+        raise WrongUsage(f"{file} is no audio file: those end in {' '.join(AUDIO_SUFFIXES)}.")
+    if kind_of(key) is Kind.IGNORED:
+        raise WrongUsage(f"{key} would be ignored, as all names that begin with . or _: --name it.")
+    if why := unsafe(key):
+        raise WrongUsage(f"The key {key!r} would be refused: {why}. Choose --folder and --name.")
+    if not key.isprintable() or len(key.encode()) > LONGEST_KEY - len(".json"):
+        raise WrongUsage(f"{key} is no key, or longer than S3's {LONGEST_KEY} bytes: --name it.")
+    return key
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be put, and what would become of it."""
+
+    drop: Drop
+    pairing: Pairing
+    outlook: Outlook
+
+
+def plan(wishes: Wishes, s3: Any, bucket: str, parameters: Parameters) -> Plan:
+    """Everything that can be known before a byte goes up.
+
+    Raises:
+        WrongUsage, CliError: it is no drop, or has no sidecar.
+    """
+    key = wishes.key
+    lying = DropBucket(s3, s3, bucket)
+    present = lying.keys_under(family_prefix(key))
+    sidecar = _sidecar(wishes, key, present)
+    images = _images(wishes, sidecar)
+    pieces = {piece.key: piece.source for piece in (*images, *([sidecar] if sidecar else []))}
+    files = pieces | {key: wishes.file}
+    [pairing] = pairings(key, present | set(files))
+    overlaid = Overlay(s3, files)
+    outlook = foresee(DropBucket(_as_client(overlaid), s3, bucket), parameters.rules(), pairing)
+    if not outlook.takes:
+        raise CliError(f"{wishes.file} has no sidecar: say --prompt, or put a JSON beside it.")
+    drop = Drop(Piece(key, wishes.file), sidecar, images, _pinned(lying, pairing, sidecar))
+    return Plan(drop, pairing, outlook)
+
+
+def _as_client(overlay: Overlay) -> Any:
+    """It has those of a client's calls that an examination makes."""
+    return overlay
+
+
+def _pinned(bucket: DropBucket, pairing: Pairing, own: Piece | None) -> DropObject | None:
+    """The sidecar that lies in the bucket already, where it is the one that counts."""
+    if own or not pairing.sidecar:
+        return None
+    found = bucket.find(pairing.sidecar)
+    return DropObject(key=found.key, version_id=found.version_id) if found else None
+
+
+def _sidecar(wishes: Wishes, key: str, present: Collection[str]) -> Piece | None:
+    """The sidecar to put: the file beside the audio with what the options change."""
+    file = sidecars.beside(wishes.file)
+    raw = _read(file) if file else None
+    name = file.name if file else "the sidecar"
+    try:
+        text = sidecars.changed(name, raw, wishes.settings)
+    except DropRefused as exc:
+        raise CliError(f"The sidecar cannot be changed as you say: {exc}") from exc
+    is_long = file is not None and file.name == f"{wishes.file.name}.json"
+    return Piece(sidecar_key(key, present, is_long=is_long), text) if text else None
+
+
+def _read(file: Path) -> bytes:
+    """As much as is needed to see that it is too much."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(LONGEST_SIDECAR + 1)
+    except OSError as exc:
+        raise CliError(f"{file} cannot be read: {exc.strerror}.") from exc
+
+
+def sidecar_key(audio: str, present: Collection[str], *, is_long: bool = False) -> str:
+    """``song.json``; or ``song.mp3.json`` where the short name would not be this audio's alone."""
+    long, short = f"{audio}.json", audio.rpartition(".")[0] + ".json"
+    for key in (long, short) if is_long else (short, long):
+        [pairing] = pairings(audio, {*present, audio, key})
+        if pairing.sidecar == key and not pairing.rivals:
+            return key
+    return long  # which another audio claims too: the product says what to do about that
+
+
+def _images(wishes: Wishes, sidecar: Piece | None) -> tuple[Piece, ...]:
+    """The pictures that go along: those of the options, and those that the sidecar names."""
+    if sidecar is None or not isinstance(sidecar.source, bytes):
+        return ()
+    given, pieces = _given(wishes), {}
+    for name in _named(sidecar):
+        key, file = beside(sidecar.key, name), given.get(name, wishes.file.parent / name)
+        if not unsafe(key) and file.is_file():
+            pieces[key] = Piece(key, file)
+    return tuple(pieces.values())
+
+
+def _given(wishes: Wishes) -> dict[str, Path]:
+    """The pictures of the options that lie on disk, by their names."""
+    given: dict[str, Path] = {}
+    for path in (Path(told) for told in wishes.pictures.values() if "://" not in told):
+        if not path.is_file():
+            raise WrongUsage(f"There is no picture {path}.")
+        if given.setdefault(path.name, path) != path:
+            raise WrongUsage(f"Two pictures are named {path.name}: rename one of them.")
+    return given
+
+
+def _named(sidecar: Piece) -> list[str]:
+    """The pictures that a sidecar names; one that cannot be read names none."""
+    try:
+        takes = read_takes(sidecar.key, sidecar.source)  # type: ignore[arg-type]  # its caller knows
+    except DropRefused:
+        return []
+    told = [take.values.get(field) for take in takes for field in PICTURES.values()]
+    return [name for name in told if isinstance(name, str) and "://" not in name]

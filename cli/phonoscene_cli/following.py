@@ -1,0 +1,94 @@
+"""Follows jobs by their records: each step of a history once, as it appears."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from phonoscene.jobs import FINAL, Job, JobStatus, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from phonoscene_cli.reading import Reader
+
+#: Between two looks, in seconds; a job moves a few times a minute.
+PAUSE: Final = 1.0
+#: As many jobs are looked at each second; more of them less often.
+AT_EASE: Final = 200
+#: As many videos tell how long one takes.
+SAMPLE: Final = 20
+#: They are looked for among so many jobs: in a backlog there may be few.
+LOOKED_AT: Final = 2000
+
+
+@dataclass
+class Follower:
+    """Looks at some jobs again and again; ``read`` gives their records by id."""
+
+    read: Callable[[list[str]], Mapping[str, Job]]
+    pause: float = PAUSE
+    sleep: Callable[[float], None] = field(default_factory=lambda: time.sleep)
+    #: The records as they were read last.
+    jobs: dict[str, Job] = field(default_factory=dict)
+    #: Those of them whose records are gone: halves that have become part of a job.
+    gone: set[str] = field(default_factory=set)
+    _shown: Counter[str] = field(default_factory=Counter)
+
+    def look(self, job_ids: Iterable[str]) -> Iterator[tuple[Job, Step]]:
+        """The steps that are new since the last look, of all jobs in the order of time."""
+        moving = [one for one in job_ids if not self._has_ended(one)]
+        found, fresh = self.read(moving), []
+        self.gone |= {one for one in moving if one in self.jobs and one not in found}
+        for job_id, job in found.items():
+            steps = job.history[self._shown[job_id] :]
+            self._shown[job_id] = len(job.history)
+            self.jobs[job_id] = job
+            fresh += [(job, step) for step in steps]
+        yield from sorted(fresh, key=lambda pair: pair[1].at)
+
+    def follow(
+        self, job_ids: list[str], until: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[Job, Step]]:
+        """Every step of these jobs, until all have ended or ``until`` says that it is enough."""
+        while True:
+            yield from self.look(job_ids)
+            if self.all_ended(job_ids) or until():
+                return
+            self.sleep(self.pause * max(1.0, len(job_ids) / AT_EASE))
+
+    def all_ended(self, job_ids: Iterable[str]) -> bool:
+        """Whether nothing more can happen to any of them."""
+        return all(map(self._has_ended, job_ids))
+
+    def _has_ended(self, job_id: str) -> bool:
+        job = self.jobs.get(job_id)
+        return job_id in self.gone or (job is not None and job.is_final)
+
+
+def typical_seconds(reader: Reader, now: datetime | None = None) -> float | None:
+    """How long fal has a job, from its acceptance to its webhook: the last videos' median."""
+    until = now or datetime.now(UTC)
+    recent = islice(reader.since(until - timedelta(days=7), until), LOOKED_AT)
+    videos = (entry.job_id for entry in recent if entry.status == JobStatus.SUCCEEDED)
+    took = [generation(job) for job in reader.many(islice(videos, SAMPLE)).values()]
+    known = [seconds for seconds in took if seconds is not None]
+    return median(known) if known else None
+
+
+def generation(job: Job) -> float | None:
+    """Seconds from fal's acceptance to its webhook; None where one of the two is not known."""
+    times = {step.status: step.at for step in job.history}
+    if not {JobStatus.SUBMITTED, JobStatus.GENERATED} <= times.keys():
+        return None
+    return (times[JobStatus.GENERATED] - times[JobStatus.SUBMITTED]).total_seconds()
+
+
+def has_no_video(job: Job) -> bool:
+    """Whether it ended without one."""
+    return job.status in FINAL - {JobStatus.SUCCEEDED}

@@ -1,0 +1,59 @@
+"""The stack's parameters, as far as they decide about drops and money."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Self
+
+from phonoscene.workflow.examination import Rules
+from phonoscene_cli.errors import StackUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What the operator has decided; dollars are US dollars."""
+
+    max_frames: int
+    price_per_megapixel_usd: Decimal
+    max_job_cost_usd: Decimal
+    daily_budget_usd: Decimal
+    max_in_flight: int
+    settle: timedelta
+    fal_user_id: str
+
+    @classmethod
+    def told(cls, values: Mapping[str, str]) -> Self:
+        """From CloudFormation's list.
+
+        Raises:
+            StackUnreachable: one is missing; the stack is another release's.
+        """
+        try:
+            return cls(
+                max_frames=int(values["MaxFrames"]),
+                price_per_megapixel_usd=Decimal(values["PricePerMegapixelUsd"]),
+                max_job_cost_usd=Decimal(values["MaxJobCostUsd"]),
+                daily_budget_usd=Decimal(values["DailyBudgetUsd"]),
+                max_in_flight=int(values["MaxInFlight"]),
+                settle=timedelta(seconds=int(values["SettleSeconds"])),
+                fal_user_id=values["FalUserId"],
+            )
+        except KeyError as exc:
+            raise StackUnreachable(
+                f"The stack has no parameter {exc.args[0]}: it is older than this command line. "
+                "Deploy it again, with `make deploy`."
+            ) from exc
+
+    def rules(self) -> Rules:
+        """Those that the product examines a drop by."""
+        return Rules(
+            max_frames=self.max_frames,
+            usd_per_megapixel=self.price_per_megapixel_usd,
+            max_job_cost_usd=self.max_job_cost_usd,
+            daily_budget_usd=self.daily_budget_usd,
+        )

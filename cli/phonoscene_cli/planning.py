@@ -1,0 +1,89 @@
+"""What admitting many drops would come to: jobs, money, hours. Each is examined, none changed."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from phonoscene_cli.preview import Frugal, Outlook, foresee
+from phonoscene_cli.pricing import Sum
+from phonoscene_cli.stack import THREADS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from phonoscene.workflow.examination import Rules
+    from phonoscene_cli.census import Lying
+    from phonoscene_cli.parameters import Parameters
+
+#: Where no video tells how long fal takes.
+ASSUMED_SECONDS: Final = 60.0
+TOGETHER: Final = 10 * THREADS
+
+
+@dataclass
+class Plan:
+    """Sums over drops; ``usual`` is how many seconds fal takes for a video, if that is known."""
+
+    parameters: Parameters
+    usual: float | None
+    drops: int = 0
+    waiting: int = 0
+    rejected: int = 0
+    jobs: Sum = field(default_factory=Sum)
+    #: How often each error occurs.
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outlook: Outlook) -> None:
+        """One more drop."""
+        self.drops += 1
+        self.waiting += not outlook.takes
+        for take in outlook.takes:
+            if take.errors:
+                self.rejected += 1
+                self.errors.update({error.code for error in take.errors})
+            else:
+                self.jobs = self.jobs.plus(take.fields["estimate"])
+
+    @property
+    def seconds_per_job(self) -> float:
+        """As the last videos took, or as is assumed."""
+        return self.usual or ASSUMED_SECONDS
+
+    @property
+    def hours(self) -> float:
+        """As long as the window is full all the time."""
+        return self.jobs.jobs * self.seconds_per_job / self.parameters.max_in_flight / 3600
+
+    @property
+    def days(self) -> int:
+        """As many as the daily budget needs, by the upper bound."""
+        budget = self.parameters.daily_budget_usd
+        return math.ceil(self.jobs.upper_usd / budget) if budget else 0
+
+    def as_data(self) -> dict[str, Any]:
+        """For programs."""
+        return self.jobs.as_data() | {
+            "drops": self.drops,
+            "rejected": self.rejected,
+            "errors": dict(self.errors),
+            "waiting": self.waiting,
+            "seconds_per_job": self.seconds_per_job,
+            "seconds_are_assumed": self.usual is None,
+            "max_in_flight": self.parameters.max_in_flight,
+            "hours": self.hours,
+            "daily_budget_usd": float(self.parameters.daily_budget_usd),
+            "days": self.days,
+        }
+
+
+def outlooks(s3: Any, bucket: str, rules: Rules, drops: Iterable[Lying]) -> Iterator[Outlook]:
+    """Of each drop what would become of it; many are read at once, and few are in memory."""
+    frugal, rest = Frugal(s3, bucket), iter(drops)
+    with ThreadPoolExecutor(THREADS) as pool:
+        while some := list(islice(rest, TOGETHER)):
+            yield from pool.map(lambda drop: foresee(frugal, rules, drop.pairing), some)

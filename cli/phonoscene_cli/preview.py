@@ -1,0 +1,107 @@
+"""The drop bucket as it will be once some files are in it: drops are examined before they go up.
+
+The product examines a bucket through S3's client, so here is a client that sees files of this
+machine at their keys, and the real bucket at all others. Nothing is said twice in other words.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from phonoscene.documents import LONGEST_SIDECAR, waits_for_sidecar
+from phonoscene.drops import DEFAULTS_NAME, Pairing
+from phonoscene.media import DropBucket
+from phonoscene.workflow.examination import Errors, Examined, Examiner, Halves, Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from phonoscene.jobs import Estimate
+    from phonoscene.media import Found
+
+Source = Path | bytes
+#: Of files that are in no bucket yet.
+NO_VERSION: Final = "on-this-machine"
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """S3's client, with ``files`` by their keys in front of it."""
+
+    s3: Any
+    files: Mapping[str, Source]
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def head_object(self, **at: Any) -> Any:
+        """S3's answer to a HEAD."""
+        source = self.files.get(at["Key"])
+        if source is None:
+            return self.s3.head_object(**at)
+        length = len(source) if isinstance(source, bytes) else source.stat().st_size
+        return {"VersionId": NO_VERSION, "ContentLength": length, "LastModified": self.at}
+
+    def get_object(self, **at: Any) -> Any:
+        """S3's answer to a GET, of a range if one is asked for."""
+        source = self.files.get(at["Key"])
+        if source is None:
+            return self.s3.get_object(**at)
+        first, last = map(int, re.findall(r"\d+", at.get("Range", f"bytes=0-{2**62}")))
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+            file.seek(first)
+            body = file.read(last - first + 1)
+        return self.head_object(**at) | {"Body": io.BytesIO(body)}
+
+
+class Frugal(DropBucket):
+    """Asks once for each ``_defaults.json``: many drops share them."""
+
+    def __init__(self, s3: Any, bucket: str) -> None:
+        super().__init__(s3, s3, bucket)
+        self._defaults = lru_cache(maxsize=1000)(super().read)
+
+    def read(self, key: str, at_most: int) -> tuple[Found, bytes] | None:
+        """As any drop bucket, but for the defaults."""
+        is_default = key.rpartition("/")[2] == DEFAULTS_NAME
+        return self._defaults(key, at_most) if is_default else super().read(key, at_most)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What would become of a drop: its takes; none where it would wait for its other half."""
+
+    takes: tuple[Examined, ...] = ()
+
+    @property
+    def errors(self) -> Errors:
+        """Of all takes, each once."""
+        told = [error for take in self.takes for error in take.errors.told()]
+        return Errors(dict.fromkeys(told))
+
+    @property
+    def estimates(self) -> list[Estimate]:
+        """Of the takes that have one."""
+        found = (take.fields.get("estimate") for take in self.takes)
+        return [estimate for estimate in found if estimate]
+
+
+def foresee(bucket: DropBucket, rules: Rules, pairing: Pairing) -> Outlook:
+    """What the product would make of a drop as it lies in ``bucket``; None of it is written."""
+    audio = bucket.find(str(pairing.audio)) if pairing.audio else None
+    if audio is None:
+        return Outlook()
+    errors, examiner = Errors(), Examiner(bucket, rules)
+    defaults = examiner.defaults(audio.key, errors)
+    if pairing.sidecar is None:
+        if not errors and waits_for_sidecar(defaults):
+            return Outlook()
+        return Outlook(tuple(examiner.examine(Halves(pairing, audio, None, b""), defaults, errors)))
+    sidecar = bucket.read(pairing.sidecar, LONGEST_SIDECAR + 1)
+    if sidecar is None:
+        return Outlook()
+    return Outlook(tuple(examiner.examine(Halves(pairing, audio, *sidecar), defaults, errors)))

@@ -1,0 +1,98 @@
+"""Tells what a drop is, what it costs, and what is wrong with it, before it is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from phonoscene.ledger import day_of
+from phonoscene_cli import advice, terminal, words
+from phonoscene_cli.errors import CliError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from phonoscene.jobs import ErrorDetail, Estimate
+    from phonoscene_cli.preview import Outlook
+    from phonoscene_cli.stack import Stack
+
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """What several jobs are together; dollars are US dollars."""
+
+    jobs: int = 0
+    frames: int = 0
+    megapixels: Decimal = ZERO
+    lower_usd: Decimal = ZERO
+    upper_usd: Decimal = ZERO
+
+    @classmethod
+    def of(cls, estimates: Iterable[Estimate]) -> Sum:
+        """Of all of them."""
+        return reduce(cls.plus, estimates, cls())
+
+    def plus(self, more: Estimate) -> Sum:
+        """And one more."""
+        return Sum(
+            self.jobs + 1,
+            self.frames + more.frames,
+            self.megapixels + more.megapixels,
+            self.lower_usd + more.lower_usd,
+            self.upper_usd + more.upper_usd,
+        )
+
+    def as_data(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "jobs": self.jobs,
+            "frames": self.frames,
+            "megapixels": float(self.megapixels),
+            "lower_usd": float(self.lower_usd),
+            "upper_usd": float(self.upper_usd),
+        }
+
+
+def tell_errors(errors: Iterable[ErrorDetail]) -> None:
+    """Every error with its field, its value, what is allowed, and the way out."""
+    for error in errors:
+        terminal.say(f"  {error.code}", style="red")
+        for name, text in advice.in_full(error):
+            terminal.say(f"    {name:<8} {text}")
+
+
+def refuse_if_wrong(
+    outlook: Outlook, told: dict[str, Any], sentence: str, *, as_json: bool
+) -> None:
+    """Tell what is wrong with a drop that is not dropped yet.
+
+    Raises:
+        CliError: something is.
+    """
+    if not outlook.errors:
+        return
+    if as_json:
+        terminal.print_json(told)
+    else:
+        tell_errors(outlook.errors)
+    raise CliError(f"{sentence}: {words.number(len(outlook.errors), 'error')}.")
+
+
+def tell_price(outlook: Outlook, stack: Stack) -> None:
+    """What each take is, and costs; and whether today's money is enough."""
+    estimates = outlook.estimates
+    for number, one in enumerate(estimates, 1):
+        take = f"take {number}: " if len(estimates) > 1 else ""
+        terminal.say(f"{take}{words.picture(one)}: {words.cost(one)}")
+    total = Sum.of(estimates)
+    if total.jobs > 1:
+        terminal.say(f"together: {words.interval(total.lower_usd, total.upper_usd)}")
+    day = stack.jobs.ledger.day(day_of(datetime.now(UTC)))
+    left = stack.parameters.daily_budget_usd - (day.committed if day else ZERO)
+    if total.upper_usd > left:
+        terminal.say(f"Of today's budget {words.usd(max(left, ZERO))} is left: it will wait.")

@@ -1,0 +1,165 @@
+"""Reads the jobs table: by id, by name, by day.
+
+The command line reads it nowhere else, never writes there, and never scans it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from phonoscene.jobs import Job
+from phonoscene.ledger_store import LedgerStore
+from phonoscene.records import SHARDS, to_job
+from phonoscene_cli.errors import CliError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from phonoscene.table import Item, Table
+
+#: As many records as are read at once.
+PAGE: Final = 100
+#: Of an index, which holds little of each.
+MANY: Final = 500
+#: Nobody counts further than that in a queue.
+FAR: Final = 1000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the index ``by_day`` says of a job."""
+
+    job_id: str
+    name: str
+    status: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a READY job stands: how many go first (``FAR``: that many or more), and from when."""
+
+    ahead: int
+    turn: datetime
+
+
+class Reader:
+    """One jobs table; ``ledger`` has the window and the budget."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self.ledger = LedgerStore(table, lambda: datetime.now(UTC))
+
+    def get(self, job_id: str) -> Job | None:
+        """The job as it stands now, or None.
+
+        Raises:
+            CliError: the record is none that this release can read.
+        """
+        try:
+            return to_job(self._table.get(job_id))
+        except ValidationError as exc:
+            raise CliError(
+                f"The record {job_id} cannot be read by this release: it lacks or has wrong "
+                f"{', '.join(sorted({str(error['loc'][0]) for error in exc.errors()}))}."
+            ) from exc
+
+    def many(self, job_ids: Iterable[str]) -> dict[str, Job]:
+        """Those of the jobs that are there and can be read, by id."""
+        found = (_readable(item) for item in self._table.get_many(list(job_ids)))
+        return {job.job_id: job for job in found if job}
+
+    def versions(self, job_ids: Iterable[str]) -> dict[str, Item]:
+        """Of each job that is there its status, and which objects it was made of."""
+        attributes = ("job_id", "status", "audio", "sidecar")
+        return {item["job_id"]: item for item in self._table.get_many(list(job_ids), attributes)}
+
+    def versions_of(self, name: str) -> Iterator[Item]:
+        """The same of the takes of a name, the newest first."""
+        ids = self.ids_of(name)
+        while page := list(islice(ids, PAGE)):
+            found = self.versions(page)
+            yield from (found[job_id] for job_id in page if job_id in found)
+
+    def ids_of(self, name: str) -> Iterator[str]:
+        """The ids of a drop's takes, the newest first."""
+        names = {"#name": "name"}  # a reserved word
+        more = {"ExpressionAttributeNames": names, "ScanIndexForward": False}
+        for page in self._table.pages("by_name", "#name = :name", {":name": name}, **more):
+            yield from (item["job_id"] for item in page)
+
+    def takes(self, name: str) -> Iterator[Job]:
+        """A drop's takes, the newest first; a half that has just become a job is gone."""
+        return self.whole(self.ids_of(name))
+
+    def whole(self, job_ids: Iterable[str]) -> Iterator[Job]:
+        """The records of these ids, in their order, read by the hundred."""
+        ids = iter(job_ids)
+        while page := list(islice(ids, PAGE)):
+            found = self.many(page)
+            yield from (found[job_id] for job_id in page if job_id in found)
+
+    def of_day(self, day: str) -> Iterator[Entry]:
+        """The jobs that were born on a day (``2026-11-22``, UTC), the newest first."""
+        shards = [self._shard(f"{day}#{shard}") for shard in range(SHARDS)]
+        with ThreadPoolExecutor(SHARDS) as pool:  # the first page of each: mostly there is no other
+            firsts: list[list[Item]] = list(pool.map(lambda pages: next(pages, []), shards))
+        entries = (
+            map(_entry, chain(first, chain.from_iterable(rest)))
+            for first, rest in zip(firsts, shards, strict=True)
+        )
+        return heapq.merge(*entries, key=lambda entry: entry.created_at, reverse=True)
+
+    def _shard(self, key: str) -> Iterator[list[Item]]:
+        more = {"ScanIndexForward": False, "Limit": MANY}
+        return self._table.pages("by_day", "day_shard = :key", {":key": key}, **more)
+
+    def since(self, first: datetime, last: datetime) -> Iterator[Entry]:
+        """The jobs that were born between two times, the newest first."""
+        day = last.astimezone(UTC).date()
+        while day >= first.astimezone(UTC).date():
+            for entry in self.of_day(f"{day}"):
+                if entry.created_at < first:
+                    return
+                if entry.created_at <= last:
+                    yield entry
+            day -= timedelta(days=1)
+
+    def place(self, job: Job) -> Place | None:
+        """Where a job stands in our own queue; None where it is READY no more."""
+        told = str(self._table.get(job.job_id).get("dispatch_at", ""))
+        if not told:
+            return None
+        before = (self._before(shard, told) for shard in range(SHARDS))
+        ahead = sum(1 for _ in islice((one for some in before for one in some), FAR))
+        return Place(ahead, datetime.fromisoformat(told))
+
+    def _before(self, shard: int, dispatch_at: str) -> Iterator[Any]:
+        condition = "backlog_shard = :shard AND dispatch_at < :mine"
+        values = {":shard": shard, ":mine": dispatch_at}
+        for page in self._table.pages("backlog", condition, values, Limit=FAR):
+            yield from page
+
+
+def _entry(item: Item) -> Entry:
+    return Entry(
+        item["job_id"],
+        str(item.get("name", "")),
+        str(item.get("status", "")),
+        datetime.fromisoformat(item["created_at"]),
+    )
+
+
+def _readable(item: Item) -> Job | None:
+    """The job of an item, or None where a newer release, or a hand, has written it."""
+    try:
+        return Job.model_validate(item)
+    except ValidationError:
+        return None

@@ -1,0 +1,64 @@
+"""Sidecars from what a person has: a file beside the audio, and options that change it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from phonoscene.documents import read_takes
+from phonoscene.errors import DropRefused
+from phonoscene_cli.errors import WrongUsage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE``: the value is JSON where it can be read as such, else a text.
+
+    Raises:
+        WrongUsage: it is no such pair.
+    """
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise WrongUsage(f"{text!r} is not KEY=VALUE: say --set fps=30.")
+    try:
+        return key, json.loads(value)
+    except (ValueError, RecursionError):
+        return key, value
+
+
+def beside(audio: Path) -> Path | None:
+    """The sidecar of a file on disk: ``song.mp3.json`` if it is there, else ``song.json``."""
+    candidates = (audio.with_name(f"{audio.name}.json"), audio.with_suffix(".json"))
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def changed(source: str, raw: bytes | None, changes: Mapping[str, Any]) -> bytes | None:
+    """A sidecar with some fields set, in every take if it lists several; None where there is none.
+
+    Without changes it stays as it was written: what is wrong in it is the product's to say.
+
+    Raises:
+        DropRefused: it must be changed, and cannot be read.
+    """
+    if not changes:
+        return raw
+    if raw is None:
+        return as_json(dict(changes))
+    takes = [take.values | dict(changes) for take in read_takes(source, raw)]
+    return as_json(takes if raw.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[") else takes[0])
+
+
+def as_json(value: Any) -> bytes:
+    """As a person would write it; what no text can hold is left for the product to refuse."""
+    return json.dumps(value, indent=2, ensure_ascii=False).encode(errors="surrogatepass")
+
+
+def takes_in(raw: bytes) -> int:
+    """How many jobs a sidecar makes; one that cannot be read makes one, which is REJECTED."""
+    try:
+        return len(read_takes("", raw))
+    except DropRefused:
+        return 1

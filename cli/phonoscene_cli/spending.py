@@ -1,0 +1,91 @@
+"""What jobs have cost, told from their records' estimates: fal's bill has the last word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from phonoscene.jobs import Job, JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_S = JobStatus
+ZERO: Final = Decimal(0)
+#: States in which fal has the job, or may have it, and its money is set aside.
+AT_FAL: Final = frozenset({_S.SUBMITTING, _S.UNCONFIRMED, _S.SUBMITTED})
+#: Ends of which nobody knows whether fal has run, and bills, the request.
+UNKNOWN_ENDS: Final = frozenset({"result_lost", "outcome_unknown"})
+
+
+@dataclass(frozen=True)
+class Spent:
+    """US dollars: ``lower`` to ``upper`` for what fal made.
+
+    ``perhaps``: what it may bill though nobody has seen a video; ``aside``: what is held for jobs
+    on their way.
+    """
+
+    jobs: int = 0
+    videos: int = 0
+    lower: Decimal = ZERO
+    upper: Decimal = ZERO
+    perhaps: Decimal = ZERO
+    aside: Decimal = ZERO
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """One job's."""
+        if job.estimate is None:
+            return cls(jobs=1)
+        states = [step.status for step in job.history]
+        made = int(_S.GENERATED in states) + len(job.duplicate_requests)
+        low, high = job.estimate.lower_usd, job.estimate.upper_usd
+        is_held = job.status in AT_FAL
+        return cls(
+            jobs=1,
+            videos=int(job.status is _S.SUCCEEDED),
+            lower=made * low,
+            upper=made * high,
+            perhaps=ZERO if made or is_held else _times_unknown(job, states) * high,
+            aside=high if is_held else ZERO,
+        )
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(
+            self.jobs + other.jobs,
+            self.videos + other.videos,
+            self.lower + other.lower,
+            self.upper + other.upper,
+            self.perhaps + other.perhaps,
+            self.aside + other.aside,
+        )
+
+    def as_data(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "jobs": self.jobs,
+            "videos": self.videos,
+            "lower_usd": float(self.lower),
+            "upper_usd": float(self.upper),
+            "perhaps_usd": float(self.perhaps),
+            "aside_usd": float(self.aside),
+        }
+
+
+def _times_unknown(job: Job, states: list[JobStatus]) -> int:
+    """How many requests fal may have run without our hearing of it."""
+    was_stopped_at_fal = job.status is _S.CANCELLED and bool(AT_FAL & set(states[-2:]))
+    is_lost = any(error.code in UNKNOWN_ENDS for error in job.errors)
+    return int(was_stopped_at_fal or is_lost) + int(job.resubmitted and job.is_final)
+
+
+def total(spent: Iterable[Spent]) -> Spent:
+    """Of all of them."""
+    return sum(spent, Spent())
+
+
+def folder_of(job: Job) -> str:
+    """The folder of the drop; of one at the top it is ``/``."""
+    return job.name.rpartition("/")[0] + "/"

@@ -1,0 +1,79 @@
+"""What is known of jobs that are on their way, in a line."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from phonoscene.jobs import JobStatus
+from phonoscene.meanings import WAITS
+from phonoscene_cli import words
+from phonoscene_cli.reading import FAR
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from phonoscene.jobs import Job
+    from phonoscene_cli.stack import Stack
+
+#: Seconds between two looks at what a job waits for: it takes more questions than its state does.
+SELDOM: Final = 5.0
+
+
+@dataclass
+class Standing:
+    """Tells it; ``usual`` is how many seconds fal takes, as a rule.
+
+    Places in fal's queue are told to the holder of its key only, which nobody needs here: of a job
+    at fal it is said how long fal has it. Places in our own queue are counted.
+    """
+
+    stack: Stack
+    usual: float | None
+    _places: dict[str, tuple[float, str]] = field(default_factory=dict)
+
+    def of(self, moving: Sequence[Job], total: int) -> str:
+        """Of one job how it stands; of several how many do where."""
+        if total == 1:
+            return self.one(moving[0])
+        counts = {status: sum(job.status is status for job in moving) for status in JobStatus}
+        told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        return f"{total - len(moving)} of {total} done; {told}"
+
+    def one(self, job: Job) -> str:
+        """How one job stands, and for how long."""
+        since = words.span(datetime.now(UTC) - job.last(job.status))
+        if job.status is JobStatus.READY:
+            return f"READY for {since}: {self.place(job)}"
+        if job.status is JobStatus.SUBMITTED:
+            return (
+                f"fal has it for {since}{self._usual()} (fal tells its place to the key's holder)"
+            )
+        return f"{job.status} for {since}"
+
+    def _usual(self) -> str:
+        if self.usual is None:
+            return ""
+        return f"; {words.span(timedelta(seconds=self.usual))} is usual"
+
+    def place(self, job: Job) -> str:
+        """Where a READY job stands in our own queue, as of some seconds ago at most."""
+        asked, told = self._places.get(job.job_id, (float("-inf"), ""))
+        if time.monotonic() - asked > SELDOM:
+            told = self._place(job)
+            self._places[job.job_id] = time.monotonic(), told
+        return told
+
+    def _place(self, job: Job) -> str:
+        place = self.stack.jobs.place(job)
+        if place is None:
+            return "its turn has come"
+        if place.turn > datetime.now(UTC):
+            why = WAITS.get(job.waits_for or "", "its turn")
+            return f"until {words.moment(place.turn)} it waits for {why}"
+        held = len(self.stack.jobs.ledger.window().in_flight)
+        ahead = f"{FAR:,} or more" if place.ahead == FAR else words.number(place.ahead, "job")
+        places = f"{held} of {self.stack.parameters.max_in_flight} places at fal are taken"
+        return f"{ahead} before it, {places}"

@@ -1,0 +1,37 @@
+"""A job as JSON for programs: its keys are documented, and always all there."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from phonoscene.jobs import Job, Record
+
+#: Of a job's record. Not: hashes of tokens, fal's URLs, what fal reported before the copy.
+KEYS = (
+    "job_id", "name", "revision", "status", "waits_for", "bucket", "audio", "sidecar", "images",
+    "arguments", "estimate", "attempt", "refusals", "resubmitted", "request_id", "video", "seed",
+    "prompt_used", "source_url", "errors", "duplicate_requests", "history", "dropped_at",
+    "created_at", "updated_at",
+)  # fmt: skip
+
+
+def as_data(job: Job) -> dict[str, Any]:
+    """The job; dollars and megapixels are numbers, times ISO 8601, what is unknown is null."""
+    told = job.model_dump(mode="json") | {
+        "estimate": _numbers(job.estimate),
+        "request_id": job.request.request_id if job.request else None,
+        "duplicate_requests": sorted(job.duplicate_requests),
+    }
+    return {key: told[key] for key in KEYS}
+
+
+def _numbers(part: Record | None) -> dict[str, Any] | None:
+    """A part of the record, its decimals as numbers."""
+    if part is None:
+        return None
+    told = part.model_dump()
+    return {
+        name: float(value) if isinstance(value, Decimal) else value for name, value in told.items()
+    }

@@ -1,0 +1,155 @@
+"""What a person sees: results on stdout, everything said to them on stderr, colour on terminals.
+
+With ``--json`` stdout is JSON and nothing else. A pipe gets the same text, unfolded and uncoloured;
+NO_COLOR (https://no-color.org) takes the colour from a terminal too.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from phonoscene_cli.errors import WrongUsage
+from phonoscene_cli.words import COLOURS, printable, span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from phonoscene.jobs import JobStatus
+
+results: Final = Console(highlight=False, markup=False)
+people: Final = Console(stderr=True, highlight=False, markup=False)
+#: As wide as any line of a pipe.
+ENDLESS: Final = 10_000
+
+
+def say(text: str, style: str | None = None) -> None:
+    """A line to the person."""
+    people.print(printable(text), style=style, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """What is wrong, and the next step."""
+    people.print(Text.assemble(("error:", "red"), " ", printable(text)), soft_wrap=True)
+
+
+def line(*parts: str | Text) -> None:
+    """A line of the result."""
+    safe = (printable(part) if isinstance(part, str) else part for part in parts)
+    results.print(*safe, soft_wrap=True)
+
+
+def row(table: Table, *cells: str | Text) -> None:
+    """A row of a table; its cells are texts, never markup."""
+    table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells))
+
+
+def show(table: Table) -> None:
+    """A table of the result; a pipe gets it with lines as long as they are."""
+    wide = Console(file=results.file, width=ENDLESS, markup=False, highlight=False)
+    (results if results.is_terminal else wide).print(table)
+
+
+def grid(*headers: str) -> Table:
+    """A table without rules."""
+    made = Table(box=None, pad_edge=False, header_style="dim")
+    for header in headers:
+        made.add_column(header, overflow="fold", no_wrap=not results.is_terminal)
+    return made
+
+
+def state(status: JobStatus, width: int = 0) -> Text:
+    """A state in its colour."""
+    return Text(f"{status:<{width}}", style=COLOURS.get(status, ""))
+
+
+def print_json(value: Any) -> None:
+    """The result, for programs."""
+    print(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+def print_json_line(value: Any) -> None:
+    """One of many results, at once."""
+    print(json.dumps(value, default=str, ensure_ascii=False), flush=True)
+
+
+def agreed(question: str, *, yes: bool) -> bool:
+    """Whether the person wants that; ``yes`` is their word given beforehand.
+
+    Raises:
+        WrongUsage: there is nobody to ask.
+    """
+    if yes:
+        return True
+    if not (sys.stdin.isatty() and people.is_terminal):
+        raise WrongUsage("There is nobody to ask here: say --yes if you mean it.")
+    people.print(f"{question} [y/N] ", end="")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+@contextmanager
+def working(label: str) -> Iterator[Callable[[str], None]]:
+    """A line that turns while the body runs, on a terminal only; call what is yielded to change it.
+
+    What is printed meanwhile appears above it. A pipe's stdout is left alone.
+    """
+    if not people.is_terminal:
+        yield lambda _: None
+        return
+    turning = Spinner("dots", Text(label))
+    with Live(turning, console=people, transient=True, redirect_stdout=results.is_terminal):
+        yield lambda text: turning.update(text=Text(printable(text)))
+
+
+@contextmanager
+def advancing(label: str, total: int, *, in_bytes: bool = False) -> Iterator[Callable[[int], None]]:
+    """A bar with the time that is left; call what is yielded with how many are done."""
+    if not people.is_terminal:
+        yield lambda _: None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn() if in_bytes else MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=people, transient=True, redirect_stdout=results.is_terminal
+    ) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+class Watch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since then."""
+        return time.monotonic() - self._started
+
+    def __str__(self) -> str:
+        return span(timedelta(seconds=self.seconds))

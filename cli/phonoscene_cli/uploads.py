@@ -1,0 +1,210 @@
+"""Puts a drop in the bucket whole, or not at all, whenever the person changes their mind.
+
+Images go first, because a sidecar that comes before its image is refused; then the audio, which may
+take long; the sidecar completes the pair. What was put before something failed is taken back: an
+object's own version, so that whatever lay there before shows again.
+"""
+
+from __future__ import annotations
+
+import io
+import mimetypes
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from phonoscene.drops import job_id
+from phonoscene.jobs import DropObject
+from phonoscene_cli.errors import CliError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from phonoscene_cli.preview import Source
+
+#: S3 takes no more in one PUT.
+LARGEST: Final = 5 * 1024**3
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One object to be: its key, and where its bytes are."""
+
+    key: str
+    source: Source
+
+    @property
+    def bytes(self) -> int:
+        """How many."""
+        return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
+
+    @property
+    def content_type(self) -> str:
+        """By the key's suffix."""
+        return mimetypes.guess_type(self.key)[0] or "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What is put in the bucket. ``lying``: the sidecar that is there already, and counts."""
+
+    audio: Piece
+    sidecar: Piece | None = None
+    images: tuple[Piece, ...] = ()
+    lying: DropObject | None = None
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """In the order in which they are put."""
+        return (*self.images, self.audio, *([self.sidecar] if self.sidecar else []))
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A drop that lies in the bucket."""
+
+    bucket: str
+    audio: DropObject
+    sidecar: DropObject | None
+
+    def job_ids(self, takes: int = 1) -> list[str]:
+        """The ids that its jobs have, or will have."""
+        audio = (self.audio.key, self.audio.version_id)
+        sidecar = (self.sidecar.key, self.sidecar.version_id) if self.sidecar else None
+        numbers = range(takes) if takes > 1 else [None]
+        return [job_id(self.bucket, audio, sidecar, number) for number in numbers]
+
+
+class TakenBack(CliError):
+    """The upload ended early, and nothing of it is left."""
+
+
+class DroppedNonetheless(KeyboardInterrupt):
+    """^C came when everything was in the bucket, or as good as."""
+
+    def __init__(self, dropped: Dropped) -> None:
+        super().__init__()
+        self.dropped = dropped
+
+
+class _Stopped(BaseException):
+    """The body of a request refuses to go on; any Exception would make botocore try again."""
+
+
+@dataclass
+class Upload:
+    """One drop on its way; ``on_bytes`` hears how many bytes of the audio are sent."""
+
+    s3: Any
+    bucket: str
+    drop: Drop
+    on_bytes: Callable[[int], None] = lambda _: None
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def stop(self) -> None:
+        """Take everything back, unless the audio's last byte is on its way. From any thread."""
+        self._stopped.set()
+
+    def run(self) -> Dropped:
+        """Put every piece; or none, and say why.
+
+        Raises:
+            TakenBack: it was stopped, or a piece is too large.
+            ClientError, BotoCoreError, OSError: a piece could not be read, or put.
+        """
+        put: dict[str, DropObject] = {}
+        try:
+            for piece in self.drop.pieces:
+                if self._stopped.is_set() and self.drop.audio.key not in put:
+                    raise _Stopped  # noqa: TRY301 - the same end as in the middle of a piece
+                put[piece.key] = DropObject(key=piece.key, version_id=self._put(piece))
+        except BaseException as exc:
+            self._take_back(put.values())
+            if isinstance(exc, _Stopped):
+                raise TakenBack("Interrupted: nothing was dropped.") from None
+            raise
+        sidecar = put[self.drop.sidecar.key] if self.drop.sidecar else self.drop.lying
+        return Dropped(self.bucket, put[self.drop.audio.key], sidecar)
+
+    def _put(self, piece: Piece) -> str:
+        if piece.bytes > LARGEST:
+            raise TakenBack(f"{piece.key} is larger than the 5 GB that S3 takes at once.")
+        with self._body(piece) as body:
+            answer = self.s3.put_object(
+                Bucket=self.bucket, Key=piece.key, Body=body, ContentType=piece.content_type
+            )
+        return str(answer["VersionId"])
+
+    def _body(self, piece: Piece) -> io.RawIOBase | io.BytesIO:
+        if isinstance(piece.source, bytes):
+            return io.BytesIO(piece.source)
+        on_bytes = self.on_bytes if piece is self.drop.audio else lambda _: None
+        return _Body(piece.source, self._stopped, on_bytes)
+
+    def _take_back(self, objects: Iterable[DropObject]) -> None:
+        for one in objects:
+            with suppress(ClientError, BotoCoreError):  # the first error is the one to hear of
+                self.s3.delete_object(Bucket=self.bucket, Key=one.key, VersionId=one.version_id)
+
+
+class _Body(io.FileIO):
+    """A file that is sent: it tells how far it is, and does not go on once it is stopped."""
+
+    def __init__(
+        self, file: Path, stopped: threading.Event, on_bytes: Callable[[int], None]
+    ) -> None:
+        super().__init__(file)
+        self._is_stopped = stopped
+        self._on_bytes = on_bytes
+
+    def read(self, count: int | None = -1, /) -> bytes:
+        """As any file."""
+        if self._is_stopped.is_set():
+            raise _Stopped
+        piece = super().read(-1 if count is None else count)
+        self._on_bytes(self.tell())
+        return piece or b""
+
+
+def put(upload: Upload) -> Dropped:
+    """Run an upload; as ``unbroken`` does."""
+    return unbroken(upload.run, upload.stop)
+
+
+def unbroken(work: Callable[[], Dropped], stop: Callable[[], None] = lambda: None) -> Dropped:
+    """Do what must not be left in a doubtful state by ^C: in a thread, which it only asks to stop.
+
+    Raises:
+        KeyboardInterrupt: and nothing was dropped.
+        DroppedNonetheless: it came too late for that.
+        TakenBack, ClientError, BotoCoreError, OSError: as ``work`` did.
+    """
+    ended: SimpleQueue[Dropped | BaseException] = SimpleQueue()
+    worker = threading.Thread(target=lambda: ended.put(_outcome(work)), daemon=True)
+    try:
+        worker.start()
+        # not the thread's join, which forgets the thread at ^C (CPython before 3.13)
+        outcome = ended.get()
+    except KeyboardInterrupt as interrupt:
+        stop()
+        if worker.ident is None:  # it had not begun; if it does now, it finds itself stopped
+            raise
+        outcome = ended.get()  # ^C once more ends even this
+        if isinstance(outcome, Dropped):
+            raise DroppedNonetheless(outcome) from interrupt
+        raise
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def _outcome(work: Callable[[], Dropped]) -> Dropped | BaseException:
+    try:
+        return work()
+    except BaseException as exc:  # noqa: BLE001 - it is raised in the thread that waits
+        return exc

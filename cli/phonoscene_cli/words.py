@@ -1,0 +1,104 @@
+"""How things are said to a person: states, money, times, sizes, and what to do next."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from phonoscene.jobs import Job, JobStatus
+from phonoscene.meanings import STATES, WAITS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+    from decimal import Decimal
+
+    from phonoscene.jobs import Estimate
+
+_S = JobStatus
+
+#: Of each state that may be its colour on a terminal.
+COLOURS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        _S.SUCCEEDED: "green",
+        _S.FAILED: "red",
+        _S.REJECTED: "red",
+        _S.CANCELLED: "dim",
+        _S.WAITING: "yellow",
+        _S.UNCONFIRMED: "yellow",
+    }
+)
+
+
+def usd(amount: Decimal) -> str:
+    """Dollars: to a hundredth of a cent below one, to a cent above."""
+    if not amount:
+        return "$0"
+    return f"${amount:.4f}" if amount < 1 else f"${amount:,.2f}"
+
+
+def interval(lower: Decimal, upper: Decimal) -> str:
+    """What something costs, from the exact area to whole megapixels."""
+    low, high = usd(lower), usd(upper)
+    return low if low == high else f"{low} to {high}"
+
+
+def cost(estimate: Estimate | None) -> str:
+    """The same, of a job."""
+    return interval(estimate.lower_usd, estimate.upper_usd) if estimate else ""
+
+
+def span(time: timedelta) -> str:
+    """How long something takes: in the two largest units that matter."""
+    seconds = time.total_seconds()
+    if seconds < 10:  # noqa: PLR2004 - where a tenth is still worth telling
+        return f"{max(0.0, seconds):.1f} s"
+    left = round(seconds)
+    told: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        if left >= size or (unit == "s" and not told):
+            told.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(told[:2])
+
+
+def moment(at: datetime) -> str:
+    """A time of the reader's own zone."""
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def size(count: int) -> str:
+    """Bytes, as people say them."""
+    if count < 1000:  # noqa: PLR2004 - no prefix
+        return number(count, "byte")
+    for unit, worth in (("GB", 1e9), ("MB", 1e6)):
+        if count >= worth:
+            return f"{count / worth:.1f} {unit}"
+    return f"{count / 1e3:.1f} kB"
+
+
+def number(count: int, one: str, more: str | None = None) -> str:
+    """``1 job``, ``1,200 jobs``."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
+def picture(estimate: Estimate) -> str:
+    """What is to be made: frames, their size, and the area that is paid for."""
+    size_of = f"{estimate.width}x{estimate.height}"
+    return f"{estimate.frames} frames of {size_of}, {estimate.megapixels:.1f} megapixels"
+
+
+def meaning(job: Job) -> str:
+    """A job's state in plain words, with what it waits for."""
+    if job.status is _S.READY and job.waits_for:
+        return f"waits for {WAITS.get(job.waits_for, job.waits_for)}"
+    if job.status is _S.WAITING:
+        other = "sidecar" if job.audio else "audio"
+        return f"one half of the drop is here; its {other} is missing"
+    return STATES[job.status]
+
+
+def printable(text: str) -> str:
+    """Text that may come from anybody, without what would move a terminal's cursor."""
+    safe = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in safe)

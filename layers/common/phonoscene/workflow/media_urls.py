@@ -1,0 +1,89 @@
+"""How fal gets to read a job's files: through URLs of our bucket, or as copies in its storage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from phonoscene.drops import CONTENT_TYPES, suffix_of
+from phonoscene.submissions import Medium
+
+if TYPE_CHECKING:
+    from phonoscene.fal_storage import FalStorage, Uploads
+    from phonoscene.jobs import DropObject, Job
+    from phonoscene.media import DropBucket
+
+
+class MediaUrls(Protocol):
+    """Gives a job's next attempt the URLs of its files. They open them: never stored or logged.
+
+    ``takes``: how long that may take; where it takes no time, there is nothing to prepare.
+    """
+
+    @property
+    def takes(self) -> timedelta:
+        """How long, at most."""
+        ...
+
+    def of(self, job: Job) -> dict[str, str]:
+        """The URLs by the argument that they are for; the audio's carries the attempt's marker."""
+        ...
+
+
+@dataclass(frozen=True)
+class Presigned:
+    """Each file at its version, in our bucket, for ``life`` seconds. Costs nothing to make."""
+
+    bucket: DropBucket
+    life: int
+
+    @property
+    def takes(self) -> timedelta:
+        """A signature is a sum."""
+        return timedelta(0)
+
+    def of(self, job: Job) -> dict[str, str]:
+        """The URLs."""
+        marker = job.next_marker
+        return {
+            field: self.bucket.presign(pinned, self.life, marker)
+            for field, pinned in job.media.items()
+        }
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A copy of each file in fal's storage, which fal deletes ``life`` seconds later.
+
+    A copy that no request comes to use is not billed, and ends by itself.
+    """
+
+    bucket: DropBucket
+    storage: FalStorage
+    life: int
+    takes: timedelta
+
+    def of(self, job: Job) -> dict[str, str]:
+        """Upload, and the copies' URLs.
+
+        Raises:
+            DropRefused: one of the files is gone, or fal never takes it.
+            UploadFailed: fal's storage did not take them this time.
+        """
+        with self.storage.open(self.life) as uploads:
+            return {
+                field: self._upload(uploads, pinned, job.next_marker)
+                for field, pinned in job.media.items()
+            }
+
+    def _upload(self, uploads: Uploads, pinned: DropObject, marker: str) -> str:
+        """The name is the marker's: what a dropper calls a file is nobody's business there."""
+        suffix = suffix_of(pinned.key)
+        with self.bucket.open(pinned) as (size, chunks):
+            url = uploads.upload(
+                Medium(pinned.key, marker + suffix, CONTENT_TYPES[suffix], size, chunks)
+            )
+        # fal keeps a name within a file's address, as far as is known. Should it not, the marker
+        # goes where no HTTP client sends it, and fal's list of requests shows it all the same.
+        return url if marker in url else f"{url}#{marker}"

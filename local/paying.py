@@ -1,0 +1,91 @@
+"""Where the real fal is paid: what a person is told and asked, and that nothing paid is lost."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from local.drops import fetch
+from local.endpoints import Endpoints
+from local.errors import LocalCloudError
+from local.estimates import Prices, estimate_drop, interval
+from local.jobs import Jobs
+from local.progress import RED, coloured, say
+from phonoscene.jobs import Job, JobStatus, Video
+from phonoscene_cli.uploads import Drop
+
+REAL = "the real one, paid by the account of FAL_KEY"
+FOLLOW_SECONDS = 1800  # fal's queue may be long; its own run of this model is some minutes
+#: Where fal may have made, or be making, a video that is not here yet.
+AT_STAKE = {
+    JobStatus.SUBMITTING,
+    JobStatus.UNCONFIRMED,
+    JobStatus.SUBMITTED,
+    JobStatus.GENERATED,
+}
+
+
+def simulated(*, is_running: bool) -> str:
+    """What is said where nothing is paid, so that nobody takes its videos for fal's."""
+    told = "The fal simulator answers: nothing is paid, and the video only shows the sound."
+    if is_running:
+        return f"{told} For the real fal: `make down`, and FAL_KEY in the environment."
+    return f"{told} For the real fal: FAL_KEY in the environment."
+
+
+def agree_to_pay(parameters: Mapping[str, str], *, yes: bool) -> None:
+    """Tell what jobs may cost, and go on only if the person says so."""
+    prices = Prices.of(parameters)
+    example = interval([prices.example()])
+    say(
+        f"{coloured('Real money:', RED)} every job dropped in this cloud is paid to fal.ai, by the "
+        f"account of FAL_KEY.\n"
+        f"Ten seconds of 1024x576 at 24 fps cost {example}. At most ${prices.max_job_cost_usd} a "
+        f"job and ${prices.daily_budget_usd} a day are spent (parameters MaxJobCostUsd and\n"
+        "DailyBudgetUsd), as long as this cloud is up: `make down` forgets what was spent."
+    )
+    _confirm("Start it?", yes=yes)
+
+
+def agree_to_drop(drop: Drop, parameters: Mapping[str, str], *, yes: bool) -> None:
+    """The same for one drop, whose cost is known."""
+    estimates = estimate_drop(drop, Prices.of(parameters))
+    videos = "1 video" if len(estimates) == 1 else f"{len(estimates)} videos"
+    frames = ", ".join(f"{one.width}x{one.height}, {one.frames} frames" for one in estimates)
+    say(
+        f"{coloured('Real money:', RED)} {videos} ({frames}) for {interval(estimates)}, paid to "
+        "fal.ai by the account of FAL_KEY."
+    )
+    _confirm("Drop it?", yes=yes)
+
+
+def bring_home(endpoints: Endpoints, videos: Path) -> None:
+    """Before a cloud is forgotten: save what lies there only, and refuse while more is to come."""
+    jobs = Jobs(endpoints).all()
+    waited_for = [job for job in jobs if job.status in AT_STAKE]
+    if waited_for:
+        raise LocalCloudError(
+            f"fal has {len(waited_for)} of this cloud's jobs: they will be paid, and their videos "
+            "are not here yet. Wait, or give them up with `python -m local down --force`."
+        )
+    for job in jobs:
+        if job.video and not _is_here(job, job.video, videos):
+            target = videos / job.job_id / f"{job.name}{Path(job.video.key).suffix}"
+            fetch(endpoints, job, target)
+            say(f"saved {target}")
+
+
+def _is_here(job: Job, video: Video, videos: Path) -> bool:
+    """Whether `drop` has fetched it."""
+    file = videos / f"{job.name}{Path(video.key).suffix}"
+    return file.is_file() and file.stat().st_size == video.bytes
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    """Money is not spent on a guess."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise LocalCloudError("Nobody is here to be asked: say --yes to spend it.")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise LocalCloudError("Nothing was started, and nothing is spent.")

@@ -1,0 +1,143 @@
+"""The command line at work on moto's stack, and a hand that turns the function ``submit``."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
+import pytest
+from moto.backends import get_backend
+
+from phonoscene_cli import app
+from phonoscene_cli.stack import Stack
+from tests.integration import cloud as parts
+from tests.integration.cloud import (
+    ACCOUNT,
+    DROPS,
+    JOBS,
+    KEY_PARAMETER,
+    OUTPUT,
+    REGION,
+    WEBHOOKS,
+    Cloud,
+    sqs,
+)
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from tests.integration.conftest import Context
+
+QUEUES: Final = {
+    "DropsQueueUrl": "drops",
+    "DropsDeadLetterQueueUrl": "drops-dead",
+    "UndeliveredDropsQueueUrl": "undelivered",
+    "VerdictsQueueUrl": "verdicts",
+    "VerdictsDeadLetterQueueUrl": "verdicts-dead",
+}
+PARAMETERS: Final = {
+    "MaxFrames": "481",
+    "PricePerMegapixelUsd": "0.001205",
+    "MaxJobCostUsd": "2",
+    "DailyBudgetUsd": "25",
+    "MaxInFlight": "40",
+    "SettleSeconds": "0",
+    "FalUserId": "somebody",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command ended with."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        """Its JSON."""
+        return json.loads(self.out)
+
+
+@dataclass
+class Desk:
+    """Types commands, and reads what they say."""
+
+    cloud: Cloud
+    patch: pytest.MonkeyPatch
+    screen: pytest.CaptureFixture[str]
+    submit: ModuleType | None = None
+    context: Context | None = None
+    parameters: dict[str, str] = field(default_factory=lambda: dict(PARAMETERS))
+    urls: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for output, name in QUEUES.items():
+            self.urls[output] = self.cloud.sqs.create_queue(QueueName=name)["QueueUrl"]
+            get_backend("sqs")[ACCOUNT][REGION].queues[name]._messages = []
+        chosen = SimpleNamespace()
+        self.patch.setattr(app, "Chosen", lambda *_: chosen)
+        self.patch.setenv("COLUMNS", "200")
+        self._chosen = chosen
+
+    def stack(self) -> Stack:
+        """A stack of moto's parts, as CloudFormation would describe it."""
+        made = Stack("phonoscene", boto3.Session(region_name=REGION))
+        outputs = self.urls | {
+            "DropBucketName": DROPS,
+            "OutputBucketName": OUTPUT,
+            "JobsTableName": JOBS,
+            "WebhookBaseUrl": WEBHOOKS,
+            "AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms",
+            "FalKeyParameterName": KEY_PARAMETER,
+        }
+        made.__dict__["description"] = {
+            "StackStatus": "CREATE_COMPLETE",
+            "Outputs": [{"OutputKey": k, "OutputValue": v} for k, v in outputs.items()],
+            "Parameters": [
+                {"ParameterKey": k, "ParameterValue": v} for k, v in self.parameters.items()
+            ],
+        }
+        for service in ("s3", "dynamodb", "sqs", "ssm"):
+            made.__dict__["_clients"][service] = parts.client(service)
+        return made
+
+    def says(self, *words: str) -> Answer:
+        """Run one command, as its script would."""
+        self._chosen.stack = self.stack()
+        self.patch.setattr(sys, "argv", ["phonoscene", *words])
+        self.screen.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            app.main()
+        told = self.screen.readouterr()
+        return Answer(int(ended.value.code or 0), told.out, told.err)
+
+    def work(self, *_: Any) -> int:
+        """Hand every message of the drops queue to ``submit``; how many there were."""
+        bodies = self.messages("DropsQueueUrl")
+        if bodies and self.submit:
+            with redirect_stdout(io.StringIO()):  # its metrics
+                self.submit.handler(sqs(*bodies), self.context)
+        return len(bodies)
+
+    def messages(self, output: str) -> list[str]:
+        """Take what lies in a queue."""
+        bodies: list[str] = []
+        at: Any = {"QueueUrl": self.urls[output]}
+        while got := self.cloud.sqs.receive_message(**at, MaxNumberOfMessages=10).get("Messages"):
+            for message in got:
+                bodies.append(message["Body"])
+                self.cloud.sqs.delete_message(**at, ReceiptHandle=message["ReceiptHandle"])
+        return bodies
+
+    def announce(self, *keys: str) -> None:
+        """Hand S3's events of these keys to ``submit``."""
+        assert self.submit
+        self.submit.handler(sqs(*map(parts.created, keys)), self.context)

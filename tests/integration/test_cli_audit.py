@@ -1,0 +1,381 @@
+"""``audit`` and ``backfill``: nothing that was dropped is missing, or it is named and admitted."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phonoscene.drops import job_id
+from phonoscene.job_store import JobStore
+from phonoscene.jobs import DropObject
+from phonoscene.queues import DropsQueue
+from phonoscene_cli import backfilling
+from phonoscene_cli.auditing import Audit, settled_at
+from phonoscene_cli.pacing import Pace
+from tests.documented import keys
+from tests.integration.cloud import JOBS, client
+from tests.integration.scene import a_job
+from tests.integration.sounds import silence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.integration.cloud import Cloud
+    from tests.integration.desk import Desk
+
+SIDECAR = {"prompt": "A stage", "video_size": {"width": 64, "height": 64}}
+SOUND = silence(0.5)
+NOW = ("--older-than", "0s")
+
+
+def pair(desk: Desk, name: str, sidecar: Any = SIDECAR, *, told: bool = True) -> None:
+    """Drop both halves; ``told``: S3's events arrive."""
+    desk.cloud.drop(f"{name}.wav", SOUND)
+    desk.cloud.drop(f"{name}.json", json.dumps(sidecar))
+    if told:
+        desk.announce(f"{name}.wav", f"{name}.json")
+
+
+def audit(desk: Desk, *words: str) -> Any:
+    told = desk.says("audit", *words, *NOW, "--json")
+    assert told.code == (1 if told.data["missing"] else 0)
+    assert set(told.data) == keys("audit")
+    counted = told.data["accounted"] + told.data["resting"] + told.data["missing_count"]
+    assert told.data["dropped"] == counted
+    assert told.data["missing_count"] == len(told.data["missing"])
+    return told.data
+
+
+def missing(desk: Desk, *words: str) -> list[str]:
+    return [one["name"] for one in audit(desk, *words)["missing"]]
+
+
+# audit ------------------------------------------------------------------------------------------
+
+
+def test_what_has_its_record_is_accounted_for_and_what_has_none_is_named(desk: Desk) -> None:
+    pair(desk, "talks/here")
+    pair(desk, "talks/lost", told=False)
+    desk.cloud.drop("talks/cover.png", b"picture")
+
+    told = audit(desk)
+
+    assert (told["dropped"], told["accounted"], told["ignored"]) == (2, 1, 1)
+    assert told["states"] == {"SUBMITTED": 1}
+    [lost] = told["missing"]
+    assert set(lost) == keys("audit", "Keys of `missing`")
+    assert (lost["audio"], lost["sidecar"]) == ("talks/lost.wav", "talks/lost.json")
+    assert missing(desk, "talks/h") == []
+    assert missing(desk, "talks/lost.wav") == ["talks/lost"]
+
+
+def test_a_person_is_told_what_is_missing_and_what_to_do(desk: Desk) -> None:
+    pair(desk, "talks/lost", told=False)
+
+    told = desk.says("audit", "talks/", *NOW)
+
+    assert told.code == 1
+    assert "missing: talks/lost.wav and talks/lost.json, dropped " in told.out
+    assert "dropped 1, accounted 0, missing 1" in told.out
+    assert "phonoscene redrive" in told.err
+    assert "phonoscene backfill talks/" in told.err
+
+
+def test_a_drop_that_came_a_moment_ago_is_not_missed_yet(desk: Desk) -> None:
+    pair(desk, "talks/new", told=False)
+
+    told = desk.says("audit", "--json")
+
+    assert (told.code, told.data["resting"], told.data["missing"]) == (0, 1, [])
+    assert "too new to tell 1" in desk.says("audit").out
+
+
+def test_an_empty_bucket_lacks_nothing(desk: Desk) -> None:
+    assert audit(desk)["dropped"] == 0
+    assert desk.says("audit").out == "dropped 0, accounted 0, missing 0\n"
+
+
+def again(desk: Desk) -> None:
+    """The audio is dropped anew."""
+    desk.cloud.drop("song.wav", silence(0.6))
+
+
+def remove(key: str) -> Callable[[Desk], None]:
+    return lambda desk: desk.cloud.s3.delete_object(Bucket="drops", Key=key) and None
+
+
+def put(key: str, value: Any = SIDECAR, *, told: bool = True) -> Callable[[Desk], None]:
+    def act(desk: Desk) -> None:
+        desk.cloud.drop(key, value)
+        if told:
+            desk.announce(key)
+
+    return act
+
+
+#: What happens to a drop after it has become a job; and which drops are missing then.
+LATER: dict[str, tuple[list[Callable[[Desk], None]], list[str]]] = {
+    "nothing": ([], []),
+    "its sidecar is removed": ([remove("song.json")], []),
+    "its audio is removed": ([remove("song.wav")], []),
+    "both are removed": ([remove("song.json"), remove("song.wav")], []),
+    "a longer-named sidecar takes its place": ([put("song.wav.json")], []),
+    "and is removed again": ([put("song.wav.json"), remove("song.wav.json")], []),
+    "its event is lost": ([put("song.wav.json", told=False)], ["song"]),
+    "the audio's new version is lost": ([again], ["song"]),
+    "the sidecar's new version is lost": ([put("song.json", told=False)], ["song"]),
+    "the sidecar comes again": ([put("song.json")], []),
+    "a rival audio comes": ([put("song.mp3", SOUND)], []),
+    "a rival audio is lost": ([put("song.mp3", SOUND, told=False)], ["song"]),
+    "another name that begins alike is lost": (
+        [put("song.live.wav", SOUND, told=False)], ["song.live"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LATER)
+def test_what_happens_to_a_drop_later_is_understood(desk: Desk, case: str) -> None:
+    steps, lost = LATER[case]
+    pair(desk, "song")
+
+    for step in steps:
+        step(desk)
+
+    assert missing(desk) == lost
+
+
+@pytest.mark.parametrize(
+    ("keys", "lost"),
+    [
+        (["song.wav"], []),
+        (["song.json"], []),
+        (["a/../song.wav"], []),
+        (["a/../song.wav", "a/../song.json"], []),
+    ],
+    ids=str,
+)
+def test_halves_that_wait_and_keys_that_were_refused_have_their_records(
+    desk: Desk, keys: list[str], lost: list[str]
+) -> None:
+    for key in keys:
+        desk.cloud.drop(key, SOUND)
+        desk.announce(key)
+
+    assert missing(desk) == lost
+
+
+def test_a_half_that_waits_is_missed_once_its_pair_should_be_a_job(desk: Desk) -> None:
+    desk.cloud.drop("song.wav", SOUND)
+    desk.announce("song.wav")
+    desk.cloud.drop("song.json", SIDECAR)  # and its event is lost
+
+    assert missing(desk) == ["song"]
+
+
+def test_every_take_must_be_there(desk: Desk, cloud: Cloud) -> None:
+    pair(desk, "song", [SIDECAR | {"prompt": text} for text in "abc"])
+    assert missing(desk) == []
+    [second] = [i["job_id"] for i in cloud.items() if i["arguments"]["prompt"] == "b"]
+
+    JobStore(client("dynamodb"), JOBS).stop_waiting(second)
+
+    assert missing(desk) == ["song"]
+
+
+def test_many_drops_take_few_questions(desk: Desk, cloud: Cloud) -> None:
+    store, clients = JobStore(client("dynamodb"), JOBS), (client("s3"), client("dynamodb"))
+    for n in range(250):
+        halves = [(key, cloud.drop(key, b"x")) for key in (f"{n:03}.wav", f"{n:03}.json")]
+        made = job_id("drops", halves[0], halves[1])
+        pinned = [DropObject(key=key, version_id=version) for key, version in halves]
+        job = a_job(1, job_id=made, audio={**pinned[0].model_dump(), "bytes": 1}, sidecar=pinned[1])
+        store.admit(job, ())
+    calls: list[str] = []
+    heard: Any = lambda model, **_: calls.append(model.name)  # noqa: E731 - an event's handler
+    for service in clients:
+        service.meta.events.register("before-call", heard)
+    try:
+        told = audit(desk)
+    finally:
+        for service in clients:
+            service.meta.events.unregister("before-call", heard)
+
+    assert told["accounted"] == 250
+    assert set(calls) == {"ListObjectVersions", "BatchGetItem"}
+    assert len(calls) <= 10
+
+
+# backfill ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cursor(tmp_path: Path) -> Path:
+    return tmp_path / "cursor.json"
+
+
+def backfill(desk: Desk, cursor: Path, *words: str) -> Any:
+    return desk.says(
+        "backfill", "archive/", *NOW, "--rate", "1000/s", "--yes", "--cursor", str(cursor), *words
+    )
+
+
+def test_a_dry_run_counts_and_prices_what_would_be_admitted_and_admits_nothing(
+    desk: Desk, cloud: Cloud
+) -> None:
+    for n in range(3):
+        pair(desk, f"archive/{n}", told=False)
+    pair(desk, "archive/there")
+    pair(desk, "archive/wrong", SIDECAR | {"fps": 99}, told=False)
+    desk.cloud.drop("archive/alone.wav", SOUND)
+    before = cloud.items()
+
+    told = desk.says("backfill", "archive/", "--dry-run", *NOW, "--json").data
+    shown = desk.says("backfill", "archive/", "--dry-run", *NOW).out
+
+    assert set(told) == keys("backfill", "Keys of a dry run")
+    assert (told["drops"], told["jobs"], told["rejected"], told["waiting"]) == (5, 3, 1, 1)
+    assert told["errors"] == {"out_of_range": 1}
+    assert told["frames"] == 3 * 17
+    assert told["days"] == 1
+    assert "5 drops under 'archive/' without a job" in shown
+    assert "1 job would be REJECTED: 1 out_of_range" in shown
+    assert "3 jobs would be made, 51 frames" in shown
+    assert (desk.messages("DropsQueueUrl"), cloud.items()) == ([], before)
+
+
+def test_the_price_of_a_plan_is_that_of_the_jobs_it_makes(
+    desk: Desk, cloud: Cloud, cursor: Path
+) -> None:
+    for n in range(3):
+        pair(desk, f"archive/{n}", SIDECAR | {"fps": 10 + n}, told=False)
+    plan = desk.says("backfill", "archive/", "--dry-run", *NOW, "--json").data
+
+    backfill(desk, cursor)
+    desk.work()
+
+    made = [item["estimate"] for item in cloud.items()]
+    assert float(sum(one["upper_usd"] for one in made)) == pytest.approx(plan["upper_usd"])
+    assert sum(one["frames"] for one in made) == plan["frames"]
+
+
+def test_what_is_admitted_becomes_jobs_once_and_is_not_admitted_again(
+    desk: Desk, cloud: Cloud, cursor: Path
+) -> None:
+    for n in range(25):
+        pair(desk, f"archive/{n:02}", told=False)
+    desk.cloud.drop("archive/alone.wav", SOUND)
+
+    first = backfill(desk, cursor, "--json")
+    sent = desk.work()
+    second = backfill(desk, cursor, "--json")
+
+    assert first.data == {"prefix": "archive/", "sent": 26, "complete": True}
+    assert set(first.data) == keys("backfill")
+    assert sent == 26  # a message a drop, not two
+    states = sorted(item["status"] for item in cloud.items())
+    assert states == ["SUBMITTED"] * 25 + ["WAITING"]
+    assert second.data["sent"] == 0
+    assert not cursor.exists()
+    assert missing(desk) == []
+
+
+def test_no_more_are_admitted_than_the_limit_says_and_the_next_run_goes_on(
+    desk: Desk, cloud: Cloud, cursor: Path
+) -> None:
+    for n in range(5):
+        pair(desk, f"archive/{n}", told=False)
+
+    first = backfill(desk, cursor, "--limit", "2", "--json")
+    second = backfill(desk, cursor, "--json")
+    desk.work()
+
+    assert (first.data["sent"], first.data["complete"]) == (2, False)
+    assert (second.data["sent"], second.data["complete"]) == (3, True)
+    assert "Going on behind archive/1" in second.err
+    assert len(cloud.items()) == 5
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3, 6])
+@pytest.mark.parametrize("before", [True, False])
+def test_an_interrupt_anywhere_loses_nothing_and_doubles_nothing(
+    desk: Desk,
+    cloud: Cloud,
+    cursor: Path,
+    environment: pytest.MonkeyPatch,
+    cut: int,
+    *,
+    before: bool,
+) -> None:
+    names = ["a", "b", "b.live", "b.live.more", "c", "d", "e"]
+    cloud.drop("archive/_defaults.json", {**SIDECAR, "wait_for_sidecar": False})
+    for name in names:
+        cloud.drop(f"archive/{name}.wav", SOUND)
+    announce, calls = DropsQueue.announce, []
+
+    def interrupted(self: DropsQueue, *args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == cut + 1 and before:
+            raise KeyboardInterrupt
+        answer = announce(self, *args)
+        if len(calls) == cut + 1:
+            raise KeyboardInterrupt
+        return answer
+
+    with environment.context() as patch:
+        patch.setattr(DropsQueue, "announce", interrupted)
+        patch.setattr(Pace, "together", 1)
+        first = backfill(desk, cursor)
+    second = backfill(desk, cursor)
+    sent = desk.work()
+
+    assert (first.code, second.code) == (130, 0)
+    assert len(names) <= sent <= len(names) + 4  # what was in doubt is sent once more
+    assert sorted(item["name"] for item in cloud.items()) == [f"archive/{name}" for name in names]
+    assert missing(desk) == []
+
+
+def test_what_the_queue_does_not_take_is_offered_again_and_then_given_up(
+    desk: Desk, cursor: Path, environment: pytest.MonkeyPatch
+) -> None:
+    pair(desk, "archive/a", told=False)
+    announce, refusals = DropsQueue.announce, iter([1, 1, 0])
+
+    def hesitant(self: DropsQueue, bucket: str, objects: Any) -> Any:
+        return objects if next(refusals, 1) else announce(self, bucket, objects)
+
+    environment.setattr(DropsQueue, "announce", hesitant)
+    taken = backfill(desk, cursor, "--json")
+    environment.setattr(DropsQueue, "announce", lambda _, __, objects: objects)
+    given_up = backfill(desk, cursor)
+
+    assert taken.data["sent"] == 1
+    assert given_up.code == 1
+    assert "does not take the event of archive/a.wav" in given_up.err
+
+
+def test_nothing_is_sent_without_a_yes(desk: Desk) -> None:
+    pair(desk, "archive/a", told=False)
+
+    told = desk.says("backfill", "archive/", *NOW)
+
+    assert told.code == 2
+    assert desk.messages("DropsQueueUrl") == []
+
+
+def test_a_cursor_may_be_left_aside(desk: Desk, cursor: Path) -> None:
+    pair(desk, "archive/a", told=False)
+    pair(desk, "archive/b", told=False)
+    backfill(desk, cursor, "--limit", "1")
+
+    assert backfill(desk, cursor, "--restart", "--json").data["sent"] == 2
+
+
+def test_a_backfill_needs_nothing_that_an_audit_has_not_missed(desk: Desk) -> None:
+    stack = desk.stack()
+
+    assert settled_at(stack, None) < settled_at(stack, "1m") < settled_at(stack, "0s")
+    assert list(Audit(stack, "", settled_at(stack, "0s")).missing()) == []
+    assert backfilling.TRIES > 1

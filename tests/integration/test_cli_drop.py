@@ -1,0 +1,269 @@
+"""``drop`` and ``retry``: what goes up is what the product makes of it, or nothing does."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from contextlib import redirect_stdout
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phonoscene.job_store import JobStore
+from phonoscene.jobs import ErrorDetail, JobStatus
+from tests.documented import keys
+from tests.integration.cloud import JOBS, client
+from tests.integration.scene import Clock, Scene
+from tests.integration.sounds import png, silence
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.cloud import Cloud
+    from tests.integration.desk import Desk
+
+SMALL = {"width": 64, "height": 64}
+PROMPT = ("--prompt", "A stage")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, environment: pytest.MonkeyPatch) -> Path:
+    """Where the person is, with a song of two seconds."""
+    environment.chdir(tmp_path)
+    (tmp_path / "song.wav").write_bytes(silence(2))
+    return tmp_path
+
+
+def objects(cloud: Cloud) -> list[str]:
+    listed = cloud.s3.list_object_versions(Bucket="drops").get("Versions", [])
+    return sorted(version["Key"] for version in listed)
+
+
+def body(cloud: Cloud, key: str) -> Any:
+    return json.load(cloud.s3.get_object(Bucket="drops", Key=key)["Body"])
+
+
+# drop -------------------------------------------------------------------------------------------
+
+
+def test_a_drop_becomes_the_job_that_was_foretold_at_the_price_that_was_foretold(
+    desk: Desk, cloud: Cloud, folder: Path
+) -> None:
+    (folder / "song.json").write_text(json.dumps({"prompt": "A stage", "fps": 12}))
+    (folder / "cover.png").write_bytes(png(640, 480))
+
+    told = desk.says(
+        "drop", "song.wav", "--set", "video_size=auto", "--image", "cover.png",
+        "--folder", "talks", "--name", "intro", "--yes", "--json",
+    )  # fmt: skip
+    desk.announce("talks/cover.png", "talks/intro.wav", "talks/intro.json")
+
+    assert told.code == 0
+    [job_id] = told.data["job_ids"]
+    record = cloud.item(job_id)
+    assert record["status"] == "SUBMITTED"
+    assert record["arguments"]["fps"] == 12
+    assert record["images"]["image_url"]["key"] == "talks/cover.png"
+    assert float(record["estimate"]["upper_usd"]) == told.data["estimate"]["upper_usd"]
+    assert told.data["estimate"]["frames"] == 25
+    assert set(told.data) == keys("drop")
+    assert set(told.data["estimate"]) == keys("drop", "Keys of `estimate`")
+    assert objects(cloud) == ["talks/cover.png", "talks/intro.json", "talks/intro.wav"]
+
+
+def test_a_person_sees_what_it_is_and_costs_and_where_it_went(desk: Desk, folder: Path) -> None:  # noqa: ARG001 - where it is
+    told = desk.says("drop", "song.wav", *PROMPT, "--yes")
+
+    assert "song.wav: 2.00 s of audio/wav" in told.err
+    assert "49 frames of 1024x576, 28.9 megapixels: $0.0348 to $0.0350" in told.err
+    assert "dropped s3://drops/song.wav" in told.err
+    assert told.out.startswith("job: ")
+
+
+#: What is wrong with a drop: the file, its sidecar, and what lies in the bucket already.
+WRONG: dict[str, tuple[bytes, Any, dict[str, Any]]] = {
+    "misspelt": (silence(2), {"prompt": "a", "fsp": 3, "seed": "x"}, {}),
+    "no prompt": (silence(2), {"fps": 3}, {}),
+    "not json": (silence(2), "{", {}),
+    "not audio": (b"text", {"prompt": "a"}, {}),
+    "empty": (b"", {"prompt": "a"}, {}),
+    "too long": (silence(30), {"prompt": "a"}, {}),
+    "too dear": (silence(2), {"prompt": "a", "video_size": {"width": 9999, "height": 9999}}, {}),
+    "no picture": (silence(2), {"prompt": "a", "image_url": "cover.png"}, {}),
+    "auto without": (silence(2), {"prompt": "a", "video_size": "auto"}, {}),
+    "a picture elsewhere": (silence(2), {"prompt": "a", "image_url": "../x.png"}, {}),
+    "one take of two": (silence(2), [{"prompt": "a"}, {"prompt": "b", "fps": 99}], {}),
+    "no takes": (silence(2), [], {}),
+    "wrong defaults": (silence(2), {"prompt": "a"}, {"_defaults.json": {"fps": 0}}),
+    "too many bytes": (silence(2), {"prompt": "a" * 70_000}, {}),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_told_before_anything_goes_up_in_the_products_own_words(
+    desk: Desk, cloud: Cloud, folder: Path, case: str
+) -> None:
+    audio, sidecar, lying = WRONG[case]
+    text = sidecar if isinstance(sidecar, str) else json.dumps(sidecar)
+    (folder / "song.wav").write_bytes(audio)
+    (folder / "song.json").write_text(text)
+    for key, value in lying.items():
+        cloud.drop(key, value)
+    before = objects(cloud)
+
+    told = desk.says("drop", "song.wav", "--yes", "--json")
+
+    assert told.code == 1
+    assert objects(cloud) == before
+    assert "Nothing was dropped" in told.err
+    cloud.drop("song.wav", audio)  # and now by hand
+    cloud.drop("song.json", text)
+    desk.announce("song.json")
+    said = [error for item in cloud.items() for error in item.get("errors", [])]
+    wordings = {(error["code"], error["message"]) for error in said}
+    assert {(e["code"], e["message"]) for e in told.data["errors"]} == wordings
+
+
+def test_a_person_is_told_every_error_with_its_way_out(desk: Desk, folder: Path) -> None:  # noqa: ARG001
+    told = desk.says("drop", "song.wav", *PROMPT, "--set", "fsp=30", "--set", "fps=90", "--yes")
+
+    assert told.code == 1
+    assert "did you mean fps?" in told.err
+    assert "a number from 1 to 60" in told.err
+    assert told.err.strip().endswith("error: Nothing was dropped: 2 errors.")
+
+
+def test_defaults_of_the_folder_count_and_may_make_a_sidecar_needless(
+    desk: Desk,
+    cloud: Cloud,
+    folder: Path,  # noqa: ARG001
+) -> None:
+    cloud.drop("talks/_defaults.json", {"prompt": "From above", "wait_for_sidecar": False})
+
+    told = desk.says("drop", "song.wav", "--folder", "talks", "--yes", "--json")
+    desk.announce("talks/song.wav")
+
+    assert cloud.item(told.data["job_ids"][0])["arguments"]["prompt"] == "From above"
+    assert objects(cloud) == ["talks/_defaults.json", "talks/song.wav"]
+
+
+def test_a_sidecar_that_lies_there_serves_for_a_new_take(
+    desk: Desk,
+    cloud: Cloud,
+    folder: Path,  # noqa: ARG001
+) -> None:
+    cloud.drop("song.json", {"prompt": "As before"})
+
+    told = desk.says("drop", "song.wav", "--yes", "--json")
+    desk.announce("song.wav")
+
+    assert cloud.item(told.data["job_ids"][0])["arguments"]["prompt"] == "As before"
+    assert told.data["sidecar"] == "song.json"
+
+
+def test_without_any_sidecar_nothing_goes_up(desk: Desk, cloud: Cloud, folder: Path) -> None:  # noqa: ARG001
+    told = desk.says("drop", "song.wav", "--yes")
+
+    assert (told.code, objects(cloud)) == (1, [])
+    assert "say --prompt" in told.err
+
+
+def test_the_sidecar_is_named_so_that_it_is_this_audios(
+    desk: Desk,
+    cloud: Cloud,
+    folder: Path,  # noqa: ARG001
+) -> None:
+    cloud.drop("song.mp3", silence(1))
+
+    told = desk.says("drop", "song.wav", *PROMPT, "--yes", "--json")
+    desk.announce("song.wav.json")
+
+    assert told.data["sidecar"] == "song.wav.json"
+    assert cloud.item(told.data["job_ids"][0])["status"] == "SUBMITTED"
+
+
+def test_each_take_of_a_sidecar_is_foretold(desk: Desk, cloud: Cloud, folder: Path) -> None:
+    (folder / "song.json").write_text(json.dumps([{"prompt": "a"}, {"prompt": "b"}]))
+
+    told = desk.says(
+        "drop", "song.wav", "--set", f"video_size={json.dumps(SMALL)}", "--yes", "--json"
+    )
+    desk.announce("song.json")
+
+    assert told.data["estimate"]["jobs"] == 2
+    assert {item["job_id"] for item in cloud.items()} == set(told.data["job_ids"])
+    assert {item["arguments"]["video_size"]["width"] for item in cloud.items()} == {64}
+
+
+def test_a_dry_run_examines_and_prices_and_drops_nothing(
+    desk: Desk,
+    cloud: Cloud,
+    folder: Path,  # noqa: ARG001
+) -> None:
+    told = desk.says("drop", "song.wav", *PROMPT, "--dry-run", "--json")
+
+    assert (told.code, objects(cloud)) == (0, [])
+    assert told.data["estimate"]["jobs"] == 1
+
+
+def test_a_job_that_is_not_at_its_end_in_time_is_named_to_a_program(
+    desk: Desk,
+    folder: Path,  # noqa: ARG001
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setattr(time, "sleep", lambda _: None)
+
+    told = desk.says("drop", "song.wav", *PROMPT, "--yes", "--timeout", "0s", "--json")
+
+    assert told.code == 1
+    assert len(told.data["job_ids"]) == 1
+    assert "no record of it" in told.err
+
+
+def test_a_drop_is_followed_to_its_end_and_the_end_is_told(
+    desk: Desk,
+    cloud: Cloud,
+    folder: Path,  # noqa: ARG001
+    environment: pytest.MonkeyPatch,
+) -> None:
+    store = JobStore(client("dynamodb"), JOBS)
+
+    def go_on(_: float) -> None:
+        with redirect_stdout(io.StringIO()):
+            desk.announce("song.json")
+        [item] = cloud.items()
+        job = store.get(item["job_id"])
+        assert job
+        store.end(job, JobStatus.FAILED, errors=(ErrorDetail(code="oh", message="No."),))
+
+    environment.setattr(time, "sleep", go_on)
+
+    told = desk.says("drop", "song.wav", *PROMPT, "--yes", "--watch")
+
+    assert told.code == 1
+    assert "SUBMITTED" in told.err
+    assert "song is FAILED" in told.err
+    assert "phonoscene retry" in told.err
+
+
+def test_where_there_is_nobody_to_ask_nothing_is_dropped(
+    desk: Desk,
+    cloud: Cloud,
+    folder: Path,  # noqa: ARG001
+) -> None:
+    told = desk.says("drop", "song.wav", *PROMPT)
+
+    assert (told.code, objects(cloud)) == (2, [])
+    assert "--yes" in told.err
+
+
+def test_a_days_spent_money_is_told_beforehand(desk: Desk, cloud: Cloud, folder: Path) -> None:  # noqa: ARG001
+    desk.parameters["DailyBudgetUsd"] = "0.51"
+    scene = Scene(cloud, clock=Clock(datetime.now(UTC)))
+    scene.bring(JobStatus.SUBMITTED)
+
+    told = desk.says("drop", "song.wav", *PROMPT, "--dry-run")
+
+    assert "Of today's budget $0.0100 is left: it will wait." in told.err

@@ -1,0 +1,434 @@
+"""``jobs``, ``show``, ``watch``, ``cancel`` and ``cost``: what the table holds, in plain words."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phonoscene.jobs import FINAL, JobStatus
+from phonoscene.records import SHARDS
+from phonoscene.table import Table
+from phonoscene_cli.reading import FAR, Reader
+from phonoscene_cli.standing import Standing
+from phonoscene_cli.telling import KEYS
+from tests.documented import keys
+from tests.integration.cloud import JOBS
+from tests.integration.scene import Clock, Scene, an_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.integration.cloud import Cloud
+    from tests.integration.desk import Desk
+
+_S = JobStatus
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def scene(cloud: Cloud) -> Scene:
+    return Scene(cloud, clock=Clock(NOW))
+
+
+def ids(told: Any) -> list[str]:
+    return [job["job_id"] for job in told.data]
+
+
+# jobs -------------------------------------------------------------------------------------------
+
+
+def test_jobs_are_listed_the_newest_first_across_days_and_shards(desk: Desk, scene: Scene) -> None:
+    for n in range(40):
+        scene.clock.now = NOW - timedelta(hours=3 * n)
+        scene.admit(n)
+
+    assert ids(desk.says("jobs", "--json")) == [an_id(n) for n in range(20)]
+    assert ids(desk.says("jobs", "--json", "--limit", "3")) == [an_id(n) for n in range(3)]
+    assert len(ids(desk.says("jobs", "--json", "--since", "24h", "--limit", "99"))) == 8
+
+
+def test_a_day_is_a_utc_day(desk: Desk, scene: Scene) -> None:
+    yesterday = (NOW - timedelta(days=1)).date()
+    scene.admit(0)
+    scene.clock.now = datetime(yesterday.year, yesterday.month, yesterday.day, 12, tzinfo=UTC)
+    scene.admit(1)
+
+    assert ids(desk.says("jobs", "--json", "--day", f"{yesterday}")) == [an_id(1)]
+    assert ids(desk.says("jobs", "--json", "--day", "yesterday")) == [an_id(1)]
+
+
+def test_jobs_are_found_by_state_by_folder_and_by_name(desk: Desk, scene: Scene) -> None:
+    scene.admit(0, name="talks/intro")
+    scene.admit(1, name="talks/more/intro")
+    scene.admit(2, name="talksmore/intro")
+    scene.bring(_S.CANCELLED, 3, name="talks/outro")
+
+    def found(*options: str) -> set[str]:
+        return set(ids(desk.says("jobs", "--json", *options)))
+
+    assert found("--folder", "talks") == {an_id(0), an_id(1), an_id(3)}
+    assert found("--folder", "talks/", "--status", "ready") == {an_id(0), an_id(1)}
+    assert found("--status", "CANCELLED", "--status", "failed") == {an_id(3)}
+    assert found("--name", "talks/intro") == {an_id(0)}
+    assert found("--name", "s3://drops/talks/outro.mp3.json") == {an_id(3)}
+    assert found("--name", "nothing") == set()
+
+
+def test_a_table_shows_what_there_is_to_know_at_a_glance(desk: Desk, scene: Scene) -> None:
+    scene.admit(0, name="talks/[red]intro\x1b[31m")
+    scene.store.put_off(scene.read(0), "budget", NOW)
+
+    told = desk.says("jobs").out
+
+    assert an_id(0) in told
+    assert "READY" in told
+    assert "$0.5000" in told
+    assert "waits for budget" in told
+    assert "talks/[red]intro\\x1b[31m" in told
+
+
+def test_nothing_found_is_said(desk: Desk) -> None:
+    told = desk.says("jobs", "--status", "failed")
+
+    assert (told.code, told.out) == (0, "")
+    assert "No such jobs" in told.err
+
+
+@pytest.mark.parametrize("command", ["jobs", "show", "watch", "cost", "audit", "cancel"])
+def test_the_table_is_never_scanned(desk: Desk, scene: Scene, command: str) -> None:
+    scene.bring(_S.SUCCEEDED)
+    words = {"jobs": [], "cost": [], "audit": []}.get(command, [an_id(1)])
+    stack = desk.stack()
+    calls: list[str] = []
+
+    def heard(model: Any, **_: Any) -> None:
+        calls.append(model.name)
+
+    dynamodb = stack.client("dynamodb")
+    dynamodb.meta.events.register("before-call.dynamodb", heard)
+    try:
+        desk.says(command, *words)
+    finally:
+        dynamodb.meta.events.unregister("before-call.dynamodb", heard)
+    assert set(calls) <= {"GetItem", "BatchGetItem", "Query"}
+    assert calls or command == "audit"
+
+
+# show -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_every_state_is_shown_and_told_in_full(desk: Desk, scene: Scene, status: JobStatus) -> None:
+    job = scene.bring(status)
+
+    shown = desk.says("show", job.job_id)
+    told = desk.says("show", job.job_id, "--json")
+
+    assert shown.code == 0
+    assert shown.out.startswith(f"{job.name} {status}\n")
+    assert tuple(told.data) == KEYS
+    assert told.data["status"] == status
+
+
+def test_a_drop_is_shown_by_its_newest_take_with_the_others_named(desk: Desk, scene: Scene) -> None:
+    scene.admit(1, name="talks/intro")
+    scene.clock.go_on(seconds=1)
+    scene.admit(2, name="talks/intro")
+
+    shown = desk.says("show", "talks/intro.mp3")
+
+    assert f"job         {an_id(2)}" in shown.out
+    assert f"other takes  {an_id(1)}" in shown.out
+
+
+def test_errors_are_shown_with_the_fix_and_the_next_step(desk: Desk, scene: Scene) -> None:
+    error = {"code": "out_of_range", "message": "fps is 90.", "field": "fps", "value": "90",
+             "allowed": "a number from 1 to 60", "source": "talks/intro.json"}  # fmt: skip
+    job = scene.bring(_S.REJECTED, errors=(error,))
+
+    shown = desk.says("show", job.job_id).out
+
+    for part in error.values():
+        assert part in shown
+    assert "next" in shown
+
+
+@pytest.mark.parametrize("name", ["", "x" * 3000, "\udcff", "0" * 32, "s3://"])
+def test_what_can_be_no_job_is_missed_like_any_other(desk: Desk, name: str) -> None:
+    told = desk.says("show", name)
+
+    assert told.code == 1
+    assert "There is no job" in told.err
+
+
+def test_what_is_not_there_is_missed_with_a_next_step(desk: Desk) -> None:
+    told = desk.says("show", "talks/intro")
+
+    assert (told.code, told.out) == (1, "")
+    assert "There is no job talks/intro" in told.err
+    assert "phonoscene jobs" in told.err
+
+
+def test_a_record_of_another_release_is_missed_in_words(
+    desk: Desk, scene: Scene, cloud: Cloud
+) -> None:
+    job = scene.admit()
+    cloud.dynamodb.update_item(
+        TableName=JOBS, Key={"job_id": {"S": job.job_id}},
+        UpdateExpression="SET #s = :s", ExpressionAttributeNames={"#s": "status"},
+        ExpressionAttributeValues={":s": {"S": "DREAMING"}},
+    )  # fmt: skip
+
+    told = desk.says("show", job.job_id)
+
+    assert told.code == 1
+    assert "status" in told.err
+    assert desk.says("jobs").code == 0
+
+
+# watch ------------------------------------------------------------------------------------------
+
+
+def test_an_ended_job_is_told_and_its_end_is_the_exit_code(desk: Desk, scene: Scene) -> None:
+    scene.bring(_S.SUCCEEDED, 1, name="a")
+    scene.bring(_S.CANCELLED, 2, name="b")
+
+    fine, not_fine = desk.says("watch", "a"), desk.says("watch", "b")
+
+    assert (fine.code, not_fine.code) == (0, 1)
+    states = [line.split()[2] for line in fine.out.splitlines()]
+    assert states == ["READY", "SUBMITTING", "SUBMITTED", "GENERATED", "SUCCEEDED"]
+    assert "phonoscene retry" in not_fine.err
+
+
+def test_a_program_is_told_each_step_in_a_line_of_its_own(desk: Desk, scene: Scene) -> None:
+    job = scene.bring(_S.SUCCEEDED)
+
+    told = [json.loads(line) for line in desk.says("watch", job.job_id, "--json").out.splitlines()]
+
+    assert [one["step"]["status"] for one in told] == [step.status for step in job.history]
+    assert all(set(one) == {*KEYS, "step"} for one in told)
+
+
+def test_a_watch_ends_with_its_time(
+    desk: Desk, scene: Scene, environment: pytest.MonkeyPatch
+) -> None:
+    job = scene.bring(_S.SUBMITTED)
+    environment.setattr(time, "sleep", lambda _: None)
+
+    told = desk.says("watch", job.job_id, "--timeout", "0s")
+
+    assert told.code == 1
+    assert "is SUBMITTED" in told.err
+
+
+def test_a_half_that_becomes_part_of_a_job_is_said_to(
+    desk: Desk, scene: Scene, environment: pytest.MonkeyPatch
+) -> None:
+    half = scene.bring(_S.WAITING)
+    environment.setattr(time, "sleep", lambda _: scene.store.stop_waiting(half.job_id))
+
+    told = desk.says("watch", half.job_id)
+
+    assert told.code == 1
+    assert f"phonoscene watch {half.name}" in told.err
+
+
+def test_a_folder_is_watched_for_what_is_on_its_way_there(
+    desk: Desk, scene: Scene, environment: pytest.MonkeyPatch
+) -> None:
+    moving = scene.admit(1, name="talks/a")
+    scene.bring(_S.SUCCEEDED, 2, name="talks/b")
+    scene.admit(3, name="other/c")
+    environment.setattr(time, "sleep", lambda _: scene.step(scene.read(1), _S.CANCELLED))
+
+    told = desk.says("watch", "talks")
+
+    assert told.code == 1
+    assert [line.split()[2] for line in told.out.splitlines()] == ["READY", "CANCELLED"]
+    assert moving.name not in desk.says("watch", "talks/").out
+    assert desk.says("watch", "nothing/").code == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (_S.READY, "2 jobs before it, 1 of 40 places"),
+        (_S.SUBMITTED, "fal has it for"),
+        (_S.UNCONFIRMED, "UNCONFIRMED for"),
+    ],
+)
+def test_what_is_known_of_a_jobs_standing_is_told(
+    desk: Desk, scene: Scene, status: JobStatus, said: str
+) -> None:
+    for n in (1, 2):
+        scene.admit(n)
+    scene.clock.go_on(seconds=-1)
+    holder = scene.bring(_S.SUBMITTED, 3)
+    scene.clock.now = NOW + timedelta(microseconds=5000)
+    job = holder if status is _S.SUBMITTED else scene.bring(status, 4)
+
+    assert said in Standing(desk.stack(), 40.0).of([job], 1)
+
+
+def test_a_job_that_was_put_off_says_until_when(desk: Desk, scene: Scene) -> None:
+    job = scene.store.put_off(scene.admit(), "budget", NOW + timedelta(hours=5))
+
+    assert "it waits for the next UTC day" in Standing(desk.stack(), None).of([job], 1)
+
+
+def test_nobody_counts_a_long_queue_to_its_end(scene: Scene, cloud: Cloud) -> None:
+    class Long(Table):
+        read = 0
+
+        def pages(self, *_: Any, **__: Any) -> Any:
+            while True:
+                Long.read += 1
+                yield [{"job_id": "x"}] * 500
+
+    job = scene.admit()
+    place = Reader(Long(cloud.dynamodb, JOBS)).place(job)
+
+    assert place
+    assert place.ahead == FAR
+    assert Long.read <= SHARDS
+
+
+# cancel -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def working(desk: Desk, environment: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """While a command waits, ``submit`` works."""
+    environment.setattr(time, "sleep", desk.work)
+    return desk.says
+
+
+def test_jobs_are_stopped_and_it_is_told_whether_fal_may_bill_them(
+    working: Callable[..., Any], scene: Scene
+) -> None:
+    scene.admit(1, name="a")
+    scene.bring(_S.SUBMITTED, 2, name="b")
+    scene.bring(_S.WAITING, 3)
+
+    told = working("cancel", "a", "b", an_id(3), "a", "--json")
+
+    assert told.code == 0
+    assert [one["status"] for one in told.data] == ["CANCELLED"] * 3
+    assert [one["may_be_billed"] for one in told.data] == [False, True, False]
+    assert set(told.data[0]) == keys("cancel")
+
+
+@pytest.mark.parametrize("status", [_S.GENERATED, *sorted(FINAL, key=str)])
+def test_what_cannot_be_stopped_is_said_and_no_message_is_sent(
+    working: Callable[..., Any], desk: Desk, scene: Scene, status: JobStatus
+) -> None:
+    job = scene.bring(status)
+
+    told = working("cancel", job.job_id)
+
+    assert told.code == (0 if status is _S.CANCELLED else 1)
+    assert status in told.out
+    assert desk.messages("DropsQueueUrl") == []
+
+
+def test_a_person_is_told_what_it_means(working: Callable[..., Any], scene: Scene) -> None:
+    scene.bring(_S.SUBMITTED, 1, name="a")
+
+    assert "may still be billed" in working("cancel", "a").out
+
+
+def test_a_message_that_is_not_looked_at_in_time_is_said_to_wait(
+    desk: Desk, scene: Scene, environment: pytest.MonkeyPatch
+) -> None:
+    job = scene.admit(1)
+    environment.setattr(time, "sleep", lambda _: None)
+
+    told = desk.says("cancel", job.job_id, "--timeout", "0s")
+
+    assert told.code == 1
+    assert "still READY" in told.out
+    assert json.loads(desk.messages("DropsQueueUrl")[0]) == {"cancel": job.job_id}
+
+
+# cost -------------------------------------------------------------------------------------------
+
+
+def test_costs_are_told_by_day_by_folder_and_by_name_against_the_budget(
+    desk: Desk, scene: Scene
+) -> None:
+    scene.bring(_S.SUCCEEDED, 1, name="talks/a")
+    scene.bring(_S.SUCCEEDED, 2, name="talks/b")
+    scene.bring(_S.SUBMITTED, 3, name="c")
+    scene.clock.now = NOW - timedelta(days=3)
+    scene.bring(_S.SUCCEEDED, 4, name="d")
+
+    def groups(*options: str) -> dict[str, tuple[float, float]]:
+        told = desk.says("cost", "--json", *options).data
+        assert set(told) == keys("cost")
+        assert all(set(one) == keys("cost", "Keys of `groups`") for one in told["groups"])
+        return {one["group"]: (one["upper_usd"], one["aside_usd"]) for one in told["groups"]}
+
+    today = f"{NOW:%Y-%m-%d}"
+    assert groups("--day", "today") == {today: (1.0, 0.5)}
+    assert groups("--by", "folder") == {"talks/": (1.0, 0), "/": (0.5, 0.5)}
+    assert groups("--by", "NAME", "--since", "1d") == {
+        "talks/a": (0.5, 0), "talks/b": (0.5, 0), "c": (0, 0.5),
+    }  # fmt: skip
+    told = desk.says("cost")
+    assert "total" in told.out
+    assert f"{today}: $1.50 of the day's $25.00 budget" in told.out
+    budget = desk.says("cost", "--json", "--day", "today").data["budgets"]
+    assert budget == [{"day": today, "committed_usd": 1.5, "reserved_usd": 0.5}]
+    assert set(budget[0]) == keys("cost", "Keys of `budgets`")
+
+
+def test_nothing_costs_nothing(desk: Desk) -> None:
+    told = desk.says("cost", "--json")
+
+    assert (told.code, told.data["total"]["upper_usd"]) == (0, 0)
+    assert desk.says("cost").code == 0
+
+
+# the table --------------------------------------------------------------------------------------
+
+
+def test_many_items_are_read_at_once_and_what_was_left_out_is_asked_for_again(
+    cloud: Cloud, scene: Scene
+) -> None:
+    for n in range(7):
+        scene.admit(n)
+    slept: list[float] = []
+
+    class Busy:
+        def __init__(self) -> None:
+            self.sizes: list[int] = []
+
+        def batch_get_item(self, *, RequestItems: Any) -> Any:  # noqa: N803 - DynamoDB's name
+            wanted = RequestItems[JOBS]
+            self.sizes.append(len(wanted["Keys"]))
+            first, rest = wanted["Keys"][:3], wanted["Keys"][3:]
+            answer: Any = cloud.dynamodb.batch_get_item(
+                RequestItems={JOBS: wanted | {"Keys": first}}
+            )
+            left = {JOBS: wanted | {"Keys": rest}} if rest else {}
+            return {"Responses": answer["Responses"], "UnprocessedKeys": left}
+
+    busy: Any = Busy()
+    table = Table(busy, JOBS, slept.append)
+    wanted = [an_id(n % 9) for n in range(30)]
+
+    whole = {item["job_id"]: item for item in table.get_many(wanted)}
+    some = list(table.get_many(wanted, ("job_id", "status")))
+
+    assert set(whole) == {an_id(n) for n in range(7)}
+    assert whole[an_id(0)]["estimate"]["upper_usd"] == Decimal("0.5000")
+    assert all(set(item) == {"job_id", "status"} for item in some)
+    assert busy.sizes[:3] == [9, 6, 3]
+    assert len(slept) == 4
+    assert list(table.get_many([])) == []

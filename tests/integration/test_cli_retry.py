@@ -1,0 +1,209 @@
+"""``retry``: a new take of what ended without a video, and of nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phonoscene.job_store import JobStore
+from phonoscene.jobs import FINAL, JobStatus
+from phonoscene.submissions import Refused
+from tests.documented import keys
+from tests.integration.cloud import JOBS, client
+from tests.integration.scene import Scene
+from tests.integration.sounds import silence
+
+if TYPE_CHECKING:
+    from tests.integration.cloud import Cloud, Fal
+    from tests.integration.desk import Desk
+
+_S = JobStatus
+SIDECAR = {"prompt": "A stage", "video_size": {"width": 64, "height": 64}}
+
+
+@pytest.fixture
+def store(cloud: Cloud) -> JobStore:  # noqa: ARG001 - its table
+    return JobStore(client("dynamodb"), JOBS)
+
+
+def dropped(desk: Desk, sidecar: Any = SIDECAR, name: str = "talks/intro") -> list[dict[str, Any]]:
+    """A drop's records, once ``submit`` has looked at it."""
+    desk.cloud.drop(f"{name}.wav", silence(1))
+    if sidecar is not None:
+        desk.cloud.drop(f"{name}.json", json.dumps(sidecar))
+    desk.announce(f"{name}.wav" if sidecar is None else f"{name}.json")
+    return desk.cloud.items()
+
+
+def cancelled(desk: Desk, store: JobStore, sidecar: Any = SIDECAR) -> str:
+    """The id of a drop's job that somebody has stopped; the first where there are several."""
+    first = str(dropped(desk, sidecar)[0]["job_id"])
+    job = store.get(first)
+    assert job
+    store.end(job, _S.CANCELLED)
+    return first
+
+
+def body(cloud: Cloud, key: str = "talks/intro.json") -> Any:
+    return json.load(cloud.s3.get_object(Bucket="drops", Key=key)["Body"])
+
+
+def test_a_failed_job_is_taken_again_as_it_was(desk: Desk, cloud: Cloud, fal: Fal) -> None:
+    fal.answer = Refused("fal_refused", "no", retryable=False)
+    [failed] = dropped(desk)
+    assert failed["status"] == "FAILED"
+    fal.answer = None
+
+    told = desk.says("retry", "talks/intro", "--yes", "--json")
+    desk.announce("talks/intro.json")
+
+    assert set(told.data) == keys("retry")
+    assert told.data["retry_of"] == failed["job_id"]
+    [again] = told.data["job_ids"]
+    assert cloud.item(again)["status"] == "SUBMITTED"
+    assert cloud.item(again)["arguments"] == failed["arguments"]
+    assert cloud.item(failed["job_id"]) == failed
+
+
+def test_a_rejected_job_is_taken_again_once_its_field_is_mended(desk: Desk, cloud: Cloud) -> None:
+    [rejected] = dropped(desk, SIDECAR | {"fps": 90})
+
+    as_it_was = desk.says("retry", rejected["job_id"], "--yes", "--json")
+    told = desk.says("retry", rejected["job_id"], "--set", "fps=12", "--yes", "--json")
+    desk.announce("talks/intro.json")
+
+    assert (as_it_was.code, as_it_was.data["errors"][0]["field"]) == (1, "fps")
+    assert "REJECTED again" in as_it_was.err
+    assert cloud.item(told.data["job_ids"][0])["arguments"]["fps"] == 12
+    assert body(cloud) == SIDECAR | {"fps": 12}
+
+
+def test_of_several_takes_the_one_that_is_meant_is_taken_alone(
+    desk: Desk, cloud: Cloud, store: JobStore
+) -> None:
+    takes = [SIDECAR | {"prompt": text} for text in "ab"]
+    first = cancelled(desk, store, takes)
+    prompt = cloud.item(first)["arguments"]["prompt"]
+
+    told = desk.says("retry", first, "--set", "fps=12", "--yes", "--json")
+    desk.announce("talks/intro.json")
+
+    assert told.data["estimate"]["jobs"] == 1
+    assert body(cloud) == SIDECAR | {"prompt": prompt, "fps": 12}
+    assert cloud.item(told.data["job_ids"][0])["status"] == "SUBMITTED"
+
+
+@pytest.mark.parametrize("changes", [(), ("--set", "fps=12")], ids=["as it was", "changed"])
+def test_what_had_no_sidecar_is_taken_again_by_its_audio_or_given_one(
+    desk: Desk, cloud: Cloud, store: JobStore, changes: tuple[str, ...]
+) -> None:
+    cloud.drop("talks/_defaults.json", {**SIDECAR, "wait_for_sidecar": False})
+    job = cancelled(desk, store, None)
+
+    told = desk.says("retry", job, *changes, "--yes", "--json")
+    desk.announce("talks/intro.json" if changes else "talks/intro.wav")
+
+    again = cloud.item(told.data["job_ids"][0])
+    assert again["arguments"]["fps"] == (12 if changes else 24)
+    assert ("sidecar" in again) == bool(changes)
+    assert again["job_id"] != job
+
+
+def test_an_audio_that_waited_in_vain_is_given_its_sidecar(
+    desk: Desk, cloud: Cloud, store: JobStore
+) -> None:
+    [half] = dropped(desk, None)
+    waiting = store.get(half["job_id"])
+    assert waiting
+    store.end(waiting, _S.REJECTED)
+
+    bare = desk.says("retry", half["job_id"], "--yes")
+    told = desk.says("retry", half["job_id"], "--set", "prompt=A stage", "--yes", "--json")
+    desk.announce("talks/intro.json")
+
+    assert (bare.code, "never had its sidecar" in bare.err) == (1, True)
+    assert cloud.item(told.data["job_ids"][0])["status"] == "SUBMITTED"
+
+
+def test_a_sidecar_that_waited_in_vain_cannot_be_retried(
+    desk: Desk, cloud: Cloud, store: JobStore
+) -> None:
+    cloud.drop("talks/intro.json", SIDECAR)
+    desk.announce("talks/intro.json")
+    [half] = cloud.items()
+    waiting = store.get(half["job_id"])
+    assert waiting
+    store.end(waiting, _S.REJECTED)
+
+    told = desk.says("retry", "talks/intro", "--yes")
+
+    assert told.code == 1
+    assert "never had its audio" in told.err
+
+
+def test_a_key_that_was_refused_cannot_be_retried(desk: Desk, cloud: Cloud) -> None:
+    cloud.drop("a/../song.wav", silence(1))
+    desk.announce("a/../song.wav")
+    [refused] = cloud.items()
+
+    assert desk.says("retry", refused["job_id"], "--yes").code == 1
+
+
+@pytest.mark.parametrize(
+    "status", sorted({*JobStatus} - (FINAL - {_S.SUCCEEDED}) - {_S.WAITING}, key=str)
+)
+def test_what_has_its_video_or_may_have_it_is_not_taken_again(
+    desk: Desk, cloud: Cloud, status: JobStatus
+) -> None:
+    job = Scene(cloud).bring(status)
+
+    told = desk.says("retry", job.job_id, "--yes")
+
+    assert told.code == 1
+    assert ("has its video" if status is _S.SUCCEEDED else f"is {status}") in told.err
+    assert cloud.s3.list_objects_v2(Bucket="drops")["KeyCount"] == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("talks/intro.wav", "dropped again since"),
+        ("talks/intro.json", "of another version"),
+        ("talks/intro.wav.json", "of another version"),
+    ],
+)
+def test_what_was_replaced_since_is_not_put_over_what_came_later(
+    desk: Desk, cloud: Cloud, store: JobStore, key: str, why: str
+) -> None:
+    job = cancelled(desk, store)
+    cloud.drop(key, silence(2) if key.endswith("wav") else SIDECAR)
+
+    told = desk.says("retry", job, "--yes")
+
+    assert told.code == 1
+    assert why in told.err
+
+
+@pytest.mark.parametrize("key", ["talks/intro.wav", "talks/intro.json"])
+def test_what_was_removed_since_is_missed_in_words(
+    desk: Desk, cloud: Cloud, store: JobStore, key: str
+) -> None:
+    job = cancelled(desk, store)
+    cloud.s3.delete_object(Bucket="drops", Key=key)
+
+    told = desk.says("retry", job, "--yes")
+
+    assert told.code == 1
+    assert "not in the bucket any more" in told.err
+
+
+def test_nothing_is_put_without_a_yes(desk: Desk, cloud: Cloud, store: JobStore) -> None:
+    job = cancelled(desk, store)
+    before = cloud.s3.list_object_versions(Bucket="drops")["Versions"]
+
+    told = desk.says("retry", job)
+
+    assert told.code == 2
+    assert cloud.s3.list_object_versions(Bucket="drops")["Versions"] == before

@@ -1,0 +1,211 @@
+"""Drops told from one listing, in the order of its keys, with nearly nothing in memory."""
+
+from __future__ import annotations
+
+import itertools
+import tracemalloc
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phonoscene.drops import Kind, kind_of, name_of, pairings
+from phonoscene.media import DropBucket, Found
+from phonoscene_cli.accounting import TOGETHER, Accountant
+from phonoscene_cli.census import Census, Lying, drops_under
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from phonoscene.drops import Pairing
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+SUFFIXES = (
+    "mp3",
+    "json",
+    "mp3.json",
+    "wav",
+    "mp3.wav",
+    "png",
+    "live.mp3",
+    "live.json",
+    "a.live.mp3",
+)
+#: Keys whose order in a listing is not the order of their names.
+keys = st.sets(
+    st.builds(
+        "{}{}.{}".format,
+        st.sampled_from(["", "p/", "p.q/"]),
+        st.sampled_from(["song", "song-2", "song.live", "Song", "é", "song.mp3x", "_x"]),
+        st.sampled_from(SUFFIXES),
+    ),
+    max_size=25,
+)
+
+
+def found(key: str, at: datetime = NOON) -> Found:
+    return Found(key, f"version of {key}", 1, at)
+
+
+def in_order(keys: Iterable[str]) -> list[str]:
+    return sorted(keys, key=str.encode)  # as S3 lists them
+
+
+def told(keys: Iterable[str]) -> list[Lying]:
+    return list(Census().drops(found(key) for key in in_order(keys)))
+
+
+def expected(keys: set[str]) -> set[Pairing]:
+    """What the product itself would make of each key."""
+    drops = {key for key in keys if kind_of(key) is not Kind.IGNORED}
+    families = {
+        name: {key for key in keys if name_of(key) == name and kind_of(key) is not Kind.IGNORED}
+        for name in map(name_of, drops)
+    }
+    return {pair for key in drops for pair in pairings(key, families[name_of(key)])}
+
+
+@given(keys)
+def test_every_drop_is_told_once_as_the_product_pairs_it(keys: set[str]) -> None:
+    pairs = [drop.pairing for drop in told(keys)]
+
+    assert set(pairs) == expected(keys)
+    assert len(pairs) == len(set(pairs))
+
+
+@given(keys)
+def test_a_listing_that_goes_on_where_a_drop_was_done_tells_all_that_was_not(
+    keys: set[str],
+) -> None:
+    drops = told(keys)
+
+    for number, drop in enumerate(drops, 1):
+        if drop.done is not None:
+            rest = {key for key in keys if key.encode() > drop.done.encode()}
+            left = {one.pairing for one in drops[number:]}
+            assert left <= {one.pairing for one in told(rest)}
+    assert not drops or drops[-1].done is not None
+
+
+@given(keys)
+def test_what_is_no_drop_is_counted_as_that(keys: set[str]) -> None:
+    census = Census()
+
+    list(census.drops(map(found, in_order(keys))))
+
+    assert census.ignored == sum(kind_of(key) is Kind.IGNORED for key in keys)
+
+
+def test_a_drop_is_as_new_as_its_newer_half_and_is_announced_so() -> None:
+    later = NOON + timedelta(hours=1)
+
+    [drop] = Census().drops([found("a.json", later), found("a.mp3")])
+
+    assert drop.modified == later
+    assert (drop.announced.key, drop.announced.modified) == ("a.mp3", later)
+
+
+class Listing:
+    """S3, of which a listing is asked; pages of three."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._keys = in_order(keys)
+
+    def get_paginator(self, _: str) -> Listing:
+        return self
+
+    def paginate(self, **at: str) -> Iterator[dict[str, object]]:
+        after = at.get("KeyMarker", "")
+        keys = [key for key in self._keys if key.startswith(at["Prefix"]) and key > after]
+        for first in range(0, len(keys), 3):
+            yield {"Versions": [v for key in keys[first : first + 3] for v in self._versions(key)]}
+
+    def _versions(self, key: str) -> list[dict[str, object]]:
+        one = {"Key": key, "Size": 1, "LastModified": NOON}
+        return [one | {"VersionId": n, "IsLatest": n == "new"} for n in ("new", "old")]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "names"),
+    [
+        ("", {"song", "song.live", "p/song", "other"}),
+        ("p/", {"p/song"}),
+        ("song", {"song", "song.live"}),
+        ("song.", {"song", "song.live"}),
+        ("song.mp3", {"song"}),
+        ("song.json", {"song"}),
+        ("song.live", {"song.live"}),
+        ("nothing", set()),
+    ],
+)
+def test_a_prefix_may_end_anywhere_and_cuts_no_pair(prefix: str, names: set[str]) -> None:
+    keys = [f"{name}.{end}" for name in ("song", "song.live", "p/song", "other")
+            for end in ("json", "mp3")]  # fmt: skip
+
+    drops = list(drops_under(Listing(keys), "drops", prefix, Census()))
+
+    assert {drop.name for drop in drops} == names
+    assert all(drop.pairing.is_whole for drop in drops)
+    assert {half.version_id for drop in drops for half in drop.halves} <= {"new"}
+
+
+def test_a_hundred_thousand_objects_take_no_memory() -> None:
+    names = (f"album {n // 1000:03}/song {n:06}" for n in range(50_000))
+    listing = (found(f"{name}.{end}") for name in names for end in ("json", "mp3"))
+    tracemalloc.start()
+
+    count = sum(1 for _ in Census().drops(listing))
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 50_000
+    assert peak < 200_000
+
+
+def test_neither_do_names_that_all_begin_alike() -> None:
+    keys = sorted(f"song.{n:05}.mp3" for n in range(20_000))
+    listing = itertools.chain([found("song.")], map(found, keys))
+    tracemalloc.start()
+
+    count = sum(1 for _ in Census().drops(listing))
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 20_000
+    assert peak < 3_000_000  # the keys of this test
+
+
+class Shelf:
+    """A table in which every drop has its job; it counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def versions(self, ids: Iterable[str]) -> dict[str, dict[str, object]]:
+        self.asked += 1
+        first = itertools.islice(ids, 0, None, 2)  # a pair's job; then its first take, if several
+        return {one: {"job_id": one, "status": "SUCCEEDED"} for one in first}
+
+
+def test_looking_up_all_of_them_draws_no_more_of_the_listing_than_is_looked_up_at_once() -> None:
+    shelf: Any = Shelf()
+    bucket: Any = DropBucket.__new__(DropBucket)  # its name is all that is asked for
+    bucket.name = "drops"
+    drawn = looked_up = lead = 0
+
+    def listing() -> Iterator[Found]:
+        nonlocal drawn
+        for n in range(50_000):
+            for end in ("json", "mp3"):
+                drawn += 1
+                yield found(f"album {n // 1000:03}/song {n:06}.{end}")
+
+    for account in Accountant(shelf, bucket).accounts(Census().drops(listing())):
+        looked_up += account.status == "SUCCEEDED"
+        lead = max(lead, drawn - 2 * looked_up)
+
+    assert looked_up == 50_000
+    assert lead <= 2 * TOGETHER + 1
+    assert shelf.asked == 500  # two ids a drop, a hundred drops at once: a thousand requests

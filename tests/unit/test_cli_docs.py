@@ -1,0 +1,104 @@
+"""The command line's page, its help and its options are one story."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from phonoscene.jobs import JobStatus
+from phonoscene_cli import app as whole
+from phonoscene_cli import errors
+from phonoscene_cli.redrive import Letters
+from phonoscene_cli.telling import KEYS
+from tests.documented import PAGE, keys, section
+
+GROUP: Any = typer.main.get_command(whole.app)
+COMMANDS = GROUP.commands
+OPTIONS = [
+    (name, max(parameter.opts, key=len))
+    for name, command in COMMANDS.items()
+    for parameter in command.params
+    if parameter.param_type_name == "option" and "--help" not in parameter.opts
+]
+
+
+def test_the_page_has_the_commands_that_there_are() -> None:
+    assert set(re.findall(r"^## `(\w+)`$", PAGE, re.MULTILINE)) == set(COMMANDS)
+    assert set(COMMANDS) == {
+        "drop", "jobs", "show", "watch", "retry", "cancel", "doctor", "audit", "backfill", "cost",
+        "redrive",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "option"), OPTIONS)
+def test_every_option_is_named_where_its_command_is_told(command: str, option: str) -> None:
+    assert f"`{option}`" in section(command) or f"`{option} " in section(command)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_option_is_named_that_there_is_not(command: str) -> None:
+    named = set(re.findall(r"`(--[a-z-]+)", section(command)))
+    known = {option for _, option in OPTIONS} if command == "retry" else {
+        option for owner, option in OPTIONS if owner == command
+    }  # fmt: skip
+
+    assert named <= known
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_is_shown_at_work(command: str) -> None:
+    text = PAGE if command == "drop" else section(command)
+
+    assert f"$ phonoscene {command}" in text
+
+
+@pytest.mark.parametrize("option", ["--stack", "--local", "--endpoints", "--profile", "--region"])
+def test_the_options_before_the_command_are_told(option: str) -> None:
+    assert f"`{option}`" in PAGE
+    assert any(option in parameter.opts for parameter in GROUP.params)
+
+
+def test_the_exit_codes_are_told_in_the_page_and_in_the_help() -> None:
+    codes = ["0", str(errors.NOT_FINE), str(errors.WRONG_USAGE), str(errors.UNREACHABLE), "130"]
+
+    assert re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE) == codes
+    assert re.findall(r"(?:codes:|·) (\d+) ", whole.EXIT_CODES) == codes
+
+
+def test_the_keys_of_a_job_are_told() -> None:
+    assert keys("", "Keys of a job") == set(KEYS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_says_what_it_is_and_gives_an_example(command: str) -> None:
+    told = CliRunner().invoke(whole.app, [command, "--help"], env={"COLUMNS": "200"})
+
+    assert told.exit_code == 0
+    assert f"Example: phonoscene {command}" in told.output
+    assert COMMANDS[command].help
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("phonoscene ", set(COMMANDS)),
+        ("phonoscene jobs --st", {"--status"}),
+        ("phonoscene jobs --status ", {status.lower() for status in JobStatus}),
+        ("phonoscene redrive ", set(Letters)),
+    ],
+)
+def test_a_shell_is_offered_commands_options_and_states(typed: str, offered: set[str]) -> None:
+    words = typed.split(" ")
+    env = {
+        "_PHONOSCENE_COMPLETE": "complete_bash",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+
+    told = CliRunner().invoke(whole.app, [], env=env, prog_name="phonoscene")
+
+    assert {word.lower() for word in told.output.split()} >= offered

@@ -1,0 +1,590 @@
+"""The command line's parts that need no AWS: sidecars, keys, pace, cursor, sums, uploads."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import signal
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phonoscene.documents import read_takes
+from phonoscene.drops import Kind, kind_of, pairings
+from phonoscene.errors import DropRefused
+from phonoscene.jobs import ErrorDetail, Estimate, Job, JobStatus, Reservation, Step, Video
+from phonoscene.workflow.examination import Errors, Examined
+from phonoscene_cli import sidecars, uploads
+from phonoscene_cli.commands.jobs import Filter
+from phonoscene_cli.cursor import CursorFile, Progress, default_path
+from phonoscene_cli.dropping import Wishes, sidecar_key
+from phonoscene_cli.errors import CliError, WrongUsage
+from phonoscene_cli.following import Follower, generation
+from phonoscene_cli.pacing import DEEP, Pace, hold_while_deep, rate_of
+from phonoscene_cli.parameters import Parameters
+from phonoscene_cli.planning import ASSUMED_SECONDS, Plan
+from phonoscene_cli.preview import Outlook
+from phonoscene_cli.spending import Spent, folder_of, total
+from phonoscene_cli.telling import KEYS, as_data
+from phonoscene_cli.uploads import Drop, DroppedNonetheless, Piece, TakenBack, Upload
+from phonoscene_cli.videos import can_write, fetch, targets
+from tests.unit.test_cli_words import NOW, a_job
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_S = JobStatus
+USD = Decimal("0.5000")
+COST = Estimate(
+    width=64, height=64, frames=9, megapixels=Decimal("0.04"), lower_usd=Decimal("0.4"),
+    upper_usd=USD,
+)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------
+# sidecars and keys
+# ------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("fps=30", 30), ("seed=null", None), ("prompt=rain = water", "rain = water"), ("a=", ""),
+     ('video_size={"width": 64, "height": 64}', {"width": 64, "height": 64}),
+     ("use_multiscale=false", False), ("prompt=[unclosed", "[unclosed")],
+)  # fmt: skip
+def test_a_setting_is_json_where_it_can_be_read_so_and_else_a_text(text: str, value: Any) -> None:
+    assert sidecars.setting(text) == (text.partition("=")[0], value)
+
+
+@pytest.mark.parametrize("text", ["fps", "=30", ""])
+def test_what_is_no_setting_is_wrong_usage(text: str) -> None:
+    with pytest.raises(WrongUsage, match="KEY=VALUE"):
+        sidecars.setting(text)
+
+
+def test_a_sidecar_without_changes_stays_as_it_was_written() -> None:
+    assert sidecars.changed("a.json", b"{ not json", {}) == b"{ not json"
+    assert sidecars.changed("a.json", None, {}) is None
+
+
+def test_changes_go_over_what_a_sidecar_says_in_every_take() -> None:
+    one = sidecars.changed("a.json", b'\xef\xbb\xbf{"prompt": "a", "fps": 12}', {"fps": 30})
+    two = sidecars.changed("a.json", b'[{"prompt": "a"}, {"prompt": "b"}]', {"fps": 30})
+    none = sidecars.changed("a.json", None, {"prompt": "c"})
+
+    assert json.loads(one or b"") == {"prompt": "a", "fps": 30}
+    assert json.loads(two or b"") == [{"prompt": "a", "fps": 30}, {"prompt": "b", "fps": 30}]
+    assert json.loads(none or b"") == {"prompt": "c"}
+    assert [sidecars.takes_in(text or b"") for text in (one, two, b"[")] == [1, 2, 1]
+
+
+def test_what_no_text_can_hold_is_left_for_the_product_to_refuse() -> None:
+    text = sidecars.changed("a.json", None, {"prompt": "\udcff"}) or b""
+
+    with pytest.raises(DropRefused, match="UTF-8"):
+        read_takes("a.json", text)
+
+
+def test_a_sidecar_that_cannot_be_read_cannot_be_changed() -> None:
+    with pytest.raises(DropRefused, match=r"a\.json is not JSON"):
+        sidecars.changed("a.json", b"{", {"fps": 30})
+
+
+def test_the_longer_name_of_a_sidecar_on_disk_wins(tmp_path: Path) -> None:
+    audio = tmp_path / "song.mp3"
+    assert sidecars.beside(audio) is None
+    (tmp_path / "song.json").touch()
+    assert sidecars.beside(audio) == tmp_path / "song.json"
+    (tmp_path / "song.mp3.json").touch()
+    assert sidecars.beside(audio) == tmp_path / "song.mp3.json"
+
+
+FAMILY = ("song.json", "song.mp3", "song.mp3.json", "song.wav", "song.wav.json", "song.mp3.wav")
+
+
+@pytest.mark.parametrize(
+    "there", [some for n in range(7) for some in itertools.combinations(FAMILY, n)], ids=str
+)
+def test_the_sidecar_that_is_put_is_the_audios_and_no_other_audios(there: tuple[str, ...]) -> None:
+    present = set(there)
+    key = sidecar_key("song.mp3", present)
+    before = {pair for one in present if kind_of(one) is Kind.AUDIO and one != "song.mp3"
+              for pair in pairings(one, present)}  # fmt: skip
+
+    after = {*present, "song.mp3", key}
+
+    [pair] = pairings("song.mp3", after)
+    if "song.mp3.wav" in present and key == "song.mp3.json":  # claimed by that one, too
+        assert present & {"song.mp3.json", "song.wav"}
+    else:
+        assert (pair.sidecar, pair.rivals) == (key, ())
+    if key == "song.json" and "song.json" not in present:
+        assert all(pairings(str(one.audio), after) == [one] for one in before)
+
+
+def test_a_drop_lies_in_its_folder_under_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "My Song.MP3"
+    file.touch()
+
+    assert Wishes(file).key == "My Song.MP3"
+    assert Wishes(file, "/talks/", "intro").key == "talks/intro.MP3"
+    assert Wishes(file, "", "intro.MP3").key == "intro.MP3"
+
+
+@pytest.mark.parametrize(
+    ("file", "folder", "name", "why"),
+    [
+        ("nothing.mp3", "", None, "no file"),
+        ("notes.txt", "", None, "no audio file"),
+        ("song.mp3", "", "_x", "ignored"),
+        ("song.mp3", "a/../b", None, "refused"),
+        ("song.mp3", "", "a\nb", "refused"),
+        ("song.mp3", "x" * 1020, None, "longer"),
+        ("song.mp3", "a\udcff", None, "no key"),
+    ],
+)
+def test_what_would_be_no_drop_is_wrong_usage(
+    tmp_path: Path, file: str, folder: str, name: str | None, why: str
+) -> None:
+    for there in ("song.mp3", "notes.txt"):
+        (tmp_path / there).touch()
+
+    with pytest.raises(WrongUsage, match=why):
+        _ = Wishes(tmp_path / file, folder, name).key
+
+
+# ------------------------------------------------------------------------------
+# pace and cursor
+# ------------------------------------------------------------------------------
+@given(st.floats(0.1, 1000), st.lists(st.integers(1, 10), min_size=1, max_size=30))
+def test_no_more_go_in_a_time_than_the_rate_allows(rate: float, batches: list[int]) -> None:
+    now = [0.0]
+    pace = Pace(rate, sleep=lambda s: now.__setitem__(0, now[0] + s), clock=lambda: now[0])
+
+    for count in batches:
+        pace.wait(count)
+
+    assert now[0] == pytest.approx(sum(batches[:-1]) / rate)
+
+
+def test_what_a_pause_missed_is_not_caught_up_with() -> None:
+    now = [0.0]
+    pace = Pace(1, sleep=lambda s: now.__setitem__(0, now[0] + s), clock=lambda: now[0])
+    pace.wait(1)
+    now[0] = 100.0
+
+    pace.wait(1)
+    pace.wait(1)
+
+    assert now[0] == 101.0
+
+
+@pytest.mark.parametrize(("text", "rate"), [("10", 10), ("10/s", 10), ("0.5/s", 0.5), (" 3 ", 3)])
+def test_rates_are_understood(text: str, rate: float) -> None:
+    assert rate_of(text) == rate
+    assert 1 <= Pace(rate).together <= 10
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "ten", "10/min", "", "1e9"])
+def test_what_is_no_rate_is_wrong_usage(text: str) -> None:
+    with pytest.raises(WrongUsage, match="rate"):
+        rate_of(text)
+
+
+def test_nothing_is_sent_while_a_queue_is_deep() -> None:
+    depths = iter([(DEEP, 1), (DEEP + 7, 0), (DEEP - 1, 1)])
+    slept: list[float] = []
+
+    class Queue:
+        def get_queue_attributes(self, **_: Any) -> Any:
+            visible, delayed = next(depths)
+            return {"Attributes": {"ApproximateNumberOfMessages": str(visible),
+                                   "ApproximateNumberOfMessagesDelayed": str(delayed)}}  # fmt: skip
+
+    hold_while_deep(Queue(), "url", slept.append)
+
+    assert len(slept) == 2
+
+
+def test_a_cursor_remembers_what_was_done_and_of_what(tmp_path: Path) -> None:
+    file = CursorFile(tmp_path / "a" / "cursor.json")
+    assert file.load("drops", "talks/") == Progress("drops", "talks/")
+
+    file.save(Progress("drops", "talks/", "talks/é.mp3", 7))
+
+    assert file.load("drops", "talks/") == Progress("drops", "talks/", "talks/é.mp3", 7)
+    with pytest.raises(CliError, match="is about 'talks/' in drops"):
+        file.load("drops", "other/")
+    file.remove()
+    file.remove()
+    assert list(tmp_path.rglob("*.json*")) == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"bucket": 1}', "{"])
+def test_what_is_no_cursor_is_not_taken_for_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x").write_text(text)
+
+    with pytest.raises(CliError, match="no cursor file"):
+        CursorFile(tmp_path / "x").load("drops", "")
+
+
+def test_each_prefix_has_a_cursor_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+
+    paths = {default_path(bucket, prefix) for bucket in "ab" for prefix in ("", "x", "x/")}
+
+    assert len(paths) == 6
+    assert all(str(path).startswith("/state/phonoscene/backfill-") for path in paths)
+
+
+# ------------------------------------------------------------------------------
+# money and records
+# ------------------------------------------------------------------------------
+def with_history(*states: JobStatus, **fields: Any) -> Job:
+    steps = tuple(
+        Step(status=status, at=NOW + timedelta(seconds=n)) for n, status in enumerate(states)
+    )
+    return a_job(states[-1], estimate=COST, history=steps, **fields).model_copy(
+        update={"history": steps}
+    )
+
+
+WAY = (_S.READY, _S.SUBMITTING, _S.SUBMITTED)
+LOST = (ErrorDetail(code="result_lost", message=""),)
+
+
+@pytest.mark.parametrize(
+    ("job", "made", "perhaps", "aside"),
+    [
+        (with_history(_S.READY), 0, 0, 0),
+        (with_history(*WAY[:2]), 0, 0, 1),
+        (with_history(*WAY), 0, 0, 1),
+        (with_history(*WAY[:2], _S.UNCONFIRMED), 0, 0, 1),
+        (with_history(*WAY[:2], _S.READY), 0, 0, 0),
+        (with_history(*WAY, _S.GENERATED), 1, 0, 0),
+        (with_history(*WAY, _S.GENERATED, _S.SUCCEEDED), 1, 0, 0),
+        (with_history(*WAY, _S.GENERATED, _S.FAILED), 1, 0, 0),
+        (with_history(*WAY, _S.FAILED), 0, 0, 0),
+        (with_history(*WAY, _S.FAILED, errors=LOST), 0, 1, 0),
+        (with_history(_S.READY, _S.CANCELLED), 0, 0, 0),
+        (with_history(*WAY[:2], _S.READY, _S.CANCELLED), 0, 0, 0),
+        (with_history(*WAY, _S.CANCELLED), 0, 1, 0),
+        (with_history(*WAY, _S.CANCELLED, duplicate_requests={"r"}), 1, 0, 0),
+        (with_history(*WAY, _S.GENERATED, _S.SUCCEEDED, duplicate_requests={"r"}), 2, 0, 0),
+        (with_history(*WAY, _S.FAILED, resubmitted=True), 0, 1, 0),
+        (with_history(_S.REJECTED), 0, 0, 0),
+    ],
+    ids=lambda value: " ".join(s.status for s in value.history) if isinstance(value, Job) else "",
+)
+def test_what_a_job_has_cost_follows_from_its_way(
+    job: Job, made: int, perhaps: int, aside: int
+) -> None:
+    spent = Spent.of(job)
+
+    assert (spent.lower, spent.upper) == (made * COST.lower_usd, made * USD)
+    assert (spent.perhaps, spent.aside) == (perhaps * USD, aside * USD)
+
+
+def test_costs_add_up() -> None:
+    jobs = [with_history(*WAY), with_history(*WAY, _S.GENERATED, _S.SUCCEEDED), a_job(_S.WAITING)]
+
+    both = total(map(Spent.of, jobs))
+
+    assert both == Spent(jobs=3, videos=1, lower=COST.lower_usd, upper=USD, aside=USD)
+    assert {name: type(value) for name, value in both.as_data().items()} == {
+        "jobs": int, "videos": int, "lower_usd": float, "upper_usd": float, "perhaps_usd": float,
+        "aside_usd": float,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "folder"), [("a", "/"), ("x/a", "x/"), ("x/y/a", "x/y/")])
+def test_a_job_has_the_folder_of_its_drop(name: str, folder: str) -> None:
+    assert folder_of(a_job(_S.READY, name=name)) == folder
+
+
+@pytest.mark.parametrize("status", _S)
+def test_a_job_for_programs_has_all_its_keys_and_no_secret(status: JobStatus) -> None:
+    job = a_job(
+        status, token_hashes=("secret",), estimate=COST, duplicate_requests={"b", "a"},
+        reservation=Reservation(day="2026-11-24", usd=USD), seed=2**64 - 1,
+        request={"request_id": "r", "cancel_url": "https://queue.fal.run/secret"},
+    )  # fmt: skip
+
+    told = json.dumps(as_data(job))
+
+    assert tuple(json.loads(told)) == KEYS
+    assert "secret" not in told
+    assert json.loads(told)["seed"] == 2**64 - 1
+    assert json.loads(told)["estimate"]["upper_usd"] == 0.5
+    assert json.loads(told)["duplicate_requests"] == ["a", "b"]
+
+
+def test_every_field_of_a_record_is_told_or_left_out_on_purpose() -> None:
+    left_out = {"token_hashes", "reservation", "unanswered_since", "reported", "request",
+                "output_lifetime", "uploads_failed"}  # fmt: skip
+
+    assert set(Job.model_fields) - left_out == set(KEYS) - {"request_id"}
+
+
+@pytest.mark.parametrize(
+    ("states", "folder", "fits"),
+    [((), "", True), ((), "talks/", True), ((), "talks/i", True), ((), "tal/", False),
+     ((_S.READY,), "talks/", True), ((_S.FAILED,), "", False)],
+)  # fmt: skip
+def test_a_filter_takes_a_folder_and_states(
+    states: tuple[JobStatus, ...], folder: str, *, fits: bool
+) -> None:
+    assert Filter(states, folder).takes("talks/intro", "READY") == fits
+
+
+PARAMETERS = Parameters(
+    max_frames=481, price_per_megapixel_usd=Decimal("0.001205"), max_job_cost_usd=Decimal(2),
+    daily_budget_usd=Decimal(25), max_in_flight=2, settle=timedelta(seconds=5), fal_user_id="",
+)  # fmt: skip
+
+
+def test_a_plan_sums_up_what_would_be_made_and_what_would_not() -> None:
+    plan = Plan(PARAMETERS, usual=36.0)
+    wrong = Errors([ErrorDetail(code="not_audio", message="")])
+    for _ in range(100):
+        plan.add(Outlook((Examined({"estimate": COST}, Errors()),)))
+    plan.add(Outlook((Examined({}, wrong), Examined({"estimate": COST}, Errors()))))
+    plan.add(Outlook())
+
+    told = plan.as_data()
+
+    assert (told["drops"], told["jobs"], told["rejected"], told["waiting"]) == (102, 101, 1, 1)
+    assert told["errors"] == {"not_audio": 1}
+    assert told["upper_usd"] == 50.5
+    assert told["days"] == 3
+    assert told["hours"] == pytest.approx(101 * 36 / 2 / 3600)
+
+
+def test_a_plan_says_when_it_had_to_assume_how_long_a_video_takes() -> None:
+    assert Plan(PARAMETERS, None).as_data()["seconds_are_assumed"]
+    assert Plan(PARAMETERS, None).seconds_per_job == ASSUMED_SECONDS
+
+
+# ------------------------------------------------------------------------------
+# following
+# ------------------------------------------------------------------------------
+def test_a_follower_tells_each_step_once_in_the_order_of_time_until_all_have_ended() -> None:
+    first = with_history(*WAY).model_copy(update={"job_id": "a"})
+    second = with_history(_S.READY, _S.CANCELLED).model_copy(update={"job_id": "b"})
+    ended = with_history(*WAY, _S.GENERATED, _S.SUCCEEDED).model_copy(update={"job_id": "a"})
+    looks = iter([{}, {"a": first}, {"a": first, "b": second}, {"a": ended}])
+    asked: list[list[str]] = []
+
+    def read(ids: list[str]) -> dict[str, Job]:
+        asked.append(ids)
+        return next(looks)
+
+    follower = Follower(read, sleep=lambda _: None)
+
+    steps = [(job.job_id, step.status) for job, step in follower.follow(["a", "b"])]
+
+    assert steps == [
+        ("a", _S.READY), ("a", _S.SUBMITTING), ("a", _S.SUBMITTED), ("b", _S.READY),
+        ("b", _S.CANCELLED), ("a", _S.GENERATED), ("a", _S.SUCCEEDED),
+    ]  # fmt: skip
+    assert asked[-1] == ["a"]  # what has ended is not asked for again
+
+
+def test_a_half_whose_record_is_gone_is_followed_no_further() -> None:
+    half = with_history(_S.WAITING).model_copy(update={"job_id": "a"})
+    looks = iter([{}, {"a": half}, {}])
+    follower = Follower(lambda _: next(looks), sleep=lambda _: None)
+
+    steps = [step.status for _, step in follower.follow(["a"])]
+
+    assert (steps, follower.gone) == ([_S.WAITING], {"a"})
+
+
+def test_a_follower_stops_when_it_is_told_to() -> None:
+    follower = Follower(lambda _: {}, sleep=lambda _: None)
+
+    assert list(follower.follow(["a"], lambda: True)) == []
+    assert not follower.all_ended(["a"])
+
+
+def test_how_long_fal_had_a_job_is_from_its_acceptance_to_its_webhook() -> None:
+    assert generation(with_history(*WAY, _S.GENERATED)) == 1.0
+    assert generation(with_history(*WAY)) is None
+
+
+# ------------------------------------------------------------------------------
+# uploads: whole, or not at all
+# ------------------------------------------------------------------------------
+class Bucket:
+    """S3, as far as uploads use it: reads the body as the network would, in pieces."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.order: list[str] = []
+        self.before_end: dict[str, Any] = {}
+
+    def put_object(self, *, Key: str, Body: Any, **_: Any) -> Any:  # noqa: N803 - S3's names
+        got = io.BytesIO()
+        while piece := Body.read(3):
+            got.write(piece)
+            self.before_end.get(Key, lambda: None)()
+        self.objects[Key] = got.getvalue()
+        self.order.append(Key)
+        return {"VersionId": f"version of {Key}"}
+
+    def delete_object(self, *, Key: str, VersionId: str, **_: Any) -> None:  # noqa: N803
+        assert VersionId == f"version of {Key}"
+        del self.objects[Key]
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> Drop:
+    (tmp_path / "song.mp3").write_bytes(b"0123456789")
+    (tmp_path / "cover.png").write_bytes(b"picture")
+    return Drop(
+        Piece("a/song.mp3", tmp_path / "song.mp3"),
+        Piece("a/song.json", b"{}"),
+        (Piece("a/cover.png", tmp_path / "cover.png"),),
+    )
+
+
+ALL = ["a/cover.png", "a/song.mp3", "a/song.json"]
+
+
+def test_images_go_first_and_the_sidecar_completes_the_pair(song: Drop) -> None:
+    bucket = Bucket()
+    heard: list[int] = []
+
+    dropped = uploads.put(Upload(bucket, "drops", song, heard.append))
+
+    assert bucket.order == ALL
+    assert bucket.objects["a/song.mp3"] == b"0123456789"
+    assert heard[-1] == 10
+    assert dropped.audio.version_id == "version of a/song.mp3"
+    assert dropped.sidecar
+    assert len(dropped.job_ids()) == 1
+    assert len(set(dropped.job_ids(3) + dropped.job_ids())) == 4
+
+
+@pytest.mark.parametrize("key", ALL)
+def test_what_fails_takes_back_what_was_put_before(song: Drop, key: str) -> None:
+    bucket = Bucket()
+
+    def fail() -> None:
+        raise EndpointConnectionError(endpoint_url="https://s3")
+
+    bucket.before_end[key] = fail
+
+    with pytest.raises(EndpointConnectionError):
+        uploads.put(Upload(bucket, "drops", song))
+
+    assert bucket.objects == {}
+
+
+@pytest.mark.parametrize("key", ALL)
+def test_a_stop_at_any_time_leaves_everything_or_nothing(song: Drop, key: str) -> None:
+    bucket = Bucket()
+    upload = Upload(bucket, "drops", song)
+    bucket.before_end[key] = upload.stop
+
+    with suppress(TakenBack):
+        upload.run()
+
+    assert sorted(bucket.objects) == (sorted(ALL) if key == "a/song.json" else [])
+
+
+def test_what_cannot_be_taken_back_does_not_hide_why_it_was_to_be(song: Drop) -> None:
+    bucket = Bucket()
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied"}}, "DeleteObject")
+
+    def fail() -> None:
+        raise EndpointConnectionError(endpoint_url="https://s3")
+
+    bucket.delete_object = refuse  # type: ignore[method-assign]  # as S3 may
+    bucket.before_end["a/song.json"] = fail
+
+    with pytest.raises(EndpointConnectionError):
+        Upload(bucket, "drops", song).run()
+
+
+@pytest.mark.parametrize(("key", "is_dropped"), [("a/song.mp3", False), ("a/song.json", True)])
+def test_an_interrupt_is_told_what_it_came_to(song: Drop, key: str, *, is_dropped: bool) -> None:
+    bucket, stopped = Bucket(), threading.Event()
+    upload = Upload(bucket, "drops", song)
+    upload._stopped = stopped
+
+    def hold() -> None:
+        if not stopped.is_set():
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            stopped.wait(30)
+
+    bucket.before_end[key] = hold
+
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        uploads.put(upload)
+
+    assert isinstance(interrupt.value, DroppedNonetheless) == is_dropped
+    assert bool(bucket.objects) == is_dropped
+
+
+# ------------------------------------------------------------------------------
+# videos
+# ------------------------------------------------------------------------------
+BODY = b"a video"
+VIDEO = Video(
+    bucket="outputs", key="talks/intro/1.mp4", version_id="v", bytes=len(BODY),
+    sha256="e86ae2cd1a8bb1d7d4d0fbd2a1b4d3bb0f9d43d0b5e0d6f7d9d7f2b0f0f0f0f0", content_type="",
+)  # fmt: skip
+
+
+class Outputs:
+    def get_object(self, **_: Any) -> Any:
+        return {"Body": self}
+
+    def iter_chunks(self, _: int) -> Any:
+        return iter([BODY[:3], BODY[3:]])
+
+
+def test_a_video_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    import hashlib  # noqa: PLC0415 - for this test alone
+
+    right = VIDEO.model_copy(update={"sha256": hashlib.sha256(BODY).hexdigest()})
+
+    with pytest.raises(CliError, match="other bytes"):
+        fetch(Outputs(), VIDEO, tmp_path / "x.mp4")
+    assert list(tmp_path.iterdir()) == []
+    assert fetch(Outputs(), right, tmp_path / "new" / "x.mp4").read_bytes() == BODY
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["x.mp4"]
+
+
+def made(name: str, kind: str = "X264 (.mp4)") -> Job:
+    return a_job(_S.SUCCEEDED, name=name, arguments={"video_output_type": kind})
+
+
+def test_videos_go_into_a_file_or_a_folder_and_are_numbered_if_several(tmp_path: Path) -> None:
+    one, other = made("talks/intro"), made("talks/intro", "GIF (.gif)")
+
+    assert targets(tmp_path / "a.mp4", [one]) == [tmp_path / "a.mp4"]
+    assert targets(tmp_path / "a", [other]) == [tmp_path / "a.gif"]
+    assert targets(tmp_path, [one]) == [tmp_path / "intro.mp4"]
+    assert targets(tmp_path / "a.mp4", [one, one]) == [tmp_path / "a.1.mp4", tmp_path / "a.2.mp4"]
+    assert targets(tmp_path, [one, other]) == [tmp_path / "intro.1.mp4", tmp_path / "intro.2.gif"]
+
+
+def test_whether_a_video_can_be_written_is_found_out_before_it_is_paid(tmp_path: Path) -> None:
+    can_write(tmp_path / "a.mp4")
+    can_write(tmp_path)
+    with pytest.raises(CliError, match="--out"):
+        can_write(tmp_path / "no" / "such" / "a.mp4")
+
+
+def test_times_are_told_in_utc_where_programs_read_them() -> None:
+    assert datetime.fromisoformat(as_data(a_job(_S.READY))["created_at"]) == NOW.astimezone(UTC)

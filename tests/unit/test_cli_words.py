@@ -1,0 +1,178 @@
+"""What the command line says, and what it understands."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phonoscene.jobs import FINAL, Audio, DropObject, ErrorDetail, Job, JobStatus, Step
+from phonoscene.meanings import WAITS
+from phonoscene_cli import advice, choosing, moments, words
+from phonoscene_cli.errors import NOT_FINE, WRONG_USAGE, CliError, WrongUsage
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+def a_job(status: JobStatus, **fields: object) -> Job:
+    told = {"job_id": "0" * 32, "name": "talks/intro", "bucket": "drops"} | fields
+    return Job.model_validate(
+        {**told, "status": status, "created_at": NOW, "updated_at": NOW,
+         "history": (Step(status=status, at=NOW),)}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [("0", "$0"), ("0.0859", "$0.0859"), ("0.99999", "$1.0000"), ("1", "$1.00"),
+     ("1234.5", "$1,234.50")],
+)  # fmt: skip
+def test_dollars_are_as_exact_as_they_matter(amount: str, said: str) -> None:
+    assert words.usd(Decimal(amount)) == said
+
+
+def test_a_cost_is_an_interval_unless_its_ends_read_the_same() -> None:
+    assert words.interval(Decimal("0.0859"), Decimal("0.0868")) == "$0.0859 to $0.0868"
+    assert words.interval(Decimal("0.08591"), Decimal("0.08592")) == "$0.0859"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(-3, "0.0 s"), (0, "0.0 s"), (2.51, "2.5 s"), (10, "10 s"), (59.7, "1 min"),
+     (80, "1 min 20 s"), (3600, "1 h"), (3661, "1 h 1 min"), (90000, "1 d 1 h"),
+     (86400 * 40, "40 d")],
+)  # fmt: skip
+def test_a_span_is_told_in_the_two_units_that_matter(seconds: float, said: str) -> None:
+    assert words.span(timedelta(seconds=seconds)) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(1, "1 byte"), (999, "999 bytes"), (220_544, "220.5 kB"), (5e9, "5.0 GB")]
+)
+def test_a_size_is_told_as_people_do(count: int, said: str) -> None:
+    assert words.size(count) == said
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_every_state_has_its_meaning(status: JobStatus) -> None:
+    assert words.meaning(a_job(status))
+
+
+@pytest.mark.parametrize("waits_for", sorted(set(WAITS) - {"audio", "sidecar"}))
+def test_a_job_says_what_it_waits_for(waits_for: str) -> None:
+    job = a_job(JobStatus.READY, waits_for=waits_for)
+
+    assert words.meaning(job) == f"waits for {WAITS[waits_for]}"
+    assert advice.next_step(job)
+
+
+@pytest.mark.parametrize("status", [s for s in JobStatus if s is not JobStatus.SUCCEEDED])
+def test_whoever_has_no_video_is_told_what_to_do_or_that_nothing_needs_doing(
+    status: JobStatus,
+) -> None:
+    job = a_job(status)
+
+    assert advice.next_step(job) or status in {JobStatus.READY, JobStatus.SUBMITTING}
+    assert "phonoscene" in advice.next_step(job) or status not in FINAL | {JobStatus.WAITING}
+
+
+def test_a_video_that_was_refused_is_not_paid_twice_for_want_of_its_address() -> None:
+    job = a_job(JobStatus.FAILED, source_url="https://v3.fal.media/x.mp4")
+
+    assert "https://v3.fal.media/x.mp4" in advice.next_step(job)
+
+
+@pytest.mark.parametrize(
+    ("fields", "can_be_retried"),
+    [
+        ({"errors": (ErrorDetail(code="not_audio", message="", field="audio"),)}, False),
+        ({"errors": (ErrorDetail(code="missing_field", message="", field="prompt"),)}, True),
+        ({"sidecar": None}, False),
+        ({"audio": None}, False),
+    ],
+)
+def test_a_rejected_job_is_told_to_be_retried_only_where_options_could_mend_it(
+    fields: dict[str, object], *, can_be_retried: bool
+) -> None:
+    whole: dict[str, object] = {
+        "audio": Audio(key="a.mp3", version_id="1", bytes=1),
+        "sidecar": DropObject(key="a.json", version_id="1"),
+    }
+    job = a_job(JobStatus.REJECTED, **whole | fields)
+
+    assert ("phonoscene retry" in advice.next_step(job)) == can_be_retried
+
+
+def test_an_errors_parts_are_told_where_it_has_them() -> None:
+    error = ErrorDetail(code="x", message="fps is 90.", field="fps", value="90", retryable=True)
+
+    assert [name for name, _ in advice.in_full(error)] == ["what", "field", "value", "again"]
+
+
+@given(st.text())
+def test_what_comes_from_anybody_moves_no_cursor(text: str) -> None:
+    assert words.printable(text).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("talks/intro", "talks/intro"),
+        ("talks/intro.mp3", "talks/intro"),
+        ("talks/intro.mp3.json", "talks/intro"),
+        ("s3://drops/talks/intro.WAV", "talks/intro"),
+        ("s3://drops", "s3://drops"),
+        ("intro.v2.json", "intro.v2"),
+    ],
+)
+def test_a_drop_is_named_by_its_name_by_a_key_or_by_an_address(text: str, name: str) -> None:
+    assert choosing.named(text) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("5m", 300), ("12h", 43200), ("3d", 259200), ("1w", 604800)]
+)
+def test_spans_are_understood(text: str, seconds: int) -> None:
+    assert moments.span_of(text) == timedelta(seconds=seconds)
+    assert moments.moment_of(text, NOW) == NOW - timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("2026-11-22", datetime(2026, 11, 22, tzinfo=UTC)),
+        ("2026-11-22T10:15", datetime(2026, 11, 22, 10, 15, tzinfo=UTC)),
+        ("2026-11-22T10:15+02:00", datetime(2026, 11, 22, 8, 15, tzinfo=UTC)),
+    ],
+)
+def test_times_are_understood_and_are_utc_unless_they_say_otherwise(
+    text: str, at: datetime
+) -> None:
+    assert moments.moment_of(text, NOW) == at
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-3d", "3 days", "3y", "99999999d", "22.11.2026"])
+def test_what_is_no_time_is_wrong_usage_with_an_example(text: str) -> None:
+    with pytest.raises(WrongUsage, match="say"):
+        moments.moment_of(text, NOW)
+    with pytest.raises(WrongUsage, match="say"):
+        moments.day_of(text)
+
+
+def test_a_day_is_the_whole_of_it_and_nothing_else() -> None:
+    first, last = moments.period("2026-11-22", "7d", NOW)
+
+    assert first == datetime(2026, 11, 22, tzinfo=UTC)
+    assert last == datetime(2026, 11, 22, 23, 59, 59, 999999, tzinfo=UTC)
+    assert moments.period(None, "7d", NOW) == (NOW - timedelta(days=7), NOW)
+
+
+def test_yesterday_is_the_day_before_today() -> None:
+    assert moments.day_of("today") - moments.day_of("Yesterday") == timedelta(days=1)
+
+
+def test_exit_codes_tell_what_was_wrong() -> None:
+    assert (CliError.exit_code, WrongUsage.exit_code) == (NOT_FINE, WRONG_USAGE)

@@ -1,0 +1,42 @@
+"""Every sidecar of the cookbook is one that a drop may have."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from phonoscene.documents import Document, parse, waits_for_sidecar
+from tests.unit.test_template import ROOT
+
+PAGE = (ROOT / "docs" / "cookbook.md").read_text()
+RECIPES = [part.partition("\n")[::2] for part in PAGE.split("\n## ")[1:]]
+SIDECARS = {
+    title: json.loads(block)
+    for title, text in RECIPES
+    for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+}
+*DROPS, RULE = SIDECARS
+
+
+def test_there_are_ten_recipes_and_each_shows_what_to_drop() -> None:
+    assert len(RECIPES) == len(SIDECARS) == 10
+
+
+@pytest.mark.parametrize("title", DROPS)
+def test_a_recipe_is_taken(title: str) -> None:
+    found: Any = SIDECARS[title]
+    is_defaults = "wait_for_sidecar" in found
+    source = "podcast/_defaults.json" if is_defaults else "podcast/song.json"
+
+    for take in found if isinstance(found, list) else [found]:
+        document = Document(source, take)
+        sidecar, _ = parse([document])
+        assert sidecar.prompt == take["prompt"]
+        assert waits_for_sidecar([document]) is not is_defaults
+
+
+def test_the_last_is_a_rule_and_no_sidecar() -> None:
+    assert SIDECARS[RULE]["detail-type"] == ["Job Status Changed"]

@@ -1,0 +1,71 @@
+"""What an operator reads is what the code and the template have."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from phonoscene.jobs import JobStatus
+from tests.unit.test_template import ROOT, TEXT, of_type
+
+PAGE = (ROOT / "docs" / "operations.md").read_text()
+SOURCES = [*(ROOT / "layers/common/phonoscene").rglob("*.py"), *(ROOT / "functions").rglob("*.py")]
+
+
+def metrics_of_the_code() -> set[str]:
+    """Every name that is counted or measured; a job's state is counted when it is written."""
+    text = "\n".join(Path(file).read_text() for file in SOURCES)
+    calls = re.findall(r"\b(?:count|gauge|_answer)\(([^()]*)", text)
+    return set(re.findall(r'"([A-Z]\w+)"', "\n".join(calls))) | {
+        f"Jobs{status.title()}" for status in JobStatus
+    }
+
+
+def metrics_of_the_template() -> set[str]:
+    alarmed = {
+        alarm["MetricName"]
+        for alarm in of_type("AWS::CloudWatch::Alarm").values()
+        if alarm["Namespace"] == "Phonoscene"
+    }
+    return alarmed | set(re.findall(r'\["Phonoscene", "(\w+)"', TEXT))
+
+
+def metrics_of_the_page() -> set[str]:
+    table = PAGE.partition("## By number")[2].partition("## Routine")[0]
+    first = [line.split("|")[1] for line in table.splitlines() if line.startswith("| ")]
+    return {name.strip() for cell in first for name in cell.split(",")} - {"metric"}
+
+
+def test_code_template_and_page_name_the_same_metrics() -> None:
+    assert metrics_of_the_code() == metrics_of_the_page()
+    assert metrics_of_the_code() == metrics_of_the_template()
+
+
+def test_every_alarm_is_explained() -> None:
+    table = PAGE.partition("## By alarm")[2].partition("## By number")[0]
+
+    explained = set(re.findall(r"\b\w+Alarm\b", table))
+    assert explained == set(of_type("AWS::CloudWatch::Alarm"))
+
+
+def test_every_alarm_goes_to_the_topic() -> None:
+    for alarm in of_type("AWS::CloudWatch::Alarm").values():
+        assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}]
+        assert alarm["AlarmDescription"]
+
+
+def test_the_dashboard_is_json_once_its_names_are_put_in() -> None:
+    [dashboard] = of_type("AWS::CloudWatch::Dashboard").values()
+
+    body = json.loads(re.sub(r"\$\{[\w:.]+\}", "x", dashboard["DashboardBody"]["Fn::Sub"]))
+
+    assert len(body["widgets"]) == 9
+    assert all(widget["properties"]["metrics"] for widget in body["widgets"])
+
+
+def test_every_state_is_a_symptom_or_an_end() -> None:
+    symptoms = PAGE.partition("## By symptom")[2].partition("## By alarm")[0]
+
+    silent = {JobStatus.SUCCEEDED, JobStatus.CANCELLED}
+    assert {status for status in JobStatus if f"`{status}`" not in symptoms} == silent
