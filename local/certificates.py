@@ -7,6 +7,9 @@ import trustme
 
 REGION = "us-east-1"
 
+# A system of the person's own, which may run on this machine: it stands for one on the internet.
+SUBSCRIBER = "subscriber.example.com"
+
 # Every host that product code reaches through the simulator's proxy, and the emulator's own names.
 HOSTS = (
     "localhost",
@@ -20,6 +23,7 @@ HOSTS = (
     "v3.fal.media",
     "v3b.fal.media",
     "storage.googleapis.com",
+    SUBSCRIBER,
     f"*.execute-api.{REGION}.amazonaws.com",
     f"*.s3.{REGION}.amazonaws.com",
 )

@@ -9,10 +9,10 @@ from local.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.progress import DIM, GREEN, RED, Ticker, coloured, say
 from phonoscene.jobs import Job, JobStatus
+from phonoscene.meanings import STATES
 from phonoscene.table import Table
 from phonoscene_cli.following import Follower
 from phonoscene_cli.reading import Reader
-from phonoscene_cli.words import MEANINGS
 
 Record = dict[str, Any]
 
@@ -81,7 +81,7 @@ def _show(status: JobStatus, seconds: float) -> None:
     colour = COLOURS.get(status)
     word = f"{status:<11}"
     at = coloured(f"{seconds:6.1f} s", DIM)
-    say(f"{at}  {coloured(word, colour) if colour else word}  {MEANINGS[status]}")
+    say(f"{at}  {coloured(word, colour) if colour else word}  {STATES[status]}")
 
 
 def _plain(item: Record) -> Record:

@@ -16,6 +16,7 @@ _WAITS: Final = {
     "budget": "Nothing to do, or raise DailyBudgetUsd and deploy.",
     "account": "Look at https://fal.ai/dashboard/billing and at the key: `phonoscene doctor`.",
     "fal": "Nothing to do.",
+    "storage": "Nothing to do.",
 }
 
 

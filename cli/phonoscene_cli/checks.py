@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from phonoscene_cli import words
 from phonoscene_cli.errors import StackUnreachable
-from phonoscene_cli.redrive import DeadLetters, Letters
+from phonoscene_cli.redrive import DeadLetters, of_stack
 
 if TYPE_CHECKING:
     from phonoscene_cli.stack import Stack
@@ -128,7 +128,10 @@ def webhook_refuses_strangers(stack: Stack) -> Looked:
 def dead_letters_are_none(stack: Stack) -> Looked:
     """No message was given up."""
     sqs = stack.client("sqs")
-    counts = {str(name): DeadLetters.of(stack.outputs, name).count(sqs) for name in Letters}
+    counts = {
+        str(name): DeadLetters.of(stack.outputs, name).count(sqs)
+        for name in of_stack(stack.outputs)
+    }
     found = ", ".join(f"{count} in {name}" for name, count in counts.items() if count)
     if found:
         step = "See the function's log, mend the cause, then `phonoscene redrive`."

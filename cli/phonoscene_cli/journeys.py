@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
+from phonoscene.meanings import STATES
 from phonoscene_cli import advice, terminal, words
 from phonoscene_cli.errors import NOT_FINE, CliError
 from phonoscene_cli.following import Follower, has_no_video, typical_seconds
@@ -80,7 +81,7 @@ def said(job: Job, step: Step, when: str, *, with_name: bool = False) -> Text:
         "  ",
         (f"{step.status:<11}", words.COLOURS.get(step.status, "")),
         f"  {words.printable(job.name)}  " if with_name else "  ",
-        words.MEANINGS[step.status],
+        STATES[step.status],
     )
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from phonoscene_cli.errors import CliError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -21,6 +23,7 @@ class Letters(StrEnum):
     DROPS = "drops"
     UNDELIVERED = "undelivered"
     VERDICTS = "verdicts"
+    NOTIFICATIONS = "notifications"
 
 
 #: Each one's output of the stack, and that of the queue its messages belong in.
@@ -28,6 +31,7 @@ QUEUES: Final = {
     Letters.DROPS: ("DropsDeadLetterQueueUrl", "DropsQueueUrl"),
     Letters.UNDELIVERED: ("UndeliveredDropsQueueUrl", "DropsQueueUrl"),
     Letters.VERDICTS: ("VerdictsDeadLetterQueueUrl", "VerdictsQueueUrl"),
+    Letters.NOTIFICATIONS: ("NotificationsDeadLetterQueueUrl", "NotificationsQueueUrl"),
 }
 #: What SQS hands out and takes at once.
 BATCH: Final = 10
@@ -35,6 +39,11 @@ BATCH: Final = 10
 EMPTY_ANSWERS: Final = 3
 #: How long a message is nobody else's between its receipt and its deletion, in seconds.
 HIDDEN_FOR: Final = 60
+
+
+def of_stack(outputs: Mapping[str, str]) -> list[Letters]:
+    """Those that a stack with these outputs has: notifications are an option."""
+    return [letters for letters, (source, _) in QUEUES.items() if source in outputs]
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,8 @@ class DeadLetters:
     def of(cls, outputs: Mapping[str, str], letters: Letters) -> DeadLetters:
         """By the stack's outputs."""
         source, target = QUEUES[letters]
+        if source not in outputs:
+            raise CliError(f"This stack has no {letters}: deploy it with EventWebhookUrl.")
         return cls(outputs[source], outputs[target])
 
     def count(self, sqs: Any) -> int:

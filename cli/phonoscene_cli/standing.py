@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import JobStatus
+from phonoscene.meanings import WAITS
 from phonoscene_cli import words
 from phonoscene_cli.reading import FAR
 
@@ -70,7 +71,7 @@ class Standing:
         if place is None:
             return "its turn has come"
         if place.turn > datetime.now(UTC):
-            why = words.WAITS.get(job.waits_for or "", "its turn")
+            why = WAITS.get(job.waits_for or "", "its turn")
             return f"until {words.moment(place.turn)} it waits for {why}"
         held = len(self.stack.jobs.ledger.window().in_flight)
         ahead = f"{FAR:,} or more" if place.ahead == FAR else words.number(place.ahead, "job")

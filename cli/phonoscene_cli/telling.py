@@ -10,9 +10,10 @@ if TYPE_CHECKING:
 
 #: Of a job's record. Not: hashes of tokens, fal's URLs, what fal reported before the copy.
 KEYS = (
-    "job_id", "name", "status", "waits_for", "bucket", "audio", "sidecar", "images", "arguments",
-    "estimate", "attempt", "refusals", "resubmitted", "request_id", "video", "seed", "prompt_used",
-    "source_url", "errors", "duplicate_requests", "history", "created_at", "updated_at",
+    "job_id", "name", "revision", "status", "waits_for", "bucket", "audio", "sidecar", "images",
+    "arguments", "estimate", "attempt", "refusals", "resubmitted", "request_id", "video", "seed",
+    "prompt_used", "source_url", "errors", "duplicate_requests", "history", "dropped_at",
+    "created_at", "updated_at",
 )  # fmt: skip
 
 

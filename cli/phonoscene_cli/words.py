@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import Job, JobStatus
+from phonoscene.meanings import STATES, WAITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,20 +17,6 @@ if TYPE_CHECKING:
 
 _S = JobStatus
 
-MEANINGS: Final = MappingProxyType(
-    {
-        _S.WAITING: "one half of the drop is here",
-        _S.READY: "paired, checked and priced",
-        _S.SUBMITTING: "asking fal",
-        _S.UNCONFIRMED: "fal's answer was lost; finding out, not asking twice",
-        _S.SUBMITTED: "fal accepted, and generates",
-        _S.GENERATED: "fal has made the video; copying it",
-        _S.SUCCEEDED: "the video is in the output bucket",
-        _S.FAILED: "no video",
-        _S.REJECTED: "the drop is wrong; nothing was spent",
-        _S.CANCELLED: "stopped",
-    }
-)
 #: Of each state that may be its colour on a terminal.
 COLOURS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -39,15 +26,6 @@ COLOURS: Final[Mapping[str, str]] = MappingProxyType(
         _S.CANCELLED: "dim",
         _S.WAITING: "yellow",
         _S.UNCONFIRMED: "yellow",
-    }
-)
-WAITS: Final = MappingProxyType(
-    {
-        "window": "a free place: as many jobs are at fal as MaxInFlight allows",
-        "budget": "the next UTC day: the money of this one is set aside or spent",
-        "account": "fal's account: it refused the key, or the balance is exhausted",
-        "fal": "fal, which was busy or failed; it is asked again",
-        "storage": "fal's storage, which would not take the files; they are sent again",
     }
 )
 
@@ -117,7 +95,7 @@ def meaning(job: Job) -> str:
     if job.status is _S.WAITING:
         other = "sidecar" if job.audio else "audio"
         return f"one half of the drop is here; its {other} is missing"
-    return MEANINGS[job.status]
+    return STATES[job.status]
 
 
 def printable(text: str) -> str:

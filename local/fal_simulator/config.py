@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from local.certificates import SUBSCRIBER
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -26,6 +28,7 @@ class Config:
     fal_key: str
     user_id: str
     proxy_port: int = 0
+    subscriber_port: int = 0
     control_port: int = 0
     concurrency: int = 2
     run_seconds: float = 0.2
@@ -58,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
 def _add_addresses(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--proxy-port", type=int, required=True, help="HTTPS proxy; 0 picks a free port")
+    lead = f"port of this machine that the proxy leads https://{SUBSCRIBER} to; 0: nowhere"
+    add("--subscriber-port", type=int, default=0, help=lead)
     add("--control-port", type=int, required=True, help="control API; 0 picks a free port")
     add("--certificate", type=Path, required=True, help="PEM chain that names fal's hosts")
     add("--private-key", type=Path, required=True, help="PEM key of that certificate")

@@ -1,4 +1,7 @@
-"""The HTTPS proxy that leads fal's host names, and no others, to the simulator's TLS server."""
+"""The HTTPS proxy that leads fal's host names to the simulator's TLS server, and no other names.
+
+But for one: a system of the person's own, on a port of this machine.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from local.fal_simulator.answers import reset
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Container
+    from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +25,10 @@ CHUNK = 256 * 1024
 
 
 class Proxy:
-    """Answers CONNECT for the played hosts; everything else is refused with a sentence."""
+    """Answers CONNECT for hosts with a port here; everything else is refused with a sentence."""
 
-    def __init__(self, hosts: Container[str], tls_port: int) -> None:
-        self._hosts = hosts
-        self._tls_port = tls_port
+    def __init__(self, leads: Mapping[str, int]) -> None:
+        self._leads = leads
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.StreamWriter] = set()
         self.refused: Counter[str] = Counter()
@@ -59,16 +61,18 @@ class Proxy:
         host, _, port = rest.partition(" ")[0].rpartition(":")
         if method != "CONNECT":
             await _refuse(writer, "405 Method Not Allowed", "This proxy only knows CONNECT.")
-        elif host.lower() not in self._hosts or port != "443":
+        elif host.lower() not in self._leads or port != "443":
             self.refused[f"{host}:{port}"[:300]] += 1
             log.warning("proxy.refused host=%r port=%r", host[:253], port[:5])
             text = f"The simulator does not play this host: {host}:{port}"
             await _refuse(writer, "403 Forbidden", text)
         else:
-            await self._tunnel(reader, writer)
+            await self._tunnel(self._leads[host.lower()], reader, writer)
 
-    async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far = await asyncio.open_connection("127.0.0.1", self._tls_port, limit=CHUNK)
+    async def _tunnel(
+        self, to: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        far = await asyncio.open_connection("127.0.0.1", to, limit=CHUNK)
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         ways = (_copy(reader, far[1]), _copy(far[0], writer))
         copying = [asyncio.create_task(way) for way in ways]

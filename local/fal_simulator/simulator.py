@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
+from local.certificates import SUBSCRIBER
 from local.fal_simulator import storage
 from local.fal_simulator.cdn import Cdn
 from local.fal_simulator.control import Control
@@ -87,7 +88,10 @@ class Simulator:
         self.control_port = control_socket.getsockname()[1]
         self._build()
         await self._serve_hosts(tls_socket)
-        self.proxy = Proxy(self._hosts, tls_socket.getsockname()[1])
+        leads = dict.fromkeys(self._hosts, tls_socket.getsockname()[1])
+        if self._config.subscriber_port:
+            leads[SUBSCRIBER] = self._config.subscriber_port
+        self.proxy = Proxy(leads)
         self._stack.push_async_callback(self.proxy.stop)
         await self.proxy.start(proxy_socket)
         await self._serve(Control(self, self._faults).application(), control_socket)

@@ -100,6 +100,7 @@ class Buckets:
             "VersionId": found.version_id,
             "ContentLength": len(body),
             "LastModified": found.modified,
+            "ETag": found.version_id,
         }
 
     def _must_be_new(self, asked: dict[str, Any]) -> None:
@@ -108,6 +109,8 @@ class Buckets:
 
     def _put(self, asked: dict[str, Any]) -> Any:
         self._must_be_new(asked)
+        if "IfMatch" in asked and self._found(asked, "NoSuchKey").version_id != asked["IfMatch"]:
+            raise Refused("PreconditionFailed")
         return {"VersionId": self.put(asked["Bucket"], asked["Key"], asked["Body"]).version_id}
 
     def _begin(self, _: dict[str, Any]) -> Any:

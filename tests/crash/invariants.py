@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from phonoscene.drops import output_key
+from phonoscene.drops import RECEIPT_SUFFIX, output_key
 from phonoscene.jobs import BORN_AS, MAY_FOLLOW, Job, JobStatus
-from phonoscene.records import from_item
+from phonoscene.receipts import Receipt
+from phonoscene.records import from_item, turn
 from tests.integration import cloud as stack
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ def always_broken(world: World) -> list[str]:
     """The same, but for how each job ended."""
     jobs = jobs_of(world)
     checks = (_settled(world), _outputs(world, jobs), _copies(world, jobs), _paid(world, jobs),
-              _sums(world, jobs), _told(world, jobs), *map(_history, jobs))  # fmt: skip
+              _sums(world, jobs), _told(world, jobs), published(world),
+              *map(_history, jobs))  # fmt: skip
     return [wrong for check in checks for wrong in check]
 
 
@@ -72,9 +75,9 @@ def _names(statuses: Counter[JobStatus]) -> str:
 
 
 def _outputs(world: World, jobs: list[Job]) -> Iterator[str]:
-    """Each video once, with fal's bytes, and its manifest once; nothing else."""
+    """Each video once, with fal's bytes, and its manifest once; nothing else but receipts."""
     written = {key: versions for (bucket, key), versions in world.buckets.versions.items()
-               if bucket == stack.OUTPUT}  # fmt: skip
+               if bucket == stack.OUTPUT and not key.endswith(RECEIPT_SUFFIX)}  # fmt: skip
     for job in jobs:
         if job.status is not JobStatus.SUCCEEDED or not (job.video and job.request):
             continue
@@ -146,6 +149,41 @@ def _told(world: World, jobs: list[Job]) -> Iterator[str]:
             yield f"a {job.status} job holds {job.reservation} and waits for {job.waits_for}"
         if job.source_url and job.status is JobStatus.SUCCEEDED:
             yield "the video's public URL is kept"
+
+
+def published(world: World) -> Iterator[str]:
+    """Each name's receipt is that of its newest record, and each step was an event, in order."""
+    if not world.publishes:
+        return
+    yield from (f"not published: {one}" for one in world.unpublished)
+    newest: dict[str, Receipt] = {}
+    sent = _sent(world)
+    for item in map(from_item, world.table.items()):
+        if "status" in item:
+            job = Job.model_validate(item)
+            receipt = Receipt.of(job, turn(item))
+            there = newest.get(receipt.key)
+            if there is None or receipt.is_newer_than(there):
+                newest[receipt.key] = receipt
+            told = sent.get((job.job_id, item["created_at"]))
+            if told != [str(step.status) for step in job.history]:
+                yield f"events {told} of a job with other steps"
+    for key, receipt in newest.items():
+        versions = world.buckets.versions.get((stack.OUTPUT, key))
+        if not versions or Receipt.read(versions[-1].body) != receipt:
+            yield f"the receipt of a {receipt.status} job tells something else"
+
+
+def _sent(world: World) -> dict[tuple[str, str], list[str]]:
+    """The states that events told of each record, each event once.
+
+    A half that is dropped again is another record by the same id.
+    """
+    events = {event["id"]: event for event in map(json.loads, world.events)}
+    told: dict[tuple[str, str], list[str]] = {}
+    for event in events.values():
+        told.setdefault((event["job_id"], event["created_at"]), []).append(event["status"])
+    return told
 
 
 def _history(job: Job) -> Iterator[str]:

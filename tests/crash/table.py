@@ -56,6 +56,8 @@ class Table:
     def __init__(self) -> None:
         self._items: dict[str, dict[str, Any]] = {}
         self._state: str | None = None
+        #: What the stream tells: each write's item before and after it, empty where there is none.
+        self.changes: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
     def items(self) -> list[dict[str, Any]]:
         """Every item."""
@@ -110,16 +112,24 @@ class Table:
     def _apply(self, asked: dict[str, Any]) -> dict[str, Any] | None:
         """Put, update or delete; the item as it then stands."""
         self._state = None
+        before = self._there(asked)
         if "Item" in asked:
             after = asked["Item"]
         elif "UpdateExpression" in asked:
-            scope = _scope(asked, self._there(asked))
+            scope = _scope(asked, before)
             after = {**asked["Key"], **update(asked["UpdateExpression"])(scope)}
         else:
             self._items.pop(asked["Key"]["job_id"]["S"], None)
+            self._tell(before, {})
             return None
         self._items[after["job_id"]["S"]] = after
+        self._tell(before, after)
         return dict(after)
+
+    def _tell(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+        """A write that changes nothing is not told."""
+        if before != after:
+            self.changes.append((before, after))
 
     def _transact(self, asked: dict[str, Any]) -> Any:
         kinds = [kind for item in asked["TransactItems"] for kind in item]

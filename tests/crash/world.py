@@ -37,6 +37,7 @@ from botocore.client import BaseClient
 from phonoscene import cdn, output, public_http, webhooks
 from phonoscene.job_store import JobStore
 from phonoscene.observability import metrics
+from tests.crash import stream
 from tests.crash.aws import KEY, Buckets, Message, Queue
 from tests.crash.calls import Calls, Crash, NotModelled
 from tests.crash.fal import KEY_SET, Fal, Play
@@ -54,7 +55,12 @@ MINUTE: Final = timedelta(minutes=1)
 LONGEST_PAUSE: Final = timedelta(minutes=16)
 #: Ticks after everything has ended: nothing may be put right, or found to be done, then.
 LAST_TICKS: Final = 2
-FUNCTIONS: Final = ("submit", "webhook", "store", "reconcile")
+FUNCTIONS: Final = ("submit", "webhook", "store", "reconcile", "publish")
+#: Whose own clock must be this world's.
+WITH_STORE: Final = ("submit", "store", "reconcile")
+#: Records that Lambda hands to the stream's reader at once, and how often before it gives one up.
+BATCH: Final = 25
+MOST_TRIES: Final = 9
 CLIENTS: Final[dict[str, Any]] = {}
 #: Powertools' batch processors as they were before their first batch.
 BATCHES: Final[dict[str, Any]] = {}
@@ -140,6 +146,8 @@ RESOURCES: Final = {
     "JobsTable": stack.JOBS,
     "DropsQueue": "drops",
     "VerdictsQueue": "verdicts",
+    "UnpublishedQueue": "unpublished",
+    "EventBus": "bus",
 }
 
 
@@ -175,6 +183,11 @@ class World:
     table: Table = field(default_factory=Table)
     #: The product's metrics, summed up.
     measured: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    #: The details of what was put on the bus, and what was set aside.
+    events: list[str] = field(default_factory=list)
+    unpublished: list[str] = field(default_factory=list)
+    #: Whether the stream is told when everything is at rest: it costs a third of a run's time.
+    publishes: bool = True
     #: What happened, for a person who looks for the reason.
     log: list[str] = field(default_factory=list)
     is_settled: bool = False
@@ -235,6 +248,9 @@ class World:
             self.now = max(self.now, self._tick_at) + 3 * MINUTE
             self.invoke("reconcile", {})
             self.is_settled = self.is_settled and self._comes_to_rest()
+        if self.publishes:
+            with self._uncounted():
+                self.publish()
 
     def _comes_to_rest(self) -> bool:
         return any(not self._step() for _ in range(self.most_events))
@@ -277,6 +293,40 @@ class World:
     def is_moving(self) -> bool:
         """Whether a record says that somebody must still look at it."""
         return any({"due_at", "dispatch_at"} & set(item) for item in self.table.items())
+
+    # the stream
+
+    @contextmanager
+    def _uncounted(self) -> Iterator[None]:
+        """Calls that no crash is planned for: nobody reads what is published.
+
+        ``test_publication`` plans for them, on what undisturbed worlds have written.
+        """
+        counted, self.calls = self.calls, Calls()
+        try:
+            yield
+        finally:
+            self.calls = counted
+
+    def publish(self, seed: int = 0) -> None:
+        """Tell the stream: shuffled across records, some of it twice, the end once more."""
+        choose = random.Random(seed or len(self.table.changes))  # noqa: S311 - a sample
+        told = stream.shuffled(self.table.changes, choose)
+        while told:
+            batch, told = told[:BATCH], told[BATCH:]
+            self.hand_out(batch)
+            self.hand_out(batch[choose.randrange(len(batch)) :])
+
+    def hand_out(self, records: list[dict[str, Any]]) -> None:
+        """As Lambda does: again from the first that failed; all of it where the process died."""
+        for _ in range(MOST_TRIES):
+            answer = self.invoke("publish", stream.batch(records))
+            failed = answer and {one["itemIdentifier"] for one in answer["batchItemFailures"]}
+            if answer and not failed:
+                return
+            numbers = [one["dynamodb"]["SequenceNumber"] for one in records]
+            records = records[numbers.index(min(failed)) if failed else 0 :]
+        self.unpublished.append("given up")
 
     # the functions
 
@@ -348,6 +398,7 @@ class World:
                 (BaseClient, "_make_api_call", self._aws()),
                 (httpx._client, "HTTPTransport", self._transport()),
                 (public_http, "PublicTransport", self._transport()),
+                (httpx, "create_ssl_context", lambda: None),  # to read all CAs takes 27 ms
                 (webhooks, "secrets", self._secrets()),
                 (function("webhook"), "time", types.SimpleNamespace(time=self._seconds)),
                 (urllib.request.OpenerDirector, "open", self._key_set()),
@@ -357,7 +408,7 @@ class World:
                 (cdn, "ThreadPoolExecutor", Inline),
                 (output, "ThreadPoolExecutor", Inline),
                 *((function(name), "os", self._environment(name)) for name in FUNCTIONS),
-                *((function(name), "JobStore", store) for name in FUNCTIONS if name != "webhook"),
+                *((function(name), "JobStore", store) for name in WITH_STORE),
             ):
                 patches.enter_context(patch.object(target, name, value))
             logging.disable()
@@ -404,6 +455,12 @@ class World:
                 return self.buckets.answer(operation, asked)
             case "ssm", "GetParameter":
                 return KEY
+            case "events", "PutEvents":
+                self.events += [entry["Detail"] for entry in asked["Entries"]]
+                return {"FailedEntryCount": 0, "Entries": [{"EventId": "e"}]}
+            case "sqs", "SendMessage" if asked["QueueUrl"] not in self.queues:
+                self.unpublished.append(asked["MessageBody"])
+                return {"MessageId": "m"}
             case "sqs", "SendMessage":
                 self.send(asked["QueueUrl"], asked["MessageBody"], asked.get("DelaySeconds"))
                 return {"MessageId": "m"}

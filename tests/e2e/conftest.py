@@ -17,11 +17,15 @@ from typing import TYPE_CHECKING, Any
 import av
 import pytest
 
+from local.certificates import SUBSCRIBER
 from local.cloud import running_cloud
 from local.jobs import Jobs
+from local.processes import free_port
+from phonoscene.drops import receipt_key
+from tests.e2e.subscriber import Subscriber
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from local.endpoints import Endpoints
 
@@ -38,6 +42,7 @@ ENCODINGS = {
 }
 RATE = 48_000
 IN_FLIGHT = 40
+SECRET_PARAMETER = "/phonoscene/e2e-event-webhook-secret"
 SIMULATOR = ("--concurrency", "4", "--retry-seconds", "0.3", "--run-seconds", "0.05")
 FINAL = {"SUCCEEDED", "FAILED", "REJECTED", "CANCELLED"}
 
@@ -84,6 +89,7 @@ class Phonoscene:
     """The stack as its users meet it: two buckets, a table, an address; and fal's own books."""
 
     endpoints: Endpoints
+    subscriber: Subscriber = field(default_factory=lambda: Subscriber(0))  # most stacks have none
     jobs: Jobs = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,6 +141,26 @@ class Phonoscene:
         """The keys of all object versions in the output bucket under a prefix."""
         found = self.s3.list_object_versions(Bucket=self.endpoints.output_bucket, Prefix=prefix)
         return [version["Key"] for version in found.get("Versions", [])]
+
+    def receipt(self, name: str) -> dict[str, Any]:
+        """The receipt of a name as it stands; empty where there is none."""
+        told = self.receipts(name)
+        return told[-1] if told else {}
+
+    def receipts(self, name: str) -> list[dict[str, Any]]:
+        """Every version of a name's receipt, in the order in which they were written."""
+        at = {"Bucket": self.endpoints.output_bucket, "Key": receipt_key(name)}
+        found = self.s3.list_object_versions(Bucket=at["Bucket"], Prefix=at["Key"])
+        mine = [one["VersionId"] for one in found.get("Versions", []) if one["Key"] == at["Key"]]
+        bodies = [self.s3.get_object(**at, VersionId=version)["Body"] for version in mine]
+        return [json.load(body) for body in reversed(bodies)]
+
+    def is_told(self, name: str) -> bool:
+        """Whether a name's receipt tells what its newest record does."""
+        record, receipt = self.jobs.takes(name)[0], self.receipt(name)
+        return [receipt.get(field) for field in ("job_id", "revision")] == [
+            record["job_id"], record["revision"],
+        ]  # fmt: skip
 
     def requests(self, prompt: str) -> list[dict[str, Any]]:
         """The submissions fal has in its books for a prompt."""
@@ -245,17 +271,89 @@ class Phonoscene:
             connection.close()
 
 
+@contextmanager
+def deployed(folder: Path) -> Iterator[Phonoscene]:
+    """A stack of its own with everything there is, and a system that listens to its events."""
+    subscriber = Subscriber(free_port())
+    parameters = {
+        "MaxInFlight": str(IN_FLIGHT),
+        "EventWebhookUrl": f"https://{SUBSCRIBER}/hooks/phonoscene",
+        "EventWebhookSecretParameter": SECRET_PARAMETER,
+    }
+    options = (*SIMULATOR, "--subscriber-port", str(subscriber.port))
+    with running_cloud(folder, parameters, options) as endpoints:
+        endpoints.client("ssm").put_parameter(
+            Name=SECRET_PARAMETER, Value=subscriber.secret, Type="SecureString"
+        )
+        with subscriber.listening(folder / "tls"):
+            yield Phonoscene(endpoints, subscriber)
+
+
 @pytest.fixture(scope="session")
 def phonoscene() -> Iterator[Phonoscene]:
     """The deployed stack."""
-    with running_cloud(FOLDER, {"MaxInFlight": str(IN_FLIGHT)}, SIMULATOR) as endpoints:
-        yield Phonoscene(endpoints)
+    with deployed(FOLDER) as phonoscene:
+        yield phonoscene
 
 
 @pytest.fixture
 def name() -> str:
     """A name nobody else drops."""
     return f"e2e/{uuid.uuid4().hex}"
+
+
+def eventually(is_so: Callable[[], object], seconds: float = 10) -> bool:
+    """Whether something becomes true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if is_so():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@dataclass
+class Listener:
+    """Another system: a queue with a rule on the stack's bus; what it has heard so far."""
+
+    phonoscene: Phonoscene
+    url: str
+    heard: list[dict[str, Any]] = field(default_factory=list)
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Listen, and then the same as ``heard_of``."""
+        while got := self.phonoscene.sqs.receive_message(
+            QueueUrl=self.url, MaxNumberOfMessages=10
+        ).get("Messages"):
+            for message in got:
+                self.heard.append(json.loads(message["Body"]))
+                self.phonoscene.sqs.delete_message(
+                    QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"]
+                )
+        return self.heard_of(name)
+
+    def heard_of(self, name: str) -> list[dict[str, Any]]:
+        """The details of all events about a name, in the order in which they came."""
+        return [event["detail"] for event in self.heard if event["detail"]["name"] == name]
+
+
+@contextmanager
+def listening(phonoscene: Phonoscene) -> Iterator[Listener]:
+    """A rule on the stack's bus leads its events to a queue, for the body's time."""
+    name = f"listener-{uuid.uuid4().hex}"
+    events, bus = phonoscene.endpoints.client("events"), phonoscene.outputs["EventBusName"]
+    url = phonoscene.sqs.create_queue(QueueName=name)["QueueUrl"]
+    wanted = {"source": ["phonoscene"], "detail-type": ["Job Status Changed"]}
+    events.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps(wanted))
+    got = phonoscene.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    target = {"Id": "queue", "Arn": got["Attributes"]["QueueArn"]}
+    events.put_targets(Rule=name, EventBusName=bus, Targets=[target])
+    try:
+        yield Listener(phonoscene, url)
+    finally:
+        events.remove_targets(Rule=name, EventBusName=bus, Ids=["queue"])
+        events.delete_rule(Name=name, EventBusName=bus)
+        phonoscene.sqs.delete_queue(QueueUrl=url)
 
 
 @contextmanager

@@ -13,8 +13,11 @@ import pytest
 
 from phonoscene.webhooks import Delivery
 from phonoscene_cli.checks import CHECKS
-from tests.e2e.conftest import FOLDER, make_audio
+from phonoscene_cli.errors import CliError
+from phonoscene_cli.redrive import DeadLetters, Letters, of_stack
+from tests.e2e.conftest import FOLDER, eventually, make_audio
 from tests.e2e.terminal import COLOUR, Terminal
+from tests.unit import schemas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -242,6 +245,27 @@ def test_a_message_in_a_dead_letter_queue_is_brought_back_to_its_function(
     assert moved == {letters: {"waiting": 1, "moved": 1}}
     assert phonoscene.take(name)["status"] == "CANCELLED"
     assert told("redrive", letters) == {letters: {"waiting": 0, "moved": 0}}
+
+
+def test_an_event_that_lies_there_still_reaches_the_subscriber(
+    phonoscene: Phonoscene, name: str
+) -> None:
+    event = json.loads((schemas.EVENTS / "job-status-changed.json").read_text())
+    event["detail"]["name"] = name
+    phonoscene.send("NotificationsDeadLetterQueueUrl", event)
+
+    moved = told("redrive", "notifications")
+
+    assert moved == {"notifications": {"waiting": 1, "moved": 1}}
+    assert eventually(lambda: phonoscene.subscriber.states(name) == ["SUCCEEDED"])
+
+
+def test_a_stack_without_a_subscriber_has_no_such_letters() -> None:
+    outputs = {"DropsDeadLetterQueueUrl": "d", "DropsQueueUrl": "q"}
+
+    assert of_stack(outputs) == [Letters.DROPS]
+    with pytest.raises(CliError, match="EventWebhookUrl"):
+        DeadLetters.of(outputs, Letters.NOTIFICATIONS)
 
 
 def test_a_verdict_that_lies_there_still_becomes_its_video(

@@ -18,6 +18,8 @@ ONE_OF_EACH = [
     ("SubmitFunction", "s3:GetObjectVersion"),
     ("WebhookFunction", "sqs:SendMessage"),
     ("StoreFunction", "s3:PutObject"),
+    ("PublishFunction", "s3:GetObject"),
+    ("NotifyFunction", "sqs:ChangeMessageVisibility"),
     ("ReconcileFunction", "dynamodb:ConditionCheckItem"),
 ]
 

@@ -54,10 +54,11 @@ def test_what_is_searched_for_would_be_found(phonoscene: Phonoscene) -> None:
 
 
 def _is_secret(text: bytes, phonoscene: Phonoscene, hashes: set[str]) -> bool:
-    """The fal key or half of it, a presigned URL, or a token whose hash a record knows."""
+    """A key or half of it, the subscriber's secret, a presigned URL, or a record's token."""
     halves = [half.encode() for half in _key(phonoscene).split(":")]
     tokens = (hashlib.sha256(one).hexdigest() for one in TOKEN_LIKE.findall(text))
-    is_key = any(half in text for half in halves)
+    secret = phonoscene.subscriber.secret.removeprefix("whsec_").encode()
+    is_key = any(known in text for known in (*halves, secret))
     return is_key or bool(PRESIGNED.search(text)) or not hashes.isdisjoint(tokens)
 
 

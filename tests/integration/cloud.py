@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 import yaml  # type: ignore[import-untyped]  # ships no types
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from moto.backends import get_backend
 
@@ -18,7 +21,7 @@ from phonoscene.jobs import Request
 from phonoscene.submissions import Accepted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
@@ -65,6 +68,43 @@ def client(service: str, signature: str | None = None) -> Any:
     """One client a session: making one takes 70 ms, and moto empties its own backends."""
     config = Config(signature_version=signature) if signature else None
     return boto3.session.Session().client(service, config=config)  # type: ignore[call-overload]  # any service
+
+
+@dataclass
+class Bus:
+    """An event bus behind boto3's own client: what it was sent, and which entries it refuses."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    #: For each entry that is to come: an error code, or None to take it.
+    refuses: list[str | None] = field(default_factory=list)
+
+    @cached_property
+    def client(self) -> Any:
+        made: Any = boto3.session.Session().client("events")
+        made.meta.events.register("before-send.events.PutEvents", self._answer)
+        return made
+
+    @property
+    def details(self) -> list[dict[str, Any]]:
+        return [json.loads(event["Detail"]) for event in self.events]
+
+    def _answer(self, request: Any, **_: Any) -> AWSResponse:
+        entries = json.loads(request.body)["Entries"]
+        codes = [self.refuses.pop(0) if self.refuses else None for _ in entries]
+        self.events += [entry for entry, code in zip(entries, codes, strict=True) if not code]
+        told = {
+            "FailedEntryCount": len([code for code in codes if code]),
+            "Entries": [{"ErrorCode": code} if code else {"EventId": "e"} for code in codes],
+        }
+        raw, headers = _Raw(json.dumps(told).encode()), HTTPHeaders()
+        return AWSResponse(str(request.url), 200, headers, raw)
+
+
+class _Raw(BytesIO):
+    """What botocore reads an answer from."""
+
+    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+        yield self.read()
 
 
 @dataclass(frozen=True)

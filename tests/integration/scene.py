@@ -296,6 +296,11 @@ def a_job(n: int = 1, usd: Decimal = USD, at: datetime = START, **fields: Any) -
     return Job.born(status, at, **told | fields)
 
 
+def noted(job: Job, **changes: Any) -> Job:
+    """The record after one more write, which was no step."""
+    return job.model_copy(update=changes | {"revision": job.revision + 1})
+
+
 def a_half(n: int = 1, at: datetime = START, *, is_audio: bool = True) -> Job:
     """A record that waits for the other half."""
     pinned = {"key": f"albums/song{n}.mp3" if is_audio else f"albums/song{n}.json"}

@@ -279,7 +279,7 @@ def test_what_is_known_of_a_jobs_standing_is_told(
 def test_a_job_that_was_put_off_says_until_when(desk: Desk, scene: Scene) -> None:
     job = scene.store.put_off(scene.admit(), "budget", NOW + timedelta(hours=5))
 
-    assert "it waits for the next UTC day" in Standing(desk.stack(), None).of([job], 1)
+    assert "the next UTC day brings more" in Standing(desk.stack(), None).of([job], 1)
 
 
 def test_nobody_counts_a_long_queue_to_its_end(scene: Scene, cloud: Cloud) -> None:

@@ -38,6 +38,7 @@ from tests.integration.cloud import (
     sqs,
 )
 from tests.integration.loopback import FileServer, Loopback, answer
+from tests.integration.scene import noted
 from tests.integration.sounds import film
 
 if TYPE_CHECKING:
@@ -354,7 +355,7 @@ def test_another_requests_verdict_is_noted_and_stores_nothing(world: World) -> N
     world.deliver(delivery(SUCCESS | {"request_id": "another"}))
     world.deliver(delivery(SUCCESS | {"request_id": "another"}))
 
-    assert world.record == before.model_copy(update={"duplicate_requests": frozenset({"another"})})
+    assert world.record == noted(before, duplicate_requests=frozenset({"another"}))
     assert world.cloud.output_versions() == versions
 
 
@@ -364,8 +365,9 @@ def test_a_verdict_that_is_too_late_stores_nothing(world: World, status: JobStat
 
     assert world.deliver() == ended
 
-    noted = frozenset({REQUEST}) if status is JobStatus.CANCELLED else frozenset()
-    assert world.record == ended.model_copy(update={"duplicate_requests": noted})
+    is_paid_for_nothing = status is JobStatus.CANCELLED
+    after = noted(ended, duplicate_requests=frozenset({REQUEST})) if is_paid_for_nothing else ended
+    assert world.record == after
     assert world.stored_nothing()
 
 

@@ -14,6 +14,7 @@ import json
 import math
 import re
 import signal
+import socket
 import ssl
 import struct
 import subprocess
@@ -1378,3 +1379,24 @@ def test_sigterm_ends_it_at_once_in_the_middle_of_a_rendering(
 
     assert time.monotonic() - started < 1
     assert [path for path in video.parent.iterdir() if path.is_dir()] == []
+
+
+def test_a_system_of_ones_own_is_reached_where_a_port_was_named(
+    papers: Papers, emulator: Emulator
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        led = Fal(papers, emulator, "--subscriber-port", str(port))
+        try:
+            with socket.create_connection(("127.0.0.1", led.proxy_port)) as client:
+                client.sendall(b"CONNECT subscriber.example.com:443 HTTP/1.1\r\n\r\nhello")
+                here, _ = listener.accept()
+                with here:
+                    assert here.recv(5) == b"hello"
+        finally:
+            led.close()
+
+
+def test_a_system_of_ones_own_is_unknown_otherwise(fal: Fal) -> None:
+    with pytest.raises(httpx.ProxyError, match="403"):
+        fal.http.get("https://subscriber.example.com/")

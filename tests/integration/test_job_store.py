@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,9 +21,12 @@ from phonoscene.jobs import (
     JobStatus,
     Request,
 )
+from phonoscene.ledger import Limits
 from tests.integration.cloud import DROPS, JOBS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.integration.cloud import Cloud
 
 NOW = datetime(2026, 11, 22, 10, 15, 30, 123000, tzinfo=UTC)
@@ -356,3 +360,37 @@ def test_a_field_that_a_newer_release_wrote_is_passed_over(store: JobStore, clou
     )
 
     assert store.get(ID) == a_job()
+
+
+WRITES: dict[str, Callable[[JobStore, Job], object]] = {
+    "a move": lambda store, job: store.move(job, JobStatus.SUBMITTED),
+    "an end": lambda store, job: store.end(job, JobStatus.FAILED),
+    "a look put off": lambda store, job: store.look_again(job, NOW),
+    "a silence": lambda store, job: store.look_again(job, NOW, NOW),
+    "a second payment": lambda store, job: store.note_paid_again(job, "r2"),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+@pytest.mark.parametrize("counted", [True, False], ids=["counted", "of an older release"])
+def test_every_write_of_a_record_is_counted(
+    store: JobStore, cloud: Cloud, write: Callable[[JobStore, Job], object], *, counted: bool
+) -> None:
+    job = a_job_that_is(JobStatus.SUBMITTING, store)
+    if not counted:
+        key = {"job_id": {"S": ID}}
+        cloud.dynamodb.update_item(TableName=JOBS, Key=key, UpdateExpression="REMOVE revision")
+
+    write(store, job)
+
+    assert cloud.item(ID)["revision"] == (job.revision + 1 if counted else 1)
+
+
+def test_what_is_put_off_and_what_is_claimed_is_counted_too(store: JobStore) -> None:
+    job = store.admit(a_job(), ())
+
+    put_off = store.put_off(job, "window", NOW)
+    claimed = store.claim(put_off, Limits(1, Decimal(1)), "a hash")
+
+    assert [job.revision, put_off.revision, claimed.revision] == [1, 2, 3]
+    assert store.get(ID) == claimed

@@ -46,6 +46,7 @@ from tests.integration.scene import (
     a_job,
     a_request,
     an_id,
+    noted,
     request_of,
     verdict,
 )
@@ -183,7 +184,7 @@ def test_before_the_silence_is_over_an_unconfirmed_job_is_only_looked_at_again(
 
     later(scene, timedelta(minutes=minutes))
 
-    assert scene.read() == job
+    assert scene.read() == noted(job)
     assert scene.turn() == scene.clock() + ASK_AGAIN
 
 
@@ -225,7 +226,7 @@ def test_while_fals_list_cannot_be_had_no_silence_proves_anything(
 
     later(scene, SILENCE * 10)
 
-    assert scene.read() == job.model_copy(update={"unanswered_since": scene.clock()})
+    assert scene.read() == noted(job, unanswered_since=scene.clock())
     assert scene.turn() == scene.clock() + ASK_AGAIN
 
 
@@ -251,7 +252,7 @@ def test_a_request_that_runs_is_asked_about_again(scene: Scene) -> None:
 
     later(scene, LOOK_AGAIN_AFTER[JobStatus.SUBMITTED])
 
-    assert scene.read() == job
+    assert scene.read() == noted(job)
     assert scene.turn() == scene.clock() + ASK_AGAIN
     assert scene.tray.delivered == []
 
@@ -357,7 +358,7 @@ def test_a_fal_that_cannot_be_reached_changes_nothing_but_when_it_is_asked_again
 
     later(scene, timedelta(hours=5))
 
-    assert scene.read() == job.model_copy(update={"unanswered_since": scene.clock()})
+    assert scene.read() == noted(job, unanswered_since=scene.clock())
     assert scene.turn() == scene.clock() + ASK_AGAIN
 
 

@@ -17,20 +17,20 @@ import copy
 import json
 import sys
 import tempfile
-import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from local.cloud import running_cloud
 from tests.e2e.conftest import (
     IN_FLIGHT,
-    SIMULATOR,
     Phonoscene,
+    deployed,
+    eventually,
     full_window,
     held_places,
+    listening,
     make_audio,
 )
 
@@ -46,21 +46,15 @@ NOT_ENFORCED: Final = {
     "sqs:ReceiveMessage": "Lambda's poller (Lambda guide, “Using Lambda with Amazon SQS”)",
     "sqs:DeleteMessage": "Lambda's poller (the same)",
     "sqs:GetQueueAttributes": "Lambda's poller (the same)",
+    "dynamodb:DescribeStream": "Lambda's poller (Lambda guide, “Using Lambda with DynamoDB”)",
+    "dynamodb:GetRecords": "Lambda's poller (the same)",
+    "dynamodb:GetShardIterator": "Lambda's poller (the same)",
+    "dynamodb:ListStreams": "Lambda's poller (the same)",
     "logs:CreateLogStream": "Lambda's own log (Lambda guide, “execution role”)",
     "logs:PutLogEvents": "Lambda's own log (the same)",
     "xray:PutTraceSegments": "Lambda's own trace (Lambda guide, “AWS X-Ray”)",
     "xray:PutTelemetryRecords": "Lambda's own trace (the same)",
 }
-
-
-def eventually(is_so: Callable[[], object], seconds: float = PATIENCE) -> bool:
-    """Whether something becomes true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if is_so():
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def becomes(phonoscene: Phonoscene, name: str, *statuses: str, seconds: float = PATIENCE) -> bool:
@@ -70,6 +64,11 @@ def becomes(phonoscene: Phonoscene, name: str, *statuses: str, seconds: float = 
         return any(take["status"] in statuses for take in phonoscene.jobs.takes(name)[:1])
 
     return eventually(newest, seconds)
+
+
+def is_ended(phonoscene: Phonoscene, name: str) -> bool:
+    """Whether a name's receipt says that its job has succeeded."""
+    return phonoscene.receipt(name).get("status") == "SUCCEEDED"
 
 
 # The cases ---------------------------------------------------------------------------------------
@@ -183,6 +182,56 @@ def a_place_that_nobody_holds_is_taken_back(phonoscene: Phonoscene, name: str) -
         return name not in phonoscene.in_flight()
 
 
+def a_receipt_follows_its_job(phonoscene: Phonoscene, name: str) -> bool:
+    phonoscene.drop(name)
+    if not becomes(phonoscene, name, "SUCCEEDED"):
+        return False
+    return eventually(lambda: is_ended(phonoscene, name), PATIENCE)
+
+
+def another_system_hears_of_a_job(phonoscene: Phonoscene, name: str) -> bool:
+    with listening(phonoscene) as listener:
+        phonoscene.drop(name)
+        return eventually(lambda: listener.events(name), PATIENCE)
+
+
+def a_record_that_cannot_be_read_is_set_aside(phonoscene: Phonoscene, name: str) -> bool:
+    table = phonoscene.endpoints.jobs_table
+    item = {"job_id": {"S": name}, "status": {"S": "DREAMING"}}
+    phonoscene.dynamodb.put_item(TableName=table, Item=item)
+    queue = phonoscene.outputs["UnpublishedQueueUrl"]
+    try:
+        return eventually(lambda: phonoscene.sqs.receive_message(QueueUrl=queue).get("Messages"))
+    finally:
+        phonoscene.dynamodb.delete_item(TableName=table, Key={"job_id": {"S": name}})
+        phonoscene.empty_queues()
+
+
+def a_subscriber_hears_of_a_job(phonoscene: Phonoscene, name: str) -> bool:
+    phonoscene.drop(name)
+    return eventually(lambda: "SUCCEEDED" in phonoscene.subscriber.states(name), PATIENCE)
+
+
+def a_subscriber_that_was_down_is_asked_again_soon(phonoscene: Phonoscene, name: str) -> bool:
+    phonoscene.subscriber.status = 503
+    try:
+        phonoscene.drop(name)
+        if not eventually(lambda: phonoscene.subscriber.states(name), PATIENCE):
+            return False
+        (first, _), *_ = _heard_of(phonoscene, name)
+        return eventually(lambda: _times(phonoscene, first) > 1, 2 * PATIENCE)
+    finally:
+        phonoscene.subscriber.status = 204
+
+
+def _heard_of(phonoscene: Phonoscene, name: str) -> list[tuple[str, Any]]:
+    return [one for one in phonoscene.subscriber.heard if one[1]["data"]["name"] == name]
+
+
+def _times(phonoscene: Phonoscene, identifier: str) -> int:
+    return [one for one, _ in phonoscene.subscriber.heard].count(identifier)
+
+
 CASES: Final[dict[str, dict[str, Case]]] = {
     "SubmitFunction": {
         "s3:ListBucket": a_drop_becomes_its_video,
@@ -204,6 +253,16 @@ CASES: Final[dict[str, dict[str, Case]]] = {
         "s3:AbortMultipartUpload": a_copy_that_is_cut_off_leaves_no_parts_behind,
         "s3:GetObject": a_video_that_is_there_already_is_taken,
         "ssm:GetParameter": a_result_that_its_webhook_could_not_carry_is_fetched,
+    },
+    "PublishFunction": {
+        "s3:GetObject": a_receipt_follows_its_job,
+        "s3:PutObject": a_receipt_follows_its_job,
+        "events:PutEvents": another_system_hears_of_a_job,
+        "sqs:SendMessage": a_record_that_cannot_be_read_is_set_aside,
+    },
+    "NotifyFunction": {
+        "sqs:ChangeMessageVisibility": a_subscriber_that_was_down_is_asked_again_soon,
+        "ssm:GetParameter": a_subscriber_hears_of_a_job,
     },
     "ReconcileFunction": {
         "dynamodb:Query": a_webhook_that_does_not_come_is_asked_for,
@@ -366,12 +425,12 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="actions that contain this: “Store s3:”")
     parser.add_argument("--json", action="store_true", help="the table as JSON")
     asked = parser.parse_args(given)
-    with tempfile.TemporaryDirectory(prefix="phonoscene-removals-") as folder:
-        parameters = {"MaxInFlight": str(IN_FLIGHT)}
-        with running_cloud(Path(folder), parameters, SIMULATOR) as endpoints:
-            phonoscene = Phonoscene(endpoints)
-            phonoscene.stop_the_clock()
-            rows = try_all(phonoscene, _say, asked.only)
+    with (
+        tempfile.TemporaryDirectory(prefix="phonoscene-removals-") as folder,
+        deployed(Path(folder)) as phonoscene,
+    ):
+        phonoscene.stop_the_clock()
+        rows = try_all(phonoscene, _say, asked.only)
     wrong = [row for row in rows if not row.is_missed]
     lines = [str(row) for row in rows]
     lines.append(f"{len(rows)} actions, {len(wrong)} that nobody misses")

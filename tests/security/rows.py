@@ -202,6 +202,31 @@ ROWS: Final = (
         "test_a_poison_verdict_fails_alone_and_writes_nothing",
     ),
     row(
+        "Event webhooks are forged, replayed, or lead inside",
+        "Signed by Standard Webhooks with a secret in SSM, at the time of each attempt, or not sent; "
+        "https only, public addresses only, no redirects; of the answer nothing is read but its status.",
+        u_notifications="test_the_reference_package_believes_what_is_sent "
+        "test_what_is_changed_on_its_way_is_not_believed "
+        "test_without_a_good_secret_nothing_is_signed_and_none_is_shown "
+        "test_what_is_sent_again_has_the_same_id_and_body_and_the_time_of_its_attempt",
+        i_notification="test_an_inner_address_is_never_dialled "
+        "test_anything_but_a_2xx_is_tried_again "
+        "test_with_a_secret_that_is_none_nothing_is_sent_until_there_is_one "
+        "test_neither_the_url_nor_the_secret_nor_the_event_is_logged "
+        "test_nothing_of_the_answer_but_its_status_is_read",
+        e_notification="test_a_subscriber_hears_every_step_and_its_package_believes_each "
+        "test_nothing_that_any_subscriber_was_sent_was_signed_wrongly",
+    ),
+    row(
+        "What the world is told of a job opens something",
+        "Receipts and events are projections without tokens, their hashes, URLs of fal's or arguments; "
+        "the query of a dropper's own URL is left out of errors.",
+        u_projections="test_nothing_that_opens_anything_is_told "
+        "test_the_query_of_a_url_that_was_refused_is_left_out",
+        i_publication="test_nothing_secret_reaches_a_log_a_receipt_or_an_event",
+        e_written_traces="test_no_secret_is_in_any_log_record_or_output_of_the_whole_suite",
+    ),
+    row(
         "Data stays at the provider",
         "fal is asked to delete what it made after `OutputLifetimeSeconds`.",
         i_fal_contract="test_the_headers_are_those_that_fal_documents",

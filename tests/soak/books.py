@@ -32,6 +32,8 @@ class World:
     requests: list[Item]
     #: Messages in the stack's two queues, of any visibility.
     queued: int = 0
+    #: The receipts by key, where somebody looked at them.
+    receipts: dict[str, Item] | None = None
 
     @property
     def records(self) -> list[Item]:
@@ -63,6 +65,7 @@ class Audit:
         self._strangers()
         self._videos()
         self._sums()
+        self._receipts()
         self.figures |= {
             "dropped": len(self.drops),
             "accounted": sum(accounted),
@@ -195,6 +198,17 @@ class Audit:
                 self._breach("leaked_usd", f"{day}: {item['reserved_usd']} set aside, {due} held")
         committed = sum((item.get("committed_usd", Decimal(0)) for item in days), Decimal(0))
         self.figures |= {"places_taken": places, "committed_usd": str(committed)}
+
+    def _receipts(self) -> None:
+        """Each record's receipt tells how it stands: every name has one job here."""
+        if self.world.receipts is None:
+            return
+        for record in self.world.records:
+            told = self.world.receipts.get(f"{record['name']}.status.json", {})
+            same = ("job_id", "status", "revision")
+            if [told.get(field) for field in same] != [record.get(field) for field in same]:
+                stands = f"{record['status']} at {record.get('revision')}"
+                self._breach("stale_receipts", f"{record['name']}: {stands}, told {told or 'none'}")
 
 
 def pair_of(record: Item) -> tuple[str, str, str]:

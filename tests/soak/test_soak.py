@@ -101,9 +101,22 @@ def _held_after_the_end(world: World) -> None:
     world.items[0]["reservation"] = {"day": "2026-11-22", "usd": Decimal("0.01")}
 
 
+def _receipt_behind(world: World) -> None:
+    assert world.receipts
+    for receipt in world.receipts.values():
+        receipt["revision"] = 4
+
+
+def _no_receipt(world: World) -> None:
+    assert world.receipts
+    world.receipts.clear()
+
+
 @pytest.mark.parametrize(
     ("harm", "breach"),
     [
+        (_receipt_behind, "stale_receipts"),
+        (_no_receipt, "stale_receipts"),
         (_no_record, "lost"),
         (_second_job, "double_jobs"),
         (_half_left_behind, "strange_records"),
@@ -169,6 +182,7 @@ def _in_order(drop: Drop) -> World:
         "audio": {"key": drop.audio, "version_id": "a1"},
         "sidecar": {"key": drop.sidecar, "version_id": "s1"},
         "attempt": Decimal(1),
+        "revision": Decimal(5),
         "history": [{"status": "SUBMITTING", "at": AT}],
         "video": {"key": key, "version_id": "v1"},
     }
@@ -182,4 +196,6 @@ def _in_order(drop: Drop) -> World:
         {"job_id": "window"},
         {"job_id": "budget#2026-11-22", "reserved_usd": Decimal(0), "committed_usd": Decimal(1)},
     ]
-    return World([record, *sums], [(key, "v1")], [request])
+    receipt = {name: record[name] for name in ("job_id", "status", "revision")}
+    receipts = {f"{drop.name}.status.json": receipt}
+    return World([record, *sums], [(key, "v1")], [request], receipts=receipts)

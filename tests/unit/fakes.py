@@ -7,13 +7,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from phonoscene.errors import DropRefused, WriteRefused
+from phonoscene.event_bus import EventBus
 from phonoscene.job_store import JobStore
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus, Step, may_precede
 from phonoscene.media import DropBucket, Found
+from phonoscene.receipt_bucket import Kept, ReceiptBucket
 from phonoscene.workflow.intake import Announcement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from phonoscene.events import StatusChanged
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
@@ -158,6 +162,45 @@ class MemoryStore(JobStore):
         there = self.items[job.job_id]
         more = there.duplicate_requests | {request_id}
         self.items[job.job_id] = there.model_copy(update={"duplicate_requests": more})
+
+
+class MemoryReceipts(ReceiptBucket):
+    """Receipts by key, with S3's word for each content; ``meanwhile`` happens before a write."""
+
+    def __init__(self, name: str = "outputs") -> None:
+        self.name = name
+        self.objects: dict[str, Kept] = {}
+        self.writes = 0
+        self.meanwhile: Callable[[str], None] = lambda _: None
+
+    def read(self, key: str) -> Kept | None:
+        """What lies there."""
+        return self.objects.get(key)
+
+    def replace(self, kept: Kept | None, key: str, body: bytes) -> bool:
+        """Write, if what was read is what lies there."""
+        self.meanwhile(key)
+        there = self.objects.get(key)
+        if (there and there.etag) != (kept and kept.etag):
+            return False
+        self.put(key, body)
+        return True
+
+    def put(self, key: str, body: bytes) -> None:
+        """Write, whatever is there."""
+        self.writes += 1
+        self.objects[key] = Kept(body, f"etag-{self.writes}")
+
+
+class MemoryBus(EventBus):
+    """Keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[StatusChanged] = []
+
+    def send(self, event: StatusChanged) -> None:
+        """Take it."""
+        self.sent.append(event)
 
 
 def _versions(half: Job) -> tuple[str | None, str | None]:

@@ -30,14 +30,23 @@ CORE = {
     "containers",
     "adts",
     "ledger",
+    "meanings",
     "moves",
+    "notifications",
+    "projections",
+    "receipts",
+    "events",
     "records",
     "retries",
 }
 
 #: One outside thing, the table, in three parts: its calls, the jobs, the sums. And HTTPS to hosts
 #: that others name is spoken in one way.
-TOGETHER = {"job_store": {"ledger_store", "table"}, "cdn": {"public_http"}}
+TOGETHER = {
+    "job_store": {"ledger_store", "table"},
+    "cdn": {"public_http"},
+    "subscriber": {"public_http"},
+}
 
 #: What comes from outside the standard library, module by module: an edge has one outside thing.
 OUTSIDE = {
@@ -46,11 +55,16 @@ OUTSIDE = {
     "image_references": {"pydantic", "pydantic_core", "annotated_types"},
     "documents": {"pydantic"},
     "verdicts": {"pydantic"},
+    "projections": {"pydantic"},
+    "receipts": {"pydantic"},
+    "notifications": {"standardwebhooks"},
     "webhooks": {"cryptography"},
     "records": {"boto3", "pydantic"},  # DynamoDB's types, no call
     "table": {"botocore"},
     "media": {"botocore", "imagesize", "tinytag"},  # S3, and two that read headers of files
     "output": {"botocore"},
+    "receipt_bucket": {"botocore"},
+    "subscriber": {"httpx"},
     "cdn": {"httpx"},
     "public_http": {"httpx", "httpcore"},  # httpx's own lower half
     "fal_queue": {"fal_client", "httpx"},  # fal_client raises httpx's errors

@@ -253,6 +253,10 @@ jobs = st.builds(
         max_size=2,
     ).map(tuple),
     duplicate_requests=st.frozensets(keys, max_size=2),
+    waits_for=maybe(st.sampled_from(["window", "budget", "account", "fal"])),
+    resubmitted=st.booleans(),
+    revision=st.integers(0, 9),
+    dropped_at=maybe(times),
     history=st.lists(st.builds(Step, status=st.sampled_from(JobStatus), at=times), max_size=3).map(
         tuple
     ),
@@ -287,6 +291,7 @@ def test_an_absent_field_is_absent_from_the_item() -> None:
         "name",
         "refusals",
         "resubmitted",
+        "revision",
         "status",
         "updated_at",
         "uploads_failed",

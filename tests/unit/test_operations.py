@@ -16,8 +16,10 @@ SOURCES = [*(ROOT / "layers/common/phonoscene").rglob("*.py"), *(ROOT / "functio
 def metrics_of_the_code() -> set[str]:
     """Every name that is counted or measured; a job's state is counted when it is written."""
     text = "\n".join(Path(file).read_text() for file in SOURCES)
-    named = re.findall(r'\b(?:count|gauge|_answer)\([^()"]*"(\w+)"', text)
-    return set(named) | {f"Jobs{status.title()}" for status in JobStatus}
+    calls = re.findall(r"\b(?:count|gauge|_answer)\(([^()]*)", text)
+    return set(re.findall(r'"([A-Z]\w+)"', "\n".join(calls))) | {
+        f"Jobs{status.title()}" for status in JobStatus
+    }
 
 
 def metrics_of_the_template() -> set[str]:

@@ -13,6 +13,7 @@ from samtranslator.translator.translator import (  # type: ignore[import-untyped
     Translator,
 )
 
+from phonoscene.drops import RECEIPT_SUFFIX
 from tests.unit.test_template import FUNCTIONS, RESOURCES, TEMPLATE, TEXT, mentioned
 
 READ_A_QUEUE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
@@ -42,6 +43,17 @@ PERMISSIONS = {
         "sqs:SendMessage",
         *READ_A_QUEUE,
     },
+    "PublishFunction": {
+        "dynamodb:DescribeStream",
+        "dynamodb:GetRecords",
+        "dynamodb:GetShardIterator",
+        "dynamodb:ListStreams",
+        "s3:GetObject",
+        "s3:PutObject",
+        "events:PutEvents",
+        "sqs:SendMessage",
+    },
+    "NotifyFunction": {"sqs:ChangeMessageVisibility", "ssm:GetParameter", *READ_A_QUEUE},
     "ReconcileFunction": {
         "dynamodb:Query",
         "dynamodb:GetItem",
@@ -162,6 +174,13 @@ def test_what_faces_the_internet_touches_one_queue_and_knows_no_key() -> None:
     }
     variables = FUNCTIONS["WebhookFunction"]["Environment"]["Variables"]
     assert set(variables) == {"VERDICTS_QUEUE_URL", "FAL_USER_ID"}
+
+
+def test_who_tells_the_world_of_jobs_reads_no_table_and_writes_receipts_alone() -> None:
+    mine = {one["Sid"]: one["Resource"] for one in statements_of(role_of("PublishFunction"))}
+
+    assert mine["ReadTheStream"] == {"Fn::GetAtt": "JobsTable.StreamArn"}
+    assert mine["ReplaceReceipts"] == {"Fn::Sub": "${OutputBucket.Arn}/*" + RECEIPT_SUFFIX}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

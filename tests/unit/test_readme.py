@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from phonoscene.drops import AUDIO_SUFFIXES
+from phonoscene.event_bus import SOURCE, STATUS_CHANGED
 from phonoscene.explanations import allowed
 from phonoscene.jobs import MAY_FOLLOW, JobStatus
+from phonoscene.notifications import TYPE
+from phonoscene.receipts import Receipt
 from phonoscene.sidecar import Sidecar
+from tests.unit.test_template import RESOURCES
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -37,6 +42,34 @@ def test_the_sidecar_table_has_no_other_rows() -> None:
 
 def test_the_audio_suffixes_are_named() -> None:
     assert f"Audio is `{' '.join(AUDIO_SUFFIXES)}`" in README
+
+
+@pytest.mark.parametrize("name", Receipt.model_fields)
+def test_every_field_of_a_receipt_is_told_of(name: str) -> None:
+    told = README.partition("## What comes back")[2].partition("\n## ")[0]
+
+    assert f"`{name}`" in told
+
+
+def test_the_rule_that_starts_another_system_fits_the_events_that_are_sent() -> None:
+    [pattern] = re.findall(r"--event-pattern \\\n\s+'(.*)'", README)
+
+    wanted = json.loads(pattern)
+
+    assert (wanted["source"], wanted["detail-type"]) == ([SOURCE], [STATUS_CHANGED])
+    assert set(wanted["detail"]["status"]) <= set(JobStatus)
+    assert f'"type": "{TYPE}"' in README
+
+
+def test_what_the_page_says_the_stack_creates_is_what_it_creates() -> None:
+    words = ["no", "one", "a", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    made = README.partition("It creates ")[2].partition("Idle it costs")[0]
+    always = [one for one in RESOURCES.values() if "Condition" not in one]
+    kinds = Counter(one["Type"] for one in always)
+
+    assert f"{words[kinds['AWS::SQS::Queue'] + 1]} queues, a table" in made
+    assert f"{words[kinds['AWS::Serverless::Function'] + 1]} functions" in made
+    assert "a topic and alarms;" in " ".join(made.split())
 
 
 @pytest.mark.parametrize("status", JobStatus)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -203,7 +204,18 @@ def dead_letter_queues() -> set[str]:
         for rule in of_type("AWS::Events::Rule").values()
         for target in rule["Targets"]
     ]
-    return mentioned(targets) | mentioned(configs)
+    destinations = [source["DestinationConfig"]["OnFailure"] for _, source in stream_readers()]
+    return mentioned(targets) | mentioned(configs) | mentioned(destinations)
+
+
+def stream_readers() -> list[tuple[str, dict[str, Any]]]:
+    """Function and event source of each that reads a table's stream."""
+    return [
+        (name, event["Properties"])
+        for name, properties in FUNCTIONS.items()
+        for event in properties.get("Events", {}).values()
+        if event["Type"] == "DynamoDB"
+    ]
 
 
 @pytest.mark.parametrize("name", QUEUES)
@@ -242,6 +254,38 @@ def test_every_queue_with_a_dead_letter_queue_has_a_consumer() -> None:
     read = {queue for _, queue, _ in consumers()}
 
     assert read == {name for name, queue in QUEUES.items() if "RedrivePolicy" in queue}
+
+
+@pytest.mark.parametrize(("function", "source"), stream_readers())
+def test_what_a_stream_tells_is_bounded_in_tries_and_time_and_never_just_dropped(
+    function: str, source: dict[str, Any]
+) -> None:
+    assert mentioned(source["Stream"]) == {"JobsTable"}
+    assert source["StartingPosition"] == "TRIM_HORIZON"
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["BisectBatchOnFunctionError"] is True
+    assert 0 < source["MaximumRetryAttempts"] <= 10_000
+    assert FUNCTIONS[function]["Timeout"] < source["MaximumRecordAgeInSeconds"] <= 43_200
+    assert mentioned(source["DestinationConfig"]["OnFailure"]) <= set(QUEUES)
+
+
+def test_the_stream_wakes_its_reader_for_jobs_and_not_for_sums_or_deletions() -> None:
+    [(_, source)] = stream_readers()
+    [one] = source["FilterCriteria"]["Filters"]
+
+    pattern = json.loads(one["Pattern"])
+
+    assert pattern["eventName"] == ["INSERT", "MODIFY"]
+    [(image, wanted)] = pattern["dynamodb"].items()
+    assert (image, wanted) == ("NewImage", {"status": {"S": [{"exists": True}]}})
+
+
+@pytest.mark.parametrize("name", sorted(dead_letter_queues()))
+def test_whoever_looks_after_the_stack_hears_of_a_message_in_a_dead_letter_queue(name: str) -> None:
+    alarms = of_type("AWS::CloudWatch::Alarm").values()
+
+    assert any(name in mentioned(alarm.get("Dimensions")) for alarm in alarms)
+    assert name in mentioned(TEMPLATE["Outputs"])
 
 
 # Logs, buckets, permissions
@@ -288,7 +332,12 @@ def test_every_bucket_and_every_queue_that_work_flows_through_refuses_plain_http
         for name in mentioned(statement["Resource"])
     }
 
-    assert set(BUCKETS) | {queue for _, queue, _ in consumers()} <= closed
+    ours = {queue for _, queue, _ in consumers()} | dead_letter_queues()
+    assert set(BUCKETS) | ours <= closed | LEFT_TO_SQS
+
+
+#: Only SQS itself writes to them, and whoever may read them has credentials of this account.
+LEFT_TO_SQS = {"DropsDeadLetterQueue", "VerdictsDeadLetterQueue"}
 
 
 def test_the_webhook_answers_before_fal_gives_up() -> None:

@@ -8,7 +8,7 @@ import typer
 
 from phonoscene_cli import terminal
 from phonoscene_cli.commands.options import Json, stack_of
-from phonoscene_cli.redrive import DeadLetters, Letters
+from phonoscene_cli.redrive import DeadLetters, Letters, of_stack
 
 
 def redrive(
@@ -30,7 +30,7 @@ def redrive(
     """
     stack = stack_of(context)
     sqs, told = stack.client("sqs"), {}
-    for name in letters or Letters:
+    for name in letters or of_stack(stack.outputs):
         queue = DeadLetters.of(stack.outputs, name)
         waiting, moved = queue.count(sqs), 0
         if waiting and not dry_run:

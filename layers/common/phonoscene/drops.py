@@ -37,6 +37,7 @@ CONTENT_TYPES = MappingProxyType(
 )
 SIDECAR_SUFFIX = ".json"
 DEFAULTS_NAME = "_defaults.json"
+RECEIPT_SUFFIX = ".status.json"
 #: S3's longest key, in bytes of UTF-8.
 LONGEST_KEY = 1024
 
@@ -175,6 +176,20 @@ def output_key(name: str, job: str, suffix: str) -> str:
     """``{name}/{job}{suffix}``: the video's key, or with ``.json`` its manifest's."""
     tail = f"/{job}{suffix}"
     return _fitting(name, LONGEST_KEY - len(tail)) + tail
+
+
+def receipt_key(name: str) -> str:
+    """``{name}.status.json``: where the newest job of a name says how it stands.
+
+    Folders named ``.`` and ``..`` are written ``_`` and ``__``: HTTP clients fold them away.
+    """
+    folders = [{".": "_", "..": "__"}.get(folder, folder) for folder in name.split("/")]
+    return _fitting("/".join(folders), LONGEST_KEY - len(RECEIPT_SUFFIX)) + RECEIPT_SUFFIX
+
+
+def event_id(job: str, born_at: str, step: int) -> str:
+    """The id of the event of a record's n-th step."""
+    return _digest("event", job, born_at, str(step))
 
 
 def _fitting(name: str, room: int) -> str:

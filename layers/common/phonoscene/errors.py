@@ -14,6 +14,13 @@
     ├── SigningKeysUnavailable    nobody can be verified now: 503, and fal tries again
     ├── VerdictMalformed          signed by fal, and yet not a verdict
     ├── AddressRefused            a host's name leads to an address that is not public
+    ├── Overtaking                an earlier record of the batch must be published first
+    ├── ReceiptContested          others write a job's receipt at the same time
+    ├── EventRefused              the event bus did not take an event
+    ├── NotificationMalformed     what should be sent to the subscriber is no event
+    ├── SecretUnusable            nothing can be signed with the subscriber's secret
+    ├── SubscriberUnreachable     the subscriber gave no answer in time
+    ├── NotDelivered              the subscriber did not take an event
     ├── VideoRefused              the video may not be stored, now or ever
     └── VideoUnavailable          the video could not be copied this time
 
@@ -120,6 +127,41 @@ class VerdictMalformed(PhonosceneError):
 
 class AddressRefused(PhonosceneError):
     """The host's name leads to an address that is not public."""
+
+
+class Overtaking(PhonosceneError):
+    """An earlier record of the batch failed, and must be published before this one."""
+
+
+class ReceiptContested(PhonosceneError):
+    """Others write the same receipt at the same time; the record comes back."""
+
+
+class EventRefused(PhonosceneError):
+    """The event bus did not take an event; the record comes back."""
+
+
+class NotificationMalformed(PhonosceneError):
+    """What should be sent to the subscriber is no event of ours."""
+
+
+class SecretUnusable(PhonosceneError):
+    """The secret is not one or more of whsec_ and 24 to 64 bytes in base64."""
+
+
+class SubscriberUnreachable(PhonosceneError):
+    """The subscriber gave no answer in time, or may not be dialled."""
+
+
+class NotDelivered(PhonosceneError):
+    """The subscriber did not take an event; it is tried again.
+
+    ``retry_after`` is how many seconds the subscriber wants to be left alone.
+    """
+
+    def __init__(self, status: int, retry_after: int) -> None:
+        super().__init__(f"the subscriber answered {status}")
+        self.retry_after = retry_after
 
 
 class VideoRefused(PhonosceneError):

@@ -205,8 +205,7 @@ class JobStore:
         noted = {"waits_for": waits_for, **changes}
         sets = "".join(f", {name} = :{name}" for name in noted)
         values = {f":{name}": value for name, value in noted.items()}
-        self._note(job, f"SET dispatch_at = :at{sets}", {":at": at, **values})
-        return job.model_copy(update=noted)
+        return self._note(job, f"SET dispatch_at = :at{sets}", {":at": at, **values})
 
     def look_again(self, job: Job, at: datetime, unanswered_since: datetime | None = None) -> None:
         """Look at a job in motion again at ``at``; since when fal tells nothing of it, if so."""
@@ -216,17 +215,18 @@ class JobStore:
         else:
             self._note(job, f"SET due_at = :at {answered}", {":at": at})
 
-    def _note(self, job: Job, expression: str, values: dict[str, Any], condition: str = "") -> None:
+    def _note(self, job: Job, expression: str, values: dict[str, Any], condition: str = "") -> Job:
         """Change a record that stands as it was read, without a step of its history."""
-        seen = {":status": str(job.status), ":seen": job.attempt}
+        seen = {":status": str(job.status), ":seen": job.attempt, ":one": 1}
         request = update(
             job.job_id,
-            expression,
+            f"{expression} ADD revision :one",
             {name: plain(value) for name, value in values.items()} | seen,
             f"#status = :status AND attempt = :seen {condition}",
         )
         with self._refusals():
-            self._table.update(request | {"ExpressionAttributeNames": {"#status": "status"}})
+            names = {"ExpressionAttributeNames": {"#status": "status"}}
+            return Job.model_validate(self._table.update(request | names))
 
     def note_paid_again(self, job: Job, request_id: str) -> None:
         """Record that another request answered for a job too: money that nobody had set aside.
@@ -236,8 +236,8 @@ class JobStore:
         """
         noted = update(
             job.job_id,
-            "ADD duplicate_requests :request",
-            {":request": {request_id}, ":id": request_id},
+            "ADD duplicate_requests :request, revision :one",
+            {":request": {request_id}, ":id": request_id, ":one": 1},
             "attribute_exists(job_id) AND NOT contains(duplicate_requests, :id)",
         )
         spent = ledger.spend(ledger.cost_of(job, self.clock()))

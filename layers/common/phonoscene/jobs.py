@@ -229,6 +229,10 @@ class Job(Record):
     #: Other requests that answered for this job: paid twice, stored once.
     duplicate_requests: frozenset[str] = frozenset()
     history: tuple[Step, ...] = ()
+    #: Grows with every write; 0 in a record that was written before there were any.
+    revision: int = 0
+    #: When S3 dates the newer of its halves: which of two jobs of a name is of the newer drop.
+    dropped_at: AwareDatetime | None = None
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
@@ -238,7 +242,9 @@ class Job(Record):
         if status not in BORN_AS:
             raise ValueError(f"no record is born {status}")
         history = (Step(status=status, at=at),)
-        return cls(status=status, history=history, created_at=at, updated_at=at, **fields)
+        return cls(
+            status=status, history=history, revision=1, created_at=at, updated_at=at, **fields
+        )
 
     def last(self, status: JobStatus) -> datetime:
         """When the job last became that; when it was born, if it never did."""

@@ -40,9 +40,11 @@ class Move:
     @property
     def after(self) -> Job:
         """The record once the step is written."""
-        return self.job.model_copy(
-            update={**self._all_changes, "history": (*self.job.history, self._step)}
-        )
+        grown = {
+            "history": (*self.job.history, self._step),
+            "revision": self.job.revision + 1,
+        }
+        return self.job.model_copy(update=self._all_changes | grown)
 
     @property
     def _all_changes(self) -> dict[str, Any]:
@@ -69,11 +71,11 @@ class Move:
         origins = {f":from{n}": str(before) for n, before in enumerate(self.allowed)}
         values = {f":{name}": value for name, value in kept.items()} | origins
         values |= {":step": [plain(self._step)], ":none": [], ":seen": self.job.attempt}
-        values |= {":turn": plain(self.turn)} if self.turn else {}
+        values |= {":one": 1} | ({":turn": plain(self.turn)} if self.turn else {})
         removal = f" REMOVE {', '.join(removed)}" if removed else ""
         request = update(
             self.job.job_id,
-            f"SET {', '.join(sets)}{removal}",
+            f"SET {', '.join(sets)}{removal} ADD revision :one",
             values,
             self._condition(origins),
         )

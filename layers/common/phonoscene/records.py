@@ -64,6 +64,12 @@ def to_job(item: Mapping[str, Any]) -> Job | None:
     return Job.model_validate(item) if item else None
 
 
+def turn(item: Mapping[str, Any]) -> datetime | None:
+    """When somebody will look at the job in an item: its place in ``backlog`` or ``due``."""
+    told = item.get("dispatch_at") or item.get("due_at")
+    return datetime.fromisoformat(told) if told else None
+
+
 def update(
     key: str, expression: str, values: Mapping[str, Any], condition: str | None = None
 ) -> dict[str, Any]:

@@ -76,6 +76,24 @@ class StoreSettings(Settings):
 
 
 @dataclass(frozen=True)
+class PublishSettings(Settings):
+    """For the function ``publish``."""
+
+    output_bucket: str
+    event_bus: str
+    unpublished_queue_url: str
+
+
+@dataclass(frozen=True)
+class NotifySettings(Settings):
+    """For the function ``notify``."""
+
+    event_webhook_url: str
+    event_webhook_secret_parameter: str
+    notifications_queue_url: str
+
+
+@dataclass(frozen=True)
 class ReconcileSettings(Settings):
     """For the function ``reconcile``."""
 

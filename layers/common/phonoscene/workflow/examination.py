@@ -65,6 +65,11 @@ class Halves:
         other = self.sidecar if key == self.audio.key else self.audio
         return other is not None and other.modified > happened_at
 
+    @property
+    def modified(self) -> datetime:
+        """When S3 dates the newer of the two."""
+        return max(half.modified for half in (self.audio, self.sidecar) if half)
+
     def ids(self, bucket: str, take: int | None) -> tuple[str, list[str]]:
         """The id of a take's job, and those of the waiting halves it replaces."""
         audio = (self.audio.key, self.audio.version_id)

@@ -62,7 +62,7 @@ class Intake:
             return []
         reason = unsafe(announced.key)
         if reason:
-            return [self._refuse_key(announced.key, reason)]
+            return [self._refuse_key(announced, reason)]
         pairs = self._pairings(announced.key)
         if not pairs:
             logger.info("drop.gone", extra={"key": announced.key})
@@ -115,7 +115,8 @@ class Intake:
         if found is None:
             return None
         pinned = {"key": key, "version_id": found.version_id}
-        half = (
+        half: dict[str, Any] = {"dropped_at": found.modified}
+        half |= (
             {"audio": Audio(**pinned, bytes=found.bytes)}
             if pairing.audio
             else {"sidecar": DropObject(**pinned)}
@@ -139,7 +140,10 @@ class Intake:
     def _admit_take(self, halves: Halves, take: int | None, examined: Examined) -> Job:
         identifier, waiting = halves.ids(self.bucket.name, take)
         status = JobStatus.REJECTED if examined.errors else JobStatus.READY
-        fields = examined.fields | {"errors": examined.errors.told()}
+        fields = examined.fields | {
+            "errors": examined.errors.told(),
+            "dropped_at": halves.modified,
+        }
         job = self._born(status, identifier, halves.audio.key, **fields)
         try:
             return self.store.admit(job, waiting)
@@ -149,9 +153,10 @@ class Intake:
                 self.store.stop_waiting(half)
             return exc.found or job
 
-    def _refuse_key(self, key: str, reason: str) -> Job:
+    def _refuse_key(self, announced: Announcement, reason: str) -> Job:
         """A record for a key that nothing is done with; what is unsafe in it is shown as ``?``."""
-        shown = "".join(c if c.isprintable() else "?" for c in key)
+        identifier = half_id(self.bucket.name, announced.key)
+        shown = "".join(c if c.isprintable() else "?" for c in announced.key)
         error = ErrorDetail(
             code="unsafe_key",
             field="key",
@@ -160,7 +165,8 @@ class Intake:
                 f"The key {shown[:100]!r} is refused: {reason}. Rename the file and drop it again."
             ),
         )
-        job = self._born(JobStatus.REJECTED, half_id(self.bucket.name, key), shown, errors=(error,))
+        told = {"errors": (error,), "dropped_at": announced.happened_at}
+        job = self._born(JobStatus.REJECTED, identifier, shown, **told)
         try:
             return self.store.admit(job, ())
         except WriteRefused as exc:

@@ -1,0 +1,111 @@
+"""PublishFunction: what is written to the jobs table becomes receipts and events."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,
+)
+from botocore.config import Config
+from pydantic import ValidationError
+
+from phonoscene.errors import OutOfTime, Overtaking
+from phonoscene.event_bus import EventBus
+from phonoscene.jobs import Job
+from phonoscene.observability import count, logger, metrics
+from phonoscene.queues import UnpublishedQueue
+from phonoscene.receipt_bucket import ReceiptBucket
+from phonoscene.records import from_item, turn
+from phonoscene.settings import PublishSettings
+from phonoscene.workflow.publication import Publisher, Write
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+#: A shard's other records wait for this one.
+HASTY = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3})
+#: What a record needs of the function's time, in milliseconds.
+ENOUGH = 20_000
+
+batch = BatchProcessor(EventType.DynamoDBStreams)
+
+
+@dataclass(frozen=True)
+class App:
+    """What one event needs."""
+
+    publisher: Publisher
+    unpublished: UnpublishedQueue
+
+
+@cache
+def build() -> App:
+    """Read the settings and make the clients, at the first event."""
+    settings = PublishSettings.from_env(os.environ)
+    receipts = ReceiptBucket(boto3.client("s3", config=HASTY), settings.output_bucket)
+    bus = EventBus(boto3.client("events", config=HASTY), settings.event_bus)
+    unpublished = UnpublishedQueue(
+        boto3.client("sqs", config=HASTY), settings.unpublished_queue_url
+    )
+    return App(Publisher(receipts, bus), unpublished)
+
+
+def on_record(record: DynamoDBRecord, lambda_context: LambdaContext) -> None:
+    """One write, in its turn: after one that failed, none is published before that one is.
+
+    Lambda hands the batch out again from the first that failed; a later one that had gone through
+    would have overtaken it, and its event would come twice.
+    """
+    count("StreamRecords")
+    if batch.fail_messages:
+        raise Overtaking
+    if lambda_context.get_remaining_time_in_millis() < ENOUGH:
+        raise OutOfTime
+    change = record.raw_event["dynamodb"]
+    after = from_item(change.get("NewImage", {}))
+    if "status" not in after:  # a sum, or a deletion, which the event source's filter holds back
+        return
+    _publish(str(after["job_id"]), from_item(change.get("OldImage", {})), after)
+
+
+def _publish(job_id: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Publish a write; what cannot be read is set aside, for it would hold up all that follow."""
+    logger.append_keys(job_id=job_id)
+    app = build()
+    try:
+        write = Write(_earlier(before), Job.model_validate(after), turn(after))
+    except (ValueError, TypeError):  # pydantic's is a ValueError
+        logger.exception("record.unreadable")
+        count("RecordsUnreadable")
+        app.unpublished.set_aside(job_id, "unreadable")
+        return
+    try:
+        app.publisher.publish(write)
+    except Exception:
+        logger.exception("record.unpublished")
+        raise
+    finally:
+        logger.remove_keys(["job_id"])
+
+
+def _earlier(item: dict[str, Any]) -> Job | None:
+    """The record before the write; what was unreadable may have been mended by it."""
+    try:
+        return Job.model_validate(item) if "status" in item else None
+    except ValidationError:
+        return None
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> Any:
+    """Lambda's entry: a batch of the table's stream."""
+    return process_partial_response(event, on_record, batch, context)

@@ -1,0 +1,67 @@
+"""From an event in its queue to the subscriber, as often as it takes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from phonoscene.errors import NotDelivered
+from phonoscene.notifications import Notification, pause_after
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from phonoscene.queues import NotificationsQueue
+    from phonoscene.subscriber import Answer, Subscriber
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message of the queue: an event, SQS's word for this receipt, and how many there were."""
+
+    body: str
+    receipt_handle: str
+    tries: int
+
+
+@dataclass(frozen=True)
+class Notifier:
+    """Posts events, signed; ``secrets`` is asked each time, so that they can be replaced."""
+
+    subscriber: Subscriber
+    queue: NotificationsQueue
+    secrets: Callable[[], str]
+    clock: Callable[[], datetime]
+
+    def notify(self, message: Message) -> Answer:
+        """The subscriber's answer: it has taken the event, or wants none any more.
+
+        Raises:
+            NotDelivered: it answered something else. Whatever fails, and be it the secret, the
+            message comes back when the schedule says so.
+        """
+        try:
+            return self._post(message)
+        except Exception as exc:
+            retry_after = exc.retry_after if isinstance(exc, NotDelivered) else 0
+            pause = pause_after(message.tries, retry_after)
+            logger.warning("notification.failed", extra={"tries": message.tries, "pause": pause})
+            self.queue.hold_back(message.receipt_handle, pause)
+            raise
+
+    def _post(self, message: Message) -> Answer:
+        notification = Notification.of(message.body)
+        headers = notification.headers(self.secrets(), self.clock())
+        answer = self.subscriber.post(headers, notification.body)
+        told = {"event": notification.id, "status": answer.status}
+        if answer.is_gone:
+            logger.error("notification.unwanted", extra=told)
+        elif answer.is_taken:
+            logger.info("notification.delivered", extra=told)
+        else:
+            raise NotDelivered(answer.status, answer.retry_after)
+        return answer

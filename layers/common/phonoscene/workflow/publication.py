@@ -1,0 +1,75 @@
+"""From a write of the table to what the world sees of it: the receipt first, then the event.
+
+Nothing here remembers anything. A write that comes again, late or in another order than it was made
+finds a newer receipt and leaves it alone; its event goes out once more, with the same id.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from phonoscene.errors import ReceiptContested
+from phonoscene.events import StatusChanged
+from phonoscene.receipts import Receipt
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from phonoscene.event_bus import EventBus
+    from phonoscene.jobs import Job
+    from phonoscene.receipt_bucket import ReceiptBucket
+
+logger = logging.getLogger(__name__)
+
+#: How often a receipt is read again because another was written first: as many takes as a drop has
+#: may be published at once.
+TRIES: Final = 20
+
+
+@dataclass(frozen=True)
+class Write:
+    """A write of the table: the record before it, if there was one, and after it.
+
+    ``until`` is when somebody will look at the job next.
+    """
+
+    before: Job | None
+    after: Job
+    until: datetime | None
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Tells the world of writes."""
+
+    receipts: ReceiptBucket
+    bus: EventBus
+
+    def publish(self, write: Write) -> None:
+        """Bring the receipt up to date, and send an event if the job took a step.
+
+        Raises:
+            ReceiptContested: others write the receipt all the time.
+            EventRefused: the bus did not take the event.
+        """
+        self._update(Receipt.of(write.after, write.until))
+        event = StatusChanged.of(write.before, write.after, write.until, self.receipts.name)
+        if event:
+            self.bus.send(event)
+            logger.info("event.sent", extra={"status": event.status, "event": event.id})
+
+    def _update(self, receipt: Receipt) -> None:
+        """Replace what is older, and nothing else."""
+        body = receipt.to_json(indent=2).encode() + b"\n"
+        for _ in range(TRIES):
+            kept = self.receipts.read(receipt.key)
+            there = Receipt.read(kept.body) if kept else None
+            if there and not receipt.is_newer_than(there):
+                logger.info("receipt.newer_there", extra={"revision": there.revision})
+                return
+            if self.receipts.replace(kept, receipt.key, body):
+                logger.info("receipt.written", extra={"revision": receipt.revision})
+                return
+        raise ReceiptContested

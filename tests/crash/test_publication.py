@@ -1,0 +1,146 @@
+"""Publishing may be cut off anywhere: no receipt is wrong at the end, and no event missing.
+
+Nobody reads what is published, so it is played alone, on what undisturbed worlds have written.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phonoscene.receipts import Receipt
+from tests.crash.calls import FAULTS, Calls, Point
+from tests.crash.invariants import published
+from tests.crash.scenarios import SCENARIOS
+from tests.crash.world import function
+from tests.integration import cloud as stack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.crash.world import World
+
+every_scenario = pytest.mark.parametrize("scenario", SCENARIOS)
+
+
+@cache
+def written(scenario: str) -> World:
+    """The world when everything has ended, and nothing was published."""
+    world = SCENARIOS[scenario].world(Calls())
+    world.publishes = False
+    world.run()
+    world.publishes = True
+    return world
+
+
+def publish(scenario: str, plan: Sequence[Point] = (), seed: int = 1) -> Calls:
+    """Tell the stream of a world in which nobody has heard anything, with crashes or faults."""
+    world = written(scenario)
+    for place in [place for place in world.buckets.versions if place[0] == stack.OUTPUT]:
+        del world.buckets.versions[place]
+    world.events.clear()
+    world.unpublished.clear()
+    world.calls = Calls(tuple(plan), state=lambda: 0)
+    with world.under():
+        world.publish(seed)
+    return world.calls
+
+
+def wrongs(scenario: str, plans: Sequence[Sequence[Point]]) -> list[str]:
+    """What is wrong at the end of each, if anything is."""
+    found = []
+    for plan in plans:
+        calls = publish(scenario, plan)
+        wrong = list(published(written(scenario)))
+        wrong += ["it was never called"] * (calls.crashes < len(plan))
+        found += [f"{one}: {', '.join(map(str, plan))}" for one in wrong]
+    return found
+
+
+def points(scenario: str) -> list[Point]:
+    """Before and after each call, and each of its faults."""
+    calls = publish(scenario)
+    faults = [Point(name, fault) for name in calls.names for fault in FAULTS]
+    return [passed.point for passed in calls.passed] + faults
+
+
+@every_scenario
+def test_publishing_may_be_cut_off_at_any_call_and_any_call_may_fail(scenario: str) -> None:
+    every = points(scenario)
+
+    assert len(every) > 20
+    assert wrongs(scenario, [[point] for point in every]) == []
+
+
+def test_it_may_be_cut_off_twice() -> None:
+    scenario, choose = "two takes", random.Random(1902)  # noqa: S311 - a sample
+    pairs = []
+    for first in choose.sample(points(scenario), 25):
+        calls = publish(scenario, [first])
+        after = [passed.point for passed in calls.passed]
+        pairs += [[first, second] for second in choose.sample(after, min(25, len(after)))]
+
+    assert wrongs(scenario, pairs) == []
+
+
+@every_scenario
+def test_told_from_the_start_and_shuffled_again_it_ends_the_same(scenario: str) -> None:
+    world = written(scenario)
+    publish(scenario)
+    receipts = bodies(world)
+
+    with world.under():
+        for seed in range(2, 8):
+            world.publish(seed)
+
+    assert list(published(world)) == []
+    assert bodies(world) == receipts
+
+
+def bodies(world: World) -> dict[str, bytes]:
+    return {key: versions[-1].body for (bucket, key), versions in world.buckets.versions.items()
+            if bucket == stack.OUTPUT}  # fmt: skip
+
+
+# What finds nothing must be able to find something.
+
+
+def test_a_product_that_writes_receipts_blindly_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Receipt, "is_newer_than", lambda *_: True)
+
+    found: list[str] = []
+    for seed in range(1, 9):
+        publish("two takes", seed=seed)
+        found += published(written("two takes"))
+
+    assert any("tells something else" in wrong for wrong in found)
+
+
+def test_a_product_that_lets_records_overtake_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = function("publish")
+    on_record = module.on_record
+
+    def careless(record: Any, lambda_context: Any) -> None:
+        failed = [*module.batch.fail_messages]
+        module.batch.fail_messages.clear()
+        try:
+            on_record(record, lambda_context)
+        finally:
+            module.batch.fail_messages[:0] = failed
+
+    monkeypatch.setattr(module, "on_record", careless)
+
+    found = wrongs("a drop", [[Point("publish: PutEvents #1", "fails")]])
+
+    assert any("of a job with other steps" in wrong for wrong in found)
+
+
+def test_a_product_that_forgets_an_event_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phonoscene.event_bus.EventBus.send", lambda *_: None)
+
+    publish("a drop")
+
+    assert any("events None" in wrong for wrong in published(written("a drop")))

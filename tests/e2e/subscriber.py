@@ -1,0 +1,85 @@
+"""A system of somebody's own that receives event webhooks: a real HTTPS server on this machine.
+
+What it is sent it checks with Standard Webhooks' own package, as its makers would.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import ssl
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from standardwebhooks import Webhook, WebhookVerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass
+class Subscriber:
+    """Who listens at ``https://subscriber.example.com``; ``status`` is what it answers."""
+
+    port: int
+    secret: str = field(
+        default_factory=lambda: "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    )
+    status: int = 204
+    #: Ids and events in the order in which they came, those that were turned away included.
+    heard: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    forged: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def listening(self, tls: Path) -> Iterator[None]:
+        """With the papers of the local cloud, for the body's time."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(tls / "certificate.pem", tls / "private-key.pem")
+        server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler())
+        server.daemon_threads = True
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join(5)
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        hear = self._hear
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(hear(dict(self.headers.items()), body))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        return Handler
+
+    def _hear(self, headers: dict[str, str], body: bytes) -> int:
+        try:
+            told = Webhook(self.secret).verify(body, headers)
+        except WebhookVerificationError as exc:
+            self.forged.append(str(exc))
+            return 400
+        identifier = next(value for name, value in headers.items() if name.lower() == "webhook-id")
+        self.heard.append((identifier, told))
+        return self.status
+
+    def states(self, name: str) -> list[str]:
+        """What it has heard of a name: a state for each event, however often that came."""
+        events = {identifier: told["data"] for identifier, told in self.heard}
+        mine = [event for event in events.values() if event["name"] == name]
+        return [str(event["status"]) for event in sorted(mine, key=lambda one: one["revision"])]

@@ -1,0 +1,432 @@
+"""The table's stream through the function publish: receipts in S3, events on a bus."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import jsonschema
+import pytest
+from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
+from botocore.exceptions import ClientError
+
+from phonoscene.errors import EventRefused
+from phonoscene.event_bus import EventBus
+from phonoscene.events import StatusChanged
+from phonoscene.jobs import JobStatus
+from phonoscene.receipt_bucket import ReceiptBucket
+from phonoscene.receipts import Receipt
+from phonoscene.records import from_item, to_job, turn
+from tests.crash.stream import batch, record
+from tests.integration import cloud as stack
+from tests.integration.cloud import OUTPUT, Bus, Cloud, event
+from tests.integration.scene import InMemory, Scene, a_job, an_id
+from tests.unit import schemas
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from tests.integration.conftest import Context
+
+S = JobStatus
+
+
+@pytest.fixture
+def bus() -> Bus:
+    return Bus()
+
+
+@pytest.fixture
+def publish(
+    function: Callable[..., ModuleType],
+    cloud: Cloud,
+    bus: Bus,
+    environment: pytest.MonkeyPatch,
+    context: Context,
+) -> Callable[..., list[str]]:
+    """Hand a batch of records to the function; the sequence numbers it says have failed."""
+    known = boto3.client
+
+    def clients(service: str, **options: Any) -> Any:
+        return bus.client if service == "events" else known(service, **options)  # type: ignore[call-overload]  # any service
+
+    environment.setattr(boto3, "client", clients)
+    module = function(
+        "publish",
+        OUTPUT_BUCKET=OUTPUT,
+        EVENT_BUS="bus",
+        UNPUBLISHED_QUEUE_URL=cloud.verdicts_url,
+    )
+
+    def deliver(*records: dict[str, Any]) -> list[str]:
+        failed = module.handler(batch(records), context)["batchItemFailures"]
+        return [failure["itemIdentifier"].lstrip("0") for failure in failed]
+
+    return deliver
+
+
+@pytest.fixture
+def scene(cloud: Cloud) -> Scene:
+    """A table that tells its stream."""
+    return Scene(cloud, client=InMemory(cloud))
+
+
+def told(scene: Scene) -> list[dict[str, Any]]:
+    """The whole stream: its records' sequence numbers are 1, 2, 3, …"""
+    changes = scene.client._table.changes
+    return [record(number, change) for number, change in enumerate(changes, 1)]
+
+
+def of_jobs(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for one in records if "status" in one["dynamodb"].get("NewImage", {})]
+
+
+def receipt(cloud: Cloud, key: str = "albums/song1.status.json") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(cloud.outputs()[key])
+    return found
+
+
+def expected(one: dict[str, Any]) -> dict[str, Any]:
+    item = from_item(one["dynamodb"]["NewImage"])
+    job = to_job(item)
+    assert job
+    made: dict[str, Any] = json.loads(Receipt.of(job, turn(item)).to_json())
+    return made
+
+
+def test_a_sample_of_the_stream_becomes_a_receipt_and_an_event(
+    cloud: Cloud, bus: Bus, publish: Callable[..., list[str]]
+) -> None:
+    failed = publish(*event("dynamodb-job-changed")["Records"])
+
+    told = receipt(cloud, "talks/intro.status.json")
+    assert failed == []
+    assert (told["status"], told["revision"]) == ("SUBMITTING", 2)
+    (sent,) = bus.details
+    assert (sent["previous_status"], sent["status"]) == ("READY", "SUBMITTING")
+    head = cloud.s3.head_object(Bucket=OUTPUT, Key="talks/intro.status.json")
+    assert (head["ContentType"], head["CacheControl"]) == ("application/json", "no-cache")
+
+
+def test_an_event_is_put_on_the_stacks_bus_as_its_schema_says(
+    bus: Bus, publish: Callable[..., list[str]]
+) -> None:
+    publish(*event("dynamodb-job-changed")["Records"])
+
+    (entry,) = bus.events
+    assert (entry["EventBusName"], entry["Source"], entry["DetailType"]) == (
+        "bus", "phonoscene", "Job Status Changed",
+    )  # fmt: skip
+    jsonschema.validate(json.loads(entry["Detail"]), schemas.closed(schemas.published()))
+    sample = event("job-status-changed")
+    assert (sample["source"], sample["detail-type"]) == (entry["Source"], entry["DetailType"])
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_a_job_in_any_state_ends_with_the_receipt_of_its_record(
+    cloud: Cloud, bus: Bus, scene: Scene, publish: Callable[..., list[str]], status: JobStatus
+) -> None:
+    scene.bring(status)
+    records = told(scene)
+
+    failed = publish(*records)
+
+    last = of_jobs(records)[-1]
+    assert failed == []
+    assert receipt(cloud) == expected(last)
+    assert receipt(cloud)["status"] == status
+    assert [sent["status"] for sent in bus.details] == [
+        step["status"] for step in receipt(cloud)["history"]
+    ]
+
+
+def test_sums_and_deletions_are_passed_over(
+    cloud: Cloud, bus: Bus, scene: Scene, publish: Callable[..., list[str]]
+) -> None:
+    scene.bring(S.WAITING)
+    scene.store.stop_waiting(an_id(1))
+    scene.store.ledger.pause(scene.clock())
+    waiting, *others = told(scene)
+
+    failed = publish(*others)
+
+    assert [one["eventName"] for one in others] == ["REMOVE", "INSERT"]
+    assert (failed, cloud.outputs(), bus.events) == ([], {}, [])
+    assert publish(waiting) == []
+
+
+def test_a_half_has_a_receipt_that_becomes_its_jobs(
+    cloud: Cloud, scene: Scene, publish: Callable[..., list[str]]
+) -> None:
+    half = scene.bring(S.WAITING)
+    publish(*told(scene))
+    waiting = receipt(cloud)
+    scene.store.admit(a_job(2, name=half.name, audio=half.audio), (half.job_id,))
+
+    publish(*told(scene))
+
+    assert (waiting["status"], waiting["waits"]["what"]) == ("WAITING", "sidecar")
+    assert waiting["waits"]["until"] == "2026-11-22T11:15:30.000Z"
+    assert (receipt(cloud)["status"], receipt(cloud)["job_id"]) == ("READY", an_id(2))
+
+
+def test_a_job_that_waits_says_for_what_and_until_when(
+    cloud: Cloud, bus: Bus, scene: Scene, publish: Callable[..., list[str]]
+) -> None:
+    job = scene.bring(S.READY)
+    scene.clock.go_on(hours=2)
+    scene.store.put_off(job, "budget", scene.clock())
+
+    publish(*told(scene))
+
+    assert receipt(cloud)["waits"]["what"] == "budget"
+    assert receipt(cloud)["waits"]["until"] == "2026-11-22T12:15:30.000Z"
+    assert len(bus.events) == 1  # that it waits is no change of its status
+
+
+# What fails
+
+
+@pytest.fixture
+def refusing(publish: Any, environment: pytest.MonkeyPatch) -> Callable[[str, int], None]:  # noqa: ARG001 - after its clients
+    """Let S3 refuse the n-th write from now on with an error."""
+    put, calls = ReceiptBucket.replace, [0]
+
+    def refuse(code: str, nth: int) -> None:
+        def replace(*arguments: Any) -> bool:
+            calls[0] += 1
+            if calls[0] == nth:
+                raise ClientError({"Error": {"Code": code, "Message": ""}}, "PutObject")
+            return put(*arguments)
+
+        environment.setattr(ReceiptBucket, "replace", replace)
+
+    return refuse
+
+
+def test_a_record_that_fails_is_overtaken_by_none_and_comes_back_with_the_rest(
+    cloud: Cloud,
+    bus: Bus,
+    scene: Scene,
+    publish: Callable[..., list[str]],
+    refusing: Callable[[str, int], None],
+) -> None:
+    for n in (1, 2):
+        scene.bring(S.SUBMITTED, n)
+    records = of_jobs(told(scene))
+    refusing("SlowDown", 3)
+
+    failed = publish(*records)
+    published = [sent["status"] for sent in bus.details]
+    again = publish(*records[2:])
+
+    numbers = [one["dynamodb"]["SequenceNumber"].lstrip("0") for one in records]
+    assert failed == numbers[2:]  # Lambda begins again at the lowest of them
+    assert (published, again) == (["READY", "SUBMITTING"], [])
+    assert [sent["status"] for sent in bus.details] == ["READY", "SUBMITTING", "SUBMITTED"] * 2
+    assert len({sent["id"] for sent in bus.details}) == len(bus.details)
+    assert receipt(cloud)["status"] == "SUBMITTED"
+
+
+def test_a_batch_of_which_nothing_was_published_fails_as_a_whole(
+    bus: Bus,
+    scene: Scene,
+    publish: Callable[..., list[str]],
+    refusing: Callable[[str, int], None],
+) -> None:
+    scene.bring(S.SUBMITTED)
+    refusing("SlowDown", 1)
+
+    with pytest.raises(BatchProcessingError):
+        publish(*of_jobs(told(scene)))
+
+    assert bus.events == []
+
+
+def test_an_event_that_the_bus_did_not_take_is_sent_again_and_the_receipt_stays(
+    cloud: Cloud, bus: Bus, scene: Scene, publish: Callable[..., list[str]]
+) -> None:
+    scene.bring(S.SUBMITTING)
+    records = of_jobs(told(scene))
+    bus.refuses = [None, "ThrottlingException"]
+
+    failed = publish(*records)
+    versions = cloud.output_versions()
+    again = publish(*records[1:])
+
+    assert (len(failed), again) == (1, [])
+    assert [sent["status"] for sent in bus.details] == ["READY", "SUBMITTING"]
+    assert len(versions) == 2
+    assert cloud.output_versions() == versions  # the second time it was there already
+
+
+def test_a_bus_that_refuses_is_told_apart_from_one_that_takes(bus: Bus) -> None:
+    job = a_job()
+    sent = StatusChanged.of(None, job, None, OUTPUT)
+    assert sent
+    bus.refuses = ["InternalFailure"]
+
+    with pytest.raises(EventRefused, match="InternalFailure"):
+        EventBus(bus.client, "bus").send(sent)
+
+
+def test_too_little_time_for_a_record_leaves_it_and_its_followers_to_the_next_invocation(
+    bus: Bus,
+    scene: Scene,
+    publish: Callable[..., list[str]],
+    context: Context,
+    environment: pytest.MonkeyPatch,
+) -> None:
+    scene.bring(S.SUBMITTED)
+    left = iter([60_000, 19_999, 60_000])
+    environment.setattr(
+        type(context), "get_remaining_time_in_millis", lambda _: next(left), raising=True
+    )
+
+    failed = publish(*of_jobs(told(scene)))
+
+    assert len(failed) == 2
+    assert [sent["status"] for sent in bus.details] == ["READY"]
+
+
+UNREADABLE = {
+    "a status of a later release": {"status": {"S": "DREAMING"}},
+    "a number in the place of a text": {"name": {"N": "7"}},
+    "a time that is none": {"created_at": {"S": "yesterday"}},
+    "a turn that is none": {"due_at": {"S": "soon"}, "dispatch_at": {"S": "soon"}},
+    "a turn of another kind": {"due_at": {"N": "1"}, "dispatch_at": {"N": "1"}},
+}
+
+
+@pytest.mark.parametrize("spoilt", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_record_that_cannot_be_read_is_set_aside_and_holds_up_nobody(
+    cloud: Cloud,
+    bus: Bus,
+    scene: Scene,
+    publish: Callable[..., list[str]],
+    log: io.StringIO,
+    spoilt: dict[str, Any],
+) -> None:
+    for n in (1, 2):
+        scene.bring(S.READY, n, arguments={"prompt": "PRIVATE"})
+    records = told(scene)
+    records[0]["dynamodb"]["NewImage"] = records[0]["dynamodb"]["NewImage"] | spoilt
+
+    failed = publish(*records)
+
+    assert failed == []
+    assert [json.loads(body) for body in cloud.verdicts()] == [
+        {"job_id": an_id(1), "reason": "unreadable"}
+    ]
+    assert list(cloud.outputs()) == ["albums/song2.status.json"]
+    assert len(bus.events) == 1
+    assert "record.unreadable" in log.getvalue()
+    assert "PRIVATE" not in log.getvalue()
+
+
+def test_a_record_that_was_unreadable_is_published_when_it_is_mended(
+    cloud: Cloud, bus: Bus, scene: Scene, publish: Callable[..., list[str]]
+) -> None:
+    scene.bring(S.READY)
+    (one,) = told(scene)
+    mended = one["dynamodb"]["NewImage"]
+    one["dynamodb"]["OldImage"] = mended | {"status": {"S": "DREAMING"}}
+
+    publish(one)
+
+    assert receipt(cloud)["status"] == "READY"
+    assert [sent["status"] for sent in bus.details] == ["READY"]
+
+
+@pytest.mark.parametrize(
+    "code", ["PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412", "409", "404"]
+)
+def test_a_write_that_another_was_before_is_lost_and_no_failure(cloud: Cloud, code: str) -> None:
+    client: Any = Refusing(cloud.s3, "put_object", code)
+
+    assert ReceiptBucket(client, OUTPUT).replace(None, "a.status.json", b"{}") is False
+
+
+@pytest.mark.parametrize("code", ["NoSuchKey", "AccessDenied", "403", "404"])
+def test_what_is_not_there_is_not_there_with_or_without_leave_to_list(
+    cloud: Cloud, code: str
+) -> None:
+    client: Any = Refusing(cloud.s3, "get_object", code)
+
+    assert ReceiptBucket(client, OUTPUT).read("a.status.json") is None
+
+
+@pytest.mark.parametrize("operation", ["get_object", "put_object"])
+def test_any_other_error_of_s3_rises(cloud: Cloud, operation: str) -> None:
+    receipts = ReceiptBucket(Refusing(cloud.s3, operation, "SlowDown"), OUTPUT)  # type: ignore[arg-type]  # a stand-in
+
+    with pytest.raises(ClientError):
+        receipts.read("a") if operation == "get_object" else receipts.replace(None, "a", b"")
+
+
+class Refusing:
+    """A client of S3 that refuses one operation."""
+
+    def __init__(self, client: Any, operation: str, code: str) -> None:
+        self._client, self._operation, self._code = client, operation, code
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._operation:
+            return getattr(self._client, name)
+
+        def refuse(**_: Any) -> None:
+            raise ClientError({"Error": {"Code": self._code, "Message": ""}}, name)
+
+        return refuse
+
+
+def test_what_was_read_is_replaced_once_and_only_by_who_has_read_it(cloud: Cloud) -> None:
+    receipts = ReceiptBucket(cloud.s3, OUTPUT)
+
+    first = [receipts.replace(None, "a.status.json", body) for body in (b"1", b"2")]
+    kept = receipts.read("a.status.json")
+    second = [receipts.replace(kept, "a.status.json", body) for body in (b"3", b"4")]
+
+    assert (first, second) == ([True, False], [True, False])
+    assert cloud.outputs()["a.status.json"] == b"3"
+
+
+def test_no_more_is_read_than_a_receipt_can_be_long(cloud: Cloud) -> None:
+    cloud.s3.put_object(Bucket=OUTPUT, Key="a.status.json", Body=b"x" * (2**20 + 1))
+
+    kept = ReceiptBucket(cloud.s3, OUTPUT).read("a.status.json")
+
+    assert kept
+    assert len(kept.body) == 2**20
+
+
+@pytest.mark.parametrize(
+    "name", ["a b+c%d", "\N{SNOWMAN}/é", "x" * 1020, "\N{GRINNING FACE}" * 255, "/a//b", "a/../b"]
+)
+def test_a_receipt_of_any_name_can_be_written(
+    cloud: Cloud, scene: Scene, publish: Callable[..., list[str]], name: str
+) -> None:
+    scene.bring(S.READY, name=name)
+
+    failed = publish(*told(scene))
+
+    ((key, body),) = cloud.outputs().items()
+    assert failed == []
+    assert json.loads(body)["name"] == name
+    assert len(key.encode()) <= 1024
+
+
+def test_nothing_secret_reaches_a_log_a_receipt_or_an_event(
+    cloud: Cloud, bus: Bus, scene: Scene, publish: Callable[..., list[str]], log: io.StringIO
+) -> None:
+    job = scene.bring(S.GENERATED, arguments={"prompt": "PRIVATE", "video_output_type": "x"})
+
+    publish(*told(scene))
+
+    out = log.getvalue() + json.dumps(receipt(cloud)) + json.dumps(bus.details)
+    assert job.source_url
+    for secret in (job.source_url, *job.token_hashes, "PRIVATE", stack.FAL_KEY):
+        assert secret not in out

@@ -1,0 +1,179 @@
+"""Signed as Standard Webhooks wants it, by its package's word and by hand; tried when it says."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from phonoscene.errors import NotificationMalformed, SecretUnusable
+from phonoscene.notifications import LONGEST_PAUSE, PAUSES, Notification, pause_after
+from tests.unit.schemas import EVENTS
+from tests.unit.test_template import QUEUES
+
+SAMPLE = (EVENTS / "job-status-changed.json").read_text()
+HOUR = 3600
+#: SQS's longest, since the receipt of a message.
+MOST_HIDDEN = 12 * HOUR
+
+
+def a_secret(length: int = 32) -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(length)).decode()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def test_the_reference_package_believes_what_is_sent() -> None:
+    secret, notification = a_secret(), Notification.of(SAMPLE)
+
+    told = Webhook(secret).verify(notification.body, notification.headers(secret, now()))
+
+    detail = json.loads(SAMPLE)["detail"]
+    assert told == {"type": "job.status_changed", "timestamp": detail["at"], "data": detail}
+
+
+def test_the_signature_is_the_one_that_the_standard_describes() -> None:
+    raw, notification = secrets.token_bytes(32), Notification.of(SAMPLE)
+    secret = "whsec_" + base64.b64encode(raw).decode()
+
+    headers = notification.headers(secret, datetime(2026, 11, 24, 12, tzinfo=UTC))
+
+    signed = f"{headers['webhook-id']}.1795521600.{notification.body}".encode()
+    expected = base64.b64encode(hmac.digest(raw, signed, hashlib.sha256)).decode()
+    assert headers["webhook-timestamp"] == "1795521600"
+    assert headers["webhook-signature"] == f"v1,{expected}"
+
+
+@pytest.mark.parametrize("changed", ["webhook-id", "webhook-timestamp", "webhook-signature"])
+def test_what_is_changed_on_its_way_is_not_believed(changed: str) -> None:
+    secret, notification = a_secret(), Notification.of(SAMPLE)
+    headers = notification.headers(secret, now())
+    headers[changed] = headers[changed][:-2] + "00"
+
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret).verify(notification.body, headers)
+
+
+def test_what_is_sent_again_has_the_same_id_and_body_and_the_time_of_its_attempt() -> None:
+    secret = a_secret()
+    first, again = Notification.of(SAMPLE), Notification.of(SAMPLE)
+
+    before = first.headers(secret, now() - timedelta(hours=3))
+    after = again.headers(secret, now())
+
+    assert (first.id, first.body) == (again.id, again.body)
+    assert before["webhook-id"] == after["webhook-id"] == json.loads(SAMPLE)["detail"]["id"]
+    assert int(after["webhook-timestamp"]) - int(before["webhook-timestamp"]) >= 3 * HOUR
+    Webhook(secret).verify(again.body, after)
+    with pytest.raises(WebhookVerificationError, match="too old"):
+        Webhook(secret).verify(first.body, before)
+
+
+def test_while_a_secret_is_replaced_either_is_good() -> None:
+    old, new, other = a_secret(), a_secret(64), a_secret(24)
+    notification = Notification.of(SAMPLE)
+
+    headers = notification.headers(f" {new}\n{old} ", now())
+
+    for secret in (old, new):
+        Webhook(secret).verify(notification.body, headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(other).verify(notification.body, headers)
+
+
+UNUSABLE = {
+    "none": "",
+    "blank": "  ",
+    "a prefix": "whsec_",
+    "a word": "secret",
+    "no prefix": a_secret()[6:],
+    "too short": a_secret(23),
+    "too long": a_secret(65),
+    "no base64": a_secret() + "!",
+    "another kind": "whsk_" + a_secret()[6:],
+    "one good and one bad": f"{a_secret()} whsec_short",
+}
+
+
+@pytest.mark.parametrize("secret", UNUSABLE.values(), ids=UNUSABLE)
+def test_without_a_good_secret_nothing_is_signed_and_none_is_shown(secret: str) -> None:
+    with pytest.raises(SecretUnusable) as refused:
+        Notification.of(SAMPLE).headers(secret, now())
+
+    told = str(refused.value)
+    assert not any(part in told for part in secret.split() if len(part) > len("whsec_short"))
+
+
+def test_padding_may_be_left_out_of_a_secret() -> None:
+    secret, notification = a_secret(25), Notification.of(SAMPLE)
+
+    headers = notification.headers(secret.rstrip("="), now())
+
+    Webhook(secret).verify(notification.body, headers)
+
+
+def changed(**detail: Any) -> str:
+    event = json.loads(SAMPLE)
+    event["detail"] |= detail
+    return json.dumps(event)
+
+
+@pytest.mark.parametrize(
+    "event",
+    ["", "{", "[]", "null", "{}", '{"detail": 7}', '{"detail": {}}', changed(id="a.b"),
+     changed(id=7), changed(id="A" * 32)],
+)  # fmt: skip
+def test_what_is_no_event_of_ours_is_not_sent(event: str) -> None:
+    with pytest.raises(NotificationMalformed):
+        Notification.of(event)
+
+
+@given(st.dictionaries(st.text(), st.text() | st.integers() | st.none()))
+def test_what_a_newer_release_tells_is_passed_on_as_it_is(more: dict[str, Any]) -> None:
+    event = json.loads(SAMPLE)
+    event["detail"] = more | event["detail"]
+
+    told = json.loads(Notification.of(json.dumps(event)).body)
+
+    assert told["data"] == event["detail"]
+
+
+# When it is tried again
+
+
+def test_the_tries_are_the_standards_and_last_as_long() -> None:
+    standard = [5, 5 * 60, 30 * 60, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR]
+
+    assert list(PAUSES[:6]) == standard[:6]
+    assert max(PAUSES) == MOST_HIDDEN
+    assert 0 <= sum(PAUSES) - sum(standard) < 3 * HOUR
+
+
+def test_the_queue_gives_a_message_up_after_the_last_of_them() -> None:
+    policy = QUEUES["NotificationsQueue"]["RedrivePolicy"]
+
+    assert policy["maxReceiveCount"] == len(PAUSES) + 1
+
+
+@given(st.integers(1, 20), st.integers(0, 10**6))
+def test_a_pause_is_near_the_schedules_or_what_is_asked_for_and_what_sqs_allows(
+    tries: int, retry_after: int
+) -> None:
+    pause = pause_after(tries, retry_after)
+
+    planned = PAUSES[min(tries, len(PAUSES)) - 1]
+    assert pause <= LONGEST_PAUSE < MOST_HIDDEN
+    assert pause >= min(planned * 0.9 - 1, LONGEST_PAUSE)
+    assert pause >= min(retry_after, LONGEST_PAUSE)
+    assert pause <= max(planned * 1.1, retry_after)

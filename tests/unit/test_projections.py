@@ -1,0 +1,455 @@
+"""Receipts and events: what they say, what they never say, and which of two is the newer."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from itertools import pairwise, permutations
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phonoscene.drops import LONGEST_KEY, half_id, name_of, receipt_key, unsafe
+from phonoscene.events import MOST_ERRORS, StatusChanged
+from phonoscene.jobs import (
+    BORN_AS,
+    FINAL,
+    MAY_FOLLOW,
+    Audio,
+    DropObject,
+    ErrorDetail,
+    Estimate,
+    Job,
+    JobStatus,
+    Request,
+    Step,
+    Video,
+)
+from phonoscene.meanings import STATES, WAITS, fix
+from phonoscene.receipts import Receipt
+from tests.unit import schemas
+from tests.unit.fakes import NOON
+from tests.unit.test_jobs import a_job, jobs, maybe, times
+
+AUDIO = Audio(key="song.mp3", version_id="v1", bytes=9, seconds=1.0)
+SIDECAR = DropObject(key="song.json", version_id="v1")
+SECOND = timedelta(seconds=1)
+
+
+def wrong(code: str = "wrong_type", **told: Any) -> ErrorDetail:
+    return ErrorDetail(code=code, **{"message": "It is wrong.", **told})
+
+
+def event_of(before: Job | None, after: Job) -> StatusChanged:
+    event = StatusChanged.of(before, after, None, "outputs")
+    assert event
+    return event
+
+
+def step(job: Job, status: JobStatus, **changes: Any) -> Job:
+    """The record after a step, as a move writes it."""
+    at = job.updated_at + SECOND
+    told = {"status": status, "updated_at": at, "revision": job.revision + 1, **changes}
+    return job.model_copy(update=told | {"history": (*job.history, Step(status=status, at=at))})
+
+
+def born(status: JobStatus = JobStatus.READY, **fields: Any) -> Job:
+    told = {"job_id": "a" * 32, "name": "song", "bucket": "drops"}
+    return Job.born(status, NOON, **told | fields)
+
+
+# What they say
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_every_state_is_told_in_words(status: JobStatus) -> None:
+    receipt = Receipt.of(a_job(status=status), None)
+
+    assert (receipt.status, receipt.state) == (status, STATES[status])
+    assert receipt.is_final is (status in FINAL)
+
+
+def test_a_receipt_tells_each_error_with_its_place_what_is_allowed_and_what_to_do() -> None:
+    error = wrong(field="fps", value="61", allowed="a number from 1 to 60", source="a/song.json")
+
+    [told] = Receipt.of(born(JobStatus.REJECTED, errors=(error,)), None).errors
+
+    assert told.model_dump(exclude={"fix"}) == error.model_dump()
+    assert told.fix == "Correct fps in a/song.json and drop it again; nothing was spent."
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "begins"),
+    [
+        (JobStatus.REJECTED, wrong("missing_sidecar"), "Drop both"),
+        (JobStatus.REJECTED, wrong(field="audio", source="a.mp3"), "Correct a.mp3 and drop"),
+        (JobStatus.REJECTED, wrong(), "Correct the drop and drop it again; nothing was spent"),
+        (JobStatus.FAILED, wrong("runner_server_error", retryable=True), "It may work now"),
+        (JobStatus.FAILED, wrong("wrong_container"), "Ask the operator"),
+        (JobStatus.FAILED, wrong("video_length_exceeded"), "Change what the message names"),
+    ],
+)
+def test_what_to_do_depends_on_what_is_wrong(
+    status: JobStatus, error: ErrorDetail, begins: str
+) -> None:
+    assert fix(status, error).startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("half", "what"), [({"audio": AUDIO}, "sidecar"), ({"sidecar": SIDECAR}, "audio")]
+)
+def test_a_half_says_what_it_waits_for_and_until_when(half: dict[str, Any], what: str) -> None:
+    waits = Receipt.of(born(JobStatus.WAITING, **half), NOON).waits
+
+    assert waits
+    assert (waits.what, waits.meaning, waits.until) == (what, WAITS[what], NOON)
+
+
+@pytest.mark.parametrize(
+    ("what", "until"), [("budget", NOON), ("account", NOON), ("fal", NOON), ("window", None)]
+)
+def test_a_ready_job_says_what_holds_it_up_and_how_long_if_anybody_knows(
+    what: str, until: object
+) -> None:
+    waits = Receipt.of(born(waits_for=what), NOON).waits
+
+    assert waits
+    assert (waits.what, waits.meaning, waits.until) == (what, WAITS[what], until)
+
+
+def test_a_job_whose_turn_it_is_waits_for_nothing() -> None:
+    assert Receipt.of(born(), NOON).waits is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "said"),
+    [
+        ({}, JobStatus.SUCCEEDED, []),
+        ({"resubmitted": True}, JobStatus.READY, ["sent once more"]),
+        (
+            {"duplicate_requests": frozenset("ab")},
+            JobStatus.SUCCEEDED,
+            ["3 times", "one is stored"],
+        ),
+        ({"duplicate_requests": frozenset("a")}, JobStatus.CANCELLED, ["paid, and not stored"]),
+    ],
+)
+def test_what_was_paid_or_sent_twice_is_said_plainly(
+    changes: dict[str, Any], status: JobStatus, said: list[str]
+) -> None:
+    receipt = Receipt.of(born().model_copy(update={"status": status, **changes}), None)
+
+    text = " ".join(receipt.notes)
+    assert bool(receipt.notes) == bool(said)
+    assert all(one in text for one in said)
+    assert receipt.duplicates == len(changes.get("duplicate_requests", ()))
+
+
+def test_cost_video_and_every_step_are_told() -> None:
+    cost = Estimate(width=1, height=1, frames=9, megapixels=1, lower_usd="0.0859", upper_usd="0.1")
+    video = Video(bucket="outputs", key="song/a.mp4", version_id="v7", bytes=9, sha256="ab",
+                  content_type="video/mp4")  # fmt: skip
+    job = born(audio=AUDIO, sidecar=SIDECAR, estimate=cost)
+    for status in (JobStatus.SUBMITTING, JobStatus.SUBMITTED, JobStatus.GENERATED):
+        job = step(job, status)
+    job = step(job, JobStatus.SUCCEEDED, video=video)
+
+    told = json.loads(Receipt.of(job, None).to_json())
+
+    assert told["cost"] == {"lower_usd": 0.0859, "upper_usd": 0.1}
+    assert told["video"]["key"] == "song/a.mp4"
+    assert [(one["status"], one["at"][17:]) for one in told["history"]] == [
+        ("READY", "00.000Z"),
+        ("SUBMITTING", "01.000Z"),
+        ("SUBMITTED", "02.000Z"),
+        ("GENERATED", "03.000Z"),
+        ("SUCCEEDED", "04.000Z"),
+    ]
+
+
+# What they never say
+
+
+@given(jobs)
+def test_nothing_that_opens_anything_is_told(job: Job) -> None:
+    secret = "https://v3.fal.media/SECRET?X-Amz-Signature=SECRET"
+    kept = {
+        "token_hashes": ("SECRET",),
+        "source_url": secret,
+        "reported": {"SECRET": secret},
+        "arguments": {"image_url": secret},
+        "request": Request(request_id="r", status_url=secret, response_url=secret,
+                           cancel_url=secret),
+    }  # fmt: skip
+
+    job = job.model_copy(update=kept)
+
+    assert "SECRET" not in Receipt.of(job, None).to_json()
+    assert "SECRET" not in event_of(None, job).to_json()
+
+
+def test_the_query_of_a_url_that_was_refused_is_left_out() -> None:
+    url = '"http://host/cover.png?X-Amz-Signature=SECRET"'
+    error = wrong(field="image_url", value=url, message=f"image_url is {url}; allowed is https.")
+
+    [told] = Receipt.of(born(JobStatus.REJECTED, errors=(error,)), None).errors
+
+    assert told.value == '"http://host/cover.png?…"'
+    assert told.message == 'image_url is "http://host/cover.png?…"; allowed is https.'
+
+
+def test_a_question_is_no_query() -> None:
+    error = wrong(value='"Who? https://host/why is it?"')
+
+    [told] = Receipt.of(born(JobStatus.REJECTED, errors=(error,)), None).errors
+
+    assert told.value == error.value
+
+
+# Where they lie
+
+names = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("./"), min_size=1
+) | st.sampled_from(["a", "é", "\N{GRINNING FACE}"]).map(lambda letter: letter * 1020)
+
+
+@given(names)
+def test_a_receipts_key_fits_s3_and_is_folded_away_by_nobody(name: str) -> None:
+    key = receipt_key(name)
+
+    assert len(key.encode()) <= LONGEST_KEY
+    assert unsafe(key) is None
+    assert key.endswith(".status.json")
+
+
+@given(names.filter(lambda name: not unsafe(name)))
+def test_a_receipt_lies_at_the_drops_name_wherever_that_fits(name: str) -> None:
+    room = LONGEST_KEY - len(".status.json")
+
+    assert (receipt_key(name) == name + ".status.json") == (len(name.encode()) <= room)
+
+
+@given(names, names)
+def test_two_names_have_two_receipts(one: str, other: str) -> None:
+    if not (unsafe(one) or unsafe(other)):
+        assert (receipt_key(one) == receipt_key(other)) == (one == other)
+
+
+@pytest.mark.parametrize("half", ["a/song.mp3", "a/song.json", "a/song.mp3.json", "a/song.WAV"])
+def test_the_receipt_is_found_from_either_half(half: str) -> None:
+    assert receipt_key(name_of(half)) == "a/song.status.json"
+
+
+# Which is newer
+
+
+@given(jobs, maybe(times))
+def test_a_receipt_is_read_as_it_was_written(job: Job, until: Any) -> None:
+    receipt = Receipt.of(job, until)
+
+    assert Receipt.read(receipt.to_json(indent=2).encode()) == receipt
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[]", b"\xff\xfe", b'{"version": "1"}', b"<html>", b"null"]
+)
+def test_what_is_no_receipt_is_not_read_as_one(body: bytes) -> None:
+    assert Receipt.read(body) is None
+
+
+def test_what_a_newer_release_added_to_a_receipt_is_passed_over() -> None:
+    told = json.loads(Receipt.of(born(), None).to_json()) | {"mood": "calm"}
+
+    assert Receipt.read(json.dumps(told).encode()) == Receipt.of(born(), None)
+
+
+def newer(one: Job, other: Job) -> bool:
+    return Receipt.of(one, None).is_newer_than(Receipt.of(other, None))
+
+
+def test_of_a_record_the_later_write_is_newer() -> None:
+    first = born()
+    later = first.model_copy(update={"revision": 2})
+
+    assert newer(later, first)
+    assert not newer(first, later)
+    assert not newer(first, first)
+
+
+def test_a_record_without_revisions_is_ordered_by_its_steps() -> None:
+    first = born().model_copy(update={"revision": 0})
+    later = first.model_copy(update={"updated_at": NOON + SECOND})
+
+    assert newer(later, first)
+    assert not newer(first, later)
+    assert newer(first.model_copy(update={"revision": 1}), later)
+
+
+@given(st.timedeltas(timedelta(days=-1), timedelta(days=1)), st.sampled_from(["audio", "sidecar"]))
+def test_a_job_is_newer_than_the_half_it_began_with_whatever_their_writers_clocks_say(
+    ahead: timedelta, which: str
+) -> None:
+    both: dict[str, Any] = {"audio": AUDIO, "sidecar": SIDECAR}
+    half = born(JobStatus.WAITING, **{which: both[which]}, dropped_at=NOON).model_copy(
+        update={"job_id": half_id("drops", both[which].key), "created_at": NOON + ahead}
+    )
+    job = born(**both, dropped_at=NOON)
+
+    assert newer(job, half)
+    assert not newer(half, job)
+
+
+def test_a_half_that_is_dropped_after_a_job_is_newer_than_it() -> None:
+    job = born(audio=AUDIO, sidecar=SIDECAR, dropped_at=NOON)
+    half = born(JobStatus.WAITING, audio=AUDIO, dropped_at=NOON + SECOND).model_copy(
+        update={"job_id": half_id("drops", AUDIO.key)}
+    )
+
+    assert newer(half, job)
+
+
+def test_a_half_that_is_dropped_again_begins_anew() -> None:
+    ended = step(born(JobStatus.WAITING, audio=AUDIO), JobStatus.REJECTED)
+    again = born(JobStatus.WAITING, audio=AUDIO).model_copy(
+        update={"created_at": ended.updated_at + SECOND}
+    )
+
+    assert newer(again, ended)
+    assert not newer(ended, again)
+
+
+def test_of_two_takes_of_one_drop_one_is_always_the_newer() -> None:
+    takes = [born(job_id=n * 32, audio=AUDIO, dropped_at=NOON) for n in "abc"]
+
+    for one, other in permutations(takes, 2):
+        assert newer(one, other) == (one.job_id > other.job_id)
+
+
+few = st.sampled_from([NOON, NOON + SECOND, NOON + 2 * SECOND])
+of_one_name = st.builds(
+    Job,
+    job_id=st.sampled_from(["0" * 32, "1" * 32, half_id("drops", AUDIO.key)]),
+    name=st.just("song"),
+    status=st.sampled_from(JobStatus),
+    bucket=st.just("drops"),
+    audio=st.just(AUDIO),
+    revision=st.integers(0, 2),
+    dropped_at=few,
+    created_at=few,
+    updated_at=few,
+)
+
+
+@given(of_one_name, of_one_name)
+def test_of_two_that_differ_one_is_the_newer_and_never_both(one: Job, other: Job) -> None:
+    assert not (newer(one, other) and newer(other, one))
+    same = ("job_id", "created_at", "revision", "updated_at")
+    is_same = all(getattr(one, name) == getattr(other, name) for name in same)
+    if one.job_id != other.job_id or not is_same:
+        assert newer(one, other) or newer(other, one)
+
+
+# Events
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(b, a) for b in JobStatus for a in sorted(MAY_FOLLOW[b])]
+)
+def test_a_step_is_one_event(before: JobStatus, after: JobStatus) -> None:
+    job = born().model_copy(update={"status": before})
+    moved = step(job, after)
+
+    event = event_of(job, moved)
+
+    assert (event.previous_status, event.status) == (before, after)
+    assert (event.at, event.revision) == (moved.updated_at, moved.revision)
+    assert (event.receipt.bucket, event.receipt.key) == ("outputs", "song.status.json")
+
+
+@pytest.mark.parametrize("status", sorted(BORN_AS))
+def test_a_new_record_is_an_event_without_a_before(status: JobStatus) -> None:
+    event = event_of(None, born(status))
+
+    assert (event.previous_status, event.status, event.at) == (None, status, NOON)
+
+
+def test_a_half_that_is_dropped_again_is_a_new_record() -> None:
+    first = born(JobStatus.WAITING, audio=AUDIO)
+    again = first.model_copy(update={"created_at": NOON + SECOND})
+
+    event = event_of(first, again)
+
+    assert event.previous_status is None
+    assert event.id != event_of(None, first).id
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        {"waits_for": "budget"},
+        {"duplicate_requests": frozenset({"r"})},
+        {"unanswered_since": NOON},
+    ],
+)
+def test_a_write_that_is_no_step_is_no_event(note: dict[str, Any]) -> None:
+    job = born()
+    noted = job.model_copy(update=note | {"revision": 2})
+
+    assert StatusChanged.of(job, noted, None, "outputs") is None
+
+
+def test_each_step_has_an_id_of_its_own_that_never_changes() -> None:
+    way = [born()]
+    for status in (JobStatus.SUBMITTING, JobStatus.READY, JobStatus.SUBMITTING, JobStatus.FAILED):
+        way.append(step(way[-1], status))
+
+    ids = [event_of(one, other).id for one, other in [(None, way[0]), *pairwise(way)]]
+
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)
+    assert event_of(way[0], way[1].model_copy(update={"revision": 9})).id == ids[1]
+
+
+def test_an_event_of_a_job_with_many_errors_is_small_and_says_how_many_there_are() -> None:
+    long = {"message": "é" * 100_000, "value": "y" * 501, "allowed": "z" * 500}
+    errors = tuple(wrong(field=str(n), **long) for n in range(51))
+    job = born(JobStatus.REJECTED, errors=errors)
+
+    event = event_of(None, job)
+
+    assert (len(event.errors), event.error_count) == (MOST_ERRORS, 51)
+    assert len(event.to_json().encode()) < 30_000
+    assert [len(event.errors[0].message), event.errors[0].value] == [500, "y" * 499 + "…"]
+    assert event.errors[0].allowed == long["allowed"]
+    assert [len(error.message) for error in Receipt.of(job, None).errors] == [100_000] * 51
+
+
+@given(jobs, maybe(jobs), maybe(times))
+def test_every_event_that_can_be_sent_is_as_its_schema_says(
+    after: Job, before: Job | None, until: Any
+) -> None:
+    event = StatusChanged.of(before, after, until, "outputs")
+
+    if event:
+        jsonschema.validate(json.loads(event.to_json()), schemas.closed(schemas.published()))
+
+
+def test_the_sample_is_an_event_as_eventbridge_hands_it_out() -> None:
+    sample = json.loads((schemas.EVENTS / "job-status-changed.json").read_text())
+
+    jsonschema.validate(sample["detail"], schemas.closed(schemas.published()))
+    assert (sample["source"], sample["detail-type"]) == ("phonoscene", "Job Status Changed")
+
+
+def test_the_schema_that_is_published_is_the_codes_own() -> None:
+    assert schemas.published() == schemas.generated(), "python -m tests.unit.schemas writes it"
+
+
+def test_the_schema_describes_every_field() -> None:
+    properties = schemas.published()["properties"]
+
+    assert [name for name, told in properties.items() if "description" not in told] == []
