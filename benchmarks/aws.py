@@ -27,6 +27,7 @@ _JSON_SERVICES: Final = {
     "AmazonSSM": "ssm",
     "AWSEvents": "events",
 }
+HEADERS: Final = (("range", "Range"), ("if-none-match", "IfNoneMatch"), ("if-match", "IfMatch"))
 _S3_STATUS: Final = {"NoSuchKey": 404, "404": 404, "NoSuchUpload": 404, "PreconditionFailed": 412}
 
 
@@ -115,7 +116,7 @@ def _parameters(asked: Asked, query: Mapping[str, str]) -> dict[str, Any]:
     if "partNumber" in query:
         told["PartNumber"] = int(query["partNumber"])
     told |= {name: asked.headers[header] for header, name in
-             (("range", "Range"), ("if-none-match", "IfNoneMatch")) if header in asked.headers}  # fmt: skip
+             HEADERS if header in asked.headers}  # fmt: skip
     if b"<CompleteMultipartUpload" in asked.body:
         numbers = re.findall(rb"<PartNumber>(\d+)</PartNumber>", asked.body)
         told["MultipartUpload"] = {"Parts": [{"PartNumber": int(n)} for n in numbers]}

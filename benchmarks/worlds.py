@@ -16,6 +16,7 @@ from bisect import bisect_left, insort
 from collections import Counter, defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from unittest.mock import patch
@@ -26,6 +27,7 @@ from botocore.httpsession import URLLib3Session
 
 from benchmarks.aws import Asked, answer, service
 from phonoscene.observability import logger
+from tests.crash import stream
 from tests.crash.calls import Calls
 from tests.crash.expressions import condition, sortable
 from tests.crash.fal import RUNS_FOR, Fal, Request
@@ -46,6 +48,7 @@ SMALL_FILM: Final = b"\0\0\0\x18ftypisom" + b" the film " * 30
 
 #: DynamoDB's page is a megabyte: so many entries of an index that holds keys only.
 PAGE: Final = 8000
+GOLDEN: Final = 0.618034
 _SEND: Final = BaseClient._make_api_call
 _PARTITION: Final = re.compile(r"(\w+) = (:\w+)")
 
@@ -55,6 +58,8 @@ class IndexedTable(Table):
 
     def __init__(self) -> None:
         super().__init__()
+        #: Whether writes are kept; they are answered in any case.
+        self.keeps = True
         self._sorted: dict[str, defaultdict[Any, list[tuple[Any, str]]]] = {
             name: defaultdict(list) for name in _indexes()
         }
@@ -63,6 +68,10 @@ class IndexedTable(Table):
         key = (asked.get("Key") or asked["Item"])["job_id"]["S"]
         before = self._items.get(key)
         after = super()._apply(asked)
+        if not self.keeps and before:
+            self._items[key] = before
+            self.changes.clear()
+            return after
         for name, (partition, sort, _) in _indexes().items():
             _index(self._sorted[name], key, _entry(before, partition, sort),
                    _entry(after, partition, sort))  # fmt: skip
@@ -143,7 +152,10 @@ class TimedCalls(Calls):
 
 
 class QuickFal(Fal):
-    """fal that finds a request at once, runs only so many at a time, and makes films of any size."""
+    """fal that finds a request at once, runs only so many at a time, and makes films of any size.
+
+    Where it runs only so many, runs differ in length, by up to 30 % from ``RUNS_FOR``.
+    """
 
     def __init__(self, fal: Fal, film: bytes, concurrency: int | None) -> None:
         super().__init__(fal.clock, fal.play, fal.deliver)
@@ -182,7 +194,7 @@ class QuickFal(Fal):
         began = self.clock()
         if self.runners:  # it runs when a runner is free, as fal's own queue has it
             began = max(began, heappop(self.runners))
-            found.ends_at = found.webhook_at = began + RUNS_FOR
+            found.ends_at = found.webhook_at = began + run_of(len(self.began))
             heappush(self.runners, found.ends_at)
         self.began.append(began)
         self._by_id[found.request_id] = found
@@ -203,6 +215,23 @@ class QuickFal(Fal):
         return one.answer(asked)
 
 
+def run_of(number: int) -> timedelta:
+    """How long a request runs: spread evenly, the same every time."""
+    return RUNS_FOR * (0.7 + 0.6 * (number * GOLDEN % 1))
+
+
+@dataclass
+class Lines(io.TextIOBase):
+    """A stream that keeps nothing of what is written but how much it was."""
+
+    count: int = 0
+
+    def write(self, text: str) -> int:
+        """Count the lines."""
+        self.count += text.count("\n")
+        return len(text)
+
+
 @dataclass
 class MeasuredWorld(World):
     """A world whose invocations are timed, function by function."""
@@ -216,7 +245,8 @@ class MeasuredWorld(World):
     film: bytes = SMALL_FILM
     #: How many requests fal runs at once; None is all.
     concurrency: int | None = None
-    lines: io.StringIO = field(default_factory=io.StringIO)
+    lines: Lines = field(default_factory=Lines)
+    publishes: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -230,6 +260,13 @@ class MeasuredWorld(World):
         finally:
             took = time.perf_counter() - begun
             self.own[name].append(took - (self.calls.answering - before))
+
+    def publish_each(self) -> None:
+        """Tell the stream, write by write, as on a stack that is not busy."""
+        for number, change in enumerate(self.table.changes, 1):
+            one = stream.record(number, change)
+            if stream.passes(one):
+                self.hand_out([one])
 
     def is_moving(self) -> bool:
         """The world's own look at every record would be what is measured."""
