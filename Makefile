@@ -17,7 +17,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix soak e2e format build deploy lock clean
+.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix soak bench e2e format build deploy lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -81,6 +81,9 @@ soak: .venv/ready ## many drops under faults, every id checked (DROPS=1000 FAULT
 
 e2e: .venv/ready ## the deployed stack on a local cloud of its own
 	$(PYTEST) tests/e2e tests/soak $(ARGS)
+
+bench: .venv/ready ## figures beside what people write instead, in benchmarks/RESULTS.md (ARGS="--only cold")
+	@PYTHONPATH=layers/common:cli $(RUN) -m benchmarks $(ARGS)
 
 format: .venv/ready ## rewrite the code as `make check` wants it
 	$(RUN) -m ruff format $(SOURCES)

@@ -1,6 +1,7 @@
 """AWS over its own wire formats, answered by the fakes of the crash tests.
 
-So the SDK does all its work (serialising, signing, parsing), and what answers takes next to nothing.
+So the SDK does all its work (serialising, signing, parsing), and what answers takes next to no
+time.
 """
 
 from __future__ import annotations
@@ -141,6 +142,8 @@ def _body(operation: str, told: dict[str, Any]) -> bytes:
     if operation == "ListObjectsV2":
         keys = "".join(f"<Contents><Key>{escape(one['Key'])}</Key></Contents>"
                        for one in told["Contents"])  # fmt: skip
-        return f"<ListBucketResult>{keys}<IsTruncated>false</IsTruncated></ListBucketResult>".encode()
+        return (
+            f"<ListBucketResult>{keys}<IsTruncated>false</IsTruncated></ListBucketResult>".encode()
+        )
     inner = f"<UploadId>{told['UploadId']}</UploadId>" if "UploadId" in told else ""
     return f"<Result>{inner}</Result>".encode()

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.figures import Row, Sample, Section, Table, megabytes, seconds
+from benchmarks.figures import Row, Sample, Section, Table, megabytes, paragraphs, seconds
 from benchmarks.transfer.ground import Copy, ground
 from benchmarks.transfer.wire import Network
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MB: Final = 1024 * 1024
 SMALL, LARGE, HUGE = 16 * MB, 512 * MB, 2048 * MB
+#: Of memory, at 512 MB; and how much more at 2 GB.
+MOST_BYTES, MOST_MORE = 130e6, 10e6
 #: A CDN's single flow, in bytes a second, and an answer's way, in seconds.
 LIMITED: Final = Network(60e6, 0.02)
 UNLIMITED: Final = Network()
@@ -66,7 +68,7 @@ def measure() -> Section:
     section = Section("Copying the video into S3")
     section.rows += _rows(run)
     section.tables += [(f"{race.title}:", _table(run[_key(race)])) for race in RACES]
-    section.notes += NOTES
+    section.notes += paragraphs(NOTES)
     return section
 
 
@@ -101,11 +103,11 @@ def _rows(run: dict[tuple[int, bool], Copies]) -> list[Row]:
             "512 MB: most memory of the process",
             peak.told(megabytes),
             "≤ 130 MB",
-            max(peak.values) <= 130e6,
+            max(peak.values) <= MOST_BYTES,
             _of(fast, DISK, _peak).told(megabytes),
         ),
         Row.held(
-            "2 GB: memory above that", megabytes(max(0.0, grown)), "≤ 10 MB", grown <= 10e6
+            "2 GB: memory above that", megabytes(max(0.0, grown)), "≤ 10 MB", grown <= MOST_MORE
         ),
     ]
 
@@ -147,11 +149,14 @@ def _table(copies: Copies) -> Table:
     return Table(("way", "time", "CPU, user and system", "most memory"), lines)
 
 
-NOTES: Final = [
-    "Every copy runs in a fresh process, and every byte that arrives is compared with what was sent; imports and clients "
-    "are made before the clock starts. Both servers are processes on the same two cores: unlimited, they and the copier "
-    "compete for them.",
-    "Ours runs on the function's folder and the built layer alone, and hashes the whole file (SHA-256) and each part "
-    "(CRC-32); the others hash what the SDK does by default, the pipe nothing.",
-    "At 2 GB the way through memory needs 2 GB, more than the function has; it is run here because this machine has them.",
-]
+NOTES: Final = """\
+Every copy runs in a fresh process, and every byte that arrives is compared with what was sent;
+imports and clients are made before the clock starts. Both servers are processes on the same two
+cores: unlimited, they and the copier compete for them.
+
+Ours runs on the function's folder and the built layer alone, and hashes the whole file (SHA-256)
+and each part (CRC-32); the others hash what the SDK does by default, the pipe nothing.
+
+At 2 GB the way through memory needs 2 GB, more than the function has; it is run here because this
+machine has them.
+"""

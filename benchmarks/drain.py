@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.figures import Row, Section, Table
+from benchmarks.figures import Row, Section, Table, paragraphs
 from benchmarks.growth import an_item, put, ready_job
 from benchmarks.worlds import MeasuredWorld
 from tests.crash.aws import Message
@@ -33,11 +33,15 @@ COMES_HOME: Final = timedelta(seconds=2.0)
 GOES_OUT: Final = timedelta(seconds=1.5)
 GAP: Final = COMES_HOME + GOES_OUT
 MOST_RATIO: Final = 1.02
+#: A share of time that is told as 0.0 %.
+NO_SHARE: Final = 0.0005
 
 
 def spare(concurrency: int) -> int:
-    """How many more than fal runs at once hide the gap: as many as are on their way, and twice the
-    square root of that, because they do not come one after another."""
+    """How many more than fal runs at once hide the gap.
+
+    As many as are on their way, and twice the square root of that: they come in no even order.
+    """
     under_way = concurrency * GAP / RUNS_FOR
     return math.ceil(under_way + 2 * math.sqrt(under_way))
 
@@ -88,7 +92,7 @@ def ideal_hours(jobs: int, concurrency: int) -> float:
 
 
 def hours(jobs: int, concurrency: int, idle: float) -> float:
-    """The sum: fal's runners are idle for a share of the time while jobs wait, and once at the end."""
+    """The sum: runners are idle for a share of the time while jobs wait, and once at the end."""
     return ideal_hours(jobs, concurrency) / (1 - idle) + (RUNS_FOR + GAP) / HOUR
 
 
@@ -101,8 +105,12 @@ def drain(jobs: int, concurrency: int, places: int) -> Drained:
         put(world, an_item(job, job.created_at + timedelta(milliseconds=number)))
     with world.under():
         world.invoke("reconcile", {})
-        while len(world.fal.requests) < jobs or any(q.messages for q in world.queues.values()) or world.fal.next_at():
-            world._step()  # noqa: SLF001 - the world's own next event
+        while (
+            len(world.fal.requests) < jobs
+            or any(q.messages for q in world.queues.values())
+            or world.fal.next_at()
+        ):
+            world._step()
     return _drained(world, jobs, concurrency, places)
 
 
@@ -134,28 +142,30 @@ def measure() -> Section:
         runs += [tight, roomy]
         section.rows += [_million(tight, None), _million(roomy, MOST_RATIO), *_kept(roomy)]
     section.tables.append(("A million jobs of 35 s each:", _table(runs)))
-    section.notes += NOTES
+    section.notes += paragraphs(NOTES)
     return section
 
 
 def _million(run: Drained, most: float | None) -> Row:
     took, ideal = hours(MILLION, run.concurrency, run.idle), ideal_hours(MILLION, run.concurrency)
-    what = f"fal runs {run.concurrency}, MaxInFlight {run.places}: hours for a million, to the ideal"
+    what = (
+        f"fal runs {run.concurrency}, MaxInFlight {run.places}: hours for a million, to the ideal"
+    )
     return Row.at_most(what, (took, f"{took:,.0f} h"), (ideal, f"{ideal:,.0f} h"), most)
 
 
 def _kept(run: Drained) -> Sequence[Row]:
     """What must hold at any time."""
     what, peak = f"fal runs {run.concurrency}, MaxInFlight {run.places}", max(run.peaks.values())
+    held, idle, late = str(run.most_in_flight), f"{run.idle:.1%}", str(run.overtaken)
     is_held, in_order = run.most_in_flight <= run.places, run.overtaken < run.places
+    most, few = 2 * run.places, peak <= 2 * run.places
     return [
-        Row.held(f"{what}: places taken at most", str(run.most_in_flight), f"≤ {run.places}", is_held),
-        Row.held(f"{what}: runners idle while jobs wait", f"{run.idle:.1%}", "0 %", run.idle < 0.0005),
-        Row.held(f"{what}: jobs started out of turn, by places", str(run.overtaken),
-                 f"< {run.places}", in_order),
-        Row.held(f"{what}: messages in a queue at most", str(peak), f"≤ {2 * run.places}",
-                 peak <= 2 * run.places),
-    ]  # fmt: skip
+        Row.held(f"{what}: places taken at most", held, f"≤ {run.places}", is_held),
+        Row.held(f"{what}: a runner idle though jobs wait", idle, "0 %", run.idle < NO_SHARE),
+        Row.held(f"{what}: started out of turn, by places", late, f"< {run.places}", in_order),
+        Row.held(f"{what}: messages in a queue at most", str(peak), f"≤ {most}", few),
+    ]
 
 
 def _table(runs: Sequence[Drained]) -> Table:
@@ -169,13 +179,17 @@ def _table(runs: Sequence[Drained]) -> Table:
     return Table(headings, tuple(lines))
 
 
-NOTES: Final = [
-    f"{JOBS:,} jobs a run through the deployed handlers on a clock that jumps. A run at fal takes {RUNS_FOR.seconds} s, give or "
-    f"take 30 %. A video is assumed to be home {COMES_HOME.total_seconds():g} s after fal's end, and the next job at fal "
-    f"{GOES_OUT.total_seconds():g} s after that. The share of time in which a runner is idle although jobs wait is measured in the "
-    "run; the hours for a million follow from it.",
-    "With MaxInFlight as large as what fal runs at once, a runner is idle for that gap between two jobs. Some places more "
-    "hide it: their jobs wait in fal's queue, which starts them at once.",
-    "When all places become free in one moment, as after an outage, each end announces as many jobs as there are places by "
-    "then: at most MaxInFlight × (MaxInFlight + 1) / 2 messages, 1,176 for 48, and each job is still claimed once.",
-]
+NOTES: Final = f"""\
+{JOBS:,} jobs a run through the deployed handlers on a clock that jumps. A run at fal takes
+{RUNS_FOR.seconds} s, give or take 30 %. A video is assumed to be home
+{COMES_HOME.total_seconds():g} s after fal's end, and the next job at fal
+{GOES_OUT.total_seconds():g} s after that. The share of time in which a runner is idle although
+jobs wait is measured in the run; the hours for a million follow from it.
+
+With MaxInFlight as large as what fal runs at once, a runner is idle for that gap between two
+jobs. Some places more hide it: their jobs wait in fal's queue, which starts them at once.
+
+When all places become free in one moment, as after an outage, each end announces as many jobs as
+there are places by then: at most MaxInFlight × (MaxInFlight + 1) / 2 messages, 1,176 for 48, and
+each job is still claimed once.
+"""

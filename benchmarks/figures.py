@@ -100,6 +100,11 @@ def met(is_met: bool) -> str:
     return YES if is_met else NO
 
 
+def paragraphs(text: str) -> list[str]:
+    """Notes as they are written in a module: wrapped, with an empty line between two."""
+    return [" ".join(one.split()) for one in text.split("\n\n")]
+
+
 @dataclass(frozen=True)
 class Table:
     """A table beside the rows: for what has no goal, or needs other columns."""

@@ -9,10 +9,10 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.figures import Row, Section, milliseconds
-from benchmarks.worlds import MeasuredWorld
+from benchmarks.figures import Row, Section, milliseconds, paragraphs
+from benchmarks.worlds import IndexedTable, MeasuredWorld
 from phonoscene.jobs import Audio, Estimate, Job, JobStatus, Request
-from phonoscene.records import index_attributes, to_item, to_record
+from phonoscene.records import index_attributes, plain, to_item, to_record
 from phonoscene.webhooks import hash_token
 from tests.crash.fal import QUEUE, RUNS_FOR
 from tests.crash.fal import Request as Submitted
@@ -28,6 +28,7 @@ DUE: Final = (1_000, 10_000)
 #: Jobs that go all the way while the others wait, and as many that are dropped.
 MOVING: Final = 60
 MOST_GROWTH: Final = 1.1
+RICH: Final = {"DAILY_BUDGET_USD": "100000"}
 #: How often each size is measured; the least time counts, as the rest is the machine's.
 ROUNDS: Final = 2
 
@@ -45,7 +46,7 @@ def measure() -> Section:
     load()
     section = Section("Growth")
     section.rows += _waiting() + _due()
-    section.notes += NOTES
+    section.notes += paragraphs(NOTES)
     return section
 
 
@@ -60,14 +61,14 @@ def _waiting() -> list[Row]:
         ours, theirs = cost.requests, few.requests
         told = (ours, f"{ours:.1f}"), (theirs, f"{theirs:.1f}")
         rows.append(Row.at_most(f"AWS requests a job {what}", *told, MOST_GROWTH))
-        times = ((c.seconds, milliseconds(c.seconds)) for c in (cost, few))
-        rows.append(Row.at_most(f"own time a job {what}", *times, MOST_GROWTH))
+        times = [(one.seconds, milliseconds(one.seconds)) for one in (cost, few)]
+        rows.append(Row.at_most(f"own time a job {what}", times[0], times[1], MOST_GROWTH))
     return rows
 
 
 def cost_with(waiting: int, moving: int = MOVING) -> Cost:
     """What a job costs while so many wait: one is dropped, and the oldest goes all the way."""
-    world = MeasuredWorld(settings={"MAX_IN_FLIGHT": "2", "DAILY_BUDGET_USD": "100000"})
+    world = MeasuredWorld(settings={"MAX_IN_FLIGHT": "2", **RICH})
     fill(world, waiting)
     for number in range(moving):
         name = f"albums/{number}"
@@ -76,7 +77,7 @@ def cost_with(waiting: int, moving: int = MOVING) -> Cost:
     with world.under():
         world.invoke("reconcile", {})  # the first dispatch
         while sum(len(queue.messages) for queue in world.queues.values()) or _ended(world) < moving:
-            world._step()  # noqa: SLF001 - the world's own next event
+            world._step()
     own = sum(statistics.median(times) * len(times)
               for name, times in world.own.items() if name != "reconcile")  # fmt: skip
     return Cost(_requests(world) / moving, own / moving)
@@ -93,10 +94,10 @@ def _requests(world: MeasuredWorld) -> float:
 
 def fill(world: MeasuredWorld, count: int) -> None:
     """So many READY jobs, admitted a moment after each other."""
-    item = an_item(ready_job())
+    item, born = an_item(ready_job()), NOON - timedelta(days=1)
     for number in range(count):
         job_id, shard = f"{number:08x}{'0' * 24}", number % 16
-        at = f"2026-11-21T{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}.{number // 86400:03}Z"
+        at = plain(born + timedelta(milliseconds=number))
         placed = {"job_id": {"S": job_id}, "backlog_shard": {"N": str(shard)},
                   "dispatch_at": {"S": at}}  # fmt: skip
         put(world, item | placed)
@@ -121,8 +122,14 @@ def ready_job(**fields: Any) -> Job:
         "bucket": stack.DROPS,
         "audio": Audio(key="albums/song.wav", version_id="v1", bytes=9, seconds=5.0),
         "arguments": {"prompt": "a harbour", "video_output_type": "X264 (.mp4)"},
-        "estimate": Estimate(width=1024, height=576, frames=121, megapixels=Decimal("72"),
-                             lower_usd=one, upper_usd=one),  # fmt: skip
+        "estimate": Estimate(
+            width=1024,
+            height=576,
+            frames=121,
+            megapixels=Decimal(72),
+            lower_usd=one,
+            upper_usd=one,
+        ),
     }
     return Job.born(JobStatus.READY, NOON - timedelta(days=1), **told | fields)
 
@@ -159,14 +166,15 @@ class Passed:
 
 def pass_over(due: int) -> Passed:
     """One pass over so many jobs that fal is still busy with."""
-    world = MeasuredWorld(settings={"MAX_IN_FLIGHT": str(2 * due), "DAILY_BUDGET_USD": "100000"})
+    settings, table = {"MAX_IN_FLIGHT": str(2 * due), **RICH}, IndexedTable()
+    world = MeasuredWorld(settings=settings, table=table)
     _submit(world, due)
     with world.under():
         world.invoke("reconcile", {})  # it builds clients
         _submit(world, due)
         world.calls.counts.clear()
         world.own.clear()
-        world.table.keeps = False  # what the stand-in keeps is not the pass's memory
+        table.keeps = False  # what the stand-in keeps is not the pass's memory
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
         looked = world.invoke("reconcile", {})
@@ -192,7 +200,7 @@ def _submit(world: MeasuredWorld, count: int) -> None:
                                     duplicates=0))  # fmt: skip
 
 
-NOTES: Final = [
-    "A job here is one drop of two files, and one run of the oldest waiting job to its video. The SDK is left out, so "
-    "the time is the product's own; the table in memory keeps its indexes sorted.",
-]
+NOTES: Final = """\
+A job here is one drop of two files, and one run of the oldest waiting job to its video. The SDK
+is left out, so the time is the product's own; the table in memory keeps its indexes sorted.
+"""

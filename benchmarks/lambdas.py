@@ -1,4 +1,4 @@
-"""Processes that are as bare as a function's: its folder, the built layer, Lambda's own packages."""
+"""Processes as bare as a function's: its folder, the built layer, Lambda's own packages."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def runtime() -> Path:
         new = folder.with_suffix(f".{os.getpid()}")
         for name in LAMBDAS_OWN:
             _copy(name, new)
-        compileall.compile_dir(
-            new, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH
-        )
+        compileall.compile_dir(new, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
         new.rename(folder)
     return folder
 

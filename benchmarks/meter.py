@@ -95,8 +95,10 @@ def amounts(counted: Counter[str], logged: Logged, audio_bytes: int) -> dict[str
             stored[what.rpartition(" ")[2]] += times
     dearer = sum(times for operation, times in stored.items() if operation in DEARER)
     read_by_fal = counted["fal GET"]
-    cheaper = sum(stored[operation] for operation in stored if operation in ("GetObject", "HeadObject"))
-    # S3's announcement of every drop; each message is sent, received and deleted, at most one by one
+    cheaper = sum(
+        stored[operation] for operation in stored if operation in ("GetObject", "HeadObject")
+    )
+    # S3 announces every drop; a message is sent, received and deleted, at most one by one
     messages = counted["dropper s3 PutObject"] + counted["sqs SendMessage"]
     return {
         "Lambda, GB-seconds on arm64": logged.gb_seconds,

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.capacity import READS, WRITES, MeteredTable
-from benchmarks.figures import Row, Section, Table
+from benchmarks.figures import Row, Section, Table, paragraphs
 from benchmarks.meter import Logged, amounts, requests
 from benchmarks.prices import AS_OF, PRICES
 from benchmarks.worlds import MeasuredWorld
@@ -49,7 +49,7 @@ def measure() -> Section:
     section = Section("Money")
     section.rows += _rows(sum(usd.values()), lines / JOBS)
     section.tables.append(("AWS for 1,000 jobs, each with a video of 10 MB:", _table(each, usd)))
-    section.notes += NOTES
+    section.notes += paragraphs(NOTES)
     return section
 
 
@@ -125,12 +125,12 @@ def _logged(cloud: Endpoints) -> Logged:
 
 
 def _units() -> dict[str, float]:
-    """DynamoDB's units of as many jobs on the crash tests' table; the emulator does not tell them."""
+    """DynamoDB's units of as many jobs, on the crash tests' table."""
     load()
     table = MeteredTable()
     settings: dict[str, Any] = {"DAILY_BUDGET_USD": "1000"}
     world = MeasuredWorld(settings=settings, table=table, most_events=JOBS * 40)
-    table.caller = lambda: world.calls._function  # noqa: SLF001 - whose turn it is
+    table.caller = lambda: world.calls._function
     for number in range(JOBS):
         at, name = number * 60.0, f"metered/{number}"
         world.at(at, lambda name=name: world.drop(f"{name}.wav", SOUND))  # type: ignore[misc]
@@ -143,12 +143,17 @@ def _units() -> dict[str, float]:
     return told
 
 
-NOTES: Final = [
-    f"{JOBS} drops on the local cloud, half a second apart; every request of the functions is counted from the emulator's "
-    "access log, Lambda's time from its REPORT lines (cold starts, retries and this machine's slowness included), log bytes "
-    "from the log groups. DynamoDB's units are counted by its rules on the crash tests' table.",
-    f"List prices of {AS_OF}, us-east-1, on demand, without free tiers; sources in benchmarks/prices.py. SQS: every message is "
-    "sent, received and deleted by itself, which is the most it can be. X-Ray: every invocation traced, likewise.",
-    "Not in it, because it does not come with jobs: alarms, dashboard and metrics, a tick a minute, empty polls of the queues; "
-    "and what comes with what you keep, 0.23 USD a month for 1,000 videos of 10 MB. See docs/scale.md.",
-]
+NOTES: Final = f"""\
+{JOBS} drops on the local cloud, half a second apart; every request of the functions is counted
+from the emulator's access log, Lambda's time from its REPORT lines (cold starts, retries and this
+machine's slowness included), log bytes from the log groups. DynamoDB's units are counted by its
+rules on the crash tests' table.
+
+List prices of {AS_OF}, us-east-1, on demand, without free tiers; sources in benchmarks/prices.py.
+SQS: every message is sent, received and deleted by itself, which is the most it can be. X-Ray:
+every invocation traced, likewise.
+
+Not in it, because it does not come with jobs: alarms, dashboard and metrics, a tick a minute,
+empty polls of the queues; and what comes with what you keep, 0.23 USD a month for 1,000 videos of
+10 MB. See docs/scale.md.
+"""

@@ -1,4 +1,4 @@
-"""Prints what was measured as one table, and writes the same to RESULTS.md with what explains it."""
+"""Tells what was measured: one table for a terminal, and RESULTS.md with what explains it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 BEGINNING: Final = """\
 # Results
 
-Written by `make bench`; the newest run replaces what stood here. *ours* is the deployed code, *theirs* what it is
-compared with, the ratio is ours to theirs. Medians, with the least and the most where there are several.
+Written by `make bench`; the newest run replaces what stood here. *ours* is the deployed code,
+*theirs* what it is compared with, the ratio is ours to theirs. Medians, with the least and the
+most where there are several.
 """
 
 

@@ -1,4 +1,4 @@
-"""Measures cold starts: a fresh, bare process imports a built function and handles its first event."""
+"""Measures cold starts: a bare process imports a built function and handles its first event."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import sys
 from collections import Counter, defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
-from urllib.request import Request, build_opener
 
 from benchmarks import lambdas
 from benchmarks.cold.server import first_events
-from benchmarks.figures import Row, Sample, Section, Table, seconds
+from benchmarks.figures import Row, Sample, Section, Table, paragraphs, seconds
 from benchmarks.transfer.ground import issue
 from benchmarks.transfer.wire import LOOPBACK
 from local.paths import PROJECT
@@ -86,7 +86,7 @@ class Ground:
             check=True,
         )
 
-    def _environment(self, name: str) -> Mapping[str, str]:
+    def _environment(self, name: str) -> dict[str, str]:
         bundle = str(self.authority)
         own = environment(name) if name in FUNCTIONS else {"QUEUE_URL": "verdicts"}
         return own | {
@@ -114,7 +114,7 @@ class Ground:
 def is_fine(answer: Any) -> bool:
     """Whether a handler did what it should: accepted, or no message failed."""
     if isinstance(answer, dict) and "statusCode" in answer:
-        return int(answer["statusCode"]) == 202
+        return int(answer["statusCode"]) == HTTPStatus.ACCEPTED
     return isinstance(answer, dict) and not answer.get("batchItemFailures")
 
 
@@ -130,7 +130,8 @@ def ground() -> Iterator[Ground]:
         with subprocess.Popen(  # noqa: S603 - our own words
             command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
-            assert process.stdout and process.stdin
+            assert process.stdout
+            assert process.stdin
             try:
                 fal, aws = (int(process.stdout.readline()) for _ in range(2))
                 yield Ground(aws, fal, authority, here)
@@ -151,9 +152,9 @@ def measure() -> Section:
     section = Section("Cold start")
     section.rows += [_row(name, starts) for name in (*FUNCTIONS, PLAIN)]
     section.tables.append(("Import, first event, and both:", _times(starts)))
-    section.tables.append(("The largest packages of each import, by the time of their own modules (the "
-                           "profiler's own time is in it):", _trees(trees)))  # fmt: skip
-    section.notes += NOTES
+    title = "The largest packages of each import, by the time of their own modules, profiled:"
+    section.tables.append((title, _trees(trees)))
+    section.notes += paragraphs(NOTES)
     return section
 
 
@@ -176,15 +177,20 @@ def _times(starts: Mapping[str, list[Started]]) -> Table:
 
 def _trees(trees: Mapping[str, Counter[str]]) -> Table:
     lines = tuple(
-        (name, ", ".join(f"{package} {took / 1000:.0f}" for package, took in tree.most_common(LISTED)))
+        (
+            name,
+            ", ".join(f"{package} {took / 1000:.0f}" for package, took in tree.most_common(LISTED)),
+        )
         for name, tree in trees.items()
     )
     return Table(("function", "packages, in ms"), lines)
 
 
-NOTES: Final = [
-    "Fresh processes with `-S` and `-B` that see the function's folder, the built layer and a folder with Lambda's own "
-    "packages (compiled), nothing else. Stand-ins for AWS and fal run in another process. The kernel's page cache is warm, which "
-    "a real cold start's is not.",
-    "The handler with everything at the top also makes its clients there; the others make theirs at the first event.",
-]
+NOTES: Final = """\
+Fresh processes with `-S` and `-B` that see the function's folder, the built layer and a folder
+with Lambda's own packages (compiled), nothing else. Stand-ins for AWS and fal run in another
+process. The kernel's page cache is warm, which a real cold start's is not.
+
+The handler with everything at the top also makes its clients there; the others make theirs at the
+first event.
+"""

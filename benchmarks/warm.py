@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.figures import Row, Sample, Section, Table, milliseconds
+from benchmarks.figures import Row, Sample, Section, Table, milliseconds, paragraphs
 from benchmarks.worlds import SMALL_FILM, MeasuredWorld, TimedCalls
 from tests.crash.scenarios import SOUND, WISH
 from tests.crash.world import FUNCTIONS, load
@@ -31,7 +31,7 @@ def measure() -> Section:
     half = run(JOBS // 2).calls
     section.rows.append(_constant(world.calls, half))
     section.tables.append(("Calls a job, one drop after another:", calls_table(world.calls, JOBS)))
-    section.notes += NOTES
+    section.notes += paragraphs(NOTES)
     return section
 
 
@@ -83,9 +83,11 @@ def calls_table(calls: TimedCalls, jobs: int) -> Table:
     return Table(("function", "call", "times"), tuple(lines))
 
 
-NOTES: Final = [
-    f"{JOBS} jobs on the crash tests' world, in this process: the deployed handlers with the whole SDK (parameters checked, "
-    "requests serialised and signed, answers parsed), real signatures, logs written. What is taken off is the time of the "
-    "stand-ins that answer, and there is no network. Each video has 10 MB.",
-    "The first five events of each function are left out: they make clients.",
-]
+NOTES: Final = f"""\
+{JOBS} jobs on the crash tests' world, in this process: the deployed handlers with the whole SDK
+(parameters checked, requests serialised and signed, answers parsed), real signatures, logs
+written. What is taken off is the time of the stand-ins that answer, and there is no network. Each
+video has 10 MB.
+
+The first five events of each function are left out: they make clients.
+"""

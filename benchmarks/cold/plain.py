@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 import boto3
 import fal_client  # noqa: F401 - what a first draft imports
@@ -29,7 +30,8 @@ class Body(BaseModel):
     request_id: str
 
 
-def handler(event, context):  # noqa: ANN001, ANN201, ARG001, D103
+def handler(event: Any, context: object) -> dict[str, int]:  # noqa: ARG001
+    """Lambda's entry."""
     body = Body.model_validate_json(event["body"])
     sqs.send_message(QueueUrl=os.environ["QUEUE_URL"], MessageBody=json.dumps(body.model_dump()))
     return {"statusCode": 202}

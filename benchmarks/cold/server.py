@@ -86,11 +86,11 @@ class Server:
         self._now = copy.deepcopy(self._state(self._first))
 
     def _state(self, of: MeasuredWorld) -> Any:
-        return of.table._items, of.table._sorted, of.buckets.versions  # type: ignore[attr-defined]  # noqa: SLF001
+        return of.table._items, of.table._sorted, of.buckets.versions  # type: ignore[attr-defined]
 
     def _reset(self) -> None:
         made = self._first
-        made.table._items, made.table._sorted, made.buckets.versions = copy.deepcopy(self._now)  # type: ignore[attr-defined]  # noqa: SLF001
+        made.table._items, made.table._sorted, made.buckets.versions = copy.deepcopy(self._now)  # type: ignore[attr-defined]
         made.now = datetime.now(UTC)
         made.buckets.uploads.clear()
 
@@ -113,7 +113,9 @@ class Server:
         if asked.url.endswith("/reset"):
             self._reset()
             return Answered(200)
-        return answer(asked, lambda name, what, told: self._first._answer(service(name), what, told))  # noqa: SLF001
+        return answer(
+            asked, lambda name, what, told: self._first._answer(service(name), what, told)
+        )
 
     def fal(self, sock: socket.socket) -> None:
         """One tunnel to a host of fal's."""

@@ -34,4 +34,6 @@ if len(sys.argv) > 2:  # noqa: PLR2004 - a name and an event
     event_took = time.perf_counter() - begun_event
 else:
     event_took = 0.0
-print(json.dumps({"init": imported - begun, "event": event_took, "answer": answer}), file=sys.stderr)
+print(
+    json.dumps({"init": imported - begun, "event": event_took, "answer": answer}), file=sys.stderr
+)

@@ -1,1 +1,1 @@
-"""Copying a video from a CDN into S3: the deployed code, and four other ways, between two servers."""
+"""Copying a video from a CDN into S3, the deployed way and others, between two servers."""

@@ -109,9 +109,11 @@ def ground(network: Network) -> Iterator[Ground]:
     """Both servers, as near or far as ``network`` says, for the body's time."""
     with TemporaryDirectory(prefix="ground-") as folder:
         certificate, authority = issue(Path(folder), HOST)
-        with _server("source", certificate, network) as source:
-            with _server("sink", certificate, network) as sink:
-                yield Ground(source, sink, authority)
+        with (
+            _server("source", certificate, network) as source,
+            _server("sink", certificate, network) as sink,
+        ):
+            yield Ground(source, sink, authority)
 
 
 def issue(folder: Path, *hosts: str) -> tuple[Path, Path]:
@@ -127,14 +129,16 @@ def issue(folder: Path, *hosts: str) -> tuple[Path, Path]:
 @contextmanager
 def _server(name: str, certificate: Path, network: Network) -> Iterator[int]:
     """A server's port; it ends when its standard input does, so also when this process dies."""
-    command = [sys.executable, "-m", f"benchmarks.transfer.{name}", "--certificate", certificate]
+    command = [sys.executable, "-m", f"benchmarks.transfer.{name}", "--certificate"]
+    command.append(str(certificate))
     if network.rate:
         command += ["--rate", str(network.rate)]
     command += ["--latency", str(network.latency)]
     with subprocess.Popen(  # noqa: S603 - our own words
         command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout and process.stdin
+        assert process.stdout
+        assert process.stdin
         try:
             yield int(process.stdout.readline())
         finally:

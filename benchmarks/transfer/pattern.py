@@ -59,4 +59,4 @@ def is_film(body: bytearray, offset: int) -> bool:
 
 @cache
 def _address() -> int:
-    return ctypes.cast(twice(), ctypes.c_void_p).value or 0
+    return ctypes.cast(ctypes.c_char_p(twice()), ctypes.c_void_p).value or 0

@@ -105,7 +105,7 @@ class Sink:
                 case "DELETE", True, _:
                     self._uploads.pop(upload, None)
                     wire.answer("204 No Content", {})
-                case ("HEAD" | "GET"), False, _:
+                case (("HEAD" | "GET"), False, _):
                     self._look(wire, request.method, split.path)
                 case _:
                     _refuse(wire, "501 Not Implemented", "NotImplemented")
@@ -119,7 +119,8 @@ class Sink:
     def _begin(self, wire: Wire) -> None:
         upload = f"upload-{next(self._numbers)}"
         self._uploads[upload] = {}
-        told = f"<InitiateMultipartUploadResult><UploadId>{upload}</UploadId></InitiateMultipartUploadResult>"
+        name = "InitiateMultipartUploadResult"
+        told = f"<{name}><UploadId>{upload}</UploadId></{name}>"
         wire.answer("200 OK", XML, told.encode())
 
     def _part(self, wire: Wire, upload: str, number: int, body: bytearray) -> None:
