@@ -18,6 +18,7 @@ from local.paths import PROJECT, TEMPLATE
 
 STACK = "phonoscene"
 ARTEFACTS_BUCKET = "phonoscene-artefacts"
+TEMPLATE_KEY = "template.json"  # CloudFormation takes 51,200 bytes in a request, 1 MB from S3
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
 DEPLOY_SECONDS = 120
 FAILED_SUFFIXES = ("_FAILED", "ROLLBACK_COMPLETE")
@@ -90,7 +91,7 @@ class Stack:
         self._upload(package)
         request = {
             "StackName": STACK,
-            "TemplateBody": json.dumps(package.template),
+            "TemplateURL": f"https://s3.amazonaws.com/{ARTEFACTS_BUCKET}/{TEMPLATE_KEY}",
             "Parameters": [
                 {"ParameterKey": key, "ParameterValue": value} for key, value in values.items()
             ],
@@ -108,6 +109,8 @@ class Stack:
         self._s3.create_bucket(Bucket=ARTEFACTS_BUCKET)
         for key, archive in package.archives.items():
             self._s3.put_object(Bucket=ARTEFACTS_BUCKET, Key=key, Body=archive.read_bytes())
+        template = json.dumps(package.template).encode()
+        self._s3.put_object(Bucket=ARTEFACTS_BUCKET, Key=TEMPLATE_KEY, Body=template)
 
     def _update(self, request: Mapping[str, Any]) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import ssl
 import time
 import urllib.request
@@ -23,13 +24,17 @@ from local.jobs import Jobs
 from local.processes import free_port
 from phonoscene.drops import receipt_key
 from tests.e2e.subscriber import Subscriber
+from tests.e2e.traces import secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from local.endpoints import Endpoints
 
-FOLDER = Path(__file__).parents[2] / ".build" / "e2e"
+#: Each process of the tests has a stack of its own.
+FOLDER = (
+    Path(__file__).parents[2] / ".build" / f"e2e-{os.environ.get('PYTEST_XDIST_WORKER', 'one')}"
+)
 #: Container, codec and sample format of each audio suffix the product takes.
 ENCODINGS = {
     "mp3": ("mp3", "libmp3lame"),
@@ -291,9 +296,11 @@ def deployed(folder: Path) -> Iterator[Phonoscene]:
 
 @pytest.fixture(scope="session")
 def phonoscene() -> Iterator[Phonoscene]:
-    """The deployed stack."""
+    """The deployed stack; what it has written is searched before it goes down."""
     with deployed(FOLDER) as phonoscene:
         yield phonoscene
+        found, _ = secrets_in(phonoscene)
+        assert found == []
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.security.removals import CASES, NOT_ENFORCED, a_name, granted, is_missed
+from tests.security.removals import CASES, NOT_ENFORCED, granted, is_missed, works
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Phonoscene
@@ -30,7 +30,7 @@ def test_without_this_permission_something_fails_that_passes_with_it(
 ) -> None:
     case = CASES[function][action]
 
-    assert case(phonoscene, a_name())
+    assert works(phonoscene, case)
     assert is_missed(phonoscene, function, action, case)
 
 

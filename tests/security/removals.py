@@ -369,7 +369,7 @@ class Row:
 def try_all(phonoscene: Phonoscene, say: Callable[[str], None], only: str = "") -> list[Row]:
     """With everything each case passes; without its action it fails."""
     for case in sorted({c for cases in CASES.values() for c in cases.values()}, key=_sentence):
-        if not case(phonoscene, a_name()):
+        if not works(phonoscene, case):
             return [Row("", "all", f"{_sentence(case)}: fails with every permission", False)]
         say(f"passes with every permission: {_sentence(case)}")
     rows = []
@@ -386,6 +386,11 @@ def _tried(phonoscene: Phonoscene, function: str, action: str, case: Case | None
         reason = NOT_ENFORCED.get(action)
         return Row(function, action, reason or "nobody misses it", reason is not None)
     return Row(function, action, _sentence(case), is_missed(phonoscene, function, action, case))
+
+
+def works(phonoscene: Phonoscene, case: Case) -> bool:
+    """Whether a case passes with everything; on a busy machine at a second or third try."""
+    return any(case(phonoscene, a_name()) for _ in range(3))
 
 
 def is_missed(phonoscene: Phonoscene, function: str, action: str, case: Case) -> bool:
