@@ -64,7 +64,7 @@ class Ground:
             check=False,
         )
         if done.returncode:
-            raise CopyFailedError(f"{way}, {size} bytes: {done.stderr.strip()[-500:]}")
+            raise CopyFailedError(f"{way}, {size} bytes: {done.stderr.strip()[-1500:]}")
         if (arrived := self._length(key)) != size:
             raise CopyFailedError(f"{way}: {arrived} of {size} bytes arrived")
         told: dict[str, Any] = json.loads(done.stdout)

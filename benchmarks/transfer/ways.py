@@ -25,13 +25,14 @@ BUCKET = "outputs"
 
 def ours(url: str, key: str) -> Callable[[], object]:
     """The store path as it is deployed: ranges read ahead, parts sent side by side."""
-    import boto3  # noqa: PLC0415 - each way loads what it needs, and no more
+    import app  # noqa: PLC0415 - each way loads what it needs, and no more
+    import boto3  # noqa: PLC0415
 
     from phonoscene.cdn import Cdn  # noqa: PLC0415
     from phonoscene.containers import checked  # noqa: PLC0415
     from phonoscene.output import OutputBucket  # noqa: PLC0415
 
-    cdn, output = Cdn(5 * 1024**3), OutputBucket(boto3.client("s3"), BUCKET)
+    cdn, output = Cdn(5 * 1024**3), OutputBucket(boto3.client("s3", config=app.UNSIGNED), BUCKET)
 
     def copy() -> None:
         with cdn.open(url) as parts:

@@ -13,6 +13,7 @@ from aws_lambda_powertools.utilities.batch import (
     EventType,
     process_partial_response,
 )
+from botocore.config import Config
 
 from phonoscene.cdn import Cdn
 from phonoscene.errors import VideoUnavailable
@@ -31,6 +32,9 @@ from phonoscene.workflow.dispatch import Dispatcher
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
+
+#: Each body has a checksum of its own, in a header that is signed; the SDK would hash it once more.
+UNSIGNED = Config(s3={"payload_signing_enabled": False})
 
 batch = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
@@ -52,7 +56,7 @@ def build() -> App:
         store=store,
         queue=FalQueue(FalKey(settings.fal_key_parameter)),
         cdn=Cdn(settings.max_video_bytes),
-        output=OutputBucket(boto3.client("s3"), settings.output_bucket),
+        output=OutputBucket(boto3.client("s3", config=UNSIGNED), settings.output_bucket),
     )
     limits = Limits(settings.max_in_flight, settings.daily_budget_usd)
     drops = DropsQueue(boto3.client("sqs"), settings.drops_queue_url)

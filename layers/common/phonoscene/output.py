@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: How many parts are on their way to S3 at once.
-PARTS_UNDER_WAY: Final = 4
+PARTS_UNDER_WAY: Final = 5
 READ: Final = 1024 * 1024
 #: Without ListBucket, S3 says 403 of what is not there.
 _ABSENT: Final = {"NoSuchKey", "404", "AccessDenied", "403"}
@@ -142,7 +143,7 @@ class _Upload:
     def begin(self) -> None:
         """Open an upload in parts."""
         answer = self._client.create_multipart_upload(
-            **self._at, ContentType=self._type, ChecksumAlgorithm="SHA256"
+            **self._at, ContentType=self._type, ChecksumAlgorithm="CRC32"
         )
         self._id = answer["UploadId"]
 
@@ -183,11 +184,11 @@ class _Upload:
             logger.warning("video.abort_failed", extra={"error": type(exc).__name__})
 
     def _send(self, number: int, part: bytes) -> dict[str, Any]:
-        digest = base64.b64encode(hashlib.sha256(part).digest()).decode()
+        checksum = base64.b64encode(zlib.crc32(part).to_bytes(4)).decode()
         answer = self._client.upload_part(
-            **self._at, UploadId=str(self._id), PartNumber=number, Body=part, ChecksumSHA256=digest
+            **self._at, UploadId=str(self._id), PartNumber=number, Body=part, ChecksumCRC32=checksum
         )
-        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": digest}
+        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
 
     def _count(self, part: bytes) -> None:
         self._sha256.update(part)
