@@ -40,7 +40,7 @@ _IMPORTED: Final = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+([\w.]+)")
 
 @dataclass(frozen=True)
 class Started:
-    """Seconds of the import and of the first event."""
+    """CPU seconds of the import and of the first event."""
 
     init: float
     event: float
@@ -188,7 +188,8 @@ def _trees(trees: Mapping[str, Counter[str]]) -> Table:
 
 NOTES: Final = """\
 Fresh processes with `-S` and `-B` that see the function's folder, the built layer and a folder
-with Lambda's own packages (compiled), nothing else. Stand-ins for AWS and fal run in another
+with Lambda's own packages (compiled), nothing else. Times are the process's own CPU
+time. Stand-ins for AWS and fal run in another
 process. The kernel's page cache is warm, which a real cold start's is not.
 
 The handler with everything at the top also makes its clients there; the others make theirs at the

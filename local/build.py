@@ -78,8 +78,12 @@ def digest(files: Iterable[Path]) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in found if "__pycache__" not in path.parts)
+    """What a person wrote; bytecode is made of it."""
+    return [path for path in _all_files(folder) if "__pycache__" not in path.parts]
+
+
+def _all_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _interpreter(target: Target) -> str:
@@ -117,7 +121,8 @@ def _check_tools() -> None:
 
 def _zip(folder: Path, archive: Path, compression: int) -> Path:
     """Zip `folder` unless the archive is of the same files already."""
-    files = _files(folder)
+    # a layer was built with its bytecode; what a function's folder has is whoever imported it's
+    files = _all_files(folder) if folder.is_relative_to(BUILD) else _files(folder)
     stamp = archive.with_suffix(".zip.sha256")
     now = _listing(files)
     with _turn():

@@ -20,6 +20,7 @@ from benchmarks.transfer.wire import Network, Wire, announce_and_stay, serve, tl
 from benchmarks.worlds import MeasuredWorld
 from phonoscene.jobs import JobStatus, Request
 from phonoscene.webhooks import Delivery, hash_token, sign
+from tests.crash import stream
 from tests.crash.fal import KEY_SET, QUEUE, SIGNER
 from tests.crash.fal import Request as Submitted
 from tests.crash.scenarios import AUDIO, SIDECAR, SOUND, WISH
@@ -67,6 +68,7 @@ def first_events() -> dict[str, Any]:
                     "body": body},
         "store": stack.sqs(delivery.to_message()),
         "reconcile": {},
+        "publish": stream.batch([stream.record(1, ({}, an_item(_job(datetime.now(UTC)))))]),
         "plain": {"body": body},
     }  # fmt: skip
 

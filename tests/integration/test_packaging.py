@@ -43,6 +43,7 @@ files = {name: getattr(module, "__file__", None) for name, module in sys.modules
 print(json.dumps({name: file for name, file in files.items() if file}))
 """
 
+UNCHECKED_HASH = 0b01  # the flags of PEP 552
 EM_AARCH64 = 183  # ELF's e_machine, a little-endian short at offset 18
 
 
@@ -150,9 +151,26 @@ def test_every_compiled_module_of_the_layer_for_aws_is_for_arm64(aws_layer: Path
 
 @pytest.mark.timeout(300)
 def test_the_layer_for_aws_holds_nothing_of_the_machine_that_built_it(aws_layer: Path) -> None:
-    traces = ("__pycache__", "bin", "direct_url.json", "INSTALLER", "RECORD", "REQUESTED")
+    traces = ("bin", "direct_url.json", "INSTALLER", "RECORD", "REQUESTED")
 
     assert not [path for name in traces for path in aws_layer.rglob(name)]
+
+
+@pytest.mark.timeout(300)
+def test_bytecode_in_the_layer_for_aws_is_lambdas(aws_layer: Path) -> None:
+    compiled = [file.name for file in aws_layer.rglob("*.pyc")]
+
+    assert all(name.endswith(".cpython-313.pyc") for name in compiled)
+
+
+def test_bytecode_is_never_compared_with_its_source_nor_names_this_machine(
+    host_layer: Path,
+) -> None:
+    compiled = [file.read_bytes() for file in (host_layer / "phonoscene").rglob("*.pyc")]
+
+    assert len(compiled) == len(list((host_layer / "phonoscene").rglob("*.py")))
+    assert {body[4] for body in compiled} == {UNCHECKED_HASH}
+    assert not [body for body in compiled if str(host_layer).encode() in body]
 
 
 @pytest.mark.timeout(300)
