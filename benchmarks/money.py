@@ -153,6 +153,9 @@ List prices of {AS_OF}, us-east-1, on demand, without free tiers; sources in ben
 SQS: every message is sent, received and deleted by itself, which is the most it can be. X-Ray:
 every invocation traced, likewise.
 
+Where the share of fal's charge falls short: these videos are short. A video of 20 s costs AWS the
+same but for its audio, and fal four times as much.
+
 Not in it, because it does not come with jobs: alarms, dashboard and metrics, a tick a minute,
 empty polls of the queues; and what comes with what you keep, 0.23 USD a month for 1,000 videos of
 10 MB. See docs/scale.md.

@@ -22,7 +22,11 @@ most where there are several.
 def markdown(sections: Sequence[Section], about: Sequence[str]) -> str:
     """The whole report."""
     machine = "".join(f"- {line}\n" for line in (*described(), *about))
-    return "\n".join([BEGINNING, machine, *map(_section, sections)])
+    short = "".join(f"- {what}\n" for what in unmet(sections))
+    parts = [BEGINNING, machine, *map(_section, sections)]
+    if short:
+        parts.insert(2, f"Short of their goal (the notes below say why):\n\n{short}")
+    return "\n".join(parts)
 
 
 def _section(section: Section) -> str:
