@@ -36,10 +36,11 @@ def build_layer(target: Target) -> Path:
     pip runs only when the locked requirements changed (5 s); the package is copied when it did.
     """
     folder = BUILD / target / "CommonLayer"
+    lists = digest([LAYER_SOURCES / "requirements.txt", LAYER_SOURCES / "Makefile"])
     stamps = {
-        "dependencies": digest([LAYER_SOURCES / "requirements.txt", LAYER_SOURCES / "Makefile"])
-        + _interpreter(target),
-        "package": digest(_files(LAYER_SOURCES / "phonoscene")),
+        "dependencies": lists + _interpreter(target),
+        # new dependencies come into an empty folder, so the package is copied anew as well
+        "package": digest(_files(LAYER_SOURCES / "phonoscene")) + lists + _interpreter(target),
     }
     with _turn():
         for goal, stamp in stamps.items():
