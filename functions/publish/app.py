@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -27,6 +27,8 @@ from phonoscene.settings import PublishSettings
 from phonoscene.workflow.publication import Publisher, Write
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
@@ -58,11 +60,14 @@ def build() -> App:
     return App(Publisher(receipts, bus), unpublished)
 
 
-def on_record(record: DynamoDBRecord, lambda_context: LambdaContext) -> None:
+def on_record(
+    record: DynamoDBRecord, lambda_context: LambdaContext, newest: Mapping[str, dict[str, Any]]
+) -> None:
     """One write, in its turn: after one that failed, none is published before that one is.
 
     Lambda hands the batch out again from the first that failed; a later one that had gone through
-    would have overtaken it, and its event would come twice.
+    would have overtaken it, and its event would come twice. ``newest`` has the last item of each
+    job in this batch: the receipt need not pass through what is past already.
     """
     count("StreamRecords")
     if batch.fail_messages:
@@ -73,27 +78,42 @@ def on_record(record: DynamoDBRecord, lambda_context: LambdaContext) -> None:
     after = from_item(change.get("NewImage", {}))
     if "status" not in after:  # a sum, or a deletion, which the event source's filter holds back
         return
-    _publish(str(after["job_id"]), from_item(change.get("OldImage", {})), after)
+    job_id = str(after["job_id"])
+    _publish(job_id, from_item(change.get("OldImage", {})), after, newest.get(job_id, after))
 
 
-def _publish(job_id: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+def _publish(
+    job_id: str, before: dict[str, Any], after: dict[str, Any], newest: dict[str, Any]
+) -> None:
     """Publish a write; what cannot be read is set aside, for it would hold up all that follow."""
     logger.append_keys(job_id=job_id)
     app = build()
     try:
-        write = Write(_earlier(before), Job.model_validate(after), turn(after))
+        write = _write(before, after)
     except (ValueError, TypeError):  # pydantic's is a ValueError
         logger.exception("record.unreadable")
         count("RecordsUnreadable")
         app.unpublished.set_aside(job_id, "unreadable")
         return
     try:
-        app.publisher.publish(write)
+        app.publisher.publish(write, _later(newest) or write)
     except Exception:
         logger.exception("record.unpublished")
         raise
     finally:
         logger.remove_keys(["job_id"])
+
+
+def _write(before: dict[str, Any], after: dict[str, Any]) -> Write:
+    return Write(_earlier(before), Job.model_validate(after), turn(after))
+
+
+def _later(item: dict[str, Any]) -> Write | None:
+    """A write that comes later in the batch; one that cannot be read is set aside in its turn."""
+    try:
+        return _write({}, item)
+    except (ValueError, TypeError):
+        return None
 
 
 def _earlier(item: dict[str, Any]) -> Job | None:
@@ -108,4 +128,13 @@ def _earlier(item: dict[str, Any]) -> Job | None:
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Lambda's entry: a batch of the table's stream."""
-    return process_partial_response(event, on_record, batch, context)
+    return process_partial_response(
+        event, partial(on_record, newest=_newest(event)), batch, context
+    )
+
+
+def _newest(event: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The last item of each job in a batch, which is in the order of the writes."""
+    images = (record["dynamodb"].get("NewImage", {}) for record in event.get("Records", []))
+    items = (from_item(image) for image in images if "status" in image)
+    return {str(item["job_id"]): item for item in items}

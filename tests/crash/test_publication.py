@@ -123,11 +123,11 @@ def test_a_product_that_lets_records_overtake_is_found(monkeypatch: pytest.Monke
     module = function("publish")
     on_record = module.on_record
 
-    def careless(record: Any, lambda_context: Any) -> None:
+    def careless(record: Any, lambda_context: Any, newest: Any) -> None:
         failed = [*module.batch.fail_messages]
         module.batch.fail_messages.clear()
         try:
-            on_record(record, lambda_context)
+            on_record(record, lambda_context, newest)
         finally:
             module.batch.fail_messages[:0] = failed
 

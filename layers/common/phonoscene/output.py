@@ -10,6 +10,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: How many parts are on their way to S3 at once.
 PARTS_UNDER_WAY: Final = 5
+#: A video of so many parts goes in one request. An upload in parts pays for two more than it has.
+PARTS_OF_ONE_PUT: Final = 2
 READ: Final = 1024 * 1024
 #: Without ListBucket, S3 says 403 of what is not there.
 _ABSENT: Final = {"NoSuchKey", "404", "AccessDenied", "403"}
@@ -54,7 +57,7 @@ class OutputBucket:
     def store(self, parts: Iterator[bytes], key: str, content_type: str) -> Stored:
         """Write a video as its parts come; where another store was first, its object is returned.
 
-        ``parts`` are of 5 MiB or more, but for the last; a video of one part goes in one PUT.
+        ``parts`` are of 5 MiB or more, but for the last; a video of one or two goes in one PUT.
 
         Raises:
             VideoUnavailable: S3 failed. Whatever is raised, an unfinished upload has been aborted.
@@ -69,14 +72,11 @@ class OutputBucket:
                 upload.abort_unless_done()
 
     def _write(self, parts: Iterator[bytes], upload: _Upload, pool: ThreadPoolExecutor) -> Stored:
-        first = next(parts, b"")
-        second = next(parts, None)
-        if second is None:
-            return upload.whole(first)
+        first, more = list(islice(parts, PARTS_OF_ONE_PUT)), next(parts, None)
+        if more is None:
+            return upload.whole(b"".join(first))
         upload.begin()
-        upload.add(pool, first)
-        upload.add(pool, second)
-        for part in parts:
+        for part in chain(first, [more], parts):
             upload.add(pool, part)
         return upload.complete()
 

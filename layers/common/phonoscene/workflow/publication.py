@@ -47,14 +47,18 @@ class Publisher:
     receipts: ReceiptBucket
     bus: EventBus
 
-    def publish(self, write: Write) -> None:
+    def publish(self, write: Write, newest: Write | None = None) -> None:
         """Bring the receipt up to date, and send an event if the job took a step.
+
+        ``newest`` is the last write of the job that is known of already: the receipt tells of that
+        one, and is not written again for those in between.
 
         Raises:
             ReceiptContested: others write the receipt all the time.
             EventRefused: the bus did not take the event.
         """
-        self._update(Receipt.of(write.after, write.until))
+        last = newest or write
+        self._update(Receipt.of(last.after, last.until))
         event = StatusChanged.of(write.before, write.after, write.until, self.receipts.name)
         if event:
             self.bus.send(event)
