@@ -151,7 +151,8 @@ rules on the crash tests' table.
 
 List prices of {AS_OF}, us-east-1, on demand, without free tiers; sources in benchmarks/prices.py.
 SQS: every message is sent, received and deleted by itself, which is the most it can be. X-Ray:
-every invocation traced, likewise.
+every invocation traced, likewise. The emulator hands out the table's stream without waiting for
+the second that AWS would gather writes in, so receipts and their invocations are more here.
 
 Where the share of fal's charge falls short: these videos are short. A video of 20 s costs AWS the
 same but for its audio, and fal four times as much.
