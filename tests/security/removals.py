@@ -390,7 +390,7 @@ def _tried(phonoscene: Phonoscene, function: str, action: str, case: Case | None
 
 
 def works(phonoscene: Phonoscene, case: Case) -> bool:
-    """Whether a case passes with everything; on a busy machine, or with all cold, at a later try."""
+    """Whether a case passes with everything; where all is cold or busy, at a later try."""
     return any(case(phonoscene, a_name()) for _ in range(TRIES))
 
 
