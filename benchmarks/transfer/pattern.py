@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import random
-from functools import cache
 from typing import Final
 
 #: Bytes of the block. Odd, so that two parts of a copy begin at the same place of it only after
@@ -21,17 +20,16 @@ _libc: Final = ctypes.CDLL(None)
 _libc.memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
 
-@cache
-def twice() -> bytes:
-    """Two blocks, so that a block's length of bytes lies in one piece from every place."""
-    block = HEAD + random.Random(1902).randbytes(PERIOD - len(HEAD))  # noqa: S311 - repeatable
-    return block * 2
+#: Two blocks, so that a block's length of bytes lies in one piece from every place. Made when there
+#: is one thread only, for its address is kept as well.
+TWICE: Final = 2 * (HEAD + random.Random(1902).randbytes(PERIOD - len(HEAD)))  # noqa: S311 - repeatable
+_ADDRESS: Final = ctypes.cast(ctypes.c_char_p(TWICE), ctypes.c_void_p).value or 0
 
 
 def piece(offset: int, length: int) -> memoryview:
     """At most ``length`` bytes of the film from ``offset`` on; at most a block."""
     start = offset % PERIOD
-    return memoryview(twice())[start : start + min(length, PERIOD)]
+    return memoryview(TWICE)[start : start + min(length, PERIOD)]
 
 
 def place_of(head: bytes, guess: int = 0) -> int | None:
@@ -41,7 +39,7 @@ def place_of(head: bytes, guess: int = 0) -> int | None:
     """
     if piece(guess, len(head)) == head:
         return guess % PERIOD
-    found = twice().find(head)
+    found = TWICE.find(head)
     return found % PERIOD if found >= 0 else None
 
 
@@ -51,12 +49,7 @@ def is_film(body: bytearray, offset: int) -> bool:
     while done < len(body):
         expected = (offset + done) % PERIOD
         length = min(len(body) - done, PERIOD)
-        if _libc.memcmp(at + done, _address() + expected, length):
+        if _libc.memcmp(at + done, _ADDRESS + expected, length):
             return False
         done += length
     return True
-
-
-@cache
-def _address() -> int:
-    return ctypes.cast(ctypes.c_char_p(twice()), ctypes.c_void_p).value or 0

@@ -10,7 +10,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING
 
-from benchmarks.transfer.pattern import piece, twice
+from benchmarks.transfer.pattern import piece
 from benchmarks.transfer.wire import (
     STEP,
     Network,
@@ -91,7 +91,6 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Serve until standard input ends."""
     given = options()
-    twice()
     source = Source(tls(given.certificate), Network(given.rate, given.latency))
     announce_and_stay(serve(source.talk))
 
