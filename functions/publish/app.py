@@ -66,7 +66,7 @@ def on_record(
     """One write, in its turn: after one that failed, none is published before that one is.
 
     Lambda hands the batch out again from the first that failed; a later one that had gone through
-    would have overtaken it, and its event would come twice. ``newest`` has the last item of each
+    would have overtaken it, and its event would come twice. ``newest`` has the last image of each
     job in this batch: the receipt need not pass through what is past already.
     """
     count("StreamRecords")
@@ -75,15 +75,18 @@ def on_record(
     if lambda_context.get_remaining_time_in_millis() < ENOUGH:
         raise OutOfTime
     change = record.raw_event["dynamodb"]
-    after = from_item(change.get("NewImage", {}))
+    image = change.get("NewImage", {})
+    after = from_item(image)
     if "status" not in after:  # a sum, or a deletion, which the event source's filter holds back
         return
     job_id = str(after["job_id"])
-    _publish(job_id, from_item(change.get("OldImage", {})), after, newest.get(job_id, after))
+    last = newest.get(job_id, image)
+    later = None if last == image else from_item(last)
+    _publish(job_id, from_item(change.get("OldImage", {})), after, later)
 
 
 def _publish(
-    job_id: str, before: dict[str, Any], after: dict[str, Any], newest: dict[str, Any]
+    job_id: str, before: dict[str, Any], after: dict[str, Any], later: dict[str, Any] | None
 ) -> None:
     """Publish a write; what cannot be read is set aside, for it would hold up all that follow."""
     logger.append_keys(job_id=job_id)
@@ -96,7 +99,7 @@ def _publish(
         app.unpublished.set_aside(job_id, "unreadable")
         return
     try:
-        app.publisher.publish(write, _later(newest) or write)
+        app.publisher.publish(write, _later(later) if later else None)
     except Exception:
         logger.exception("record.unpublished")
         raise
@@ -134,7 +137,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
 
 
 def _newest(event: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The last item of each job in a batch, which is in the order of the writes."""
+    """The last image of each job in a batch, which is in the order of the writes."""
     images = (record["dynamodb"].get("NewImage", {}) for record in event.get("Records", []))
-    items = (from_item(image) for image in images if "status" in image)
-    return {str(item["job_id"]): item for item in items}
+    return {image["job_id"]["S"]: image for image in images if "status" in image}
