@@ -29,14 +29,15 @@ def ours(url: str, key: str) -> Callable[[], object]:
     import boto3  # noqa: PLC0415
 
     from phonoscene.cdn import Cdn  # noqa: PLC0415
-    from phonoscene.containers import checked  # noqa: PLC0415
+    from phonoscene.containers import check_container  # noqa: PLC0415
     from phonoscene.output import OutputBucket  # noqa: PLC0415
 
     cdn, output = Cdn(5 * 1024**3), OutputBucket(boto3.client("s3", config=app.UNSIGNED), BUCKET)
 
     def copy() -> None:
-        with cdn.open(url) as parts:
-            output.store(checked(parts, ".mp4"), key, "video/mp4")
+        with cdn.open(url) as source:
+            check_container(source.head, ".mp4")
+            output.store(source, key, "video/mp4")
 
     return copy
 

@@ -57,9 +57,9 @@ class Point:
 
 
 def _error(what: str, *, is_lost: bool) -> Exception:
-    """What the caller's library raises: httpx, urllib for the key set, or botocore."""
-    if what == "GET rest.fal.ai":
-        return OSError("a fault")
+    """What the caller's library raises: urllib or http.client, httpx, or botocore."""
+    if what in {"GET rest.fal.ai", "GET v3.fal.media"}:
+        return TimeoutError("a fault") if is_lost else ConnectionRefusedError("a fault")
     if " " in what:
         return httpx.ReadTimeout("a fault") if is_lost else httpx.ConnectError("a fault")
     url = "https://aws.example"

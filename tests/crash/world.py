@@ -1,9 +1,9 @@
 """The deployed functions in a world of their own: AWS, fal, two queues, a schedule, and a clock.
 
 The handlers are those of ``functions/``, built by their own ``build()`` with the template's own
-settings. What is replaced lies below boto3, httpx and urllib, and is the clock and the threads.
-Time jumps from event to event. The schedule ticks each minute, and more and more rarely while
-nothing but ticks happens: the product must not count them.
+settings. What is replaced lies below boto3, httpx, http.client and urllib, and is the clock and the
+threads. Time jumps from event to event. The schedule ticks each minute, and more and more rarely
+while nothing but ticks happens: the product must not count them.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ import httpx
 from aws_lambda_powertools.utilities import parameters
 from botocore.client import BaseClient
 
-from phonoscene import cdn, output, public_http, webhooks
+from phonoscene import cdn, connections, output, webhooks
 from phonoscene.job_store import JobStore
 from phonoscene.observability import metrics
 from tests.crash import stream
 from tests.crash.aws import KEY, Buckets, Message, Queue
 from tests.crash.calls import Calls, Crash, NotModelled
-from tests.crash.fal import KEY_SET, Fal, Play
+from tests.crash.fal import KEY_SET, Fal, Line, Play
 from tests.crash.table import Refused, Table
 from tests.integration import cloud as stack
 
@@ -389,7 +389,7 @@ class World:
 
     @contextmanager
     def under(self) -> Iterator[None]:
-        """Put this world under boto3, httpx and urllib."""
+        """Put this world under boto3, httpx, http.client and urllib."""
         store = partial(JobStore, clock=lambda: self.now, sleep=lambda _: None)
         with ExitStack() as patches:
             for target, name, value in (
@@ -397,15 +397,14 @@ class World:
                 (boto3.session, "Session", lambda: types.SimpleNamespace(client=_client)),
                 (BaseClient, "_make_api_call", self._aws()),
                 (httpx._client, "HTTPTransport", self._transport()),
-                (public_http, "PublicTransport", self._transport()),
-                (httpx, "create_ssl_context", lambda: None),  # to read all CAs takes 27 ms
+                (connections, "dial", lambda host, *_: Line(host, self.calls, self.fal)),
+                (cdn, "tls_context", lambda: None),  # to read all CAs takes 27 ms
                 (webhooks, "secrets", self._secrets()),
                 (function("webhook"), "time", types.SimpleNamespace(time=self._seconds)),
                 (urllib.request.OpenerDirector, "open", self._key_set()),
                 (metrics.provider, "add_metric", self._measure),
                 (metrics.provider, "flush_metrics", lambda **_: None),
                 (cdn, "PART", self.part),
-                (cdn, "ThreadPoolExecutor", Inline),
                 (output, "ThreadPoolExecutor", Inline),
                 *((function(name), "os", self._environment(name)) for name in FUNCTIONS),
                 *((function(name), "JobStore", store) for name in WITH_STORE),

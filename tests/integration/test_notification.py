@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
 from phonoscene.errors import SubscriberUnreachable
+from phonoscene.public_http import Timeout
 from phonoscene.subscriber import Subscriber
 from tests.integration.cloud import Cloud, event, sqs
 from tests.integration.loopback import Loopback, answer, stall, vanish
@@ -199,7 +199,7 @@ def test_anything_but_a_2xx_is_tried_again(
 def test_a_subscriber_that_is_slow_is_given_up_for_this_time(
     line: Line, internet: Loopback, sample: dict[str, Any], environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setattr("phonoscene.subscriber.TIMEOUT", httpx.Timeout(0.3))
+    environment.setattr("phonoscene.subscriber.TIMEOUT", Timeout(0.3, 0.3))
     internet.plays[HOST] = stall
     line.send(sample)
 

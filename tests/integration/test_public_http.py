@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 
 from phonoscene.errors import AddressRefused
-from phonoscene.public_http import PublicTransport
+from phonoscene.public_http import Timeout, dial, tls_context
 
 
 @pytest.mark.parametrize(
     "literal",
-    ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f000001", "127.1", "localhost"],
+    ["127.0.0.1", "::1", "::ffff:127.0.0.1", "2130706433", "0x7f000001", "127.1", "localhost"],
 )
 def test_an_inner_address_is_refused_however_it_is_spelt(literal: str) -> None:
-    transport = PublicTransport(httpx.create_ssl_context())
+    with pytest.raises(AddressRefused):
+        dial(literal, 443, tls_context(), Timeout(1, 1))
 
-    with httpx.Client(transport=transport) as client, pytest.raises(AddressRefused):
-        client.get(f"https://{literal}/")
+
+def test_what_no_name_can_be_is_a_failed_connection() -> None:
+    with pytest.raises(OSError, match="nobody's name"):
+        dial(f"{'a' * 64}.fal.media", 443, tls_context(), Timeout(1, 1))

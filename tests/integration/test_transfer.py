@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from aiohttp import web
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from phonoscene import cdn as product
 from phonoscene.cdn import PART, TRIES, Cdn
-from phonoscene.containers import CONTENT_TYPES, checked
+from phonoscene.containers import CONTENT_TYPES, check_container
 from phonoscene.errors import VideoRefused, VideoUnavailable
 from phonoscene.output import OutputBucket, Stored
+from phonoscene.public_http import Timeout
 from tests.integration.cloud import OUTPUT, ROOT, Cloud
 from tests.integration.loopback import FileServer, Loopback, Seen, answer, stall, vanish
 from tests.integration.sounds import film
@@ -43,8 +43,9 @@ class Copier:
     most_bytes: int = MOST
 
     def copy_video(self, url: str, key: str, suffix: str) -> Stored:
-        with Cdn(self.most_bytes).open(url) as parts:
-            return self.output.store(checked(parts, suffix), key, CONTENT_TYPES[suffix])
+        with Cdn(self.most_bytes).open(url) as source:
+            check_container(source.head, suffix)
+            return self.output.store(source, key, CONTENT_TYPES[suffix])
 
 
 @pytest.fixture
@@ -233,7 +234,7 @@ def test_a_cdn_without_ranges_that_breaks_off_is_not_believed(
 def test_a_cdn_that_does_not_answer_is_tried_again_later(
     copier: Copier, cloud: Cloud, internet: Loopback, environment: pytest.MonkeyPatch, play: Any
 ) -> None:
-    environment.setattr(product, "TIMEOUT", httpx.Timeout(0.3))
+    environment.setattr(product, "TIMEOUT", Timeout(0.3, 0.3))
     internet.plays["v3.fal.media"] = play
 
     with pytest.raises(VideoUnavailable):
@@ -242,7 +243,6 @@ def test_a_cdn_that_does_not_answer_is_tried_again_later(
     assert nothing_is_left(cloud)
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")  # httpcore's, as ever
 def test_a_cdn_that_cannot_be_reached_is_tried_again_later(
     copier: Copier, cloud: Cloud, internet: Loopback
 ) -> None:
@@ -594,6 +594,7 @@ def test_a_manifest_that_cannot_be_written_is_no_success(
 COPY_A_GIGABYTE = r"""
 import json, re, sys, threading
 from phonoscene.cdn import Cdn
+from phonoscene.public_http import Timeout
 from phonoscene.output import OutputBucket
 
 class Sink:
@@ -611,8 +612,8 @@ def peak():
     return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) * 1024
 sink = Sink()
 def copy(name):
-    with Cdn(2**33).open(sys.argv[1] + name) as parts:
-        return OutputBucket(sink, "outputs").store(parts, "k", "video/mp4")
+    with Cdn(2**33).open(sys.argv[1] + name) as source:
+        return OutputBucket(sink, "outputs").store(source, "k", "video/mp4")
 copy("/small.mp4")
 before = peak()
 stored = copy("/large.mp4")

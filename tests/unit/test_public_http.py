@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import socket
+from dataclasses import dataclass, field
+from io import BytesIO
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-import httpcore
-import httpx
 import pytest
 
 from phonoscene.errors import AddressRefused
-from phonoscene.public_http import PublicNetwork, is_public, public_client
+from phonoscene.public_http import Timeout, connect_public, dial, is_public, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 HOST = "v3.fal.media"
+PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 PUBLIC = ["93.184.216.34", "8.8.8.8", "2606:2800:220:1:248:1893:25c8:1946"]
 PRIVATE = [
     "127.0.0.1",
@@ -51,18 +53,46 @@ PRIVATE = [
 ]
 
 
-class Wire(httpcore.NetworkBackend):
+@dataclass
+class Line:
+    """A socket that is answered whatever was laid down before."""
+
+    answer: bytes = b""
+    sent: bytes = b""
+
+    def sendall(self, data: bytes) -> None:
+        self.sent += data
+
+    def makefile(self, _: str) -> BytesIO:
+        return BytesIO(self.answer)
+
+    def setsockopt(self, *_: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class Wire:
     """Writes down whom it was to dial; refuses some."""
 
-    def __init__(self, *refused: str) -> None:
-        self.dialled: list[str] = []
-        self._refused = refused
+    dialled: list[str] = field(default_factory=list)
+    refuses: set[str] = field(default_factory=set)
+    line: Line = field(default_factory=Line)
 
-    def connect_tcp(self, host: str, *_: Any, **__: Any) -> httpcore.NetworkStream:
-        self.dialled.append(host)
-        if host in self._refused:
-            raise httpcore.ConnectError("refused")
-        return httpcore.MockStream([])
+    def connect(self, at: tuple[str, int], *_: Any) -> Line:
+        self.dialled.append(at[0])
+        if at[0] in self.refuses:
+            raise ConnectionRefusedError
+        return self.line
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    made = Wire()
+    monkeypatch.setattr(socket, "create_connection", made.connect)
+    return made
 
 
 @pytest.fixture
@@ -98,81 +128,129 @@ def test_an_address_of_an_inner_network_is_not_however_it_is_written(address: st
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_a_name_that_leads_inside_is_not_dialled(
-    dns: Callable[..., list[str]], address: str
+    dns: Callable[..., list[str]], wire: Wire, address: str
 ) -> None:
     dns([address])
-    wire = Wire()
 
     with pytest.raises(AddressRefused, match=HOST):
-        PublicNetwork(wire).connect_tcp(HOST, 443)
+        connect_public(HOST, 443, 1)
 
     assert wire.dialled == []
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_one_inner_address_among_others_is_enough(
-    dns: Callable[..., list[str]], place: int
+    dns: Callable[..., list[str]], wire: Wire, place: int
 ) -> None:
     answers = list(PUBLIC)
     answers[place] = "10.0.0.1"
     dns(answers)
-    wire = Wire()
 
     with pytest.raises(AddressRefused):
-        PublicNetwork(wire).connect_tcp(HOST, 443)
+        connect_public(HOST, 443, 1)
 
     assert wire.dialled == []
 
 
 def test_the_address_that_was_checked_is_dialled_whatever_dns_says_next(
-    dns: Callable[..., list[str]],
+    dns: Callable[..., list[str]], wire: Wire
 ) -> None:
     asked = dns(["93.184.216.34"], ["127.0.0.1"])
-    wire = Wire()
 
-    PublicNetwork(wire).connect_tcp(HOST, 443)
+    connect_public(HOST, 443, 1)
 
     assert (wire.dialled, asked) == (["93.184.216.34"], [HOST])
 
 
 def test_a_connection_that_is_refused_is_tried_at_the_next_address(
-    dns: Callable[..., list[str]],
+    dns: Callable[..., list[str]], wire: Wire
 ) -> None:
     dns(PUBLIC)
-    wire = Wire("8.8.8.8")
+    wire.refuses.add("8.8.8.8")
 
-    PublicNetwork(wire).connect_tcp(HOST, 443)
+    connect_public(HOST, 443, 1)
 
     assert wire.dialled == ["8.8.8.8", "93.184.216.34"]
+
+
+def test_a_name_whose_addresses_all_refuse_is_a_failed_connection(
+    dns: Callable[..., list[str]], wire: Wire
+) -> None:
+    dns(PUBLIC)
+    wire.refuses.update(PUBLIC)
+
+    with pytest.raises(ConnectionRefusedError):
+        connect_public(HOST, 443, 1)
+
+    assert sorted(wire.dialled) == sorted(PUBLIC)
 
 
 def test_a_name_that_nobody_knows_is_a_failed_connection(dns: Callable[..., list[str]]) -> None:
     dns([])
 
-    with pytest.raises(httpcore.ConnectError):
-        PublicNetwork(Wire()).connect_tcp(HOST, 443)
+    with pytest.raises(OSError, match="unknown"):
+        connect_public(HOST, 443, 1)
 
 
-def test_without_a_proxy_the_client_dials_by_itself_and_checks(
-    monkeypatch: pytest.MonkeyPatch, dns: Callable[..., list[str]]
+def test_what_no_name_can_be_is_a_failed_connection(
+    monkeypatch: pytest.MonkeyPatch, wire: Wire
 ) -> None:
-    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+
+    with pytest.raises(OSError, match="nobody's name"):
+        dial(f"{'a' * 64}.ünknown", 443, tls_context(), Timeout(1, 1))
+
+    assert wire.line.sent == b""
+
+
+def test_without_a_proxy_addresses_are_checked(
+    monkeypatch: pytest.MonkeyPatch, dns: Callable[..., list[str]], wire: Wire
+) -> None:
+    for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
     dns(["169.254.169.254"])
 
-    with public_client(httpx.Timeout(1)) as client, pytest.raises(AddressRefused):
-        client.get("https://anything.fal.media/")
+    with pytest.raises(AddressRefused):
+        dial("anything.fal.media", 443, tls_context(), Timeout(1, 1))
+
+    assert wire.dialled == []
 
 
-def test_with_a_proxy_nothing_goes_past_it(
-    monkeypatch: pytest.MonkeyPatch, dns: Callable[..., list[str]]
-) -> None:
+def test_with_a_proxy_nothing_goes_past_it(monkeypatch: pytest.MonkeyPatch, wire: Wire) -> None:
     """Not even what NO_PROXY names: nobody would have checked it."""
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", HOST)
-    asked = dns([])
+    wire.refuses.add("proxy.example")
 
-    with public_client(httpx.Timeout(1)) as client, pytest.raises(httpx.ConnectError):
-        client.get(f"https://{HOST}/")
+    with pytest.raises(ConnectionRefusedError):
+        dial(HOST, 443, tls_context(), Timeout(1, 1))
 
-    assert asked == ["proxy.example"]
+    assert wire.dialled == ["proxy.example"]
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks5://proxy.example:1080", "https://proxy.example", "http://"]
+)
+def test_a_proxy_that_cannot_be_used_is_not_gone_around(
+    monkeypatch: pytest.MonkeyPatch, wire: Wire, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+
+    with pytest.raises(AddressRefused, match="HTTPS_PROXY"):
+        dial(HOST, 443, tls_context(), Timeout(1, 1))
+
+    assert wire.dialled == []
+
+
+def test_a_proxy_is_shown_the_password_of_its_own_address(
+    monkeypatch: pytest.MonkeyPatch, wire: Wire
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "ann:p%40ss@proxy.example:3128")
+    wire.line.answer = b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"
+
+    with pytest.raises(OSError, match="407"):
+        dial(HOST, 443, tls_context(), Timeout(1, 1))
+
+    head = wire.line.sent.decode()
+    assert head.startswith(f"CONNECT {HOST}:443 ")
+    assert f"Proxy-Authorization: Basic {base64.b64encode(b'ann:p@ss').decode()}\r\n" in head

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from phonoscene.errors import VideoRefused, VideoUnavailable
 from phonoscene.jobs import ErrorDetail
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CONTENT_TYPES = MappingProxyType(
     {
@@ -39,18 +35,15 @@ def is_container(head: bytes, suffix: str) -> bool:
     return head[4:8] == b"ftyp" and is_quicktime == (suffix == ".mov")
 
 
-def checked(parts: Iterator[bytes], suffix: str) -> Iterator[bytes]:
-    """The same parts, once the first has shown that the file is what was asked for.
+def check_container(head: bytes, suffix: str) -> None:
+    """See that a file which begins with ``head`` is what was asked for.
 
     Raises:
         VideoRefused: it is not.
         VideoUnavailable: it is empty.
     """
-    first = next(parts, b"")
-    if not first:
+    if not head:
         raise VideoUnavailable("the CDN sent an empty file")
-    if not is_container(first[:64], suffix):
+    if not is_container(head, suffix):
         error = f"fal's file is not {suffix[1:]}, as was asked for"
         raise VideoRefused(ErrorDetail(code="wrong_container", message=error))
-    yield first
-    yield from parts

@@ -6,11 +6,10 @@ import base64
 import hashlib
 import logging
 import zlib
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, islice
+from threading import Condition
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,15 +17,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from phonoscene.errors import VideoUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from concurrent.futures import Future
-
     from mypy_boto3_s3 import S3Client
+
+    from phonoscene.cdn import Part, Source
 
 logger = logging.getLogger(__name__)
 
-#: How many parts are on their way to S3 at once.
-PARTS_UNDER_WAY: Final = 5
+#: How many parts are on their way at once, each from the CDN to S3 in one thread and one memory.
+FLOWS: Final = 10
 #: A video of so many parts goes in one request. An upload in parts pays for two more than it has.
 PARTS_OF_ONE_PUT: Final = 2
 READ: Final = 1024 * 1024
@@ -54,31 +52,23 @@ class OutputBucket:
         self._client = client
         self.name = bucket
 
-    def store(self, parts: Iterator[bytes], key: str, content_type: str) -> Stored:
+    def store(self, source: Source, key: str, content_type: str) -> Stored:
         """Write a video as its parts come; where another store was first, its object is returned.
 
-        ``parts`` are of 5 MiB or more, but for the last; a video of one or two goes in one PUT.
+        A video of one or two parts goes in one PUT.
 
         Raises:
             VideoUnavailable: S3 failed. Whatever is raised, an unfinished upload has been aborted.
         """
         upload = _Upload(self._client, self.name, key, content_type)
-        with ThreadPoolExecutor(PARTS_UNDER_WAY) as pool:
-            try:
-                return self._write(parts, upload, pool)
-            except (BotoCoreError, ClientError) as exc:
-                raise VideoUnavailable(f"S3 broke off: {type(exc).__name__}") from exc
-            finally:
-                upload.abort_unless_done()
-
-    def _write(self, parts: Iterator[bytes], upload: _Upload, pool: ThreadPoolExecutor) -> Stored:
-        first, more = list(islice(parts, PARTS_OF_ONE_PUT)), next(parts, None)
-        if more is None:
-            return upload.whole(b"".join(first))
-        upload.begin()
-        for part in chain(first, [more], parts):
-            upload.add(pool, part)
-        return upload.complete()
+        try:
+            if source.count and source.count <= PARTS_OF_ONE_PUT:
+                return upload.whole(b"".join(part.body for part in iter(source.next, None)))
+            return upload.in_parts(source)
+        except (BotoCoreError, ClientError) as exc:
+            raise VideoUnavailable(f"S3 broke off: {type(exc).__name__}") from exc
+        finally:
+            upload.abort_unless_done()
 
     def find(self, key: str, content_type: str) -> Stored | None:
         """An object of an earlier try, read once for its digest; None where there is none."""
@@ -111,6 +101,40 @@ class OutputBucket:
                 raise
 
 
+class _Digest:
+    """SHA-256 of parts that come in any order, each from a thread that waits for its turn."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self._turn = Condition()
+        self._next = 0
+        self._is_given_up = False
+        #: Bytes so far.
+        self.length = 0
+
+    def add(self, number: int, body: bytes | bytearray) -> bool:
+        """Add the part with this number, after all before it; False where one of them failed."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._next == number or self._is_given_up)
+            if self._is_given_up:
+                return False
+            self._sha256.update(body)
+            self.length += len(body)
+            self._next += 1
+            self._turn.notify_all()
+            return True
+
+    def give_up(self) -> None:
+        """Let nobody wait for a part that will not come."""
+        with self._turn:
+            self._is_given_up = True
+            self._turn.notify_all()
+
+    def digest(self) -> bytes:
+        """Of all that was added."""
+        return self._sha256.digest()
+
+
 class _Upload:
     """One object on its way: in a single PUT, or in parts."""
 
@@ -118,16 +142,14 @@ class _Upload:
         self._client = client
         self._at: Any = {"Bucket": bucket, "Key": key}
         self._type = content_type
-        self._sha256 = hashlib.sha256()
-        self._bytes = 0
+        self._digest = _Digest()
         self._id: str | None = None
-        self._done: list[Any] = []
-        self._under_way: deque[Future[Any]] = deque()
+        self._sent: dict[int, Any] = {}
 
     def whole(self, body: bytes) -> Stored:
         """The object in one PUT."""
-        self._count(body)
-        checksum = base64.b64encode(self._sha256.digest()).decode()
+        self._digest.add(0, body)
+        checksum = base64.b64encode(self._digest.digest()).decode()
         try:
             answer = self._client.put_object(
                 **self._at,
@@ -140,30 +162,44 @@ class _Upload:
             return self._as_found(exc)
         return self._stored(answer["VersionId"])
 
-    def begin(self) -> None:
-        """Open an upload in parts."""
+    def in_parts(self, source: Source) -> Stored:
+        """The object in parts; S3 makes it appear at once, and only if there is none."""
         answer = self._client.create_multipart_upload(
             **self._at, ContentType=self._type, ChecksumAlgorithm="CRC32"
         )
         self._id = answer["UploadId"]
+        with ThreadPoolExecutor(FLOWS) as pool:
+            flows = [pool.submit(self._flow, source) for _ in range(FLOWS)]
+        for flow in flows:
+            flow.result()
+        return self._complete()
 
-    def add(self, pool: ThreadPoolExecutor, part: bytes) -> None:
-        """Hash a part in its turn and send it; at most ``PARTS_UNDER_WAY`` are on their way."""
-        self._count(part)
-        number = len(self._done) + len(self._under_way) + 1
-        self._under_way.append(pool.submit(self._send, number, part))
-        if len(self._under_way) == PARTS_UNDER_WAY:
-            self._done.append(self._under_way.popleft().result())
+    def abort_unless_done(self) -> None:
+        """Leave no parts behind: S3 charges for them."""
+        if self._id is None:
+            return
+        try:
+            self._client.abort_multipart_upload(**self._at, UploadId=self._id)
+        except (ClientError, BotoCoreError) as exc:  # the bucket's own rule aborts it within a day
+            logger.warning("video.abort_failed", extra={"error": type(exc).__name__})
 
-    def complete(self) -> Stored:
-        """Close the upload; S3 makes the object appear at once, and only if there is none."""
-        self._done += [sent.result() for sent in self._under_way]
-        self._under_way.clear()
+    def _flow(self, source: Source) -> None:
+        """Carry one part after another, all in the same memory, until there is none left."""
+        try:
+            part = source.next()
+            while part and self._digest.add(part.number, part.body):
+                self._send(part)
+                part = source.next(part)
+        except BaseException:
+            self._digest.give_up()
+            raise
+
+    def _complete(self) -> Stored:
         try:
             answer = self._client.complete_multipart_upload(
                 **self._at,
                 UploadId=str(self._id),
-                MultipartUpload={"Parts": self._done},
+                MultipartUpload={"Parts": [self._sent[number] for number in sorted(self._sent)]},
                 IfNoneMatch="*",
             )
         except ClientError as exc:
@@ -171,35 +207,26 @@ class _Upload:
         self._id = None
         return self._stored(answer["VersionId"])
 
-    def abort_unless_done(self) -> None:
-        """Leave no parts behind: S3 charges for them."""
-        if self._id is None:
-            return
-        for sent in self._under_way:
-            sent.cancel()
-            sent.exception() if not sent.cancelled() else None
-        try:
-            self._client.abort_multipart_upload(**self._at, UploadId=self._id)
-        except (ClientError, BotoCoreError) as exc:  # the bucket's own rule aborts it within a day
-            logger.warning("video.abort_failed", extra={"error": type(exc).__name__})
-
-    def _send(self, number: int, part: bytes) -> dict[str, Any]:
-        checksum = base64.b64encode(zlib.crc32(part).to_bytes(4)).decode()
+    def _send(self, part: Part) -> None:
+        checksum = base64.b64encode(zlib.crc32(part.body).to_bytes(4)).decode()
+        number = part.number + 1
+        body: Any = part.body  # boto3 takes a bytearray; its types do not say so
         answer = self._client.upload_part(
-            **self._at, UploadId=str(self._id), PartNumber=number, Body=part, ChecksumCRC32=checksum
+            **self._at,
+            UploadId=str(self._id),
+            PartNumber=number,
+            Body=body,
+            ChecksumCRC32=checksum,
         )
-        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
-
-    def _count(self, part: bytes) -> None:
-        self._sha256.update(part)
-        self._bytes += len(part)
+        told = {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
+        self._sent[number] = told
 
     def _as_found(self, exc: ClientError) -> Stored:
         """Another store wrote the same video first: take its version."""
         if exc.response["Error"]["Code"] not in _EXISTS:
             raise VideoUnavailable(f"S3 answered {exc.response['Error']['Code']}") from exc
         head = self._client.head_object(**self._at)
-        if head["ContentLength"] != self._bytes:
+        if head["ContentLength"] != self._digest.length:
             raise VideoUnavailable("another video lies at this job's key") from exc
         return self._stored(head["VersionId"])
 
@@ -208,7 +235,7 @@ class _Upload:
             bucket=self._at["Bucket"],
             key=self._at["Key"],
             version_id=version_id,
-            bytes=self._bytes,
-            sha256=self._sha256.hexdigest(),
+            bytes=self._digest.length,
+            sha256=self._digest.digest().hex(),
             content_type=self._type,
         )

@@ -2,89 +2,130 @@
 
 A name is resolved once, all its addresses must be public, and the connection goes to one of those:
 what DNS says a moment later does not matter. The certificate must be the name's all the same.
+Redirects are not followed, and nothing is sent but what the caller says.
 """
 
 from __future__ import annotations
 
+import base64
 import socket
+import ssl
 from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPSConnection
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
-
-import httpcore
-import httpx
 
 from phonoscene.errors import AddressRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from ipaddress import IPv4Address
-    from ssl import SSLContext
+    from urllib.parse import SplitResult
 
+HTTPS: Final = 443
+#: Some firewalls refuse who does not say what it is.
+AGENT: Final = {"User-Agent": "Phonoscene"}
 #: Addresses that stand for an IPv4 address behind a gateway (RFC 6052).
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
-def public_client(timeout: httpx.Timeout) -> httpx.Client:
-    """A client that follows no redirect, sends no credentials, and dials public addresses only.
+@dataclass(frozen=True)
+class Timeout:
+    """Seconds until a connection is open, and seconds that each read and write may take."""
 
-    Where the environment names a proxy for HTTPS, everything goes through it, and which addresses
-    can be reached is the proxy's to say.
+    connect: float
+    read: float
+
+
+def tls_context() -> ssl.SSLContext:
+    """Certificates are checked by the system's authorities, or by those in ``SSL_CERT_FILE``."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def dial(host: str, port: int, context: ssl.SSLContext, timeout: Timeout) -> HTTPSConnection:
+    """An open connection; through the environment's proxy where it names one for HTTPS.
+
+    A proxy gets everything, whatever NO_PROXY says: which addresses can be reached is its to say.
+
+    Raises:
+        AddressRefused: the name has an address that is not public.
+        OSError: nobody answers there, or not with that name's certificate.
     """
-    proxy, context = getproxies().get("https"), httpx.create_ssl_context()
-    transport = (
-        httpx.HTTPTransport(verify=context, proxy=proxy) if proxy else PublicTransport(context)
+    proxy = getproxies().get("https")
+    connection = (
+        _Tunnel(proxy, host, port, context=context, timeout=timeout.connect)
+        if proxy
+        else _Direct(host, port, context=context, timeout=timeout.connect)
     )
-    # trust_env would read ~/.netrc, and NO_PROXY, whose hosts nobody would check
-    return httpx.Client(
-        transport=transport, timeout=timeout, follow_redirects=False, trust_env=False
-    )
+    try:
+        connection.connect()
+    except UnicodeError as exc:  # a label of more than 63 letters
+        connection.close()
+        raise OSError(f"{host[:100]!r} can be nobody's name") from exc
+    except BaseException:
+        connection.close()
+        raise
+    connection.sock.settimeout(timeout.read)
+    return connection
 
 
-class PublicTransport(httpx.HTTPTransport):
-    """httpx's own transport over ``PublicNetwork``."""
+class _Direct(HTTPSConnection):
+    """A connection whose address is checked."""
 
-    def __init__(self, context: SSLContext) -> None:
-        super().__init__(verify=context)
-        self._pool = httpcore.ConnectionPool(  # httpx has no option for the network below
-            ssl_context=context, network_backend=PublicNetwork()
-        )
+    def __init__(self, host: str, port: int, *, context: ssl.SSLContext, timeout: float) -> None:
+        super().__init__(host, port, context=context, timeout=timeout)
+        self._tls, self._seconds = context, timeout
+
+    def connect(self) -> None:
+        """Open it; http.client calls this by itself where a connection was closed."""
+        plain = connect_public(self.host, self.port, self._seconds)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
 
 
-class PublicNetwork(httpcore.NetworkBackend):
-    """Opens connections to public addresses, and to no other."""
+class _Tunnel(HTTPSConnection):
+    """A connection by way of a proxy."""
 
-    def __init__(self, network: httpcore.NetworkBackend | None = None) -> None:
-        self._network = network or httpcore.SyncBackend()
+    def __init__(
+        self, proxy: str, host: str, port: int, *, context: ssl.SSLContext, timeout: float
+    ) -> None:
+        at = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        if at.scheme != "http" or not at.hostname:
+            raise AddressRefused("HTTPS_PROXY must be http://host:port")
+        super().__init__(at.hostname, at.port or 80, context=context, timeout=timeout)
+        shown = {f"Proxy-{name}": value for name, value in credentials(at).items()}
+        self.set_tunnel(host, port, shown)
 
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        """Dial the first address that answers.
 
-        Raises:
-            AddressRefused: the name has an address that is not public.
-        """
-        *others, last = map(str, _resolved(host, port))
-        rest = (port, timeout, local_address, socket_options)
-        for address in others:
-            with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
-                return self._network.connect_tcp(address, *rest)
-        return self._network.connect_tcp(last, *rest)
+def credentials(url: SplitResult) -> dict[str, str]:
+    """The header for the user and the password that a URL names, if it does."""
+    if url.username is None:
+        return {}
+    pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
+    return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+
+
+def connect_public(host: str, port: int, timeout: float) -> socket.socket:
+    """Dial the first address of a name that answers.
+
+    Raises:
+        AddressRefused: the name has an address that is not public.
+        OSError: it is not known, or nobody answers.
+    """
+    *others, last = map(str, _resolved(host, port))
+    for address in others:
+        with suppress(OSError):
+            return socket.create_connection((address, port), timeout)
+    return socket.create_connection((last, port), timeout)
 
 
 def _resolved(host: str, port: int) -> list[IPv4Address | IPv6Address]:
     """All addresses of a name, IPv4 first: Lambda has no IPv6 outside of a VPC."""
-    try:
-        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as exc:
-        raise httpcore.ConnectError(f"{host} is not known") from exc
+    answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = sorted(
         {ip_address(str(answer[4][0]).partition("%")[0]) for answer in answers},
         key=lambda address: (address.version, address.packed),

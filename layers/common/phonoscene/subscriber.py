@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import string
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from http import HTTPStatus
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Final
-
-import httpx
+from urllib.parse import quote, urlsplit
 
 from phonoscene.errors import AddressRefused, SubscriberUnreachable
-from phonoscene.public_http import public_client
+from phonoscene.public_http import HTTPS, Timeout, credentials, dial, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from ssl import SSLContext
 
 #: The standard gives a subscriber 15 to 30 seconds.
-TIMEOUT: Final = httpx.Timeout(20, connect=5)
+TIMEOUT: Final = Timeout(connect=5, read=20)
 
 
 @dataclass(frozen=True)
@@ -28,23 +32,23 @@ class Answer:
     @property
     def is_taken(self) -> bool:
         """Any 2xx, and nothing else: no redirect is followed."""
-        return httpx.codes.is_success(self.status)
+        return self.status in range(200, 300)
 
     @property
     def is_gone(self) -> bool:
         """The subscriber wants no more of it, for good."""
-        return self.status == httpx.codes.GONE
+        return self.status == HTTPStatus.GONE
 
 
 class Subscriber:
     """One URL, which the operator has named: dialled at public addresses only."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._url = urlsplit(url)
 
     @cached_property
-    def _client(self) -> httpx.Client:
-        return public_client(TIMEOUT)
+    def _context(self) -> SSLContext:
+        return tls_context()
 
     def post(self, headers: Mapping[str, str], body: str) -> Answer:
         """Post; the body of the answer is not read.
@@ -53,12 +57,20 @@ class Subscriber:
             SubscriberUnreachable: no answer in time, or the address may not be dialled.
         """
         try:
-            with self._client.stream(
-                "POST", self._url, headers=dict(headers), content=body.encode()
-            ) as answer:
-                return Answer(answer.status_code, _seconds(answer.headers.get("retry-after", "")))
-        except (httpx.HTTPError, AddressRefused) as exc:
+            return self._post(dict(headers), body.encode())
+        except (OSError, HTTPException, ValueError, AddressRefused) as exc:
             raise SubscriberUnreachable(type(exc).__name__) from exc
+
+    def _post(self, headers: dict[str, str], body: bytes) -> Answer:
+        at = self._url
+        target = f"{at.path or '/'}?{at.query}" if at.query else at.path or "/"
+        with closing(
+            dial(at.hostname or "", at.port or HTTPS, self._context, TIMEOUT)
+        ) as connection:
+            shown = credentials(at) | headers
+            connection.request("POST", quote(target, string.punctuation), body, shown)
+            with closing(connection.getresponse()) as answer:
+                return Answer(answer.status, _seconds(answer.headers.get("Retry-After", "")))
 
 
 def _seconds(text: str) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from phonoscene.containers import CONTENT_TYPES, checked, suffix_of
+from phonoscene.containers import CONTENT_TYPES, check_container, suffix_of
 from phonoscene.drops import output_key
 from phonoscene.errors import VideoRefused, VideoUnavailable, WriteRefused
 from phonoscene.jobs import UNANSWERED, ErrorDetail, Job, JobStatus, Request, Video
@@ -130,8 +130,9 @@ class Deliverer:
         )
 
     def _copy(self, job: Job, key: str, suffix: str) -> Stored:
-        with self.cdn.open(str(job.source_url), job.reported.get("file_size")) as parts:
-            return self.output.store(checked(parts, suffix), key, CONTENT_TYPES[suffix])
+        with self.cdn.open(str(job.source_url), job.reported.get("file_size")) as source:
+            check_container(source.head, suffix)
+            return self.output.store(source, key, CONTENT_TYPES[suffix])
 
     def _store(self, job: Job, *, is_retry: bool = False) -> Job:
         """Bring the video home; a retry looks first whether it is there already."""
