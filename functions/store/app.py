@@ -22,7 +22,7 @@ from phonoscene.fal_queue import FalQueue
 from phonoscene.job_store import JobStore
 from phonoscene.ledger import Limits
 from phonoscene.observability import announce, count, logger, metrics
-from phonoscene.output import OutputBucket
+from phonoscene.output import FLOWS, OutputBucket
 from phonoscene.queues import DropsQueue
 from phonoscene.settings import StoreSettings
 from phonoscene.webhooks import Delivery
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 #: Each body has a checksum of its own, in a header that is signed; the SDK would hash it once more.
-UNSIGNED = Config(s3={"payload_signing_enabled": False})
+UNSIGNED = Config(s3={"payload_signing_enabled": False}, max_pool_connections=FLOWS)
 
 batch = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 

@@ -243,6 +243,7 @@ def test_a_cdn_that_does_not_answer_is_tried_again_later(
     assert nothing_is_left(cloud)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")  # wrap_socket's own
 def test_a_cdn_that_cannot_be_reached_is_tried_again_later(
     copier: Copier, cloud: Cloud, internet: Loopback
 ) -> None:

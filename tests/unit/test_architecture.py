@@ -44,7 +44,8 @@ CORE = {
 #: that others name is spoken in one way.
 TOGETHER = {
     "job_store": {"ledger_store", "table"},
-    "cdn": {"public_http"},
+    "cdn": {"connections", "public_http"},
+    "connections": {"public_http"},
     "subscriber": {"public_http"},
 }
 
@@ -64,9 +65,6 @@ OUTSIDE = {
     "media": {"botocore", "imagesize", "tinytag"},  # S3, and two that read headers of files
     "output": {"botocore"},
     "receipt_bucket": {"botocore"},
-    "subscriber": {"httpx"},
-    "cdn": {"httpx"},
-    "public_http": {"httpx", "httpcore"},  # httpx's own lower half
     "fal_queue": {"fal_client", "httpx"},  # fal_client raises httpx's errors
     "fal_key": {"aws_lambda_powertools"},
     "fal_storage": {"httpx"},  # fal_client's uploads are whole, in memory and without a time limit
