@@ -7,7 +7,7 @@ from pathlib import Path
 from local.drops import fetch
 from local.endpoints import Endpoints
 from local.errors import LocalCloudError
-from local.estimates import Prices, estimate_drop, interval
+from local.estimates import deciding, estimate_drop, example, interval
 from local.jobs import Jobs
 from local.progress import RED, coloured, say
 from phonoscene.jobs import Job, JobStatus, Video
@@ -34,12 +34,12 @@ def simulated(*, is_running: bool) -> str:
 
 def agree_to_pay(parameters: Mapping[str, str], *, yes: bool) -> None:
     """Tell what jobs may cost, and go on only if the person says so."""
-    prices = Prices.of(parameters)
-    example = interval([prices.example()])
+    prices = deciding(parameters)
+    usual = interval([example(prices)])
     say(
         f"{coloured('Real money:', RED)} every job dropped in this cloud is paid to fal.ai, by the "
         f"account of FAL_KEY.\n"
-        f"Ten seconds of 1024x576 at 24 fps cost {example}. At most ${prices.max_job_cost_usd} a "
+        f"Ten seconds of 1024x576 at 24 fps cost {usual}. At most ${prices.max_job_cost_usd} a "
         f"job and ${prices.daily_budget_usd} a day are spent (parameters MaxJobCostUsd and\n"
         "DailyBudgetUsd), as long as this cloud is up: `make down` forgets what was spent."
     )
@@ -48,7 +48,7 @@ def agree_to_pay(parameters: Mapping[str, str], *, yes: bool) -> None:
 
 def agree_to_drop(drop: Drop, parameters: Mapping[str, str], *, yes: bool) -> None:
     """The same for one drop, whose cost is known."""
-    estimates = estimate_drop(drop, Prices.of(parameters))
+    estimates = estimate_drop(drop, deciding(parameters))
     videos = "1 video" if len(estimates) == 1 else f"{len(estimates)} videos"
     frames = ", ".join(f"{one.width}x{one.height}, {one.frames} frames" for one in estimates)
     say(

@@ -25,6 +25,8 @@ class Parameters:
     max_in_flight: int
     settle: timedelta
     fal_user_id: str
+    #: Whether fal is sent copies, in its own storage: AudioDelivery is fal-storage.
+    uploads: bool
 
     @classmethod
     def told(cls, values: Mapping[str, str]) -> Self:
@@ -42,6 +44,7 @@ class Parameters:
                 max_in_flight=int(values["MaxInFlight"]),
                 settle=timedelta(seconds=int(values["SettleSeconds"])),
                 fal_user_id=values["FalUserId"],
+                uploads=values["AudioDelivery"] == "fal-storage",
             )
         except KeyError as exc:
             raise StackUnreachable(
@@ -56,4 +59,5 @@ class Parameters:
             usd_per_megapixel=self.price_per_megapixel_usd,
             max_job_cost_usd=self.max_job_cost_usd,
             daily_budget_usd=self.daily_budget_usd,
+            uploads=self.uploads,
         )

@@ -49,6 +49,7 @@ PARAMETERS: Final = {
     "MaxInFlight": "40",
     "SettleSeconds": "0",
     "FalUserId": "somebody",
+    "AudioDelivery": "presigned",
 }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from phonoscene import submissions
 from phonoscene.job_store import JobStore
 from phonoscene.jobs import ErrorDetail, JobStatus
 from tests.documented import keys
@@ -124,6 +125,19 @@ def test_what_is_wrong_is_told_before_anything_goes_up_in_the_products_own_words
     said = [error for item in cloud.items() for error in item.get("errors", [])]
     wordings = {(error["code"], error["message"]) for error in said}
     assert {(e["code"], e["message"]) for e in told.data["errors"]} == wordings
+
+
+def test_what_fals_storage_would_not_take_does_not_go_up(
+    desk: Desk, cloud: Cloud, folder: Path, environment: pytest.MonkeyPatch
+) -> None:
+    desk.parameters["AudioDelivery"] = "fal-storage"
+    environment.setattr(submissions, "LARGEST_UPLOAD", (folder / "song.wav").stat().st_size - 1)
+
+    told = desk.says("drop", "song.wav", *PROMPT, "--yes", "--json")
+
+    assert told.code == 1
+    assert [error["code"] for error in told.data["errors"]] == ["too_large_to_upload"]
+    assert objects(cloud) == []
 
 
 def test_a_person_is_told_every_error_with_its_way_out(desk: Desk, folder: Path) -> None:  # noqa: ARG001

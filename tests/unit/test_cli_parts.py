@@ -346,6 +346,7 @@ def test_a_filter_takes_a_folder_and_states(
 PARAMETERS = Parameters(
     max_frames=481, price_per_megapixel_usd=Decimal("0.001205"), max_job_cost_usd=Decimal(2),
     daily_budget_usd=Decimal(25), max_in_flight=2, settle=timedelta(seconds=5), fal_user_id="",
+    uploads=False,
 )  # fmt: skip
 
 

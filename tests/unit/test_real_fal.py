@@ -16,7 +16,7 @@ from local.arguments import parser
 from local.certificates import Papers
 from local.emulator import Fal, Ports, emulator_environment, minimal_environment, way_to_fal
 from local.errors import LocalCloudError
-from local.estimates import Prices, estimate_drop, interval
+from local.estimates import deciding, estimate_drop, example, interval
 from local.paths import StateDirectory
 from local.real_fal import RealFal
 from local.runs import Options, Run
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 KEY = "key-id:key-secret"
 HUGE = '{"prompt": "x", "video_size": {"width": 9000, "height": 9000}}'
 PORTS = Ports(1, 2, 3)
-PRICES = Prices(Decimal("0.001205"), Decimal(2), Decimal(25), 481)
+PRICES = deciding({})
 COMMANDS = dict.fromkeys(("up", "down", "status", "demo", "drop", "logs", "build"))
 
 
@@ -243,7 +243,7 @@ def test_a_script_has_to_say_yes(
     told = capsys.readouterr().err
     assert "Real money" in told
     assert "$2 a job and $7 a day" in told
-    assert interval([PRICES.example()]) in told
+    assert interval([example(PRICES)]) in told
 
 
 # What it costs -----------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ def of(audio: bytes, sidecar: str, *pictures: Piece) -> Drop:
 def test_a_drop_costs_what_the_product_will_say_it_costs() -> None:
     (told,) = estimate_drop(drop('{"prompt": "x", "video_size": "square", "fps": 10}'), PRICES)
 
-    assert told == estimate(20, PRESETS["square"], PRICES.usd_per_megapixel)
+    assert told == estimate(20, PRESETS["square"], Decimal("0.001205"))
 
 
 def test_takes_are_paid_each() -> None:
@@ -306,8 +306,10 @@ def test_what_would_be_rejected_is_told_and_not_priced(wrong: Drop, named: str) 
 def test_the_estimate_goes_by_the_stacks_own_prices() -> None:
     dear: Any = {"PricePerMegapixelUsd": "1", "MaxJobCostUsd": "9", "DailyBudgetUsd": "8"}
 
-    prices = Prices.of(dear)
+    prices = deciding(dear)
 
-    assert prices == Prices(Decimal(1), Decimal(9), Decimal(8), 481)
+    assert prices.price_per_megapixel_usd == Decimal(1)
+    assert prices.max_job_cost_usd == Decimal(9)
+    assert prices.daily_budget_usd == Decimal(8)
     with pytest.raises(LocalCloudError, match="DailyBudgetUsd"):
         estimate_drop(drop('{"prompt": "x"}'), prices)
