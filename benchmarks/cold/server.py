@@ -63,7 +63,7 @@ def first_events() -> dict[str, Any]:
     at = int(datetime.now(UTC).timestamp())
     headers = sign(SIGNER, REQUEST, "github|1", at, body.encode())
     return {
-        "submit": stack.sqs(stack.created(SIDECAR, datetime.now(UTC) + timedelta(seconds=1))),
+        "submit": stack.sqs(stack.created(SIDECAR, datetime.now(UTC) + timedelta(minutes=1))),
         "webhook": {"pathParameters": {"job_id": JOB, "token": TOKEN}, "headers": headers,
                     "body": body},
         "store": stack.sqs(delivery.to_message()),
