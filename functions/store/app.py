@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -54,7 +54,7 @@ def build() -> App:
     store = JobStore(boto3.client("dynamodb"), settings.jobs_table, on_change=announce)
     deliverer = Deliverer(
         store=store,
-        queue=FalQueue(FalKey(settings.fal_key_parameter)),
+        queue=FalQueue(FalKey(settings.fal_key_parameter, partial(boto3.client, "ssm"))),
         cdn=Cdn(settings.max_video_bytes),
         output=OutputBucket(boto3.client("s3", config=UNSIGNED), settings.output_bucket),
     )

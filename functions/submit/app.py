@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -93,7 +93,7 @@ def build() -> App:
         boto3.client("s3", config=PRESIGNING),
         settings.drop_bucket,
     )
-    key = FalKey(settings.fal_key_parameter)
+    key = FalKey(settings.fal_key_parameter, partial(boto3.client, "ssm"))
     queue = FalQueue(key)
     uploads = settings.audio_delivery == FAL_STORAGE
     rules = Rules(
