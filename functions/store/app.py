@@ -16,6 +16,7 @@ from aws_lambda_powertools.utilities.batch import (
 from botocore.config import Config
 
 from phonoscene.cdn import Cdn
+from phonoscene.deliveries import Delivery
 from phonoscene.errors import VideoUnavailable
 from phonoscene.fal_key import FalKey
 from phonoscene.fal_queue import FalQueue
@@ -25,7 +26,6 @@ from phonoscene.observability import announce, count, logger, metrics
 from phonoscene.output import OutputBucket
 from phonoscene.queues import DropsQueue
 from phonoscene.settings import StoreSettings
-from phonoscene.webhooks import Delivery
 from phonoscene.workflow.delivery import Deliverer
 from phonoscene.workflow.dispatch import Dispatcher
 

@@ -25,6 +25,7 @@ CORE = {
     "explanations",
     "pricing",
     "submissions",
+    "deliveries",
     "webhooks",
     "verdicts",
     "containers",
