@@ -17,6 +17,7 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes import S3EventBridgeNotificationEvent
 from botocore.config import Config
 
+import phonoscene.fal_calls  # noqa: F401 - nearly every first event calls fal: import it with the rest
 from phonoscene.errors import OutOfTime
 from phonoscene.fal_key import FalKey
 from phonoscene.fal_queue import FalQueue

@@ -34,7 +34,7 @@ import httpx
 from aws_lambda_powertools.utilities import parameters
 from botocore.client import BaseClient
 
-from phonoscene import cdn, output, public_http, webhooks
+from phonoscene import cdn, deliveries, output, public_http
 from phonoscene.job_store import JobStore
 from phonoscene.observability import metrics
 from tests.crash import stream
@@ -399,7 +399,7 @@ class World:
                 (httpx._client, "HTTPTransport", self._transport()),
                 (public_http, "PublicTransport", self._transport()),
                 (httpx, "create_ssl_context", lambda: None),  # to read all CAs takes 27 ms
-                (webhooks, "secrets", self._secrets()),
+                (deliveries, "secrets", self._secrets()),
                 (function("webhook"), "time", types.SimpleNamespace(time=self._seconds)),
                 (urllib.request.OpenerDirector, "open", self._key_set()),
                 (metrics.provider, "add_metric", self._measure),

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from aiohttp import web
 
-from phonoscene import fal_queue
+from phonoscene import fal_calls
 from phonoscene.errors import NoRoom, VideoUnavailable
 from phonoscene.fal_key import FalKey
 from phonoscene.fal_queue import FalQueue
@@ -71,7 +71,7 @@ def fal(internet: Loopback) -> Loopback:
 
 @pytest.fixture
 def queue(fal: Loopback, environment: pytest.MonkeyPatch) -> FalQueue:  # noqa: ARG001 - clients are made behind its proxy
-    environment.setattr(fal_queue, "TIMEOUT", 0.4)
+    environment.setattr(fal_calls, "TIMEOUT", 0.4)
     return FalQueue(lambda **_: FAL_KEY)
 
 

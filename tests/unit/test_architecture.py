@@ -41,11 +41,12 @@ CORE = {
     "retries",
 }
 
-#: One outside thing, the table, in three parts: its calls, the jobs, the sums. And HTTPS to hosts
-#: that others name is spoken in one way.
+#: One outside thing, the table, in three parts: its calls, the jobs, the sums; another, fal's
+#: queue, in two. And HTTPS to hosts that others name is spoken in one way.
 TOGETHER = {
     "job_store": {"ledger_store", "table"},
     "cdn": {"public_http"},
+    "fal_queue": {"fal_calls"},
     "subscriber": {"public_http"},
 }
 
@@ -68,7 +69,7 @@ OUTSIDE = {
     "subscriber": {"httpx"},
     "cdn": {"httpx"},
     "public_http": {"httpx", "httpcore"},  # httpx's own lower half
-    "fal_queue": {"fal_client", "httpx"},  # fal_client raises httpx's errors
+    "fal_calls": {"fal_client", "httpx"},  # fal_client raises httpx's errors
     "fal_key": {"aws_lambda_powertools"},
     "fal_storage": {"httpx"},  # fal_client's uploads are whole, in memory and without a time limit
     "observability": {"aws_lambda_powertools"},
@@ -164,7 +165,7 @@ def test_fal_client_is_imported_in_one_place() -> None:
         if any(found.startswith("fal_client") for found in imports(tree, at_runtime=False))
     }
 
-    assert users == {"fal_queue"}
+    assert users == {"fal_calls"}
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
