@@ -8,7 +8,6 @@ nothing but ticks happens: the product must not count them.
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import io
 import json
@@ -62,8 +61,6 @@ WITH_STORE: Final = ("submit", "store", "reconcile")
 BATCH: Final = 25
 MOST_TRIES: Final = 9
 CLIENTS: Final[dict[str, Any]] = {}
-#: Powertools' batch processors as they were before their first batch.
-BATCHES: Final[dict[str, Any]] = {}
 
 
 @dataclass(frozen=True)
@@ -110,8 +107,6 @@ def function(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # its dataclasses look themselves up there
     spec.loader.exec_module(module)
-    if hasattr(module, "batch"):
-        BATCHES[name] = copy.deepcopy(module.batch)
     return module
 
 
@@ -371,8 +366,6 @@ class World:
         self.log.append(f"{self.now:%H:%M:%S} {name}")
         module = function(name)
         random.seed(self.now.timestamp())  # the product's jitter
-        if name in BATCHES:  # each invocation has a process of its own
-            vars(module)["batch"] = copy.deepcopy(BATCHES[name])
         with self.calls.of(name):
             try:
                 return module.handler(event, Context(name))
