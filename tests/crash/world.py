@@ -30,7 +30,6 @@ from unittest.mock import patch
 
 import boto3
 import httpx
-from aws_lambda_powertools.utilities import parameters
 from botocore.client import BaseClient
 
 from phonoscene import cdn, deliveries, output, public_http
@@ -372,7 +371,6 @@ class World:
             except Crash:
                 self.log.append(f"{self.now:%H:%M:%S} {name} died")
                 module.build.cache_clear()
-                _forget_parameters()
                 return None
             except Exception as exc:  # noqa: BLE001 - Lambda reports it, and the next event comes
                 self.log.append(f"{self.now:%H:%M:%S} {name} failed: {exc!r}")
@@ -387,7 +385,6 @@ class World:
         with ExitStack() as patches:
             for target, name, value in (
                 (boto3, "client", _client),
-                (boto3.session, "Session", lambda: types.SimpleNamespace(client=_client)),
                 (BaseClient, "_make_api_call", self._aws()),
                 (httpx._client, "HTTPTransport", self._transport()),
                 (public_http, "PublicTransport", self._transport()),
@@ -425,7 +422,6 @@ class World:
     def _start_cold(self) -> None:
         for name in FUNCTIONS:
             function(name).build.cache_clear()
-        _forget_parameters()
 
     def _seconds(self) -> float:
         return self.now.timestamp()
@@ -485,10 +481,6 @@ class World:
         """Tells two worlds apart."""
         queues = "".join(queue.state() for queue in self.queues.values())
         return hash((self.table.state(), self.buckets.state(), queues, self.fal.state()))
-
-
-def _forget_parameters() -> None:
-    parameters.clear_caches()  # type: ignore[no-untyped-call]  # Powertools' own omission
 
 
 _Session: Final = boto3.session.Session
