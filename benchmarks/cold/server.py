@@ -18,8 +18,9 @@ from benchmarks.growth import an_item, ready_job
 from benchmarks.transfer.sink import body_of
 from benchmarks.transfer.wire import Network, Wire, announce_and_stay, serve, tls
 from benchmarks.worlds import MeasuredWorld
+from phonoscene.deliveries import Delivery, hash_token
 from phonoscene.jobs import JobStatus, Request
-from phonoscene.webhooks import Delivery, hash_token, sign
+from phonoscene.webhooks import sign
 from tests.crash import stream
 from tests.crash.fal import KEY_SET, QUEUE, SIGNER
 from tests.crash.fal import Request as Submitted
@@ -63,7 +64,7 @@ def first_events() -> dict[str, Any]:
     at = int(datetime.now(UTC).timestamp())
     headers = sign(SIGNER, REQUEST, "github|1", at, body.encode())
     return {
-        "submit": stack.sqs(stack.created(SIDECAR, datetime.now(UTC) + timedelta(seconds=1))),
+        "submit": stack.sqs(stack.created(SIDECAR, datetime.now(UTC) + timedelta(minutes=1))),
         "webhook": {"pathParameters": {"job_id": JOB, "token": TOKEN}, "headers": headers,
                     "body": body},
         "store": stack.sqs(delivery.to_message()),

@@ -8,27 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from aws_lambda_powertools.utilities import parameters
-from aws_lambda_powertools.utilities.batch import (
-    BatchProcessor,
-    EventType,
-    process_partial_response,
-)
 
+from phonoscene.batches import Message, each
 from phonoscene.job_store import now
 from phonoscene.observability import count, logger, metrics
 from phonoscene.queues import NotificationsQueue
 from phonoscene.settings import NotifySettings
 from phonoscene.subscriber import Subscriber
-from phonoscene.workflow.notification import Message, Notifier
+from phonoscene.workflow.notification import Notifier
 
 if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 #: How long the secret is kept, in seconds.
 KEPT_FOR = 300
-
-batch = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
 
 @cache
@@ -48,11 +41,10 @@ def build() -> Notifier:
     )
 
 
-def on_message(record: SQSRecord) -> None:
+def on_message(message: Message) -> None:
     """One event; an error leaves it in the queue, hidden until its next try."""
-    tries = int(record.attributes.approximate_receive_count)
     try:
-        answer = build().notify(Message(record.body, record.receipt_handle, tries))
+        answer = build().notify(message)
         count("NotificationsUnwanted" if answer.is_gone else "NotificationsDelivered")
     except Exception as exc:
         count("NotificationsFailed")
@@ -62,6 +54,6 @@ def on_message(record: SQSRecord) -> None:
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
-def handler(event: dict[str, Any], context: LambdaContext) -> Any:
+def handler(event: dict[str, Any], context: LambdaContext) -> Any:  # noqa: ARG001 - Lambda's signature
     """Lambda's entry: a batch of the notifications queue."""
-    return process_partial_response(event, on_message, batch, context)
+    return each(event, on_message)

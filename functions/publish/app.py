@@ -8,15 +8,11 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from aws_lambda_powertools.utilities.batch import (
-    BatchProcessor,
-    EventType,
-    process_partial_response,
-)
 from botocore.config import Config
 from pydantic import ValidationError
 
-from phonoscene.errors import OutOfTime, Overtaking
+from phonoscene.batches import in_order
+from phonoscene.errors import OutOfTime
 from phonoscene.event_bus import EventBus
 from phonoscene.jobs import Job
 from phonoscene.observability import count, logger, metrics
@@ -29,15 +25,12 @@ from phonoscene.workflow.publication import Publisher, Write
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 #: A shard's other records wait for this one.
 HASTY = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3})
 #: What a record needs of the function's time, in milliseconds.
 ENOUGH = 20_000
-
-batch = BatchProcessor(EventType.DynamoDBStreams)
 
 
 @dataclass(frozen=True)
@@ -61,20 +54,17 @@ def build() -> App:
 
 
 def on_record(
-    record: DynamoDBRecord, lambda_context: LambdaContext, newest: Mapping[str, dict[str, Any]]
+    record: dict[str, Any], lambda_context: LambdaContext, newest: Mapping[str, dict[str, Any]]
 ) -> None:
-    """One write, in its turn: after one that failed, none is published before that one is.
+    """One write, in its turn.
 
-    Lambda hands the batch out again from the first that failed; a later one that had gone through
-    would have overtaken it, and its event would come twice. ``newest`` has the last image of each
-    job in this batch: the receipt need not pass through what is past already.
+    ``newest`` has the last image of each job in this batch: the receipt need not pass through what
+    is past already.
     """
     count("StreamRecords")
-    if batch.fail_messages:
-        raise Overtaking
     if lambda_context.get_remaining_time_in_millis() < ENOUGH:
         raise OutOfTime
-    change = record.raw_event["dynamodb"]
+    change = record["dynamodb"]
     image = change.get("NewImage", {})
     after = from_item(image)
     if "status" not in after:  # a sum, or a deletion, which the event source's filter holds back
@@ -131,9 +121,7 @@ def _earlier(item: dict[str, Any]) -> Job | None:
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Lambda's entry: a batch of the table's stream."""
-    return process_partial_response(
-        event, partial(on_record, newest=_newest(event)), batch, context
-    )
+    return in_order(event, partial(on_record, lambda_context=context, newest=_newest(event)))
 
 
 def _newest(event: dict[str, Any]) -> dict[str, dict[str, Any]]:

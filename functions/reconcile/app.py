@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -51,7 +51,7 @@ def build() -> App:
     limits = Limits(settings.max_in_flight, settings.daily_budget_usd)
     reconciler = Reconciler(
         store=store,
-        queue=FalQueue(FalKey(settings.fal_key_parameter)),
+        queue=FalQueue(FalKey(settings.fal_key_parameter, partial(boto3.client, "ssm"))),
         verdicts=VerdictsQueue(sqs, settings.verdicts_queue_url),
         dispatcher=Dispatcher(store, DropsQueue(sqs, settings.drops_queue_url), limits),
         silence=timedelta(seconds=settings.audio_url_ttl_seconds) + RUN_AND_CALL,

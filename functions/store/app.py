@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from aws_lambda_powertools.utilities.batch import (
-    BatchProcessor,
-    EventType,
-    process_partial_response,
-)
 from botocore.config import Config
 
+from phonoscene.batches import Message, each
 from phonoscene.cdn import Cdn
+from phonoscene.deliveries import Delivery
 from phonoscene.errors import VideoUnavailable
 from phonoscene.fal_key import FalKey
 from phonoscene.fal_queue import FalQueue
@@ -25,18 +22,14 @@ from phonoscene.observability import announce, count, logger, metrics
 from phonoscene.output import FLOWS, OutputBucket
 from phonoscene.queues import DropsQueue
 from phonoscene.settings import StoreSettings
-from phonoscene.webhooks import Delivery
 from phonoscene.workflow.delivery import Deliverer
 from phonoscene.workflow.dispatch import Dispatcher
 
 if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 #: Each body has a checksum of its own, in a header that is signed; the SDK would hash it once more.
 UNSIGNED = Config(s3={"payload_signing_enabled": False}, max_pool_connections=FLOWS)
-
-batch = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,7 @@ def build() -> App:
     store = JobStore(boto3.client("dynamodb"), settings.jobs_table, on_change=announce)
     deliverer = Deliverer(
         store=store,
-        queue=FalQueue(FalKey(settings.fal_key_parameter)),
+        queue=FalQueue(FalKey(settings.fal_key_parameter, partial(boto3.client, "ssm"))),
         cdn=Cdn(settings.max_video_bytes),
         output=OutputBucket(boto3.client("s3", config=UNSIGNED), settings.output_bucket),
     )
@@ -63,11 +56,11 @@ def build() -> App:
     return App(deliverer, Dispatcher(store, drops, limits))
 
 
-def on_message(record: SQSRecord) -> None:
+def on_message(message: Message) -> None:
     """One verdict; an error returns it to the queue."""
     count("Verdicts")
     try:
-        delivery = Delivery(**record.json_body)
+        delivery = Delivery(**message.json())
         logger.append_keys(job_id=delivery.job_id)
         app = build()
         job = app.deliverer.deliver(delivery)
@@ -85,6 +78,6 @@ def on_message(record: SQSRecord) -> None:
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
-def handler(event: dict[str, Any], context: LambdaContext) -> Any:
+def handler(event: dict[str, Any], context: LambdaContext) -> Any:  # noqa: ARG001 - Lambda's signature
     """Lambda's entry: a batch of the verdicts queue."""
-    return process_partial_response(event, on_message, batch, context)
+    return each(event, on_message)

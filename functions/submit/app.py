@@ -5,18 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from aws_lambda_powertools.utilities.batch import (
-    BatchProcessor,
-    EventType,
-    process_partial_response,
-)
-from aws_lambda_powertools.utilities.data_classes import S3EventBridgeNotificationEvent
 from botocore.config import Config
 
+import phonoscene.fal_calls  # noqa: F401 - nearly every first event calls fal: import it with the rest
+from phonoscene.batches import Message, each
 from phonoscene.errors import OutOfTime
 from phonoscene.fal_key import FalKey
 from phonoscene.fal_queue import FalQueue
@@ -33,7 +29,6 @@ from phonoscene.workflow.media_urls import Presigned, Uploaded
 from phonoscene.workflow.submission import Submitter, Terms
 
 if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
     from phonoscene.jobs import Job
@@ -51,8 +46,6 @@ ENOUGH_TO_UPLOAD = 100_000
 #: lives that much longer than a presigned URL.
 UPLOADING = timedelta(seconds=100)
 FAL_STORAGE = "fal-storage"
-
-batch = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
 
 @dataclass(frozen=True)
@@ -73,12 +66,12 @@ class App:
         if "job_id" in message:
             job = self.store.get(str(message["job_id"]))
             return [job] if job else []
-        event = S3EventBridgeNotificationEvent(message)
-        if event.detail.bucket.name != self.intake.bucket.name:
+        detail = message["detail"]
+        if detail["bucket"]["name"] != self.intake.bucket.name:
             raise ValueError("an event of another bucket")
-        happened_at = datetime.fromisoformat(event.time)
-        # not .object.key, which decodes: EventBridge carries keys as they are, "a+b" is no "a b"
-        return self.intake.take(Announcement(event.detail.object["key"], happened_at))
+        happened_at = datetime.fromisoformat(message["time"])
+        # not decoded: EventBridge carries keys as they are, and "a+b" is no "a b"
+        return self.intake.take(Announcement(detail["object"]["key"], happened_at))
 
 
 @cache
@@ -93,7 +86,7 @@ def build() -> App:
         boto3.client("s3", config=PRESIGNING),
         settings.drop_bucket,
     )
-    key = FalKey(settings.fal_key_parameter)
+    key = FalKey(settings.fal_key_parameter, partial(boto3.client, "ssm"))
     queue = FalQueue(key)
     uploads = settings.audio_delivery == FAL_STORAGE
     rules = Rules(
@@ -124,14 +117,14 @@ def build() -> App:
     return App(store, intake, submitter, Canceller(store, queue), enough)
 
 
-def on_message(record: SQSRecord, lambda_context: LambdaContext) -> None:
+def on_message(message: Message, lambda_context: LambdaContext) -> None:
     """One message; an error returns it to the queue, and its neighbours go on."""
     count("DropMessages")
     if lambda_context.get_remaining_time_in_millis() < ENOUGH:
         raise OutOfTime
     try:
         app = build()
-        for job in app.jobs(record.json_body):
+        for job in app.jobs(message.json()):
             if lambda_context.get_remaining_time_in_millis() < app.enough:
                 logger.warning("job.left_to_dispatch")  # it is READY: its turn comes
                 break
@@ -147,4 +140,4 @@ def on_message(record: SQSRecord, lambda_context: LambdaContext) -> None:
 @metrics.log_metrics(capture_cold_start_metric=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Lambda's entry: a batch of the drops queue."""
-    return process_partial_response(event, on_message, batch, context)
+    return each(event, partial(on_message, lambda_context=context))

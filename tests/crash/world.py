@@ -8,7 +8,6 @@ while nothing but ticks happens: the product must not count them.
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import io
 import json
@@ -31,10 +30,9 @@ from unittest.mock import patch
 
 import boto3
 import httpx
-from aws_lambda_powertools.utilities import parameters
 from botocore.client import BaseClient
 
-from phonoscene import cdn, connections, output, webhooks
+from phonoscene import cdn, connections, deliveries, output
 from phonoscene.job_store import JobStore
 from phonoscene.observability import metrics
 from tests.crash import stream
@@ -62,8 +60,6 @@ WITH_STORE: Final = ("submit", "store", "reconcile")
 BATCH: Final = 25
 MOST_TRIES: Final = 9
 CLIENTS: Final[dict[str, Any]] = {}
-#: Powertools' batch processors as they were before their first batch.
-BATCHES: Final[dict[str, Any]] = {}
 
 
 @dataclass(frozen=True)
@@ -110,8 +106,6 @@ def function(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # its dataclasses look themselves up there
     spec.loader.exec_module(module)
-    if hasattr(module, "batch"):
-        BATCHES[name] = copy.deepcopy(module.batch)
     return module
 
 
@@ -371,15 +365,12 @@ class World:
         self.log.append(f"{self.now:%H:%M:%S} {name}")
         module = function(name)
         random.seed(self.now.timestamp())  # the product's jitter
-        if name in BATCHES:  # each invocation has a process of its own
-            vars(module)["batch"] = copy.deepcopy(BATCHES[name])
         with self.calls.of(name):
             try:
                 return module.handler(event, Context(name))
             except Crash:
                 self.log.append(f"{self.now:%H:%M:%S} {name} died")
                 module.build.cache_clear()
-                _forget_parameters()
                 return None
             except Exception as exc:  # noqa: BLE001 - Lambda reports it, and the next event comes
                 self.log.append(f"{self.now:%H:%M:%S} {name} failed: {exc!r}")
@@ -394,12 +385,11 @@ class World:
         with ExitStack() as patches:
             for target, name, value in (
                 (boto3, "client", _client),
-                (boto3.session, "Session", lambda: types.SimpleNamespace(client=_client)),
                 (BaseClient, "_make_api_call", self._aws()),
                 (httpx._client, "HTTPTransport", self._transport()),
                 (connections, "dial", lambda host, *_: Line(host, self.calls, self.fal)),
                 (cdn, "tls_context", lambda: None),  # to read all CAs takes 27 ms
-                (webhooks, "secrets", self._secrets()),
+                (deliveries, "secrets", self._secrets()),
                 (function("webhook"), "time", types.SimpleNamespace(time=self._seconds)),
                 (urllib.request.OpenerDirector, "open", self._key_set()),
                 (metrics.provider, "add_metric", self._measure),
@@ -431,7 +421,6 @@ class World:
     def _start_cold(self) -> None:
         for name in FUNCTIONS:
             function(name).build.cache_clear()
-        _forget_parameters()
 
     def _seconds(self) -> float:
         return self.now.timestamp()
@@ -491,10 +480,6 @@ class World:
         """Tells two worlds apart."""
         queues = "".join(queue.state() for queue in self.queues.values())
         return hash((self.table.state(), self.buckets.state(), queues, self.fal.state()))
-
-
-def _forget_parameters() -> None:
-    parameters.clear_caches()  # type: ignore[no-untyped-call]  # Powertools' own omission
 
 
 _Session: Final = boto3.session.Session

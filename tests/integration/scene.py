@@ -13,6 +13,7 @@ from moto.backends import get_backend
 from moto.dynamodb import exceptions as moto_exceptions
 from moto.dynamodb.comparisons import get_filter_expression
 
+from phonoscene.deliveries import Delivery, hash_token
 from phonoscene.errors import VideoUnavailable
 from phonoscene.job_store import JobStore
 from phonoscene.jobs import FINAL, Audio, DropObject, Estimate, Job, JobStatus, Request
@@ -20,7 +21,6 @@ from phonoscene.ledger import Limits
 from phonoscene.output import OutputBucket
 from phonoscene.records import from_item, index_attributes, plain, to_item, to_record
 from phonoscene.submissions import Ended, Lost, Pending
-from phonoscene.webhooks import Delivery, hash_token
 from phonoscene.workflow.cancellation import Canceller
 from phonoscene.workflow.delivery import Deliverer
 from phonoscene.workflow.dispatch import Dispatcher

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phonoscene.cdn import Cdn
+from phonoscene.deliveries import Delivery, hash_token
 from phonoscene.errors import VerdictMalformed, VideoUnavailable
 from phonoscene.fal_queue import FalQueue
 from phonoscene.job_store import JobStore
@@ -25,7 +26,6 @@ from phonoscene.jobs import (
     Request,
 )
 from phonoscene.output import OutputBucket
-from phonoscene.webhooks import Delivery, hash_token
 from phonoscene.workflow.delivery import SHORTEST_PAUSE, Deliverer
 from tests.integration.cloud import (
     DROPS,

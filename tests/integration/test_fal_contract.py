@@ -13,9 +13,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from aiohttp import web
-from aws_lambda_powertools.utilities.parameters import base as parameter_cache
 
-from phonoscene import fal_queue
+from phonoscene import fal_calls
 from phonoscene.errors import NoRoom, VideoUnavailable
 from phonoscene.fal_key import FalKey
 from phonoscene.fal_queue import FalQueue
@@ -72,7 +71,7 @@ def fal(internet: Loopback) -> Loopback:
 
 @pytest.fixture
 def queue(fal: Loopback, environment: pytest.MonkeyPatch) -> FalQueue:  # noqa: ARG001 - clients are made behind its proxy
-    environment.setattr(fal_queue, "TIMEOUT", 0.4)
+    environment.setattr(fal_calls, "TIMEOUT", 0.4)
     return FalQueue(lambda **_: FAL_KEY)
 
 
@@ -218,14 +217,14 @@ def test_a_key_that_was_stored_with_its_line_feed_goes_out_without(
 
 
 def test_a_rotated_key_is_used_once_the_cached_one_has_expired(
-    drop: Callable[..., Seen], cloud: Cloud
+    drop: Callable[..., Seen], cloud: Cloud, submit: ModuleType
 ) -> None:
     used = [drop().headers["authorization"]]
     cloud.ssm.put_parameter(
         Name=KEY_PARAMETER, Value="new-id:new-secret", Type="SecureString", Overwrite=True
     )
     used.append(drop().headers["authorization"])
-    store = parameter_cache.DEFAULT_PROVIDERS["ssm"].store  # type: ignore[attr-defined]  # for its clock
+    store = submit.build().submitter.queue._key._provider.store  # for its clock
     for name, kept in store.items():
         store[name] = kept._replace(ttl=datetime.now() - timedelta(seconds=1))  # noqa: DTZ005 - as Powertools has it
 
@@ -589,7 +588,7 @@ def test_a_question_that_fal_refused_for_a_rotated_key_is_asked_with_the_new_one
 
 
 def test_the_key_is_read_once_in_five_minutes_and_at_once_where_it_is_wanted(cloud: Cloud) -> None:
-    key = FalKey(KEY_PARAMETER)
+    key = FalKey(KEY_PARAMETER, lambda: cloud.ssm)
     first = key()
     cloud.ssm.put_parameter(Name=KEY_PARAMETER, Value=ROTATED, Type="SecureString", Overwrite=True)
 
@@ -599,7 +598,7 @@ def test_the_key_is_read_once_in_five_minutes_and_at_once_where_it_is_wanted(clo
 
 
 def test_a_key_that_cannot_be_read_again_is_the_one_that_is_known(cloud: Cloud) -> None:
-    key = FalKey(KEY_PARAMETER)
+    key = FalKey(KEY_PARAMETER, lambda: cloud.ssm)
     key()
     cloud.ssm.delete_parameter(Name=KEY_PARAMETER)
 

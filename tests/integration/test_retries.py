@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from phonoscene.deliveries import hash_token
 from phonoscene.jobs import Audio, DropObject, JobStatus
 from phonoscene.media import DropBucket
 from phonoscene.retries import (
@@ -22,7 +23,6 @@ from phonoscene.retries import (
     retry_at,
 )
 from phonoscene.submissions import ACCOUNT, Refused
-from phonoscene.webhooks import hash_token
 from phonoscene.workflow.submission import PAUSE
 from tests.integration.cloud import DROPS, client, sqs
 from tests.integration.loopback import Loopback, answer

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from phonoscene.deliveries import hash_token
 from phonoscene.job_store import JobStore
 from phonoscene.jobs import Audio, DropObject, Job, JobStatus, Request
 from phonoscene.ledger import Limits
 from phonoscene.media import DropBucket
 from phonoscene.retries import MOST_REFUSALS
 from phonoscene.submissions import Accepted, Refused, Submission, Unknown
-from phonoscene.webhooks import hash_token
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import Submitter, Terms
 from tests.integration.cloud import (

@@ -23,7 +23,7 @@ from phonoscene.errors import DropRefused
 from phonoscene.media import DropBucket, Found
 from phonoscene.settings import WebhookSettings
 from phonoscene.signing_keys import SigningKeys
-from phonoscene.webhooks import Delivery, sign
+from phonoscene.webhooks import sign
 from tests.crash.calls import Calls
 from tests.crash.invariants import always_broken
 from tests.crash.world import Context, World, function
@@ -32,6 +32,8 @@ from tests.integration import cloud as stack
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import ModuleType
+
+    from phonoscene.deliveries import Delivery
 
 KEY: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 USER: Final = "github|1234567"

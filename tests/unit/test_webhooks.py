@@ -14,17 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phonoscene.deliveries import Delivery, hash_token, new_token
 from phonoscene.errors import SigningKeysUnavailable, WebhookRefused
 from phonoscene.signing_keys import SigningKeys
-from phonoscene.webhooks import (
-    Claims,
-    Delivery,
-    hash_token,
-    new_token,
-    public_keys,
-    sign,
-    signed_message,
-)
+from phonoscene.webhooks import Claims, public_keys, sign, signed_message
 from phonoscene.workflow.receiving import Post, receive
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

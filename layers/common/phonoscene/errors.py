@@ -14,7 +14,6 @@
     ├── SigningKeysUnavailable    nobody can be verified now: 503, and fal tries again
     ├── VerdictMalformed          signed by fal, and yet not a verdict
     ├── AddressRefused            a host's name leads to an address that is not public
-    ├── Overtaking                an earlier record of the batch must be published first
     ├── ReceiptContested          others write a job's receipt at the same time
     ├── EventRefused              the event bus did not take an event
     ├── NotificationMalformed     what should be sent to the subscriber is no event
@@ -127,10 +126,6 @@ class VerdictMalformed(PhonosceneError):
 
 class AddressRefused(PhonosceneError):
     """The host's name leads to an address that is not public."""
-
-
-class Overtaking(PhonosceneError):
-    """An earlier record of the batch failed, and must be published before this one."""
 
 
 class ReceiptContested(PhonosceneError):

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
-from aws_lambda_powertools.utilities import parameters
+from aws_lambda_powertools.utilities.parameters import SSMProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mypy_boto3_ssm import SSMClient
 
 logger = logging.getLogger(__name__)
 
@@ -15,10 +21,19 @@ KEPT_FOR: Final = 300
 
 
 class FalKey:
-    """The key in one SSM parameter, as it was put there; asked at each call, read now and then."""
+    """The key in one SSM parameter, as it was put there; asked at each call, read now and then.
 
-    def __init__(self, parameter: str) -> None:
+    ``client`` makes SSM's, at the first call: most events of some functions need no key. It is not
+    left to Powertools, whose session of its own would read the SDK's endpoints again, for 50 ms.
+    """
+
+    def __init__(self, parameter: str, client: Callable[[], SSMClient]) -> None:
         self._parameter = parameter
+        self._client = client
+
+    @cached_property
+    def _provider(self) -> SSMProvider:
+        return SSMProvider(boto3_client=self._client())
 
     def __call__(self, *, fresh: bool = False) -> str:
         """The key; ``fresh`` where fal has refused the one that is known, perhaps rightly.
@@ -34,6 +49,7 @@ class FalKey:
         return self._read(force_fetch=False)
 
     def _read(self, *, force_fetch: bool) -> str:
-        return parameters.get_parameter(
+        read = self._provider.get(
             self._parameter, decrypt=True, max_age=KEPT_FOR, force_fetch=force_fetch
         )
+        return str(read)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from mypy_boto3_sqs import SQSClient
 
+    from phonoscene.deliveries import Delivery
     from phonoscene.media import Found
-    from phonoscene.webhooks import Delivery
 
 
 class DropsQueue:

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from phonoscene.jobs import Request
 
 
+ENDPOINT: Final = "fal-ai/ltx-2.3-22b/distilled/audio-to-video"
+
 #: The code of a refusal that is the account's: a key that is unknown, or a balance that is
-#: exhausted.
+#: exhausted. And how fal answers then.
 ACCOUNT = "fal_account"
+REFUSED_ACCOUNT: Final = frozenset({401, 402, 403})
 
 
 @dataclass(frozen=True)

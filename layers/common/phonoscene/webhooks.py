@@ -36,34 +36,6 @@ TIMESTAMP = "x-fal-webhook-timestamp"
 SIGNATURE = "x-fal-webhook-signature"
 
 
-@dataclass(frozen=True)
-class Delivery:
-    """One verified POST of fal's, on its way to the verdicts queue.
-
-    The path's token travels as its hash; ``body`` is the signed text, byte for byte, because fal's
-    seeds exceed what other JSON readers keep.
-    """
-
-    job_id: str
-    token_hash: str
-    request_id: str
-    body: str
-
-    def to_message(self) -> str:
-        """As the verdicts queue carries it."""
-        return json.dumps(self.__dict__, ensure_ascii=False)
-
-
-def new_token() -> str:
-    """A capability: whoever shows it was told of this job by us. 256 bits."""
-    return secrets.token_urlsafe(32)
-
-
-def hash_token(token: str) -> str:
-    """What is stored of a token, in hex."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
 def signed_message(request_id: str, user_id: str, timestamp: str, body: bytes) -> bytes:
     """The four lines that are signed; no line feed ends the last."""
     digest = hashlib.sha256(body).hexdigest()

@@ -23,10 +23,10 @@ from phonoscene.verdicts import Verdict, from_webhook
 
 if TYPE_CHECKING:
     from phonoscene.cdn import Cdn
+    from phonoscene.deliveries import Delivery
     from phonoscene.fal_queue import FalQueue
     from phonoscene.job_store import JobStore
     from phonoscene.output import OutputBucket, Stored
-    from phonoscene.webhooks import Delivery
 
 logger = logging.getLogger(__name__)
 

@@ -13,19 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from phonoscene.batches import Message
     from phonoscene.queues import NotificationsQueue
     from phonoscene.subscriber import Answer, Subscriber
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Message:
-    """A message of the queue: an event, SQS's word for this receipt, and how many there were."""
-
-    body: str
-    receipt_handle: str
-    tries: int
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from phonoscene.deliveries import Delivery, hash_token
 from phonoscene.errors import WebhookRefused
-from phonoscene.webhooks import LONGEST_BODY, Claims, Delivery, check_body, check_tenant, hash_token
+from phonoscene.webhooks import LONGEST_BODY, Claims, check_body, check_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from phonoscene.deliveries import Delivery
 from phonoscene.errors import VideoUnavailable, WriteRefused
 from phonoscene.jobs import ErrorDetail, Job, JobStatus, Request
 from phonoscene.submissions import Ended, Lost, Pending
-from phonoscene.webhooks import Delivery
 from phonoscene.workflow.recounting import Recounter
 
 if TYPE_CHECKING:

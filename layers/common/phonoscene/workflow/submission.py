@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from phonoscene.deliveries import hash_token, new_token
 from phonoscene.errors import DropRefused, NoRoom, UploadFailed, WriteRefused
 from phonoscene.jobs import LOOK_AGAIN_AFTER, UNANSWERED, ErrorDetail, Job, JobStatus
 from phonoscene.ledger import next_day
 from phonoscene.retries import MOST_REFUSALS, retry_at
 from phonoscene.submissions import ACCOUNT, Accepted, Answer, Refused, Submission, Unknown
-from phonoscene.webhooks import hash_token, new_token
 
 if TYPE_CHECKING:
     from datetime import datetime
