@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from threading import Condition
+from functools import partial
+from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,15 +19,22 @@ from botocore.exceptions import BotoCoreError, ClientError
 from phonoscene.errors import VideoUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
     from mypy_boto3_s3 import S3Client
 
     from phonoscene.cdn import Part, Source
 
 logger = logging.getLogger(__name__)
 
-#: How many parts are on their way at once, each from the CDN to S3 in one thread and one memory.
-#: Measured: see docs/decisions.md.
+#: How many parts are on their way at once, each from the CDN to S3 in one thread and one memory: a
+#: few, and more of them for as long as this process uses less than a CPU. Measured: see
+#: docs/decisions.md.
+FEW: Final = 4
 FLOWS: Final = 12
+#: Seconds from one look at that to the next.
+LOOK: Final = 0.1
 #: A video of so many parts goes in one request. An upload in parts pays for two more than it has.
 PARTS_OF_ONE_PUT: Final = 2
 READ: Final = 1024 * 1024
@@ -136,6 +145,44 @@ class _Digest:
         return self._sha256.digest()
 
 
+class _Flows:
+    """Threads that carry parts: a few at first, more where the network leaves this process idle."""
+
+    def __init__(
+        self, pool: ThreadPoolExecutor, carry: Callable[[Source, _Flows], None], source: Source
+    ) -> None:
+        self._pool = pool
+        self._task = partial(carry, source, self)
+        self._most = min(FLOWS, source.count or FLOWS)
+        self._flows: list[Future[None]] = []
+        self._lock = Lock()
+        self._seen = time.monotonic(), time.process_time()
+
+    def start(self) -> None:
+        """Begin a few, as far as there may be parts for them."""
+        for _ in range(min(FEW, self._most - len(self._flows))):
+            self._flows.append(self._pool.submit(self._task))
+
+    def grow(self) -> None:
+        """Begin more, if less than a CPU was used since this was last looked at."""
+        if self._is_idle():
+            self.start()
+
+    def end(self) -> None:
+        """Wait for all of them; an error of any is raised."""
+        for flow in self._flows:  # which may become more meanwhile
+            flow.result()
+
+    def _is_idle(self) -> bool:
+        with self._lock:
+            now, used = time.monotonic(), time.process_time()
+            passed, worked = now - self._seen[0], used - self._seen[1]
+            if passed < LOOK:
+                return False
+            self._seen = now, used
+            return worked < passed
+
+
 class _Upload:
     """One object on its way: in a single PUT, or in parts."""
 
@@ -169,11 +216,10 @@ class _Upload:
             **self._at, ContentType=self._type, ChecksumAlgorithm="CRC32"
         )
         self._id = answer["UploadId"]
-        count = min(FLOWS, source.count or FLOWS)
-        with ThreadPoolExecutor(count) as pool:
-            flows = [pool.submit(self._flow, source) for _ in range(count)]
-        for flow in flows:
-            flow.result()
+        with ThreadPoolExecutor(FLOWS) as pool:
+            flows = _Flows(pool, self._carry, source)
+            flows.start()
+            flows.end()
         return self._complete()
 
     def abort_unless_done(self) -> None:
@@ -185,11 +231,12 @@ class _Upload:
         except (ClientError, BotoCoreError) as exc:  # the bucket's own rule aborts it within a day
             logger.warning("video.abort_failed", extra={"error": type(exc).__name__})
 
-    def _flow(self, source: Source) -> None:
+    def _carry(self, source: Source, flows: _Flows) -> None:
         """Carry one part after another, all in the same memory, until there is none left."""
         try:
             part = source.next()
             while part and self._digest.add(part.number, part.body):
+                flows.grow()
                 self._send(part)
                 part = source.next(part)
         except BaseException:
