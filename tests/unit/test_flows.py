@@ -1,0 +1,135 @@
+"""A video's parts on their way: several at once, hashed in order, given up together."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+import time
+import types
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from phonoscene import output
+from phonoscene.cdn import Part
+from phonoscene.errors import VideoUnavailable
+from phonoscene.output import FEW, FLOWS, LOOK, OutputBucket
+
+SIZE = 1000
+
+
+@dataclass
+class Film:
+    """A source of small parts; what it does before it hands one out is told, and counted."""
+
+    count: int = 40
+    waits: float = 0.0
+    breaks_at: int | None = None
+    #: How many asked at the same time, at most.
+    most: int = 0
+    handed: int = 0
+    _now: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def next(self, used: Part | None = None) -> Part | None:
+        with self._lock:
+            number, self.handed = self.handed, self.handed + 1
+            self._now += 1
+            self.most = max(self.most, self._now)
+        try:
+            if number >= self.count:
+                return None
+            time.sleep(self.waits * random.random())  # noqa: S311 - whatever order
+            if number == self.breaks_at:
+                raise VideoUnavailable("broken")
+            body = used.body if used else bytearray(SIZE)
+            body[:] = number.to_bytes(2, "big") * (SIZE // 2)
+            return Part(number, body)
+        finally:
+            with self._lock:
+                self._now -= 1
+
+    #: As the CDN tells it.
+    size = 0
+
+    @property
+    def whole(self) -> bytes:
+        return b"".join(n.to_bytes(2, "big") * (SIZE // 2) for n in range(self.count))
+
+
+@dataclass
+class Sink:
+    """S3, as far as an upload in parts goes."""
+
+    parts: dict[int, bytes] = field(default_factory=dict)
+    order: list[int] = field(default_factory=list)
+    aborted: int = 0
+
+    def create_multipart_upload(self, **_: Any) -> dict[str, str]:
+        return {"UploadId": "1"}
+
+    def upload_part(self, *, PartNumber: int, Body: bytearray, **_: Any) -> dict[str, str]:  # noqa: N803 - S3's
+        before = bytes(Body)
+        time.sleep(0.002 * random.random())  # noqa: S311 - whatever order
+        assert bytes(Body) == before, "its memory was used again while it was sent"
+        self.parts[PartNumber] = before
+        return {"ETag": str(PartNumber)}
+
+    def complete_multipart_upload(self, *, MultipartUpload: Any, **_: Any) -> dict[str, str]:  # noqa: N803
+        self.order = [part["PartNumber"] for part in MultipartUpload["Parts"]]
+        return {"VersionId": "v"}
+
+    def abort_multipart_upload(self, **_: Any) -> None:
+        self.aborted += 1
+
+
+def store(film: Film, sink: Sink) -> Any:
+    source: Any = film
+    client: Any = sink
+    return OutputBucket(client, "outputs").store(source, "a.mp4", "video/mp4")
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_parts_that_come_in_any_order_make_the_film_and_its_digest(seed: int) -> None:
+    random.seed(seed)
+    film, sink = Film(waits=0.01), Sink()
+
+    stored = store(film, sink)
+
+    assert sink.order == list(range(1, film.count + 1))
+    assert b"".join(sink.parts[number] for number in sink.order) == film.whole
+    assert (stored.bytes, stored.sha256) == (
+        len(film.whole),
+        hashlib.sha256(film.whole).hexdigest(),
+    )
+    assert sink.aborted == 0
+
+
+@pytest.mark.parametrize(("cpus", "at_most"), [(0.2, FLOWS), (1.5, FEW)])
+def test_there_are_more_flows_where_the_process_is_not_busy(
+    monkeypatch: pytest.MonkeyPatch, cpus: float, at_most: int
+) -> None:
+    clock = types.SimpleNamespace(
+        monotonic=time.monotonic, process_time=lambda: cpus * time.monotonic()
+    )
+    monkeypatch.setattr(output, "time", clock)
+    film = Film(count=100, waits=LOOK / 2)
+
+    store(film, Sink())
+
+    assert at_most - FEW < film.most <= at_most
+
+
+@pytest.mark.parametrize("broken", [0, 1, 7, 39])
+def test_a_part_that_does_not_come_ends_them_all(broken: int) -> None:
+    film, sink = Film(waits=0.005, breaks_at=broken, count=10_000), Sink()
+
+    with pytest.raises(VideoUnavailable, match="broken"):
+        store(film, sink)
+
+    assert sink.order == []
+    assert sink.aborted == 1
+    assert film.handed <= broken + 2 * FLOWS
+    assert threading.active_count() == 1
