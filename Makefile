@@ -113,7 +113,7 @@ clean: ## stop the local cloud; remove everything that was made, videos too
 	@echo "installing the tools in .venv" >&2
 	@[ -x .venv/bin/uv ] || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@$(RUN) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@.venv/bin/uv pip sync --quiet --system-certs --require-hashes --python .venv requirements-dev.txt
+	@.venv/bin/uv pip sync --quiet --compile-bytecode --system-certs --require-hashes --python .venv requirements-dev.txt
 	@.venv/bin/uv pip install --quiet --no-deps --no-build-isolation --python .venv --editable .
 	@touch $@
 
