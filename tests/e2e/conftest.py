@@ -124,14 +124,19 @@ class Phonoscene:
         return prompt
 
     def take(
-        self, name: str, *, until: set[str] | None = None, seconds: float = 40
+        self,
+        name: str,
+        *,
+        until: set[str] | None = None,
+        once: Callable[[dict[str, Any]], bool] = lambda _: True,
+        seconds: float = 40,
     ) -> dict[str, Any]:
-        """The newest record of a name, once it is in one of the states ``until``."""
+        """The newest record of a name, once it is in one of the states ``until``, and is so."""
         wanted = until or FINAL
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             takes = self.jobs.takes(name)
-            if takes and takes[0]["status"] in wanted:
+            if takes and takes[0]["status"] in wanted and once(takes[0]):
                 return takes[0]
             time.sleep(0.1)
         raise AssertionError(f"{name} is not {wanted} after {seconds} s: {takes}")
@@ -307,6 +312,11 @@ def phonoscene() -> Iterator[Phonoscene]:
 def name() -> str:
     """A name nobody else drops."""
     return f"e2e/{uuid.uuid4().hex}"
+
+
+def is_put_off(job: dict[str, Any]) -> bool:
+    """Whether a record says what it waits for."""
+    return "waits_for" in job
 
 
 def eventually(is_so: Callable[[], object], seconds: float = 10) -> bool:
