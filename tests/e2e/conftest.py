@@ -50,6 +50,15 @@ IN_FLIGHT = 40
 SECRET_PARAMETER = "/phonoscene/e2e-event-webhook-secret"
 SIMULATOR = ("--concurrency", "4", "--retry-seconds", "0.3", "--run-seconds", "0.05")
 FINAL = {"SUCCEEDED", "FAILED", "REJECTED", "CANCELLED"}
+#: The files that take longest begin first, so that all processes end at about the same time.
+LONGEST = ("main_job", "fal_storage", "command_line", "permissions", "webhooks_and_faults",
+           "real_fal", "backfill", "soak")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files; the tests of each stay as they stand there."""
+    rank = {f"test_{name}": n for n, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
 
 
 def make_audio(suffix: str, seconds: float = 1.0) -> bytes:
