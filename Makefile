@@ -49,7 +49,7 @@ test: check unit integration e2e ## every check and test, in that order, up to t
 check: .venv/ready .venv-sam/ready ## format, lint, types and the template
 	$(RUN) -m ruff format --check $(SOURCES)
 	$(RUN) -m ruff check $(SOURCES)
-	@$(RUN) -m mypy $(SOURCES) & types=$$!; set -x; \
+	$(RUN) -m mypy $(SOURCES) & types=$$!; \
 	.venv/bin/cfn-lint template.yaml && .venv-sam/bin/sam validate --lint --region us-east-1; \
 	template=$$?; wait $$types && exit $$template
 
