@@ -49,9 +49,9 @@ test: check unit integration e2e ## every check and test, in that order, up to t
 check: .venv/ready .venv-sam/ready ## format, lint, types and the template
 	$(RUN) -m ruff format --check $(SOURCES)
 	$(RUN) -m ruff check $(SOURCES)
-	$(RUN) -m mypy $(SOURCES)
-	.venv/bin/cfn-lint template.yaml
-	.venv-sam/bin/sam validate --lint --region us-east-1
+	$(RUN) -m mypy $(SOURCES) & types=$$!; \
+	.venv/bin/cfn-lint template.yaml && .venv-sam/bin/sam validate --lint --region us-east-1; \
+	template=$$?; wait $$types && exit $$template
 
 unit: .venv/ready ## the core, without any network
 	$(PYTEST) -n auto tests/unit --disable-socket --allow-unix-socket $(ARGS)
@@ -80,7 +80,7 @@ soak: .venv/ready ## many drops under faults, every id checked (DROPS=1000 FAULT
 	@$(RUN) -m tests.soak.soak --drops $(DROPS) --faults $(FAULTS) --seed $(SEED) $(ARGS)
 
 e2e: .venv/ready ## the deployed stack on a local cloud of its own
-	$(PYTEST) -n 3 --dist loadfile tests/e2e tests/soak $(ARGS)
+	$(PYTEST) -n 4 --dist loadfile --no-loadscope-reorder tests/e2e tests/soak $(ARGS)
 
 bench: .venv/ready ## figures beside what people write instead, in benchmarks/RESULTS.md (ARGS="--only cold")
 	@PYTHONPATH=layers/common:cli $(RUN) -m benchmarks $(ARGS)
@@ -113,7 +113,7 @@ clean: ## stop the local cloud; remove everything that was made, videos too
 	@echo "installing the tools in .venv" >&2
 	@[ -x .venv/bin/uv ] || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@$(RUN) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@.venv/bin/uv pip sync --quiet --system-certs --require-hashes --python .venv requirements-dev.txt
+	@.venv/bin/uv pip sync --quiet --compile-bytecode --system-certs --require-hashes --python .venv requirements-dev.txt
 	@.venv/bin/uv pip install --quiet --no-deps --no-build-isolation --python .venv --editable .
 	@touch $@
 

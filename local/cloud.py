@@ -146,7 +146,7 @@ class LocalCloud:
     def _deploy(self, run: Run, package: deploy.Package) -> Endpoints:
         root = _root_endpoints(run, self.state)
         with step("deploying template.yaml"):
-            outputs = deploy.Stack(root).deploy(package, run.parameters)
+            outputs = deploy.Stack(root, self.state.layers).deploy(package, run.parameters)
         endpoints = _with_outputs(root, outputs)
         endpoints.save(self.state.endpoints_file)
         fingerprint = package.fingerprint(run.parameters)

@@ -11,7 +11,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]  # ships none
 
-from local import build
+from local import build, layers
 from local.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.paths import PROJECT, TEMPLATE
@@ -58,7 +58,8 @@ class Package:
     """A template whose folders are replaced by the addresses of their zip files, and those."""
 
     template: dict[str, Any]
-    archives: dict[str, Path]
+    functions: dict[str, Path]
+    layers: dict[str, Path]
 
     def fingerprint(self, values: Mapping[str, str]) -> str:
         """Changes when anything would be deployed differently."""
@@ -67,13 +68,13 @@ class Package:
 
 def package(template: Mapping[str, Any]) -> Package:
     """Build and zip what the template names. An archive's key is the hash of its content."""
-    made = Package(json.loads(json.dumps(template)), {})
+    made = Package(json.loads(json.dumps(template)), {}, {})
     for resource in made.template["Resources"].values():
         source = SOURCES.get(resource["Type"])
         if source:
             archive = _archive(PROJECT / resource["Properties"][source])
             key = f"{archive.stem}-{hashlib.sha256(archive.read_bytes()).hexdigest()[:16]}.zip"
-            made.archives[key] = archive
+            (made.layers if source == "ContentUri" else made.functions)[key] = archive
             resource["Properties"][source] = f"s3://{ARTEFACTS_BUCKET}/{key}"
     return made
 
@@ -81,7 +82,8 @@ def package(template: Mapping[str, Any]) -> Package:
 class Stack:
     """The one CloudFormation stack of a local cloud."""
 
-    def __init__(self, endpoints: Endpoints) -> None:
+    def __init__(self, endpoints: Endpoints, unpacked: Path) -> None:
+        self._unpacked = unpacked
         self._formation = endpoints.client("cloudformation")
         self._s3 = endpoints.client("s3")
         self._lambda = endpoints.client("lambda")
@@ -107,10 +109,14 @@ class Stack:
 
     def _upload(self, package: Package) -> None:
         self._s3.create_bucket(Bucket=ARTEFACTS_BUCKET)
-        for key, archive in package.archives.items():
-            self._s3.put_object(Bucket=ARTEFACTS_BUCKET, Key=key, Body=archive.read_bytes())
-        template = json.dumps(package.template).encode()
-        self._s3.put_object(Bucket=ARTEFACTS_BUCKET, Key=TEMPLATE_KEY, Body=template)
+        for key, archive in package.functions.items():
+            self._put(key, archive.read_bytes())
+        for key, archive in package.layers.items():
+            self._put(key, layers.by_reference(archive, self._unpacked / key.removesuffix(".zip")))
+        self._put(TEMPLATE_KEY, json.dumps(package.template).encode())
+
+    def _put(self, key: str, body: bytes) -> None:
+        self._s3.put_object(Bucket=ARTEFACTS_BUCKET, Key=key, Body=body)
 
     def _update(self, request: Mapping[str, Any]) -> None:
         try:

@@ -101,7 +101,6 @@ def minimal_environment(state: StateDirectory) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "HOME": str(state.temporary),
         "TMPDIR": str(state.temporary),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -14,7 +14,7 @@ from typing import Any
 from local.deploy import STACK
 from local.endpoints import Endpoints
 
-SECONDS = 2
+SECONDS = 1
 
 
 class Pacer:

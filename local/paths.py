@@ -43,6 +43,11 @@ class StateDirectory:
         return self.root / "tmp"
 
     @property
+    def layers(self) -> Path:
+        """Layers as the handlers read them."""
+        return self.temporary / "layers"
+
+    @property
     def logs(self) -> Path:
         """What the two processes printed in their latest run."""
         return self.root / "logs"

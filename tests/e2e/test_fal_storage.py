@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from local.cloud import running_cloud
-from tests.e2e.conftest import Phonoscene, make_audio, make_picture
+from tests.e2e.conftest import Phonoscene, is_put_off, make_audio, make_picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,9 +121,7 @@ def test_a_refused_upload_is_tried_again_in_its_turn(
 ) -> None:
     tell(stack, "storage", action, **more)
     prompt = stack.drop(name, video_size="square")
-    waiting = stack.take(name, until={"READY"})
-    while "waits_for" not in waiting:
-        waiting = stack.take(name, until={"READY"})
+    waiting = stack.take(name, until={"READY"}, once=is_put_off)
 
     _look_at_once(stack, waiting["job_id"])
     job = stack.take(name, seconds=60)
@@ -136,9 +134,7 @@ def test_a_refused_upload_is_tried_again_in_its_turn(
 def test_a_refused_account_lets_everybody_wait(stack: Phonoscene, name: str) -> None:
     tell(stack, "storage", "status", code=403, call="token")
     stack.drop(name, video_size="square")
-    waiting = stack.take(name, until={"READY"})
-    while "waits_for" not in waiting:
-        waiting = stack.take(name, until={"READY"})
+    waiting = stack.take(name, until={"READY"}, once=is_put_off)
 
     _end_the_pause(stack)
     _look_at_once(stack, waiting["job_id"])
@@ -150,9 +146,7 @@ def test_a_refused_account_lets_everybody_wait(stack: Phonoscene, name: str) -> 
 def test_a_copy_that_is_gone_before_the_start_is_made_anew(stack: Phonoscene, name: str) -> None:
     tell(stack, "storage", "expired")
     prompt = stack.drop(name, video_size="square")
-    again = stack.take(name, until={"READY"}, seconds=30)
-    while again["attempt"] == 0 or again["status"] != "READY":
-        again = stack.take(name, until={"READY"}, seconds=30)
+    again = stack.take(name, until={"READY"}, once=lambda job: job["attempt"] > 0, seconds=30)
 
     _look_at_once(stack, again["job_id"])
     job = stack.take(name, seconds=60)

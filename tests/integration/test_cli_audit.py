@@ -16,7 +16,7 @@ from phonoscene_cli.auditing import Audit, settled_at
 from phonoscene_cli.pacing import Pace
 from tests.documented import keys
 from tests.integration.cloud import JOBS, client
-from tests.integration.scene import a_job
+from tests.integration.scene import Direct, a_job
 from tests.integration.sounds import silence
 
 if TYPE_CHECKING:
@@ -186,7 +186,9 @@ def test_every_take_must_be_there(desk: Desk, cloud: Cloud) -> None:
 
 
 def test_many_drops_take_few_questions(desk: Desk, cloud: Cloud) -> None:
-    store, clients = JobStore(client("dynamodb"), JOBS), (client("s3"), client("dynamodb"))
+    clients = (client("s3"), client("dynamodb"))
+    direct: Any = Direct(client("dynamodb"))
+    store = JobStore(direct, JOBS)
     for n in range(250):
         halves = [(key, cloud.drop(key, b"x")) for key in (f"{n:03}.wav", f"{n:03}.json")]
         made = job_id("drops", halves[0], halves[1])

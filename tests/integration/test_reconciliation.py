@@ -41,6 +41,7 @@ from tests.integration.scene import (
     USD,
     Clock,
     Desk,
+    InMemory,
     Scene,
     a_half,
     a_job,
@@ -407,7 +408,8 @@ def test_a_copy_is_not_begun_again_while_the_last_may_still_run(scene: Scene) ->
     assert len(scene.tray.delivered) == 1
 
 
-def test_a_video_that_cannot_be_copied_while_fal_keeps_it_fails_its_job(scene: Scene) -> None:
+def test_a_video_that_cannot_be_copied_while_fal_keeps_it_fails_its_job(cloud: Cloud) -> None:
+    scene = Scene(cloud, client=InMemory(cloud))  # some 3,000 calls
     scene.bring(JobStatus.GENERATED)
     while scene.read().status is JobStatus.GENERATED:
         later(scene, COPY_AGAIN)

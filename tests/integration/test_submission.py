@@ -31,7 +31,7 @@ from tests.integration.cloud import (
     created,
     sqs,
 )
-from tests.integration.scene import Clock
+from tests.integration.scene import Clock, Direct
 from tests.integration.sounds import silence
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class World:
 @pytest.fixture
 def world(cloud: Cloud) -> World:
     clock = Clock(NOW)
-    store = JobStore(cloud.dynamodb, JOBS, clock=clock)
+    direct: Any = Direct(cloud.dynamodb)
+    store = JobStore(direct, JOBS, clock=clock)
     fal = Fal()
     s3 = client("s3", "s3v4")
     bucket = DropBucket(s3, s3, DROPS)
