@@ -192,10 +192,10 @@ with Lambda's own packages (compiled), nothing else. Times are the process's own
 time. Stand-ins for AWS and fal run in another
 process. The kernel's page cache is warm, which a real cold start's is not.
 
-Where a function falls short: pydantic, which takes 50 ms before there is a model; the models, which
-would be built at the first event if not at the import; and in store httpx. The layer's bytecode
-took half of each import away; what is left of it nobody waits for but the next step of a job that
-takes fal half a minute.
+Where a function falls short: pydantic, which takes 50 ms before there is a model, and the models,
+which would be built at the first event if not at the import; in submit fal_client. The layer's
+bytecode took half of each import away; what is left of it nobody waits for but the next step of a
+job that takes fal half a minute.
 
 The handler with everything at the top also makes its clients there; the others make theirs at the
 first event.
