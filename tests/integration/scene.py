@@ -13,6 +13,7 @@ from moto.backends import get_backend
 from moto.dynamodb import exceptions as moto_exceptions
 from moto.dynamodb.comparisons import get_filter_expression
 
+from phonoscene.cdn import Part, Source
 from phonoscene.deliveries import Delivery, hash_token
 from phonoscene.errors import VideoUnavailable
 from phonoscene.job_store import JobStore
@@ -247,11 +248,23 @@ class Reel:
     is_down: bool = False
 
     @contextmanager
-    def open(self, url: str, _: int | None = None) -> Iterator[Iterator[bytes]]:
+    def open(self, url: str, _: int | None = None) -> Iterator[Source]:
         self.opened.append(url)
         if self.is_down:
             raise VideoUnavailable("the CDN answered 503")
-        yield iter([self.body])
+        yield Whole(self.body)
+
+
+class Whole(Source):
+    """A film of one part."""
+
+    def __init__(self, body: bytes) -> None:
+        nobody: Any = None
+        super().__init__(nobody, len(body))
+        self._begin(Part(0, bytearray(body)))
+
+    def _next(self, _: Part | None) -> None:
+        return None
 
 
 @dataclass
