@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Makes the terminal the program's own, so that ^C is its signal, and becomes the program.
-LOGIN: Final = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
+LOGIN: Final = (
+    "import os, signal, sys; os.login_tty(0)\n"
+    # where the suite itself runs in the background it ignores ^C, and would hand that down
+    "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
 #: What moves the cursor and changes colours (ECMA-48), and what rich hides and shows.
 CONTROLS: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 COLOUR: Final = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")
