@@ -31,7 +31,7 @@ MOVING: Final = 60
 MOST_GROWTH: Final = 1.1
 RICH: Final = {"DAILY_BUDGET_USD": "100000"}
 #: How often each size is measured; the least time counts, as the rest is the machine's.
-ROUNDS: Final = 2
+ROUNDS: Final = 3
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,12 @@
 """What holds for all tests."""
 
 import gc
+import signal
+
+
+def pytest_sessionstart() -> None:
+    """^C is what some tests are about; a shell has what it runs in the background ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
