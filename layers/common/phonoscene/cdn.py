@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+from abc import ABC, abstractmethod
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,12 +102,10 @@ class Cdn:
                 yield _opened(connections, size or 0, self._most_bytes)
             except (OSError, HTTPException, AddressRefused, VideoUnavailable) as exc:
                 if connections.are_cut:
-                    why = f"the copy takes longer than {MOST_SECONDS} s"
-                elif isinstance(exc, VideoUnavailable):
+                    raise VideoUnavailable(f"the copy takes longer than {MOST_SECONDS} s") from exc
+                if isinstance(exc, VideoUnavailable):
                     raise
-                else:
-                    why = f"the CDN broke off: {type(exc).__name__}"
-                raise VideoUnavailable(why) from exc
+                raise VideoUnavailable(f"the CDN broke off: {type(exc).__name__}") from exc
 
 
 def _opened(connections: Connections, told: int, most_bytes: int) -> Source:
@@ -155,7 +154,7 @@ class Part:
     body: bytearray
 
 
-class Source:
+class Source(ABC):
     """A file on fal's CDN. Any number of threads may ask for its parts, each of ``PART`` bytes.
 
     ``head`` is how it begins. ``size`` is its length in bytes: 0 where the CDN does not tell, until
@@ -191,8 +190,9 @@ class Source:
         self._first = first
         self.head = bytes(first.body[:HEAD]) if first else b""
 
+    @abstractmethod
     def _next(self, used: Part | None) -> Part | None:
-        raise NotImplementedError
+        """The next part after the first, for one of several threads."""
 
 
 class _Ranged(Source):

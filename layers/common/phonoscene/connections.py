@@ -11,7 +11,7 @@ from threading import Timer
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from phonoscene.public_http import AGENT, HTTPS, Timeout, dial
+from phonoscene.public_http import AGENT, HTTPS, Timeout, dial, target
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse, HTTPSConnection
@@ -65,7 +65,7 @@ class Connections:
     ) -> None:
         at = urlsplit(url)
         self._host, self._port = at.hostname or "", at.port or HTTPS
-        self._target = f"{at.path}?{at.query}" if at.query else at.path
+        self._target = target(at)
         self._context, self._timeout = context, timeout
         self._idle: list[HTTPSConnection] = []
         self._answers: set[Answer] = set()
@@ -114,11 +114,12 @@ class Connections:
     def _take(self) -> HTTPSConnection:
         with suppress(IndexError):
             return self._idle.pop()
+        if self.are_cut:
+            raise TimeoutError("time is up")
         connection = dial(self._host, self._port, self._context, self._timeout)
         self._sockets.append(connection.sock)
-        if self.are_cut:
-            connection.close()
-            raise TimeoutError("time is up")
+        if self.are_cut:  # meanwhile, and perhaps without this one
+            self._cut()
         return connection
 
     def _drop(self, answer: Answer) -> None:

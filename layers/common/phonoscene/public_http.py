@@ -101,6 +101,12 @@ class _Tunnel(HTTPSConnection):
         self.set_tunnel(host, port, shown)
 
 
+def target(url: SplitResult) -> str:
+    """What is asked for of a URL's host: its path and its query."""
+    path = url.path or "/"
+    return f"{path}?{url.query}" if url.query else path
+
+
 def credentials(url: SplitResult) -> dict[str, str]:
     """The header for the user and the password that a URL names, if it does."""
     if url.username is None:

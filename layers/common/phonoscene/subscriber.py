@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from phonoscene.errors import AddressRefused, SubscriberUnreachable
-from phonoscene.public_http import HTTPS, Timeout, credentials, dial, tls_context
+from phonoscene.public_http import HTTPS, Timeout, credentials, dial, target, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,12 +63,11 @@ class Subscriber:
 
     def _post(self, headers: dict[str, str], body: bytes) -> Answer:
         at = self._url
-        target = f"{at.path or '/'}?{at.query}" if at.query else at.path or "/"
         with closing(
             dial(at.hostname or "", at.port or HTTPS, self._context, TIMEOUT)
         ) as connection:
             shown = credentials(at) | headers
-            connection.request("POST", quote(target, string.punctuation), body, shown)
+            connection.request("POST", quote(target(at), string.punctuation), body, shown)
             with closing(connection.getresponse()) as answer:
                 return Answer(answer.status, _seconds(answer.headers.get("Retry-After", "")))
 
