@@ -268,7 +268,12 @@ def test_after_any_history_every_whole_pair_is_a_job_and_none_of_its_halves_wait
             undelivered.add(len(events))
             events.append(bucket.put(what, TEXT, at=after(now)))
         elif action == "remove" and what in bucket.versions:
+            before = whole_pairs(set(bucket.versions))
             bucket.remove(what)
+            # nobody is told of a removal: a pair that it uncovers has to be announced again
+            uncovered = whole_pairs(set(bucket.versions)) - before
+            halves = {key for pair in uncovered for key in pair}
+            undelivered.update(n for n, event in enumerate(events) if event.key in halves)
         elif action == "tick":
             now += what
         elif action == "deliver" and events:
