@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,9 +30,12 @@ KEY = "a/song.wav"
 def send(submit: ModuleType, fal: Fal, context: Context) -> Send:
     """Announce ``KEY`` to submit for the n-th time; the ids of messages that failed."""
     del fal  # it is in its place
+    created_at = datetime.now(UTC)
 
     def deliver(tries: int = 1) -> list[str]:
-        event = sqs(created(KEY))
+        nonlocal created_at
+        created_at = datetime.now(UTC) if tries == 1 else created_at
+        event = sqs(created(KEY, created_at))
         event["Records"][0]["attributes"] = {"ApproximateReceiveCount": str(tries)}
         answer = submit.handler(event, context)
         return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]

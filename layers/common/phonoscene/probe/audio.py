@@ -72,9 +72,6 @@ MAX_DECODED_SECONDS: Final = 660.0
 MAX_BUSY_SECONDS: Final = 60.0
 #: How much less than its claim a whole file may hold: encoders count their padding, or do not.
 CLAIM_TOLERANCE_SECONDS: Final = 0.25
-#: FFmpeg drops the last page of an Ogg whose position is unknown (-1), as voice notes have it;
-#: other decoders play it. What is longer costs more, so those packets count.
-DROPPED_PAGE_SECONDS: Final = 0.5
 
 
 @dataclass
@@ -130,6 +127,8 @@ NOT_AUDIO: Final = (
 
 def _facts(container: Any, file: SeekableFile) -> AudioFacts:
     stream = container.streams.best("audio")
+    if not container.streams:  # FFmpeg took the suffix's word for it, and found nothing
+        raise MediaRefused("not_audio", NOT_AUDIO)
     if stream is None:
         raise MediaRefused("no_audio_stream", "has no sound in it; drop an audio file")
     codec = stream.codec_context.name if stream.codec_context else "unknown"
@@ -141,8 +140,6 @@ def _facts(container: Any, file: SeekableFile) -> AudioFacts:
     tally = _Tally()
     _decode(container, stream, tally)
     seconds = tally.decoded
-    if container.format.name == "ogg" and tally.demuxed - seconds > DROPPED_PAGE_SECONDS:
-        seconds = tally.demuxed
     if seconds > MAX_DECODED_SECONDS:
         seconds = max(seconds, (container.duration or 0) / av.time_base)
     elif not seconds:
