@@ -98,6 +98,7 @@ deploy: .venv-sam/ready ## to AWS, with your credentials: sam build && sam deplo
 
 lock: .venv/ready ## resolve the *.in lists into hash-locked *.txt (ARGS=--upgrade)
 	$(LOCK) layers/common/requirements.in --output-file layers/common/requirements.txt
+	$(LOCK) layers/media/requirements.in --output-file layers/media/requirements.txt
 	$(LOCK) requirements-dev.in --output-file requirements-dev.txt
 	$(LOCK) requirements-sam.in --output-file requirements-sam.txt
 	$(LOCK) requirements-audit.in --output-file requirements-audit.txt

@@ -15,6 +15,7 @@ import sysconfig
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -23,30 +24,50 @@ from local.paths import BUILD, PROJECT
 
 Target = Literal["host", "aws"]
 
-LAYER_SOURCES = PROJECT / "layers" / "common"
+LAYERS = PROJECT / "layers"
+LAYER_SOURCES = LAYERS / "common"
 FUNCTIONS = PROJECT / "functions"
 
 # A zip holds times; a fixed one makes equal sources equal bytes. 1980 is the format's first year.
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def build_layer(target: Target) -> Path:
-    """The built layer's folder: `host` runs on this Python, `aws` on Lambda's 3.13 on arm64.
+@dataclass(frozen=True)
+class Layer:
+    """A layer of template.yaml, made from the folder `layers/<sources>`."""
 
-    pip runs only when the locked requirements changed (5 s); the package is copied when it did.
-    """
-    folder = BUILD / target / "CommonLayer"
-    lists = digest([LAYER_SOURCES / "requirements.txt", LAYER_SOURCES / "Makefile"])
-    stamps = {
-        "dependencies": lists + _interpreter(target),
+    name: str
+    sources: str
+    #: What is made of it, in this order: pip runs only when the locked requirements changed.
+    goals: tuple[str, ...] = ("dependencies",)
+
+    @property
+    def requirements(self) -> Path:
+        """The locked list."""
+        return LAYERS / self.sources / "requirements.txt"
+
+    def stamp(self, goal: str, target: Target) -> str:
+        """Changes when the goal has to be made anew."""
+        lists = digest([self.requirements, LAYERS / "Makefile"]) + _interpreter(target)
         # new dependencies come into an empty folder, so the package is copied anew as well
-        "package": digest(_files(LAYER_SOURCES / "phonoscene")) + lists + _interpreter(target),
-    }
+        package = LAYERS / self.sources / "phonoscene"
+        return lists if goal == "dependencies" else digest(_files(package)) + lists
+
+
+COMMON = Layer("CommonLayer", "common", ("dependencies", "package"))
+MEDIA = Layer("MediaLayer", "media")
+ALL_LAYERS = (COMMON, MEDIA)
+
+
+def build_layer(target: Target, layer: Layer = COMMON) -> Path:
+    """The built layer's folder: `host` runs on this Python, `aws` on Lambda's 3.13 on arm64."""
+    folder = BUILD / target / layer.name
     with _turn():
-        for goal, stamp in stamps.items():
-            file = BUILD / target / f"CommonLayer.{goal}"
+        for goal in layer.goals:
+            file = BUILD / target / f"{layer.name}.{goal}"
+            stamp = layer.stamp(goal, target)
             if not file.is_file() or file.read_text() != stamp:
-                _make(goal, target, folder)
+                _make(goal, target, layer, folder)
                 file.write_text(stamp)
     return folder
 
@@ -54,7 +75,7 @@ def build_layer(target: Target) -> Path:
 def zip_layer(folder: Path, target: Target) -> Path:
     """The layer as one zip file. For this machine it is stored, not compressed: 0.2 s, not 2 s."""
     compression = zipfile.ZIP_STORED if target == "host" else zipfile.ZIP_DEFLATED
-    return _zip(folder, BUILD / target / "CommonLayer.zip", compression)
+    return _zip(folder, BUILD / target / f"{folder.name}.zip", compression)
 
 
 def zip_function(folder: Path, target: Target) -> Path:
@@ -63,10 +84,10 @@ def zip_function(folder: Path, target: Target) -> Path:
 
 
 def build_all(target: Target) -> list[Path]:
-    """The layer's and every function's zip file."""
+    """Every layer's and every function's zip file."""
     folders = sorted(app.parent for app in FUNCTIONS.glob("*/app.py"))
-    layer = zip_layer(build_layer(target), target)
-    return [layer, *(zip_function(folder, target) for folder in folders)]
+    layers = [zip_layer(build_layer(target, layer), target) for layer in ALL_LAYERS]
+    return [*layers, *(zip_function(folder, target) for folder in folders)]
 
 
 def digest(files: Iterable[Path]) -> str:
@@ -92,13 +113,18 @@ def _interpreter(target: Target) -> str:
     return f" {sys.version} {sysconfig.get_platform()}" if target == "host" else ""
 
 
-def _make(goal: str, target: Target, folder: Path) -> None:
+def _make(goal: str, target: Target, layer: Layer, folder: Path) -> None:
     if goal == "dependencies":
         _check_tools()
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    command = ["make", "--silent", "-C", str(LAYER_SOURCES), goal]
-    settings = [f"ARTIFACTS_DIR={folder}", f"LAYER_TARGET={target}", f"PYTHON={sys.executable}"]
+    command = ["make", "--silent", "-C", str(LAYERS), goal]
+    settings = [
+        f"ARTIFACTS_DIR={folder}",
+        f"LAYER={layer.sources}",
+        f"LAYER_TARGET={target}",
+        f"PYTHON={sys.executable}",
+    ]
     # The caller may itself run under make, whose flags (-j, -n) are none of this one's business.
     environment = {key: value for key, value in os.environ.items() if key not in MAKE_VARIABLES}
     made = subprocess.run(  # noqa: S603 - our own command line

@@ -173,7 +173,9 @@ def _logs(_: argparse.Namespace) -> None:
 def _build(_: argparse.Namespace) -> None:
     with step("building for AWS: python3.13 on arm64"):
         archives = build.build_all("aws")
-        archives.append(materials.write(build.build_layer("aws") / "python"))
+        archives.append(
+            materials.write([build.build_layer("aws", layer) for layer in build.ALL_LAYERS])
+        )
     for archive in archives:
         print(f"{_shown(archive)}  {archive.stat().st_size / 1e6:.2f} MB")
 

@@ -69,10 +69,10 @@ class Package:
 def package(template: Mapping[str, Any]) -> Package:
     """Build and zip what the template names. An archive's key is the hash of its content."""
     made = Package(json.loads(json.dumps(template)), {}, {})
-    for resource in made.template["Resources"].values():
+    for name, resource in made.template["Resources"].items():
         source = SOURCES.get(resource["Type"])
         if source:
-            archive = _archive(PROJECT / resource["Properties"][source])
+            archive = _archive(name, PROJECT / resource["Properties"][source])
             key = f"{archive.stem}-{hashlib.sha256(archive.read_bytes()).hexdigest()[:16]}.zip"
             (made.layers if source == "ContentUri" else made.functions)[key] = archive
             resource["Properties"][source] = f"s3://{ARTEFACTS_BUCKET}/{key}"
@@ -172,7 +172,9 @@ class Stack:
         )
 
 
-def _archive(folder: Path) -> Path:
-    if folder == build.LAYER_SOURCES:
-        return build.zip_layer(build.build_layer("host"), "host")
+def _archive(name: str, folder: Path) -> Path:
+    """The zip file of a resource's sources; layers are told apart by their names."""
+    for layer in build.ALL_LAYERS:
+        if layer.name == name:
+            return build.zip_layer(build.build_layer("host", layer), "host")
     return build.zip_function(folder, "host")

@@ -4,22 +4,24 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
-from local.build import LAYER_SOURCES
+from local.build import ALL_LAYERS
 from local.errors import LocalCloudError
 from local.paths import PROJECT
 
 NAME = "sbom.cdx.json"
 
 
-def write(layer: Path) -> Path:
-    """Name every package of a built layer, with the hashes that its wheels were locked to."""
-    held = {_plain(one.name) for one in importlib.metadata.distributions(path=[str(layer)])}
-    lock = (LAYER_SOURCES / "requirements.txt").read_text()
+def write(layers: Collection[Path]) -> Path:
+    """Name every package of the built layers, with the hashes that their wheels were locked to."""
+    paths = [str(layer / "python") for layer in layers]
+    held = {_plain(one.name) for one in importlib.metadata.distributions(path=paths)}
+    lock = "".join(layer.requirements.read_text() for layer in ALL_LAYERS)
     entries = re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE)
     wanted = "".join(entry for entry in entries if _plain(entry.partition("=")[0]) in held)
-    target = layer.parent.parent / NAME
+    target = next(iter(layers)).parent / NAME
     command = [sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements", "-"]
     options = ["--pyproject", str(PROJECT / "pyproject.toml"), "--mc-type", "application"]
     output = ["--output-reproducible", "--of", "JSON", "-o", str(target)]

@@ -119,7 +119,13 @@ def listed(s3: Any, bucket: str, prefix: str, after: str | None = None) -> Itera
     for page in pages:
         for one in page.get("Versions", []):
             if one["IsLatest"]:
-                yield Found(one["Key"], one["VersionId"], one["Size"], one["LastModified"])
+                yield Found(
+                    key=one["Key"],
+                    etag=one["ETag"],
+                    bytes=one["Size"],
+                    version_id=one["VersionId"],
+                    modified=one["LastModified"],
+                )
 
 
 def drops_under(

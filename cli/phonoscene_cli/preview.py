@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from phonoscene.documents import LONGEST_SIDECAR, waits_for_sidecar
 from phonoscene.drops import DEFAULTS_NAME, Pairing
 from phonoscene.media import DropBucket
+from phonoscene.probe.prober import LocalProber
 from phonoscene.workflow.examination import Errors, Examined, Examiner, Halves, Rules
 
 if TYPE_CHECKING:
@@ -44,18 +45,25 @@ class Overlay:
         if source is None:
             return self.s3.head_object(**at)
         length = len(source) if isinstance(source, bytes) else source.stat().st_size
-        return {"VersionId": NO_VERSION, "ContentLength": length, "LastModified": self.at}
+        return {
+            "VersionId": NO_VERSION,
+            "ETag": NO_VERSION,
+            "ContentLength": length,
+            "LastModified": self.at,
+        }
 
     def get_object(self, **at: Any) -> Any:
         """S3's answer to a GET, of a range if one is asked for."""
         source = self.files.get(at["Key"])
         if source is None:
             return self.s3.get_object(**at)
+        head = self.head_object(**at)
         first, last = map(int, re.findall(r"\d+", at.get("Range", f"bytes=0-{2**62}")))
         with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
             file.seek(first)
             body = file.read(last - first + 1)
-        return self.head_object(**at) | {"Body": io.BytesIO(body)}
+        ranged = f"bytes {first}-{first + len(body) - 1}/{head['ContentLength']}"
+        return head | {"Body": io.BytesIO(body), "ContentRange": ranged}
 
 
 class Frugal(DropBucket):
@@ -95,7 +103,7 @@ def foresee(bucket: DropBucket, rules: Rules, pairing: Pairing) -> Outlook:
     audio = bucket.find(str(pairing.audio)) if pairing.audio else None
     if audio is None:
         return Outlook()
-    errors, examiner = Errors(), Examiner(bucket, rules)
+    errors, examiner = Errors(), Examiner(bucket, rules, LocalProber(bucket))
     defaults = examiner.defaults(audio.key, errors)
     if pairing.sidecar is None:
         if not errors and waits_for_sidecar(defaults):

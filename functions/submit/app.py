@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 import phonoscene.fal_calls  # noqa: F401 - nearly every first event calls fal: import it with the rest
 from phonoscene.batches import Message, each
-from phonoscene.errors import OutOfTime
+from phonoscene.errors import (
+    ConditionFailed,
+    DropUnsettled,
+    ObjectUnreadable,
+    OutOfTime,
+    ProbeFailed,
+)
 from phonoscene.fal_key import FalKey
 from phonoscene.fal_queue import FalQueue
 from phonoscene.fal_storage import FalStorage
@@ -21,6 +28,7 @@ from phonoscene.job_store import JobStore
 from phonoscene.ledger import Limits
 from phonoscene.media import DropBucket
 from phonoscene.observability import announce, count, logger, metrics
+from phonoscene.probe.remote import RemoteProber
 from phonoscene.settings import SubmitSettings
 from phonoscene.workflow.cancellation import Canceller
 from phonoscene.workflow.examination import Examiner, Rules
@@ -46,6 +54,18 @@ ENOUGH_TO_UPLOAD = 100_000
 #: lives that much longer than a presigned URL.
 UPLOADING = timedelta(seconds=100)
 FAL_STORAGE = "fal-storage"
+#: Longer than the function probe may take; throttling is tried again, a lost answer as well.
+PROBING = Config(connect_timeout=2, read_timeout=50, retries={"total_max_attempts": 3})
+#: Errors of AWS, of the network, and of a drop that changes while it is read.
+PASSING = (
+    BotoCoreError,
+    ClientError,
+    ConditionFailed,
+    DropUnsettled,
+    ObjectUnreadable,
+    ProbeFailed,
+)
+PATIENT_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -58,7 +78,7 @@ class App:
     canceller: Canceller
     enough: int
 
-    def jobs(self, message: dict[str, Any]) -> list[Job]:
+    def jobs(self, message: dict[str, Any], tries: int) -> list[Job]:
         """The jobs a message is about: a dispatch names one, an S3 event makes them."""
         if "cancel" in message:
             self.canceller.cancel(str(message["cancel"]))
@@ -71,7 +91,22 @@ class App:
             raise ValueError("an event of another bucket")
         happened_at = datetime.fromisoformat(message["time"])
         # not decoded: EventBridge carries keys as they are, and "a+b" is no "a b"
-        return self.intake.take(Announcement(detail["object"]["key"], happened_at))
+        return self._examine(Announcement(detail["object"]["key"], happened_at, tries))
+
+    def _examine(self, announced: Announcement) -> list[Job]:
+        """Take the drop; what was not foreseen is recorded where its dropper sees it, and raised.
+
+        What trying again usually cures gets some tries first: a record that says otherwise, and is
+        taken back a minute later, helps nobody.
+        """
+        try:
+            return self.intake.take(announced)
+        except Exception as exc:
+            may_pass = isinstance(exc, PASSING)
+            if not may_pass or announced.tries >= PATIENT_TRIES:
+                self.intake.give_up(announced, type(exc).__name__)
+                count("DropsNotExamined")
+            raise
 
 
 @cache
@@ -96,9 +131,9 @@ def build() -> App:
         daily_budget_usd=settings.daily_budget_usd,
         uploads=uploads,
     )
-    intake = Intake(
-        bucket, store, Examiner(bucket, rules), timedelta(minutes=settings.pair_grace_minutes)
-    )
+    prober = RemoteProber(boto3.client("lambda", config=PROBING), settings.probe_function)
+    examiner = Examiner(bucket, rules, prober)
+    intake = Intake(bucket, store, examiner, timedelta(minutes=settings.pair_grace_minutes))
     terms = Terms(
         webhook_base_url=settings.webhook_base_url,
         audio_url_ttl=settings.audio_url_ttl_seconds,
@@ -124,7 +159,7 @@ def on_message(message: Message, lambda_context: LambdaContext) -> None:
         raise OutOfTime
     try:
         app = build()
-        for job in app.jobs(message.json()):
+        for job in app.jobs(message.json(), message.tries):
             if lambda_context.get_remaining_time_in_millis() < app.enough:
                 logger.warning("job.left_to_dispatch")  # it is READY: its turn comes
                 break

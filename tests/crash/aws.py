@@ -89,16 +89,20 @@ class Buckets:
             "VersionId": found.version_id,
             "ContentLength": len(found.body),
             "LastModified": found.modified,
+            "ETag": found.version_id,
         }
 
     def _get(self, asked: dict[str, Any]) -> Any:
         found = self._found(asked, "NoSuchKey")
+        if asked.get("IfMatch", found.version_id) != found.version_id:
+            raise Refused("PreconditionFailed")
         first, _, last = asked.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
         body = found.body[int(first) : int(last) + 1 if last else None]
         return {
             "Body": StreamingBody(io.BytesIO(body), len(body)),
             "VersionId": found.version_id,
             "ContentLength": len(body),
+            "ContentRange": f"bytes {first}-{int(first) + len(body) - 1}/{len(found.body)}",
             "LastModified": found.modified,
             "ETag": found.version_id,
         }

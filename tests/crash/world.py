@@ -53,7 +53,7 @@ MINUTE: Final = timedelta(minutes=1)
 LONGEST_PAUSE: Final = timedelta(minutes=16)
 #: Ticks after everything has ended: nothing may be put right, or found to be done, then.
 LAST_TICKS: Final = 2
-FUNCTIONS: Final = ("submit", "webhook", "store", "reconcile", "publish")
+FUNCTIONS: Final = ("submit", "probe", "webhook", "store", "reconcile", "publish")
 #: Whose own clock must be this world's.
 WITH_STORE: Final = ("submit", "store", "reconcile")
 #: Records that Lambda hands to the stream's reader at once, and how often before it gives one up.
@@ -142,6 +142,7 @@ RESOURCES: Final = {
     "VerdictsQueue": "verdicts",
     "UnpublishedQueue": "unpublished",
     "EventBus": "bus",
+    "ProbeFunction": "probe",
 }
 
 
@@ -376,6 +377,14 @@ class World:
                 self.log.append(f"{self.now:%H:%M:%S} {name} failed: {exc!r}")
                 return None
 
+    def _invoked(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """A synchronous invocation by another function, in the words of Lambda's API."""
+        if operation != "Invoke":
+            raise NotModelled(f"lambda {operation}")
+        told = self.invoke(asked["FunctionName"], json.loads(asked["Payload"]))
+        answer = {"errorType": "Runtime.ExitError"} if told is None else told
+        return {"StatusCode": 200, "Payload": io.BytesIO(json.dumps(answer).encode())}
+
     # what lies below the product
 
     @contextmanager
@@ -436,11 +445,14 @@ class World:
         return call
 
     def _answer(self, client: Any, operation: str, asked: dict[str, Any]) -> Any:
+        whole = {
+            "dynamodb": self.table.answer,
+            "s3": self.buckets.answer,
+            "lambda": self._invoked,
+        }
         match client.meta.service_model.service_name, operation:
-            case "dynamodb", _:
-                return self.table.answer(operation, asked)
-            case "s3", _:
-                return self.buckets.answer(operation, asked)
+            case service, _ if service in whole:
+                return whole[service](operation, asked)
             case "ssm", "GetParameter":
                 return KEY
             case "events", "PutEvents":

@@ -107,6 +107,29 @@ class Bus:
         return AWSResponse(str(request.url), 200, headers, raw)
 
 
+@dataclass(frozen=True)
+class Probe:
+    """The function ``probe`` behind boto3's own client: its handler runs here, as in Lambda."""
+
+    handler: Callable[[dict[str, Any], Any], dict[str, Any]]
+    context: Any
+
+    @cached_property
+    def client(self) -> Any:
+        made: Any = boto3.session.Session().client("lambda")
+        made.meta.events.register("before-send.lambda.Invoke", self._answer)
+        return made
+
+    def _answer(self, request: Any, **_: Any) -> AWSResponse:
+        headers = HTTPHeaders()
+        try:
+            told = self.handler(json.loads(request.body), self.context)
+        except Exception as exc:  # noqa: BLE001 - as Lambda's runtime answers
+            headers["X-Amz-Function-Error"] = "Unhandled"
+            told = {"errorType": type(exc).__name__, "errorMessage": str(exc)}
+        return AWSResponse(str(request.url), 200, headers, _Raw(json.dumps(told).encode()))
+
+
 class _Raw(BytesIO):
     """What botocore reads an answer from."""
 

@@ -79,11 +79,17 @@ def _stack(_lambda: None) -> Iterator[Cloud]:
 def cloud(_stack: Cloud, environment: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """An empty stack; whatever asks boto3 for a client gets one that was made before."""
 
+    probe = stack.Probe(_function("probe").handler, Context())
+
     def known_client(service: str, config: Config | None = None) -> Any:
+        if service == "lambda":
+            return probe.client
         signature = getattr(config, "signature_version", None)
         return stack.client(service, signature) if signature else stack.client(service)
 
     environment.setattr(boto3, "client", known_client)
+    environment.setenv("DROP_BUCKET", stack.DROPS)
+    _function("probe").build.cache_clear()
     _forget_parameters()
     _stack.empty()
     yield _stack
@@ -142,6 +148,7 @@ def submit(function: Callable[..., ModuleType], cloud: Cloud) -> ModuleType:  # 
         MAX_JOB_COST_USD="2",
         MAX_IN_FLIGHT="40",
         DAILY_BUDGET_USD="25",
+        PROBE_FUNCTION="probe",
     )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from phonoscene.errors import DropUnsettled
 from phonoscene.workflow.examination import Examiner, Rules
 from phonoscene.workflow.intake import Announcement, Intake
-from tests.unit.fakes import NOON, MemoryBucket, MemoryStore
+from tests.unit.fakes import NOON, MemoryBucket, MemoryProber, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ RULES = Rules(481, Decimal("0.001205"), Decimal(2), Decimal(25))
 
 def intake_of(bucket: Any, store: Any, rules: Rules = RULES) -> Intake:
     """The workflow over a bucket and a store of any make."""
-    examiner = Examiner(bucket, rules)
+    examiner = Examiner(bucket, rules, MemoryProber(bucket))
     return Intake(bucket, store, examiner, timedelta(minutes=60))
 
 

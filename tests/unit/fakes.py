@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 from phonoscene.errors import DropRefused, WriteRefused
 from phonoscene.event_bus import EventBus
 from phonoscene.job_store import JobStore
-from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus, Step, may_precede
+from phonoscene.jobs import DropObject, ErrorDetail, Job, JobStatus, Step, may_precede
 from phonoscene.media import DropBucket, Found
+from phonoscene.probe.facts import AudioFacts, ImageFacts
 from phonoscene.receipt_bucket import Kept, ReceiptBucket
 from phonoscene.workflow.intake import Announcement
 
@@ -38,7 +39,7 @@ class MemoryBucket(DropBucket):
         self.name = name
         self.seconds = seconds
         self.versions: dict[str, tuple[Version, ...]] = {}
-        self.pictures: dict[str, tuple[int, int]] = {}
+        self.images: dict[str, tuple[int, int]] = {}
 
     def copy(self) -> Self:
         """An independent bucket with the same objects."""
@@ -69,28 +70,42 @@ class MemoryBucket(DropBucket):
         if key not in self.versions:
             return None
         newest = self.versions[key][-1]
-        return Found(key, newest.version_id, len(newest.body), newest.modified)
+        return Found(
+            key=key,
+            etag=newest.version_id,
+            bytes=len(newest.body),
+            version_id=newest.version_id,
+            modified=newest.modified,
+        )
 
     def read(self, key: str, at_most: int) -> tuple[Found, bytes] | None:
         """The newest version with its first bytes."""
         found = self.find(key)
         return (found, self.versions[key][-1].body[:at_most]) if found else None
 
-    def measure(self, found: Found) -> Audio:
-        """``seconds``, for whatever has bytes."""
-        if not found.bytes:
-            raise DropRefused(ErrorDetail(code="empty_audio", message="it has no bytes"))
-        pinned = {"key": found.key, "version_id": found.version_id, "bytes": found.bytes}
-        return Audio(**pinned, seconds=self.seconds)
-
-    def picture_size(self, found: Found) -> tuple[int, int] | None:
-        """As ``pictures`` says."""
-        return self.pictures.get(found.key)
-
     def presign(self, pinned: DropObject, seconds: int, marker: str) -> str:
         """A URL that names the version and its life."""
         query = f"versionId={pinned.version_id}&{seconds}&{marker}"
         return f"https://{self.name}.example/{pinned.key}?{query}"
+
+
+@dataclass(frozen=True)
+class MemoryProber:
+    """What has bytes is audio of ``bucket.seconds``, and an image as ``bucket.images`` says."""
+
+    bucket: MemoryBucket
+
+    def audio(self, found: Found) -> AudioFacts:
+        """``seconds``, for whatever has bytes."""
+        if not found.bytes:
+            raise DropRefused(ErrorDetail(code="empty_audio", message="it has no bytes"))
+        return AudioFacts(self.bucket.seconds, "audio/mpeg", "mp3")
+
+    def image(self, found: Found) -> ImageFacts:
+        """The size that was agreed on."""
+        if found.key not in self.bucket.images:
+            raise DropRefused(ErrorDetail(code="not_an_image", message="it is no image"))
+        return ImageFacts(*self.bucket.images[found.key], "image/png")
 
 
 class MemoryStore(JobStore):

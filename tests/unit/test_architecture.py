@@ -30,7 +30,10 @@ CORE = {
     "webhooks",
     "verdicts",
     "containers",
-    "adts",
+    "refusals",
+    "probe.facts",
+    "probe.claims",
+    "probe.object_reader",
     "ledger",
     "meanings",
     "moves",
@@ -50,6 +53,9 @@ TOGETHER = {
     "connections": {"public_http"},
     "fal_queue": {"fal_calls"},
     "subscriber": {"public_http"},
+    "probe.audio": {"probe.containers"},
+    "probe.image": {"probe.containers"},
+    "probe.prober": {"probe.audio", "probe.image"},
 }
 
 #: What comes from outside the standard library, module by module: an edge has one outside thing.
@@ -65,7 +71,10 @@ OUTSIDE = {
     "webhooks": {"cryptography"},
     "records": {"boto3", "pydantic"},  # DynamoDB's types, no call
     "table": {"botocore"},
-    "media": {"botocore", "imagesize", "tinytag"},  # S3, and two that read headers of files
+    "media": {"botocore"},
+    "probe.audio": {"av"},
+    "probe.containers": {"av"},
+    "probe.image": {"av"},
     "output": {"botocore"},
     "receipt_bucket": {"botocore"},
     "fal_calls": {"fal_client", "httpx"},  # fal_client raises httpx's errors
@@ -82,7 +91,10 @@ def module_of(file: Path) -> str:
 
 MODULES = {module_of(file): ast.parse(file.read_text("utf-8")) for file in PACKAGE.rglob("*.py")}
 EDGES = (
-    set(MODULES) - CORE - {"__init__"} - {name for name in MODULES if name.startswith("workflow")}
+    set(MODULES)
+    - CORE
+    - {"__init__", "probe"}
+    - {name for name in MODULES if name.startswith("workflow")}
 )
 CLI = ROOT / "cli/phonoscene_cli"
 COMMAND_LINE = {

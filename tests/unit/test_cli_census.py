@@ -46,7 +46,7 @@ keys = st.sets(
 
 
 def found(key: str, at: datetime = NOON) -> Found:
-    return Found(key, f"version of {key}", 1, at)
+    return Found(key=key, etag="e", bytes=1, version_id=f"version of {key}", modified=at)
 
 
 def in_order(keys: Iterable[str]) -> list[str]:
@@ -123,7 +123,7 @@ class Listing:
             yield {"Versions": [v for key in keys[first : first + 3] for v in self._versions(key)]}
 
     def _versions(self, key: str) -> list[dict[str, object]]:
-        one = {"Key": key, "Size": 1, "LastModified": NOON}
+        one = {"Key": key, "ETag": "e", "Size": 1, "LastModified": NOON}
         return [one | {"VersionId": n, "IsLatest": n == "new"} for n in ("new", "old")]
 
 

@@ -172,6 +172,11 @@ def half_id(bucket: str, key: str) -> str:
     return _digest("half", bucket, key)
 
 
+def refusal_id(bucket: str, key: str, happened_at: str) -> str:
+    """The id of the record that says why nothing came of one announcement of an object."""
+    return _digest("refusal", bucket, key, happened_at)
+
+
 def output_key(name: str, job: str, suffix: str) -> str:
     """``{name}/{job}{suffix}``: the video's key, or with ``.json`` its manifest's."""
     tail = f"/{job}{suffix}"

@@ -3,7 +3,10 @@
     PhonosceneError
     ├── SettingMissing            the deployment lacks an environment variable
     ├── DropRefused               the dropper can mend it: all its errors at once
-    ├── TooMuchRead               a file would have to be read whole to be measured
+    ├── MediaRefused              a file is not the audio or the image that it should be
+    ├── TooMuchRead               a file is too large to be measured
+    ├── ObjectUnreadable          S3 did not give an object's bytes this time
+    ├── ProbeFailed               the function that measures media gave no answer this time
     ├── DropUnsettled             it is being overwritten right now; its event comes back
     ├── OutOfTime                 too little of the function's time is left; the message comes back
     ├── ConditionFailed           what the table holds is not what a write was meant for
@@ -50,8 +53,28 @@ class DropRefused(PhonosceneError):
         self.errors = errors
 
 
+class MediaRefused(PhonosceneError):
+    """A file is not the audio or the image that it should be.
+
+    ``what`` goes on after the file's name: "holds 1.00 s of …".
+    """
+
+    def __init__(self, code: str, what: str) -> None:
+        super().__init__(what)
+        self.code = code
+        self.what = what
+
+
 class TooMuchRead(PhonosceneError):
-    """A file would have to be read whole to be measured."""
+    """A file is too large to be measured."""
+
+
+class ObjectUnreadable(PhonosceneError):
+    """S3 did not give an object's bytes this time; the message comes back."""
+
+
+class ProbeFailed(PhonosceneError):
+    """The function that measures media gave no answer this time; the message comes back."""
 
 
 class DropUnsettled(PhonosceneError):

@@ -129,11 +129,15 @@ class DropObject(Record):
 
 
 class Audio(DropObject):
-    """The audio half: its size in bytes, its length in seconds once it was measured."""
+    """The audio half: its size in bytes, and what was measured.
+
+    That is its length in seconds, its content type, and FFmpeg's name of the codec.
+    """
 
     bytes: int
     seconds: float | None = None
     format: str | None = None
+    codec: str | None = None
 
 
 class Estimate(Record):

@@ -52,6 +52,14 @@ class SubmitSettings(Settings):
     daily_budget_usd: Decimal
     audio_delivery: str
     ask_fal_seconds: int
+    probe_function: str
+
+
+@dataclass(frozen=True)
+class ProbeSettings(Settings):
+    """For the function ``probe``."""
+
+    drop_bucket: str
 
 
 @dataclass(frozen=True)

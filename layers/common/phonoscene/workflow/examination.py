@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from phonoscene.media import DropBucket, Found
+    from phonoscene.probe.facts import ImageFacts, Prober
 
 T = TypeVar("T")
 
 #: A record holds 400 KB, and a dropper does not read more.
 MOST_ERRORS = 50
+
+#: How much longer than its video audio may be: an encoder pads a nominal 20 s to 20.06 s.
+PADDING_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,14 @@ class Examiner:
 
     bucket: DropBucket
     rules: Rules
+    prober: Prober
 
     def defaults(self, audio: str, errors: Errors) -> list[Document]:
         """The ``_defaults.json`` that hold for an audio file, nearest first."""
-        found = [(key, self.bucket.read(key, LONGEST_SIDECAR + 1)) for key in defaults_keys(audio)]
+        found = [
+            (key, errors.caught(self.bucket.read, key, LONGEST_SIDECAR + 1))
+            for key in defaults_keys(audio)
+        ]
         documents = [errors.caught(read_document, key, read[1]) for key, read in found if read]
         return [document for document in documents if document]
 
@@ -135,7 +143,15 @@ class Examiner:
 
     def _measure(self, audio: Found) -> Audio:
         self._check_size(audio)
-        return self.bucket.measure(audio)
+        facts = self.prober.audio(audio)
+        return Audio(
+            key=audio.key,
+            version_id=audio.version_id,
+            bytes=audio.bytes,
+            seconds=facts.seconds,
+            format=facts.format,
+            codec=facts.codec,
+        )
 
     def _check_size(self, found: Found) -> None:
         if self.rules.uploads:
@@ -170,8 +186,8 @@ class Examiner:
         size = errors.caught(self._size, sidecar, images)
         return {
             **self._pinned(halves, audio),
-            "images": {field: _pin(found) for field, found in images.items()},
-            "arguments": sidecar.arguments(),
+            "images": {field: _pin(found) for field, (found, _) in images.items()},
+            "arguments": sidecar.arguments() | self._cut(sidecar, audio),
             "estimate": errors.caught(self._estimate, frames, size) if frames and size else None,
         }
 
@@ -183,40 +199,62 @@ class Examiner:
 
     def _images(
         self, sidecar: Sidecar, origin: Mapping[str, str], errors: Errors
-    ) -> dict[str, Found]:
-        """The images that lie beside the file that mentions them, by field."""
+    ) -> dict[str, tuple[Found, ImageFacts]]:
+        """The images beside the file that names them, and what they are, by field."""
         images = {}
         for field, reference in sidecar.image_references().items():
             if "://" in reference:
                 continue
-            key = beside(origin[field], reference)
-            found = self.bucket.find(key) if not unsafe(key) else None
-            if found and found.bytes:
-                errors.caught(self._check_size, found)
-                images[field] = found
-            else:
-                errors.append(_no_image(field, reference, key, origin[field]))
+            mine = Errors()
+            image = mine.caught(self._image, field, reference, origin[field])
+            if image:
+                images[field] = image
+            named = {"field": field, "value": reference}
+            errors += [error.model_copy(update=named) for error in mine]
         return images
 
-    def _size(self, sidecar: Sidecar, images: Mapping[str, Found]) -> tuple[int, int] | None:
-        """Width and height of the video, in pixels; None where its image was missed already."""
+    def _image(self, field: str, reference: str, source: str) -> tuple[Found, ImageFacts]:
+        key = beside(source, reference)
+        found = self.bucket.find(key) if not unsafe(key) else None
+        if found is None:
+            raise DropRefused(_no_image(field, reference, key, source))
+        self._check_size(found)
+        return found, self.prober.image(found)
+
+    def _size(
+        self, sidecar: Sidecar, images: Mapping[str, tuple[Found, ImageFacts]]
+    ) -> tuple[int, int] | None:
+        """Width and height of the video, in pixels; None where its image was refused already."""
         if isinstance(sidecar.video_size, VideoSize):
             return sidecar.video_size.width, sidecar.video_size.height
         if sidecar.video_size != "auto":
             return PRESETS[sidecar.video_size]
-        reference, image = str(sidecar.image_url), images.get("image_url")
-        if image is None and "://" not in reference:
-            return None
-        size = self.bucket.picture_size(image) if image else None
-        if size is None:
-            raise DropRefused(_unknown_size(reference))
-        return size
+        if "image_url" in images:
+            _, facts = images["image_url"]
+            return facts.width, facts.height
+        if "://" in str(sidecar.image_url):
+            raise DropRefused(_unknown_size(str(sidecar.image_url)))
+        return None
 
     def _frames(self, sidecar: Sidecar, audio: Audio) -> int:
+        most = self.rules.max_frames
+        if self._cut(sidecar, audio):
+            return most
         frames = needed_frames(sidecar, audio.seconds or 0)
-        if frames > self.rules.max_frames:
-            raise DropRefused(_too_long(sidecar, audio, frames, self.rules.max_frames))
+        if frames > most:
+            raise DropRefused(_too_long(sidecar, audio, frames, most))
         return frames
+
+    def _cut(self, sidecar: Sidecar, audio: Audio | None) -> dict[str, Any]:
+        """What is asked for where the audio is longer than the longest video by mere padding."""
+        most = self.rules.max_frames
+        if audio is None or not sidecar.match_audio_length:
+            return {}
+        seconds = audio.seconds or 0
+        is_longer = needed_frames(sidecar, seconds) > most
+        if not is_longer or seconds > most / sidecar.fps + PADDING_SECONDS:
+            return {}
+        return {"match_audio_length": False, "num_frames": most}
 
 
 def _pin(found: Found | None) -> DropObject | None:

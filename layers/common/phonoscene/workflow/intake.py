@@ -19,9 +19,10 @@ from phonoscene.drops import (
     kind_of,
     name_of,
     pairings,
+    refusal_id,
     unsafe,
 )
-from phonoscene.errors import DropUnsettled, WriteRefused
+from phonoscene.errors import DropRefused, DropUnsettled, WriteRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus
 from phonoscene.workflow.examination import Errors, Examined, Examiner, Halves
 
@@ -41,10 +42,11 @@ LOOKS = 3
 
 @dataclass(frozen=True)
 class Announcement:
-    """An object of the drop bucket, and when S3 finished creating it."""
+    """An object of the drop bucket, when S3 created it, and how often its message came."""
 
     key: str
     happened_at: datetime
+    tries: int = 1
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,38 @@ class Intake:
             return []
         reason = unsafe(announced.key)
         if reason:
-            return [self._refuse_key(announced, reason)]
+            shown = "".join(c if c.isprintable() else "?" for c in announced.key)
+            return [self._refuse(announced, shown, (_unsafe_key(shown, reason),))]
         pairs = self._pairings(announced.key)
         if not pairs:
             logger.info("drop.gone", extra={"key": announced.key})
-        return [job for pairing in pairs for job in self._pair(announced, pairing)]
+        return [job for pairing in pairs for job in self._pair_or_refuse(announced, pairing)]
+
+    def give_up(self, announced: Announcement, step: str) -> Job:
+        """Record that a drop could not be examined, because of what happened at ``step``.
+
+        The record makes way for the job, should a later try succeed.
+        """
+        shown = "".join(c if c.isprintable() else "?" for c in announced.key)
+        error = ErrorDetail(
+            code="could_not_be_examined",
+            source=shown,
+            value=step,
+            message=(
+                f"{shown} could not be examined: {step}. Phonoscene tries again for a while; "
+                "if this stays, drop the file again or ask the operator."
+            ),
+        )
+        return self._refuse(announced, shown, (error,))
+
+    def _pair_or_refuse(self, announced: Announcement, pairing: Pairing) -> list[Job]:
+        """As ``_pair``; S3's refusal to give a half's bytes becomes a record as well."""
+        try:
+            return self._pair(announced, pairing)
+        except DropRefused as exc:
+            halves = [key for key in (pairing.audio, pairing.sidecar) if key]
+            waiting = [half_id(self.bucket.name, key) for key in halves]
+            return [self._refuse(announced, announced.key, exc.errors, waiting)]
 
     def _pairings(self, key: str) -> list[Pairing]:
         return pairings(key, self.bucket.keys_under(family_prefix(key)))
@@ -85,7 +114,8 @@ class Intake:
             self.store.stop_waiting(half_id(self.bucket.name, announced.key))
             logger.info("drop.left_to_newer_half", extra={"key": announced.key})
             return []
-        return self._admit(halves, defaults, errors)
+        given_up = [self._refusal_id(announced)] if announced.tries > 1 else []
+        return self._admit(halves, defaults, errors, given_up)
 
     def _look(self, pairing: Pairing) -> Halves | None:
         """Both halves' newest versions, or None where one went away since they were listed.
@@ -132,12 +162,22 @@ class Intake:
             return None
         return job
 
-    def _admit(self, halves: Halves, defaults: Sequence[Document], errors: Errors) -> list[Job]:
+    def _admit(
+        self,
+        halves: Halves,
+        defaults: Sequence[Document],
+        errors: Errors,
+        given_up: Sequence[str],
+    ) -> list[Job]:
         examined = self.examiner.examine(halves, defaults, errors)
         takes = range(len(examined)) if len(examined) > 1 else [None]
-        return [self._admit_take(halves, *one) for one in zip(takes, examined, strict=True)]
+        return [
+            self._admit_take(halves, *one, given_up) for one in zip(takes, examined, strict=True)
+        ]
 
-    def _admit_take(self, halves: Halves, take: int | None, examined: Examined) -> Job:
+    def _admit_take(
+        self, halves: Halves, take: int | None, examined: Examined, given_up: Sequence[str]
+    ) -> Job:
         identifier, waiting = halves.ids(self.bucket.name, take)
         status = JobStatus.REJECTED if examined.errors else JobStatus.READY
         fields = examined.fields | {
@@ -146,37 +186,47 @@ class Intake:
         }
         job = self._born(status, identifier, halves.audio.key, **fields)
         try:
-            return self.store.admit(job, waiting)
+            return self.store.admit(job, [*waiting, *given_up])
         except WriteRefused as exc:
             logger.info("job.admitted_already", extra={"job_id": identifier})
             for half in waiting:
                 self.store.stop_waiting(half)
             return exc.found or job
 
-    def _refuse_key(self, announced: Announcement, reason: str) -> Job:
-        """A record for a key that nothing is done with; what is unsafe in it is shown as ``?``."""
-        identifier = half_id(self.bucket.name, announced.key)
-        shown = "".join(c if c.isprintable() else "?" for c in announced.key)
-        error = ErrorDetail(
-            code="unsafe_key",
-            field="key",
-            value=shown[:100],
-            message=(
-                f"The key {shown[:100]!r} is refused: {reason}. Rename the file and drop it again."
-            ),
-        )
-        told = {"errors": (error,), "dropped_at": announced.happened_at}
+    def _refuse(
+        self,
+        announced: Announcement,
+        shown: str,
+        errors: tuple[ErrorDetail, ...],
+        waiting: Sequence[str] = (),
+    ) -> Job:
+        """Record that nothing comes of this announcement; ``shown`` is its key, printable."""
+        identifier = self._refusal_id(announced)
+        told = {"errors": errors, "dropped_at": announced.happened_at}
         job = self._born(JobStatus.REJECTED, identifier, shown, **told)
         try:
-            return self.store.admit(job, ())
+            return self.store.admit(job, waiting)
         except WriteRefused as exc:
             return exc.found or job
+
+    def _refusal_id(self, announced: Announcement) -> str:
+        happened_at = announced.happened_at.isoformat()
+        return refusal_id(self.bucket.name, announced.key, happened_at)
 
     def _born(self, status: JobStatus, identifier: str, key: str, **fields: Any) -> Job:
         at = self.store.clock()
         return Job.born(
             status, at, job_id=identifier, name=name_of(key), bucket=self.bucket.name, **fields
         )
+
+
+def _unsafe_key(shown: str, reason: str) -> ErrorDetail:
+    return ErrorDetail(
+        code="unsafe_key",
+        field="key",
+        value=shown[:100],
+        message=f"The key {shown[:100]!r} is refused: {reason}. Rename the file and drop it again.",
+    )
 
 
 def _present(job: Job | None) -> list[Job]:

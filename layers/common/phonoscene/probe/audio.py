@@ -1,0 +1,182 @@
+"""How long audio is: what FFmpeg decodes of it, held against what its header claims.
+
+A header only claims. Speech services stream WAVs with a placeholder for the length, joined MP3s
+keep the first piece's frame count, Ogg and ADTS have no length at all, and an upload that was cut
+off still claims the whole. So everything is decoded, as fal decodes it; and where a header claims
+more than there is, the end is missing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import av
+
+from phonoscene.errors import MediaRefused
+from phonoscene.probe.claims import Stream, claimed_seconds
+from phonoscene.probe.containers import opened
+from phonoscene.probe.facts import AudioFacts
+
+if TYPE_CHECKING:
+    from phonoscene.probe.facts import SeekableFile
+
+#: What FFmpeg calls a container, and what the web calls it.
+FORMATS: Final = MappingProxyType(
+    {
+        "mp3": "audio/mpeg",
+        "wav": "audio/wav",
+        "flac": "audio/flac",
+        "mov,mp4,m4a,3gp,3g2,mj2": "audio/mp4",
+        "aac": "audio/aac",
+        "ogg": "audio/ogg",
+    }
+)
+#: FFmpeg's decoders of what these containers usually hold.
+DECODERS: Final = frozenset(
+    [
+        "aac",
+        "alac",
+        "flac",
+        "mp3",
+        "mp3float",
+        "opus",
+        "speex",
+        "vorbis",
+        "adpcm_ima_wav",
+        "adpcm_ms",
+        "gsm_ms",
+        "pcm_alaw",
+        "pcm_mulaw",
+        "pcm_f32be",
+        "pcm_f32le",
+        "pcm_f64be",
+        "pcm_f64le",
+        "pcm_s16be",
+        "pcm_s16le",
+        "pcm_s24be",
+        "pcm_s24le",
+        "pcm_s32be",
+        "pcm_s32le",
+        "pcm_s8",
+        "pcm_u8",
+    ]
+)
+
+#: Longer than any video that can be made: behind it, the header's word is enough.
+MAX_DECODED_SECONDS: Final = 660.0
+#: A file that is not decoded by then is refused.
+MAX_BUSY_SECONDS: Final = 25.0
+#: How much less than its claim a whole file may hold: encoders count their padding, or do not.
+CLAIM_TOLERANCE_SECONDS: Final = 0.25
+
+
+@dataclass
+class _Tally:
+    """What came out of a file so far; times in seconds."""
+
+    started: float = field(default_factory=time.monotonic)
+    #: Samples by their rate, which may change where streams are chained.
+    samples: Counter[int] = field(default_factory=Counter)
+    demuxed: float = 0.0
+    packet: float = 0.0
+    first: int | None = None
+
+    @property
+    def decoded(self) -> float:
+        """The length of all samples."""
+        return sum(samples / rate for rate, samples in self.samples.items())
+
+    def demux(self, packet: Any) -> None:
+        """Count a packet."""
+        self.packet = float((packet.duration or 0) * packet.time_base)
+        self.demuxed += self.packet
+        if self.first is None:
+            self.first = packet.pos
+        if time.monotonic() - self.started > MAX_BUSY_SECONDS:
+            raise MediaRefused(
+                "unreadable_audio",
+                f"is not decoded within {MAX_BUSY_SECONDS:g} s; convert it to WAV or FLAC",
+            )
+
+
+def probe_audio(file: SeekableFile) -> AudioFacts:
+    """Decode a file's audio.
+
+    Raises:
+        MediaRefused: ``not_audio``, ``no_audio_stream``, ``unsupported_audio_codec``,
+            ``empty_audio``, ``audio_cut_off`` or ``unreadable_audio``.
+    """
+    if not file.seek(0, 2):
+        raise MediaRefused("empty_audio", "has no bytes; upload it again")
+    try:
+        with opened(file, FORMATS, DECODERS) as container:
+            return _facts(container, file)
+    except av.FFmpegError as exc:
+        raise MediaRefused("not_audio", NOT_AUDIO) from exc
+
+
+NOT_AUDIO: Final = (
+    "is not audio that can be read: Phonoscene takes MP3, WAV, FLAC, M4A, AAC, Ogg and Opus. "
+    "Convert it to one of them"
+)
+
+
+def _facts(container: Any, file: SeekableFile) -> AudioFacts:
+    stream = container.streams.best("audio")
+    if stream is None:
+        raise MediaRefused("no_audio_stream", "has no sound in it; drop an audio file")
+    codec = stream.codec_context.name
+    if codec not in DECODERS:
+        raise MediaRefused(
+            "unsupported_audio_codec",
+            f"holds {codec} audio, which is not supported; convert it to MP3, AAC, FLAC or WAV",
+        )
+    tally = _Tally()
+    _decode(container, stream, tally)
+    seconds = tally.decoded
+    if seconds > MAX_DECODED_SECONDS:
+        seconds = max(seconds, (container.duration or 0) / av.time_base)
+    elif not seconds:
+        raise MediaRefused("empty_audio", "has no sound in it: not one sample can be decoded")
+    else:
+        _check_claim(file, container.format.name, stream, tally)
+    return AudioFacts(seconds, FORMATS[container.format.name], codec.removesuffix("float"))
+
+
+def _decode(container: Any, stream: Any, tally: _Tally) -> None:
+    """Decode packet by packet; a broken one is passed over, as players do."""
+    for packet in _packets(container, stream):
+        if packet.size:
+            tally.demux(packet)
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            continue
+        for frame in frames:
+            tally.samples[frame.sample_rate] += frame.samples
+        if tally.decoded > MAX_DECODED_SECONDS:
+            return
+
+
+def _packets(container: Any, stream: Any) -> Any:
+    """The stream's packets, and an empty one at the end; a container that breaks off ends there."""
+    try:
+        yield from container.demux(stream)
+    except av.FFmpegError:
+        return
+
+
+def _check_claim(file: SeekableFile, container: str, stream: Any, tally: _Tally) -> None:
+    duration = float(stream.duration * stream.time_base) if stream.duration else None
+    shape = Stream(container, duration, tally.demuxed, tally.packet, tally.first)
+    claimed = claimed_seconds(file, shape)
+    if claimed and claimed - tally.demuxed > CLAIM_TOLERANCE_SECONDS:
+        raise MediaRefused(
+            "audio_cut_off",
+            f"holds {tally.demuxed:.2f} s of the {claimed:.2f} s that its header claims: it was "
+            "cut off. Upload the whole file, or convert it, so that its header is right",
+        )

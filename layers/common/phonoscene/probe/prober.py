@@ -1,0 +1,54 @@
+"""Measures objects of the drop bucket in this process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from phonoscene.errors import DropRefused, MediaRefused, TooMuchRead
+from phonoscene.jobs import ErrorDetail
+from phonoscene.probe.audio import probe_audio
+from phonoscene.probe.image import probe_image
+from phonoscene.probe.object_reader import MAX_BYTES, ObjectReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from phonoscene.media import DropBucket
+    from phonoscene.probe.facts import AudioFacts, ImageFacts, StoredObject
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LocalProber:
+    """Reads one bucket, and decodes what it reads."""
+
+    bucket: DropBucket
+
+    def audio(self, stored: StoredObject) -> AudioFacts:
+        """Measure an audio file; the errors are those of ``Prober``."""
+        return self._probe(stored, probe_audio, "audio")
+
+    def image(self, stored: StoredObject) -> ImageFacts:
+        """Measure an image; the errors are those of ``Prober``."""
+        return self._probe(stored, probe_image, "image")
+
+    def _probe(self, stored: StoredObject, probe: Callable[[ObjectReader], T], field: str) -> T:
+        reader = ObjectReader(partial(self.bucket.read_range, stored), stored.bytes)
+        try:
+            try:
+                return probe(reader)
+            finally:
+                reader.check()  # what S3 did not give is not the file's fault
+        except TooMuchRead as exc:
+            what = f"cannot be measured from {MAX_BYTES // 2**20} MiB of it; convert it to MP3"
+            raise _refused(stored, field, f"unreadable_{field}", what) from exc
+        except MediaRefused as exc:
+            raise _refused(stored, field, exc.code, exc.what) from exc
+
+
+def _refused(stored: StoredObject, field: str, code: str, what: str) -> DropRefused:
+    message = f"{stored.key} {what}."
+    return DropRefused(ErrorDetail(code=code, message=message, source=stored.key, field=field))

@@ -1,0 +1,72 @@
+"""Asks the function ``probe``, which decodes in a process of its own that may only read drops."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from phonoscene.errors import DropRefused, DropUnsettled, ProbeFailed
+from phonoscene.jobs import ErrorDetail
+from phonoscene.probe.facts import AudioFacts, ImageFacts
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+
+    from phonoscene.probe.facts import StoredObject
+
+#: How Lambda calls the end of a process: a crash, too much memory, or too much time.
+_ENDED: Final = ("Runtime.ExitError", "Runtime.OutOfMemory", "Sandbox.Timedout")
+_TIMED_OUT: Final = "Task timed out"
+#: The decoder's process may have ended for a reason of its own; twice, it is the file.
+_TRIES: Final = 2
+
+
+@dataclass(frozen=True)
+class RemoteProber:
+    """Invokes the function and waits for its answer."""
+
+    client: LambdaClient
+    function: str
+
+    def audio(self, stored: StoredObject) -> AudioFacts:
+        """Measure an audio file; the errors are those of ``Prober``."""
+        return AudioFacts(**self._ask("audio", stored))
+
+    def image(self, stored: StoredObject) -> ImageFacts:
+        """Measure an image; the errors are those of ``Prober``."""
+        return ImageFacts(**self._ask("image", stored))
+
+    def _ask(self, kind: str, stored: StoredObject) -> dict[str, Any]:
+        request = {"kind": kind, "key": stored.key, "etag": stored.etag, "bytes": stored.bytes}
+        for _ in range(_TRIES):
+            answer = self._invoke(request)
+            if not _has_ended(answer):
+                return _facts(answer)
+        what = f"{stored.key} cannot be decoded: FFmpeg stopped while it read the file. Convert it."
+        raise DropRefused(
+            ErrorDetail(code="could_not_be_examined", field=kind, source=stored.key, message=what)
+        )
+
+    def _invoke(self, request: dict[str, Any]) -> dict[str, Any]:
+        answer = self.client.invoke(
+            FunctionName=self.function, Payload=json.dumps(request).encode()
+        )
+        payload: dict[str, Any] = json.loads(answer["Payload"].read())
+        return payload
+
+
+def _has_ended(answer: dict[str, Any]) -> bool:
+    """Whether the function's process ended before it answered."""
+    return answer.get("errorType") in _ENDED or _TIMED_OUT in str(answer.get("errorMessage"))
+
+
+def _facts(answer: dict[str, Any]) -> dict[str, Any]:
+    match answer:
+        case {"facts": dict(facts)}:
+            return facts
+        case {"errors": list(errors)}:
+            raise DropRefused(*(ErrorDetail.model_validate(error) for error in errors))
+        case {"unsettled": True}:
+            raise DropUnsettled
+    raise ProbeFailed(str(answer.get("errorType")))

@@ -1,0 +1,238 @@
+"""What FFmpeg makes of small files; real sizes and muxers are in tests/media."""
+
+from __future__ import annotations
+
+import io
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import av
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phonoscene.errors import MediaRefused
+from phonoscene.probe import audio, image
+from phonoscene.probe.audio import probe_audio
+from phonoscene.probe.image import probe_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def wave(data: bytes, claimed: int | None = None, rate: int = 8000) -> bytes:
+    """PCM of eight bits in one channel; the header claims ``claimed`` bytes of it."""
+    form = struct.pack("<HHIIHH", 1, 1, rate, rate, 1, 8)
+    length = len(data) if claimed is None else claimed
+    chunks = b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", length)
+    return b"RIFF" + struct.pack("<I", min(length + 36, 2**32 - 1)) + chunks + data
+
+
+def test_a_length_is_exact_where_samples_are() -> None:
+    facts = probe_audio(io.BytesIO(wave(b"\x80" * 12_345)))
+
+    assert (facts.seconds, facts.format, facts.codec) == (12_345 / 8000, "audio/wav", "pcm_u8")
+
+
+@pytest.mark.parametrize("placeholder", [0, 0x7FFF_F000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF])
+def test_a_placeholder_in_a_header_is_no_claim(placeholder: int) -> None:
+    assert probe_audio(io.BytesIO(wave(b"\x80" * 16_000, placeholder))).seconds == 2
+
+
+@pytest.mark.parametrize(("claimed", "code"), [(16_000, None), (17_999, None), (18_100, "cut")])
+def test_a_file_that_holds_less_than_its_header_claims_is_cut_off(
+    claimed: int, code: str | None
+) -> None:
+    file = io.BytesIO(wave(b"\x80" * 16_000, claimed))
+
+    if code is None:
+        assert probe_audio(file).seconds == 2
+    else:
+        with pytest.raises(MediaRefused, match=r"2\.00 s of the 2\.26 s") as caught:
+            probe_audio(file)
+        assert caught.value.code == "audio_cut_off"
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "empty_audio"),
+        (b"x", "not_audio"),
+        (b"not audio at all" * 100, "not_audio"),
+        (b"\x00" * 100_000, "not_audio"),
+        (b'{"prompt": "a harbour"}', "not_audio"),
+        (b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttps://example.com/a.ts\n", "not_audio"),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", "not_audio"),
+        (b"\x89PNG\r\n\x1a\n" + b"\x00" * 100, "not_audio"),
+        (wave(b""), "empty_audio"),
+        (wave(b"\x80" * 100)[:20], "not_audio"),
+        (b"fLaC" + b"\xff" * 100, "not_audio"),
+        (b"OggS" + b"\xff" * 100, "not_audio"),
+    ],
+)
+def test_what_is_not_audio_is_refused(content: bytes, code: str) -> None:
+    with pytest.raises(MediaRefused) as caught:
+        probe_audio(io.BytesIO(content))
+
+    assert caught.value.code == code
+
+
+def film(container: str = "mp4", codec: str = "mpeg4") -> bytes:
+    """A second of picture without sound."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        stream = output.add_stream(codec, rate=8)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(8):
+            output.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def test_a_film_without_sound_is_refused_as_such() -> None:
+    with pytest.raises(MediaRefused) as caught:
+        probe_audio(io.BytesIO(film()))
+
+    assert caught.value.code == "no_audio_stream"
+
+
+def test_a_codec_that_is_not_supported_is_named() -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        stream = output.add_stream("ac3", rate=48_000, layout="mono")
+        frame = av.AudioFrame("fltp", "mono", 1536)
+        frame.sample_rate = 48_000
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+
+    with pytest.raises(MediaRefused, match="ac3") as caught:
+        probe_audio(file)
+
+    assert caught.value.code == "unsupported_audio_codec"
+
+
+def test_of_audio_longer_than_any_video_the_header_is_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(audio, "MAX_DECODED_SECONDS", 10.0)
+
+    assert probe_audio(io.BytesIO(wave(b"\x80" * 8000 * 500))).seconds == 500
+    assert probe_audio(io.BytesIO(wave(b"\x80" * 8000 * 12, 0xFFFF_FFFF))).seconds == 12
+
+
+def test_a_file_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "MAX_BUSY_SECONDS", -1.0)
+
+    with pytest.raises(MediaRefused) as caught:
+        probe_audio(io.BytesIO(wave(b"\x80" * 8000)))
+
+    assert caught.value.code == "unreadable_audio"
+
+
+# Images
+
+
+def picture(codec: str, container: str, pixels: str, width: int = 64, height: int = 32) -> bytes:
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        stream = output.add_stream(codec)
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        frame = av.VideoFrame(width, height, pixels)
+        for plane in frame.planes:
+            plane.update(b"\x80" * plane.buffer_size)
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+MADE: dict[str, Callable[[], bytes]] = {
+    "image/png": lambda: picture("png", "image2pipe", "rgb24"),
+    "image/jpeg": lambda: picture("mjpeg", "image2pipe", "yuvj420p"),
+    "image/webp": lambda: picture("libwebp", "webp", "yuv420p"),
+    "image/gif": lambda: picture("gif", "gif", "rgb8"),
+    "image/avif": lambda: picture("libsvtav1", "avif", "yuv420p", 64, 64),
+}
+
+
+@pytest.mark.parametrize("form", MADE)
+def test_every_sort_of_image_is_measured(form: str) -> None:
+    facts = probe_image(io.BytesIO(MADE[form]()))
+
+    assert (facts.width, facts.format) == (64, form)
+
+
+def turned(orientation: int) -> bytes:
+    """A JPEG with an EXIF orientation (TIFF tag 274)."""
+    jpeg = MADE["image/jpeg"]()
+    entry = struct.pack("<HHHII", 1, 274, 3, 1, orientation)
+    exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + entry + b"\0\0\0\0"
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_is_measured_as_a_person_sees_it(orientation: int) -> None:
+    facts = probe_image(io.BytesIO(turned(orientation)))
+
+    assert (facts.width, facts.height) == ((64, 32) if orientation <= 4 else (32, 64))
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "words"),
+    [
+        (b"", "empty_image", "no bytes"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "not_an_image", "SVG"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "not_an_image", "web page"),
+        (b"\x00\x00\x00\x18ftypheic" + b"\x00" * 50, "not_an_image", "HEIC"),
+        (b"BM" + b"\x00" * 100, "not_an_image", "decoded"),
+        (
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x40\0\0\0\x20\x08\2\0\0\0",
+            "not_an_image",
+            "decoded",
+        ),
+        (wave(b"\x80" * 100), "not_an_image", "decoded"),
+    ],
+)
+def test_what_is_no_image_is_refused(content: bytes, code: str, words: str) -> None:
+    with pytest.raises(MediaRefused, match=words) as caught:
+        probe_image(io.BytesIO(content))
+
+    assert caught.value.code == code
+
+
+def test_an_image_that_fal_does_not_read_is_refused_before_it_is_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(image, "MAX_PIXELS", 64 * 32 - 1)
+    with pytest.raises(MediaRefused, match="64 x 32"):
+        probe_image(io.BytesIO(MADE["image/png"]()))
+
+    monkeypatch.setattr(image, "MAX_BYTES", 10)
+    with pytest.raises(MediaRefused, match="MiB"):
+        probe_image(io.BytesIO(MADE["image/png"]()))
+
+
+HEADS = [
+    b"",
+    b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00",
+    b"fLaC\x00\x00\x00\x22",
+    b"OggS\x00\x02",
+    b"ID3\x04\x00\x00\x00\x00\x00\x05",
+    b"\xff\xfb\x90\x64",
+    b"\xff\xf1\x50\x80\x02\x1f\xfc",
+    b"\x00\x00\x00\x18ftypM4A \x00\x00\x00\x00",
+    b"0&\xb2u\x8ef\xcf\x11\xa6\xd9\x00\xaa\x00b\xcel",
+    b"FORM\x00\x00\x00\x20AIFFCOMM",
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR",
+    b"\xff\xd8\xff\xe0",
+    b"GIF89a",
+    b"RIFF\x24\x00\x00\x00WEBPVP8 ",
+]
+
+
+@given(st.sampled_from(HEADS), st.binary(max_size=300))
+def test_any_bytes_are_media_or_refused(head: bytes, tail: bytes) -> None:
+    with suppress(MediaRefused):
+        assert 0 < probe_audio(io.BytesIO(head + tail)).seconds < float("inf")
+    with suppress(MediaRefused):
+        assert probe_image(io.BytesIO(head + tail)).width > 0
