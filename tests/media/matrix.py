@@ -26,9 +26,9 @@ from tests.support.media.recipes import GROUPS, table_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-#: Seconds of the files of each group. Rates and layouts do not need length.
+#: Seconds of the files of each group. Rates and layouts need no great length, and some.
 LENGTHS: Final = (0.05, 0.3, 1.0, 3.0, 20.0, 600.0)
-SHORT: Final = 20.0
+FEWEST, MOST = 0.3, 3.0
 PROCESSES: Final = 2
 WRONG: Final = 1
 
@@ -94,7 +94,7 @@ def jobs(forms: Iterable[str], lengths: Iterable[float]) -> list[Job]:
         (form, what, 0.0 if form == "none" else seconds)
         for form, what in GROUPS
         for seconds in lengths
-        if form in forms and (what == "muxes" or seconds < SHORT)
+        if form in forms and (what == "muxes" or FEWEST <= seconds <= MOST)
     ]
     return sorted(set(wanted), key=lambda job: -job[2])
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import struct
+from functools import lru_cache
 from typing import Final
 
-#: A player's fake cover: the bytes of it look like the headers of MP3 frames.
-_COVER: Final = b"\x89PNG\r\n\x1a\n" + b"\xff\xfb\x90\x64" * 64
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
 
 
+@lru_cache(maxsize=4)
 def cover(size: int) -> bytes:
     """So many bytes that claim to be a PNG."""
-    return (_COVER * (size // len(_COVER) + 1))[:size]
+    return (_PNG + random.Random(size).randbytes(size))[:size]  # noqa: S311 - repeatable
 
 
 def id3v2(picture: int = 0, version: int = 3) -> bytes:
@@ -19,6 +21,15 @@ def id3v2(picture: int = 0, version: int = 3) -> bytes:
     frames = _id3_frame(b"TIT2", b"\0A title", version)
     if picture:
         frames += _id3_frame(b"APIC", b"\0image/png\0\x03\0" + cover(picture), version)
+    return _id3(frames, version)
+
+
+def id3v2_of(picture: bytes) -> bytes:
+    """An ID3v2 tag with this as its cover."""
+    return _id3(_id3_frame(b"APIC", b"\0image/png\0\x03\0" + picture, 3), 3)
+
+
+def _id3(frames: bytes, version: int) -> bytes:
     return b"ID3" + bytes([version, 0, 0]) + synchsafe(len(frames)) + frames
 
 
@@ -26,7 +37,7 @@ def transport_stream_timestamp(ticks: int) -> bytes:
     """The tag that HLS puts before each segment of packed audio (RFC 8216, 3.4)."""
     owner = b"com.apple.streaming.transportStreamTimestamp\0"
     frame = _id3_frame(b"PRIV", owner + struct.pack(">Q", ticks), version=4)
-    return b"ID3\x04\0\0" + synchsafe(len(frame)) + frame
+    return _id3(frame, 4)
 
 
 def _id3_frame(name: bytes, body: bytes, version: int) -> bytes:

@@ -26,14 +26,23 @@ class NoAudio(Exception):
     """FFmpeg finds no audio stream, or decodes not one sample."""
 
 
-def decoded(raw: bytes) -> Truth:
+class _Named(io.BytesIO):
+    """FFmpeg takes a name's suffix for a sign of the format where the bytes leave it open."""
+
+    def __init__(self, raw: bytes, suffix: str) -> None:
+        super().__init__(raw)
+        self.name = f"song.{suffix}"
+
+
+def decoded(raw: bytes, suffix: str | None = None) -> Truth:
     """Decode the best audio stream to its end; a broken packet is skipped, as players do.
 
     Raises:
         NoAudio: there is nothing to hear.
     """
+    file = _Named(raw, suffix) if suffix else io.BytesIO(raw)
     try:
-        with av.open(io.BytesIO(raw), metadata_errors="ignore") as container:
+        with av.open(file, metadata_errors="ignore") as container:
             return _decoded(container)
     except av.FFmpegError as exc:
         raise NoAudio(str(exc)) from exc
@@ -41,8 +50,8 @@ def decoded(raw: bytes) -> Truth:
 
 def _decoded(container: av.container.InputContainer) -> Truth:
     stream = container.streams.best("audio")
-    if stream is None:
-        raise NoAudio("no audio stream")
+    if stream is None or stream.codec_context is None:
+        raise NoAudio("no audio stream, or no decoder for it")
     samples: dict[int, int] = {}
     with suppress(av.FFmpegError):  # the demuxer gives up: what came until then counts
         for packet in container.demux(stream):
