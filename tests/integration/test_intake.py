@@ -11,6 +11,7 @@ import pytest
 
 from phonoscene.jobs import JobStatus
 from phonoscene.media import DropBucket
+from phonoscene.probe.prober import LocalProber
 from phonoscene.submissions import Refused
 from tests.integration.cloud import DROPS, Cloud, Fal, client, created, sqs
 from tests.integration.sounds import SOUNDS, png, silence, sound, with_id3
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from phonoscene.jobs import Audio
+    from phonoscene.probe.facts import AudioFacts
     from tests.integration.conftest import Context
 
     Send = Callable[..., list[str]]
@@ -377,32 +378,38 @@ def test_an_image_named_in_the_defaults_lies_beside_the_defaults(
     assert sent["end_image_url"] == "https://images.example.com/end.png"
 
 
-@pytest.mark.parametrize("body", [None, b""])
-def test_an_image_that_is_not_there_or_empty_is_named(
-    cloud: Cloud, fal: Fal, send: Send, body: bytes | None
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"></svg>'
+
+
+@pytest.mark.parametrize("field", ["image_url", "end_image_url"])
+@pytest.mark.parametrize("size", ["auto", "square"])
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (None, "image_not_found"),
+        (b"", "empty_image"),
+        (SVG, "not_an_image"),
+        (b"<!doctype html><title>404</title>", "not_an_image"),
+        (png(640, 360)[:60], "not_an_image"),
+    ],
+)
+def test_an_image_that_fal_cannot_read_is_refused_before_anything_is_paid(
+    cloud: Cloud, fal: Fal, send: Send, body: bytes | None, code: str, size: str, field: str
 ) -> None:
     if body is not None:
         cloud.drop("a/cover.png", body)
+    cloud.drop("a/good.png", png(640, 360))
+    images = {"image_url": "good.png", "end_image_url": "good.png"} | {field: "cover.png"}
     cloud.drop("a/song.mp3", silence(2))
-    cloud.drop("a/song.json", SIDECAR | {"image_url": "cover.png"})
+    cloud.drop("a/song.json", SIDECAR | images | {"video_size": size})
 
-    send("a/song.json")
+    failed = send("a/song.json")
 
-    assert "a/cover.png" in errors(cloud)["image_not_found"]["message"]
-    assert fal.posts == []
-
-
-def test_an_image_whose_size_cannot_be_read_gives_auto_no_size(
-    cloud: Cloud, fal: Fal, send: Send
-) -> None:
-    cloud.drop("cover.png", b"not a picture")
-    cloud.drop("song.mp3", silence(2))
-    cloud.drop("song.json", SIDECAR | {"image_url": "cover.png", "video_size": "auto"})
-
-    send("song.json")
-
-    assert set(errors(cloud)) == {"unknown_size"}
-    assert fal.posts == []
+    assert (failed, fal.posts) == ([], [])
+    assert set(errors(cloud)) == {code}
+    error = errors(cloud)[code]
+    assert (error["field"], error["value"]) == (field, "cover.png")
+    assert "a/cover.png" in error["message"]
 
 
 # What is wrong with a drop ----------------------------------------------------------------------
@@ -653,13 +660,13 @@ def test_a_job_that_fal_would_not_take_now_waits_for_its_dispatch(
 # Measuring --------------------------------------------------------------------------------------
 
 
-def measured(cloud: Cloud, key: str, body: bytes) -> Audio:
+def measured(cloud: Cloud, key: str, body: bytes) -> AudioFacts:
     cloud.drop(key, body)
     s3 = client("s3", "s3v4")
     bucket = DropBucket(s3, s3, DROPS)
     found = bucket.find(key)
     assert found
-    return bucket.measure(found)
+    return LocalProber(bucket).audio(found)
 
 
 @pytest.mark.parametrize("variety", SOUNDS)
@@ -677,8 +684,16 @@ def test_audio_is_told_by_its_bytes_and_not_by_its_name(cloud: Cloud, variety: s
     assert audio.seconds == pytest.approx(2.0, abs=0.1)
 
 
-@pytest.mark.parametrize("variety", ["mp3 cbr", "mp3 vbr", "mp3 without a Xing header", "aac"])
-@pytest.mark.parametrize("picture", [64, 300_000, 6_000_000])
+@pytest.mark.parametrize(
+    ("variety", "picture"),
+    [
+        (variety, picture)
+        for variety in ("mp3 cbr", "mp3 vbr", "mp3 without a Xing header", "aac")
+        for picture in (64, 300_000, 6_000_000)
+        # FFmpeg, and so fal, takes raw AAC for MP3 behind a tag that is as long as that
+        if (variety, picture) != ("aac", 6_000_000)
+    ],
+)
 def test_a_tag_with_a_cover_before_the_sound_does_not_count(
     cloud: Cloud, variety: str, picture: int
 ) -> None:
@@ -697,7 +712,7 @@ def test_short_and_long_sounds_are_measured_as_well(
     assert audio.seconds == pytest.approx(seconds, abs=0.1)
 
 
-def test_a_long_file_is_measured_without_reading_it(
+def test_of_a_long_file_no_more_is_read_than_can_be_made_into_a_video(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
@@ -712,9 +727,8 @@ def test_a_long_file_is_measured_without_reading_it(
 
     audio = measured(cloud, "song.wav", silence(2000))
 
-    assert audio.bytes > 16_000_000
     assert audio.seconds == pytest.approx(2000)
-    assert sum(read) <= 4 * 64 * 1024
+    assert sum(read) < 8 * 2**20
 
 
 def test_a_drop_keeps_its_length_and_format_in_the_record(cloud: Cloud, send: Send) -> None:
@@ -724,6 +738,7 @@ def test_a_drop_keeps_its_length_and_format_in_the_record(cloud: Cloud, send: Se
     send("song.json")
 
     audio = only(cloud)["audio"]
+    assert (audio["format"], audio["codec"]) == ("audio/flac", "flac")
     assert float(audio["seconds"]) == pytest.approx(2.0, abs=0.1)
     assert audio["bytes"] == len(sound("flac"))
     assert JobStatus(only(cloud)["status"]) is JobStatus.SUBMITTED

@@ -64,7 +64,8 @@ def _door(name: str) -> Callable[[bytes], object]:
         return _webhook()
     if name == "drop":
         return _drop
-    return {"sidecar": doors.sidecar_door, "audio": doors.audio_door}[name]
+    door: Callable[[bytes], object] = getattr(doors, f"{name}_door")
+    return door
 
 
 def _drop(raw: bytes) -> object:
@@ -80,7 +81,7 @@ def _drop(raw: bytes) -> object:
 
 DOORS: Final = {
     name: lambda raw, name=name: _door(name)(raw)
-    for name in ("webhook", "sidecar", "audio", "drop")
+    for name in ("webhook", "sidecar", "audio", "image", "drop")
 }
 
 
@@ -89,7 +90,7 @@ def fuzz(name: str, seconds: int) -> None:
     import atheris  # noqa: PLC0415 - only here, and only where it is installed
 
     logging.disable(logging.CRITICAL)
-    with atheris.instrument_imports(include=["phonoscene", "tinytag", "imagesize"]):
+    with atheris.instrument_imports(include=["phonoscene"]):
         door = _door(name)
 
     def one(raw: bytes) -> None:

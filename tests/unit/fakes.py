@@ -11,7 +11,7 @@ from phonoscene.event_bus import EventBus
 from phonoscene.job_store import JobStore
 from phonoscene.jobs import DropObject, ErrorDetail, Job, JobStatus, Step, may_precede
 from phonoscene.media import DropBucket, Found
-from phonoscene.probe.facts import AudioFacts, ImageFacts
+from phonoscene.probe.facts import AudioFacts, ImageFacts, StoredObject
 from phonoscene.receipt_bucket import Kept, ReceiptBucket
 from phonoscene.workflow.intake import Announcement
 
@@ -95,17 +95,17 @@ class MemoryProber:
 
     bucket: MemoryBucket
 
-    def audio(self, found: Found) -> AudioFacts:
+    def audio(self, stored: StoredObject) -> AudioFacts:
         """``seconds``, for whatever has bytes."""
-        if not found.bytes:
+        if not stored.bytes:
             raise DropRefused(ErrorDetail(code="empty_audio", message="it has no bytes"))
         return AudioFacts(self.bucket.seconds, "audio/mpeg", "mp3")
 
-    def image(self, found: Found) -> ImageFacts:
+    def image(self, stored: StoredObject) -> ImageFacts:
         """The size that was agreed on."""
-        if found.key not in self.bucket.images:
+        if stored.key not in self.bucket.images:
             raise DropRefused(ErrorDetail(code="not_an_image", message="it is no image"))
-        return ImageFacts(*self.bucket.images[found.key], "image/png")
+        return ImageFacts(*self.bucket.images[stored.key], "image/png")
 
 
 class MemoryStore(JobStore):

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from phonoscene.drops import half_id
+from phonoscene.drops import refusal_id
 from phonoscene.jobs import Job, JobStatus
 from phonoscene.workflow.intake import Announcement
 from tests.unit.explorer import RULES, intake_of
@@ -99,7 +99,10 @@ def test_a_key_of_control_characters_is_rejected_under_a_name_that_the_table_can
 
     job = take(bucket, store, key)
 
-    assert (job.status, job.job_id) == (JobStatus.REJECTED, half_id("drops", key))
+    assert (job.status, job.job_id) == (
+        JobStatus.REJECTED,
+        refusal_id("drops", key, NOON.isoformat()),
+    )
     assert len(job.name.encode()) <= 2048  # DynamoDB: the longest key of an index
     assert job.name.isprintable()
     assert [error.code for error in job.errors] == ["unsafe_key"]
@@ -135,7 +138,7 @@ def test_auto_takes_the_size_of_the_image_beside_the_sidecar(
 ) -> None:
     bucket.put("a/song.mp3")
     bucket.put("a/cover.png")
-    bucket.pictures["a/cover.png"] = (640, 480)
+    bucket.images["a/cover.png"] = (640, 480)
     bucket.put("a/song.json", text(video_size="auto", image_url="cover.png"))
 
     job = take(bucket, store, "a/song.mp3")

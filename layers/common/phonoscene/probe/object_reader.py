@@ -75,7 +75,7 @@ class ObjectReader(io.RawIOBase):
     def check(self) -> None:
         """Raise the first error of a read, if there was one."""
         if self._failure:
-            raise self._failure
+            raise self._failure.with_traceback(None)  # which would grow with every raise
 
     def _block(self, number: int) -> bytes:
         if number in self._blocks:
