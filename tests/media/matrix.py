@@ -127,25 +127,41 @@ def _title(job: Job) -> str:
 
 _HEADS: Final = (
     ("format", "what", "seconds"),
-    ("files", "wrong", "worst error s", "slowest ms", "most KiB read", "of KiB", "requests",
-     "memory KiB"),
+    (
+        "files",
+        "wrong",
+        "worst error s",
+        "slowest ms",
+        "most KiB read",
+        "of KiB",
+        "requests",
+        "memory KiB",
+    ),
 )
 
 
 def table(data: dict[str, Any]) -> str:
     """The report as text."""
-    lines = [_line(*_HEADS)]
-    for row in data["rows"]:
-        lines.append(_line(
-            (row["format"], row["what"], f"{row['seconds']:g}" if row["seconds"] else "–"),
-            (row["files"], row["wrong"], f"{row['worst_error_seconds']:.4f}",
-             f"{row['slowest_ms']:.0f}", row["most_bytes_read"] // 1024,
-             row["largest_file_bytes"] // 1024, row["most_requests"],
-             row["most_memory_bytes"] // 1024),
-        ))  # fmt: skip
+    lines = [_line(*_HEADS), *map(_row, data["rows"])]
     lines += ["", f"{data['files']} files, {len(data['wrong'])} wrong"]
     lines += [f"  {name}: {wrong}" for name, wrong in data["wrong"].items()]
     return "\n".join(lines)
+
+
+def _row(row: dict[str, Any]) -> str:
+    return _line(
+        (row["format"], row["what"], f"{row['seconds']:g}" if row["seconds"] else ""),
+        (
+            row["files"],
+            row["wrong"],
+            f"{row['worst_error_seconds']:.4f}",
+            f"{row['slowest_ms']:.0f}",
+            row["most_bytes_read"] // 1024,
+            row["largest_file_bytes"] // 1024,
+            row["most_requests"],
+            row["most_memory_bytes"] // 1024,
+        ),
+    )
 
 
 def _line(names: Sequence[Any], figures: Sequence[Any]) -> str:

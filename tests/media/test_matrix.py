@@ -24,7 +24,7 @@ LONG = ("wav, plain", "wav, lengths ffffffff", "mp3, CBR", "mp3, VBR without Xin
 
 def recipes() -> list[Recipe]:
     """What `make test` measures; `make media-matrix` measures more."""
-    found = []
+    found: list[Recipe] = []
     for form, what in GROUPS:
         lengths = (MUX_SECONDS, TINY_SECONDS) if what == "muxes" else (SHAPE_SECONDS,)
         for seconds in lengths:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 HEADER = 7
 _END_BITS = 3
-_SBR = "110" "0001" "1101" "0" "000"
+_SBR = "110000111010000"
 """A fill element of one byte: spectral band replication without a header of its own yet."""
 
 

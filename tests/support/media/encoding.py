@@ -40,7 +40,7 @@ def loop(channels: int) -> bytes:
     """
     noise = array("h", random.Random(7).randbytes(2 * LOOP // 2))  # noqa: S311 - repeatable noise
     swelling = [sample >> (7 - 6 * n // len(noise)) for n, sample in enumerate(noise)]
-    hum = [900 if n % 240 < 120 else -900 for n in range(LOOP // 4)]  # noqa: PLR2004 - a half wave
+    hum = [900 if n % 240 < 120 else -900 for n in range(LOOP // 4)]
     mono = array("h", [*swelling, *hum, *[0] * (LOOP - len(swelling) - len(hum))])
     samples = array("h", bytes(2 * LOOP * channels))
     for channel in range(channels):
@@ -104,7 +104,7 @@ def encoded(form: str, codec: Codec, seconds: float, muxer: Options = ()) -> byt
 def _piece(codec: Codec) -> tuple[bytes, tuple[bytes, ...], Fraction]:
     """A file with an encoder's parameters, its packets, and the seconds of each."""
     raw = encoded("nut", codec, PIECE_SECONDS)
-    with av.open(io.BytesIO(raw)) as source:
+    with av.open(io.BytesIO(raw), "r") as source:
         stream = source.streams.audio[0]
         packets = tuple(bytes(packet) for packet in source.demux(stream) if packet.size)
         samples = PACKET_SAMPLES.get(codec.name) or stream.codec_context.frame_size
@@ -132,8 +132,8 @@ def repeated(
     return file.getvalue()
 
 
-def _packet(raw: bytes, number: int, each: Fraction, stream: Any) -> av.Packet:
-    packet = av.Packet(raw)
+def _packet(raw: bytes, number: int, each: Fraction, stream: Any) -> Any:
+    packet: Any = av.Packet(raw)
     packet.pts = packet.dts = number
     packet.duration, packet.time_base, packet.stream = 1, each, stream
     return packet

@@ -19,15 +19,15 @@ _TOTAL: Final = 8 + 13
 def with_total(raw: bytes, samples: int) -> bytes:
     """Another total in the header; 0 is unknown, as a stream's encoder leaves it."""
     byte = raw[_TOTAL] & 0xF0 | samples >> 32
-    return raw[:_TOTAL] + bytes([byte]) + struct.pack(">I", samples & 0xFFFFFFFF) + raw[_TOTAL + 5 :]
+    return (
+        raw[:_TOTAL] + bytes([byte]) + struct.pack(">I", samples & 0xFFFFFFFF) + raw[_TOTAL + 5 :]
+    )
 
 
 def with_blocks(raw: bytes, blocks: Iterable[tuple[int, bytes]]) -> bytes:
     """More metadata, after the STREAMINFO (which is 34 bytes long)."""
     end = 8 + 34
-    added = b"".join(
-        bytes([kind]) + len(body).to_bytes(3, "big") + body for kind, body in blocks
-    )
+    added = b"".join(bytes([kind]) + len(body).to_bytes(3, "big") + body for kind, body in blocks)
     return raw[:4] + bytes([raw[4] & ~_LAST]) + raw[5:end] + added + raw[end:]
 
 

@@ -33,22 +33,22 @@ class Verdict:
     @property
     def error(self) -> float:
         """Seconds between the two lengths, where both are known."""
-        known = self.true is not None and self.reading.seconds is not None
-        if not known or self.true > LONG_ENOUGH:
+        measured = self.reading.seconds
+        if self.true is None or measured is None or self.true > LONG_ENOUGH:
             return 0.0
-        return abs(self.true - self.reading.seconds)
+        return abs(self.true - measured)
 
 
 def judged(recipe: Recipe) -> Verdict:
     """Make a file, decode it, have the product measure it, and compare."""
     raw = recipe.make()
-    true = seconds_of(raw, recipe.form if recipe.seconds else None)
-    reading = read(raw)
+    true = seconds_of(raw, recipe.suffix)
+    reading = read(raw, recipe.suffix)
     wrong = _wrong_oracle(recipe, true) or _wrong(recipe, true, reading)
     return Verdict(recipe.name, len(raw), true, reading, wrong)
 
 
-def seconds_of(raw: bytes, suffix: str | None = None) -> float | None:
+def seconds_of(raw: bytes, suffix: str) -> float | None:
     """What FFmpeg decodes, or None where that is nothing."""
     try:
         return decoded(raw, suffix).seconds

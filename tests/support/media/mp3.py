@@ -36,7 +36,7 @@ class Frame:
 def frames(raw: bytes) -> Iterator[Frame]:
     """The frames of a stream that begins with one."""
     position = 0
-    while position + 4 <= len(raw) and raw[position] == 0xFF:  # noqa: PLR2004 - the sync word
+    while position + 4 <= len(raw) and raw[position] == 0xFF:
         version, index = raw[position + 1] >> 3 & 3, raw[position + 2] >> 4
         rate = _RATES[version][raw[position + 2] >> 2 & 3]
         kbits, samples = (_KBITS_1, 1152) if version == _MPEG_1 else (_KBITS_2, 576)

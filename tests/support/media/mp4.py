@@ -1,4 +1,4 @@
-"""MP4 by the box (ISO 14496-12): where ``moov`` is, what it claims, and what is beside the audio."""
+"""MP4 by the box (ISO 14496-12): where ``moov`` is, what it claims, what is beside the audio."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from tests.support.media.encoding import encoded
 from tests.support.media.tags import cover
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.media.encoding import Codec, Options
 
 _CONTAINERS: Final = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts")
-FRAGMENTED: Final[Options] = (("movflags", "+frag_keyframe+empty_moov"), ("frag_duration", "1000000"))
+FRAGMENTED: Final[Options] = (
+    ("movflags", "+frag_keyframe+empty_moov"),
+    ("frag_duration", "1000000"),
+)
 DASH: Final[Options] = (("movflags", "+dash"), ("frag_duration", "1000000"))
 
 
@@ -44,8 +45,10 @@ def moov_first(raw: bytes, *, extra: bytes = b"") -> bytes:
     before, order = len(parts[b"ftyp"]) + 8, [name for name, _ in boxes(raw)]
     old = sum(8 + len(body) for name, body in boxes(raw)[: order.index(b"mdat")])
     new = before + 8 + len(moov)
-    return box(b"ftyp", parts[b"ftyp"]) + box(b"moov", _moved(moov, new - old)) + box(
-        b"mdat", parts[b"mdat"]
+    return (
+        box(b"ftyp", parts[b"ftyp"])
+        + box(b"moov", _moved(moov, new - old))
+        + box(b"mdat", parts[b"mdat"])
     )
 
 
@@ -130,7 +133,7 @@ def with_pictures(codec: Codec, seconds: float, pictures: int, *, per_second: in
     """Audio beside a stream of still pictures, which may go on longer than the audio."""
     file = io.BytesIO()
     with (
-        av.open(io.BytesIO(encoded("nut", codec, seconds))) as source,
+        av.open(io.BytesIO(encoded("nut", codec, seconds)), "r") as source,
         av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as out,
     ):
         audio = out.add_stream_from_template(source.streams.audio[0])

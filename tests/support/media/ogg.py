@@ -31,7 +31,9 @@ class Page:
 
     def raw(self) -> bytes:
         """As it is written, with its checksum."""
-        head = struct.pack("<4sBBqII", b"OggS", 0, self.flags, self.granule, self.serial, self.number)
+        head = struct.pack(
+            "<4sBBqII", b"OggS", 0, self.flags, self.granule, self.serial, self.number
+        )
         tail = bytes([len(self.segments)]) + self.segments + self.body
         return head + struct.pack("<I", _checksum(head + bytes(4) + tail)) + tail
 
@@ -46,7 +48,9 @@ def pages(raw: bytes) -> list[Page]:
     """The pages of a file that consists of nothing else."""
     found, position = [], 0
     while position < len(raw):
-        _, _, flags, granule, serial, number, _, count = struct.unpack_from("<4sBBqIIIB", raw, position)
+        _, _, flags, granule, serial, number, _, count = struct.unpack_from(
+            "<4sBBqIIIB", raw, position
+        )
         body = position + 27 + count
         segments = raw[position + 27 : body]
         position = body + sum(segments)
@@ -62,7 +66,9 @@ def joined(all_pages: Iterable[Page]) -> bytes:
 def chained(*links: bytes) -> bytes:
     """One file after the other, each link with a serial number of its own (RFC 3533, 4)."""
     return joined(
-        replace(page, serial=1000 + number) for number, link in enumerate(links) for page in pages(link)
+        replace(page, serial=1000 + number)
+        for number, link in enumerate(links)
+        for page in pages(link)
     )
 
 
@@ -91,9 +97,7 @@ def with_comments(raw: bytes, size: int) -> bytes:
         body = packet[at * _LACING : at * _LACING + sum(part)]
         granule = 0 if part[-1] < _LACING else UNKNOWN
         made.append(Page(CONTINUED * bool(at), granule, first.serial, 0, part, body))
-    return joined(
-        replace(page, number=number) for number, page in enumerate([first, *made, *rest])
-    )
+    return joined(replace(page, number=number) for number, page in enumerate([first, *made, *rest]))
 
 
 def without_granules(raw: bytes) -> bytes:

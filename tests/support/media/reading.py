@@ -1,4 +1,4 @@
-"""Measures a file as the product does, over ranged reads of an S3 object, and counts what it costs."""
+"""Measures a file as the product does, over ranged reads of S3, and counts what it costs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from phonoscene.errors import DropRefused
-from phonoscene.media import DropBucket, StoredObject
+from phonoscene.media import DropBucket
+from phonoscene.probe.facts import StoredObject
 from phonoscene.probe.prober import LocalProber
 
 _RANGE: Final = re.compile(r"bytes=(\d+)-(\d+)")
@@ -58,8 +59,8 @@ class Reading:
     memory: int
 
 
-def read(raw: bytes) -> Reading:
-    """Measure one file."""
+def read(raw: bytes, suffix: str) -> Reading:
+    """Measure one file, dropped under a key that ends in ``suffix``."""
     s3: Any = MemoryS3(raw)
     prober = LocalProber(DropBucket(s3, s3, "drops"))
     seconds = code = None
@@ -67,7 +68,7 @@ def read(raw: bytes) -> Reading:
     before = _reset_peak()
     started = time.perf_counter()
     try:
-        facts = prober.audio(StoredObject(key="song", etag=_ETAG, bytes=len(raw)))
+        facts = prober.audio(StoredObject(key=f"song.{suffix}", etag=_ETAG, bytes=len(raw)))
         seconds, form = facts.seconds, facts.format
     except DropRefused as exc:
         code, message = exc.errors[0].code, exc.errors[0].message

@@ -35,8 +35,11 @@ PARTS: Final = 1.0
 PADDING: Final = 0.25
 CUT: Final = ("audio_cut_off",)
 NOT_AUDIO: Final = ("not_audio",)
+#: FFmpeg believes the suffix, and finds nothing of it.
+NO_STREAM: Final = ("no_audio_stream", "not_audio")
 #: FFmpeg finds a stream and not one sample, or no stream: either word will do.
-NOTHING: Final = ("empty_audio", "not_audio")
+NOTHING: Final = ("empty_audio", *NO_STREAM)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -55,6 +58,11 @@ class Recipe:
     claims: float | None = None
     #: To measure what is left of it is right too.
     may_be_measured: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """Of its name; what is no audio claims to be some."""
+        return "mp3" if self.form == "none" else self.form
 
     @property
     def name(self) -> str:
@@ -94,6 +102,10 @@ _SLOW: Final = {"libmp3lame", "aac", "libopus", "vorbis"}
 def noise(size: int, seed: int = 1) -> bytes:
     """Bytes without a meaning, the same each time; none begins a frame."""
     return random.Random(seed).randbytes(size).replace(b"\xff", b"\xfe")  # noqa: S311 - repeatable
+
+
+def _tagged(size: int, make: Callable[[], bytes]) -> bytes:
+    return tags.id3v2(size) + make()
 
 
 def cut(raw: bytes, share: float) -> bytes:
@@ -171,7 +183,9 @@ def wav_codecs(seconds: float) -> list[Recipe]:
              "pcm_alaw", "pcm_mulaw", "adpcm_ms", "adpcm_ima_wav", "libmp3lame")  # fmt: skip
     for name in names:
         table.add(name, partial(encoded, "wav", Codec(name, 44_100), seconds))
-    table.add("odd bytes of data", partial(encoded, "wav", Codec("pcm_u8", 11_025, "mono"), seconds))
+    table.add(
+        "odd bytes of data", partial(encoded, "wav", Codec("pcm_u8", 11_025, "mono"), seconds)
+    )
     for codec in shapes("pcm_s16le", RATES, LAYOUTS):
         table.add(_shape(codec), partial(encoded, "wav", codec, seconds))
     if seconds >= PARTS:
@@ -211,14 +225,17 @@ def mp3s(seconds: float) -> list[Recipe]:
     if seconds >= PARTS:
         _mp3_tags(table, bare)
         _mp3_damaged(table, bare)
-        joined = partial(bare, cbr, 0.1)
-        table.add("ten joined, first Xing", lambda: mp3.with_xing(joined()) + joined() * 9, padding=1)
-        table.add("ten joined, Xing each", lambda: mp3.with_xing(joined()) * 10, padding=1.5)
-        table.add("ten joined, ID3 each", lambda: (tags.id3v2() + joined()) * 10, padding=1)
+        _mp3_joined(table, partial(bare, cbr, 0.1))
         table.add_cut("cut off, with Xing", lambda: mp3.with_xing(bare(vbr)))
         table.add_cut("cut off, VBRI", lambda: mp3.with_vbri(bare(vbr)))
         table.add_cut("cut off, with Xing by LAME", partial(muxed, "mp3", cbr, seconds))
     return table.recipes
+
+
+def _mp3_joined(table: Table, tenth: Callable[[], bytes]) -> None:
+    table.add("ten joined, first Xing", lambda: mp3.with_xing(tenth()) + tenth() * 9, padding=1)
+    table.add("ten joined, Xing each", lambda: mp3.with_xing(tenth()) * 10, padding=1.5)
+    table.add("ten joined, ID3 each", lambda: (tags.id3v2() + tenth()) * 10, padding=1)
 
 
 def _mp3_tags(table: Table, bare: Callable[[], bytes]) -> None:
@@ -266,7 +283,7 @@ def flacs(seconds: float) -> list[Recipe]:
     table.add("9000 seek points", lambda: flac.with_blocks(plain(), [flac.seek_points(9000)]))
     table.add("1 MiB of padding", lambda: flac.with_blocks(plain(), [flac.padding(MIB)]))
     for size in (70_000, 2_000_000):
-        table.add(f"ID3v2 of {size} bytes", lambda size=size: tags.id3v2(size) + plain())
+        table.add(f"ID3v2 of {size} bytes", partial(_tagged, size, plain))
     table.add("ID3v1 after", lambda: plain() + tags.id3v1())
     table.add("trailing junk", lambda: plain() + noise(100_001))
     if seconds >= PARTS:
@@ -356,7 +373,7 @@ def aacs(seconds: float) -> list[Recipe]:
 
     table.add("ADTS", plain)
     for size in (70_000, 2_000_000):
-        table.add(f"ID3v2 of {size} bytes", lambda size=size: tags.id3v2(size) + plain())
+        table.add(f"ID3v2 of {size} bytes", partial(_tagged, size, plain))
     table.add("HLS segments", lambda: adts.hls(plain(), 10))
     table.add("ID3v1 after", lambda: plain() + tags.id3v1())
     table.add("APE after", lambda: plain() + tags.ape(70_000))
@@ -372,8 +389,8 @@ def aac_shapes(seconds: float) -> list[Recipe]:
     for codec in shapes("aac", AAC_RATES, LAYOUTS):
         table.add(_shape(codec), partial(encoded, "adts", codec, seconds))
     table.add("HE-AAC", lambda: adts.with_sbr(encoded("adts", Codec("aac", 22_050), seconds)))
-    table.add("ADIF", lambda: adts.adif(encoded("adts", Codec("aac"), seconds)), refused=NOT_AUDIO)
-    table.add("LATM", partial(encoded, "latm", Codec("aac"), seconds), refused=NOT_AUDIO)
+    table.add("ADIF", lambda: adts.adif(encoded("adts", Codec("aac"), seconds)), refused=NO_STREAM)
+    table.add("LATM", partial(encoded, "latm", Codec("aac"), seconds), refused=NO_STREAM)
     return table.recipes
 
 
@@ -393,16 +410,28 @@ def oggs(seconds: float) -> list[Recipe]:
     _ogg(table, "opus", partial(muxed, "ogg", OPUS))
     _ogg(table, "vorbis", partial(muxed, "ogg", vorbis))
     _ogg(table, "flac", partial(muxed, "ogg", Codec("flac", rate, layout)))
-    _ogg(table, "speex", lambda length, muxer=(): ogg.speex(length, {(): 50, _SMALL_PAGES: 1}.get(muxer, 150)))
+    _ogg(
+        table,
+        "speex",
+        lambda length, muxer=(): ogg.speex(length, {(): 50, _SMALL_PAGES: 1}.get(muxer, 150)),
+    )
     opus = partial(muxed, "ogg", OPUS, seconds)
     for samples in (0, 312, 3840, 30_000):
         if samples < seconds * OPUS.rate:
-            table.add(f"opus, pre-skip {samples}", lambda samples=samples: ogg.with_pre_skip(
-                opus(), samples), padding=samples / OPUS.rate + PADDING)  # fmt: skip
+            table.add(f"opus, pre-skip {samples}", partial(_skipping, samples, opus),
+                      padding=samples / OPUS.rate + PADDING)  # fmt: skip
     table.add("opus, 300 kB of comments", lambda: ogg.with_comments(opus(), 300_000))
     table.add("opus and vorbis side by side", lambda: ogg.side_by_side(
         opus(), muxed("ogg", vorbis, seconds)))  # fmt: skip
     return table.recipes
+
+
+def _skipping(samples: int, make: Callable[[], bytes]) -> bytes:
+    return ogg.with_pre_skip(make(), samples)
+
+
+def _chained(count: int, make: Callable[[], bytes]) -> bytes:
+    return ogg.chained(*[make()] * count)
 
 
 def _ogg(table: Table, name: str, write: Callable[..., bytes]) -> None:
@@ -423,9 +452,11 @@ def _ogg(table: Table, name: str, write: Callable[..., bytes]) -> None:
     table.add(f"{name}, trailing junk", lambda: plain() + noise(100_001))
     if seconds >= PARTS:
         for count in (2, 3):
-            table.add(f"{name}, {count} links", lambda count=count: ogg.chained(
-                *[write(seconds / count)] * count), padding=0.5)  # fmt: skip
-        table.add(f"{name}, cut off", lambda: cut(plain(), 0.6), seconds=seconds * 0.6, padding=seconds)
+            link = partial(write, seconds / count)
+            table.add(f"{name}, {count} links", partial(_chained, count, link), padding=0.5)
+    if seconds >= 2 * PARTS:
+        table.add(f"{name}, cut off", lambda: cut(plain(), 0.6), seconds=seconds * 0.6,
+                  padding=seconds)  # fmt: skip
 
 
 def ogg_shapes(seconds: float) -> list[Recipe]:
@@ -456,8 +487,8 @@ def others(_: float = 0.0) -> list[Recipe]:
         "a concat script": b"ffconcat version 1.0\nfile /etc/passwd\n",
         "half a RIFF header": b"RIFF\x24\0\0\0WAVEfm",
     }.items():
-        table.add(name, lambda raw=raw: raw, refused=NOT_AUDIO)
-    table.add("noise", lambda: noise(300_000), refused=NOT_AUDIO)
+        table.add(name, partial(bytes, raw), refused=NO_STREAM)
+    table.add("noise", lambda: noise(300_000), refused=NO_STREAM)
     table.add("an ID3 tag alone", lambda: tags.id3v2(70_000), refused=NOTHING)
     table.add("a film without sound", mp4.pictures_alone, refused=("no_audio_stream",))
     table.add("a WAV without samples", lambda: wav.Wave.parse(
@@ -469,7 +500,7 @@ def others(_: float = 0.0) -> list[Recipe]:
                         ("mpegts", "aac"), ("amr", "libopencore_amrnb")):  # fmt: skip
         rate, layout, bits = _TELEPHONE if form == "amr" else (44_100, "stereo", 128_000)
         make = partial(encoded, form, Codec(codec, rate, layout, bit_rate=bits), 1.0)
-        table.add(form, make, refused=(*NOT_AUDIO, "unsupported_audio_codec"))
+        table.add(form, make, refused=(*NO_STREAM, "unsupported_audio_codec"))
     return table.recipes
 
 

@@ -41,7 +41,7 @@ def transport_stream_timestamp(ticks: int) -> bytes:
 
 
 def _id3_frame(name: bytes, body: bytes, version: int) -> bytes:
-    size = synchsafe(len(body)) if version == 4 else struct.pack(">I", len(body))  # noqa: PLR2004 - ID3v2.4 alone
+    size = synchsafe(len(body)) if version == 4 else struct.pack(">I", len(body))
     return name + size + b"\0\0" + body
 
 

@@ -9,6 +9,7 @@ import io
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 
@@ -34,21 +35,20 @@ class _Named(io.BytesIO):
         self.name = f"song.{suffix}"
 
 
-def decoded(raw: bytes, suffix: str | None = None) -> Truth:
+def decoded(raw: bytes, suffix: str) -> Truth:
     """Decode the best audio stream to its end; a broken packet is skipped, as players do.
 
     Raises:
         NoAudio: there is nothing to hear.
     """
-    file = _Named(raw, suffix) if suffix else io.BytesIO(raw)
     try:
-        with av.open(file, metadata_errors="ignore") as container:
+        with av.open(_Named(raw, suffix), metadata_errors="ignore") as container:
             return _decoded(container)
     except av.FFmpegError as exc:
         raise NoAudio(str(exc)) from exc
 
 
-def _decoded(container: av.container.InputContainer) -> Truth:
+def _decoded(container: Any) -> Truth:
     stream = container.streams.best("audio")
     if stream is None or stream.codec_context is None:
         raise NoAudio("no audio stream, or no decoder for it")
