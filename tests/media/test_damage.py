@@ -32,7 +32,7 @@ MAX_MEMORY: Final = 128 * 1024 * 1024
 #: Reads beyond the file's own length: FFmpeg looks at the end first, and comes back.
 MAX_READS: Final = 3
 KIB_64: Final = 65_536
-EXAMPLES: Final = 150
+EXAMPLES: Final = 250
 
 #: Undamaged files of a second, by name.
 BASES: Final = (
@@ -130,7 +130,11 @@ def damaged(draw: st.DrawFn) -> tuple[bytes, str]:
 
 
 relaxed = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
 )
 
 
@@ -201,10 +205,15 @@ SHIFTED: Final[dict[str, Callable[[int], bytes]]] = {
 @pytest.mark.parametrize("block", [KIB_64, object_reader.BLOCK])
 @pytest.mark.parametrize("form", SHIFTED)
 def test_sound_that_begins_at_a_blocks_end_is_measured(form: str, block: int) -> None:
-    true = seconds_of(SHIFTED[form](40_000), form)
+    true, measured = seconds_of(SHIFTED[form](40_000), form), 0
 
     for byte in (-50, -27, -9, -8, -4, -3, -2, -1, 0, 1, 4):
-        assert check(SHIFTED[form](block + byte), form).seconds == true
+        raw = SHIFTED[form](block + byte)
+        reading = check(raw, form)
+        measured += reading.seconds == true
+        assert reading.seconds == seconds_of(raw, form)
+
+    assert measured > 4  # FFmpeg gives up at ADTS whose ID3 tag ends just before its first MiB does
 
 
 @pytest.mark.parametrize("page", [-4096, -1, 0, 1, 4096])
