@@ -17,7 +17,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix soak bench e2e format build deploy lock clean
+.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix soak bench e2e format build deploy lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -56,8 +56,8 @@ check: .venv/ready .venv-sam/ready ## format, lint, types and the template
 unit: .venv/ready ## the core, without any network
 	$(PYTEST) -n auto tests/unit --disable-socket --allow-unix-socket $(ARGS)
 
-integration: .venv/ready ## handlers on moto, every crash and order, the simulator, packaging
-	$(PYTEST) -n auto tests/integration tests/crash tests/security $(ARGS)
+integration: .venv/ready ## handlers on moto, every crash and order, media, the simulator, packaging
+	$(PYTEST) -n auto tests/integration tests/crash tests/security tests/media $(ARGS)
 
 security: .venv/ready .venv-audit/ready ## one table of threats: cases, failures; a quarter of an hour
 	@$(RUN) -m tests.security.report $(ARGS)
@@ -75,6 +75,9 @@ permissions: .venv/ready ## what breaks without each action of each role, on the
 
 crash-matrix: .venv/ready ## a crash before and after every I/O call, and every pair of crashes
 	@PYTHONPATH=layers/common $(RUN) -m tests.crash.matrix $(ARGS)
+
+media-matrix: .venv/ready ## how right audio is measured: formats, muxes, rates, lengths; minutes (ARGS="--only ogg")
+	@PYTHONPATH=layers/common $(RUN) -m tests.media.matrix $(ARGS)
 
 soak: .venv/ready ## many drops under faults, every id checked (DROPS=1000 FAULTS=0.2 SEED=7)
 	@$(RUN) -m tests.soak.soak --drops $(DROPS) --faults $(FAULTS) --seed $(SEED) $(ARGS)

@@ -7,17 +7,20 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tests.soak import media
+
 #: The cheapest video there is to render.
 CHEAP: Final[dict[str, Any]] = {"video_size": {"width": 64, "height": 64}, "video_quality": "low"}
-SUFFIXES: Final = ("wav", "mp3", "flac", "m4a", "ogg", "opus", "aac")
-
-#: Sidecars that must be refused before anything is spent; each gets a prompt of its own.
-BAD: Final[dict[str, dict[str, Any]]] = {
+#: Sidecars that are refused before anything is spent; each gets a prompt of its own.
+BAD_SIDECARS: Final[dict[str, dict[str, Any]]] = {
     "an unknown field": {"promt": "typed in a hurry"},
     "a number out of range": {"fps": 1000},
     "no such size": {"video_size": "gigantic"},
     "a field that cannot be set": {"sync_mode": True},
 }
+#: Audio that is refused before anything is spent.
+BAD_MEDIA: Final[dict[str, media.Kind]] = {mux: (form, mux) for form, mux in media.REFUSED}
+BAD: Final = (*BAD_SIDECARS, *BAD_MEDIA)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class Drop:
     name: str
     prompt: str
     suffix: str
+    media: media.Kind
     audio_first: bool
     twice: bool = False
     bad: str | None = None
@@ -108,7 +112,7 @@ class Drop:
 
     def document(self) -> bytes:
         """The sidecar's text."""
-        wrong = BAD[self.bad] if self.bad else {}
+        wrong = BAD_SIDECARS.get(self.bad or "", {})
         return json.dumps({"prompt": self.prompt, **CHEAP, **wrong}).encode()
 
     def rules(self) -> list[dict[str, Any]]:
@@ -144,16 +148,22 @@ class Wishes:
     webhooks: bool = True
     #: MaxInFlight.
     in_flight: int = 40
+    #: Which of ``media.CHOICES`` is dropped.
+    media: str = media.ALL
 
 
 def plan(wishes: Wishes) -> list[Drop]:
     """The drops, in order; the same seed gives the same ones."""
     chance = random.Random(wishes.seed)  # noqa: S311 - repeatable, no secret
-    drops = [_drop(number, wishes.seed, chance) for number in range(wishes.drops)]
+    drops = [_drop(number, wishes, chance) for number in range(wishes.drops)]
     few = max(1, wishes.drops // 50)
     picked = chance.sample(drops, min(len(drops), 2 * few))
+    wrong = chance.sample(BAD, len(BAD))
     for number, drop in enumerate(picked[:few]):
-        drop.bad = sorted(BAD)[number % len(BAD)]
+        drop.bad = wrong[number % len(BAD)]
+        if drop.bad in BAD_MEDIA:
+            drop.media = BAD_MEDIA[drop.bad]
+            drop.suffix = drop.media[0]
     for drop in picked[few:]:
         drop.cancel = True
     for drop in chance.sample(drops, len(drops) // 10):
@@ -179,10 +189,12 @@ def background(wishes: Wishes) -> list[dict[str, Any]]:
     ]
 
 
-def _drop(number: int, seed: int, chance: random.Random) -> Drop:
+def _drop(number: int, wishes: Wishes, chance: random.Random) -> Drop:
+    kind = chance.choice(media.CHOICES[wishes.media])
     return Drop(
         name=f"soak/{number % 10}/{number:05d}",
-        prompt=f"soak {seed} drop {number:05d} {chance.getrandbits(64):016x}",
-        suffix=chance.choice(SUFFIXES),
+        prompt=f"soak {wishes.seed} drop {number:05d} {chance.getrandbits(64):016x}",
+        suffix=chance.choice(media.suffixes(kind)),
+        media=kind,
         audio_first=chance.random() < 0.5,
     )

@@ -1,10 +1,11 @@
 """The soak: many drops at once, some under faults, handlers killed, and every id checked.
 
-It starts a local cloud of its own and drops pairs of a short sound and a sidecar, in both orders,
-some announced twice, some wrong, some cancelled. fal's simulator misbehaves for a share of them,
-and every few seconds a handler's process is killed. When everything has come to its end, each drop
-is looked for in the table, in the output bucket and in fal's own books: none may be lost, none may
-be paid or stored twice, and no place and no money may stay set aside.
+It starts a local cloud of its own and drops pairs of a short sound, of every format and mux, and a
+sidecar, in both orders, some announced twice, some wrong, some cancelled. fal's simulator
+misbehaves for a share of them, and every few seconds a handler's process is killed. When everything
+has come to its end, each drop is looked for in the table, in the output bucket and in fal's own
+books: none may be lost, none may be paid or stored twice, and no place and no money may stay set
+aside.
 
 Two things differ from the deployed stack, or a killed handler would cost minutes: the visibility
 timeouts are 20 s (drops) and 30 s (verdicts) instead of 180 and 360 s. They still outlast any
@@ -44,9 +45,9 @@ from local.cloud import LocalCloud, running_cloud
 from local.paths import StateDirectory
 from local.processes import PROC, members, start_time
 from local.progress import say
-from tests.integration.sounds import sound
+from tests.soak import media
 from tests.soak.books import FINAL, Audit, World
-from tests.soak.plan import SUFFIXES, Drop, Wishes, background, plan
+from tests.soak.plan import Drop, Wishes, background, plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,12 +62,6 @@ PARAMETERS: Final = {
 }
 SIMULATOR: Final = ("--concurrency", "8", "--run-seconds", "0.05", "--retry-seconds", "1")
 DROPS_VISIBILITY, VERDICTS_VISIBILITY = "20", "30"
-VARIETIES: Final = {
-    "mp3": "mp3 cbr",
-    "m4a": "m4a with moov at the end",
-    "ogg": "ogg opus",
-}
-AUDIO_SECONDS: Final = 0.5
 LOOK_EVERY: Final = 4.0
 #: How long everything must have been still before it is believed: a late webhook, a last tick.
 STILL: Final = 5.0
@@ -85,7 +80,6 @@ class Soak:
     drops: list[Drop]
     wishes: Wishes
     handlers: Handlers
-    sounds: dict[str, bytes] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -111,13 +105,13 @@ class Soak:
     def _prepare(self) -> None:
         for url, seconds in zip(self.queues, (DROPS_VISIBILITY, VERDICTS_VISIBILITY), strict=True):
             self.sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": seconds})
-        for suffix in SUFFIXES:
-            self.sounds[suffix] = sound(VARIETIES.get(suffix, suffix), AUDIO_SECONDS)
+        for drop in self.drops:  # while nothing runs yet
+            media.sound(drop.media)
         rules = [rule for drop in self.drops for rule in drop.rules()]
         self._control("POST", "/faults", rules + background(self.wishes))
 
     def _drop(self, drop: Drop) -> None:
-        halves = [("audio", self.sounds[drop.suffix]), ("sidecar", drop.document())]
+        halves = [("audio", media.sound(drop.media)), ("sidecar", drop.document())]
         for half, body in halves if drop.audio_first else reversed(halves):
             key = getattr(drop, half)
             answer = self.s3.put_object(Bucket=self.cloud.drop_bucket, Key=key, Body=body)
@@ -441,6 +435,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         patience=minutes * 60,
         webhooks=not asked.no_webhooks,
         in_flight=asked.in_flight,
+        media=asked.media,
     )
     with tempfile.TemporaryDirectory(prefix="phonoscene-soak-", ignore_cleanup_errors=True) as made:
         figures = soak(wishes, asked.folder or Path(made))
@@ -463,6 +458,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="only faults whose way out takes seconds")
     add("--no-webhooks", action="store_true", help="fal sends none: reconciling must do it all")
     add("--in-flight", type=_count, default=40, help="MaxInFlight (40)")
+    add("--media", choices=media.CHOICES, default=media.ALL, help="formats and muxes (all)")
     add("--minutes", type=float, help="give up after so many (8, and 1 more per 60 drops)")
     add("--folder", type=Path, help="keep the cloud's logs here")
     add("--json", action="store_true", help="the figures as JSON")
