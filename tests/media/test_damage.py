@@ -277,8 +277,10 @@ HURTING: Final[dict[str, Callable[[], bytes]]] = {
                 ("id3v2_version", "0"))), b"", 1) * 300,
     "ADTS frames of a header alone": lambda: next(adts.frames(base("aac, ADTS")))[:3]
         + b"\x80\0\xff\xfc" + b"\xff\xf1\x50\x80\0\xff\xfc" * 20_000,
-    "a hundred thousand links": lambda: ogg.chained(*[ogg.joined(
+    "five thousand links": lambda: ogg.chained(*[ogg.joined(
         ogg.pages(base("ogg, opus"))[:2])] * 5000),
+    "a stream that begins in the middle": lambda: ogg.chained(
+        base("ogg, opus"), ogg.joined(ogg.pages(base("ogg, opus"))[:2]), base("ogg, speex")),
 }  # fmt: skip
 
 
