@@ -55,7 +55,7 @@ ENOUGH_TO_UPLOAD = 100_000
 UPLOADING = timedelta(seconds=100)
 FAL_STORAGE = "fal-storage"
 #: Longer than the function probe may take; throttling is tried again, a lost answer as well.
-PROBING = Config(connect_timeout=2, read_timeout=50, retries={"total_max_attempts": 3})
+PROBING = Config(connect_timeout=2, read_timeout=80, retries={"total_max_attempts": 3})
 #: Errors of AWS, of the network, and of a drop that changes while it is read.
 PASSING = (
     BotoCoreError,

@@ -116,6 +116,16 @@ def test_a_codec_that_is_not_supported_is_named() -> None:
     assert caught.value.code == "unsupported_audio_codec"
 
 
+def test_a_stream_that_nothing_decodes_is_refused() -> None:
+    form = struct.pack("<HHIIHH", 1, 1, 8000, 0, 0, 0)
+    chunks = b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", 4000)
+
+    with pytest.raises(MediaRefused) as caught:
+        probe_audio(io.BytesIO(b"RIFF\0\0\0\0" + chunks + bytes(4000)))
+
+    assert caught.value.code == "unsupported_audio_codec"
+
+
 def test_of_audio_longer_than_any_video_the_header_is_enough(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -205,6 +205,8 @@ class Job(Record):
     images: dict[str, DropObject] = {}
     arguments: Json = {}
     estimate: Estimate | None = None
+    #: By how many seconds the audio is longer than the longest video, which is asked for then.
+    padding: float | None = None
     #: Claims so far; ``refusals`` of them were turned away before fal queued anything.
     attempt: int = 0
     refusals: int = 0

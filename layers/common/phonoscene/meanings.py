@@ -43,8 +43,17 @@ WAITS = MappingProxyType(
 _DROP_BOTH = "Drop both files again."
 _DROP_AGAIN = "Drop the file again."
 _OPERATOR = "Ask the operator: the video is paid for, and the record keeps where it lies."
+_RESTORE = "Restore the object in S3, then drop it again."
 _FIXES = MappingProxyType(
     {
+        "archived_object": _RESTORE,
+        "customer_key": "Upload it without a key of your own, or with a KMS key.",
+        "unusable_key": "Enable the KMS key, or upload it with another; then drop it again.",
+        "access_denied": "Ask the operator to let Phonoscene read the object; then drop it again.",
+        "audio_cut_off": "Upload the whole file.",
+        "could_not_be_examined": (
+            "Convert the file and drop it again; if that does not help, ask the operator."
+        ),
         "missing_sidecar": _DROP_BOTH,
         "missing_audio": _DROP_BOTH,
         "unsafe_key": "Rename the file and drop it again.",

@@ -115,6 +115,11 @@ def _wait(job: Job, until: datetime | None) -> Wait | None:
 
 def _notes(job: Job) -> list[str]:
     notes = []
+    if job.padding:
+        notes.append(
+            f"The audio is {job.padding:.2f} s longer than the longest video, as encoders pad it; "
+            f"{job.arguments['num_frames']} frames are asked for."
+        )
     if job.resubmitted:
         notes.append("fal's answer was lost, and nothing was heard of it: it was sent once more.")
     times = len(job.duplicate_requests)

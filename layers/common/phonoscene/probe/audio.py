@@ -69,7 +69,7 @@ DECODERS: Final = frozenset(
 #: Longer than any video that can be made: behind it, the header's word is enough.
 MAX_DECODED_SECONDS: Final = 660.0
 #: A file that is not decoded by then is refused.
-MAX_BUSY_SECONDS: Final = 25.0
+MAX_BUSY_SECONDS: Final = 60.0
 #: How much less than its claim a whole file may hold: encoders count their padding, or do not.
 CLAIM_TOLERANCE_SECONDS: Final = 0.25
 
@@ -103,8 +103,8 @@ class _Tally:
             )
 
 
-def probe_audio(file: SeekableFile) -> AudioFacts:
-    """Decode a file's audio.
+def probe_audio(file: SeekableFile, suffix: str = "") -> AudioFacts:
+    """Decode the audio of a file whose name ends in ``suffix``.
 
     Raises:
         MediaRefused: ``not_audio``, ``no_audio_stream``, ``unsupported_audio_codec``,
@@ -113,7 +113,7 @@ def probe_audio(file: SeekableFile) -> AudioFacts:
     if not file.seek(0, 2):
         raise MediaRefused("empty_audio", "has no bytes; upload it again")
     try:
-        with opened(file, FORMATS, DECODERS) as container:
+        with opened(file, FORMATS, DECODERS, suffix) as container:
             return _facts(container, file)
     except av.FFmpegError as exc:
         raise MediaRefused("not_audio", NOT_AUDIO) from exc
@@ -127,9 +127,11 @@ NOT_AUDIO: Final = (
 
 def _facts(container: Any, file: SeekableFile) -> AudioFacts:
     stream = container.streams.best("audio")
+    if not container.streams:  # FFmpeg took the suffix's word for it, and found nothing
+        raise MediaRefused("not_audio", NOT_AUDIO)
     if stream is None:
         raise MediaRefused("no_audio_stream", "has no sound in it; drop an audio file")
-    codec = stream.codec_context.name
+    codec = stream.codec_context.name if stream.codec_context else "unknown"
     if codec not in DECODERS:
         raise MediaRefused(
             "unsupported_audio_codec",

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from phonoscene.probe.facts import SeekableFile
 
 
-class _Nameless:
-    """A file without its name: FFmpeg would take a name's suffix for a sign of the format."""
+class _Named:
+    """A file under another name: FFmpeg takes a suffix for a sign where the bytes are none."""
 
-    def __init__(self, file: SeekableFile) -> None:
+    def __init__(self, file: SeekableFile, name: str) -> None:
         self.read = file.read
         self.seek = file.seek
         self.tell = file.tell
+        self.name = name
 
 
 #: How FFmpeg takes a list of names.
@@ -28,9 +29,9 @@ _LIST: Final = ","
 
 @contextmanager
 def opened(
-    file: SeekableFile, formats: Mapping[str, str], decoders: frozenset[str]
+    file: SeekableFile, formats: Mapping[str, str], decoders: frozenset[str], suffix: str = ""
 ) -> Iterator[Any]:
-    """The opened container.
+    """The opened container of a file whose name ends in ``suffix``.
 
     ``formats`` are FFmpeg's names of the demuxers that may be used. The other ones matter: HLS,
     concat and their like open further files and addresses that the file names.
@@ -44,5 +45,7 @@ def opened(
         "protocol_whitelist": "none",
     }
     file.seek(0)
-    with av.open(_Nameless(file), options=options, metadata_errors="ignore") as container:
+    with av.open(
+        _Named(file, f"media{suffix}"), options=options, metadata_errors="ignore"
+    ) as container:
         yield container

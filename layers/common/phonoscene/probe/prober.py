@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from phonoscene.drops import suffix_of
 from phonoscene.errors import DropRefused, MediaRefused, TooMuchRead
 from phonoscene.jobs import ErrorDetail
 from phonoscene.probe.audio import probe_audio
@@ -29,7 +30,8 @@ class LocalProber:
 
     def audio(self, stored: StoredObject) -> AudioFacts:
         """Measure an audio file; the errors are those of ``Prober``."""
-        return self._probe(stored, probe_audio, "audio")
+        probe = partial(probe_audio, suffix=suffix_of(stored.key))
+        return self._probe(stored, probe, "audio")
 
     def image(self, stored: StoredObject) -> ImageFacts:
         """Measure an image; the errors are those of ``Prober``."""

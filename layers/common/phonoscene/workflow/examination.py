@@ -187,7 +187,7 @@ class Examiner:
         return {
             **self._pinned(halves, audio),
             "images": {field: _pin(found) for field, (found, _) in images.items()},
-            "arguments": sidecar.arguments() | self._cut(sidecar, audio),
+            **self._arguments(sidecar, audio),
             "estimate": errors.caught(self._estimate, frames, size) if frames and size else None,
         }
 
@@ -238,23 +238,27 @@ class Examiner:
 
     def _frames(self, sidecar: Sidecar, audio: Audio) -> int:
         most = self.rules.max_frames
-        if self._cut(sidecar, audio):
+        if self._padding(sidecar, audio):
             return most
         frames = needed_frames(sidecar, audio.seconds or 0)
         if frames > most:
             raise DropRefused(_too_long(sidecar, audio, frames, most))
         return frames
 
-    def _cut(self, sidecar: Sidecar, audio: Audio | None) -> dict[str, Any]:
-        """What is asked for where the audio is longer than the longest video by mere padding."""
-        most = self.rules.max_frames
-        if audio is None or not sidecar.match_audio_length:
-            return {}
-        seconds = audio.seconds or 0
-        is_longer = needed_frames(sidecar, seconds) > most
-        if not is_longer or seconds > most / sidecar.fps + PADDING_SECONDS:
-            return {}
-        return {"match_audio_length": False, "num_frames": most}
+    def _arguments(self, sidecar: Sidecar, audio: Audio | None) -> dict[str, Any]:
+        padding = self._padding(sidecar, audio) if audio else None
+        longest = {"match_audio_length": False, "num_frames": self.rules.max_frames}
+        return {
+            "arguments": sidecar.arguments() | (longest if padding else {}),
+            "padding": padding,
+        }
+
+    def _padding(self, sidecar: Sidecar, audio: Audio) -> float | None:
+        """By how many seconds the audio exceeds the longest video, where that is mere padding."""
+        most, seconds = self.rules.max_frames, audio.seconds or 0
+        is_longer = sidecar.match_audio_length and needed_frames(sidecar, seconds) > most
+        over = seconds - most / sidecar.fps
+        return over if is_longer and over <= PADDING_SECONDS else None
 
 
 def _pin(found: Found | None) -> DropObject | None:

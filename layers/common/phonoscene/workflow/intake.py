@@ -178,7 +178,8 @@ class Intake:
     def _admit_take(
         self, halves: Halves, take: int | None, examined: Examined, given_up: Sequence[str]
     ) -> Job:
-        identifier, waiting = halves.ids(self.bucket.name, take)
+        identifier, halves_waiting = halves.ids(self.bucket.name, take)
+        waiting = [*halves_waiting, *given_up]
         status = JobStatus.REJECTED if examined.errors else JobStatus.READY
         fields = examined.fields | {
             "errors": examined.errors.told(),
@@ -186,7 +187,7 @@ class Intake:
         }
         job = self._born(status, identifier, halves.audio.key, **fields)
         try:
-            return self.store.admit(job, [*waiting, *given_up])
+            return self.store.admit(job, waiting)
         except WriteRefused as exc:
             logger.info("job.admitted_already", extra={"job_id": identifier})
             for half in waiting:
