@@ -460,12 +460,12 @@ def _ogg(table: Table, name: str, write: Callable[..., bytes]) -> None:
             lambda: ogg.chained(ogg.without_end(half()), half()),
             padding=0.5,
         )
+    if seconds >= 2 * PARTS:
         table.add(
             f"{name}, 2 links, the first cut",
             lambda: ogg.chained(ogg.without_last_page(half()), half()),
             padding=seconds / 2,
         )
-    if seconds >= 2 * PARTS:
         table.add(f"{name}, cut off", lambda: cut(plain(), 0.6), seconds=seconds * 0.6,
                   padding=seconds)  # fmt: skip
 
