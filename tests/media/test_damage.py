@@ -252,6 +252,10 @@ def _claims(raw: bytes, name: bytes, length: int) -> bytes:
     return raw[:at] + struct.pack(">I", length) + raw[at + 4 :]
 
 
+def _without_tail(raw: bytes) -> bytes:
+    return raw[:-12]
+
+
 HURTING: Final[dict[str, Callable[[], bytes]]] = {
     "65,535 channels": lambda: _wav_of(65_535, 48_000, 16),
     "no channels": lambda: _wav_of(0, 48_000, 16),
@@ -277,8 +281,10 @@ HURTING: Final[dict[str, Callable[[], bytes]]] = {
                 ("id3v2_version", "0"))), b"", 1) * 300,
     "ADTS frames of a header alone": lambda: next(adts.frames(base("aac, ADTS")))[:3]
         + b"\x80\0\xff\xfc" + b"\xff\xf1\x50\x80\0\xff\xfc" * 20_000,
-    "a hundred thousand links": lambda: ogg.chained(*[ogg.joined(
+    "five thousand links": lambda: ogg.chained(*[ogg.joined(
         ogg.pages(base("ogg, opus"))[:2])] * 5000),
+    "a stream that begins in the middle": lambda: _without_tail(
+        ogg.joined(ogg.pages(base("ogg, opus, 3 links") * 2)[:-1])) + base("ogg, speex"),
 }  # fmt: skip
 
 

@@ -120,6 +120,11 @@ def without_end(raw: bytes) -> bytes:
     return joined(replace(page, flags=page.flags & ~LAST) for page in pages(raw))
 
 
+def without_last_page(raw: bytes) -> bytes:
+    """Cut off, at a page."""
+    return joined(pages(raw)[:-1])
+
+
 def with_pre_skip(raw: bytes, samples: int) -> bytes:
     """Opus whose first so many samples, at 48 kHz, are not to be heard (RFC 7845, 4.2)."""
     first, *rest = pages(raw)

@@ -454,7 +454,18 @@ def _ogg(table: Table, name: str, write: Callable[..., bytes]) -> None:
         for count in (2, 3):
             link = partial(write, seconds / count)
             table.add(f"{name}, {count} links", partial(_chained, count, link), padding=0.5)
+        half = partial(write, seconds / 2)
+        table.add(
+            f"{name}, 2 links, the first without its end",
+            lambda: ogg.chained(ogg.without_end(half()), half()),
+            padding=0.5,
+        )
     if seconds >= 2 * PARTS:
+        table.add(
+            f"{name}, 2 links, the first cut",
+            lambda: ogg.chained(ogg.without_last_page(half()), half()),
+            padding=seconds / 2,
+        )
         table.add(f"{name}, cut off", lambda: cut(plain(), 0.6), seconds=seconds * 0.6,
                   padding=seconds)  # fmt: skip
 

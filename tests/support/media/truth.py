@@ -53,7 +53,8 @@ def _decoded(container: Any) -> Truth:
     if stream is None or stream.codec_context is None:
         raise NoAudio("no audio stream, or no decoder for it")
     samples: dict[int, int] = {}
-    with suppress(av.FFmpegError):  # the demuxer gives up: what came until then counts
+    # the demuxer gives up, or PyAV at a stream that was not there before: what came counts
+    with suppress(av.FFmpegError, IndexError):
         for packet in container.demux(stream):
             with suppress(av.FFmpegError):
                 for frame in packet.decode():
