@@ -18,6 +18,7 @@ from phonoscene.containers import CONTENT_TYPES, check_container, suffix_of
 from phonoscene.drops import output_key
 from phonoscene.errors import VideoRefused, VideoUnavailable, WriteRefused
 from phonoscene.jobs import UNANSWERED, ErrorDetail, Job, JobStatus, Request, Video
+from phonoscene.pricing import actual
 from phonoscene.retries import MOST_ATTEMPTS, retry_at
 from phonoscene.verdicts import Verdict, from_webhook
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from phonoscene.deliveries import Delivery
     from phonoscene.fal_queue import FalQueue
     from phonoscene.job_store import JobStore
+    from phonoscene.jobs import Actual
     from phonoscene.output import OutputBucket, Stored
 
 logger = logging.getLogger(__name__)
@@ -81,9 +83,10 @@ class Deliverer:
         logger.info("verdict.late", extra={"status": job.status})
         is_its_own = job.status is not JobStatus.CANCELLED and not _is_anothers(job, delivery)
         is_known = is_its_own and job.request is not None
-        if delivery.body and not is_known and not from_webhook(delivery.body).errors:
+        verdict = from_webhook(delivery.body) if delivery.body and not is_known else None
+        if verdict and not verdict.errors:
             with suppress(WriteRefused):  # it was noted before
-                self.store.note_paid_again(job, delivery.request_id)
+                self.store.note_paid_again(job, delivery.request_id, _actual(job, verdict))
         return job
 
     def _conclude(self, job: Job, delivery: Delivery) -> Job:
@@ -125,6 +128,7 @@ class Deliverer:
             request=_bound(job, verdict),
             source_url=output.video.url,
             reported=output.video.model_dump(exclude={"url"}, exclude_none=True),
+            actual=_actual(job, verdict),
             seed=output.seed,
             prompt_used=output.prompt,
         )
@@ -205,6 +209,19 @@ def _bound(job: Job, verdict: Verdict) -> Request:
     return job.request if job.request and is_the_jobs else Request(request_id=verdict.request_id)
 
 
+def _actual(job: Job, verdict: Verdict) -> Actual | None:
+    """What came, against what was asked; more than was set aside is logged."""
+    if verdict.output is None:
+        return None
+    came = actual(job, verdict.output.video, verdict.billable_units)
+    if came is None:
+        logger.warning("result.unmeasured")
+    elif job.estimate and came.upper_usd > job.estimate.upper_usd:
+        figures = {"source": came.source, "usd": str(came.upper_usd)}
+        logger.error("result.over_reserved", extra=figures)
+    return came
+
+
 def _video(job: Job, stored: Stored) -> Video:
     told = job.reported
     return Video(
@@ -222,7 +239,7 @@ def _manifest(job: Job, video: Video) -> bytes:
     known = job.model_dump(
         mode="json",
         include={"job_id", "name", "bucket", "audio", "sidecar", "images", "arguments", "estimate",
-        "seed",
+        "actual", "seed",
                  "prompt_used", "output_lifetime", "created_at"},
         exclude_none=True,
     )  # fmt: skip
