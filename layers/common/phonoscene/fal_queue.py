@@ -116,7 +116,8 @@ class FalQueue:
             return Lost()
         told = {"request_id": request.request_id, "payload": body}
         if _is_success(code):
-            return Ended(json.dumps({**told, "status": "OK", "billable_units": units}))
+            billed = {"billable_units": units} if units else {}
+            return Ended(json.dumps({**told, "status": "OK", **billed}))
         is_about_us = code in REFUSED_ACCOUNT or code == HTTPStatus.TOO_MANY_REQUESTS
         if is_about_us or not (failed or code == HTTPStatus.UNPROCESSABLE_ENTITY):
             raise VideoUnavailable(f"fal answered {code} for the result")

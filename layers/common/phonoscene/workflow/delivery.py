@@ -85,8 +85,10 @@ class Deliverer:
         is_known = is_its_own and job.request is not None
         verdict = from_webhook(delivery.body) if delivery.body and not is_known else None
         if verdict and not verdict.errors:
+            came = _actual(job, verdict)
             with suppress(WriteRefused):  # it was noted before
-                self.store.note_paid_again(job, delivery.request_id, _actual(job, verdict))
+                self.store.note_paid_again(job, delivery.request_id, came)
+                _log_cost(job, came)
         return job
 
     def _conclude(self, job: Job, delivery: Delivery) -> Job:
@@ -122,16 +124,19 @@ class Deliverer:
             WriteRefused: the job has moved on; a twin may have recorded the same verdict.
         """
         output: Any = verdict.output
-        return self.store.move(
+        came = _actual(job, verdict)
+        recorded = self.store.move(
             job,
             JobStatus.GENERATED,
             request=_bound(job, verdict),
             source_url=output.video.url,
             reported=output.video.model_dump(exclude={"url"}, exclude_none=True),
-            actual=_actual(job, verdict),
+            actual=came,
             seed=output.seed,
             prompt_used=output.prompt,
         )
+        _log_cost(job, came)
+        return recorded
 
     def _copy(self, job: Job, key: str, suffix: str) -> Stored:
         with self.cdn.open(str(job.source_url), job.reported.get("file_size")) as source:
@@ -210,16 +215,19 @@ def _bound(job: Job, verdict: Verdict) -> Request:
 
 
 def _actual(job: Job, verdict: Verdict) -> Actual | None:
-    """What came, against what was asked; more than was set aside is logged."""
+    """What came, where fal reports figures of it."""
     if verdict.output is None:
         return None
-    came = actual(job, verdict.output.video, verdict.billable_units)
+    return actual(job, verdict.output.video, verdict.billable_units)
+
+
+def _log_cost(job: Job, came: Actual | None) -> None:
+    """Warn where what came may cost more than was reserved, or cannot be compared."""
     if came is None:
         logger.warning("result.unmeasured")
     elif job.estimate and came.upper_usd > job.estimate.upper_usd:
         figures = {"source": came.source, "usd": str(came.upper_usd)}
         logger.error("result.over_reserved", extra=figures)
-    return came
 
 
 def _video(job: Job, stored: Stored) -> Video:
