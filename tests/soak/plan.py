@@ -24,7 +24,8 @@ BAD: Final[dict[str, dict[str, Any]]] = {
 class Fault:
     """A rule of the simulator's dial that strikes one drop, once.
 
-    ``slow``: the way out of it waits for a tick or a retry, about a minute.
+    ``slow``: the way out of it waits for a tick or a retry, about a minute. ``bills_more``: fal
+    bills more than was reserved.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Fault:
     parameters: dict[str, Any] = field(default_factory=dict)
     slow: bool = False
     may_fail: bool = False
+    bills_more: bool = False
 
     def rule(self, prompt: str) -> dict[str, Any]:
         """As the dial takes it."""
@@ -74,6 +76,13 @@ FAULTS: Final = (
         "error",
         {"type": "content_policy_violation"},
         may_fail=True,
+    ),
+    Fault(
+        "larger than asked",
+        "render",
+        "bigger_video",
+        {"width": 320, "height": 320},
+        bills_more=True,
     ),
 )
 #: Long enough at fal for a person to change their mind.

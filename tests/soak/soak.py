@@ -4,7 +4,8 @@ It starts a local cloud of its own and drops pairs of a short sound and a sideca
 some announced twice, some wrong, some cancelled. fal's simulator misbehaves for a share of them,
 and every few seconds a handler's process is killed. When everything has come to its end, each drop
 is looked for in the table, in the output bucket and in fal's own books: none may be lost, none may
-be paid or stored twice, and no place and no money may stay set aside.
+be paid or stored twice, and no place and no money may stay set aside. fal may bill no more than was
+reserved, and where it is made to, the record and the day's budget must know it.
 
 Two things differ from the deployed stack, or a killed handler would cost minutes: the visibility
 timeouts are 20 s (drops) and 30 s (verdicts) instead of 180 and 360 s. They still outlast any
@@ -391,6 +392,9 @@ MUST_BE_ZERO: Final = {
     "leaked_places": "leaked places in the window",
     "leaked_reservations": "ended jobs that hold money",
     "leaked_usd": "days with leaked reservations",
+    "miscounted_usd": "budgets that are not what the records say",
+    "billed_above_reserved": "bills above what was reserved, undialled",
+    "billed_above_recorded": "bills above what the record says",
 }
 
 
