@@ -59,6 +59,7 @@ class Audit:
 
     def run(self) -> Audit:
         """Look at all of it."""
+        self.figures["billed_usd"] = "0"
         self.accepted = _by(self.world.requests, lambda one: one["arguments"]["prompt"])
         self.by_pair = _by(self.world.records, pair_of)
         accounted = [self._look(drop) for drop in self.drops]
@@ -156,7 +157,7 @@ class Audit:
             if not asked or one.get("billable_units") is None:
                 continue
             usd = Decimal(one["billable_units"]) * asked["usd_per_megapixel"]
-            self.figures["billed_usd"] = str(Decimal(self.figures.get("billed_usd", 0)) + usd)
+            self.figures["billed_usd"] = str(Decimal(self.figures["billed_usd"]) + usd)
             text = f"{drop.name}: {usd} USD billed, {asked['upper_usd']} reserved"
             if usd > asked["upper_usd"] and not (drop.fault and drop.fault.bills_more):
                 self._breach("billed_above_reserved", text)

@@ -7,8 +7,9 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-#: The cheapest video there is to render.
-CHEAP: Final[dict[str, Any]] = {"video_size": {"width": 64, "height": 64}, "video_quality": "low"}
+#: Cheap to render: mostly less than a megapixel in all, some more, and of odd sides.
+SIZES: Final = ((64, 64), (64, 64), (97, 65), (321, 181))
+CHEAP: Final[dict[str, Any]] = {"video_quality": "low"}
 SUFFIXES: Final = ("wav", "mp3", "flac", "m4a", "ogg", "opus", "aac")
 
 #: Sidecars that must be refused before anything is spent; each gets a prompt of its own.
@@ -81,7 +82,7 @@ FAULTS: Final = (
         "larger than asked",
         "render",
         "bigger_video",
-        {"width": 320, "height": 320},
+        {"width": 640, "height": 480},
         bills_more=True,
     ),
 )
@@ -101,6 +102,7 @@ class Drop:
     bad: str | None = None
     cancel: bool = False
     fault: Fault | None = None
+    size: tuple[int, int] = (64, 64)
     #: The versions S3 gave to the halves: which pair a record was made from.
     audio_version: str = ""
     sidecar_version: str = ""
@@ -118,7 +120,9 @@ class Drop:
     def document(self) -> bytes:
         """The sidecar's text."""
         wrong = BAD[self.bad] if self.bad else {}
-        return json.dumps({"prompt": self.prompt, **CHEAP, **wrong}).encode()
+        size = dict(zip(("width", "height"), self.size, strict=True))
+        wish = {"prompt": self.prompt, "video_size": size, **CHEAP, **wrong}
+        return json.dumps(wish).encode()
 
     def rules(self) -> list[dict[str, Any]]:
         """What the dial must know before the drop."""
@@ -194,4 +198,5 @@ def _drop(number: int, seed: int, chance: random.Random) -> Drop:
         prompt=f"soak {seed} drop {number:05d} {chance.getrandbits(64):016x}",
         suffix=chance.choice(SUFFIXES),
         audio_first=chance.random() < 0.5,
+        size=chance.choice(SIZES),
     )

@@ -410,6 +410,7 @@ def table(figures: dict[str, Any]) -> str:
         ("handlers killed", sum(figures["killed"].values())),
         *((f"  {name}", count) for name, count in sorted(figures["killed"].items())),
         ("accepted by fal / paid / videos", "{accepted} / {paid} / {videos}"),
+        ("billed by fal / committed, USD", "{billed_usd} / {committed_usd}"),
         ("waiting for proven silence", figures["waiting_for_proven_silence"]),
         ("still moving", figures["unsettled"]),
         ("dead letters", figures["dead_letters"]),
