@@ -104,7 +104,7 @@ class Request:
     ends_at: datetime
     webhook_at: datetime | None
     duplicates: int
-    made: Made
+    made: Made = Made()
     attempts: int = 0
     is_cancelled: bool = False
 

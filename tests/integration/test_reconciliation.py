@@ -845,7 +845,7 @@ def test_a_completed_request_is_told_as_its_webhook_would_tell_it(internet: Loop
 
 
 def test_what_fal_bills_for_a_polled_result_travels_with_it(internet: Loopback) -> None:
-    bill = {"X-Fal-Billable-Units": "71.5"}
+    bill: Any = {"X-Fal-Billable-Units": "71.5"}
 
     told = asked(internet, answer(STATUS), SUCCESS["payload"], **bill)
 

@@ -233,7 +233,7 @@ def came(units: str | None = None, job: Job | None = None, **reported: Any) -> A
     return actual(job or a_job(), video, Decimal(units) if units else None)
 
 
-SIZE = {"width": 1024, "height": 576}
+SIZE: dict[str, Any] = {"width": 1024, "height": 576}
 
 
 @pytest.mark.parametrize(
