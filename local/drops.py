@@ -17,7 +17,7 @@ from local.progress import RED, coloured, say
 from phonoscene.containers import suffix_of
 from phonoscene.drops import AUDIO_SUFFIXES
 from phonoscene.errors import DropRefused
-from phonoscene.jobs import Estimate, Job
+from phonoscene.jobs import Actual, Estimate, Job
 from phonoscene_cli import sidecars, videos
 from phonoscene_cli.uploads import Drop, Piece, Upload, put
 
@@ -76,8 +76,8 @@ def fetch(endpoints: Endpoints, job: Job, target: Path) -> None:
     if job.video:
         videos.fetch(endpoints.client("s3"), job.video, target)
         say(describe(target))
-    if job.estimate:
-        say(_cost(job.estimate, is_real=not endpoints.simulator_url))
+    if cost := job.actual or job.estimate:
+        say(_cost(cost, is_real=not endpoints.simulator_url))
 
 
 def describe(video: Path) -> str:
@@ -93,7 +93,7 @@ def describe(video: Path) -> str:
     return f"{seconds:.1f} s, {size}, {codecs}, {video.stat().st_size / 1e6:.1f} MB"
 
 
-def _cost(estimate: Estimate, *, is_real: bool) -> str:
+def _cost(estimate: Actual | Estimate, *, is_real: bool) -> str:
     dollars = f"${estimate.lower_usd:.4f} to ${estimate.upper_usd:.4f}"
     if is_real:
         return f"fal charges {dollars} for it"

@@ -1,4 +1,4 @@
-"""What jobs have cost, told from their records' estimates: fal's bill has the last word."""
+"""What jobs have cost, as fal reported it or else as estimated: fal's bill has the last word."""
 
 from __future__ import annotations
 
@@ -40,14 +40,13 @@ class Spent:
         if job.estimate is None:
             return cls(jobs=1)
         states = [step.status for step in job.history]
-        made = int(_S.GENERATED in states) + len(job.duplicate_requests)
-        low, high = job.estimate.lower_usd, job.estimate.upper_usd
+        made, high = job.paid, job.estimate.upper_usd
         is_held = job.status in AT_FAL
         return cls(
             jobs=1,
             videos=int(job.status is _S.SUCCEEDED),
-            lower=made * low,
-            upper=made * high,
+            lower=sum((one.lower_usd for one in made), ZERO),
+            upper=sum((one.upper_usd for one in made), ZERO),
             perhaps=ZERO if made or is_held else _times_unknown(job, states) * high,
             aside=high if is_held else ZERO,
         )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from decimal import Decimal
 
-    from phonoscene.jobs import Estimate
+    from phonoscene.jobs import Actual, Estimate
 
 _S = JobStatus
 
@@ -38,12 +38,12 @@ def usd(amount: Decimal) -> str:
 
 
 def interval(lower: Decimal, upper: Decimal) -> str:
-    """What something costs, from the exact area to whole megapixels."""
+    """What something costs, from the least to the most that fal may bill."""
     low, high = usd(lower), usd(upper)
     return low if low == high else f"{low} to {high}"
 
 
-def cost(estimate: Estimate | None) -> str:
+def cost(estimate: Actual | Estimate | None) -> str:
     """The same, of a job."""
     return interval(estimate.lower_usd, estimate.upper_usd) if estimate else ""
 
@@ -82,8 +82,8 @@ def number(count: int, one: str, more: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
-def picture(estimate: Estimate) -> str:
-    """What is to be made: frames, their size, and the area that is paid for."""
+def picture(estimate: Actual | Estimate) -> str:
+    """What is, or was, made: frames, their size, and the area that is paid for."""
     size_of = f"{estimate.width}x{estimate.height}"
     return f"{estimate.frames} frames of {size_of}, {estimate.megapixels:.1f} megapixels"
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from phonoscene.documents import read_takes
 from phonoscene.drops import Kind, kind_of, pairings
 from phonoscene.errors import DropRefused
-from phonoscene.jobs import ErrorDetail, Estimate, Job, JobStatus, Reservation, Step, Video
+from phonoscene.jobs import Actual, ErrorDetail, Estimate, Job, JobStatus, Reservation, Step, Video
 from phonoscene.workflow.examination import Errors, Examined
 from phonoscene_cli import sidecars, uploads
 from phonoscene_cli.commands.jobs import Filter
@@ -291,6 +291,39 @@ def test_what_a_job_has_cost_follows_from_its_way(
     assert (spent.perhaps, spent.aside) == (perhaps * USD, aside * USD)
 
 
+MADE = Actual(source="frames", width=64, height=64, frames=25, megapixels=Decimal("0.1"),
+              lower_usd=Decimal("0.7"), upper_usd=Decimal("0.9"))  # fmt: skip
+BILLED = MADE.model_copy(update={"lower_usd": Decimal("0.2"), "upper_usd": Decimal("0.3")})
+
+
+@pytest.mark.parametrize(
+    ("job", "lower", "upper"),
+    [
+        (with_history(*WAY, _S.GENERATED, actual=MADE), "0.7", "0.9"),
+        (with_history(*WAY, _S.GENERATED, _S.FAILED, actual=BILLED), "0.2", "0.3"),
+        (
+            with_history(
+                *WAY, _S.GENERATED, _S.SUCCEEDED, actual=MADE, duplicate_requests={"r", "s"},
+                duplicate_actuals=(BILLED,),
+            ),
+            "1.3",
+            "1.7",
+        ),
+        (
+            with_history(
+                *WAY, _S.CANCELLED, duplicate_requests={"r"}, duplicate_actuals=(BILLED,)
+            ),
+            "0.2",
+            "0.3",
+        ),
+    ],
+)  # fmt: skip
+def test_what_came_counts_as_fal_reported_it(job: Job, lower: str, upper: str) -> None:
+    spent = Spent.of(job)
+
+    assert (spent.lower, spent.upper) == (Decimal(lower), Decimal(upper))
+
+
 def test_costs_add_up() -> None:
     jobs = [with_history(*WAY), with_history(*WAY, _S.GENERATED, _S.SUCCEEDED), a_job(_S.WAITING)]
 
@@ -312,7 +345,8 @@ def test_a_job_has_the_folder_of_its_drop(name: str, folder: str) -> None:
 def test_a_job_for_programs_has_all_its_keys_and_no_secret(status: JobStatus) -> None:
     job = a_job(
         status, token_hashes=("secret",), estimate=COST, duplicate_requests={"b", "a"},
-        reservation=Reservation(day="2026-11-24", usd=USD), seed=2**64 - 1,
+        reservation=Reservation(day="2026-11-24", usd=USD), seed=2**64 - 1, actual=MADE,
+        duplicate_actuals=(BILLED,),
         request={"request_id": "r", "cancel_url": "https://queue.fal.run/secret"},
     )  # fmt: skip
 
@@ -323,6 +357,8 @@ def test_a_job_for_programs_has_all_its_keys_and_no_secret(status: JobStatus) ->
     assert json.loads(told)["seed"] == 2**64 - 1
     assert json.loads(told)["estimate"]["upper_usd"] == 0.5
     assert json.loads(told)["duplicate_requests"] == ["a", "b"]
+    assert json.loads(told)["actual"]["upper_usd"] == 0.9
+    assert json.loads(told)["duplicate_actuals"][0]["upper_usd"] == 0.3
 
 
 def test_every_field_of_a_record_is_told_or_left_out_on_purpose() -> None:

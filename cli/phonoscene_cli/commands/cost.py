@@ -1,4 +1,4 @@
-"""``phonoscene cost``: what was spent, from the records' estimates, and on what."""
+"""``phonoscene cost``: what was spent, as the records have it, and on what."""
 
 from __future__ import annotations
 
@@ -47,10 +47,11 @@ def cost(
     by: Annotated[By, typer.Option(case_sensitive=False, help="Told by this.")] = By.DAY,
     as_json: Json = False,
 ) -> None:
-    """Tell what was spent, from exact area to whole megapixels, against the daily budget.
+    """Show what was spent, from the least to the most that fal may bill, and the daily budgets.
 
-    The figures come from the records: what fal made, what it may bill though no video was seen
-    (stopped while it ran, lost without a trace), and what is set aside for jobs on their way.
+    The figures come from the records: what fal made (as it reported it, or else as estimated), what
+    it may bill though no video was seen (stopped while it ran, lost without a trace), and what is
+    set aside for jobs on their way.
 
     Example: phonoscene cost --since 30d --by folder
     """

@@ -96,7 +96,8 @@ def _table(found: list[Job]) -> Table:
     if with_ids:
         table.add_column("job", no_wrap=True)
     for job in found:
-        upper = words.usd(job.estimate.upper_usd) if job.estimate else ""
+        cost = job.actual or job.estimate
+        upper = words.usd(cost.upper_usd) if cost else ""
         born, last = words.moment(job.created_at), [job.job_id] if with_ids else []
         state = terminal.state(job.status)
         terminal.row(table, born, state, job.name, upper, _remark(job), *last)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from phonoscene.jobs import JobStatus
 
 if TYPE_CHECKING:
-    from phonoscene.jobs import ErrorDetail
+    from phonoscene.jobs import ErrorDetail, Job
 
 _S = JobStatus
 
@@ -79,6 +79,18 @@ def fix(status: JobStatus, error: ErrorDetail) -> str:
     if error.retryable:
         return "It may work now: drop the file again."
     return "Change what the message names, and drop the file again."
+
+
+def over_reserved(job: Job) -> str:
+    """A note on a job whose video may cost more than was reserved for it."""
+    came, asked = job.actual, job.estimate
+    if came is None or asked is None:
+        return ""
+    if came.source == "billable_units":
+        made = f"fal bills {came.megapixels:,.2f} megapixels"
+    else:
+        made = f"fal reports {came.width}x{came.height}x{came.frames} frames"
+    return f"{made}: up to ${came.upper_usd}, ${asked.upper_usd} was reserved."
 
 
 def _place(error: ErrorDetail) -> str:

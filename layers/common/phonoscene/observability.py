@@ -45,3 +45,5 @@ def announce(job: Job) -> None:
     count(f"Jobs{job.status.title()}")
     if job.generated_after is not None:
         gauge("GenerationTime", job.generated_after.total_seconds(), MetricUnit.Seconds)
+        if job.costs_more_than_reserved:
+            count("OverReserved")

@@ -188,11 +188,14 @@ class Examiner:
             **self._pinned(halves, audio),
             "images": {field: _pin(found) for field, (found, _) in images.items()},
             **self._arguments(sidecar, audio),
-            "estimate": errors.caught(self._estimate, frames, size) if frames and size else None,
+            "estimate": errors.caught(self._estimate, sidecar, frames, size)
+            if frames and size
+            else None,
         }
 
-    def _estimate(self, frames: int, size: tuple[int, int]) -> Estimate:
-        cost = estimate(frames, size, self.rules.usd_per_megapixel)
+    def _estimate(self, sidecar: Sidecar, frames: int, size: tuple[int, int]) -> Estimate:
+        from_audio = sidecar.match_audio_length
+        cost = estimate(frames, size, self.rules.usd_per_megapixel, from_audio=from_audio)
         if cost.upper_usd > self.rules.most_usd[0]:
             raise DropRefused(_too_dear(cost, *self.rules.most_usd))
         return cost
