@@ -20,6 +20,7 @@ from typing import Literal
 
 from local.errors import LocalCloudError
 from local.paths import BUILD, PROJECT
+from local.progress import say
 
 Target = Literal["host", "aws"]
 
@@ -29,6 +30,11 @@ FUNCTIONS = PROJECT / "functions"
 # A zip holds times; a fixed one makes equal sources equal bytes. 1980 is the format's first year.
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
+NO_BYTECODE = (
+    "Python 3.13 was not found: the layer has no bytecode, and functions start more slowly. "
+    "Install python3.13 and build again."
+)
+
 
 def build_layer(target: Target) -> Path:
     """The built layer's folder: `host` runs on this Python, `aws` on Lambda's 3.13 on arm64.
@@ -36,11 +42,13 @@ def build_layer(target: Target) -> Path:
     pip runs only when the locked requirements changed (5 s); the package is copied when it did.
     """
     folder = BUILD / target / "CommonLayer"
+    _check_tools()
     lists = digest([LAYER_SOURCES / "requirements.txt", LAYER_SOURCES / "Makefile"])
+    made_by = lists + _interpreter(target, folder)
     stamps = {
-        "dependencies": lists + _interpreter(target),
+        "dependencies": made_by,
         # new dependencies come into an empty folder, so the package is copied anew as well
-        "package": digest(_files(LAYER_SOURCES / "phonoscene")) + lists + _interpreter(target),
+        "package": digest(_files(LAYER_SOURCES / "phonoscene")) + made_by,
     }
     with _turn():
         for goal, stamp in stamps.items():
@@ -65,8 +73,10 @@ def zip_function(folder: Path, target: Target) -> Path:
 def build_all(target: Target) -> list[Path]:
     """The layer's and every function's zip file."""
     folders = sorted(app.parent for app in FUNCTIONS.glob("*/app.py"))
-    layer = zip_layer(build_layer(target), target)
-    return [layer, *(zip_function(folder, target) for folder in folders)]
+    layer = build_layer(target)
+    if next(layer.rglob("*.pyc"), None) is None:
+        say(NO_BYTECODE)
+    return [zip_layer(layer, target), *(zip_function(folder, target) for folder in folders)]
 
 
 def digest(files: Iterable[Path]) -> str:
@@ -87,16 +97,22 @@ def _all_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _interpreter(target: Target) -> str:
-    """What wheels for `target` depend on, besides the lock file."""
-    return f" {sys.version} {sysconfig.get_platform()}" if target == "host" else ""
+def _interpreter(target: Target, folder: Path) -> str:
+    """What a layer for `target` depends on, besides its sources: wheels, or who makes bytecode."""
+    if target == "host":
+        return f" {sys.version} {sysconfig.get_platform()}"
+    return f" {_made('compiler', target, folder)}"
 
 
 def _make(goal: str, target: Target, folder: Path) -> None:
     if goal == "dependencies":
-        _check_tools()
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
+    _made(goal, target, folder)
+
+
+def _made(goal: str, target: Target, folder: Path) -> str:
+    """Run a goal of the layer's Makefile; what it printed."""
     command = ["make", "--silent", "-C", str(LAYER_SOURCES), goal]
     settings = [f"ARTIFACTS_DIR={folder}", f"LAYER_TARGET={target}", f"PYTHON={sys.executable}"]
     # The caller may itself run under make, whose flags (-j, -n) are none of this one's business.
@@ -106,6 +122,7 @@ def _make(goal: str, target: Target, folder: Path) -> None:
     )
     if made.returncode:
         raise LocalCloudError(f"The layer could not be built:\n{made.stdout}{made.stderr}".rstrip())
+    return made.stdout
 
 
 MAKE_VARIABLES = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"}
