@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from tinytag import TinyTag, TinyTagException
 
 from phonoscene.adts import adts_seconds
-from phonoscene.errors import DropRefused, TooMuchRead
+from phonoscene.errors import BucketUnversioned, DropRefused, TooMuchRead
 from phonoscene.jobs import Audio, DropObject, ErrorDetail
 
 if TYPE_CHECKING:
@@ -151,7 +151,13 @@ class DropBucket:
 
 
 def _found(key: str, answer: Any) -> Found:
-    """From the answer of a HEAD or a GET."""
+    """From the answer of a HEAD or a GET.
+
+    Raises:
+        BucketUnversioned: S3 says that it may take a quarter of an hour until versioning is on.
+    """
+    if "VersionId" not in answer:
+        raise BucketUnversioned("the drop bucket gives no versions; turn its versioning on")
     return Found(key, answer["VersionId"], answer["ContentLength"], answer["LastModified"])
 
 
