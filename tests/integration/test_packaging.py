@@ -178,7 +178,9 @@ def test_the_layer_for_aws_holds_nothing_of_the_machine_that_built_it(aws_layer:
 GLIBC = re.compile(rb"\0GLIBC_2\.(\d+)(?=[.\0])")
 LIBRARY = re.compile(rb"\0(lib[\w+-]+\.so[.\d]*)(?=\0)")
 LAMBDAS_GLIBC = 34  # 2.34, of Amazon Linux 2023
-LAMBDAS_LIBRARIES = {b"libc.so.6", b"libm.so.6", b"libpthread.so.0", b"libdl.so.2", b"libgcc_s.so.1"}
+LAMBDAS_LIBRARIES = {
+    b"libc.so.6", b"libm.so.6", b"libpthread.so.0", b"libdl.so.2", b"libgcc_s.so.1",
+}  # fmt: skip
 
 
 @pytest.mark.timeout(300)
