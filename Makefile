@@ -6,6 +6,7 @@ DROPS ?= 100
 FAULTS ?= 0.2
 SEED ?= 7
 SECONDS ?= 60
+CHANGES ?=
 UV_VERSION := 0.13.9
 RUN := .venv/bin/python
 SOURCES = layers/common/phonoscene functions cli local tests $(wildcard benchmarks)
@@ -95,9 +96,14 @@ format: .venv/ready ## rewrite the code as `make check` wants it
 build: .venv/ready ## the layer and the functions as AWS receives them, in .build/aws/
 	@$(RUN) -m local build
 
-deploy: .venv-sam/ready ## to AWS, with your credentials: sam build && sam deploy (ARGS="--guided")
-	.venv-sam/bin/sam build
+deploy: .venv/ready .venv-sam/ready samconfig.toml ## to AWS, with your credentials and the parameters of samconfig.toml
+	@CHANGES="$(CHANGES)" $(RUN) -m local.changes $(ARGS)
+	PYTHON=$(abspath $(RUN)) .venv-sam/bin/sam build
 	.venv-sam/bin/sam deploy $(ARGS)
+
+samconfig.toml: | samconfig.example.toml
+	@cp samconfig.example.toml $@
+	@echo "made $@: set the stack's parameters there" >&2
 
 lock: .venv/ready ## resolve the *.in lists into hash-locked *.txt (ARGS=--upgrade)
 	$(LOCK) layers/common/requirements.in --output-file layers/common/requirements.txt

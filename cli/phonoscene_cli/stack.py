@@ -158,6 +158,20 @@ class Stack:
         return Parameters.told({one["ParameterKey"]: one["ParameterValue"] for one in told})
 
     @cached_property
+    def _resources(self) -> list[dict[str, Any]]:
+        pages = self.client("cloudformation").get_paginator("list_stack_resources")
+        found = pages.paginate(StackName=self.name)
+        return [one for page in found for one in page["StackResourceSummaries"]]
+
+    def resources(self, kind: str) -> dict[str, str]:
+        """The names that AWS gave the stack's resources of a type (``SQS::Queue``), by our own."""
+        return {
+            one["LogicalResourceId"]: one["PhysicalResourceId"]
+            for one in self._resources
+            if one["ResourceType"] == f"AWS::{kind}" and one.get("PhysicalResourceId")
+        }
+
+    @cached_property
     def jobs(self) -> Reader:
         """The jobs table, to read."""
         return Reader(Table(self.client("dynamodb"), self.outputs["JobsTableName"]))

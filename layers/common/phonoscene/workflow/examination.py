@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from phonoscene.documents import LONGEST_SIDECAR, Document, parse, read_document, read_takes
@@ -26,6 +27,8 @@ T = TypeVar("T")
 
 #: A record holds 400 KB, and a dropper does not read more.
 MOST_ERRORS = 50
+#: S3's dates and EventBridge's times are whole seconds, and need not be rounded alike.
+ROUNDED_TO = timedelta(seconds=1)
 
 #: How much longer than its video audio may be: an encoder pads a nominal 20 s to 20.06 s.
 PADDING_SECONDS = 0.25
@@ -62,12 +65,13 @@ class Halves:
     def has_newer_than(self, key: str, happened_at: datetime) -> bool:
         """Whether the half other than ``key`` is newer than that one's event, and starts the job.
 
-        An object's date is never later than its event, so of two halves at most one stands back:
-        were each dated after the other's event, each event would be before itself. Two halves of
-        the same second both go on, and make the same job.
+        S3 dates an object no later than its event, give or take the second to which both are
+        rounded. So of two halves at most one leaves the job to the other: were each dated after the
+        other's event, each event would be before itself. Two halves within a second of each other
+        both go on, and make the same job.
         """
         other = self.sidecar if key == self.audio.key else self.audio
-        return other is not None and other.modified > happened_at
+        return other is not None and other.modified > happened_at + ROUNDED_TO
 
     @property
     def modified(self) -> datetime:
