@@ -14,7 +14,6 @@ from local.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.jobs import follow
 from local.progress import RED, coloured, say
-from phonoscene.containers import suffix_of
 from phonoscene.drops import AUDIO_SUFFIXES
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import Estimate, Job
@@ -64,8 +63,8 @@ def put_and_fetch(
     failed = [job for job in jobs if job.video is None]
     if failed:
         raise LocalCloudError("\n".join(_reasons(job) for job in failed))
-    suffix = suffix_of(str(jobs[0].arguments["video_output_type"]))
-    targets = videos.targets(folder / f"{jobs[0].name}{suffix}", jobs)
+    out = videos.Destination((folder / jobs[0].name).parent, is_folder=True)
+    targets = out.files(map(videos.video_of, jobs))
     for job, target in zip(jobs, targets, strict=True):
         fetch(endpoints, job, target)
     return targets

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene_cli.accounting import Accountant
 from phonoscene_cli.census import Census, drops_under
-from phonoscene_cli.moments import span_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,9 +76,9 @@ class Audit:
         }
 
 
-def settled_at(stack: Stack, older_than: str | None) -> datetime:
+def settled_at(stack: Stack, older_than: timedelta | None) -> datetime:
     """Until when a drop must have come to be expected in the table."""
-    rest = span_of(older_than) if older_than else stack.parameters.settle + MARGIN
+    rest = stack.parameters.settle + MARGIN if older_than is None else older_than
     return datetime.now(UTC) - rest
 
 

@@ -48,7 +48,7 @@ class Spent:
             videos=int(job.status is _S.SUCCEEDED),
             lower=made * low,
             upper=made * high,
-            perhaps=ZERO if made or is_held else _times_unknown(job, states) * high,
+            perhaps=ZERO if made or is_held else unseen_runs(job) * high,
             aside=high if is_held else ZERO,
         )
 
@@ -74,11 +74,12 @@ class Spent:
         }
 
 
-def _times_unknown(job: Job, states: list[JobStatus]) -> int:
-    """How many requests fal may have run without our hearing of it."""
-    was_stopped_at_fal = job.status is _S.CANCELLED and bool(AT_FAL & set(states[-2:]))
+def unseen_runs(job: Job) -> int:
+    """How many requests of a job that ended fal may have run, and may bill, unseen."""
+    before = {step.status for step in job.history[-2:]}
+    was_stopped = job.status is _S.CANCELLED and bool(AT_FAL & before)
     is_lost = any(error.code in UNKNOWN_ENDS for error in job.errors)
-    return int(was_stopped_at_fal or is_lost) + int(job.resubmitted and job.is_final)
+    return int(was_stopped or is_lost) + int(job.resubmitted and job.is_final)
 
 
 def total(spent: Iterable[Spent]) -> Spent:

@@ -84,7 +84,7 @@ class Desk:
             self.urls[output] = self.cloud.sqs.create_queue(QueueName=name)["QueueUrl"]
             get_backend("sqs")[ACCOUNT][REGION].queues[name]._messages = []
         chosen = SimpleNamespace()
-        self.patch.setattr(app, "Chosen", lambda *_: chosen)
+        self.patch.setattr(app, "Chosen", SimpleNamespace(of=lambda *_: chosen))
         self.patch.setenv("COLUMNS", "200")
         self._chosen = chosen
 

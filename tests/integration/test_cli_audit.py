@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 SIDECAR = {"prompt": "A stage", "video_size": {"width": 64, "height": 64}}
 SOUND = silence(0.5)
 NOW = ("--older-than", "0s")
+ZERO, MINUTE = timedelta(0), timedelta(minutes=1)
 
 
 def pair(desk: Desk, name: str, sidecar: Any = SIDECAR, *, told: bool = True) -> None:
@@ -274,7 +276,7 @@ def test_what_is_admitted_becomes_jobs_once_and_is_not_admitted_again(
     sent = desk.work()
     second = backfill(desk, cursor, "--json")
 
-    assert first.data == {"prefix": "archive/", "sent": 26, "complete": True}
+    assert first.data == {"prefix": "archive/", "sent": 26, "complete": True, "remaining": 0}
     assert set(first.data) == keys("backfill")
     assert sent == 26  # a message a drop, not two
     states = sorted(item["status"] for item in cloud.items())
@@ -378,6 +380,6 @@ def test_a_cursor_may_be_left_aside(desk: Desk, cursor: Path) -> None:
 def test_a_backfill_needs_nothing_that_an_audit_has_not_missed(desk: Desk) -> None:
     stack = desk.stack()
 
-    assert settled_at(stack, None) < settled_at(stack, "1m") < settled_at(stack, "0s")
-    assert list(Audit(stack, "", settled_at(stack, "0s")).missing()) == []
+    assert settled_at(stack, None) < settled_at(stack, MINUTE) < settled_at(stack, ZERO)
+    assert list(Audit(stack, "", settled_at(stack, ZERO)).missing()) == []
     assert backfilling.TRIES > 1

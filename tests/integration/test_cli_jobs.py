@@ -158,7 +158,7 @@ def test_errors_are_shown_with_the_fix_and_the_next_step(desk: Desk, scene: Scen
     assert "next" in shown
 
 
-@pytest.mark.parametrize("name", ["", "x" * 3000, "\udcff", "0" * 32, "s3://"])
+@pytest.mark.parametrize("name", ["", "x" * 3000, "\udcff", "0" * 32, "s3://drops", "s3://drops/"])
 def test_what_can_be_no_job_is_missed_like_any_other(desk: Desk, name: str) -> None:
     told = desk.says("show", name)
 

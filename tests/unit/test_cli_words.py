@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,9 @@ from phonoscene.jobs import FINAL, Audio, DropObject, ErrorDetail, Job, JobStatu
 from phonoscene.meanings import WAITS
 from phonoscene_cli import advice, choosing, moments, words
 from phonoscene_cli.errors import NOT_FINE, WRONG_USAGE, CliError, WrongUsage
+
+if TYPE_CHECKING:
+    from phonoscene_cli.stack import Stack
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -117,19 +122,44 @@ def test_what_comes_from_anybody_moves_no_cursor(text: str) -> None:
     assert words.printable(text).isprintable()
 
 
+def a_stack() -> Stack:
+    """One with a drop bucket, which nothing reaches."""
+    return cast("Stack", SimpleNamespace(outputs={"DropBucketName": "drops"}))
+
+
 @pytest.mark.parametrize(
-    ("text", "name"),
+    ("text", "key", "name", "folder"),
     [
-        ("talks/intro", "talks/intro"),
-        ("talks/intro.mp3", "talks/intro"),
-        ("talks/intro.mp3.json", "talks/intro"),
-        ("s3://drops/talks/intro.WAV", "talks/intro"),
-        ("s3://drops", "s3://drops"),
-        ("intro.v2.json", "intro.v2"),
+        ("talks/intro", "talks/intro", "talks/intro", "talks/intro/"),
+        ("talks/intro.mp3", "talks/intro.mp3", "talks/intro", "talks/intro.mp3/"),
+        ("talks/intro.mp3.json", "talks/intro.mp3.json", "talks/intro", "talks/intro.mp3.json/"),
+        ("s3://drops/talks/intro.WAV", "talks/intro.WAV", "talks/intro", "talks/intro.WAV/"),
+        ("S3://drops/talks/", "talks/", "talks/", "talks/"),
+        ("s3://drops/a\nb.wav", "a\nb.wav", "a\nb", "a\nb.wav/"),
+        ("s3://drops", "", "", ""),
+        ("s3://drops/", "", "", ""),
+        ("/", "/", "/", ""),
+        ("", "", "", ""),
+        ("intro.v2.json", "intro.v2.json", "intro.v2", "intro.v2.json/"),
     ],
 )
-def test_a_drop_is_named_by_its_name_by_a_key_or_by_an_address(text: str, name: str) -> None:
-    assert choosing.named(text) == name
+def test_what_lies_in_the_bucket_is_named_by_its_key_or_by_its_address(
+    text: str, key: str, name: str, folder: str
+) -> None:
+    stack = a_stack()
+
+    assert choosing.key_in(stack, text) == key
+    assert choosing.name_in(stack, text) == name
+    assert choosing.folder_in(stack, text) == folder
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://other/talks/", "s3://drops-2/a.mp3", "s3://", "s3:///a.mp3"]
+)
+def test_an_address_in_another_bucket_is_refused_with_the_right_one(text: str) -> None:
+    for understood in (choosing.key_in, choosing.name_in, choosing.folder_in):
+        with pytest.raises(WrongUsage, match="s3://drops"):
+            understood(a_stack(), text)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +184,9 @@ def test_times_are_understood_and_are_utc_unless_they_say_otherwise(
     assert moments.moment_of(text, NOW) == at
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-3d", "3 days", "3y", "99999999d", "22.11.2026"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "-3d", "3 days", "3y", "99999999d", "999999w", "22.11.2026"]
+)
 def test_what_is_no_time_is_wrong_usage_with_an_example(text: str) -> None:
     with pytest.raises(WrongUsage, match="say"):
         moments.moment_of(text, NOW)
@@ -163,11 +195,22 @@ def test_what_is_no_time_is_wrong_usage_with_an_example(text: str) -> None:
 
 
 def test_a_day_is_the_whole_of_it_and_nothing_else() -> None:
-    first, last = moments.period("2026-11-22", "7d", NOW)
+    period = moments.Period.of(date(2026, 11, 22), None)
 
-    assert first == datetime(2026, 11, 22, tzinfo=UTC)
-    assert last == datetime(2026, 11, 22, 23, 59, 59, 999999, tzinfo=UTC)
-    assert moments.period(None, "7d", NOW) == (NOW - timedelta(days=7), NOW)
+    assert period.first == datetime(2026, 11, 22, tzinfo=UTC)
+    assert period.last == datetime(2026, 11, 22, 23, 59, 59, 999999, tzinfo=UTC)
+    assert words.period(period) == "on 2026-11-22 (UTC)"
+
+
+def test_without_a_day_it_is_the_time_since_or_a_week() -> None:
+    assert moments.Period.of(None, NOW).first == NOW
+    week = moments.Period.of(None, None)
+    assert week.last - week.first == moments.USUAL
+
+
+def test_a_day_and_a_time_since_exclude_each_other() -> None:
+    with pytest.raises(WrongUsage, match="--since"):
+        moments.Period.of(date(2026, 11, 22), NOW)
 
 
 def test_yesterday_is_the_day_before_today() -> None:

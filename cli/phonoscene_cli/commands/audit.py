@@ -9,6 +9,7 @@ import typer
 
 from phonoscene_cli import terminal, words
 from phonoscene_cli.auditing import Audit, settled_at, told
+from phonoscene_cli.choosing import key_in
 from phonoscene_cli.commands.options import Json, OlderThan, stack_of
 from phonoscene_cli.errors import NOT_FINE
 
@@ -16,7 +17,7 @@ from phonoscene_cli.errors import NOT_FINE
 def audit(
     context: typer.Context,
     prefix: Annotated[
-        str, typer.Argument(metavar="PREFIX", help="Only what lies under this: a folder, a name.")
+        str, typer.Argument(metavar="PREFIX", help="Only keys that begin so: a folder, a name.")
     ] = "",
     older_than: OlderThan = None,
     as_json: Json = False,
@@ -29,12 +30,19 @@ def audit(
     Example: phonoscene audit talks/
     """
     stack = stack_of(context)
-    this = Audit(stack, prefix, settled_at(stack, older_than))
+    this = Audit(stack, key_in(stack, prefix), settled_at(stack, older_than))
     if as_json:
         _as_json(this)
     else:
         _for_people(this)
     if this.as_data()["missing_count"]:
+        age = "" if older_than is None else f" --older-than {words.seconds(older_than)}"
+        backfill = f"`phonoscene backfill {words.typed(this.prefix)}{age}`"
+        terminal.complain(
+            "Drops are missing. Look whether their messages are in a dead-letter queue, "
+            "`phonoscene redrive --dry-run`, and bring them back without --dry-run. What is "
+            f"missing then, {backfill} admits."
+        )
         raise typer.Exit(NOT_FINE)
 
 
@@ -63,10 +71,3 @@ def _for_people(this: Audit) -> None:
     states = ", ".join(f"{count:,} {state}" for state, count in sorted(this.states.items()))
     if states:
         terminal.line(f"accounted: {states}")
-    if data["missing_count"]:
-        where = f" {this.prefix}" if this.prefix else ' ""'
-        terminal.say(
-            "What to do: look whether their messages lie in a dead-letter queue, `phonoscene "
-            "redrive --dry-run`, and bring them back without --dry-run. What is missing then, "
-            f"`phonoscene backfill{where}` admits."
-        )
