@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phonoscene.jobs import FINAL, Audio, DropObject, ErrorDetail, Job, JobStatus, Step
-from phonoscene.meanings import WAITS
+from phonoscene.meanings import WAITS, fix
 from phonoscene_cli import advice, choosing, moments, words
 from phonoscene_cli.errors import NOT_FINE, WRONG_USAGE, CliError, WrongUsage
 
@@ -90,25 +90,72 @@ def test_a_video_that_was_refused_is_not_paid_twice_for_want_of_its_address() ->
     assert "https://v3.fal.media/x.mp4" in advice.next_step(job)
 
 
+WHOLE: dict[str, object] = {
+    "audio": Audio(key="a.mp3", version_id="1", bytes=1),
+    "sidecar": DropObject(key="a.json", version_id="1"),
+    "arguments": {"prompt": "x"},
+}
+
+
+def an_error(field: str | None, code: str = "out_of_range") -> ErrorDetail:
+    return ErrorDetail(code=code, message="", field=field)
+
+
 @pytest.mark.parametrize(
-    ("fields", "can_be_retried"),
+    ("error", "fields", "setting"),
     [
-        ({"errors": (ErrorDetail(code="not_audio", message="", field="audio"),)}, False),
-        ({"errors": (ErrorDetail(code="missing_field", message="", field="prompt"),)}, True),
-        ({"sidecar": None}, False),
-        ({"audio": None}, False),
+        (an_error("audio", "not_audio"), {}, None),
+        (an_error("prompt", "missing_field"), {}, " --set prompt=…"),
+        (an_error("video_size.width"), {}, " --set video_size=…"),
+        (an_error("fsp", "unknown_field"), {}, None),
+        (an_error("audio_url", "not_allowed"), {}, None),
+        (an_error("sync_mode", "not_allowed"), {}, None),
+        (an_error("image_url", "image_not_found"), {}, None),
+        (an_error(None, "not_json"), {}, None),
+        (an_error("fps"), {"sidecar": None, "arguments": {}}, None),
+        (an_error("fps"), {"audio": None}, None),
     ],
 )
-def test_a_rejected_job_is_told_to_be_retried_only_where_options_could_mend_it(
-    fields: dict[str, object], *, can_be_retried: bool
+def test_a_rejected_job_is_advised_to_be_retried_only_where_an_option_could_mend_it(
+    error: ErrorDetail, fields: dict[str, object], setting: str | None
 ) -> None:
-    whole: dict[str, object] = {
-        "audio": Audio(key="a.mp3", version_id="1", bytes=1),
-        "sidecar": DropObject(key="a.json", version_id="1"),
-    }
-    job = a_job(JobStatus.REJECTED, **whole | fields)
+    step = advice.next_step(a_job(JobStatus.REJECTED, **WHOLE | {"errors": (error,)} | fields))
 
-    assert ("phonoscene retry" in advice.next_step(job)) == can_be_retried
+    if setting is None:
+        assert "phonoscene retry" not in step
+        assert "phonoscene drop" in step
+    else:
+        assert f"retry {'0' * 32}{setting}`" in step
+
+
+@pytest.mark.parametrize("field", ["audio", "audio_url"])
+def test_a_job_that_failed_for_its_audio_needs_another_file_and_no_retry(field: str) -> None:
+    error = an_error(field, "unsupported_audio_format")
+
+    step = advice.next_step(a_job(JobStatus.FAILED, **WHOLE | {"errors": (error,)}))
+
+    assert "another audio file" in step
+    assert "phonoscene retry" not in step
+    assert "another audio file" in fix(JobStatus.FAILED, error)
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [("image_url", "--set image_url=…`"), ("prompt", "--set prompt=…`"), (None, f"{'0' * 32}`")],
+)
+def test_a_job_that_failed_is_retried_with_the_fields_that_can_be_set(
+    field: str | None, said: str
+) -> None:
+    job = a_job(JobStatus.FAILED, **WHOLE | {"errors": (an_error(field),)})
+
+    assert said in advice.next_step(job)
+
+
+@pytest.mark.parametrize("missing", ["audio", "sidecar"])
+def test_a_half_that_was_cancelled_is_not_advised_to_be_retried(missing: str) -> None:
+    half = a_job(JobStatus.CANCELLED, **WHOLE | {"arguments": {}, missing: None})
+
+    assert "drop both halves" in advice.next_step(half)
 
 
 def test_an_errors_parts_are_told_where_it_has_them() -> None:
