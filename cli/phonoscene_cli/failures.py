@@ -60,6 +60,13 @@ def explained(exc: Exception) -> tuple[str, int]:
     return f"{what} {DEBUG}=1 in the environment shows the trace. Please report it.", NOT_FINE
 
 
+def reason(exc: Exception) -> str:
+    """Why one object of many cannot be read, in a word or a few."""
+    if isinstance(exc, ClientError):
+        return str(exc.response["Error"].get("Code", "")) or _first_line(exc)
+    return type(exc).__name__
+
+
 def _first_line(exc: Exception) -> str:
     return str(exc).partition("\n")[0].rstrip(". ")
 

@@ -92,11 +92,16 @@ def show(table: Table) -> None:
     (results if results.is_terminal else wide).print(table)
 
 
+#: Columns that are never folded: a time and an id are of one piece.
+_WHOLE: Final = frozenset({"created", "job"})
+
+
 def grid(*headers: str) -> Table:
     """A table without rules."""
     made = Table(box=None, pad_edge=False, header_style="dim")
     for header in headers:
-        made.add_column(header, overflow="fold", no_wrap=not results.is_terminal)
+        is_whole = header in _WHOLE or not results.is_terminal
+        made.add_column(header, overflow="fold", no_wrap=is_whole)
     return made
 
 

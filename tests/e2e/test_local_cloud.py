@@ -54,7 +54,8 @@ def test_a_simulator_that_was_killed_is_started_again_and_nothing_is_lost(
     assert f"{SIMULATOR:<18} ended: `make up` starts it again" in said
     assert mended.jobs.takes("before")[0] == before
     assert len(mended.video(before)) == before["video"]["bytes"]
-    assert mended.take("after")["status"] == "SUCCEEDED"
+    after = mended.take("after", seconds=100)  # new keys, which are fetched once a minute
+    assert after["status"] == "SUCCEEDED"
 
     kill(state, EMULATOR)
     capsys.readouterr()

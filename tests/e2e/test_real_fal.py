@@ -218,7 +218,7 @@ def test_a_second_drop_asks_again_and_yes_answers_beforehand(
 
     code = cli.main([*words, "--yes"])
 
-    assert "say --yes" in asked
+    assert "Use --yes" in asked
     assert code == 0
     newest = control(internet)["requests"][-1]
     assert newest["arguments"]["image_url"].endswith(".png")

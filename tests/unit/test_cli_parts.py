@@ -143,8 +143,8 @@ def test_a_drop_lies_in_its_folder_under_its_name(tmp_path: Path) -> None:
         ("song.mp3", "", "_x", "ignored"),
         ("song.mp3", "a/../b", None, "refused"),
         ("song.mp3", "", "a\nb", "refused"),
-        ("song.mp3", "x" * 1020, None, "longer"),
-        ("song.mp3", "a\udcff", None, "no key"),
+        ("song.mp3", "x" * 1020, None, "at most 1024 bytes"),
+        ("song.mp3", "a\udcff", None, "not a valid S3 key"),
     ],
 )
 def test_what_would_be_no_drop_is_wrong_usage(

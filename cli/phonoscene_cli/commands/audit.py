@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -12,6 +12,11 @@ from phonoscene_cli.auditing import Audit, settled_at, told
 from phonoscene_cli.choosing import key_in
 from phonoscene_cli.commands.options import Json, OlderThan, stack_of
 from phonoscene_cli.errors import NOT_FINE
+
+#: What to do about objects that S3 does not give out.
+UNREADABLE: Final = (
+    "S3 does not let some drops be read. Restore them from the archive, or mend their KMS key."
+)
 
 
 def audit(
@@ -24,8 +29,8 @@ def audit(
 ) -> None:
     """Compare the drop bucket with the jobs table: nothing that was dropped may be missing.
 
-    Each drop that has no record is named, with what to do; the exit code is then 1. The bucket is
-    listed and each drop looked up by its id: the table is not scanned, and memory does not grow.
+    Each drop that has no record, or cannot be read, is named; the exit code is then 1. The bucket
+    is listed and each drop looked up by its id: the table is not scanned, and memory does not grow.
 
     Example: phonoscene audit talks/
     """
@@ -35,6 +40,8 @@ def audit(
         _as_json(this)
     else:
         _for_people(this)
+    for line in this.unreadable.lines():
+        terminal.say(line)
     if this.as_data()["missing_count"]:
         age = "" if older_than is None else f" --older-than {words.seconds(older_than)}"
         backfill = f"`phonoscene backfill {words.typed(this.prefix)}{age}`"
@@ -43,6 +50,9 @@ def audit(
             "`phonoscene redrive --dry-run`, and bring them back without --dry-run. What is "
             f"missing then, {backfill} admits."
         )
+        raise typer.Exit(NOT_FINE)
+    if this.unreadable.count:
+        terminal.complain(UNREADABLE)
         raise typer.Exit(NOT_FINE)
 
 

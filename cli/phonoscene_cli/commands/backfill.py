@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phonoscene_cli import terminal, words
-from phonoscene_cli.auditing import Audit, settled_at
+from phonoscene_cli.auditing import Audit, Unreadable, settled_at
 from phonoscene_cli.backfilling import Backfill
 from phonoscene_cli.choosing import key_in
 from phonoscene_cli.commands.options import Json, OlderThan, Yes, stack_of
@@ -19,7 +19,7 @@ from phonoscene_cli.cursor import CursorFile, Progress, default_path
 from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.following import typical_seconds
 from phonoscene_cli.pacing import Pace, rate_of
-from phonoscene_cli.planning import Plan, outlooks
+from phonoscene_cli.planning import Plan, examine
 from phonoscene_cli.reading import FAR
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def backfill(
     For files that were there before the stack, or whose events were lost. --dry-run says first what
     it comes to. ^C at any time: the same command goes on where it stopped, and nothing becomes two
     jobs, because a job's id follows from the versions of its files. It holds back while 500
-    messages wait, so that fresh drops need not queue behind.
+    messages wait, so that fresh drops need not queue behind. A drop that cannot be read or sent
+    is passed over and named at the end; the exit code is then 1.
 
     Example: phonoscene backfill archive/ --dry-run
     """
@@ -68,6 +69,7 @@ def backfill(
     if dry_run:
         priced = _new_plan(stack)
         _tell_plan(priced, _look(this, None, limit, priced), this, as_json=as_json)
+        _end(priced.unreadable)
         return
     if not yes:
         terminal.must_be_able_to_ask()
@@ -81,12 +83,8 @@ def backfill(
         raise typer.Exit(NOT_FINE)
     run = Backfill(stack, _again(this), file, progress, Pace(rate), limit)
     _run(run, look.drops)
-    if as_json:
-        told = {"prefix": this.prefix, "sent": run.sent, "complete": run.is_complete}
-        terminal.print_json(told | {"remaining": look.more})
-        return
-    terminal.line(f"sent {words.number(run.sent, 'drop')} on their way")
-    _tell_rest(look)
+    _tell_run(run, look, as_json=as_json)
+    _end(run.audit.unreadable)
 
 
 @dataclass
@@ -160,6 +158,33 @@ def _run(run: Backfill, total: int) -> None:
         raise
 
 
+def _tell_run(run: Backfill, look: _Look, *, as_json: bool) -> None:
+    """What was sent."""
+    if as_json:
+        told = {"prefix": run.audit.prefix, "sent": run.sent, "complete": run.is_complete}
+        failed = {"failed": run.audit.unreadable.as_data()}
+        terminal.print_json(told | failed | {"remaining": look.more})
+        return
+    terminal.line(f"sent {words.number(run.sent, 'drop')} on their way")
+    _tell_rest(look)
+
+
+def _end(failed: Unreadable) -> None:
+    """Name what was passed over.
+
+    Raises:
+        typer.Exit: something was.
+    """
+    for line in failed.lines():
+        terminal.say(line)
+    if failed.count:
+        terminal.complain(
+            f"{words.number(failed.count, 'drop')} passed over. Mend what is said of each, and run "
+            "it again."
+        )
+        raise typer.Exit(NOT_FINE)
+
+
 def _tell_rest(look: _Look) -> None:
     """What was left out, and how it is admitted."""
     if look.more:
@@ -174,11 +199,8 @@ def _tell_rest(look: _Look) -> None:
 
 def _examine(plan: Plan, this: Audit, missing: Iterator[Lying]) -> None:
     """Add each of these drops to the plan."""
-    stack = this.stack
-    found = outlooks(stack.client("s3"), this.bucket, stack.parameters.rules(), missing)
     with terminal.working("examining drops without a job") as turn:
-        for outlook in found:
-            plan.add(outlook)
+        for _ in examine(plan, this.stack.client("s3"), this.bucket, missing):
             turn(f"{plan.drops:,} drops examined, {words.usd(plan.jobs.upper_usd)} so far")
 
 
@@ -201,6 +223,8 @@ def _lines(plan: Plan, this: Audit) -> Iterator[str]:
     if plan.rejected:
         codes = ", ".join(f"{count:,} {code}" for code, count in plan.errors.most_common())
         yield f"  {words.number(plan.rejected, 'job')} would be REJECTED: {codes}"
+    if plan.unreadable.count:
+        yield f"  {words.number(plan.unreadable.count, 'drop')} cannot be read"
     yield f"  {words.number(jobs.jobs, 'job')} would be made, {jobs.frames:,} frames"
     dollars = words.interval(jobs.lower_usd, jobs.upper_usd)
     yield f"  {jobs.megapixels:,.1f} megapixels: {dollars}"

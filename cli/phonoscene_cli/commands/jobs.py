@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.table import Table
@@ -55,7 +55,7 @@ def jobs(
     limit: Annotated[int, typer.Option(min=1, help="No more than the newest so many.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """List jobs, the newest first: when they were born, their state, what they cost at most.
+    """List jobs, the newest first: when they were created, their state, what they cost at most.
 
     A terminal of 110 columns shows their ids, too, as a pipe does; `show` tells those of one name.
 
@@ -93,15 +93,21 @@ def _recent(reader: Reader, period: Period, wanted: Filter) -> Iterator[str]:
 
 
 def _table(found: list[Job]) -> Table:
-    table = terminal.grid("born", "state", "name", "at most", "")
-    with_ids = not terminal.results.is_terminal or terminal.results.width >= WIDE
-    if with_ids:
-        table.add_column("job", no_wrap=True)
-    for job in found:
-        upper = words.usd(job.estimate.upper_usd) if job.estimate else ""
-        born, last = words.moment(job.created_at), [job.job_id] if with_ids else []
-        state = terminal.state(job.status)
-        terminal.row(table, born, state, job.name, upper, _remark(job), *last)
+    """Columns in which no job has anything are left out, and ids where there is no room."""
+    columns: dict[str, list[Any]] = {
+        "created": [words.moment(job.created_at) for job in found],
+        "state": [terminal.state(job.status) for job in found],
+        "name": [job.name for job in found],
+        "at most": [words.usd(job.estimate.upper_usd) if job.estimate else "" for job in found],
+        "note": [_remark(job) for job in found],
+        "job": [job.job_id for job in found],
+    }
+    if terminal.results.is_terminal and terminal.results.width < WIDE:
+        del columns["job"]
+    shown = {header: cells for header, cells in columns.items() if any(cells)}
+    table = terminal.grid(*shown)
+    for cells in zip(*shown.values(), strict=True):
+        terminal.row(table, *cells)
     return table
 
 
