@@ -53,9 +53,9 @@ def explained(exc: Exception) -> tuple[str, int]:
         return str(exc), exc.exit_code
     if isinstance(exc, (BotoCoreError, ClientError, ResponseParserError)):
         return f"AWS: {_first_line(exc)}. {_advice(exc)}", UNREACHABLE
-    if isinstance(exc, OSError) and exc.strerror:
+    if isinstance(exc, OSError):
         where = f"{exc.filename}: " if exc.filename else ""
-        return f"{where}{exc.strerror}. Mend that, and try again.", NOT_FINE
+        return f"{where}{exc.strerror or _first_line(exc)}. Mend that, and try again.", NOT_FINE
     what = f"Unexpected: {type(exc).__name__}: {_first_line(exc)}."
     return f"{what} {DEBUG}=1 in the environment shows the trace. Please report it.", NOT_FINE
 
