@@ -49,7 +49,7 @@ def _after_failure(job: Job) -> str:
 
 
 def _after_cancellation(job: Job) -> str:
-    if _was_whole(job):
+    if job.arguments:
         return f"To have it after all: `phonoscene retry {job.job_id}`."
     return "To have it after all, drop both halves: `phonoscene drop`."
 

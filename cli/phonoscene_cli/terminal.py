@@ -30,10 +30,10 @@ from rich.table import Table
 from rich.text import Text
 
 from phonoscene_cli.errors import WrongUsage
-from phonoscene_cli.words import COLOURS, printable, span
+from phonoscene_cli.words import COLOURS, number, printable, span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from phonoscene.jobs import JobStatus
 
@@ -73,6 +73,13 @@ def say(text: str, style: str | None = None) -> None:
 def complain(text: str) -> None:
     """What is wrong, and the next step."""
     people.print(Text.assemble(("error:", "red"), " ", _advised(text)), soft_wrap=True)
+
+
+def tell_unreadable(job_ids: Collection[str]) -> None:
+    """Name records that this release cannot read, so that none is left out in silence."""
+    if job_ids:
+        some = ", ".join(f"`phonoscene show {job_id}`" for job_id in sorted(job_ids)[:3])
+        say(f"Left out: {number(len(job_ids), 'record')} that cannot be read. See {some}.")
 
 
 def line(*parts: str | Text) -> None:

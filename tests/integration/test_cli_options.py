@@ -228,6 +228,31 @@ def test_two_stacks_at_once_are_refused(
     assert chosen(environment, *words, **variables) == 2
 
 
+def test_an_advised_command_reaches_the_same_stack(desk: Desk) -> None:
+    here = desk.says("--local", "show", "talks/intro").err
+    there = desk.says("--stack", "mine", "--profile", "my work", "show", "talks/intro").err
+
+    assert "`phonoscene --local jobs`" in here
+    assert "`phonoscene --profile 'my work' --stack mine jobs`" in there
+    assert "`phonoscene jobs`" in desk.says("show", "talks/intro").err
+
+
+def test_a_folder_without_a_local_cloud_is_named(
+    desk: Desk, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setattr(app, "Chosen", Chosen)
+    environment.chdir(tmp_path)
+    environment.setattr("sys.argv", ["phonoscene", "--local", "jobs"])
+
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+
+    assert ended.value.code == 3
+    told = desk.screen.readouterr().err
+    assert f"No local cloud is up in {tmp_path} or a folder above" in told
+    assert "--endpoints" in told
+
+
 # addresses ----------------------------------------------------------------------------------------
 
 ADDRESSED = {

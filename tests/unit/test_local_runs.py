@@ -7,6 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from local import cli, deploy, emulator, parameters
 from local.cloud import LocalCloud
@@ -15,6 +16,7 @@ from local.errors import LocalCloudError
 from local.paths import StateDirectory
 from local.processes import Process, start_time
 from local.runs import Options, Run
+from phonoscene_cli.errors import WrongUsage
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -199,3 +201,45 @@ def test_every_default_of_the_template_may_be_given() -> None:
     declared = template["Parameters"]
 
     parameters.check(template, {name: str(one["Default"]) for name, one in declared.items()})
+
+
+# the command line ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (LocalCloudError("So. Do that."), 1),
+        (WrongUsage("So. Do that."), 2),
+        (PermissionError(13, "Permission denied", ".local"), 1),
+        (KeyError("DropBucketName"), 1),
+        (ReadTimeoutError(endpoint_url="https://localhost"), 1),
+    ],
+    ids=repr,
+)
+def test_no_failure_of_the_local_cloud_shows_a_trace_unless_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, code: int
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setitem(cli.COMMANDS, "logs", fail)
+    assert cli.main(["logs"]) == code
+    without = capsys.readouterr().err
+    monkeypatch.setenv("PHONOSCENE_DEBUG", "1")
+    assert cli.main(["logs"]) == code
+
+    assert without.startswith("error: ")
+    assert "Traceback" not in without
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["_song.wav", ".song.wav", "song.txt", "nothing.wav"])
+def test_a_file_that_nobody_would_look_at_is_refused_before_it_is_dropped(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if name != "nothing.wav":
+        (tmp_path / name).touch()
+
+    assert cli.main(["drop", str(tmp_path / name), "--prompt", "x"]) == 2
+    assert name in capsys.readouterr().err

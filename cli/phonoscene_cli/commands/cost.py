@@ -55,6 +55,7 @@ def cost(
     with terminal.working("reading records"):
         for job in _jobs(stack.jobs, first, last):
             groups[_group(job, by)] += Spent.of(job)
+    terminal.tell_unreadable(stack.jobs.unreadable)
     budgets = list(_budgets(stack, first, last))
     if as_json:
         terminal.print_json(_as_data(groups, budgets, first, last))

@@ -70,6 +70,7 @@ def jobs(
         found = list(islice(takes, limit))
     else:
         found = list(stack.jobs.whole(islice(_recent(stack.jobs, period, wanted), limit)))
+    terminal.tell_unreadable(stack.jobs.unreadable)
     if as_json:
         terminal.print_json([as_data(job) for job in found])
     elif found:
