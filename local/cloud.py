@@ -141,16 +141,16 @@ class LocalCloud:
     def _mend_simulator(self, run: Run, options: Sequence[str]) -> Run:
         """Start it again where it listened; it has forgotten its requests."""
         say("The fal simulator has ended, and forgot its requests. Everything else is untouched.")
-        run = dataclasses.replace(run, simulator=list(options) or run.simulator)
+        options = list(options) or run.simulator
         papers = certificates.Papers.within(self.state.tls)
         with step("starting the fal simulator again"):
             self._end_rest_of(SIMULATOR)
-            simulator = emulator.start_simulator(
-                self.state, papers, run.ports, run.fal, run.simulator
-            )
+            simulator = emulator.start_simulator(self.state, papers, run.ports, run.fal, options)
             run = run.replacing(simulator)
             run.save(self.state.run_file)
             emulator.await_simulator(simulator, run.ports, self.state.logs / "simulator.log")
+        run = dataclasses.replace(run, simulator=list(options))
+        run.save(self.state.run_file)
         return run
 
     def _mend_pacer(self) -> None:

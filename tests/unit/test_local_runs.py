@@ -167,6 +167,27 @@ def test_a_record_of_before_there_were_pacers_of_simulated_clouds_is_read(
     assert Run.load(state.run_file) == Run([], PORTS, Fal("k", "u"), {})
 
 
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "nonsense=1",
+        "run-seconds=soon",
+        "run-seconds=-1",
+        "concurrency=0",
+        "control-port=1",
+        "run-sec=3",
+    ],
+)
+def test_an_option_that_the_simulator_does_not_take_is_refused_before_anything_starts(
+    pair: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["up", "--fal", pair])
+
+    assert refused.value.code == 2
+    assert pair in capsys.readouterr().err
+
+
 # parameters ---------------------------------------------------------------------------------------
 
 
