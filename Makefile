@@ -26,7 +26,12 @@ help: ## list these targets
 demo: .venv/ready ## one sample on the local cloud, from drop to a video you can play
 	@$(RUN) -m local demo $(ARGS)
 
-# make exports what is given on its command line; quoted by the shell, a prompt may hold anything.
+# make exports what is given on its command line, with its own variables replaced: $5 would be lost.
+# Assigned from $(value …) it is exported as it was typed; quoted by the shell, a prompt may hold anything.
+override FILE := $(value FILE)
+override PROMPT := $(value PROMPT)
+export FILE PROMPT
+
 drop: .venv/ready ## a file of yours: FILE=song.mp3 PROMPT="…"; on the real fal if FAL_KEY is set
 	@[ -n "$$FILE" ] || { echo 'Which? make drop FILE=song.mp3 PROMPT="rain on a window"' >&2; exit 2; }
 	@$(RUN) -m local drop --start "$$FILE" $${PROMPT:+--prompt "$$PROMPT"} $(ARGS)
@@ -115,7 +120,7 @@ lock: .venv/ready ## resolve the *.in lists into hash-locked *.txt (ARGS=--upgra
 
 clean: ## stop the local cloud; remove everything that was made, videos too
 	@if [ -e .venv/ready ]; then $(RUN) -m local down; fi
-	rm -rf .venv .venv-* .build .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* .build build .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # uv installs the locked list in seconds; it stays, beside pip, for the next time.
 .venv/ready: requirements-dev.txt pyproject.toml

@@ -39,7 +39,6 @@ class Spent:
         """One job's."""
         if job.estimate is None:
             return cls(jobs=1)
-        states = [step.status for step in job.history]
         made, high = job.paid, job.estimate.upper_usd
         is_held = job.status in AT_FAL
         return cls(
@@ -47,7 +46,7 @@ class Spent:
             videos=int(job.status is _S.SUCCEEDED),
             lower=sum((one.lower_usd for one in made), ZERO),
             upper=sum((one.upper_usd for one in made), ZERO),
-            perhaps=ZERO if made or is_held else _times_unknown(job, states) * high,
+            perhaps=ZERO if made or is_held else unseen_runs(job) * high,
             aside=high if is_held else ZERO,
         )
 
@@ -73,11 +72,12 @@ class Spent:
         }
 
 
-def _times_unknown(job: Job, states: list[JobStatus]) -> int:
-    """How many requests fal may have run without our hearing of it."""
-    was_stopped_at_fal = job.status is _S.CANCELLED and bool(AT_FAL & set(states[-2:]))
+def unseen_runs(job: Job) -> int:
+    """How many requests of a job that ended fal may have run, and may bill, unseen."""
+    before = {step.status for step in job.history[-2:]}
+    was_stopped = job.status is _S.CANCELLED and bool(AT_FAL & before)
     is_lost = any(error.code in UNKNOWN_ENDS for error in job.errors)
-    return int(was_stopped_at_fal or is_lost) + int(job.resubmitted and job.is_final)
+    return int(was_stopped or is_lost) + int(job.resubmitted and job.is_final)
 
 
 def total(spent: Iterable[Spent]) -> Spent:

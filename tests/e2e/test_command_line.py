@@ -114,7 +114,7 @@ def test_an_interrupt_while_it_is_followed_leaves_the_job_alone_and_says_so(
         terminal.await_text("dropped s3://")
         terminal.type("\x03")
         assert terminal.end() == 130
-        assert "The job goes on: phonoscene watch " in terminal.text
+        assert f"The job goes on: `phonoscene {' '.join(ENDPOINTS)} watch " in terminal.text
 
     job = phonoscene.take(name)
     assert job["status"] == "SUCCEEDED"
@@ -146,7 +146,7 @@ def test_a_wrong_drop_is_mended_and_taken_again(phonoscene: Phonoscene, name: st
     again = shown("retry", name, "--set", "fps=12", "--yes", "--watch")
 
     assert "fps is 99; allowed is a number from 1 to 60." in text
-    assert f"phonoscene retry {rejected['job_id']}" in text
+    assert f"retry {rejected['job_id']} --set fps=…`" in text
     assert "SUCCEEDED" in again
     takes = phonoscene.jobs.takes(name)
     assert [take["status"] for take in takes] == ["SUCCEEDED", "REJECTED"]

@@ -90,7 +90,7 @@ class Desk:
             get_backend("sqs")[ACCOUNT][REGION].queues[name]._messages = []
             self.resources[output.removesuffix("Url")] = ("AWS::SQS::Queue", self.urls[output])
         chosen = SimpleNamespace()
-        self.patch.setattr(app, "Chosen", lambda *_: chosen)
+        self.patch.setattr(app, "Chosen", SimpleNamespace(of=lambda *_: chosen))
         self.patch.setenv("COLUMNS", "200")
         self._chosen = chosen
 

@@ -453,6 +453,20 @@ def test_audio_too_long_is_told_with_the_sum_and_the_three_ways_out(
     assert fal.posts == []
 
 
+@pytest.mark.parametrize(("seconds", "is_slow_enough"), [(480, True), (500, False)])
+def test_no_way_out_is_advised_that_the_sidecar_does_not_take(
+    cloud: Cloud, send: Send, seconds: float, *, is_slow_enough: bool
+) -> None:
+    cloud.drop("song.wav", silence(seconds, 100))
+    cloud.drop("song.json", SIDECAR)
+
+    send("song.json")
+
+    message = errors(cloud)["audio_too_long"]["message"]
+    assert ("lower fps to" in message) == is_slow_enough
+    assert "match_audio_length to false" in message
+
+
 @pytest.mark.parametrize(
     "change",
     [{"fps": 16.03}, {"match_audio_length": False}],

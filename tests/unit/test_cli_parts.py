@@ -10,7 +10,8 @@ import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -35,11 +36,8 @@ from phonoscene_cli.preview import Outlook
 from phonoscene_cli.spending import Spent, folder_of, total
 from phonoscene_cli.telling import KEYS, as_data
 from phonoscene_cli.uploads import Drop, DroppedNonetheless, Piece, TakenBack, Upload
-from phonoscene_cli.videos import can_write, fetch, targets
+from phonoscene_cli.videos import Destination, fetch, video_of
 from tests.unit.test_cli_words import NOW, a_job
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _S = JobStatus
 USD = Decimal("0.5000")
@@ -145,8 +143,8 @@ def test_a_drop_lies_in_its_folder_under_its_name(tmp_path: Path) -> None:
         ("song.mp3", "", "_x", "ignored"),
         ("song.mp3", "a/../b", None, "refused"),
         ("song.mp3", "", "a\nb", "refused"),
-        ("song.mp3", "x" * 1020, None, "longer"),
-        ("song.mp3", "a\udcff", None, "no key"),
+        ("song.mp3", "x" * 1020, None, "at most 1024 bytes"),
+        ("song.mp3", "a\udcff", None, "not a valid S3 key"),
     ],
 )
 def test_what_would_be_no_drop_is_wrong_usage(
@@ -595,7 +593,7 @@ def test_a_video_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
 
     right = VIDEO.model_copy(update={"sha256": hashlib.sha256(BODY).hexdigest()})
 
-    with pytest.raises(CliError, match="other bytes"):
+    with pytest.raises(CliError, match="checksum mismatch"):
         fetch(Outputs(), VIDEO, tmp_path / "x.mp4")
     assert list(tmp_path.iterdir()) == []
     assert fetch(Outputs(), right, tmp_path / "new" / "x.mp4").read_bytes() == BODY
@@ -607,20 +605,70 @@ def made(name: str, kind: str = "X264 (.mp4)") -> Job:
 
 
 def test_videos_go_into_a_file_or_a_folder_and_are_numbered_if_several(tmp_path: Path) -> None:
-    one, other = made("talks/intro"), made("talks/intro", "GIF (.gif)")
+    one, other = video_of(made("talks/intro")), video_of(made("talks/intro", "GIF (.gif)"))
+    file, bare = Destination.of(f"{tmp_path}/a.mp4"), Destination.of(f"{tmp_path}/a")
+    folder, new = Destination.of(str(tmp_path)), Destination.of(f"{tmp_path}/new/")
 
-    assert targets(tmp_path / "a.mp4", [one]) == [tmp_path / "a.mp4"]
-    assert targets(tmp_path / "a", [other]) == [tmp_path / "a.gif"]
-    assert targets(tmp_path, [one]) == [tmp_path / "intro.mp4"]
-    assert targets(tmp_path / "a.mp4", [one, one]) == [tmp_path / "a.1.mp4", tmp_path / "a.2.mp4"]
-    assert targets(tmp_path, [one, other]) == [tmp_path / "intro.1.mp4", tmp_path / "intro.2.gif"]
+    assert file.files([one]) == [tmp_path / "a.mp4"]
+    assert bare.files([other]) == [tmp_path / "a.gif"]
+    assert file.files([one, one]) == [tmp_path / "a.1.mp4", tmp_path / "a.2.mp4"]
+    assert folder.files([one]) == [tmp_path / "intro.mp4"]
+    assert folder.files([one, other]) == [tmp_path / "intro.1.mp4", tmp_path / "intro.2.gif"]
+    assert new.files([one]) == [tmp_path / "new" / "intro.mp4"]
 
 
-def test_whether_a_video_can_be_written_is_found_out_before_it_is_paid(tmp_path: Path) -> None:
-    can_write(tmp_path / "a.mp4")
-    can_write(tmp_path)
-    with pytest.raises(CliError, match="--out"):
-        can_write(tmp_path / "no" / "such" / "a.mp4")
+@pytest.mark.parametrize("out", ["", "no/such/a.mp4", "no/such/", "file/", "file/a.mp4"])
+def test_an_out_that_cannot_be_written_is_refused_when_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+
+    with pytest.raises(WrongUsage, match="--out"):
+        Destination.of(out)
+
+
+@pytest.mark.parametrize(
+    ("out", "kind"),
+    [
+        ("wrong.mp4", "PRORES4444 (.mov)"),  # it would play in nothing
+        ("song.wav", "X264 (.mp4)"),  # the sound itself
+        ("take.1", "X264 (.mp4)"),
+        (f"{'x' * 250}.mp4", "X264 (.mp4)"),  # no room for its name while it is not whole
+        ("taken.mp4", "X264 (.mp4)"),  # a folder
+    ],
+)
+def test_a_file_that_cannot_be_the_video_is_refused_before_it_is_paid(
+    tmp_path: Path, out: str, kind: str
+) -> None:
+    destination = Destination(tmp_path / out)
+    if out == "taken.mp4":
+        (tmp_path / out).mkdir()
+
+    with pytest.raises(WrongUsage, match="--out"):
+        destination.check([video_of(made("talks/intro", kind))])
+
+
+def test_a_name_too_long_for_a_file_is_found_out_before_it_is_paid(tmp_path: Path) -> None:
+    with pytest.raises(WrongUsage, match="--out"):
+        Destination.of(str(tmp_path)).check([video_of(made("x" * 300))])
+
+
+@pytest.mark.parametrize("out", ["a.mp4", "a.MP4", "a", "folder/"])
+def test_a_check_leaves_nothing_behind(tmp_path: Path, out: str) -> None:
+    destination = Destination.of(f"{tmp_path}/{out}")
+
+    destination.check([video_of(made("talks/intro"))])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_was_there_survives_the_check(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"before")
+
+    Destination(tmp_path / "a.mp4").check([video_of(made("talks/intro"))])
+
+    assert (tmp_path / "a.mp4").read_bytes() == b"before"
 
 
 def test_times_are_told_in_utc_where_programs_read_them() -> None:

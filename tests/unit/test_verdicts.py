@@ -258,6 +258,18 @@ def test_a_polled_result_is_the_output_itself() -> None:
         from_result(REQUEST, {"detail": "no"})
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("audio_url", "audio"), ("image_url", "image_url"), ("prompt", "prompt")]
+)
+def test_an_error_names_the_field_as_its_dropper_knows_it(theirs: str, ours: str) -> None:
+    entry = {"loc": ["body", theirs], "msg": "no", "type": "file_download_error"}
+
+    [error] = from_failure(REQUEST, {"detail": [entry]}, None).errors
+
+    assert error.field == ours
+    assert error.retryable == (theirs != "prompt")
+
+
 # Nothing of ours comes back
 
 HIDDEN = "the prompt that nobody may read"

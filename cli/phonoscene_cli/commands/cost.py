@@ -12,8 +12,8 @@ from rich.table import Table
 
 from phonoscene.ledger import day_of
 from phonoscene_cli import terminal, words
-from phonoscene_cli.commands.options import Json, stack_of
-from phonoscene_cli.moments import period
+from phonoscene_cli.commands.options import Day, Json, Since, stack_of
+from phonoscene_cli.moments import Period
 from phonoscene_cli.spending import Spent, folder_of, total
 
 if TYPE_CHECKING:
@@ -37,13 +37,8 @@ class By(StrEnum):
 
 def cost(
     context: typer.Context,
-    day: Annotated[
-        str | None,
-        typer.Option(metavar="DAY", help="Of jobs born on this day (UTC): 2026-11-22, yesterday."),
-    ] = None,
-    since: Annotated[
-        str, typer.Option(metavar="TIME", help="Of jobs born since: 12h, 3d, 2026-11-22.")
-    ] = "7d",
+    day: Day = None,
+    since: Since = None,
     by: Annotated[By, typer.Option(case_sensitive=False, help="Told by this.")] = By.DAY,
     as_json: Json = False,
 ) -> None:
@@ -55,12 +50,13 @@ def cost(
 
     Example: phonoscene cost --since 30d --by folder
     """
-    stack = stack_of(context)
-    first, last = period(day, since, datetime.now(UTC))
+    period = Period.of(day, since)
+    stack, first, last = stack_of(context), period.first, period.last
     groups: dict[str, Spent] = defaultdict(Spent)
     with terminal.working("reading records"):
         for job in _jobs(stack.jobs, first, last):
             groups[_group(job, by)] += Spent.of(job)
+    terminal.tell_unreadable(stack.jobs.unreadable)
     budgets = list(_budgets(stack, first, last))
     if as_json:
         terminal.print_json(_as_data(groups, budgets, first, last))

@@ -39,7 +39,7 @@ def show(
     Example: phonoscene show talks/intro
     """
     stack = stack_of(context)
-    found = find_job(stack.jobs, job)
+    found = find_job(stack, job)
     if as_json:
         terminal.print_json(as_data(found))
         return

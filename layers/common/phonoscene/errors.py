@@ -195,4 +195,4 @@ class VideoRefused(PhonosceneError):
 
 
 class VideoUnavailable(PhonosceneError):
-    """The video could not be copied this time; the verdict comes back."""
+    """The video could not be copied this time; its record says when it is tried again."""

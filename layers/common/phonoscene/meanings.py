@@ -44,6 +44,8 @@ _DROP_BOTH = "Drop both files again."
 _DROP_AGAIN = "Drop the file again."
 _OPERATOR = "Ask the operator: the video is paid for, and the record keeps where it lies."
 _RESTORE = "Restore the object in S3, then drop it again."
+#: What the audio is called, and what fal calls it, as records of before have it.
+_AUDIO = frozenset({"audio", "audio_url"})
 _FIXES = MappingProxyType(
     {
         "archived_object": _RESTORE,
@@ -58,6 +60,9 @@ _FIXES = MappingProxyType(
         "missing_audio": _DROP_BOTH,
         "unsafe_key": "Rename the file and drop it again.",
         "more_errors": "Correct the others first.",
+        "drop_gone": _DROP_AGAIN,
+        "image_not_found": "Drop the image, and then the sidecar again.",
+        "ambiguous_sidecar": "Name the sidecar after its audio file, or keep one audio file.",
         "content_policy_violation": "Change the prompt, the image or the audio, and drop it again.",
         "result_lost": _DROP_AGAIN,
         "outcome_unknown": _DROP_AGAIN,
@@ -78,6 +83,10 @@ def fix(status: JobStatus, error: ErrorDetail) -> str:
         return f"Correct {_place(error)} and drop it again; nothing was spent."
     if error.retryable:
         return "It may work now: drop the file again."
+    if error.field in _AUDIO:
+        return "Drop another audio file: this one ends the same way each time."
+    if error.field:
+        return f"Change {error.field}, and drop the sidecar again."
     return "Change what the message names, and drop the file again."
 
 
@@ -96,5 +105,5 @@ def over_reserved(job: Job) -> str:
 def _place(error: ErrorDetail) -> str:
     if error.source is None:
         return "the drop"
-    is_within = error.field not in (None, "audio")
+    is_within = error.field is not None and error.field not in _AUDIO
     return f"{error.field} in {error.source}" if is_within else error.source

@@ -34,7 +34,7 @@ def about(what: str, **more: Any) -> Any:
 class Wait(Record):
     """What a job waits for before anything more happens."""
 
-    what: str = about("sidecar, audio, window, budget, account or fal.")
+    what: str = about(f"One of {', '.join(WAITS)}.")
     meaning: str = about("The same in words.")
     until: Time | None = about(
         "When it is looked at again, or given up where it is a half; absent where nobody can know.",

@@ -86,6 +86,8 @@ class Verdict(BaseModel):
         return self.output is None and not self.errors
 
 
+#: What a record calls a field of fal's that no sidecar sets: it is the file that was dropped.
+_OURS = {"audio_url": "audio"}
 #: fal lists an error for each field that is wrong; a record holds 400 KB.
 MOST_ERRORS = 20
 
@@ -157,7 +159,7 @@ def _model_error(entry: Any) -> ErrorDetail:
     return ErrorDetail(
         code=code,
         message=_told(entry.get("msg")),
-        field=field,
+        field=_OURS.get(field or "", field),
         retryable=is_retryable(code, field),
     )
 

@@ -336,6 +336,7 @@ def _too_long(sidecar: Sidecar, audio: Audio, frames: int, most: int) -> ErrorDe
             message=f"num_frames is {frames}; this stack makes at most {most}.",
         )
     seconds, fps = _floor(most / sidecar.fps), _floor(most / (audio.seconds or 1))
+    slower = f"or lower fps to {fps:.2f} or less, " if fps >= 1 else ""  # the sidecar takes no less
     return ErrorDetail(
         code="audio_too_long",
         field="audio",
@@ -343,8 +344,8 @@ def _too_long(sidecar: Sidecar, audio: Audio, frames: int, most: int) -> ErrorDe
         allowed=f"at most {most} frames",
         message=(
             f"{audio.seconds:.2f} s at {sidecar.fps:g} fps are {frames} frames; at most {most} can "
-            f"be made. Trim the audio to {seconds:.2f} s, or lower fps to {fps:.2f} or less, or "
-            "set match_audio_length to false and choose num_frames."
+            f"be made. Trim the audio to {seconds:.2f} s, {slower}or set match_audio_length to "
+            "false and choose num_frames."
         ),
     )
 
