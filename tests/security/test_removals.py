@@ -81,7 +81,9 @@ def test_orders_that_disagree_are_named_with_what_repeats_them() -> None:
     assert "--seed 7" in line
 
 
-@pytest.mark.parametrize("verdict", set(Verdict) - {Verdict.NEEDED, Verdict.EXPLAINED})
+@pytest.mark.parametrize(
+    "verdict", [v for v in Verdict if v not in {Verdict.NEEDED, Verdict.EXPLAINED}]
+)
 def test_a_row_that_is_not_proven_says_how_to_run_it_alone(verdict: Verdict) -> None:
     row = replace(ROW, verdict=verdict, seen="nothing")
 
