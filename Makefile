@@ -65,7 +65,7 @@ unit: .venv/ready ## the core, without any network
 integration: .venv/ready ## handlers on moto, every crash and order, media, the simulator, packaging
 	$(PYTEST) -n auto tests/integration tests/crash tests/security tests/media $(ARGS)
 
-security: .venv/ready .venv-audit/ready ## one table of threats: cases, failures; a quarter of an hour
+security: .venv/ready .venv-audit/ready ## one table of threats: cases, failures (ARGS="--only storm" for a part)
 	@$(RUN) -m tests.security.report $(ARGS)
 
 audit: .venv-audit/ready ## the template by checkov; the deployed packages against PyPI's advisories
@@ -76,7 +76,7 @@ fuzz: .venv-fuzz/ready ## look for input that breaks a door to the outside (SECO
 	@FUZZ_FOLDER=.build/fuzz PYTHONPATH=.:layers/common .venv-fuzz/bin/python -W ignore \
 		-m tests.security.fuzz --seconds $(SECONDS) $(ARGS)
 
-permissions: .venv/ready ## what breaks without each action of each role, on the deployed stack
+permissions: .venv/ready ## what breaks without each action of each role, in two orders (ARGS="--seed 7")
 	@$(RUN) -W ignore -m tests.security.removals $(ARGS)
 
 crash-matrix: .venv/ready ## a crash before and after every I/O call, and every pair of crashes
