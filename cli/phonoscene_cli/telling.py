@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 #: Of a job's record. Not: hashes of tokens, fal's URLs, what fal reported before the copy.
 KEYS = (
     "job_id", "name", "revision", "status", "waits_for", "bucket", "audio", "sidecar", "images",
-    "arguments", "estimate", "actual", "attempt", "refusals", "resubmitted", "request_id", "video",
-    "seed", "prompt_used", "source_url", "errors", "duplicate_requests", "duplicate_actuals",
-    "history", "dropped_at", "created_at", "updated_at",
+    "arguments", "estimate", "padding", "actual", "attempt", "refusals", "resubmitted",
+    "request_id", "video", "seed", "prompt_used", "source_url", "errors",
+    "duplicate_requests", "duplicate_actuals", "history", "dropped_at", "created_at", "updated_at",
 )  # fmt: skip
 
 

@@ -29,8 +29,10 @@ PERMISSIONS = {
         "dynamodb:UpdateItem",
         "dynamodb:DeleteItem",
         "ssm:GetParameter",
+        "lambda:InvokeFunction",
         *READ_A_QUEUE,
     },
+    "ProbeFunction": {"s3:GetObject"},
     "WebhookFunction": {"sqs:SendMessage"},
     "StoreFunction": {
         "dynamodb:GetItem",

@@ -22,6 +22,7 @@ from local.real_fal import RealFal
 from local.runs import Options, Run
 from phonoscene.pricing import PRESETS, estimate
 from phonoscene_cli.uploads import Drop, Piece
+from tests.integration.sounds import png
 
 if TYPE_CHECKING:
     import argparse
@@ -261,10 +262,10 @@ def test_takes_are_paid_each() -> None:
 
 
 def test_the_size_is_the_pictures_where_it_is_to_be() -> None:
-    png = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000400000003008020000000000000000")
+    image = png(64, 48)
     wish = '{"prompt": "x", "video_size": "auto", "image_url": "cover.png"}'
 
-    (told,) = estimate_drop(drop(wish, cover_png=png), PRICES)
+    (told,) = estimate_drop(drop(wish, cover_png=image), PRICES)
 
     assert (told.width, told.height) == (64, 48)
 

@@ -5,6 +5,7 @@
     ├── DropRefused               the dropper can mend it: all its errors at once
     ├── MediaRefused              a file is not the audio or the image that it should be
     ├── TooMuchRead               a file is too large to be measured
+    ├── BucketUnversioned         S3 gives no version of an object: versioning is not on yet
     ├── ObjectUnreadable          S3 did not give an object's bytes this time
     ├── ProbeFailed               the function that measures media gave no answer this time
     ├── DropUnsettled             it is being overwritten right now; its event comes back
