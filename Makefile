@@ -6,6 +6,7 @@ DROPS ?= 100
 FAULTS ?= 0.2
 SEED ?= 7
 SECONDS ?= 60
+CHANGES ?=
 UV_VERSION := 0.13.9
 RUN := .venv/bin/python
 SOURCES = layers/common/phonoscene functions cli local tests $(wildcard benchmarks)
@@ -25,7 +26,12 @@ help: ## list these targets
 demo: .venv/ready ## one sample on the local cloud, from drop to a video you can play
 	@$(RUN) -m local demo $(ARGS)
 
-# make exports what is given on its command line; quoted by the shell, a prompt may hold anything.
+# make exports what is given on its command line, with its own variables replaced: $5 would be lost.
+# Assigned from $(value …) it is exported as it was typed; quoted by the shell, a prompt may hold anything.
+override FILE := $(value FILE)
+override PROMPT := $(value PROMPT)
+export FILE PROMPT
+
 drop: .venv/ready ## a file of yours: FILE=song.mp3 PROMPT="…"; on the real fal if FAL_KEY is set
 	@[ -n "$$FILE" ] || { echo 'Which? make drop FILE=song.mp3 PROMPT="rain on a window"' >&2; exit 2; }
 	@$(RUN) -m local drop --start "$$FILE" $${PROMPT:+--prompt "$$PROMPT"} $(ARGS)
@@ -59,7 +65,7 @@ unit: .venv/ready ## the core, without any network
 integration: .venv/ready ## handlers on moto, every crash and order, media, the simulator, packaging
 	$(PYTEST) -n auto tests/integration tests/crash tests/security tests/media $(ARGS)
 
-security: .venv/ready .venv-audit/ready ## one table of threats: cases, failures; a quarter of an hour
+security: .venv/ready .venv-audit/ready ## one table of threats: cases, failures (ARGS="--only storm" for a part)
 	@$(RUN) -m tests.security.report $(ARGS)
 
 audit: .venv-audit/ready ## the template by checkov; the deployed packages against PyPI's advisories
@@ -70,7 +76,7 @@ fuzz: .venv-fuzz/ready ## look for input that breaks a door to the outside (SECO
 	@FUZZ_FOLDER=.build/fuzz PYTHONPATH=.:layers/common .venv-fuzz/bin/python -W ignore \
 		-m tests.security.fuzz --seconds $(SECONDS) $(ARGS)
 
-permissions: .venv/ready ## what breaks without each action of each role, on the deployed stack
+permissions: .venv/ready ## what breaks without each action of each role, in two orders (ARGS="--seed 7")
 	@$(RUN) -W ignore -m tests.security.removals $(ARGS)
 
 crash-matrix: .venv/ready ## a crash before and after every I/O call, and every pair of crashes
@@ -95,9 +101,14 @@ format: .venv/ready ## rewrite the code as `make check` wants it
 build: .venv/ready ## the layer and the functions as AWS receives them, in .build/aws/
 	@$(RUN) -m local build
 
-deploy: .venv-sam/ready ## to AWS, with your credentials: sam build && sam deploy (ARGS="--guided")
-	.venv-sam/bin/sam build
+deploy: .venv/ready .venv-sam/ready samconfig.toml ## to AWS, with your credentials and the parameters of samconfig.toml
+	@CHANGES="$(CHANGES)" $(RUN) -m local.changes $(ARGS)
+	PYTHON=$(abspath $(RUN)) .venv-sam/bin/sam build
 	.venv-sam/bin/sam deploy $(ARGS)
+
+samconfig.toml: | samconfig.example.toml
+	@cp samconfig.example.toml $@
+	@echo "made $@: set the stack's parameters there" >&2
 
 lock: .venv/ready ## resolve the *.in lists into hash-locked *.txt (ARGS=--upgrade)
 	$(LOCK) layers/common/requirements.in --output-file layers/common/requirements.txt
@@ -109,7 +120,7 @@ lock: .venv/ready ## resolve the *.in lists into hash-locked *.txt (ARGS=--upgra
 
 clean: ## stop the local cloud; remove everything that was made, videos too
 	@if [ -e .venv/ready ]; then $(RUN) -m local down; fi
-	rm -rf .venv .venv-* .build .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* .build build .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # uv installs the locked list in seconds; it stays, beside pip, for the next time.
 .venv/ready: requirements-dev.txt pyproject.toml

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from local.fal_simulator.config import refusal
+
 
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
@@ -17,7 +19,11 @@ def _pair(text: str) -> tuple[str, str]:
 def _fal_pair(text: str) -> tuple[str, str]:
     if text == "real":
         raise argparse.ArgumentTypeError("for the real fal, say --real-fal")
-    return _pair(text)
+    key, value = _pair(text)
+    why = refusal([f"--{key}", value])
+    if why:
+        raise argparse.ArgumentTypeError(f"{text!r}: {why} (docs/fal-simulator.md lists them)")
+    return key, value
 
 
 def _json_pair(text: str) -> tuple[str, Any]:

@@ -21,15 +21,20 @@ from typing import Literal
 
 from local.errors import LocalCloudError
 from local.paths import BUILD, PROJECT
+from local.progress import say
 
 Target = Literal["host", "aws"]
 
 LAYERS = PROJECT / "layers"
-LAYER_SOURCES = LAYERS / "common"
 FUNCTIONS = PROJECT / "functions"
 
 # A zip holds times; a fixed one makes equal sources equal bytes. 1980 is the format's first year.
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+NO_BYTECODE = (
+    "Python 3.13 was not found: the layer has no bytecode, and functions start more slowly. "
+    "Install python3.13 and build again."
+)
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,9 @@ class Layer:
         """The locked list."""
         return LAYERS / self.sources / "requirements.txt"
 
-    def stamp(self, goal: str, target: Target) -> str:
+    def stamp(self, goal: str, made_by: str) -> str:
         """Changes when the goal has to be made anew."""
-        lists = digest([self.requirements, LAYERS / "Makefile"]) + _interpreter(target)
+        lists = digest([self.requirements, LAYERS / "Makefile"]) + made_by
         # new dependencies come into an empty folder, so the package is copied anew as well
         package = LAYERS / self.sources / "phonoscene"
         return lists if goal == "dependencies" else digest(_files(package)) + lists
@@ -62,10 +67,12 @@ ALL_LAYERS = (COMMON, MEDIA)
 def build_layer(target: Target, layer: Layer = COMMON) -> Path:
     """The built layer's folder: `host` runs on this Python, `aws` on Lambda's 3.13 on arm64."""
     folder = BUILD / target / layer.name
+    _check_tools()
+    made_by = _interpreter(target, layer, folder)
     with _turn():
         for goal in layer.goals:
             file = BUILD / target / f"{layer.name}.{goal}"
-            stamp = layer.stamp(goal, target)
+            stamp = layer.stamp(goal, made_by)
             if not file.is_file() or file.read_text() != stamp:
                 _make(goal, target, layer, folder)
                 file.write_text(stamp)
@@ -86,8 +93,13 @@ def zip_function(folder: Path, target: Target) -> Path:
 def build_all(target: Target) -> list[Path]:
     """Every layer's and every function's zip file."""
     folders = sorted(app.parent for app in FUNCTIONS.glob("*/app.py"))
-    layers = [zip_layer(build_layer(target, layer), target) for layer in ALL_LAYERS]
-    return [*layers, *(zip_function(folder, target) for folder in folders)]
+    layers = [build_layer(target, layer) for layer in ALL_LAYERS]
+    if next(layers[0].rglob("*.pyc"), None) is None:
+        say(NO_BYTECODE)
+    return [
+        *(zip_layer(layer, target) for layer in layers),
+        *(zip_function(folder, target) for folder in folders),
+    ]
 
 
 def digest(files: Iterable[Path]) -> str:
@@ -108,16 +120,22 @@ def _all_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _interpreter(target: Target) -> str:
-    """What wheels for `target` depend on, besides the lock file."""
-    return f" {sys.version} {sysconfig.get_platform()}" if target == "host" else ""
+def _interpreter(target: Target, layer: Layer, folder: Path) -> str:
+    """What a layer for `target` depends on, besides its sources: wheels, or who makes bytecode."""
+    if target == "host":
+        return f" {sys.version} {sysconfig.get_platform()}"
+    return f" {_made('compiler', target, layer, folder)}"
 
 
 def _make(goal: str, target: Target, layer: Layer, folder: Path) -> None:
     if goal == "dependencies":
-        _check_tools()
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
+    _made(goal, target, layer, folder)
+
+
+def _made(goal: str, target: Target, layer: Layer, folder: Path) -> str:
+    """Run a goal of the layers' Makefile; what it printed."""
     command = ["make", "--silent", "-C", str(LAYERS), goal]
     settings = [
         f"ARTIFACTS_DIR={folder}",
@@ -132,6 +150,7 @@ def _make(goal: str, target: Target, layer: Layer, folder: Path) -> None:
     )
     if made.returncode:
         raise LocalCloudError(f"The layer could not be built:\n{made.stdout}{made.stderr}".rstrip())
+    return made.stdout
 
 
 MAKE_VARIABLES = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"}

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import trustme
 
@@ -37,13 +38,18 @@ class Papers:
     certificate: Path
     private_key: Path
 
+    @classmethod
+    def within(cls, folder: Path) -> Self:
+        """Those of a folder that ``issue`` fills."""
+        return cls(folder / "ca.pem", folder / "certificate.pem", folder / "private-key.pem")
+
 
 def issue(folder: Path) -> Papers:
     """Make a new authority and its certificate in `folder`; the authority's own key is dropped."""
     folder.mkdir(parents=True, exist_ok=True)
     authority = trustme.CA(organization_name="phonoscene local cloud")
     server = authority.issue_cert(*HOSTS)
-    papers = Papers(folder / "ca.pem", folder / "certificate.pem", folder / "private-key.pem")
+    papers = Papers.within(folder)
     authority.cert_pem.write_to_path(papers.ca_bundle)
     papers.certificate.write_bytes(b"".join(pem.bytes() for pem in server.cert_chain_pems))
     papers.private_key.touch(mode=0o600)

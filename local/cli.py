@@ -10,15 +10,16 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local import build, drops, materials, paying
+from local import build, deploy, drops, materials, parameters, paying
 from local.arguments import parser
-from local.cloud import LocalCloud
+from local.cloud import LocalCloud, lost
 from local.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.jobs import Jobs
@@ -26,7 +27,7 @@ from local.paths import DEFAULT_STATE
 from local.progress import RED, coloured, say, step
 from local.real_fal import RealFal, key_is_set
 from local.runs import Options, Run
-from phonoscene_cli.errors import CliError
+from phonoscene_cli.failures import DEBUG, explained
 from phonoscene_cli.uploads import Drop
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -38,16 +39,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _end)
     try:
         chosen.run(chosen)
-    except (LocalCloudError, CliError) as error:
-        say(f"{coloured('error:', RED)} {error}")
-        return 1
-    except (BotoCoreError, ClientError) as error:
-        say(f"{coloured('error:', RED)} the emulator: {error}\nIts log: {DEFAULT_STATE.logs}")
-        return 1
     except KeyboardInterrupt:
-        say("Interrupted. `make status` tells what runs, `make down` ends it.")
+        say("Interrupted. `make status` shows what runs, `make down` ends it.")
         return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - whatever it is, a person reads it
+        if os.environ.get(DEBUG):
+            traceback.print_exception(error)
+        sentence, code = _explained(error)
+        say(f"{coloured('error:', RED)} {sentence}")
+        return code
     return 0
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    """What happened and what to do, and the exit code."""
+    if isinstance(error, LocalCloudError):
+        return str(error), 1
+    if isinstance(error, (BotoCoreError, ClientError)):
+        return f"the emulator: {error}\nIts log: {DEFAULT_STATE.logs}", 1
+    return explained(error)
 
 
 def _end(number: int, _frame: object) -> NoReturn:
@@ -68,22 +78,28 @@ def _up(chosen: argparse.Namespace) -> None:
 
 
 def _down(chosen: argparse.Namespace) -> None:
-    run = _cloud().run()
-    if run and run.real and not chosen.force:
+    """Save paid videos first. What an emulator that ended had held is past saving."""
+    run = _cloud().recorded()
+    if run and run.real and not run.has_emulator:
+        say(lost(run))
+    elif run and run.real and not chosen.force and DEFAULT_STATE.endpoints_file.is_file():
         paying.bring_home(_cloud().endpoints(), DEFAULT_STATE.videos)
     was_up = _cloud().down()
     say("The local cloud is down." if was_up else "The local cloud was not running.")
 
 
 def _status(chosen: argparse.Namespace) -> None:
-    run = _cloud().run()
-    endpoints = _cloud().endpoints() if run and DEFAULT_STATE.endpoints_file.is_file() else None
-    status = _as_data(run, endpoints)
+    run = _cloud().recorded()
+    is_up = run is not None and run.has_emulator and DEFAULT_STATE.endpoints_file.is_file()
+    status = _as_data(run, _cloud().endpoints() if is_up else None)
     if chosen.json:
         print(json.dumps(status, indent=2))
-    elif endpoints is None:
+        return
+    if run is None or run.is_stale:
         print("The local cloud is not running: start it with `make up`.")
-    else:
+        return
+    _print_processes(run)
+    if is_up:
         _print_status(status)
 
 
@@ -92,15 +108,25 @@ def _as_data(run: Run | None, endpoints: Endpoints | None) -> dict[str, Any]:
         "running": endpoints is not None,
         "real_fal": bool(run and run.real),
         "processes": [dataclasses.asdict(process) for process in run.processes] if run else [],
+        "ended": run.dead if run else [],
         "parameters": run.parameters if run else {},
         "endpoints": dataclasses.asdict(endpoints) if endpoints else None,
         "jobs": dict(Jobs(endpoints).counts()) if endpoints else {},
     }
 
 
+def _print_processes(run: Run) -> None:
+    """Each part, and how one that ended is started again."""
+    for process in run.processes:
+        if process.name not in run.dead:
+            print(f"{process.name:<18} running, process {process.pid}")
+    for part in run.dead:
+        print(f"{part:<18} ended{': `make up` starts it again' if run.has_emulator else ''}")
+    if not run.has_emulator:
+        print(lost(run))
+
+
 def _print_status(status: dict[str, Any]) -> None:
-    for process in status["processes"]:
-        print(f"{process['name']:<18} running, process {process['pid']}")
     for name, value in status["endpoints"].items():
         if value and (not name.startswith("aws_") or name == "aws_endpoint_url"):
             print(f"{name:<18} {value}")
@@ -148,6 +174,8 @@ def _endpoints_for(drop: Drop, chosen: argparse.Namespace) -> Endpoints:
     """The cloud that a drop goes to; what it costs is agreed upon before one is started for it."""
     cloud = _cloud()
     run = cloud.run()
+    if run and run.dead and not chosen.start:
+        raise LocalCloudError(f"The {run.dead[0]} has ended: `make up` starts it again.")
     if run is None and not chosen.start:
         return cloud.endpoints()
     real = RealFal.from_env(os.environ) if run is None and key_is_set() else None
@@ -155,7 +183,7 @@ def _endpoints_for(drop: Drop, chosen: argparse.Namespace) -> Endpoints:
         paying.agree_to_drop(drop, run.parameters if run else {}, yes=chosen.yes)
     else:
         say(paying.simulated(is_running=run is not None))
-    return cloud.endpoints() if run else cloud.up(Options(real=real))
+    return cloud.up(Options(real=real)) if run is None or run.dead else cloud.endpoints()
 
 
 def _logs(_: argparse.Namespace) -> None:
@@ -195,7 +223,10 @@ def _options(chosen: argparse.Namespace) -> Options:
     real = RealFal.from_env(os.environ) if chosen.real_fal else None
     if real and simulator:
         raise LocalCloudError("--fal turns the simulator, which does not run with --real-fal.")
-    return Options(chosen.port, dict(chosen.parameter), simulator, real)
+    wanted = dict(chosen.parameter)
+    if wanted:
+        parameters.check(deploy.read_template(), wanted)
+    return Options(chosen.port, wanted, simulator, real)
 
 
 COMMANDS: Final = {

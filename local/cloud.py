@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from local import certificates, deploy, emulator, real_fal
-from local.emulator import Fal, Ports
+from local import certificates, deploy, emulator, parameters, real_fal
+from local.emulator import PACER, SIMULATOR, Fal, Ports
 from local.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.paths import StateDirectory
@@ -33,10 +33,22 @@ class LocalCloud:
     def __init__(self, state: StateDirectory) -> None:
         self.state = state
 
+    def recorded(self) -> Run | None:
+        """What was started and not ended by `down`, whether it runs or not."""
+        return Run.load(self.state.run_file)
+
     def run(self) -> Run | None:
-        """What runs now, or None."""
-        run = Run.load(self.state.run_file)
-        return run if run and run.alive else None
+        """What is up, parts of it perhaps dead; None where nothing is.
+
+        Raises:
+            LocalCloudError: the emulator ended, and with it all that it held: this is not mended.
+        """
+        run = self.recorded()
+        if run is None or run.is_stale:
+            return None
+        if not run.has_emulator:
+            raise LocalCloudError(lost(run))
+        return run
 
     def endpoints(self) -> Endpoints:
         """The running cloud's endpoints."""
@@ -45,7 +57,7 @@ class LocalCloud:
         return Endpoints.load(self.state.endpoints_file)
 
     def up(self, options: Options) -> Endpoints:
-        """Start what does not run, and deploy what is not deployed."""
+        """Start what does not run, and deploy what is not deployed. Nothing that runs is ended."""
         with self._turn():
             run = self.run()
             if run is None:
@@ -56,7 +68,7 @@ class LocalCloud:
     def down(self) -> bool:
         """End every process and remove the state; whether there was anything to end."""
         with self._turn():
-            was_up = Run.load(self.state.run_file) is not None
+            was_up = self.recorded() is not None
             self._remove()
         return was_up
 
@@ -70,46 +82,89 @@ class LocalCloud:
             else {**QUICK, "FalUserId": fal.user_id}
         )
         values = {**usual, **options.parameters}
-        deploy.check_parameters(template, values)
+        parameters.check(template, values)
         if options.real:
             real_fal.check_parameters(values)
         with step("building the layer and the functions"):
             package = deploy.package(template)
-        run = Run([], ports, fal, values, real=options.real is not None)
+        run = Run(
+            [], ports, fal, values,
+            real=options.real is not None, simulator=list(options.simulator), paced=options.pace,
+        )  # fmt: skip
         try:
             run = self._start_processes(run, options)
             self._put_fal_key(run, options.real)
             endpoints = self._deploy(run, package)
-            if options.real or options.pace:
-                deployed = Run.load(self.state.run_file) or run
-                self._add(deployed, emulator.start_pacer(self.state))
+            self._mend_pacer()
         except BaseException:
             self._remove()
             raise
         return endpoints
 
     def _refresh(self, run: Run, options: Options) -> Endpoints:
-        """The cloud is up: deploy again if anything changed since."""
-        if options.port not in (None, run.ports.aws) or options.simulator:
-            raise LocalCloudError(
-                f"The local cloud already runs, on port {run.ports.aws}: `make down` first."
-            )
-        if options.real and not run.real:
-            raise LocalCloudError("The local cloud runs with the simulator: `make down` first.")
+        """The cloud is up: start what died, and deploy again if anything changed since."""
+        self._check_options(run, options)
         values = {**run.parameters, **options.parameters}
         template = deploy.read_template()
-        deploy.check_parameters(template, values)
+        parameters.check(template, values)
         if run.real:
             real_fal.check_parameters(values)
         run = dataclasses.replace(run, parameters=values)
+        if SIMULATOR in run.dead:
+            run = self._mend_simulator(run, options.simulator)
         if options.real or not run.real:
             self._put_fal_key(run, options.real)
         package = deploy.package(template)
         if package.fingerprint(values) == run.fingerprint:
             say("The local cloud is already running, and up to date.")
-            return self.endpoints()
-        say("The local cloud is already running; its sources or parameters changed.")
-        return self._deploy(run, package)
+            endpoints = self.endpoints()
+        else:
+            say("The local cloud is already running; its sources or parameters changed.")
+            endpoints = self._deploy(run, package)
+        self._mend_pacer()
+        return endpoints
+
+    def _check_options(self, run: Run, options: Options) -> None:
+        """Refuse what would need another start."""
+        if options.port not in (None, run.ports.aws):
+            raise LocalCloudError(
+                f"The local cloud already runs, on port {run.ports.aws}: `make down` first."
+            )
+        if options.simulator and SIMULATOR not in run.dead:
+            raise LocalCloudError(
+                "--fal sets how the fal simulator starts, and it already runs: `make down` first. "
+                "Its faults can be set while it runs (docs/fal-simulator.md)."
+            )
+        if options.real and not run.real:
+            raise LocalCloudError("The local cloud runs with the simulator: `make down` first.")
+
+    def _mend_simulator(self, run: Run, options: Sequence[str]) -> Run:
+        """Start it again where it listened; it has forgotten its requests."""
+        say("The fal simulator has ended, and forgot its requests. Everything else is untouched.")
+        options = list(options) or run.simulator
+        papers = certificates.Papers.within(self.state.tls)
+        with step("starting the fal simulator again"):
+            self._end_rest_of(SIMULATOR)
+            simulator = emulator.start_simulator(self.state, papers, run.ports, run.fal, options)
+            run = run.replacing(simulator)
+            run.save(self.state.run_file)
+            emulator.await_simulator(simulator, run.ports, self.state.logs / "simulator.log")
+        run = dataclasses.replace(run, simulator=list(options))
+        run.save(self.state.run_file)
+        return run
+
+    def _mend_pacer(self) -> None:
+        """Start it if it does not run and should."""
+        run = self.recorded()
+        if run and PACER in run.dead:
+            run.replacing(emulator.start_pacer(self.state)).save(self.state.run_file)
+
+    def _end_rest_of(self, part: str) -> None:
+        """End what a dead part has left of its process group."""
+        run = self.recorded()
+        for process in run.processes if run else []:
+            if process.name == part:
+                process.stop()
 
     def _start_processes(self, run: Run, options: Options) -> Run:
         """All at once."""
@@ -154,12 +209,12 @@ class LocalCloud:
         return endpoints
 
     def _clear_stale(self) -> None:
-        if Run.load(self.state.run_file) is not None:
+        if self.recorded() is not None:
             say("An earlier run had ended without `down`: cleared away.")
         self._remove()
 
     def _remove(self) -> None:
-        run = Run.load(self.state.run_file)
+        run = self.recorded()
         for process in run.processes if run else []:
             process.stop()
         for folder in (self.state.tls, self.state.temporary):
@@ -173,6 +228,17 @@ class LocalCloud:
         with self.state.lock_file.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def lost(run: Run) -> str:
+    """What is said of a cloud whose emulator ended."""
+    at_fal = (
+        " fal keeps what it made for a day: https://fal.ai/dashboard shows it." if run.real else ""
+    )
+    return (
+        "The AWS emulator of this local cloud has ended. Its jobs and videos were in its memory, "
+        f"and are gone.{at_fal} `make down` clears the rest away, then `make up` starts anew."
+    )
 
 
 @contextmanager

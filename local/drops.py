@@ -14,11 +14,10 @@ from local.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.jobs import follow
 from local.progress import RED, coloured, say
-from phonoscene.containers import suffix_of
-from phonoscene.drops import AUDIO_SUFFIXES
 from phonoscene.errors import DropRefused
-from phonoscene.jobs import Estimate, Job
+from phonoscene.jobs import Actual, Estimate, Job
 from phonoscene_cli import sidecars, videos
+from phonoscene_cli.dropping import Wishes
 from phonoscene_cli.uploads import Drop, Piece, Upload, put
 
 FOLLOW_SECONDS = 120
@@ -31,14 +30,18 @@ def sample_drop() -> Drop:
 
 
 def file_drop(file: Path, settings: Mapping[str, Any], image: Path | None) -> Drop:
-    """A file from disk; its sidecar is the one beside it, if any, changed by `settings`."""
-    if file.suffix.lower() not in AUDIO_SUFFIXES:
-        raise LocalCloudError(f"{file} is no audio file; those end in {' '.join(AUDIO_SUFFIXES)}.")
+    """A file from disk; its sidecar is the one beside it, if any, changed by `settings`.
+
+    Raises:
+        WrongUsage: the product would not look at a file of that name.
+        LocalCloudError: it cannot be read, or has no sidecar.
+    """
+    key = Wishes(file).key
     named = {"image_url": image.name} if image else {}
     text = _sidecar(file, named | dict(settings))
     pictures = (Piece(image.name, _read(image)),) if image else ()
     sidecar = Piece(f"{file.stem}.json", text)
-    return Drop(Piece(file.name, _read(file)), sidecar, pictures)
+    return Drop(Piece(key, _read(file)), sidecar, pictures)
 
 
 def upload(endpoints: Endpoints, drop: Drop) -> list[str]:
@@ -64,8 +67,8 @@ def put_and_fetch(
     failed = [job for job in jobs if job.video is None]
     if failed:
         raise LocalCloudError("\n".join(_reasons(job) for job in failed))
-    suffix = suffix_of(str(jobs[0].arguments["video_output_type"]))
-    targets = videos.targets(folder / f"{jobs[0].name}{suffix}", jobs)
+    out = videos.Destination((folder / jobs[0].name).parent, is_folder=True)
+    targets = out.files(map(videos.video_of, jobs))
     for job, target in zip(jobs, targets, strict=True):
         fetch(endpoints, job, target)
     return targets
@@ -76,8 +79,8 @@ def fetch(endpoints: Endpoints, job: Job, target: Path) -> None:
     if job.video:
         videos.fetch(endpoints.client("s3"), job.video, target)
         say(describe(target))
-    if job.estimate:
-        say(_cost(job.estimate, is_real=not endpoints.simulator_url))
+    if cost := job.actual or job.estimate:
+        say(_cost(cost, is_real=not endpoints.simulator_url))
 
 
 def describe(video: Path) -> str:
@@ -93,7 +96,7 @@ def describe(video: Path) -> str:
     return f"{seconds:.1f} s, {size}, {codecs}, {video.stat().st_size / 1e6:.1f} MB"
 
 
-def _cost(estimate: Estimate, *, is_real: bool) -> str:
+def _cost(estimate: Actual | Estimate, *, is_real: bool) -> str:
     dollars = f"${estimate.lower_usd:.4f} to ${estimate.upper_usd:.4f}"
     if is_real:
         return f"fal charges {dollars} for it"

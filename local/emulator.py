@@ -19,6 +19,8 @@ from local.processes import LOOPBACK, Process, start
 from local.real_fal import RealFal
 
 ACCOUNT = "123456789012"
+EMULATOR = "emulator"
+SIMULATOR = "simulator"
 PACER = "pacer"
 START_SECONDS = 30  # it takes 0.5 s; a loaded CI machine may need ten times that
 
@@ -63,7 +65,7 @@ def start_emulator(
     logs = told if access_log else []
     command = [sys.executable, "-m", "hypercorn", "ministack.app:app", *listen, *tls, *logs]
     environment = emulator_environment(state, papers, ports, real)
-    return start("emulator", command, environment, state.logs / "emulator.log")
+    return start(EMULATOR, command, environment, state.logs / "emulator.log")
 
 
 def start_simulator(
@@ -85,7 +87,7 @@ def start_simulator(
     arguments = [str(word) for pair in settings.items() for word in pair]
     environment = {**minimal_environment(state), "SSL_CERT_FILE": str(papers.ca_bundle)}
     log = state.logs / "simulator.log"
-    return start("simulator", [*command, *arguments, *options], environment, log)
+    return start(SIMULATOR, [*command, *arguments, *options], environment, log)
 
 
 def start_pacer(state: StateDirectory) -> Process:

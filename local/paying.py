@@ -85,7 +85,7 @@ def _confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise LocalCloudError("Nobody is here to be asked: say --yes to spend it.")
+        raise LocalCloudError("Cannot ask for confirmation without a terminal. Use --yes.")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise LocalCloudError("Nothing was started, and nothing is spent.")

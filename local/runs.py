@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from local.emulator import PACER, Fal, Ports
+from local.emulator import EMULATOR, PACER, SIMULATOR, Fal, Ports
+from local.errors import LocalCloudError
 from local.processes import Process
 from local.real_fal import RealFal
 
@@ -34,23 +35,61 @@ class Run:
     parameters: dict[str, str]
     fingerprint: str = ""
     real: bool = False
+    #: The simulator's own options.
+    simulator: list[str] = field(default_factory=list)
+    #: Whether a pacer runs, although fal is simulated.
+    paced: bool = False
 
     @property
-    def alive(self) -> bool:
-        """Whether it still runs. Without its pacer it does, and is only slower."""
-        return all(process.alive for process in self.processes if process.name != PACER)
+    def parts(self) -> list[str]:
+        """The processes that belong to it."""
+        own = [] if self.real else [SIMULATOR]
+        return [*own, EMULATOR, *([PACER] if self.real or self.paced else [])]
+
+    @property
+    def dead(self) -> list[str]:
+        """Those of its parts that do not run."""
+        living = {process.name for process in self.processes if process.alive}
+        return [part for part in self.parts if part not in living]
+
+    @property
+    def has_emulator(self) -> bool:
+        """Whether the emulator runs, which has everything in its memory: buckets, table, queues."""
+        return EMULATOR not in self.dead
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether all of it ended, as when the machine restarts, and nothing paid was in it."""
+        return not self.real and len(self.dead) == len(self.parts)
+
+    def replacing(self, process: Process) -> "Run":
+        """The run with this process in the place of its predecessor."""
+        others = [one for one in self.processes if one.name != process.name]
+        return dataclasses.replace(self, processes=[*others, process])
 
     @classmethod
     def load(cls, file: Path) -> "Run | None":
-        """The recorded run, or None; a record that cannot be read is no record."""
+        """The recorded run, or None where there is no record.
+
+        Raises:
+            LocalCloudError: the record cannot be read, so nobody knows what runs.
+        """
         try:
             raw: dict[str, Any] = json.loads(file.read_text())
             processes = [Process(**process) for process in raw.pop("processes")]
             return cls(processes, Ports(**raw.pop("ports")), Fal(**raw.pop("fal")), **raw)
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+        except FileNotFoundError:
             return None
+        except (ValueError, TypeError, KeyError) as error:
+            raise LocalCloudError(
+                f"{file} cannot be read: it is damaged, or another version wrote it. End the "
+                "local cloud's processes (`ps -ef | grep -e ministack -e fal_simulator`) and "
+                "remove the file."
+            ) from error
 
     def save(self, file: Path) -> None:
-        """Write it; only its owner may read the simulator's key."""
-        file.touch(mode=0o600)
-        file.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        """Write it whole or not at all; only its owner may read the simulator's key."""
+        part = file.with_suffix(".part")
+        part.touch(mode=0o600)
+        part.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        part.replace(file)

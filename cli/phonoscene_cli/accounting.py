@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from phonoscene.documents import LONGEST_SIDECAR, read_takes
 from phonoscene.drops import half_id, job_id, unsafe
 from phonoscene.errors import DropRefused
+from phonoscene_cli.failures import reason
 from phonoscene_cli.stack import THREADS
 
 if TYPE_CHECKING:
@@ -32,10 +35,14 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True)
 class Account:
-    """A drop, and the state of its record; None: there is none."""
+    """A drop, and the state of its record; None: there is none.
+
+    ``problem``: why S3 does not let it be looked at; then nothing is known of its record.
+    """
 
     drop: Lying
     status: str | None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,9 +61,15 @@ class Accountant:
                 unknown = [drop for drop in some if drop not in records]
                 told = dict(zip(unknown, pool.map(self._by_name, unknown), strict=True))
                 for drop in some:
-                    record = records.get(drop) or told.get(drop)
-                    is_there = record is not None and self._is_whole(drop, record)
-                    yield Account(drop, str(record["status"]) if record and is_there else None)
+                    yield self._account(drop, records.get(drop) or told.get(drop))
+
+    def _account(self, drop: Lying, record: Item | None) -> Account:
+        """One drop's. An object that cannot be read is not the end of the others."""
+        try:
+            is_there = record is not None and self._is_whole(drop, record)
+        except (BotoCoreError, ClientError) as exc:
+            return Account(drop, None, reason(exc))
+        return Account(drop, str(record["status"]) if record and is_there else None)
 
     def _by_id(self, drops: list[Lying]) -> dict[Lying, Item]:
         """The record of each that has one of the ids that follow from what lies there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import Job, JobStatus
+from phonoscene.sidecar import Sidecar
 
 if TYPE_CHECKING:
     from phonoscene.jobs import ErrorDetail
@@ -20,17 +21,20 @@ _WAITS: Final = {
 }
 
 
+_ANOTHER_FILE: Final = "Drop another audio file: `phonoscene drop`."
+
+
 def next_step(job: Job) -> str:
     """What to do about a job as it stands; empty where there is nothing to say."""
     steps = {
         _S.WAITING: "Drop the other half, or drop both: `phonoscene drop`.",
         _S.READY: _WAITS.get(job.waits_for or "", ""),
-        _S.UNCONFIRMED: "Nothing to do: its webhook, or fal's list of requests, will tell.",
+        _S.UNCONFIRMED: "Nothing to do: its webhook, or fal's list of requests, settles it.",
         _S.SUBMITTED: "Nothing to do. https://fal.ai/dashboard shows fal's own view of it.",
         _S.GENERATED: "Nothing to do: a copy that fails is tried again while fal keeps the video.",
         _S.FAILED: _after_failure(job),
         _S.REJECTED: _after_rejection(job),
-        _S.CANCELLED: f"To have it after all: `phonoscene retry {job.job_id}`.",
+        _S.CANCELLED: _after_cancellation(job),
     }
     return steps.get(job.status, "")
 
@@ -39,14 +43,50 @@ def _after_failure(job: Job) -> str:
     again = f"`phonoscene retry {job.job_id}`"
     if job.source_url:
         return f"It is paid for and lies at {job.source_url} for a while. Or {again}, paid again."
-    return f"{again}, with --set where an error names a field."
+    if _is_about_audio(job):
+        return f"{_ANOTHER_FILE} A retry would send the same file."
+    return f"`phonoscene retry {job.job_id}{_settings(job)}`."
+
+
+def _after_cancellation(job: Job) -> str:
+    if job.arguments:
+        return f"To have it after all: `phonoscene retry {job.job_id}`."
+    return "To have it after all, drop both halves: `phonoscene drop`."
+
+
+def _was_whole(job: Job) -> bool:
+    """Whether it had all that it needed to start."""
+    return job.audio is not None and bool(job.arguments or job.sidecar)
 
 
 def _after_rejection(job: Job) -> str:
-    is_about_audio = any(error.field == "audio" for error in job.errors)
-    if is_about_audio or not (job.audio and (job.arguments or job.sidecar)):
-        return "Mend what the error names, and drop again: `phonoscene drop`."
-    return f"Mend the file and drop it again, or `phonoscene retry {job.job_id} --set FIELD=VALUE`."
+    """A retry can mend what ``--set`` can: it adds and replaces fields, and removes none."""
+    if _is_about_audio(job):
+        return _ANOTHER_FILE
+    if _was_whole(job) and all(_is_settable(error) for error in job.errors):
+        again = f"`phonoscene retry {job.job_id}{_settings(job) or ' --set FIELD=VALUE'}`"
+        return f"Mend the file and drop it again, or {again}."
+    return "Mend what the error names, and drop again: `phonoscene drop`."
+
+
+def _is_about_audio(job: Job) -> bool:
+    return any(error.field in ("audio", "audio_url") for error in job.errors)
+
+
+def _is_settable(error: ErrorDetail) -> bool:
+    """Whether an option of ``retry`` can give what is missing or wrong."""
+    return error.code != "image_not_found" and _top(error) in Sidecar.model_fields
+
+
+def _top(error: ErrorDetail) -> str:
+    """The field of the sidecar that an error is about, or within."""
+    return (error.field or "").partition(".")[0]
+
+
+def _settings(job: Job) -> str:
+    """An option for each field that an error names and that can be set."""
+    fields = dict.fromkeys(_top(error) for error in job.errors if _is_settable(error))
+    return "".join(f" --set {field}=…" for field in fields)
 
 
 def in_full(error: ErrorDetail) -> list[tuple[str, str]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
+from typer.core import TyperGroup
 
 from phonoscene_cli import terminal
 from phonoscene_cli.commands.audit import audit
@@ -21,12 +24,14 @@ from phonoscene_cli.commands.redrive import redrive
 from phonoscene_cli.commands.retry import retry
 from phonoscene_cli.commands.show import show
 from phonoscene_cli.commands.watch import watch
-from phonoscene_cli.errors import NOT_FINE, UNREACHABLE, CliError
-from phonoscene_cli.stack import LOCAL_STACK, Chosen
+from phonoscene_cli.errors import READER_GONE
+from phonoscene_cli.failures import DEBUG, explained
+from phonoscene_cli.stack import ENDPOINTS_VARIABLE, LOCAL_STACK, STACK_VARIABLE, Chosen
 
 EXIT_CODES: Final = (
     "Exit codes: 0 fine · 1 not fine, and the last line says what to do · 2 wrong usage · "
-    "3 AWS or the stack cannot be reached · 130 interrupted."
+    "3 AWS or the stack cannot be reached, or refuses · 130 interrupted · "
+    "141 nothing reads the output any more."
 )
 #: In the order in which ``--help`` lists them, under their headings.
 COMMANDS: Final = {
@@ -34,8 +39,25 @@ COMMANDS: Final = {
     "The stack": (doctor, audit, backfill, cost, redrive),
 }
 
+
+class Commands(TyperGroup):
+    """The commands; a pipe whose reader has gone ends them in silence, as it ends any program."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named, and write what is left of its output."""
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left of it
+            sys.exit(READER_GONE)
+
+
 app = typer.Typer(
     name="phonoscene",
+    cls=Commands,
     help="Drop audio, watch jobs, look after the stack.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
@@ -49,7 +71,7 @@ app = typer.Typer(
 def options(
     context: typer.Context,
     stack: Annotated[
-        str, typer.Option(envvar="PHONOSCENE_STACK", help="The CloudFormation stack.")
+        str, typer.Option(envvar=STACK_VARIABLE, help="The CloudFormation stack.")
     ] = LOCAL_STACK,
     local: Annotated[
         bool, typer.Option("--local", help="The local cloud's stack: `make up`.")
@@ -57,14 +79,27 @@ def options(
     endpoints: Annotated[
         Path | None,
         typer.Option(
-            envvar="PHONOSCENE_ENDPOINTS", help="The same, by the endpoints.json of that cloud."
+            envvar=ENDPOINTS_VARIABLE, help="The same, by the endpoints.json of that cloud."
         ),
     ] = None,
     profile: Annotated[str | None, typer.Option(help="A profile of your AWS settings.")] = None,
     region: Annotated[str | None, typer.Option(help="The stack's region.")] = None,
 ) -> None:
     """Find the stack that a command is about."""
-    context.obj = Chosen(stack, local, endpoints, profile, region)
+    typed = {name for name in context.params if _is_typed(context, name)}
+    context.obj = Chosen.of(typed, stack, local, endpoints, profile, region)
+    terminal.advise_with(*(_as_typed(name, context.params[name]) for name in sorted(typed)))
+
+
+def _as_typed(name: str, value: Any) -> str:
+    """An option as a shell takes it."""
+    return f"--{name}" if value is True else f"--{name} {shlex.quote(str(value))}"
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    """Whether an option comes from the command line, and not from the environment."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 for _heading, _commands in COMMANDS.items():
@@ -73,15 +108,12 @@ for _heading, _commands in COMMANDS.items():
 
 
 def main() -> None:
-    """Run one command, and exit with its code."""
+    """Run one command, and exit with its code. No exception reaches the terminal as a trace."""
     try:
         app()
-    except CliError as exc:
-        terminal.complain(str(exc))
-        sys.exit(exc.exit_code)
-    except OSError as exc:
-        terminal.complain(f"{exc.filename or 'A file'}: {exc.strerror}.")
-        sys.exit(NOT_FINE)
-    except (BotoCoreError, ClientError) as exc:
-        terminal.complain(f"AWS: {exc}. `phonoscene doctor` shows what works.")
-        sys.exit(UNREACHABLE)
+    except Exception as exc:  # noqa: BLE001 - whatever it is, a person reads it
+        if os.environ.get(DEBUG):
+            traceback.print_exception(exc)
+        sentence, code = explained(exc)
+        terminal.complain(sentence)
+        sys.exit(code)

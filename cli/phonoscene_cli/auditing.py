@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene_cli.accounting import Accountant
 from phonoscene_cli.census import Census, drops_under
-from phonoscene_cli.moments import span_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +19,34 @@ if TYPE_CHECKING:
 
 #: What a drop needs to be looked at, beyond its rest, when a queue is busy.
 MARGIN: Final = timedelta(minutes=5)
+#: As many drops that cannot be read are named: memory does not grow with the bucket.
+MOST_NAMED: Final = 100
+
+
+@dataclass
+class Unreadable:
+    """Drops that S3 does not let be looked at: archived, or encrypted with a key that is gone."""
+
+    count: int = 0
+    #: The first ones, by name, with the reason.
+    named: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, problem: str) -> None:
+        """One more."""
+        self.count += 1
+        if len(self.named) < MOST_NAMED:
+            self.named[name] = problem
+
+    def lines(self) -> Iterator[str]:
+        """For a person: which, and why."""
+        for name, problem in self.named.items():
+            yield f"cannot be read: {name} ({problem})"
+        if self.count > len(self.named):
+            yield f"and {self.count - len(self.named):,} more"
+
+    def as_data(self) -> list[dict[str, str]]:
+        """For programs."""
+        return [{"name": name, "problem": problem} for name, problem in self.named.items()]
 
 
 @dataclass
@@ -31,6 +58,7 @@ class Audit:
     settled: datetime
     dropped: int = 0
     resting: int = 0
+    unreadable: Unreadable = field(default_factory=Unreadable)
     states: Counter[str] = field(default_factory=Counter)
     census: Census = field(default_factory=Census)
 
@@ -57,6 +85,9 @@ class Audit:
     def count(self, account: Account) -> bool:
         """Count a drop; whether it is missing."""
         self.dropped += 1
+        if account.problem:
+            self.unreadable.add(account.drop.name, account.problem)
+            return False
         if account.status:
             self.states[account.status] += 1
         elif account.drop.modified > self.settled:
@@ -73,13 +104,15 @@ class Audit:
             "states": dict(self.states),
             "resting": self.resting,
             "ignored": self.census.ignored,
-            "missing_count": self.dropped - self.accounted - self.resting,
+            "unreadable": self.unreadable.as_data(),
+            "unreadable_count": self.unreadable.count,
+            "missing_count": (self.dropped - self.accounted - self.resting - self.unreadable.count),
         }
 
 
-def settled_at(stack: Stack, older_than: str | None) -> datetime:
+def settled_at(stack: Stack, older_than: timedelta | None) -> datetime:
     """Until when a drop must have come to be expected in the table."""
-    rest = span_of(older_than) if older_than else stack.parameters.settle + MARGIN
+    rest = stack.parameters.settle + MARGIN if older_than is None else older_than
     return datetime.now(UTC) - rest
 
 

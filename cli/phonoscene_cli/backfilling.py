@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from phonoscene.drops import name_of
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.pacing import hold_while_deep
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: How often a message is offered that the queue does not take.
 TRIES: Final = 5
+#: So many messages in a row that the queue does not take: it is the queue, not a message.
+MOST_REFUSED: Final = 3
 
 
 @dataclass
@@ -39,6 +42,7 @@ class Backfill:
     sent: int = 0
     #: Whether nothing is left under the prefix.
     is_complete: bool = False
+    _refused_in_a_row: int = 0
 
     def run(self) -> None:
         """Send an event for each missing drop, in the order of keys.
@@ -70,19 +74,30 @@ class Backfill:
                 return
         self.is_complete = True
 
+    def _announce(self, objects: list[Found]) -> list[Found]:
+        """Those that the queue does not take, however often they are offered."""
+        for _ in range(TRIES):
+            objects = self.stack.drops.announce(self.audit.bucket, objects)
+            if not objects:
+                break
+        return objects
+
     def _send(self, objects: list[Found], done: str | None) -> None:
         hold_while_deep(self.stack.client("sqs"), self.stack.outputs["DropsQueueUrl"])
         self.pace.wait(len(objects))
-        refused = objects
-        for _ in range(TRIES):
-            refused = self.stack.drops.announce(self.audit.bucket, refused)
-            if not refused:
-                break
+        refused = self._announce(objects)
+        if len(refused) == len(objects):
+            self._refused_in_a_row += len(refused)
         else:
+            self._refused_in_a_row = 0
+        if self._refused_in_a_row >= MOST_REFUSED:
             raise CliError(
                 f"The drops queue does not take the event of {refused[0].key}: run it again later."
             )
-        self.sent += len(objects)
-        self.progress = replace(self.progress, after=done, sent=self.progress.sent + len(objects))
+        for found in refused:
+            self.audit.unreadable.add(name_of(found.key), "its event is not taken by the queue")
+        sent = len(objects) - len(refused)
+        self.sent += sent
+        self.progress = replace(self.progress, after=done, sent=self.progress.sent + sent)
         self.cursor.save(self.progress)
         self.on_sent(self.sent)

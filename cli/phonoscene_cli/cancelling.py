@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import Job, JobStatus
+from phonoscene_cli.spending import unseen_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import timedelta
 
     from phonoscene.queues import DropsQueue
 
 _S = JobStatus
-#: States in which fal may have the job.
-AT_FAL: Final = frozenset({_S.SUBMITTING, _S.UNCONFIRMED, _S.SUBMITTED})
 #: States that a cancellation leaves as they are.
 SETTLED: Final = frozenset({_S.GENERATED, _S.SUCCEEDED, _S.FAILED, _S.REJECTED, _S.CANCELLED})
 
@@ -35,8 +35,7 @@ class Outcome:
     @property
     def may_be_billed(self) -> bool:
         """Whether fal had it: what runs there may end, and be billed."""
-        states = [step.status for step in self.after.history] if self.after else []
-        return self.is_cancelled and bool(AT_FAL & set(states[-2:]))
+        return self.is_cancelled and self.after is not None and unseen_runs(self.after) > 0
 
     @property
     def sentence(self) -> str:
@@ -45,26 +44,32 @@ class Outcome:
             return "its other half has come: it is a job of its own now, see `phonoscene jobs`"
         if self.before.is_final:
             return f"had ended already: {self.before.status}"
-        if self.may_be_billed:
-            return "CANCELLED; fal was asked to stop, but what runs there may still be billed"
         if self.is_cancelled:
-            return "CANCELLED; nothing was spent"
+            return f"CANCELLED; {self._bill(self.after)}"
         if self.after.status in SETTLED:
             return f"too late: {self.after.status}"
         return f"still {self.after.status}: the message waits in the drops queue; look again later"
+
+    def _bill(self, after: Job) -> str:
+        """What a cancelled job may cost all the same."""
+        if not self.may_be_billed:
+            return "nothing was spent"
+        if after.request is None:
+            return "fal's answer was lost, so there is nothing to stop; it may still be billed"
+        return "fal was asked to stop, but what runs there may still be billed"
 
 
 def cancel(
     jobs: list[Job],
     queue: DropsQueue,
     read: Callable[[list[str]], Mapping[str, Job]],
-    seconds: float,
+    timeout: timedelta,
 ) -> list[Outcome]:
-    """Ask for those that have not ended, and look at them for ``seconds`` at most."""
+    """Ask for those that have not ended, and look at them for ``timeout`` at most."""
     asked = [job.job_id for job in jobs if job.status not in SETTLED]
     for job_id in asked:
         queue.cancel(job_id)
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + timeout.total_seconds()
     after = read(asked)
     while _are_moving(after) and time.monotonic() < deadline:
         time.sleep(0.5)

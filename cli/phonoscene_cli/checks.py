@@ -5,18 +5,15 @@ Nothing is changed. The fal key is read to see that it is one plain line, and ne
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
-from phonoscene_cli import words
-from phonoscene_cli.errors import StackUnreachable
-from phonoscene_cli.redrive import DeadLetters, of_stack
+from phonoscene_cli import wiring, words
+from phonoscene_cli.errors import CliError
+from phonoscene_cli.findings import DENIED, Check, Level, Look, Looked, ok
 
 if TYPE_CHECKING:
     from phonoscene_cli.stack import Stack
@@ -31,37 +28,6 @@ OUTPUTS: Final = (
 PATIENCE: Final = 15.0
 #: A key that no drop can have, and that is ignored should it ever be there.
 NOBODYS: Final = "_phonoscene-doctor"
-_DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "403", "AccessDeniedFault"})
-
-
-class Level(StrEnum):
-    """How it stands."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line: what was looked at, how it stands, and the next step where there is one."""
-
-    check: str
-    level: Level
-    detail: str
-    next: str = ""
-
-    def as_data(self) -> dict[str, str]:
-        """For programs."""
-        return asdict(self)
-
-
-Looked = tuple[Level, str, str]
-Look = Callable[["Stack"], Looked]
-
-
-def _ok(detail: str) -> Looked:
-    return Level.OK, detail, ""
 
 
 def stack_is_deployed(stack: Stack) -> Looked:
@@ -73,7 +39,7 @@ def stack_is_deployed(stack: Stack) -> Looked:
         step = f"`aws cloudformation describe-stack-events --stack-name {stack.name}` says why."
         level = Level.WARN if status == "UPDATE_ROLLBACK_COMPLETE" else Level.FAIL
         return level, f"it is {status}", step
-    return _ok(f"{stack.name} in {stack.session.region_name} is {status}")
+    return ok(f"{stack.name} in {stack.session.region_name} is {status}")
 
 
 def outputs_are_complete(stack: Stack) -> Looked:
@@ -81,7 +47,7 @@ def outputs_are_complete(stack: Stack) -> Looked:
     missing = [name for name in OUTPUTS if not stack.outputs.get(name)]
     if missing:
         return Level.FAIL, f"missing: {', '.join(missing)}", "Deploy it again: `make deploy`."
-    return _ok(f"all {len(OUTPUTS)} are there")
+    return ok("all that commands need are there")
 
 
 def fal_key_is_there(stack: Stack) -> Looked:
@@ -96,7 +62,7 @@ def fal_key_is_there(stack: Stack) -> Looked:
         code = exc.response["Error"]["Code"]
         if code == "ParameterNotFound":
             return Level.FAIL, f"there is no parameter {name}", put
-        if code in _DENIED:  # most people need not be allowed to
+        if code in DENIED:  # most people need not be allowed to
             return Level.WARN, f"you may not read {name}", "Ask somebody who may."
         raise
     key = str(found["Value"]).strip()
@@ -104,7 +70,7 @@ def fal_key_is_there(stack: Stack) -> Looked:
         return Level.FAIL, f"{name} is not one line of plain text", put
     if found["Type"] != "SecureString":
         return Level.WARN, f"{name} is a {found['Type']}, readable in clear", put
-    return _ok(f"{name} is a SecureString of one line")
+    return ok(f"{name} is a SecureString of one line")
 
 
 def webhook_refuses_strangers(stack: Stack) -> Looked:
@@ -122,21 +88,7 @@ def webhook_refuses_strangers(stack: Stack) -> Looked:
     if answer.status_code != httpx.codes.UNAUTHORIZED:
         step = "See the log of the function webhook."
         return Level.FAIL, f"it answers {answer.status_code} to a stranger, not 401", step
-    return _ok("answers 401 to an unsigned POST")
-
-
-def dead_letters_are_none(stack: Stack) -> Looked:
-    """No message was given up."""
-    sqs = stack.client("sqs")
-    counts = {
-        str(name): DeadLetters.of(stack.outputs, name).count(sqs)
-        for name in of_stack(stack.outputs)
-    }
-    found = ", ".join(f"{count} in {name}" for name, count in counts.items() if count)
-    if found:
-        step = "See the function's log, mend the cause, then `phonoscene redrive`."
-        return Level.FAIL, f"messages: {found}", step
-    return _ok("all three are empty")
+    return ok("answers 401 to an unsigned POST")
 
 
 def dispatch_is_not_paused(stack: Stack) -> Looked:
@@ -147,13 +99,13 @@ def dispatch_is_not_paused(stack: Stack) -> Looked:
         step = "Look at the balance, https://fal.ai/dashboard/billing, and the key."
         return Level.FAIL, why, step
     held, most = len(window.in_flight), stack.parameters.max_in_flight
-    return _ok(f"{held} of {most} places at fal are taken")
+    return ok(f"{held} of {most} places at fal are taken")
 
 
 def fal_user_is_pinned(stack: Stack) -> Looked:
     """Other fal customers' signatures are refused."""
     if stack.parameters.fal_user_id:
-        return _ok("FalUserId is set")
+        return ok("FalUserId is set")
     step = "Set FalUserId; the webhook's log says it at each delivery (webhook.unpinned)."
     return Level.WARN, "webhooks signed for any fal customer pass the signature check", step
 
@@ -164,7 +116,7 @@ def drops_may_be_read(stack: Stack) -> Looked:
     s3.list_object_versions(Bucket=bucket, MaxKeys=1)
     stack.bucket.keys_under(NOBODYS)
     stack.bucket.find(NOBODYS)
-    return _ok("you may list and read the drop bucket")
+    return ok("you may list and read the drop bucket")
 
 
 def drops_may_be_written(stack: Stack) -> Looked:
@@ -173,9 +125,9 @@ def drops_may_be_written(stack: Stack) -> Looked:
     try:
         s3.put_object(Bucket=bucket, Key=NOBODYS, Body=b"", IfMatch='"no such thing"')
     except ClientError as exc:
-        if exc.response["Error"]["Code"] in _DENIED:
+        if exc.response["Error"]["Code"] in DENIED:
             raise
-    return _ok("you may put objects in the drop bucket")
+    return ok("you may put objects in the drop bucket")
 
 
 def videos_may_be_read(stack: Stack) -> Looked:
@@ -183,9 +135,9 @@ def videos_may_be_read(stack: Stack) -> Looked:
     try:
         stack.client("s3").get_object(Bucket=stack.outputs["OutputBucketName"], Key=NOBODYS)
     except ClientError as exc:
-        if exc.response["Error"]["Code"] in _DENIED:
+        if exc.response["Error"]["Code"] in DENIED:
             raise
-    return _ok("you may read the output bucket")
+    return ok("you may read the output bucket")
 
 
 def jobs_may_be_read(stack: Stack) -> Looked:
@@ -194,23 +146,33 @@ def jobs_may_be_read(stack: Stack) -> Looked:
     stack.jobs.many(["0" * 32])
     next(stack.jobs.ids_of(NOBODYS), None)
     next(stack.jobs.of_day("2026-01-01"), None)
-    return _ok("you may read the jobs table and its indexes")
+    return ok("you may read the jobs table and its indexes")
 
 
 def queues_may_be_read(stack: Stack) -> Looked:
     """Look at the queues; sending, for cancel, backfill and redrive, cannot be tried in vain."""
     url = stack.outputs["DropsQueueUrl"]
     stack.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-    return _ok("you may look at the queues (sending to them is not tried)")
+    return ok("you may look at the queues (sending to them is not tried)")
 
 
 #: In the order in which they are told.
 CHECKS: Final[dict[str, Look]] = {
+    "region": wiring.region_is_the_files,
     "stack": stack_is_deployed,
     "outputs": outputs_are_complete,
+    "parameters": wiring.parameters_are_the_files,
     "fal key": fal_key_is_there,
     "webhook": webhook_refuses_strangers,
-    "dead letters": dead_letters_are_none,
+    "drop events": wiring.drops_are_announced,
+    "versioning": wiring.files_have_versions,
+    "triggers": wiring.triggers_are_on,
+    "functions": wiring.functions_are_ready,
+    "probe": wiring.probe_starts,
+    "concurrency": wiring.account_has_room,
+    "dead letters": wiring.dead_letters_are_none,
+    "alarms": wiring.alarms_are_quiet,
+    "alarm mail": wiring.alarm_mail_is_confirmed,
     "dispatch": dispatch_is_not_paused,
     "fal user": fal_user_is_pinned,
     "may read drops": drops_may_be_read,
@@ -221,15 +183,21 @@ CHECKS: Final[dict[str, Look]] = {
 }
 
 
+#: Those whose subject is the caller's permission; of all others many people need not be allowed.
+PERMISSIONS: Final = ("may read drops", "may drop", "may fetch", "may read jobs", "may see queues")
+
+
 def examined(name: str, look: Look, stack: Stack) -> Check:
     """One check; what AWS refuses or breaks off is told like anything else."""
     try:
         return Check(name, *look(stack))
-    except StackUnreachable as exc:
+    except CliError as exc:
         return Check(name, Level.FAIL, str(exc))
     except ClientError as exc:
-        denied = exc.response["Error"]["Code"] in _DENIED
-        what = f"you may not: {exc.operation_name}" if denied else f"{exc}"
-        return Check(name, Level.FAIL, what, "docs/command-line.md lists the permissions." * denied)
+        if exc.response["Error"]["Code"] not in DENIED:
+            return Check(name, Level.FAIL, str(exc))
+        level = Level.FAIL if name in PERMISSIONS else Level.WARN
+        step = "docs/command-line.md lists the permissions."
+        return Check(name, level, f"you may not: {exc.operation_name}", step)
     except BotoCoreError as exc:
         return Check(name, Level.FAIL, f"AWS cannot be asked: {exc}")

@@ -51,13 +51,34 @@ class CursorFile:
         Raises:
             CliError: it cannot be written.
         """
-        part = self.path.with_name(f"{self.path.name}.part")
+        part = self._part
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             part.write_text(json.dumps(asdict(progress)) + "\n")
             part.replace(self.path)
         except OSError as exc:
             raise CliError(f"{self.path} cannot be written: name another --cursor.") from exc
+
+    def check(self) -> None:
+        """See that it can be written, before anything depends on it.
+
+        Raises:
+            CliError: it cannot.
+        """
+        part = self._part
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.is_dir():
+                raise IsADirectoryError
+            part.touch()
+            part.unlink()
+        except OSError as exc:
+            raise CliError(f"{self.path} cannot be written: name another --cursor.") from exc
+
+    @property
+    def _part(self) -> Path:
+        """What it is called until it is whole."""
+        return self.path.with_name(f"{self.path.name}.part")
 
     def remove(self) -> None:
         """It is finished."""

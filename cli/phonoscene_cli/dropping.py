@@ -75,11 +75,17 @@ def _fine(key: str, file: Path) -> str:
     if not key.lower().endswith(AUDIO_SUFFIXES):
         raise WrongUsage(f"{file} is no audio file: those end in {' '.join(AUDIO_SUFFIXES)}.")
     if kind_of(key) is Kind.IGNORED:
-        raise WrongUsage(f"{key} would be ignored, as all names that begin with . or _: --name it.")
+        raise WrongUsage(
+            f"{key} would be ignored, as all files whose names begin with . or _. Choose another "
+            "name with --name."
+        )
     if why := unsafe(key):
         raise WrongUsage(f"The key {key!r} would be refused: {why}. Choose --folder and --name.")
     if not key.isprintable() or len(key.encode()) > LONGEST_KEY - len(".json"):
-        raise WrongUsage(f"{key} is no key, or longer than S3's {LONGEST_KEY} bytes: --name it.")
+        raise WrongUsage(
+            f"{key!r} is not a valid S3 key (printable, at most {LONGEST_KEY} bytes with its "
+            "sidecar's suffix). Choose another with --folder and --name."
+        )
     return key
 
 
@@ -176,7 +182,7 @@ def _given(wishes: Wishes) -> dict[str, Path]:
     given: dict[str, Path] = {}
     for path in (Path(told) for told in wishes.pictures.values() if "://" not in told):
         if not path.is_file():
-            raise WrongUsage(f"There is no picture {path}.")
+            raise WrongUsage(f"Image file {path} does not exist.")
         if given.setdefault(path.name, path) != path:
             raise WrongUsage(f"Two pictures are named {path.name}: rename one of them.")
     return given

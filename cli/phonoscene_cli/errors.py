@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-#: Exit codes: 0 is fine. Typer's own are 2, wrong usage, and 130, interrupted.
+#: Exit codes: 0 is fine. Typer's own are 2, wrong usage, and 130, interrupted (128 + SIGINT).
 NOT_FINE: Final = 1
 WRONG_USAGE: Final = 2
 UNREACHABLE: Final = 3
+#: As a shell counts SIGPIPE, 128 + 13.
+READER_GONE: Final = 141
 
 
 class CliError(Exception):

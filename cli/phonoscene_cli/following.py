@@ -39,15 +39,21 @@ class Follower:
     #: Those of them whose records are gone: halves that have become part of a job.
     gone: set[str] = field(default_factory=set)
     _shown: Counter[str] = field(default_factory=Counter)
+    _waits: dict[str, str | None] = field(default_factory=dict)
 
     def look(self, job_ids: Iterable[str]) -> Iterator[tuple[Job, Step]]:
-        """The steps that are new since the last look, of all jobs in the order of time."""
+        """The steps that are new since the last look, of all jobs in the order of time.
+
+        A job that has begun to wait for something else takes no step: it is told as a step of now.
+        """
         moving = [one for one in job_ids if not self._has_ended(one)]
         found, fresh = self.read(moving), []
         self.gone |= {one for one in moving if one in self.jobs and one not in found}
         for job_id, job in found.items():
             steps = job.history[self._shown[job_id] :]
-            self._shown[job_id] = len(job.history)
+            if not steps and job.waits_for and job.waits_for != self._waits.get(job_id):
+                steps = (Step(status=job.status, at=datetime.now(UTC)),)
+            self._shown[job_id], self._waits[job_id] = len(job.history), job.waits_for
             self.jobs[job_id] = job
             fresh += [(job, step) for step in steps]
         yield from sorted(fresh, key=lambda pair: pair[1].at)

@@ -11,18 +11,20 @@ from phonoscene.meanings import STATES
 from phonoscene_cli import advice, terminal, words
 from phonoscene_cli.errors import NOT_FINE, CliError
 from phonoscene_cli.following import Follower, has_no_video, typical_seconds
-from phonoscene_cli.moments import span_of
 from phonoscene_cli.pricing import tell_errors
 from phonoscene_cli.standing import Standing
 from phonoscene_cli.telling import as_data
-from phonoscene_cli.videos import fetch, targets
+from phonoscene_cli.videos import fetch, video_of
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Sequence
+    from datetime import timedelta
     from pathlib import Path
 
-    from phonoscene.jobs import Job, Step
+    from phonoscene.jobs import Job, Step, Video
     from phonoscene_cli.stack import Stack
+    from phonoscene_cli.videos import Destination
 
 #: As many seconds after its rest a drop should have been looked at.
 SOON: Final = 60.0
@@ -35,7 +37,7 @@ class Journey:
     stack: Stack
     job_ids: list[str]
     show: Callable[[Job, Step, terminal.Watch], None]
-    timeout: str | None = None
+    timeout: timedelta | None = None
     watch: terminal.Watch = field(default_factory=terminal.Watch)
 
     def run(self) -> list[Job]:
@@ -44,7 +46,7 @@ class Journey:
         Raises:
             CliError: the time is up before, or a half is part of a job now.
         """
-        most = span_of(self.timeout).total_seconds() if self.timeout else float("inf")
+        most = float("inf") if self.timeout is None else self.timeout.total_seconds()
         follower = Follower(self.stack.jobs.many)
         standing = Standing(self.stack, typical_seconds(self.stack.jobs))
         patience = self.stack.parameters.settle.total_seconds() + SOON
@@ -62,53 +64,77 @@ class Journey:
                 self.show(job, step, self.watch)
         for half in follower.gone:
             name = follower.jobs[half].name
-            raise CliError(f"The other half of {name} has come: `phonoscene watch {name}`.")
+            raise CliError(
+                f"The other half of {name} has come: `phonoscene watch {words.typed(name)}`."
+            )
         if not follower.all_ended(self.job_ids):
-            raise CliError(f"No end after {self.watch}: {_where(follower)}")
+            raise CliError(f"No end after {self.watch}: {_where(follower, self.job_ids)}")
         return [follower.jobs[job_id] for job_id in self.job_ids]
 
 
-def _where(follower: Follower) -> str:
-    """How far the jobs have come."""
-    seen = [f"{job.name} is {job.status}" for job in follower.jobs.values() if not job.is_final]
-    return f"{'; '.join(seen)}." if seen else "there is no record of it: see `phonoscene doctor`."
+def _where(follower: Follower, job_ids: Sequence[str]) -> str:
+    """How far the jobs have come, and how to go on watching."""
+    moving = [job for job in follower.jobs.values() if not job.is_final]
+    if not moving:
+        return "there is no record of it: see `phonoscene doctor`."
+    seen = "; ".join(f"{job.name} is {job.status}" for job in moving)
+    return f"{seen}. `phonoscene watch {' '.join(job_ids)}` goes on."
 
 
-def said(job: Job, step: Step, when: str, *, with_name: bool = False) -> Text:
-    """A step as a line: when, what, and what it means."""
+@dataclass(frozen=True)
+class Labels:
+    """Tells several jobs apart: takes of a drop by number, other jobs by name, or name and id."""
+
+    job_ids: Sequence[str]
+    #: How many of the jobs have each name; without it they are takes of one drop.
+    names: Counter[str] | None = None
+
+    def of(self, job: Job) -> str:
+        """What is put before a job's step; nothing where there is one job."""
+        if len(self.job_ids) == 1:
+            return ""
+        if self.names is None:
+            return f"take {self.job_ids.index(job.job_id) + 1}"
+        return f"{job.name} {job.job_id[:8]}" if self.names[job.name] > 1 else job.name
+
+
+def said(job: Job, step: Step, when: str, label: str = "") -> Text:
+    """A step as a line: when, whose, what, and what it means, or what the job waits for."""
+    is_past = step in job.history[:-1]
     return Text.assemble(
         (when, "dim"),
         "  ",
         (f"{step.status:<11}", words.COLOURS.get(step.status, "")),
-        f"  {words.printable(job.name)}  " if with_name else "  ",
-        STATES[step.status],
+        f"  {words.printable(label)}  " if label else "  ",
+        STATES[step.status] if is_past else words.meaning(job),
     )
 
 
-def tell_person(job: Job, step: Step, watch: terminal.Watch) -> None:
-    """Each step on stderr: it goes with a result that comes later."""
-    terminal.people.print(said(job, step, f"{watch.seconds:6.1f} s"), soft_wrap=True)
-
-
-def tell_nobody(_: Job, __: Step, ___: terminal.Watch) -> None:
-    """For programs, which read the end."""
-
-
-def complain(jobs: Sequence[Job]) -> None:
-    """Of those that ended without a video: why, and what to do."""
+def complain(jobs: Sequence[Job], labels: Labels) -> None:
+    """Of those that ended without a video: why, and at last what to do."""
     for job in jobs:
         if has_no_video(job):
-            terminal.complain(f"{job.name} is {job.status}. {advice.next_step(job)}")
             tell_errors(job.errors)
+            label = labels.of(job)
+            which = f" ({label})" if label and label != job.name else ""
+            terminal.complain(f"{job.name}{which} is {job.status}. {advice.next_step(job)}")
 
 
-def bring_home(stack: Stack, jobs: Sequence[Job], out: Path | None) -> dict[str, Path]:
+def bring_home(stack: Stack, jobs: Sequence[Job], out: Destination | None) -> dict[str, Path]:
     """Fetch the videos that there are; where each job's is."""
     if out is None:
         return {}
-    pairs = zip(jobs, targets(out, jobs), strict=True)
+    pairs = zip(jobs, out.files(map(video_of, jobs)), strict=True)
     s3 = stack.client("s3")
-    return {job.job_id: fetch(s3, job.video, target) for job, target in pairs if job.video}
+    return {job.job_id: _fetch(s3, job.video, target, job) for job, target in pairs if job.video}
+
+
+def _fetch(s3: Any, video: Video, target: Path, job: Job) -> Path:
+    """A job's video, which stays in its bucket if that fails."""
+    try:
+        return fetch(s3, video, target)
+    except CliError as exc:
+        raise CliError(f"{exc} `phonoscene watch {job.job_id} --out FILE` fetches it.") from exc
 
 
 @dataclass(frozen=True)
@@ -116,43 +142,48 @@ class Ending:
     """How a command that makes jobs is to end: at once, or with its jobs or their videos."""
 
     watch: bool
-    out: Path | None
-    timeout: str | None
+    out: Destination | None
+    timeout: timedelta | None
     as_json: bool
 
     def come(self, stack: Stack, told: dict[str, Any]) -> int:
         """Follow the jobs of ``told`` if that is wished, tell the result; the exit code.
 
-        Raises:
-            CliError: the jobs could not be followed to their end; which they are is told.
+        Whatever is raised on the way, the jobs are there, and their ids are told first.
         """
         try:
             jobs = self._follow(stack, told["job_ids"])
-        except CliError:
+            told["jobs"] = [as_data(job) for job in jobs]
+            videos = bring_home(stack, jobs, self.out)
+        except Exception:
             tell_end(told, as_json=self.as_json)
             raise
-        videos = bring_home(stack, jobs, self.out)
-        if not self.as_json:
-            complain(jobs)
-        told["jobs"] = [as_data(job) for job in jobs]
         told["videos"] = [str(path) for path in videos.values()]
         tell_end(told, as_json=self.as_json)
+        complain(jobs, Labels(told["job_ids"]))
         return exit_code(jobs)
 
     def _follow(self, stack: Stack, job_ids: list[str]) -> list[Job]:
-        if not (self.watch or self.out or self.timeout):
+        if not self.watch and self.out is None and self.timeout is None:
             return []
-        show = tell_nobody if self.as_json else tell_person
+        labels = Labels(job_ids)
+
+        def show(job: Job, step: Step, watch: terminal.Watch) -> None:
+            """On stderr: it goes with a result that comes later."""
+            if not self.as_json:
+                line = said(job, step, f"{watch.seconds:6.1f} s", labels.of(job))
+                terminal.people.print(line, soft_wrap=True)
+
         try:
             return Journey(stack, job_ids, show, self.timeout).run()
         except KeyboardInterrupt:
-            terminal.say(f"The job goes on: phonoscene watch {' '.join(job_ids)}")
+            terminal.say(f"The job goes on: `phonoscene watch {' '.join(job_ids)}`")
             raise
 
 
 def too_late(job_ids: list[str]) -> None:
     """Of an interrupt that came when everything was done."""
-    terminal.say(f"Too late: it is dropped. To stop it: phonoscene cancel {' '.join(job_ids)}")
+    terminal.say(f"Too late: it is dropped. To stop it: `phonoscene cancel {' '.join(job_ids)}`")
 
 
 def tell_end(told: dict[str, Any], *, as_json: bool) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Final, Self
 
 from phonoscene_cli.errors import WrongUsage
 
+LONGEST: Final = timedelta(days=36_500)
+#: Without ``--since`` and ``--day``.
+USUAL: Final = timedelta(weeks=1)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -17,9 +22,10 @@ def span_of(text: str) -> timedelta:
         WrongUsage: it is none of these.
     """
     found = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip())
-    if not found:
+    span = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else LONGEST
+    if span >= LONGEST:  # what is longer would reach back beyond the calendar
         raise WrongUsage(f"{text!r} is not a time span: say 90s, 5m, 12h, 3d or 2w.")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    return span
 
 
 def moment_of(text: str, now: datetime) -> datetime:
@@ -55,9 +61,34 @@ def day_of(text: str) -> date:
         raise WrongUsage(f"{text!r} is not a day: say 2026-11-22, today or yesterday.") from exc
 
 
-def period(day: str | None, since: str, now: datetime) -> tuple[datetime, datetime]:
-    """From when to when: one day, or since a time until ``now``."""
-    if day is None:
-        return moment_of(since, now), now
-    first = datetime.combine(day_of(day), datetime.min.time(), UTC)
-    return first, first + timedelta(days=1) - timedelta(microseconds=1)
+def since(text: str) -> datetime:
+    """``--since``, from now."""
+    return moment_of(text, datetime.now(UTC))
+
+
+@dataclass(frozen=True)
+class Period:
+    """From when to when jobs are looked for; ``day`` where it is one whole UTC day."""
+
+    first: datetime
+    last: datetime
+    day: date | None = None
+
+    @classmethod
+    def of(cls, day: date | None, since: datetime | None) -> Self:
+        """What ``--day`` and ``--since`` ask for; without either, the last week.
+
+        Raises:
+            WrongUsage: both are given.
+        """
+        if day is None:
+            now = datetime.now(UTC)
+            return cls(since or now - USUAL, now)
+        if since is not None:
+            raise WrongUsage("--day and --since exclude each other: leave one of them out.")
+        first = datetime.combine(day, datetime.min.time(), UTC)
+        return cls(first, first + timedelta(days=1) - timedelta(microseconds=1), day)
+
+    def holds(self, at: datetime) -> bool:
+        """Whether a time is in it."""
+        return self.first <= at <= self.last

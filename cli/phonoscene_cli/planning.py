@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from phonoscene_cli.auditing import Unreadable
+from phonoscene_cli.failures import reason
 from phonoscene_cli.preview import Frugal, Outlook, foresee
 from phonoscene_cli.pricing import Sum
 from phonoscene_cli.stack import THREADS
@@ -16,7 +18,6 @@ from phonoscene_cli.stack import THREADS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from phonoscene.workflow.examination import Rules
     from phonoscene_cli.census import Lying
     from phonoscene_cli.parameters import Parameters
 
@@ -34,9 +35,15 @@ class Plan:
     drops: int = 0
     waiting: int = 0
     rejected: int = 0
+    unreadable: Unreadable = field(default_factory=Unreadable)
     jobs: Sum = field(default_factory=Sum)
     #: How often each error occurs.
     errors: Counter[str] = field(default_factory=Counter)
+
+    def add_unreadable(self, drop: Lying, problem: str) -> None:
+        """One more drop, of which nothing can be said."""
+        self.drops += 1
+        self.unreadable.add(drop.name, problem)
 
     def add(self, outlook: Outlook) -> None:
         """One more drop."""
@@ -72,6 +79,8 @@ class Plan:
             "rejected": self.rejected,
             "errors": dict(self.errors),
             "waiting": self.waiting,
+            "unreadable": self.unreadable.as_data(),
+            "unreadable_count": self.unreadable.count,
             "seconds_per_job": self.seconds_per_job,
             "seconds_are_assumed": self.usual is None,
             "max_in_flight": self.parameters.max_in_flight,
@@ -81,9 +90,24 @@ class Plan:
         }
 
 
-def outlooks(s3: Any, bucket: str, rules: Rules, drops: Iterable[Lying]) -> Iterator[Outlook]:
-    """Of each drop what would become of it; many are read at once, and few are in memory."""
-    frugal, rest = Frugal(s3, bucket), iter(drops)
+def examine(plan: Plan, s3: Any, bucket: str, drops: Iterable[Lying]) -> Iterator[None]:
+    """Add each drop to the plan; yields after each. Many are read at once, and few are in memory.
+
+    A drop that cannot be examined, whatever the reason, is not the end of the others.
+    """
+    frugal, rest, rules = Frugal(s3, bucket), iter(drops), plan.parameters.rules()
+
+    def look(drop: Lying) -> Outlook | str:
+        try:
+            return foresee(frugal, rules, drop.pairing)
+        except Exception as exc:  # noqa: BLE001 - a file may break any reader
+            return reason(exc)
+
     with ThreadPoolExecutor(THREADS) as pool:
         while some := list(islice(rest, TOGETHER)):
-            yield from pool.map(lambda drop: foresee(frugal, rules, drop.pairing), some)
+            for drop, found in zip(some, pool.map(look, some), strict=True):
+                if isinstance(found, str):
+                    plan.add_unreadable(drop, found)
+                else:
+                    plan.add(found)
+                yield

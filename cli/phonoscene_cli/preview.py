@@ -19,12 +19,14 @@ from phonoscene.drops import DEFAULTS_NAME, Pairing
 from phonoscene.media import DropBucket
 from phonoscene.probe.prober import LocalProber
 from phonoscene.workflow.examination import Errors, Examined, Examiner, Halves, Rules
+from phonoscene_cli.videos import video_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from phonoscene.jobs import Estimate
     from phonoscene.media import Found
+    from phonoscene_cli.videos import VideoName
 
 Source = Path | bytes
 #: Of files that are in no bucket yet.
@@ -96,6 +98,10 @@ class Outlook:
         """Of the takes that have one."""
         found = (take.fields.get("estimate") for take in self.takes)
         return [estimate for estimate in found if estimate]
+
+    def videos(self, drop: str) -> list[VideoName]:
+        """What the takes' videos will be called, by the drop's name."""
+        return [video_name(drop, take.fields["arguments"]) for take in self.takes]
 
 
 def foresee(bucket: DropBucket, rules: Rules, pairing: Pairing) -> Outlook:

@@ -56,6 +56,8 @@ class Reader:
     def __init__(self, table: Table) -> None:
         self._table = table
         self.ledger = LedgerStore(table, lambda: datetime.now(UTC))
+        #: Records that were left out because this release cannot read them.
+        self.unreadable: set[str] = set()
 
     def get(self, job_id: str) -> Job | None:
         """The job as it stands now, or None.
@@ -73,8 +75,16 @@ class Reader:
 
     def many(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Those of the jobs that are there and can be read, by id."""
-        found = (_readable(item) for item in self._table.get_many(list(job_ids)))
+        found = (self._readable(item) for item in self._table.get_many(list(job_ids)))
         return {job.job_id: job for job in found if job}
+
+    def _readable(self, item: Item) -> Job | None:
+        """The job of an item, or None where a newer release, or a hand, has written it."""
+        try:
+            return Job.model_validate(item)
+        except ValidationError:
+            self.unreadable.add(item["job_id"])
+            return None
 
     def versions(self, job_ids: Iterable[str]) -> dict[str, Item]:
         """Of each job that is there its status, and which objects it was made of."""
@@ -155,11 +165,3 @@ def _entry(item: Item) -> Entry:
         str(item.get("status", "")),
         datetime.fromisoformat(item["created_at"]),
     )
-
-
-def _readable(item: Item) -> Job | None:
-    """The job of an item, or None where a newer release, or a hand, has written it."""
-    try:
-        return Job.model_validate(item)
-    except ValidationError:
-        return None

@@ -19,6 +19,7 @@ from phonoscene_cli.dropping import sidecar_key
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.preview import Outlook, Overlay, foresee
 from phonoscene_cli.uploads import Dropped, Piece
+from phonoscene_cli.words import typed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,7 +116,7 @@ def _is_unchanged(job: Job, audio: Audio, bucket: DropBucket, present: AbstractS
         raise CliError(f"{audio.key} is not in the bucket any more. {instead}")
     if found.version_id != audio.version_id:
         raise CliError(
-            f"{audio.key} has been dropped again since: `phonoscene jobs --name {job.name}`."
+            f"{audio.key} has been dropped again since: `phonoscene jobs --name {typed(job.name)}`."
         )
     [pairing] = pairings(audio.key, present)
     beside = bucket.find(pairing.sidecar) if pairing.sidecar else None
@@ -124,8 +125,8 @@ def _is_unchanged(job: Job, audio: Audio, bucket: DropBucket, present: AbstractS
     if now != then:
         what = f"is now {now[0]}, of another version" if now else "is not in the bucket any more"
         raise CliError(
-            f"The sidecar of {audio.key} {what} than this job's. Take its newest take "
-            f"(`phonoscene jobs --name {job.name}`), or drop it again."
+            f"The sidecar of {audio.key} {what} than this job's. Retry its newest take "
+            f"(`phonoscene jobs --name {typed(job.name)}`), or drop it again."
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phonoscene.documents import read_takes
 from phonoscene.errors import DropRefused
@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def setting(text: str) -> tuple[str, Any]:
+class Setting(NamedTuple):
+    """A field of the sidecar and the value it is given."""
+
+    field: str
+    value: Any
+
+
+def setting(text: str) -> Setting:
     """``KEY=VALUE``: the value is JSON where it can be read as such, else a text.
 
     Raises:
@@ -24,9 +31,9 @@ def setting(text: str) -> tuple[str, Any]:
     if not (key and equals):
         raise WrongUsage(f"{text!r} is not KEY=VALUE: say --set fps=30.")
     try:
-        return key, json.loads(value)
+        return Setting(key, json.loads(value))
     except (ValueError, RecursionError):
-        return key, value
+        return Setting(key, value)
 
 
 def beside(audio: Path) -> Path | None:

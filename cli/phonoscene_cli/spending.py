@@ -1,4 +1,4 @@
-"""What jobs have cost, told from their records' estimates: fal's bill has the last word."""
+"""What jobs have cost, as fal reported it or else as estimated: fal's bill has the last word."""
 
 from __future__ import annotations
 
@@ -39,16 +39,14 @@ class Spent:
         """One job's."""
         if job.estimate is None:
             return cls(jobs=1)
-        states = [step.status for step in job.history]
-        made = int(_S.GENERATED in states) + len(job.duplicate_requests)
-        low, high = job.estimate.lower_usd, job.estimate.upper_usd
+        made, high = job.paid, job.estimate.upper_usd
         is_held = job.status in AT_FAL
         return cls(
             jobs=1,
             videos=int(job.status is _S.SUCCEEDED),
-            lower=made * low,
-            upper=made * high,
-            perhaps=ZERO if made or is_held else _times_unknown(job, states) * high,
+            lower=sum((one.lower_usd for one in made), ZERO),
+            upper=sum((one.upper_usd for one in made), ZERO),
+            perhaps=ZERO if made or is_held else unseen_runs(job) * high,
             aside=high if is_held else ZERO,
         )
 
@@ -74,11 +72,12 @@ class Spent:
         }
 
 
-def _times_unknown(job: Job, states: list[JobStatus]) -> int:
-    """How many requests fal may have run without our hearing of it."""
-    was_stopped_at_fal = job.status is _S.CANCELLED and bool(AT_FAL & set(states[-2:]))
+def unseen_runs(job: Job) -> int:
+    """How many requests of a job that ended fal may have run, and may bill, unseen."""
+    before = {step.status for step in job.history[-2:]}
+    was_stopped = job.status is _S.CANCELLED and bool(AT_FAL & before)
     is_lost = any(error.code in UNKNOWN_ENDS for error in job.errors)
-    return int(was_stopped_at_fal or is_lost) + int(job.resubmitted and job.is_final)
+    return int(was_stopped or is_lost) + int(job.resubmitted and job.is_final)
 
 
 def total(spent: Iterable[Spent]) -> Spent:

@@ -20,14 +20,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 from phonoscene.media import DropBucket
 from phonoscene.queues import DropsQueue
 from phonoscene.table import Table
-from phonoscene_cli.errors import StackUnreachable
+from phonoscene_cli.errors import StackUnreachable, WrongUsage
 from phonoscene_cli.parameters import Parameters
 from phonoscene_cli.reading import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
 LOCAL_STACK: Final = "phonoscene"
+STACK_VARIABLE: Final = "PHONOSCENE_STACK"
+ENDPOINTS_VARIABLE: Final = "PHONOSCENE_ENDPOINTS"
 #: What ``make up`` writes, in the working copy.
 LOCAL_ENDPOINTS: Final = Path(".local") / "endpoints.json"
 #: As many requests at once as a command makes.
@@ -91,6 +94,11 @@ class Stack:
     def on_this_machine(cls, file: Path | None = None) -> Self:
         """The local cloud's, from the file that it writes while it is up."""
         found = file or _local_endpoints()
+        if not found.is_file():
+            raise StackUnreachable(
+                f"There is no file {found.absolute()}. Name the endpoints.json of a local cloud "
+                "that is up; `make up` starts one."
+            )
         try:
             told = json.loads(found.read_text())
             session = boto3.Session(
@@ -101,7 +109,8 @@ class Stack:
             )
         except (OSError, ValueError, KeyError, TypeError) as exc:
             raise StackUnreachable(
-                f"{found} cannot be read: start the local cloud with `make up`."
+                f"{found.absolute()} is not a local cloud's endpoints.json. Name another with "
+                "--endpoints, or write it anew with `make up`."
             ) from exc
         no_proxies = Config(proxies={})  # none at all; None would be the environment's
         options = {
@@ -142,7 +151,7 @@ class Stack:
     def _hint(self) -> str:
         """Where to look when nobody answers."""
         if self.told:
-            return "Is the local cloud up? `make up` starts it."
+            return "Is the local cloud up? `make status` shows it, `make up` starts it."
         return "`aws sts get-caller-identity` shows whether your credentials work."
 
     @cached_property
@@ -156,6 +165,20 @@ class Stack:
         """What its operator has decided."""
         told = self.description.get("Parameters", [])
         return Parameters.told({one["ParameterKey"]: one["ParameterValue"] for one in told})
+
+    @cached_property
+    def _resources(self) -> list[dict[str, Any]]:
+        pages = self.client("cloudformation").get_paginator("list_stack_resources")
+        found = pages.paginate(StackName=self.name)
+        return [one for page in found for one in page["StackResourceSummaries"]]
+
+    def resources(self, kind: str) -> dict[str, str]:
+        """The names that AWS gave the stack's resources of a type (``SQS::Queue``), by our own."""
+        return {
+            one["LogicalResourceId"]: one["PhysicalResourceId"]
+            for one in self._resources
+            if one["ResourceType"] == f"AWS::{kind}" and one.get("PhysicalResourceId")
+        }
 
     @cached_property
     def jobs(self) -> Reader:
@@ -194,6 +217,33 @@ class Chosen:
     profile: str | None
     region: str | None
 
+    @classmethod
+    def of(
+        cls,
+        typed: AbstractSet[str],
+        name: str,
+        is_local: bool,
+        endpoints: Path | None,
+        *on_aws: str | None,
+    ) -> Self:
+        """What the options mean; one that is ``typed`` wins over the environment.
+
+        Raises:
+            WrongUsage: they name two stacks.
+        """
+        here, there = typed & {"local", "endpoints"}, typed & {"stack", "profile", "region"}
+        if here and there:
+            both = " and ".join(f"--{option}" for option in sorted(here | there))
+            raise WrongUsage(f"{both} name a stack here and one on AWS. Leave one of them out.")
+        if not here | there and endpoints and os.environ.get(STACK_VARIABLE):
+            raise WrongUsage(
+                f"{STACK_VARIABLE} and {ENDPOINTS_VARIABLE} are both set, and name two stacks. "
+                "Unset one of them, or use --stack or --local."
+            )
+        if there or here == {"local"}:
+            endpoints = None
+        return cls(name, is_local, endpoints, *on_aws)
+
     @cached_property
     def stack(self) -> Stack:
         """That stack."""
@@ -203,7 +253,18 @@ class Chosen:
 
 
 def _local_endpoints() -> Path:
-    """The nearest working copy's, from here upwards."""
+    """The nearest working copy's, from here upwards.
+
+    Raises:
+        StackUnreachable: there is none.
+    """
     here = Path.cwd()
     candidates = (folder / LOCAL_ENDPOINTS for folder in (here, *here.parents))
-    return next((file for file in candidates if file.is_file()), LOCAL_ENDPOINTS)
+    found = next((file for file in candidates if file.is_file()), None)
+    if found is None:
+        raise StackUnreachable(
+            f"No local cloud is up in {here} or a folder above it ({LOCAL_ENDPOINTS}). Go to the "
+            "folder of one that is, name its endpoints.json with --endpoints, or start one with "
+            "`make up`."
+        )
+    return found

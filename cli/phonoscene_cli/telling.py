@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 #: Of a job's record. Not: hashes of tokens, fal's URLs, what fal reported before the copy.
 KEYS = (
     "job_id", "name", "revision", "status", "waits_for", "bucket", "audio", "sidecar", "images",
-    "arguments", "estimate", "attempt", "refusals", "resubmitted", "request_id", "video", "seed",
-    "prompt_used", "source_url", "errors", "duplicate_requests", "history", "dropped_at",
-    "created_at", "updated_at",
+    "arguments", "estimate", "actual", "attempt", "refusals", "resubmitted", "request_id", "video",
+    "seed", "prompt_used", "source_url", "errors", "duplicate_requests", "duplicate_actuals",
+    "history", "dropped_at", "created_at", "updated_at",
 )  # fmt: skip
 
 
@@ -21,6 +21,8 @@ def as_data(job: Job) -> dict[str, Any]:
     """The job; dollars and megapixels are numbers, times ISO 8601, what is unknown is null."""
     told = job.model_dump(mode="json") | {
         "estimate": _numbers(job.estimate),
+        "actual": _numbers(job.actual),
+        "duplicate_actuals": [_numbers(one) for one in job.duplicate_actuals],
         "request_id": job.request.request_id if job.request else None,
         "duplicate_requests": sorted(job.duplicate_requests),
     }

@@ -7,6 +7,7 @@ NO_COLOR (https://no-color.org) takes the colour from a terminal too.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from contextlib import contextmanager
@@ -29,32 +30,61 @@ from rich.table import Table
 from rich.text import Text
 
 from phonoscene_cli.errors import WrongUsage
-from phonoscene_cli.words import COLOURS, printable, span
+from phonoscene_cli.words import COLOURS, number, printable, span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from phonoscene.jobs import JobStatus
 
-results: Final = Console(highlight=False, markup=False)
-people: Final = Console(stderr=True, highlight=False, markup=False)
+
+class _Console(Console):
+    """A console that leaves a broken pipe to its caller."""
+
+    def on_broken_pipe(self) -> None:
+        """What reads the output is gone."""
+        raise BrokenPipeError
+
+
+results: Final = _Console(highlight=False, markup=False)
+people: Final = _Console(stderr=True, highlight=False, markup=False)
 #: As wide as any line of a pipe.
 ENDLESS: Final = 10_000
+#: The options before the command, as they were typed: a command that is advised needs them, too.
+_options: list[str] = []
+
+
+def advise_with(*options: str) -> None:
+    """Have commands that are advised reach the same stack as this one."""
+    _options[:] = options
+
+
+def _advised(text: str) -> str:
+    """Text for a person, whose commands can be typed as they are."""
+    called = " ".join(["`phonoscene", *_options])
+    return printable(re.sub("`phonoscene(?= )", lambda _: called, text))
 
 
 def say(text: str, style: str | None = None) -> None:
     """A line to the person."""
-    people.print(printable(text), style=style, soft_wrap=True)
+    people.print(_advised(text), style=style, soft_wrap=True)
 
 
 def complain(text: str) -> None:
     """What is wrong, and the next step."""
-    people.print(Text.assemble(("error:", "red"), " ", printable(text)), soft_wrap=True)
+    people.print(Text.assemble(("error:", "red"), " ", _advised(text)), soft_wrap=True)
+
+
+def tell_unreadable(job_ids: Collection[str]) -> None:
+    """Name records that this release cannot read, so that none is left out in silence."""
+    if job_ids:
+        some = ", ".join(f"`phonoscene show {job_id}`" for job_id in sorted(job_ids)[:3])
+        say(f"Left out: {number(len(job_ids), 'record')} that cannot be read. See {some}.")
 
 
 def line(*parts: str | Text) -> None:
     """A line of the result."""
-    safe = (printable(part) if isinstance(part, str) else part for part in parts)
+    safe = (_advised(part) if isinstance(part, str) else part for part in parts)
     results.print(*safe, soft_wrap=True)
 
 
@@ -69,11 +99,16 @@ def show(table: Table) -> None:
     (results if results.is_terminal else wide).print(table)
 
 
+#: Columns that are never folded: a time and an id are of one piece.
+_WHOLE: Final = frozenset({"created", "job"})
+
+
 def grid(*headers: str) -> Table:
     """A table without rules."""
     made = Table(box=None, pad_edge=False, header_style="dim")
     for header in headers:
-        made.add_column(header, overflow="fold", no_wrap=not results.is_terminal)
+        is_whole = header in _WHOLE or not results.is_terminal
+        made.add_column(header, overflow="fold", no_wrap=is_whole)
     return made
 
 
@@ -100,10 +135,19 @@ def agreed(question: str, *, yes: bool) -> bool:
     """
     if yes:
         return True
-    if not (sys.stdin.isatty() and people.is_terminal):
-        raise WrongUsage("There is nobody to ask here: say --yes if you mean it.")
+    must_be_able_to_ask()
     people.print(f"{question} [y/N] ", end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def must_be_able_to_ask() -> None:
+    """Before work that only a question can follow.
+
+    Raises:
+        WrongUsage: this is no terminal.
+    """
+    if not (sys.stdin.isatty() and people.is_terminal):
+        raise WrongUsage("Cannot ask for confirmation without a terminal. Use --yes.")
 
 
 @contextmanager

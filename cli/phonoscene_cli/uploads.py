@@ -133,7 +133,7 @@ class Upload:
 
     def _put(self, piece: Piece) -> str:
         if piece.bytes > LARGEST:
-            raise TakenBack(f"{piece.key} is larger than the 5 GB that S3 takes at once.")
+            raise TakenBack(f"{piece.key} is larger than the 5 GB that S3 takes at once. Trim it.")
         with self._body(piece) as body:
             answer = self.s3.put_object(
                 Bucket=self.bucket, Key=piece.key, Body=body, ContentType=piece.content_type

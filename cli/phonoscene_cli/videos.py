@@ -2,33 +2,108 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from phonoscene.containers import suffix_of
-from phonoscene_cli.errors import CliError
+from phonoscene_cli.errors import CliError, WrongUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
     from phonoscene.jobs import Job, Video
 
 CHUNK: Final = 1024 * 1024
 
 
-def targets(out: Path, jobs: Sequence[Job]) -> list[Path]:
-    """Where each job's video goes: in the folder ``out``, or in that file, numbered if several."""
-    suffixes = [suffix_of(str(job.arguments.get("video_output_type", ""))) for job in jobs]
-    if out.is_dir():
-        stems = [job.name.rpartition("/")[2] for job in jobs]
-        out, names = out / "_", stems
-    else:
-        names, suffixes = [out.stem] * len(jobs), [out.suffix or one for one in suffixes]
-    numbers = [""] if len(jobs) == 1 else [f".{number}" for number in range(1, len(jobs) + 1)]
-    parts = zip(names, numbers, suffixes, strict=True)
-    return [out.with_name(f"{name}{number}{suffix}") for name, number, suffix in parts]
+class VideoName(NamedTuple):
+    """What a job's video is called: the drop's name without its folder, and a suffix."""
+
+    stem: str
+    suffix: str
+
+
+def video_name(drop: str, arguments: Mapping[str, Any]) -> VideoName:
+    """By the drop's name and what fal is asked to make."""
+    return VideoName(drop.rpartition("/")[2], suffix_of(str(arguments["video_output_type"])))
+
+
+def video_of(job: Job) -> VideoName:
+    """A job's; one that has no arguments makes none, and any name will do."""
+    return video_name(job.name, job.arguments or {"video_output_type": ""})
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where ``--out`` leads: into a folder, or to one file."""
+
+    path: Path
+    is_folder: bool = False
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """What was typed: a folder is one that exists, or ends with a slash and is then made.
+
+        Raises:
+            WrongUsage: nothing can be written there.
+        """
+        path = Path(text)
+        is_folder = text.endswith("/") or path.is_dir()
+        folder = path if path.is_dir() else path.parent
+        if not text or (is_folder and path.is_file()) or not os.access(folder, os.W_OK | os.X_OK):
+            raise WrongUsage(f"--out {text!r} cannot be written. Choose another file or folder.")
+        return cls(path, is_folder)
+
+    def files(self, videos: Iterable[VideoName]) -> list[Path]:
+        """Where each video goes, under its own suffix; they are numbered if there are several."""
+        wanted = list(videos)
+        stems = [video.stem if self.is_folder else self.path.stem for video in wanted]
+        numbers = [f".{number}" for number in range(1, len(wanted) + 1)]
+        folder = self.path if self.is_folder else self.path.parent
+        return [
+            folder / f"{stem}{number if len(wanted) > 1 else ''}{video.suffix}"
+            for stem, number, video in zip(stems, numbers, wanted, strict=True)
+        ]
+
+    def _check_suffix(self, video: VideoName) -> None:
+        """A file's suffix must be its video's, or missing."""
+        own = self.path.suffix.lower()
+        if video.suffix and not self.is_folder and own not in ("", video.suffix):
+            raise WrongUsage(
+                f"--out {self.path} does not end with {video.suffix}, as the video will "
+                f"(video_output_type). Name it {self.path.with_suffix(video.suffix)}, or a folder."
+            )
+
+    def check(self, videos: Iterable[VideoName]) -> None:
+        """Find out before anything is paid whether each file can be written.
+
+        Raises:
+            WrongUsage: one cannot, or would have a suffix that is not its video's.
+        """
+        wanted = list(videos)
+        for video in wanted:
+            self._check_suffix(video)
+        for file in self.files(wanted):
+            part = _part(file)
+            try:
+                if file.is_dir():
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+                if file.parent.is_dir():
+                    part.touch()
+                    part.unlink()
+            except OSError as exc:
+                raise WrongUsage(
+                    f"--out: {file} cannot be written: {exc.strerror}. Choose another."
+                ) from exc
+
+
+def _part(file: Path) -> Path:
+    """What a file is called until it is whole."""
+    return file.with_name(f"{file.name}.part")
 
 
 def fetch(s3: Any, video: Video, target: Path) -> Path:
@@ -37,12 +112,12 @@ def fetch(s3: Any, video: Video, target: Path) -> Path:
     Raises:
         CliError: it cannot be written, or is not what was stored.
     """
-    part = target.with_name(f"{target.name}.part")
+    part = _part(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         digest = _write(s3, video, part)
         if digest != video.sha256:
-            raise CliError(f"{video.key} came with other bytes than were stored: try again.")
+            raise CliError(f"{video.key} is corrupt: checksum mismatch.")
         part.replace(target)
     except OSError as exc:
         raise CliError(f"{target} cannot be written: {exc.strerror}.") from exc
@@ -60,14 +135,3 @@ def _write(s3: Any, video: Video, part: Path) -> str:
             digest.update(chunk)
             file.write(chunk)
     return digest.hexdigest()
-
-
-def can_write(out: Path) -> None:
-    """Find out before anything is paid.
-
-    Raises:
-        CliError: nothing can be written there.
-    """
-    folder = out if out.is_dir() else out.parent
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise CliError(f"{folder} is no folder that can be written to: choose another --out.")

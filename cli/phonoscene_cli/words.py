@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import Job, JobStatus
 from phonoscene.meanings import STATES, WAITS
+from phonoscene_cli.spending import unseen_runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime, timedelta
     from decimal import Decimal
 
-    from phonoscene.jobs import Estimate
+    from phonoscene.jobs import Actual, Estimate
+    from phonoscene_cli.moments import Period
 
 _S = JobStatus
 
@@ -38,12 +41,12 @@ def usd(amount: Decimal) -> str:
 
 
 def interval(lower: Decimal, upper: Decimal) -> str:
-    """What something costs, from the exact area to whole megapixels."""
+    """What something costs, from the least to the most that fal may bill."""
     low, high = usd(lower), usd(upper)
     return low if low == high else f"{low} to {high}"
 
 
-def cost(estimate: Estimate | None) -> str:
+def cost(estimate: Actual | Estimate | None) -> str:
     """The same, of a job."""
     return interval(estimate.lower_usd, estimate.upper_usd) if estimate else ""
 
@@ -62,9 +65,19 @@ def span(time: timedelta) -> str:
     return " ".join(told[:2])
 
 
+def seconds(time: timedelta) -> str:
+    """A span as options take it."""
+    return f"{time.total_seconds():.0f}s"
+
+
 def moment(at: datetime) -> str:
     """A time of the reader's own zone."""
     return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def period(times: Period) -> str:
+    """When jobs were looked for."""
+    return f"on {times.day} (UTC)" if times.day else f"since {moment(times.first)}"
 
 
 def size(count: int) -> str:
@@ -82,19 +95,27 @@ def number(count: int, one: str, more: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
-def picture(estimate: Estimate) -> str:
-    """What is to be made: frames, their size, and the area that is paid for."""
+def picture(estimate: Actual | Estimate) -> str:
+    """What is, or was, made: frames, their size, and the area that is paid for."""
     size_of = f"{estimate.width}x{estimate.height}"
     return f"{estimate.frames} frames of {size_of}, {estimate.megapixels:.1f} megapixels"
 
 
+def typed(text: str) -> str:
+    """A word of a command as a shell takes it."""
+    return shlex.quote(text)
+
+
 def meaning(job: Job) -> str:
-    """A job's state in plain words, with what it waits for."""
+    """A job's state in plain words, with what it waits for, and what its end may have cost."""
     if job.status is _S.READY and job.waits_for:
         return f"waits for {WAITS.get(job.waits_for, job.waits_for)}"
     if job.status is _S.WAITING:
         other = "sidecar" if job.audio else "audio"
         return f"one half of the drop is here; its {other} is missing"
+    if job.status is _S.CANCELLED:
+        billed = "fal may still run it, and bill it" if unseen_runs(job) else "nothing is billed"
+        return f"{STATES[job.status]}; {billed}"
     return STATES[job.status]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from local.certificates import SUBSCRIBER
 
@@ -51,9 +51,29 @@ def parse(arguments: Sequence[str]) -> Config:
     return Config(**vars(_parser().parse_args(arguments)))
 
 
+class _Raising(argparse.ArgumentParser):
+    """A parser that does not end the program."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def refusal(arguments: Sequence[str]) -> str | None:
+    """Why the simulator would not start with these options of `make up`; None where it would."""
+    parser = _Raising(add_help=False, allow_abbrev=False)
+    _add_behaviour(parser)
+    _add_subscriber(parser)
+    try:
+        parser.parse_args(arguments)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local.fal_simulator", description=__doc__)
     _add_addresses(parser)
+    _add_subscriber(parser)
     _add_behaviour(parser)
     return parser
 
@@ -61,8 +81,6 @@ def _parser() -> argparse.ArgumentParser:
 def _add_addresses(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--proxy-port", type=int, required=True, help="HTTPS proxy; 0 picks a free port")
-    lead = f"port of this machine that the proxy leads https://{SUBSCRIBER} to; 0: nowhere"
-    add("--subscriber-port", type=int, default=0, help=lead)
     add("--control-port", type=int, required=True, help="control API; 0 picks a free port")
     add("--certificate", type=Path, required=True, help="PEM chain that names fal's hosts")
     add("--private-key", type=Path, required=True, help="PEM key of that certificate")
@@ -70,6 +88,11 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
     add("--emulator-port", type=int, required=True, help="TLS port of the local AWS emulator")
     add("--fal-key", required=True, help="the only key that is accepted")
     add("--user-id", required=True, help="the account that webhooks are signed for")
+
+
+def _add_subscriber(parser: argparse.ArgumentParser) -> None:
+    lead = f"port of this machine that the proxy leads https://{SUBSCRIBER} to; 0: nowhere"
+    parser.add_argument("--subscriber-port", type=int, default=0, help=lead)
 
 
 def _add_behaviour(parser: argparse.ArgumentParser) -> None:

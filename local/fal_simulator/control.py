@@ -9,6 +9,7 @@ from aiohttp import web
 
 from local.fal_simulator.faults import InvalidFaultError
 from local.fal_simulator.jobs import QueueStatus
+from local.fal_simulator.outcomes import BILLABLE_UNITS
 from local.fal_simulator.redaction import without_signatures, without_token
 from local.fal_simulator.schema import ENDPOINT
 
@@ -107,6 +108,7 @@ def describe(request: Request) -> dict[str, Any]:
         "expires_at": request.expires_at,
         "status_code": outcome.status_code if outcome else None,
         "error_type": outcome.error_type if outcome else None,
+        "billable_units": outcome.headers.get(BILLABLE_UNITS) if outcome else None,
         "result": without_signatures(outcome.body) if outcome else None,
         "reads": request.reads,
         "deliveries": request.deliveries,

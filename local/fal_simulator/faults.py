@@ -40,6 +40,9 @@ ACTIONS: dict[str, dict[str, dict[str, bool]]] = {
             "message": False,
         },
         "big_file": {"bytes": True},
+        "bigger_video": {"width": True, "height": True},
+        "longer_video": {"frames": True},
+        "bill": {"units": True},
         "retried": _NOTHING,
     },
     "webhook": {
@@ -127,6 +130,10 @@ class Fault(BaseModel):
     message: str = "The simulator was told to fail"
     bytes: int = Field(0, ge=0, le=2**40)
     bytes_per_second: int = Field(65_536, ge=1)
+    width: int = Field(0, ge=1, le=4096)
+    height: int = Field(0, ge=1, le=4096)
+    frames: int = Field(0, ge=1, le=10_000)
+    units: float = Field(0.0, ge=0, le=1e9)
     count: int = Field(1, ge=1, le=100)
     user_id: str = "another-account"
     location: str = ""

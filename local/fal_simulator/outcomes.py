@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 OK = 200
+BILLABLE_UNITS = "X-Fal-Billable-Units"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class ModelError(Exception):
         entry |= {"ctx": self.ctx} if self.ctx else {}
         headers = {
             "X-Fal-Retryable": "true" if self.retryable else "false",
-            "X-Fal-Billable-Units": "0",
+            BILLABLE_UNITS: "0",
         }
         return Outcome(self.status_code, {"detail": [entry]}, headers, self.message, self.kind)
 
@@ -81,6 +81,6 @@ def start_timeout() -> Outcome:
     )
 
 
-def success(body: dict[str, Any], pixels: int) -> Outcome:
-    """Build a success billed by the megapixel of video, rounded up as the price page says."""
-    return Outcome(OK, body, {"X-Fal-Billable-Units": str(math.ceil(pixels / 1_000_000))})
+def success(body: dict[str, Any], units: float) -> Outcome:
+    """Build a success, and what is billed for it: megapixels of video."""
+    return Outcome(OK, body, {BILLABLE_UNITS: str(units)})

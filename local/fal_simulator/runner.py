@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import tempfile
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
@@ -103,9 +104,9 @@ class Runner:
                 await asyncio.sleep(fault.seconds)
             if fault and fault.action == "retried":
                 request.gateway_request_id = str(uuid.uuid4())
-            shot = await self._plan(request, audio)
-            size = fault.bytes if fault and fault.action == "big_file" else None
-            return await self._produce(request, shot, size)
+            shot = _changed(await self._plan(request, audio), fault)
+            request.say(f"Rendering {shot.frames} frames of {shot.width}x{shot.height}")
+            return await self._produce(request, shot, fault)
 
     def _take(self, stage: str, request: Request) -> Fault | None:
         prompt = request.inputs.prompt
@@ -142,7 +143,6 @@ class Runner:
         last = await self._image(inputs.end_image_url, folder / "last", "end_image_url")
         width, height = _size(inputs, first)
         container = render.CONTAINERS[inputs.video_output_type]
-        request.say(f"Rendering {frames} frames of {width}x{height}")
         return render.Shot(
             audio=audio,
             output=self._files / f"{request.request_id}.{container.suffix}",
@@ -159,12 +159,12 @@ class Runner:
 
     async def _frames(self, inputs: Inputs, audio: Path, fps: Fraction) -> int:
         longest = float(MAX_FRAMES / fps)
-        # half a frame is rounded away, so it is not too long yet
         enough = longest + float(1 / fps) / 2
         seconds: float = await self._in_thread(render.audio_seconds, audio, enough)
         if not inputs.match_audio_length:
             return inputs.num_frames
-        frames = round(seconds * fps)
+        # as measured at fal: a frame that is begun counts, what a float cannot hold does not
+        frames = math.ceil(round(seconds * float(fps), 6))
         if frames > MAX_FRAMES:
             raise ModelError(
                 "audio_duration_too_long",
@@ -184,15 +184,18 @@ class Runner:
     async def _in_thread(self, function: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
-    async def _produce(self, request: Request, shot: render.Shot, size: int | None) -> Outcome:
+    async def _produce(self, request: Request, shot: render.Shot, fault: Fault | None) -> Outcome:
+        size = fault.bytes if fault and fault.action == "big_file" else None
         if size is None:
             await self._in_thread(render.render, shot, self._stop)
         blob = _blob(shot, size)
         name = f"output.{shot.container.suffix}"
         url = self._cdn.publish(blob, name, shot.container.content_type, request)
         video = _video(shot, url, blob.size)
-        pixels = shot.width * shot.height * shot.frames
-        return success({"video": video, **self._extras(request.inputs)}, pixels)
+        units: float = math.ceil(shot.width * shot.height * shot.frames / 1_000_000)
+        if fault and fault.action == "bill":
+            units = fault.units
+        return success({"video": video, **self._extras(request.inputs)}, units)
 
     def _extras(self, inputs: Inputs) -> dict[str, Any]:
         # a real seed of 17454220438242315174 was observed: fal's are unsigned 64-bit numbers
@@ -226,6 +229,20 @@ def _video(shot: render.Shot, url: str, size: int) -> dict[str, Any]:
     }
 
 
+def _changed(shot: render.Shot, fault: Fault | None) -> render.Shot:
+    """The video that is made: another than was asked for, if a rule says so."""
+    if fault and fault.action == "bigger_video":
+        return replace(shot, width=_even(fault.width), height=_even(fault.height))
+    if fault and fault.action == "longer_video":
+        return replace(shot, frames=fault.frames)
+    return shot
+
+
+def _even(side: int) -> int:
+    """A side in pixels that yuv420p can have."""
+    return side + side % 2
+
+
 def _size(inputs: Inputs, image: tuple[int, int] | None) -> tuple[int, int]:
     """Choose the size asked for; odd sides grow by one pixel, as yuv420p needs even ones."""
     wanted = inputs.video_size
@@ -235,7 +252,7 @@ def _size(inputs: Inputs, image: tuple[int, int] | None) -> tuple[int, int]:
         width, height = image or PIXELS[Preset.LANDSCAPE_16_9]
     else:
         width, height = PIXELS[wanted]
-    width, height = width + width % 2, height + height % 2
+    width, height = _even(width), _even(height)
     if width * height > render.MAX_PIXELS:
         message = f"The simulator renders at most {render.MAX_PIXELS} pixels a frame"
         raise ModelError("internal_server_error", message, status_code=500)

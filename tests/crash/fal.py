@@ -50,6 +50,21 @@ UNREAD: Final[dict[str, Any]] = {
 BROKEN: Final = {"detail": "The runner broke", "error_type": "runner_server_error"}
 
 
+@dataclass(frozen=True)
+class Made:
+    """The video that a run makes, and what fal bills for it where its header says so."""
+
+    width: int = 1024
+    height: int = 576
+    frames: int = 24
+    #: In the header of a result that is fetched; a webhook has none.
+    units: str | None = None
+
+    def figures(self) -> dict[str, Any]:
+        """As the result reports them."""
+        return {"width": self.width, "height": self.height, "num_frames": self.frames, "fps": 24.0}
+
+
 @dataclass
 class Play:
     """What fal does of its own accord; each list is used up request by request."""
@@ -65,6 +80,8 @@ class Play:
     #: Whether the copies of the next uploads are gone before a run comes to read them.
     expired: deque[bool] = field(default_factory=deque)
     webhooks: bool = True
+    #: What the runs make, in turn; one second of sound asks for the default.
+    makes: tuple[Made, ...] = (Made(),)
     #: How often a webhook is sent that was answered already.
     duplicates: int = 0
     #: Whether webhooks come without the payload.
@@ -87,6 +104,7 @@ class Request:
     ends_at: datetime
     webhook_at: datetime | None
     duplicates: int
+    made: Made = Made()
     attempts: int = 0
     is_cancelled: bool = False
 
@@ -154,7 +172,7 @@ class Fal:
 
     def _output(self, found: Request) -> dict[str, Any]:
         url = f"https://v3.fal.media/files/{found.request_id}.mp4"
-        video = {"url": url, "file_size": len(found.video), "num_frames": 48, "fps": 24.0}
+        video = {"url": url, "file_size": len(found.video), **found.made.figures()}
         return {"video": video, "seed": 2**63 + 5, "prompt": "a harbour"}
 
     # what it is asked
@@ -211,6 +229,7 @@ class Fal:
             ends_at=ends_at,
             webhook_at=ends_at if webhook_url and self.play.webhooks else None,
             duplicates=self.play.duplicates,
+            made=self.play.makes[len(self.requests) % len(self.play.makes)],
         )
         self.requests.append(found)
         return found
@@ -267,7 +286,8 @@ class Fal:
         return httpx.Response(code, json=found.failure) if found.fails else self._ok(found)
 
     def _ok(self, found: Request) -> httpx.Response:
-        return httpx.Response(200, json=self._output(found))
+        units = {"X-Fal-Billable-Units": found.made.units} if found.made.units else {}
+        return httpx.Response(200, json=self._output(found), headers=units)
 
     def _cancel(self, found: Request) -> httpx.Response:
         """One that has not ended is stopped, and sends no webhook."""

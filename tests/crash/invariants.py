@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,13 @@ from tests.integration import cloud as stack
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.crash.fal import Made
     from tests.crash.scenarios import Scenario
     from tests.crash.world import World
+
+
+#: Dollars for a megapixel: the template's default.
+PRICE = Decimal("0.001205")
 
 
 def jobs_of(world: World) -> list[Job]:
@@ -47,7 +52,7 @@ def always_broken(world: World) -> list[str]:
     """The same, but for how each job ended."""
     jobs = jobs_of(world)
     checks = (_settled(world), _outputs(world, jobs), _copies(world, jobs), _paid(world, jobs),
-              _sums(world, jobs), _told(world, jobs), published(world),
+              _sums(world, jobs), _came(world, jobs), _told(world, jobs), published(world),
               *map(_history, jobs))  # fmt: skip
     return [wrong for check in checks for wrong in check]
 
@@ -129,15 +134,44 @@ def _sums(world: World, jobs: list[Job]) -> Iterator[str]:
     committed = sum((day["committed_usd"] for day in days), Decimal(0))
     if reserved:
         yield f"{reserved} USD leaked"
-    spent = sum((job.estimate.upper_usd * answered(job) for job in jobs if job.estimate),
-                Decimal(0))  # fmt: skip
-    if committed != spent:
-        yield f"{committed} USD committed, {spent} spent"
+    costs = sum((spent(job) for job in jobs), Decimal(0))
+    if committed != costs:
+        yield f"{committed} USD committed, {costs} spent"
 
 
-def answered(job: Job) -> int:
-    """How many paid requests a job knows of."""
-    return (job.status is JobStatus.SUCCEEDED) + len(job.duplicate_requests)
+def spent(job: Job) -> Decimal:
+    """What a job has cost by its record, beside what it holds."""
+    own = bool(job.actual or job.estimate) and has_video(job) and not job.reservation
+    costs = [job.actual or job.estimate] * own + [*job.duplicate_actuals]
+    unreported = len(job.duplicate_requests) - len(job.duplicate_actuals)
+    costs += [job.estimate] * unreported
+    return sum((cost.upper_usd for cost in costs if cost), Decimal(0))
+
+
+def has_video(job: Job) -> bool:
+    """Whether fal has made the job's own video."""
+    return JobStatus.GENERATED in [step.status for step in job.history]
+
+
+def _came(world: World, jobs: list[Job]) -> Iterator[str]:
+    """Each video that a record knows of costs what fal reports, by hand."""
+    made = {one.request_id: one.made for one in world.fal.requests}
+    for job in jobs:
+        own = job.request.request_id if job.request and has_video(job) else None
+        if own and (job.actual is None or job.actual.upper_usd not in may_cost(made[own])):
+            yield f"{made[own]} came, and the record says {job.actual}"
+        noted = sorted(cost.upper_usd for cost in job.duplicate_actuals)
+        others = [may_cost(made[one]) for one in job.duplicate_requests]
+        if len(noted) > len(others) or not all(any(usd in one for one in others) for usd in noted):
+            yield f"{len(others)} others came, and the record says {noted}"
+
+
+def may_cost(made: Made) -> set[Decimal]:
+    """The most that fal may bill for a video: by its bill, where that was fetched, or its size."""
+    frames = -(-(made.frames - 1) // 8) * 8 + 1
+    megapixels = {Decimal(-(-made.width * made.height * frames // 1_000_000))}
+    megapixels |= {Decimal(made.units)} if made.units else set()
+    return {(many * PRICE).quantize(Decimal("0.0001"), ROUND_CEILING) for many in megapixels}
 
 
 def _told(world: World, jobs: list[Job]) -> Iterator[str]:

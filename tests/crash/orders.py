@@ -23,7 +23,7 @@ from phonoscene.jobs import JobStatus
 from tests.crash.calls import Calls, Crash
 from tests.crash.fal import Play
 from tests.crash.invariants import broken
-from tests.crash.scenarios import AUDIO, SIDECAR, SOUND, WISH, Scenario
+from tests.crash.scenarios import AUDIO, LARGER, SHORTER, SIDECAR, SOUND, WISH, Scenario
 from tests.crash.world import World
 from tests.integration import cloud as stack
 
@@ -56,7 +56,9 @@ class Story:
 
     order: str
     left: str = ""
-    world: World = field(default_factory=lambda: World(Calls(), Play(webhooks=False)))
+    world: World = field(
+        default_factory=lambda: World(Calls(), Play(webhooks=False, makes=(LARGER, SHORTER)))
+    )
     #: The world where the order ended, and what may come next there.
     state: int = 0
     next: tuple[str, ...] = ()

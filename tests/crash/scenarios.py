@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.drops import half_id
 from phonoscene.jobs import JobStatus
-from tests.crash.fal import Play
+from tests.crash.fal import Made, Play
 from tests.crash.table import Table
 from tests.crash.world import World
 from tests.integration import cloud as stack
@@ -26,6 +26,10 @@ WISH: Final[dict[str, Any]] = {"prompt": "a harbour"}
 #: The stack's AudioDelivery.
 COPIES: Final = {"AUDIO_DELIVERY": "fal-storage"}
 S = JobStatus
+#: Other videos than one second of sound asks for.
+LARGER: Final = Made(width=3840, height=2160, frames=961)
+LONGER: Final = Made(frames=48)
+SHORTER: Final = Made(frames=9)
 
 
 @dataclass(frozen=True)
@@ -129,8 +133,26 @@ SCENARIOS: Final = {
     "copies that end too soon": Scenario(
         drop, play=lambda: Play(expired=deque([True])), settings=COPIES
     ),
+    "a larger video, everything twice": Scenario(
+        drop_twice_announced, play=lambda: Play(duplicates=1, makes=(LARGER,))
+    ),
+    "a shorter video, no webhook ever": Scenario(
+        drop, play=lambda: Play(webhooks=False, makes=(SHORTER,))
+    ),
+    "an answer lost, and a larger video each time": Scenario(
+        drop, play=lambda: Play(lost_answers=deque([True]), makes=(LARGER, LONGER))
+    ),
+    "a larger bill, no payload": Scenario(
+        drop, play=lambda: Play(payload=False, makes=(Made(units="90.5"),))
+    ),
     "no sidecar": Scenario(drop_alone, ends=(S.REJECTED,)),
     "cancelled": Scenario(drop_and_cancel, ends=(S.CANCELLED,), may_end=frozenset({S.SUCCEEDED})),
 }
-#: What the whole matrix plays. The tests sample the other one, whose calls are the same ones later.
-MATRIX: Final = [name for name in SCENARIOS if name != "copies that end too soon"]
+#: What the whole matrix plays. The tests sample the others, whose calls are the same ones.
+SAMPLED: Final = {
+    "copies that end too soon",
+    "a shorter video, no webhook ever",
+    "an answer lost, and a larger video each time",
+    "a larger bill, no payload",
+}
+MATRIX: Final = [name for name in SCENARIOS if name not in SAMPLED]

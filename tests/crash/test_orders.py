@@ -20,10 +20,10 @@ from phonoscene.jobs import Job, JobStatus
 from phonoscene.records import from_item
 from phonoscene.workflow.reconciliation import Reconciler
 from tests.crash.calls import Calls
-from tests.crash.fal import Play
-from tests.crash.invariants import always_broken, gave_up, jobs_of, paid
+from tests.crash.fal import Made, Play
+from tests.crash.invariants import always_broken, gave_up, jobs_of, paid, spent
 from tests.crash.orders import Explored
-from tests.crash.scenarios import SOUND, WISH
+from tests.crash.scenarios import LARGER, LONGER, SHORTER, SOUND, WISH
 from tests.crash.world import World
 from tests.integration import cloud as stack
 
@@ -60,7 +60,8 @@ class Anything(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.calls = Calls()
-        play = Play(webhooks=False, meanwhile=self._answer)
+        makes = (LARGER, Made(), LONGER, Made(units="3.5"), SHORTER)
+        play = Play(webhooks=False, meanwhile=self._answer, makes=makes)
         self.world = World(self.calls, play, {"MAX_IN_FLIGHT": "1"}, most_events=1000)
         self.answers: list[str] = []
         self.cancelled: set[str] = set()
@@ -138,6 +139,14 @@ class Anything(RuleBasedStateMachine):
         reserved = [item["reserved_usd"] for key, item in items.items() if "budget#" in key]
         assert len(items.get("window", {}).get("in_flight", ())) == len(held) <= 1
         assert sum(reserved, Decimal(0)) == sum(held, Decimal(0))
+
+    @invariant()
+    def the_budget_is_what_the_records_say(self) -> None:
+        items = {item["job_id"]["S"]: from_item(item) for item in self.world.table.items()}
+        committed = [item["committed_usd"] for key, item in items.items() if "budget#" in key]
+        held = [item["reservation"]["usd"] for item in items.values() if "reservation" in item]
+        costs = sum((spent(job) for job in jobs_of(self.world)), Decimal(0))
+        assert sum(committed, Decimal(0)) == sum(held, Decimal(0)) + costs
 
     @invariant()
     def nothing_is_paid_or_stored_twice(self) -> None:

@@ -245,12 +245,18 @@ class Phonoscene:
             if output.endswith("QueueUrl"):
                 self.sqs.purge_queue(QueueUrl=url)
 
-    def stop_the_clock(self) -> None:
-        """No tick comes any more; what it does is done by ``invoke``."""
+    @contextmanager
+    def stopped_clock(self) -> Iterator[None]:
+        """No tick comes for the body's time; ``invoke`` does what a tick does."""
         events = self.endpoints.client("events")
-        for rule in events.list_rules()["Rules"]:
-            if rule.get("ScheduleExpression"):
-                events.disable_rule(Name=rule["Name"])
+        rules = [one["Name"] for one in events.list_rules()["Rules"] if "ScheduleExpression" in one]
+        for rule in rules:
+            events.disable_rule(Name=rule)
+        try:
+            yield
+        finally:
+            for rule in rules:
+                events.enable_rule(Name=rule)
 
     def fault(self, prompt: str, stage: str, action: str, **parameters: Any) -> None:
         """Make fal misbehave once for the request with this prompt."""
@@ -400,7 +406,9 @@ def full_window(phonoscene: Phonoscene, places: int = IN_FLIGHT) -> Iterator[Non
     for other in others:
         item = {"job_id": {"S": other}, "reservation": held}
         phonoscene.dynamodb.put_item(TableName=table, Item=item)
-    with held_places(phonoscene, others):
-        yield
-    for other in others:
-        phonoscene.dynamodb.delete_item(TableName=table, Key={"job_id": {"S": other}})
+    try:
+        with held_places(phonoscene, others):
+            yield
+    finally:
+        for other in others:
+            phonoscene.dynamodb.delete_item(TableName=table, Key={"job_id": {"S": other}})

@@ -114,7 +114,7 @@ def test_an_interrupt_while_it_is_followed_leaves_the_job_alone_and_says_so(
         terminal.await_text("dropped s3://")
         terminal.type("\x03")
         assert terminal.end() == 130
-        assert "The job goes on: phonoscene watch " in terminal.text
+        assert f"The job goes on: `phonoscene {' '.join(ENDPOINTS)} watch " in terminal.text
 
     job = phonoscene.take(name)
     assert job["status"] == "SUCCEEDED"
@@ -146,7 +146,7 @@ def test_a_wrong_drop_is_mended_and_taken_again(phonoscene: Phonoscene, name: st
     again = shown("retry", name, "--set", "fps=12", "--yes", "--watch")
 
     assert "fps is 99; allowed is a number from 1 to 60." in text
-    assert f"phonoscene retry {rejected['job_id']}" in text
+    assert f"retry {rejected['job_id']} --set fps=…`" in text
     assert "SUCCEEDED" in again
     takes = phonoscene.jobs.takes(name)
     assert [take["status"] for take in takes] == ["SUCCEEDED", "REJECTED"]
@@ -208,11 +208,43 @@ def test_a_planted_missing_drop_is_found_and_admitted(
     assert list(tmp_path.rglob("*.json")) == []  # the cursor
 
 
-def test_everything_works_and_the_doctor_says_so(phonoscene: Phonoscene) -> None:  # noqa: ARG001 - it is up
-    checks = told("doctor")
+@contextmanager
+def ticking(phonoscene: Phonoscene) -> Iterator[None]:
+    """The schedule is on, which these tests switch off."""
+    events = phonoscene.endpoints.client("events")
+    (rule,) = (one["Name"] for one in events.list_rules()["Rules"] if "EveryMinute" in one["Name"])
+    events.enable_rule(Name=rule)
+    try:
+        yield
+    finally:
+        events.disable_rule(Name=rule)
+
+
+def test_everything_works_and_the_doctor_says_so(phonoscene: Phonoscene) -> None:
+    with ticking(phonoscene):
+        checks = told("doctor")
+        text = shown("doctor")
 
     assert [(one["check"], one["level"]) for one in checks] == [(name, "ok") for name in CHECKS]
-    assert shown("doctor").count("ok ") >= len(CHECKS)
+    assert text.count("ok ") >= len(CHECKS)
+
+
+def test_a_stack_that_does_not_tick_and_hears_of_no_drops_is_what_the_doctor_fails(
+    phonoscene: Phonoscene,
+) -> None:
+    at = {"Bucket": phonoscene.endpoints.drop_bucket}
+    before = phonoscene.s3.get_bucket_notification_configuration(**at)
+    del before["ResponseMetadata"]
+    phonoscene.s3.put_bucket_notification_configuration(**at, NotificationConfiguration={})
+    try:
+        checks = told("doctor", code=1)
+    finally:
+        phonoscene.s3.put_bucket_notification_configuration(**at, NotificationConfiguration=before)
+
+    failed = {one["check"]: one for one in checks if one["level"] != "ok"}
+    assert set(failed) == {"drop events", "triggers"}
+    assert at["Bucket"] in failed["drop events"]["next"]
+    assert "ReconcileFunctionEveryMinute" in failed["triggers"]["detail"]
 
 
 def test_a_terminal_that_wants_no_colour_gets_none(phonoscene: Phonoscene) -> None:  # noqa: ARG001

@@ -11,6 +11,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -25,7 +26,7 @@ from local.cloud import LocalCloud
 from local.emulator import Fal, Ports
 from local.paths import PROJECT, StateDirectory
 from local.processes import free_port
-from tests.e2e.conftest import Phonoscene, make_audio, make_picture
+from tests.e2e.conftest import Phonoscene, eventually, make_audio, make_picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -217,7 +218,7 @@ def test_a_second_drop_asks_again_and_yes_answers_beforehand(
 
     code = cli.main([*words, "--yes"])
 
-    assert "say --yes" in asked
+    assert "Use --yes" in asked
     assert code == 0
     newest = control(internet)["requests"][-1]
     assert newest["arguments"]["image_url"].endswith(".png")
@@ -254,6 +255,25 @@ def test_a_new_key_is_used_without_a_new_cloud(
     assert cli.main(["up", "--real-fal"]) == 0
 
     assert other["Parameter"]["Value"] == "another-id:another-secret"
+
+
+@pytest.mark.usefixtures("first_drop")
+def test_a_pacer_that_was_killed_is_started_again_beside_the_paid_videos(
+    state: StateDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = LocalCloud(state).recorded()
+    assert run
+    [pacer] = [one for one in run.processes if one.name == emulator.PACER]
+    before = len(Phonoscene(LocalCloud(state).endpoints()).jobs.all())
+
+    os.kill(pacer.pid, signal.SIGKILL)
+    assert eventually(lambda: not pacer.alive)
+    assert cli.main(["up"]) == 0
+    capsys.readouterr()
+    assert cli.main(["status"]) == 0
+
+    assert "ended" not in capsys.readouterr().out
+    assert len(Phonoscene(LocalCloud(state).endpoints()).jobs.all()) == before
 
 
 @pytest.mark.usefixtures("first_drop")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import Context
 
+ALARM_TOPIC: Final = f"arn:aws:sns:{REGION}:{ACCOUNT}:alarms"
 QUEUES: Final = {
     "DropsQueueUrl": "drops",
     "DropsDeadLetterQueueUrl": "drops-dead",
@@ -50,6 +51,8 @@ PARAMETERS: Final = {
     "SettleSeconds": "0",
     "FalUserId": "somebody",
     "AudioDelivery": "presigned",
+    "SubmitConcurrency": "2",
+    "StoreConcurrency": "2",
 }
 
 
@@ -78,13 +81,16 @@ class Desk:
     context: Context | None = None
     parameters: dict[str, str] = field(default_factory=lambda: dict(PARAMETERS))
     urls: dict[str, str] = field(default_factory=dict)
+    #: The stack's resources: type and AWS's name, by the template's.
+    resources: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for output, name in QUEUES.items():
             self.urls[output] = self.cloud.sqs.create_queue(QueueName=name)["QueueUrl"]
             get_backend("sqs")[ACCOUNT][REGION].queues[name]._messages = []
+            self.resources[output.removesuffix("Url")] = ("AWS::SQS::Queue", self.urls[output])
         chosen = SimpleNamespace()
-        self.patch.setattr(app, "Chosen", lambda *_: chosen)
+        self.patch.setattr(app, "Chosen", SimpleNamespace(of=lambda *_: chosen))
         self.patch.setenv("COLUMNS", "200")
         self._chosen = chosen
 
@@ -96,7 +102,8 @@ class Desk:
             "OutputBucketName": OUTPUT,
             "JobsTableName": JOBS,
             "WebhookBaseUrl": WEBHOOKS,
-            "AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms",
+            "AlarmTopicArn": ALARM_TOPIC,
+            "EventBusName": "phonoscene",
             "FalKeyParameterName": KEY_PARAMETER,
         }
         made.__dict__["description"] = {
@@ -106,7 +113,11 @@ class Desk:
                 {"ParameterKey": k, "ParameterValue": v} for k, v in self.parameters.items()
             ],
         }
-        for service in ("s3", "dynamodb", "sqs", "ssm"):
+        made.__dict__["_resources"] = [
+            {"LogicalResourceId": name, "ResourceType": kind, "PhysicalResourceId": given}
+            for name, (kind, given) in self.resources.items()
+        ]
+        for service in ("s3", "dynamodb", "sqs", "ssm", "sns", "cloudwatch", "events", "lambda"):
             made.__dict__["_clients"][service] = parts.client(service)
         return made
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import shlex
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from phonoscene.drops import job_id
 from phonoscene.job_store import JobStore
 from phonoscene.jobs import DropObject
+from phonoscene.media import DropBucket
 from phonoscene.queues import DropsQueue
-from phonoscene_cli import backfilling
+from phonoscene_cli import backfilling, terminal
 from phonoscene_cli.auditing import Audit, settled_at
 from phonoscene_cli.pacing import Pace
 from tests.documented import keys
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
 SIDECAR = {"prompt": "A stage", "video_size": {"width": 64, "height": 64}}
 SOUND = silence(0.5)
 NOW = ("--older-than", "0s")
+ZERO, MINUTE = timedelta(0), timedelta(minutes=1)
 
 
 def pair(desk: Desk, name: str, sidecar: Any = SIDECAR, *, told: bool = True) -> None:
@@ -43,7 +50,8 @@ def audit(desk: Desk, *words: str) -> Any:
     told = desk.says("audit", *words, *NOW, "--json")
     assert told.code == (1 if told.data["missing"] else 0)
     assert set(told.data) == keys("audit")
-    counted = told.data["accounted"] + told.data["resting"] + told.data["missing_count"]
+    parts = ("accounted", "resting", "unreadable_count", "missing_count")
+    counted = sum(told.data[part] for part in parts)
     assert told.data["dropped"] == counted
     assert told.data["missing_count"] == len(told.data["missing"])
     return told.data
@@ -274,7 +282,13 @@ def test_what_is_admitted_becomes_jobs_once_and_is_not_admitted_again(
     sent = desk.work()
     second = backfill(desk, cursor, "--json")
 
-    assert first.data == {"prefix": "archive/", "sent": 26, "complete": True}
+    assert first.data == {
+        "prefix": "archive/",
+        "sent": 26,
+        "complete": True,
+        "failed": [],
+        "remaining": 0,
+    }
     assert set(first.data) == keys("backfill")
     assert sent == 26  # a message a drop, not two
     states = sorted(item["status"] for item in cloud.items())
@@ -339,7 +353,7 @@ def test_an_interrupt_anywhere_loses_nothing_and_doubles_nothing(
     assert missing(desk) == []
 
 
-def test_what_the_queue_does_not_take_is_offered_again_and_then_given_up(
+def test_what_the_queue_does_not_take_is_offered_again(
     desk: Desk, cursor: Path, environment: pytest.MonkeyPatch
 ) -> None:
     pair(desk, "archive/a", told=False)
@@ -350,12 +364,159 @@ def test_what_the_queue_does_not_take_is_offered_again_and_then_given_up(
 
     environment.setattr(DropsQueue, "announce", hesitant)
     taken = backfill(desk, cursor, "--json")
+
+    assert (taken.code, taken.data["sent"], taken.data["failed"]) == (0, 1, [])
+
+
+def test_an_event_that_the_queue_never_takes_is_passed_over_and_named(
+    desk: Desk, cursor: Path, environment: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        pair(desk, f"archive/{name}", told=False)
+    announce = DropsQueue.announce
+
+    def picky(self: DropsQueue, bucket: str, objects: Any) -> Any:
+        bad = [one for one in objects if one.key == "archive/b.wav"]
+        if len(bad) < len(objects):
+            announce(self, bucket, [one for one in objects if one not in bad])
+        return bad
+
+    environment.setattr(DropsQueue, "announce", picky)
+    told = backfill(desk, cursor, "--json")
+
+    assert (told.code, told.data["sent"], told.data["complete"]) == (1, 2, True)
+    assert [one["name"] for one in told.data["failed"]] == ["archive/b"]
+    assert "cannot be read: archive/b (its event is not taken by the queue)" in told.err
+    assert told.err.strip().endswith("run it again.")
+
+
+def test_a_queue_that_takes_nothing_ends_the_backfill(
+    desk: Desk, cursor: Path, environment: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        pair(desk, f"archive/{name}", told=False)
     environment.setattr(DropsQueue, "announce", lambda _, __, objects: objects)
+
     given_up = backfill(desk, cursor)
 
-    assert taken.data["sent"] == 1
     assert given_up.code == 1
     assert "does not take the event of archive/a.wav" in given_up.err
+
+
+@pytest.fixture
+def archived(environment: pytest.MonkeyPatch) -> set[str]:
+    """Keys that S3 lists and does not give out, as those of its archive classes."""
+    keys: set[str] = set()
+    read = DropBucket.read
+
+    def refusing(self: DropBucket, key: str, at_most: int) -> Any:
+        if key in keys:
+            error: Any = {"Error": {"Code": "InvalidObjectState", "Message": "archived"}}
+            raise ClientError(error, "GetObject")
+        return read(self, key, at_most)
+
+    environment.setattr(DropBucket, "read", refusing)
+    return keys
+
+
+def test_a_drop_that_cannot_be_read_does_not_end_the_audit_and_is_named(
+    desk: Desk, archived: set[str]
+) -> None:
+    pair(desk, "a", [SIDECAR | {"prompt": text} for text in "ab"])
+    pair(desk, "b")
+    pair(desk, "c", told=False)
+    archived.add("a.json")
+
+    told = desk.says("audit", *NOW, "--json")
+    shown = desk.says("audit", *NOW)
+
+    assert told.code == 1
+    assert told.data["unreadable"] == [{"name": "a", "problem": "InvalidObjectState"}]
+    assert set(told.data["unreadable"][0]) == keys(
+        "audit", "Keys of `unreadable`, which has the first 100"
+    )
+    assert (told.data["dropped"], told.data["accounted"]) == (3, 1)
+    assert (told.data["unreadable_count"], told.data["missing_count"]) == (1, 1)
+    assert "cannot be read: a (InvalidObjectState)" in shown.err
+
+
+def test_an_audit_that_misses_nothing_but_could_not_read_all_is_not_fine(
+    desk: Desk, archived: set[str]
+) -> None:
+    pair(desk, "a", [SIDECAR | {"prompt": text} for text in "ab"])
+    archived.add("a.json")
+
+    shown = desk.says("audit", *NOW)
+
+    assert shown.code == 1
+    assert "archive" in shown.err.splitlines()[-1]
+
+
+def test_a_drop_that_cannot_be_examined_does_not_end_the_dry_run_and_is_named(
+    desk: Desk, archived: set[str]
+) -> None:
+    for name in "abc":
+        pair(desk, f"archive/{name}", told=False)
+    archived.add("archive/b.json")
+
+    told = desk.says("backfill", "archive/", "--dry-run", *NOW, "--json")
+    shown = desk.says("backfill", "archive/", "--dry-run", *NOW)
+
+    assert told.code == 1
+    assert (told.data["jobs"], told.data["unreadable_count"]) == (2, 1)
+    assert told.data["unreadable"] == [{"name": "archive/b", "problem": "InvalidObjectState"}]
+    assert "1 drop cannot be read" in shown.out
+    assert "cannot be read: archive/b (InvalidObjectState)" in shown.err
+
+
+def test_a_backfill_goes_on_past_what_cannot_be_read(
+    desk: Desk, cursor: Path, archived: set[str]
+) -> None:
+    pair(desk, "archive/a", [SIDECAR | {"prompt": text} for text in "ab"])
+    pair(desk, "archive/b", told=False)
+    archived.add("archive/a.json")
+
+    told = backfill(desk, cursor, "--json")
+
+    assert (told.code, told.data["sent"], told.data["complete"]) == (1, 1, True)
+    assert told.data["failed"] == [{"name": "archive/a", "problem": "InvalidObjectState"}]
+
+
+def test_a_person_is_asked_with_the_price_and_told_how_many_remain(
+    desk: Desk, cursor: Path, environment: pytest.MonkeyPatch
+) -> None:
+    for n in range(5):
+        pair(desk, f"archive/{n}", told=False)
+    environment.setattr(terminal, "must_be_able_to_ask", lambda: None)
+    environment.setattr("sys.stdin", io.StringIO("y\n"))
+    words = ("backfill", "archive/", *NOW, "--cursor", str(cursor), "--limit", "2")
+
+    told = desk.says(*words)
+
+    assert "  2 jobs would be made, 34 frames" in told.err
+    assert "megapixels: $0 to $0.0026" in told.err
+    assert "Admit 2 drops without a job" in told.err
+    assert "3 more are left." in told.err
+    assert told.out == "sent 2 drops on their way\n"
+
+
+def test_what_came_too_recently_is_said_to_be_left_out(desk: Desk, cursor: Path) -> None:
+    pair(desk, "archive/a", told=False)
+
+    told = desk.says("backfill", "archive/", "--yes", "--cursor", str(cursor))
+
+    assert told.out == "sent 0 drops on their way\n"
+    assert "1 drop came too recently" in told.err
+
+
+def test_the_backfill_that_an_audit_advises_admits_what_it_missed(desk: Desk, cursor: Path) -> None:
+    pair(desk, "my archive/a", told=False)
+    missed = desk.says("audit", "my archive/", *NOW)
+    [advised] = re.findall(r"`phonoscene (backfill [^`]+)`", missed.err)
+
+    told = desk.says(*shlex.split(advised), "--yes", "--cursor", str(cursor), "--json")
+
+    assert told.data["sent"] == 1
 
 
 def test_nothing_is_sent_without_a_yes(desk: Desk) -> None:
@@ -378,6 +539,6 @@ def test_a_cursor_may_be_left_aside(desk: Desk, cursor: Path) -> None:
 def test_a_backfill_needs_nothing_that_an_audit_has_not_missed(desk: Desk) -> None:
     stack = desk.stack()
 
-    assert settled_at(stack, None) < settled_at(stack, "1m") < settled_at(stack, "0s")
-    assert list(Audit(stack, "", settled_at(stack, "0s")).missing()) == []
+    assert settled_at(stack, None) < settled_at(stack, MINUTE) < settled_at(stack, ZERO)
+    assert list(Audit(stack, "", settled_at(stack, ZERO)).missing()) == []
     assert backfilling.TRIES > 1

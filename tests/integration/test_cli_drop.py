@@ -262,6 +262,29 @@ def test_a_drop_is_followed_to_its_end_and_the_end_is_told(
     assert "phonoscene retry" in told.err
 
 
+def test_the_takes_of_a_drop_are_told_apart(
+    desk: Desk, cloud: Cloud, folder: Path, environment: pytest.MonkeyPatch
+) -> None:
+    (folder / "song.json").write_text(json.dumps([{"prompt": "a"}, {"prompt": "b"}]))
+    store = JobStore(client("dynamodb"), JOBS)
+
+    def go_on(_: float) -> None:
+        with redirect_stdout(io.StringIO()):
+            desk.announce("song.json")
+        for item in cloud.items():
+            job = store.get(item["job_id"])
+            assert job
+            store.end(job, JobStatus.CANCELLED)
+
+    environment.setattr(time, "sleep", go_on)
+
+    told = desk.says("drop", "song.wav", "--yes", "--watch")
+
+    for take in (1, 2):
+        assert f"READY        take {take}  paired" in told.err
+        assert f"song (take {take}) is CANCELLED." in told.err
+
+
 def test_where_there_is_nobody_to_ask_nothing_is_dropped(
     desk: Desk,
     cloud: Cloud,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.jobs import FINAL, JobStatus
+from phonoscene.jobs import FINAL, ErrorDetail, JobStatus
 from phonoscene.records import SHARDS
 from phonoscene.table import Table
 from phonoscene_cli.reading import FAR, Reader
@@ -77,6 +77,43 @@ def test_jobs_are_found_by_state_by_folder_and_by_name(desk: Desk, scene: Scene)
     assert found("--name", "talks/intro") == {an_id(0)}
     assert found("--name", "s3://drops/talks/outro.mp3.json") == {an_id(3)}
     assert found("--name", "nothing") == set()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--day", "2026-11-22"), "on 2026-11-22 (UTC)"),
+        (("--since", "3d"), "since "),
+        ((), "since "),
+    ],
+)
+def test_where_nothing_is_found_the_time_that_was_looked_at_is_said(
+    desk: Desk, options: tuple[str, ...], said: str
+) -> None:
+    told = desk.says("jobs", *options).err
+
+    assert f"No such jobs {said}" in told
+    assert "--status" not in told
+
+
+def test_takes_of_a_name_are_those_of_a_time_where_one_is_given(desk: Desk, scene: Scene) -> None:
+    scene.clock.now = NOW - timedelta(days=30)
+    scene.admit(1, name="talks/intro")
+    scene.clock.now = NOW
+    scene.admit(2, name="talks/intro")
+
+    assert ids(desk.says("jobs", "--name", "talks/intro", "--json")) == [an_id(2), an_id(1)]
+    lately = desk.says("jobs", "--name", "talks/intro", "--since", "1d", "--json")
+    assert ids(lately) == [an_id(2)]
+
+
+def test_a_column_in_which_nothing_is_told_is_left_out(desk: Desk, scene: Scene) -> None:
+    scene.admit(0)
+    without = desk.says("jobs").out
+    scene.store.put_off(scene.read(0), "budget", NOW)
+
+    assert without.split("\n")[0].split() == ["created", "state", "name", "at", "most", "job"]
+    assert "note" in desk.says("jobs").out.split("\n")[0]
 
 
 def test_a_table_shows_what_there_is_to_know_at_a_glance(desk: Desk, scene: Scene) -> None:
@@ -158,7 +195,7 @@ def test_errors_are_shown_with_the_fix_and_the_next_step(desk: Desk, scene: Scen
     assert "next" in shown
 
 
-@pytest.mark.parametrize("name", ["", "x" * 3000, "\udcff", "0" * 32, "s3://"])
+@pytest.mark.parametrize("name", ["", "x" * 3000, "\udcff", "0" * 32, "s3://drops", "s3://drops/"])
 def test_what_can_be_no_job_is_missed_like_any_other(desk: Desk, name: str) -> None:
     told = desk.says("show", name)
 
@@ -188,7 +225,10 @@ def test_a_record_of_another_release_is_missed_in_words(
 
     assert told.code == 1
     assert "status" in told.err
-    assert desk.says("jobs").code == 0
+    for command in ("jobs", "cost"):
+        listed = desk.says(command)
+        assert listed.code == 0
+        assert f"1 record that cannot be read. See `phonoscene show {job.job_id}`" in listed.err
 
 
 # watch ------------------------------------------------------------------------------------------
@@ -204,6 +244,64 @@ def test_an_ended_job_is_told_and_its_end_is_the_exit_code(desk: Desk, scene: Sc
     states = [line.split()[2] for line in fine.out.splitlines()]
     assert states == ["READY", "SUBMITTING", "SUBMITTED", "GENERATED", "SUCCEEDED"]
     assert "phonoscene retry" in not_fine.err
+
+
+ERROR = {"code": "content_policy_violation", "message": "No.", "field": "prompt"}
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_the_last_line_on_stderr_says_what_to_do_about_a_job_without_a_video(
+    desk: Desk, scene: Scene, options: tuple[str, ...]
+) -> None:
+    job = scene.bring(_S.SUBMITTED, 1, name="a")
+    scene.step(job, _S.FAILED, errors=(ErrorDetail(**ERROR),))
+
+    told = desk.says("watch", "a", *options)
+
+    assert told.code == 1
+    assert "content_policy_violation" in told.err
+    last = told.err.splitlines()[-1]
+    assert last == f"error: a is FAILED. `phonoscene retry {job.job_id} --set prompt=…`."
+
+
+def test_why_a_job_went_back_to_wait_is_said_and_so_is_each_new_reason(
+    desk: Desk, scene: Scene, environment: pytest.MonkeyPatch
+) -> None:
+    job = scene.bring(_S.SUBMITTED)
+    scene.clock.go_on(seconds=1)
+    looks: Any = iter([
+        lambda: scene.step(scene.read(), _S.READY, waits_for="account"),
+        lambda: None,
+        lambda: scene.store.put_off(scene.read(), "window", NOW),
+        lambda: scene.step(scene.read(), _S.CANCELLED),
+    ])  # fmt: skip
+    environment.setattr(time, "sleep", lambda _: next(looks)())
+
+    told = desk.says("watch", job.job_id)
+    lines = [line.split(maxsplit=2)[2] for line in told.out.splitlines()]
+
+    assert [line.split()[0] for line in lines] == [
+        "READY", "SUBMITTING", "SUBMITTED", "READY", "READY", "CANCELLED",
+    ]  # fmt: skip
+    assert lines[0].endswith("paired, checked and priced")
+    assert "waits for the operator: fal refuses the account" in lines[3]
+    assert "waits for a place" in lines[4]
+
+
+def test_jobs_of_one_name_are_told_apart(desk: Desk, scene: Scene) -> None:
+    for n in (1, 2):
+        scene.bring(_S.CANCELLED, n, name="talks/intro")
+    scene.bring(_S.CANCELLED, 3, name="talks/outro")
+
+    told = desk.says("watch", an_id(1), an_id(2), an_id(3))
+
+    for label in (
+        f"talks/intro {an_id(1)[:8]}  ",
+        f"talks/intro {an_id(2)[:8]}  ",
+        "talks/outro  ",
+    ):
+        assert label in told.out
+    assert f"talks/intro (talks/intro {an_id(2)[:8]}) is CANCELLED" in told.err
 
 
 def test_a_program_is_told_each_step_in_a_line_of_its_own(desk: Desk, scene: Scene) -> None:
@@ -341,6 +439,42 @@ def test_a_person_is_told_what_it_means(working: Callable[..., Any], scene: Scen
     scene.bring(_S.SUBMITTED, 1, name="a")
 
     assert "may still be billed" in working("cancel", "a").out
+
+
+def test_of_a_lost_answer_nobody_is_said_to_be_asked_to_stop(
+    working: Callable[..., Any], scene: Scene
+) -> None:
+    scene.bring(_S.UNCONFIRMED, 1, name="a")
+
+    told = working("cancel", "a").out
+
+    assert "asked" not in told
+    assert "fal's answer was lost" in told
+    assert "may still be billed" in told
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(_S.READY, "nothing is billed"), (_S.SUBMITTED, "bill it"), (_S.UNCONFIRMED, "bill it")],
+)
+def test_a_cancelled_job_says_whether_it_may_be_billed(
+    desk: Desk, scene: Scene, status: JobStatus, said: str
+) -> None:
+    scene.step(scene.bring(status), _S.CANCELLED)
+
+    assert said in desk.says("show", an_id(1)).out
+
+
+def test_where_not_all_are_cancelled_the_last_line_says_where_to_look(
+    working: Callable[..., Any], scene: Scene
+) -> None:
+    scene.admit(1)
+    scene.bring(_S.SUCCEEDED, 2)
+
+    told = working("cancel", an_id(1), an_id(2))
+
+    assert told.code == 1
+    assert told.err.splitlines()[-1].endswith(f"See `phonoscene show {an_id(2)}`.")
 
 
 def test_a_message_that_is_not_looked_at_in_time_is_said_to_wait(

@@ -460,6 +460,51 @@ def test_the_bill_is_the_megapixels_rounded_up(fal: Fal) -> None:
     assert units == str(math.ceil(512 * 512 * 24 / 1e6))
 
 
+@pytest.mark.parametrize(
+    ("rule", "made", "units"),
+    [
+        (
+            {"action": "bigger_video", "width": 639, "height": 360},
+            {"width": 640, "height": 360, "num_frames": 24, "duration": 1.0},
+            "6",
+        ),
+        (
+            {"action": "longer_video", "frames": 61},
+            {"width": 64, "height": 48, "num_frames": 61, "duration": 61 / 24},
+            "1",
+        ),
+        (
+            {"action": "bill", "units": 12.5},
+            {"width": 64, "height": 48, "num_frames": 24, "duration": 1.0},
+            "12.5",
+        ),
+    ],
+)
+def test_a_video_can_be_made_or_billed_otherwise_than_it_was_asked_for(
+    fal: Fal, rule: dict[str, Any], made: dict[str, Any], units: str
+) -> None:
+    fal.control.post("/faults", json={"stage": "render", **rule})
+
+    done = fal.run()
+
+    video = done["result"]["video"]
+    assert {name: video[name] for name in made} == made
+    assert done["billable_units"] == units
+    assert fal.call(done["request_id"]).headers["x-fal-billable-units"] == units
+    with av.open(io.BytesIO(fal.http.get(video["url"]).content), "r") as film:
+        frames = list(film.decode(video=0))
+    assert len(frames) == video["num_frames"]
+    assert (frames[0].width, frames[0].height) == (video["width"], video["height"])
+    assert fal.run()["result"]["video"]["num_frames"] == 24
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(1.0, 24), (1.001, 25), (1.03, 25), (0.2, 9)])
+def test_a_frame_of_the_sound_that_is_begun_is_made(fal: Fal, seconds: float, frames: int) -> None:
+    fal.emulator.files["a.wav"] = a_sound(seconds)
+
+    assert fal.run()["result"]["video"]["num_frames"] == frames
+
+
 # submit
 
 

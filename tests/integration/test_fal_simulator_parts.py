@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "fal-simulator.md"
 EVERY_ACTION = [(stage, action) for stage in ACTIONS for action in ACTIONS[stage]]
-WORTH = {"seconds": 1, "code": 500, "bytes": 9, "bytes_per_second": 9, "location": "https://x/"}
+WORTH = {"seconds": 1, "code": 500, "bytes": 9, "bytes_per_second": 9, "location": "https://x/",
+         "width": 640, "height": 360, "frames": 9, "units": 0.5}  # fmt: skip
 
 
 def a_config(**changes: Any) -> Config:
@@ -75,6 +76,9 @@ def test_every_action_is_accepted_with_what_it_needs_and_only_with_that(
         ({"stage": "render", "action": "error", "status": "OK"}, "HTTP status code"),
         ({"stage": "render", "action": "error", "status": 200}, "400-599"),
         ({"stage": "webhook", "action": "payload_error", "status": 404}, "OK or ERROR"),
+        ({"stage": "render", "action": "bigger_video", "width": 0, "height": 9}, "width"),
+        ({"stage": "render", "action": "longer_video", "frames": 0}, "frames"),
+        ({"stage": "render", "action": "bill", "units": -1}, "units"),
         ({"stage": "queue"}, "action"),
         ({"stage": "queue", "action": "expire", "speed": 1}, "speed: no rule has this field"),
         ("never", "dictionary"),

@@ -124,6 +124,26 @@ def test_dropping_again_is_a_new_take_and_the_older_halfs_event_stands_back(
     assert len(cloud.index("by_name")) == 2
 
 
+def test_a_drop_in_the_first_minutes_of_versioning_comes_back_and_says_why(
+    cloud: Cloud, send: Send, environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud.drop("song.mp3", silence(2))
+    cloud.drop("song.json", SIDECAR)
+    s3 = client("s3")  # submit's own; cloud's signs otherwise
+    head = s3.head_object
+
+    def without_version(**asked: Any) -> Any:
+        return {name: value for name, value in head(**asked).items() if name != "VersionId"}
+
+    with environment.context() as patch:
+        patch.setattr(s3, "head_object", without_version)
+        assert send("song.mp3") != []
+    assert "turn its versioning on" in caplog.text
+
+    assert send("song.mp3") == []
+    assert statuses(cloud) == ["SUBMITTED"]
+
+
 def test_the_job_and_its_url_are_bound_to_the_versions_that_were_checked(
     cloud: Cloud, fal: Fal, send: Send
 ) -> None:
@@ -431,6 +451,20 @@ def test_audio_too_long_is_told_with_the_sum_and_the_three_ways_out(
     ):
         assert way_out in message
     assert fal.posts == []
+
+
+@pytest.mark.parametrize(("seconds", "is_slow_enough"), [(480, True), (500, False)])
+def test_no_way_out_is_advised_that_the_sidecar_does_not_take(
+    cloud: Cloud, send: Send, seconds: float, *, is_slow_enough: bool
+) -> None:
+    cloud.drop("song.wav", silence(seconds, 100))
+    cloud.drop("song.json", SIDECAR)
+
+    send("song.json")
+
+    message = errors(cloud)["audio_too_long"]["message"]
+    assert ("lower fps to" in message) == is_slow_enough
+    assert "match_audio_length to false" in message
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ The local cloud cannot show this: its handlers run in a Python that has everythi
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from local import materials
-from local.build import ALL_LAYERS, FUNCTIONS, MEDIA, Layer, build_layer
+from local import build, materials
+from local.build import ALL_LAYERS, FUNCTIONS, LAYERS, MEDIA, Layer, build_layer
+from local.deploy import read_template
 
 HANDLERS = sorted(app.parent.name for app in FUNCTIONS.glob("*/app.py"))
 
@@ -36,7 +38,12 @@ LAMBDA = {
     "sys_platform": "linux",
 }
 
+# Lambda sets no HOME, and who it runs as may be in no list of users.
 IMPORT_APP = """
+import pwd
+def nobody(*_):
+    raise KeyError
+pwd.getpwuid = nobody
 import app, json, sys
 assert callable(app.handler)
 files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
@@ -85,7 +92,9 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def imported_by(function: str, *path: Path) -> dict[str, Path]:
     """Import the function's app in a bare Python; every module that it loaded, and from where."""
     places = [str(FUNCTIONS / function), *map(str, path)]
-    environment = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(places)}
+    variables = read_template()["Globals"]["Function"]["Environment"]["Variables"]
+    given = {name: value for name, value in variables.items() if isinstance(value, str)}
+    environment = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(places), **given}
     done = subprocess.run(  # noqa: S603 - our own words only
         [sys.executable, "-S", "-B", "-c", IMPORT_APP],
         env=environment,
@@ -183,11 +192,101 @@ def test_the_layer_for_aws_holds_nothing_of_the_machine_that_built_it(aws_layer:
     assert not [path for name in traces for path in aws_layer.rglob(name)]
 
 
+#: A word of a .so that names a version of glibc, and one that names a library it loads.
+GLIBC = re.compile(rb"\0GLIBC_2\.(\d+)(?=[.\0])")
+LIBRARY = re.compile(rb"\0(lib[\w+-]+\.so[.\d]*)(?=\0)")
+LAMBDAS_GLIBC = 34  # 2.34, of Amazon Linux 2023
+LAMBDAS_LIBRARIES = {
+    b"libc.so.6", b"libm.so.6", b"libpthread.so.0", b"libdl.so.2", b"libgcc_s.so.1",
+}  # fmt: skip
+
+
 @pytest.mark.timeout(300)
-def test_bytecode_in_the_layer_for_aws_is_lambdas(aws_layer: Path) -> None:
+def test_compiled_modules_of_the_layer_for_aws_need_no_more_than_amazon_linux_has(
+    aws_layer: Path,
+) -> None:
+    bodies = {file.name: file.read_bytes() for file in aws_layer.rglob("*.so")}
+
+    newest = {name: max(map(int, GLIBC.findall(body))) for name, body in bodies.items()}
+    loaded = {library for body in bodies.values() for library in LIBRARY.findall(body)}
+
+    assert newest
+    assert max(newest.values()) <= LAMBDAS_GLIBC
+    assert b"libc.so.6" in loaded
+    assert loaded - {b"ld-linux-aarch64.so.1"} <= LAMBDAS_LIBRARIES
+
+
+def compiler(python: str, path: str) -> str:
+    """Which Python the layer's Makefile takes to make Lambda's bytecode."""
+    made = subprocess.run(  # noqa: S603 - our own words only
+        ["make", "--silent", "-C", str(LAYERS), "compiler", f"PYTHON={python}"],  # noqa: S607
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return made.stdout.strip()
+
+
+@pytest.mark.timeout(300)
+def test_bytecode_in_the_layer_for_aws_is_lambdas_and_complete_where_it_can_be_made(
+    aws_layer: Path,
+) -> None:
     compiled = [file.name for file in aws_layer.rglob("*.pyc")]
 
     assert all(name.endswith(".cpython-313.pyc") for name in compiled)
+    if compiler(sys.executable, os.environ["PATH"]):
+        assert len(compiled) == len(list(aws_layer.rglob("*.py")))
+    else:
+        assert not compiled
+
+
+def interpreter(folder: Path, name: str, version: tuple[int, int]) -> Path:
+    """A program that takes part in a build as a Python of that version would."""
+    file = folder / name
+    file.write_text(
+        "#!/bin/sh\n"
+        f"exec {sys.executable} -c \"import sys; sys.version_info = {(*version, 0)}; exec('$2')\"\n"
+    )
+    file.chmod(0o755)
+    return file
+
+
+def test_lambdas_bytecode_is_made_by_a_python_of_lambdas_version_whatever_its_name(
+    tmp_path: Path,
+) -> None:
+    other, lambdas = (interpreter(tmp_path, f"mine-{n}", (3, n)) for n in (11, 13))
+
+    assert compiler(str(other), os.defpath) in {"", "python3.13"}  # the system may have one
+    assert compiler(str(lambdas), os.defpath) in {str(lambdas), "python3.13"}
+
+
+def test_a_shim_that_leads_nowhere_makes_no_bytecode(tmp_path: Path) -> None:
+    shim = tmp_path / "python3.13"
+    shim.write_text("#!/bin/sh\necho python3.13: command not found >&2\nexit 127\n")
+    shim.chmod(0o755)
+    path = f"{tmp_path}:{os.defpath}"
+
+    assert compiler(str(interpreter(tmp_path, "mine", (3, 11))), path) == ""
+
+
+@pytest.mark.parametrize(("held", "is_said"), [("a.py", True), ("__pycache__/a.pyc", False)])
+def test_a_layer_without_bytecode_is_not_built_in_silence(
+    held: str,
+    is_said: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "CommonLayer" / held
+    file.parent.mkdir(parents=True)
+    file.touch()
+    monkeypatch.setattr(build, "BUILD", tmp_path)
+    monkeypatch.setattr(build, "build_layer", lambda _: tmp_path / "CommonLayer")
+
+    build.build_all("aws")
+
+    assert ("no bytecode" in capsys.readouterr().err) == is_said
 
 
 def test_bytecode_is_never_compared_with_its_source_nor_names_this_machine(

@@ -14,7 +14,7 @@ from phonoscene.errors import EventRefused
 from phonoscene.event_bus import EventBus
 from phonoscene.events import StatusChanged
 from phonoscene.jobs import JobStatus
-from phonoscene.receipt_bucket import ReceiptBucket
+from phonoscene.receipt_bucket import Kept, ReceiptBucket
 from phonoscene.receipts import Receipt
 from phonoscene.records import from_item, to_job, turn
 from tests.crash.stream import batch, record
@@ -377,6 +377,17 @@ def test_a_write_that_another_was_before_is_lost_and_no_failure(cloud: Cloud, co
     client: Any = Refusing(cloud.s3, "put_object", code)
 
     assert ReceiptBucket(client, OUTPUT).replace(None, "a.status.json", b"{}") is False
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "403"])
+def test_a_receipt_that_was_deleted_since_it_was_read_is_read_again_and_no_failure(
+    cloud: Cloud, code: str
+) -> None:
+    receipts = ReceiptBucket(Refusing(cloud.s3, "put_object", code), OUTPUT)  # type: ignore[arg-type]  # a stand-in
+
+    assert receipts.replace(Kept(b"{}", '"etag"'), "a.status.json", b"{}") is False
+    with pytest.raises(ClientError):
+        receipts.replace(None, "a.status.json", b"{}")
 
 
 @pytest.mark.parametrize("code", ["NoSuchKey", "AccessDenied", "403", "404"])

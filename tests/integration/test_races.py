@@ -20,7 +20,7 @@ from phonoscene.ledger import Limits
 from phonoscene.submissions import ACCOUNT, Refused, Unknown
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import Submitter
-from tests.crash.invariants import answered
+from tests.crash.invariants import spent
 from tests.integration.scene import TERMS, USD, Desk, InMemory, Scene, a_job, failure, verdict
 
 if TYPE_CHECKING:
@@ -174,9 +174,9 @@ class Race:
         """All jobs as they stand; the sums are theirs."""
         jobs = [self.scene.read(n) for n in range(len(self.jobs))]
         held = [job.reservation.usd for job in jobs if job.reservation]
-        spent = [job.estimate.upper_usd * answered(job) for job in jobs if job.estimate]
+        costs = sum((spent(job) for job in jobs), Decimal(0))
         assert all((job.reservation is not None) == (job.status in HOLDING) for job in jobs)
-        assert self.scene.sums() == (len(held), sum(held) + sum(spent), sum(held))
+        assert self.scene.sums() == (len(held), sum(held) + costs, sum(held))
         return jobs
 
 

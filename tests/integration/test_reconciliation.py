@@ -19,6 +19,7 @@ from phonoscene.ledger import Limits
 from phonoscene.queues import DropsQueue
 from phonoscene.records import index_attributes, to_item, to_record
 from phonoscene.submissions import Ended, Lost, Pending
+from phonoscene.verdicts import from_webhook
 from phonoscene.workflow.delivery import LONGEST_PAUSE, SHORTEST_PAUSE
 from phonoscene.workflow.reconciliation import ASK_AGAIN, COPY_AGAIN, RESULT_KEPT, Pass
 from phonoscene.workflow.recounting import Standing
@@ -808,9 +809,11 @@ def test_a_queue_of_drops_is_not_made_to_wait_for_anything_to_settle(cloud: Clou
 STATUS = {"status": "COMPLETED", "request_id": "r1"}
 
 
-def asked(internet: Loopback, status: Any, result: Any = None, code: int = 200) -> Any:
+def asked(
+    internet: Loopback, status: Any, result: Any = None, code: int = 200, **headers: str
+) -> Any:
     """What a poll makes of a status and a result."""
-    plays = {"/status": status, "": answer(result, code)}
+    plays = {"/status": status, "": answer(result, code, headers)}
 
     async def play(seen: Any, request: Any) -> Any:
         return await plays["/status" if seen.target.endswith("/status") else ""](seen, request)
@@ -839,6 +842,14 @@ def test_a_completed_request_is_told_as_its_webhook_would_tell_it(internet: Loop
         "status": "OK",
         "payload": SUCCESS["payload"],
     }
+
+
+def test_what_fal_bills_for_a_polled_result_travels_with_it(internet: Loopback) -> None:
+    bill: Any = {"X-Fal-Billable-Units": "71.5"}
+
+    told = asked(internet, answer(STATUS), SUCCESS["payload"], **bill)
+
+    assert from_webhook(told.body).billable_units == Decimal("71.5")
 
 
 def test_a_completed_request_whose_run_failed_is_an_error(internet: Loopback) -> None:

@@ -578,6 +578,45 @@ def test_a_manifest_is_written_once(output: OutputBucket, cloud: Cloud) -> None:
     assert cloud.output_versions() == ["a.json"]
 
 
+class Conflicts:
+    """Answers 409 to so many writes, and lets the next one through."""
+
+    def __init__(self, put: Any, times: int, code: str) -> None:
+        self._put, self.left, self._code = put, times, code
+
+    def __call__(self, **asked: Any) -> Any:
+        if self.left:
+            self.left -= 1
+            raise ClientError({"Error": {"Code": self._code}}, "PutObject")
+        return self._put(**asked)
+
+
+@pytest.mark.parametrize("code", ["ConditionalRequestConflict", "409"])
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_manifest_that_meets_another_request_is_sent_again(
+    output: OutputBucket, cloud: Cloud, environment: pytest.MonkeyPatch, code: str, times: int
+) -> None:
+    environment.setattr("phonoscene.output.PAUSE", 0)
+    environment.setattr(cloud.s3, "put_object", Conflicts(cloud.s3.put_object, times, code))
+
+    output.put_manifest("a.json", b"{}")
+
+    assert cloud.outputs() == {"a.json": b"{}"}
+
+
+def test_a_manifest_that_meets_another_request_each_time_is_no_success(
+    output: OutputBucket, cloud: Cloud, environment: pytest.MonkeyPatch
+) -> None:
+    conflicts = Conflicts(cloud.s3.put_object, 100, "ConditionalRequestConflict")
+    environment.setattr("phonoscene.output.PAUSE", 0)
+    environment.setattr(cloud.s3, "put_object", conflicts)
+
+    with pytest.raises(ClientError):
+        output.put_manifest("a.json", b"{}")
+
+    assert conflicts.left > 90  # and not without end
+
+
 def test_a_manifest_that_cannot_be_written_is_no_success(
     output: OutputBucket, cloud: Cloud, environment: pytest.MonkeyPatch
 ) -> None:

@@ -1,448 +1,280 @@
-"""Takes every action away from every role, one at a time: what breaks on the deployed stack?
+"""Takes every action away from every role, one at a time, on a deployed stack.
 
-    python -m tests.security.removals
+    python -m tests.security.removals --only "StoreFunction s3:" --seed 7
 
-For each action there is a case that passes with it and fails without it. What the emulator does not
-enforce (it is Lambda's own poller, log and trace that need it) is listed with where AWS says so.
+For each action there is a case (``permission_cases``). Before its first action is taken away, a
+case runs with all permissions, and its effect must be seen. Then it runs without the action: AWS
+must deny exactly that action, and the effect must not be seen. Each run begins from a state of its
+own, and each verdict rests on what was seen: a slow machine makes it later, not another one.
+
+Cases must not help each other. So they run in two shuffled orders, each on a local cloud of its
+own, and both orders must give the same verdicts.
 
 exit codes:
-  0  every action is missed by its case, or explained
-  1  an action that nobody misses, or a case that fails with it
+  0  every action is needed by its case, or explained
+  1  a row is not proven; its line says what was expected, what was seen, and how to run it alone
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
+import random
+import subprocess
 import sys
 import tempfile
-import uuid
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from tests.e2e.conftest import (
-    IN_FLIGHT,
-    Phonoscene,
-    deployed,
-    eventually,
-    full_window,
-    held_places,
-    listening,
-    make_audio,
-)
+from tests.e2e.conftest import deployed, eventually
+from tests.security.permission_bench import Bench, bench
+from tests.security.permission_cases import BOUND, CASES, NOT_ENFORCED, reach, sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    Case = Callable[[Phonoscene, str], bool]
-
-#: A whole drop takes two seconds here, and a function starts in one.
-PATIENCE: Final = 6.0
-TRIES: Final = 8
-LONG_AGO: Final = "2026-01-01T00:00:00.000Z"
-NOT_ENFORCED: Final = {
-    "sqs:ReceiveMessage": "Lambda's poller (Lambda guide, “Using Lambda with Amazon SQS”)",
-    "sqs:DeleteMessage": "Lambda's poller (the same)",
-    "sqs:GetQueueAttributes": "Lambda's poller (the same)",
-    "dynamodb:DescribeStream": "Lambda's poller (Lambda guide, “Using Lambda with DynamoDB”)",
-    "dynamodb:GetRecords": "Lambda's poller (the same)",
-    "dynamodb:GetShardIterator": "Lambda's poller (the same)",
-    "dynamodb:ListStreams": "Lambda's poller (the same)",
-    "logs:CreateLogStream": "Lambda's own log (Lambda guide, “execution role”)",
-    "logs:PutLogEvents": "Lambda's own log (the same)",
-    "xray:PutTraceSegments": "Lambda's own trace (Lambda guide, “AWS X-Ray”)",
-    "xray:PutTelemetryRecords": "Lambda's own trace (the same)",
-}
-
-
-def becomes(phonoscene: Phonoscene, name: str, *statuses: str, seconds: float = PATIENCE) -> bool:
-    """Whether the newest job of a name comes to one of these states in time."""
-
-    def newest() -> bool:
-        return any(take["status"] in statuses for take in phonoscene.jobs.takes(name)[:1])
-
-    return eventually(newest, seconds)
-
-
-def is_ended(phonoscene: Phonoscene, name: str) -> bool:
-    """Whether a name's receipt says that its job has succeeded."""
-    return phonoscene.receipt(name).get("status") == "SUCCEEDED"
-
-
-# The cases ---------------------------------------------------------------------------------------
-
-
-def a_drop_becomes_its_video(phonoscene: Phonoscene, name: str) -> bool:
-    phonoscene.drop(name)
-    return becomes(phonoscene, name, "SUCCEEDED")
-
-
-def a_half_is_cancelled(phonoscene: Phonoscene, name: str) -> bool:
-    phonoscene.put(f"{name}.wav", make_audio("wav"))
-    if not becomes(phonoscene, name, "WAITING"):
-        return False
-    (half,) = phonoscene.jobs.takes(name)
-    phonoscene.send("DropsQueueUrl", {"cancel": half["job_id"]})
-    return becomes(phonoscene, name, "CANCELLED")
-
-
-def a_half_gives_way_to_its_job(phonoscene: Phonoscene, name: str) -> bool:
-    phonoscene.put(f"{name}.wav", make_audio("wav"))
-    if not becomes(phonoscene, name, "WAITING"):
-        return False
-    phonoscene.sidecar(f"{name}.json")
-    return becomes(phonoscene, name, "SUCCEEDED") and len(phonoscene.jobs.takes(name)) == 1
-
-
-def a_result_that_its_webhook_could_not_carry_is_fetched(phonoscene: Phonoscene, name: str) -> bool:
-    phonoscene.fault(phonoscene.drop(name), "webhook", "payload_error", status="OK")
-    return becomes(phonoscene, name, "SUCCEEDED")
-
-
-def a_video_that_is_there_already_is_taken(phonoscene: Phonoscene, name: str) -> bool:
-    prompt = phonoscene.drop(name)
-    if not becomes(phonoscene, name, "SUCCEEDED"):
-        return False
-    request = phonoscene.ended_request(prompt)
-    phonoscene.change(  # as if the store had died before its last write
-        name,
-        "SET #status = :status, source_url = :url REMOVE video",
-        {":status": "GENERATED", ":url": request["result"]["video"]["url"]},
-    )
-    phonoscene.control("POST", f"/requests/{request['request_id']}/deliver")
-    return becomes(phonoscene, name, "SUCCEEDED") and len(phonoscene.versions(f"{name}/")) == 2
-
-
-def a_copy_that_is_cut_off_leaves_no_parts_behind(phonoscene: Phonoscene, name: str) -> bool:
-    prompt = phonoscene.drop(name)
-    phonoscene.fault(prompt, "render", "big_file", bytes=60_000_000)
-    phonoscene.fault(prompt, "cdn", "slow", bytes_per_second=4_000_000, times=None)
-    at = {"Bucket": phonoscene.endpoints.output_bucket, "Prefix": name}
-
-    def uploads() -> list[Any]:
-        found: list[Any] = phonoscene.s3.list_multipart_uploads(**at).get("Uploads", [])
-        return found
-
-    if not eventually(uploads, 20):
-        return False
-    with without(phonoscene, "StoreFunction", "s3:PutObject"):
-        is_clean = eventually(lambda: not uploads(), 20)
-    phonoscene.control("DELETE", "/faults")
-    return _is_copied_after_all(phonoscene, name) and is_clean
-
-
-def _is_copied_after_all(phonoscene: Phonoscene, name: str) -> bool:
-    """So that the job holds its place no longer; the store that was cut off may still end."""
-    for _ in range(6):
-        if not becomes(phonoscene, name, "SUCCEEDED", seconds=0.1):
-            phonoscene.change(name, "SET due_at = :past", {":past": LONG_AGO})
-            phonoscene.invoke("ReconcileFunction")
-        if becomes(phonoscene, name, "SUCCEEDED", seconds=5):
-            return True
-    return False
-
-
-def a_place_that_is_free_is_given_on_at_once(phonoscene: Phonoscene, name: str) -> bool:
-    first, second = f"{name}-first", f"{name}-second"
-    with full_window(phonoscene, IN_FLIGHT - 1):
-        phonoscene.fault(phonoscene.drop(first), "render", "delay", seconds=3)
-        if not becomes(phonoscene, first, "SUBMITTED"):
-            return False
-        phonoscene.drop(second)
-        if not becomes(phonoscene, second, "READY"):
-            return False
-        return becomes(phonoscene, second, "SUCCEEDED", seconds=10)
-
-
-def a_webhook_that_does_not_come_is_asked_for(phonoscene: Phonoscene, name: str) -> bool:
-    prompt = phonoscene.drop(name)
-    phonoscene.fault(prompt, "webhook", "never", times=None)
-    if not becomes(phonoscene, name, "SUBMITTED"):
-        return False
-    phonoscene.ended_request(prompt)
-    phonoscene.change(name, "SET due_at = :past", {":past": LONG_AGO})
-    phonoscene.invoke("ReconcileFunction")
-    return becomes(phonoscene, name, "SUCCEEDED")
-
-
-def a_job_whose_turn_has_come_is_dispatched(phonoscene: Phonoscene, name: str) -> bool:
-    phonoscene.fault(phonoscene.drop(name), "submit", "status", code=429)
-    if not eventually(lambda: any("waits_for" in take for take in phonoscene.jobs.takes(name))):
-        return False
-    phonoscene.change(name, "SET dispatch_at = :past", {":past": LONG_AGO})
-    phonoscene.invoke("ReconcileFunction")
-    return becomes(phonoscene, name, "SUCCEEDED")
-
-
-def a_place_that_nobody_holds_is_taken_back(phonoscene: Phonoscene, name: str) -> bool:
-    with held_places(phonoscene, [name]):
-        phonoscene.invoke("ReconcileFunction")
-        return name not in phonoscene.in_flight()
-
-
-def a_receipt_follows_its_job(phonoscene: Phonoscene, name: str) -> bool:
-    phonoscene.drop(name)
-    if not becomes(phonoscene, name, "SUCCEEDED"):
-        return False
-    return eventually(lambda: is_ended(phonoscene, name), PATIENCE)
-
-
-def another_system_hears_of_a_job(phonoscene: Phonoscene, name: str) -> bool:
-    with listening(phonoscene) as listener:
-        phonoscene.drop(name)
-        return eventually(lambda: listener.events(name), PATIENCE)
-
-
-def a_record_that_cannot_be_read_is_set_aside(phonoscene: Phonoscene, name: str) -> bool:
-    table = phonoscene.endpoints.jobs_table
-    item = {"job_id": {"S": name}, "status": {"S": "DREAMING"}}
-    phonoscene.dynamodb.put_item(TableName=table, Item=item)
-    queue = phonoscene.outputs["UnpublishedQueueUrl"]
-    try:
-        return eventually(lambda: phonoscene.sqs.receive_message(QueueUrl=queue).get("Messages"))
-    finally:
-        phonoscene.dynamodb.delete_item(TableName=table, Key={"job_id": {"S": name}})
-        phonoscene.empty_queues()
-
-
-def a_subscriber_hears_of_a_job(phonoscene: Phonoscene, name: str) -> bool:
-    phonoscene.drop(name)
-    return eventually(lambda: "SUCCEEDED" in phonoscene.subscriber.states(name), PATIENCE)
-
-
-def a_subscriber_that_was_down_is_asked_again_soon(phonoscene: Phonoscene, name: str) -> bool:
-    phonoscene.subscriber.status = 503
-    try:
-        phonoscene.drop(name)
-        if not eventually(lambda: phonoscene.subscriber.states(name), PATIENCE):
-            return False
-        (first, _), *_ = _heard_of(phonoscene, name)
-        return eventually(lambda: _times(phonoscene, first) > 1, 2 * PATIENCE)
-    finally:
-        phonoscene.subscriber.status = 204
-
-
-def _heard_of(phonoscene: Phonoscene, name: str) -> list[tuple[str, Any]]:
-    return [one for one in phonoscene.subscriber.heard if one[1]["data"]["name"] == name]
-
-
-def _times(phonoscene: Phonoscene, identifier: str) -> int:
-    return [one for one, _ in phonoscene.subscriber.heard].count(identifier)
-
-
-CASES: Final[dict[str, dict[str, Case]]] = {
-    "SubmitFunction": {
-        "s3:ListBucket": a_drop_becomes_its_video,
-        "s3:GetObject": a_drop_becomes_its_video,
-        "s3:GetObjectVersion": a_drop_becomes_its_video,
-        "dynamodb:GetItem": a_half_is_cancelled,
-        "dynamodb:PutItem": a_drop_becomes_its_video,
-        "dynamodb:UpdateItem": a_drop_becomes_its_video,
-        "dynamodb:DeleteItem": a_half_gives_way_to_its_job,
-        "ssm:GetParameter": a_drop_becomes_its_video,
-    },
-    "WebhookFunction": {"sqs:SendMessage": a_drop_becomes_its_video},
-    "StoreFunction": {
-        "dynamodb:GetItem": a_drop_becomes_its_video,
-        "dynamodb:UpdateItem": a_drop_becomes_its_video,
-        "dynamodb:Query": a_place_that_is_free_is_given_on_at_once,
-        "sqs:SendMessage": a_place_that_is_free_is_given_on_at_once,
-        "s3:PutObject": a_drop_becomes_its_video,
-        "s3:AbortMultipartUpload": a_copy_that_is_cut_off_leaves_no_parts_behind,
-        "s3:GetObject": a_video_that_is_there_already_is_taken,
-        "ssm:GetParameter": a_result_that_its_webhook_could_not_carry_is_fetched,
-    },
-    "PublishFunction": {
-        "s3:GetObject": a_receipt_follows_its_job,
-        "s3:PutObject": a_receipt_follows_its_job,
-        "events:PutEvents": another_system_hears_of_a_job,
-        "sqs:SendMessage": a_record_that_cannot_be_read_is_set_aside,
-    },
-    "NotifyFunction": {
-        "sqs:ChangeMessageVisibility": a_subscriber_that_was_down_is_asked_again_soon,
-        "ssm:GetParameter": a_subscriber_hears_of_a_job,
-    },
-    "ReconcileFunction": {
-        "dynamodb:Query": a_webhook_that_does_not_come_is_asked_for,
-        "dynamodb:GetItem": a_webhook_that_does_not_come_is_asked_for,
-        "dynamodb:UpdateItem": a_webhook_that_does_not_come_is_asked_for,
-        "dynamodb:ConditionCheckItem": a_place_that_nobody_holds_is_taken_back,
-        "sqs:SendMessage": a_job_whose_turn_has_come_is_dispatched,
-        "ssm:GetParameter": a_webhook_that_does_not_come_is_asked_for,
-    },
-}
-
-
-# Taking away -------------------------------------------------------------------------------------
-
-
-@contextmanager
-def without(phonoscene: Phonoscene, function: str, action: str) -> Iterator[None]:
-    """Take one action away from a function's role for the body's time."""
-    role, policy, document = _granting(phonoscene, function, action)
-    less = copy.deepcopy(document)
-    for statement in less["Statement"]:
-        left = [one for one in actions_of(statement) if one != action]
-        statement["Action"] = left or ["s3:None"]
-    _put(phonoscene, role, policy, less)
-    try:
-        yield
-    finally:
-        _put(phonoscene, role, policy, document)
-
-
-def restart(phonoscene: Phonoscene, function: str) -> None:
-    """Make the function begin anew, as any change of it does, and forget what it has read."""
-    client = phonoscene.endpoints.client("lambda")
-    name = phonoscene.function_name(function)
-    found = client.get_function_configuration(FunctionName=name)
-    client.update_function_configuration(FunctionName=name, MemorySize=found["MemorySize"] + 1)
-
-
-def granted(phonoscene: Phonoscene, function: str) -> list[str]:
-    """The actions of a function's own statements."""
-    role = _role(phonoscene, function)
-    documents = [_document(phonoscene, role, policy) for policy in _policies(phonoscene, role)]
-    statements = [statement for document in documents for statement in document["Statement"]]
-    return sorted({action for statement in statements for action in actions_of(statement)})
-
-
-def _role(phonoscene: Phonoscene, function: str) -> str:
-    mine = f"-{function.removesuffix('Function')}Role"
-    roles = phonoscene.iam.list_roles()["Roles"]
-    (role,) = (str(one["RoleName"]) for one in roles if mine in one["RoleName"])
-    return role
-
-
-def _policies(phonoscene: Phonoscene, role: str) -> list[str]:
-    names: list[str] = phonoscene.iam.list_role_policies(RoleName=role)["PolicyNames"]
-    return names
-
-
-def _document(phonoscene: Phonoscene, role: str, policy: str) -> dict[str, Any]:
-    found: Any = phonoscene.iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
-    document: dict[str, Any] = json.loads(found) if isinstance(found, str) else found
-    return document
-
-
-def _granting(phonoscene: Phonoscene, function: str, action: str) -> tuple[str, str, Any]:
-    """The role of a function, and its policy that grants the action."""
-    role = _role(phonoscene, function)
-    for policy in _policies(phonoscene, role):
-        document = _document(phonoscene, role, policy)
-        if any(action in actions_of(statement) for statement in document["Statement"]):
-            return role, policy, document
-    raise AssertionError(f"{role} is not granted {action}")
-
-
-def actions_of(statement: dict[str, Any]) -> list[str]:
-    """A statement's actions, however it lists them."""
-    actions = statement["Action"]
-    return [actions] if isinstance(actions, str) else actions
-
-
-def _put(phonoscene: Phonoscene, role: str, policy: str, document: Any) -> None:
-    phonoscene.iam.put_role_policy(
-        RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document)
-    )
-
-
-# The table ---------------------------------------------------------------------------------------
+    from collections.abc import Callable, Sequence
+
+    from tests.security.permission_cases import Case, Effect, Steps
+
+ROOT: Final = Path(__file__).parents[2]
+#: The most seconds that a denied effect is watched for: as long as it took with permission.
+LONGEST_GRACE: Final = 3.0
+
+
+class Verdict(StrEnum):
+    """What became of one action."""
+
+    NEEDED = "needed"
+    EXPLAINED = "explained"
+    #: No case, and no reason why there is none.
+    NO_CASE = "no case"
+    #: The case fails with all permissions.
+    BROKEN = "broken"
+    #: The effect is seen without the action.
+    UNUSED = "unused"
+    #: Neither the effect nor a denial was seen.
+    UNPROVEN = "unproven"
+    #: Another action was denied as well.
+    OTHER_DENIAL = "other denial"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One action of one role."""
+    """One action of one role; ``seen`` is what the verdict rests on."""
 
     function: str
     action: str
-    told: str
-    is_missed: bool
+    case: str
+    verdict: Verdict
+    seen: str
+    seconds: float = 0.0
+    order: int = 0
+    seed: int = 0
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether this row holds."""
+        return self.verdict in {Verdict.NEEDED, Verdict.EXPLAINED}
 
     def __str__(self) -> str:
-        mark = "" if self.is_missed else "NOT MISSED: "
-        return f"{self.function:<18} {self.action:<28} {mark}{self.told}"
+        at = f"{self.function:<18} {self.action:<28}"
+        if self.is_proven:
+            return f"{at} {self.verdict}: {self.case} ({self.seen}; {self.seconds:.0f} s in all)"
+        expected = f"“{self.case}” with {self.action}, and a denial of it without"
+        alone = f"make permissions ARGS='--only \"{self.function} {self.action}\"'"
+        return (
+            f"{at} NOT PROVEN ({self.verdict}). Expected: {expected}. Seen in order {self.order} "
+            f"of seed {self.seed}: {self.seen}. Alone: {alone}"
+        )
 
 
-def try_all(phonoscene: Phonoscene, say: Callable[[str], None], only: str = "") -> list[Row]:
-    """With everything each case passes; without its action it fails."""
-    for case in sorted({c for cases in CASES.values() for c in cases.values()}, key=_sentence):
-        if not works(phonoscene, case):
-            return [Row("", "all", f"{_sentence(case)}: fails with every permission", False)]
-        say(f"passes with every permission: {_sentence(case)}")
-    rows = []
-    for function, cases in CASES.items():
-        for action in granted(phonoscene, function):
-            if only in f"{function} {action}":
-                rows.append(_tried(phonoscene, function, action, cases.get(action)))
-                say(str(rows[-1]))
-    return rows
+# One action --------------------------------------------------------------------------------------
 
 
-def _tried(phonoscene: Phonoscene, function: str, action: str, case: Case | None) -> Row:
-    if case is None:
-        reason = NOT_ENFORCED.get(action)
-        return Row(function, action, reason or "nobody misses it", reason is not None)
-    return Row(function, action, _sentence(case), is_missed(phonoscene, function, action, case))
+@dataclass
+class Trials:
+    """Runs the cases on one stack, with and without their actions."""
+
+    bench: Bench
+    #: How many seconds the effect of a case took with all permissions.
+    _took: dict[Case, float] = field(default_factory=dict)
+
+    def run(self, function: str, action: str) -> Row:
+        """The verdict on one action of a function's role."""
+        case = CASES.get(function, {}).get(action)
+        if case is None:
+            reason = NOT_ENFORCED.get(function, {}).get(action)
+            verdict = Verdict.EXPLAINED if reason else Verdict.NO_CASE
+            return Row(
+                function, action, reason or "a case", verdict, "the emulator does not enforce it"
+            )
+        began = time.monotonic()
+        verdict, seen = self._try(function, action, case)
+        took = time.monotonic() - began
+        return Row(function, action, sentence(case), verdict, seen, took)
+
+    def _try(self, function: str, action: str, case: Case) -> tuple[Verdict, str]:
+        try:
+            if case not in self._took:
+                self._took[case] = self._with_all(case)
+        except AssertionError as exc:
+            return Verdict.BROKEN, f"with all permissions, {exc}"
+        try:
+            return self._without(function, action, case)
+        except AssertionError as exc:
+            return Verdict.UNPROVEN, f"without {action}, {exc}"
+
+    def _with_all(self, case: Case) -> float:
+        """The control: how many seconds the effect took."""
+        with self.bench.prepared(case) as steps:
+            effect = act(steps)
+            began = time.monotonic()
+            reach("the effect", effect.is_seen)
+            return time.monotonic() - began
+
+    def _without(self, function: str, action: str, case: Case) -> tuple[Verdict, str]:
+        denials = self.bench.monitor.denials
+        with self.bench.prepared(case) as steps, self.bench.without(function, action):
+            self.bench.restart(function)  # so that it forgets what it has read
+            before = len(denials)
+            effect = act(steps)
+
+            def denied() -> bool:
+                is_reported = self.bench.is_denied(function, action, before)
+                return is_reported or bool(effect.is_denied())
+
+            verdict, seen = judge(effect, denied, self._took[case])
+            others = {str(one) for one in denials[before:] if action not in one.actions}
+        if verdict is Verdict.NEEDED and others:
+            return Verdict.OTHER_DENIAL, f"denied as well: {', '.join(sorted(others))}"
+        return verdict, seen
 
 
-def works(phonoscene: Phonoscene, case: Case) -> bool:
-    """Whether a case passes with everything; where all is cold or busy, at a later try."""
-    return any(case(phonoscene, a_name()) for _ in range(TRIES))
+def act(steps: Steps) -> Effect:
+    """Take a case's second step."""
+    effect = next(steps)
+    assert effect is not None, "a case yields its effect at its second step"
+    return effect
 
 
-def is_missed(phonoscene: Phonoscene, function: str, action: str, case: Case) -> bool:
-    """Whether a case fails without an action.
+def judge(
+    effect: Effect, denied: Callable[[], object], took: float, bound: float = BOUND
+) -> tuple[Verdict, str]:
+    """Watch until the action is denied or the effect is seen; what that means.
 
-    A worker that was started before may still take a message, with what it has read; hence twice.
+    ``took`` is how long the effect took with permission. After a denial it has that long again to
+    come about in another way.
     """
-    with without(phonoscene, function, action):
-        restart(phonoscene, function)
-        fails = not (case(phonoscene, a_name()) and case(phonoscene, a_name()))
-    restart(phonoscene, function)
-    phonoscene.control("DELETE", "/faults")
-    phonoscene.empty_queues()  # what failed would come back minutes later, into another case
-    return fails
+    began = time.monotonic()
+    if not eventually(lambda: denied() or effect.is_seen(), bound):
+        return Verdict.UNPROVEN, f"neither a denial nor the effect within {bound:.0f} s"
+    after = time.monotonic() - began
+    if not denied():
+        return Verdict.UNUSED, f"the effect after {after:.1f} s, and no denial"
+    if eventually(effect.is_seen, min(took, LONGEST_GRACE)):
+        return Verdict.UNUSED, f"a denial after {after:.1f} s, and the effect nevertheless"
+    return Verdict.NEEDED, f"seen after {took:.1f} s, denied after {after:.1f} s"
 
 
-def a_name() -> str:
-    """One that nobody else drops."""
-    return f"removals/{uuid.uuid4().hex}"
+# The orders --------------------------------------------------------------------------------------
 
 
-def _sentence(case: Case) -> str:
-    return getattr(case, "__name__", "").replace("_", " ")
+def run_order(order: int, seed: int, only: str) -> list[Row]:
+    """Every action of every function in one shuffled order, on a local cloud of its own."""
+    with (
+        tempfile.TemporaryDirectory(prefix="phonoscene-removals-") as folder,
+        deployed(Path(folder)) as phonoscene,
+        phonoscene.stopped_clock(),
+        bench(phonoscene) as found,
+    ):
+        wanted = shuffled(found, f"{seed}/{order}", only)
+        trials, rows = Trials(found), []
+        for number, (function, action) in enumerate(wanted, 1):
+            rows.append(replace(trials.run(function, action), order=order, seed=seed))
+            say(f"[order {order}, {number}/{len(wanted)}] {rows[-1]}")
+        return rows
 
 
-def _say(line: str) -> None:
+def shuffled(found: Bench, seed: str, only: str) -> list[tuple[str, str]]:
+    """Each function with each of its actions; what runs no case comes last."""
+    pairs = [(name, action) for name in found.functions for action in found.granted(name)]
+    wanted = [pair for pair in pairs if only in " ".join(pair)]
+    random.Random(seed).shuffle(wanted)  # noqa: S311 - repeatable
+    return sorted(wanted, key=lambda pair: pair[1] not in CASES.get(pair[0], {}))
+
+
+def run_orders(orders: int, seed: int, only: str) -> list[Row]:
+    """Several orders side by side, each in a process of its own."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.security.removals", "--json"]
+    options = ["--seed", str(seed), "--only", only]
+    running = [
+        subprocess.Popen(  # noqa: S603 - ourselves
+            [*command, *options, "--order", str(order)], stdout=subprocess.PIPE, cwd=ROOT
+        )
+        for order in range(1, orders + 1)
+    ]
+    answers = [process.communicate()[0] for process in running]
+    return [
+        Row(**{**row, "verdict": Verdict(row["verdict"])})
+        for answer in answers
+        for row in json.loads(answer)["rows"]
+    ]
+
+
+def disagreements(rows: Sequence[Row]) -> list[str]:
+    """The actions on which two orders disagree: there, one case helps or hinders another."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.function, row.action), []).append(row)
+    return [
+        f"{function:<18} {action:<28} NOT PROVEN. Expected: the same verdict in each order. Seen: "
+        + ", ".join(f"{row.verdict} in order {row.order}" for row in mine)
+        + f". Repeat: make permissions ARGS='--seed {mine[0].seed}'"
+        for (function, action), mine in found.items()
+        if len({row.verdict for row in mine}) > 1
+    ]
+
+
+# The command -------------------------------------------------------------------------------------
+
+
+def say(line: str) -> None:
+    """Show progress."""
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress
 
 
-def main(given: Sequence[str] | None = None) -> int:
-    """Print the table; 1 where an action is missed by nobody."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(
         prog="python -m tests.security.removals",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", default="", help="actions that contain this: “Store s3:”")
-    parser.add_argument("--json", action="store_true", help="the table as JSON")
-    asked = parser.parse_args(given)
-    with (
-        tempfile.TemporaryDirectory(prefix="phonoscene-removals-") as folder,
-        deployed(Path(folder)) as phonoscene,
-    ):
-        phonoscene.stop_the_clock()
-        rows = try_all(phonoscene, _say, asked.only)
-    wrong = [row for row in rows if not row.is_missed]
-    lines = [str(row) for row in rows]
-    lines.append(f"{len(rows)} actions, {len(wrong)} that nobody misses")
-    told = json.dumps([row.__dict__ for row in rows]) if asked.json else "\n".join(lines)
-    print(told)  # noqa: T201 - for a person
-    return int(bool(wrong))
+    found.add_argument("--only", default="", help="actions that contain this: “StoreFunction s3:”")
+    found.add_argument("--seed", type=int, help="of the orders; chance, unless given")
+    found.add_argument("--orders", type=int, help="how many, side by side (2; with --only, 1)")
+    found.add_argument("--order", type=int, help="only this one, in this process")
+    found.add_argument("--json", action="store_true", help="the rows as JSON")
+    return found
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Print the rows; 1 if one is not proven."""
+    asked = parser().parse_args(given)
+    seed = random.randrange(10_000) if asked.seed is None else asked.seed  # noqa: S311 - an order
+    if asked.order:
+        rows = run_order(asked.order, seed, asked.only)
+    else:
+        orders = asked.orders or (1 if asked.only else 2)
+        say(f"shuffled orders: {orders}, seed: {seed}")
+        rows = run_orders(orders, seed, asked.only)
+    wrong = [str(row) for row in rows if not row.is_proven] + disagreements(rows)
+    lines = [*wrong, f"{len(rows)} rows, {len(wrong)} not proven (seed {seed})"]
+    told = {"rows": [asdict(row) for row in rows], "wrong": wrong}
+    print(json.dumps(told) if asked.json else "\n".join(lines))  # noqa: T201 - for a person
+    return int(bool(wrong or not rows))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ ROWS: Final = (
         i_webhook_handler="test_a_header_that_stands_twice_is_refused "
         "test_without_keys_nobody_is_let_in_and_fal_is_asked_to_try_again",
         e_webhooks_and_faults="test_a_forged_webhook_is_answered_401_and_says_no_more",
-        s_doors="test_of_thousands_of_forgeries_none_is_believed_and_none_breaks_the_door",
+        s_doors="test_of_thousands_of_forgeries_none_is_believed_and_none_breaks_the_door "
+        "test_a_door_that_believes_a_forgery_would_be_found "
+        "test_the_genuine_delivery_that_forgeries_are_made_of_is_let_in",
     ),
     row(
         "A genuine signature for another fal customer's job",
@@ -173,10 +175,15 @@ ROWS: Final = (
         u_permissions="test_each_function_has_a_role_of_its_own_and_nobody_else_has_one "
         "test_no_role_has_a_policy_that_is_not_written_in_the_template "
         "test_a_permission_names_its_actions_and_its_resource "
+        "test_what_every_role_may_is_without_resource_only_where_aws_knows_none "
         "test_a_function_may_do_what_its_work_needs_and_nothing_else "
-        "test_what_faces_the_internet_touches_one_queue_and_knows_no_key",
+        "test_what_faces_the_internet_touches_one_queue_and_knows_no_key "
+        "test_who_tells_the_world_of_jobs_reads_no_table_and_writes_receipts_alone "
+        "test_a_role_writes_to_its_own_functions_log_and_no_other",
         e_permissions="test_without_this_permission_something_fails_that_passes_with_it "
-        "test_every_action_that_is_granted_has_a_case_or_a_reason",
+        "test_every_action_that_is_granted_has_a_case_or_a_reason "
+        "test_every_deployed_function_has_its_cases",
+        s_removals="test_an_action_is_needed_where_it_is_denied_and_the_effect_does_not_come",
     ),
     row(
         "Data is read at rest or on its way, or lost",
@@ -239,6 +246,7 @@ ROWS: Final = (
         "test_the_bill_of_materials_names_every_package_of_the_layer_with_its_hashes "
         "test_a_function_imports_nothing_but_itself_the_layer_and_lambdas_own",
         s_rows="test_every_requirement_is_locked_with_hashes "
-        "test_a_package_that_was_skipped_is_not_a_package_without_fault",
+        "test_a_package_that_was_skipped_is_not_a_package_without_fault "
+        "test_an_audit_that_did_not_happen_is_no_audit_without_findings",
     ),
 )

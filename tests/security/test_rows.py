@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.security.advisories import UNKNOWN, judge
+from tests.security.advisories import UNKNOWN, judge, read
 from tests.security.rows import ROWS, Row
 
 ROOT = Path(__file__).parents[2]
@@ -61,3 +61,15 @@ def test_a_package_that_was_skipped_is_not_a_package_without_fault() -> None:
     codes = [judge(report)[0] for report in ([whole], [whole, skipped], [skipped, faulty])]
 
     assert codes == [0, UNKNOWN, 1]
+
+
+def test_an_audit_that_did_not_happen_is_no_audit_without_findings() -> None:
+    errors = (
+        "HTTPSConnectionPool: Max retries exceeded with url: /pypi/h11",
+        "unhashed requirement",
+    )
+
+    codes = [read("", error)[0] for error in errors]
+
+    assert codes == [UNKNOWN, 1]
+    assert judge([])[0] == 1

@@ -59,6 +59,7 @@ class Audit:
 
     def run(self) -> Audit:
         """Look at all of it."""
+        self.figures["billed_usd"] = "0"
         self.accepted = _by(self.world.requests, lambda one: one["arguments"]["prompt"])
         self.by_pair = _by(self.world.records, pair_of)
         accounted = [self._look(drop) for drop in self.drops]
@@ -139,6 +140,7 @@ class Audit:
         )
         attempts = int(record.get("attempt", 0))
         text = f"{drop.name}: {len(mine)} accepted, {len(paid)} paid, {attempts} attempts"
+        self._bills(drop, record, paid)
         if len(paid) > 1 + bool(record.get("resubmitted")) or len(mine) > attempts:
             self._breach("paid_twice", text)
         elif drop.bad and mine:
@@ -147,6 +149,20 @@ class Audit:
             self.exceptions.append(f"{text}: {reason or 'no reason'}")
             if not reason:
                 self._breach("unexplained_requests", text)
+
+    def _bills(self, drop: Drop, record: Item, paid: list[Item]) -> None:
+        """fal bills no more than was reserved, unless it was told to; then the record knows it."""
+        asked = record.get("estimate") or {}
+        for one in paid:
+            if not asked or one.get("billable_units") is None:
+                continue
+            usd = Decimal(one["billable_units"]) * asked["usd_per_megapixel"]
+            self.figures["billed_usd"] = str(Decimal(self.figures["billed_usd"]) + usd)
+            text = f"{drop.name}: {usd} USD billed, {asked['upper_usd']} reserved"
+            if usd > asked["upper_usd"] and not (drop.fault and drop.fault.bills_more):
+                self._breach("billed_above_reserved", text)
+            if record["status"] == "SUCCEEDED" and usd > spent(record):
+                self._breach("billed_above_recorded", f"{text}, {spent(record)} recorded")
 
     def _strangers(self) -> None:
         """Records that no drop explains: a second job, or a half left behind."""
@@ -197,6 +213,10 @@ class Audit:
             if item.get("reserved_usd", 0) != due:
                 self._breach("leaked_usd", f"{day}: {item['reserved_usd']} set aside, {due} held")
         committed = sum((item.get("committed_usd", Decimal(0)) for item in days), Decimal(0))
+        due = sum((r["reservation"]["usd"] for r in held), Decimal(0))
+        due += sum(map(spent, self.world.records), Decimal(0))
+        if committed != due:
+            self._breach("miscounted_usd", f"{committed} committed, {due} by the records")
         self.figures |= {"places_taken": places, "committed_usd": str(committed)}
 
     def _receipts(self) -> None:
@@ -215,6 +235,17 @@ def pair_of(record: Item) -> tuple[str, str, str]:
     """Which audio and which versions a record was made from."""
     audio, sidecar = record.get("audio") or {}, record.get("sidecar") or {}
     return audio.get("key", ""), audio.get("version_id", ""), sidecar.get("version_id", "")
+
+
+def spent(record: Item) -> Decimal:
+    """Dollars that a record says fal may bill, beside what it holds."""
+    made = "GENERATED" in [step["status"] for step in record.get("history", [])]
+    own = [record.get("actual") or record.get("estimate")]
+    known = record.get("duplicate_actuals") or []
+    unknown = len(record.get("duplicate_requests") or ()) - len(known)
+    costs = [*(own * (made and not record.get("reservation"))), *known]
+    costs += [record.get("estimate")] * unknown
+    return sum((cost["upper_usd"] for cost in costs if cost), Decimal(0))
 
 
 def _by(things: Iterable[Any], key: Any) -> dict[Any, list[Any]]:

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from tests.soak import media
 
-#: The cheapest video there is to render.
-CHEAP: Final[dict[str, Any]] = {"video_size": {"width": 64, "height": 64}, "video_quality": "low"}
+#: Cheap to render: mostly less than a megapixel in all, some more, and of odd sides.
+SIZES: Final = ((64, 64), (64, 64), (97, 65), (321, 181))
+CHEAP: Final[dict[str, Any]] = {"video_quality": "low"}
 #: Sidecars that are refused before anything is spent; each gets a prompt of its own.
 BAD_SIDECARS: Final[dict[str, dict[str, Any]]] = {
     "an unknown field": {"promt": "typed in a hurry"},
@@ -27,7 +28,8 @@ BAD: Final = (*BAD_SIDECARS, *BAD_MEDIA)
 class Fault:
     """A rule of the simulator's dial that strikes one drop, once.
 
-    ``slow``: the way out of it waits for a tick or a retry, about a minute.
+    ``slow``: the way out of it waits for a tick or a retry, about a minute. ``bills_more``: fal
+    bills more than was reserved.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Fault:
     parameters: dict[str, Any] = field(default_factory=dict)
     slow: bool = False
     may_fail: bool = False
+    bills_more: bool = False
 
     def rule(self, prompt: str) -> dict[str, Any]:
         """As the dial takes it."""
@@ -78,6 +81,13 @@ FAULTS: Final = (
         {"type": "content_policy_violation"},
         may_fail=True,
     ),
+    Fault(
+        "larger than asked",
+        "render",
+        "bigger_video",
+        {"width": 640, "height": 480},
+        bills_more=True,
+    ),
 )
 #: Long enough at fal for a person to change their mind.
 DAWDLE: Final = Fault("waits at fal", "queue", "delay", {"seconds": 20})
@@ -96,6 +106,7 @@ class Drop:
     bad: str | None = None
     cancel: bool = False
     fault: Fault | None = None
+    size: tuple[int, int] = (64, 64)
     #: The versions S3 gave to the halves: which pair a record was made from.
     audio_version: str = ""
     sidecar_version: str = ""
@@ -113,7 +124,9 @@ class Drop:
     def document(self) -> bytes:
         """The sidecar's text."""
         wrong = BAD_SIDECARS.get(self.bad or "", {})
-        return json.dumps({"prompt": self.prompt, **CHEAP, **wrong}).encode()
+        size = dict(zip(("width", "height"), self.size, strict=True))
+        wish = {"prompt": self.prompt, "video_size": size, **CHEAP, **wrong}
+        return json.dumps(wish).encode()
 
     def rules(self) -> list[dict[str, Any]]:
         """What the dial must know before the drop."""
@@ -197,4 +210,5 @@ def _drop(number: int, wishes: Wishes, chance: random.Random) -> Drop:
         suffix=chance.choice(media.suffixes(kind)),
         media=kind,
         audio_first=chance.random() < 0.5,
+        size=chance.choice(SIZES),
     )

@@ -5,7 +5,8 @@ sidecar, in both orders, some announced twice, some wrong, some cancelled. fal's
 misbehaves for a share of them, and every few seconds a handler's process is killed. When everything
 has come to its end, each drop is looked for in the table, in the output bucket and in fal's own
 books: none may be lost, none may be paid or stored twice, and no place and no money may stay set
-aside.
+aside. fal may bill no more than was reserved, and where it is made to, the record and the day's
+budget must know it.
 
 Two things differ from the deployed stack, or a killed handler would cost minutes: the visibility
 timeouts are 20 s (drops) and 30 s (verdicts) instead of 180 and 360 s. They still outlast any
@@ -385,6 +386,9 @@ MUST_BE_ZERO: Final = {
     "leaked_places": "leaked places in the window",
     "leaked_reservations": "ended jobs that hold money",
     "leaked_usd": "days with leaked reservations",
+    "miscounted_usd": "budgets that are not what the records say",
+    "billed_above_reserved": "bills above what was reserved, undialled",
+    "billed_above_recorded": "bills above what the record says",
 }
 
 
@@ -400,6 +404,7 @@ def table(figures: dict[str, Any]) -> str:
         ("handlers killed", sum(figures["killed"].values())),
         *((f"  {name}", count) for name, count in sorted(figures["killed"].items())),
         ("accepted by fal / paid / videos", "{accepted} / {paid} / {videos}"),
+        ("billed by fal / committed, USD", "{billed_usd} / {committed_usd}"),
         ("waiting for proven silence", figures["waiting_for_proven_silence"]),
         ("still moving", figures["unsettled"]),
         ("dead letters", figures["dead_letters"]),

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.soak.books import Audit, World
-from tests.soak.plan import Wishes, plan
+from tests.soak.plan import FAULTS, Wishes, plan
 from tests.soak.soak import MUST_BE_ZERO, soak, table, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.soak.plan import Drop
+    from tests.soak.plan import Drop, Fault
 
 FOLDER = Path(__file__).parents[2] / ".build" / "soak"
 AT = "2026-11-22T12:00:00+00:00"
@@ -101,6 +101,14 @@ def _held_after_the_end(world: World) -> None:
     world.items[0]["reservation"] = {"day": "2026-11-22", "usd": Decimal("0.01")}
 
 
+def _billed_more(world: World) -> None:
+    world.requests[0]["billable_units"] = "3"
+
+
+def _budget_behind(world: World) -> None:
+    world.items[2]["committed_usd"] = Decimal("0.01")
+
+
 def _receipt_behind(world: World) -> None:
     assert world.receipts
     for receipt in world.receipts.values():
@@ -129,6 +137,9 @@ def _no_receipt(world: World) -> None:
         (_place_kept, "leaked_places"),
         (_money_kept, "leaked_usd"),
         (_held_after_the_end, "leaked_reservations"),
+        (_billed_more, "billed_above_reserved"),
+        (_billed_more, "billed_above_recorded"),
+        (_budget_behind, "miscounted_usd"),
     ],
 )
 def test_the_audit_sees(harm: Callable[[World], None], breach: str) -> None:
@@ -137,6 +148,20 @@ def test_the_audit_sees(harm: Callable[[World], None], breach: str) -> None:
     kinds = {one.partition(":")[0] for one in audit.breaches}
     assert breach in kinds
     assert kinds <= MUST_BE_ZERO.keys()
+
+
+def test_a_bill_above_the_reservation_is_no_breach_where_fal_was_told_and_the_record_knows() -> (
+    None
+):
+    def larger(world: World) -> None:
+        world.requests[0]["billable_units"] = "3"
+        world.items[0]["actual"] = {"upper_usd": Decimal(3)}
+        world.items[2]["committed_usd"] = Decimal(3)
+
+    told = next(fault for fault in FAULTS if fault.bills_more)
+
+    assert _audit(larger, told).breaches == []
+    assert len(_audit(larger).breaches) == 1
 
 
 def test_an_attempt_after_a_failed_run_is_an_exception_with_its_reason() -> None:
@@ -164,9 +189,9 @@ def test_an_unconfirmed_job_waits_only_where_fal_has_nothing(fal_has_it: bool, f
     assert [len(audit.waiting), len(audit.unsettled)] == [found == "waiting", found == "unsettled"]
 
 
-def _audit(harm: Callable[[World], None]) -> Audit:
+def _audit(harm: Callable[[World], None], fault: Fault | None = None) -> Audit:
     (drop,) = plan(Wishes(drops=1, faults=0, seed=1))
-    drop.bad, drop.cancel = None, False
+    drop.bad, drop.cancel, drop.fault = None, False, fault
     drop.audio_version, drop.sidecar_version = "a1", "s1"
     world = _in_order(drop)
     harm(world)
@@ -183,7 +208,8 @@ def _in_order(drop: Drop) -> World:
         "sidecar": {"key": drop.sidecar, "version_id": "s1"},
         "attempt": Decimal(1),
         "revision": Decimal(5),
-        "history": [{"status": "SUBMITTING", "at": AT}],
+        "estimate": {"usd_per_megapixel": Decimal(1), "upper_usd": Decimal(1)},
+        "history": [{"status": "SUBMITTING", "at": AT}, {"status": "GENERATED", "at": AT}],
         "video": {"key": key, "version_id": "v1"},
     }
     request = {
@@ -191,6 +217,7 @@ def _in_order(drop: Drop) -> World:
         "status_code": 200,
         "error_type": None,
         "submitted_at": 4e9,
+        "billable_units": "1",
     }
     sums: list[dict[str, Any]] = [
         {"job_id": "window"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from phonoscene.errors import DropRefused, WriteRefused
@@ -35,15 +35,19 @@ class Version:
 class MemoryBucket(DropBucket):
     """Versions by key, newest last. Audio is ``seconds`` long, whatever its bytes are."""
 
-    def __init__(self, name: str = "drops", seconds: float = 5.0) -> None:
+    def __init__(
+        self, name: str = "drops", seconds: float = 5.0, dated_after: timedelta = timedelta()
+    ) -> None:
         self.name = name
         self.seconds = seconds
+        #: By how much an object's date is later than its event says.
+        self.dated_after = dated_after
         self.versions: dict[str, tuple[Version, ...]] = {}
         self.images: dict[str, tuple[int, int]] = {}
 
     def copy(self) -> Self:
         """An independent bucket with the same objects."""
-        twin = type(self)(self.name, self.seconds)
+        twin = type(self)(self.name, self.seconds, self.dated_after)
         twin.versions = dict(self.versions)
         return twin
 
@@ -52,7 +56,7 @@ class MemoryBucket(DropBucket):
     ) -> Announcement:
         """Create a version at ``at``; S3 dates one that comes in parts from its beginning."""
         earlier = self.versions.get(key, ())
-        modified = (begun or at).replace(microsecond=0)
+        modified = (begun or at).replace(microsecond=0) + self.dated_after
         new = Version(f"{key}#{len(earlier) + 1}", body, modified)
         self.versions[key] = (*earlier, new)
         return Announcement(key, at.replace(microsecond=0))

@@ -63,7 +63,8 @@ def test_the_options_before_the_command_are_told(option: str) -> None:
 
 
 def test_the_exit_codes_are_told_in_the_page_and_in_the_help() -> None:
-    codes = ["0", str(errors.NOT_FINE), str(errors.WRONG_USAGE), str(errors.UNREACHABLE), "130"]
+    known = (errors.NOT_FINE, errors.WRONG_USAGE, errors.UNREACHABLE, 130, errors.READER_GONE)
+    codes = ["0", *map(str, known)]
 
     assert re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE) == codes
     assert re.findall(r"(?:codes:|·) (\d+) ", whole.EXIT_CODES) == codes

@@ -10,7 +10,8 @@ import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from phonoscene.documents import read_takes
 from phonoscene.drops import Kind, kind_of, pairings
 from phonoscene.errors import DropRefused
-from phonoscene.jobs import ErrorDetail, Estimate, Job, JobStatus, Reservation, Step, Video
+from phonoscene.jobs import Actual, ErrorDetail, Estimate, Job, JobStatus, Reservation, Step, Video
 from phonoscene.workflow.examination import Errors, Examined
 from phonoscene_cli import sidecars, uploads
 from phonoscene_cli.commands.jobs import Filter
@@ -35,11 +36,8 @@ from phonoscene_cli.preview import Outlook
 from phonoscene_cli.spending import Spent, folder_of, total
 from phonoscene_cli.telling import KEYS, as_data
 from phonoscene_cli.uploads import Drop, DroppedNonetheless, Piece, TakenBack, Upload
-from phonoscene_cli.videos import can_write, fetch, targets
+from phonoscene_cli.videos import Destination, fetch, video_of
 from tests.unit.test_cli_words import NOW, a_job
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _S = JobStatus
 USD = Decimal("0.5000")
@@ -145,8 +143,8 @@ def test_a_drop_lies_in_its_folder_under_its_name(tmp_path: Path) -> None:
         ("song.mp3", "", "_x", "ignored"),
         ("song.mp3", "a/../b", None, "refused"),
         ("song.mp3", "", "a\nb", "refused"),
-        ("song.mp3", "x" * 1020, None, "longer"),
-        ("song.mp3", "a\udcff", None, "no key"),
+        ("song.mp3", "x" * 1020, None, "at most 1024 bytes"),
+        ("song.mp3", "a\udcff", None, "not a valid S3 key"),
     ],
 )
 def test_what_would_be_no_drop_is_wrong_usage(
@@ -291,6 +289,39 @@ def test_what_a_job_has_cost_follows_from_its_way(
     assert (spent.perhaps, spent.aside) == (perhaps * USD, aside * USD)
 
 
+MADE = Actual(source="frames", width=64, height=64, frames=25, megapixels=Decimal("0.1"),
+              lower_usd=Decimal("0.7"), upper_usd=Decimal("0.9"))  # fmt: skip
+BILLED = MADE.model_copy(update={"lower_usd": Decimal("0.2"), "upper_usd": Decimal("0.3")})
+
+
+@pytest.mark.parametrize(
+    ("job", "lower", "upper"),
+    [
+        (with_history(*WAY, _S.GENERATED, actual=MADE), "0.7", "0.9"),
+        (with_history(*WAY, _S.GENERATED, _S.FAILED, actual=BILLED), "0.2", "0.3"),
+        (
+            with_history(
+                *WAY, _S.GENERATED, _S.SUCCEEDED, actual=MADE, duplicate_requests={"r", "s"},
+                duplicate_actuals=(BILLED,),
+            ),
+            "1.3",
+            "1.7",
+        ),
+        (
+            with_history(
+                *WAY, _S.CANCELLED, duplicate_requests={"r"}, duplicate_actuals=(BILLED,)
+            ),
+            "0.2",
+            "0.3",
+        ),
+    ],
+)  # fmt: skip
+def test_what_came_counts_as_fal_reported_it(job: Job, lower: str, upper: str) -> None:
+    spent = Spent.of(job)
+
+    assert (spent.lower, spent.upper) == (Decimal(lower), Decimal(upper))
+
+
 def test_costs_add_up() -> None:
     jobs = [with_history(*WAY), with_history(*WAY, _S.GENERATED, _S.SUCCEEDED), a_job(_S.WAITING)]
 
@@ -312,7 +343,8 @@ def test_a_job_has_the_folder_of_its_drop(name: str, folder: str) -> None:
 def test_a_job_for_programs_has_all_its_keys_and_no_secret(status: JobStatus) -> None:
     job = a_job(
         status, token_hashes=("secret",), estimate=COST, duplicate_requests={"b", "a"},
-        reservation=Reservation(day="2026-11-24", usd=USD), seed=2**64 - 1,
+        reservation=Reservation(day="2026-11-24", usd=USD), seed=2**64 - 1, actual=MADE,
+        duplicate_actuals=(BILLED,),
         request={"request_id": "r", "cancel_url": "https://queue.fal.run/secret"},
     )  # fmt: skip
 
@@ -323,6 +355,8 @@ def test_a_job_for_programs_has_all_its_keys_and_no_secret(status: JobStatus) ->
     assert json.loads(told)["seed"] == 2**64 - 1
     assert json.loads(told)["estimate"]["upper_usd"] == 0.5
     assert json.loads(told)["duplicate_requests"] == ["a", "b"]
+    assert json.loads(told)["actual"]["upper_usd"] == 0.9
+    assert json.loads(told)["duplicate_actuals"][0]["upper_usd"] == 0.3
 
 
 def test_every_field_of_a_record_is_told_or_left_out_on_purpose() -> None:
@@ -559,7 +593,7 @@ def test_a_video_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
 
     right = VIDEO.model_copy(update={"sha256": hashlib.sha256(BODY).hexdigest()})
 
-    with pytest.raises(CliError, match="other bytes"):
+    with pytest.raises(CliError, match="checksum mismatch"):
         fetch(Outputs(), VIDEO, tmp_path / "x.mp4")
     assert list(tmp_path.iterdir()) == []
     assert fetch(Outputs(), right, tmp_path / "new" / "x.mp4").read_bytes() == BODY
@@ -571,20 +605,70 @@ def made(name: str, kind: str = "X264 (.mp4)") -> Job:
 
 
 def test_videos_go_into_a_file_or_a_folder_and_are_numbered_if_several(tmp_path: Path) -> None:
-    one, other = made("talks/intro"), made("talks/intro", "GIF (.gif)")
+    one, other = video_of(made("talks/intro")), video_of(made("talks/intro", "GIF (.gif)"))
+    file, bare = Destination.of(f"{tmp_path}/a.mp4"), Destination.of(f"{tmp_path}/a")
+    folder, new = Destination.of(str(tmp_path)), Destination.of(f"{tmp_path}/new/")
 
-    assert targets(tmp_path / "a.mp4", [one]) == [tmp_path / "a.mp4"]
-    assert targets(tmp_path / "a", [other]) == [tmp_path / "a.gif"]
-    assert targets(tmp_path, [one]) == [tmp_path / "intro.mp4"]
-    assert targets(tmp_path / "a.mp4", [one, one]) == [tmp_path / "a.1.mp4", tmp_path / "a.2.mp4"]
-    assert targets(tmp_path, [one, other]) == [tmp_path / "intro.1.mp4", tmp_path / "intro.2.gif"]
+    assert file.files([one]) == [tmp_path / "a.mp4"]
+    assert bare.files([other]) == [tmp_path / "a.gif"]
+    assert file.files([one, one]) == [tmp_path / "a.1.mp4", tmp_path / "a.2.mp4"]
+    assert folder.files([one]) == [tmp_path / "intro.mp4"]
+    assert folder.files([one, other]) == [tmp_path / "intro.1.mp4", tmp_path / "intro.2.gif"]
+    assert new.files([one]) == [tmp_path / "new" / "intro.mp4"]
 
 
-def test_whether_a_video_can_be_written_is_found_out_before_it_is_paid(tmp_path: Path) -> None:
-    can_write(tmp_path / "a.mp4")
-    can_write(tmp_path)
-    with pytest.raises(CliError, match="--out"):
-        can_write(tmp_path / "no" / "such" / "a.mp4")
+@pytest.mark.parametrize("out", ["", "no/such/a.mp4", "no/such/", "file/", "file/a.mp4"])
+def test_an_out_that_cannot_be_written_is_refused_when_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+
+    with pytest.raises(WrongUsage, match="--out"):
+        Destination.of(out)
+
+
+@pytest.mark.parametrize(
+    ("out", "kind"),
+    [
+        ("wrong.mp4", "PRORES4444 (.mov)"),  # it would play in nothing
+        ("song.wav", "X264 (.mp4)"),  # the sound itself
+        ("take.1", "X264 (.mp4)"),
+        (f"{'x' * 250}.mp4", "X264 (.mp4)"),  # no room for its name while it is not whole
+        ("taken.mp4", "X264 (.mp4)"),  # a folder
+    ],
+)
+def test_a_file_that_cannot_be_the_video_is_refused_before_it_is_paid(
+    tmp_path: Path, out: str, kind: str
+) -> None:
+    destination = Destination(tmp_path / out)
+    if out == "taken.mp4":
+        (tmp_path / out).mkdir()
+
+    with pytest.raises(WrongUsage, match="--out"):
+        destination.check([video_of(made("talks/intro", kind))])
+
+
+def test_a_name_too_long_for_a_file_is_found_out_before_it_is_paid(tmp_path: Path) -> None:
+    with pytest.raises(WrongUsage, match="--out"):
+        Destination.of(str(tmp_path)).check([video_of(made("x" * 300))])
+
+
+@pytest.mark.parametrize("out", ["a.mp4", "a.MP4", "a", "folder/"])
+def test_a_check_leaves_nothing_behind(tmp_path: Path, out: str) -> None:
+    destination = Destination.of(f"{tmp_path}/{out}")
+
+    destination.check([video_of(made("talks/intro"))])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_was_there_survives_the_check(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"before")
+
+    Destination(tmp_path / "a.mp4").check([video_of(made("talks/intro"))])
+
+    assert (tmp_path / "a.mp4").read_bytes() == b"before"
 
 
 def test_times_are_told_in_utc_where_programs_read_them() -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from phonoscene.jobs import FINAL, Audio, DropObject, ErrorDetail, Job, JobStatus, Step
-from phonoscene.meanings import WAITS
+from phonoscene.meanings import WAITS, fix
 from phonoscene_cli import advice, choosing, moments, words
 from phonoscene_cli.errors import NOT_FINE, WRONG_USAGE, CliError, WrongUsage
+
+if TYPE_CHECKING:
+    from phonoscene_cli.stack import Stack
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -85,25 +90,72 @@ def test_a_video_that_was_refused_is_not_paid_twice_for_want_of_its_address() ->
     assert "https://v3.fal.media/x.mp4" in advice.next_step(job)
 
 
+WHOLE: dict[str, object] = {
+    "audio": Audio(key="a.mp3", version_id="1", bytes=1),
+    "sidecar": DropObject(key="a.json", version_id="1"),
+    "arguments": {"prompt": "x"},
+}
+
+
+def an_error(field: str | None, code: str = "out_of_range") -> ErrorDetail:
+    return ErrorDetail(code=code, message="", field=field)
+
+
 @pytest.mark.parametrize(
-    ("fields", "can_be_retried"),
+    ("error", "fields", "setting"),
     [
-        ({"errors": (ErrorDetail(code="not_audio", message="", field="audio"),)}, False),
-        ({"errors": (ErrorDetail(code="missing_field", message="", field="prompt"),)}, True),
-        ({"sidecar": None}, False),
-        ({"audio": None}, False),
+        (an_error("audio", "not_audio"), {}, None),
+        (an_error("prompt", "missing_field"), {}, " --set prompt=…"),
+        (an_error("video_size.width"), {}, " --set video_size=…"),
+        (an_error("fsp", "unknown_field"), {}, None),
+        (an_error("audio_url", "not_allowed"), {}, None),
+        (an_error("sync_mode", "not_allowed"), {}, None),
+        (an_error("image_url", "image_not_found"), {}, None),
+        (an_error(None, "not_json"), {}, None),
+        (an_error("fps"), {"sidecar": None, "arguments": {}}, None),
+        (an_error("fps"), {"audio": None}, None),
     ],
 )
-def test_a_rejected_job_is_told_to_be_retried_only_where_options_could_mend_it(
-    fields: dict[str, object], *, can_be_retried: bool
+def test_a_rejected_job_is_advised_to_be_retried_only_where_an_option_could_mend_it(
+    error: ErrorDetail, fields: dict[str, object], setting: str | None
 ) -> None:
-    whole: dict[str, object] = {
-        "audio": Audio(key="a.mp3", version_id="1", bytes=1),
-        "sidecar": DropObject(key="a.json", version_id="1"),
-    }
-    job = a_job(JobStatus.REJECTED, **whole | fields)
+    step = advice.next_step(a_job(JobStatus.REJECTED, **WHOLE | {"errors": (error,)} | fields))
 
-    assert ("phonoscene retry" in advice.next_step(job)) == can_be_retried
+    if setting is None:
+        assert "phonoscene retry" not in step
+        assert "phonoscene drop" in step
+    else:
+        assert f"retry {'0' * 32}{setting}`" in step
+
+
+@pytest.mark.parametrize("field", ["audio", "audio_url"])
+def test_a_job_that_failed_for_its_audio_needs_another_file_and_no_retry(field: str) -> None:
+    error = an_error(field, "unsupported_audio_format")
+
+    step = advice.next_step(a_job(JobStatus.FAILED, **WHOLE | {"errors": (error,)}))
+
+    assert "another audio file" in step
+    assert "phonoscene retry" not in step
+    assert "another audio file" in fix(JobStatus.FAILED, error)
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [("image_url", "--set image_url=…`"), ("prompt", "--set prompt=…`"), (None, f"{'0' * 32}`")],
+)
+def test_a_job_that_failed_is_retried_with_the_fields_that_can_be_set(
+    field: str | None, said: str
+) -> None:
+    job = a_job(JobStatus.FAILED, **WHOLE | {"errors": (an_error(field),)})
+
+    assert said in advice.next_step(job)
+
+
+@pytest.mark.parametrize("missing", ["audio", "sidecar"])
+def test_a_half_that_was_cancelled_is_not_advised_to_be_retried(missing: str) -> None:
+    half = a_job(JobStatus.CANCELLED, **WHOLE | {"arguments": {}, missing: None})
+
+    assert "drop both halves" in advice.next_step(half)
 
 
 def test_an_errors_parts_are_told_where_it_has_them() -> None:
@@ -117,19 +169,44 @@ def test_what_comes_from_anybody_moves_no_cursor(text: str) -> None:
     assert words.printable(text).isprintable()
 
 
+def a_stack() -> Stack:
+    """One with a drop bucket, which nothing reaches."""
+    return cast("Stack", SimpleNamespace(outputs={"DropBucketName": "drops"}))
+
+
 @pytest.mark.parametrize(
-    ("text", "name"),
+    ("text", "key", "name", "folder"),
     [
-        ("talks/intro", "talks/intro"),
-        ("talks/intro.mp3", "talks/intro"),
-        ("talks/intro.mp3.json", "talks/intro"),
-        ("s3://drops/talks/intro.WAV", "talks/intro"),
-        ("s3://drops", "s3://drops"),
-        ("intro.v2.json", "intro.v2"),
+        ("talks/intro", "talks/intro", "talks/intro", "talks/intro/"),
+        ("talks/intro.mp3", "talks/intro.mp3", "talks/intro", "talks/intro.mp3/"),
+        ("talks/intro.mp3.json", "talks/intro.mp3.json", "talks/intro", "talks/intro.mp3.json/"),
+        ("s3://drops/talks/intro.WAV", "talks/intro.WAV", "talks/intro", "talks/intro.WAV/"),
+        ("S3://drops/talks/", "talks/", "talks/", "talks/"),
+        ("s3://drops/a\nb.wav", "a\nb.wav", "a\nb", "a\nb.wav/"),
+        ("s3://drops", "", "", ""),
+        ("s3://drops/", "", "", ""),
+        ("/", "/", "/", ""),
+        ("", "", "", ""),
+        ("intro.v2.json", "intro.v2.json", "intro.v2", "intro.v2.json/"),
     ],
 )
-def test_a_drop_is_named_by_its_name_by_a_key_or_by_an_address(text: str, name: str) -> None:
-    assert choosing.named(text) == name
+def test_what_lies_in_the_bucket_is_named_by_its_key_or_by_its_address(
+    text: str, key: str, name: str, folder: str
+) -> None:
+    stack = a_stack()
+
+    assert choosing.key_in(stack, text) == key
+    assert choosing.name_in(stack, text) == name
+    assert choosing.folder_in(stack, text) == folder
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://other/talks/", "s3://drops-2/a.mp3", "s3://", "s3:///a.mp3"]
+)
+def test_an_address_in_another_bucket_is_refused_with_the_right_one(text: str) -> None:
+    for understood in (choosing.key_in, choosing.name_in, choosing.folder_in):
+        with pytest.raises(WrongUsage, match="s3://drops"):
+            understood(a_stack(), text)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +231,9 @@ def test_times_are_understood_and_are_utc_unless_they_say_otherwise(
     assert moments.moment_of(text, NOW) == at
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-3d", "3 days", "3y", "99999999d", "22.11.2026"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "-3d", "3 days", "3y", "99999999d", "999999w", "22.11.2026"]
+)
 def test_what_is_no_time_is_wrong_usage_with_an_example(text: str) -> None:
     with pytest.raises(WrongUsage, match="say"):
         moments.moment_of(text, NOW)
@@ -163,11 +242,22 @@ def test_what_is_no_time_is_wrong_usage_with_an_example(text: str) -> None:
 
 
 def test_a_day_is_the_whole_of_it_and_nothing_else() -> None:
-    first, last = moments.period("2026-11-22", "7d", NOW)
+    period = moments.Period.of(date(2026, 11, 22), None)
 
-    assert first == datetime(2026, 11, 22, tzinfo=UTC)
-    assert last == datetime(2026, 11, 22, 23, 59, 59, 999999, tzinfo=UTC)
-    assert moments.period(None, "7d", NOW) == (NOW - timedelta(days=7), NOW)
+    assert period.first == datetime(2026, 11, 22, tzinfo=UTC)
+    assert period.last == datetime(2026, 11, 22, 23, 59, 59, 999999, tzinfo=UTC)
+    assert words.period(period) == "on 2026-11-22 (UTC)"
+
+
+def test_without_a_day_it_is_the_time_since_or_a_week() -> None:
+    assert moments.Period.of(None, NOW).first == NOW
+    week = moments.Period.of(None, None)
+    assert week.last - week.first == moments.USUAL
+
+
+def test_a_day_and_a_time_since_exclude_each_other() -> None:
+    with pytest.raises(WrongUsage, match="--since"):
+        moments.Period.of(date(2026, 11, 22), NOW)
 
 
 def test_yesterday_is_the_day_before_today() -> None:

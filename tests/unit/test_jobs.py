@@ -17,6 +17,7 @@ from phonoscene.jobs import (
     FINAL,
     LOOK_AGAIN_AFTER,
     MAY_FOLLOW,
+    Actual,
     Audio,
     DropObject,
     ErrorDetail,
@@ -175,6 +176,16 @@ def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 pins = st.builds(DropObject, key=keys, version_id=keys)
+actuals = st.builds(
+    Actual,
+    source=st.sampled_from(["billable_units", "frames", "duration", "size"]),
+    width=counts,
+    height=counts,
+    frames=counts,
+    megapixels=money,
+    lower_usd=money,
+    upper_usd=money,
+)
 jobs = st.builds(
     Job,
     job_id=st.text("0123456789abcdef", min_size=32, max_size=32),
@@ -201,10 +212,13 @@ jobs = st.builds(
             height=counts,
             frames=counts,
             megapixels=money,
+            usd_per_megapixel=maybe(money),
             lower_usd=money,
             upper_usd=money,
         )
     ),
+    actual=maybe(actuals),
+    duplicate_actuals=st.lists(actuals, max_size=2).map(tuple),
     attempt=st.integers(0, 9),
     token_hashes=st.lists(keys, max_size=2).map(tuple),
     request=maybe(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from phonoscene.jobs import JobStatus
@@ -40,6 +43,33 @@ def metrics_of_the_page() -> set[str]:
 def test_code_template_and_page_name_the_same_metrics() -> None:
     assert metrics_of_the_code() == metrics_of_the_page()
     assert metrics_of_the_code() == metrics_of_the_template()
+
+
+COUNTED = """
+from phonoscene.observability import count, logger, metrics
+import logging
+with_metrics = metrics.log_metrics(lambda event, context: count("DropMessages"))
+with_metrics({}, None)
+logging.getLogger("phonoscene.output").warning("video.abort_failed")
+"""
+
+
+def test_a_metric_carries_the_name_of_its_stack_and_a_modules_log_line_is_printed() -> None:
+    environment = {
+        "PATH": os.defpath,
+        "PYTHONPATH": str(ROOT / "layers" / "common"),
+        "POWERTOOLS_SERVICE_NAME": "my-second-stack",
+        "POWERTOOLS_METRICS_NAMESPACE": "Phonoscene",
+    }
+
+    done = subprocess.run(  # noqa: S603 - our own words only
+        [sys.executable, "-c", COUNTED], env=environment, capture_output=True, text=True, check=True
+    )
+
+    metric, line = map(json.loads, done.stdout.splitlines())
+    assert metric["service"] == "my-second-stack"
+    assert metric["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
+    assert line["message"] == "video.abort_failed"
 
 
 def test_every_alarm_is_explained() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from decimal import Decimal
 from itertools import pairwise, permutations
 from typing import Any
 
@@ -19,6 +20,7 @@ from phonoscene.jobs import (
     BORN_AS,
     FINAL,
     MAY_FOLLOW,
+    Actual,
     Audio,
     DropObject,
     ErrorDetail,
@@ -147,6 +149,44 @@ def test_what_was_paid_or_sent_twice_is_said_plainly(
     assert bool(receipt.notes) == bool(said)
     assert all(one in text for one in said)
     assert receipt.duplicates == len(changes.get("duplicate_requests", ()))
+
+
+ASKED = Estimate(width=1024, height=576, frames=433, megapixels="255.393792",
+                 usd_per_megapixel="0.001205", lower_usd="0.3020", upper_usd="0.3085")  # fmt: skip
+CAME = Actual(source="frames", width=3840, height=2160, frames=961, megapixels="7971.0208",
+              lower_usd="9.6050", upper_usd="9.6050")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "fal reports 3840x2160x961 frames: up to $9.6050, $0.3085 was reserved."),
+        ({"source": "duration"}, "fal reports 3840x2160x961 frames: up to $9.6050, $0.3085 was"),
+        ({"source": "billable_units"}, "fal bills 7,971.02 megapixels: up to $9.6050, $0.3085 was"),
+        ({"upper_usd": Decimal("0.3085")}, ""),
+        ({"upper_usd": Decimal("0.1000")}, ""),
+    ],
+)
+def test_what_may_cost_more_than_was_reserved_is_said_plainly(
+    changes: dict[str, Any], said: str
+) -> None:
+    job = born(estimate=ASKED, actual=CAME.model_copy(update=changes))
+
+    text = " ".join(Receipt.of(job, None).notes)
+
+    assert text.startswith(said)
+    assert bool(text) == bool(said)
+
+
+def test_what_came_is_told_in_numbers_beside_what_was_asked() -> None:
+    told = json.loads(Receipt.of(born(estimate=ASKED, actual=CAME), None).to_json())
+
+    assert told["cost"] == {"lower_usd": 0.302, "upper_usd": 0.3085}
+    assert told["actual"] == {
+        "source": "frames", "width": 3840, "height": 2160, "frames": 961, "megapixels": 7971.0208,
+        "lower_usd": 9.605, "upper_usd": 9.605,
+    }  # fmt: skip
+    assert "actual" not in json.loads(Receipt.of(born(estimate=ASKED), None).to_json())
 
 
 def test_cost_video_and_every_step_are_told() -> None:

@@ -164,20 +164,6 @@ def test_a_run_of_the_real_one_is_remembered_without_its_key(tmp_path: Path) -> 
     assert file.stat().st_mode & 0o077 == 0
 
 
-def test_a_cloud_whose_pacer_died_still_runs() -> None:
-    """Else the next `up` would clear it away, and with it what is paid for."""
-    run = Run([_Stub("emulator", alive=True), _Stub("pacer", alive=False)], PORTS, Fal("", ""), {})  # type: ignore[list-item]  # they only say whether they live
-    dead = Run([_Stub("emulator", alive=False)], PORTS, Fal("", ""), {})  # type: ignore[list-item]
-
-    assert run.alive
-    assert not dead.alive
-
-
-class _Stub:
-    def __init__(self, name: str, *, alive: bool) -> None:
-        self.name, self.alive = name, alive
-
-
 @pytest.mark.parametrize(
     ("name", "value"), [("AudioDelivery", "presigned"), ("ResultsBy", "webhook")]
 )

@@ -40,6 +40,7 @@ RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
 
 
 NOTHING = {"Ref": "AWS::NoValue"}
+STACK_NAME = {"Ref": "AWS::StackName"}
 
 
 def of_type(kind: str) -> dict[str, dict[str, Any]]:
@@ -142,15 +143,61 @@ def test_a_missing_variable_is_named(found: type[Settings], missing: str) -> Non
 def test_no_variable_of_a_function_shadows_a_global_one() -> None:
     shared = set(TEMPLATE["Globals"]["Function"]["Environment"]["Variables"])
 
-    assert {name for name in shared if not name.startswith("POWERTOOLS_")} == set()
+    assert {name for name in shared if not name.startswith("POWERTOOLS_")} == {"HOME"}
     assert all(not shared & set(variables_of(name)) for name in FUNCTIONS)
 
 
 def test_metrics_are_named_in_the_template_as_in_the_code() -> None:
     shared = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
 
-    assert shared["POWERTOOLS_SERVICE_NAME"] == "phonoscene"
+    assert shared["POWERTOOLS_SERVICE_NAME"] == STACK_NAME
     assert shared["POWERTOOLS_METRICS_NAMESPACE"] == "Phonoscene"
+
+
+def test_an_alarm_looks_at_this_stacks_metrics_alone() -> None:
+    ours = [
+        alarm["Dimensions"]
+        for alarm in of_type("AWS::CloudWatch::Alarm").values()
+        if alarm["Namespace"] == "Phonoscene"
+    ]
+
+    assert ours
+    assert all(found == [{"Name": "service", "Value": STACK_NAME}] for found in ours)
+
+
+def test_the_dashboard_shows_this_stacks_metrics_alone() -> None:
+    [dashboard] = of_type("AWS::CloudWatch::Dashboard").values()
+
+    shown = re.findall(
+        r'\["Phonoscene", "\w+", "(\w+)", "([^"]*)"', dashboard["DashboardBody"]["Fn::Sub"]
+    )
+
+    assert shown
+    assert set(shown) == {("service", "${AWS::StackName}")}
+
+
+#: Properties that name something in the account or the region, and are not made up by AWS.
+OUR_NAMES = ("DashboardName", "LogGroupName", "LayerName", "Name", "QueueName", "BucketName",
+             "TableName", "RoleName", "FunctionName", "TopicName", "AlarmName")  # fmt: skip
+#: What is named once an account, and not once a region.
+OF_THE_ACCOUNT = {"AWS::CloudWatch::Dashboard", "AWS::IAM::Role", "AWS::IAM::ManagedPolicy"}
+
+
+@pytest.mark.parametrize(
+    ("resource", "given"),
+    [
+        (name, one["Properties"][key])
+        for name, one in RESOURCES.items()
+        for key in OUR_NAMES
+        if key in one["Properties"] and one["Type"] != "AWS::Lambda::Permission"
+    ],
+)
+def test_a_name_that_the_template_gives_leaves_room_for_another_stack_and_another_region(
+    resource: str, given: Any
+) -> None:
+    assert "AWS::StackName" in mentioned(given) | set(re.findall(r"AWS::\w+", str(given)))
+    if RESOURCES[resource]["Type"] in OF_THE_ACCOUNT:
+        assert "AWS::Region" in str(given)
 
 
 # Words
@@ -321,7 +368,7 @@ def test_what_holds_somebodys_work_outlives_the_stack(name: str) -> None:
     assert RESOURCES[name]["DeletionPolicy"] in {"Retain", "RetainExceptOnCreate"}
 
 
-def test_every_bucket_and_every_queue_that_work_flows_through_refuses_plain_http() -> None:
+def test_every_bucket_and_every_queue_refuses_plain_http() -> None:
     policies = of_type("AWS::S3::BucketPolicy") | of_type("AWS::SQS::QueuePolicy")
 
     closed = {
@@ -332,12 +379,7 @@ def test_every_bucket_and_every_queue_that_work_flows_through_refuses_plain_http
         for name in mentioned(statement["Resource"])
     }
 
-    ours = {queue for _, queue, _ in consumers()} | dead_letter_queues()
-    assert set(BUCKETS) | ours <= closed | LEFT_TO_SQS
-
-
-#: Only SQS itself writes to them, and whoever may read them has credentials of this account.
-LEFT_TO_SQS = {"DropsDeadLetterQueue", "VerdictsDeadLetterQueue"}
+    assert closed == set(BUCKETS) | set(QUEUES)
 
 
 def test_the_webhook_answers_before_fal_gives_up() -> None:
@@ -420,3 +462,48 @@ def test_an_own_key_encrypts_everything_that_holds_data(name: str) -> None:
 
 def test_an_own_key_encrypts_the_variables_of_the_functions() -> None:
     assert "EncryptionKeyArn" in mentioned(TEMPLATE["Globals"]["Function"]["KmsKeyArn"])
+
+
+@pytest.mark.parametrize(
+    ("value", "is_taken"),
+    [
+        ("", True),
+        ("arn:aws:kms:eu-central-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab", True),
+        ("arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/1234abcd-12ab-34cd-56ef", True),
+        ("arn:aws:kms:eu-central-1:123456789012:alias/mine", False),  # grants the roles nothing
+        ("1234abcd-12ab-34cd-56ef-1234567890ab", False),
+        ("alias/mine", False),
+    ],
+)
+def test_an_own_key_is_named_by_its_arn_and_not_by_an_alias(value: str, is_taken: bool) -> None:
+    pattern = TEMPLATE["Parameters"]["EncryptionKeyArn"]["AllowedPattern"]
+
+    assert bool(re.fullmatch(pattern, value)) == is_taken
+
+
+def test_an_url_leaves_room_among_the_variables_of_its_function() -> None:
+    assert TEMPLATE["Parameters"]["EventWebhookUrl"]["MaxLength"] <= 2048  # they have 4 KB in all
+
+
+def test_a_rule_that_is_added_while_jobs_run_may_send_from_its_first_event_on() -> None:
+    late = [
+        one
+        for one in RESOURCES.values()
+        if one["Type"] == "AWS::Events::Rule" and "Condition" in one
+    ]
+
+    [rule] = late
+    queues = mentioned(rule["Properties"]["Targets"])
+    assert set(rule["DependsOn"]) == {f"{queue}Policy" for queue in queues}
+
+
+@pytest.mark.parametrize("name", TEMPLATE["Outputs"])
+def test_an_output_is_there_for_a_program_or_a_page(name: str) -> None:
+    files = [
+        *ROOT.glob("cli/phonoscene_cli/*.py"),
+        *ROOT.glob("local/*.py"),
+        *ROOT.glob("docs/*.md"),
+        ROOT / "README.md",
+    ]
+
+    assert any(name in file.read_text(encoding="utf-8") for file in files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -71,6 +72,26 @@ def test_what_fal_reports_of_the_video_is_kept() -> None:
 
     assert verdict.output
     assert verdict.output.video.model_dump() == {"url": URL, "file_size": 1234, **figures}
+
+
+@pytest.mark.parametrize("units", ["72", "71.368704", "0", 72])
+def test_what_fal_bills_for_a_result_is_kept(units: Any) -> None:
+    asked = from_result(REQUEST, OUTPUT, units)
+    polled = from_webhook(webhook(status="OK", payload=OUTPUT, billable_units=units))
+
+    assert asked == polled
+    assert asked.billable_units == Decimal(str(units))
+
+
+@pytest.mark.parametrize(
+    "units", [None, "", "many", "-1", "NaN", "Infinity", "1e400", "1e-400", "1" * 40, [], {}]
+)
+def test_a_bill_that_is_no_number_does_not_lose_the_video(units: Any) -> None:
+    verdict = from_webhook(webhook(status="OK", payload=OUTPUT, billable_units=units))
+
+    assert verdict == from_result(REQUEST, OUTPUT, units)
+    assert verdict.output
+    assert verdict.billable_units is None
 
 
 @pytest.mark.parametrize("missing", ["seed", "prompt"])
@@ -235,6 +256,18 @@ def test_a_polled_result_is_the_output_itself() -> None:
     )
     with pytest.raises(ValidationError):
         from_result(REQUEST, {"detail": "no"})
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("audio_url", "audio"), ("image_url", "image_url"), ("prompt", "prompt")]
+)
+def test_an_error_names_the_field_as_its_dropper_knows_it(theirs: str, ours: str) -> None:
+    entry = {"loc": ["body", theirs], "msg": "no", "type": "file_download_error"}
+
+    [error] = from_failure(REQUEST, {"detail": [entry]}, None).errors
+
+    assert error.field == ours
+    assert error.retryable == (theirs != "prompt")
 
 
 # Nothing of ours comes back

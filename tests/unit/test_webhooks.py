@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from phonoscene.deliveries import Delivery, hash_token, new_token
@@ -165,6 +166,19 @@ def test_a_delivery_survives_its_queue() -> None:
 
     assert Delivery(**json.loads(delivery.to_message())) == delivery
     assert TOKEN not in delivery.to_message()
+
+
+#: What SQS takes in a message (SendMessage, in its API reference).
+SQS_TAKES = re.compile("[\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+@example("a prompt with \ufffe and \uffff and \x0b")
+def test_a_delivery_of_any_text_is_a_message_that_sqs_takes(body: str) -> None:
+    delivery = Delivery(JOB, hash_token(TOKEN), REQUEST, body)
+
+    assert SQS_TAKES.fullmatch(delivery.to_message())
+    assert Delivery(**json.loads(delivery.to_message())) == delivery
 
 
 @given(

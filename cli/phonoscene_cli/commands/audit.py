@@ -3,38 +3,56 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from phonoscene_cli import terminal, words
 from phonoscene_cli.auditing import Audit, settled_at, told
+from phonoscene_cli.choosing import key_in
 from phonoscene_cli.commands.options import Json, OlderThan, stack_of
 from phonoscene_cli.errors import NOT_FINE
+
+#: What to do about objects that S3 does not give out.
+UNREADABLE: Final = (
+    "S3 does not let some drops be read. Restore them from the archive, or mend their KMS key."
+)
 
 
 def audit(
     context: typer.Context,
     prefix: Annotated[
-        str, typer.Argument(metavar="PREFIX", help="Only what lies under this: a folder, a name.")
+        str, typer.Argument(metavar="PREFIX", help="Only keys that begin so: a folder, a name.")
     ] = "",
     older_than: OlderThan = None,
     as_json: Json = False,
 ) -> None:
     """Compare the drop bucket with the jobs table: nothing that was dropped may be missing.
 
-    Each drop that has no record is named, with what to do; the exit code is then 1. The bucket is
-    listed and each drop looked up by its id: the table is not scanned, and memory does not grow.
+    Each drop that has no record, or cannot be read, is named; the exit code is then 1. The bucket
+    is listed and each drop looked up by its id: the table is not scanned, and memory does not grow.
 
     Example: phonoscene audit talks/
     """
     stack = stack_of(context)
-    this = Audit(stack, prefix, settled_at(stack, older_than))
+    this = Audit(stack, key_in(stack, prefix), settled_at(stack, older_than))
     if as_json:
         _as_json(this)
     else:
         _for_people(this)
+    for line in this.unreadable.lines():
+        terminal.say(line)
     if this.as_data()["missing_count"]:
+        age = "" if older_than is None else f" --older-than {words.seconds(older_than)}"
+        backfill = f"`phonoscene backfill {words.typed(this.prefix)}{age}`"
+        terminal.complain(
+            "Drops are missing. Look whether their messages are in a dead-letter queue, "
+            "`phonoscene redrive --dry-run`, and bring them back without --dry-run. What is "
+            f"missing then, {backfill} admits."
+        )
+        raise typer.Exit(NOT_FINE)
+    if this.unreadable.count:
+        terminal.complain(UNREADABLE)
         raise typer.Exit(NOT_FINE)
 
 
@@ -63,10 +81,3 @@ def _for_people(this: Audit) -> None:
     states = ", ".join(f"{count:,} {state}" for state, count in sorted(this.states.items()))
     if states:
         terminal.line(f"accounted: {states}")
-    if data["missing_count"]:
-        where = f" {this.prefix}" if this.prefix else ' ""'
-        terminal.say(
-            "What to do: look whether their messages lie in a dead-letter queue, `phonoscene "
-            "redrive --dry-run`, and bring them back without --dry-run. What is missing then, "
-            f"`phonoscene backfill{where}` admits."
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -10,16 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phonoscene_cli import terminal, words
-from phonoscene_cli.auditing import Audit, settled_at
+from phonoscene_cli.auditing import Audit, Unreadable, settled_at
 from phonoscene_cli.backfilling import Backfill
+from phonoscene_cli.choosing import key_in
 from phonoscene_cli.commands.options import Json, OlderThan, Yes, stack_of
 from phonoscene_cli.cursor import CursorFile, Progress, default_path
 from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.following import typical_seconds
 from phonoscene_cli.pacing import Pace, rate_of
-from phonoscene_cli.planning import Plan, outlooks
+from phonoscene_cli.planning import Plan, examine
+from phonoscene_cli.reading import FAR
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from phonoscene_cli.census import Lying
     from phonoscene_cli.stack import Stack
 
 
@@ -31,7 +37,9 @@ def backfill(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count and price what would be admitted.")
     ] = False,
-    rate: Annotated[str, typer.Option(metavar="N/s", help="Drops a second, at most.")] = "10/s",
+    rate: Annotated[
+        float, typer.Option(parser=rate_of, metavar="N/s", help="Drops a second, at most.")
+    ] = "10/s",  # type: ignore[assignment]  # Typer parses the default, too
     limit: Annotated[int | None, typer.Option(min=1, help="No more than so many drops.")] = None,
     older_than: OlderThan = None,
     cursor: Annotated[
@@ -51,36 +59,47 @@ def backfill(
     For files that were there before the stack, or whose events were lost. --dry-run says first what
     it comes to. ^C at any time: the same command goes on where it stopped, and nothing becomes two
     jobs, because a job's id follows from the versions of its files. It holds back while 500
-    messages wait, so that fresh drops need not queue behind.
+    messages wait, so that fresh drops need not queue behind. A drop that cannot be read or sent
+    is passed over and named at the end; the exit code is then 1.
 
     Example: phonoscene backfill archive/ --dry-run
     """
     stack = stack_of(context)
-    this = Audit(stack, prefix, settled_at(stack, older_than))
+    this = Audit(stack, key_in(stack, prefix), settled_at(stack, older_than))
     if dry_run:
-        _tell_plan(_plan(stack, this, limit), this, as_json=as_json)
+        priced = _new_plan(stack)
+        _tell_plan(priced, _look(this, None, limit, priced), this, as_json=as_json)
+        _end(priced.unreadable)
         return
-    file = CursorFile(cursor or default_path(this.bucket, prefix))
-    if restart:
-        file.remove()
-    progress = file.load(this.bucket, prefix)
-    if progress.after is not None:
-        terminal.say(
-            f"Going on behind {progress.after}: {words.number(progress.sent, 'drop')} sent before. "
-            "--restart begins anew."
-        )
-    pace = Pace(rate_of(rate))
-    total = _count(this, progress, limit)
-    if total and not terminal.agreed(_question(total, pace), yes=yes):
+    if not yes:
+        terminal.must_be_able_to_ask()
+    file = CursorFile(cursor or default_path(this.bucket, this.prefix))
+    file.check()
+    progress = _progress(file, this, restart=restart)
+    plan = None if yes else _new_plan(stack)
+    look = _look(this, progress.after, limit, plan)
+    if plan and plan.drops and not _agreed(plan, this, rate):
         terminal.say("Nothing was sent.")
         raise typer.Exit(NOT_FINE)
-    run = Backfill(stack, _again(this), file, progress, pace, limit)
-    _run(run, total)
-    if as_json:
-        told = {"prefix": prefix, "sent": run.sent, "complete": run.is_complete}
-        terminal.print_json(told)
-    else:
-        terminal.line(f"sent {words.number(run.sent, 'drop')} on their way")
+    run = Backfill(stack, _again(this), file, progress, Pace(rate), limit)
+    _run(run, look.drops)
+    _tell_run(run, look, as_json=as_json)
+    _end(run.audit.unreadable)
+
+
+@dataclass
+class _Look:
+    """What lies there without a job: how many are to be sent, how many more there are."""
+
+    drops: int = 0
+    #: Beyond --limit; ``FAR``: so many or more.
+    more: int = 0
+    resting: int = 0
+
+
+def _new_plan(stack: Stack) -> Plan:
+    """Of no drop yet."""
+    return Plan(stack.parameters, typical_seconds(stack.jobs, datetime.now(UTC)))
 
 
 def _again(this: Audit) -> Audit:
@@ -88,19 +107,42 @@ def _again(this: Audit) -> Audit:
     return Audit(this.stack, this.prefix, this.settled)
 
 
-def _count(this: Audit, progress: Progress, limit: int | None) -> int:
-    """How many are to be sent, for the question and the bar."""
-    missing = _again(this).missing(progress.after)
-    total = 0
-    with terminal.working("looking for drops without a job") as turn:
-        for total, _ in enumerate(islice(missing, limit), 1):
-            turn(f"{total:,} drops without a job")
-    return total
+def _progress(file: CursorFile, this: Audit, *, restart: bool) -> Progress:
+    """From where to go on. The file stays until something is sent."""
+    if restart:
+        return Progress(this.bucket, this.prefix)
+    progress = file.load(this.bucket, this.prefix)
+    if progress.after is not None:
+        terminal.say(
+            f"Going on behind {progress.after}: {words.number(progress.sent, 'drop')} sent before. "
+            "--restart begins anew."
+        )
+    return progress
 
 
-def _question(total: int, pace: Pace) -> str:
-    takes = words.span(timedelta(seconds=total / pace.per_second))
-    return f"Admit {words.number(total, 'drop')} without a job, in {takes} or more?"
+def _look(this: Audit, after: str | None, limit: int | None, plan: Plan | None) -> _Look:
+    """Count what is missing, before anything is sent; with a ``plan``, examine and price it."""
+    again = _again(this)
+    missing, look = again.missing(after), _Look()
+    if plan:
+        _examine(plan, this, islice(missing, limit))
+        look.drops = plan.drops
+    else:
+        with terminal.working("looking for drops without a job") as turn:
+            for look.drops, _ in enumerate(islice(missing, limit), 1):
+                turn(f"{look.drops:,} drops without a job")
+    look.more = sum(1 for _ in islice(missing, FAR))
+    look.resting = again.resting
+    return look
+
+
+def _agreed(plan: Plan, this: Audit, rate: float) -> bool:
+    """Whether the person wants that, at that price."""
+    for line in _lines(plan, this):
+        terminal.say(line)
+    takes = words.span(timedelta(seconds=plan.drops / rate))
+    question = f"Admit {words.number(plan.drops, 'drop')} without a job, in {takes} or more?"
+    return terminal.agreed(question, yes=False)
 
 
 def _run(run: Backfill, total: int) -> None:
@@ -116,41 +158,81 @@ def _run(run: Backfill, total: int) -> None:
         raise
 
 
-def _plan(stack: Stack, this: Audit, limit: int | None) -> Plan:
-    """Examine every drop that is missing."""
-    plan = Plan(stack.parameters, typical_seconds(stack.jobs, datetime.now(UTC)))
-    missing = islice(this.missing(), limit)
-    found = outlooks(stack.client("s3"), this.bucket, stack.parameters.rules(), missing)
-    with terminal.working("examining drops without a job") as turn:
-        for outlook in found:
-            plan.add(outlook)
-            turn(f"{plan.drops:,} drops examined, {words.usd(plan.jobs.upper_usd)} so far")
-    return plan
-
-
-def _tell_plan(plan: Plan, this: Audit, *, as_json: bool) -> None:
-    data = plan.as_data()
+def _tell_run(run: Backfill, look: _Look, *, as_json: bool) -> None:
+    """What was sent."""
     if as_json:
-        terminal.print_json({"prefix": this.prefix} | data)
+        told = {"prefix": run.audit.prefix, "sent": run.sent, "complete": run.is_complete}
+        failed = {"failed": run.audit.unreadable.as_data()}
+        terminal.print_json(told | failed | {"remaining": look.more})
         return
+    terminal.line(f"sent {words.number(run.sent, 'drop')} on their way")
+    _tell_rest(look)
+
+
+def _end(failed: Unreadable) -> None:
+    """Name what was passed over.
+
+    Raises:
+        typer.Exit: something was.
+    """
+    for line in failed.lines():
+        terminal.say(line)
+    if failed.count:
+        terminal.complain(
+            f"{words.number(failed.count, 'drop')} passed over. Mend what is said of each, and run "
+            "it again."
+        )
+        raise typer.Exit(NOT_FINE)
+
+
+def _tell_rest(look: _Look) -> None:
+    """What was left out, and how it is admitted."""
+    if look.more:
+        count = f"{FAR:,} or more" if look.more == FAR else f"{look.more:,}"
+        terminal.say(f"{count} more are left. The same command goes on with them.")
+    if look.resting:
+        terminal.say(
+            f"{words.number(look.resting, 'drop')} came too recently to be missed, and were left "
+            "out. --older-than sets how recently."
+        )
+
+
+def _examine(plan: Plan, this: Audit, missing: Iterator[Lying]) -> None:
+    """Add each of these drops to the plan."""
+    with terminal.working("examining drops without a job") as turn:
+        for _ in examine(plan, this.stack.client("s3"), this.bucket, missing):
+            turn(f"{plan.drops:,} drops examined, {words.usd(plan.jobs.upper_usd)} so far")
+
+
+def _tell_plan(plan: Plan, look: _Look, this: Audit, *, as_json: bool) -> None:
+    if as_json:
+        data = {"prefix": this.prefix} | plan.as_data()
+        terminal.print_json(data | {"remaining": look.more})
+        return
+    for line in _lines(plan, this):
+        terminal.line(line)
+    _tell_rest(look)
+
+
+def _lines(plan: Plan, this: Audit) -> Iterator[str]:
+    """What the drops come to: jobs, dollars, hours, days."""
     jobs = plan.jobs
-    terminal.line(f"{words.number(plan.drops, 'drop')} under {this.prefix!r} without a job")
+    yield f"{words.number(plan.drops, 'drop')} under {this.prefix!r} without a job"
     if plan.waiting:
-        terminal.line(f"  {words.number(plan.waiting, 'half', 'halves')} would wait for the other")
+        yield f"  {words.number(plan.waiting, 'half', 'halves')} would wait for the other"
     if plan.rejected:
         codes = ", ".join(f"{count:,} {code}" for code, count in plan.errors.most_common())
-        terminal.line(f"  {words.number(plan.rejected, 'job')} would be REJECTED: {codes}")
-    terminal.line(f"  {words.number(jobs.jobs, 'job')} would be made, {jobs.frames:,} frames")
-    terminal.line(f"  {jobs.megapixels:,.1f} megapixels: {_dollars(plan)}")
+        yield f"  {words.number(plan.rejected, 'job')} would be REJECTED: {codes}"
+    if plan.unreadable.count:
+        yield f"  {words.number(plan.unreadable.count, 'drop')} cannot be read"
+    yield f"  {words.number(jobs.jobs, 'job')} would be made, {jobs.frames:,} frames"
+    dollars = words.interval(jobs.lower_usd, jobs.upper_usd)
+    yield f"  {jobs.megapixels:,.1f} megapixels: {dollars}"
     how = "assumed; no video yet tells" if plan.usual is None else "as the last videos took"
-    terminal.line(
-        f"  {words.span(timedelta(hours=plan.hours))} at {plan.seconds_per_job:.0f} s a job "
-        f"({how}), {plan.parameters.max_in_flight} at once"
+    each = words.span(timedelta(seconds=plan.seconds_per_job))
+    yield (
+        f"  {words.span(timedelta(hours=plan.hours))} at {each} a job ({how}), "
+        f"{plan.parameters.max_in_flight} at once"
     )
-    terminal.line(
-        f"  {words.number(plan.days, 'day')} at {words.usd(plan.parameters.daily_budget_usd)} a day"
-    )
-
-
-def _dollars(plan: Plan) -> str:
-    return words.interval(plan.jobs.lower_usd, plan.jobs.upper_usd)
+    budget = words.usd(plan.parameters.daily_budget_usd)
+    yield f"  {words.number(plan.days, 'day')} at {budget} a day"

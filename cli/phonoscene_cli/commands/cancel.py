@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -23,8 +24,13 @@ def cancel(
         typer.Argument(metavar="JOB|NAME", help="Job ids, or drops: their newest takes."),
     ],
     timeout: Annotated[
-        str, typer.Option(metavar="SPAN", help="Wait no longer than this to see it done.")
-    ] = "30s",
+        timedelta,
+        typer.Option(
+            parser=span_of,
+            metavar="SPAN",
+            help="Wait no longer than this to see it done.",
+        ),
+    ] = "30s",  # type: ignore[assignment]  # Typer parses the default, too
     as_json: Json = False,
 ) -> None:
     """Stop jobs: nothing more is done for them, and fal is asked to stop.
@@ -34,20 +40,24 @@ def cancel(
     Example: phonoscene cancel talks/intro
     """
     stack = stack_of(context)
-    seconds = span_of(timeout).total_seconds()
-    found = {job.job_id: job for job in (find_job(stack.jobs, text) for text in jobs)}
+    found = {job.job_id: job for job in (find_job(stack, text) for text in jobs)}
     try:
         with terminal.working(f"cancelling {number(len(found), 'job')}"):
-            outcomes = cancel_jobs(list(found.values()), stack.drops, stack.jobs.many, seconds)
+            outcomes = cancel_jobs(list(found.values()), stack.drops, stack.jobs.many, timeout)
     except KeyboardInterrupt:
-        terminal.say("Messages that were sent still count: `phonoscene show` tells what became.")
+        terminal.say(
+            "Messages that were sent still count: `phonoscene jobs` shows what became of them."
+        )
         raise
     if as_json:
         terminal.print_json([_as_data(outcome) for outcome in outcomes])
     else:
         for outcome in outcomes:
             terminal.line(f"{outcome.before.name}: {outcome.sentence}")
-    if not all(outcome.is_cancelled for outcome in outcomes):
+    others = [outcome.before.job_id for outcome in outcomes if not outcome.is_cancelled]
+    if others:
+        shown = ", ".join(f"`phonoscene show {job_id}`" for job_id in others)
+        terminal.complain(f"{number(len(others), 'job')} not CANCELLED. See {shown}.")
         raise typer.Exit(NOT_FINE)
 
 

@@ -1,4 +1,4 @@
-"""``phonoscene cost``: what was spent, from the records' estimates, and on what."""
+"""``phonoscene cost``: what was spent, as the records have it, and on what."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rich.table import Table
 
 from phonoscene.ledger import day_of
 from phonoscene_cli import terminal, words
-from phonoscene_cli.commands.options import Json, stack_of
-from phonoscene_cli.moments import period
+from phonoscene_cli.commands.options import Day, Json, Since, stack_of
+from phonoscene_cli.moments import Period
 from phonoscene_cli.spending import Spent, folder_of, total
 
 if TYPE_CHECKING:
@@ -37,29 +37,26 @@ class By(StrEnum):
 
 def cost(
     context: typer.Context,
-    day: Annotated[
-        str | None,
-        typer.Option(metavar="DAY", help="Of jobs born on this day (UTC): 2026-11-22, yesterday."),
-    ] = None,
-    since: Annotated[
-        str, typer.Option(metavar="TIME", help="Of jobs born since: 12h, 3d, 2026-11-22.")
-    ] = "7d",
+    day: Day = None,
+    since: Since = None,
     by: Annotated[By, typer.Option(case_sensitive=False, help="Told by this.")] = By.DAY,
     as_json: Json = False,
 ) -> None:
-    """Tell what was spent, from exact area to whole megapixels, against the daily budget.
+    """Show what was spent, from the least to the most that fal may bill, and the daily budgets.
 
-    The figures come from the records: what fal made, what it may bill though no video was seen
-    (stopped while it ran, lost without a trace), and what is set aside for jobs on their way.
+    The figures come from the records: what fal made (as it reported it, or else as estimated), what
+    it may bill though no video was seen (stopped while it ran, lost without a trace), and what is
+    set aside for jobs on their way.
 
     Example: phonoscene cost --since 30d --by folder
     """
-    stack = stack_of(context)
-    first, last = period(day, since, datetime.now(UTC))
+    period = Period.of(day, since)
+    stack, first, last = stack_of(context), period.first, period.last
     groups: dict[str, Spent] = defaultdict(Spent)
     with terminal.working("reading records"):
         for job in _jobs(stack.jobs, first, last):
             groups[_group(job, by)] += Spent.of(job)
+    terminal.tell_unreadable(stack.jobs.unreadable)
     budgets = list(_budgets(stack, first, last))
     if as_json:
         terminal.print_json(_as_data(groups, budgets, first, last))

@@ -6,17 +6,18 @@ import typer
 from rich.text import Text
 
 from phonoscene_cli import terminal
-from phonoscene_cli.checks import CHECKS, Check, Level, examined
+from phonoscene_cli.checks import CHECKS, examined
 from phonoscene_cli.commands.options import Json, stack_of
 from phonoscene_cli.errors import NOT_FINE
+from phonoscene_cli.findings import Check, Level
 
 COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 
 
 def doctor(context: typer.Context, as_json: Json = False) -> None:
-    """Look whether everything works: the stack, the key, the webhook, the queues, your permissions.
+    """Check the whole stack: key, webhook, events, queues, alarms, parameters, your permissions.
 
-    Nothing is changed. The exit code is 1 if a line says fail.
+    Nothing is changed. The exit code is 1 if a line says fail, and 0 if lines only warn.
 
     Example: phonoscene doctor
     """

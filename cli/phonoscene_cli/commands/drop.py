@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phonoscene_cli import journeys, terminal, videos
+from phonoscene.drops import name_of
+from phonoscene_cli import journeys, terminal
+from phonoscene_cli.choosing import folder_in, key_in
 from phonoscene_cli.commands.options import Follow, Json, Out, Set, Timeout, Yes, stack_of
 from phonoscene_cli.dropping import PICTURES, Plan, Wishes, plan
-from phonoscene_cli.errors import NOT_FINE
+from phonoscene_cli.errors import NOT_FINE, WrongUsage
 from phonoscene_cli.pricing import Sum, refuse_if_wrong, tell_price
-from phonoscene_cli.sidecars import setting
 from phonoscene_cli.uploads import Drop, Dropped, DroppedNonetheless, Upload, put
 
 if TYPE_CHECKING:
@@ -57,15 +58,15 @@ def drop(
     stack = stack_of(context)
     pictures = {PICTURES["image"]: image, PICTURES["end_image"]: end_image}
     wishes = Wishes(
-        file, folder, name,
-        dict(map(setting, settings or [])) | ({"prompt": prompt} if prompt is not None else {}),
+        file, *_place(stack, folder, name),
+        dict(settings or []) | ({"prompt": prompt} if prompt is not None else {}),
         {field: picture for field, picture in pictures.items() if picture},
     )  # fmt: skip
-    if out:
-        videos.can_write(out)
     planned = plan(wishes, stack.client("s3"), stack.outputs["DropBucketName"], stack.parameters)
     told = _told(planned)
     refuse_if_wrong(planned.outlook, told, "Nothing was dropped", as_json=as_json)
+    if out:
+        out.check(planned.outlook.videos(name_of(planned.drop.audio.key)))
     _tell(planned, stack)
     if dry_run:
         journeys.tell_end(told, as_json=as_json)
@@ -77,6 +78,20 @@ def drop(
     told["job_ids"] = dropped.job_ids(len(planned.outlook.takes))
     ending = journeys.Ending(watch, out, timeout, as_json)
     raise typer.Exit(ending.come(stack, told))
+
+
+def _place(stack: Stack, folder: str, name: str | None) -> tuple[str, str | None]:
+    """The folder and the name in the drop bucket; a name that is an S3 address has its folder.
+
+    Raises:
+        WrongUsage: it has, and another is given, too; or it names no object.
+    """
+    key = None if name is None else key_in(stack, name)
+    if key == name:
+        return folder_in(stack, folder), name
+    if folder or not key:
+        raise WrongUsage(f"--name {name} is a whole address. Leave --folder out, and name a file.")
+    return "", key
 
 
 def _told(planned: Plan) -> dict[str, Any]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.table import Table
 
 from phonoscene.jobs import Job, JobStatus
 from phonoscene_cli import terminal, words
-from phonoscene_cli.choosing import named
-from phonoscene_cli.commands.options import Json, stack_of
-from phonoscene_cli.moments import period
+from phonoscene_cli.choosing import folder_in, name_in
+from phonoscene_cli.commands.options import Day, Json, Since, stack_of
+from phonoscene_cli.moments import Period
 from phonoscene_cli.telling import as_data
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from phonoscene_cli.reading import Reader
 
-RECENTLY: Final = "7d"
 #: Columns of a terminal that has room for ids, too.
 WIDE: Final = 110
 
@@ -52,54 +50,70 @@ def jobs(
     folder: Annotated[
         str, typer.Option(metavar="FOLDER", help="Only what was dropped in this folder or below.")
     ] = "",
-    since: Annotated[
-        str, typer.Option(metavar="TIME", help="Born since: 12h, 3d, 2026-11-22.")
-    ] = RECENTLY,
-    day: Annotated[
-        str | None,
-        typer.Option(metavar="DAY", help="Born on this day (UTC): 2026-11-22, today, yesterday."),
-    ] = None,
+    since: Since = None,
+    day: Day = None,
     limit: Annotated[int, typer.Option(min=1, help="No more than the newest so many.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """List jobs, the newest first: when they were born, their state, what they cost at most.
+    """List jobs, the newest first: when they were created, their state, what they cost at most.
 
     A terminal of 110 columns shows their ids, too, as a pipe does; `show` tells those of one name.
 
     Example: phonoscene jobs --status FAILED --since 3d
     """
-    reader = stack_of(context).jobs
-    wanted = Filter(frozenset(status or ()), f"{folder.strip('/')}/" if folder.strip("/") else "")
-    first, last = period(day, since, datetime.now(UTC))
+    period = Period.of(day, since)
+    stack = stack_of(context)
+    wanted = Filter(frozenset(status or ()), folder_in(stack, folder))
     if name:
-        takes = reader.takes(named(name))
-        found = list(islice((job for job in takes if wanted.takes(job.name, job.status)), limit))
+        times = period if day or since else None
+        takes = _takes(stack.jobs, name_in(stack, name), times, wanted)
+        found = list(islice(takes, limit))
     else:
-        found = list(reader.whole(islice(_recent(reader, first, last, wanted), limit)))
+        found = list(stack.jobs.whole(islice(_recent(stack.jobs, period, wanted), limit)))
+    terminal.tell_unreadable(stack.jobs.unreadable)
     if as_json:
         terminal.print_json([as_data(job) for job in found])
     elif found:
         terminal.show(_table(found))
     else:
-        when = "" if name else f" since {words.moment(first)}"
-        terminal.say(f"No such jobs{when}: --since and --status widen the search.")
+        when = "" if name and not (day or since) else f" {words.period(period)}"
+        terminal.say(f"No such jobs{when}. --since looks further back.")
 
 
-def _recent(reader: Reader, first: datetime, last: datetime, wanted: Filter) -> Iterator[str]:
-    entries = reader.since(first, last)
+def _takes(reader: Reader, name: str, times: Period | None, wanted: Filter) -> Iterator[Job]:
+    """Of a drop, however old, or within some time."""
+    for job in reader.takes(name):
+        is_then = times is None or times.holds(job.created_at)
+        if is_then and wanted.takes(job.name, job.status):
+            yield job
+
+
+def _recent(reader: Reader, period: Period, wanted: Filter) -> Iterator[str]:
+    entries = reader.since(period.first, period.last)
     return (entry.job_id for entry in entries if wanted.takes(entry.name, entry.status))
 
 
+def _at_most(job: Job) -> str:
+    cost = job.actual or job.estimate
+    return words.usd(cost.upper_usd) if cost else ""
+
+
 def _table(found: list[Job]) -> Table:
-    table = terminal.grid("born", "state", "name", "at most", "")
-    with_ids = not terminal.results.is_terminal or terminal.results.width >= WIDE
-    if with_ids:
-        table.add_column("job", no_wrap=True)
-    for job in found:
-        upper = words.usd(job.estimate.upper_usd) if job.estimate else ""
-        born, last = words.moment(job.created_at), [job.job_id] if with_ids else []
-        state = terminal.state(job.status)
-        terminal.row(table, born, state, job.name, upper, _remark(job), *last)
+    """Columns in which no job has anything are left out, and ids where there is no room."""
+    columns: dict[str, list[Any]] = {
+        "created": [words.moment(job.created_at) for job in found],
+        "state": [terminal.state(job.status) for job in found],
+        "name": [job.name for job in found],
+        "at most": [_at_most(job) for job in found],
+        "note": [_remark(job) for job in found],
+        "job": [job.job_id for job in found],
+    }
+    if terminal.results.is_terminal and terminal.results.width < WIDE:
+        del columns["job"]
+    shown = {header: cells for header, cells in columns.items() if any(cells)}
+    table = terminal.grid(*shown)
+    for cells in zip(*shown.values(), strict=True):
+        terminal.row(table, *cells)
     return table
 
 

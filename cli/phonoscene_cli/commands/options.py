@@ -1,11 +1,19 @@
-"""Options that several commands have, and the stack that those before the command name."""
+"""Options that several commands have, and the stack that those before the command name.
+
+A value with a form of its own (a time, a rate, ``FIELD=VALUE``, a path to write to) has a
+``parser``: Typer reads every option before the command begins, so a wrong one has spent nothing.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from phonoscene_cli.moments import day_of, since, span_of
+from phonoscene_cli.sidecars import Setting, setting
+from phonoscene_cli.videos import Destination
 
 if TYPE_CHECKING:
     from phonoscene_cli.stack import Chosen, Stack
@@ -13,22 +21,56 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="A field of the sidecar; may be repeated."),
+    list[Setting] | None,
+    typer.Option(
+        "--set",
+        parser=setting,
+        metavar="FIELD=VALUE",
+        help="A field of the sidecar; may be repeated.",
+    ),
 ]
 Follow = Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")]
 Out = Annotated[
-    Path | None,
-    typer.Option("--out", help="Fetch the video into this file or folder; follows the job, too."),
+    Destination | None,
+    typer.Option(
+        "--out",
+        parser=Destination.of,
+        metavar="FILE|FOLDER/",
+        help="Fetch the video into this file or folder; follows the job, too.",
+    ),
 ]
 Timeout = Annotated[
-    str | None,
-    typer.Option("--timeout", metavar="SPAN", help="Follow no longer than this: 90s, 10m, 2h."),
+    timedelta | None,
+    typer.Option(
+        "--timeout",
+        parser=span_of,
+        metavar="SPAN",
+        help="Follow no longer than this: 90s, 10m, 2h.",
+    ),
+]
+Since = Annotated[
+    datetime | None,
+    typer.Option(
+        "--since",
+        parser=since,
+        metavar="TIME",
+        help="Created since: 12h, 3d, 2026-11-22; without it, a week.",
+    ),
+]
+Day = Annotated[
+    date | None,
+    typer.Option(
+        "--day",
+        parser=day_of,
+        metavar="DAY",
+        help="Created on this day (UTC): 2026-11-22, today, yesterday.",
+    ),
 ]
 OlderThan = Annotated[
-    str | None,
+    timedelta | None,
     typer.Option(
         "--older-than",
+        parser=span_of,
         metavar="SPAN",
         help="Leave out what was dropped later; without it, SettleSeconds and 5 minutes.",
     ),

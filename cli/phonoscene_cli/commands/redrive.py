@@ -14,7 +14,10 @@ from phonoscene_cli.redrive import DeadLetters, Letters, of_stack
 def redrive(
     context: typer.Context,
     letters: Annotated[
-        list[Letters] | None, typer.Argument(help="Which; all, if you name none.")
+        list[Letters] | None,
+        typer.Argument(
+            metavar=f"[{'|'.join(Letters)}]...", help="Which queues' messages; all without it."
+        ),
     ] = None,
     most: Annotated[
         int, typer.Option(min=1, help="Move no more than so many of each queue.")
@@ -22,9 +25,10 @@ def redrive(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what lies there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring messages back from the dead-letter queues, once their cause is mended.
+    """Move messages from the dead-letter queues back to their queues, once the cause is mended.
 
-    A message that is cut off in between is there twice, which everything of ours takes.
+    If it is interrupted, a message may be in both queues. That does no harm: everything in
+    Phonoscene accepts a message twice. A stack without EventWebhookUrl has no notifications.
 
     Example: phonoscene redrive drops --dry-run
     """

@@ -6,13 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from phonoscene_cli import journeys, terminal, videos
+from phonoscene_cli import journeys, terminal
 from phonoscene_cli.choosing import find_job
 from phonoscene_cli.commands.options import Follow, Json, Out, Set, Timeout, Yes, stack_of
 from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.pricing import Sum, refuse_if_wrong, tell_price
 from phonoscene_cli.retrying import retake
-from phonoscene_cli.sidecars import setting
 from phonoscene_cli.uploads import DroppedNonetheless, unbroken
 
 
@@ -40,12 +39,9 @@ def retry(
     Example: phonoscene retry talks/intro --set fps=12 --watch
     """
     stack = stack_of(context)
-    if out:
-        videos.can_write(out)
-    found = find_job(stack.jobs, job)
+    found = find_job(stack, job)
     s3, bucket = stack.client("s3"), stack.outputs["DropBucketName"]
-    changes = dict(map(setting, settings or []))
-    planned = retake(found, changes, s3, bucket, stack.parameters)
+    planned = retake(found, dict(settings or []), s3, bucket, stack.parameters)
     told: dict[str, Any] = {
         "retry_of": found.job_id,
         "estimate": Sum.of(planned.outlook.estimates).as_data(),
@@ -55,6 +51,8 @@ def retry(
         "videos": [],
     }
     refuse_if_wrong(planned.outlook, told, "It would be REJECTED again", as_json=as_json)
+    if out:
+        out.check(planned.outlook.videos(found.name))
     tell_price(planned.outlook, stack)
     if not terminal.agreed(f"Take {found.name} again?", yes=yes):
         terminal.say("Nothing was changed.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from phonoscene.jobs import Job, JobStatus
+from phonoscene.meanings import over_reserved
 from phonoscene.sidecar import Sidecar
 from phonoscene_cli import advice, terminal, words
 from phonoscene_cli.choosing import find_job
@@ -38,7 +39,7 @@ def show(
     Example: phonoscene show talks/intro
     """
     stack = stack_of(context)
-    found = find_job(stack.jobs, job)
+    found = find_job(stack, job)
     if as_json:
         terminal.print_json(as_data(found))
         return
@@ -77,6 +78,10 @@ def _facts(job: Job) -> Iterator[tuple[str, str]]:
     if job.estimate:
         yield "makes", words.picture(job.estimate)
         yield "costs", words.cost(job.estimate)
+    if job.actual:
+        yield "came", f"{words.picture(job.actual)}: {words.cost(job.actual)}"
+    if job.costs_more_than_reserved:
+        yield "note", over_reserved(job)
     yield from _wishes(job)
     yield from _attempts(job)
     yield from _result(job)

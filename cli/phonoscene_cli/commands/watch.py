@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -9,16 +10,18 @@ import typer
 
 from phonoscene.jobs import FINAL
 from phonoscene_cli import journeys, terminal, words
-from phonoscene_cli.choosing import find_job, named
+from phonoscene_cli.choosing import find_job, folder_in, key_in, name_in
 from phonoscene_cli.commands.options import Json, Out, Timeout, stack_of
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.telling import as_data
+from phonoscene_cli.videos import video_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from phonoscene.jobs import Job, Step
     from phonoscene_cli.reading import Reader
+    from phonoscene_cli.stack import Stack
 
 #: A job that is still on its way was born within this time, or waits for its budget in vain.
 IN_MOTION: Final = timedelta(days=7)
@@ -45,43 +48,45 @@ def watch(
     Example: phonoscene watch talks/
     """
     stack = stack_of(context)
-    ids = list(dict.fromkeys(one for text in which for one in _ids(stack.jobs, text)))
+    ids = list(dict.fromkeys(one for text in which for one in _ids(stack, text)))
     if not ids:
         terminal.say("Nothing is on its way there.")
         return
+    found = list(stack.jobs.whole(ids))
+    labels = journeys.Labels(ids, Counter(job.name for job in found))
+    if out:
+        out.check(map(video_of, found))
 
     def tell(job: Job, step: Step, _: terminal.Watch) -> None:
         if as_json:
             terminal.print_json_line(as_data(job) | {"step": step.model_dump(mode="json")})
         else:
-            when = words.moment(step.at)
-            terminal.line(journeys.said(job, step, when, with_name=len(ids) > 1))
+            terminal.line(journeys.said(job, step, words.moment(step.at), labels.of(job)))
 
     try:
         jobs = journeys.Journey(stack, ids, tell, timeout).run()
     except KeyboardInterrupt:
-        terminal.say("The jobs go on without you.")
+        terminal.say(f"The jobs go on: `phonoscene watch {' '.join(ids)}`")
         raise
     for video in journeys.bring_home(stack, jobs, out).values():
         terminal.say(f"video: {video}")
-    if not as_json:
-        journeys.complain(jobs)
+    journeys.complain(jobs, labels)
     raise typer.Exit(journeys.exit_code(jobs))
 
 
-def _ids(reader: Reader, text: str) -> Iterator[str]:
+def _ids(stack: Stack, text: str) -> Iterator[str]:
     """The jobs that a word means: those of a folder that are on their way, or one job.
 
     Raises:
         CliError: there is none.
     """
-    if text.endswith("/"):
-        yield from _moving(reader, text.removeprefix("/"))
+    if text.endswith("/") or (text and not key_in(stack, text)):
+        yield from _moving(stack.jobs, folder_in(stack, text))
         return
     try:
-        ids = [find_job(reader, text).job_id]
+        ids = [find_job(stack, text).job_id]
     except CliError:
-        ids = list(_moving(reader, f"{named(text)}/"))
+        ids = list(_moving(stack.jobs, f"{name_in(stack, text)}/"))
         if not ids:
             raise
     yield from ids

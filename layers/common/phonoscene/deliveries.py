@@ -25,8 +25,8 @@ class Delivery:
     body: str
 
     def to_message(self) -> str:
-        """As the verdicts queue carries it."""
-        return json.dumps(self.__dict__, ensure_ascii=False)
+        """As the verdicts queue carries it, in ASCII: SQS refuses some characters that JSON has."""
+        return json.dumps(self.__dict__)
 
 
 def new_token() -> str:

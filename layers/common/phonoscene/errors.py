@@ -124,6 +124,10 @@ class UploadFailed(PhonosceneError):
         self.waits_for = waits_for
 
 
+class BucketUnversioned(PhonosceneError):
+    """S3 gave an object no version: versioning is off, or has just been turned on."""
+
+
 class SettingMissing(PhonosceneError):
     """The deployment lacks an environment variable."""
 
@@ -191,4 +195,4 @@ class VideoRefused(PhonosceneError):
 
 
 class VideoUnavailable(PhonosceneError):
-    """The video could not be copied this time; the verdict comes back."""
+    """The video could not be copied this time; its record says when it is tried again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import fal_client.client
 import httpx
@@ -46,6 +46,14 @@ _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeou
 #: fal's request id does not: a proxy gave up waiting for a gateway that may have queued the job.
 _TURNED_AWAY: Final = frozenset({429, 500, 503})
 _UNTOLD: Final = frozenset({408, 409, 425, 502, 504})
+
+
+class Fetched(NamedTuple):
+    """Status code and JSON of one GET, and what fal bills for it, where a header says so."""
+
+    code: int
+    body: Any
+    billable_units: str | None
 
 
 @dataclass(frozen=True)
@@ -113,8 +121,8 @@ class FalClient:
         """The request of this id, with its URLs as fal_client makes them."""
         return _request(self._made.get_handle(ENDPOINT, request_id))
 
-    def get(self, url: str, query: Mapping[str, Any] | None) -> tuple[int, Any]:
-        """Status code and JSON of one GET.
+    def get(self, url: str, query: Mapping[str, Any] | None) -> Fetched:
+        """What one GET brings.
 
         Raises:
             VideoUnavailable: it cannot be had now, or not with our key.
@@ -126,7 +134,8 @@ class FalClient:
             body = answer.json()
         except (httpx.HTTPError, ValueError) as exc:
             raise VideoUnavailable(f"fal could not be asked: {type(exc).__name__}") from exc
-        return answer.status_code, body if isinstance(body, dict) else {}
+        units = answer.headers.get("X-Fal-Billable-Units")
+        return Fetched(answer.status_code, body if isinstance(body, dict) else {}, units)
 
     def put(self, url: str) -> None:
         """One PUT, which nobody repeats; whatever fal answers."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from phonoscene.fal_calls import FalClient, Poster
+    from phonoscene.fal_calls import FalClient, Fetched, Poster
     from phonoscene.jobs import Request
 
 logger = logging.getLogger(__name__)
@@ -79,13 +79,13 @@ class FalQueue:
             error may
                 be about our key, or the hour, and the video is paid for.
         """
-        code, body = self._get(self._whole(request).response_url)
+        code, body, units = self._get(self._whole(request).response_url)
         if code == HTTPStatus.UNPROCESSABLE_ENTITY:
             return from_failure(request.request_id, body, None)
         if not _is_success(code):
             raise VideoUnavailable(f"fal answered {code} for the result")
         try:
-            return from_result(request.request_id, body)
+            return from_result(request.request_id, body, units)
         except ValueError as exc:
             raise VideoUnavailable("fal's result is not the endpoint's output") from exc
 
@@ -96,7 +96,7 @@ class FalQueue:
             VideoUnavailable: it cannot be told now.
         """
         request = self._whole(request)
-        code, body = self._get(request.status_url)
+        code, body, _ = self._get(request.status_url)
         if code == HTTPStatus.NOT_FOUND:
             return Lost()
         if not _is_success(code):
@@ -111,12 +111,13 @@ class FalQueue:
 
         An error is the run's only where the status says that it ``failed``, or the code is 422.
         """
-        code, body = self._get(request.response_url)
+        code, body, units = self._get(request.response_url)
         if code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
             return Lost()
         told = {"request_id": request.request_id, "payload": body}
         if _is_success(code):
-            return Ended(json.dumps({**told, "status": "OK"}))
+            billed = {"billable_units": units} if units else {}
+            return Ended(json.dumps({**told, "status": "OK", **billed}))
         is_about_us = code in REFUSED_ACCOUNT or code == HTTPStatus.TOO_MANY_REQUESTS
         if is_about_us or not (failed or code == HTTPStatus.UNPROCESSABLE_ENTITY):
             raise VideoUnavailable(f"fal answered {code} for the result")
@@ -139,7 +140,7 @@ class FalQueue:
         }
         cursor: dict[str, str] = {}
         for _ in range(MOST_PAGES):
-            code, page = self._get(REQUESTS_URL, query | cursor)
+            code, page, _ = self._get(REQUESTS_URL, query | cursor)
             if not _is_success(code):
                 raise VideoUnavailable(f"fal answered {code} for the list of requests")
             for item in page.get("items", []):
@@ -160,12 +161,12 @@ class FalQueue:
         if request.cancel_url:
             self._client().put(request.cancel_url)
 
-    def _get(self, url: str | None, query: Mapping[str, Any] | None = None) -> tuple[int, Any]:
-        """Status code and JSON of one GET, by another key where fal did not know the first."""
-        code, body = self._client().get(str(url), query)
-        if code == HTTPStatus.UNAUTHORIZED and (client := self._renewed()):
-            code, body = client.get(str(url), query)
-        return code, body
+    def _get(self, url: str | None, query: Mapping[str, Any] | None = None) -> Fetched:
+        """What one GET brings, by another key where fal did not know the first."""
+        fetched = self._client().get(str(url), query)
+        if fetched.code == HTTPStatus.UNAUTHORIZED and (client := self._renewed()):
+            fetched = client.get(str(url), query)
+        return fetched
 
 
 def _is_success(code: int) -> bool:

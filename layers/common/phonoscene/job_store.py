@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from phonoscene.jobs import Actual
     from phonoscene.ledger import Change, Limits
 
 ANY = frozenset(JobStatus)
@@ -117,9 +118,11 @@ class JobStore:
             WriteRefused: the record's status or attempt does not allow it; ``found`` is it.
         """
         clock = self.clock()
-        is_unforeseen = status is JobStatus.GENERATED and job.status is JobStatus.READY
-        spent = [ledger.spend(ledger.cost_of(job, clock))] if is_unforeseen else []
-        return self._move(Move(job, status, clock, at, only_from, changes), spent)
+        if status is not JobStatus.GENERATED:
+            return self._move(Move(job, status, clock, at, only_from, changes), [])
+        held, sums = ledger.settle(job, changes.get("actual"), clock)
+        changes |= {"reservation": held} if sums else {}
+        return self._move(Move(job, status, clock, at, only_from, changes, settles=True), sums)
 
     def hold(self, job: Job, limits: Limits, span: timedelta) -> datetime:
         """Put a READY job's turn off, so that nobody else prepares it meanwhile; until when.
@@ -183,7 +186,7 @@ class JobStore:
         changes = changes | ({"reservation": None} if held else {})
         spent = status is JobStatus.SUCCEEDED or job.status is JobStatus.GENERATED
         returned = ledger.give_back(job.job_id, held, spent=spent) if held else []
-        move = Move(job, status, self.clock(), at, only_from, changes, ends=True)
+        move = Move(job, status, self.clock(), at, only_from, changes, settles=True)
         return self._move(move, returned)
 
     def _move(self, move: Move, with_it: list[Change]) -> Job:
@@ -228,7 +231,7 @@ class JobStore:
             names = {"ExpressionAttributeNames": {"#status": "status"}}
             return Job.model_validate(self._table.update(request | names))
 
-    def note_paid_again(self, job: Job, request_id: str) -> None:
+    def note_paid_again(self, job: Job, request_id: str, actual: Actual | None = None) -> None:
         """Record that another request answered for a job too: money that nobody had set aside.
 
         Raises:
@@ -236,11 +239,18 @@ class JobStore:
         """
         noted = update(
             job.job_id,
+            "SET duplicate_actuals = list_append(if_not_exists(duplicate_actuals, :none), :came) "
             "ADD duplicate_requests :request, revision :one",
-            {":request": {request_id}, ":id": request_id, ":one": 1},
+            {
+                ":request": {request_id},
+                ":id": request_id,
+                ":one": 1,
+                ":none": [],
+                ":came": [plain(actual)] if actual else [],
+            },
             "attribute_exists(job_id) AND NOT contains(duplicate_requests, :id)",
         )
-        spent = ledger.spend(ledger.cost_of(job, self.clock()))
+        spent = ledger.spend(ledger.cost_of(job, self.clock(), actual))
         with self._refusals():
             self._table.transact([("Update", noted), ("Update", spent)])
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 
@@ -141,8 +141,30 @@ class Audio(DropObject):
 
 
 class Estimate(Record):
-    """What the job should cost, in US dollars: from the exact area to megapixels rounded up."""
+    """What the job should cost, in US dollars: ``pricing`` says where both bounds come from.
 
+    ``frames`` are the most that fal may bill, ``megapixels`` as many of the size asked for.
+    """
+
+    width: int
+    height: int
+    frames: int
+    megapixels: Decimal
+    #: None in a record of before.
+    usd_per_megapixel: Decimal | None = None
+    lower_usd: Decimal
+    upper_usd: Decimal
+
+
+#: Where the figures of an ``Actual`` come from: fal's bill, the frames or the length that it
+#: reports, or no more than the size.
+Source = Literal["billable_units", "frames", "duration", "size"]
+
+
+class Actual(Record):
+    """What fal says it made, in frames and pixels, and what that costs in US dollars."""
+
+    source: Source
     width: int
     height: int
     frames: int
@@ -228,12 +250,16 @@ class Job(Record):
     source_url: str | None = None
     #: What fal said of the video, kept for the copy.
     reported: Json = {}
+    #: What came, against the estimate; None where fal reported nothing that can be compared.
+    actual: Actual | None = None
     video: Video | None = None
     seed: int | None = None
     prompt_used: str | None = None
     errors: tuple[ErrorDetail, ...] = ()
     #: Other requests that answered for this job: paid twice, stored once.
     duplicate_requests: frozenset[str] = frozenset()
+    #: What came of them, as far as fal reported it.
+    duplicate_actuals: tuple[Actual, ...] = ()
     history: tuple[Step, ...] = ()
     #: Grows with every write; 0 in a record that was written before there were any.
     revision: int = 0
@@ -264,6 +290,21 @@ class Job(Record):
         if self.status is not JobStatus.GENERATED:
             return None
         return self.last(JobStatus.GENERATED) - self.last(JobStatus.SUBMITTED)
+
+    @property
+    def paid(self) -> list[Actual | Estimate]:
+        """Each video that fal made for the job, priced as it came, else as it was estimated."""
+        unreported = len(self.duplicate_requests) - len(self.duplicate_actuals)
+        made = any(step.status is JobStatus.GENERATED for step in self.history)
+        found = [self.actual or self.estimate] * made + [*self.duplicate_actuals]
+        return [cost for cost in (*found, *[self.estimate] * unreported) if cost]
+
+    @property
+    def costs_more_than_reserved(self) -> bool:
+        """Whether what came may cost more than what was set aside for it."""
+        if self.actual is None or self.estimate is None:
+            return False
+        return self.actual.upper_usd > self.estimate.upper_usd
 
     @property
     def marker(self) -> str:

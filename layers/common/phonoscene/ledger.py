@@ -19,7 +19,7 @@ from phonoscene.records import plain, update
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from phonoscene.jobs import Job
+    from phonoscene.jobs import Actual, Job
 
 Change = dict[str, Any]
 
@@ -51,10 +51,10 @@ def next_day(at: datetime) -> datetime:
     return datetime.combine(tomorrow, time(), UTC)
 
 
-def cost_of(job: Job, at: datetime) -> Reservation:
-    """What a job may cost, on the day of ``at``."""
-    usd = job.estimate.upper_usd if job.estimate else Decimal(0)
-    return Reservation(day=day_of(at), usd=usd)
+def cost_of(job: Job, at: datetime, actual: Actual | None = None) -> Reservation:
+    """What a job may cost, or what came of it, on the day of ``at``."""
+    cost = actual or job.estimate
+    return Reservation(day=day_of(at), usd=cost.upper_usd if cost else Decimal(0))
 
 
 def take(limits: Limits, job_id: str, cost: Reservation, at: datetime) -> list[Change]:
@@ -104,6 +104,28 @@ def give_back(job_id: str, held: Reservation, *, spent: bool) -> list[Change]:
         {":usd": held.usd, ":back": 0 if spent else held.usd, ":one": 1},
     )
     return [window, budget]
+
+
+def settle(
+    job: Job, actual: Actual | None, at: datetime
+) -> tuple[Reservation | None, list[Change]]:
+    """What a job holds once its video exists, and what its day must learn of that.
+
+    What came takes the place of what was set aside. A job that holds nothing any more was paid for
+    all the same.
+    """
+    held, cost = job.reservation, cost_of(job, at, actual)
+    if held is None:
+        return None, [spend(cost)]
+    if actual is None or cost.usd == held.usd:
+        return held, []
+    correction = update(
+        budget_key(held.day),
+        "SET committed_usd = if_not_exists(committed_usd, :zero) + :more, "
+        "reserved_usd = if_not_exists(reserved_usd, :zero) + :more ADD changes :one",
+        {":zero": 0, ":one": 1, ":more": cost.usd - held.usd},
+    )
+    return Reservation(day=held.day, usd=cost.usd), [correction]
 
 
 def spend(cost: Reservation) -> Change:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from phonoscene.jobs import JobStatus
 
 if TYPE_CHECKING:
-    from phonoscene.jobs import ErrorDetail
+    from phonoscene.jobs import ErrorDetail, Job
 
 _S = JobStatus
 
@@ -44,6 +44,8 @@ _DROP_BOTH = "Drop both files again."
 _DROP_AGAIN = "Drop the file again."
 _OPERATOR = "Ask the operator: the video is paid for, and the record keeps where it lies."
 _RESTORE = "Restore the object in S3, then drop it again."
+#: What the audio is called, and what fal calls it, as records of before have it.
+_AUDIO = frozenset({"audio", "audio_url"})
 _FIXES = MappingProxyType(
     {
         "archived_object": _RESTORE,
@@ -58,6 +60,9 @@ _FIXES = MappingProxyType(
         "missing_audio": _DROP_BOTH,
         "unsafe_key": "Rename the file and drop it again.",
         "more_errors": "Correct the others first.",
+        "drop_gone": _DROP_AGAIN,
+        "image_not_found": "Drop the image, and then the sidecar again.",
+        "ambiguous_sidecar": "Name the sidecar after its audio file, or keep one audio file.",
         "content_policy_violation": "Change the prompt, the image or the audio, and drop it again.",
         "result_lost": _DROP_AGAIN,
         "outcome_unknown": _DROP_AGAIN,
@@ -78,11 +83,27 @@ def fix(status: JobStatus, error: ErrorDetail) -> str:
         return f"Correct {_place(error)} and drop it again; nothing was spent."
     if error.retryable:
         return "It may work now: drop the file again."
+    if error.field in _AUDIO:
+        return "Drop another audio file: this one ends the same way each time."
+    if error.field:
+        return f"Change {error.field}, and drop the sidecar again."
     return "Change what the message names, and drop the file again."
+
+
+def over_reserved(job: Job) -> str:
+    """A note on a job whose video may cost more than was reserved for it."""
+    came, asked = job.actual, job.estimate
+    if came is None or asked is None:
+        return ""
+    if came.source == "billable_units":
+        made = f"fal bills {came.megapixels:,.2f} megapixels"
+    else:
+        made = f"fal reports {came.width}x{came.height}x{came.frames} frames"
+    return f"{made}: up to ${came.upper_usd}, ${asked.upper_usd} was reserved."
 
 
 def _place(error: ErrorDetail) -> str:
     if error.source is None:
         return "the drop"
-    is_within = error.field not in (None, "audio")
+    is_within = error.field is not None and error.field not in _AUDIO
     return f"{error.field} in {error.source}" if is_within else error.source

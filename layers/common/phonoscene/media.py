@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from phonoscene.errors import DropRefused, DropUnsettled, ObjectUnreadable
+from phonoscene.errors import BucketUnversioned, DropRefused, DropUnsettled, ObjectUnreadable
 from phonoscene.jobs import DropObject, ErrorDetail
 from phonoscene.probe.facts import StoredObject
 from phonoscene.refusals import refusal
@@ -142,7 +142,13 @@ class DropBucket:
 
 
 def _found(key: str, answer: Any) -> Found:
-    """From the answer of a HEAD or a GET."""
+    """From the answer of a HEAD or a GET.
+
+    Raises:
+        BucketUnversioned: S3 says that it may take a quarter of an hour until versioning is on.
+    """
+    if "VersionId" not in answer:
+        raise BucketUnversioned("the drop bucket gives no versions; turn its versioning on")
     return Found(
         key=key,
         etag=answer["ETag"],

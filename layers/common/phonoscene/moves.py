@@ -23,8 +23,9 @@ class Move:
     at: datetime | None
     only_from: frozenset[JobStatus]
     changes: dict[str, Any]
-    #: Whether what the job holds must still be as it was read: only then may it be given back.
-    ends: bool = False
+    #: Whether the job must still hold what it held when it was read, or nothing if it held nothing:
+    #: only then may that be given back, or changed.
+    settles: bool = False
     #: When the job's turn must have come: until then it was put off.
     turn: datetime | None = None
 
@@ -54,7 +55,7 @@ class Move:
 
     def _condition(self, origins: Mapping[str, str]) -> str:
         condition = f"#status IN ({', '.join(origins)}) AND attempt = :seen"
-        if self.ends:
+        if self.settles:
             is_held = "attribute_exists" if self.job.reservation else "attribute_not_exists"
             condition += f" AND {is_held}(reservation)"
         return condition + (" AND #dispatch_at <= :turn" if self.turn else "")

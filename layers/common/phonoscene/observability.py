@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 for talkative in ("httpx", "httpcore"):
     logging.getLogger(talkative).setLevel(logging.WARNING)
 
+#: Powertools names a logger after its service; modules reach it by the package's.
 logger = Logger(service="phonoscene", utc=True)
-metrics = Metrics(namespace="Phonoscene", service="phonoscene")
+#: Their dimension ``service`` is POWERTOOLS_SERVICE_NAME: the template sets the stack's name.
+metrics = Metrics(namespace="Phonoscene")
 
 
 def count(name: str) -> None:
@@ -45,3 +47,5 @@ def announce(job: Job) -> None:
     count(f"Jobs{job.status.title()}")
     if job.generated_after is not None:
         gauge("GenerationTime", job.generated_after.total_seconds(), MetricUnit.Seconds)
+        if job.costs_more_than_reserved:
+            count("OverReserved")

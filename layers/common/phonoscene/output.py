@@ -40,7 +40,12 @@ PARTS_OF_ONE_PUT: Final = 2
 READ: Final = 1024 * 1024
 #: Without ListBucket, S3 says 403 of what is not there.
 _ABSENT: Final = {"NoSuchKey", "404", "AccessDenied", "403"}
-_EXISTS: Final = {"PreconditionFailed", "412", "ConditionalRequestConflict"}
+_EXISTS: Final = {"PreconditionFailed", "412"}
+#: Another request writes or deletes the object at this moment; S3 wants this one sent again.
+_CONFLICT: Final = {"ConditionalRequestConflict", "409"}
+#: How often a manifest is sent then, and the seconds in between.
+TRIES: Final = 4
+PAUSE: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -98,17 +103,24 @@ class OutputBucket:
 
     def put_manifest(self, key: str, body: bytes) -> None:
         """Write the manifest; the same job's manifest of an earlier try stays."""
-        try:
-            self._client.put_object(
-                Bucket=self.name,
-                Key=key,
-                Body=body,
-                ContentType="application/json",
-                IfNoneMatch="*",
-            )
-        except ClientError as exc:
-            if exc.response["Error"]["Code"] not in _EXISTS:
-                raise
+        for tries_left in reversed(range(TRIES)):
+            try:
+                self._client.put_object(
+                    Bucket=self.name,
+                    Key=key,
+                    Body=body,
+                    ContentType="application/json",
+                    IfNoneMatch="*",
+                )
+            except ClientError as exc:
+                code = exc.response["Error"]["Code"]
+                if code in _EXISTS:
+                    return
+                if code not in _CONFLICT or not tries_left:
+                    raise
+                time.sleep(PAUSE)
+            else:
+                return
 
 
 class _Digest:
@@ -272,7 +284,7 @@ class _Upload:
 
     def _as_found(self, exc: ClientError) -> Stored:
         """Another store wrote the same video first: take its version."""
-        if exc.response["Error"]["Code"] not in _EXISTS:
+        if exc.response["Error"]["Code"] not in _EXISTS | _CONFLICT:
             raise VideoUnavailable(f"S3 answered {exc.response['Error']['Code']}") from exc
         head = self._client.head_object(**self._at)
         if head["ContentLength"] != self._digest.length:

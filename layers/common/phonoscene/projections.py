@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, PlainSerializer
 
-from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus, Record, Video
-from phonoscene.meanings import STATES, WAITS, fix
+from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus, Record, Source, Video
+from phonoscene.meanings import STATES, WAITS, fix, over_reserved
 
 _QUERY = re.compile(r"""(?i)(https?://[^\s?"']*)\?[^\s"']*""")
 
@@ -34,7 +34,7 @@ def about(what: str, **more: Any) -> Any:
 class Wait(Record):
     """What a job waits for before anything more happens."""
 
-    what: str = about("sidecar, audio, window, budget, account or fal.")
+    what: str = about(f"One of {', '.join(WAITS)}.")
     meaning: str = about("The same in words.")
     until: Time | None = about(
         "When it is looked at again, or given up where it is a half; absent where nobody can know.",
@@ -51,8 +51,22 @@ class Problem(ErrorDetail):
 class Cost(Record):
     """What one run of the job should cost, in US dollars."""
 
-    lower_usd: float = about("At the exact number of pixels.")
-    upper_usd: float = about("At megapixels rounded up.")
+    lower_usd: float = about("For the fewest frames that fal may bill, at the exact area.")
+    upper_usd: float = about("For the most frames and pixels, in whole megapixels: reserved.")
+
+
+class Made(Record):
+    """What fal reports it made, and what that costs in US dollars."""
+
+    source: Source = about(
+        "Where the cost comes from: fal's bill, or the frames, length or size that fal reports."
+    )
+    width: int = about("In pixels; as asked for where fal reports no size.")
+    height: int = about("Likewise.")
+    frames: int = about("As asked for where fal reports neither frames nor a length.")
+    megapixels: float = about("Width x height x frames, or the units that fal bills.")
+    lower_usd: float = about("The least that fal may bill for it.")
+    upper_usd: float = about("The most; the day's budget counts this.")
 
 
 class Told(Record):
@@ -73,6 +87,9 @@ class Told(Record):
     errors: tuple[Problem, ...] = about("What is wrong.")
     video: Video | None = about("The video, once it is in the output bucket.", default=None)
     cost: Cost | None = about("Absent where it could not be told.", default=None)
+    actual: Made | None = about(
+        "What came; absent before there is a video, or where fal reports no figures.", default=None
+    )
     request_id: str | None = about("fal's id, for questions to fal.", default=None)
     bucket: str = about("The drop bucket.")
     audio: Audio | None = about("The audio, pinned to its version.", default=None)
@@ -98,6 +115,7 @@ def told(job: Job, until: datetime | None) -> dict[str, Any]:
         "duplicates": len(job.duplicate_requests),
         "notes": tuple(_notes(job)),
         "cost": cost and Cost(lower_usd=float(cost.lower_usd), upper_usd=float(cost.upper_usd)),
+        "actual": job.actual and Made(**job.actual.model_dump()),
         "request_id": job.request.request_id if job.request else None,
     }
 
@@ -122,6 +140,8 @@ def _notes(job: Job) -> list[str]:
         )
     if job.resubmitted:
         notes.append("fal's answer was lost, and nothing was heard of it: it was sent once more.")
+    if job.costs_more_than_reserved:
+        notes.append(over_reserved(job))
     times = len(job.duplicate_requests)
     if times and job.status in (JobStatus.GENERATED, JobStatus.SUCCEEDED):
         notes.append(f"fal made this video {times + 1} times: all are paid, one is stored.")

@@ -65,7 +65,7 @@ def dial(host: str, port: int, context: ssl.SSLContext, timeout: Timeout) -> HTT
         connection.connect()
     except UnicodeError as exc:  # a label of more than 63 letters
         connection.close()
-        raise OSError(f"{host[:100]!r} can be nobody's name") from exc
+        raise OSError(f"{host[:100]!r} is not a valid host name") from exc
     except BaseException:
         connection.close()
         raise
@@ -98,7 +98,12 @@ class _Tunnel(HTTPSConnection):
             raise AddressRefused("HTTPS_PROXY must be http://host:port")
         super().__init__(at.hostname, at.port or 80, context=context, timeout=timeout)
         shown = {f"Proxy-{name}": value for name, value in credentials(at).items()}
-        self.set_tunnel(host, port, shown)
+        self._end = host, port, shown
+
+    def connect(self) -> None:
+        """Open it. ``set_tunnel`` encodes the name since Python 3.12, and refuses some."""
+        self.set_tunnel(*self._end)
+        super().connect()
 
 
 def target(url: SplitResult) -> str:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 #: More than a receipt can have; what is longer is none of ours.
 LONGEST: Final = 1024 * 1024
 #: Without ListBucket, S3 says 403 of what is not there.
-_ABSENT: Final = {"NoSuchKey", "404", "AccessDenied", "403"}
+_HIDDEN: Final = {"AccessDenied", "403"}
+_ABSENT: Final = {"NoSuchKey", "404", *_HIDDEN}
 #: Another was first: 412 written before, 409 writes now, 404 deleted since.
 _LOST: Final = {
     "PreconditionFailed",
@@ -65,7 +66,8 @@ class ReceiptBucket:
                 **condition,
             )
         except ClientError as exc:
-            if exc.response["Error"]["Code"] in _LOST:
+            # what was read may be deleted by now; a first write that is denied, is denied
+            if exc.response["Error"]["Code"] in (_LOST | _HIDDEN if kept else _LOST):
                 return False
             raise
         return True

@@ -7,6 +7,7 @@ fal's vocabulary is kept out of the rest of the code.
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -35,6 +36,12 @@ def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
 Whole = Annotated[int | None, Field(ge=-(2**63), lt=2**64), WrapValidator(_or_none)]
 Number = Annotated[float | None, Field(ge=0, le=1e12), WrapValidator(_or_none)]
 Text = Annotated[str | None, WrapValidator(_or_none)]
+#: What fal bills for a result, in units of its price; as many digits as DynamoDB holds.
+Units = Annotated[
+    Decimal | None,
+    Field(ge=0, le=10**9, max_digits=30, decimal_places=20),
+    WrapValidator(_or_none),
+]
 
 
 class ReportedVideo(BaseModel):
@@ -69,6 +76,8 @@ class Verdict(BaseModel):
 
     request_id: str
     output: Output | None = None
+    #: fal's header, where the result was fetched: a webhook has none.
+    billable_units: Units = None
     errors: tuple[ErrorDetail, ...] = ()
 
     @property
@@ -77,6 +86,8 @@ class Verdict(BaseModel):
         return self.output is None and not self.errors
 
 
+#: What a record calls a field of fal's that no sidecar sets: it is the file that was dropped.
+_OURS = {"audio_url": "audio"}
 #: fal lists an error for each field that is wrong; a record holds 400 KB.
 MOST_ERRORS = 20
 
@@ -91,6 +102,8 @@ class _Webhook(BaseModel):
     payload: Any = None
     error: str | None = None
     payload_error: str | None = None
+    #: Not fal's: what polling found in the result's header.
+    billable_units: Units = None
 
 
 def from_webhook(body: str) -> Verdict:
@@ -105,20 +118,21 @@ def from_webhook(body: str) -> Verdict:
             return from_failure(webhook.request_id, webhook.payload, webhook.error)
         if webhook.payload is None:
             return Verdict(request_id=webhook.request_id)
-        return from_result(webhook.request_id, webhook.payload)
+        return from_result(webhook.request_id, webhook.payload, webhook.billable_units)
     except ValidationError as exc:
         fields = sorted({".".join(map(str, e["loc"])) for e in exc.errors(include_input=False)})
         told = f"these fields are not as documented: {', '.join(fields)}"
         raise VerdictMalformed(told) from None  # pydantic's own words show the values
 
 
-def from_result(request_id: str, result: Any) -> Verdict:
+def from_result(request_id: str, result: Any, billable_units: Any = None) -> Verdict:
     """The verdict in the endpoint's output.
 
     Raises:
         ValidationError: it is not that.
     """
-    return Verdict(request_id=request_id, output=Output.model_validate(result))
+    output = Output.model_validate(result)
+    return Verdict(request_id=request_id, output=output, billable_units=billable_units)
 
 
 def from_failure(request_id: str, payload: Any, error: str | None) -> Verdict:
@@ -145,7 +159,7 @@ def _model_error(entry: Any) -> ErrorDetail:
     return ErrorDetail(
         code=code,
         message=_told(entry.get("msg")),
-        field=field,
+        field=_OURS.get(field or "", field),
         retryable=is_retryable(code, field),
     )
 

@@ -165,10 +165,13 @@ def _decode(container: Any, stream: Any, tally: _Tally) -> None:
 
 
 def _packets(container: Any, stream: Any) -> Any:
-    """The stream's packets, and an empty one at the end; a container that breaks off ends there."""
+    """The stream's packets, and an empty one at the end; a container that breaks off ends there.
+
+    PyAV 18.1 raises IndexError for a stream that begins in the middle of an Ogg.
+    """
     try:
         yield from container.demux(stream)
-    except av.FFmpegError:
+    except (av.FFmpegError, IndexError):
         return
 
 

@@ -18,6 +18,7 @@ from phonoscene.containers import CONTENT_TYPES, check_container, suffix_of
 from phonoscene.drops import output_key
 from phonoscene.errors import VideoRefused, VideoUnavailable, WriteRefused
 from phonoscene.jobs import UNANSWERED, ErrorDetail, Job, JobStatus, Request, Video
+from phonoscene.pricing import actual
 from phonoscene.retries import MOST_ATTEMPTS, retry_at
 from phonoscene.verdicts import Verdict, from_webhook
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from phonoscene.deliveries import Delivery
     from phonoscene.fal_queue import FalQueue
     from phonoscene.job_store import JobStore
+    from phonoscene.jobs import Actual
     from phonoscene.output import OutputBucket, Stored
 
 logger = logging.getLogger(__name__)
@@ -81,9 +83,12 @@ class Deliverer:
         logger.info("verdict.late", extra={"status": job.status})
         is_its_own = job.status is not JobStatus.CANCELLED and not _is_anothers(job, delivery)
         is_known = is_its_own and job.request is not None
-        if delivery.body and not is_known and not from_webhook(delivery.body).errors:
+        verdict = from_webhook(delivery.body) if delivery.body and not is_known else None
+        if verdict and not verdict.errors:
+            came = _actual(job, verdict)
             with suppress(WriteRefused):  # it was noted before
-                self.store.note_paid_again(job, delivery.request_id)
+                self.store.note_paid_again(job, delivery.request_id, came)
+                _log_cost(job, came)
         return job
 
     def _conclude(self, job: Job, delivery: Delivery) -> Job:
@@ -119,15 +124,19 @@ class Deliverer:
             WriteRefused: the job has moved on; a twin may have recorded the same verdict.
         """
         output: Any = verdict.output
-        return self.store.move(
+        came = _actual(job, verdict)
+        recorded = self.store.move(
             job,
             JobStatus.GENERATED,
             request=_bound(job, verdict),
             source_url=output.video.url,
             reported=output.video.model_dump(exclude={"url"}, exclude_none=True),
+            actual=came,
             seed=output.seed,
             prompt_used=output.prompt,
         )
+        _log_cost(job, came)
+        return recorded
 
     def _copy(self, job: Job, key: str, suffix: str) -> Stored:
         with self.cdn.open(str(job.source_url), job.reported.get("file_size")) as source:
@@ -205,6 +214,22 @@ def _bound(job: Job, verdict: Verdict) -> Request:
     return job.request if job.request and is_the_jobs else Request(request_id=verdict.request_id)
 
 
+def _actual(job: Job, verdict: Verdict) -> Actual | None:
+    """What came, where fal reports figures of it."""
+    if verdict.output is None:
+        return None
+    return actual(job, verdict.output.video, verdict.billable_units)
+
+
+def _log_cost(job: Job, came: Actual | None) -> None:
+    """Warn where what came may cost more than was reserved, or cannot be compared."""
+    if came is None:
+        logger.warning("result.unmeasured")
+    elif job.estimate and came.upper_usd > job.estimate.upper_usd:
+        figures = {"source": came.source, "usd": str(came.upper_usd)}
+        logger.error("result.over_reserved", extra=figures)
+
+
 def _video(job: Job, stored: Stored) -> Video:
     told = job.reported
     return Video(
@@ -222,7 +247,7 @@ def _manifest(job: Job, video: Video) -> bytes:
     known = job.model_dump(
         mode="json",
         include={"job_id", "name", "bucket", "audio", "sidecar", "images", "arguments", "estimate",
-        "seed",
+        "actual", "seed",
                  "prompt_used", "output_lifetime", "created_at"},
         exclude_none=True,
     )  # fmt: skip

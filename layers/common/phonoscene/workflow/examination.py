@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from phonoscene.documents import LONGEST_SIDECAR, Document, parse, read_document, read_takes
@@ -26,6 +27,8 @@ T = TypeVar("T")
 
 #: A record holds 400 KB, and a dropper does not read more.
 MOST_ERRORS = 50
+#: S3's dates and EventBridge's times are whole seconds, and need not be rounded alike.
+ROUNDED_TO = timedelta(seconds=1)
 
 #: How much longer than its video audio may be: an encoder pads a nominal 20 s to 20.06 s.
 PADDING_SECONDS = 0.25
@@ -62,12 +65,13 @@ class Halves:
     def has_newer_than(self, key: str, happened_at: datetime) -> bool:
         """Whether the half other than ``key`` is newer than that one's event, and starts the job.
 
-        An object's date is never later than its event, so of two halves at most one stands back:
-        were each dated after the other's event, each event would be before itself. Two halves of
-        the same second both go on, and make the same job.
+        S3 dates an object no later than its event, give or take the second to which both are
+        rounded. So of two halves at most one leaves the job to the other: were each dated after the
+        other's event, each event would be before itself. Two halves within a second of each other
+        both go on, and make the same job.
         """
         other = self.sidecar if key == self.audio.key else self.audio
-        return other is not None and other.modified > happened_at
+        return other is not None and other.modified > happened_at + ROUNDED_TO
 
     @property
     def modified(self) -> datetime:
@@ -188,11 +192,14 @@ class Examiner:
             **self._pinned(halves, audio),
             "images": {field: _pin(found) for field, (found, _) in images.items()},
             **self._arguments(sidecar, audio),
-            "estimate": errors.caught(self._estimate, frames, size) if frames and size else None,
+            "estimate": errors.caught(self._estimate, sidecar, frames, size)
+            if frames and size
+            else None,
         }
 
-    def _estimate(self, frames: int, size: tuple[int, int]) -> Estimate:
-        cost = estimate(frames, size, self.rules.usd_per_megapixel)
+    def _estimate(self, sidecar: Sidecar, frames: int, size: tuple[int, int]) -> Estimate:
+        from_audio = sidecar.match_audio_length
+        cost = estimate(frames, size, self.rules.usd_per_megapixel, from_audio=from_audio)
         if cost.upper_usd > self.rules.most_usd[0]:
             raise DropRefused(_too_dear(cost, *self.rules.most_usd))
         return cost
@@ -329,6 +336,7 @@ def _too_long(sidecar: Sidecar, audio: Audio, frames: int, most: int) -> ErrorDe
             message=f"num_frames is {frames}; this stack makes at most {most}.",
         )
     seconds, fps = _floor(most / sidecar.fps), _floor(most / (audio.seconds or 1))
+    slower = f"or lower fps to {fps:.2f} or less, " if fps >= 1 else ""  # the sidecar takes no less
     return ErrorDetail(
         code="audio_too_long",
         field="audio",
@@ -336,8 +344,8 @@ def _too_long(sidecar: Sidecar, audio: Audio, frames: int, most: int) -> ErrorDe
         allowed=f"at most {most} frames",
         message=(
             f"{audio.seconds:.2f} s at {sidecar.fps:g} fps are {frames} frames; at most {most} can "
-            f"be made. Trim the audio to {seconds:.2f} s, or lower fps to {fps:.2f} or less, or "
-            "set match_audio_length to false and choose num_frames."
+            f"be made. Trim the audio to {seconds:.2f} s, {slower}or set match_audio_length to "
+            "false and choose num_frames."
         ),
     )
 

@@ -1,0 +1,95 @@
+"""Turns whatever ends a command into a sentence with the next step, and an exit code."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    SSOError,
+)
+from botocore.parsers import ResponseParserError
+
+from phonoscene_cli.errors import NOT_FINE, UNREACHABLE, CliError
+
+#: Set to anything, it shows the trace before the sentence.
+DEBUG: Final = "PHONOSCENE_DEBUG"
+#: What AWS's services call a lack of permission.
+DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "AccessDeniedFault", "403"})
+_SIGNED_WRONG: Final = frozenset(
+    {
+        "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId",
+        "InvalidToken", "RequestTimeTooSkewed", "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)  # fmt: skip
+_BUSY: Final = frozenset(
+    {
+        "InternalError", "InternalFailure", "InternalServerError", "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException", "RequestLimitExceeded", "ServiceUnavailable",
+        "SlowDown", "Throttling", "ThrottlingException",
+    }
+)  # fmt: skip
+_CREDENTIALS: Final = (
+    "Look at your credentials: `aws sts get-caller-identity`, or name others with --profile."
+)
+_KMS: Final = "Look at the KMS key (EncryptionKeyArn): is it enabled, and may you use it?"
+_PERMISSIONS: Final = (
+    "`phonoscene doctor` shows what you may do; docs/command-line.md lists what each command needs."
+)
+_LATER: Final = "Try again in a moment."
+_NETWORK: Final = "Look at your network and at the region, and try again."
+_DOCTOR: Final = "`phonoscene doctor` shows what works."
+
+
+def explained(exc: Exception) -> tuple[str, int]:
+    """What happened and what to do, and the exit code."""
+    if isinstance(exc, CliError):
+        return str(exc), exc.exit_code
+    if isinstance(exc, (BotoCoreError, ClientError, ResponseParserError)):
+        return f"AWS: {_first_line(exc)}. {_advice(exc)}", UNREACHABLE
+    if isinstance(exc, OSError):
+        where = f"{exc.filename}: " if exc.filename else ""
+        return f"{where}{exc.strerror or _first_line(exc)}. Mend that, and try again.", NOT_FINE
+    what = f"Unexpected: {type(exc).__name__}: {_first_line(exc)}."
+    return f"{what} {DEBUG}=1 in the environment shows the trace. Please report it.", NOT_FINE
+
+
+def reason(exc: Exception) -> str:
+    """Why one object of many cannot be read, in a word or a few."""
+    if isinstance(exc, ClientError):
+        return str(exc.response["Error"].get("Code", "")) or _first_line(exc)
+    return type(exc).__name__
+
+
+def _first_line(exc: Exception) -> str:
+    return str(exc).partition("\n")[0].rstrip(". ")
+
+
+def _advice(exc: Exception) -> str:
+    """What to do about an error of AWS's, or on the way to it."""
+    if isinstance(exc, ClientError):
+        return _by_code(exc)
+    if isinstance(
+        exc, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, SSOError)
+    ):
+        return _CREDENTIALS
+    if isinstance(exc, HTTPClientError):
+        return _NETWORK
+    return _LATER if isinstance(exc, ResponseParserError) else _DOCTOR
+
+
+def _by_code(exc: ClientError) -> str:
+    code = exc.response["Error"].get("Code", "")
+    if "kms" in str(exc).lower():
+        return _KMS
+    if code in DENIED:
+        return _PERMISSIONS
+    if code in _SIGNED_WRONG:
+        return _CREDENTIALS
+    return _LATER if code in _BUSY else _DOCTOR

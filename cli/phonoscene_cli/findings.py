@@ -1,0 +1,47 @@
+"""What a check of ``doctor`` says: ok, warn or fail, what it found, and the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from phonoscene_cli.stack import Stack
+
+#: The services' words for: you may not.
+DENIED: Final = frozenset(
+    {"AccessDenied", "AccessDeniedException", "AccessDeniedFault", "AuthorizationError", "403"}
+)
+
+
+class Level(StrEnum):
+    """How it stands."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: what was looked at, how it stands, and the next step where there is one."""
+
+    check: str
+    level: Level
+    detail: str
+    next: str = ""
+
+    def as_data(self) -> dict[str, str]:
+        """For programs."""
+        return asdict(self)
+
+
+Looked = tuple[Level, str, str]
+Look = Callable[["Stack"], Looked]
+
+
+def ok(detail: str) -> Looked:
+    """Nothing to do."""
+    return Level.OK, detail, ""

@@ -1,0 +1,109 @@
+"""What came against what was asked, on the deployed stack."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+from boto3.dynamodb.types import TypeDeserializer
+
+from tests.e2e.conftest import eventually, listening, make_audio
+from tests.e2e.test_command_line import shown, told
+from tests.soak.books import spent
+from tests.unit import schemas
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Phonoscene
+
+#: One second of sound is 25 frames at most: one megapixel, $0.001205.
+SMALL = {"video_size": {"width": 64, "height": 64}}
+RESERVED = "$0.0013 was reserved."
+BIGGER: dict[str, Any] = {"action": "bigger_video", "width": 640, "height": 360}
+LONGER: dict[str, Any] = {"action": "longer_video", "frames": 500}
+BILLED: dict[str, Any] = {"action": "bill", "units": 9.25}
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_fetched", "note", "usd"),
+    [
+        (BIGGER, False, "fal reports 640x360x24 frames: up to $0.0073", 0.0073),
+        (LONGER, False, "fal reports 64x64x500 frames: up to $0.0037", 0.0037),
+        (BILLED, True, "fal bills 9.25 megapixels: up to $0.0112", 0.0112),
+    ],
+)
+def test_more_than_was_reserved_is_noted_and_counted(
+    phonoscene: Phonoscene,
+    name: str,
+    fault: dict[str, Any],
+    is_fetched: bool,
+    note: str,
+    usd: float,
+) -> None:
+    prompt = phonoscene.sidecar(f"{name}.json", **SMALL)
+    phonoscene.fault(prompt, "render", **fault)
+    if is_fetched:
+        phonoscene.fault(prompt, "webhook", "payload_error", status="OK")
+    with listening(phonoscene) as listener:
+        phonoscene.put(f"{name}.wav", make_audio("wav"))
+        job = phonoscene.take(name)
+        assert eventually(lambda: any(e["status"] == "SUCCEEDED" for e in listener.events(name)))
+    assert eventually(lambda: phonoscene.is_told(name))
+
+    receipt = phonoscene.receipt(name)
+    assert job["status"] == "SUCCEEDED"
+    assert receipt["notes"] == [f"{note}, {RESERVED}"]
+    assert (receipt["cost"]["upper_usd"], receipt["actual"]["upper_usd"]) == (0.0013, usd)
+    event = listener.heard_of(name)[-1]
+    assert (event["notes"], event["actual"]) == (receipt["notes"], receipt["actual"])
+    jsonschema.validate(event, schemas.closed(schemas.published()))
+    assert note in shown("show", name)
+    assert told("jobs", "--name", name)[0]["actual"]["upper_usd"] == usd
+    (group,) = [one for one in told("cost", "--by", "name")["groups"] if one["group"] == name]
+    assert (group["videos"], group["upper_usd"], group["aside_usd"]) == (1, usd, 0)
+    assert eventually(lambda: budget(phonoscene) == records(phonoscene))
+
+
+def test_less_than_was_reserved_is_given_back(phonoscene: Phonoscene, name: str) -> None:
+    prompt = phonoscene.sidecar(f"{name}.json")
+    phonoscene.fault(prompt, "render", "bigger_video", width=64, height=64)
+    phonoscene.put(f"{name}.wav", make_audio("wav"))
+
+    job = phonoscene.take(name)
+
+    assert (job["estimate"]["upper_usd"], job["actual"]["upper_usd"]) == (
+        Decimal("0.0181"), Decimal("0.0013"),
+    )  # fmt: skip
+    assert eventually(lambda: phonoscene.is_told(name))
+    assert phonoscene.receipt(name)["notes"] == []
+    (group,) = [one for one in told("cost", "--by", "name")["groups"] if one["group"] == name]
+    assert group["upper_usd"] == 0.0013
+    assert eventually(lambda: budget(phonoscene) == records(phonoscene))
+    manifest = phonoscene.s3.get_object(
+        Bucket=phonoscene.endpoints.output_bucket, Key=f"{name}/{job['job_id']}.json"
+    )
+    assert json.load(manifest["Body"])["actual"]["width"] == 64
+
+
+def items(phonoscene: Phonoscene) -> list[dict[str, Any]]:
+    plain = TypeDeserializer().deserialize
+    pages = phonoscene.dynamodb.get_paginator("scan").paginate(
+        TableName=phonoscene.endpoints.jobs_table, ConsistentRead=True
+    )
+    found = [item for page in pages for item in page["Items"]]
+    return [{key: plain(value) for key, value in item.items()} for item in found]
+
+
+def budget(phonoscene: Phonoscene) -> Decimal:
+    """Dollars that the days have committed."""
+    days = [one for one in items(phonoscene) if one["job_id"].startswith("budget#")]
+    return sum((one["committed_usd"] for one in days), Decimal(0))
+
+
+def records(phonoscene: Phonoscene) -> Decimal:
+    """The same by the jobs: what they hold, and what came."""
+    jobs = [one for one in items(phonoscene) if "status" in one]
+    held = [job["reservation"]["usd"] for job in jobs if job.get("reservation")]
+    return sum(held, Decimal(0)) + sum(map(spent, jobs), Decimal(0))

@@ -1,0 +1,213 @@
+"""What docs/command-line.md shows of each command is what the command prints."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from local.paying import agree_to_drop
+from phonoscene.jobs import DropObject, Estimate, JobStatus
+from phonoscene.meanings import STATES
+from phonoscene_cli import terminal
+from phonoscene_cli.checks import CHECKS
+from phonoscene_cli.uploads import Drop, Piece
+from tests.documented import PAGE
+from tests.integration.scene import Clock, Scene
+from tests.integration.sounds import silence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.integration.cloud import Cloud
+    from tests.integration.desk import Desk
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+_S = JobStatus
+#: A step of a job, as lines of ``drop --watch``, ``watch`` and ``make demo`` have it.
+STEP = re.compile(r" *(?:[\d.]+ s|[\d-]+ [\d:]+)  ([A-Z]+) +(.+)")
+
+
+def samples(page: str) -> dict[str, list[str]]:
+    """The lines below each command of a page's consoles."""
+    found: dict[str, list[str]] = {}
+    for block in re.findall(r"```console\n(.*?)```", page, re.DOTALL):
+        for typed, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
+            found.setdefault(typed, []).extend(shown.splitlines())
+    return found
+
+
+def shape(line: str) -> str:
+    """A line without what differs from run to run: ids, numbers, paths, plurals, room."""
+    line = re.sub(r"\b[0-9a-f]{8}[-0-9a-f]{24,}|\b[0-9a-f]{32}\b", "ID", line)
+    line = re.sub(r"s3://[^/ ]+/", "s3://BUCKET/", line)
+    line = re.sub(r"\$?\d[\d,.:-]*", "#", line)
+    line = re.sub(r"# (min|kB|MB|h|bytes?)( # s)?", "# s", line)
+    line = re.sub(rf"\b({'|'.join(_S)})$", "STATE", line.strip())
+    return " ".join(re.sub(r"\b(jobs|drops|days)\b", lambda m: m[0][:-1], line).split())
+
+
+COMMANDS = {
+    typed: [line for line in lines if line.strip() not in {"", "…"}]
+    for typed, lines in samples(PAGE).items()
+    if lines
+}
+
+
+@pytest.fixture
+def scene(cloud: Cloud) -> Scene:
+    return Scene(cloud, clock=Clock(datetime.now(UTC)))
+
+
+@pytest.fixture
+def here(tmp_path: Path, environment: pytest.MonkeyPatch) -> Path:
+    """Where somebody sits, with five seconds of sound, and answers with yes."""
+    environment.chdir(tmp_path)
+    (tmp_path / "intro.wav").write_bytes(silence(5, 22_050))
+    environment.setattr(terminal, "must_be_able_to_ask", lambda: None)
+    environment.setattr("sys.stdin", io.StringIO("y\n"))
+    return tmp_path
+
+
+COST = Estimate(
+    width=1024, height=576, frames=121, megapixels="71.4", lower_usd="0.0859", upper_usd="0.0868"
+)
+
+
+def one_that_succeeded(scene: Scene, name: str = "talks/intro") -> None:
+    pinned = {"key": f"{name}.wav", "version_id": "1f199aa3-2b54-482e-a0c3-c2b57bf7165b"}
+    scene.bring(
+        _S.SUCCEEDED, int(name.endswith("outro")) + 1, name=name, estimate=COST,
+        audio={**pinned, "bytes": 220_500, "seconds": 5.0},
+        sidecar=DropObject(**pinned | {"key": f"{name}.json"}),
+        arguments={"prompt": "A singer on a bare stage", "video_output_type": "X264 (.mp4)"},
+    )  # fmt: skip
+
+
+def two(_: Desk, scene: Scene) -> None:
+    one_that_succeeded(scene)
+    one_that_succeeded(scene, "talks/outro")
+
+
+def pair(cloud: Cloud, name: str) -> None:
+    cloud.drop(f"{name}.wav", silence(1))
+    cloud.drop(f"{name}.json", {"prompt": "x"})
+
+
+def missing(desk: Desk, scene: Scene) -> None:
+    pair(desk.cloud, "talks/there")
+    desk.announce("talks/there.json")
+    [job] = desk.cloud.items()
+    scene.store.end(scene.store.get(job["job_id"]), _S.CANCELLED)  # type: ignore[arg-type]
+    pair(desk.cloud, "talks/lost")
+
+
+def wrong(desk: Desk, scene: Scene) -> None:
+    one_that_succeeded(scene)
+    for name in "ab":
+        pair(desk.cloud, f"archive/{name}")
+    desk.cloud.drop("archive/b.json", json.dumps({"prompt": "x", "fps": 90}))
+
+
+def at_fal(_: Desk, scene: Scene) -> None:
+    scene.bring(_S.SUBMITTED, 1, name="talks/intro")
+    scene.admit(2, name="talks/half")
+
+
+#: What there is before a command, by the command.
+BEFORE: dict[str, Callable[[Desk, Scene], Any]] = {
+    "jobs": two,
+    "show": lambda _, scene: one_that_succeeded(scene),
+    "watch": lambda _, scene: one_that_succeeded(scene, "talks/outro"),
+    "retry": lambda _, scene: one_that_succeeded(scene, "talks/outro"),
+    "cancel": at_fal,
+    "audit": missing,
+    "backfill": wrong,
+    "cost": lambda _, scene: one_that_succeeded(scene),
+}
+
+
+def ran(desk: Desk, typed: str, environment: pytest.MonkeyPatch) -> list[str]:
+    """The shapes of the lines that a command of the page prints here."""
+    words = re.findall(r'"[^"]*"|\S+', typed.removeprefix("phonoscene "))
+    words = [word.strip('"') for word in words]
+    if words[0] in {"audit", "backfill"}:
+        words += ["--older-than", "0s"]
+    if words[0] == "drop":
+        words = words[:-2] if words[-2] == "--out" else words  # nobody makes the video here
+    if words[0] == "cancel":
+        environment.setattr("time.sleep", desk.work)
+    told = desk.says(*words)
+    text = (told.out + told.err).replace("[y/N] ", "[y/N]\n").replace(" --older-than 0s", "")
+    return [shape(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("typed", [one for one in COMMANDS if one != "phonoscene doctor"])
+def test_the_page_shows_what_the_command_prints(
+    desk: Desk, scene: Scene, here: Path, environment: pytest.MonkeyPatch, typed: str
+) -> None:
+    command = typed.split()[1]
+    if command in BEFORE:
+        BEFORE[command](desk, scene)
+
+    printed = ran(desk, typed, environment)
+
+    assert here.exists()
+    for line in COMMANDS[typed]:
+        step = None if command == "jobs" else STEP.fullmatch(line)
+        if step:
+            assert step[2] == STATES[_S(step[1])]
+        elif not line.startswith("video: "):  # nobody makes one here
+            assert shape(line.removesuffix(" y")) in printed
+
+
+def test_the_page_shows_each_check_of_the_doctor() -> None:
+    lines = samples(PAGE)["phonoscene doctor"]
+
+    assert [line[6:20].strip() for line in lines] == list(CHECKS)
+
+
+def test_every_command_is_shown_with_what_it_prints() -> None:
+    told = set(re.findall(r"^## `(\w+)`", PAGE, re.MULTILINE))
+
+    assert {typed.split()[1] for typed in COMMANDS} == told
+
+
+# the local cloud ----------------------------------------------------------------------------------
+
+
+def test_the_readme_shows_the_steps_of_a_demonstration() -> None:
+    lines = samples(README)["make demo"]
+    steps = [step for step in map(STEP.fullmatch, lines) if step]
+
+    assert [step[1] for step in steps] == [
+        "READY",
+        "SUBMITTING",
+        "SUBMITTED",
+        "GENERATED",
+        "SUCCEEDED",
+    ]
+    assert all(step[2] == STATES[_S(step[1])] for step in steps)
+
+
+def test_the_readme_shows_what_a_drop_with_the_real_fal_asks(
+    capsys: pytest.CaptureFixture[str], environment: pytest.MonkeyPatch
+) -> None:
+    [lines] = [shown for typed, shown in samples(README).items() if typed.startswith("make drop")]
+    drop = Drop(Piece("song.wav", silence(5)), Piece("song.json", b'{"prompt": "x"}'))
+
+    class Person(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    environment.setattr("sys.stdin", Person("y\n"))
+    agree_to_drop(drop, {}, yes=False)
+
+    assert capsys.readouterr().err.splitlines() == [
+        line.rstrip() + " " * line.endswith("]") for line in lines
+    ]
