@@ -89,14 +89,14 @@ Job = tuple[str, str, float]
 
 
 def jobs(forms: Iterable[str], lengths: Iterable[float]) -> list[Job]:
-    """The groups at their lengths, the longest first: they take the longest."""
+    """The groups at their lengths. What takes longest is first: long files, and most of all Ogg."""
     wanted = [
         (form, what, 0.0 if form == "none" else seconds)
         for form, what in GROUPS
         for seconds in lengths
         if form in forms and (what == "muxes" or FEWEST <= seconds <= MOST)
     ]
-    return sorted(set(wanted), key=lambda job: -job[2])
+    return sorted(set(wanted), key=lambda job: (-job[2], job[0] != "ogg", job))
 
 
 def measure(job: Job) -> list[Verdict]:

@@ -227,6 +227,18 @@ def test_a_file_as_long_as_a_block_is_measured(block: int, page: int) -> None:
     assert check(raw, "wav").seconds == pytest.approx(seconds, abs=1 / rate)
 
 
+@pytest.mark.parametrize("name", ["wav, plain", "m4a, moov last", "ogg, flac"])
+def test_no_more_is_read_than_the_bound(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    raw = base(name, 3.0)
+    monkeypatch.setattr(object_reader, "BLOCK", 4096)
+    monkeypatch.setattr(object_reader, "MAX_BYTES", len(raw) // 2)
+
+    reading = read(raw, suffix_of(name))
+
+    assert (reading.seconds, reading.code) == (None, "unreadable_audio")
+    assert reading.bytes <= len(raw) // 2
+
+
 # Files made to hurt -------------------------------------------------------------------------------
 
 

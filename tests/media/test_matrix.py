@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.media import matrix
-from tests.support.media.judging import judged
+from tests.support.media.judging import LONG_ENOUGH, judged
+from tests.support.media.reading import read
 from tests.support.media.recipes import GROUPS, table_of, wavs
 
 if TYPE_CHECKING:
@@ -41,6 +42,20 @@ RECIPES = recipes()
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_a_file_is_measured_to_a_video_frame_or_refused_with_its_code(recipe: Recipe) -> None:
     assert judged(recipe).wrong is None
+
+
+@pytest.mark.parametrize(
+    "mux", ["wav, lengths ffffffff", "mp3, ten joined, first Xing", "aac, ADTS", "ogg, flac"]
+)
+def test_audio_longer_than_any_video_is_measured_as_such(mux: str) -> None:
+    form = mux.partition(",")[0]
+    recipes = table_of(form, "muxes", 1.2 * LONG_ENOUGH)
+    (recipe,) = (one for one in recipes if f"{one.form}, {one.mux}" == mux)
+
+    reading = read(recipe.make(), form)
+
+    assert reading.seconds
+    assert reading.seconds > LONG_ENOUGH
 
 
 def test_ten_minutes_of_every_kind_are_among_them() -> None:

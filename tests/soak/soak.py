@@ -443,7 +443,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         media=asked.media,
     )
     with tempfile.TemporaryDirectory(prefix="phonoscene-soak-", ignore_cleanup_errors=True) as made:
-        figures = soak(wishes, asked.folder or Path(made))
+        folder = asked.folder or Path(made)
+        figures = soak(wishes, folder.absolute())  # handlers run elsewhere
     shown = json.dumps(figures, indent=2) + "\n" if asked.json else table(figures)
     sys.stdout.write(shown)
     return verdict(figures)
