@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from typing import TYPE_CHECKING
 
-from phonoscene.drops import LONGEST_KEY, name_of
+from phonoscene.drops import LONGEST_KEY, Kind, kind_of, name_of, name_of_one
 from phonoscene_cli.errors import CliError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from phonoscene.jobs import Job
     from phonoscene_cli.reading import Reader
 
@@ -17,8 +20,27 @@ _ID = re.compile("[0-9a-f]{32}")
 
 def named(text: str) -> str:
     """A drop's name from what was typed: a name, the key of one of its files, or an S3 address."""
-    key = text.split("/", 3)[3] if re.match("s3://[^/]+/.", text) else text
-    return name_of(key)
+    return name_of(_key(text))
+
+
+def takes_of(reader: Reader, text: str) -> Iterator[Job]:
+    """The takes of a drop, the newest first; of an audio file also those that have its own name.
+
+    A file whose sidecar could be another's is rejected under the name of its whole key.
+    """
+    key = _key(text)
+    own = [name_of_one(key)] if kind_of(key) is Kind.AUDIO else []
+    found = (reader.takes(name) for name in (name_of(key), *own) if name and _is_indexed(name))
+    return heapq.merge(*found, key=lambda job: job.created_at, reverse=True)
+
+
+def _key(text: str) -> str:
+    return text.split("/", 3)[3] if re.match("s3://[^/]+/.", text) else text
+
+
+def _is_indexed(name: str) -> bool:
+    """Whether DynamoDB takes it for the key of an index."""
+    return len(name.encode(errors="replace")) <= LONGEST_KEY
 
 
 def find_job(reader: Reader, text: str) -> Job:
@@ -28,9 +50,7 @@ def find_job(reader: Reader, text: str) -> Job:
         CliError: there is none.
     """
     job = reader.get(text) if _ID.fullmatch(text) else None
-    name = named(text)
-    if job is None and name and len(name.encode(errors="replace")) <= LONGEST_KEY:
-        job = next(reader.takes(name), None)
+    job = job or next(takes_of(reader, text), None)
     if job is None:
         raise CliError(
             f"There is no job {text}: `phonoscene jobs` lists the recent ones. A drop has none "

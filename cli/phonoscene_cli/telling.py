@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 KEYS = (
     "job_id", "name", "revision", "status", "waits_for", "bucket", "audio", "sidecar", "images",
     "arguments", "estimate", "attempt", "refusals", "resubmitted", "request_id", "video", "seed",
-    "prompt_used", "source_url", "errors", "duplicate_requests", "history", "dropped_at",
-    "created_at", "updated_at",
+    "prompt_used", "source_url", "errors", "duplicate_requests", "repeats", "unused_sidecars",
+    "history", "dropped_at", "created_at", "updated_at",
 )  # fmt: skip
 
 
@@ -23,6 +23,7 @@ def as_data(job: Job) -> dict[str, Any]:
         "estimate": _numbers(job.estimate),
         "request_id": job.request.request_id if job.request else None,
         "duplicate_requests": sorted(job.duplicate_requests),
+        "unused_sidecars": sorted(job.unused_sidecars),
     }
     return {key: told[key] for key in KEYS}
 

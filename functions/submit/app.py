@@ -18,6 +18,7 @@ from phonoscene.fal_key import FalKey
 from phonoscene.fal_queue import FalQueue
 from phonoscene.fal_storage import FalStorage
 from phonoscene.job_store import JobStore
+from phonoscene.jobs import JobStatus
 from phonoscene.ledger import Limits
 from phonoscene.media import DropBucket
 from phonoscene.observability import announce, count, logger, metrics
@@ -46,6 +47,8 @@ ENOUGH_TO_UPLOAD = 100_000
 #: lives that much longer than a presigned URL.
 UPLOADING = timedelta(seconds=100)
 FAL_STORAGE = "fal-storage"
+#: The value of SameContent with which the same content again is the same job.
+SKIP = "skip"
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class App:
             return []
         if "job_id" in message:
             job = self.store.get(str(message["job_id"]))
+            if job and job.status is JobStatus.WAITING:
+                return self.intake.end_wait(job)
             return [job] if job else []
         detail = message["detail"]
         if detail["bucket"]["name"] != self.intake.bucket.name:
@@ -97,7 +102,12 @@ def build() -> App:
         uploads=uploads,
     )
     intake = Intake(
-        bucket, store, Examiner(bucket, rules), timedelta(minutes=settings.pair_grace_minutes)
+        bucket,
+        store,
+        Examiner(bucket, rules),
+        timedelta(minutes=settings.pair_grace_minutes),
+        skips_repeats=settings.same_content == SKIP,
+        on_gone=lambda: count("DropsGone"),
     )
     terms = Terms(
         webhook_base_url=settings.webhook_base_url,

@@ -50,6 +50,7 @@ PARAMETERS: Final = {
     "SettleSeconds": "0",
     "FalUserId": "somebody",
     "AudioDelivery": "presigned",
+    "SameContent": "skip",
 }
 
 

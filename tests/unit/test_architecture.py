@@ -30,10 +30,12 @@ CORE = {
     "webhooks",
     "verdicts",
     "containers",
+    "contents",
     "adts",
     "ledger",
     "meanings",
     "moves",
+    "near_names",
     "notifications",
     "projections",
     "receipts",
@@ -55,7 +57,7 @@ TOGETHER = {
 #: What comes from outside the standard library, module by module: an edge has one outside thing.
 OUTSIDE = {
     "jobs": {"pydantic"},
-    "sidecar": {"pydantic", "annotated_types"},
+    "sidecar": {"pydantic", "pydantic_core", "annotated_types"},
     "image_references": {"pydantic", "pydantic_core", "annotated_types"},
     "documents": {"pydantic"},
     "verdicts": {"pydantic"},

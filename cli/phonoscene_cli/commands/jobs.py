@@ -12,7 +12,7 @@ from rich.table import Table
 
 from phonoscene.jobs import Job, JobStatus
 from phonoscene_cli import terminal, words
-from phonoscene_cli.choosing import named
+from phonoscene_cli.choosing import takes_of
 from phonoscene_cli.commands.options import Json, stack_of
 from phonoscene_cli.moments import period
 from phonoscene_cli.telling import as_data
@@ -72,7 +72,7 @@ def jobs(
     wanted = Filter(frozenset(status or ()), f"{folder.strip('/')}/" if folder.strip("/") else "")
     first, last = period(day, since, datetime.now(UTC))
     if name:
-        takes = reader.takes(named(name))
+        takes = takes_of(reader, name)
         found = list(islice((job for job in takes if wanted.takes(job.name, job.status)), limit))
     else:
         found = list(reader.whole(islice(_recent(reader, first, last, wanted), limit)))

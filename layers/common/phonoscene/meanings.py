@@ -48,6 +48,7 @@ _FIXES = MappingProxyType(
         "missing_sidecar": _DROP_BOTH,
         "missing_audio": _DROP_BOTH,
         "unsafe_key": "Rename the file and drop it again.",
+        "ambiguous_sidecar": "Give the sidecar the name of one audio file, as the message says.",
         "more_errors": "Correct the others first.",
         "content_policy_violation": "Change the prompt, the image or the audio, and drop it again.",
         "result_lost": _DROP_AGAIN,

@@ -6,7 +6,7 @@ import io
 import logging
 import struct
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import imagesize
@@ -14,11 +14,12 @@ from botocore.exceptions import ClientError
 from tinytag import TinyTag, TinyTagException
 
 from phonoscene.adts import adts_seconds
+from phonoscene.contents import MARK
 from phonoscene.errors import DropRefused, TooMuchRead
 from phonoscene.jobs import Audio, DropObject, ErrorDetail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
@@ -30,6 +31,15 @@ BLOCK: Final = 64 * 1024
 #: it.
 MOST_BLOCKS: Final = 64
 _ABSENT: Final = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
+#: What S3 knows of an object's bytes; of each that two objects share, equal means equal bytes.
+_PROOFS: Final = (
+    "ETag",
+    "ChecksumCRC32",
+    "ChecksumCRC32C",
+    "ChecksumCRC64NVME",
+    "ChecksumSHA1",
+    "ChecksumSHA256",
+)
 
 
 @dataclass(frozen=True)
@@ -38,12 +48,16 @@ class Found:
 
     S3 dates an object uploaded in parts from the upload's *beginning*: ``modified`` is never later
     than the event that announced the object, but may be long before it.
+
+    ``proofs`` and ``mark`` are for ``contents``: what tells equal bytes, and a take on purpose.
     """
 
     key: str
     version_id: str
     bytes: int
     modified: datetime
+    proofs: Mapping[str, str] = field(default_factory=dict, hash=False)
+    mark: str = ""
 
 
 class DropBucket:
@@ -54,17 +68,27 @@ class DropBucket:
         self._presigner = presigner
         self.name = bucket
 
-    def keys_under(self, prefix: str) -> set[str]:
-        """Every key that begins with ``prefix``."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.name, Prefix=prefix
+    def keys_under(self, *prefixes: str) -> set[str]:
+        """Every key that begins with one of these."""
+        pages = self._client.get_paginator("list_objects_v2").paginate
+        return {
+            entry["Key"]
+            for prefix in prefixes
+            for page in pages(Bucket=self.name, Prefix=prefix)
+            for entry in page.get("Contents", [])
+        }
+
+    def first_keys(self, prefix: str, at_most: int) -> tuple[set[str], bool]:
+        """Keys that begin with ``prefix`` and have no further folder; and whether those are all."""
+        page = self._client.list_objects_v2(
+            Bucket=self.name, Prefix=prefix, Delimiter="/", MaxKeys=at_most
         )
-        return {entry["Key"] for page in pages for entry in page.get("Contents", [])}
+        return {entry["Key"] for entry in page.get("Contents", [])}, not page["IsTruncated"]
 
     def find(self, key: str) -> Found | None:
         """The newest version of an object, or None where it is gone."""
         try:
-            head = self._client.head_object(Bucket=self.name, Key=key)
+            head = self._client.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
         except ClientError as exc:
             if exc.response["Error"]["Code"] in _ABSENT:
                 return None
@@ -152,7 +176,15 @@ class DropBucket:
 
 def _found(key: str, answer: Any) -> Found:
     """From the answer of a HEAD or a GET."""
-    return Found(key, answer["VersionId"], answer["ContentLength"], answer["LastModified"])
+    size = answer["ContentLength"]
+    return Found(
+        key,
+        answer["VersionId"],
+        size,
+        answer["LastModified"],
+        proofs={kind: f"{size} {answer[kind]}" for kind in _PROOFS if answer.get(kind)},
+        mark=answer.get("Metadata", {}).get(MARK, ""),
+    )
 
 
 _GONE: Final = "is no longer in the bucket as it was dropped; drop it again"

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from phonoscene.documents import LONGEST_SIDECAR, Document, parse, read_document, read_takes
-from phonoscene.drops import Pairing, beside, defaults_keys, half_id, job_id, unsafe
+from phonoscene.drops import (
+    Pairing,
+    beside,
+    defaults_keys,
+    half_id,
+    job_id,
+    spellings,
+    unsafe,
+)
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Estimate
 from phonoscene.pricing import PRESETS, estimate, needed_frames
@@ -98,10 +106,11 @@ class Errors(list[ErrorDetail]):
 
 @dataclass(frozen=True)
 class Examined:
-    """One take: the fields of its record, and what is wrong with it."""
+    """One take: the fields of its record, what is wrong with it, and its images by field."""
 
     fields: dict[str, Any]
     errors: Errors
+    images: dict[str, Found]
 
 
 @dataclass(frozen=True)
@@ -126,10 +135,10 @@ class Examiner:
         audio = errors.caught(self._measure, halves.audio)
         own = self._own(halves, errors)
         if own is None:
-            return [Examined(self._pinned(halves, audio), errors)]
+            return [Examined(self._pinned(halves, audio), errors, {})]
         takes = [Errors(errors) for _ in own]
         return [
-            Examined(self._take(halves, audio, [*document, *defaults], mine), mine)
+            self._take(halves, audio, [*document, *defaults], mine)
             for document, mine in zip(own, takes, strict=True)
         ]
 
@@ -160,20 +169,21 @@ class Examiner:
         audio: Audio | None,
         documents: Sequence[Document],
         errors: Errors,
-    ) -> dict[str, Any]:
+    ) -> Examined:
         """Everything a job's record says of its drop; what is wrong goes to ``errors``."""
         sidecar, origin = errors.caught(parse, documents) or (None, {})
         if sidecar is None:
-            return self._pinned(halves, audio)
+            return Examined(self._pinned(halves, audio), errors, {})
         images = self._images(sidecar, origin, errors)
         frames = errors.caught(self._frames, sidecar, audio) if audio else None
         size = errors.caught(self._size, sidecar, images)
-        return {
+        fields = {
             **self._pinned(halves, audio),
             "images": {field: _pin(found) for field, found in images.items()},
             "arguments": sidecar.arguments(),
             "estimate": errors.caught(self._estimate, frames, size) if frames and size else None,
         }
+        return Examined(fields, errors, images)
 
     def _estimate(self, frames: int, size: tuple[int, int]) -> Estimate:
         cost = estimate(frames, size, self.rules.usd_per_megapixel)
@@ -190,13 +200,17 @@ class Examiner:
             if "://" in reference:
                 continue
             key = beside(origin[field], reference)
-            found = self.bucket.find(key) if not unsafe(key) else None
+            found = self._find(key) if not unsafe(key) else None
             if found and found.bytes:
                 errors.caught(self._check_size, found)
                 images[field] = found
             else:
                 errors.append(_no_image(field, reference, key, origin[field]))
         return images
+
+    def _find(self, key: str) -> Found | None:
+        """An object, however its name's accents are spelled."""
+        return next(filter(None, map(self.bucket.find, spellings(key))), None)
 
     def _size(self, sidecar: Sidecar, images: Mapping[str, Found]) -> tuple[int, int] | None:
         """Width and height of the video, in pixels; None where its image was missed already."""

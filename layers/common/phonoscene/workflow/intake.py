@@ -7,14 +7,15 @@ same event again, or the other half's, gives the same job id, and the table admi
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
 
-from phonoscene.documents import LONGEST_SIDECAR, Document, waits_for_sidecar
+from phonoscene.documents import LONGEST_SIDECAR, Document, ignores, waits_for_sidecar
 from phonoscene.drops import (
     Kind,
     Pairing,
-    family_prefix,
+    family_prefixes,
     half_id,
     kind_of,
     name_of,
@@ -23,10 +24,12 @@ from phonoscene.drops import (
 )
 from phonoscene.errors import DropUnsettled, WriteRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus
-from phonoscene.workflow.examination import Errors, Examined, Examiner, Halves
+from phonoscene.near_names import alone, neighbourhoods
+from phonoscene.workflow.admission import Admission
+from phonoscene.workflow.examination import Errors, Examiner, Halves
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
     from phonoscene.job_store import JobStore
@@ -37,6 +40,8 @@ logger = logging.getLogger(__name__)
 #: How often a pair is read that changes under the reader's eyes, before its event goes back to the
 #: queue.
 LOOKS = 3
+#: How many keys of a folder are looked through for a name that is nearly right.
+MOST_NEIGHBOURS = 1000
 
 
 @dataclass(frozen=True)
@@ -49,34 +54,83 @@ class Announcement:
 
 @dataclass(frozen=True)
 class Intake:
-    """Turns announcements into jobs."""
+    """Turns announcements into jobs. ``on_gone`` hears of each whose object is not there."""
 
     bucket: DropBucket
     store: JobStore
     examiner: Examiner
     pair_grace: timedelta
+    skips_repeats: bool = True
+    on_gone: Callable[[], None] = lambda: None
 
     def take(self, announced: Announcement) -> list[Job]:
-        """The records that this announcement makes, or has made before; most often one or none."""
+        """The jobs an announcement leads to, as they stand now; most often one or none."""
         if kind_of(announced.key) is Kind.IGNORED:
             return []
         reason = unsafe(announced.key)
         if reason:
             return [self._refuse_key(announced, reason)]
-        pairs = self._pairings(announced.key)
+        found, pairs = self._found(announced)
         if not pairs:
             logger.info("drop.gone", extra={"key": announced.key})
-        return [job for pairing in pairs for job in self._pair(announced, pairing)]
+            self.on_gone()
+        return [job for pairing in pairs for job in self._pair(found, pairing)]
+
+    def _found(self, announced: Announcement) -> tuple[Announcement, list[Pairing]]:
+        """The announced key, or where nothing has it the one that it is the URL encoding of.
+
+        EventBridge carries keys as they are, by all we know; S3's other notifications encode them.
+        """
+        decoded = unquote_plus(announced.key)
+        for key in dict.fromkeys((announced.key, decoded)):
+            is_drop = kind_of(key) is not Kind.IGNORED and not unsafe(key)
+            pairs = self._pairings(key) if is_drop else []
+            if pairs:
+                return replace(announced, key=key), pairs
+        return announced, []
+
+    def end_wait(self, half: Job) -> list[Job]:
+        """End the wait of a half whose grace is over: with its job, if the other half is there.
+
+        Otherwise it is rejected, and its error names the nearest key that lies beside it.
+        """
+        now, key = self.store.clock(), _key_of(half)
+        if half.status is not JobStatus.WAITING or now < half.created_at + self.pair_grace:
+            return []
+        jobs = self.take(Announcement(key, now)) if self._is_whole(key) else []
+        there = self.store.get(half.job_id)
+        if there is None or there.status is not JobStatus.WAITING:
+            return jobs
+        errors = (alone(half, self._neighbours(key)),)
+        try:
+            return [self.store.move(there, JobStatus.REJECTED, errors=errors)]
+        except WriteRefused:
+            return jobs
+
+    def _is_whole(self, key: str) -> bool:
+        return any(pairing.is_whole for pairing in self._pairings(key))
+
+    def _neighbours(self, key: str) -> set[str]:
+        """Keys of the same folder; of a large folder those that begin alike."""
+        found: set[str] = set()
+        for prefix in neighbourhoods(key):
+            keys, is_all = self.bucket.first_keys(prefix, MOST_NEIGHBOURS)
+            found |= keys
+            if is_all:
+                break
+        return found
 
     def _pairings(self, key: str) -> list[Pairing]:
-        return pairings(key, self.bucket.keys_under(family_prefix(key)))
+        return pairings(key, self.bucket.keys_under(*family_prefixes(key)))
 
     def _pair(self, announced: Announcement, pairing: Pairing) -> list[Job]:
-        if pairing.audio is None:
-            return _present(self._wait(announced.key, pairing))
         errors = Errors()
-        defaults = self.examiner.defaults(pairing.audio, errors)
-        if pairing.sidecar is None and not errors and waits_for_sidecar(defaults):
+        defaults = self.examiner.defaults(pairing.audio or announced.key, errors)
+        if ignores(defaults):
+            logger.info("drop.ignored", extra={"key": announced.key})
+            return []
+        is_alone = pairing.sidecar is None and not errors and waits_for_sidecar(defaults)
+        if pairing.audio is None or is_alone:
             return _present(self._wait(announced.key, pairing))
         halves = self._look(pairing)
         if halves is None:
@@ -134,24 +188,10 @@ class Intake:
 
     def _admit(self, halves: Halves, defaults: Sequence[Document], errors: Errors) -> list[Job]:
         examined = self.examiner.examine(halves, defaults, errors)
-        takes = range(len(examined)) if len(examined) > 1 else [None]
-        return [self._admit_take(halves, *one) for one in zip(takes, examined, strict=True)]
-
-    def _admit_take(self, halves: Halves, take: int | None, examined: Examined) -> Job:
-        identifier, waiting = halves.ids(self.bucket.name, take)
-        status = JobStatus.REJECTED if examined.errors else JobStatus.READY
-        fields = examined.fields | {
-            "errors": examined.errors.told(),
-            "dropped_at": halves.modified,
-        }
-        job = self._born(status, identifier, halves.audio.key, **fields)
-        try:
-            return self.store.admit(job, waiting)
-        except WriteRefused as exc:
-            logger.info("job.admitted_already", extra={"job_id": identifier})
-            for half in waiting:
-                self.store.stop_waiting(half)
-            return exc.found or job
+        unused = filter(None, map(self.bucket.find, halves.pairing.unused))
+        dropped_at = max([halves.modified, *(found.modified for found in unused)])
+        admission = Admission(self.store, self.bucket.name, self.skips_repeats)
+        return admission.admit(halves, examined, dropped_at)
 
     def _refuse_key(self, announced: Announcement, reason: str) -> Job:
         """A record for a key that nothing is done with; what is unsafe in it is shown as ``?``."""
@@ -177,6 +217,11 @@ class Intake:
         return Job.born(
             status, at, job_id=identifier, name=name_of(key), bucket=self.bucket.name, **fields
         )
+
+
+def _key_of(half: Job) -> str:
+    pinned = half.audio or half.sidecar
+    return pinned.key if pinned else half.name
 
 
 def _present(job: Job | None) -> list[Job]:
