@@ -79,7 +79,7 @@ class Accountant:
         for drop, some in ids.items():
             for one in some:
                 if one in records and _is_about(records[one], drop):
-                    found.setdefault(drop, records[one])
+                    found.setdefault(drop, records[one] | {"job_id": one})
         return found
 
     def _candidates(self, drop: Lying) -> list[str]:
@@ -131,7 +131,9 @@ def _is_about(record: Item, drop: Lying) -> bool:
     """Whether a record of one of the drop's ids is about what lies there now.
 
     A half's id knows its key only: of a pair it is nothing, but for a key that was refused, whose
-    record names no object.
+    record names no object. A repeat is by its id about these versions, though its job has others.
     """
+    if record.get("same_as"):
+        return True
     is_refused_key = not record.get("audio") and not record.get("sidecar")
     return is_refused_key or all(_mentions(record, half) for half in drop.halves)

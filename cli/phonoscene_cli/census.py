@@ -1,21 +1,36 @@
 """What lies in the drop bucket, drop by drop, from one listing in the order of its keys.
 
-All keys that can decide about a pair begin with the drop's name and a dot, and so lie together in
+All keys that can decide about a pair begin with the drop's name and a dot, and so are together in
 the listing; but other names may begin so too (``song.live`` among those of ``song``). Hence a stack
 of families that are not over yet: as deep as such names are nested, however many objects there are.
+
+Accents can be spelled in two ways, which are far apart in the listing. A half that is alone and has
+such a name is looked for under the other spelling.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from phonoscene.drops import Kind, Pairing, kind_of, name_of, pairings
+from phonoscene.drops import (
+    Kind,
+    Pairing,
+    all_pairings,
+    kind_of,
+    name_of,
+    pairings,
+    spellings,
+    stem_of,
+)
 from phonoscene.media import Found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
+
+    Look = Callable[[str], Iterable[Found]]
 
 
 @dataclass(frozen=True)
@@ -53,23 +68,58 @@ class Lying:
 
 @dataclass
 class _Family:
-    """Objects of one name; ``before`` is the key that was listed before the first of them."""
+    """Objects of one name in one spelling.
 
-    name: str
-    before: str | None
+    ``before`` is the key that was listed before the first of them.
+    """
+
+    stem: str
+    before: str | None = None
     objects: dict[str, Found] = field(default_factory=dict)
 
     def covers(self, key: str) -> bool:
         """Whether the family may go on at this key."""
-        return key.startswith(f"{self.name}.")
+        return key.startswith(f"{self.stem}.")
 
-    def drops(self) -> Iterator[Lying]:
-        """An audio file with its sidecar, or alone; a sidecar that no audio claims."""
-        present = set(self.objects)
-        told = {pairing for key in sorted(present) for pairing in pairings(key, present)}
-        for pairing in sorted(told, key=lambda one: (one.audio or "", one.sidecar or "")):
-            audio, sidecar = pairing.audio or "", pairing.sidecar or ""
-            yield Lying(self.name, pairing, self.objects.get(audio), self.objects.get(sidecar))
+    @property
+    def has_lonely(self) -> bool:
+        """Whether one of them has no other half here."""
+        return any(not pairing.is_whole for pairing in _pairings(self.objects))
+
+    def drops(self, look: Look) -> Iterator[Lying]:
+        """An audio file with its sidecar, or alone; a sidecar that no audio claims.
+
+        What another spelling's family tells, which is listed earlier, is not told again.
+        """
+        others = self._others(look) if self.has_lonely else []
+        objects = self.objects | {
+            key: found for one in others for key, found in one.objects.items()
+        }
+        earlier = {key for one in others if one.stem < self.stem and one.has_lonely
+                   for key in one.objects}  # fmt: skip
+        for pairing in _pairings(objects):
+            keys = set(pairing.keys)
+            if keys & self.objects.keys() and not keys & earlier:
+                audio, sidecar = pairing.audio or "", pairing.sidecar or ""
+                name = name_of(pairing.keys[0])
+                yield Lying(name, pairing, objects.get(audio), objects.get(sidecar))
+
+    def _others(self, look: Look) -> list[_Family]:
+        """The same name in other spellings."""
+        families = [_Family(stem) for stem in spellings(self.stem) if stem != self.stem]
+        for family in families:
+            for found in look(f"{family.stem}."):
+                if stem_of(found.key) == family.stem and kind_of(found.key) is not Kind.IGNORED:
+                    family.objects[found.key] = found
+        return families
+
+
+def _pairings(objects: dict[str, Found]) -> list[Pairing]:
+    """Every pairing of what is there, each once."""
+    whole = all_pairings(objects).values()
+    taken = {key for pairing in whole for key in (*pairing.keys, *pairing.unused)}
+    lonely = (pairing for key in objects if key not in taken for pairing in pairings(key, objects))
+    return sorted((*whole, *lonely), key=lambda one: (one.audio or "", one.sidecar or ""))
 
 
 @dataclass
@@ -78,34 +128,34 @@ class Census:
 
     ignored: int = 0
 
-    def drops(self, listing: Iterable[Found]) -> Iterator[Lying]:
-        """Every drop of a listing, when its last key has gone by."""
+    def drops(self, listing: Iterable[Found], look: Look = lambda _: ()) -> Iterator[Lying]:
+        """Every drop of a listing, when its last key has gone by; ``look`` lists a prefix."""
         families: list[_Family] = []
         last: str | None = None
         for found in listing:
             while families and not families[-1].covers(found.key):
-                yield from _over(families, last)
+                yield from _over(families, last, look)
             if kind_of(found.key) is Kind.IGNORED:
                 self.ignored += 1
             else:
-                _family(families, name_of(found.key), last).objects[found.key] = found
+                _family(families, stem_of(found.key), last).objects[found.key] = found
             last = found.key
         while families:
-            yield from _over(families, last)
+            yield from _over(families, last, look)
 
 
-def _family(families: list[_Family], name: str, last: str | None) -> _Family:
-    """The one of that name, begun if it is new."""
+def _family(families: list[_Family], stem: str, last: str | None) -> _Family:
+    """The one of that stem, begun if it is new."""
     for family in reversed(families):
-        if family.name == name:
+        if family.stem == stem:
             return family
-    families.append(_Family(name, last))
+    families.append(_Family(stem, last))
     return families[-1]
 
 
-def _over(families: list[_Family], last: str | None) -> Iterator[Lying]:
+def _over(families: list[_Family], last: str | None, look: Look) -> Iterator[Lying]:
     """The drops of the innermost family; its last tells how far everything is over."""
-    drops = list(families.pop().drops())
+    drops = list(families.pop().drops(look))
     done = families[0].before if families else last
     yield from drops[:-1]
     yield from (replace(drop, done=done) for drop in drops[-1:])
@@ -134,6 +184,6 @@ def drops_under(
     """The drops under a prefix, which may end anywhere: in a folder, a name, or a suffix."""
     folder, slash, rest = prefix.rpartition("/")
     whole = folder + slash + rest.partition(".")[0]  # a name's files are listed together, or not
-    for drop in census.drops(listed(s3, bucket, whole, after)):
+    for drop in census.drops(listed(s3, bucket, whole, after), partial(listed, s3, bucket)):
         if drop.is_under(prefix):
             yield drop

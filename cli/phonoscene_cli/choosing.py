@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from typing import TYPE_CHECKING
 
-from phonoscene.drops import LONGEST_KEY, name_of
+from phonoscene.drops import LONGEST_KEY, Kind, kind_of, name_of, name_of_one
 from phonoscene_cli.errors import CliError, WrongUsage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from phonoscene.jobs import Job
     from phonoscene_cli.stack import Stack
 
@@ -42,6 +45,23 @@ def name_in(stack: Stack, text: str) -> str:
     return name_of(key_in(stack, text))
 
 
+def takes_of(stack: Stack, text: str) -> Iterator[Job]:
+    """The takes of a drop, the newest first; of an audio file also those that have its own name.
+
+    A file whose sidecar could be another's is rejected under the name of its whole key.
+    """
+    key = key_in(stack, text)
+    own = [name_of_one(key)] if kind_of(key) is Kind.AUDIO else []
+    names = [name for name in (name_of(key), *own) if name and _is_indexed(name)]
+    found = map(stack.jobs.takes, names)
+    return heapq.merge(*found, key=lambda job: job.created_at, reverse=True)
+
+
+def _is_indexed(name: str) -> bool:
+    """Whether DynamoDB takes it for the key of an index."""
+    return len(name.encode(errors="replace")) <= LONGEST_KEY
+
+
 def find_job(stack: Stack, text: str) -> Job:
     """The job of that id, or the newest take of that name.
 
@@ -50,9 +70,7 @@ def find_job(stack: Stack, text: str) -> Job:
     """
     reader = stack.jobs
     job = reader.get(text) if _ID.fullmatch(text) else None
-    name = name_in(stack, text)
-    if job is None and name and len(name.encode(errors="replace")) <= LONGEST_KEY:
-        job = next(reader.takes(name), None)
+    job = job or next(takes_of(stack, text), None)
     if job is None:
         raise CliError(
             f"There is no job {text}: `phonoscene jobs` lists the recent ones. A drop has none "

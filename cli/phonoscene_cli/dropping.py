@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from phonoscene.documents import LONGEST_SIDECAR, read_takes
 from phonoscene.drops import (
     AUDIO_SUFFIXES,
+    DEFAULTS_NAME,
     LONGEST_KEY,
     Kind,
     Pairing,
     beside,
-    family_prefix,
+    family_prefixes,
     kind_of,
     pairings,
     unsafe,
@@ -106,7 +107,7 @@ def plan(wishes: Wishes, s3: Any, bucket: str, parameters: Parameters) -> Plan:
     """
     key = wishes.key
     lying = DropBucket(s3, s3, bucket)
-    present = lying.keys_under(family_prefix(key))
+    present = lying.keys_under(*family_prefixes(key))
     sidecar = _sidecar(wishes, key, present)
     images = _images(wishes, sidecar)
     pieces = {piece.key: piece.source for piece in (*images, *([sidecar] if sidecar else []))}
@@ -114,6 +115,8 @@ def plan(wishes: Wishes, s3: Any, bucket: str, parameters: Parameters) -> Plan:
     [pairing] = pairings(key, present | set(files))
     overlaid = Overlay(s3, files)
     outlook = foresee(DropBucket(_as_client(overlaid), s3, bucket), parameters.rules(), pairing)
+    if outlook.is_ignored:
+        raise CliError(f"{key} would be ignored: a {DEFAULTS_NAME} says so. Use another --folder.")
     if not outlook.takes:
         raise CliError(f"{wishes.file} has no sidecar: say --prompt, or put a JSON beside it.")
     drop = Drop(Piece(key, wishes.file), sidecar, images, _pinned(lying, pairing, sidecar))

@@ -27,6 +27,8 @@ class Parameters:
     fal_user_id: str
     #: Whether fal is sent copies, in its own storage: AudioDelivery is fal-storage.
     uploads: bool
+    #: Whether the same content again is the same job: SameContent is skip.
+    skips_repeats: bool
 
     @classmethod
     def told(cls, values: Mapping[str, str]) -> Self:
@@ -45,6 +47,7 @@ class Parameters:
                 settle=timedelta(seconds=int(values["SettleSeconds"])),
                 fal_user_id=values["FalUserId"],
                 uploads=values["AudioDelivery"] == "fal-storage",
+                skips_repeats=values["SameContent"] == "skip",
             )
         except KeyError as exc:
             raise StackUnreachable(

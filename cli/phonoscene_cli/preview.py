@@ -6,15 +6,17 @@ machine at their keys, and the real bucket at all others. Nothing is said twice 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.documents import LONGEST_SIDECAR, waits_for_sidecar
+from phonoscene.contents import Content, contents_of
+from phonoscene.documents import LONGEST_SIDECAR, ignores, waits_for_sidecar
 from phonoscene.drops import DEFAULTS_NAME, Pairing
 from phonoscene.media import DropBucket
 from phonoscene.probe.prober import LocalProber
@@ -49,9 +51,9 @@ class Overlay:
         length = len(source) if isinstance(source, bytes) else source.stat().st_size
         return {
             "VersionId": NO_VERSION,
-            "ETag": NO_VERSION,
             "ContentLength": length,
             "LastModified": self.at,
+            "ETag": f'"{_md5(source)}"',
         }
 
     def get_object(self, **at: Any) -> Any:
@@ -66,6 +68,12 @@ class Overlay:
             body = file.read(last - first + 1)
         ranged = f"bytes {first}-{first + len(body) - 1}/{head['ContentLength']}"
         return head | {"Body": io.BytesIO(body), "ContentRange": ranged}
+
+
+def _md5(source: Source) -> str:
+    """The ETag that S3 gives to an object that is put in one request, encrypted by S3 itself."""
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
 
 
 class Frugal(DropBucket):
@@ -83,9 +91,15 @@ class Frugal(DropBucket):
 
 @dataclass(frozen=True)
 class Outlook:
-    """What would become of a drop: its takes; none where it would wait for its other half."""
+    """What would become of a drop: its takes; none where it would wait for its other half.
+
+    ``is_ignored``: nothing at all, because its folder's defaults say so. ``contents`` are the
+    takes', where they are known.
+    """
 
     takes: tuple[Examined, ...] = ()
+    contents: tuple[Content | None, ...] = ()
+    is_ignored: bool = False
 
     @property
     def errors(self) -> Errors:
@@ -111,11 +125,14 @@ def foresee(bucket: DropBucket, rules: Rules, pairing: Pairing) -> Outlook:
         return Outlook()
     errors, examiner = Errors(), Examiner(bucket, rules, LocalProber(bucket))
     defaults = examiner.defaults(audio.key, errors)
-    if pairing.sidecar is None:
-        if not errors and waits_for_sidecar(defaults):
-            return Outlook()
-        return Outlook(tuple(examiner.examine(Halves(pairing, audio, None, b""), defaults, errors)))
-    sidecar = bucket.read(pairing.sidecar, LONGEST_SIDECAR + 1)
-    if sidecar is None:
+    if ignores(defaults):
+        return Outlook(is_ignored=True)
+    sidecar = bucket.read(pairing.sidecar, LONGEST_SIDECAR + 1) if pairing.sidecar else None
+    must_wait = not errors and waits_for_sidecar(defaults)
+    if sidecar is None and (pairing.sidecar or must_wait):
         return Outlook()
-    return Outlook(tuple(examiner.examine(Halves(pairing, audio, *sidecar), defaults, errors)))
+    halves = Halves(pairing, audio, *(sidecar or (None, b"")))
+    takes = examiner.examine(halves, defaults, errors)
+    asked = [(take.fields.get("arguments", {}), take.images) for take in takes]
+    contents = contents_of(bucket.name, halves.audio, halves.sidecar, asked)
+    return Outlook(tuple(takes), tuple(contents))

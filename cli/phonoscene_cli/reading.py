@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from phonoscene.jobs import Job
+from phonoscene.contents import Holders
+from phonoscene.jobs import WITHOUT_VIDEO, Job
 from phonoscene.ledger_store import LedgerStore
-from phonoscene.records import SHARDS, to_job
+from phonoscene.records import SHARDS, same_as, to_job
 from phonoscene_cli.errors import CliError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from phonoscene.contents import Content
     from phonoscene.table import Item, Table
 
 #: As many records as are read at once.
@@ -66,7 +68,8 @@ class Reader:
             CliError: the record is none that this release can read.
         """
         try:
-            return to_job(self._table.get(job_id))
+            item = self._table.get(job_id)
+            return to_job(self._table.get(original) if (original := same_as(item)) else item)
         except ValidationError as exc:
             raise CliError(
                 f"The record {job_id} cannot be read by this release: it lacks or has wrong "
@@ -74,9 +77,18 @@ class Reader:
             ) from exc
 
     def many(self, job_ids: Iterable[str]) -> dict[str, Job]:
-        """Those of the jobs that are there and can be read, by id."""
-        found = (self._readable(item) for item in self._table.get_many(list(job_ids)))
-        return {job.job_id: job for job in found if job}
+        """Those of the jobs that are there and can be read, by id; by a repeat's its original."""
+        found = ((one, self._readable(item)) for one, item in self._items(job_ids).items())
+        return {one: job for one, job in found if job}
+
+    def job_of(self, content: Content) -> Job | None:
+        """The job that a drop of this content would repeat."""
+        item = self._table.get(content.id)
+        holders = Holders.model_validate(item) if item else Holders(job_id=content.id)
+        ids = [holder.job_id for holder in holders.of(content)]
+        jobs = self.many(ids)
+        found = (jobs[one] for one in ids if one in jobs)
+        return next((job for job in found if job.status not in WITHOUT_VIDEO), None)
 
     def _readable(self, item: Item) -> Job | None:
         """The job of an item, or None where a newer release, or a hand, has written it."""
@@ -87,9 +99,28 @@ class Reader:
             return None
 
     def versions(self, job_ids: Iterable[str]) -> dict[str, Item]:
-        """Of each job that is there its status, and which objects it was made of."""
-        attributes = ("job_id", "status", "audio", "sidecar")
-        return {item["job_id"]: item for item in self._table.get_many(list(job_ids), attributes)}
+        """Of each job that is there its status, and which objects it was made of.
+
+        Of a drop that repeats a job (``same_as``) these are the job's.
+        """
+        return self._items(job_ids, ("job_id", "status", "audio", "sidecar", "same_as"))
+
+    def _items(self, job_ids: Iterable[str], attributes: Sequence[str] = ()) -> dict[str, Item]:
+        """Those of the items that are there, by id; in the place of a repeat what it repeats."""
+        found: dict[str, Item] = {
+            item["job_id"]: item for item in self._table.get_many(list(job_ids), attributes)
+        }
+        repeats = {one: original for one, item in found.items() if (original := same_as(item))}
+        jobs = {
+            item["job_id"]: item
+            for item in self._table.get_many(list(repeats.values()), attributes)
+        }
+        repeated = {
+            one: jobs[original] | {"same_as": original}
+            for one, original in repeats.items()
+            if original in jobs
+        }
+        return {one: item for one, item in found.items() if one not in repeats} | repeated
 
     def versions_of(self, name: str) -> Iterator[Item]:
         """The same of the takes of a name, the newest first."""

@@ -1,18 +1,23 @@
-"""A new take of a job that ended without a video: its sidecar, or its audio, is put once more.
+"""A new take of a job that has ended: its sidecar, or its audio, is put once more.
 
-A new version of either half is a new job; nothing of the old one changes. What lies in the bucket
-must still be what the job was made of: otherwise it would be another job than the one meant.
+The object has a mark, so that the product makes another job of the same content. Nothing of the old
+job changes. The bucket must still hold what that job was made of: otherwise the new one would be
+another than the one meant.
 """
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
+from phonoscene.contents import MARK
 from phonoscene.documents import LONGEST_SIDECAR, MOST_TAKES, read_takes
-from phonoscene.drops import family_prefix, job_id, pairings
+from phonoscene.drops import DEFAULTS_NAME, family_prefixes, job_id, pairings
 from phonoscene.errors import DropRefused
-from phonoscene.jobs import Audio, DropObject, Job, JobStatus
+from phonoscene.jobs import Audio, DropObject, Job
 from phonoscene.media import DropBucket
 from phonoscene_cli import sidecars
 from phonoscene_cli.dropping import sidecar_key
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from phonoscene_cli.parameters import Parameters
+    from phonoscene_cli.reading import Reader
 
 
 @dataclass(frozen=True)
@@ -33,18 +39,20 @@ class Retake:
     """What would be put: a sidecar, or without one the audio that lies there, again."""
 
     bucket: str
-    audio: Audio
+    audio: DropObject
     sidecar: Piece | None
     outlook: Outlook
 
     def put(self, s3: Any) -> Dropped:
         """Put it, in one request: before it nothing has changed, after it everything."""
+        mark = {MARK: secrets.token_hex(8)}
         if self.sidecar:
             answer = s3.put_object(
                 Bucket=self.bucket,
                 Key=self.sidecar.key,
                 Body=self.sidecar.source,
                 ContentType=self.sidecar.content_type,
+                Metadata=mark,
             )
             put = DropObject(key=self.sidecar.key, version_id=answer["VersionId"])
             return Dropped(self.bucket, self.audio, put)
@@ -54,6 +62,7 @@ class Retake:
             Key=self.audio.key,
             CopySource=source,
             MetadataDirective="REPLACE",
+            Metadata=mark,
             ContentType=Piece(self.audio.key, b"").content_type,
         )
         again = DropObject(key=self.audio.key, version_id=answer["VersionId"])
@@ -61,7 +70,12 @@ class Retake:
 
 
 def retake(
-    job: Job, changes: Mapping[str, Any], s3: Any, bucket: str, parameters: Parameters
+    job: Job,
+    changes: Mapping[str, Any],
+    s3: Any,
+    bucket: str,
+    parameters: Parameters,
+    reader: Reader,
 ) -> Retake:
     """What a new take of a job would be, and what would become of it.
 
@@ -70,25 +84,22 @@ def retake(
     """
     audio = _retryable(job, changes)
     lying = DropBucket(s3, s3, bucket)
-    present = lying.keys_under(family_prefix(audio.key))
-    _is_unchanged(job, audio, lying, present)
+    present = lying.keys_under(*family_prefixes(audio.key))
+    now = _unchanged(job, audio, lying, present, reader)
     piece = _sidecar(job, audio, changes, s3, present)
     files = {piece.key: piece.source} if piece else {}
     [pairing] = pairings(audio.key, present | set(files))
     overlay: Any = Overlay(s3, files)
     outlook = foresee(DropBucket(overlay, s3, bucket), parameters.rules(), pairing)
+    if outlook.is_ignored:
+        raise CliError(f"{audio.key} would be ignored: a {DEFAULTS_NAME} says so.")
     if not outlook.takes:
         raise CliError(f"{audio.key} would wait for a sidecar: give one with --set prompt=…")
-    return Retake(bucket, audio, piece, outlook)
+    return Retake(bucket, now, piece, outlook)
 
 
 def _retryable(job: Job, changes: Mapping[str, Any]) -> Audio:
     """The audio of a job that may be taken again."""
-    if job.status is JobStatus.SUCCEEDED:
-        raise CliError(
-            f"{job.name} has its video: `phonoscene show {job.job_id}`. For another take, drop it "
-            "again: `phonoscene drop`."
-        )
     if not job.is_final:
         raise CliError(
             f"{job.name} is {job.status}, and may still have its video: `phonoscene watch "
@@ -104,8 +115,10 @@ def _retryable(job: Job, changes: Mapping[str, Any]) -> Audio:
     return job.audio
 
 
-def _is_unchanged(job: Job, audio: Audio, bucket: DropBucket, present: AbstractSet[str]) -> None:
-    """Whether the bucket still holds what the job was made of.
+def _unchanged(
+    job: Job, audio: Audio, bucket: DropBucket, present: AbstractSet[str], reader: Reader
+) -> DropObject:
+    """The audio as it is in the bucket now, if that still holds what the job was made of.
 
     Raises:
         CliError: it does not, and what to do instead.
@@ -114,20 +127,29 @@ def _is_unchanged(job: Job, audio: Audio, bucket: DropBucket, present: AbstractS
     found = bucket.find(audio.key)
     if found is None:
         raise CliError(f"{audio.key} is not in the bucket any more. {instead}")
-    if found.version_id != audio.version_id:
-        raise CliError(
-            f"{audio.key} has been dropped again since: `phonoscene jobs --name {typed(job.name)}`."
-        )
     [pairing] = pairings(audio.key, present)
     beside = bucket.find(pairing.sidecar) if pairing.sidecar else None
     now = (beside.key, beside.version_id) if beside else None
     then = (job.sidecar.key, job.sidecar.version_id) if job.sidecar else None
-    if now != then:
-        what = f"is now {now[0]}, of another version" if now else "is not in the bucket any more"
+    here = DropObject(key=found.key, version_id=found.version_id)
+    if (here.version_id, now) == (audio.version_id, then) or _repeats(job, here, now, reader):
+        return here
+    if here.version_id != audio.version_id:
         raise CliError(
-            f"The sidecar of {audio.key} {what} than this job's. Retry its newest take "
-            f"(`phonoscene jobs --name {typed(job.name)}`), or drop it again."
+            f"{audio.key} has been dropped again since: `phonoscene jobs --name {typed(job.name)}`."
         )
+    what = f"is now {now[0]}, of another version" if now else "is not in the bucket any more"
+    raise CliError(
+        f"The sidecar of {audio.key} {what} than this job's. Retry its newest take "
+        f"(`phonoscene jobs --name {typed(job.name)}`), or drop it again."
+    )
+
+
+def _repeats(job: Job, audio: DropObject, sidecar: tuple[str, str] | None, reader: Reader) -> bool:
+    """Whether what is in the bucket now is known to have the content of the job."""
+    pair = (audio.key, audio.version_id), sidecar
+    ids = [job_id(job.bucket, *pair, number) for number in (None, *range(MOST_TAKES))]
+    return any(one.job_id == job.job_id for one in reader.many(ids).values())
 
 
 def _sidecar(
@@ -138,8 +160,7 @@ def _sidecar(
         text = sidecars.changed("", None, changes)
         return Piece(sidecar_key(audio.key, present), text) if text else None
     key, version = job.sidecar.key, job.sidecar.version_id
-    at = {"Bucket": job.bucket, "Key": key, "VersionId": version}
-    raw = s3.get_object(**at)["Body"].read(LONGEST_SIDECAR + 1)
+    raw = _read(s3, {"Bucket": job.bucket, "Key": key, "VersionId": version})
     number = _take(job, audio, job.sidecar)
     try:
         if number is not None:
@@ -148,6 +169,20 @@ def _sidecar(
     except DropRefused as exc:
         raise CliError(f"The sidecar must be mended by hand, and dropped again: {exc}") from exc
     return Piece(key, text or raw)
+
+
+def _read(s3: Any, at: dict[str, str]) -> bytes:
+    """A version of a sidecar."""
+    try:
+        raw: bytes = s3.get_object(**at)["Body"].read(LONGEST_SIDECAR + 1)
+    except ClientError as exc:
+        if exc.response["Error"]["Code"] not in ("NoSuchVersion", "NoSuchKey"):
+            raise
+        raise CliError(
+            f"The version of {at['Key']} that the job was made of is not in the bucket any more. "
+            "Drop it again: `phonoscene drop`."
+        ) from exc
+    return raw
 
 
 def _take(job: Job, audio: Audio, sidecar: DropObject) -> int | None:

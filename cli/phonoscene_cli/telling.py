@@ -13,7 +13,8 @@ KEYS = (
     "job_id", "name", "revision", "status", "waits_for", "bucket", "audio", "sidecar", "images",
     "arguments", "estimate", "padding", "actual", "attempt", "refusals", "resubmitted",
     "request_id", "video", "seed", "prompt_used", "source_url", "errors",
-    "duplicate_requests", "duplicate_actuals", "history", "dropped_at", "created_at", "updated_at",
+    "duplicate_requests", "duplicate_actuals", "repeats", "unused_sidecars", "history",
+    "dropped_at", "created_at", "updated_at",
 )  # fmt: skip
 
 
@@ -25,6 +26,7 @@ def as_data(job: Job) -> dict[str, Any]:
         "duplicate_actuals": [_numbers(one) for one in job.duplicate_actuals],
         "request_id": job.request.request_id if job.request else None,
         "duplicate_requests": sorted(job.duplicate_requests),
+        "unused_sidecars": sorted(job.unused_sidecars),
     }
     return {key: told[key] for key in KEYS}
 

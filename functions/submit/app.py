@@ -25,6 +25,7 @@ from phonoscene.fal_key import FalKey
 from phonoscene.fal_queue import FalQueue
 from phonoscene.fal_storage import FalStorage
 from phonoscene.job_store import JobStore
+from phonoscene.jobs import JobStatus
 from phonoscene.ledger import Limits
 from phonoscene.media import DropBucket
 from phonoscene.observability import announce, count, logger, metrics
@@ -66,6 +67,8 @@ PASSING = (
     ProbeFailed,
 )
 PATIENT_TRIES = 3
+#: The value of SameContent with which the same content again is the same job.
+SKIP = "skip"
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class App:
             return []
         if "job_id" in message:
             job = self.store.get(str(message["job_id"]))
+            if job and job.status is JobStatus.WAITING:
+                return self.intake.end_wait(job)
             return [job] if job else []
         detail = message["detail"]
         if detail["bucket"]["name"] != self.intake.bucket.name:
@@ -132,8 +137,14 @@ def build() -> App:
         uploads=uploads,
     )
     prober = RemoteProber(boto3.client("lambda", config=PROBING), settings.probe_function)
-    examiner = Examiner(bucket, rules, prober)
-    intake = Intake(bucket, store, examiner, timedelta(minutes=settings.pair_grace_minutes))
+    intake = Intake(
+        bucket,
+        store,
+        Examiner(bucket, rules, prober),
+        timedelta(minutes=settings.pair_grace_minutes),
+        skips_repeats=settings.same_content == SKIP,
+        on_gone=lambda: count("DropsGone"),
+    )
     terms = Terms(
         webhook_base_url=settings.webhook_base_url,
         audio_url_ttl=settings.audio_url_ttl_seconds,

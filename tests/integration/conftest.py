@@ -143,6 +143,7 @@ def submit(function: Callable[..., ModuleType], cloud: Cloud) -> ModuleType:  # 
         AUDIO_URL_TTL_SECONDS="3600",
         OUTPUT_LIFETIME_SECONDS="86400",
         PAIR_GRACE_MINUTES="60",
+        SAME_CONTENT="skip",
         MAX_FRAMES="481",
         PRICE_PER_MEGAPIXEL_USD="0.001205",
         MAX_JOB_COST_USD="2",

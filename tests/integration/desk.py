@@ -53,6 +53,7 @@ PARAMETERS: Final = {
     "AudioDelivery": "presigned",
     "SubmitConcurrency": "2",
     "StoreConcurrency": "2",
+    "SameContent": "skip",
 }
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from phonoscene.errors import DropUnsettled
@@ -20,16 +20,18 @@ from phonoscene.workflow.intake import Announcement, Intake
 from tests.unit.fakes import NOON, MemoryBucket, MemoryProber, MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
 RULES = Rules(481, Decimal("0.001205"), Decimal(2), Decimal(25))
 
 
-def intake_of(bucket: Any, store: Any, rules: Rules = RULES) -> Intake:
+def intake_of(
+    bucket: Any, store: Any, rules: Rules = RULES, *, skips_repeats: bool = True
+) -> Intake:
     """The workflow over a bucket and a store of any make."""
     examiner = Examiner(bucket, rules, MemoryProber(bucket))
-    return Intake(bucket, store, examiner, timedelta(minutes=60))
+    return Intake(bucket, store, examiner, timedelta(minutes=60), skips_repeats)
 
 
 class Paused(BaseException):
@@ -45,47 +47,59 @@ class Answer:
     text: str
 
 
+@dataclass(frozen=True)
+class Call:
+    """What a handler does next: a method of the bucket, or of the store, and its arguments."""
+
+    is_of_store: bool
+    name: str
+    arguments: tuple[Any, ...]
+    named: dict[str, Any]
+
+    def of(self, bucket: Any, store: Any) -> Answer:
+        """What the world answers."""
+        method = getattr(store if self.is_of_store else bucket, self.name)
+        try:
+            value = method(*self.arguments, **self.named)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the handler hears it
+            return Answer(None, exc, repr(exc))
+        text = repr(sorted(value) if isinstance(value, set) else value)
+        return Answer(value, None, text)
+
+
 class Tape:
-    """Plays the answers of earlier turns, then asks the world once."""
+    """Plays the answers of earlier turns; at the next call the handler's turn is over."""
 
     def __init__(self, answers: tuple[Answer, ...]) -> None:
-        self.answers = answers
-        self._played = 0
-        self._may_ask = True
+        self._answers = iter(answers)
+        self.next: Call | None = None
 
-    def call(self, method: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    def play(self, call: Call) -> Any:
         """The next answer."""
-        if self._played == len(self.answers):
-            if not self._may_ask:
-                raise Paused
-            self._may_ask = False
-            self.answers = (*self.answers, _ask(method, *arguments, **named))
-        answer = self.answers[self._played]
-        self._played += 1
+        answer = next(self._answers, None)
+        if answer is None:
+            self.next = call
+            raise Paused
         if answer.error:
             raise answer.error
         return answer.value
 
 
-def _ask(method: Callable[..., Any], *arguments: Any, **named: Any) -> Answer:
-    try:
-        value = method(*arguments, **named)
-    except Exception as exc:  # noqa: BLE001 - whatever it is, the handler hears it
-        return Answer(None, exc, repr(exc))
-    text = repr(sorted(value) if isinstance(value, set) else value)
-    return Answer(value, None, text)
-
-
 class Taped:
     """A bucket or a store whose methods answer from a tape."""
 
-    def __init__(self, target: Any, tape: Tape) -> None:
+    def __init__(self, target: Any, tape: Tape, *, is_store: bool) -> None:
         self._target = target
         self._tape = tape
+        self._is_store = is_store
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._target, name)
-        return partial(self._tape.call, value) if callable(value) and name != "clock" else value
+        if not callable(value) or name == "clock":
+            return value
+        return lambda *arguments, **named: self._tape.play(
+            Call(self._is_store, name, arguments, named)
+        )
 
 
 @cache
@@ -104,6 +118,32 @@ class Handler:
     def text(self) -> str:
         """Tells handlers apart."""
         return "|".join((_said(self.announced), *(answer.text for answer in self.answers)))
+
+    def next(self, *, skips_repeats: bool) -> Call | str:
+        """What it does next; or how it ended, ``done`` or ``unsettled``.
+
+        That follows from its answers alone, so it is found out once.
+        """
+        known = (self.text, skips_repeats)
+        if known not in KNOWN:
+            KNOWN[known] = self._next(skips_repeats=skips_repeats)
+        return KNOWN[known]
+
+    def _next(self, *, skips_repeats: bool) -> Call | str:
+        tape = Tape(self.answers)
+        bucket = Taped(MemoryBucket(), tape, is_store=False)
+        store = Taped(MemoryStore(), tape, is_store=True)
+        try:
+            intake_of(bucket, store, skips_repeats=skips_repeats).take(self.announced)
+        except Paused:
+            assert tape.next
+            return tape.next
+        except DropUnsettled:
+            return "unsettled"
+        return "done"
+
+
+KNOWN: dict[tuple[str, bool], Call | str] = {}
 
 
 @dataclass(frozen=True)
@@ -124,6 +164,7 @@ class World:
     handlers_at_once: int = 1
     crashes: int = 0
     same_second: bool = False
+    skips_repeats: bool = True
     bucket: MemoryBucket = field(default_factory=MemoryBucket)
     store: MemoryStore = field(default_factory=MemoryStore)
     begun: tuple[tuple[str, datetime], ...] = ()
@@ -143,8 +184,11 @@ class World:
             tuple(sorted(map(_said, self.pending))),
             tuple(sorted(handler.text for handler in self.running)),
             frozenset(
-                (key, job.status, job.audio, job.sidecar) for key, job in self.store.items.items()
+                (key, job.status, job.audio, job.sidecar, job.dropped_at)
+                for key, job in self.store.items.items()
             ),
+            frozenset(self.store.repeats.items()),
+            frozenset(holders.model_dump_json() for holders in self.store.contents.values()),
             self.pairs,
             self.begun,
         )
@@ -197,21 +241,18 @@ class World:
         )
 
     def _stepped(self, handler: Handler) -> World:
-        store, tape = self.store.copy(), Tape(handler.answers)
-        intake = intake_of(
-            Taped(self.bucket, tape),
-            Taped(store, tape),
-        )
-        running = self._others(handler)
-        again: tuple[Announcement, ...] = ()
-        try:
-            intake.take(handler.announced)
-        except Paused:
-            running = (*running, replace(handler, answers=tape.answers))
-        except DropUnsettled:
-            again = (handler.announced,)
-        step = f"call {len(tape.answers)} of {handler.announced.key}"
-        return self._with(step, store=store, running=running, pending=self.pending + again)
+        store = self.store.copy()
+        call = handler.next(skips_repeats=self.skips_repeats)
+        assert isinstance(call, Call)
+        answered = replace(handler, answers=(*handler.answers, call.of(self.bucket, store)))
+        then = answered.next(skips_repeats=self.skips_repeats)
+        running, again = self._others(handler), self.pending
+        if isinstance(then, Call):
+            running = (*running, answered)
+        elif then == "unsettled":
+            again = (*again, handler.announced)
+        step = f"call {len(answered.answers)} of {handler.announced.key}"
+        return self._with(step, store=store, running=running, pending=again)
 
     def _next_uploads(self) -> Iterator[int]:
         """Uploads of one key keep their order; those of different keys do not."""

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from phonoscene.errors import DropRefused, WriteRefused
+from phonoscene.contents import Holders
+from phonoscene.errors import ContentContested, DropRefused, WriteRefused
 from phonoscene.event_bus import EventBus
 from phonoscene.job_store import JobStore
-from phonoscene.jobs import DropObject, ErrorDetail, Job, JobStatus, Step, may_precede
+from phonoscene.jobs import (
+    WITHOUT_VIDEO,
+    DropObject,
+    ErrorDetail,
+    Job,
+    JobStatus,
+    Step,
+    may_precede,
+)
 from phonoscene.media import DropBucket, Found
 from phonoscene.probe.facts import AudioFacts, ImageFacts, StoredObject
 from phonoscene.receipt_bucket import Kept, ReceiptBucket
@@ -30,6 +40,7 @@ class Version:
     version_id: str
     body: bytes
     modified: datetime
+    mark: str = ""
 
 
 class MemoryBucket(DropBucket):
@@ -52,12 +63,18 @@ class MemoryBucket(DropBucket):
         return twin
 
     def put(
-        self, key: str, body: bytes = b"x", *, at: datetime = NOON, begun: datetime | None = None
+        self,
+        key: str,
+        body: bytes = b"x",
+        *,
+        at: datetime = NOON,
+        begun: datetime | None = None,
+        mark: str = "",
     ) -> Announcement:
         """Create a version at ``at``; S3 dates one that comes in parts from its beginning."""
         earlier = self.versions.get(key, ())
         modified = (begun or at).replace(microsecond=0) + self.dated_after
-        new = Version(f"{key}#{len(earlier) + 1}", body, modified)
+        new = Version(f"{key}#{len(earlier) + 1}", body, modified, mark)
         self.versions[key] = (*earlier, new)
         return Announcement(key, at.replace(microsecond=0))
 
@@ -65,9 +82,16 @@ class MemoryBucket(DropBucket):
         """Delete an object."""
         del self.versions[key]
 
-    def keys_under(self, prefix: str) -> set[str]:
-        """Every key that begins with ``prefix``."""
-        return {key for key in self.versions if key.startswith(prefix)}
+    def keys_under(self, *prefixes: str) -> set[str]:
+        """Every key that begins with one of these."""
+        return {key for key in self.versions if key.startswith(prefixes)}
+
+    def first_keys(self, prefix: str, at_most: int) -> tuple[set[str], bool]:
+        """The first of those that have no further folder."""
+        found = sorted(
+            key for key in self.versions if key.startswith(prefix) and "/" not in key[len(prefix) :]
+        )
+        return set(found[:at_most]), len(found) <= at_most
 
     def find(self, key: str) -> Found | None:
         """The newest version."""
@@ -80,6 +104,8 @@ class MemoryBucket(DropBucket):
             bytes=len(newest.body),
             version_id=newest.version_id,
             modified=newest.modified,
+            proofs={"ETag": f"{len(newest.body)} {hashlib.md5(newest.body).hexdigest()}"},  # noqa: S324 - as S3 does
+            mark=newest.mark,
         )
 
     def read(self, key: str, at_most: int) -> tuple[Found, bytes] | None:
@@ -118,12 +144,16 @@ class MemoryStore(JobStore):
     def __init__(self, now: datetime = NOON) -> None:
         self.clock = lambda: now
         self.items: dict[str, Job] = {}
+        #: The jobs of each content, and the jobs that drops repeat.
+        self.contents: dict[str, Holders] = {}
+        self.repeats: dict[str, str] = {}
         self.due_dates: dict[str, datetime | None] = {}
 
     def copy(self) -> Self:
         """An independent table with the same items."""
         twin = type(self)(self.clock())
         twin.items, twin.due_dates = dict(self.items), dict(self.due_dates)
+        twin.contents, twin.repeats = dict(self.contents), dict(self.repeats)
         return twin
 
     def by_status(self, status: JobStatus) -> list[Job]:
@@ -131,8 +161,8 @@ class MemoryStore(JobStore):
         return [job for job in self.items.values() if job.status is status]
 
     def get(self, job_id: str) -> Job | None:
-        """The item."""
-        return self.items.get(job_id)
+        """The item, or that of the job that it repeats."""
+        return self.items.get(self.repeats.get(job_id, job_id))
 
     def wait(self, half: Job, due_at: datetime) -> None:
         """Put a half, unless the same version lies there."""
@@ -145,14 +175,58 @@ class MemoryStore(JobStore):
         """Delete, whether it is there or not."""
         self.items.pop(half_id, None)
 
-    def admit(self, job: Job, replacing: Iterable[str]) -> Job:
+    def holders(self, content_id: str) -> Holders:
+        """The jobs of a content."""
+        return self.contents.get(content_id) or Holders(job_id=content_id)
+
+    def _write_drop_first(self, drop_id: str, holders: Holders | None) -> None:
+        """Refuse what the table would, and keep the jobs of the content."""
+        if self.get(drop_id):
+            raise WriteRefused(self.get(drop_id))
+        if holders and self.holders(holders.job_id).revision != holders.revision - 1:
+            raise ContentContested
+        if holders:
+            self.contents[holders.job_id] = holders
+
+    def admit(self, job: Job, replacing: Iterable[str], holders: Holders | None = None) -> Job:
         """Put a job that is not there and delete its halves, or do neither."""
-        if job.job_id in self.items:
-            raise WriteRefused(self.items[job.job_id])
+        self._write_drop_first(job.job_id, holders)
         self.items[job.job_id] = job
         for half in replacing:
             self.items.pop(half, None)
         return job
+
+    def repeat(
+        self,
+        drop_id: str,
+        job: Job,
+        dropped_at: datetime,
+        holders: Holders,
+        replacing: Iterable[str],
+    ) -> Job:
+        """Note a repeat on a job that did not end meanwhile."""
+        there = self.items[job.job_id]
+        if self.get(drop_id):
+            raise WriteRefused(self.get(drop_id))
+        if there.status in WITHOUT_VIDEO or there.dropped_at != job.dropped_at:
+            raise ContentContested
+        self._write_drop_first(drop_id, holders)
+        newest = max(there.dropped_at or dropped_at, dropped_at)
+        changes = {"repeats": there.repeats + 1, "dropped_at": newest}
+        self.items[job.job_id] = there.model_copy(update=changes)
+        self.repeats[drop_id] = job.job_id
+        for half in replacing:
+            self.items.pop(half, None)
+        return job
+
+    def mention(self, job: Job, unused: frozenset[str], dropped_at: datetime) -> None:
+        """Note sidecars that are not used."""
+        there = self.items[job.job_id]
+        if there.dropped_at != job.dropped_at:
+            raise ContentContested
+        newest = max(there.dropped_at or dropped_at, dropped_at)
+        changes = {"unused_sidecars": there.unused_sidecars | unused, "dropped_at": newest}
+        self.items[job.job_id] = there.model_copy(update=changes)
 
     def move(
         self, job: Job, status: JobStatus, *, at: datetime | None = None, **changes: Any

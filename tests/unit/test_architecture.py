@@ -34,9 +34,11 @@ CORE = {
     "probe.facts",
     "probe.claims",
     "probe.object_reader",
+    "contents",
     "ledger",
     "meanings",
     "moves",
+    "near_names",
     "notifications",
     "projections",
     "receipts",
@@ -61,7 +63,7 @@ TOGETHER = {
 #: What comes from outside the standard library, module by module: an edge has one outside thing.
 OUTSIDE = {
     "jobs": {"pydantic"},
-    "sidecar": {"pydantic", "annotated_types"},
+    "sidecar": {"pydantic", "pydantic_core", "annotated_types"},
     "image_references": {"pydantic", "pydantic_core", "annotated_types"},
     "documents": {"pydantic"},
     "verdicts": {"pydantic"},

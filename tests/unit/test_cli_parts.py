@@ -380,7 +380,7 @@ def test_a_filter_takes_a_folder_and_states(
 PARAMETERS = Parameters(
     max_frames=481, price_per_megapixel_usd=Decimal("0.001205"), max_job_cost_usd=Decimal(2),
     daily_budget_usd=Decimal(25), max_in_flight=2, settle=timedelta(seconds=5), fal_user_id="",
-    uploads=False,
+    uploads=False, skips_repeats=True,
 )  # fmt: skip
 
 
@@ -388,8 +388,8 @@ def test_a_plan_sums_up_what_would_be_made_and_what_would_not() -> None:
     plan = Plan(PARAMETERS, usual=36.0)
     wrong = Errors([ErrorDetail(code="not_audio", message="")])
     for _ in range(100):
-        plan.add(Outlook((Examined({"estimate": COST}, Errors()),)))
-    plan.add(Outlook((Examined({}, wrong), Examined({"estimate": COST}, Errors()))))
+        plan.add(Outlook((Examined({"estimate": COST}, Errors(), {}),)))
+    plan.add(Outlook((Examined({}, wrong, {}), Examined({"estimate": COST}, Errors(), {}))))
     plan.add(Outlook())
 
     told = plan.as_data()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from itertools import combinations
+from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from phonoscene.drops import (
@@ -16,7 +18,7 @@ from phonoscene.drops import (
     Pairing,
     beside,
     defaults_keys,
-    family_prefix,
+    family_prefixes,
     half_id,
     job_id,
     kind_of,
@@ -27,7 +29,7 @@ from phonoscene.drops import (
     unsafe,
 )
 
-SUFFIXES = [".mp3", ".wav", ".flac", ".m4a", ".aac", ".ogg", ".opus"]
+SUFFIXES = [".mp3", ".wav", ".flac", ".m4a", ".aac", ".ogg", ".oga", ".opus"]
 
 
 @pytest.mark.parametrize("suffix", [*AUDIO_SUFFIXES, *IMAGE_SUFFIXES])
@@ -49,8 +51,9 @@ def test_a_key_with_an_audio_suffix_in_any_case_is_audio(stem: str, suffix: str)
 @pytest.mark.parametrize(
     "key", ["song.json", "a/song.json", "song.mp3.json", "ü.json", "song.json.json", "a.b.json"]
 )
-def test_a_json_file_is_a_sidecar(key: str) -> None:
-    assert kind_of(key) is Kind.SIDECAR
+@pytest.mark.parametrize("suffix", [".json", ".JSON", ".Json", ".jSON"])
+def test_a_json_file_is_a_sidecar_in_any_case(key: str, suffix: str) -> None:
+    assert kind_of(key.removesuffix(".json") + suffix) is Kind.SIDECAR
 
 
 @pytest.mark.parametrize(
@@ -83,8 +86,31 @@ def test_any_other_name_is_ignored(key: str) -> None:
     assert kind_of(key) is Kind.IGNORED
 
 
-def test_only_the_last_segment_of_a_key_says_what_it_is() -> None:
-    assert kind_of(".hidden/_folder/song.mp3") is Kind.AUDIO
+PRIVATE_FOLDERS = [
+    ".git", "_drafts", "._x", "__MACOSX", "@eaDir", "@EADIR",
+    "$RECYCLE.BIN", "$Recycle.Bin", "#recycle", "#Recycle",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["song.mp3", "song.json", "song.MP3.JSON"])
+@pytest.mark.parametrize("path", ["{}/{}", "a/{}/{}", "{}/a/b/{}", "a/{}/b/{}"])
+@pytest.mark.parametrize("folder", PRIVATE_FOLDERS)
+def test_what_is_in_a_private_or_a_systems_folder_is_ignored_at_any_depth(
+    folder: str, path: str, name: str
+) -> None:
+    assert kind_of(path.format(folder, name)) is Kind.IGNORED
+
+
+@pytest.mark.parametrize(
+    "folder", ["a_", "a.", "eaDir", "@eaDir2", "recycle", "#recycle2", "a/MACOSX", "...", ".", ".."]
+)
+def test_what_is_in_any_other_folder_is_looked_at(folder: str) -> None:
+    expected = Kind.IGNORED if folder == "..." else Kind.AUDIO
+
+    assert kind_of(f"{folder}/song.mp3") is expected
+
+
+def test_a_folders_suffix_says_nothing_of_its_files() -> None:
     assert kind_of("a.mp3/readme.txt") is Kind.IGNORED
 
 
@@ -114,9 +140,33 @@ TABLE: list[tuple[str, str, list[Pairing]]] = [
     ("song.mp3 song.mp3.json", "song.mp3", [Pairing("song.mp3", "song.mp3.json")]),
     ("song.MP3 song.json", "song.json", [Pairing("song.MP3", "song.json")]),
     # the longer name wins, and the shorter one is left over
-    ("song.mp3 song.json song.mp3.json", "song.mp3", [Pairing("song.mp3", "song.mp3.json")]),
-    ("song.mp3 song.json song.mp3.json", "song.mp3.json", [Pairing("song.mp3", "song.mp3.json")]),
-    ("song.mp3 song.json song.mp3.json", "song.json", [Pairing(None, "song.json")]),
+    *(
+        (
+            "song.mp3 song.json song.mp3.json",
+            event,
+            [Pairing("song.mp3", "song.mp3.json", (), ("song.json",))],
+        )
+        for event in ("song.mp3", "song.mp3.json", "song.json")
+    ),
+    (
+        "song.mp3 song.mp3.json song.wav song.wav.json song.json",
+        "song.json",
+        [
+            Pairing("song.mp3", "song.mp3.json", (), ("song.json",)),
+            Pairing("song.wav", "song.wav.json", (), ("song.json",)),
+        ],
+    ),
+    # a suffix in capitals is the same suffix; in small letters it goes first
+    ("song.mp3 song.JSON", "song.JSON", [Pairing("song.mp3", "song.JSON")]),
+    ("song.MP3 song.MP3.Json", "song.MP3", [Pairing("song.MP3", "song.MP3.Json")]),
+    *(
+        (
+            "song.mp3 song.json song.JSON",
+            event,
+            [Pairing("song.mp3", "song.json", (), ("song.JSON",))],
+        )
+        for event in ("song.mp3", "song.json", "song.JSON")
+    ),
     # two audio files claim one sidecar
     ("song.mp3 song.wav song.json", "song.mp3", [Pairing("song.mp3", "song.json", ("song.wav",))]),
     (
@@ -172,6 +222,7 @@ def test_a_drop_is_paired(folder: str, present: str, key: str, expected: list[Pa
             pairing.audio and folder + pairing.audio,
             pairing.sidecar and folder + pairing.sidecar,
             tuple(folder + rival for rival in pairing.rivals),
+            tuple(folder + sidecar for sidecar in pairing.unused),
         )
         for pairing in expected
     ]
@@ -230,7 +281,7 @@ drops = st.sampled_from([key for key in ADVERSARIAL if kind_of(key) is not Kind.
 def test_a_pairing_needs_only_the_keys_under_the_family_prefix(
     keys: frozenset[str], key: str
 ) -> None:
-    family = {other for other in keys | {key} if other.startswith(family_prefix(key))}
+    family = {other for other in keys | {key} if other.startswith(family_prefixes(key))}
 
     assert pairings(key, family) == pairings(key, keys | {key})
 
@@ -242,8 +293,9 @@ def test_each_audio_file_has_its_longer_named_sidecar_or_else_its_shorter_named_
     for audio in [key for key in keys if kind_of(key) is Kind.AUDIO]:
         [pairing] = pairings(audio, keys)
 
-        longer, shorter = audio + ".json", audio.rpartition(".")[0] + ".json"
-        expected = longer if longer in keys else shorter if shorter in keys else None
+        stems = (audio, audio.rpartition(".")[0])
+        wanted = [stem + suffix for stem in stems for suffix in (".json", ".JSON")]
+        expected = next((key for key in wanted if key in keys), None)
         assert (pairing.audio, pairing.sidecar) == (audio, expected)
         assert pairing.is_whole is (expected is not None)
 
@@ -265,19 +317,23 @@ def test_a_sidecars_pairings_are_those_of_the_audio_files_that_claim_it(
 
     for sidecar in [key for key in keys if kind_of(key) is Kind.SIDECAR]:
         claimed = [pairing for pairing in audios if pairing.sidecar == sidecar]
+        left_over = [pairing for pairing in audios if sidecar in pairing.unused]
 
-        assert pairings(sidecar, keys) == (claimed or [Pairing(None, sidecar)])
+        assert not (claimed and left_over)
+        assert pairings(sidecar, keys) == (claimed or left_over or [Pairing(None, sidecar)])
 
 
 @given(sets_of_keys)
 def test_both_halves_of_a_pair_have_the_same_name_and_family(keys: frozenset[str]) -> None:
     for key in keys:
         for pairing in pairings(key, keys) if kind_of(key) is not Kind.IGNORED else ():
-            halves = [half for half in (pairing.audio, pairing.sidecar, *pairing.rivals) if half]
+            others = (*pairing.rivals, *pairing.unused)
+            halves = [half for half in (pairing.audio, pairing.sidecar, *others) if half]
 
             assert len({name_of(half) for half in halves}) == 1
-            assert len({family_prefix(half) for half in halves}) == 1
-            assert all(half.startswith(family_prefix(half)) for half in halves)
+            assert all(
+                half.startswith(family_prefixes(other)) for half in halves for other in halves
+            )
 
 
 @given(sets_of_keys, drops)
@@ -294,6 +350,93 @@ def test_a_name_keeps_its_folder_and_is_never_empty(key: str) -> None:
 
     assert name.rpartition("/")[0] == key.rpartition("/")[0]
     assert name.rpartition("/")[2]
+
+
+# Spellings of one name
+
+
+def spelled(form: Any, text: str) -> str:
+    return unicodedata.normalize(form, text)
+
+
+names = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1)
+NAMES_WITH_ACCENTS = ["café", "Événement/café", "ガ", "각", "a/ü.b/Ångström", "é.mp3"]
+
+
+@pytest.mark.parametrize("name", NAMES_WITH_ACCENTS)
+@pytest.mark.parametrize("audio_form", ["NFC", "NFD"])
+@pytest.mark.parametrize("sidecar_form", ["NFC", "NFD"])
+@pytest.mark.parametrize("sidecar", ["{}.json", "{}.wav.json"])
+def test_a_name_is_the_same_composed_and_decomposed(
+    name: str, audio_form: str, sidecar_form: str, sidecar: str
+) -> None:
+    audio = spelled(audio_form, f"{name}.wav")
+    other = spelled(sidecar_form, sidecar.format(name))
+
+    for key in (audio, other):
+        assert pairings(key, {audio, other}) == [Pairing(audio, other)]
+        assert audio.startswith(family_prefixes(key))
+        assert other.startswith(family_prefixes(key))
+    assert name_of(audio) == name_of(other)
+    assert unicodedata.is_normalized("NFC", name_of(audio))
+
+
+def test_a_folder_and_a_file_in_it_may_be_spelled_in_different_ways() -> None:
+    folder, file = "Événement", "café"
+    keys = [
+        f"{spelled(one, folder)}/{spelled(other, file)}.{suffix}"
+        for one in ("NFC", "NFD")
+        for other in ("NFC", "NFD")
+        for suffix in ("wav", "json")
+    ]
+
+    for audio in keys[::2]:
+        for sidecar in keys[1::2]:
+            assert pairings(audio, {audio, sidecar}) == [Pairing(audio, sidecar)]
+            assert sidecar.startswith(family_prefixes(audio))
+            assert audio.startswith(family_prefixes(sidecar))
+
+
+def test_of_two_spellings_of_a_sidecar_the_audio_files_own_counts() -> None:
+    audio = spelled("NFD", "café.wav")
+    own, other = spelled("NFD", "café.json"), spelled("NFC", "café.json")
+
+    for key in (audio, own, other):
+        assert pairings(key, {audio, own, other}) == [Pairing(audio, own, (), (other,))]
+
+
+@pytest.mark.parametrize("name", ["song", "a/b/song", "a b+c%20", "日本"])
+def test_a_name_that_has_one_spelling_is_listed_once(name: str) -> None:
+    assert family_prefixes(f"{name}.mp3.json") == (f"{name}.",)
+
+
+@given(names, names)
+def test_no_name_takes_more_than_nine_listings(folder: str, name: str) -> None:
+    prefixes = family_prefixes(f"{folder}/{name}.json")
+
+    assert 1 <= len(prefixes) <= 9
+    assert {unicodedata.normalize("NFC", one) for one in prefixes} == {
+        unicodedata.normalize("NFC", prefixes[0])
+    }
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(1, 1020))
+@example("\U0001d163", 1020)
+def test_a_name_is_never_longer_than_the_table_can_index(text: str, times: int) -> None:
+    key = (text * times).encode()[:1020].decode(errors="ignore") + ".mp3"
+
+    assert len(name_of(key).encode()) <= 1024
+
+
+@pytest.mark.parametrize("folder", ["Événement", "a/é"])
+def test_defaults_hold_for_a_folder_however_it_is_spelled(folder: str) -> None:
+    key = spelled("NFD", f"{folder}/song.mp3")
+
+    found = defaults_keys(key)
+
+    assert found[0] == spelled("NFD", f"{folder}/_defaults.json")
+    assert spelled("NFC", f"{folder}/_defaults.json") in found
+    assert found[-1] == "_defaults.json"
 
 
 # Keys of other things

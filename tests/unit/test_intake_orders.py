@@ -7,6 +7,7 @@ left to be done.
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.unit.explorer import Upload, World, ends, intake_of
 from tests.unit.fakes import NOON, MemoryBucket, MemoryStore
 
 if TYPE_CHECKING:
+    from phonoscene.jobs import DropObject
     from phonoscene.workflow.intake import Announcement, Intake
 
 AUDIO, SIDECAR = "song.mp3", "song.json"
@@ -63,9 +65,12 @@ EXPLORED: dict[str, tuple[tuple[Upload, ...], int, int, int, bool]] = {
     "the audio again": ((AUDIO_UP, SIDECAR_UP, AUDIO_UP), 1, 2, 0, False),
     "the audio again in parts": ((AUDIO_UP, SIDECAR_UP, AUDIO_BEGINS, AUDIO_UP), 1, 1, 1, False),
     "the sidecar again within a second": ((AUDIO_UP, SIDECAR_UP, SIDECAR_UP), 1, 2, 0, True),
+    "the sidecar again, and a crash": ((AUDIO_UP, SIDECAR_UP, SIDECAR_UP), 1, 2, 1, False),
     "both again": ((AUDIO_UP, SIDECAR_UP, AUDIO_UP, SIDECAR_UP), 1, 1, 0, False),
     "both again within a second": ((AUDIO_UP, SIDECAR_UP, AUDIO_UP, SIDECAR_UP), 1, 1, 0, True),
+    "both again, and a crash": ((AUDIO_UP, SIDECAR_UP, AUDIO_UP, SIDECAR_UP), 1, 1, 1, False),
 }
+explored = pytest.mark.parametrize("how", EXPLORED.values(), ids=EXPLORED.keys())
 
 
 #: S3 may date an object a second after its event: both are rounded, and not by one clock.
@@ -73,11 +78,12 @@ dated = pytest.mark.parametrize("late", [0, 1], ids=["dated alike", "dated a sec
 
 
 @dated
-@pytest.mark.parametrize("how", EXPLORED.values(), ids=EXPLORED.keys())
-def test_in_every_order_the_newest_pair_is_a_job_and_no_half_waits_for_ever(
+@explored
+def test_in_every_order_each_drop_is_a_take_where_repeats_are_not_skipped(
     how: tuple[tuple[Upload, ...], int, int, int, bool], late: int
 ) -> None:
-    start = World(*how, bucket=MemoryBucket(dated_after=timedelta(seconds=late)))
+    bucket = MemoryBucket(dated_after=timedelta(seconds=late))
+    start = World(*how, bucket=bucket, skips_repeats=False)
 
     worlds = list(ends(start))
 
@@ -86,6 +92,68 @@ def test_in_every_order_the_newest_pair_is_a_job_and_no_half_waits_for_ever(
         assert newest_pair(world) in jobs_of(world), world.path
         assert not world.store.by_status(JobStatus.WAITING), world.path
         assert jobs_of(world) <= world.pairs, world.path
+
+
+@explored
+def test_in_every_order_the_same_content_is_one_job_however_often_it_is_dropped(
+    how: tuple[tuple[Upload, ...], int, int, int, bool],
+) -> None:
+    start = World(*how)
+
+    worlds = list(ends(start))
+
+    assert worlds
+    for world in worlds:
+        [job] = world.store.items.values()
+        assert job.status is JobStatus.READY, world.path
+        assert world.store.get(newest_id(world)) == job, world.path
+        assert job.repeats == len(world.store.repeats), world.path
+
+
+OTHER_SIDECAR_UP = Upload(SIDECAR, b'{"prompt": "a forest"}')
+OTHER_AUDIO_UP = Upload(AUDIO, b"xy")
+
+
+@pytest.mark.parametrize(
+    "uploads",
+    [
+        (AUDIO_UP, SIDECAR_UP, OTHER_SIDECAR_UP),
+        (AUDIO_UP, SIDECAR_UP, OTHER_AUDIO_UP),
+        (AUDIO_UP, SIDECAR_UP, OTHER_SIDECAR_UP, SIDECAR_UP),
+        (AUDIO_UP, SIDECAR_UP, OTHER_AUDIO_UP, AUDIO_UP),
+    ],
+    ids=["a new sidecar", "a new sound", "a sidecar and back", "a sound and back"],
+)
+@pytest.mark.parametrize("crashes", [0, 1])
+def test_in_every_order_what_was_changed_is_a_job_of_its_own(
+    uploads: tuple[Upload, ...], crashes: int
+) -> None:
+    start = World(uploads, handlers_at_once=2 - crashes, crashes=crashes)
+
+    worlds = list(ends(start))
+
+    assert worlds
+    for world in worlds:
+        made_of = [(content(world, job.audio), content(world, job.sidecar))
+                   for job in world.store.items.values()]  # fmt: skip
+        now = tuple(world.bucket.versions[key][-1].body for key in (AUDIO, SIDECAR))
+        assert len(made_of) == len(set(made_of)), world.path
+        job = world.store.get(newest_id(world))
+        assert job, world.path
+        assert (content(world, job.audio), content(world, job.sidecar)) == now, world.path
+
+
+def content(world: World, half: DropObject | None) -> bytes:
+    """What a job's half holds."""
+    assert half
+    versions = {one.version_id: one.body for one in world.bucket.versions[half.key]}
+    return versions[half.version_id]
+
+
+def newest_id(world: World) -> str:
+    """The id that the job of what is there now has, or would have."""
+    audio, sidecar = ((key, world.bucket.versions[key][-1].version_id) for key in (AUDIO, SIDECAR))
+    return job_id("drops", audio, sidecar)
 
 
 clocked = pytest.mark.parametrize("same_second", [False, True], ids=["a second apart", "at once"])
@@ -274,14 +342,14 @@ ACTIONS = st.one_of(
 )
 
 
-@given(st.lists(ACTIONS, max_size=25), st.randoms(use_true_random=False))
+@given(st.lists(ACTIONS, max_size=25), st.randoms(use_true_random=False), st.booleans())
 def test_after_any_history_every_whole_pair_is_a_job_and_none_of_its_halves_waits(
-    actions: list[tuple[str, Any]], chance: Any
+    actions: list[tuple[str, Any]], chance: Any, skips_repeats: bool
 ) -> None:
-    bucket, store, now = MemoryBucket(), MemoryStore(), 0
-    intake = intake_of(bucket, store)
-    events: list[Announcement] = []
+    now, bucket, store = 0, MemoryBucket(), MemoryStore()
+    intake = intake_of(bucket, store, skips_repeats=skips_repeats)
     undelivered: set[int] = set()
+    events: list[Announcement] = []
     for action, what in actions:
         if action == "put":
             undelivered.add(len(events))
@@ -290,8 +358,7 @@ def test_after_any_history_every_whole_pair_is_a_job_and_none_of_its_halves_wait
             before = whole_pairs(set(bucket.versions))
             bucket.remove(what)
             # nobody is told of a removal: a pair that it uncovers has to be announced again
-            uncovered = whole_pairs(set(bucket.versions)) - before
-            halves = {key for pair in uncovered for key in pair}
+            halves = set(chain(*(whole_pairs(set(bucket.versions)) - before)))
             undelivered.update(n for n, event in enumerate(events) if event.key in halves)
         elif action == "tick":
             now += what
@@ -305,8 +372,9 @@ def test_after_any_history_every_whole_pair_is_a_job_and_none_of_its_halves_wait
         intake.take(events[number])
 
     for audio, sidecar in whole_pairs(set(bucket.versions)):
-        identifier = job_id("drops", newest(bucket, audio), newest(bucket, sidecar))
-        assert identifier in store.items
+        job = store.get(job_id("drops", newest(bucket, audio), newest(bucket, sidecar)))
+        assert job
+        assert job.status is not JobStatus.WAITING
         assert half_id("drops", audio) not in store.items
         assert half_id("drops", sidecar) not in store.items
 

@@ -304,6 +304,7 @@ def test_an_absent_field_is_absent_from_the_item() -> None:
         "job_id",
         "name",
         "refusals",
+        "repeats",
         "resubmitted",
         "revision",
         "status",

@@ -13,10 +13,12 @@ from phonoscene_cli.choosing import folder_in, key_in
 from phonoscene_cli.commands.options import Follow, Json, Out, Set, Timeout, Yes, stack_of
 from phonoscene_cli.dropping import PICTURES, Plan, Wishes, plan
 from phonoscene_cli.errors import NOT_FINE, WrongUsage
+from phonoscene_cli.preview import Outlook
 from phonoscene_cli.pricing import Sum, refuse_if_wrong, tell_price
 from phonoscene_cli.uploads import Drop, Dropped, DroppedNonetheless, Upload, put
 
 if TYPE_CHECKING:
+    from phonoscene.jobs import Job
     from phonoscene_cli.stack import Stack
 
 
@@ -63,11 +65,12 @@ def drop(
         {field: picture for field, picture in pictures.items() if picture},
     )  # fmt: skip
     planned = plan(wishes, stack.client("s3"), stack.outputs["DropBucketName"], stack.parameters)
-    told = _told(planned)
+    repeats = _repeats(planned, stack)
+    told = _told(planned, repeats)
     refuse_if_wrong(planned.outlook, told, "Nothing was dropped", as_json=as_json)
     if out:
         out.check(planned.outlook.videos(name_of(planned.drop.audio.key)))
-    _tell(planned, stack)
+    _tell(planned, repeats, stack)
     if dry_run:
         journeys.tell_end(told, as_json=as_json)
         return
@@ -94,7 +97,22 @@ def _place(stack: Stack, folder: str, name: str | None) -> tuple[str, str | None
     return "", key
 
 
-def _told(planned: Plan) -> dict[str, Any]:
+def _repeats(planned: Plan, stack: Stack) -> dict[int, Job]:
+    """The jobs that takes would repeat, by the takes' numbers: those are not made or paid again."""
+    if not stack.parameters.skips_repeats:
+        return {}
+    contents = enumerate(planned.outlook.contents)
+    found = ((number, stack.jobs.job_of(one)) for number, one in contents if one)
+    return {number: job for number, job in found if job}
+
+
+def _new(planned: Plan, repeats: dict[int, Job]) -> Outlook:
+    """What would become of the takes that are no repeats."""
+    takes = enumerate(planned.outlook.takes)
+    return Outlook(tuple(take for number, take in takes if number not in repeats))
+
+
+def _told(planned: Plan, repeats: dict[int, Job]) -> dict[str, Any]:
     """The result, as far as it is known before anything went up."""
     drop = planned.drop
     sidecar = drop.sidecar.key if drop.sidecar else planned.pairing.sidecar
@@ -102,7 +120,8 @@ def _told(planned: Plan) -> dict[str, Any]:
         "audio": drop.audio.key,
         "sidecar": sidecar,
         "images": [image.key for image in drop.images],
-        "estimate": Sum.of(planned.outlook.estimates).as_data(),
+        "estimate": Sum.of(_new(planned, repeats).estimates).as_data(),
+        "repeats": [job.job_id for job in repeats.values()],
         "errors": [error.model_dump(mode="json") for error in planned.outlook.errors],
         "job_ids": [],
         "jobs": [],
@@ -110,12 +129,17 @@ def _told(planned: Plan) -> dict[str, Any]:
     }
 
 
-def _tell(planned: Plan, stack: Stack) -> None:
+def _tell(planned: Plan, repeats: dict[int, Job], stack: Stack) -> None:
     """What it is, and its price."""
     audio = planned.outlook.takes[0].fields["audio"]
     form = str(audio.format).partition(";")[0]
     terminal.say(f"{planned.drop.audio.key}: {audio.seconds:.2f} s of {form}")
-    tell_price(planned.outlook, stack)
+    tell_price(_new(planned, repeats), stack)
+    for job in repeats.values():
+        terminal.say(
+            f"The same content was dropped before: job {job.job_id} is {job.status}, and nothing "
+            f"more is paid. For another take: phonoscene retry {job.job_id}"
+        )
 
 
 def _upload(planned: Plan, stack: Stack) -> Dropped:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from phonoscene.jobs import Job, JobStatus
 from phonoscene_cli import terminal, words
-from phonoscene_cli.choosing import folder_in, name_in
+from phonoscene_cli.choosing import folder_in, takes_of
 from phonoscene_cli.commands.options import Day, Json, Since, stack_of
 from phonoscene_cli.moments import Period
 from phonoscene_cli.telling import as_data
@@ -66,8 +66,7 @@ def jobs(
     wanted = Filter(frozenset(status or ()), folder_in(stack, folder))
     if name:
         times = period if day or since else None
-        takes = _takes(stack.jobs, name_in(stack, name), times, wanted)
-        found = list(islice(takes, limit))
+        found = list(islice(_takes(takes_of(stack, name), times, wanted), limit))
     else:
         found = list(stack.jobs.whole(islice(_recent(stack.jobs, period, wanted), limit)))
     terminal.tell_unreadable(stack.jobs.unreadable)
@@ -80,9 +79,9 @@ def jobs(
         terminal.say(f"No such jobs{when}. --since looks further back.")
 
 
-def _takes(reader: Reader, name: str, times: Period | None, wanted: Filter) -> Iterator[Job]:
+def _takes(takes: Iterator[Job], times: Period | None, wanted: Filter) -> Iterator[Job]:
     """Of a drop, however old, or within some time."""
-    for job in reader.takes(name):
+    for job in takes:
         is_then = times is None or times.holds(job.created_at)
         if is_then and wanted.takes(job.name, job.status):
             yield job

@@ -1,11 +1,12 @@
-"""``phonoscene retry``: a new take of a job that ended without a video."""
+"""``phonoscene retry``: a new take of a job that has ended."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from phonoscene.jobs import JobStatus
 from phonoscene_cli import journeys, terminal
 from phonoscene_cli.choosing import find_job
 from phonoscene_cli.commands.options import Follow, Json, Out, Set, Timeout, Yes, stack_of
@@ -13,6 +14,9 @@ from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.pricing import Sum, refuse_if_wrong, tell_price
 from phonoscene_cli.retrying import retake
 from phonoscene_cli.uploads import DroppedNonetheless, unbroken
+
+if TYPE_CHECKING:
+    from phonoscene.jobs import Job
 
 
 def retry(
@@ -27,21 +31,22 @@ def retry(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Take a job again that FAILED, or was REJECTED or CANCELLED, with some fields set anew.
+    """Take a job again that has ended, with or without a video, with some fields set anew.
 
-    Its sidecar is put in the bucket once more, changed by --set; a new version is a new job. Where
-    there was no sidecar, the audio is put once more, or with --set a sidecar. Of a sidecar with
-    several takes, this one's is put alone. The old job stays as it is.
+    Its sidecar is put in the bucket once more, changed by --set, with a mark that makes it a new
+    job. Where there was no sidecar, the audio is put once more, or with --set a sidecar. Of a
+    sidecar with several takes, this one's is put alone. The old job stays as it is.
 
-    Refused: a job that has its video or may still have it, and one whose files have been dropped
-    again since. A new take is paid like any drop, even if fal may still bill the old one.
+    Refused: a job that may still have its video, and one whose files have been changed since. A new
+    take is paid like any drop, even if the old one has its video or fal may still bill it.
 
     Example: phonoscene retry talks/intro --set fps=12 --watch
     """
     stack = stack_of(context)
     found = find_job(stack, job)
     s3, bucket = stack.client("s3"), stack.outputs["DropBucketName"]
-    planned = retake(found, dict(settings or []), s3, bucket, stack.parameters)
+    changes = dict(settings or [])
+    planned = retake(found, changes, s3, bucket, stack.parameters, stack.jobs)
     told: dict[str, Any] = {
         "retry_of": found.job_id,
         "estimate": Sum.of(planned.outlook.estimates).as_data(),
@@ -54,7 +59,7 @@ def retry(
     if out:
         out.check(planned.outlook.videos(found.name))
     tell_price(planned.outlook, stack)
-    if not terminal.agreed(f"Take {found.name} again?", yes=yes):
+    if not terminal.agreed(_question(found), yes=yes):
         terminal.say("Nothing was changed.")
         raise typer.Exit(NOT_FINE)
     try:
@@ -65,3 +70,9 @@ def retry(
     told["job_ids"] = dropped.job_ids(len(planned.outlook.takes))
     ending = journeys.Ending(watch, out, timeout, as_json)
     raise typer.Exit(ending.come(stack, told))
+
+
+def _question(job: Job) -> str:
+    if job.status is JobStatus.SUCCEEDED:
+        return f"{job.name} has its video. Make and pay another take of it?"
+    return f"Take {job.name} again?"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from phonoscene.jobs import Job, JobStatus
-from phonoscene.meanings import over_reserved
-from phonoscene.sidecar import Sidecar
+from phonoscene.projections import notes
+from phonoscene.sidecar import chosen
 from phonoscene_cli import advice, terminal, words
 from phonoscene_cli.choosing import find_job
 from phonoscene_cli.commands.options import Json, stack_of
@@ -80,11 +80,10 @@ def _facts(job: Job) -> Iterator[tuple[str, str]]:
         yield "costs", words.cost(job.estimate)
     if job.actual:
         yield "came", f"{words.picture(job.actual)}: {words.cost(job.actual)}"
-    if job.costs_more_than_reserved:
-        yield "note", over_reserved(job)
     yield from _wishes(job)
     yield from _attempts(job)
     yield from _result(job)
+    yield from (("note", note) for note in notes(job))
 
 
 def _where(found: DropObject) -> str:
@@ -93,10 +92,8 @@ def _where(found: DropObject) -> str:
 
 def _wishes(job: Job) -> Iterator[tuple[str, str]]:
     """The arguments that are not fal's defaults, the prompt first."""
-    defaults = {name: field.default for name, field in Sidecar.model_fields.items()}
-    for name, value in job.arguments.items():
-        if name in defaults and value != defaults[name]:
-            yield name, str(value)
+    for name, value in chosen(job.arguments).items():
+        yield name, str(value)
 
 
 def _attempts(job: Job) -> Iterator[tuple[str, str]]:

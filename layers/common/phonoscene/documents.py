@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from phonoscene.drops import DEFAULTS_NAME
 from phonoscene.errors import DropRefused
-from phonoscene.explanations import WAIT_KEY, explain, misfit, shown
+from phonoscene.explanations import FOLDER_KEYS, IGNORE_KEY, WAIT_KEY, explain, misfit, shown
 from phonoscene.jobs import ErrorDetail
 from phonoscene.sidecar import Sidecar
 
@@ -34,8 +34,8 @@ class Document:
     def may_say(self, name: str, value: object) -> bool:
         """Whether it is no field, and may be said: ``sync_mode`` false changes nothing."""
         is_defaults = self.source.rpartition("/")[2] == DEFAULTS_NAME
-        is_wait = is_defaults and name == WAIT_KEY and isinstance(value, bool)
-        return is_wait or (name == "sync_mode" and value is False)
+        is_for_folder = is_defaults and name in FOLDER_KEYS and isinstance(value, bool)
+        return is_for_folder or (name == "sync_mode" and value is False)
 
 
 def read_document(source: str, raw: bytes) -> Document:
@@ -82,6 +82,9 @@ def _document(source: str, values: Any) -> Document:
 
 def _json(raw: bytes) -> Any:
     """Strict JSON; JSON's escapes can spell halves of surrogate pairs, which encoding finds."""
+    encoding = json.detect_encoding(raw)
+    if not encoding.startswith("utf-8"):  # without a mark, its characters are UTF-8's and zeros
+        raise _OtherEncoding(encoding)
     values = json.loads(
         raw.decode("utf-8-sig"),
         object_pairs_hook=_no_key_twice,
@@ -92,8 +95,14 @@ def _json(raw: bytes) -> Any:
     return values
 
 
+class _OtherEncoding(ValueError):
+    """JSON in another of Unicode's encodings than UTF-8."""
+
+
 def _why(exc: Exception) -> tuple[str, str]:
     match exc:
+        case _OtherEncoding(args=(name,)):
+            return "not_utf8", f"is {name[:6].upper()} text. Save it as UTF-8"
         case UnicodeDecodeError(start=start):
             return "not_utf8", f"is not UTF-8 text: byte {start} cannot be read. Save it as UTF-8"
         case UnicodeEncodeError():
@@ -135,8 +144,21 @@ def waits_for_sidecar(defaults: Sequence[Document]) -> bool:
     A value that is neither true nor false does not wait: ``parse`` refuses it, and the dropper
     should hear of it now.
     """
-    told = [document.values[WAIT_KEY] for document in defaults if WAIT_KEY in document.values]
-    return told[0] is True if told else True
+    return _nearest(WAIT_KEY, defaults, default=True) is True
+
+
+def ignores(defaults: Sequence[Document]) -> bool:
+    """Whether nothing is made of a drop, given the defaults nearest first.
+
+    A value that is neither true nor false does not hide a drop: ``parse`` refuses it.
+    """
+    return _nearest(IGNORE_KEY, defaults, default=False) is True
+
+
+def _nearest(key: str, defaults: Sequence[Document], *, default: bool) -> object:
+    """What the nearest of the defaults that has a key says."""
+    values = (document.values[key] for document in defaults if key in document.values)
+    return next(values, default)
 
 
 def parse(documents: Sequence[Document]) -> tuple[Sidecar, Mapping[str, str]]:

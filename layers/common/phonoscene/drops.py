@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import product
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
-AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".m4a", ".aac", ".ogg", ".opus")
+AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".m4a", ".aac", ".ogg", ".oga", ".opus")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif")
 #: What a file of each suffix is called on the web.
 CONTENT_TYPES = MappingProxyType(
@@ -26,6 +28,7 @@ CONTENT_TYPES = MappingProxyType(
         ".m4a": "audio/mp4",
         ".aac": "audio/aac",
         ".ogg": "audio/ogg",
+        ".oga": "audio/ogg",
         ".opus": "audio/ogg",
         ".png": "image/png",
         ".jpg": "image/jpeg",
@@ -38,6 +41,8 @@ CONTENT_TYPES = MappingProxyType(
 SIDECAR_SUFFIX = ".json"
 DEFAULTS_NAME = "_defaults.json"
 RECEIPT_SUFFIX = ".status.json"
+#: Folders that NAS systems and operating systems fill with files of their own; in any case.
+SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "$recycle.bin", "#recycle"})
 #: S3's longest key, in bytes of UTF-8.
 LONGEST_KEY = 1024
 
@@ -51,13 +56,24 @@ class Kind(StrEnum):
 
 
 def kind_of(key: str) -> Kind:
-    """Read off a key's last segment; names that begin with . or _ are nobody's drop."""
+    """Read off a key: its suffix decides, unless a part of its path is private to its owner."""
     name = key.rpartition("/")[2]
-    if not name or name[0] in "._":
+    if not name or any(map(_is_private, key.split("/"))):
         return Kind.IGNORED
     if name.lower().endswith(AUDIO_SUFFIXES):
         return Kind.AUDIO
-    return Kind.SIDECAR if name.endswith(SIDECAR_SUFFIX) else Kind.IGNORED
+    return Kind.SIDECAR if _is_json(name) else Kind.IGNORED
+
+
+def _is_private(segment: str) -> bool:
+    """Whether a folder or a file of this name is ignored; ``.`` and ``..`` are refused instead."""
+    if segment in (".", ".."):
+        return False
+    return segment.startswith((".", "_")) or segment.casefold() in SYSTEM_FOLDERS
+
+
+def _is_json(key: str) -> bool:
+    return key.lower().endswith(SIDECAR_SUFFIX)
 
 
 def suffix_of(key: str) -> str:
@@ -78,74 +94,159 @@ def unsafe(key: str) -> str | None:
     return None
 
 
-def name_of(key: str) -> str:
-    """The name that a drop's two halves share: the key without its suffixes.
+def composed(text: str) -> str:
+    """A text in Unicode's composed form (NFC); macOS writes file names in the other one (NFD)."""
+    return unicodedata.normalize("NFC", text)
+
+
+def spellings(path: str) -> tuple[str, ...]:
+    """A path as it is written, then with its folder and its file name composed or decomposed.
+
+    One spelling where all of it is ASCII, at most nine otherwise.
+    """
+    folder, slash, name = path.rpartition("/")
+    pairs = product(*([part, *_forms(part)] for part in (folder, name)))
+    return tuple(dict.fromkeys(folder + slash + name for folder, name in pairs))
+
+
+def _forms(text: str) -> tuple[str, str]:
+    return composed(text), unicodedata.normalize("NFD", text)
+
+
+def stem_of(key: str) -> str:
+    """The key without its suffixes, as it is written.
 
     All audio suffixes go, so that ``song.mp3.json``, which ``song.mp3`` and ``song.mp3.wav`` may
-    both claim, shares its name with both.
+    both claim, has the stem of both.
     """
-    name = key.removesuffix(SIDECAR_SUFFIX)
-    while name.lower().endswith(AUDIO_SUFFIXES):
-        name = name.rpartition(".")[0]
-    return name
+    stem = _sidecars_stem(key)
+    while stem.lower().endswith(AUDIO_SUFFIXES):
+        stem = stem.rpartition(".")[0]
+    return stem
 
 
-def family_prefix(key: str) -> str:
-    """The prefix under which every key lies that can decide about this key's pair."""
-    return name_of(key) + "."
+def _sidecars_stem(key: str) -> str:
+    return key[: -len(SIDECAR_SUFFIX)] if _is_json(key) else key
+
+
+def name_of(key: str) -> str:
+    """The name that a drop's two halves share: the stem, composed."""
+    return _as_name(stem_of(key))
+
+
+def name_of_one(key: str) -> str:
+    """The name of one audio file alone, which no pair has: the whole key, composed."""
+    return _as_name(key)
+
+
+def _as_name(key: str) -> str:
+    """Composed; but some characters grow, and what is longer than any key stays as it is."""
+    name = composed(key)
+    return name if len(name.encode(errors="replace")) <= LONGEST_KEY else key
+
+
+def family_prefixes(key: str) -> tuple[str, ...]:
+    """The prefixes under which every key lies that can decide about this key's pair."""
+    return tuple(f"{stem}." for stem in spellings(stem_of(key)))
 
 
 @dataclass(frozen=True)
 class Pairing:
     """What one event means: an audio file with its sidecar, either alone, or a tie.
 
-    ``rivals`` are the other audio files that claim the same sidecar.
+    ``rivals`` are the other audio files that claim the same sidecar. ``unused`` are sidecars that
+    could be this audio file's, and are nobody's because another one counts.
     """
 
     audio: str | None
     sidecar: str | None
     rivals: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     @property
     def is_whole(self) -> bool:
         """Whether both halves are here."""
         return self.audio is not None and self.sidecar is not None
 
-
-def sidecar_of(audio: str, present: Collection[str]) -> str | None:
-    """``song.mp3.json`` if it is there, else ``song.json`` if it is."""
-    short = audio.rpartition(".")[0] + SIDECAR_SUFFIX
-    return next((key for key in (audio + SIDECAR_SUFFIX, short) if key in present), None)
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the halves that are here, the audio's first."""
+        return tuple(key for key in (self.audio, self.sidecar) if key is not None)
 
 
 def pairings(key: str, present: Collection[str]) -> list[Pairing]:
-    """What is to be done about ``key``, given the keys present under its family prefix.
+    """What is to be done about ``key``, given the keys present under its family's prefixes.
 
-    An audio file has one pairing; a sidecar has one for each audio file that claims it, and where
-    nobody does, one without audio.
+    An audio file has one pairing. A sidecar has one for each audio file that claims it, or that
+    could if no other sidecar counted; and where there is no such file, one without audio.
     """
     if key not in present:
         return []
-    claims = {
-        audio: sidecar_of(audio, present) for audio in present if kind_of(audio) is Kind.AUDIO
-    }
+    found = all_pairings(present)
     if kind_of(key) is Kind.AUDIO:
-        return [_pairing(key, claims)]
-    return [_pairing(audio, claims) for audio in sorted(claims) if claims[audio] == key] or [
-        Pairing(None, key)
+        return [found[key]]
+    return (
+        [pairing for pairing in found.values() if pairing.sidecar == key]
+        or [pairing for pairing in found.values() if key in pairing.unused]
+        or [Pairing(None, key)]
+    )
+
+
+def all_pairings(present: Collection[str]) -> dict[str, Pairing]:
+    """The pairing of each audio file that is present, in the order of keys."""
+    sidecars = _by_stem(present)
+    choices = {
+        audio: _choices(audio, sidecars)
+        for audio in sorted(present)
+        if kind_of(audio) is Kind.AUDIO
+    }
+    claims: dict[str, list[str]] = {}
+    for audio, choice in choices.items():
+        for sidecar in choice[:1]:
+            claims.setdefault(sidecar, []).append(audio)
+    return {audio: _pairing(audio, choice, claims) for audio, choice in choices.items()}
+
+
+def _by_stem(present: Collection[str]) -> dict[str, list[str]]:
+    """The sidecars that are present by what they are named after."""
+    found: dict[str, list[str]] = {}
+    for key in sorted(present):
+        if kind_of(key) is Kind.SIDECAR:
+            found.setdefault(composed(_sidecars_stem(key)), []).append(key)
+    return found
+
+
+def _choices(audio: str, sidecars: Mapping[str, list[str]]) -> list[str]:
+    """The sidecars that could be an audio file's, the one that counts first.
+
+    ``song.mp3.json`` before ``song.json``; of several spellings of one name the audio file's own.
+    """
+    stems = (audio, audio.rpartition(".")[0])
+    return [
+        key
+        for stem in stems
+        for key in sorted(
+            sidecars.get(composed(stem), ()), key=lambda key: key != stem + SIDECAR_SUFFIX
+        )
     ]
 
 
-def _pairing(audio: str, claims: dict[str, str | None]) -> Pairing:
-    sidecar = claims[audio]
-    rivals = sorted(other for other in claims if other != audio and claims[other] == sidecar)
-    return Pairing(audio, sidecar, tuple(rivals) if sidecar else ())
+def _pairing(audio: str, choice: list[str], claims: Mapping[str, list[str]]) -> Pairing:
+    if not choice:
+        return Pairing(audio, None)
+    sidecar = choice[0]
+    rivals = tuple(other for other in claims[sidecar] if other != audio)
+    return Pairing(audio, sidecar, rivals, tuple(key for key in choice[1:] if key not in claims))
 
 
 def defaults_keys(key: str) -> list[str]:
-    """The ``_defaults.json`` of the key's folder and of every folder above, nearest first."""
+    """The ``_defaults.json`` of the key's folder and of every folder above, nearest first.
+
+    A folder whose name can be spelled in several ways has one for each; the key's own goes first.
+    """
     folders = key.split("/")[:-1]
-    return ["/".join([*folders[:depth], DEFAULTS_NAME]) for depth in range(len(folders), -1, -1)]
+    paths = ("/".join([*folders[:depth], DEFAULTS_NAME]) for depth in range(len(folders), -1, -1))
+    return [spelling for path in paths for spelling in spellings(path)]
 
 
 def beside(owner: str, name: str) -> str:
@@ -165,6 +266,11 @@ def job_id(
     """
     number = () if take is None else (str(take),)
     return _digest("job", bucket, *audio, *(sidecar or ()), *number)
+
+
+def content_id(bucket: str, audio: str, asked: str) -> str:
+    """The id of the item that knows the jobs which ask for this under an audio file's key."""
+    return "content#" + _digest("content", bucket, composed(audio), asked)
 
 
 def half_id(bucket: str, key: str) -> str:

@@ -12,6 +12,7 @@
     ├── OutOfTime                 too little of the function's time is left; the message comes back
     ├── ConditionFailed           what the table holds is not what a write was meant for
     ├── WriteRefused              the record is not in a state that allows the write
+    ├── ContentContested          a job or the content of a drop changed since it was read
     ├── NoRoom                    the window is full, the day's money is spent, or fal is paused
     ├── UploadFailed              fal's storage did not take a file this time; the job waits
     ├── WebhookRefused            not fal's, not ours, not fresh, or not whole: one answer, 401
@@ -104,6 +105,10 @@ class WriteRefused(PhonosceneError):
     def __init__(self, found: Job | None) -> None:
         super().__init__(f"found {found.status if found else 'no record'}")
         self.found = found
+
+
+class ContentContested(PhonosceneError):
+    """A job, or the jobs of a content, changed since they were read; read them again."""
 
 
 class NoRoom(PhonosceneError):

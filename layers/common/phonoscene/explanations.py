@@ -11,20 +11,26 @@ from typing import TYPE_CHECKING, Any, Literal
 from phonoscene.drops import DEFAULTS_NAME
 from phonoscene.image_references import REFUSED
 from phonoscene.jobs import ErrorDetail
-from phonoscene.sidecar import Preset, Sidecar, VideoSize
+from phonoscene.sidecar import BLANK, Preset, Sidecar, VideoSize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Key of ``_defaults.json`` only: an audio file of its folder starts without a sidecar when false.
 WAIT_KEY = "wait_for_sidecar"
+#: Key of ``_defaults.json`` only: nothing in its folder or below is a drop when true.
+IGNORE_KEY = "ignore"
+#: What only a ``_defaults.json`` may say, all of it true or false.
+FOLDER_KEYS = frozenset({WAIT_KEY, IGNORE_KEY})
 
 #: Fields of the endpoint that a sidecar may not set, and why.
 NOT_YOURS = types.MappingProxyType(
     {
         "audio_url": "the audio is the file that was dropped; remove this field",
         "sync_mode": "the video would come inside the answer and be lost with it; remove it",
-        WAIT_KEY: f"it belongs in a {DEFAULTS_NAME}, beside the drop or in a folder above",
+        **dict.fromkeys(
+            FOLDER_KEYS, f"it belongs in a {DEFAULTS_NAME}, beside the drop or in a folder above"
+        ),
     }
 )
 
@@ -46,7 +52,7 @@ def explain(error: Any, origin: Mapping[str, str], home: str) -> ErrorDetail:
         )
     if kind == "extra_forbidden":
         return _unknown(field, error["input"], source)
-    if kind == REFUSED:
+    if kind in (REFUSED, BLANK):
         why = error["ctx"]["problem"]
         return misfit(field, error["input"], source, "not_allowed", f"{allowed(field)} ({why})")
     return misfit(field, error["input"], source, _code(kind), allowed(field))
@@ -61,7 +67,7 @@ def _code(kind: str) -> str:
 
 
 def _unknown(field: str, value: object, source: str) -> ErrorDetail:
-    if field == WAIT_KEY and source.endswith(DEFAULTS_NAME):
+    if field in FOLDER_KEYS and source.endswith(DEFAULTS_NAME):
         return misfit(field, value, source, "wrong_type", "true or false")
     if field in NOT_YOURS:
         return ErrorDetail(

@@ -13,17 +13,20 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from phonoscene import ledger
-from phonoscene.errors import ConditionFailed, NoRoom, WriteRefused
-from phonoscene.jobs import Job, JobStatus
+from phonoscene.contents import Holders
+from phonoscene.errors import ConditionFailed, ContentContested, NoRoom, WriteRefused
+from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
 from phonoscene.ledger_store import LedgerStore
-from phonoscene.moves import Move
+from phonoscene.moves import Move, dropped_again
 from phonoscene.records import (
     SHARDS,
     index_attributes,
     plain,
+    same_as,
     to_item,
     to_job,
     to_record,
+    to_repeat,
     update,
 )
 from phonoscene.table import Table
@@ -62,8 +65,12 @@ class JobStore:
         self.ledger = LedgerStore(self._table, clock)
 
     def get(self, job_id: str) -> Job | None:
-        """The job as it stands now, or None."""
-        return to_job(self._table.get(job_id))
+        """The job as it stands now, or None; by a repeat's id the job that it repeats."""
+        return self._job(self._table.get(job_id))
+
+    def _job(self, item: dict[str, Any]) -> Job | None:
+        original = same_as(item)
+        return self.get(original) if original else to_job(item)
 
     def wait(self, half: Job, due_at: datetime) -> None:
         """Record that half of a drop is here; the same version announced again changes nothing.
@@ -82,22 +89,74 @@ class JobStore:
         """Forget a half that waits; it is part of a job now, or gone."""
         self._table.delete(half_id)
 
-    def admit(self, job: Job, replacing: Iterable[str]) -> Job:
+    def admit(self, job: Job, replacing: Iterable[str], holders: Holders | None = None) -> Job:
         """Write a new job, READY or REJECTED, and forget its waiting halves, in one transaction.
 
+        ``holders``: the jobs of its content, with this one.
+
         Raises:
-            WriteRefused: the job exists; ``found`` is it.
+            WriteRefused: the job exists, or repeats another; ``found`` is it.
+            ContentContested: another job of that content was admitted meanwhile.
         """
+        put = to_record(job) | index_attributes(job, None)
+        self._write_drop(put, [_held(holders)] if holders else [], replacing)
+        self._on_change(job)
+        return job
+
+    def repeat(
+        self,
+        drop_id: str,
+        job: Job,
+        dropped_at: datetime,
+        holders: Holders,
+        replacing: Iterable[str],
+    ) -> Job:
+        """Note that a drop has the content of a job, under the id that its own would have had.
+
+        Raises:
+            WriteRefused: the drop's own job exists, or the repeat is noted; ``found`` is the job.
+            ContentContested: the job ended without a video meanwhile, or was repeated by another.
+        """
+        noted = dropped_again(job, dropped_at, "repeats", 1, ANY - WITHOUT_VIDEO)
+        writes = [("Update", noted), _held(holders)]
+        self._write_drop(to_repeat(drop_id, job.job_id), writes, replacing)
+        return job
+
+    def mention(self, job: Job, unused: frozenset[str], dropped_at: datetime) -> None:
+        """Note on a job that sidecars lie beside its own, and when the newest of them was dropped.
+
+        Raises:
+            ContentContested: the job was repeated meanwhile.
+        """
+        try:
+            self._table.update(dropped_again(job, dropped_at, "unused_sidecars", set(unused), ANY))
+        except ConditionFailed as exc:
+            raise ContentContested from exc
+
+    def holders(self, content_id: str) -> Holders:
+        """The jobs that ask for the same under one key."""
+        item = self._table.get(content_id)
+        return Holders.model_validate(item) if item else Holders(job_id=content_id)
+
+    def _write_drop(
+        self,
+        item: dict[str, Any],
+        writes: list[tuple[str, dict[str, Any]]],
+        replacing: Iterable[str],
+    ) -> None:
+        """Put a new item, make the writes that belong to it, and forget halves that waited."""
         put = {
-            "Item": to_item(to_record(job) | index_attributes(job, None)),
+            "Item": to_item(item),
             "ConditionExpression": "attribute_not_exists(job_id)",
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
         deletes = [("Delete", {"Key": to_item({"job_id": half})}) for half in replacing]
-        with self._refusals():
-            self._table.transact([("Put", put), *deletes])
-        self._on_change(job)
-        return job
+        try:
+            self._table.transact([("Put", put), *writes, *deletes])
+        except ConditionFailed as exc:
+            if exc.position == 0:
+                raise WriteRefused(self._job(exc.found)) from exc
+            raise ContentContested from exc
 
     def move(
         self,
@@ -264,7 +323,7 @@ class JobStore:
             yield
         except ConditionFailed as exc:
             if exc.position == 0:
-                raise WriteRefused(to_job(exc.found)) from exc
+                raise WriteRefused(self._job(exc.found)) from exc
             raise NoRoom(ledger.lacking(exc.position - 1, exc.found, self.clock())) from exc
 
     def due(self, before: datetime) -> Iterator[tuple[str, datetime]]:
@@ -296,6 +355,16 @@ class JobStore:
             first = next(self._table.pages("backlog", condition, values, Limit=most))
             found += [(item["dispatch_at"], item["job_id"]) for item in first]
         return sorted(found)[:most]
+
+
+def _held(holders: Holders) -> tuple[str, dict[str, Any]]:
+    """The write of the jobs of a content, unless they are others than were read."""
+    request = {
+        "Item": to_item(plain(holders)),
+        "ConditionExpression": "attribute_not_exists(job_id) OR revision = :seen",
+        "ExpressionAttributeValues": to_item({":seen": holders.revision - 1}),
+    }
+    return "Put", request
 
 
 def _time(text: str) -> datetime:

@@ -65,6 +65,8 @@ MAY_FOLLOW = MappingProxyType(
 )
 
 FINAL = frozenset(status for status, followers in MAY_FOLLOW.items() if not followers)
+#: The states that say that there is no video and will be none: the same files may start anew.
+WITHOUT_VIDEO = FINAL - {_S.SUCCEEDED}
 
 #: The states in which nobody has heard fal's answer: what it says may change them. A refusal must
 #: not undo what an earlier attempt's webhook has brought.
@@ -260,10 +262,15 @@ class Job(Record):
     duplicate_requests: frozenset[str] = frozenset()
     #: What came of them, as far as fal reported it.
     duplicate_actuals: tuple[Actual, ...] = ()
+    #: How often the same content was dropped again: it is this job's, and was not paid again.
+    repeats: int = 0
+    #: Sidecars beside the one that counts, which nothing is made of.
+    unused_sidecars: frozenset[str] = frozenset()
     history: tuple[Step, ...] = ()
     #: Grows with every write; 0 in a record that was written before there were any.
     revision: int = 0
-    #: When S3 dates the newer of its halves: which of two jobs of a name is of the newer drop.
+    #: When S3 dates the newer of its halves, or of the last drop that repeats it: which of two jobs
+    #: of a name is of the newer drop.
     dropped_at: AwareDatetime | None = None
     created_at: AwareDatetime
     updated_at: AwareDatetime

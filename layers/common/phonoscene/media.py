@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from phonoscene.contents import MARK
 from phonoscene.errors import BucketUnversioned, DropRefused, DropUnsettled, ObjectUnreadable
 from phonoscene.jobs import DropObject, ErrorDetail
 from phonoscene.probe.facts import StoredObject
 from phonoscene.refusals import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
 
 _CHUNK: Final = 64 * 1024
 _ABSENT: Final = {"404", "NoSuchKey", "NoSuchVersion", "NotFound", "412", "PreconditionFailed"}
+#: What S3 knows of an object's bytes; of each that two objects share, equal means equal bytes.
+_PROOFS: Final = (
+    "ETag",
+    "ChecksumCRC32",
+    "ChecksumCRC32C",
+    "ChecksumCRC64NVME",
+    "ChecksumSHA1",
+    "ChecksumSHA256",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +39,14 @@ class Found(StoredObject):
 
     S3 dates an object uploaded in parts from the upload's *beginning*: ``modified`` is never later
     than the event that announced the object, but may be long before it.
+
+    ``proofs`` and ``mark`` are for ``contents``: what tells equal bytes, and a take on purpose.
     """
 
     version_id: str
     modified: datetime
+    proofs: Mapping[str, str] = field(default_factory=dict, hash=False)
+    mark: str = ""
 
 
 class DropBucket:
@@ -43,12 +57,22 @@ class DropBucket:
         self._presigner = presigner
         self.name = bucket
 
-    def keys_under(self, prefix: str) -> set[str]:
-        """Every key that begins with ``prefix``."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.name, Prefix=prefix
+    def keys_under(self, *prefixes: str) -> set[str]:
+        """Every key that begins with one of these."""
+        pages = self._client.get_paginator("list_objects_v2").paginate
+        return {
+            entry["Key"]
+            for prefix in prefixes
+            for page in pages(Bucket=self.name, Prefix=prefix)
+            for entry in page.get("Contents", [])
+        }
+
+    def first_keys(self, prefix: str, at_most: int) -> tuple[set[str], bool]:
+        """Keys that begin with ``prefix`` and have no further folder; and whether those are all."""
+        page = self._client.list_objects_v2(
+            Bucket=self.name, Prefix=prefix, Delimiter="/", MaxKeys=at_most
         )
-        return {entry["Key"] for page in pages for entry in page.get("Contents", [])}
+        return {entry["Key"] for entry in page.get("Contents", [])}, not page["IsTruncated"]
 
     def find(self, key: str) -> Found | None:
         """The newest version of an object, or None where it is gone.
@@ -57,7 +81,7 @@ class DropBucket:
             DropRefused: S3 will not give this object's bytes.
         """
         try:
-            head = self._client.head_object(Bucket=self.name, Key=key)
+            head = self._client.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
         except ClientError as exc:
             if exc.response["Error"]["Code"] in _ABSENT:
                 return None
@@ -149,12 +173,15 @@ def _found(key: str, answer: Any) -> Found:
     """
     if "VersionId" not in answer:
         raise BucketUnversioned("the drop bucket gives no versions; turn its versioning on")
+    size = answer["ContentLength"]
     return Found(
         key=key,
         etag=answer["ETag"],
-        bytes=answer["ContentLength"],
+        bytes=size,
         version_id=answer["VersionId"],
         modified=answer["LastModified"],
+        proofs={kind: f"{size} {answer[kind]}" for kind in _PROOFS if answer.get(kind)},
+        mark=answer.get("Metadata", {}).get(MARK, ""),
     )
 
 

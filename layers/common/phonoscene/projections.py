@@ -113,7 +113,7 @@ def told(job: Job, until: datetime | None) -> dict[str, Any]:
         "state": STATES[job.status],
         "waits": _wait(job, until),
         "duplicates": len(job.duplicate_requests),
-        "notes": tuple(_notes(job)),
+        "notes": tuple(notes(job)),
         "cost": cost and Cost(lower_usd=float(cost.lower_usd), upper_usd=float(cost.upper_usd)),
         "actual": job.actual and Made(**job.actual.model_dump()),
         "request_id": job.request.request_id if job.request else None,
@@ -131,13 +131,30 @@ def _wait(job: Job, until: datetime | None) -> Wait | None:
     return Wait(what=what, meaning=WAITS.get(what, what), until=None if what == "window" else until)
 
 
-def _notes(job: Job) -> list[str]:
-    notes = []
+def notes(job: Job) -> list[str]:
+    """What is unusual about a job, in words."""
+    return [*_notes_on_drops(job), *_notes_on_payment(job)]
+
+
+def _notes_on_drops(job: Job) -> list[str]:
+    unused = sorted(job.unused_sidecars)
+    found = [f"{key} is not used, because another sidecar counts." for key in unused]
+    if job.repeats:
+        times = "once" if job.repeats == 1 else f"{job.repeats} times"
+        found.append(
+            f"The same content was dropped again, {times}: it is this job, and nothing more is "
+            "paid. For another take, set another seed, or use phonoscene retry."
+        )
     if job.padding:
-        notes.append(
+        found.append(
             f"The audio is {job.padding:.2f} s longer than the longest video, as encoders pad it; "
             f"{job.arguments['num_frames']} frames are asked for."
         )
+    return found
+
+
+def _notes_on_payment(job: Job) -> list[str]:
+    notes = []
     if job.resubmitted:
         notes.append("fal's answer was lost, and nothing was heard of it: it was sent once more.")
     if job.costs_more_than_reserved:

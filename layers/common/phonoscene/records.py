@@ -64,6 +64,16 @@ def to_job(item: Mapping[str, Any]) -> Job | None:
     return Job.model_validate(item) if item else None
 
 
+def to_repeat(drop_id: str, job_id: str) -> dict[str, Any]:
+    """The item of a drop that repeats a job: under the id that the drop's own job would have."""
+    return {"job_id": drop_id, "same_as": job_id}
+
+
+def same_as(item: Mapping[str, Any]) -> str | None:
+    """The id of the job that an item's drop repeats; None of any other item."""
+    return item.get("same_as")
+
+
 def turn(item: Mapping[str, Any]) -> datetime | None:
     """When somebody will look at the job in an item: its place in ``backlog`` or ``due``."""
     told = item.get("dispatch_at") or item.get("due_at")

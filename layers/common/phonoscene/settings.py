@@ -45,6 +45,7 @@ class SubmitSettings(Settings):
     audio_url_ttl_seconds: int
     output_lifetime_seconds: int
     pair_grace_minutes: int
+    same_content: str
     max_frames: int
     price_per_megapixel_usd: Decimal
     max_job_cost_usd: Decimal

@@ -7,11 +7,13 @@ is checked against it. Every default is sent explicitly, because public sources 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
 from phonoscene.image_references import ImageReference
 
@@ -28,6 +30,24 @@ Preset = Literal[
     "landscape_4_3",
     "landscape_16_9",
 ]
+
+
+#: The type of the error that pydantic carries when a text shows nothing; its context has
+#: ``problem``.
+BLANK = "blank_text"
+#: Unicode's categories of what shows nothing by itself: controls, formats, separators, marks.
+_INVISIBLE = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Me"})
+#: What shows nothing and has a category of things that do: Hangul fillers and the empty Braille
+#: cell.
+_FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+
+
+def _not_blank(text: str) -> str:
+    """A text in which something can be seen."""
+    if all(unicodedata.category(char) in _INVISIBLE or char in _FILLERS for char in text):
+        problem = "it is blank: only spaces and characters that show nothing"
+        raise PydanticCustomError(BLANK, "{problem}", {"problem": problem})
+    return text
 
 
 class _Strict(BaseModel):
@@ -51,7 +71,7 @@ def _size_tag(value: object) -> str:
 class Sidecar(_Strict):
     """What a dropper may ask of the endpoint."""
 
-    prompt: str = Field(
+    prompt: Annotated[str, AfterValidator(_not_blank)] = Field(
         min_length=1, max_length=LONGEST_PROMPT, description="What the video shows."
     )
     negative_prompt: str = Field(
@@ -133,3 +153,12 @@ class Sidecar(_Strict):
     def arguments(self) -> dict[str, Any]:
         """The endpoint's JSON, every default written out; the audio's URL is added at the POST."""
         return self.model_dump(exclude_none=True) | {"sync_mode": False}
+
+
+def chosen(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a request's arguments that a sidecar can set, and that are not the defaults."""
+    return {
+        name: arguments[name]
+        for name, field in Sidecar.model_fields.items()
+        if name in arguments and arguments[name] != field.default
+    }

@@ -8,7 +8,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from phonoscene.documents import LONGEST_SIDECAR, Document, parse, read_document, read_takes
-from phonoscene.drops import Pairing, beside, defaults_keys, half_id, job_id, unsafe
+from phonoscene.drops import (
+    Pairing,
+    beside,
+    defaults_keys,
+    half_id,
+    job_id,
+    spellings,
+    unsafe,
+)
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Estimate
 from phonoscene.pricing import PRESETS, estimate, needed_frames
@@ -106,10 +114,11 @@ class Errors(list[ErrorDetail]):
 
 @dataclass(frozen=True)
 class Examined:
-    """One take: the fields of its record, and what is wrong with it."""
+    """One take: the fields of its record, what is wrong with it, and its images by field."""
 
     fields: dict[str, Any]
     errors: Errors
+    images: dict[str, Found]
 
 
 @dataclass(frozen=True)
@@ -138,10 +147,10 @@ class Examiner:
         audio = errors.caught(self._measure, halves.audio)
         own = self._own(halves, errors)
         if own is None:
-            return [Examined(self._pinned(halves, audio), errors)]
+            return [Examined(self._pinned(halves, audio), errors, {})]
         takes = [Errors(errors) for _ in own]
         return [
-            Examined(self._take(halves, audio, [*document, *defaults], mine), mine)
+            self._take(halves, audio, [*document, *defaults], mine)
             for document, mine in zip(own, takes, strict=True)
         ]
 
@@ -180,15 +189,15 @@ class Examiner:
         audio: Audio | None,
         documents: Sequence[Document],
         errors: Errors,
-    ) -> dict[str, Any]:
+    ) -> Examined:
         """Everything a job's record says of its drop; what is wrong goes to ``errors``."""
         sidecar, origin = errors.caught(parse, documents) or (None, {})
         if sidecar is None:
-            return self._pinned(halves, audio)
+            return Examined(self._pinned(halves, audio), errors, {})
         images = self._images(sidecar, origin, errors)
         frames = errors.caught(self._frames, sidecar, audio) if audio else None
         size = errors.caught(self._size, sidecar, images)
-        return {
+        fields = {
             **self._pinned(halves, audio),
             "images": {field: _pin(found) for field, (found, _) in images.items()},
             **self._arguments(sidecar, audio),
@@ -196,6 +205,7 @@ class Examiner:
             if frames and size
             else None,
         }
+        return Examined(fields, errors, {field: found for field, (found, _) in images.items()})
 
     def _estimate(self, sidecar: Sidecar, frames: int, size: tuple[int, int]) -> Estimate:
         from_audio = sidecar.match_audio_length
@@ -222,11 +232,15 @@ class Examiner:
 
     def _image(self, field: str, reference: str, source: str) -> tuple[Found, ImageFacts]:
         key = beside(source, reference)
-        found = self.bucket.find(key) if not unsafe(key) else None
+        found = self._find(key) if not unsafe(key) else None
         if found is None:
             raise DropRefused(_no_image(field, reference, key, source))
         self._check_size(found)
         return found, self.prober.image(found)
+
+    def _find(self, key: str) -> Found | None:
+        """An object, however its name's accents are spelled."""
+        return next(filter(None, map(self.bucket.find, spellings(key))), None)
 
     def _size(
         self, sidecar: Sidecar, images: Mapping[str, tuple[Found, ImageFacts]]

@@ -7,14 +7,15 @@ same event again, or the other half's, gives the same job id, and the table admi
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
 
-from phonoscene.documents import LONGEST_SIDECAR, Document, waits_for_sidecar
+from phonoscene.documents import LONGEST_SIDECAR, Document, ignores, waits_for_sidecar
 from phonoscene.drops import (
     Kind,
     Pairing,
-    family_prefix,
+    family_prefixes,
     half_id,
     kind_of,
     name_of,
@@ -24,10 +25,12 @@ from phonoscene.drops import (
 )
 from phonoscene.errors import DropRefused, DropUnsettled, WriteRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus
-from phonoscene.workflow.examination import Errors, Examined, Examiner, Halves
+from phonoscene.near_names import alone, neighbourhoods
+from phonoscene.workflow.admission import Admission
+from phonoscene.workflow.examination import Errors, Examiner, Halves
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
     from phonoscene.job_store import JobStore
@@ -38,6 +41,8 @@ logger = logging.getLogger(__name__)
 #: How often a pair is read that changes under the reader's eyes, before its event goes back to the
 #: queue.
 LOOKS = 3
+#: How many keys of a folder are looked through for a name that is nearly right.
+MOST_NEIGHBOURS = 1000
 
 
 @dataclass(frozen=True)
@@ -51,32 +56,38 @@ class Announcement:
 
 @dataclass(frozen=True)
 class Intake:
-    """Turns announcements into jobs."""
+    """Turns announcements into jobs. ``on_gone`` hears of each whose object is not there."""
 
     bucket: DropBucket
     store: JobStore
     examiner: Examiner
     pair_grace: timedelta
+    skips_repeats: bool = True
+    on_gone: Callable[[], None] = lambda: None
 
     def take(self, announced: Announcement) -> list[Job]:
-        """The records that this announcement makes, or has made before; most often one or none."""
+        """The jobs an announcement leads to, as they stand now; most often one or none."""
         if kind_of(announced.key) is Kind.IGNORED:
             return []
         reason = unsafe(announced.key)
         if reason:
-            shown = "".join(c if c.isprintable() else "?" for c in announced.key)
+            shown = _printable(announced.key)
             return [self._refuse(announced, shown, (_unsafe_key(shown, reason),))]
-        pairs = self._pairings(announced.key)
+        found, pairs = self._found(announced)
         if not pairs:
             logger.info("drop.gone", extra={"key": announced.key})
-        return [job for pairing in pairs for job in self._pair_or_refuse(announced, pairing)]
+            self.on_gone()
+        jobs = [job for pairing in pairs for job in self._pair_or_refuse(found, pairing)]
+        if announced.tries > 1:
+            self._take_back(announced, jobs)
+        return jobs
 
     def give_up(self, announced: Announcement, step: str) -> Job:
         """Record that a drop could not be examined, because of what happened at ``step``.
 
-        The record makes way for the job, should a later try succeed.
+        ``take`` removes the record, should a later try succeed.
         """
-        shown = "".join(c if c.isprintable() else "?" for c in announced.key)
+        shown = _printable(announced.key)
         error = ErrorDetail(
             code="could_not_be_examined",
             source=shown,
@@ -88,6 +99,12 @@ class Intake:
         )
         return self._refuse(announced, shown, (error,))
 
+    def _take_back(self, announced: Announcement, jobs: Sequence[Job]) -> None:
+        """Forget the record of an earlier try that gave up."""
+        given_up = self._refusal_id(announced)
+        if given_up not in {job.job_id for job in jobs}:
+            self.store.stop_waiting(given_up)
+
     def _pair_or_refuse(self, announced: Announcement, pairing: Pairing) -> list[Job]:
         """As ``_pair``; S3's refusal to give a half's bytes becomes a record as well."""
         try:
@@ -97,15 +114,61 @@ class Intake:
             waiting = [half_id(self.bucket.name, key) for key in halves]
             return [self._refuse(announced, announced.key, exc.errors, waiting)]
 
+    def _found(self, announced: Announcement) -> tuple[Announcement, list[Pairing]]:
+        """The announced key, or where nothing has it the one that it is the URL encoding of.
+
+        EventBridge carries keys as they are, by all we know; S3's other notifications encode them.
+        """
+        decoded = unquote_plus(announced.key)
+        for key in dict.fromkeys((announced.key, decoded)):
+            is_drop = kind_of(key) is not Kind.IGNORED and not unsafe(key)
+            pairs = self._pairings(key) if is_drop else []
+            if pairs:
+                return replace(announced, key=key), pairs
+        return announced, []
+
+    def end_wait(self, half: Job) -> list[Job]:
+        """End the wait of a half whose grace is over: with its job, if the other half is there.
+
+        Otherwise it is rejected, and its error names the nearest key that lies beside it.
+        """
+        now, key = self.store.clock(), _key_of(half)
+        if half.status is not JobStatus.WAITING or now < half.created_at + self.pair_grace:
+            return []
+        jobs = self.take(Announcement(key, now)) if self._is_whole(key) else []
+        there = self.store.get(half.job_id)
+        if there is None or there.status is not JobStatus.WAITING:
+            return jobs
+        errors = (alone(half, self._neighbours(key)),)
+        try:
+            return [self.store.move(there, JobStatus.REJECTED, errors=errors)]
+        except WriteRefused:
+            return jobs
+
+    def _is_whole(self, key: str) -> bool:
+        return any(pairing.is_whole for pairing in self._pairings(key))
+
+    def _neighbours(self, key: str) -> set[str]:
+        """Keys of the same folder; of a large folder those that begin alike."""
+        found: set[str] = set()
+        for prefix in neighbourhoods(key):
+            keys, is_all = self.bucket.first_keys(prefix, MOST_NEIGHBOURS)
+            found |= keys
+            if is_all:
+                break
+        return found
+
     def _pairings(self, key: str) -> list[Pairing]:
-        return pairings(key, self.bucket.keys_under(family_prefix(key)))
+        return pairings(key, self.bucket.keys_under(*family_prefixes(key)))
 
     def _pair(self, announced: Announcement, pairing: Pairing) -> list[Job]:
-        if pairing.audio is None:
-            return _present(self._wait(announced.key, pairing))
         errors = Errors()
-        defaults = self.examiner.defaults(pairing.audio, errors)
-        if pairing.sidecar is None and not errors and waits_for_sidecar(defaults):
+        defaults = self.examiner.defaults(pairing.audio or announced.key, errors)
+        if ignores(defaults):
+            logger.info("drop.ignored", extra={"key": announced.key})
+            return []
+        is_alone = pairing.sidecar is None and not errors and waits_for_sidecar(defaults)
+        if pairing.audio is None or is_alone:
             return _present(self._wait(announced.key, pairing))
         halves = self._look(pairing)
         if halves is None:
@@ -114,8 +177,7 @@ class Intake:
             self.store.stop_waiting(half_id(self.bucket.name, announced.key))
             logger.info("drop.left_to_newer_half", extra={"key": announced.key})
             return []
-        given_up = [self._refusal_id(announced)] if announced.tries > 1 else []
-        return self._admit(halves, defaults, errors, given_up)
+        return self._admit(halves, defaults, errors)
 
     def _look(self, pairing: Pairing) -> Halves | None:
         """Both halves' newest versions, or None where one went away since they were listed.
@@ -162,37 +224,12 @@ class Intake:
             return None
         return job
 
-    def _admit(
-        self,
-        halves: Halves,
-        defaults: Sequence[Document],
-        errors: Errors,
-        given_up: Sequence[str],
-    ) -> list[Job]:
+    def _admit(self, halves: Halves, defaults: Sequence[Document], errors: Errors) -> list[Job]:
         examined = self.examiner.examine(halves, defaults, errors)
-        takes = range(len(examined)) if len(examined) > 1 else [None]
-        return [
-            self._admit_take(halves, *one, given_up) for one in zip(takes, examined, strict=True)
-        ]
-
-    def _admit_take(
-        self, halves: Halves, take: int | None, examined: Examined, given_up: Sequence[str]
-    ) -> Job:
-        identifier, halves_waiting = halves.ids(self.bucket.name, take)
-        waiting = [*halves_waiting, *given_up]
-        status = JobStatus.REJECTED if examined.errors else JobStatus.READY
-        fields = examined.fields | {
-            "errors": examined.errors.told(),
-            "dropped_at": halves.modified,
-        }
-        job = self._born(status, identifier, halves.audio.key, **fields)
-        try:
-            return self.store.admit(job, waiting)
-        except WriteRefused as exc:
-            logger.info("job.admitted_already", extra={"job_id": identifier})
-            for half in waiting:
-                self.store.stop_waiting(half)
-            return exc.found or job
+        unused = filter(None, map(self.bucket.find, halves.pairing.unused))
+        dropped_at = max([halves.modified, *(found.modified for found in unused)])
+        admission = Admission(self.store, self.bucket.name, self.skips_repeats)
+        return admission.admit(halves, examined, dropped_at)
 
     def _refuse(
         self,
@@ -228,6 +265,15 @@ def _unsafe_key(shown: str, reason: str) -> ErrorDetail:
         value=shown[:100],
         message=f"The key {shown[:100]!r} is refused: {reason}. Rename the file and drop it again.",
     )
+
+
+def _printable(key: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in key)
+
+
+def _key_of(half: Job) -> str:
+    pinned = half.audio or half.sidecar
+    return pinned.key if pinned else half.name
 
 
 def _present(job: Job | None) -> list[Job]:

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 ASK_AGAIN: Final = timedelta(seconds=45)
 #: Between two tries of a copy that was cut off: longer than one may take.
 COPY_AGAIN: Final = timedelta(seconds=400)
+#: Between two times that ``submit`` is asked to end the wait of a half.
+END_AGAIN: Final = timedelta(minutes=6)
 #: How long fal keeps a result for sure after the run.
 RESULT_KEPT: Final = timedelta(hours=1)
 #: When a person should know that a paid video is not home: after the second copy at the latest, and
@@ -138,8 +140,9 @@ class Reconciler:
 
     def _reconcile(self, job: Job) -> None:
         match job.status:
-            case JobStatus.WAITING:
-                self._end(job, JobStatus.REJECTED, errors=(_alone(job),))
+            case JobStatus.WAITING:  # submit sees the bucket, and what is beside the half
+                self._later(job, END_AGAIN)
+                self.dispatcher.drops.dispatch([job.job_id])
             case JobStatus.SUBMITTING:  # its submitter is dead: nobody knows what fal heard
                 self._move(job, JobStatus.UNCONFIRMED)
             case JobStatus.UNCONFIRMED:
@@ -205,26 +208,6 @@ class Reconciler:
     def _deliver(self, job: Job, request_id: str, body: str) -> None:
         """As a webhook would; the job's own token hash vouches for it."""
         self.verdicts.deliver(Delivery(job.job_id, job.token_hashes[-1], request_id, body))
-
-
-def _alone(job: Job) -> ErrorDetail:
-    """What a half is told that waited in vain."""
-    if job.audio:
-        key = job.audio.key
-        short = key.rpartition(".")[0]
-        return ErrorDetail(
-            code="missing_sidecar",
-            field="sidecar",
-            source=key,
-            message=f"{key} waited for its sidecar, {key}.json or {short}.json. Drop both.",
-        )
-    key = job.sidecar.key if job.sidecar else job.name
-    return ErrorDetail(
-        code="missing_audio",
-        field="audio",
-        source=key,
-        message=f"{key} waited for the audio file of its name. Drop both.",
-    )
 
 
 _LOST = ErrorDetail(

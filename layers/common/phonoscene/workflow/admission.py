@@ -1,0 +1,168 @@
+"""From the takes of a drop to their records: new jobs, or jobs that have the same content already.
+
+A drop that repeats a job is noted on that job, and nothing is paid for it. Whether it does is read
+and written under conditions, so of two drops of one content that come at once one makes the job.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from phonoscene.contents import contents_of
+from phonoscene.drops import name_of, name_of_one
+from phonoscene.errors import ContentContested, DropUnsettled, WriteRefused
+from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from phonoscene.contents import Content, Holders
+    from phonoscene.job_store import JobStore
+    from phonoscene.jobs import ErrorDetail
+    from phonoscene.workflow.examination import Examined, Halves
+
+logger = logging.getLogger(__name__)
+
+#: How often a content is looked up again that others change, before the drop's event goes back.
+TRIES: Final = 5
+
+
+@dataclass(frozen=True)
+class Take:
+    """One take of a drop: the record it would have, the halves that wait, and its content."""
+
+    job: Job
+    waiting: list[str]
+    content: Content | None
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Admits drops. ``skips_repeats``: the same content again is the same job."""
+
+    store: JobStore
+    bucket: str
+    skips_repeats: bool = True
+
+    def admit(
+        self, halves: Halves, examined: Sequence[Examined], dropped_at: datetime
+    ) -> list[Job]:
+        """The jobs of a drop's takes, each admitted once."""
+        return [
+            self._mentioned(self._admitted(take), take.job)
+            for take in self._takes(halves, examined, dropped_at)
+        ]
+
+    def _takes(
+        self, halves: Halves, examined: Sequence[Examined], dropped_at: datetime
+    ) -> list[Take]:
+        asked = [(one.fields.get("arguments", {}), one.images) for one in examined]
+        contents = contents_of(self.bucket, halves.audio, halves.sidecar, asked)
+        takes = []
+        for number, (one, content) in enumerate(zip(examined, contents, strict=True)):
+            identifier, waiting = halves.ids(self.bucket, number if len(examined) > 1 else None)
+            job = self._born(halves, one, job_id=identifier, dropped_at=dropped_at)
+            takes.append(Take(job, waiting, content if self.skips_repeats else None))
+        return takes
+
+    def _born(self, halves: Halves, examined: Examined, **fields: Any) -> Job:
+        """The record of a take. What only a tie keeps from being a job has its audio's own name.
+
+        Another audio file of that name may have its job, whose receipt must stay.
+        """
+        key, rivals = halves.audio.key, halves.pairing.rivals
+        return Job.born(
+            JobStatus.REJECTED if examined.errors else JobStatus.READY,
+            self.store.clock(),
+            name=name_of_one(key) if rivals else name_of(key),
+            bucket=self.bucket,
+            errors=examined.errors.told(),
+            unused_sidecars=frozenset(halves.pairing.unused),
+            **examined.fields,
+            **fields,
+        )
+
+    def _admitted(self, take: Take) -> Job:
+        for _ in range(TRIES):
+            try:
+                return self._admit(take)
+            except ContentContested:
+                logger.info("content.contested", extra={"job_id": take.job.job_id})
+        raise DropUnsettled
+
+    def _admit(self, take: Take) -> Job:
+        holders = self.store.holders(take.content.id) if take.content else None
+        try:
+            if take.content and holders:
+                return self._repeat_or_admit(take, take.content, holders)
+            return self._admit_alone(take)
+        except WriteRefused as exc:
+            logger.info("job.admitted_already", extra={"job_id": take.job.job_id})
+            job = exc.found or take.job
+            self._end_waiting(take, job)
+            return job
+
+    def _repeat_or_admit(self, take: Take, content: Content, holders: Holders) -> Job:
+        same = holders.of(content)
+        jobs = [self.store.get(holder.job_id) for holder in same]
+        original = next((job for job in jobs if job and job.status not in WITHOUT_VIDEO), None)
+        drop_id, dropped_at = take.job.job_id, take.job.dropped_at or take.job.created_at
+        if original and original.job_id != drop_id:
+            logger.info("drop.repeats", extra={"job_id": original.job_id})
+            learnt = holders.with_repeat(content, original.job_id)
+            return self.store.repeat(drop_id, original, dropped_at, learnt, take.waiting)
+        if take.job.status is not JobStatus.READY:
+            return self._admit_alone(take)
+        ended = {holder.job_id for holder in same}
+        grown = holders.with_job(content, drop_id, ended)
+        return self.store.admit(take.job, take.waiting, grown)
+
+    def _admit_alone(self, take: Take) -> Job:
+        """A take whose content is not remembered."""
+        if not _is_tied(take.job):
+            return self.store.admit(take.job, take.waiting)
+        job = self.store.admit(take.job, ())
+        self._end_waiting(take, job)
+        return job
+
+    def _end_waiting(self, take: Take, job: Job) -> None:
+        """Forget the halves that a job is made of; where a tie keeps it from that, reject them.
+
+        The receipt of a half is replaced by its job's, but the one of a tie has another name.
+        """
+        for half in take.waiting:
+            if _is_tied(job):
+                self._reject(half, job.errors)
+            else:
+                self.store.stop_waiting(half)
+
+    def _reject(self, half_id: str, errors: tuple[ErrorDetail, ...]) -> None:
+        half = self.store.get(half_id)
+        if half and half.status is JobStatus.WAITING:
+            try:
+                self.store.move(half, JobStatus.REJECTED, errors=errors)
+            except WriteRefused:
+                logger.info("half.moved", extra={"job_id": half_id})
+
+    def _mentioned(self, job: Job, new: Job) -> Job:
+        """See that a job's record names the sidecars beside the one that counts."""
+        own = job.sidecar.key if job.sidecar else None
+        for _ in range(TRIES):
+            missing = new.unused_sidecars - job.unused_sidecars - {own}
+            if not missing:
+                return job
+            try:
+                self.store.mention(job, frozenset(missing), new.dropped_at or new.created_at)
+            except ContentContested:
+                job = self.store.get(job.job_id) or job
+            else:
+                return job
+        raise DropUnsettled
+
+
+def _is_tied(job: Job) -> bool:
+    """Whether a record says of one audio file alone that its sidecar may be another's."""
+    return job.audio is not None and job.name != name_of(job.audio.key)
