@@ -17,6 +17,7 @@ from local.progress import RED, coloured, say
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import Actual, Estimate, Job
 from phonoscene_cli import sidecars, videos
+from phonoscene_cli.advice import next_step
 from phonoscene_cli.dropping import Wishes
 from phonoscene_cli.uploads import Drop, Piece, Upload, put
 
@@ -105,7 +106,8 @@ def _cost(estimate: Actual | Estimate, *, is_real: bool) -> str:
 
 def _reasons(job: Job) -> str:
     head = f"{job.name} is {job.status}."
-    return "\n".join([head, *(f"  {coloured(e.code, RED)}  {e.message}" for e in job.errors)])
+    step = next_step(job).replace("`phonoscene ", "`phonoscene --local ")
+    return "\n".join([head, *(f"  {coloured(e.code, RED)}  {e.message}" for e in job.errors), step])
 
 
 def _sidecar(file: Path, changes: Mapping[str, Any]) -> bytes:

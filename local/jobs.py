@@ -9,10 +9,10 @@ from local.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.progress import DIM, GREEN, RED, Ticker, coloured, say
 from phonoscene.jobs import Job, JobStatus
-from phonoscene.meanings import STATES
 from phonoscene.table import Table
 from phonoscene_cli.following import Follower
 from phonoscene_cli.reading import Reader
+from phonoscene_cli.words import step_meaning
 
 Record = dict[str, Any]
 
@@ -66,8 +66,8 @@ def follow(endpoints: Endpoints, job_ids: list[str], seconds: float) -> list[Job
     reader = Reader(Table(endpoints.client("dynamodb"), endpoints.jobs_table))
     follower = Follower(reader.many, POLL_SECONDS)
     with Ticker() as ticker:
-        for _job, step in follower.follow(job_ids, lambda: ticker.seconds > seconds):
-            _show(step.status, ticker.seconds)
+        for job, step in follower.follow(job_ids, lambda: ticker.seconds > seconds):
+            _show(step.status, step_meaning(job, step), ticker.seconds)
     if not follower.all_ended(job_ids):
         standing = [f"still {job.status}" for job in follower.jobs.values() if not job.is_final]
         raise LocalCloudError(
@@ -77,11 +77,11 @@ def follow(endpoints: Endpoints, job_ids: list[str], seconds: float) -> list[Job
     return [follower.jobs[job_id] for job_id in job_ids]
 
 
-def _show(status: JobStatus, seconds: float) -> None:
+def _show(status: JobStatus, meaning: str, seconds: float) -> None:
     colour = COLOURS.get(status)
     word = f"{status:<11}"
     at = coloured(f"{seconds:6.1f} s", DIM)
-    say(f"{at}  {coloured(word, colour) if colour else word}  {STATES[status]}")
+    say(f"{at}  {coloured(word, colour) if colour else word}  {meaning}")
 
 
 def _plain(item: Record) -> Record:

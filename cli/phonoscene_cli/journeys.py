@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
-from phonoscene.meanings import STATES
 from phonoscene_cli import advice, terminal, words
 from phonoscene_cli.errors import NOT_FINE, CliError
 from phonoscene_cli.following import Follower, has_no_video, typical_seconds
@@ -100,13 +99,12 @@ class Labels:
 
 def said(job: Job, step: Step, when: str, label: str = "") -> Text:
     """A step as a line: when, whose, what, and what it means, or what the job waits for."""
-    is_past = step in job.history[:-1]
     return Text.assemble(
         (when, "dim"),
         "  ",
         (f"{step.status:<11}", words.COLOURS.get(step.status, "")),
         f"  {words.printable(label)}  " if label else "  ",
-        STATES[step.status] if is_past else words.meaning(job),
+        words.step_meaning(job, step),
     )
 
 

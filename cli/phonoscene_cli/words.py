@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from decimal import Decimal
 
-    from phonoscene.jobs import Actual, Estimate
+    from phonoscene.jobs import Actual, Estimate, Step
     from phonoscene_cli.moments import Period
 
 _S = JobStatus
@@ -117,6 +117,11 @@ def meaning(job: Job) -> str:
         billed = "fal may still run it, and bill it" if unseen_runs(job) else "nothing is billed"
         return f"{STATES[job.status]}; {billed}"
     return STATES[job.status]
+
+
+def step_meaning(job: Job, step: Step) -> str:
+    """What a step means; the last one also says what the job waits for."""
+    return STATES[step.status] if step in job.history[:-1] else meaning(job)
 
 
 def printable(text: str) -> str:

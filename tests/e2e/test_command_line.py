@@ -43,7 +43,8 @@ def shown(*words: str, code: int = 0, **options: Any) -> str:
 def told(*words: str, code: int = 0) -> Any:
     """What a command tells a program, beside what it shows to the person at the terminal."""
     text = shown(*words, "--json", code=code)
-    return json.loads(text[min(text.index(mark) for mark in "[{" if mark in text) :])
+    begin = min(text.index(mark) for mark in "[{" if mark in text)
+    return json.JSONDecoder().raw_decode(text, begin)[0]
 
 
 @pytest.fixture

@@ -11,12 +11,15 @@ from botocore.exceptions import ReadTimeoutError
 
 from local import cli, deploy, emulator, parameters
 from local.cloud import LocalCloud
+from local.drops import _reasons
 from local.emulator import EMULATOR, PACER, SIMULATOR, Fal, Ports
 from local.errors import LocalCloudError
 from local.paths import StateDirectory
 from local.processes import Process, start_time
 from local.runs import Options, Run
+from phonoscene.jobs import ErrorDetail, JobStatus
 from phonoscene_cli.errors import WrongUsage
+from tests.unit.test_cli_words import a_job
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -264,3 +267,12 @@ def test_a_file_that_nobody_would_look_at_is_refused_before_it_is_dropped(
 
     assert cli.main(["drop", str(tmp_path / name), "--prompt", "x"]) == 2
     assert name in capsys.readouterr().err
+
+
+def test_a_job_that_failed_here_is_told_with_the_next_step_on_this_cloud() -> None:
+    error = ErrorDetail(code="oh", message="No.")
+
+    told = _reasons(a_job(JobStatus.FAILED, errors=(error,)))
+
+    assert "No." in told
+    assert told.endswith(f"`phonoscene --local retry {'0' * 32}`.")

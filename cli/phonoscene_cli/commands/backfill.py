@@ -166,7 +166,7 @@ def _tell_run(run: Backfill, look: _Look, *, as_json: bool) -> None:
         terminal.print_json(told | failed | {"remaining": look.more})
         return
     terminal.line(f"sent {words.number(run.sent, 'drop')} on their way")
-    _tell_rest(look)
+    _tell_rest(look, "The same command goes on with them.")
 
 
 def _end(failed: Unreadable) -> None:
@@ -185,11 +185,11 @@ def _end(failed: Unreadable) -> None:
         raise typer.Exit(NOT_FINE)
 
 
-def _tell_rest(look: _Look) -> None:
-    """What was left out, and how it is admitted."""
+def _tell_rest(look: _Look, how: str) -> None:
+    """What was left out, and how it is had, too."""
     if look.more:
         count = f"{FAR:,} or more" if look.more == FAR else f"{look.more:,}"
-        terminal.say(f"{count} more are left. The same command goes on with them.")
+        terminal.say(f"{count} more are left. {how}")
     if look.resting:
         terminal.say(
             f"{words.number(look.resting, 'drop')} came too recently to be missed, and were left "
@@ -211,7 +211,7 @@ def _tell_plan(plan: Plan, look: _Look, this: Audit, *, as_json: bool) -> None:
         return
     for line in _lines(plan, this):
         terminal.line(line)
-    _tell_rest(look)
+    _tell_rest(look, "Leave --limit out to count them, too.")
 
 
 def _lines(plan: Plan, this: Audit) -> Iterator[str]:
