@@ -78,7 +78,7 @@ def test_a_person_sees_what_it_is_and_costs_and_where_it_went(desk: Desk, folder
     told = desk.says("drop", "song.wav", *PROMPT, "--yes")
 
     assert "song.wav: 2.00 s of audio/wav" in told.err
-    assert "49 frames of 1024x576, 28.9 megapixels: $0.0348 to $0.0350" in told.err
+    assert "49 frames of 1024x576, 28.9 megapixels: $0.0291 to $0.0350" in told.err
     assert "dropped s3://drops/song.wav" in told.err
     assert told.out.startswith("job: ")
 
