@@ -81,7 +81,7 @@ def outputs_are_complete(stack: Stack) -> Looked:
     missing = [name for name in OUTPUTS if not stack.outputs.get(name)]
     if missing:
         return Level.FAIL, f"missing: {', '.join(missing)}", "Deploy it again: `make deploy`."
-    return _ok("all that commands need are there")
+    return _ok(f"all {len(OUTPUTS)} are there")
 
 
 def fal_key_is_there(stack: Stack) -> Looked:
@@ -136,7 +136,7 @@ def dead_letters_are_none(stack: Stack) -> Looked:
     if found:
         step = "See the function's log, mend the cause, then `phonoscene redrive`."
         return Level.FAIL, f"messages: {found}", step
-    return _ok("all are empty")
+    return _ok("all three are empty")
 
 
 def dispatch_is_not_paused(stack: Stack) -> Looked:
