@@ -22,7 +22,7 @@ for talkative in ("httpx", "httpcore"):
 
 #: Powertools names a logger after its service; the modules' records reach it by the package's name.
 logger = Logger(service="phonoscene", utc=True)
-#: Their dimension ``service`` is POWERTOOLS_SERVICE_NAME, which the template sets to the stack's name.
+#: Their dimension ``service`` is POWERTOOLS_SERVICE_NAME: in the template, the stack's name.
 metrics = Metrics(namespace="Phonoscene")
 
 
