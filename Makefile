@@ -99,7 +99,7 @@ deploy: .venv/ready .venv-sam/ready samconfig.toml ## to AWS, with your credenti
 	.venv-sam/bin/sam deploy $(ARGS)
 
 deploy-check: .venv/ready .venv-sam/ready .venv-aws/ready ## every command of docs/deploy.md, in order, on the emulator; some minutes
-	$(PYTEST) -x tests/deployment $(ARGS)
+	$(RUN) -m pytest -x tests/deployment $(ARGS)
 
 samconfig.toml: | samconfig.example.toml
 	@cp samconfig.example.toml $@
