@@ -18,7 +18,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix soak bench e2e format build deploy lock clean
+.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix soak bench e2e format build deploy deploy-check lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -106,6 +106,9 @@ deploy: .venv/ready .venv-sam/ready samconfig.toml ## to AWS, with your credenti
 	PYTHON=$(abspath $(RUN)) .venv-sam/bin/sam build
 	.venv-sam/bin/sam deploy $(ARGS)
 
+deploy-check: .venv/ready .venv-sam/ready .venv-aws/ready ## every command of docs/deploy.md, in order, on the emulator; some minutes
+	$(RUN) -m pytest -x tests/deployment $(ARGS)
+
 samconfig.toml: | samconfig.example.toml
 	@cp samconfig.example.toml $@
 	@echo "made $@: set the stack's parameters there" >&2
@@ -115,6 +118,7 @@ lock: .venv/ready ## resolve the *.in lists into hash-locked *.txt (ARGS=--upgra
 	$(LOCK) layers/media/requirements.in --output-file layers/media/requirements.txt
 	$(LOCK) requirements-dev.in --output-file requirements-dev.txt
 	$(LOCK) requirements-sam.in --output-file requirements-sam.txt
+	$(LOCK) requirements-aws.in --output-file requirements-aws.txt
 	$(LOCK) requirements-audit.in --output-file requirements-audit.txt
 	$(LOCK) requirements-fuzz.in --output-file requirements-fuzz.txt
 

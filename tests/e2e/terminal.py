@@ -62,6 +62,11 @@ class Terminal:
                 self._shown += piece
 
     @property
+    def is_on(self) -> bool:
+        """Whether the program still runs."""
+        return self._program.poll() is None
+
+    @property
     def raw(self) -> str:
         """Everything that was shown, with its controls."""
         return bytes(self._shown).decode(errors="replace")

@@ -15,6 +15,7 @@ from phonoscene import settings
 from phonoscene.errors import SettingMissing
 from phonoscene.jobs import JobStatus
 from phonoscene.settings import Settings
+from phonoscene_cli.wiring import most_at_once
 
 ROOT = Path(__file__).parents[2]
 
@@ -430,11 +431,43 @@ def test_the_open_route_is_throttled_and_refusals_raise_an_alarm() -> None:
     assert "WebhooksRefused" in {alarm.get("MetricName") for alarm in alarms}
 
 
-def test_the_functions_that_run_at_once_leave_the_webhook_its_share_of_a_new_accounts_ten() -> None:
-    defaults = {name: one.get("Default") for name, one in TEMPLATE["Parameters"].items()}
+def test_the_page_adds_up_what_runs_at_once_as_the_doctor_does() -> None:
+    defaults = {name: str(one.get("Default")) for name, one in TEMPLATE["Parameters"].items()}
+    text = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    section = text.partition("## Functions at once")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| \**(\w+)\** \| \**(\d+)\b", section, re.MULTILINE))
 
-    assert defaults["SubmitConcurrency"] + defaults["StoreConcurrency"] <= 10 - 4
-    assert defaults["WebhookReservedConcurrency"] == 0
+    submit, store = rows["submit"], rows["store"]
+    assert (submit, store) == (defaults["SubmitConcurrency"], defaults["StoreConcurrency"])
+    always = {name: int(most) for name, most in rows.items() if name not in {"together", "notify"}}
+    assert int(rows["together"]) == sum(always.values())
+    assert int(rows["together"]) == most_at_once(defaults, {"ProbeFunction"})
+    with_notify = most_at_once(defaults, {"ProbeFunction", "NotifyFunction"})
+    assert int(rows["notify"]) == with_notify - int(rows["together"])
+    assert defaults["WebhookReservedConcurrency"] == "0"  # a new account has none to reserve
+
+
+#: What whoever turns a key on must be allowed with it (DynamoDB's and Lambda's developer guides).
+DEPLOYER = {
+    "kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey",
+    "kms:CreateGrant",
+}  # fmt: skip
+
+
+def test_the_key_policy_of_the_page_is_enough_for_the_deployer_and_for_every_service() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+
+    by_principal = {next(iter(one["Principal"].values())): one for one in json.loads(block)}
+
+    assert set(by_principal["arn:aws:iam::ACCOUNT:root"]["Action"]) == DEPLOYER
+    assert set(by_principal) - {"arn:aws:iam::ACCOUNT:root"} == {
+        "events.amazonaws.com", "cloudwatch.amazonaws.com", "logs.REGION.amazonaws.com",
+    }  # fmt: skip
+    # to send to an encrypted queue or topic takes both
+    for service in ("events.amazonaws.com", "cloudwatch.amazonaws.com"):
+        assert {"kms:Decrypt", "kms:GenerateDataKey"} <= set(by_principal[service]["Action"])
+    assert "Condition" not in by_principal["events.amazonaws.com"]
 
 
 def test_drops_are_announced_from_the_drop_bucket_alone() -> None:

@@ -9,6 +9,7 @@
     ├── ObjectUnreadable          S3 did not give an object's bytes this time
     ├── ProbeFailed               the function that measures media gave no answer this time
     ├── DropUnsettled             it is being overwritten right now; its event comes back
+    ├── BucketUnversioned         S3 gave an object no version; its event comes back
     ├── OutOfTime                 too little of the function's time is left; the message comes back
     ├── ConditionFailed           what the table holds is not what a write was meant for
     ├── WriteRefused              the record is not in a state that allows the write
@@ -83,6 +84,10 @@ class DropUnsettled(PhonosceneError):
     """The drop changes while it is read; its event comes back."""
 
 
+class BucketUnversioned(PhonosceneError):
+    """S3 gave an object no version: versioning is off, or has just been turned on."""
+
+
 class OutOfTime(PhonosceneError):
     """Too little of the function's time is left to begin; the message comes back."""
 
@@ -128,10 +133,6 @@ class UploadFailed(PhonosceneError):
     def __init__(self, reason: str, waits_for: str = "storage") -> None:
         super().__init__(reason)
         self.waits_for = waits_for
-
-
-class BucketUnversioned(PhonosceneError):
-    """S3 gave an object no version: versioning is off, or has just been turned on."""
 
 
 class SettingMissing(PhonosceneError):

@@ -22,7 +22,7 @@ for talkative in ("httpx", "httpcore"):
 
 #: Powertools names a logger after its service; modules reach it by the package's.
 logger = Logger(service="phonoscene", utc=True)
-#: Their dimension ``service`` is POWERTOOLS_SERVICE_NAME: the template sets the stack's name.
+#: Their dimension ``service`` is POWERTOOLS_SERVICE_NAME: in the template, the stack's name.
 metrics = Metrics(namespace="Phonoscene")
 
 

@@ -1,0 +1,350 @@
+"""Every command of docs/deploy.md, in the page's order, as a person types it at a terminal.
+
+The AWS command line, the SAM CLI and `phonoscene` are the real ones; AWS is the emulator, and fal
+its simulator. Each test is a section, and needs those before it: `make deploy-check` runs them all,
+in a copy of this working copy, up to the first that fails.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from local import certificates, emulator
+from local.endpoints import Endpoints
+from local.paths import StateDirectory
+from local.processes import LOOPBACK, free_port
+from local.real_fal import RealFal
+from tests.deployment.gateway import gateway
+from tests.deployment.page import ROOT, Command, Lines, steps, write
+from tests.e2e.conftest import make_audio
+from tests.e2e.terminal import Terminal
+from tests.unit.test_template import RESOURCES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.timeout(600)]
+
+FOLDER: Final = ROOT / ".build" / "deploy-check"
+HERE: Final = certificates.REGION
+THERE: Final = "eu-west-1"
+QUESTION: Final = "[y/N]"
+#: What a clone does not have; the tools are borrowed.
+NOT_CLONED: Final = (".venv*", ".build", ".local", ".aws-sam", ".git", "samconfig.toml", "*_cache",
+                     "__pycache__", ".hypothesis", "*.egg-info")  # fmt: skip
+TOOLS: Final = (".venv", ".venv-sam")
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A shell in a clone, and what it leaves in AWS."""
+
+    clone: Path
+    environment: dict[str, str]
+    endpoints: Endpoints
+
+    @cached_property
+    def samconfig(self) -> Path:
+        return self.clone / "samconfig.toml"
+
+    def follow(self, title: str) -> list[str]:
+        """Do what a section says; what each command showed."""
+        done = steps(title)
+        assert done, f"the page has nothing to do under {title!r}"
+        return [self._do(step) for step in done]
+
+    def _do(self, step: Command | Lines) -> str:
+        if isinstance(step, Lines):
+            write(self.samconfig, step)
+            return ""
+        return self.type(step.text)
+
+    def type(self, command: str, code: int = 0) -> str:
+        """Type one command, say yes to each question, and keep what it exports."""
+        variables = self.clone.parent / "variables"
+        variables.touch()
+        before, after = f'set -a; . "{variables}"; cd "{self.clone}"', f'export -p > "{variables}"'
+        script = f"{before}\n{command}\nrc=$?; {after}; exit $rc"
+        with Terminal("/bin/bash", "-c", script, env=self.environment) as terminal:
+            answered = 0
+            deadline = time.monotonic() + 150
+            while terminal.is_on:
+                assert time.monotonic() < deadline, terminal.text
+                if terminal.text.count(QUESTION) > answered:
+                    answered += 1
+                    terminal.type("y\n")
+                time.sleep(0.1)
+            assert terminal.end() == code, f"{command}\n{terminal.text}"
+        if command.startswith("make deploy"):
+            settle(self)
+        with (FOLDER / "terminal.log").open("a", encoding="utf-8") as log:
+            log.write(f"$ {command}\n{terminal.text}\n")
+        return terminal.text
+
+    def client(self, service: str, region: str = HERE) -> Any:
+        return Endpoints(**{**vars(self.endpoints), "region": region}).client(service)
+
+    def parameters(self, stack: str = "phonoscene", region: str = HERE) -> dict[str, str]:
+        told = self.describe(stack, region)["Parameters"]
+        return {one["ParameterKey"]: one["ParameterValue"] for one in told}
+
+    def describe(self, stack: str, region: str = HERE) -> dict[str, Any]:
+        found: dict[str, Any] = self.client("cloudformation", region).describe_stacks(
+            StackName=stack
+        )["Stacks"][0]
+        return found
+
+    def resources(self, stack: str, region: str = HERE) -> dict[str, str]:
+        pages = self.client("cloudformation", region).get_paginator("list_stack_resources")
+        return {
+            one["LogicalResourceId"]: one["PhysicalResourceId"]
+            for page in pages.paginate(StackName=stack)
+            for one in page["StackResourceSummaries"]
+        }
+
+
+def settle(desk: Desk) -> None:
+    """What the emulator needs after a deployment, and AWS does not.
+
+    Limits are made numbers, as in local/deploy.py. A function's first start unpacks the layer,
+    which takes longer here than fal, or the doctor, waits.
+    """
+    for region in (HERE, THERE):
+        client = desk.client("lambda", region)
+        for mapping in client.list_event_source_mappings()["EventSourceMappings"]:
+            limit = mapping.get("ScalingConfig", {}).get("MaximumConcurrency")
+            if limit is not None:
+                client.update_event_source_mapping(
+                    UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": int(limit)}
+                )
+        for function in client.list_functions()["Functions"]:
+            if "WebhookFunction" in function["FunctionName"]:
+                client.invoke(FunctionName=function["FunctionName"], Payload=b"{}")
+
+
+def clone(folder: Path) -> Path:
+    """The working copy as git would bring it, with a remote; its tools are the original's."""
+    copy, upstream = folder / "clone", folder / "upstream.git"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_CLONED))
+    for tools in TOOLS:
+        (copy / tools).symlink_to(ROOT / tools)
+    git = ("git", "-C", str(copy), "-c", "user.name=a", "-c", "user.email=a@example.com")
+    for words in (
+        ("init", "--quiet", "--initial-branch=main"),
+        ("add", "--all"),
+        ("commit", "--quiet", "--no-verify", "--message=All"),
+        ("clone", "--quiet", "--bare", ".", str(upstream)),
+        ("remote", "add", "origin", str(upstream)),
+        ("fetch", "--quiet"),
+        ("branch", "--set-upstream-to=origin/main"),
+    ):
+        subprocess.run([*git, *words], check=True, capture_output=True)  # noqa: S603 - our own words
+    return copy
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[tuple[Endpoints, dict[str, str]]]:
+    """The emulator and the simulator, with nothing deployed; what a shell needs to mean them."""
+    state = StateDirectory(folder)
+    papers = certificates.issue(state.tls)
+    ports = emulator.Ports(free_port(), free_port(), free_port())
+    fal = emulator.Fal.simulated()
+    (state.temporary / "fal").mkdir(parents=True)
+    simulator = emulator.start_simulator(state, papers, ports, fal, ("--run-seconds", "0.5"))
+    aws = emulator.start_emulator(state, papers, ports)
+    try:
+        emulator.await_simulator(simulator, ports, state.logs / "simulator.log")
+        emulator.await_emulator(aws, papers, ports, state.logs / "emulator.log")
+        endpoints = Endpoints(
+            aws_endpoint_url=f"https://localhost:{ports.aws}",
+            ca_bundle=str(papers.ca_bundle),
+            region=HERE,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+        own = RealFal.from_env({**os.environ, "FAL_KEY": fal.key})
+        bundle = str(own.trust(papers.ca_bundle, folder / "everybody.pem"))
+        with gateway(papers, ports.aws) as proxy:
+            yield (
+                endpoints,
+                {
+                    **{
+                        name: value for name, value in os.environ.items() if name.startswith("PIP_")
+                    },
+                    **({"PIP_PROXY": own.https_proxy} if own.https_proxy else {}),
+                    "PATH": f"{ROOT / '.venv-aws' / 'bin'}:{os.environ['PATH']}",
+                    "HOME": str(state.temporary),
+                    "AWS_ENDPOINT_URL": endpoints.aws_endpoint_url,
+                    "AWS_ACCESS_KEY_ID": "test",
+                    "AWS_SECRET_ACCESS_KEY": "test",
+                    "AWS_CA_BUNDLE": bundle,
+                    "REQUESTS_CA_BUNDLE": bundle,
+                    "SSL_CERT_FILE": bundle,
+                    "AWS_PAGER": "",
+                    "HTTPS_PROXY": f"http://{LOOPBACK}:{proxy}",
+                    "NO_PROXY": f"localhost,{LOOPBACK}",
+                    "SAM_CLI_TELEMETRY": "0",
+                    "SAM_CLI_POLL_DELAY": "0.5",
+                    "LAYER_TARGET": "host",  # the functions run on this machine
+                    "FAL_KEY": fal.key,
+                    "NEW_FAL_KEY": fal.key,
+                },
+            )
+    finally:
+        aws.stop()
+        simulator.stop()
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[Desk]:
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    copy = clone(FOLDER)
+    (copy / "intro.wav").write_bytes(make_audio("wav"))
+    with running(FOLDER) as (endpoints, environment):
+        yield Desk(copy, environment, endpoints)
+
+
+def test_what_you_need(desk: Desk) -> None:
+    shown = desk.follow("What you need")
+
+    assert "Arn" in shown[-1]
+
+
+def test_the_first_time(desk: Desk) -> None:
+    shown = desk.follow("The first time")
+
+    made = {name for name, one in RESOURCES.items() if "Condition" not in one}
+    held = desk.resources("phonoscene")
+    layer = {name for name in held if name.startswith("CommonLayer")}  # SAM adds a digest
+    assert made - {"CommonLayer"} <= set(held)
+    assert layer
+    assert held["Dashboard"] == f"phonoscene-{HERE}"
+    assert "SUCCEEDED" in shown[-1]
+    [doctor] = [one for one in shown if "may see queues" in one]
+    assert not re.search(r"^fail", doctor, re.MULTILINE)
+
+
+def test_a_clone_stays_clean_and_can_be_updated(desk: Desk) -> None:
+    assert desk.type("git status --short --untracked-files=no").strip() == ""
+    assert "samconfig.toml" not in desk.type("git status --short")
+
+
+def test_set_parameters(desk: Desk) -> None:
+    shown = desk.follow("Set parameters")
+
+    assert "FalUserId: '' becomes 'github|1234567'" in shown[-1]
+    given = desk.parameters()
+    assert given["FalUserId"] == "github|1234567"
+    assert given["AlarmEmail"] == "you@example.com"
+    assert given["MaxInFlight"] == "4"
+    assert given["DailyBudgetUsd"] == "25"
+
+
+def test_update(desk: Desk) -> None:
+    before = desk.parameters()
+
+    desk.follow("Update")
+
+    assert desk.parameters() == before
+
+
+def test_changing_one_parameter_undoes_no_other_and_an_undone_one_is_not_deployed_in_silence(
+    desk: Desk,
+) -> None:
+    before, file = desk.parameters(), desk.samconfig.read_text(encoding="utf-8")
+    typed = desk.type('make deploy ARGS="--parameter-overrides DailyBudgetUsd=9"')
+    assert "DailyBudgetUsd: '25' becomes '9'" in typed
+    assert desk.parameters() == before | {"DailyBudgetUsd": "9"}
+
+    desk.type("make deploy")  # the file does not name it, so it stays
+    assert desk.parameters() == before | {"DailyBudgetUsd": "9"}
+
+    desk.samconfig.write_text(file.replace('"github|1234567"', '""'), encoding="utf-8")
+    refused = desk.type("make deploy < /dev/null", code=2)
+    assert "FalUserId: 'github|1234567' becomes ''" in refused
+    assert "Nothing was deployed" in refused
+    assert desk.parameters()["FalUserId"] == "github|1234567"
+    desk.samconfig.write_text(file, encoding="utf-8")
+
+
+def test_files_that_lie_in_another_bucket(desk: Desk) -> None:
+    s3 = desk.client("s3")
+    s3.create_bucket(Bucket="my-recordings")
+    s3.put_object(Bucket="my-recordings", Key="talks/old.wav", Body=make_audio("wav"))
+
+    shown = desk.follow("Files that lie in another bucket")
+
+    assert "talks/old.wav" in shown[-2]
+    assert shown[-1]
+
+
+def test_rotate_the_fal_key(desk: Desk) -> None:
+    desk.follow("Rotate the fal key")
+
+    found = desk.client("ssm").get_parameter(Name="/phonoscene/fal-key", WithDecryption=True)
+    assert (found["Parameter"]["Type"], found["Parameter"]["Version"]) == ("SecureString", 2)
+
+
+def test_several_stacks(desk: Desk) -> None:
+    before = desk.parameters()
+
+    desk.follow("Several stacks")
+
+    first, second = desk.resources("phonoscene"), desk.resources("second")
+    abroad = desk.resources("phonoscene", THERE)
+    assert set(first) >= {"DropBucket", "Dashboard", "EventBus"}
+    assert set(first) == set(abroad) == set(second) | {"AlarmEmailSubscription"}
+    # an API has ids of its own, which are counted in each
+    theirs = [{n: given for n, given in one.items() if "Webhook" not in n} for one in
+              (first, second, abroad)]  # fmt: skip
+    shared = set(theirs[0].values()) & set(theirs[1].values())
+    assert shared == set()
+    assert {one["Dashboard"] for one in theirs} == {
+        f"phonoscene-{HERE}", f"second-{HERE}", f"phonoscene-{THERE}",
+    }  # fmt: skip
+    assert desk.parameters() == before
+    assert desk.parameters("second")["FalUserId"] == ""
+    assert desk.parameters("second")["FalKeyParameterName"] == "/second/fal-key"
+    assert desk.parameters("phonoscene", THERE)["FalUserId"] == before["FalUserId"]
+    services = {
+        dimension["Value"]
+        for alarm in desk.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        for dimension in alarm["Dimensions"]
+        if dimension["Name"] == "service"
+    }
+    assert services == {"phonoscene", "second"}
+
+
+def test_a_domain_of_your_own_for_the_webhooks(desk: Desk) -> None:
+    desk.follow("A domain of your own for the webhooks")
+
+    assert desk.parameters()["WebhookBaseUrl"] == "https://hooks.example.com"
+    assert desk.parameters()["FalUserId"] == "github|1234567"
+
+
+def test_remove_it(desk: Desk) -> None:
+    kept = desk.resources("phonoscene")
+
+    desk.follow("Remove it")
+
+    stacks = desk.client("cloudformation").describe_stacks()["Stacks"]
+    assert "phonoscene" not in {
+        one["StackName"] for one in stacks if one["StackStatus"] != "DELETE_COMPLETE"
+    }
+    assert "second" in {one["StackName"] for one in stacks}
+    buckets = {one["Name"] for one in desk.client("s3").list_buckets()["Buckets"]}
+    assert {kept["DropBucket"], kept["OutputBucket"]} <= buckets
+    assert kept["JobsTable"] in desk.client("dynamodb").list_tables()["TableNames"]
+    assert desk.describe("phonoscene", THERE)["StackStatus"] == "CREATE_COMPLETE"
