@@ -13,14 +13,14 @@ import json
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from botocore.response import StreamingBody
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from phonoscene.documents import LONGEST_SIDECAR, parse, read_takes
 from phonoscene.errors import DropRefused
-from phonoscene.media import DropBucket, Found
+from phonoscene.media import BLOCK, MOST_BLOCKS, DropBucket, Found
 from phonoscene.settings import WebhookSettings
 from phonoscene.signing_keys import SigningKeys
 from phonoscene.webhooks import sign
@@ -30,7 +30,7 @@ from tests.crash.world import Context, World, function
 from tests.integration import cloud as stack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
     from phonoscene.deliveries import Delivery
@@ -150,27 +150,71 @@ def sidecar_door(raw: bytes) -> str:
     return "fine"
 
 
-def audio_door(raw: bytes) -> str:
-    """Any bytes as audio; its format, or the code of its refusal.
+def file_door(kind: str, raw: bytes) -> str:
+    """Any bytes as a dropped file of a kind; what was found in it, or the code of its refusal.
 
     Raises:
-        Breach: it raised anything else, took too long, or read far more than a header.
+        Breach: it raised anything else, took too much CPU time, or read far more than a header.
     """
-    client = Ranges(raw)
-    bucket: Any = DropBucket(client, client, "drops")  # type: ignore[arg-type]  # it reads ranges
-    began = time.monotonic()
+    file = Counted(raw)
+    began = time.process_time()
     try:
-        told = str(bucket.measure(Found("a/song.mp3", "v1", len(raw), datetime.now().astimezone())))
+        told = str(PROBES[kind](file))
     except DropRefused as exc:
         told = _told(exc)
     except Exception as exc:
-        raise Breach(f"audio raised {exc!r}") from exc
-    if time.monotonic() - began > SLOW.total_seconds():
-        raise Breach("audio took too long to be measured")
+        raise Breach(f"the {kind} raised {exc!r}") from exc
+    if time.process_time() - began > SLOW.total_seconds():
+        raise Breach(f"the {kind} took too long to be examined")
+    if file.bytes_read > MOST_READ:
+        raise Breach(f"the {kind} was read too far: {file.bytes_read:,} bytes")
     return told
 
 
+#: CPU time that one file may take.
 SLOW: Final = timedelta(seconds=5)
+MOST_READ: Final = MOST_BLOCKS * BLOCK
+
+
+class Counted(io.BytesIO):
+    """A file that counts the bytes that are read of it."""
+
+    bytes_read = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        self.bytes_read += len(found)
+        return found
+
+    def readinto(self, buffer: Any, /) -> int:
+        count = super().readinto(buffer)
+        self.bytes_read += count
+        return count
+
+
+def _measure(file: BinaryIO) -> object:
+    bucket, found = _dropped(file)
+    return bucket.measure(found)
+
+
+def _picture_size(file: BinaryIO) -> object:
+    bucket, found = _dropped(file)
+    return bucket.picture_size(found)
+
+
+#: What examines a dropped file, by its kind: a function of a seekable binary file, which refuses by
+#: ``DropRefused``. The tests, the corpus and ``make fuzz`` go through this table.
+PROBES: Final[dict[str, Callable[[BinaryIO], object]]] = {
+    "audio": _measure,
+    "image": _picture_size,
+}
+
+
+def _dropped(file: BinaryIO) -> tuple[DropBucket, Found]:
+    client: Any = Ranges(file)
+    size = file.seek(0, io.SEEK_END)
+    found = Found("a/song.mp3", "v1", size, datetime.now().astimezone())
+    return DropBucket(client, client, "drops"), found
 
 
 def _told(refused: DropRefused) -> str:
@@ -180,12 +224,13 @@ def _told(refused: DropRefused) -> str:
 
 
 class Ranges:
-    """S3, as far as a header is read."""
+    """S3, as far as one file is read in ranges."""
 
-    def __init__(self, raw: bytes) -> None:
-        self._raw = raw
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
 
     def get_object(self, **asked: Any) -> dict[str, Any]:
         first, _, last = asked["Range"].removeprefix("bytes=").partition("-")
-        body = self._raw[int(first) : int(last) + 1]
+        self._file.seek(int(first))
+        body = self._file.read(int(last) + 1 - int(first))
         return {"Body": StreamingBody(io.BytesIO(body), len(body))}

@@ -25,7 +25,7 @@ import random
 import subprocess
 import sys
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -64,7 +64,7 @@ def _door(name: str) -> Callable[[bytes], object]:
         return _webhook()
     if name == "drop":
         return _drop
-    return {"sidecar": doors.sidecar_door, "audio": doors.audio_door}[name]
+    return doors.sidecar_door if name == "sidecar" else partial(doors.file_door, name)
 
 
 def _drop(raw: bytes) -> object:
@@ -80,7 +80,7 @@ def _drop(raw: bytes) -> object:
 
 DOORS: Final = {
     name: lambda raw, name=name: _door(name)(raw)
-    for name in ("webhook", "sidecar", "audio", "drop")
+    for name in ("webhook", "sidecar", "audio", "image", "drop")
 }
 
 

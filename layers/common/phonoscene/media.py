@@ -112,8 +112,10 @@ class DropBucket:
         """Width and height of an image in pixels, or None where it is not one."""
         if not found.bytes:
             return None
+        # imagesize reads byte by byte: a JPEG without markers would take 9 s of CPU time, not one
+        file = io.BufferedReader(RangeReader(self._client, self.name, found), BLOCK)
         try:
-            width, height = imagesize.get(RangeReader(self._client, self.name, found))
+            width, height = imagesize.get(file)
         except (TooMuchRead, ValueError, EOFError, struct.error):
             return None
         return (width, height) if width > 0 and height > 0 else None
