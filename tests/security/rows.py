@@ -200,7 +200,8 @@ ROWS: Final = (
         "Size and depth are capped; keys that stand twice, NaN and halves of characters are refused; "
         "audio is measured from ranged reads of its header.",
         s_doors="test_any_bytes_are_a_sidecar_or_refused_with_words "
-        "test_any_bytes_are_audio_or_refused_with_words "
+        "test_any_bytes_are_a_file_or_refused_with_words "
+        "test_a_picture_that_is_damaged_is_measured_or_refused "
         "test_a_damaged_file_is_measured_or_refused_with_words "
         "test_a_header_that_promises_too_much_costs_no_more_than_others "
         "test_messages_that_nobody_understands_leave_a_real_drop_alone "

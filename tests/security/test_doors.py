@@ -16,12 +16,14 @@ from phonoscene.jobs import JobStatus
 from phonoscene.workflow.intake import Intake
 from tests.crash.invariants import jobs_of
 from tests.crash.scenarios import SOUND
+from tests.e2e.conftest import make_picture
 from tests.integration.sounds import SOUNDS, sound
 from tests.security.doors import (
+    PROBES,
     Breach,
     WebhookDoor,
-    audio_door,
     drop_door,
+    file_door,
     sidecar_door,
 )
 from tests.security.fuzz import CORPUS, DOORS
@@ -111,13 +113,33 @@ def test_a_hostile_sidecar_is_refused(raw: bytes) -> None:
     assert sidecar_door(raw) != "fine"
 
 
-# The audio --------------------------------------------------------------------------------------
+# Audio and images ------------------------------------------------------------------------------
+
+HEADS = (
+    b"", b"RIFF\0\0\0\0WAVE", b"fLaC", b"OggS", b"ID3\x04", b"\xff\xfb\x90\x64",
+    b"\xff\xf1\x50\x80", b"\0\0\0\x18ftypM4A ", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0",
+    b"GIF89a", b"II*\0", b"<svg ", b"RIFF\0\0\0\0WEBPVP8X", b"\0\0\0\x18ftypavif", b"P6 ", b"BM",
+    b"\0\0\0\x0cjP  \r\n\x87\n",
+)  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", PROBES)
 @FEW
-@given(st.binary(max_size=600))
-def test_any_bytes_are_audio_or_refused_with_words(raw: bytes) -> None:
-    assert audio_door(raw)
+@given(st.sampled_from(HEADS), st.binary(max_size=600))
+def test_any_bytes_are_a_file_or_refused_with_words(kind: str, head: bytes, raw: bytes) -> None:
+    assert file_door(kind, head + raw)
+
+
+def test_a_picture_that_is_damaged_is_measured_or_refused() -> None:
+    chance = random.Random(1902)  # noqa: S311 - repeatable
+    whole = make_picture()
+
+    assert file_door("image", whole) == "(320, 192)"
+    for _ in range(100):
+        raw = bytearray(whole[: chance.choice((len(whole), 64, 24))])
+        for _ in range(chance.choice((0, 1, 8))):
+            raw[chance.randrange(len(raw))] = chance.randrange(256)
+        assert file_door("image", bytes(raw))
 
 
 @pytest.mark.parametrize("variety", SOUNDS)
@@ -129,7 +151,7 @@ def test_a_damaged_file_is_measured_or_refused_with_words(variety: str) -> None:
         raw = bytearray(whole[: chance.choice((len(whole), 4096, 512, 64))])
         for _ in range(chance.choice((0, 1, 8))):
             raw[chance.randrange(min(len(raw), 300))] = chance.randrange(256)
-        assert audio_door(bytes(raw))
+        assert file_door("audio", bytes(raw))
 
 
 BOMBS = {
@@ -153,9 +175,35 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize("bomb", BOMBS)
-def test_a_header_that_promises_too_much_costs_no_more_than_others(bomb: str) -> None:
-    assert audio_door(BOMBS[bomb])
+#: What is to be read is 4 MiB at most; these are longer.
+LONG = 6 * 1024 * 1024
+PICTURE_BOMBS = {
+    "png that declares 2^31 pixels": b"\x89PNG\r\n\x1a\n"
+    + struct.pack(">I4sII", 13, b"IHDR", 2**31 - 1, 2**31 - 1),
+    "jpeg without a marker": b"\xff\xd8" + b"\0" * LONG,
+    "jpeg of endless fill bytes": b"\xff\xd8" + b"\xff" * LONG,
+    "jpeg of endless comments": b"\xff\xd8" + b"\xff\xfe\0\x02" * (LONG // 4),
+    "tiff whose directory is at the end": struct.pack("<2sHI", b"II", 42, LONG - 2) + b"\0" * LONG,
+    "svg whose tag does not end": b"<svg " + b"a" * LONG,
+    "svg of endless attributes": b"<svg " + b'a="b" ' * (LONG // 6),
+    "svg of entities in entities": b'<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY a "'
+    + b"x" * 1000
+    + b'"><!ENTITY b "'
+    + b"&a;" * 1000
+    + b'">]><svg width="&b;" height="1"/>',
+    "webp of endless chunks": b"RIFF\xff\xff\xff\xffWEBP" + b"JUNK\0\0\0\0" * (LONG // 8),
+    "avif of endless boxes": b"\0\0\0\x18ftypavif\0\0\0\0avifmif1"
+    + b"\0\0\0\x08free" * (LONG // 8),
+    "zeros": b"\0" * LONG,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "bomb"),
+    [("audio", bomb) for bomb in BOMBS] + [("image", bomb) for bomb in PICTURE_BOMBS],
+)
+def test_a_header_that_promises_too_much_costs_no_more_than_others(kind: str, bomb: str) -> None:
+    assert file_door(kind, {"audio": BOMBS, "image": PICTURE_BOMBS}[kind][bomb])
 
 
 # A drop under any name --------------------------------------------------------------------------
