@@ -6,7 +6,7 @@ import heapq
 import re
 from typing import TYPE_CHECKING
 
-from phonoscene.drops import LONGEST_KEY, Kind, kind_of, name_of, name_of_one
+from phonoscene.drops import Kind, fits, kind_of, name_of, name_of_one
 from phonoscene_cli.errors import CliError
 
 if TYPE_CHECKING:
@@ -30,17 +30,12 @@ def takes_of(reader: Reader, text: str) -> Iterator[Job]:
     """
     key = _key(text)
     own = [name_of_one(key)] if kind_of(key) is Kind.AUDIO else []
-    found = (reader.takes(name) for name in (name_of(key), *own) if name and _is_indexed(name))
+    found = (reader.takes(name) for name in (name_of(key), *own) if name and fits(name))
     return heapq.merge(*found, key=lambda job: job.created_at, reverse=True)
 
 
 def _key(text: str) -> str:
     return text.split("/", 3)[3] if re.match("s3://[^/]+/.", text) else text
-
-
-def _is_indexed(name: str) -> bool:
-    """Whether DynamoDB takes it for the key of an index."""
-    return len(name.encode(errors="replace")) <= LONGEST_KEY
 
 
 def find_job(reader: Reader, text: str) -> Job:

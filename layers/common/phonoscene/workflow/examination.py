@@ -11,6 +11,7 @@ from phonoscene.drops import (
     Pairing,
     beside,
     defaults_keys,
+    fits,
     half_id,
     job_id,
     spellings,
@@ -200,7 +201,7 @@ class Examiner:
             if "://" in reference:
                 continue
             key = beside(origin[field], reference)
-            found = self._find(key) if not unsafe(key) else None
+            found = self._find(key) if fits(key) and not unsafe(key) else None
             if found and found.bytes:
                 errors.caught(self._check_size, found)
                 images[field] = found
