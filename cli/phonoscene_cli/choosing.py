@@ -6,7 +6,7 @@ import heapq
 import re
 from typing import TYPE_CHECKING
 
-from phonoscene.drops import LONGEST_KEY, Kind, kind_of, name_of, name_of_one
+from phonoscene.drops import Kind, fits, kind_of, name_of, name_of_one
 from phonoscene_cli.errors import CliError, WrongUsage
 
 if TYPE_CHECKING:
@@ -52,14 +52,8 @@ def takes_of(stack: Stack, text: str) -> Iterator[Job]:
     """
     key = key_in(stack, text)
     own = [name_of_one(key)] if kind_of(key) is Kind.AUDIO else []
-    names = [name for name in (name_of(key), *own) if name and _is_indexed(name)]
-    found = map(stack.jobs.takes, names)
+    found = (stack.jobs.takes(name) for name in (name_of(key), *own) if name and fits(name))
     return heapq.merge(*found, key=lambda job: job.created_at, reverse=True)
-
-
-def _is_indexed(name: str) -> bool:
-    """Whether DynamoDB takes it for the key of an index."""
-    return len(name.encode(errors="replace")) <= LONGEST_KEY
 
 
 def find_job(stack: Stack, text: str) -> Job:

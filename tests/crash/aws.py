@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from hashlib import md5
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,12 @@ class Version:
     version_id: str
     body: bytes
     modified: datetime
+    metadata: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def etag(self) -> str:
+        """S3's, of what is put in one request and encrypted by S3 itself."""
+        return f'"{md5(self.body, usedforsecurity=False).hexdigest()}"'
 
 
 @dataclass
@@ -39,10 +46,10 @@ class Buckets:
     uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=count)
 
-    def put(self, bucket: str, key: str, body: bytes) -> Version:
+    def put(self, bucket: str, key: str, body: bytes, **metadata: str) -> Version:
         """Write a version."""
         modified = self.clock().replace(microsecond=0)
-        version = Version(f"v{next(self._numbers)}", body, modified)
+        version = Version(f"v{next(self._numbers)}", body, modified, tuple(metadata.items()))
         self.versions.setdefault((bucket, key), []).append(version)
         return version
 
@@ -71,9 +78,13 @@ class Buckets:
         return answers[operation](asked)
 
     def _list(self, asked: dict[str, Any]) -> Any:
+        prefix, most = asked.get("Prefix", ""), asked.get("MaxKeys", 1000)
         keys = (key for bucket, key in self.versions if bucket == asked["Bucket"])
-        found = sorted(key for key in keys if key.startswith(asked.get("Prefix", "")))
-        return {"Contents": [{"Key": key} for key in found], "IsTruncated": False}
+        found = sorted(key for key in keys if key.startswith(prefix))
+        if "Delimiter" in asked:
+            found = [key for key in found if asked["Delimiter"] not in key[len(prefix) :]]
+        contents = [{"Key": key} for key in found[:most]]
+        return {"Contents": contents, "IsTruncated": len(found) > most}
 
     def _found(self, asked: dict[str, Any], missing: str) -> Version:
         versions = self.versions.get((asked["Bucket"], asked["Key"]), [])
@@ -89,12 +100,13 @@ class Buckets:
             "VersionId": found.version_id,
             "ContentLength": len(found.body),
             "LastModified": found.modified,
-            "ETag": found.version_id,
+            "ETag": found.etag,
+            "Metadata": dict(found.metadata),
         }
 
     def _get(self, asked: dict[str, Any]) -> Any:
         found = self._found(asked, "NoSuchKey")
-        if asked.get("IfMatch", found.version_id) != found.version_id:
+        if asked.get("IfMatch", found.etag) != found.etag:
             raise Refused("PreconditionFailed")
         first, _, last = asked.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
         body = found.body[int(first) : int(last) + 1 if last else None]
@@ -104,7 +116,8 @@ class Buckets:
             "ContentLength": len(body),
             "ContentRange": f"bytes {first}-{int(first) + len(body) - 1}/{len(found.body)}",
             "LastModified": found.modified,
-            "ETag": found.version_id,
+            "ETag": found.etag,
+            "Metadata": dict(found.metadata),
         }
 
     def _must_be_new(self, asked: dict[str, Any]) -> None:
@@ -113,7 +126,7 @@ class Buckets:
 
     def _put(self, asked: dict[str, Any]) -> Any:
         self._must_be_new(asked)
-        if "IfMatch" in asked and self._found(asked, "NoSuchKey").version_id != asked["IfMatch"]:
+        if "IfMatch" in asked and self._found(asked, "NoSuchKey").etag != asked["IfMatch"]:
             raise Refused("PreconditionFailed")
         return {"VersionId": self.put(asked["Bucket"], asked["Key"], asked["Body"]).version_id}
 

@@ -8,8 +8,9 @@ from decimal import ROUND_CEILING, Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from phonoscene.contents import Holders
 from phonoscene.drops import RECEIPT_SUFFIX, output_key
-from phonoscene.jobs import BORN_AS, MAY_FOLLOW, Job, JobStatus
+from phonoscene.jobs import BORN_AS, MAY_FOLLOW, WITHOUT_VIDEO, Job, JobStatus
 from phonoscene.receipts import Receipt
 from phonoscene.records import from_item, turn
 from tests.integration import cloud as stack
@@ -52,6 +53,7 @@ def always_broken(world: World) -> list[str]:
     """The same, but for how each job ended."""
     jobs = jobs_of(world)
     checks = (_settled(world), _outputs(world, jobs), _copies(world, jobs), _paid(world, jobs),
+              _repeats(world, jobs),
               _sums(world, jobs), _came(world, jobs), _told(world, jobs), published(world),
               *map(_history, jobs))  # fmt: skip
     return [wrong for check in checks for wrong in check]
@@ -120,6 +122,22 @@ def _paid(world: World, jobs: list[Job]) -> Iterator[str]:
         times, most = paid(world, job), 1 + job.resubmitted
         if times > most:
             yield f"{times} paid submissions, {most} allowed"
+
+
+def _repeats(world: World, jobs: list[Job]) -> Iterator[str]:
+    """Each repeat is one of a job that is there; of a content no two jobs have or may have a video.
+
+    But where somebody asked for another take.
+    """
+    items = [from_item(item) for item in world.table.items()]
+    found = Counter(item["same_as"] for item in items if "same_as" in item)
+    if found != Counter({job.job_id: job.repeats for job in jobs if job.repeats}):
+        yield f"repeats {found} of jobs that count others"
+    alive = {job.job_id for job in jobs if job.status not in WITHOUT_VIDEO}
+    for holders in (Holders.model_validate(item) for item in items if "holders" in item):
+        held = Counter(holder.model_dump_json(exclude={"job_id"}) for holder in holders.holders
+                       if holder.job_id in alive)  # fmt: skip
+        yield from (f"{times} jobs of one content" for times in held.values() if times > 1)
 
 
 def _sums(world: World, jobs: list[Job]) -> Iterator[str]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 EVENTS: Final = {
     "A": "the audio is dropped, or its event comes again",
     "S": "the sidecar is dropped, or its event comes again",
+    "P": "a tool copies the audio in place",
     "r": "the POST's answer arrives",
     "l": "the POST's answer is lost",
     "d": "the submitter dies before the POST's answer",
@@ -120,11 +121,19 @@ class Story:
             return self._waits
         if event == "V":
             return any(m.visible_at <= world.now for m in world.queues["verdicts"].messages)
-        return {"W": bool(world.fal.requests), "C": self._job() is not None}.get(event, True)
+        possible = {
+            "W": bool(world.fal.requests),
+            "C": self._job() is not None,
+            "P": (stack.DROPS, AUDIO) in world.buckets.versions,
+        }
+        return possible.get(event, True)
 
     def _do(self, event: str) -> None:
         if event in "AS":
             self._announce(*((AUDIO, SOUND) if event == "A" else (SIDECAR, WISH)))
+        elif event == "P":
+            self.world.touch(AUDIO, 0)
+            self.world.receive("drops")
         elif event == "W":
             self.world.fal.send(self.world.fal.requests[-1])
         elif event == "V":
@@ -195,4 +204,4 @@ def main(every: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ("ASRWWVVTC", "AASSRWVTC", "ASRWVTTCC")))
+    sys.exit(main(sys.argv[1:] or ("ASRWWVVTC", "AASSRWVTC", "ASRWVTTCC", "ASPPRWVT")))

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tests.crash.calls import Calls
 
 AUDIO, SIDECAR, COVER = "albums/song.wav", "albums/song.json", "albums/cover.png"
+RIVAL, LONG_SIDECAR = "albums/song.mp3", "albums/song.wav.json"
+#: Seconds after which a job has been admitted, whatever crashed.
+LATER: Final = 900
 SOUND: Final = silence(1.0)
 PICTURE: Final = png(64, 64)
 WISH: Final[dict[str, Any]] = {"prompt": "a harbour"}
@@ -89,6 +92,55 @@ def drop_takes(world: World) -> None:
     world.at(20, lambda: world.drop(SIDECAR, [WISH | {"seed": 1}, WISH | {"seed": 2}]))
 
 
+def drop_and_copy(world: World) -> None:
+    """Tools copy both files in place: one on the job's way, both when it has its video."""
+    drop(world)
+    world.at(30, lambda: world.touch(AUDIO))
+    world.at(LATER, lambda: world.touch(SIDECAR))
+    world.at(LATER + 1, lambda: world.touch(AUDIO))
+
+
+def drop_and_copy_twice_announced(world: World) -> None:
+    """Both halves again before anything was looked at, each event twice."""
+    drop_twice_announced(world)
+    world.at(2, lambda: world.drop(SIDECAR, WISH, times=2))
+    world.at(3, lambda: world.drop(AUDIO, SOUND, times=2))
+
+
+def drop_and_take_again(world: World) -> None:
+    """Somebody wants another take, and a tool copies it in place."""
+    drop(world)
+    world.at(LATER, lambda: world.drop(SIDECAR, WISH, mark="again"))
+    world.at(2 * LATER, lambda: world.touch(SIDECAR))
+
+
+def drop_another_take(world: World) -> None:
+    """One more take in the sidecar's list."""
+    drop(world)
+    world.at(LATER, lambda: world.drop(SIDECAR, [WISH | {"seed": 7}, WISH]))
+
+
+def drop_a_rival(world: World) -> None:
+    """A second audio file that could have the same sidecar; then a tool copies the first."""
+    drop(world)
+    world.at(LATER, lambda: world.drop(RIVAL, SOUND))
+    world.at(2 * LATER, lambda: world.touch(AUDIO))
+
+
+def drop_rivals(world: World) -> None:
+    """Two audio files wait for the sidecar that could be either's."""
+    world.at(0, lambda: world.drop(AUDIO, SOUND))
+    world.at(1, lambda: world.drop(RIVAL, SOUND))
+    world.at(LATER / 4, lambda: world.drop(SIDECAR, WISH))
+
+
+def drop_two_sidecars(world: World) -> None:
+    """A sidecar that is not used, because another one counts."""
+    world.at(0, lambda: world.drop(AUDIO, SOUND))
+    world.at(20, lambda: world.drop(LONG_SIDECAR, WISH))
+    world.at(LATER, lambda: world.drop(SIDECAR, WISH | {"prompt": "a forest"}))
+
+
 def drop_and_cancel(world: World) -> None:
     """Somebody thinks better of it while fal works."""
     drop(world)
@@ -98,7 +150,7 @@ def drop_and_cancel(world: World) -> None:
 def cancel_all(world: World) -> None:
     """Ask for every job there is to be cancelled, as the command line does."""
     waiting = half_id(stack.DROPS, AUDIO)
-    sums = ("window", "budget")
+    sums = ("window", "budget", "content")
     for item in world.table.items():
         job_id = item["job_id"]["S"]
         if job_id != waiting and not job_id.startswith(sums):
@@ -146,6 +198,13 @@ SCENARIOS: Final = {
         drop, play=lambda: Play(payload=False, makes=(Made(units="90.5"),))
     ),
     "no sidecar": Scenario(drop_alone, ends=(S.REJECTED,)),
+    "copies in place": Scenario(drop_and_copy),
+    "copies at once, everything announced twice": Scenario(drop_and_copy_twice_announced),
+    "another take on purpose": Scenario(drop_and_take_again, ends=(S.SUCCEEDED,) * 2),
+    "a take more": Scenario(drop_another_take, ends=(S.SUCCEEDED,) * 2),
+    "a second audio file": Scenario(drop_a_rival, ends=(S.SUCCEEDED, S.REJECTED)),
+    "two audio files that wait": Scenario(drop_rivals, ends=(S.REJECTED,) * 4),
+    "a sidecar that is not used": Scenario(drop_two_sidecars),
     "cancelled": Scenario(drop_and_cancel, ends=(S.CANCELLED,), may_end=frozenset({S.SUCCEEDED})),
 }
 #: What the whole matrix plays. The tests sample the others, whose calls are the same ones.

@@ -6,9 +6,11 @@ two drops, one place, and anything at all.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from contextlib import ExitStack
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -16,7 +18,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from phonoscene.jobs import Job, JobStatus
+from phonoscene.drops import half_id, job_id
+from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
 from phonoscene.records import from_item
 from phonoscene.workflow.reconciliation import Reconciler
 from tests.crash.calls import Calls
@@ -26,9 +29,18 @@ from tests.crash.orders import Explored
 from tests.crash.scenarios import LARGER, LONGER, SHORTER, SOUND, WISH
 from tests.crash.world import World
 from tests.integration import cloud as stack
+from tests.integration.sounds import silence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OTHER_SOUND = silence(2.0)
+OTHER_WISH = WISH | {"prompt": "a forest"}
 
 
-@pytest.mark.parametrize("events", ["ASRWWV", "ASRWVT", "ASRWVC", "AASRWV", "ASRTC"])
+@pytest.mark.parametrize(
+    "events", ["ASRWWV", "ASRWVT", "ASRWVC", "AASRWV", "ASRTC", "ASPRWV", "ASPPRW", "ASPRT"]
+)
 def test_every_order_of_the_events_ends_as_it_should(events: str) -> None:
     found = Explored(events)
 
@@ -77,9 +89,17 @@ class Anything(RuleBasedStateMachine):
             self.world.fal.send(self.world.fal.requests[-1])
             self.world.receive_all("verdicts")
 
-    @rule(name=NAMES, suffix=st.sampled_from(["wav", "json"]))
-    def somebody_drops_a_half(self, name: str, suffix: str) -> None:
-        self.world.drop(f"{name}.{suffix}", SOUND if suffix == "wav" else WISH)
+    @rule(name=NAMES, suffix=st.sampled_from(["wav", "json"]), other=st.booleans())
+    def somebody_drops_a_half(self, name: str, suffix: str, *, other: bool) -> None:
+        """Often the same bytes as before: there are two of each half."""
+        halves = {"wav": (SOUND, OTHER_SOUND), "json": (WISH, OTHER_WISH)}
+        self.world.drop(f"{name}.{suffix}", halves[suffix][other])
+
+    @rule(data=st.data())
+    def a_tool_copies_a_file_in_place(self, data: st.DataObject) -> None:
+        keys = sorted(key for bucket, key in self.world.buckets.versions if bucket == stack.DROPS)
+        if keys:
+            self.world.touch(data.draw(st.sampled_from(keys)))
 
     @rule(data=st.data())
     def an_event_comes_again(self, data: st.DataObject) -> None:
@@ -162,6 +182,30 @@ class Anything(RuleBasedStateMachine):
         assert always_broken(self.world) == []
         for job in jobs_of(self.world):
             assert job.status in self._allowed(job), f"{job.job_id} {job.status} {job.errors}"
+        assert max(Counter(self._contents()).values(), default=1) == 1
+        for name in "ab":
+            assert self._has_record(name)
+
+    def _contents(self) -> Iterator[tuple[str, bytes, str]]:
+        """What each job that has its video, or may have it, was made of."""
+        for job in jobs_of(self.world):
+            if job.audio and job.sidecar and job.status not in WITHOUT_VIDEO:
+                sound, wish = (
+                    self.world.buckets.body(stack.DROPS, half.key, half.version_id)
+                    for half in (job.audio, job.sidecar)
+                )
+                yield job.audio.key, sound, json.loads(wish)["prompt"]
+
+    def _has_record(self, name: str) -> bool:
+        """Whether the halves of a name that are in the bucket are a job, or part of one."""
+        versions = self.world.buckets.versions
+        halves = [(key, versions[stack.DROPS, key][-1].version_id)
+                  for key in (f"{name}.wav", f"{name}.json")
+                  if (stack.DROPS, key) in versions]  # fmt: skip
+        ids = {item["job_id"]["S"] for item in self.world.table.items()}
+        if len(halves) == 1:
+            return half_id(stack.DROPS, halves[0][0]) in ids
+        return not halves or job_id(stack.DROPS, halves[0], halves[1]) in ids
 
     def _allowed(self, job: Any) -> set[JobStatus]:
         """A half that stayed alone is rejected; what was given up must have been lost twice."""

@@ -133,7 +133,8 @@ def test_a_product_that_lets_records_overtake_is_found(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(module, "in_order", careless)
 
-    found = wrongs("a drop", [[Point("publish: PutEvents #1", "fails")]])
+    every = [Point(f"publish: PutEvents #{number}", "fails") for number in range(1, 5)]
+    found = wrongs("a drop", [[point] for point in every])
 
     assert any("of a job with other steps" in wrong for wrong in found)
 

@@ -33,6 +33,7 @@ import httpx
 from botocore.client import BaseClient
 
 from phonoscene import cdn, connections, deliveries, output
+from phonoscene.contents import MARK
 from phonoscene.job_store import JobStore
 from phonoscene.observability import metrics
 from tests.crash import stream
@@ -211,12 +212,20 @@ class World:
         *,
         times: int = 1,
         delay: int | None = None,
+        mark: str = "",
     ) -> None:
         """Put an object in the drop bucket; S3 announces it, perhaps more than once."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.buckets.put(stack.DROPS, key, raw)
+        metadata = {MARK: mark} if mark else {}
+        self.buckets.put(stack.DROPS, key, raw, **metadata)
         for _ in range(times):
             self.announce(key, delay)
+
+    def touch(self, key: str, delay: int | None = None) -> None:
+        """Copy an object onto itself: a new version of the same bytes and the same metadata."""
+        version = self.buckets.versions[stack.DROPS, key][-1]
+        self.buckets.put(stack.DROPS, key, version.body, **dict(version.metadata))
+        self.announce(key, delay)
 
     def announce(self, key: str, delay: int | None = None) -> None:
         """S3's event of an object, by way of EventBridge."""

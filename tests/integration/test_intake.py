@@ -234,7 +234,8 @@ def test_keys_as_long_as_s3_allows_work(cloud: Cloud, fal: Fal, send: Send) -> N
 @pytest.mark.parametrize(
     "key",
     ["notes.txt", "song.mp3.part", "upload.tmp", ".song.mp3", "_song.mp3", "a/_defaults.json",
-     "folder/", "song.JSON", "picture.png", "no-suffix"],
+     "folder/", "picture.png", "no-suffix", "_drafts/song.mp3", ".git/a/song.json",
+     "talks/@eaDir/song.mp3", "__MACOSX/song.mp3", "$RECYCLE.BIN/song.mp3", "a/#recycle/song.json"],
 )  # fmt: skip
 def test_what_is_no_half_of_a_drop_is_nobodys_business(
     cloud: Cloud, fal: Fal, send: Send, key: str

@@ -21,7 +21,13 @@ from phonoscene.records import index_attributes, to_item, to_record
 from phonoscene.submissions import Ended, Lost, Pending
 from phonoscene.verdicts import from_webhook
 from phonoscene.workflow.delivery import LONGEST_PAUSE, SHORTEST_PAUSE
-from phonoscene.workflow.reconciliation import ASK_AGAIN, COPY_AGAIN, RESULT_KEPT, Pass
+from phonoscene.workflow.reconciliation import (
+    ASK_AGAIN,
+    COPY_AGAIN,
+    END_AGAIN,
+    RESULT_KEPT,
+    Pass,
+)
 from phonoscene.workflow.recounting import Standing
 from tests.integration.cloud import (
     ACCOUNT,
@@ -83,25 +89,18 @@ def a_pass(scene: Scene, span: timedelta) -> Pass:
 # A half that waits ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("is_audio", "code", "named"),
-    [
-        (True, "missing_sidecar", "albums/song1.mp3.json or albums/song1.json"),
-        (False, "missing_audio", "albums/song1.json waited for the audio file of its name"),
-    ],
-)
-def test_a_half_is_rejected_when_its_grace_is_over_and_told_what_was_missing(
-    scene: Scene, is_audio: bool, code: str, named: str
+@pytest.mark.parametrize("is_audio", [True, False])
+def test_a_half_whose_grace_is_over_is_handed_to_submit_until_its_wait_has_ended(
+    scene: Scene, is_audio: bool
 ) -> None:
-    scene.store.wait(a_half(is_audio=is_audio), START + HOUR)
+    half = a_half(is_audio=is_audio)
+    scene.store.wait(half, START + HOUR)
 
-    seen = later(scene, HOUR)
+    seen = [later(scene, HOUR), later(scene, timedelta(minutes=5)), later(scene, END_AGAIN)]
 
-    rejected = scene.read()
-    assert seen == {"WAITING": 1}
-    assert rejected.status is JobStatus.REJECTED
-    assert [error.code for error in rejected.errors] == [code]
-    assert named in rejected.errors[0].message
+    assert seen == [{"WAITING": 1}, {}, {"WAITING": 1}]
+    assert scene.tray.dispatched == [half.job_id] * 2
+    assert scene.read().status is JobStatus.WAITING
     assert scene.sums() == (0, ZERO, ZERO)
 
 

@@ -308,16 +308,46 @@ def test_a_crash_in_the_middle_of_the_posts_sends_none_of_them_twice(
     assert len(fal.posts) == len({post.arguments["prompt"] for post in fal.posts}) == 3
 
 
-def test_a_sidecar_with_another_take_makes_new_jobs_of_all(
-    cloud: Cloud, fal: Fal, announce: Announce
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_of_a_sidecar_with_another_take_only_that_one_is_a_new_job(
+    cloud: Cloud, fal: Fal, announce: Announce, place: int
 ) -> None:
-    """They are takes of another version: nobody can tell which were meant to stay."""
     announce(drop(cloud, prompts(2)))
-    cloud.drop("albums/song.json", json.dumps(prompts(3)))
+    before = jobs(cloud)
+    more = prompts(2)
+    more.insert(place, {"prompt": "Take 99", "video_size": SMALL})
+    cloud.drop("albums/song.json", json.dumps(more))
 
     announce("albums/song.json")
 
-    assert len(jobs(cloud)) == len(fal.posts) == 5
+    made = jobs(cloud)
+    assert len(made) == len(fal.posts) == 3
+    assert [job["job_id"] for job in made[:2]] == [job["job_id"] for job in before]
+    assert [job["repeats"] for job in made] == [1, 1, 0]
+
+
+def test_a_sidecar_that_becomes_a_list_keeps_its_job(
+    cloud: Cloud, fal: Fal, announce: Announce
+) -> None:
+    [only] = prompts(1)
+    announce(drop(cloud, only))
+    cloud.drop("albums/song.json", json.dumps([only, only | {"seed": 2}]))
+
+    announce("albums/song.json")
+
+    assert [post.arguments.get("seed") for post in fal.posts] == [None, 2]
+
+
+def test_a_take_that_is_listed_twice_is_made_twice_and_no_more(
+    cloud: Cloud, fal: Fal, announce: Announce
+) -> None:
+    announce(drop(cloud, prompts(1) * 2))
+    cloud.drop("albums/song.json", json.dumps(prompts(1) * 3))
+
+    announce("albums/song.json")
+    announce("albums/song.json")
+
+    assert len(jobs(cloud)) == len(fal.posts) == 3
 
 
 def test_takes_that_the_functions_time_does_not_reach_are_left_to_the_next_dispatch(

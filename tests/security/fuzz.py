@@ -25,7 +25,7 @@ import random
 import subprocess
 import sys
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -64,8 +64,7 @@ def _door(name: str) -> Callable[[bytes], object]:
         return _webhook()
     if name == "drop":
         return _drop
-    door: Callable[[bytes], object] = getattr(doors, f"{name}_door")
-    return door
+    return doors.sidecar_door if name == "sidecar" else partial(doors.file_door, name)
 
 
 def _drop(raw: bytes) -> object:

@@ -120,6 +120,16 @@ ROWS: Final = (
         i_fal_contract="test_our_key_goes_to_no_other_host",
     ),
     row(
+        "A media file attacks its decoder",
+        "FFmpeg runs in `probe` alone, which may read drops and write its log; demuxers and decoders are short lists; bytes, pixels and time are bounded; a file that ends the process is rejected.",
+        s_doors="test_any_bytes_are_a_file_or_refused_with_words "
+        "test_a_picture_that_is_damaged_is_measured_or_refused "
+        "test_a_damaged_file_is_measured_or_refused_with_words",
+        u_probe="test_any_bytes_are_media_or_refused test_what_is_not_audio_is_refused",
+        u_permissions="test_a_function_may_do_what_its_work_needs_and_nothing_else",
+        i_examination_faults="test_a_file_that_ends_the_decoder_twice_is_rejected",
+    ),
+    row(
         "The sidecar names what it must not",
         "It sets no audio, webhook, bucket or model; images lie beside it, or at an https URL of a "
         "public host.",
@@ -128,7 +138,7 @@ ROWS: Final = (
         u_sidecar="test_an_image_url_of_an_address_or_a_private_host_is_refused "
         "test_any_other_reference_to_an_image_is_refused "
         "test_what_is_not_the_droppers_to_set_is_refused_with_the_reason",
-        i_intake="test_an_image_that_is_not_there_or_empty_is_named",
+        i_intake="test_an_image_that_fal_cannot_read_is_refused_before_anything_is_paid",
     ),
     row(
         "A key is the attack",

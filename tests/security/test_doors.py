@@ -134,7 +134,7 @@ def test_a_picture_that_is_damaged_is_measured_or_refused() -> None:
     chance = random.Random(1902)  # noqa: S311 - repeatable
     whole = make_picture()
 
-    assert file_door("image", whole) == "(320, 192)"
+    assert "width=320, height=192" in file_door("image", whole)
     for _ in range(100):
         raw = bytearray(whole[: chance.choice((len(whole), 64, 24))])
         for _ in range(chance.choice((0, 1, 8))):

@@ -102,15 +102,21 @@ def composed(text: str) -> str:
 def spellings(path: str) -> tuple[str, ...]:
     """A path as it is written, then with its folder and its file name composed or decomposed.
 
-    One spelling where all of it is ASCII, at most nine otherwise.
+    One spelling where all of it is ASCII, at most nine otherwise; none that no key can have.
     """
     folder, slash, name = path.rpartition("/")
     pairs = product(*([part, *_forms(part)] for part in (folder, name)))
-    return tuple(dict.fromkeys(folder + slash + name for folder, name in pairs))
+    found = dict.fromkeys(folder + slash + name for folder, name in pairs)
+    return tuple(one for one in found if one == path or fits(one))
 
 
 def _forms(text: str) -> tuple[str, str]:
     return composed(text), unicodedata.normalize("NFD", text)
+
+
+def fits(key: str) -> bool:
+    """Whether a text is no longer than S3's longest key."""
+    return len(key.encode(errors="replace")) <= LONGEST_KEY
 
 
 def stem_of(key: str) -> str:
@@ -142,7 +148,7 @@ def name_of_one(key: str) -> str:
 def _as_name(key: str) -> str:
     """Composed; but some characters grow, and what is longer than any key stays as it is."""
     name = composed(key)
-    return name if len(name.encode(errors="replace")) <= LONGEST_KEY else key
+    return name if fits(name) else key
 
 
 def family_prefixes(key: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from phonoscene.drops import (
     Pairing,
     beside,
     defaults_keys,
+    fits,
     half_id,
     job_id,
     spellings,
@@ -232,7 +233,7 @@ class Examiner:
 
     def _image(self, field: str, reference: str, source: str) -> tuple[Found, ImageFacts]:
         key = beside(source, reference)
-        found = self._find(key) if not unsafe(key) else None
+        found = self._find(key) if fits(key) and not unsafe(key) else None
         if found is None:
             raise DropRefused(_no_image(field, reference, key, source))
         self._check_size(found)
