@@ -369,7 +369,7 @@ def test_what_holds_somebodys_work_outlives_the_stack(name: str) -> None:
     assert RESOURCES[name]["DeletionPolicy"] in {"Retain", "RetainExceptOnCreate"}
 
 
-def test_every_bucket_and_every_queue_refuses_plain_http() -> None:
+def test_every_bucket_and_every_queue_that_work_flows_through_refuses_plain_http() -> None:
     policies = of_type("AWS::S3::BucketPolicy") | of_type("AWS::SQS::QueuePolicy")
 
     closed = {
