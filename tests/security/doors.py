@@ -11,7 +11,6 @@ import base64
 import io
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -33,7 +32,7 @@ from tests.crash.world import Context, World, function
 from tests.integration import cloud as stack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
     from phonoscene.deliveries import Delivery

@@ -200,7 +200,7 @@ ROWS: Final = (
         "Public access is blocked, plain http refused, everything encrypted (with a key of yours as "
         "an option), buckets versioned, the table recoverable to any minute.",
         u_template="test_a_bucket_is_private_encrypted_versioned_and_cleans_up "
-        "test_every_bucket_and_every_queue_that_work_flows_through_refuses_plain_http "
+        "test_every_bucket_and_every_queue_refuses_plain_http "
         "test_a_queue_keeps_its_messages_for_14_days_and_encrypts_them "
         "test_what_holds_somebodys_work_outlives_the_stack "
         "test_an_own_key_encrypts_everything_that_holds_data",
@@ -254,7 +254,7 @@ ROWS: Final = (
         "Every package is pinned and locked with its hashes, for Lambda and for the tools; the build "
         "writes a bill of materials; `make audit` asks PyPI's advisories.",
         i_packaging="test_the_layer_for_aws_holds_every_locked_package_that_lambda_needs "
-        "test_the_bill_of_materials_names_every_package_of_the_layer_with_its_hashes "
+        "test_the_bill_of_materials_names_every_package_of_the_layers_with_its_hashes "
         "test_a_function_imports_nothing_but_itself_the_layer_and_lambdas_own",
         s_rows="test_every_requirement_is_locked_with_hashes "
         "test_a_package_that_was_skipped_is_not_a_package_without_fault "
