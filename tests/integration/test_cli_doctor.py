@@ -299,7 +299,7 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
     "a probe without its layer": (
         probe(**crash("Runtime.ImportModuleError")), "probe", "fail", "log of ProbeFunction",
     ),
-    "a probe without time": (probe(**crash("Sandbox.Timedout")), "probe", "fail", "log"),
+    "a probe out of time": (probe(**crash("Sandbox.Timedout")), "probe", "fail", "log"),
     "a small account": (crowd, "concurrency", "warn", "service-quotas"),
     "a dead letter of its own": (unnamed_letter, "dead letters", "fail", "operations.md"),
     "an alarm": (ring, "alarms", "fail", "operations.md"),
@@ -393,10 +393,18 @@ def test_a_stack_without_a_parameter_is_older_than_the_command_line(desk: Desk, 
     assert "make deploy" in told.err
 
 
-def test_a_probe_that_refuses_an_empty_event_starts(desk: Desk) -> None:
-    probe(**crash("ValueError"))(desk, None)
+def test_a_probe_that_answers_an_empty_event_starts(desk: Desk) -> None:
+    probe(Payload=BytesIO(b"{}"))(desk, None)
 
-    assert lines(desk.says("doctor", "--json"))["probe"]["level"] == "ok"
+    assert lines(desk.says("doctor", "--json"))["probe"]["detail"] == "ProbeFunction starts"
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b'{"errorMessage": "no"}'])
+def test_a_probe_that_fails_without_a_reason_fails(desk: Desk, payload: bytes) -> None:
+    probe(FunctionError="Unhandled", Payload=BytesIO(payload))(desk, None)
+
+    found = lines(desk.says("doctor", "--json"))["probe"]
+    assert (found["level"], "Unhandled" in found["detail"]) == ("fail", True)
 
 
 def test_who_may_not_invoke_the_probe_is_not_told_that_it_is_broken(desk: Desk) -> None:
