@@ -49,6 +49,10 @@ RATE = 48_000
 IN_FLIGHT = 40
 SECRET_PARAMETER = "/phonoscene/e2e-event-webhook-secret"
 SIMULATOR = ("--concurrency", "4", "--retry-seconds", "0.3", "--run-seconds", "0.05")
+#: What fal does wrong for a request: stage, action and parameters of a rule of the simulator.
+Fault = tuple[str, str, dict[str, Any]]
+#: fal never sends the webhook of a request.
+NO_WEBHOOK: Fault = ("webhook", "never", {"times": None})
 FINAL = {"SUCCEEDED", "FAILED", "REJECTED", "CANCELLED"}
 #: The files that take longest begin first, so that all processes end at about the same time.
 LONGEST = ("main_job", "fal_storage", "command_line", "permissions", "webhooks_and_faults",
@@ -122,13 +126,16 @@ class Phonoscene:
 
     def sidecar(self, key: str, **fields: Any) -> str:
         """Drop a sidecar with a prompt of its own, which finds its request in fal's books."""
-        prompt = f"a test {uuid.uuid4()}"
-        self.put(key, json.dumps({"prompt": prompt, **fields}).encode())
-        return prompt
+        fields = {"prompt": f"a test {uuid.uuid4()}", **fields}
+        self.put(key, json.dumps(fields).encode())
+        return str(fields["prompt"])
 
-    def drop(self, name: str, *, suffix: str = "wav", **fields: Any) -> str:
-        """Drop a whole pair; the prompt."""
-        prompt = self.sidecar(f"{name}.json", **fields)
+    def drop(self, name: str, *faults: Fault, suffix: str = "wav", **fields: Any) -> str:
+        """Drop a whole pair, for whose request fal misbehaves from the start; the prompt."""
+        prompt = str(fields.setdefault("prompt", f"a test {uuid.uuid4()}"))
+        for stage, action, parameters in faults:  # before the drop: fal may be quick
+            self.fault(prompt, stage, action, **parameters)
+        self.sidecar(f"{name}.json", **fields)
         self.put(f"{name}.{suffix}", make_audio(suffix))
         return prompt
 
@@ -319,8 +326,21 @@ def phonoscene() -> Iterator[Phonoscene]:
     """The deployed stack; what it has written is searched before it goes down."""
     with deployed(FOLDER) as phonoscene:
         yield phonoscene
-        found, _ = secrets_in(phonoscene)
+        found, searched = secrets_in(phonoscene)
+        SEARCHED.append(searched)
         assert found == []
+
+
+#: How many bytes were searched at the end of this process's stack.
+SEARCHED: list[int] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Report what was searched with the last test, at whose end the stack goes down."""
+    yield
+    while SEARCHED:
+        item.user_properties.append(("searched_at_the_end", SEARCHED.pop()))
 
 
 @pytest.fixture

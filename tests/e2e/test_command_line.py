@@ -15,7 +15,7 @@ from phonoscene.deliveries import Delivery
 from phonoscene_cli.checks import CHECKS
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.redrive import DeadLetters, Letters, of_stack
-from tests.e2e.conftest import FOLDER, eventually, make_audio
+from tests.e2e.conftest import FOLDER, NO_WEBHOOK, eventually, make_audio
 from tests.e2e.terminal import COLOUR, Terminal
 from tests.unit import schemas
 
@@ -171,8 +171,7 @@ def test_jobs_are_listed_shown_followed_and_summed_up(phonoscene: Phonoscene, na
 def test_what_runs_is_cancelled_and_it_is_told_that_fal_may_bill_it(
     phonoscene: Phonoscene, name: str
 ) -> None:
-    prompt = phonoscene.drop(name)
-    phonoscene.fault(prompt, "webhook", "never", times=None)
+    phonoscene.drop(name, NO_WEBHOOK)
     job = phonoscene.take(name, until={"SUBMITTED"})
     phonoscene.put(f"{name}-half.wav", make_audio("wav"))
     phonoscene.take(f"{name}-half", until={"WAITING"})
@@ -304,8 +303,7 @@ def test_a_stack_without_a_subscriber_has_no_such_letters() -> None:
 def test_a_verdict_that_lies_there_still_becomes_its_video(
     phonoscene: Phonoscene, name: str
 ) -> None:
-    prompt = phonoscene.drop(name)
-    phonoscene.fault(prompt, "webhook", "never", times=None)
+    prompt = phonoscene.drop(name, NO_WEBHOOK)
     job = phonoscene.take(name, until={"SUBMITTED"})
     request = phonoscene.ended_request(prompt)
     body = {"request_id": request["request_id"], "status": "OK", "payload": request["result"]}

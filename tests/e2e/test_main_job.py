@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.conftest import (
     ENCODINGS,
+    NO_WEBHOOK,
     eventually,
     full_window,
     is_put_off,
@@ -57,18 +58,13 @@ def crowded_out(phonoscene: Phonoscene) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def lost(phonoscene: Phonoscene, crowded_out: dict[str, Any]) -> dict[str, str]:  # noqa: ARG001 - it wants the window for itself
     """All of LOST, in fal's hands by now or soon."""
-    prompts = {name: phonoscene.drop(name) for name in LOST}
-    for prompt in prompts.values():
-        phonoscene.fault(prompt, "webhook", "never", times=None)
-    return prompts
+    return {name: phonoscene.drop(name, NO_WEBHOOK) for name in LOST}
 
 
 @pytest.fixture(scope="module")
 def refused(phonoscene: Phonoscene) -> str:
     """A drop that fal turns away at first; its prompt."""
-    prompt = phonoscene.drop("refused/once")
-    phonoscene.fault(prompt, "submit", "status", code=429)
-    return prompt
+    return phonoscene.drop("refused/once", ("submit", "status", {"code": 429}))
 
 
 @pytest.fixture(scope="module")
@@ -227,8 +223,7 @@ def test_folder_defaults_and_an_image_beside_the_sidecar_reach_fal(
 
 
 def test_cancelling_frees_the_place_and_stores_nothing(phonoscene: Phonoscene, name: str) -> None:
-    prompt = phonoscene.drop(name)
-    phonoscene.fault(prompt, "render", "delay", seconds=5)
+    prompt = phonoscene.drop(name, ("render", "delay", {"seconds": 5}))
     job = phonoscene.take(name, until={"SUBMITTED"})
 
     phonoscene.sqs.send_message(

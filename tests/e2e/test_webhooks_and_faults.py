@@ -127,10 +127,8 @@ def test_a_failure_is_told_with_its_reason(
 
 
 def _prepared(phonoscene: Phonoscene, name: str, stage: str, action: str, **parameters: Any) -> str:
-    """Drop a pair for whose request fal will misbehave: the rule is set before the drop settles."""
-    prompt = phonoscene.drop(name)
-    phonoscene.fault(prompt, stage, action, **parameters)
-    return prompt
+    """Drop a pair for whose request fal misbehaves."""
+    return phonoscene.drop(name, (stage, action, parameters))
 
 
 def _answers(phonoscene: Phonoscene, prompt: str) -> list[int]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.e2e.conftest import (
     IN_FLIGHT,
+    NO_WEBHOOK,
     Phonoscene,
     eventually,
     full_window,
@@ -74,19 +75,6 @@ def becomes(phonoscene: Phonoscene, name: str, status: str) -> Callable[[], bool
     return lambda: newest(phonoscene, name).get("status") == status
 
 
-def drop(phonoscene: Phonoscene, name: str, *faults: tuple[str, str, dict[str, Any]]) -> str:
-    """Drop a pair for which fal misbehaves from the start; the prompt."""
-    prompt = f"a test {name}"
-    for stage, action, parameters in faults:
-        phonoscene.fault(prompt, stage, action, **parameters)
-    phonoscene.drop(name, prompt=prompt)
-    return prompt
-
-
-#: fal keeps silent about a request, however often it should call.
-NO_WEBHOOK: Final = ("webhook", "never", {"times": None})
-
-
 def deliver(phonoscene: Phonoscene, prompt: str) -> None:
     """Make fal send the webhook of an ended request now, once."""
     phonoscene.control("DELETE", "/faults")
@@ -124,12 +112,12 @@ def a_result_that_its_webhook_could_not_carry_is_fetched(
     phonoscene: Phonoscene, name: str
 ) -> Steps:
     yield None
-    drop(phonoscene, name, ("webhook", "payload_error", {"status": "OK"}))
+    phonoscene.drop(name, ("webhook", "payload_error", {"status": "OK"}))
     yield Effect(becomes(phonoscene, name, "SUCCEEDED"))
 
 
 def a_video_that_is_there_already_is_taken(phonoscene: Phonoscene, name: str) -> Steps:
-    prompt = drop(phonoscene, name)
+    prompt = phonoscene.drop(name)
     reach("SUCCEEDED", becomes(phonoscene, name, "SUCCEEDED"))
     request = phonoscene.ended_request(prompt)
     phonoscene.change(  # as if the store had died before its last write
@@ -147,7 +135,7 @@ def a_copy_that_is_cut_off_leaves_no_parts_behind(phonoscene: Phonoscene, name: 
     yield None
     # many more parts than the store asks for at once: the CDN fails before the last ones
     big, slow = {"bytes": 200_000_000}, {"bytes_per_second": 4_000_000, "times": None}
-    prompt = drop(phonoscene, name, ("render", "big_file", big), ("cdn", "slow", slow))
+    prompt = phonoscene.drop(name, ("render", "big_file", big), ("cdn", "slow", slow))
     reach("an upload in parts", lambda: unfinished(phonoscene, name))
     phonoscene.control("DELETE", "/faults")
     phonoscene.fault(prompt, "cdn", "status", code=503, times=None)
@@ -164,7 +152,7 @@ def unfinished(phonoscene: Phonoscene, name: str) -> list[dict[str, Any]]:
 def a_place_that_is_free_is_given_on_at_once(phonoscene: Phonoscene, name: str) -> Steps:
     first, second = f"{name}-first", f"{name}-second"
     with full_window(phonoscene, IN_FLIGHT - 1):
-        prompt = drop(phonoscene, first, NO_WEBHOOK)
+        prompt = phonoscene.drop(first, NO_WEBHOOK)
         reach("SUBMITTED", becomes(phonoscene, first, "SUBMITTED"))
         phonoscene.ended_request(prompt, BOUND)
         phonoscene.drop(second)
@@ -175,7 +163,7 @@ def a_place_that_is_free_is_given_on_at_once(phonoscene: Phonoscene, name: str) 
 
 
 def a_webhook_that_does_not_come_is_asked_for(phonoscene: Phonoscene, name: str) -> Steps:
-    prompt = drop(phonoscene, name, NO_WEBHOOK)
+    prompt = phonoscene.drop(name, NO_WEBHOOK)
     reach("SUBMITTED", becomes(phonoscene, name, "SUBMITTED"))
     phonoscene.ended_request(prompt, BOUND)
     yield None
@@ -185,7 +173,7 @@ def a_webhook_that_does_not_come_is_asked_for(phonoscene: Phonoscene, name: str)
 
 
 def a_job_whose_turn_has_come_is_dispatched(phonoscene: Phonoscene, name: str) -> Steps:
-    drop(phonoscene, name, ("submit", "status", {"code": 429}))
+    phonoscene.drop(name, ("submit", "status", {"code": 429}))
     reach("waiting", lambda: newest(phonoscene, name).get("waits_for") == "fal")
     yield None  # the event of the pair's other half has come and gone: it would dispatch, too
     phonoscene.change(name, "SET dispatch_at = :past", {":past": LONG_AGO})
