@@ -8,12 +8,13 @@ may have been replaced or removed since.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.documents import LONGEST_SIDECAR, read_takes
-from phonoscene.drops import half_id, job_id, unsafe
+from phonoscene.documents import LONGEST_SIDECAR, ignores, read_document, read_takes
+from phonoscene.drops import defaults_keys, half_id, job_id, unsafe
 from phonoscene.errors import DropRefused
 from phonoscene_cli.stack import THREADS
 
@@ -32,10 +33,11 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True)
 class Account:
-    """A drop, and the state of its record; None: there is none."""
+    """A drop, and the state of its record; None: there is none, and perhaps should be none."""
 
     drop: Lying
     status: str | None
+    is_ignored: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,18 @@ class Accountant:
                 for drop in some:
                     record = records.get(drop) or told.get(drop)
                     is_there = record is not None and self._is_whole(drop, record)
-                    yield Account(drop, str(record["status"]) if record and is_there else None)
+                    status = str(record["status"]) if record and is_there else None
+                    yield Account(drop, status, status is None and self._is_ignored(drop))
+
+    def _is_ignored(self, drop: Lying) -> bool:
+        """Whether the defaults of its folder say that nothing is made of it."""
+        keys = defaults_keys(drop.halves[0].key)
+        found = [(key, self.bucket.read(key, LONGEST_SIDECAR + 1)) for key in keys]
+        defaults = []
+        for key, read in found:
+            with suppress(DropRefused):
+                defaults += [read_document(key, read[1])] if read else []
+        return ignores(defaults)
 
     def _by_id(self, drops: list[Lying]) -> dict[Lying, Item]:
         """The record of each that has one of the ids that follow from what lies there."""

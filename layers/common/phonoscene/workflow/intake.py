@@ -111,13 +111,11 @@ class Intake:
         return any(pairing.is_whole for pairing in self._pairings(key))
 
     def _neighbours(self, key: str) -> set[str]:
-        """Keys of the same folder; of a large folder those that begin alike."""
-        found: set[str] = set()
-        for prefix in neighbourhoods(key):
-            keys, is_all = self.bucket.first_keys(prefix, MOST_NEIGHBOURS)
-            found |= keys
-            if is_all:
-                break
+        """Keys of the same folder; of a large folder the first, and those that begin alike."""
+        folder, *parts = neighbourhoods(key)
+        found, is_all = self.bucket.first_keys(folder, MOST_NEIGHBOURS)
+        for prefix in parts if not is_all else ():
+            found |= self.bucket.first_keys(prefix, MOST_NEIGHBOURS)[0]
         return found
 
     def _pairings(self, key: str) -> list[Pairing]:
