@@ -91,7 +91,10 @@ class Anything(RuleBasedStateMachine):
     @rule(name=NAMES, suffix=st.sampled_from(["wav", "json"]), other=st.booleans())
     def somebody_drops_a_half(self, name: str, suffix: str, *, other: bool) -> None:
         """Often the same bytes as before: there are two of each half."""
-        halves = {"wav": (SOUND, OTHER_SOUND), "json": (WISH, OTHER_WISH)}
+        halves: dict[str, tuple[Any, Any]] = {
+            "wav": (SOUND, OTHER_SOUND),
+            "json": (WISH, OTHER_WISH),
+        }
         self.world.drop(f"{name}.{suffix}", halves[suffix][other])
 
     @rule(data=st.data())

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tests.integration.cloud import Cloud, Fal
     from tests.integration.conftest import Context
+    from tests.integration.desk import Desk
 
     Send = Callable[..., list[str]]
 
@@ -479,3 +480,24 @@ def test_halves_that_wait_and_turn_out_to_be_ambiguous_wait_no_more(
     assert set(statuses(cloud)) == {"REJECTED"}
     assert {item["name"] for item in cloud.items()} == {"talk", "talk.wav", "talk.mp3"}
     assert fal.posts == []
+
+
+def test_each_of_two_audio_files_is_shown_by_its_own_key(desk: Desk) -> None:
+    for key, body in (("talk.wav", SOUND), ("talk.json", json.dumps(SIDECAR)), ("talk.mp3", SOUND)):
+        desk.cloud.drop(key, body)
+        desk.announce(key)
+
+    keys = ("talk", "talk.wav", "talk.json", "talk.mp3", "s3://drops/talk.mp3")
+    shown = {key: desk.says("show", key, "--json").data["status"] for key in keys}
+    named = desk.says("jobs", "--name", "talk.mp3", "--json").data
+    audit = desk.says("audit", "--older-than", "0s", "--json").data
+
+    assert shown == {
+        "talk": "SUBMITTED",
+        "talk.wav": "SUBMITTED",
+        "talk.json": "SUBMITTED",
+        "talk.mp3": "REJECTED",
+        "s3://drops/talk.mp3": "REJECTED",
+    }
+    assert [job["status"] for job in named] == ["REJECTED", "SUBMITTED"]
+    assert (audit["missing"], audit["states"]) == ([], {"REJECTED": 1, "SUBMITTED": 1})
