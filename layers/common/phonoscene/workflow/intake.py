@@ -92,7 +92,7 @@ class Intake:
     def end_wait(self, half: Job) -> list[Job]:
         """End the wait of a half whose grace is over: with its job, if the other half is there.
 
-        Otherwise it is rejected, and its error names the nearest key that lies beside it.
+        Otherwise reject it, with an error that names the nearest key of its folder.
         """
         now, key = self.store.clock(), _key_of(half)
         if half.status is not JobStatus.WAITING or now < half.created_at + self.pair_grace:
