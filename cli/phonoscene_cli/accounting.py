@@ -8,14 +8,15 @@ may have been replaced or removed since.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from phonoscene.documents import LONGEST_SIDECAR, read_takes
-from phonoscene.drops import half_id, job_id, unsafe
+from phonoscene.documents import LONGEST_SIDECAR, ignores, read_document, read_takes
+from phonoscene.drops import defaults_keys, half_id, job_id, unsafe
 from phonoscene.errors import DropRefused
 from phonoscene_cli.failures import reason
 from phonoscene_cli.stack import THREADS
@@ -35,7 +36,7 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True)
 class Account:
-    """A drop, and the state of its record; None: there is none.
+    """A drop, and the state of its record; None: there is none, and perhaps should be none.
 
     ``problem``: why S3 does not let it be looked at; then nothing is known of its record.
     """
@@ -43,6 +44,7 @@ class Account:
     drop: Lying
     status: str | None
     problem: str | None = None
+    is_ignored: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,20 @@ class Accountant:
         """One drop's. An object that cannot be read is not the end of the others."""
         try:
             is_there = record is not None and self._is_whole(drop, record)
+            is_ignored = not is_there and self._is_ignored(drop)
         except (BotoCoreError, ClientError) as exc:
             return Account(drop, None, reason(exc))
-        return Account(drop, str(record["status"]) if record and is_there else None)
+        status = str(record["status"]) if record and is_there else None
+        return Account(drop, status, is_ignored=is_ignored)
+
+    def _is_ignored(self, drop: Lying) -> bool:
+        """Whether the defaults of its folder say that nothing is made of it."""
+        defaults = []
+        for key in defaults_keys(drop.halves[0].key):
+            with suppress(DropRefused):
+                read = self.bucket.read(key, LONGEST_SIDECAR + 1)
+                defaults += [read_document(key, read[1])] if read else []
+        return ignores(defaults)
 
     def _by_id(self, drops: list[Lying]) -> dict[Lying, Item]:
         """The record of each that has one of the ids that follow from what lies there."""

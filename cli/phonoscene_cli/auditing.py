@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene_cli.accounting import Accountant
 from phonoscene_cli.census import Census, drops_under
+from phonoscene_cli.preview import Frugal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,10 +81,14 @@ class Audit:
         """Of each drop behind a key; also those that came a moment ago."""
         s3 = self.stack.client("s3")
         drops = drops_under(s3, self.bucket, self.prefix, self.census, after)
-        return Accountant(self.stack.jobs, self.stack.bucket).accounts(drops)
+        bucket = Frugal(s3, self.bucket)
+        return Accountant(self.stack.jobs, bucket).accounts(drops)
 
     def count(self, account: Account) -> bool:
         """Count a drop; whether it is missing."""
+        if account.is_ignored:
+            self.census.ignored += len(account.drop.halves)
+            return False
         self.dropped += 1
         if account.problem:
             self.unreadable.add(account.drop.name, account.problem)

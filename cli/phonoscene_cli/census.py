@@ -89,7 +89,7 @@ class _Family:
     def drops(self, look: Look) -> Iterator[Lying]:
         """An audio file with its sidecar, or alone; a sidecar that no audio claims.
 
-        What another spelling's family tells, which is listed earlier, is not told again.
+        Another spelling's family that is listed earlier has yielded the pairs of both already.
         """
         others = self._others(look) if self.has_lonely else []
         objects = self.objects | {

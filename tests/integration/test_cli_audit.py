@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import unicodedata
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,30 @@ def put(key: str, value: Any = SIDECAR, *, told: bool = True) -> Callable[[Desk]
     return act
 
 
+def copy(key: str, *, told: bool = True) -> Callable[[Desk], None]:
+    """A new version of the same bytes."""
+
+    def act(desk: Desk) -> None:
+        at: Any = {"Bucket": "drops", "Key": key}
+        desk.cloud.s3.copy_object(**at, CopySource=at, MetadataDirective="REPLACE")
+        if told:
+            desk.announce(key)
+
+    return act
+
+
+def move(key: str) -> Callable[[Desk], None]:
+    """To the folder ``done/``."""
+
+    def act(desk: Desk) -> None:
+        at: Any = {"Bucket": "drops", "Key": key}
+        desk.cloud.s3.copy_object(Bucket="drops", Key=f"done/{key}", CopySource=at)
+        desk.cloud.s3.delete_object(**at)
+        desk.announce(f"done/{key}")
+
+    return act
+
+
 #: What happens to a drop after it has become a job; and which drops are missing then.
 LATER: dict[str, tuple[list[Callable[[Desk], None]], list[str]]] = {
     "nothing": ([], []),
@@ -136,6 +161,16 @@ LATER: dict[str, tuple[list[Callable[[Desk], None]], list[str]]] = {
     "the audio's new version is lost": ([again], ["song"]),
     "the sidecar's new version is lost": ([put("song.json", told=False)], ["song"]),
     "the sidecar comes again": ([put("song.json")], []),
+    "a tool copies the audio in place": ([copy("song.wav")], []),
+    "a tool copies both in place": ([copy("song.wav"), copy("song.json")], []),
+    "the event of a copy is lost": ([copy("song.wav", told=False)], ["song"]),
+    "a sidecar that is not used comes": (
+        [put("song.wav.json"), put("song.json", SIDECAR | {"seed": 1})], [],
+    ),
+    "both are moved to a folder that is ignored": (
+        [put("done/_defaults.json", {"ignore": True}, told=False), move("song.wav"),
+         move("song.json")], [],
+    ),
     "a rival audio comes": ([put("song.mp3", SOUND)], []),
     "a rival audio is lost": ([put("song.mp3", SOUND, told=False)], ["song"]),
     "another name that begins alike is lost": (
@@ -173,6 +208,32 @@ def test_halves_that_wait_and_keys_that_were_refused_have_their_records(
         desk.announce(key)
 
     assert missing(desk) == lost
+
+
+def test_what_is_in_a_folder_that_is_ignored_is_counted_as_that(desk: Desk) -> None:
+    desk.cloud.drop("done/_defaults.json", {"ignore": True})
+    pair(desk, "done/old")
+    pair(desk, "new")
+
+    told = audit(desk)
+
+    assert (told["dropped"], told["accounted"], told["ignored"]) == (1, 1, 3)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")], ids=str)
+@pytest.mark.parametrize("is_told", [True, False])
+def test_halves_that_are_spelled_in_two_ways_are_one_drop(
+    desk: Desk, forms: tuple[Any, Any], *, is_told: bool
+) -> None:
+    names = [unicodedata.normalize(form, "talks/café") for form in forms]
+    desk.cloud.drop(f"{names[0]}.wav", SOUND)
+    desk.cloud.drop(f"{names[1]}.json", SIDECAR)
+    if is_told:
+        desk.announce(f"{names[0]}.wav")
+
+    told = audit(desk)
+
+    assert (told["dropped"], told["accounted"]) == (1, int(is_told))
 
 
 def test_a_half_that_waits_is_missed_once_its_pair_should_be_a_job(desk: Desk) -> None:

@@ -83,6 +83,64 @@ def test_a_person_sees_what_it_is_and_costs_and_where_it_went(desk: Desk, folder
     assert told.out.startswith("job: ")
 
 
+def test_the_same_files_again_are_the_job_that_is_there_and_not_priced(
+    desk: Desk, cloud: Cloud, folder: Path
+) -> None:
+    del folder  # it is where the person is
+    first = desk.says("drop", "song.wav", *PROMPT, "--yes", "--json").data
+    desk.announce("song.wav", "song.json")
+
+    again = desk.says("drop", "song.wav", *PROMPT, "--yes", "--json").data
+    desk.announce("song.wav", "song.json")
+    shown = desk.says("show", again["job_ids"][0], "--json").data
+
+    [job] = cloud.items()
+    assert (first["repeats"], first["estimate"]["jobs"]) == ([], 1)
+    assert (again["repeats"], again["estimate"]["jobs"]) == ([job["job_id"]], 0)
+    assert (shown["job_id"], shown["repeats"]) == (job["job_id"], 1)
+    assert f"retry {job['job_id']}" in desk.says("drop", "song.wav", *PROMPT, "--dry-run").err
+    assert "same content was dropped again" in desk.says("show", "song").out
+
+
+def test_of_several_takes_only_those_are_priced_that_are_new(
+    desk: Desk, cloud: Cloud, folder: Path
+) -> None:
+    takes = [{"prompt": "a"}, {"prompt": "b"}]
+    (folder / "song.json").write_text(json.dumps(takes[:1]))
+    desk.says("drop", "song.wav", "--yes")
+    desk.announce("song.wav", "song.json")
+    (folder / "song.json").write_text(json.dumps(takes))
+
+    told = desk.says("drop", "song.wav", "--yes", "--json").data
+    desk.announce("song.wav", "song.json")
+
+    assert told["estimate"]["jobs"] == 1
+    assert len(told["repeats"]) == 1
+    assert len(cloud.items()) == 2
+
+
+def test_where_repeats_are_not_skipped_none_is_foretold(desk: Desk, folder: Path) -> None:
+    del folder
+    desk.says("drop", "song.wav", *PROMPT, "--yes")
+    desk.announce("song.wav", "song.json")
+    desk.parameters["SameContent"] = "new-take"
+
+    told = desk.says("drop", "song.wav", *PROMPT, "--dry-run", "--json").data
+
+    assert (told["repeats"], told["estimate"]["jobs"]) == ([], 1)
+
+
+def test_a_folder_that_is_ignored_takes_no_drop(desk: Desk, cloud: Cloud, folder: Path) -> None:
+    del folder
+    cloud.drop("done/_defaults.json", {"ignore": True})
+
+    told = desk.says("drop", "song.wav", *PROMPT, "--folder", "done", "--yes")
+
+    assert told.code == 1
+    assert "would be ignored" in told.err
+    assert objects(cloud) == ["done/_defaults.json"]
+
+
 #: What is wrong with a drop: the file, its sidecar, and what lies in the bucket already.
 WRONG: dict[str, tuple[bytes, Any, dict[str, Any]]] = {
     "misspelt": (silence(2), {"prompt": "a", "fsp": 3, "seed": "x"}, {}),

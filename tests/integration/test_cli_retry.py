@@ -1,4 +1,4 @@
-"""``retry``: a new take of what ended without a video, and of nothing else."""
+"""``retry``: a new take of what has ended, and of nothing else."""
 
 from __future__ import annotations
 
@@ -151,10 +151,8 @@ def test_a_key_that_was_refused_cannot_be_retried(desk: Desk, cloud: Cloud) -> N
     assert desk.says("retry", refused["job_id"], "--yes").code == 1
 
 
-@pytest.mark.parametrize(
-    "status", sorted({*JobStatus} - (FINAL - {_S.SUCCEEDED}) - {_S.WAITING}, key=str)
-)
-def test_what_has_its_video_or_may_have_it_is_not_taken_again(
+@pytest.mark.parametrize("status", sorted({*JobStatus} - FINAL - {_S.WAITING}, key=str))
+def test_what_may_still_have_its_video_is_not_taken_again(
     desk: Desk, cloud: Cloud, status: JobStatus
 ) -> None:
     job = Scene(cloud).bring(status)
@@ -162,7 +160,7 @@ def test_what_has_its_video_or_may_have_it_is_not_taken_again(
     told = desk.says("retry", job.job_id, "--yes")
 
     assert told.code == 1
-    assert ("has its video" if status is _S.SUCCEEDED else f"is {status}") in told.err
+    assert f"is {status}" in told.err
     assert cloud.s3.list_objects_v2(Bucket="drops")["KeyCount"] == 0
 
 
@@ -184,6 +182,81 @@ def test_what_was_replaced_since_is_not_put_over_what_came_later(
 
     assert told.code == 1
     assert why in told.err
+
+
+def succeeded(desk: Desk, store: JobStore, sidecar: Any = SIDECAR) -> str:
+    """The id of a drop's job that has its video; the first where there are several."""
+    first = str(dropped(desk, sidecar)[0]["job_id"])
+    job = store.get(first)
+    assert job
+    store.end(store.move(job, _S.GENERATED), _S.SUCCEEDED)
+    return first
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_job_that_has_its_video_is_taken_again_as_it_was_and_priced(
+    desk: Desk, cloud: Cloud, store: JobStore, times: int
+) -> None:
+    job = succeeded(desk, store)
+    before = cloud.item(job)
+
+    for _ in range(times):
+        told = desk.says("retry", job, "--yes", "--json")
+        assert told.code == 0, told.err
+        assert told.data["estimate"]["upper_usd"] > 0
+        desk.announce("talks/intro.json")
+        [again] = told.data["job_ids"]
+        assert cloud.item(again)["status"] == "SUBMITTED"
+        store.end(store.move(store.get(again), _S.GENERATED), _S.SUCCEEDED)  # type: ignore[arg-type]
+        job, arguments = again, cloud.item(again)["arguments"]
+
+    assert arguments == before["arguments"]
+    assert len(cloud.items()) == 1 + times
+
+
+def test_what_it_asks_before_it_pays_for_another_take_names_the_price(
+    desk: Desk, store: JobStore
+) -> None:
+    job = succeeded(desk, store)
+
+    told = desk.says("retry", job)
+
+    assert told.code == 2
+    assert "$0." in told.err
+
+
+def test_an_audio_alone_that_has_its_video_is_taken_again(
+    desk: Desk, cloud: Cloud, store: JobStore
+) -> None:
+    cloud.drop("talks/_defaults.json", {**SIDECAR, "wait_for_sidecar": False})
+    job = succeeded(desk, store, None)
+
+    told = desk.says("retry", job, "--yes", "--json")
+    desk.announce("talks/intro.wav")
+
+    assert cloud.item(told.data["job_ids"][0])["status"] == "SUBMITTED"
+
+
+@pytest.mark.parametrize("key", ["talks/intro.wav", "talks/intro.json"])
+@pytest.mark.parametrize("end", [cancelled, succeeded])
+def test_a_job_is_taken_again_though_its_files_were_copied_in_place(
+    desk: Desk, cloud: Cloud, store: JobStore, key: str, end: Any
+) -> None:
+    [first] = [str(item["job_id"]) for item in dropped(desk)]
+    source: Any = {"Bucket": "drops", "Key": key}
+    cloud.s3.copy_object(**source, CopySource=source, MetadataDirective="REPLACE")
+    desk.announce(key)
+    job = store.get(first)
+    assert job
+    store.end(job if end is cancelled else store.move(job, _S.GENERATED),
+              _S.CANCELLED if end is cancelled else _S.SUCCEEDED)  # fmt: skip
+
+    told = desk.says("retry", first, "--set", "fps=12", "--yes", "--json")
+    desk.announce("talks/intro.json")
+
+    assert told.code == 0, told.err
+    again = cloud.item(told.data["job_ids"][0])
+    assert (again["status"], again["arguments"]["fps"]) == ("SUBMITTED", 12)
 
 
 @pytest.mark.parametrize("key", ["talks/intro.wav", "talks/intro.json"])

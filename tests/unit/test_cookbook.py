@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from phonoscene.documents import Document, parse, waits_for_sidecar
+from phonoscene.documents import Document, ignores, parse, waits_for_sidecar
 from tests.unit.test_template import ROOT
 
 PAGE = (ROOT / "docs" / "cookbook.md").read_text()
@@ -21,11 +21,20 @@ SIDECARS = {
 *DROPS, RULE = SIDECARS
 
 
-def test_there_are_ten_recipes_and_each_shows_what_to_drop() -> None:
-    assert len(RECIPES) == len(SIDECARS) == 10
+FOLDERS = [title for title in DROPS if "ignore" in SIDECARS[title]]
 
 
-@pytest.mark.parametrize("title", DROPS)
+def test_there_are_twelve_recipes_and_each_shows_what_to_drop() -> None:
+    assert len(RECIPES) == len(SIDECARS) == 12
+
+
+def test_one_recipe_is_a_folder_that_is_ignored() -> None:
+    [title] = FOLDERS
+
+    assert ignores([Document("talks/done/_defaults.json", SIDECARS[title])])
+
+
+@pytest.mark.parametrize("title", [title for title in DROPS if title not in FOLDERS])
 def test_a_recipe_is_taken(title: str) -> None:
     found: Any = SIDECARS[title]
     is_defaults = "wait_for_sidecar" in found

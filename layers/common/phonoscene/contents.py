@@ -1,7 +1,7 @@
 """What a take is made of, and whether another drop is made of the same.
 
-Content is what fal is asked for under a key, together with the bytes of the files. S3 tells equal
-bytes by an ETag or a checksum; where neither proves it, the content counts as another one.
+Content is what fal is asked for under a key, together with the bytes of the files. An ETag or a
+checksum of S3's proves that bytes are equal; without a proof the content counts as another one.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Holder(Record):
 class Content:
     """What one take of a drop is made of.
 
-    ``id`` stands for the key and all that fal is asked for, but for the files' bytes.
+    ``id`` is a digest of the key and all that fal is asked for, but not of the files' bytes.
     """
 
     id: str

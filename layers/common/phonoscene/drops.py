@@ -152,7 +152,7 @@ def _as_name(key: str) -> str:
 
 
 def family_prefixes(key: str) -> tuple[str, ...]:
-    """The prefixes under which every key lies that can decide about this key's pair."""
+    """The prefixes of all keys that can decide about this key's pair."""
     return tuple(f"{stem}." for stem in spellings(stem_of(key)))
 
 
@@ -161,7 +161,7 @@ class Pairing:
     """What one event means: an audio file with its sidecar, either alone, or a tie.
 
     ``rivals`` are the other audio files that claim the same sidecar. ``unused`` are sidecars that
-    could be this audio file's, and are nobody's because another one counts.
+    could be this audio file's, and that no audio file claims because another one counts.
     """
 
     audio: str | None

@@ -123,7 +123,7 @@ class JobStore:
         return job
 
     def mention(self, job: Job, unused: frozenset[str], dropped_at: datetime) -> None:
-        """Note on a job that sidecars lie beside its own, and when the newest of them was dropped.
+        """Note on a job which sidecars are unused beside its own, and when they were dropped.
 
         Raises:
             ContentContested: the job was repeated meanwhile.

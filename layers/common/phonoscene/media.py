@@ -40,7 +40,7 @@ class Found(StoredObject):
     S3 dates an object uploaded in parts from the upload's *beginning*: ``modified`` is never later
     than the event that announced the object, but may be long before it.
 
-    ``proofs`` and ``mark`` are for ``contents``: what tells equal bytes, and a take on purpose.
+    ``proofs`` and ``mark`` are for ``contents``: proofs of equal bytes, and of a take on purpose.
     """
 
     version_id: str

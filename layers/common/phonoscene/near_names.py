@@ -19,13 +19,14 @@ from phonoscene.drops import (
 from phonoscene.jobs import ErrorDetail
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from phonoscene.jobs import Job
 
-#: How much of two names must be alike for one to be taken for the other: ``song (copy).json`` is
-#: near to ``song.json``, ``outro.mp4`` is not to ``intro.mp3``.
-NEAR: Final = 0.7
+#: How much of two names without their suffixes must be alike for one to be taken for the other.
+NEAR: Final = 0.75
+#: How alike ``song`` and ``song (copy)`` are: one is the other with something added.
+EXTENDED: Final = 0.9
 
 
 def neighbourhoods(key: str) -> tuple[str, ...]:
@@ -48,10 +49,9 @@ def alone(half: Job, keys: Collection[str]) -> ErrorDetail:
 
 
 def _without_sidecar(key: str, keys: Collection[str]) -> ErrorDetail:
-    wanted = (key + SIDECAR_SUFFIX, key.rpartition(".")[0] + SIDECAR_SUFFIX)
-    others = (Kind.SIDECAR, Kind.IGNORED)
-    near = _nearest(wanted, [one for one in _left_over(keys) if kind_of(one) in others])
-    allowed = " or ".join(wanted)
+    stems = (key, key.rpartition(".")[0])
+    near = _nearest(stems, _left_over(keys, Kind.SIDECAR))
+    allowed = " or ".join(stem + SIDECAR_SUFFIX for stem in stems)
     return ErrorDetail(
         code="missing_sidecar",
         field="sidecar",
@@ -63,22 +63,16 @@ def _without_sidecar(key: str, keys: Collection[str]) -> ErrorDetail:
 
 
 def _without_audio(key: str, keys: Collection[str]) -> ErrorDetail:
-    stem = key[: -len(SIDECAR_SUFFIX)]
-    wanted = [stem_of(key) + suffix for suffix in AUDIO_SUFFIXES]
-    if kind_of(stem) is Kind.AUDIO:
-        wanted.insert(0, stem)
-    others = (Kind.AUDIO, Kind.IGNORED)
-    near = _nearest(wanted, [one for one in _left_over(keys) if kind_of(one) in others])
-    allowed = f"{stem_of(key)} with one of {' '.join(AUDIO_SUFFIXES)}"
+    stem = stem_of(key)
+    near = _nearest((stem,), _left_over(keys, Kind.AUDIO))
+    allowed = f"{stem} with one of {' '.join(AUDIO_SUFFIXES)}"
     return ErrorDetail(
         code="missing_audio",
         field="audio",
         source=key,
         value=near,
         allowed=allowed,
-        message=(
-            f"{key} waited for the audio file of its name, {allowed}. {_hint(near)}Drop both."
-        ),
+        message=f"{key} waited for the audio file of its name, {allowed}. {_hint(near)}Drop both.",
     )
 
 
@@ -86,28 +80,41 @@ def _hint(near: str | None) -> str:
     return f"{near} is in the same folder: rename it if you mean it. " if near else ""
 
 
-def _left_over(keys: Collection[str]) -> Iterator[str]:
-    """The keys that are part of no pair, and no image."""
+def _left_over(keys: Collection[str], kind: Kind) -> list[str]:
+    """The keys of a kind, or of none, that are part of no pair; images are meant as they are."""
     pairs = [pairing for pairing in all_pairings(keys).values() if pairing.is_whole]
     paired = {key for pairing in pairs for key in pairing.keys}
-    for key in sorted(keys):
-        if key not in paired and not key.lower().endswith(IMAGE_SUFFIXES) and not unsafe(key):
-            yield key
+    return [
+        key
+        for key in sorted(keys)
+        if kind_of(key) in (kind, Kind.IGNORED)
+        and key not in paired
+        and not key.lower().endswith(IMAGE_SUFFIXES)
+        and not unsafe(key)
+    ]
 
 
-def _nearest(wanted: Collection[str], keys: Collection[str]) -> str | None:
-    """The key that is most like one of those that are wanted, in its spelling and not its case."""
-    matcher, best, nearest = SequenceMatcher(autojunk=False), NEAR, None
-    for want in dict.fromkeys(map(_plain, wanted)):
-        matcher.set_seq2(want)
-        for key in keys:
-            matcher.set_seq1(_plain(key))
-            is_better = matcher.real_quick_ratio() >= best and matcher.quick_ratio() >= best
-            if is_better and matcher.ratio() > best:
-                best, nearest = matcher.ratio(), key
-    return nearest
+def _nearest(stems: Collection[str], keys: Collection[str]) -> str | None:
+    """The key whose name, but for its suffix, is most like one of these; None if none is."""
+    wanted = dict.fromkeys(map(_plain, stems))
+    scores = {
+        key: max(_likeness(stem, _plain(key.rpartition(".")[0] or key)) for stem in wanted)
+        for key in keys
+    }
+    best = max(scores, key=lambda key: scores[key], default=None)
+    return best if best and scores[best] >= NEAR else None
 
 
 def _plain(key: str) -> str:
-    """A file's name without its folder, its spelling and its case."""
+    """A name without its folder, its spelling and its case."""
     return composed(key.rpartition("/")[2]).casefold()
+
+
+def _likeness(one: str, other: str) -> float:
+    shorter, longer = sorted((one, other), key=len)
+    if one == other or not shorter:
+        return float(one == other)
+    if longer.startswith(shorter) and not longer[len(shorter)].isalnum():
+        return EXTENDED
+    matcher = SequenceMatcher(None, one, other, autojunk=False)
+    return matcher.ratio() if matcher.quick_ratio() >= NEAR else 0

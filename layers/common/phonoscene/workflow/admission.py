@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.contents import contents_of
-from phonoscene.drops import name_of, name_of_one
+from phonoscene.drops import half_id, name_of, name_of_one
 from phonoscene.errors import ContentContested, DropUnsettled, WriteRefused
 from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
 
@@ -61,11 +61,12 @@ class Admission:
     ) -> list[Take]:
         asked = [(one.fields.get("arguments", {}), one.images) for one in examined]
         contents = contents_of(self.bucket, halves.audio, halves.sidecar, asked)
+        unused = [half_id(self.bucket, key) for key in halves.pairing.unused]
         takes = []
         for number, (one, content) in enumerate(zip(examined, contents, strict=True)):
             identifier, waiting = halves.ids(self.bucket, number if len(examined) > 1 else None)
             job = self._born(halves, one, job_id=identifier, dropped_at=dropped_at)
-            takes.append(Take(job, waiting, content if self.skips_repeats else None))
+            takes.append(Take(job, waiting + unused, content if self.skips_repeats else None))
         return takes
 
     def _born(self, halves: Halves, examined: Examined, **fields: Any) -> Job:

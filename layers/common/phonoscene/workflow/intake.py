@@ -130,7 +130,7 @@ class Intake:
     def end_wait(self, half: Job) -> list[Job]:
         """End the wait of a half whose grace is over: with its job, if the other half is there.
 
-        Otherwise it is rejected, and its error names the nearest key that lies beside it.
+        Otherwise reject it, with an error that names the nearest key of its folder.
         """
         now, key = self.store.clock(), _key_of(half)
         if half.status is not JobStatus.WAITING or now < half.created_at + self.pair_grace:
@@ -149,13 +149,11 @@ class Intake:
         return any(pairing.is_whole for pairing in self._pairings(key))
 
     def _neighbours(self, key: str) -> set[str]:
-        """Keys of the same folder; of a large folder those that begin alike."""
-        found: set[str] = set()
-        for prefix in neighbourhoods(key):
-            keys, is_all = self.bucket.first_keys(prefix, MOST_NEIGHBOURS)
-            found |= keys
-            if is_all:
-                break
+        """Keys of the same folder; of a large folder the first, and those that begin alike."""
+        folder, *parts = neighbourhoods(key)
+        found, is_all = self.bucket.first_keys(folder, MOST_NEIGHBOURS)
+        for prefix in parts if not is_all else ():
+            found |= self.bucket.first_keys(prefix, MOST_NEIGHBOURS)[0]
         return found
 
     def _pairings(self, key: str) -> list[Pairing]:

@@ -1,0 +1,503 @@
+"""Names as people and tools write them: spellings, cases, folders, and what is nearly right."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_plus, unquote, urlsplit
+
+import pytest
+
+from phonoscene.drops import AUDIO_SUFFIXES, half_id
+from tests.integration.cloud import DROPS, created, sqs
+from tests.integration.sounds import png, silence, sound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from tests.integration.cloud import Cloud, Fal
+    from tests.integration.conftest import Context
+    from tests.integration.desk import Desk
+
+    Send = Callable[..., list[str]]
+
+SIDECAR = {"prompt": "A stage", "video_size": {"width": 64, "height": 64}}
+SOUND = silence(1)
+
+
+@pytest.fixture
+def send(submit: ModuleType, fal: Fal, context: Context) -> Send:  # noqa: ARG001 - in its place
+    """Hand the function S3's events of these keys, or messages; the ids of those that failed."""
+
+    def deliver(*told: Any) -> list[str]:
+        messages = (created(one) if isinstance(one, str) else json.dumps(one) for one in told)
+        answer = submit.handler(sqs(*messages), context)
+        return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+    return deliver
+
+
+def nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def nfd(text: str) -> str:
+    return unicodedata.normalize("NFD", text)
+
+
+def only(cloud: Cloud) -> dict[str, Any]:
+    (item,) = cloud.items()
+    return item
+
+
+def statuses(cloud: Cloud) -> list[str]:
+    return sorted(item["status"] for item in cloud.items())
+
+
+def only_error(cloud: Cloud) -> dict[str, Any]:
+    item = only(cloud)
+    assert item["status"] == "REJECTED"
+    (error,) = item["errors"]
+    return dict(error)
+
+
+# Spellings --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("forms", [(nfc, nfd), (nfd, nfc), (nfd, nfd)], ids=["CD", "DC", "DD"])
+@pytest.mark.parametrize("audio_first", [True, False])
+@pytest.mark.parametrize("name", ["café", "Événements/café", "ガ/각"])
+def test_halves_whose_accents_are_spelled_in_two_ways_are_one_drop(
+    cloud: Cloud, fal: Fal, send: Send, forms: Any, audio_first: bool, name: str
+) -> None:
+    audio, sidecar = forms[0](f"{name}.wav"), forms[1](f"{name}.json")
+    halves: dict[str, Any] = {audio: SOUND, sidecar: SIDECAR}
+    order = list(halves) if audio_first else list(halves)[::-1]
+
+    failed = []
+    for key in order:
+        cloud.drop(key, halves[key])
+        failed += send(key)
+
+    job = only(cloud)
+    assert (failed, job["status"], job["name"]) == ([], "SUBMITTED", nfc(name))
+    assert (job["audio"]["key"], job["sidecar"]["key"]) == (audio, sidecar)
+    url = urlsplit(fal.posts[0].arguments["audio_url"])
+    assert unquote(url.path).endswith(audio)
+
+
+def test_an_image_and_defaults_are_found_however_their_names_are_spelled(
+    cloud: Cloud, send: Send
+) -> None:
+    cloud.drop(nfd("é/_defaults.json"), {"fps": 12})
+    cloud.drop(nfd("é/château.png"), png(64, 48))
+    cloud.drop(nfc("é/song.wav"), SOUND)
+    cloud.drop(nfc("é/song.json"), SIDECAR | {"image_url": nfc("château.png")})
+
+    send(nfc("é/song.json"))
+
+    job = only(cloud)
+    assert job["arguments"]["fps"] == 12
+    assert job["images"]["image_url"]["key"] == nfd("é/château.png")
+
+
+def test_a_name_that_is_spelled_anew_is_the_same_job(cloud: Cloud, fal: Fal, send: Send) -> None:
+    for form in (nfc, nfd):
+        for key, body in (("café.wav", SOUND), ("café.json", SIDECAR)):
+            cloud.drop(form(key), body)
+            send(form(key))
+
+    assert statuses(cloud) == ["SUBMITTED"]
+    assert len(fal.posts) == 1
+
+
+@pytest.mark.parametrize("suffix", [".JSON", ".Json", ".wav.JSON"])
+def test_a_sidecar_in_capitals_is_a_sidecar(cloud: Cloud, send: Send, suffix: str) -> None:
+    cloud.drop("song.wav", SOUND)
+    cloud.drop(f"song{suffix}", SIDECAR)
+
+    send(f"song{suffix}")
+
+    assert only(cloud)["sidecar"]["key"] == f"song{suffix}"
+
+
+def test_oga_is_audio(cloud: Cloud, send: Send) -> None:
+    cloud.drop("note.oga", sound("ogg opus"))
+    cloud.drop("note.json", SIDECAR)
+
+    send("note.oga")
+
+    assert statuses(cloud) == ["SUBMITTED"]
+
+
+# Encoded keys -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["a b.wav", "a+b%20.wav", "日本/ü.wav", "100%.wav"])
+@pytest.mark.parametrize("encode", [str, quote_plus], ids=["as it is", "encoded"])
+def test_a_key_is_found_as_it_is_and_url_encoded(
+    cloud: Cloud, send: Send, key: str, encode: Callable[[str], str]
+) -> None:
+    sidecar = key.replace(".wav", ".json")
+    cloud.drop(key, SOUND)
+    cloud.drop(sidecar, SIDECAR)
+
+    for half in (key, sidecar):
+        send(encode(half))
+
+    job = only(cloud)
+    assert (job["status"], job["audio"]["key"]) == ("SUBMITTED", key)
+
+
+def test_a_key_that_is_there_as_it_is_written_is_not_decoded(cloud: Cloud, send: Send) -> None:
+    for key in ("a+b.wav", "a b.wav"):
+        cloud.drop(key, SOUND)
+
+    send("a+b.wav")
+
+    assert only(cloud)["audio"]["key"] == "a+b.wav"
+
+
+@pytest.mark.parametrize("key", ["%5Fsong.wav", "so%0Ang.wav", "..%2Fsong.wav", "%2Egit/song.wav"])
+def test_no_encoding_leads_to_a_key_that_is_ignored_or_refused(
+    cloud: Cloud, send: Send, key: str
+) -> None:
+    cloud.drop(unquote(key), SOUND)
+
+    failed = send(key)
+
+    assert (failed, cloud.items()) == ([], [])
+
+
+def test_an_event_of_an_object_that_is_gone_is_counted(
+    cloud: Cloud, send: Send, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = send("gone.wav", "gone too.json")
+
+    metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (failed, cloud.items()) == ([], [])
+    assert [sum(one["DropsGone"]) for one in metrics if "DropsGone" in one] == [2]
+
+
+# Folders that are ignored -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keys", [["song.wav"], ["song.json"], ["song.wav", "song.json"]], ids=str)
+@pytest.mark.parametrize("folder", ["done/", "done/2026/"])
+def test_nothing_is_made_of_what_is_in_a_folder_that_is_ignored(
+    cloud: Cloud, fal: Fal, send: Send, keys: list[str], folder: str
+) -> None:
+    cloud.drop("done/_defaults.json", {"ignore": True})
+    for key in keys:
+        cloud.drop(folder + key, SOUND if key.endswith("wav") else json.dumps(SIDECAR))
+
+    failed = send(*(folder + key for key in keys))
+
+    assert (failed, cloud.items(), fal.posts) == ([], [], [])
+
+
+def test_files_that_are_moved_to_such_a_folder_keep_their_job(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    cloud.drop("talks/done/_defaults.json", {"ignore": True})
+    for key, body in (("song.wav", SOUND), ("song.json", json.dumps(SIDECAR))):
+        cloud.drop(f"talks/{key}", body)
+        send(f"talks/{key}")
+    before = cloud.items()
+
+    for key in ("song.wav", "song.json"):
+        source = {"Bucket": DROPS, "Key": f"talks/{key}"}
+        cloud.s3.copy_object(Bucket=DROPS, Key=f"talks/done/{key}", CopySource=source)  # type: ignore[arg-type]
+        cloud.s3.delete_object(**source)  # type: ignore[arg-type]
+        send(f"talks/done/{key}")
+
+    assert cloud.items() == before
+    assert len(fal.posts) == 1
+
+
+def test_the_nearest_defaults_say_whether_a_folder_is_ignored(cloud: Cloud, send: Send) -> None:
+    cloud.drop("done/_defaults.json", {"ignore": True})
+    cloud.drop("done/again/_defaults.json", {"ignore": False})
+    cloud.drop("done/again/song.wav", SOUND)
+    cloud.drop("done/again/song.json", SIDECAR)
+
+    send("done/again/song.wav")
+
+    assert statuses(cloud) == ["SUBMITTED"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [("_defaults.json", "yes", "wrong_type"), ("_defaults.json", 1, "wrong_type"),
+     ("song.json", True, "not_allowed")],
+)  # fmt: skip
+def test_ignore_that_cannot_be_meant_is_refused_and_hides_nothing(
+    cloud: Cloud, send: Send, key: str, value: Any, code: str
+) -> None:
+    cloud.drop("song.wav", SOUND)
+    cloud.drop("song.json", SIDECAR)
+    cloud.drop(key, {"ignore": value} if key == "_defaults.json" else SIDECAR | {"ignore": value})
+
+    send("song.wav", "song.json")
+
+    error = only_error(cloud)
+    assert (error["code"], error["field"], error["source"]) == (code, "ignore", key)
+
+
+# Halves that stay alone -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_grace(environment: pytest.MonkeyPatch, submit: ModuleType) -> None:  # noqa: ARG001 - after it
+    environment.setenv("PAIR_GRACE_MINUTES", "0")
+
+
+def end_wait(send: Send, key: str) -> list[str]:
+    """As the schedule does once a half's grace is over."""
+    return send({"job_id": half_id(DROPS, key)})
+
+
+@pytest.mark.usefixtures("no_grace")
+@pytest.mark.parametrize(
+    ("half", "beside", "near"),
+    [
+        ("intro.wav", "intro.jsn", True),
+        ("intro.wav", "Intro.json", True),
+        ("intro.wav", "intro (1).json", True),
+        ("intro.wav", "intro.json.txt", True),
+        ("intro.wav", "intro", True),
+        ("intro.wav", "intro - Copy.json", True),
+        ("intro.wav", "intro.wave.json", True),
+        ("intro.json", "intro.mp4", True),
+        ("Intro.json", "intro.wav", True),
+        ("intro.wav.json", "intro.mp3", True),
+        ("intro.json", "intro (1).wav", True),
+        ("intro.wav", "outro.json", False),
+        ("intro.wav", "intro.png", False),
+        ("intro.json", "intro.png", False),
+        ("intro.wav", "cover.jpg", False),
+        ("intro.wav", "other/intro.json", False),
+    ],
+)
+@pytest.mark.parametrize("folder", ["", "talks/"])
+def test_a_half_that_waited_in_vain_names_what_was_wanted_and_what_is_nearly_that(
+    cloud: Cloud, send: Send, half: str, beside: str, near: bool, folder: str
+) -> None:
+    cloud.drop(folder + half, SOUND if half.endswith("wav") else json.dumps(SIDECAR))
+    send(folder + half)
+    cloud.drop(folder + beside, b"{}")
+
+    failed = end_wait(send, folder + half)
+
+    error = only_error(cloud)
+    assert failed == []
+    assert error["code"] == ("missing_sidecar" if half.endswith("wav") else "missing_audio")
+    assert error.get("value") == (folder + beside if near else None)
+    assert (folder + beside in error["message"]) is near
+    if half.endswith("wav"):
+        assert error["allowed"] == f"{folder}{half}.json or {folder}intro.json"
+    else:
+        assert set(AUDIO_SUFFIXES) <= set(error["allowed"].split())
+
+
+@pytest.mark.usefixtures("no_grace")
+def test_a_name_that_has_its_own_pair_is_not_near(cloud: Cloud, send: Send) -> None:
+    for key in ("intro1.wav", "intro2.wav"):
+        cloud.drop(key, SOUND)
+    cloud.drop("intro1.json", SIDECAR)
+    send("intro2.wav")
+
+    end_wait(send, "intro2.wav")
+
+    assert "value" not in only_error(cloud)
+
+
+@pytest.mark.usefixtures("no_grace")
+@pytest.mark.parametrize("near", ["intro.jsn", "Intro.json", "inro.json"])
+def test_a_near_name_is_found_in_a_folder_of_thousands_with_few_listings(
+    cloud: Cloud, send: Send, near: str
+) -> None:
+    for number in range(1100):
+        cloud.drop(f"talks/#{number:04}.txt", b"")
+    cloud.drop("talks/intro.wav", SOUND)
+    cloud.drop(f"talks/{near}", SIDECAR)
+    send("talks/intro.wav")
+    calls: list[str] = []
+    heard: Any = lambda model, **_: calls.append(model.name)  # noqa: E731 - an event's handler
+    cloud.s3.meta.events.register("before-call", heard)
+    try:
+        end_wait(send, "talks/intro.wav")
+    finally:
+        cloud.s3.meta.events.unregister("before-call", heard)
+
+    assert only_error(cloud)["value"] == f"talks/{near}"
+    assert len(calls) <= 8
+
+
+@pytest.mark.usefixtures("no_grace")
+def test_a_half_whose_other_half_came_without_an_event_becomes_its_job_after_all(
+    cloud: Cloud, send: Send
+) -> None:
+    cloud.drop("song.wav", SOUND)
+    send("song.wav")
+    cloud.drop("song.json", SIDECAR)
+
+    end_wait(send, "song.wav")
+
+    assert statuses(cloud) == ["SUBMITTED"]
+
+
+def test_a_half_whose_grace_is_not_over_goes_on_waiting(cloud: Cloud, send: Send) -> None:
+    cloud.drop("song.wav", SOUND)
+    send("song.wav")
+
+    end_wait(send, "song.wav")
+
+    assert statuses(cloud) == ["WAITING"]
+
+
+@pytest.mark.usefixtures("no_grace")
+@pytest.mark.parametrize("key", ["song.wav", "_defaults.json"])
+def test_a_half_that_was_removed_or_is_ignored_by_now_does_not_wait_for_ever(
+    cloud: Cloud, send: Send, key: str
+) -> None:
+    cloud.drop("song.wav", SOUND)
+    send("song.wav")
+    if key == "song.wav":
+        cloud.s3.delete_object(Bucket=DROPS, Key=key)
+    else:
+        cloud.drop(key, {"ignore": True})
+        cloud.drop("song.json", SIDECAR)
+
+    end_wait(send, "song.wav")
+
+    assert only_error(cloud)["code"] == "missing_sidecar"
+
+
+# More files of one name than a pair -------------------------------------------------------------
+
+
+LONG = SIDECAR | {"prompt": "The one that counts"}
+FILES: dict[str, Any] = {"song.wav": SOUND, "song.json": SIDECAR, "song.wav.json": LONG}
+
+
+@pytest.mark.parametrize("order", list(permutations(FILES)), ids="-".join)
+def test_a_sidecar_beside_the_one_that_counts_is_noted_and_waits_for_nothing(
+    cloud: Cloud, send: Send, order: tuple[str, ...]
+) -> None:
+    for key in order:
+        body = FILES[key]
+        cloud.drop(key, body if isinstance(body, bytes) else json.dumps(body))
+        send(key)
+        send(key)
+
+    newest = max(cloud.items(), key=lambda item: str(item["created_at"]))
+    assert newest["sidecar"]["key"] == "song.wav.json"
+    assert newest["unused_sidecars"] == {"song.json"}
+    assert "WAITING" not in statuses(cloud)
+
+
+@pytest.mark.parametrize("event", ["song.wav", "song.json", "song.wav.json"])
+def test_of_two_sidecars_that_come_together_the_longer_name_makes_the_only_job(
+    cloud: Cloud, fal: Fal, send: Send, event: str
+) -> None:
+    for key, body in FILES.items():
+        cloud.drop(key, body if isinstance(body, bytes) else json.dumps(body))
+
+    send(event)
+    send(*FILES)
+
+    assert len(fal.posts) == 1
+    assert only(cloud)["unused_sidecars"] == {"song.json"}
+
+
+def test_a_second_audio_file_is_rejected_alone_under_its_own_name(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    cloud.drop("talk.wav", SOUND)
+    cloud.drop("talk.json", SIDECAR)
+    send("talk.wav")
+    before = only(cloud)
+    cloud.drop("talk.mp3", SOUND)
+
+    send("talk.mp3")
+    send("talk.wav", "talk.json")
+
+    first, rejected = sorted(cloud.items(), key=lambda item: str(item["created_at"]))
+    assert first == before
+    assert (rejected["name"], rejected["status"]) == ("talk.mp3", "REJECTED")
+    assert [error["code"] for error in rejected["errors"]] == ["ambiguous_sidecar"]
+    assert len(fal.posts) == 1
+
+
+def test_a_job_whose_sidecar_another_audio_file_could_have_takes_repeats(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    cloud.drop("talk.wav", SOUND)
+    cloud.drop("talk.json", SIDECAR)
+    send("talk.wav")
+    cloud.drop("talk.mp3", SOUND)
+    send("talk.mp3")
+    cloud.drop("talk.wav", SOUND)
+
+    send("talk.wav")
+
+    assert statuses(cloud) == ["REJECTED", "SUBMITTED"]
+    assert len(fal.posts) == 1
+
+
+def test_a_changed_sidecar_that_two_audio_files_could_have_is_rejected_for_both(
+    cloud: Cloud, fal: Fal, send: Send
+) -> None:
+    cloud.drop("talk.wav", SOUND)
+    cloud.drop("talk.json", SIDECAR)
+    send("talk.wav")
+    cloud.drop("talk.mp3", SOUND)
+    cloud.drop("talk.json", LONG)
+
+    send("talk.mp3", "talk.json")
+
+    names = {item["name"]: item["status"] for item in cloud.items()}
+    assert names == {"talk": "SUBMITTED", "talk.wav": "REJECTED", "talk.mp3": "REJECTED"}
+    assert len(fal.posts) == 1
+
+
+@pytest.mark.parametrize("event", ["talk.json", "talk.wav", "talk.mp3"])
+def test_halves_that_wait_and_turn_out_to_be_ambiguous_wait_no_more(
+    cloud: Cloud, fal: Fal, send: Send, event: str
+) -> None:
+    for key in ("talk.wav", "talk.mp3"):
+        cloud.drop(key, SOUND)
+        send(key)
+    cloud.drop("talk.json", SIDECAR)
+
+    send(event)
+    send("talk.json", "talk.wav", "talk.mp3")
+
+    assert set(statuses(cloud)) == {"REJECTED"}
+    assert {item["name"] for item in cloud.items()} == {"talk", "talk.wav", "talk.mp3"}
+    assert fal.posts == []
+
+
+def test_each_of_two_audio_files_is_shown_by_its_own_key(desk: Desk) -> None:
+    for key, body in (("talk.wav", SOUND), ("talk.json", json.dumps(SIDECAR)), ("talk.mp3", SOUND)):
+        desk.cloud.drop(key, body)
+        desk.announce(key)
+
+    keys = ("talk", "talk.wav", "talk.json", "talk.mp3", "s3://drops/talk.mp3")
+    shown = {key: desk.says("show", key, "--json").data["status"] for key in keys}
+    named = desk.says("jobs", "--name", "talk.mp3", "--json").data
+    audit = desk.says("audit", "--older-than", "0s", "--json").data
+
+    assert shown == {
+        "talk": "SUBMITTED",
+        "talk.wav": "SUBMITTED",
+        "talk.json": "SUBMITTED",
+        "talk.mp3": "REJECTED",
+        "s3://drops/talk.mp3": "REJECTED",
+    }
+    assert [job["status"] for job in named] == ["REJECTED", "SUBMITTED"]
+    assert (audit["missing"], audit["states"]) == ([], {"REJECTED": 1, "SUBMITTED": 1})
