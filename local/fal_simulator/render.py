@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
 import av
@@ -20,7 +21,6 @@ from local.fal_simulator.schema import OutputType, Quality
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from fractions import Fraction
     from pathlib import Path
     from threading import Event
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer, OutputContainer
     from av.filter.context import FilterContext
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -153,10 +154,27 @@ def _count_seconds(source: InputContainer, enough: float) -> float:
 
 
 def _sound(source: InputContainer) -> Iterator[AudioFrame]:
-    """Decode what can be decoded: a damaged packet in the middle is skipped, as players do."""
-    for packet in source.demux(source.streams.audio[0]):
+    """Decode what can be decoded, as players do: damaged packets are skipped.
+
+    Each link of a chained Ogg begins at 0 again; here its frames follow the link before.
+    """
+    stream, seconds = source.streams.audio[0], Fraction(0)
+    unit = stream.time_base or Fraction(1, RATE)
+    for packet in _packets(source, stream):
         with contextlib.suppress(av.error.InvalidDataError):
-            yield from packet.decode()
+            for frame in packet.decode():
+                frame.pts, frame.time_base = round(seconds / unit), unit
+                seconds += Fraction(frame.samples, frame.sample_rate)
+                yield frame
+
+
+def _packets(source: InputContainer, stream: AudioStream) -> Iterator[Packet[AudioStream]]:
+    """Demux up to the end, or to junk behind it.
+
+    PyAV raises IndexError for a stream that begins in the middle.
+    """
+    with contextlib.suppress(av.FFmpegError, IndexError):
+        yield from source.demux(stream)
 
 
 def _picture(path: Path) -> VideoFrame:

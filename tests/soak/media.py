@@ -13,8 +13,8 @@ MUXES: Final = "muxes"
 #: A format and what is special about the file.
 Kind = tuple[str, str]
 
-#: fal's simulator stops at junk behind the last page or frame; what fal does is not known.
-_UNREAD: Final = ("trailing junk", "APE after")
+#: FFmpeg needs the suffix to know what these are, and fal's simulator has none.
+_UNREAD: Final = ("APE after", "ten joined, ID3 each")
 #: A thousand of these would be gigabytes.
 _LARGE: Final = ("2 MB", "2000000", "1 MiB", "of padding")
 
