@@ -32,6 +32,10 @@ HEADERS: Final = (("range", "Range"), ("if-none-match", "IfNoneMatch"), ("if-mat
 _S3_STATUS: Final = {"NoSuchKey": 404, "404": 404, "NoSuchUpload": 404, "PreconditionFailed": 412}
 
 
+#: The path of an invocation, in Lambda's REST API.
+_INVOKED: Final = re.compile(r"/functions/([^/]+)/invocations$")
+
+
 @dataclass(frozen=True)
 class Asked:
     """One request, whoever carried it; header names are lower-case."""
@@ -59,6 +63,10 @@ def service(name: str) -> Any:
 def answer(asked: Asked, ask: Callable[[str, str, dict[str, Any]], Any]) -> Answered:
     """One request to AWS, whichever service it is for."""
     target = asked.headers.get("x-amz-target", "")
+    invoked = _INVOKED.search(asked.url)
+    if invoked:
+        named = {"FunctionName": unquote(invoked[1]), "Payload": asked.body}
+        return Answered(200, {}, ask("lambda", "Invoke", named)["Payload"].read())
     if not target:
         return _s3(asked, ask)
     prefix, _, operation = target.partition(".")
@@ -130,6 +138,8 @@ def _encoded(operation: str, told: dict[str, Any]) -> Answered:
         headers["x-amz-version-id"] = told["VersionId"]
     if "LastModified" in told:
         headers["Last-Modified"] = format_datetime(told["LastModified"], usegmt=True)
+    if "ContentRange" in told:
+        headers["Content-Range"] = told["ContentRange"]
     if operation == "HeadObject":
         return Answered(200, headers | {"Content-Length": str(told["ContentLength"])})
     body = _body(operation, told)

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 import phonoscene.fal_calls  # noqa: F401 - nearly every first event calls fal: import it with the rest
 from phonoscene.batches import Message, each
 from phonoscene.errors import (
+    BucketUnversioned,
     ConditionFailed,
     DropUnsettled,
     ObjectUnreadable,
@@ -60,6 +61,7 @@ PROBING = Config(connect_timeout=2, read_timeout=80, retries={"total_max_attempt
 #: Errors of AWS, of the network, and of a drop that changes while it is read.
 PASSING = (
     BotoCoreError,
+    BucketUnversioned,
     ClientError,
     ConditionFailed,
     DropUnsettled,

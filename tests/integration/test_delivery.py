@@ -427,7 +427,7 @@ def test_the_models_errors_fail_the_job_in_fals_own_types(world: World) -> None:
     assert job == world.record
     assert job.status is JobStatus.FAILED
     assert [(error.code, error.field) for error in job.errors] == [
-        ("audio_duration_too_long", "audio_url"), ("content_policy_violation", "prompt"),
+        ("audio_duration_too_long", "audio"), ("content_policy_violation", "prompt"),
     ]  # fmt: skip
     assert "X-Amz" not in json.dumps(world.cloud.item(ID), default=str)
     assert world.stored_nothing()

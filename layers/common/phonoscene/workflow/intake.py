@@ -72,7 +72,8 @@ class Intake:
         reason = unsafe(announced.key)
         if reason:
             shown = _printable(announced.key)
-            return [self._refuse(announced, shown, (_unsafe_key(shown, reason),))]
+            refused = half_id(self.bucket.name, announced.key)
+            return [self._refuse(announced, shown, (_unsafe_key(shown, reason),), (), refused)]
         found, pairs = self._found(announced)
         if not pairs:
             logger.info("drop.gone", extra={"key": announced.key})
@@ -235,9 +236,10 @@ class Intake:
         shown: str,
         errors: tuple[ErrorDetail, ...],
         waiting: Sequence[str] = (),
+        identifier: str | None = None,
     ) -> Job:
         """Record that nothing comes of this announcement; ``shown`` is its key, printable."""
-        identifier = self._refusal_id(announced)
+        identifier = identifier or self._refusal_id(announced)
         told = {"errors": errors, "dropped_at": announced.happened_at}
         job = self._born(JobStatus.REJECTED, identifier, shown, **told)
         try:
