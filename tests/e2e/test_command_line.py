@@ -78,7 +78,7 @@ def test_a_file_is_priced_dropped_followed_and_its_video_is_on_disk(
 
     with at_terminal("drop", str(song), *words, "--watch", "--out", str(video)) as terminal:
         terminal.await_text("[y/N]")
-        assert "25 frames of 512x512, 6.6 megapixels: $0.0078 to $0.0085" in terminal.text
+        assert "25 frames of 512x512, 6.6 megapixels: $0.0053 to $0.0085" in terminal.text
         assert phonoscene.jobs.takes(name) == []
         terminal.type("y\n")
         code, text, raw = terminal.end(), terminal.text, terminal.raw

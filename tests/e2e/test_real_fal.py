@@ -155,7 +155,7 @@ def test_one_line_makes_a_video_on_fals_real_host_names(
     first_drop: str, internet: Internet, state: StateDirectory
 ) -> None:
     assert "1 video (512x512, 9 frames) for $0.0028 to $0.0037" in first_drop
-    assert "fal charges $0.0028 to $0.0037 for it" in first_drop
+    assert "fal charges $0.0036 to $0.0037 for it" in first_drop
     assert "the simulator" not in first_drop
     assert (state.videos / "song.mp4").stat().st_size > 1000
     (request,) = control(internet)["requests"]
