@@ -36,6 +36,8 @@ def build() -> LocalProber:
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     """Lambda's entry: what ``RemoteProber`` sends, and what it understands as an answer."""
+    if not event:  # doctor asks whether the function starts
+        return {"starts": build() is not None}
     stored = StoredObject(key=event["key"], etag=event["etag"], bytes=event["bytes"])
     prober = build()
     probe = {"audio": prober.audio, "image": prober.image}[event["kind"]]

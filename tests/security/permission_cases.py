@@ -248,7 +248,9 @@ CASES: Final[dict[str, dict[str, Case]]] = {
         "dynamodb:UpdateItem": a_drop_becomes_its_video,
         "dynamodb:DeleteItem": a_half_gives_way_to_its_job,
         "ssm:GetParameter": a_drop_becomes_its_video,
+        "lambda:InvokeFunction": a_drop_becomes_its_video,
     },
+    "ProbeFunction": {"s3:GetObject": a_drop_becomes_its_video},
     "WebhookFunction": {"sqs:SendMessage": a_drop_becomes_its_video},
     "StoreFunction": {
         "dynamodb:GetItem": a_drop_becomes_its_video,
@@ -301,6 +303,7 @@ _FROM_A_STREAM: Final = _LOG_AND_TRACE | {
 #: reason names the chapter of Lambda's guide that says so.
 NOT_ENFORCED: Final[dict[str, dict[str, str]]] = {
     "SubmitFunction": _FROM_A_QUEUE,
+    "ProbeFunction": _LOG_AND_TRACE,
     "WebhookFunction": _LOG_AND_TRACE,
     "StoreFunction": _FROM_A_QUEUE,
     "PublishFunction": _FROM_A_STREAM,
