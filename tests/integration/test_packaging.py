@@ -228,7 +228,7 @@ def interpreter(folder: Path, name: str, version: tuple[int, int]) -> Path:
     file = folder / name
     file.write_text(
         "#!/bin/sh\n"
-        f'exec {sys.executable} -c "import sys; sys.version_info = {(*version, 0)}; exec(\'$2\')"\n'
+        f"exec {sys.executable} -c \"import sys; sys.version_info = {(*version, 0)}; exec('$2')\"\n"
     )
     file.chmod(0o755)
     return file
