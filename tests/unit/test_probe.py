@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,25 @@ def test_a_length_is_exact_where_samples_are() -> None:
     facts = probe_audio(io.BytesIO(wave(b"\x80" * 12_345)))
 
     assert (facts.seconds, facts.format, facts.codec) == (12_345 / 8000, "audio/wav", "pcm_u8")
+
+
+TAILS = {
+    "nothing": b"",
+    "zeros": bytes(40 << 20),
+    "small chunks": b"junk\0\0\0\0" * (5 << 20),
+    "a chunk": b"LIST" + struct.pack("<I", 1000) + bytes(1000),
+    "another sound": b"data" + struct.pack("<I", 8000) + b"\x80" * 8000,
+    "another file": wave(b"\x80" * 8000),
+}
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_what_follows_the_sound_of_a_wav_costs_no_time_and_no_length(tail: str) -> None:
+    file = io.BytesIO(wave(b"\x80" * 8000) + TAILS[tail])
+    started = time.process_time()
+
+    assert probe_audio(file).seconds == 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize("placeholder", [0, 0x7FFF_F000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF])

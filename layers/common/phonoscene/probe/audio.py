@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import av
 
 from phonoscene.errors import MediaRefused
-from phonoscene.probe.claims import Stream, claimed_seconds
+from phonoscene.probe.claims import Stream, claimed_seconds, wav_end
 from phonoscene.probe.containers import opened
 from phonoscene.probe.facts import AudioFacts
 
@@ -113,7 +113,7 @@ def probe_audio(file: SeekableFile, suffix: str = "") -> AudioFacts:
     if not file.seek(0, 2):
         raise MediaRefused("empty_audio", "has no bytes; upload it again")
     try:
-        with opened(file, FORMATS, DECODERS, suffix) as container:
+        with opened(file, FORMATS, DECODERS, suffix, wav_end(file)) as container:
             return _facts(container, file)
     except av.FFmpegError as exc:
         raise MediaRefused("not_audio", NOT_AUDIO) from exc

@@ -13,25 +13,44 @@ if TYPE_CHECKING:
     from phonoscene.probe.facts import SeekableFile
 
 
-class _Named:
-    """A file under another name: FFmpeg takes a suffix for a sign where the bytes are none."""
+class _View:
+    """A file under another name, up to ``end``.
 
-    def __init__(self, file: SeekableFile, name: str) -> None:
-        self.read = file.read
-        self.seek = file.seek
+    FFmpeg takes a name's suffix for a sign of the format where the bytes are none.
+    """
+
+    def __init__(self, file: SeekableFile, name: str, end: int | None) -> None:
+        self._file = file
+        self._end = file.seek(0, 2) if end is None else end
         self.tell = file.tell
         self.name = name
+        file.seek(0)
+
+    def read(self, size: int) -> bytes | None:
+        """Bytes from the position on, none behind the end."""
+        return self._file.read(max(0, min(size, self._end - self.tell())))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move the position."""
+        if whence == _FROM_END:
+            return self._file.seek(self._end + offset)
+        return self._file.seek(offset, whence)
 
 
+_FROM_END: Final = 2
 #: How FFmpeg takes a list of names.
 _LIST: Final = ","
 
 
 @contextmanager
 def opened(
-    file: SeekableFile, formats: Mapping[str, str], decoders: frozenset[str], suffix: str = ""
+    file: SeekableFile,
+    formats: Mapping[str, str],
+    decoders: frozenset[str],
+    suffix: str = "",
+    end: int | None = None,
 ) -> Iterator[Any]:
-    """The opened container of a file whose name ends in ``suffix``.
+    """The opened container of a file whose name ends in ``suffix``; nothing behind ``end`` is read.
 
     ``formats`` are FFmpeg's names of the demuxers that may be used. The other ones matter: HLS,
     concat and their like open further files and addresses that the file names.
@@ -44,8 +63,7 @@ def opened(
         "codec_whitelist": _LIST.join(sorted(decoders)),
         "protocol_whitelist": "none",
     }
-    file.seek(0)
     with av.open(
-        _Named(file, f"media{suffix}"), options=options, metadata_errors="ignore"
+        _View(file, f"media{suffix}", end), options=options, metadata_errors="ignore"
     ) as container:
         yield container
