@@ -279,7 +279,9 @@ def test_a_prompt_in_which_nothing_can_be_seen_is_refused(text: str) -> None:
     assert "blank" in str(error.allowed)
 
 
-@pytest.mark.parametrize("text", [" a ", "\u200b.", "e\u0301", "\U0001f30a", "日", "\u200d\U0001f469"])
+@pytest.mark.parametrize(
+    "text", [" a ", "\u200b.", "e\u0301", "\U0001f30a", "日", "\u200d\U0001f469"]
+)
 def test_a_prompt_in_which_something_can_be_seen_is_kept_as_it_is(text: str) -> None:
     assert load({"prompt": text}).prompt == text
 
