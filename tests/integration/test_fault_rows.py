@@ -85,15 +85,17 @@ ROWS: dict[int, Row] = {
     5: row(
         "the sidecar is edited after its job was sent",
         i_fault_rows="test_a_sidecar_that_is_edited_after_the_post_is_a_take_of_its_own",
-        i_takes="test_a_sidecar_with_another_take_makes_new_jobs_of_all",
+        i_takes="test_of_a_sidecar_with_another_take_only_that_one_is_a_new_job",
     ),
     6: row(
         "the sidecar never comes",
-        i_reconciliation="test_a_half_is_rejected_when_its_grace_is_over_and_told_what_was_missing",
+        i_reconciliation="test_a_half_whose_grace_is_over_is_handed_to_submit_until_its_wait_has_ended",
+        i_names="test_a_half_that_waited_in_vain_names_what_was_wanted_and_what_is_nearly_that",
     ),
     7: row(
         "the sound never comes",
-        i_reconciliation="test_a_half_is_rejected_when_its_grace_is_over_and_told_what_was_missing",
+        i_reconciliation="test_a_half_whose_grace_is_over_is_handed_to_submit_until_its_wait_has_ended",
+        i_names="test_a_half_that_waited_in_vain_names_what_was_wanted_and_what_is_nearly_that",
     ),
     8: row(
         "a sound of no bytes, of another kind, or too long",
