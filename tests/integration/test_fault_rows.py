@@ -90,10 +90,12 @@ ROWS: dict[int, Row] = {
     6: row(
         "the sidecar never comes",
         i_reconciliation="test_a_half_whose_grace_is_over_is_handed_to_submit_until_its_wait_has_ended",
+        i_names="test_a_half_that_waited_in_vain_names_what_was_wanted_and_what_is_nearly_that",
     ),
     7: row(
         "the sound never comes",
         i_reconciliation="test_a_half_whose_grace_is_over_is_handed_to_submit_until_its_wait_has_ended",
+        i_names="test_a_half_that_waited_in_vain_names_what_was_wanted_and_what_is_nearly_that",
     ),
     8: row(
         "a sound of no bytes, of another kind, or too long",

@@ -54,12 +54,14 @@ class MemoryBucket(DropBucket):
         #: By how much an object's date is later than its event says.
         self.dated_after = dated_after
         self.versions: dict[str, tuple[Version, ...]] = {}
+        #: How often each key was put: no version id is given twice.
+        self.puts: dict[str, int] = {}
         self.images: dict[str, tuple[int, int]] = {}
 
     def copy(self) -> Self:
         """An independent bucket with the same objects."""
         twin = type(self)(self.name, self.seconds, self.dated_after)
-        twin.versions = dict(self.versions)
+        twin.versions, twin.puts = dict(self.versions), dict(self.puts)
         return twin
 
     def put(
@@ -74,7 +76,8 @@ class MemoryBucket(DropBucket):
         """Create a version at ``at``; S3 dates one that comes in parts from its beginning."""
         earlier = self.versions.get(key, ())
         modified = (begun or at).replace(microsecond=0) + self.dated_after
-        new = Version(f"{key}#{len(earlier) + 1}", body, modified, mark)
+        self.puts[key] = self.puts.get(key, 0) + 1
+        new = Version(f"{key}#{self.puts[key]}", body, modified, mark)
         self.versions[key] = (*earlier, new)
         return Announcement(key, at.replace(microsecond=0))
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.drops import Kind, kind_of, name_of, pairings
+from phonoscene.drops import Kind, all_pairings, kind_of, name_of, pairings
 from phonoscene.media import DropBucket, Found
 from phonoscene_cli.accounting import TOGETHER, Accountant
 from phonoscene_cli.census import Census, Lying, drops_under
@@ -209,3 +209,49 @@ def test_looking_up_all_of_them_draws_no_more_of_the_listing_than_is_looked_up_a
     assert looked_up == 50_000
     assert lead <= 2 * TOGETHER + 1
     assert shelf.asked == 500  # two ids a drop, a hundred drops at once: a thousand requests
+
+
+# Names that can be spelled in two ways
+
+
+@given(
+    st.sets(
+        st.builds(
+            "{}.{}".format,
+            st.sampled_from(["caf\u00e9", "cafe\u0301", "cafe", "cafz", "song"]),
+            st.sampled_from(["wav", "json", "mp3", "wav.json"]),
+        ),
+        max_size=12,
+    )
+)
+def test_every_half_is_told_with_its_other_half_however_that_is_spelled(keys: set[str]) -> None:
+    def look(prefix: str) -> list[Found]:
+        return [found(key) for key in in_order(keys) if key.startswith(prefix)]
+
+    drops = list(Census().drops((found(key) for key in in_order(keys)), look))
+
+    halves = [half.key for drop in drops for half in drop.halves]
+    alone = [drop for drop in drops if len(drop.halves) == 1]
+    unused = {key for pairing in all_pairings(keys).values() for key in pairing.unused}
+    assert {*halves} | unused == keys
+    for drop in alone:
+        key = drop.halves[0].key
+        assert drop.pairing in pairings(key, {k for k in keys if name_of(k) == name_of(key)})
+
+
+@pytest.mark.parametrize("forms", [("caf\u00e9", "cafe\u0301"), ("cafe\u0301", "caf\u00e9")])
+def test_a_pair_in_two_spellings_is_told_once_and_a_plain_name_asks_for_no_listing(
+    forms: tuple[str, str],
+) -> None:
+    keys = [f"{forms[0]}.wav", f"{forms[1]}.json", "song.wav"]
+    looked: list[str] = []
+
+    def look(prefix: str) -> list[Found]:
+        looked.append(prefix)
+        return [found(key) for key in keys if key.startswith(prefix)]
+
+    drops = list(Census().drops((found(key) for key in in_order(keys)), look))
+
+    assert [len(drop.halves) for drop in drops if drop.name != "song"] == [2]
+    assert {drop.name for drop in drops} == {"caf\u00e9", "song"}
+    assert not any(prefix.startswith("song") for prefix in looked)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.documents import Document, parse, read_document, waits_for_sidecar
+from phonoscene.documents import Document, parse, read_document, read_takes, waits_for_sidecar
 from phonoscene.errors import DropRefused
 from phonoscene.records import plain, to_item
 from phonoscene.sidecar import Sidecar
@@ -266,6 +266,26 @@ def test_a_prompt_has_1_to_5000_characters(length: int, *, is_taken: bool) -> No
         assert (error.code, error.allowed) == ("wrong_length", "text of 1 to 5,000 characters")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [" ", "\n\t ", "\u00a0\u3000", "\u200b", "\u200b\u200c\u200d\u2060\ufeff", "\u00ad",
+     "\u202a\u202c", "\u2800", "\u3164\u115f\u1160\uffa0", "\ufe0f", "\u0301", "\u0000"],
+    ids=ascii,
+)  # fmt: skip
+def test_a_prompt_in_which_nothing_can_be_seen_is_refused(text: str) -> None:
+    error = only(refused({"prompt": text}))
+
+    assert (error.code, error.field) == ("not_allowed", "prompt")
+    assert "blank" in str(error.allowed)
+
+
+@pytest.mark.parametrize(
+    "text", [" a ", "\u200b.", "e\u0301", "\U0001f30a", "日", "\u200d\U0001f469"]
+)
+def test_a_prompt_in_which_something_can_be_seen_is_kept_as_it_is(text: str) -> None:
+    assert load({"prompt": text}).prompt == text
+
+
 def test_a_negative_prompt_may_be_empty() -> None:
     assert load(with_prompt(negative_prompt="")).arguments()["negative_prompt"] == ""
 
@@ -331,6 +351,8 @@ def test_whatever_the_model_takes_the_table_can_hold(field: str, text: str) -> N
         (b'{"a":' * 10_000, "not_json"),
         (b"\xef\xbb\xbf\xef\xbb\xbf{}", "not_json"),
         ('{"prompt": "x"}'.encode("utf-16"), "not_utf8"),
+        ('{"prompt": "x"}'.encode("utf-16-le"), "not_utf8"),
+        ('{"prompt": "x"}'.encode("utf-32"), "not_utf8"),
         ('{"prompt": "ü"}'.encode("latin-1"), "not_utf8"),
         (b'{"prompt": "\\ud800"}', "not_utf8"),
         (b'{"\\udfff": 1}', "not_utf8"),
@@ -348,6 +370,18 @@ def test_a_file_that_is_not_one_json_object_in_utf8_is_refused(raw: bytes, code:
     error = only(list(caught.value.errors))
     assert (error.code, error.source) == (code, "song.json")
     assert "song.json" in error.message
+
+
+@pytest.mark.parametrize("form", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
+@pytest.mark.parametrize("text", ['{"prompt": "x"}', '[{"prompt": "ü"}]', '\r\n{"prompt": "x"}'])
+def test_a_file_in_another_encoding_says_how_to_save_it(form: str, text: str) -> None:
+    with pytest.raises(DropRefused) as refusal:
+        read_takes("a.json", text.encode(form))
+
+    (error,) = refusal.value.errors
+    assert error.code == "not_utf8"
+    assert form[:6].upper() in error.message
+    assert error.message.endswith("Save it as UTF-8.")
 
 
 def test_a_key_that_stands_twice_is_named() -> None:
