@@ -119,20 +119,6 @@ def test_no_more_is_read_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(asked) == 2
 
 
-def test_an_error_of_a_read_is_kept_for_those_whose_decoder_swallows_it() -> None:
-    def fetch(first: int, last: int) -> bytes:
-        raise ObjectUnreadable(f"{first}-{last}")
-
-    file = ObjectReader(fetch, 10)
-    file.check()
-
-    for _ in range(2):
-        with pytest.raises(ObjectUnreadable, match="0-9"):
-            file.read(1)
-    with pytest.raises(ObjectUnreadable, match="0-9"):
-        file.check()
-
-
 # The bucket's ranges
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.errors import MediaRefused
+from phonoscene.errors import MediaRefused, ObjectUnreadable
 from phonoscene.probe import audio, image
 from phonoscene.probe.audio import probe_audio
 from phonoscene.probe.image import probe_image
@@ -244,6 +244,40 @@ def test_an_image_that_fal_does_not_read_is_refused_before_it_is_decoded(
     monkeypatch.setattr(image, "MAX_BYTES", 10)
     with pytest.raises(MediaRefused, match="MiB"):
         probe_image(io.BytesIO(MADE["image/png"]()))
+
+
+class Failing(io.BytesIO):
+    """A file whose n-th read raises, and each read after it."""
+
+    def __init__(self, raw: bytes, nth: int, error: BaseException) -> None:
+        super().__init__(raw)
+        self.nth = nth
+        self.error = error
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.nth -= 1
+        if self.nth <= 0:
+            raise self.error
+        return super().read(size)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("nth", [1, 2, 3, 4, 5, 6, 8, 12])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), ObjectUnreadable("S3")])
+@pytest.mark.parametrize("form", ["audio/wav", *MADE])
+def test_what_a_read_raises_ends_the_probe_and_is_neither_swallowed_nor_blamed_on_the_file(
+    form: str, error: BaseException, nth: int
+) -> None:
+    is_audio = form == "audio/wav"
+    raw = wave(b"\x80" * 400_000) if is_audio else MADE[form]() + bytes(400_000)
+    file = Failing(raw, nth, error)
+
+    try:
+        (probe_audio if is_audio else probe_image)(file)
+    except BaseException as exc:  # noqa: BLE001 - one of them is no Exception
+        assert exc is error  # noqa: PT017 - likewise
+    else:
+        assert file.nth > 0
 
 
 HEADS = [

@@ -17,6 +17,10 @@ class _View:
     """A file under another name, up to ``end``.
 
     FFmpeg takes a name's suffix for a sign of the format where the bytes are none.
+
+    ``failure`` keeps the first error of a read, for ``opened`` to raise. PyAV and FFmpeg may
+    swallow an error and go on as if the file ended there. Of what is no ``Exception``, such as ^C, PyAV
+    makes a read of no bytes, after which FFmpeg reads again, for ever.
     """
 
     def __init__(self, file: SeekableFile, name: str, end: int | None) -> None:
@@ -24,11 +28,17 @@ class _View:
         self._end = file.seek(0, 2) if end is None else end
         self.tell = file.tell
         self.name = name
+        self.failure: BaseException | None = None
         file.seek(0)
 
     def read(self, size: int) -> bytes | None:
         """Bytes from the position on, none behind the end."""
-        return self._file.read(max(0, min(size, self._end - self.tell())))
+        if self.failure is None:
+            try:
+                return self._file.read(max(0, min(size, self._end - self.tell())))
+            except BaseException as exc:  # noqa: BLE001 - raised again by opened
+                self.failure = exc
+        raise OSError("an earlier read failed")
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move the position."""
@@ -57,13 +67,17 @@ def opened(
 
     Raises:
         av.FFmpegError: it is none of ``formats``, or cannot be read.
+        BaseException: whatever ``file`` raised when it was read; it comes before all else.
     """
     options = {
         "format_whitelist": _LIST.join(formats),
         "codec_whitelist": _LIST.join(sorted(decoders)),
         "protocol_whitelist": "none",
     }
-    with av.open(
-        _View(file, f"media{suffix}", end), options=options, metadata_errors="ignore"
-    ) as container:
-        yield container
+    view = _View(file, f"media{suffix}", end)
+    try:
+        with av.open(view, options=options, metadata_errors="ignore") as container:
+            yield container
+    finally:
+        if view.failure:
+            raise view.failure

@@ -22,9 +22,6 @@ class ObjectReader(io.RawIOBase):
     """Reads ``size`` bytes through ``fetch(first, last)``, a block at a time.
 
     A read is short at the end, nowhere else: parsers take a short read for the end.
-
-    ``check`` raises the first error that ``fetch`` raised. A decoder may swallow that error and go
-    on as if the file ended there, so whoever uses what was decoded calls ``check`` first.
     """
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
@@ -34,7 +31,6 @@ class ObjectReader(io.RawIOBase):
         self._fetch = fetch
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._position = 0
-        self._failure: Exception | None = None
 
     def readable(self) -> bool:
         """Always."""
@@ -72,22 +68,11 @@ class ObjectReader(io.RawIOBase):
             self._position += len(piece)
         return filled
 
-    def check(self) -> None:
-        """Raise the first error of a read, if there was one."""
-        if self._failure:
-            raise self._failure.with_traceback(None)  # which would grow with every raise
-
     def _block(self, number: int) -> bytes:
         if number in self._blocks:
             self._blocks.move_to_end(number)
             return self._blocks[number]
-        self.check()
-        try:
-            block = self._read_block(number * BLOCK)
-        except Exception as exc:
-            self._failure = exc
-            raise
-        self._blocks[number] = block
+        block = self._blocks[number] = self._read_block(number * BLOCK)
         if len(self._blocks) > MAX_KEPT:
             self._blocks.popitem(last=False)
         return block

@@ -40,10 +40,7 @@ class LocalProber:
     def _probe(self, stored: StoredObject, probe: Callable[[ObjectReader], T], field: str) -> T:
         reader = ObjectReader(partial(self.bucket.read_range, stored), stored.bytes)
         try:
-            try:
-                return probe(reader)
-            finally:
-                reader.check()  # what S3 did not give is not the file's fault
+            return probe(reader)
         except TooMuchRead as exc:
             what = f"cannot be measured from {MAX_BYTES // 2**20} MiB of it; convert it to MP3"
             raise _refused(stored, field, f"unreadable_{field}", what) from exc
