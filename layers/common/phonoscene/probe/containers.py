@@ -19,8 +19,8 @@ class _View:
     FFmpeg takes a name's suffix for a sign of the format where the bytes are none.
 
     ``failure`` keeps the first error of a read, for ``opened`` to raise. PyAV and FFmpeg may
-    swallow an error and go on as if the file ended there. Of what is no ``Exception``, such as ^C, PyAV
-    makes a read of no bytes, after which FFmpeg reads again, for ever.
+    swallow an error and go on as if the file ended there. Of what is no ``Exception``, such as ^C,
+    PyAV makes a read of no bytes, after which FFmpeg reads again, for ever.
     """
 
     def __init__(self, file: SeekableFile, name: str, end: int | None) -> None:
