@@ -200,7 +200,7 @@ ROWS: Final = (
         "Public access is blocked, plain http refused, everything encrypted (with a key of yours as "
         "an option), buckets versioned, the table recoverable to any minute.",
         u_template="test_a_bucket_is_private_encrypted_versioned_and_cleans_up "
-        "test_every_bucket_and_every_queue_refuses_plain_http "
+        "test_every_bucket_and_every_queue_that_work_flows_through_refuses_plain_http "
         "test_a_queue_keeps_its_messages_for_14_days_and_encrypts_them "
         "test_what_holds_somebodys_work_outlives_the_stack "
         "test_an_own_key_encrypts_everything_that_holds_data",
