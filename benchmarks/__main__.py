@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 #: Each part's module; those that a busy machine disturbs most come first.
 PARTS: Final = {
     "cold": "starting",
+    "measuring": "measuring",
     "transfer": "copying",
     "warm": "warm",
     "growth": "growth",

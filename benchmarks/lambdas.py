@@ -14,7 +14,7 @@ from pathlib import Path
 from py_compile import PycInvalidationMode
 from typing import Final
 
-from local.build import FUNCTIONS, build_layer
+from local.build import COMMON, FUNCTIONS, MEDIA, build_layer
 from local.paths import BUILD
 
 #: What the python3.13 runtime brings beside the standard library: the AWS SDK and its needs.
@@ -61,7 +61,9 @@ def _copy(name: str, to: Path) -> None:
 
 def bare(function: str, *more: Path) -> tuple[list[str], dict[str, str]]:
     """The command and the environment of a Python that sees what a function sees."""
-    places = (FUNCTIONS / function, build_layer("host") / "python", runtime(), *more)
+    layers = (COMMON, MEDIA) if function == "probe" else (COMMON,)
+    built = (build_layer("host", layer) / "python" for layer in layers)
+    places = (FUNCTIONS / function, *built, runtime(), *more)
     path = os.pathsep.join(map(str, places))
     # -B and -S: the layer cannot be written on Lambda, and there are no site-packages
     environment = {"PATH": os.defpath, "PYTHONPATH": path, "LANG": "C.UTF-8"}

@@ -112,7 +112,9 @@ class Ground:
 
 
 def is_fine(answer: Any) -> bool:
-    """Whether a handler did what it should: accepted, or no message failed."""
+    """Whether a handler did what it should: measured, accepted, or no message failed."""
+    if isinstance(answer, dict) and "errors" in answer:
+        return False
     if isinstance(answer, dict) and "statusCode" in answer:
         return int(answer["statusCode"]) == HTTPStatus.ACCEPTED
     return isinstance(answer, dict) and not answer.get("batchItemFailures")

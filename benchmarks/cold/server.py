@@ -22,6 +22,7 @@ from phonoscene.deliveries import Delivery, hash_token
 from phonoscene.jobs import JobStatus, Request
 from phonoscene.webhooks import sign
 from tests.crash import stream
+from tests.crash.aws import Version
 from tests.crash.fal import KEY_SET, QUEUE, SIGNER
 from tests.crash.fal import Request as Submitted
 from tests.crash.scenarios import AUDIO, SIDECAR, SOUND, WISH
@@ -60,11 +61,14 @@ def _job(now: datetime) -> Any:
 def first_events() -> dict[str, Any]:
     """The first event of each function, by name."""
     body = _verdict()
+    sound = Version("", SOUND, datetime.now(UTC))
     delivery = Delivery(JOB, hash_token(TOKEN), REQUEST, body)
     at = int(datetime.now(UTC).timestamp())
     headers = sign(SIGNER, REQUEST, "github|1", at, body.encode())
     return {
         "submit": stack.sqs(stack.created(SIDECAR, datetime.now(UTC) + timedelta(minutes=1))),
+        "probe": {"kind": "audio", "key": AUDIO, "etag": sound.etag,
+                  "bytes": len(SOUND)},
         "webhook": {"pathParameters": {"job_id": JOB, "token": TOKEN}, "headers": headers,
                     "body": body},
         "store": stack.sqs(delivery.to_message()),
