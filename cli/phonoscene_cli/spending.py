@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from phonoscene.jobs import Job, JobStatus
+from phonoscene.jobs import MAYBE_BILLED, Job, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +16,7 @@ ZERO: Final = Decimal(0)
 #: States in which fal has the job, or may have it, and its money is set aside.
 AT_FAL: Final = frozenset({_S.SUBMITTING, _S.UNCONFIRMED, _S.SUBMITTED})
 #: Ends of which nobody knows whether fal has run, and bills, the request.
-UNKNOWN_ENDS: Final = frozenset({"result_lost", "outcome_unknown"})
+UNKNOWN_ENDS: Final = MAYBE_BILLED | {"outcome_unknown"}
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ def measure(this: Pass, budget: Decimal) -> None:
     gauge("JobsLookedAt", this.looked.total())
     gauge("Overdue", this.overdue.total_seconds(), MetricUnit.Seconds)
     gauge("VideosAtRisk", this.at_risk)
+    gauge("StatusesUnknown", this.unclear)
     gauge("SumsCorrected", this.corrected)
     gauge("OldestReady", this.ready_for.total_seconds(), MetricUnit.Seconds)
     if this.standing:

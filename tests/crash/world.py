@@ -1,7 +1,7 @@
 """The deployed functions in a world of their own: AWS, fal, two queues, a schedule, and a clock.
 
 The handlers are those of ``functions/``, built by their own ``build()`` with the template's own
-settings. What is replaced lies below boto3, httpx, http.client and urllib, and is the clock and the
+settings. What is replaced lies below boto3, httpx and http.client, and is the clock and the
 threads. Time jumps from event to event. The schedule ticks each minute, and more and more rarely
 while nothing but ticks happens: the product must not count them.
 """
@@ -17,7 +17,6 @@ import re
 import secrets
 import sys
 import types
-import urllib.request
 from collections import defaultdict
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -32,7 +31,7 @@ import boto3
 import httpx
 from botocore.client import BaseClient
 
-from phonoscene import cdn, connections, deliveries, output
+from phonoscene import cdn, connections, deliveries, output, signing_keys
 from phonoscene.contents import MARK
 from phonoscene.job_store import JobStore
 from phonoscene.observability import metrics
@@ -46,6 +45,7 @@ from tests.integration import cloud as stack
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
+    from urllib.parse import SplitResult
 
     from botocore.config import Config
 
@@ -409,7 +409,7 @@ class World:
                 (cdn, "tls_context", lambda: None),  # to read all CAs takes 27 ms
                 (deliveries, "secrets", self._secrets()),
                 (function("webhook"), "time", types.SimpleNamespace(time=self._seconds)),
-                (urllib.request.OpenerDirector, "open", self._key_set()),
+                (signing_keys, "get", self._key_set()),
                 (metrics.provider, "add_metric", self._measure),
                 (metrics.provider, "flush_metrics", lambda **_: None),
                 (cdn, "PART", self.part),
@@ -491,11 +491,10 @@ class World:
         return Transport
 
     def _key_set(self) -> Callable[..., Any]:
-        def opened(_: Any, url: str, **__: Any) -> io.BytesIO:
-            name = f"GET {httpx.URL(url).host}"
-            return self.calls.make(name, lambda: io.BytesIO(KEY_SET))
+        def get(url: SplitResult, *_: Any) -> bytes:
+            return self.calls.make(f"GET {url.hostname}", lambda: KEY_SET)
 
-        return opened
+        return get
 
     def state(self) -> int:
         """Tells two worlds apart."""

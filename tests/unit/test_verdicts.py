@@ -227,9 +227,7 @@ def test_a_failure_of_any_form_has_one_error(payload: Any, code: str, message: s
         webhook(status=None),
         webhook(status="OK", payload={}),
         webhook(status="OK", payload=[]),
-        webhook(status="OK", payload=URL),
         webhook(status="OK", payload={"video": None}),
-        webhook(status="OK", payload={"video": URL}),
         webhook(status="OK", payload={"video": {}}),
         webhook(status="OK", payload={"video": {"url": None}}),
     ],
@@ -325,9 +323,9 @@ def test_a_presigned_signature_never_comes_into_an_error(message: str, place: st
 
 
 def test_a_message_is_kept_short() -> None:
-    verdict = from_failure(REQUEST, {"detail": "x" * 10_000}, None)
+    verdict = from_failure(REQUEST, {"detail": "too long " * 10_000}, None)
 
-    assert len(verdict.errors[0].message) == 500
+    assert 490 < len(verdict.errors[0].message) <= 500
 
 
 def test_of_many_errors_the_first_twenty_are_kept() -> None:

@@ -19,6 +19,7 @@
     ├── WebhookRefused            not fal's, not ours, not fresh, or not whole: one answer, 401
     ├── SigningKeysUnavailable    nobody can be verified now: 503, and fal tries again
     ├── VerdictMalformed          signed by fal, and yet not a verdict
+    ├── AnswerMalformed           fal's answer to a question is not as documented
     ├── AddressRefused            a host's name leads to an address that is not public
     ├── ReceiptContested          others write a job's receipt at the same time
     ├── EventRefused              the event bus did not take an event
@@ -156,6 +157,10 @@ class SigningKeysUnavailable(PhonosceneError):
 
 class VerdictMalformed(PhonosceneError):
     """Signed by fal, and yet not a verdict."""
+
+
+class AnswerMalformed(PhonosceneError):
+    """fal's answer to a question is not as documented; it is asked again."""
 
 
 class AddressRefused(PhonosceneError):

@@ -7,6 +7,7 @@ bills each copy, and fal_client would send ten (measured with 1.0.3, whose answe
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -14,7 +15,10 @@ import fal_client.client
 import httpx
 from fal_client import FalClientHTTPError, SyncClient, SyncRequestHandle
 
+from phonoscene.deadlines import Deadline
 from phonoscene.errors import VideoUnavailable
+from phonoscene.fal_answers import accepted_id
+from phonoscene.fal_json import read_json
 from phonoscene.jobs import Request
 from phonoscene.submissions import (
     ACCOUNT,
@@ -29,7 +33,7 @@ from phonoscene.submissions import (
 from phonoscene.verdicts import from_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +42,16 @@ logger = logging.getLogger(__name__)
 fal_client.client.MAX_ATTEMPTS = 1
 
 _HOSTS: Final = frozenset({"queue.fal.run", "queue.falrun.com", "api.fal.ai"})
-#: Seconds for one call, far below the functions' own timeouts.
+#: Seconds for one call from connecting to its last byte, far below the functions' own timeouts.
 TIMEOUT: Final = 20.0
+#: The longest answer that is read, in bytes: a page of the list holds a hundred inputs.
+LONGEST_ANSWER: Final = 4 * 1024 * 1024
 
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-#: These say that fal's gateway, or what stands before it, took no request. A 502 or 504 without
-#: fal's request id does not: a proxy gave up waiting for a gateway that may have queued the job.
-_TURNED_AWAY: Final = frozenset({429, 500, 503})
-_UNTOLD: Final = frozenset({408, 409, 425, 502, 504})
+#: These say that fal's gateway, or what stands before it, took no request. A 500, 502 or 504 does
+#: not: a gateway may have broken down after it had queued the job.
+_TURNED_AWAY: Final = frozenset({429, 503})
+_UNTOLD: Final = frozenset({408, 409, 425, 500, 502, 504})
 
 
 class Fetched(NamedTuple):
@@ -97,6 +103,12 @@ class FalClient:
         self._http = self._made._client  # noqa: SLF001 - its own calls poll or retry without an end
         # fal_client follows redirects: a 307 would be a second POST, wherever it points
         self._http.follow_redirects = False
+        # each exchange has a connection of its own, which its deadline watches; and none is used
+        # that may have died while the function was frozen
+        self._http.headers["Connection"] = "close"
+        self._http.event_hooks = {"request": [self._watch], "response": [self._keep]}
+        self._deadline: Deadline | None = None
+        self._last: httpx.Response | None = None
 
     def close(self) -> None:
         """Give up its connections."""
@@ -107,15 +119,25 @@ class FalClient:
         return Poster(self, renewed)
 
     def submit(self, submission: Submission) -> Request:
-        """The one POST; errors are httpx's and fal_client's."""
-        handle = self._made.submit(
-            ENDPOINT,
-            arguments=dict(submission.arguments),
-            webhook_url=submission.webhook_url,
-            headers=submission.headers(),
-            start_timeout=submission.start_timeout,
-        )
-        return _request(handle)
+        """The one POST; errors are httpx's and fal_client's.
+
+        An answer that names a request and lacks its URLs is enough: they can be made.
+        """
+        try:
+            with self._exchange():
+                handle = self._made.submit(
+                    ENDPOINT,
+                    arguments=dict(submission.arguments),
+                    webhook_url=submission.webhook_url,
+                    headers=submission.headers(),
+                    start_timeout=submission.start_timeout,
+                )
+                return _request(handle)
+        except (KeyError, ValueError, TypeError):
+            request_id = accepted_id(_json(self._last)) if self._last else None
+            if request_id is None:
+                raise
+            return Request(request_id=request_id)
 
     def named(self, request_id: str) -> Request:
         """The request of this id, with its URLs as fal_client makes them."""
@@ -127,38 +149,86 @@ class FalClient:
         Raises:
             VideoUnavailable: it cannot be had now, or not with our key.
         """
-        if not _is_fals(url):
+        if not is_fals(url):
             raise VideoUnavailable("a URL of the record is not fal's")
         try:
-            answer = self._http.get(url, params=query, timeout=TIMEOUT)
-            body = answer.json()
-        except (httpx.HTTPError, ValueError) as exc:
+            with self._exchange(), self._http.stream("GET", url, params=query) as answer:
+                raw = _read(answer)
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
             raise VideoUnavailable(f"fal could not be asked: {type(exc).__name__}") from exc
         units = answer.headers.get("X-Fal-Billable-Units")
-        return Fetched(answer.status_code, body if isinstance(body, dict) else {}, units)
+        return Fetched(answer.status_code, _parsed(raw), units)
 
     def put(self, url: str) -> None:
         """One PUT, which nobody repeats; whatever fal answers."""
         try:
-            if _is_fals(url):
-                self._http.put(url, timeout=TIMEOUT)
-        except httpx.HTTPError as exc:
+            if is_fals(url):
+                with self._exchange(), self._http.stream("PUT", url):
+                    pass
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
             logger.info("cancel.unheard", extra={"error": type(exc).__name__})
 
+    @contextmanager
+    def _exchange(self) -> Iterator[None]:
+        """One request and its answer, which end together when their time is over."""
+        self._last = None
+        with Deadline(TIMEOUT) as self._deadline:
+            yield
 
-def _is_fals(url: str) -> bool:
-    """Whether the key may go there; read by the same parser that sends it."""
-    return httpx.URL(url).host in _HOSTS
+    def _watch(self, request: httpx.Request) -> None:
+        if self._deadline:
+            self._deadline.watch_request(request)
+
+    def _keep(self, response: httpx.Response) -> None:
+        self._last = response
+
+
+def is_fals(url: str | None) -> bool:
+    """Whether the key may be sent there: to fal's own hosts, over https, at its usual port.
+
+    It is read by the same parser that sends it.
+    """
+    try:
+        parsed = httpx.URL(url or "")
+    except (httpx.InvalidURL, UnicodeError, ValueError, TypeError):
+        return False
+    is_plain = parsed.scheme == "https" and not parsed.userinfo and parsed.port in (None, 443)
+    return is_plain and parsed.host in _HOSTS
 
 
 def _request(handle: SyncRequestHandle) -> Request:
-    """The accepted request; a ``ValueError`` where it is not what is documented."""
-    return Request(
-        request_id=handle.request_id,
-        status_url=handle.status_url,
-        response_url=handle.response_url,
-        cancel_url=handle.cancel_url,
-    )
+    """The accepted request, without addresses that are not fal's.
+
+    Raises:
+        ValueError: its id is not what is documented.
+    """
+    request_id = accepted_id({"request_id": handle.request_id})
+    if request_id is None:
+        raise ValueError("the id of the request is not as documented")
+    urls = {name: getattr(handle, name) for name in ("status_url", "response_url", "cancel_url")}
+    return Request(request_id=request_id, **{n: url for n, url in urls.items() if is_fals(url)})
+
+
+def _read(answer: httpx.Response) -> bytes:
+    """The body, which must not fill the memory."""
+    raw = bytearray()
+    for chunk in answer.iter_bytes():
+        raw += chunk
+        if len(raw) > LONGEST_ANSWER:
+            raise VideoUnavailable("fal's answer is too long")
+    return bytes(raw)
+
+
+def _parsed(raw: bytes) -> Any:
+    """The JSON of an answer; None where it is none."""
+    try:
+        return read_json(raw.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _json(response: httpx.Response) -> Any:
+    return _parsed(response.content)
 
 
 def _answer(exc: FalClientHTTPError) -> Answer:

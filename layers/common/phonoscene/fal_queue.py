@@ -12,16 +12,18 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.errors import NoRoom, VideoUnavailable
-from phonoscene.submissions import ENDPOINT, REFUSED_ACCOUNT, Ended, Lost, Pending
-from phonoscene.verdicts import Verdict, from_failure, from_result
+from phonoscene.errors import AnswerMalformed, NoRoom, VideoUnavailable
+from phonoscene.fal_answers import COMPLETED, QUEUED, read_page, read_status
+from phonoscene.jobs import Request
+from phonoscene.submissions import ENDPOINT, REFUSED_ACCOUNT, Ended, Lost, Pending, Unclear
+from phonoscene.verdicts import Verdict, clean, from_failure, from_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
+    from phonoscene.fal_answers import Page, Status
     from phonoscene.fal_calls import FalClient, Fetched, Poster
-    from phonoscene.jobs import Request
 
 logger = logging.getLogger(__name__)
 
@@ -82,15 +84,20 @@ class FalQueue:
         code, body, units = self._get(self._whole(request).response_url)
         if code == HTTPStatus.UNPROCESSABLE_ENTITY:
             return from_failure(request.request_id, body, None)
-        if not _is_success(code):
+        if code != HTTPStatus.OK:  # 202: it is not there yet
             raise VideoUnavailable(f"fal answered {code} for the result")
         try:
             return from_result(request.request_id, body, units)
         except ValueError as exc:
             raise VideoUnavailable("fal's result is not the endpoint's output") from exc
 
-    def poll(self, request: Request) -> Pending | Ended | Lost:
+    def poll(
+        self, request: Request, *, is_overdue: bool = False
+    ) -> Pending | Unclear | Ended | Lost:
         """How a request stands; an ended one in the form its webhook would have.
+
+        ``is_overdue``: fal has been asked for long, so where its result cannot be had the status
+        alone decides; and where the status is none that is known, the result.
 
         Raises:
             VideoUnavailable: it cannot be told now.
@@ -101,35 +108,46 @@ class FalQueue:
             return Lost()
         if not _is_success(code):
             raise VideoUnavailable(f"fal answered {code} for the status")
-        if body.get("status") != "COMPLETED":  # IN_QUEUE, IN_PROGRESS; there is no FAILED
+        status = read_status(body)
+        if status.status in QUEUED:
             return Pending()
-        failed = str(body.get("error_type") or body.get("error") or "")
-        return self._ended(request, failed)
+        if status.status == COMPLETED or is_overdue:
+            return self._ended(request, status, is_overdue=is_overdue)
+        return Unclear(clean(status.status, 40))
 
-    def _ended(self, request: Request, failed: str) -> Ended | Lost:
+    def _ended(self, request: Request, status: Status, *, is_overdue: bool) -> Ended | Lost:
         """The stored result; fal replays the model's own status code and body.
 
-        An error is the run's only where the status says that it ``failed``, or the code is 422.
+        An error is the run's only where the status says that the run failed and the answer gives a
+        reason, or where the code is 422: fal's gateway has errors of its own.
         """
         code, body, units = self._get(request.response_url)
         if code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-            return Lost()
-        told = {"request_id": request.request_id, "payload": body}
-        if _is_success(code):
+            return self._failed(request, status, {}) if status.has_failed else Lost()
+        if code == HTTPStatus.OK:
             billed = {"billable_units": units} if units else {}
-            return Ended(json.dumps({**told, "status": "OK", **billed}))
+            return Ended(json.dumps({**_told(request, body), "status": "OK", **billed}))
         is_about_us = code in REFUSED_ACCOUNT or code == HTTPStatus.TOO_MANY_REQUESTS
-        if is_about_us or not (failed or code == HTTPStatus.UNPROCESSABLE_ENTITY):
-            raise VideoUnavailable(f"fal answered {code} for the result")
-        return Ended(
-            json.dumps({**told, "status": "ERROR", "error": f"Invalid status code: {code}"})
+        is_replayed = isinstance(body, dict) and bool(body.get("detail") or body.get("error_type"))
+        is_the_runs = code == HTTPStatus.UNPROCESSABLE_ENTITY or (
+            status.has_failed and code >= HTTPStatus.BAD_REQUEST and (is_replayed or is_overdue)
         )
+        if is_about_us or not is_the_runs:
+            raise VideoUnavailable(f"fal answered {code} for the result")
+        return self._failed(request, status, body)
+
+    def _failed(self, request: Request, status: Status, body: Any) -> Ended:
+        """The webhook of a failure, with what the status said of it."""
+        said = {"error": status.error, "error_type": status.error_type}
+        return Ended(json.dumps({**_told(request, body), "status": "ERROR", **said}))
 
     def find(self, marker: str, since: datetime, until: datetime) -> Request | None:
-        """The request that ended in this time and whose audio URL carries ``marker``, or None.
+        """The request that ended in this time and whose audio URL carries ``marker``.
+
+        None is a proof: the whole list was read and understood, and shows none.
 
         Raises:
-            VideoUnavailable: the list cannot be had now.
+            VideoUnavailable: the list cannot be had now, or is not understood.
         """
         query = {
             "endpoint_id": ENDPOINT,
@@ -138,28 +156,43 @@ class FalQueue:
             "expand": "payloads",
             "limit": 100,
         }
+        is_whole, seen = True, set[str]()
+        for page in self._pages(query):
+            found = page.find(marker)
+            if found:
+                return Request(request_id=found)
+            is_whole &= page.is_whole and page.next_cursor not in seen
+            seen |= {page.next_cursor} if page.next_cursor else set()
+        if not is_whole:
+            raise VideoUnavailable("fal's list of requests is not understood")
+        return None
+
+    def _pages(self, query: Mapping[str, Any]) -> Iterator[Page]:
         cursor: dict[str, str] = {}
         for _ in range(MOST_PAGES):
-            code, page, _ = self._get(REQUESTS_URL, query | cursor)
+            code, body, _ = self._get(REQUESTS_URL, {**query, **cursor})
             if not _is_success(code):
                 raise VideoUnavailable(f"fal answered {code} for the list of requests")
-            for item in page.get("items", []):
-                if marker in str((item.get("json_input") or {}).get("audio_url", "")):
-                    return self._client().named(str(item["request_id"]))
-            if not page.get("has_more"):
-                return None
-            cursor = {"cursor": str(page.get("next_cursor"))}
+            try:
+                page = read_page(body)
+            except AnswerMalformed as exc:
+                raise VideoUnavailable(str(exc)) from exc
+            yield page
+            if page.next_cursor is None:
+                return
+            cursor = {"cursor": page.next_cursor}
         raise VideoUnavailable("the list of requests is too long to be searched")
 
     def _whole(self, request: Request) -> Request:
         """The request with its URLs: as fal returned them, else as fal_client would ask."""
-        known = {name: value for name, value in request.model_dump().items() if value}
+        from phonoscene.fal_calls import is_fals  # noqa: PLC0415 - see above
+
+        known = {name: url for name, url in request.model_dump().items() if is_fals(url)}
         return self._client().named(request.request_id).model_copy(update=known)
 
     def cancel(self, request: Request) -> None:
         """Ask fal to stop a request; one that runs may still end, and be billed."""
-        if request.cancel_url:
-            self._client().put(request.cancel_url)
+        self._client().put(str(self._whole(request).cancel_url))
 
     def _get(self, url: str | None, query: Mapping[str, Any] | None = None) -> Fetched:
         """What one GET brings, by another key where fal did not know the first."""
@@ -167,6 +200,10 @@ class FalQueue:
         if fetched.code == HTTPStatus.UNAUTHORIZED and (client := self._renewed()):
             fetched = client.get(str(url), query)
         return fetched
+
+
+def _told(request: Request, payload: Any) -> dict[str, Any]:
+    return {"request_id": request.request_id, "payload": payload}
 
 
 def _is_success(code: int) -> bool:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from phonoscene.deadlines import Deadline
 from phonoscene.errors import DropRefused, UploadFailed
 from phonoscene.image_references import LONGEST_URL
 from phonoscene.jobs import ErrorDetail
@@ -57,7 +58,14 @@ class FalStorage:
             UploadFailed: fal gives none now, or refuses the account.
         """
         ends_at = time.monotonic() + MOST_SECONDS
-        with httpx.Client(timeout=TIMEOUT, follow_redirects=False) as client:
+        with (
+            Deadline(MOST_SECONDS) as deadline,
+            httpx.Client(
+                timeout=TIMEOUT,
+                follow_redirects=False,
+                event_hooks={"request": [deadline.watch_request]},
+            ) as client,
+        ):
             yield Uploads(client, self._token(client), life, ends_at)
 
     def _token(self, client: httpx.Client) -> str:

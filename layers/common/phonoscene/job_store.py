@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from phonoscene import ledger
 from phonoscene.contents import Holders
 from phonoscene.errors import ConditionFailed, ContentContested, NoRoom, WriteRefused
-from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
+from phonoscene.jobs import MAYBE_BILLED, WITHOUT_VIDEO, Job, JobStatus
 from phonoscene.ledger_store import LedgerStore
 from phonoscene.moves import Move, dropped_again
 from phonoscene.records import (
@@ -243,7 +243,9 @@ class JobStore:
         """End an attempt: ``move``, and give back what the job holds, in one transaction."""
         held = job.reservation
         changes = changes | ({"reservation": None} if held else {})
-        spent = status is JobStatus.SUCCEEDED or job.status is JobStatus.GENERATED
+        is_maybe_billed = any(error.code in MAYBE_BILLED for error in changes.get("errors", ()))
+        was_made = status is JobStatus.SUCCEEDED or job.status is JobStatus.GENERATED
+        spent = was_made or is_maybe_billed
         returned = ledger.give_back(job.job_id, held, spent=spent) if held else []
         move = Move(job, status, self.clock(), at, only_from, changes, settles=True)
         return self._move(move, returned)

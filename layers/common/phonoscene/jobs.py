@@ -45,8 +45,9 @@ _S = JobStatus
 BORN_AS = frozenset({_S.WAITING, _S.READY, _S.REJECTED})
 
 #: The whole state machine. A webhook may overtake the answer to our own POST (SUBMITTING to
-#: GENERATED), or prove that a request was taken after all which fal had seemed to refuse (READY to
-#: GENERATED). WAITING leads to no job state: the half's record is replaced by its job's.
+#: GENERATED), prove that a request was taken after all which fal had seemed to refuse (READY to
+#: GENERATED), or bring a success after an error (FAILED to GENERATED). WAITING leads to no job
+#: state: the half's record is replaced by its job's.
 MAY_FOLLOW = MappingProxyType(
     {
         _S.WAITING: frozenset({_S.REJECTED, _S.CANCELLED}),
@@ -58,19 +59,28 @@ MAY_FOLLOW = MappingProxyType(
         _S.SUBMITTED: frozenset({_S.GENERATED, _S.READY, _S.FAILED, _S.CANCELLED}),
         _S.GENERATED: frozenset({_S.SUCCEEDED, _S.FAILED}),
         _S.SUCCEEDED: frozenset[JobStatus](),
-        _S.FAILED: frozenset[JobStatus](),
+        _S.FAILED: frozenset({_S.GENERATED}),
         _S.REJECTED: frozenset[JobStatus](),
         _S.CANCELLED: frozenset[JobStatus](),
     }
 )
 
-FINAL = frozenset(status for status, followers in MAY_FOLLOW.items() if not followers)
+#: The states in which nothing more is done for a job. Only fal itself can still bring a video.
+FINAL = frozenset({_S.SUCCEEDED, _S.FAILED, _S.REJECTED, _S.CANCELLED})
 #: The states that say that there is no video and will be none: the same files may start anew.
 WITHOUT_VIDEO = FINAL - {_S.SUCCEEDED}
 
 #: The states in which nobody has heard fal's answer: what it says may change them. A refusal must
 #: not undo what an earlier attempt's webhook has brought.
 UNANSWERED = frozenset({_S.SUBMITTING, _S.UNCONFIRMED})
+
+#: The codes of failures after which fal may have made a video that nobody has seen, and bills it:
+#: what was set aside for it stays spent.
+MAYBE_BILLED = frozenset({"result_lost", "result_unreadable", "outcome_unproven"})
+
+#: For how long odd answers of fal are asked for again, before a job ends by them. fal may delete a
+#: large result six minutes after the run.
+ANSWER_PATIENCE = timedelta(minutes=5)
 
 #: How long a state may last before somebody should look at the job: the sort key of index ``due``.
 #: SUBMITTING and GENERATED outlast their function's own timeout; UNCONFIRMED outlasts fal's first
@@ -302,8 +312,7 @@ class Job(Record):
     def paid(self) -> list[Actual | Estimate]:
         """Each video that fal made for the job, priced as it came, else as it was estimated."""
         unreported = len(self.duplicate_requests) - len(self.duplicate_actuals)
-        made = any(step.status is JobStatus.GENERATED for step in self.history)
-        found = [self.actual or self.estimate] * made + [*self.duplicate_actuals]
+        found = [self.actual or self.estimate] * self.was_generated + [*self.duplicate_actuals]
         return [cost for cost in (*found, *[self.estimate] * unreported) if cost]
 
     @property
@@ -329,6 +338,20 @@ class Job(Record):
         return ({"audio_url": self.audio} if self.audio else {}) | self.images
 
     @property
+    def was_generated(self) -> bool:
+        """Whether fal has made a video for it, as far as is known."""
+        return any(step.status is JobStatus.GENERATED for step in self.history)
+
+    @property
+    def is_maybe_billed(self) -> bool:
+        """Whether it ended without a word of fal's that no video was made."""
+        return any(error.code in MAYBE_BILLED for error in self.errors)
+
+    def is_overdue(self, now: datetime) -> bool:
+        """Whether fal has given no usable answer for so long that what it gave has to do."""
+        return self.unanswered_since is not None and now - self.unanswered_since > ANSWER_PATIENCE
+
+    @property
     def is_final(self) -> bool:
-        """Whether nothing more can happen to the job."""
+        """Whether nothing more is done for the job."""
         return self.status in FINAL

@@ -112,11 +112,11 @@ def settle(
     """What a job holds once its video exists, and what its day must learn of that.
 
     What came takes the place of what was set aside. A job that holds nothing any more was paid for
-    all the same.
+    all the same, unless that was booked when it ended.
     """
     held, cost = job.reservation, cost_of(job, at, actual)
     if held is None:
-        return None, [spend(cost)]
+        return None, [] if job.is_maybe_billed else [spend(cost)]
     if actual is None or cost.usd == held.usd:
         return held, []
     correction = update(

@@ -43,6 +43,7 @@ WAITS = MappingProxyType(
 _DROP_BOTH = "Drop both files again."
 _DROP_AGAIN = "Drop the file again."
 _OPERATOR = "Ask the operator: the video is paid for, and the record keeps where it lies."
+_LOOK_AT_FAL = "Look in fal's dashboard for the request before you drop it again: it may be billed."
 _RESTORE = "Restore the object in S3, then drop it again."
 #: What the audio is called, and what fal calls it, as records of before have it.
 _AUDIO = frozenset({"audio", "audio_url"})
@@ -66,6 +67,8 @@ _FIXES = MappingProxyType(
         "content_policy_violation": "Change the prompt, the image or the audio, and drop it again.",
         "result_lost": _DROP_AGAIN,
         "outcome_unknown": _DROP_AGAIN,
+        "outcome_unproven": _LOOK_AT_FAL,
+        "result_unreadable": _LOOK_AT_FAL,
         "video_unavailable": _DROP_AGAIN,
         "video_url_refused": _OPERATOR,
         "video_redirected": _OPERATOR,

@@ -45,6 +45,8 @@ def announce(job: Job) -> None:
         extra={"attempt": job.attempt, "errors": [e.code for e in job.errors]},
     )
     count(f"Jobs{job.status.title()}")
+    if job.is_final and job.is_maybe_billed:
+        count("VideosUnaccounted")
     if job.generated_after is not None:
         gauge("GenerationTime", job.generated_after.total_seconds(), MetricUnit.Seconds)
         if job.costs_more_than_reserved:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import base64
 import socket
 import ssl
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPSConnection
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
+from phonoscene.deadlines import Deadline
 from phonoscene.errors import AddressRefused
 
 if TYPE_CHECKING:
@@ -46,8 +48,16 @@ def tls_context() -> ssl.SSLContext:
     return context
 
 
-def dial(host: str, port: int, context: ssl.SSLContext, timeout: Timeout) -> HTTPSConnection:
+def dial(
+    host: str,
+    port: int,
+    context: ssl.SSLContext,
+    timeout: Timeout,
+    deadline: Deadline | None = None,
+) -> HTTPSConnection:
     """An open connection; through the environment's proxy where it names one for HTTPS.
+
+    ``deadline`` watches it, from before the proxy and TLS have a say.
 
     A proxy gets everything, whatever NO_PROXY says: which addresses can be reached is its to say.
 
@@ -62,6 +72,7 @@ def dial(host: str, port: int, context: ssl.SSLContext, timeout: Timeout) -> HTT
         else _Direct(host, port, context=context, timeout=timeout.connect)
     )
     try:
+        connection.deadline = deadline
         connection.connect()
     except UnicodeError as exc:  # a label of more than 63 letters
         connection.close()
@@ -76,6 +87,8 @@ def dial(host: str, port: int, context: ssl.SSLContext, timeout: Timeout) -> HTT
 class _Direct(HTTPSConnection):
     """A connection whose address is checked."""
 
+    deadline: Deadline | None = None
+
     def __init__(self, host: str, port: int, *, context: ssl.SSLContext, timeout: float) -> None:
         super().__init__(host, port, context=context, timeout=timeout)
         self._tls, self._seconds = context, timeout
@@ -84,11 +97,15 @@ class _Direct(HTTPSConnection):
         """Open it; http.client calls this by itself where a connection was closed."""
         plain = connect_public(self.host, self.port, self._seconds)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.deadline:
+            self.deadline.watch(plain)
         self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
 
 
 class _Tunnel(HTTPSConnection):
     """A connection by way of a proxy."""
+
+    deadline: Deadline | None = None
 
     def __init__(
         self, proxy: str, host: str, port: int, *, context: ssl.SSLContext, timeout: float
@@ -104,6 +121,37 @@ class _Tunnel(HTTPSConnection):
         """Open it. ``set_tunnel`` encodes the name since Python 3.12, and refuses some."""
         self.set_tunnel(*self._end)
         super().connect()
+
+    def _tunnel(self) -> None:
+        """Ask the proxy for the way; ``connect`` calls this between TCP and TLS."""
+        if self.deadline:
+            self.deadline.watch(self.sock)
+        super()._tunnel()  # type: ignore[misc]
+
+
+def get(url: SplitResult, most_bytes: int, seconds: float) -> bytes:
+    """The body of a small answer; no redirect is followed.
+
+    Raises:
+        AddressRefused: the host has an address that is not public.
+        OSError, HTTPException: it did not come within ``seconds``, all of it.
+        ValueError: the status is not 200, or the body is longer than ``most_bytes``.
+    """
+    timeout = Timeout(connect=seconds, read=seconds)
+    with (
+        Deadline(seconds) as deadline,
+        closing(
+            dial(url.hostname or "", url.port or HTTPS, tls_context(), timeout, deadline)
+        ) as connection,
+    ):
+        connection.request("GET", target(url), headers=AGENT)
+        answer = connection.getresponse()
+        body = answer.read(most_bytes + 1)
+    if answer.status != HTTPStatus.OK:
+        raise ValueError(f"the answer is {answer.status}")
+    if len(body) > most_bytes:
+        raise ValueError("the answer is too long")
+    return body
 
 
 def target(url: SplitResult) -> str:
@@ -151,7 +199,9 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
     within = _embedded(address) if isinstance(address, IPv6Address) else None
     if within is not None:
         return is_public(within)
-    return address.is_global and not address.is_multicast
+    # Python counts the site-local addresses of RFC 3879 (fec0::/10) among the global ones
+    is_site_local = isinstance(address, IPv6Address) and address.is_site_local
+    return address.is_global and not address.is_multicast and not is_site_local
 
 
 def _embedded(address: IPv6Address) -> IPv4Address | None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import logging
 import time
-import urllib.request
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
-from phonoscene.errors import SigningKeysUnavailable
+from phonoscene.errors import AddressRefused, SigningKeysUnavailable
+from phonoscene.public_http import get
 from phonoscene.webhooks import public_keys
 
 if TYPE_CHECKING:
@@ -34,26 +35,21 @@ REFRESH_AFTER: Final = 3600
 REFETCH_EVERY: Final = 60
 #: While there is no key at all every delivery is turned away, so the next try comes sooner.
 FIRST_FETCH_EVERY: Final = 5
-FETCH_TIMEOUT: Final = 4
+#: For connecting, headers and body together; fal waits 15 s for our answer.
+FETCH_TIMEOUT: Final = 4.0
 LONGEST_KEY_SET: Final = 64 * 1024
 
 
-_FAILURES: Final = (OSError, HTTPException, ValueError, RecursionError)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Keys come from fal's host or not at all."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
+_FAILURES: Final = (OSError, HTTPException, AddressRefused, ValueError, RecursionError)
 
 
 def fetch() -> dict[str, Any]:
     """The key set as fal serves it now, from the first of its hosts that can tell.
 
     Raises:
-        OSError, HTTPException: it cannot be reached, or answers with an error or a redirect.
-        ValueError: it is not JSON, holds no key, or is longer than ``LONGEST_KEY_SET``.
+        OSError, HTTPException, AddressRefused: it cannot be reached within ``FETCH_TIMEOUT``.
+        ValueError: it answers with an error, a redirect, no JSON, no key, or more than
+            ``LONGEST_KEY_SET``.
     """
     first, second = KEY_SET_URLS
     try:
@@ -64,11 +60,7 @@ def fetch() -> dict[str, Any]:
 
 
 def _fetch(url: str) -> dict[str, Any]:
-    opener = urllib.request.build_opener(_NoRedirect)
-    with opener.open(url, timeout=FETCH_TIMEOUT) as response:
-        body = response.read(LONGEST_KEY_SET + 1)
-    if len(body) > LONGEST_KEY_SET:
-        raise ValueError("the key set is too long")
+    body = get(urlsplit(url), LONGEST_KEY_SET, FETCH_TIMEOUT)
     parsed = json.loads(body)
     if not isinstance(parsed, dict) or not public_keys(parsed):
         raise ValueError("the answer holds no key")

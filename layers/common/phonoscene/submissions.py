@@ -123,6 +123,13 @@ class Pending:
 
 
 @dataclass(frozen=True)
+class Unclear:
+    """fal has the request, and says of it what is not documented."""
+
+    status: str
+
+
+@dataclass(frozen=True)
 class Ended:
     """fal has ended the request: ``body`` is what its webhook would have said."""
 

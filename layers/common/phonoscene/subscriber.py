@@ -11,6 +11,7 @@ from http.client import HTTPException
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
+from phonoscene.deadlines import Deadline
 from phonoscene.errors import AddressRefused, SubscriberUnreachable
 from phonoscene.public_http import HTTPS, Timeout, credentials, dial, target, tls_context
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 #: The standard gives a subscriber 15 to 30 seconds.
-TIMEOUT: Final = Timeout(connect=5, read=20)
+MOST_SECONDS: Final = 20.0
+TIMEOUT: Final = Timeout(connect=5, read=MOST_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,12 @@ class Subscriber:
 
     def _post(self, headers: dict[str, str], body: bytes) -> Answer:
         at = self._url
-        with closing(
-            dial(at.hostname or "", at.port or HTTPS, self._context, TIMEOUT)
-        ) as connection:
+        with (
+            Deadline(MOST_SECONDS) as deadline,
+            closing(
+                dial(at.hostname or "", at.port or HTTPS, self._context, TIMEOUT, deadline)
+            ) as connection,
+        ):
             shown = credentials(at) | headers
             connection.request("POST", quote(target(at), string.punctuation), body, shown)
             with closing(connection.getresponse()) as answer:

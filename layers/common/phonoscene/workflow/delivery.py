@@ -6,21 +6,23 @@ object once. So a delivery that is cut off, or comes twice, does again only what
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from phonoscene.containers import CONTENT_TYPES, check_container, suffix_of
 from phonoscene.drops import output_key
-from phonoscene.errors import VideoRefused, VideoUnavailable, WriteRefused
+from phonoscene.errors import VerdictMalformed, VideoRefused, VideoUnavailable, WriteRefused
 from phonoscene.jobs import UNANSWERED, ErrorDetail, Job, JobStatus, Request, Video
 from phonoscene.pricing import actual
 from phonoscene.retries import MOST_ATTEMPTS, retry_at
-from phonoscene.verdicts import Verdict, from_webhook
+from phonoscene.submissions import Ended, Lost
+from phonoscene.verdicts import Verdict, from_webhook, video_url_in
 
 if TYPE_CHECKING:
     from phonoscene.cdn import Cdn
@@ -37,6 +39,12 @@ TRIES = 3
 #: Between two tries of a copy that fails.
 SHORTEST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(minutes=15)
+#: Between two questions to fal after an answer that cannot be read.
+ASK_AGAIN = timedelta(seconds=45)
+_UNREADABLE = (
+    "fal's answer to request {request} cannot be read, and a video may have been made and billed. "
+    "Show fal's support the request, and the SHA-256 of the answer: {digest}"
+)
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,6 @@ class Deliverer:
 
         Raises:
             VideoUnavailable: the result cannot be fetched now.
-            VerdictMalformed: fal signed what cannot be understood; it belongs in the dead-letter
-            queue.
         """
         for _ in range(TRIES):
             with suppress(WriteRefused):  # the job moved on while it was looked at: look again
@@ -79,29 +85,81 @@ class Deliverer:
         return self._conclude(job, delivery)
 
     def _note_late(self, job: Job, delivery: Delivery) -> Job:
-        """A verdict for a job that has its video, or has ended: again the same, or one too many."""
+        """A verdict for a job that has its video, or has ended: again the same, or one too many.
+
+        A success after a failure is the job's own video: it is paid for.
+        """
         logger.info("verdict.late", extra={"status": job.status})
+        is_revived = job.status is JobStatus.FAILED and not job.was_generated
         is_its_own = job.status is not JobStatus.CANCELLED and not _is_anothers(job, delivery)
-        is_known = is_its_own and job.request is not None
-        verdict = from_webhook(delivery.body) if delivery.body and not is_known else None
-        if verdict and not verdict.errors:
-            came = _actual(job, verdict)
-            with suppress(WriteRefused):  # it was noted before
-                self.store.note_paid_again(job, delivery.request_id, came)
-                _log_cost(job, came)
+        is_known = is_its_own and job.request is not None and not is_revived
+        verdict = _read(delivery) if delivery.body and not is_known else None
+        if verdict is None or verdict.errors:
+            return job
+        if is_revived:
+            if verdict.must_be_fetched:
+                verdict = self.queue.result(_request_of(job, verdict.request_id))
+            return job if verdict.errors else self._store(self._record(job, verdict))
+        came = _actual(job, verdict)
+        with suppress(WriteRefused):  # it was noted before
+            self.store.note_paid_again(job, delivery.request_id, came)
+            _log_cost(job, came)
         return job
 
     def _conclude(self, job: Job, delivery: Delivery) -> Job:
-        verdict = from_webhook(delivery.body)
+        verdict = _read(delivery)
+        if verdict is None:
+            return self._set_aside(job, delivery)
         if verdict.must_be_fetched:
             job = self._bind(job, delivery)
-            verdict = self.queue.result(_bound(job, verdict))
+            verdict = self.queue.result(_request_of(job, verdict.request_id))
+        elif verdict.is_unexplained:
+            job = self._bind(job, delivery)
+            delivery = self._explained(job, delivery)
+            verdict = _read(delivery)
+            if verdict is None:
+                return self._set_aside(job, delivery)
         if verdict.errors and (_is_anothers(job, delivery) or _is_past(job, delivery)):
             logger.info("verdict.of_past_attempt")
             return job
         if verdict.errors:
             return self._fail_or_retry(job, verdict)
         return self._store(self._record(job, verdict))
+
+    def _explained(self, job: Job, delivery: Delivery) -> Delivery:
+        """A failure without a reason, as fal tells it when it is asked.
+
+        It may be about fal's own trouble, and the video may exist.
+
+        Raises:
+            VideoUnavailable: it cannot be told yet.
+        """
+        request = _request_of(job, delivery.request_id)
+        match self.queue.poll(request, is_overdue=job.is_overdue(self.store.clock())):
+            case Ended(body):
+                return replace(delivery, body=body)
+            case Lost():
+                return delivery
+        raise VideoUnavailable("fal calls a request failed that has not ended")
+
+    def _set_aside(self, job: Job, delivery: Delivery) -> Job:
+        """An answer that says nothing of how the request ended: fal is asked, for some minutes.
+
+        Then the job ends, with what identifies the answer, and where it says that a video lies.
+        """
+        digest = hashlib.sha256(delivery.body.encode(errors="surrogatepass")).hexdigest()
+        logger.error("verdict.unreadable", extra={"sha256": digest})
+        if _is_anothers(job, delivery) or _is_past(job, delivery):
+            return job
+        job, now = self._bind(job, delivery), self.store.clock()
+        since = job.unanswered_since or now
+        if not job.is_overdue(now):
+            self.store.look_again(job, now + ASK_AGAIN, since)
+            return job
+        message = _UNREADABLE.format(request=delivery.request_id, digest=digest)
+        error = ErrorDetail(code="result_unreadable", message=message)
+        url = video_url_in(delivery.body)
+        return self._finish(job, JobStatus.FAILED, errors=(error,), source_url=url)
 
     def _bind(self, job: Job, delivery: Delivery) -> Job:
         """Write down which request has ended before its result is asked for.
@@ -128,7 +186,8 @@ class Deliverer:
         recorded = self.store.move(
             job,
             JobStatus.GENERATED,
-            request=_bound(job, verdict),
+            request=_request_of(job, verdict.request_id),
+            errors=(),
             source_url=output.video.url,
             reported=output.video.model_dump(exclude={"url"}, exclude_none=True),
             actual=came,
@@ -175,7 +234,7 @@ class Deliverer:
         if all(error.retryable for error in verdict.errors) and taken < MOST_ATTEMPTS:
             at = retry_at(taken, self.store.clock())
             return self._finish(job, JobStatus.READY, at=at, request=None, waits_for="fal")
-        return self._fail(job, *verdict.errors, request=_bound(job, verdict))
+        return self._fail(job, *verdict.errors, request=_request_of(job, verdict.request_id))
 
     def _fail(self, job: Job, *errors: ErrorDetail, **changes: Any) -> Job:
         return self._finish(
@@ -192,6 +251,21 @@ class Deliverer:
             return exc.found
 
 
+def _request_of(job: Job, request_id: str) -> Request:
+    """The request of this id: the job's, or one whose token proves it."""
+    is_the_jobs = job.request and job.request.request_id == request_id
+    return job.request if job.request and is_the_jobs else Request(request_id=request_id)
+
+
+def _read(delivery: Delivery) -> Verdict | None:
+    """The verdict, or None where fal signed something that is none."""
+    try:
+        return from_webhook(delivery.body)
+    except VerdictMalformed as exc:
+        logger.warning("verdict.malformed", extra={"reason": str(exc)})
+        return None
+
+
 def _shows_token(job: Job, token_hash: str) -> bool:
     """Whether one of the job's attempts was given this token; compared in constant time."""
     matches = [secrets.compare_digest(known, token_hash) for known in job.token_hashes]
@@ -206,12 +280,6 @@ def _is_past(job: Job, delivery: Delivery) -> bool:
 def _is_anothers(job: Job, delivery: Delivery) -> bool:
     """Whether the job is bound to a request already, and this verdict is of another one."""
     return job.request is not None and job.request.request_id != delivery.request_id
-
-
-def _bound(job: Job, verdict: Verdict) -> Request:
-    """The request that answered: the job's, or one whose token proves it."""
-    is_the_jobs = job.request and job.request.request_id == verdict.request_id
-    return job.request if job.request and is_the_jobs else Request(request_id=verdict.request_id)
 
 
 def _actual(job: Job, verdict: Verdict) -> Actual | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from phonoscene.deliveries import Delivery
 from phonoscene.errors import VideoUnavailable, WriteRefused
 from phonoscene.jobs import ErrorDetail, Job, JobStatus, Request
-from phonoscene.submissions import Ended, Lost, Pending
+from phonoscene.submissions import Ended, Lost, Pending, Unclear
 from phonoscene.workflow.recounting import Recounter
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ COPY_AGAIN: Final = timedelta(seconds=400)
 END_AGAIN: Final = timedelta(minutes=6)
 #: How long fal keeps a result for sure after the run.
 RESULT_KEPT: Final = timedelta(hours=1)
+#: How long fal is asked in vain after the time in which it must have ended a request.
+ASKED_FOR: Final = timedelta(hours=24)
 #: When a person should know that a paid video is not home: after the second copy at the latest, and
 #: after two minutes without a word from fal, which may delete a large result after six.
 COPY_SHOULD_TAKE: Final = timedelta(minutes=10)
@@ -52,6 +54,8 @@ class Pass:
     overdue: timedelta = timedelta(0)
     #: Jobs whose video may be paid for and is not home although it should be.
     at_risk: int = 0
+    #: Requests whose status is none that fal documents.
+    unclear: int = 0
     #: Sums that were not the jobs', and were put right.
     corrected: int = 0
     #: The places that are taken, the day's money, and whether dispatching is paused.
@@ -110,7 +114,7 @@ class Reconciler:
         this.at_risk += self._is_at_risk(job)
         try:
             recounter.ensure_place(job)
-            self._reconcile(job)
+            this.unclear += self._reconcile(job)
         except WriteRefused:  # it moved meanwhile: good news
             logger.info("reconcile.moved", extra={"id": job_id})
         except VideoUnavailable as exc:
@@ -138,7 +142,8 @@ class Reconciler:
     def _later(self, job: Job, pause: timedelta = ASK_AGAIN) -> None:
         self.store.look_again(job, self.store.clock() + pause)
 
-    def _reconcile(self, job: Job) -> None:
+    def _reconcile(self, job: Job) -> bool:
+        """Look after one job; whether fal's status of it is none that is known."""
         match job.status:
             case JobStatus.WAITING:  # submit sees the bucket, and what is beside the half
                 self._later(job, END_AGAIN)
@@ -148,11 +153,12 @@ class Reconciler:
             case JobStatus.UNCONFIRMED:
                 self._settle(job)
             case JobStatus.SUBMITTED if job.request:
-                self._ask(job, job.request)
+                return self._ask(job, job.request)
             case JobStatus.GENERATED:
                 self._copy(job)
             case _:
                 logger.info("reconcile.not_due", extra={"id": job.job_id, "status": job.status})
+        return False
 
     def _move(self, job: Job, status: JobStatus, **changes: Any) -> None:
         """Only from where it was read: while fal was asked, a webhook may have come."""
@@ -162,16 +168,29 @@ class Reconciler:
         """The same, for what ends an attempt."""
         self.store.end(job, status, only_from=frozenset({job.status}), **changes)
 
-    def _ask(self, job: Job, request: Request) -> None:
+    def _ask(self, job: Job, request: Request) -> bool:
         """The webhook is late: fal tells by itself what it would have said."""
-        match self.queue.poll(request):
+        now = self.store.clock()
+        # first: should this process die while fal is asked, other jobs have their turn
+        self.store.look_again(job, now + self.ask_again, job.unanswered_since)
+        is_late = now > job.last(JobStatus.SUBMITTED) + self.silence
+        try:
+            answer = self.queue.poll(request, is_overdue=job.is_overdue(now) or is_late)
+        except VideoUnavailable:
+            if now < job.last(JobStatus.SUBMITTED) + self.silence + ASKED_FOR:
+                raise
+            answer = Lost()
+        match answer:
             case Ended(body):
-                self._later(job)  # first: the verdict moves the job
                 self._deliver(job, request.request_id, body)
-            case Pending():
+            case Pending() if job.unanswered_since:
                 self._later(job, self.ask_again)
+            case Unclear(status):
+                logger.error("status.unknown", extra={"id": job.job_id, "status": status})
+                return True
             case Lost():
                 self._lose(job)
+        return False
 
     def _lose(self, job: Job) -> None:
         """Fal knows nothing of a request that it took. Said soon, that is an outage of fal's."""
@@ -181,9 +200,20 @@ class Reconciler:
         self._end(job, JobStatus.FAILED, errors=(_LOST,))
 
     def _settle(self, job: Job) -> None:
-        """An unknown POST: fal's list may show it, or long silence prove that it was not taken."""
+        """An unknown POST: fal's list may show it, or long silence prove that it was not taken.
+
+        A list that cannot be read proves nothing. After a day of that the job ends, and its money
+        stays spent.
+        """
         asked_at = job.last(JobStatus.SUBMITTING)
-        found = self.queue.find(job.marker, asked_at - ASK_AGAIN, asked_at + self.silence)
+        self.store.look_again(job, self.store.clock() + ASK_AGAIN, job.unanswered_since)
+        try:
+            found = self.queue.find(job.marker, asked_at - ASK_AGAIN, asked_at + self.silence)
+        except VideoUnavailable:
+            if self.store.clock() < asked_at + self.silence + ASKED_FOR:
+                raise
+            self._end(job, JobStatus.FAILED, errors=(_UNPROVEN,))
+            return
         if found:
             self._move(job, JobStatus.SUBMITTED, request=found, at=self.store.clock())
         elif self.store.clock() < asked_at + self.silence:
@@ -217,6 +247,13 @@ _UNKNOWN = ErrorDetail(
     code="outcome_unknown",
     message=(
         "fal's answer was lost twice, and fal shows no trace of the requests. Drop the file again."
+    ),
+)
+_UNPROVEN = ErrorDetail(
+    code="outcome_unproven",
+    message=(
+        "fal's answer was lost, and its list of requests could not be read for a day: fal may have "
+        "made a video, and bill it."
     ),
 )
 _NOT_COPIED = ErrorDetail(
