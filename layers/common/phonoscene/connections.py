@@ -7,15 +7,35 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse
 from threading import Timer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from phonoscene.public_http import AGENT, HTTPS, Timeout, dial, target
 
 if TYPE_CHECKING:
-    from http.client import HTTPResponse, HTTPSConnection
+    from http.client import HTTPSConnection
     from ssl import SSLContext
+
+#: So many answers may come before the answer itself.
+MOST_HINTS: Final = 10
+
+
+class _Response(HTTPResponse):
+    """An answer, without those that only announce it (RFC 9110, 15.2): Python passes over 100."""
+
+    def begin(self) -> None:
+        """Read the head of the answer."""
+        for _ in range(MOST_HINTS):
+            super().begin()
+            is_hint = self.status < HTTPStatus.OK
+            if not is_hint or self.status == HTTPStatus.SWITCHING_PROTOCOLS:
+                return
+            nothing_read: Any = None  # as it is before the first head
+            self.headers = nothing_read
+        raise HTTPException("one interim answer after another")
 
 
 class Answer:
@@ -102,14 +122,19 @@ class Connections:
         else:
             answer.connection.close()
 
+    def shed(self) -> None:
+        """Close the connections that nobody uses: the host has too many of them."""
+        with suppress(IndexError):  # another thread took the last one
+            while self._idle:
+                self._idle.pop().close()
+
     def close(self) -> None:
         """Close all, whatever is still to come."""
         self._timer.cancel()
         for answer in list(self._answers):
             self._drop(answer)
             answer.connection.close()
-        while self._idle:
-            self._idle.pop().close()
+        self.shed()
 
     def _take(self) -> HTTPSConnection:
         with suppress(IndexError):
@@ -117,6 +142,7 @@ class Connections:
         if self.are_cut:
             raise TimeoutError("time is up")
         connection = dial(self._host, self._port, self._context, self._timeout)
+        connection.response_class = _Response
         self._sockets.append(connection.sock)
         if self.are_cut:  # meanwhile, and perhaps without this one
             self._cut()
