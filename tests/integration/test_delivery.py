@@ -231,10 +231,10 @@ def test_twins_that_copy_at_the_same_time_store_one_video(
     twins: list[Job | None] = []
 
     @contextlib.contextmanager
-    def meanwhile(self: Cdn, url: str, size: int | None) -> Any:
+    def meanwhile(self: Cdn, url: str) -> Any:
         monkeypatch.setattr(Cdn, "open", open_cdn)
         twins.append(world.deliver())
-        with open_cdn(self, url, size) as parts:
+        with open_cdn(self, url) as parts:
             yield parts
 
     monkeypatch.setattr(Cdn, "open", meanwhile)

@@ -193,7 +193,8 @@ class _Walk:
     def ends_early(self) -> bool:
         """Whether a piece, or the header of one, ends beyond the file; there is no more of it."""
         rest = self._begun
-        while rest.strip(b"\x00"):  # zeros are fillers
+        # zeros are fillers, but for the first of a size's four bytes
+        while rest.strip(b"\x00") or 0 < len(rest) < 4:  # noqa: PLR2004
             piece = self._read(rest)
             if piece is None:
                 return True
