@@ -243,6 +243,11 @@ class Examination:
         self._last = bytes(body[-1:]) or self._last
         self.length += len(body)
 
+    @property
+    def content_type(self) -> str:
+        """Of the container that it is; of the one that was asked for where that is not known."""
+        return CONTENT_TYPES[self._kind or self._asked]
+
     def _begin(self, head: bytes) -> None:
         self._kind = kind_of(head, self._asked)
         if self._kind in (MP4, MOV):

@@ -108,7 +108,7 @@ class OutputBucket:
             version_id=answer["VersionId"],
             bytes=digest.length,
             sha256=digest.digest().hex(),
-            content_type=answer["ContentType"],
+            content_type=examination.content_type,
         )
 
     def put_manifest(self, key: str, body: bytes) -> None:
