@@ -6,7 +6,8 @@ import io
 import itertools
 import struct
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+from unittest.mock import Mock
 
 import av
 import pytest
@@ -27,6 +28,9 @@ from phonoscene.containers import (
 )
 from phonoscene.errors import VideoUnavailable
 from tests.support.media.mp4 import box, boxes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SUFFIXES = {
     "X264 (.mp4)": ".mp4",
@@ -55,7 +59,7 @@ def film(form: str, codec: str = "mpeg4", pixels: str = "yuv420p", **options: st
     return file.getvalue()
 
 
-FILMS = {
+FILMS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "mp4": (".mp4", lambda: film("mp4")),
     "mp4 in fragments": (".mp4", lambda: film("mp4", movflags="frag_every_frame+empty_moov")),
     "mov": (".mov", lambda: film("mov")),
@@ -330,9 +334,8 @@ def test_any_bytes_are_judged(start: bytes, body: bytes, asked: str) -> None:
 def test_a_file_of_the_smallest_boxes_is_followed_so_far_and_no_further(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    read: list[bytes] = []
-    box_of = containers._box
-    monkeypatch.setattr(containers, "_box", lambda raw: read.append(raw) or box_of(raw))
+    read = Mock(side_effect=containers._box)
+    monkeypatch.setattr(containers, "_box", read)
     monkeypatch.setattr(containers, "MOST_PIECES", 500)
     body = box(b"free", b"") * 100_000
 
@@ -340,5 +343,5 @@ def test_a_file_of_the_smallest_boxes_is_followed_so_far_and_no_further(
     for _ in range(3):
         examination.add(body)
 
-    assert len(read) <= HEAD // 8 + 1 + 501 + 1
+    assert read.call_count <= HEAD // 8 + 1 + 501 + 1
     assert examination.is_cut

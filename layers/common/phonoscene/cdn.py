@@ -243,7 +243,8 @@ class _Gate:
         """
         with self._changed:
             while not self._has_room():
-                self._changed.wait(LOOK)
+                pause = self._opens_at - time.monotonic()
+                self._changed.wait(min(pause, LOOK) if pause > 0 else LOOK)
             self._inside += 1
         try:
             yield
