@@ -160,7 +160,8 @@ class Deliverer:
             # where it lies is kept: it is paid for, and a person may want it
             return self._finish(job, JobStatus.FAILED, errors=(exc.error,))
         except VideoUnavailable as exc:
-            return self._copy_later(job, exc)
+            came = examination.length > 0 and examination.is_cut
+            return self._copy_later(job, exc, _whole_by(job) if came else None)
         flaws = {"video": _video(job, stored), "video_flaws": examination.flaws}
         kept = job.model_copy(update=flaws)
         self.output.put_manifest(output_key(job.name, job.job_id, ".json"), _manifest(kept))
@@ -174,15 +175,16 @@ class Deliverer:
         reported = job.reported.get("file_size") or 0
         return Examination(_suffix(job), reported, takes_cut=has_waited)
 
-    def _copy_later(self, job: Job, reason: VideoUnavailable) -> Job:
+    def _copy_later(self, job: Job, reason: VideoUnavailable, whole_by: datetime | None) -> Job:
         """Have the copy begun again, soon at first: each pause is as long as all tries so far.
 
-        One try is when a video that is cut off is stored as it is. The CDN may want more time.
+        Of a video that is cut off, one try is when it is stored as it is (``whole_by``). The CDN
+        may want more time.
         """
-        now, whole_by = self.store.clock(), _whole_by(job)
+        now = self.store.clock()
         tried_for = now - job.last(JobStatus.GENERATED)
         at = now + min(max(tried_for, SHORTEST_PAUSE), LONGEST_PAUSE)
-        if now < whole_by < at:
+        if whole_by and now < whole_by < at:
             at = whole_by
         wanted = min(timedelta(seconds=reason.retry_after), LONGEST_PAUSE)
         logger.warning("video.unavailable", extra={"reason": str(reason)})
