@@ -379,12 +379,13 @@ class _Ranged(Source):
         for n in range(BUSY_TRIES):
             with self._gate.entered():
                 answer = self._answer(first, last)
-                if answer is None:
-                    return 0
-                if answer.status not in _BUSY:
+                if answer and answer.status not in _BUSY:
                     self._check_range(answer, first, last)
                     return self._read(answer, view)
-                self._connections.done(answer)
+            if answer is None:  # another way to limit connections: the next try is less wide
+                self._gate.narrow(0)
+                return 0
+            self._connections.done(answer)
             status, pause = answer.status, _retry_after(answer) or BUSY_PAUSE * 2**n
             logger.info("video.cdn_busy", extra={"status": status, "pause": pause})
             self._gate.narrow(min(pause, LONGEST_PAUSE))
