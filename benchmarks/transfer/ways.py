@@ -29,7 +29,7 @@ def ours(url: str, key: str) -> Callable[[], object]:
     import boto3  # noqa: PLC0415
 
     from phonoscene.cdn import Cdn  # noqa: PLC0415
-    from phonoscene.containers import check_container  # noqa: PLC0415
+    from phonoscene.containers import Examination, check_container  # noqa: PLC0415
     from phonoscene.output import OutputBucket  # noqa: PLC0415
 
     cdn, output = Cdn(5 * 1024**3), OutputBucket(boto3.client("s3", config=app.UNSIGNED), BUCKET)
@@ -37,7 +37,7 @@ def ours(url: str, key: str) -> Callable[[], object]:
     def copy() -> None:
         with cdn.open(url) as source:
             check_container(source.head, ".mp4")
-            output.store(source, key, "video/mp4")
+            output.store(source, key, "video/mp4", Examination(".mp4", takes_cut=True))
 
     return copy
 

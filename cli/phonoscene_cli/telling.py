@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 KEYS = (
     "job_id", "name", "revision", "status", "waits_for", "bucket", "audio", "sidecar", "images",
     "arguments", "estimate", "padding", "actual", "attempt", "refusals", "resubmitted",
-    "request_id", "video", "seed", "prompt_used", "source_url", "errors",
+    "request_id", "video", "video_flaws", "seed", "prompt_used", "source_url", "errors",
     "duplicate_requests", "duplicate_actuals", "repeats", "unused_sidecars", "history",
     "dropped_at", "created_at", "updated_at",
 )  # fmt: skip
@@ -27,6 +27,7 @@ def as_data(job: Job) -> dict[str, Any]:
         "request_id": job.request.request_id if job.request else None,
         "duplicate_requests": sorted(job.duplicate_requests),
         "unused_sidecars": sorted(job.unused_sidecars),
+        "video_flaws": sorted(job.video_flaws),
     }
     return {key: told[key] for key in KEYS}
 

@@ -284,10 +284,12 @@ def _ends(first: str, last: str, total: int) -> tuple[int, int]:
 def head_of(suffix: str, size: int) -> bytes:
     """Return the first bytes that make a sniffer see this container, for a file of `size` bytes."""
     if suffix == "webm":
-        return bytes.fromhex("1a45dfa3") + bytes(28)
+        # an EBML header with its document type, then a segment of unknown length
+        return bytes.fromhex("1a45dfa387428284") + b"webm" + bytes.fromhex("18538067ff")
     if suffix == "gif":
         return b"GIF89a"
     brand = b"qt  " if suffix == "mov" else b"isom"
-    # a 32-byte ftyp box, then an mdat box with a 64-bit length that covers the rest
+    # a 32-byte ftyp box, an empty moov box, an mdat box with a 64-bit length that covers the rest
     ftyp = (32).to_bytes(4) + b"ftyp" + brand + (512).to_bytes(4) + brand + b"iso2avc1mp41"
-    return ftyp + (1).to_bytes(4) + b"mdat" + max(16, size - 32).to_bytes(8)
+    moov = (8).to_bytes(4) + b"moov"
+    return ftyp + moov + (1).to_bytes(4) + b"mdat" + max(16, size - 40).to_bytes(8)

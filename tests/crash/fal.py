@@ -116,7 +116,9 @@ class Request:
     @property
     def video(self) -> bytes:
         """The bytes of its film: an mp4 of several parts, where parts are small."""
-        return b"\0\0\0\x18ftypisom" + f" the film of {self.request_id} ".encode() * 6
+        frames = f" the film of {self.request_id} ".encode() * 6
+        boxes = {b"ftyp": b"isom\0\0\2\0isom", b"moov": b"", b"mdat": frames}
+        return b"".join((8 + len(body)).to_bytes(4) + name + body for name, body in boxes.items())
 
 
 @dataclass

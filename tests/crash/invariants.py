@@ -199,7 +199,7 @@ def _told(world: World, jobs: list[Job]) -> Iterator[str]:
     for job in jobs:
         if job.reservation or job.waits_for:
             yield f"a {job.status} job holds {job.reservation} and waits for {job.waits_for}"
-        if job.source_url and job.status is JobStatus.SUCCEEDED:
+        if job.source_url and job.status is JobStatus.SUCCEEDED and not job.video_flaws:
             yield "the video's public URL is kept"
 
 

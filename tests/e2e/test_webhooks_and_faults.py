@@ -103,8 +103,6 @@ def test_an_awkward_answer_still_becomes_a_video(
     [
         ("audio", "unsupported", {}, "unsupported_audio_format"),
         ("render", "error", {"type": "content_policy_violation"}, "content_policy_violation"),
-        ("cdn", "redirect", {"location": "https://example.com/v.mp4"}, "video_redirected"),
-        ("cdn", "wrong_container", {}, "wrong_container"),
         ("cdn", "wrong_host", {}, "video_url_refused"),
         ("cdn", "oversize", {"bytes": 2**39}, "video_too_large"),
     ],

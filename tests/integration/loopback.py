@@ -63,6 +63,8 @@ class Loopback:
     plays: dict[str, Play] = field(default_factory=dict)
     #: Hosts whose tunnel is cut before TLS begins.
     dead: set[str] = field(default_factory=set)
+    #: Hosts whose side of TLS's handshake comes byte by byte, for three seconds.
+    dripping: set[str] = field(default_factory=set)
     seen: list[Seen] = field(default_factory=list)
     tunnels: Counter[str] = field(default_factory=Counter)
     #: Hosts whose tunnel was cut.
@@ -74,7 +76,8 @@ class Loopback:
     _tls_port: int = 0
 
     def reset(self) -> None:
-        memories = (self.plays, self.dead, self.seen, self.tunnels, self.cuts, self.swallowed)
+        memories = (self.plays, self.dead, self.dripping, self.seen, self.tunnels, self.cuts,
+                    self.swallowed)  # fmt: skip
         for memory in memories:
             memory.clear()
 
@@ -142,6 +145,9 @@ class Loopback:
             self.cuts.append(host)
             cut(writer.transport)
             return
+        if host in self.dripping:
+            await _drip(writer)
+            return
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._tls_port)
         ways = [
             asyncio.ensure_future(_copy(reader, far_writer)),
@@ -154,6 +160,17 @@ class Loopback:
                 way.cancel()
             for end in (writer, far_writer):
                 end.transport.abort()
+
+
+async def _drip(writer: asyncio.StreamWriter) -> None:
+    """The beginning of a record of a handshake, and more of it now and then."""
+    with contextlib.suppress(OSError):
+        writer.write(b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xfb\x03\x03")
+        for _ in range(60):
+            writer.write(b"a")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+    writer.transport.abort()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

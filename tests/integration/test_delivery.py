@@ -6,13 +6,14 @@ import contextlib
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from phonoscene.cdn import Cdn
+from phonoscene.containers import CUT_OFF, FEWER_BYTES, OTHER_CONTAINER
 from phonoscene.deliveries import Delivery, hash_token
 from phonoscene.errors import VerdictMalformed, VideoUnavailable
 from phonoscene.fal_queue import FalQueue
@@ -26,7 +27,8 @@ from phonoscene.jobs import (
     Request,
 )
 from phonoscene.output import OutputBucket
-from phonoscene.workflow.delivery import SHORTEST_PAUSE, Deliverer
+from phonoscene.projections import notes
+from phonoscene.workflow.delivery import BECOMES_WHOLE_WITHIN, SHORTEST_PAUSE, Deliverer
 from tests.integration.cloud import (
     DROPS,
     FAL_KEY,
@@ -51,10 +53,11 @@ if TYPE_CHECKING:
 ID = "0f343b0931126a20f133d67c2b018a3b"
 NOW = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
 TOKEN = hash_token("the token of the first attempt")
+FILM = film(".mp4")
 SUCCESS = event("fal-success")
+SUCCESS["payload"]["video"]["file_size"] = len(FILM)
 REQUEST = SUCCESS["request_id"]
 QUEUE = f"https://queue.fal.run/fal-ai/ltx-2.3-22b/requests/{REQUEST}"
-FILM = film(".mp4")
 VIDEO_KEY, MANIFEST_KEY = f"albums/song/{ID}.mp4", f"albums/song/{ID}.json"
 
 
@@ -73,11 +76,20 @@ def delivery(body: Any = SUCCESS, **changes: Any) -> Delivery:
     return replace(told, **changes)
 
 
+def reporting(file_size: Any) -> Any:
+    """A success whose video has so many bytes by fal's word."""
+    body = json.loads(json.dumps(SUCCESS))
+    body["payload"]["video"]["file_size"] = file_size
+    return body
+
+
 @dataclass
 class World:
     cloud: Cloud
     store: JobStore
     deliverer: Deliverer
+    #: By how much time has passed.
+    passed: list[timedelta]
 
     @property
     def record(self) -> Job:
@@ -87,6 +99,11 @@ class World:
 
     def deliver(self, verdict: Delivery | None = None) -> Job | None:
         return self.deliverer.deliver(verdict or delivery())
+
+    def due_after(self) -> timedelta:
+        """After how long since it was generated the job is looked at again."""
+        due_at = datetime.fromisoformat(self.cloud.item(ID)["due_at"])
+        return due_at - self.record.last(JobStatus.GENERATED)
 
     def stored_nothing(self) -> bool:
         return self.cloud.outputs() == {} and self.cloud.unfinished_uploads() == []
@@ -99,7 +116,8 @@ class World:
 def world(cloud: Cloud, internet: Loopback) -> World:
     """A job that is SUBMITTED, and its video on fal's CDN."""
     internet.plays["v3.fal.media"] = FileServer(FILM)
-    store = JobStore(cloud.dynamodb, JOBS, clock=lambda: NOW)
+    passed = [timedelta(0)]
+    store = JobStore(cloud.dynamodb, JOBS, clock=lambda: NOW + passed[0])
     ready = Job.born(
         JobStatus.READY,
         NOW,
@@ -117,7 +135,7 @@ def world(cloud: Cloud, internet: Loopback) -> World:
     store.move(claimed, JobStatus.SUBMITTED, request=request)
     queue = FalQueue(lambda **_: FAL_KEY)
     deliverer = Deliverer(store, queue, Cdn(2**20), OutputBucket(cloud.s3, OUTPUT))
-    return World(cloud, store, deliverer)
+    return World(cloud, store, deliverer, passed)
 
 
 def a_claim_whose_answer_was_lost(world: World, status: JobStatus) -> None:
@@ -193,9 +211,10 @@ def test_every_container_keeps_its_name(
         ExpressionAttributeValues={":kind": {"S": kind}},
     )
 
-    world.deliver()
+    world.deliver(delivery(reporting(len(film(suffix)))))
 
     assert f"albums/song/{ID}{suffix}" in world.cloud.outputs()
+    assert world.record.video_flaws == frozenset()
 
 
 def test_what_fal_leaves_out_or_null_is_no_obstacle(world: World) -> None:
@@ -231,10 +250,10 @@ def test_twins_that_copy_at_the_same_time_store_one_video(
     twins: list[Job | None] = []
 
     @contextlib.contextmanager
-    def meanwhile(self: Cdn, url: str, size: int | None) -> Any:
+    def meanwhile(self: Cdn, url: str) -> Any:
         monkeypatch.setattr(Cdn, "open", open_cdn)
         twins.append(world.deliver())
-        with open_cdn(self, url, size) as parts:
+        with open_cdn(self, url) as parts:
             yield parts
 
     monkeypatch.setattr(Cdn, "open", meanwhile)
@@ -308,6 +327,169 @@ def test_a_copy_that_fails_for_now_is_taken_up_by_the_next_delivery(
     assert (generated.status, generated.source_url) == (
         JobStatus.GENERATED, SUCCESS["payload"]["video"]["url"],
     )  # fmt: skip
+    assert job
+    assert job.status is JobStatus.SUCCEEDED
+    assert world.stored_once()
+
+
+# Odd videos --------------------------------------------------------------------------------------
+
+
+def test_another_container_than_was_asked_for_is_stored_as_what_it_is_with_a_note(
+    world: World, internet: Loopback
+) -> None:
+    internet.plays["v3.fal.media"] = FileServer(film(".webm"))
+
+    job = world.deliver(delivery(reporting(None)))
+
+    assert job == world.record
+    assert (job.status, job.video_flaws) == (JobStatus.SUCCEEDED, frozenset({OTHER_CONTAINER}))
+    assert job.video
+    assert job.video.content_type == "video/webm"
+    assert world.cloud.outputs()[VIDEO_KEY] == film(".webm")
+    assert (job.source_url, job.reported) == (None, {})
+    assert notes(job) == ["fal made video/webm, not X264 (.mp4): it is stored as it came."]
+
+
+CUT: dict[str, tuple[bytes, int, frozenset[str]]] = {
+    "fewer bytes than reported": (FILM, len(FILM) + 4, frozenset({FEWER_BYTES})),
+    "cut off": (FILM[:-1], 0, frozenset({CUT_OFF})),
+    "both": (FILM[:60], len(FILM), frozenset({FEWER_BYTES, CUT_OFF})),
+}
+
+
+@pytest.mark.parametrize("cut", CUT)
+def test_a_video_that_is_cut_off_is_waited_for_and_then_stored_with_a_note_and_its_source(
+    world: World, internet: Loopback, cut: str
+) -> None:
+    body, reported, flaws = CUT[cut]
+    internet.plays["v3.fal.media"] = FileServer(body)
+    tried = []
+    for _ in range(20):
+        if world.passed[0] >= BECOMES_WHOLE_WITHIN:
+            break
+        world.deliver(delivery(reporting(reported)))
+        assert world.record.status is JobStatus.GENERATED
+        assert world.stored_nothing()
+        tried.append(world.passed[0])
+        world.passed[0] = world.due_after()
+
+    job = world.deliver(delivery(reporting(reported)))
+
+    assert [found.total_seconds() for found in tried] == [0, 30, 60, 120, 240]
+    assert world.passed[0] == BECOMES_WHOLE_WITHIN
+    assert job == world.record
+    assert (job.status, job.video_flaws) == (JobStatus.SUCCEEDED, flaws)
+    assert world.cloud.outputs()[VIDEO_KEY] == body
+    assert job.source_url == SUCCESS["payload"]["video"]["url"]
+    assert [note for note in notes(job) if "cut off" in note and "where it lies" in note]
+    assert json.loads(world.cloud.outputs()[MANIFEST_KEY])["video_flaws"] == sorted(flaws)
+    assert "fal.media" not in world.cloud.outputs()[MANIFEST_KEY].decode()
+    assert {"due_at", "due_shard"}.isdisjoint(world.cloud.item(ID))
+
+
+@pytest.mark.parametrize("cut", CUT)
+def test_a_video_that_becomes_whole_meanwhile_is_stored_whole_without_a_note(
+    world: World, internet: Loopback, cut: str
+) -> None:
+    body, reported, _ = CUT[cut]
+    whole = FILM.ljust(reported, b"\0")
+    internet.plays["v3.fal.media"] = FileServer(body)
+    world.deliver(delivery(reporting(reported)))
+    internet.plays["v3.fal.media"] = FileServer(whole)
+    world.passed[0] = world.due_after()
+
+    job = world.deliver(delivery(reporting(reported)))
+
+    assert job
+    assert (job.status, job.video_flaws, job.source_url) == (JobStatus.SUCCEEDED, frozenset(), None)
+    assert world.cloud.outputs()[VIDEO_KEY] == whole
+    assert notes(job) == []
+
+
+@pytest.mark.parametrize("cut", CUT)
+def test_a_video_that_was_stored_before_its_record_is_told_of_all_the_same(
+    world: World, internet: Loopback, monkeypatch: pytest.MonkeyPatch, cut: str
+) -> None:
+    """The function ends between the object and the record; fal's file is gone by then."""
+    body, reported, flaws = CUT[cut]
+    internet.plays["v3.fal.media"] = FileServer(body)
+    world.deliver(delivery(reporting(reported)))
+    world.passed[0] = BECOMES_WHOLE_WITHIN
+    with monkeypatch.context() as broken:
+        broken.setattr(OutputBucket, "put_manifest", _crash)
+        with pytest.raises(Crash):
+            world.deliver(delivery(reporting(reported)))
+    internet.plays["v3.fal.media"] = answer("", 404)
+
+    job = world.deliver(delivery(reporting(reported)))
+
+    assert job
+    assert (job.status, job.video_flaws) == (JobStatus.SUCCEEDED, flaws)
+    assert world.stored_once()
+    assert job.source_url
+
+
+def test_another_container_that_was_stored_before_its_record_keeps_its_type(
+    world: World, internet: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    internet.plays["v3.fal.media"] = FileServer(film(".gif"))
+    with monkeypatch.context() as broken:
+        broken.setattr(OutputBucket, "put_manifest", _crash)
+        with pytest.raises(Crash):
+            world.deliver(delivery(reporting(None)))
+
+    job = world.deliver(delivery(reporting(None)))
+
+    assert job
+    assert job.video
+    assert (job.video.content_type, job.video_flaws) == ("image/gif", frozenset({OTHER_CONTAINER}))
+
+
+@pytest.mark.parametrize("reported", [0, -(2**63), None, "many", 1, 100, len(FILM)])
+def test_a_wrong_file_size_refuses_no_video(world: World, reported: Any) -> None:
+    job = world.deliver(delivery(reporting(reported)))
+
+    assert job
+    assert (job.status, job.video_flaws) == (JobStatus.SUCCEEDED, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "due"), [("120", 120), ("10", 30), ("99999", 900), ("290", 290), ("310", 310)]
+)
+def test_a_cdn_that_names_a_pause_is_tried_again_after_it(
+    world: World, internet: Loopback, retry_after: str, due: int
+) -> None:
+    internet.plays["v3.fal.media"] = answer("", 503, {"Retry-After": retry_after})
+
+    world.deliver()
+
+    assert world.due_after() == timedelta(seconds=due)
+
+
+ODD = {
+    "a page": answer("<!DOCTYPE html><html>", 200, {"Content-Type": "text/html"}),
+    "a redirect to another host": answer("", 302, {"Location": "https://evil.example.com/x"}),
+    "an error with 200": answer({"detail": "not yet"}),
+    "nothing": answer("", 200),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_answer_of_the_cdn_is_not_its_last_word(
+    world: World, internet: Loopback, odd: str
+) -> None:
+    internet.plays["v3.fal.media"] = ODD[odd]
+
+    for hours in (0, 1, 12, 23):
+        world.passed[0] = timedelta(hours=hours)
+        world.deliver()
+        assert world.record.status is JobStatus.GENERATED
+        assert world.stored_nothing()
+    internet.plays["v3.fal.media"] = FileServer(FILM)
+
+    job = world.deliver()
+
     assert job
     assert job.status is JobStatus.SUCCEEDED
     assert world.stored_once()
@@ -460,12 +642,12 @@ def test_an_error_that_comes_twice_fails_the_job_once(world: World) -> None:
 
 
 def test_a_video_that_may_not_be_stored_fails_the_job(world: World, internet: Loopback) -> None:
-    internet.plays["v3.fal.media"] = FileServer(film(".webm"))
+    internet.plays["v3.fal.media"] = FileServer(FILM + bytes(2**20))
 
     job = world.deliver()
 
     assert job == world.record
-    assert (job.status, job.errors[0].code) == (JobStatus.FAILED, "wrong_container")
+    assert (job.status, job.errors[0].code) == (JobStatus.FAILED, "video_too_large")
     assert job.source_url == SUCCESS["payload"]["video"]["url"]
     assert world.stored_nothing()
 
@@ -594,7 +776,7 @@ def test_the_function_stores_what_the_queue_brings(
     world: World, handle: Callable[..., list[str]], load_event: Callable[[str], Any]
 ) -> None:
     message = json.loads(load_event("sqs-verdict")["Records"][0]["body"])
-    forged, genuine = message, message | {"token_hash": TOKEN}
+    forged, genuine = message, message | {"token_hash": TOKEN, "body": delivery().body}
 
     assert handle(forged, genuine) == []
 

@@ -192,11 +192,11 @@ ROWS: dict[int, Row] = {
         "a video that is refused, gone, redirected, too large, cut off, slow, of another kind, or "
         "without ranges",
         i_transfer="test_an_error_of_the_cdn_is_tried_again_later "
-        "test_a_redirect_is_refused_and_not_followed "
+        "test_a_redirect_to_another_place_is_not_followed_and_may_be_none_the_next_time "
         "test_a_video_that_is_too_large_without_a_word_is_given_up "
         "test_a_video_that_stays_truncated_is_not_stored "
         "test_a_drip_is_given_up_when_its_time_is_over "
-        "test_another_container_than_was_asked_for_is_refused "
+        "test_what_comes_in_place_of_a_video_may_be_one_the_next_time "
         "test_a_cdn_without_ranges_that_breaks_off_is_not_believed",
     ),
     23: row(

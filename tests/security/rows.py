@@ -105,14 +105,16 @@ ROWS: Final = (
     ),
     row(
         "The result's URL leads elsewhere",
-        "https only, fal's hosts only, no redirects, public addresses only (checked where the "
-        "connection is made), caps on bytes and time, the container's own bytes, no credentials.",
+        "https only, fal's hosts only, one redirect and to them only, public addresses only "
+        "(checked where the connection is made), caps on bytes and time, the container's own "
+        "bytes, no credentials.",
         i_transfer="test_any_other_place_is_refused_without_a_request "
-        "test_a_redirect_is_refused_and_not_followed "
+        "test_a_redirect_to_another_place_is_not_followed_and_may_be_none_the_next_time "
+        "test_a_second_redirect_is_not_followed "
         "test_the_cdn_is_asked_for_plain_bytes_and_shown_no_credentials "
         "test_a_video_that_is_too_large_without_a_word_is_given_up "
         "test_a_drip_is_given_up_when_its_time_is_over "
-        "test_another_container_than_was_asked_for_is_refused",
+        "test_what_comes_in_place_of_a_video_may_be_one_the_next_time",
         u_public_http="test_a_name_that_leads_inside_is_not_dialled "
         "test_the_address_that_was_checked_is_dialled_whatever_dns_says_next "
         "test_with_a_proxy_nothing_goes_past_it",

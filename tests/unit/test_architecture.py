@@ -54,7 +54,7 @@ CORE = {
 TOGETHER = {
     "job_store": {"ledger_store", "table"},
     "cdn": {"connections", "public_http"},
-    "connections": {"public_http"},
+    "connections": {"deadlines", "public_http"},
     "fal_calls": {"deadlines"},
     "fal_storage": {"deadlines"},
     "public_http": {"deadlines"},

@@ -14,6 +14,7 @@ import pytest
 
 from phonoscene import output
 from phonoscene.cdn import Part
+from phonoscene.containers import Examination
 from phonoscene.errors import VideoUnavailable
 from phonoscene.output import FEW, FLOWS, LOOK, OutputBucket
 
@@ -88,7 +89,9 @@ class Sink:
 def store(film: Film, sink: Sink) -> Any:
     source: Any = film
     client: Any = sink
-    return OutputBucket(client, "outputs").store(source, "a.mp4", "video/mp4")
+    return OutputBucket(client, "outputs").store(
+        source, "a.mp4", "video/mp4", Examination(".mp4", takes_cut=True)
+    )
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -231,6 +231,7 @@ jobs = st.builds(
         )
     ),
     source_url=maybe(keys),
+    video_flaws=st.frozensets(keys, max_size=2),
     reported=st.dictionaries(keys, json_values, max_size=2),
     video=maybe(
         st.builds(

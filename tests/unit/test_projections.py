@@ -102,6 +102,36 @@ def test_what_to_do_depends_on_what_is_wrong(
 
 
 @pytest.mark.parametrize(
+    ("flaws", "words"),
+    [
+        ((), []),
+        (("fewer_bytes",), ["fal reported 1,627 bytes, and 40 could be had."]),
+        (("cut_off",), ["its own bytes say that some are missing."]),
+        (("fewer_bytes", "cut_off"), ["40 could be had; its own bytes say"]),
+        (("other_container",), ["fal made video/webm, not X264 (.mp4)"]),
+        (("cut_off", "other_container"), ["cut off: its own", "video/webm"]),
+        (("a flaw of a newer release",), []),
+    ],
+)
+def test_what_is_odd_about_a_video_is_a_note(flaws: tuple[str, ...], words: list[str]) -> None:
+    video = Video(
+        bucket="b", key="k", version_id="v", bytes=40, sha256="0", content_type="video/webm"
+    )
+    asked = {"video_output_type": "X264 (.mp4)"}
+    url = "https://v3.fal.media/files/x.mp4"
+    job = born(
+        video=video, video_flaws=frozenset(flaws), reported={"file_size": 1627}, arguments=asked,
+        source_url=url,
+    )  # fmt: skip
+
+    receipt = Receipt.of(job, None)
+
+    assert len(receipt.notes) == len(words)
+    assert all(word in note for word, note in zip(words, receipt.notes, strict=True))
+    assert url not in receipt.to_json()
+
+
+@pytest.mark.parametrize(
     ("half", "what"), [({"audio": AUDIO}, "sidecar"), ({"sidecar": SIDECAR}, "audio")]
 )
 def test_a_half_says_what_it_waits_for_and_until_when(half: dict[str, Any], what: str) -> None:

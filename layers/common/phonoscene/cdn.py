@@ -2,24 +2,29 @@
 
 A video is read in ranges, by several threads at once and each into memory of its own, which it
 fills again and again: so memory is a few parts however long the video is. A broken connection
-costs no more than the rest of one part.
+costs no more than the rest of one part, and a CDN that wants to be asked less often is.
+
+Only two things refuse a video for good: a URL that is not fal's CDN, and its size. Any other answer
+may be another one the next time.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import time
 from abc import ABC, abstractmethod
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
 from http.client import HTTPException
-from threading import Lock
-from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from threading import Condition, Lock
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import quote, urljoin, urlsplit
 
 from phonoscene.connections import Answer, Connections
+from phonoscene.containers import HEAD
 from phonoscene.errors import AddressRefused, VideoRefused, VideoUnavailable
 from phonoscene.jobs import ErrorDetail
 from phonoscene.public_http import Timeout, tls_context
@@ -35,40 +40,57 @@ logger = logging.getLogger(__name__)
 PART: Final = 5 * 1024 * 1024
 #: Bytes that are asked of a socket at once; what a broken read had of them is read again.
 STEP: Final = 256 * 1024
-#: What tells a container from another.
-HEAD: Final = 64
+#: How often a range is asked for whose answers break off or are odd, and the seconds after an odd
+#: one.
 TRIES: Final = 4
+ODD_PAUSE: Final = 0.2
+#: How often a range is asked for that the CDN is too busy for, and the seconds in between: the
+#: CDN's own, else twice as many each time.
+BUSY_TRIES: Final = 8
+BUSY_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 30.0
+#: Seconds from one look to the next at whether there is any use in waiting.
+LOOK: Final = 0.25
 TIMEOUT: Final = Timeout(connect=5, read=15)
 #: One copy's time, in seconds: below the function's 300, so that an unfinished upload is aborted.
 MOST_SECONDS: Final = 270
 _FAL_HOST: Final = re.compile(r"([a-z0-9-]+\.)+fal\.media")
 _REDIRECTS: Final = range(300, 400)
+_BUSY: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+_RANGE: Final = re.compile(r"bytes +([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
+#: What has a meaning in a URL, or may stand in it as it is (RFC 3986).
+_KEPT: Final = "!#$%&'()*+,/:;=?@[]~"
 
 
-def check_url(url: str) -> None:
-    """Refuse a video URL that is not fal's CDN.
+def checked_url(url: str) -> str:
+    """A video's URL as it is asked for: without spaces around it, and in ASCII.
 
     Hosts: ``*.fal.media`` (documented), and the folder ``falserverless`` of Google's storage, where
     the endpoint's own examples lie. That host is everybody's, so nothing in the path may lead out
     of the folder, whoever decodes it.
 
     Raises:
-        VideoRefused: naming the host.
+        VideoRefused: it is not fal's CDN; naming the host.
     """
+    url = url.strip()
     try:
-        parts = urlsplit(url)
+        parts, cleaned = urlsplit(url), quote(url, safe=_KEPT)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        host, port, parts = "an unreadable URL", None, urlsplit("")
-    is_fal = bool(_FAL_HOST.fullmatch(host)) or (
-        host == "storage.googleapis.com" and parts.path.startswith("/falserverless/")
-    )
-    leaves = re.search(r"\.\.|\\|%(2e|2f|5c)", parts.path, re.IGNORECASE)
+        host, port, parts, cleaned = "an unreadable URL", None, urlsplit(""), ""
     is_plain = parts.scheme == "https" and parts.username is None and port in (None, 443)
-    is_clean = url.isascii() and url.isprintable() and " " not in url
-    if leaves or not (is_fal and is_plain and is_clean):
+    is_clean = parts.netloc.isascii() and not re.search(r"[\x00-\x1f\x7f]", url)
+    if not (_is_fals(host, parts.path) and is_plain and is_clean):
         why = f"the video lies at {host[:100]!r}, which is not fal's CDN over https"
         raise _refused("video_url_refused", why)
+    return cleaned
+
+
+def _is_fals(host: str, path: str) -> bool:
+    if host != "storage.googleapis.com":
+        return bool(_FAL_HOST.fullmatch(host))
+    leaves = re.search(r"\.\.|\\|%(2e|2f|5c)", path, re.IGNORECASE)
+    return path.startswith("/falserverless/") and not leaves
 
 
 def _refused(code: str, message: str) -> VideoRefused:
@@ -86,20 +108,30 @@ class Cdn:
         return tls_context()
 
     @contextmanager
-    def open(self, url: str, size: int | None = None) -> Iterator[Source]:
-        """A file, whose first part has been read.
-
-        ``size`` is what fal told of it, for a CDN that does not.
+    def open(self, url: str) -> Iterator[Source]:
+        """A file, whose first part has been read. One redirect is followed, to fal's CDN only.
 
         Raises:
-            VideoRefused: wrong host, redirect, or too large.
+            VideoRefused: wrong host, or too large.
             VideoUnavailable: it could not be read this time.
         """
-        check_url(url)
-        connections = Connections(url, self._context, TIMEOUT, MOST_SECONDS)
+        address, ends_at = checked_url(url), time.monotonic() + MOST_SECONDS
+        for _ in range(2):
+            with self._connected(address, ends_at - time.monotonic()) as connections:
+                answer = connections.get(_range(0, PART - 1))
+                if answer.status not in _REDIRECTS:
+                    yield _opened(connections, answer, self._most_bytes)
+                    return
+            address = _elsewhere(address, answer)
+        raise VideoUnavailable("the CDN redirects more than once")
+
+    @contextmanager
+    def _connected(self, address: str, seconds: float) -> Iterator[Connections]:
+        """Connections for so long; whatever breaks off there may work the next time."""
+        connections = Connections(address, self._context, TIMEOUT, seconds)
         with closing(connections):
             try:
-                yield _opened(connections, size or 0, self._most_bytes)
+                yield connections
             except (OSError, HTTPException, AddressRefused, VideoUnavailable) as exc:
                 if connections.are_cut:
                     raise VideoUnavailable(f"the copy takes longer than {MOST_SECONDS} s") from exc
@@ -108,30 +140,75 @@ class Cdn:
                 raise VideoUnavailable(f"the CDN broke off: {type(exc).__name__}") from exc
 
 
-def _opened(connections: Connections, told: int, most_bytes: int) -> Source:
-    """Ask for the first part; the answer tells the size, and whether ranges work."""
-    answer = connections.get(_range(0, PART - 1))
-    if answer.status in _REDIRECTS:
-        raise _refused(
-            "video_redirected", "the CDN answered with a redirect, which is not followed"
-        )
+def _elsewhere(address: str, answer: Answer) -> str:
+    """Where a redirect leads."""
+    location = answer.header("Location")
+    try:
+        target = urljoin(address, quote(location, safe=_KEPT, encoding="latin-1"))
+        if location:
+            return checked_url(target)
+    except (ValueError, VideoRefused) as exc:
+        raise VideoUnavailable("the CDN redirects to another host") from exc
+    raise VideoUnavailable(f"the CDN answered {answer.status}")
+
+
+def _opened(connections: Connections, answer: Answer, most_bytes: int) -> Source:
+    """The file of which the first part was asked for: the answer tells whether ranges work."""
+    _check_answer(answer)
     if answer.status == HTTPStatus.PARTIAL_CONTENT:
-        size = _whole(answer.header("Content-Range"))
-        _check_length(size, most_bytes)
-        return _Ranged(connections, answer, size)
+        span = _span(answer.header("Content-Range"))
+        if span and span.total and span.first == 0:
+            _check_length(span.total, most_bytes)
+            return _Ranged(connections, answer, span.total)
+        connections.done(answer)
+        answer = connections.get({})
+        _check_answer(answer)
     if answer.status != HTTPStatus.OK:
         raise VideoUnavailable(f"the CDN answered {answer.status}")
-    size = answer.length or told
-    _check_length(size, most_bytes)
-    return _Stream(connections, answer, size, most_bytes)
+    _check_length(answer.length, most_bytes)
+    return _Stream(connections, answer, answer.length, most_bytes)
 
 
-def _whole(content_range: str) -> int:
-    """The length of the file, in bytes, of which a range is the beginning."""
-    match = re.fullmatch(r"bytes 0-\d+/([0-9]{1,18})", content_range)
+def _check_answer(answer: Answer) -> None:
+    """See that an answer carries a file's bytes as they are.
+
+    Raises:
+        VideoUnavailable: it does not.
+    """
+    if why := _oddity(answer):
+        raise VideoUnavailable(why, _retry_after(answer))
+
+
+def _oddity(answer: Answer) -> str | None:
+    """Why an answer is no file, if it is none."""
+    if answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        return f"the CDN answered {answer.status}"
+    if answer.header("Content-Encoding").strip().lower() not in ("", "identity"):
+        return "the CDN sent a file that is encoded, which nobody asked for"
+    if answer.header("Content-Type").strip().lower().startswith("text/html"):
+        return "the CDN sent a page in place of a video"
+    return None
+
+
+def _retry_after(answer: Answer) -> int:
+    """For how many seconds the CDN wants to be left alone; 0 where it does not say."""
+    match = re.fullmatch(r"\s*([0-9]{1,6})\s*", answer.header("Retry-After"))
+    return int(match[1]) if match else 0
+
+
+class _Span(NamedTuple):
+    """What a range is of a file: its first and last byte, and the file's length if it is known."""
+
+    first: int
+    last: int
+    total: int | None
+
+
+def _span(content_range: str) -> _Span | None:
+    match = _RANGE.fullmatch(content_range.strip())
     if not match:
-        raise VideoUnavailable("the CDN's range cannot be understood")
-    return int(match[1])
+        return None
+    return _Span(int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3]))
 
 
 def _check_length(length: int, most: int) -> None:
@@ -144,6 +221,58 @@ def _check_length(length: int, most: int) -> None:
 
 def _range(first: int, last: int) -> dict[str, str]:
     return {"Range": f"bytes={first}-{last}"}
+
+
+class _Gate:
+    """How many threads read at once: as many as come, and fewer each time the CDN is too busy."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._changed = Condition()
+        self._width: int | None = None
+        self._inside = 0
+        self._opens_at = time.monotonic()
+        self._failure: VideoUnavailable | None = None
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """One that reads, once there is room for it.
+
+        Raises:
+            VideoUnavailable: there will be none: the copy has failed.
+        """
+        with self._changed:
+            while not self._has_room():
+                pause = self._opens_at - time.monotonic()
+                self._changed.wait(min(pause, LOOK) if pause > 0 else LOOK)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        if self._failure:
+            raise VideoUnavailable(str(self._failure), self._failure.retry_after)
+        if self._connections.are_cut:
+            raise VideoUnavailable("time is up")
+        is_narrow = self._width is not None and self._inside >= self._width
+        return not is_narrow and time.monotonic() >= self._opens_at
+
+    def narrow(self, seconds: float) -> None:
+        """Let no more read at once than do now, by one that could not, and begin so much later."""
+        with self._changed:
+            self._width = max(1, min(self._width or self._inside, self._inside))
+            self._opens_at = max(self._opens_at, time.monotonic() + seconds)
+        self._connections.shed()
+
+    def close(self, failure: VideoUnavailable) -> None:
+        """Let nobody wait any more."""
+        with self._changed:
+            self._failure = self._failure or failure
+            self._changed.notify_all()
 
 
 @dataclass(frozen=True)
@@ -195,12 +324,17 @@ class Source(ABC):
         """The next part after the first, for one of several threads."""
 
 
+class _OddRange(VideoUnavailable):
+    """The answer is not the range that was asked for; the next one may be."""
+
+
 class _Ranged(Source):
     """Read in ranges, side by side."""
 
     def __init__(self, connections: Connections, answer: Answer, size: int) -> None:
         super().__init__(connections, size)
         self._etag = answer.header("ETag")
+        self._gate = _Gate(connections)
         self._taken = 1
         first = Part(0, bytearray(min(PART, size)))
         self._fill(first, answer)
@@ -214,7 +348,11 @@ class _Ranged(Source):
             return None
         part = Part(number, used.body if used else bytearray(length))
         del part.body[length:]
-        self._fill(part)
+        try:
+            self._fill(part)
+        except VideoUnavailable as exc:
+            self._gate.close(exc)
+            raise
         return part
 
     def _fill(self, part: Part, answer: Answer | None = None) -> None:
@@ -222,30 +360,67 @@ class _Ranged(Source):
         length, start = len(part.body), part.number * PART
         with memoryview(part.body) as view:
             got = self._read(answer, view) if answer else 0
-            for _ in range(TRIES):
+            for tries_left in reversed(range(TRIES)):
                 if got == length:
                     return
-                got += self._read_range(start + got, view[got:])
+                try:
+                    got += self._read_range(start + got, view[got:])
+                except _OddRange as exc:
+                    logger.info("video.range_odd", extra={"reason": str(exc)})
+                    if not tries_left:
+                        raise
+                    time.sleep(ODD_PAUSE)
         if got != length:
             raise VideoUnavailable(f"the CDN sent {got} of the {length} bytes of a range")
 
     def _read_range(self, first: int, view: memoryview) -> int:
-        last = first + len(view) - 1
+        """How many bytes of it came; a CDN that is too busy for it is asked again."""
+        last, status, pause = first + len(view) - 1, 0, 0.0
+        for n in range(BUSY_TRIES):
+            with self._gate.entered():
+                answer = self._answer(first, last)
+                if answer and answer.status not in _BUSY:
+                    self._check_range(answer, first, last)
+                    return self._read(answer, view)
+            if answer is None:  # another way to limit connections: the next try is less wide
+                self._gate.narrow(0)
+                return 0
+            self._connections.done(answer)
+            status, pause = answer.status, _retry_after(answer) or BUSY_PAUSE * 2**n
+            logger.info("video.cdn_busy", extra={"status": status, "pause": pause})
+            self._gate.narrow(min(pause, LONGEST_PAUSE))
+        raise VideoUnavailable(f"the CDN answered {status}", int(pause))
+
+    def _answer(self, first: int, last: int) -> Answer | None:
+        """None where the connection broke off: perhaps an idle one, given up meanwhile."""
         try:
-            answer = self._connections.get(_range(first, last))
-        except (OSError, HTTPException) as exc:  # perhaps an idle connection, given up meanwhile
+            return self._connections.get(_range(first, last))
+        except (OSError, HTTPException) as exc:
             logger.info("video.range_broken", extra={"error": type(exc).__name__})
-            return 0
-        self._check_range(answer, first, last)
-        return self._read(answer, view)
+            return None
 
     def _check_range(self, answer: Answer, first: int, last: int) -> None:
-        """See that this is the range that was asked for, of the file that was begun."""
+        """See that this is the range that was asked for, or its beginning, of the same file."""
+        if why := _oddity(answer) or self._range_oddity(answer, first, last):
+            self._connections.done(answer)
+            raise _OddRange(why)
+
+    def _range_oddity(self, answer: Answer, first: int, last: int) -> str | None:
+        """Why an answer is not that range, if it is not."""
         if answer.status != HTTPStatus.PARTIAL_CONTENT:
-            raise VideoUnavailable(f"the CDN answered {answer.status} for a range")
-        asked = f"bytes {first}-{last}/{self.size}"
-        if answer.header("Content-Range") != asked or answer.header("ETag") != self._etag:
-            raise VideoUnavailable("the CDN answered with another range, or of another file")
+            return f"the CDN answered {answer.status} for a range"
+        span = _span(answer.header("Content-Range"))
+        if span is None or span.first != first or span.last > last:
+            return "the CDN answered with another range"
+        is_same = self._is_same(answer.header("ETag"), span.total)
+        return None if is_same else "the CDN answered with a range of another file"
+
+    def _is_same(self, etag: str, total: int | None) -> bool:
+        """Whether a range is of the file that was begun; only strong ETags prove anything."""
+        are_strong = etag.startswith('"') and self._etag.startswith('"')
+        if are_strong and etag != self._etag:
+            return False
+        return total == self.size or (total is None and are_strong)
 
     def _read(self, answer: Answer, view: memoryview) -> int:
         """How many bytes came; a broken connection ends them quietly."""
@@ -273,7 +448,7 @@ class _Stream(Source):
         self._begin(self._next(None))
 
     def _next(self, used: Part | None) -> Part | None:
-        with self._lock:  # one connection: whoever comes now waits
+        with self._lock:  # one connection: another thread waits
             if self._is_over:
                 return None
             part = Part(self._taken, used.body if used else bytearray(PART))

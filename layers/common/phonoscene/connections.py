@@ -1,21 +1,37 @@
-"""Connections to one host, used again while a file is read, and cut off together when time is up.
-
-A socket's timeout bounds each read, and so not a sender that drips: the clock here does.
-"""
+"""Connections to one host, used again while a file is read, and cut off together when time is up."""
 
 from __future__ import annotations
 
-import socket
 from contextlib import suppress
-from threading import Timer
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from phonoscene.deadlines import Deadline
 from phonoscene.public_http import AGENT, HTTPS, Timeout, dial, target
 
 if TYPE_CHECKING:
-    from http.client import HTTPResponse, HTTPSConnection
+    from http.client import HTTPSConnection
     from ssl import SSLContext
+
+#: So many answers may come before the answer itself.
+MOST_HINTS: Final = 10
+
+
+class _Response(HTTPResponse):
+    """An answer, without those that only announce it (RFC 9110, 15.2): Python passes over 100."""
+
+    def begin(self) -> None:
+        """Read the head of the answer."""
+        for _ in range(MOST_HINTS):
+            super().begin()
+            is_hint = self.status < HTTPStatus.OK
+            if not is_hint or self.status == HTTPStatus.SWITCHING_PROTOCOLS:
+                return
+            nothing_read: Any = None  # as it is before the first head
+            self.headers = nothing_read
+        raise HTTPException("one interim answer after another")
 
 
 class Answer:
@@ -69,12 +85,12 @@ class Connections:
         self._context, self._timeout = context, timeout
         self._idle: list[HTTPSConnection] = []
         self._answers: set[Answer] = set()
-        self._sockets: list[socket.socket] = []
-        #: Whether time is up: nothing more can be read or asked.
-        self.are_cut = False
-        self._timer = Timer(most_seconds, self._cut)
-        self._timer.daemon = True
-        self._timer.start()
+        self._deadline = Deadline(most_seconds)
+
+    @property
+    def are_cut(self) -> bool:
+        """Whether time is up: nothing more can be read or asked."""
+        return self._deadline.is_over
 
     def get(self, headers: dict[str, str]) -> Answer:
         """Ask for the URL.
@@ -102,34 +118,29 @@ class Connections:
         else:
             answer.connection.close()
 
+    def shed(self) -> None:
+        """Close the connections that nobody uses: the host has too many of them."""
+        with suppress(IndexError):  # another thread took the last one
+            while self._idle:
+                self._idle.pop().close()
+
     def close(self) -> None:
         """Close all, whatever is still to come."""
-        self._timer.cancel()
         for answer in list(self._answers):
             self._drop(answer)
             answer.connection.close()
-        while self._idle:
-            self._idle.pop().close()
+        self.shed()
+        self._deadline.close()
 
     def _take(self) -> HTTPSConnection:
         with suppress(IndexError):
             return self._idle.pop()
         if self.are_cut:
             raise TimeoutError("time is up")
-        connection = dial(self._host, self._port, self._context, self._timeout)
-        self._sockets.append(connection.sock)
-        if self.are_cut:  # meanwhile, and perhaps without this one
-            self._cut()
+        connection = dial(self._host, self._port, self._context, self._timeout, self._deadline)
+        connection.response_class = _Response
         return connection
 
     def _drop(self, answer: Answer) -> None:
         answer.close()
         self._answers.discard(answer)
-
-    def _cut(self) -> None:
-        """End every read that waits, in its own thread."""
-        self.are_cut = True
-        for one in list(self._sockets):
-            with suppress(OSError):  # it is closed
-                # ssl's own shutdown would have the waiting thread read what is still encrypted
-                socket.socket.shutdown(one, socket.SHUT_RDWR)

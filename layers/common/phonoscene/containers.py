@@ -1,20 +1,64 @@
-"""Video files: what a suffix promises, and whether a file keeps it."""
+"""Video files: which container a file is, and whether the file is whole, both by its own bytes.
+
+Sources: ISO/IEC 14496-12 (MP4) and Apple's QuickTime File Format (MOV) for boxes, RFC 8794 for
+EBML, RFC 9559 for its document types and for Matroska's media type, the GIF89a specification.
+Nothing here raises on any bytes, and the work on a file grows with its length only.
+"""
 
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from phonoscene.errors import VideoRefused, VideoUnavailable
-from phonoscene.jobs import ErrorDetail
+from phonoscene.errors import VideoUnavailable
 
-CONTENT_TYPES = MappingProxyType(
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MP4: Final = ".mp4"
+WEBM: Final = ".webm"
+MOV: Final = ".mov"
+GIF: Final = ".gif"
+MATROSKA: Final = ".mkv"
+
+#: Matroska is never asked for; it may come instead of WebM, which is a part of it.
+CONTENT_TYPES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        ".mp4": "video/mp4",
-        ".webm": "video/webm",
-        ".mov": "video/quicktime",
-        ".gif": "image/gif",
+        MP4: "video/mp4",
+        WEBM: "video/webm",
+        MOV: "video/quicktime",
+        GIF: "image/gif",
+        MATROSKA: "video/matroska",
     }
 )
+#: Bytes by which a container is recognised: what may come before its name is skipped within them.
+HEAD: Final = 64 * 1024
+#: Bytes of the longest header: a box with a 64-bit size.
+HEADER: Final = 16
+#: So many pieces of a file are followed: 20 s of film have a few hundred, however it is cut up.
+MOST_PIECES: Final = 20_000
+
+#: What may be odd about a video that is stored all the same: ``Job.video_flaws``.
+FEWER_BYTES: Final = "fewer_bytes"
+CUT_OFF: Final = "cut_off"
+OTHER_CONTAINER: Final = "other_container"
+
+_EBML: Final = b"\x1a\x45\xdf\xa3"
+_SEGMENT: Final = b"\x18\x53\x80\x67"
+#: What lies side by side in an EBML file: headers, segments, fillers and checksums.
+_OUTER: Final = frozenset({_EBML, _SEGMENT, b"\xec", b"\xbf"})
+_DOCTYPE: Final = b"\x42\x82"
+_DOCTYPES: Final = MappingProxyType({b"webm": WEBM, b"matroska": MATROSKA})
+_GIFS: Final = (b"GIF87a", b"GIF89a")
+_GIF_TRAILER: Final = b"\x3b"
+#: The boxes that a file may begin with.
+_FIRST: Final = frozenset(
+    {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot", b"sidx"}
+)
+_BRANDED: Final = frozenset({b"ftyp", b"styp"})
+_INDEXES: Final = frozenset({b"moov", b"moof"})
+_MEDIA: Final = frozenset({b"mdat", b"imda"})
+_QUICKTIME: Final = b"qt  "
 
 
 def suffix_of(video_output_type: str) -> str:
@@ -22,28 +66,225 @@ def suffix_of(video_output_type: str) -> str:
     return video_output_type.partition("(")[2].rstrip(")")
 
 
-def is_container(head: bytes, suffix: str) -> bool:
-    """Whether a file that begins with ``head`` is what its suffix says.
-
-    Sources: ISO 14496-12 for mp4 and mov, EBML for webm, GIF89a.
-    """
-    if suffix == ".gif":
-        return head[:6] in (b"GIF87a", b"GIF89a")
-    if suffix == ".webm":
-        return head[:4] == b"\x1a\x45\xdf\xa3" and b"webm" in head[:64]
-    is_quicktime = head[8:12] == b"qt  "
-    return head[4:8] == b"ftyp" and is_quicktime == (suffix == ".mov")
-
-
-def check_container(head: bytes, suffix: str) -> None:
-    """See that a file which begins with ``head`` is what was asked for.
+def check_container(head: bytes, asked: str) -> str:
+    """The suffix of the container that a file which begins with ``head`` is.
 
     Raises:
-        VideoRefused: it is not.
-        VideoUnavailable: it is empty.
+        VideoUnavailable: it is empty, or no video that is known: a page in its place, perhaps.
     """
     if not head:
         raise VideoUnavailable("the CDN sent an empty file")
-    if not is_container(head, suffix):
-        error = f"fal's file is not {suffix[1:]}, as was asked for"
-        raise VideoRefused(ErrorDetail(code="wrong_container", message=error))
+    found = kind_of(head, asked)
+    if found is None:
+        raise VideoUnavailable("the CDN sent what is no known video")
+    return found
+
+
+def kind_of(head: bytes, asked: str) -> str | None:
+    """A key of ``CONTENT_TYPES``, or None; ``asked`` is taken for true where it may be."""
+    if head[:6] in _GIFS:
+        return GIF
+    if head[:4] == _EBML:
+        return _DOCTYPES.get(_doctype(head))
+    first = _box(head[:HEADER])
+    if first is None or first.name not in _FIRST:
+        return None
+    return _boxed(_brands(head), asked)
+
+
+def _boxed(brands: list[bytes], asked: str) -> str:
+    """MP4 or MOV. A file without brands is either; what QuickTime writes has none, or its own."""
+    kinds = [MOV if brand == _QUICKTIME else MP4 for brand in brands] or [MOV, MP4]
+    return asked if asked in kinds else kinds[0]
+
+
+def _brands(head: bytes) -> list[bytes]:
+    """The major brand and those that the file is compatible with; zeros are fillers."""
+    at = 0
+    while (box := _box(head[at : at + HEADER])) and box.length:
+        if box.name in _BRANDED:
+            body = head[at + box.header : at + box.length]
+            found = [body[:4], *(body[n : n + 4] for n in range(8, len(body), 4))]
+            return [brand for brand in found if len(brand.rstrip(b"\x00")) == 4]  # noqa: PLR2004
+        at += box.length
+    return []
+
+
+def _doctype(head: bytes) -> bytes:
+    """The DocType within an EBML header; other elements may come before it."""
+    header = _element(head[:HEADER])
+    if header is None:
+        return b""
+    at, end = header.header, header.length or len(head)
+    while at < end and (element := _element(head[at : at + HEADER])) and element.length:
+        if element.name == _DOCTYPE:
+            return head[at + element.header : at + element.length].rstrip(b"\x00")
+        at += element.length
+    return b""
+
+
+class _Piece(NamedTuple):
+    """A box or an element: the bytes of its header, and of the whole; None: to the file's end."""
+
+    name: bytes
+    header: int
+    length: int | None
+
+
+def _box(raw: bytes) -> _Piece | None:
+    """The box that begins so; None where that is no box."""
+    name, header, length = raw[4:8], 8, int.from_bytes(raw[:4])
+    if length == 1:
+        header, length = HEADER, int.from_bytes(raw[8:HEADER])
+    # a name is printable; Apple's own begin with the sign of copyright
+    is_name = len(name) == 4 and name.replace(b"\xa9", b"c").decode("latin-1").isprintable()  # noqa: PLR2004
+    if not is_name or len(raw) < header or 0 < length < header or (header > 8 and not length):  # noqa: PLR2004
+        return None
+    return _Piece(name, header, length or None)
+
+
+def _element(raw: bytes) -> _Piece | None:
+    """The EBML element that begins so; None where that is none."""
+    id_length = _width(raw[:1])
+    size_length = _width(raw[id_length : id_length + 1])
+    header = id_length + size_length
+    if not 1 <= id_length <= 4 or not size_length or len(raw) < header:  # noqa: PLR2004
+        return None
+    most = (1 << 7 * size_length) - 1
+    size = int.from_bytes(raw[id_length:header]) & most
+    return _Piece(raw[:id_length], header, None if size == most else header + size)
+
+
+def _width(first: bytes) -> int:
+    """Bytes of a number of variable length, told by its first one; 0 where there is none."""
+    return 9 - first[0].bit_length() if first and first[0] else 0
+
+
+def _outer_element(raw: bytes) -> _Piece | None:
+    """The same, outside of all others: only these can be there."""
+    found = _element(raw)
+    return found if found and found.name in _OUTER else None
+
+
+class _Walk:
+    """Follows a file's outermost pieces, one after another, as its bytes come."""
+
+    def __init__(self, read: Callable[[bytes], _Piece | None]) -> None:
+        self._read = read
+        #: Where the next piece begins, and how many bytes have come.
+        self._at = self._end = 0
+        #: What has come of the next piece's header.
+        self._begun = b""
+        self._pieces = 0
+        self.names: set[bytes] = set()
+        #: Whether the last piece goes on to the file's end, or nothing can be made of the rest.
+        self._is_over = False
+
+    def add(self, body: bytes | bytearray) -> None:
+        """Some more of the file, in order."""
+        raw = self._begun + body if self._begun else body
+        start = self._end - len(self._begun)
+        self._end += len(body)
+        while not self._is_over and self._at - start + HEADER <= len(raw):
+            offset = self._at - start
+            self._is_over = not self._step(bytes(raw[offset : offset + HEADER]))
+        self._begun = b"" if self._is_over else bytes(raw[self._at - start :])
+
+    def ends_early(self) -> bool:
+        """Whether a piece, or the header of one, ends beyond the file; there is no more of it."""
+        rest = self._begun
+        # zeros are fillers, but for the first of a size's four bytes
+        while rest.strip(b"\x00") or 0 < len(rest) < 4:  # noqa: PLR2004
+            piece = self._read(rest)
+            if piece is None:
+                return True
+            self.names.add(piece.name)
+            if piece.length is None or piece.length == len(rest):
+                return False
+            if piece.length > len(rest):
+                return True
+            rest = rest[piece.length :]
+        return self._at > self._end
+
+    def _step(self, raw: bytes) -> bool:
+        """Go on to the next piece; whether it is followed by another that can be found."""
+        piece = self._read(raw)
+        self._pieces += 1
+        if piece is None or self._pieces > MOST_PIECES:
+            return False
+        self.names.add(piece.name)
+        self._at += piece.length or 0
+        return piece.length is not None
+
+
+class Examination:
+    """What the bytes of a video show, once all of them were added.
+
+    ``asked`` is the suffix of what was asked for, ``reported`` how many bytes fal says it has (0:
+    not known), ``takes_cut`` whether a video that is cut off is better than none by now.
+    """
+
+    def __init__(self, asked: str, reported: int = 0, *, takes_cut: bool = False) -> None:
+        self._asked = asked
+        self._reported = reported
+        self._takes_cut = takes_cut
+        self._kind: str | None = None
+        self._walk: _Walk | None = None
+        self._last = b""
+        #: Bytes so far.
+        self.length = 0
+
+    def add(self, body: bytes | bytearray) -> None:
+        """Some more of the file, in order; the first are its head, by which it is recognised."""
+        if not self.length:
+            self._begin(bytes(body[:HEAD]))
+        if self._walk:
+            self._walk.add(body)
+        self._last = bytes(body[-1:]) or self._last
+        self.length += len(body)
+
+    @property
+    def content_type(self) -> str:
+        """Of the container that it is; of the one that was asked for where that is not known."""
+        return CONTENT_TYPES[self._kind or self._asked]
+
+    def _begin(self, head: bytes) -> None:
+        self._kind = kind_of(head, self._asked)
+        if self._kind in (MP4, MOV):
+            self._walk = _Walk(_box)
+        elif self._kind in (WEBM, MATROSKA):
+            self._walk = _Walk(_outer_element)
+
+    def check(self) -> None:
+        """See that the file may be stored now.
+
+        Raises:
+            VideoUnavailable: it is cut off, and may be whole the next time.
+        """
+        if self.is_cut and not self._takes_cut:
+            raise VideoUnavailable(f"the video is cut off after {self.length} bytes")
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether some of the file is missing, by its own sizes or by fal's."""
+        return bool(self.flaws & {FEWER_BYTES, CUT_OFF})
+
+    @property
+    def flaws(self) -> frozenset[str]:
+        """What is odd about it."""
+        found = {
+            FEWER_BYTES: self.length < self._reported,
+            CUT_OFF: self._is_cut_off(),
+            OTHER_CONTAINER: self._kind != self._asked,
+        }
+        return frozenset(flaw for flaw, is_there in found.items() if is_there)
+
+    def _is_cut_off(self) -> bool:
+        if self._walk is None:
+            return self._kind == GIF and self._last != _GIF_TRAILER
+        if self._walk.ends_early():
+            return True
+        names = self._walk.names
+        if self._kind in (MP4, MOV):
+            return not (names & _INDEXES and names & _MEDIA)
+        return _SEGMENT not in names

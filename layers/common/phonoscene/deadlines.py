@@ -42,10 +42,26 @@ class Deadline:
     ) -> None:
         self.close()
 
-    def watch(self, sock: socket.socket) -> None:
-        """Include a connection. Its duplicate is kept: TLS takes the socket itself away."""
+    def watch(self, sock: socket.socket) -> socket.socket:
+        """Include a connection; what is kept of it.
+
+        That is a duplicate: TLS takes the socket itself away, and hands out another when it is
+        done. The connection stays open for as long as its duplicate does.
+        """
+        duplicate = sock.dup()
+        self._keep(duplicate)
+        return duplicate
+
+    def watch_instead(self, duplicate: socket.socket, sock: socket.socket) -> None:
+        """Include the socket of a connection that stands, for the duplicate, which is closed."""
         with self._lock:
-            self._watched.append(sock.dup())
+            self._watched.remove(duplicate)
+        duplicate.close()
+        self._keep(sock)
+
+    def _keep(self, sock: socket.socket) -> None:
+        with self._lock:
+            self._watched.append(sock)
         if self.is_over:
             self._cut()
 
@@ -58,7 +74,7 @@ class Deadline:
             self.watch(info["return_value"].get_extra_info("socket"))
 
     def close(self) -> None:
-        """End the watch. A connection that is still open stays open."""
+        """End the watch, and close what is watched."""
         self._timer.cancel()
         with self._lock:
             while self._watched:
@@ -68,5 +84,6 @@ class Deadline:
         self.is_over = True
         with self._lock:
             for one in self._watched:
-                with suppress(OSError):  # the other side has closed it
-                    one.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):  # it is closed
+                    # ssl's own shutdown would have the waiting thread read what is still encrypted
+                    socket.socket.shutdown(one, socket.SHUT_RDWR)

@@ -207,4 +207,11 @@ class VideoRefused(PhonosceneError):
 
 
 class VideoUnavailable(PhonosceneError):
-    """The video could not be copied this time; its record says when it is tried again."""
+    """The video could not be copied this time; its record says when it is tried again.
+
+    ``retry_after`` is how many seconds the CDN wants to be left alone.
+    """
+
+    def __init__(self, reason: str = "", retry_after: int = 0) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after

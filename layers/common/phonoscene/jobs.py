@@ -258,13 +258,16 @@ class Job(Record):
     request: Request | None = None
     #: For how many seconds after the run fal was asked to keep what it made.
     output_lifetime: int | None = None
-    #: Where the video lies on fal's public CDN, only while it is being copied.
+    #: Where the video lies on fal's public CDN: only while it is being copied, or where it could
+    #: not be stored, or not whole.
     source_url: str | None = None
     #: What fal said of the video, kept for the copy.
     reported: Json = {}
     #: What came, against the estimate; None where fal reported nothing that can be compared.
     actual: Actual | None = None
     video: Video | None = None
+    #: What is odd about it, in words of ``containers``; it was stored all the same.
+    video_flaws: frozenset[str] = frozenset()
     seed: int | None = None
     prompt_used: str | None = None
     errors: tuple[ErrorDetail, ...] = ()

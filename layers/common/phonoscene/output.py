@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from phonoscene.cdn import Part, Source
+    from phonoscene.containers import Examination
 
 logger = logging.getLogger(__name__)
 
@@ -67,15 +68,19 @@ class OutputBucket:
         self._client = client
         self.name = bucket
 
-    def store(self, source: Source, key: str, content_type: str) -> Stored:
+    def store(
+        self, source: Source, key: str, content_type: str, examination: Examination
+    ) -> Stored:
         """Write a video as its parts come; where another store was first, its object is returned.
 
-        A video of one or two parts goes in one PUT.
+        A video of one or two parts goes in one PUT. Before there is an object, ``examination`` has
+        seen every byte and may still refuse them.
 
         Raises:
-            VideoUnavailable: S3 failed. Whatever is raised, an unfinished upload has been aborted.
+            VideoUnavailable: S3 failed, or ``examination`` refuses. Whatever is raised, an
+                unfinished upload has been aborted.
         """
-        upload = _Upload(self._client, self.name, key, content_type)
+        upload = _Upload(self._client, {"Bucket": self.name, "Key": key}, content_type, examination)
         try:
             if source.count and source.count <= PARTS_OF_ONE_PUT:
                 return upload.whole(b"".join(part.body for part in iter(source.next, None)))
@@ -85,21 +90,26 @@ class OutputBucket:
         finally:
             upload.abort_unless_done()
 
-    def find(self, key: str, content_type: str) -> Stored | None:
-        """An object of an earlier try, read once for its digest; None where there is none."""
+    def find(self, key: str, examination: Examination) -> Stored | None:
+        """An object of an earlier try, read once by ``examination``; None where there is none."""
         try:
             answer = self._client.get_object(Bucket=self.name, Key=key)
         except ClientError as exc:
             if exc.response["Error"]["Code"] in _ABSENT:
                 return None
             raise
-        digest, length = hashlib.sha256(), 0
+        digest = _Digest(examination)
         with closing(answer["Body"]) as body:
-            for chunk in body.iter_chunks(READ):
-                digest.update(chunk)
-                length += len(chunk)
-        version = answer["VersionId"]
-        return Stored(self.name, key, version, length, digest.hexdigest(), content_type)
+            for number, chunk in enumerate(body.iter_chunks(READ)):
+                digest.add(number, chunk)
+        return Stored(
+            bucket=self.name,
+            key=key,
+            version_id=answer["VersionId"],
+            bytes=digest.length,
+            sha256=digest.digest().hex(),
+            content_type=examination.content_type,
+        )
 
     def put_manifest(self, key: str, body: bytes) -> None:
         """Write the manifest; the same job's manifest of an earlier try stays."""
@@ -124,15 +134,17 @@ class OutputBucket:
 
 
 class _Digest:
-    """SHA-256 of parts that come in any order, each from a thread that waits for its turn."""
+    """SHA-256 of parts that come in any order, each from a thread that waits for its turn.
 
-    def __init__(self) -> None:
+    ``examination`` sees them in order too.
+    """
+
+    def __init__(self, examination: Examination) -> None:
+        self._examination = examination
         self._sha256 = hashlib.sha256()
         self._turn = Condition()
         self._next = 0
         self._is_given_up = False
-        #: Bytes so far.
-        self.length = 0
 
     def add(self, number: int, body: bytes | bytearray) -> bool:
         """Add the part with this number, after all before it; False where one of them failed."""
@@ -141,7 +153,7 @@ class _Digest:
             if self._is_given_up:
                 return False
             self._sha256.update(body)
-            self.length += len(body)
+            self._examination.add(body)
             self._next += 1
             self._turn.notify_all()
             return True
@@ -151,6 +163,11 @@ class _Digest:
         with self._turn:
             self._is_given_up = True
             self._turn.notify_all()
+
+    @property
+    def length(self) -> int:
+        """Bytes so far."""
+        return self._examination.length
 
     def digest(self) -> bytes:
         """Of all that was added."""
@@ -198,17 +215,21 @@ class _Flows:
 class _Upload:
     """One object on its way: in a single PUT, or in parts."""
 
-    def __init__(self, client: S3Client, bucket: str, key: str, content_type: str) -> None:
+    def __init__(
+        self, client: S3Client, at: dict[str, str], content_type: str, examination: Examination
+    ) -> None:
         self._client = client
-        self._at: Any = {"Bucket": bucket, "Key": key}
+        self._at: Any = at
         self._type = content_type
-        self._digest = _Digest()
+        self._examination = examination
+        self._digest = _Digest(examination)
         self._id: str | None = None
         self._sent: dict[int, Any] = {}
 
     def whole(self, body: bytes) -> Stored:
         """The object in one PUT."""
         self._digest.add(0, body)
+        self._examination.check()
         checksum = base64.b64encode(self._digest.digest()).decode()
         try:
             answer = self._client.put_object(
@@ -232,6 +253,7 @@ class _Upload:
             flows = _Flows(pool, self._carry, source)
             flows.start()
             flows.end()
+        self._examination.check()
         return self._complete()
 
     def abort_unless_done(self) -> None:

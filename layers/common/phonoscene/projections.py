@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, PlainSerializer
 
+from phonoscene.containers import CUT_OFF, FEWER_BYTES, OTHER_CONTAINER
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus, Record, Source, Video
 from phonoscene.meanings import STATES, WAITS, fix, over_reserved
 
@@ -133,7 +134,7 @@ def _wait(job: Job, until: datetime | None) -> Wait | None:
 
 def notes(job: Job) -> list[str]:
     """What is unusual about a job, in words."""
-    return [*_notes_on_drops(job), *_notes_on_payment(job)]
+    return [*_notes_on_drops(job), *_notes_on_payment(job), *_notes_on_video(job)]
 
 
 def _notes_on_drops(job: Job) -> list[str]:
@@ -165,6 +166,21 @@ def _notes_on_payment(job: Job) -> list[str]:
     elif times:
         notes.append(f"fal made a video all the same, {times} in number: paid, and not stored.")
     return notes
+
+
+def _notes_on_video(job: Job) -> list[str]:
+    if job.video is None:
+        return []
+    size, reported = job.video.bytes, job.reported.get("file_size") or 0
+    said = {
+        FEWER_BYTES: f"fal reported {reported:,} bytes, and {size:,} could be had",
+        CUT_OFF: "its own bytes say that some are missing",
+    }
+    why = "; ".join(words for flaw, words in said.items() if flaw in job.video_flaws)
+    cut = f"The video may be cut off: {why}. The job's record keeps where it lies at fal."
+    asked = str(job.arguments.get("video_output_type", ""))
+    other = f"fal made {job.video.content_type}, not {asked}: it is stored as it came."
+    return [cut] * bool(why) + [other] * (OTHER_CONTAINER in job.video_flaws)
 
 
 def problems(job: Job) -> tuple[Problem, ...]:

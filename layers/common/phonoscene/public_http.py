@@ -80,6 +80,8 @@ def dial(
     except BaseException:
         connection.close()
         raise
+    if deadline and connection.watched:
+        deadline.watch_instead(connection.watched, connection.sock)
     connection.sock.settimeout(timeout.read)
     return connection
 
@@ -88,6 +90,7 @@ class _Direct(HTTPSConnection):
     """A connection whose address is checked."""
 
     deadline: Deadline | None = None
+    watched: socket.socket | None = None
 
     def __init__(self, host: str, port: int, *, context: ssl.SSLContext, timeout: float) -> None:
         super().__init__(host, port, context=context, timeout=timeout)
@@ -98,7 +101,7 @@ class _Direct(HTTPSConnection):
         plain = connect_public(self.host, self.port, self._seconds)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.deadline:
-            self.deadline.watch(plain)
+            self.watched = self.deadline.watch(plain)
         self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
 
 
@@ -106,6 +109,7 @@ class _Tunnel(HTTPSConnection):
     """A connection by way of a proxy."""
 
     deadline: Deadline | None = None
+    watched: socket.socket | None = None
 
     def __init__(
         self, proxy: str, host: str, port: int, *, context: ssl.SSLContext, timeout: float
@@ -125,7 +129,7 @@ class _Tunnel(HTTPSConnection):
     def _tunnel(self) -> None:
         """Ask the proxy for the way; ``connect`` calls this between TCP and TLS."""
         if self.deadline:
-            self.deadline.watch(self.sock)
+            self.watched = self.deadline.watch(self.sock)
         super()._tunnel()  # type: ignore[misc]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from phonoscene.containers import CONTENT_TYPES, check_container, suffix_of
+from phonoscene.containers import CONTENT_TYPES, Examination, check_container, suffix_of
 from phonoscene.drops import output_key
 from phonoscene.errors import VerdictMalformed, VideoRefused, VideoUnavailable, WriteRefused
 from phonoscene.jobs import UNANSWERED, ErrorDetail, Job, JobStatus, Request, Video
@@ -25,6 +25,8 @@ from phonoscene.submissions import Ended, Lost
 from phonoscene.verdicts import Verdict, from_webhook, video_url_in
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from phonoscene.cdn import Cdn
     from phonoscene.deliveries import Delivery
     from phonoscene.fal_queue import FalQueue
@@ -45,6 +47,9 @@ _UNREADABLE = (
     "fal's answer to request {request} cannot be read, and a video may have been made and billed. "
     "Show fal's support the request, and the SHA-256 of the answer: {digest}"
 )
+#: After it was generated, a video that is cut off may still become whole for so long: its address
+#: may have been given out before its bytes. After that it is stored as it is.
+BECOMES_WHOLE_WITHIN = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -197,35 +202,52 @@ class Deliverer:
         _log_cost(job, came)
         return recorded
 
-    def _copy(self, job: Job, key: str, suffix: str) -> Stored:
-        with self.cdn.open(str(job.source_url), job.reported.get("file_size")) as source:
-            check_container(source.head, suffix)
-            return self.output.store(source, key, CONTENT_TYPES[suffix])
+    def _copy(self, job: Job, key: str, examination: Examination) -> Stored:
+        """Under the name that was promised, whatever container came: one job, one object."""
+        with self.cdn.open(str(job.source_url)) as source:
+            found = check_container(source.head, _suffix(job))
+            return self.output.store(source, key, CONTENT_TYPES[found], examination)
 
     def _store(self, job: Job, *, is_retry: bool = False) -> Job:
-        """Bring the video home; a retry looks first whether it is there already."""
-        suffix = suffix_of(str(job.arguments["video_output_type"]))
-        key = output_key(job.name, job.job_id, suffix)
+        """Copy the video; a retry looks first whether it was copied already."""
+        key = output_key(job.name, job.job_id, _suffix(job))
+        examination = self._examination(job)
         try:
-            stored = (is_retry and self.output.find(key, CONTENT_TYPES[suffix])) or self._copy(
-                job, key, suffix
-            )
+            found = self.output.find(key, examination) if is_retry else None
+            stored = found or self._copy(job, key, examination)
         except VideoRefused as exc:
             # where it lies is kept: it is paid for, and a person may want it
             return self._finish(job, JobStatus.FAILED, errors=(exc.error,))
         except VideoUnavailable as exc:
-            return self._copy_later(job, exc)
-        video = _video(job, stored)
-        self.output.put_manifest(output_key(job.name, job.job_id, ".json"), _manifest(job, video))
-        return self._finish(job, JobStatus.SUCCEEDED, video=video, source_url=None, reported={})
+            came = examination.length > 0 and examination.is_cut
+            return self._copy_later(job, exc, _whole_by(job) if came else None)
+        flaws = {"video": _video(job, stored), "video_flaws": examination.flaws}
+        kept = job.model_copy(update=flaws)
+        self.output.put_manifest(output_key(job.name, job.job_id, ".json"), _manifest(kept))
+        # of a video that is cut off, where it lies and what fal said of it is kept: as above
+        lay: dict[str, Any] = {"source_url": None, "reported": {}}
+        forgotten = {} if examination.is_cut else lay
+        return self._finish(job, JobStatus.SUCCEEDED, **flaws, **forgotten)
 
-    def _copy_later(self, job: Job, reason: VideoUnavailable) -> Job:
-        """Have the copy begun again, soon at first: each pause is as long as all tries so far."""
+    def _examination(self, job: Job) -> Examination:
+        has_waited = self.store.clock() >= _whole_by(job)
+        reported = job.reported.get("file_size") or 0
+        return Examination(_suffix(job), reported, takes_cut=has_waited)
+
+    def _copy_later(self, job: Job, reason: VideoUnavailable, whole_by: datetime | None) -> Job:
+        """Have the copy begun again, soon at first: each pause is as long as all tries so far.
+
+        Of a video that is cut off, one try is when it is stored as it is (``whole_by``). The CDN
+        may want more time.
+        """
         now = self.store.clock()
         tried_for = now - job.last(JobStatus.GENERATED)
-        pause = min(max(tried_for, SHORTEST_PAUSE), LONGEST_PAUSE)
+        at = now + min(max(tried_for, SHORTEST_PAUSE), LONGEST_PAUSE)
+        if whole_by and now < whole_by < at:
+            at = whole_by
+        wanted = min(timedelta(seconds=reason.retry_after), LONGEST_PAUSE)
         logger.warning("video.unavailable", extra={"reason": str(reason)})
-        self.store.look_again(job, now + pause)
+        self.store.look_again(job, max(at, now + wanted))
         return job
 
     def _fail_or_retry(self, job: Job, verdict: Verdict) -> Job:
@@ -298,6 +320,16 @@ def _log_cost(job: Job, came: Actual | None) -> None:
         logger.error("result.over_reserved", extra=figures)
 
 
+def _suffix(job: Job) -> str:
+    """The suffix of the container that was asked for."""
+    return suffix_of(str(job.arguments["video_output_type"]))
+
+
+def _whole_by(job: Job) -> datetime:
+    """From when on a video that is cut off is stored as it is."""
+    return job.last(JobStatus.GENERATED) + BECOMES_WHOLE_WITHIN
+
+
 def _video(job: Job, stored: Stored) -> Video:
     told = job.reported
     return Video(
@@ -310,18 +342,16 @@ def _video(job: Job, stored: Stored) -> Video:
     )
 
 
-def _manifest(job: Job, video: Video) -> bytes:
+def _manifest(job: Job) -> bytes:
     """What lies beside the video: where it came from and what it is. No URL that opens anything."""
     known = job.model_dump(
         mode="json",
         include={"job_id", "name", "bucket", "audio", "sidecar", "images", "arguments", "estimate",
-        "actual", "seed",
+        "actual", "seed", "video",
                  "prompt_used", "output_lifetime", "created_at"},
         exclude_none=True,
     )  # fmt: skip
-    request = job.request.request_id if job.request else None
-    manifest = known | {
-        "request_id": request,
-        "video": video.model_dump(mode="json", exclude_none=True),
-    }
+    flaws = {"video_flaws": sorted(job.video_flaws)} if job.video_flaws else {}
+    request = {"request_id": job.request.request_id if job.request else None}
+    manifest = known | flaws | request
     return json.dumps(manifest, ensure_ascii=False, indent=2, sort_keys=True).encode() + b"\n"
