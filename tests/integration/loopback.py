@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Play = Callable[["Seen", web.Request], Awaitable[web.StreamResponse]]
 
-HOSTS = ("queue.fal.run", "queue.falrun.com", "rest.fal.ai", "rest.alpha.fal.ai",
+HOSTS = ("queue.fal.run", "queue.falrun.com", "rest.fal.ai", "rest.alpha.fal.ai", "api.fal.ai",
          "v3.fal.media", "v3b.fal.media", "storage.googleapis.com", "evil.example.com",
          "subscriber.example.com")  # fmt: skip
 

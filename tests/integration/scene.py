@@ -21,7 +21,7 @@ from phonoscene.jobs import FINAL, Audio, DropObject, Estimate, Job, JobStatus, 
 from phonoscene.ledger import Limits
 from phonoscene.output import OutputBucket
 from phonoscene.records import from_item, index_attributes, plain, to_item, to_record
-from phonoscene.submissions import Ended, Lost, Pending
+from phonoscene.submissions import Ended, Lost, Pending, Unclear
 from phonoscene.workflow.cancellation import Canceller
 from phonoscene.workflow.delivery import Deliverer
 from phonoscene.workflow.dispatch import Dispatcher
@@ -213,17 +213,22 @@ class Desk(Fal):
     """fal, who can be asked about what it was sent, too."""
 
     #: How a request stands, by its id; an error is raised.
-    standing: dict[str, Pending | Ended | Lost | Exception] = field(default_factory=dict)
+    standing: dict[str, Pending | Unclear | Ended | Lost | Exception] = field(default_factory=dict)
     #: What the list of requests shows, by marker.
     listed: dict[str, Request] = field(default_factory=dict)
     #: Raised instead of the list.
     unlisted: Exception | None = None
     polled: list[str] = field(default_factory=list)
+    #: Whether each question was asked for long.
+    overdue: list[bool] = field(default_factory=list)
     searched: list[tuple[str, datetime, datetime]] = field(default_factory=list)
     #: Called while a question is under way.
     on_question: Callable[[], object] = lambda: None
 
-    def poll(self, request: Request) -> Pending | Ended | Lost:
+    def poll(
+        self, request: Request, *, is_overdue: bool = False
+    ) -> Pending | Unclear | Ended | Lost:
+        self.overdue.append(is_overdue)
         self.polled.append(request.request_id)
         self.on_question()
         stands = self.standing.get(request.request_id, Pending())
@@ -309,9 +314,9 @@ def a_job(n: int = 1, usd: Decimal = USD, at: datetime = START, **fields: Any) -
     return Job.born(status, at, **told | fields)
 
 
-def noted(job: Job, **changes: Any) -> Job:
-    """The record after one more write, which was no step."""
-    return job.model_copy(update=changes | {"revision": job.revision + 1})
+def noted(job: Job, *, writes: int = 1, **changes: Any) -> Job:
+    """The record after one more write, or several, which were no steps."""
+    return job.model_copy(update=changes | {"revision": job.revision + writes})
 
 
 def a_half(n: int = 1, at: datetime = START, *, is_audio: bool = True) -> Job:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import json
 import logging
 import socket
+import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -19,7 +22,17 @@ from phonoscene.errors import NoRoom, VideoUnavailable
 from phonoscene.fal_key import FalKey
 from phonoscene.fal_queue import FalQueue
 from phonoscene.jobs import Request
-from phonoscene.submissions import ACCOUNT, Accepted, Pending, Refused, Submission, Unknown
+from phonoscene.submissions import (
+    ACCOUNT,
+    Accepted,
+    Ended,
+    Pending,
+    Refused,
+    Submission,
+    Unclear,
+    Unknown,
+)
+from phonoscene.verdicts import from_webhook
 from tests.integration.cloud import (
     DROPS,
     FAL_KEY,
@@ -289,7 +302,7 @@ LOCKED = {"detail": "User is locked. Reason: Exhausted balance. Top up your bala
     [
         (429, {"detail": "Queue is full"}, None, BUSY),
         (429, {"detail": "slow down", "error_type": "concurrent_requests_limit"}, FROM_FAL, BUSY),
-        (500, {"detail": "Internal Server Error"}, None, BUSY),
+        (500, {"detail": "Internal Server Error"}, None, UNKNOWN),
         (500, {"detail": "Internal Server Error"}, FROM_FAL, UNKNOWN),
         (501, {"detail": "?"}, None, UNKNOWN),
         (502, {"detail": "Bad gateway"}, None, UNKNOWN),
@@ -383,8 +396,8 @@ def test_an_answer_that_is_lost_is_one_post_and_unknown(
 
 @pytest.mark.parametrize(
     "body",
-    ["", "<html>", "[]", "null", '"queued"', "{}", '{"request_id": "x"}',
-     json.dumps(QUEUED | {"request_id": None}), json.dumps(QUEUED | {"status_url": 7})],
+    ["", "<html>", "[]", "null", '"queued"', "{}", json.dumps(QUEUED | {"request_id": None}),
+     json.dumps(QUEUED | {"request_id": "../admin"})],
 )  # fmt: skip
 def test_an_acceptance_in_words_that_are_not_understood_is_unknown(
     queue: FalQueue, fal: Loopback, body: str
@@ -395,6 +408,274 @@ def test_an_acceptance_in_words_that_are_not_understood_is_unknown(
 
     assert isinstance(result, Unknown)
     assert len(posts(fal)) == 1
+
+
+OWN = {"status_url": f"{REQUESTS}/status", "response_url": REQUESTS,
+       "cancel_url": f"{REQUESTS}/cancel"}  # fmt: skip
+ODD_URLS = [
+    f"http{REQUESTS.removeprefix('https')}",
+    REQUESTS.replace("queue.fal.run", "evil.example.com"),
+    REQUESTS.replace("queue.fal.run", "queue.fal.run:8443"),
+    REQUESTS.replace("queue.fal.run", "queue.fal.run@evil.example.com"),
+    REQUESTS.replace("queue.fal.run", "user:word@queue.fal.run"),
+    REQUESTS.replace("queue.fal.run", "queue.fal.run.evil.example.com"),
+    "//queue.fal.run/x",
+    "not an address",
+    "https://[::",
+    "",
+    7,
+    None,
+    [],
+]
+
+
+@pytest.mark.parametrize("odd", ODD_URLS, ids=str)
+@pytest.mark.parametrize("name", OWN)
+def test_an_address_that_is_not_fals_own_over_https_is_neither_stored_nor_called(
+    queue: FalQueue, fal: Loopback, name: str, odd: Any
+) -> None:
+    fal.plays["queue.fal.run"] = answer(QUEUED | {name: odd})
+
+    accepted = queue.ready().submit(SUBMISSION)
+    assert isinstance(accepted, Accepted)
+    stored = accepted.request
+    fal.plays["queue.fal.run"] = answer({"status": "IN_QUEUE"})
+    told = queue.poll(stored.model_copy(update={name: str(odd)}))  # as an older release stored it
+    queue.cancel(stored.model_copy(update={name: str(odd)}))
+
+    assert stored.request_id == ID
+    assert getattr(stored, name) is None
+    assert told == Pending()
+    asked = [(seen.host, seen.method, seen.target) for seen in fal.seen[1:]]
+    path = f"/fal-ai/ltx-2.3-22b/requests/{ID}"
+    assert asked == [
+        ("queue.fal.run", "GET", f"{path}/status"), ("queue.fal.run", "PUT", f"{path}/cancel"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("left", ["status_url", "response_url", "cancel_url", None])
+def test_an_acceptance_without_its_addresses_is_one_all_the_same(
+    queue: FalQueue, fal: Loopback, left: str | None
+) -> None:
+    named = {name: url for name, url in QUEUED.items() if name != left}
+    fal.plays["queue.fal.run"] = answer(named if left else {"request_id": ID})
+
+    accepted = queue.ready().submit(SUBMISSION)
+
+    assert isinstance(accepted, Accepted)
+    assert accepted.request.request_id == ID
+    assert len(posts(fal)) == 1
+
+
+# Time -------------------------------------------------------------------------------------------
+
+
+def drip(head: bytes) -> Any:
+    """An answer that goes on for ever, a byte at a time, after this beginning."""
+
+    async def play(_: Seen, request: web.Request) -> web.StreamResponse:
+        assert request.transport
+        assert isinstance(request.transport, asyncio.WriteTransport)
+        request.transport.write(head)
+        for _ in range(100):
+            if request.transport.is_closing():
+                break
+            request.transport.write(b"x")
+            await asyncio.sleep(0.05)
+        cut(request.transport)
+        return web.Response()
+
+    return play
+
+
+HEADERS = b"HTTP/1.1 200 OK\r\nX-Long: "
+BODY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+STATUS = b"HTTP"
+
+
+@pytest.mark.parametrize("head", [STATUS, HEADERS, BODY], ids=["status", "headers", "body"])
+@pytest.mark.parametrize("call", ["submit", "poll", "result", "find", "cancel"])
+def test_an_answer_that_drips_ends_with_the_time_of_its_exchange(
+    queue: FalQueue, fal: Loopback, call: str, head: bytes
+) -> None:
+    fal.plays["queue.fal.run"] = fal.plays["api.fal.ai"] = drip(head)
+    request = Request(request_id=ID)
+    now = datetime.now(UTC)
+    calls: dict[str, Callable[[], object]] = {
+        "submit": lambda: queue.ready().submit(SUBMISSION),
+        "poll": lambda: queue.poll(request),
+        "result": lambda: queue.result(request),
+        "find": lambda: queue.find("x", now, now),
+        "cancel": lambda: queue.cancel(request),
+    }
+    begun = time.monotonic()
+
+    outcome: object = None
+    with contextlib.suppress(VideoUnavailable):
+        outcome = calls[call]()
+
+    assert time.monotonic() - begun < 1.4  # 0.4 s are allowed
+    assert isinstance(outcome, Unknown) if call == "submit" else outcome is None
+    assert len(posts(fal)) == (call == "submit")
+
+
+@pytest.mark.parametrize("host", ["queue.fal.run"])
+def test_a_handshake_that_drips_ends_with_the_time_of_its_exchange(
+    queue: FalQueue, fal: Loopback, host: str
+) -> None:
+    fal.dripping |= {host, "queue.falrun.com"}
+    begun = time.monotonic()
+
+    result = queue.ready().submit(SUBMISSION)
+
+    assert time.monotonic() - begun < 1.4
+    assert isinstance(result, Refused)  # nothing of the request was sent
+    assert posts(fal) == []
+
+
+def test_an_answer_that_is_too_long_is_not_read_to_its_end(queue: FalQueue, fal: Loopback) -> None:
+    fal.plays["queue.fal.run"] = answer("x" * (fal_calls.LONGEST_ANSWER + 1))
+
+    with pytest.raises(VideoUnavailable):
+        queue.poll(Request(request_id=ID))
+
+
+# The list of requests, and what is no status ------------------------------------------------------
+
+MARKER = f"{'0' * 32}-1"
+MINE = {"request_id": ID, "json_input": {"audio_url": f"https://x/song.mp3?filename={MARKER}"}}
+OTHERS = {"request_id": "r2", "json_input": {"audio_url": "https://x/other.mp3"}}
+UNREAD: list[Any] = [
+    {"request_id": "r2"},
+    {"request_id": "r2", "json_input": None},
+    {"request_id": "r2", "json_input": {}},
+    {"request_id": "r2", "json_input": {"audio_url": None}},
+    {"request_id": "r2", "json_input": {"audio_url": ""}},
+    {"request_id": "r2", "json_input": "deleted"},
+    {"json_input": OTHERS["json_input"]},
+    {"request_id": None, "json_input": OTHERS["json_input"]},
+    {"request_id": "../x", "json_input": OTHERS["json_input"]},
+    {},
+]
+#: Answers to the question for the list, with 200, that prove nothing.
+UNPROVEN: list[Any] = [
+    *({"items": [OTHERS, item], "has_more": False, "next_cursor": None} for item in UNREAD),
+    *({"items": items, "has_more": False} for items in (None, {}, "", 7, [7], [None], [[]])),
+    {"items": []},
+    {"items": [], "has_more": None},
+    {"items": [], "has_more": "false"},
+    {"items": [], "has_more": False, "next_cursor": "more"},
+    {"items": [], "has_more": True},
+    {"items": [], "has_more": True, "next_cursor": ""},
+    {"items": [], "has_more": True, "next_cursor": 7},
+    {"items": [], "has_more": False, "next": "/v1/more"},
+    {"items": [], "has_more": False, "total": 7},
+    {"items": [], "has_more": False, "next_page": 2},
+    {"requests": [], "has_more": False, "next_cursor": None},
+    {"data": {"items": [], "has_more": False}},
+    {"error": {"type": "internal", "message": "no"}},
+    {},
+    [],
+    None,
+    "",
+    "<html>",
+]
+
+
+@pytest.fixture
+def listing(queue: FalQueue, fal: Loopback) -> Callable[..., Request | None]:
+    """The search of a list whose pages fal answers in turn."""
+
+    def find(*pages: Any) -> Request | None:
+        left = list(pages)
+
+        async def play(seen: Seen, request: web.Request) -> web.StreamResponse:
+            return await answer(left.pop(0) if len(left) > 1 else left[0])(seen, request)
+
+        fal.plays["api.fal.ai"] = play
+        now = datetime.now(UTC)
+        return queue.find(MARKER, now - timedelta(hours=1), now)
+
+    return find
+
+
+@pytest.mark.parametrize("page", UNPROVEN, ids=lambda page: json.dumps(page)[:60])
+def test_a_list_that_is_not_understood_whole_proves_nothing(
+    listing: Callable[..., Request | None], page: Any
+) -> None:
+    with pytest.raises(VideoUnavailable):
+        listing(page)
+
+
+@pytest.mark.parametrize("item", UNREAD, ids=json.dumps)
+def test_a_request_that_is_found_is_found_whatever_stands_beside_it(
+    listing: Callable[..., Request | None], item: Any
+) -> None:
+    assert listing({"items": [item, MINE]}) == Request(request_id=ID)
+
+
+def test_a_list_that_is_understood_and_shows_nothing_proves_it(
+    listing: Callable[..., Request | None],
+) -> None:
+    whole = {"items": [OTHERS], "has_more": False, "next_cursor": None}
+
+    assert listing(whole | {"has_more": True, "next_cursor": "a"}, whole) is None
+
+
+def test_a_list_that_leads_in_a_circle_proves_nothing(
+    listing: Callable[..., Request | None],
+) -> None:
+    with pytest.raises(VideoUnavailable):
+        listing({"items": [OTHERS], "has_more": True, "next_cursor": "a"})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"status": "FAILED"}, {"status": "completed"}, {"status": ["COMPLETED"]}, {"status": None},
+     {"status": {"error": "x"}}, {"error": {"type": "x"}}, {}, [], None, "", 7, "<html>"],
+    ids=json.dumps,
+)  # fmt: skip
+def test_a_status_that_is_not_documented_is_unclear_and_in_the_end_the_result_decides(
+    queue: FalQueue, fal: Loopback, body: Any
+) -> None:
+    async def play(seen: Seen, request: web.Request) -> web.StreamResponse:
+        return await answer(body if seen.target.endswith("/status") else OUTPUT)(seen, request)
+
+    fal.plays["queue.fal.run"] = play
+
+    soon = queue.poll(Request(request_id=ID))
+    late = queue.poll(Request(request_id=ID), is_overdue=True)
+
+    assert isinstance(soon, Unclear)
+    assert isinstance(late, Ended)
+    assert from_webhook(late.body).output
+
+
+FAILED = {"status": "COMPLETED", "error": "Runner died", "error_type": "runner_disconnected"}
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "is_ended"),
+    [(503, {"detail": "x", "error_type": "startup_timeout"}, True), (503, NGINX, False),
+     (502, "", False), (500, {}, False), (422, {"detail": []}, True), (404, {}, True),
+     (401, {"detail": "x"}, False), (429, {"detail": "x"}, False), (202, {}, False)],
+)  # fmt: skip
+def test_what_the_status_says_of_a_failure_is_not_forgotten(
+    queue: FalQueue, fal: Loopback, code: int, body: Any, is_ended: bool
+) -> None:
+    async def play(seen: Seen, request: web.Request) -> web.StreamResponse:
+        is_status = seen.target.endswith("/status")
+        return await answer(*((FAILED,) if is_status else (body, code)))(seen, request)
+
+    fal.plays["queue.fal.run"] = play
+
+    if not is_ended:
+        with pytest.raises(VideoUnavailable):
+            queue.poll(Request(request_id=ID))
+        return
+    told = queue.poll(Request(request_id=ID))
+    assert isinstance(told, Ended)
+    assert [error.retryable for error in from_webhook(told.body).errors] == [True]
 
 
 @pytest.mark.parametrize("status", [302, 307, 308])

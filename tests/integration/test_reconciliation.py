@@ -18,11 +18,12 @@ from phonoscene.jobs import LOOK_AGAIN_AFTER, JobStatus
 from phonoscene.ledger import Limits
 from phonoscene.queues import DropsQueue
 from phonoscene.records import index_attributes, to_item, to_record
-from phonoscene.submissions import Ended, Lost, Pending
+from phonoscene.submissions import Ended, Lost, Pending, Unclear
 from phonoscene.verdicts import from_webhook
 from phonoscene.workflow.delivery import LONGEST_PAUSE, SHORTEST_PAUSE
 from phonoscene.workflow.reconciliation import (
     ASK_AGAIN,
+    ASKED_FOR,
     COPY_AGAIN,
     END_AGAIN,
     RESULT_KEPT,
@@ -218,6 +219,53 @@ def test_a_second_silence_fails_the_job(scene: Scene) -> None:
     assert first.marker != again.marker
 
 
+def test_a_list_that_cannot_be_read_for_a_day_ends_the_job_and_its_money_stays_spent(
+    scene: Scene,
+) -> None:
+    job = scene.bring(JobStatus.UNCONFIRMED)
+    scene.fal.unlisted = UNHEARD
+
+    later(scene, SILENCE + ASKED_FOR)
+
+    failed = scene.read()
+    assert (failed.status, failed.errors[0].code) == (JobStatus.FAILED, "outcome_unproven")
+    assert scene.fal.posts == []
+    assert job.estimate
+    assert scene.sums() == (0, job.estimate.upper_usd, ZERO)
+
+
+def test_a_job_has_had_its_turn_before_fal_is_asked_about_it(scene: Scene) -> None:
+    """Should fal never answer, and the function end, the next pass begins with another job."""
+    scene.bring(JobStatus.SUBMITTED)
+    turns: list[object] = []
+    scene.fal.on_question = lambda: turns.append(scene.turn())
+
+    later(scene, timedelta(minutes=2))
+
+    assert turns == [scene.clock() + ASK_AGAIN]
+
+
+def test_a_status_that_fal_does_not_document_is_asked_for_again_and_counted(scene: Scene) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+    scene.fal.standing[request_of(job).request_id] = Unclear("FAILED")
+
+    this = a_pass(scene, timedelta(minutes=2))
+    after_all = a_pass(scene, SILENCE + timedelta(minutes=1))
+
+    assert (this.unclear, after_all.unclear) == (1, 1)
+    assert scene.read().status is JobStatus.SUBMITTED
+    assert scene.fal.overdue == [False, True]  # the result decides, once fal must have ended it
+
+
+def test_a_request_of_which_fal_tells_nothing_for_a_day_ends(scene: Scene) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+    scene.fal.standing[request_of(job).request_id] = UNHEARD
+
+    later(scene, SILENCE + ASKED_FOR)
+
+    assert [error.code for error in scene.read().errors] == ["result_lost"]
+
+
 @pytest.mark.parametrize("resubmitted", [False, True])
 def test_while_fals_list_cannot_be_had_no_silence_proves_anything(
     scene: Scene, resubmitted: bool
@@ -227,7 +275,7 @@ def test_while_fals_list_cannot_be_had_no_silence_proves_anything(
 
     later(scene, SILENCE * 10)
 
-    assert scene.read() == noted(job, unanswered_since=scene.clock())
+    assert scene.read() == noted(job, writes=2, unanswered_since=scene.clock())
     assert scene.turn() == scene.clock() + ASK_AGAIN
 
 
@@ -334,7 +382,7 @@ def test_a_request_that_fal_has_forgotten_fails_the_job(scene: Scene) -> None:
     failed = scene.read()
     assert failed.status is JobStatus.FAILED
     assert [error.code for error in failed.errors] == ["result_lost"]
-    assert scene.sums() == (0, ZERO, ZERO)
+    assert scene.sums() == (0, failed.estimate.upper_usd, ZERO)  # fal may bill it
 
 
 @pytest.mark.parametrize("meanwhile", [JobStatus.GENERATED, JobStatus.READY])
@@ -359,7 +407,7 @@ def test_a_fal_that_cannot_be_reached_changes_nothing_but_when_it_is_asked_again
 
     later(scene, timedelta(hours=5))
 
-    assert scene.read() == noted(job, unanswered_since=scene.clock())
+    assert scene.read() == noted(job, writes=2, unanswered_since=scene.clock())
     assert scene.turn() == scene.clock() + ASK_AGAIN
 
 
@@ -477,7 +525,7 @@ def test_a_job_that_cannot_even_be_put_off_does_not_stop_the_others(scene: Scene
     scene.wire.before = throttle
     later(scene, timedelta(minutes=2))
 
-    assert len(scene.fal.polled) == 3
+    assert len(scene.fal.polled) == 2
     assert scene.tray.dispatched == [waiting.job_id]
 
 

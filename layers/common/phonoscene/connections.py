@@ -1,4 +1,4 @@
-"""Connections to one host, used again while a file is read, and cut off together when time is up."""
+"""Connections to one host, used again while a file is read, and cut off together in the end."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from phonoscene.errors import AnswerMalformed
 from phonoscene.verdicts import Text, or_none
 
 #: A UUID, as far as is known; it becomes part of an address.
-Id = Annotated[str, Field(pattern=r"\A[A-Za-z0-9_-]{1,200}\Z")]
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,200}$")]
 
 QUEUED: Final = frozenset({"IN_QUEUE", "IN_PROGRESS"})
 COMPLETED: Final = "COMPLETED"

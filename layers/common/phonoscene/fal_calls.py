@@ -152,8 +152,13 @@ class FalClient:
         if not is_fals(url):
             raise VideoUnavailable("a URL of the record is not fal's")
         try:
-            with self._exchange(), self._http.stream("GET", url, params=query) as answer:
+            with (
+                self._exchange() as deadline,
+                self._http.stream("GET", url, params=query) as answer,
+            ):
                 raw = _read(answer)
+                if deadline.is_over:  # a body without a length ends where its connection does
+                    raise VideoUnavailable(f"fal's answer takes longer than {TIMEOUT} s")
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
             raise VideoUnavailable(f"fal could not be asked: {type(exc).__name__}") from exc
         units = answer.headers.get("X-Fal-Billable-Units")
@@ -169,11 +174,12 @@ class FalClient:
             logger.info("cancel.unheard", extra={"error": type(exc).__name__})
 
     @contextmanager
-    def _exchange(self) -> Iterator[None]:
+    def _exchange(self) -> Iterator[Deadline]:
         """One request and its answer, which end together when their time is over."""
         self._last = None
-        with Deadline(TIMEOUT) as self._deadline:
-            yield
+        with Deadline(TIMEOUT) as deadline:
+            self._deadline = deadline
+            yield deadline
 
     def _watch(self, request: httpx.Request) -> None:
         if self._deadline:

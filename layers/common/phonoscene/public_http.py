@@ -151,6 +151,8 @@ def get(url: SplitResult, most_bytes: int, seconds: float) -> bytes:
         connection.request("GET", target(url), headers=AGENT)
         answer = connection.getresponse()
         body = answer.read(most_bytes + 1)
+        if deadline.is_over:  # a body without a length ends where its connection does
+            raise TimeoutError("the answer takes too long")
     if answer.status != HTTPStatus.OK:
         raise ValueError(f"the answer is {answer.status}")
     if len(body) > most_bytes:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -35,10 +36,15 @@ def or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
         return None
 
 
+def _encodable(text: str | None) -> str | None:
+    """Half a character, as JSON can have it, is a question mark: nothing stores it."""
+    return text and text.encode("utf-8", "replace").decode()
+
+
 #: As far as DynamoDB holds them exactly, and fal's seeds need them.
 Whole = Annotated[int | None, Field(ge=-(2**63), lt=2**64), WrapValidator(or_none)]
 Number = Annotated[float | None, Field(ge=0, le=1e12), WrapValidator(or_none)]
-Text = Annotated[str | None, WrapValidator(or_none)]
+Text = Annotated[str | None, AfterValidator(_encodable), WrapValidator(or_none)]
 #: What fal bills for a result, in units of its price; as many digits as DynamoDB holds.
 Units = Annotated[
     Decimal | None,
@@ -52,7 +58,7 @@ class ReportedVideo(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    url: str = Field(min_length=1)
+    url: Annotated[str, Field(min_length=1), AfterValidator(_encodable)]
     width: Whole = None
     height: Whole = None
     fps: Number = None

@@ -217,7 +217,8 @@ class Reconciler:
         if found:
             self._move(job, JobStatus.SUBMITTED, request=found, at=self.store.clock())
         elif self.store.clock() < asked_at + self.silence:
-            self._later(job)
+            if job.unanswered_since:
+                self._later(job)
         elif job.resubmitted:
             self._end(job, JobStatus.FAILED, errors=(_UNKNOWN,))
         else:
