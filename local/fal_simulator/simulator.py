@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+LAST_WORDS = 0.05  # seconds for answers on their way at the end; for aiohttp, 0 would be for ever
 MAX_BODY = 10 * 2**20  # bytes; fal publishes no limit of its own
 
 
@@ -171,7 +172,7 @@ class Simulator:
         self, app: web.Application, listener: socket.socket, context: ssl.SSLContext | None = None
     ) -> None:
         # no handler cancellation: fal runs what it accepted even if its caller hangs up
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=LAST_WORDS)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listener, ssl_context=context).start()
