@@ -9,10 +9,11 @@ import base64
 import secrets
 import ssl
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -20,16 +21,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+#: Seconds until a subscriber that hangs gives up by itself.
+LONGEST: Final = 60.0
+
 
 @dataclass
 class Subscriber:
-    """Who listens at ``https://subscriber.example.com``; ``status`` is what it answers."""
+    """Who listens at ``https://subscriber.example.com``.
+
+    ``status`` is what it answers, at once; or byte by byte, with ``drip`` seconds before each; or,
+    where it ``hangs``, never.
+    """
 
     port: int
     secret: str = field(
         default_factory=lambda: "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     )
     status: int = 204
+    drip: float = 0.0
+    hangs: bool = False
+    #: Seconds of each answer, until its last byte was sent or the sender had hung up.
+    took: list[float] = field(default_factory=list)
     #: Ids and events in the order in which they came, those that were turned away included.
     heard: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     forged: list[str] = field(default_factory=list)
@@ -54,19 +66,30 @@ class Subscriber:
             thread.join(5)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        hear = self._hear
+        hear, answer = self._hear, self._answer
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(hear(dict(self.headers.items()), body))
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                answer(self, hear(dict(self.headers.items()), body))
 
             def log_message(self, *_: Any) -> None:
                 pass
 
         return Handler
+
+    def _answer(self, asked: BaseHTTPRequestHandler, status: int) -> None:
+        began = time.monotonic()
+        asked.close_connection = True
+        text = f"HTTP/1.1 {status} As Told\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        pieces = [text] if not self.drip else list(text)
+        with suppress(OSError):
+            while self.hangs and time.monotonic() - began < LONGEST:
+                time.sleep(0.1)
+            for piece in pieces:
+                time.sleep(self.drip)
+                asked.wfile.write(piece.encode())
+        self.took.append(time.monotonic() - began)
 
     def _hear(self, headers: dict[str, str], body: bytes) -> int:
         try:
