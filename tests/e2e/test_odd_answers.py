@@ -474,7 +474,7 @@ class Lists:
         for case in cases:
             self._redate(case, -LONG_AGO)
             self._look(case, -LONG_AGO)
-        self.stack.invoke("Reconcile")
+        self.stack.invoke("ReconcileFunction")
         rule = self.stack.control("GET", "/faults")["faults"][-1]
         assert rule["struck"]
         self.stack.control("DELETE", "/faults")
@@ -486,7 +486,7 @@ class Lists:
 
     def _answer(self, name: str, way: str) -> None:
         if way == WEBHOOK:
-            (request,) = self.stack.requests(prompt_of(name, way))
+            request = self.stack.requests(prompt_of(name, way))[0]
             self.stack.control("POST", f"/requests/{request['request_id']}/deliver")
         else:
             self._look((name, way), timedelta(0))
