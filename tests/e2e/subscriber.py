@@ -6,12 +6,14 @@ What it is sent it checks with Standard Webhooks' own package, as its makers wou
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 import ssl
 import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,8 +42,8 @@ class Subscriber:
     status: int = 204
     drip: float = 0.0
     hangs: bool = False
-    #: Seconds of each answer, until its last byte was sent or the sender had hung up.
-    took: list[float] = field(default_factory=list)
+    #: Each answer's drop, and its seconds until its last byte was sent or the sender had hung up.
+    took: list[tuple[str, float]] = field(default_factory=list)
     #: Ids and events in the order in which they came, those that were turned away included.
     heard: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     forged: list[str] = field(default_factory=list)
@@ -71,25 +73,26 @@ class Subscriber:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                answer(self, hear(dict(self.headers.items()), body))
+                answer(self, body, hear(dict(self.headers.items()), body))
 
             def log_message(self, *_: Any) -> None:
                 pass
 
         return Handler
 
-    def _answer(self, asked: BaseHTTPRequestHandler, status: int) -> None:
+    def _answer(self, asked: BaseHTTPRequestHandler, body: bytes, status: int) -> None:
         began = time.monotonic()
         asked.close_connection = True
         text = f"HTTP/1.1 {status} As Told\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         pieces = [text] if not self.drip else list(text)
         with suppress(OSError):
             while self.hangs and time.monotonic() - began < LONGEST:
-                time.sleep(0.1)
+                _wait(asked, 0.1)
             for piece in pieces:
-                time.sleep(self.drip)
+                _wait(asked, self.drip)
                 asked.wfile.write(piece.encode())
-        self.took.append(time.monotonic() - began)
+        if status != HTTPStatus.BAD_REQUEST:  # what was signed wrongly may be anything
+            self.took.append((json.loads(body)["data"]["name"], time.monotonic() - began))
 
     def _hear(self, headers: dict[str, str], body: bytes) -> int:
         try:
@@ -106,3 +109,15 @@ class Subscriber:
         events = {identifier: told["data"] for identifier, told in self.heard}
         mine = [event for event in events.values() if event["name"] == name]
         return [str(event["status"]) for event in sorted(mine, key=lambda one: one["revision"])]
+
+
+def _wait(asked: BaseHTTPRequestHandler, seconds: float) -> None:
+    """Let time pass; a ``ConnectionError`` where the sender has hung up meanwhile."""
+    if not seconds:
+        return
+    asked.connection.settimeout(seconds)
+    try:
+        if not asked.connection.recv(1):
+            raise ConnectionResetError("the sender has hung up")
+    except TimeoutError:
+        asked.connection.settimeout(None)
