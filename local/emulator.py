@@ -114,7 +114,8 @@ def way_to_fal(papers: Papers, ports: Ports, real: RealFal | None) -> dict[str, 
     """
     if real is None:
         proxy = f"http://{LOOPBACK}:{ports.proxy}"
-        own = {"HTTPS_PROXY": proxy, "NO_PROXY": f"localhost,{LOOPBACK}"}
+        # the second, so that what is sent in the clear is seen there
+        own = {"HTTPS_PROXY": proxy, "HTTP_PROXY": proxy, "NO_PROXY": f"localhost,{LOOPBACK}"}
         return own | {"SSL_CERT_FILE": str(papers.ca_bundle)}
     everybody = real.trust(papers.ca_bundle, papers.ca_bundle.with_name("everybody.pem"))
     return real.environment() | {"SSL_CERT_FILE": str(everybody)}

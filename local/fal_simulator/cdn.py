@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import random
 import re
 import secrets
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote
 
 from aiohttp import hdrs, web
 
-from local.fal_simulator.answers import reset
+from local.fal_simulator import oddities
+from local.fal_simulator.answers import PAGE, drip, early_hints, page, reset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,10 +25,13 @@ if TYPE_CHECKING:
     from local.fal_simulator.faults import Fault, FaultDial
     from local.fal_simulator.jobs import Request
 
-HOST = "v3b.fal.media"
+HOST, OTHER_HOST = "v3b.fal.media", "v3.fal.media"
+STRANGER = "files.example.com"
 CHUNK = 256 * 1024
 RESET_PAUSE = 0.05  # seconds for the bytes before a reset to arrive; a reset discards the rest
-PAGE = b"<!DOCTYPE html><html><body>The file you asked for is somewhere else.</body></html>\n"
+ON_A_READ = ("status", "redirect", "no_ranges", "oversize", "wrong_container", "short", "html",
+             "gzip", "limit", "unknown_total", "odd_etag", "early_hints", "not_yet")  # fmt: skip
+WITH_A_BODY = ("truncated", "reset", "slow", "drip")
 RANGE = re.compile(r"bytes=(?P<first>\d*)-(?P<last>\d*)")
 
 
@@ -82,12 +89,25 @@ class BigBlob:
 
 
 @dataclass(frozen=True, slots=True)
+class CutBlob:
+    """The first bytes of another: a file that was not whole when it was put there."""
+
+    whole: Blob
+    size: int
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read the other no further than the cut."""
+        return self.whole.read(offset, max(0, min(length, self.size - offset)))
+
+
+@dataclass(frozen=True, slots=True)
 class StoredFile:
     """A produced file and the request it belongs to."""
 
     blob: Blob
     content_type: str
     owner: Request
+    at: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +118,7 @@ class _Span:
     length: int
     total: int
     partial: bool
+    total_is_known: bool = True
 
     @property
     def status(self) -> int:
@@ -105,7 +126,8 @@ class _Span:
 
     @property
     def content_range(self) -> str:
-        return f"bytes {self.first}-{self.first + self.length - 1}/{self.total}"
+        total = self.total if self.total_is_known else "*"
+        return f"bytes {self.first}-{self.first + self.length - 1}/{total}"
 
 
 class UnsatisfiableRangeError(ValueError):
@@ -118,14 +140,21 @@ class Cdn:
     def __init__(self, faults: FaultDial) -> None:
         self._faults = faults
         self._files: dict[str, StoredFile] = {}
+        self._open: Counter[str] = Counter()
 
     def publish(self, blob: Blob, name: str, content_type: str, owner: Request) -> str:
         """Store a file under an address nobody can guess and return it."""
-        path = f"/files/b/{secrets.token_hex(4)}/{secrets.token_urlsafe(16)}_{name}"
-        self._files[path] = StoredFile(blob, content_type, owner)
         prompt, request_id = owner.inputs.prompt, owner.request_id
-        fault = self._faults.take("cdn", "wrong_host", request_id=request_id, prompt=prompt)
-        return f"https://{fault.host if fault else HOST}{path}"
+        fault = self._faults.take(
+            "cdn", "wrong_host", "odd_url", request_id=request_id, prompt=prompt
+        )
+        form = fault.form if fault else None
+        name = oddities.file_name(name, form)
+        path = f"/files/b/{secrets.token_hex(4)}/{secrets.token_urlsafe(16)}_{name}"
+        self._files[unquote(path)] = StoredFile(blob, content_type, owner)
+        strange = fault is not None and fault.action == "wrong_host"
+        host = (fault.host or STRANGER) if fault and strange else HOST
+        return oddities.address(f"https://{host}{path}", form)
 
     def clear(self) -> None:
         """Forget every file; those on disk stay."""
@@ -135,19 +164,22 @@ class Cdn:
         """Answer GET and HEAD as a public CDN does, or as a fault says."""
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
             return web.json_response({"detail": "Method Not Allowed"}, status=405)
-        stored = self._files.get(request.path)
+        path = unquote(request.raw_path.partition("?")[0])
+        stored = self._files.get(path)
         if stored is None:
             return web.json_response({"detail": "Not Found"}, status=404)
         record = _record(request)
         stored.owner.downloads.append(record)
         fault = self._take(stored.owner, request.method)
         record["fault"] = fault.action if fault else None
-        answer = _Answer(request, stored, fault, record)
-        return await answer.send()
+        self._open[path] += 1
+        try:
+            return await _Answer(request, stored, fault, record, self._open[path]).send()
+        finally:
+            self._open[path] -= 1
 
     def _take(self, owner: Request, method: str) -> Fault | None:
-        bodiless = ("status", "redirect", "no_ranges", "oversize", "wrong_container")
-        actions = bodiless + (() if method == hdrs.METH_HEAD else ("truncated", "reset", "slow"))
+        actions = ON_A_READ + (() if method == hdrs.METH_HEAD else WITH_A_BODY)
         prompt = owner.inputs.prompt
         return self._faults.take("cdn", *actions, request_id=owner.request_id, prompt=prompt)
 
@@ -173,33 +205,54 @@ class _Answer:
         stored: StoredFile,
         fault: Fault | None,
         record: dict[str, Any],
+        at_once: int,
     ) -> None:
         self._request = request
-        self._blob: Blob = stored.blob
-        self._content_type = stored.content_type
+        self._stored = stored
+        self._blob = _bent(stored.blob, fault)
         self._fault = fault
         self._record = record
+        self._at_once = at_once
 
     @property
     def _action(self) -> str | None:
         return self._fault.action if self._fault else None
 
     async def send(self) -> web.StreamResponse:
-        if refusal := self._refusal():
-            self._record["status_code"] = refusal.status
-            return refusal
-        if self._action == "wrong_container":
-            self._blob = BigBlob(max(self._blob.size, len(PAGE)), PAGE)
+        if self._fault and (other := self._other_answer(self._fault)):
+            self._record["status_code"] = other.status
+            return other
+        if self._action == "early_hints":
+            early_hints(self._request)
         return await self._send_span()
 
-    def _refusal(self) -> web.Response | None:
-        fault = self._fault
-        if fault and fault.action == "status":
-            body = {"detail": f"status {fault.code}"} if fault.body is None else fault.body
-            return web.json_response(body, status=fault.code)
-        if fault and fault.action == "redirect":
-            return web.Response(status=302, headers={hdrs.LOCATION: fault.location})
+    def _other_answer(self, fault: Fault) -> web.Response | None:
+        """What comes in the file's place, if anything."""
+        match fault.action:
+            case "redirect":
+                headers = {hdrs.LOCATION: _elsewhere(fault, self._request)}
+                return web.Response(status=302, headers=headers)
+            case "html":
+                return page()
+            case "gzip":
+                return self._zipped()
+        return self._refusal(fault)
+
+    def _refusal(self, fault: Fault) -> web.Response | None:
+        match fault.action:
+            case "status":
+                body = {"detail": f"status {fault.code}"} if fault.body is None else fault.body
+                return web.json_response(body, status=fault.code)
+            case "limit" if self._at_once > fault.connections:
+                return _too_many(fault)
+            case "not_yet" if time.time() < self._stored.at + fault.seconds:
+                return web.json_response({"detail": "Not Found"}, status=404)
         return None
+
+    def _zipped(self) -> web.Response:
+        body = gzip.compress(self._blob.read(0, self._blob.size), 1)
+        headers = self._headers(_whole(self._blob.size)) | {hdrs.CONTENT_ENCODING: "gzip"}
+        return web.Response(body=body, headers=headers)
 
     async def _send_span(self) -> web.StreamResponse:
         total = self._fault.bytes if self._fault and self._action == "oversize" else self._blob.size
@@ -209,7 +262,10 @@ class _Answer:
         except UnsatisfiableRangeError:
             self._record["status_code"] = 416
             return web.Response(status=416, headers={hdrs.CONTENT_RANGE: f"bytes */{total}"})
+        span = replace(span, total_is_known=self._action != "unknown_total")
         self._record["status_code"] = span.status
+        if self._fault and self._action == "drip":
+            return await self._drip(self._fault, span)
         response = web.StreamResponse(status=span.status, headers=self._headers(span))
         response.content_length = span.length
         await response.prepare(self._request)
@@ -217,17 +273,31 @@ class _Answer:
             await self._stream(response, span)
         return response
 
+    async def _drip(self, fault: Fault, span: _Span) -> web.StreamResponse:
+        body = self._blob.read(span.first, span.length)
+        whole = web.Response(status=span.status, headers=self._headers(span), body=body)
+        return await drip(fault, self._request, whole)
+
     def _headers(self, span: _Span) -> dict[str, str]:
         headers: dict[str, str] = {
-            hdrs.CONTENT_TYPE: self._content_type,
+            hdrs.CONTENT_TYPE: self._stored.content_type,
             hdrs.CACHE_CONTROL: "public, max-age=31536000, immutable",
-            hdrs.ETAG: f'"{self._blob.size:x}"',
+            **self._tag(span),
         }
-        if self._action != "no_ranges":
+        if self._action not in {"no_ranges", "gzip"}:
             headers[hdrs.ACCEPT_RANGES] = "bytes"
         if span.partial:
             headers[hdrs.CONTENT_RANGE] = span.content_range
         return headers
+
+    def _tag(self, span: _Span) -> dict[str, str]:
+        """The file's ETag: strong, unless a rule weakens it, or takes it from later ranges."""
+        form = self._fault.form or "weak" if self._fault and self._action == "odd_etag" else None
+        tag = f'"{self._blob.size:x}"'
+        if form == "missing_later" and span.first:
+            return {}
+        is_weak = form == "weak" or (form == "weak_later" and span.first > 0)
+        return {hdrs.ETAG: f"W/{tag}" if is_weak else tag}
 
     async def _stream(self, response: web.StreamResponse, span: _Span) -> None:
         fault = self._fault
@@ -263,9 +333,31 @@ class _Answer:
             transport.close()
 
 
+def _bent(blob: Blob, fault: Fault | None) -> Blob:
+    if fault and fault.action == "wrong_container":
+        return BigBlob(max(blob.size, len(PAGE)), PAGE)
+    if fault and fault.action == "short":
+        return CutBlob(blob, min(blob.size, fault.bytes))
+    return blob
+
+
+def _elsewhere(fault: Fault, request: web.Request) -> str:
+    """The address that a rule names, or the same path on another host."""
+    return fault.location or f"https://{fault.host or OTHER_HOST}{request.raw_path}"
+
+
+def _too_many(fault: Fault) -> web.Response:
+    wait = {} if fault.retry_after is None else {hdrs.RETRY_AFTER: f"{fault.retry_after:g}"}
+    return web.json_response({"detail": "Too Many Requests"}, status=429, headers=wait)
+
+
+def _whole(total: int) -> _Span:
+    return _Span(0, total, total, partial=False)
+
+
 def span_of(header: str | None, total: int) -> _Span:
     """Read a Range header; what is not one single byte range means the whole file, as RFC 9110."""
-    whole = _Span(0, total, total, partial=False)
+    whole = _whole(total)
     known = RANGE.fullmatch(header.strip()) if header else None
     if known is None or (not known["first"] and not known["last"]):
         return whole

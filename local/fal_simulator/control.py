@@ -50,6 +50,8 @@ class Control:
                 "posts": self._simulator.queue_api.posts,
                 "refused_hosts": dict(self._simulator.proxy.refused),
                 "key_reads": self._simulator.rest_api.key_reads,
+                "list_reads": self._simulator.platform_api.list_reads,
+                "keys_seen": dict(self._simulator.keys_seen.seen),
                 "uploads": self._simulator.storage.describe(),
                 "sign_ins": self._simulator.storage.sign_ins,
             }

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from local.fal_simulator import containers, oddities
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _NOTHING: dict[str, bool] = {}
 _SECONDS = {"seconds": True}
 _STATUS = {"code": True, "body": False}
+_DRIP = {"seconds": True, "part": False}
+_FORM = {"form": True}
 
 # stage -> action -> parameter -> is it required
 ACTIONS: dict[str, dict[str, dict[str, bool]]] = {
@@ -27,6 +31,10 @@ ACTIONS: dict[str, dict[str, dict[str, bool]]] = {
         "status": {**_STATUS, "request_id_header": False},
         "exhausted_balance": _NOTHING,
         "unauthorized": _NOTHING,
+        "redirect": {"location": False},
+        "foreign_urls": {"scheme": False, "host": False},
+        "without_urls": _NOTHING,
+        "drip": _DRIP,
     },
     "queue": {"delay": _SECONDS, "expire": _NOTHING},
     "audio": {"delay": _SECONDS, "download_error": _NOTHING, "unsupported": _NOTHING},
@@ -44,6 +52,9 @@ ACTIONS: dict[str, dict[str, dict[str, bool]]] = {
         "longer_video": {"frames": True},
         "bill": {"units": True},
         "retried": _NOTHING,
+        "file_size": {"bytes": True},
+        "container": _FORM,
+        "other_container": _NOTHING,
     },
     "webhook": {
         "duplicate": {"count": False},
@@ -56,13 +67,33 @@ ACTIONS: dict[str, dict[str, dict[str, bool]]] = {
         "foreign_tenant": {"user_id": False},
         "header_mismatch": _NOTHING,
         "payload_error": {"status": False},
+        "malformed": _FORM,
+        "error_first": {"seconds": False, "error_type": False},
+        "unavailable": _NOTHING,
     },
-    "status": {"status": _STATUS, "delay": _SECONDS, "drop": _NOTHING},
-    "result": {"status": _STATUS, "delay": _SECONDS, "drop": _NOTHING, "gone": _NOTHING},
+    "status": {
+        "status": _STATUS,
+        "delay": _SECONDS,
+        "drop": _NOTHING,
+        "drip": _DRIP,
+        "unknown": {"value": False},
+        "not_an_object": {"value": False},
+        "error_type_only": _NOTHING,
+    },
+    "result": {
+        "status": _STATUS,
+        "delay": _SECONDS,
+        "drop": _NOTHING,
+        "drip": _DRIP,
+        "gone": _NOTHING,
+        "malformed": _FORM,
+        "not_json": _NOTHING,
+        "accepted": _NOTHING,
+    },
     "cancel": {"status": _STATUS, "delay": _SECONDS, "drop": _NOTHING, "stop_running": _NOTHING},
     "cdn": {
         "status": _STATUS,
-        "redirect": {"location": True},
+        "redirect": {"location": False, "host": False},
         "truncated": {"bytes": True},
         "reset": {"bytes": True},
         "slow": {"bytes_per_second": True},
@@ -70,6 +101,27 @@ ACTIONS: dict[str, dict[str, dict[str, bool]]] = {
         "wrong_container": _NOTHING,
         "oversize": {"bytes": True},
         "wrong_host": {"host": False},
+        "odd_url": _FORM,
+        "drip": _DRIP,
+        "short": {"bytes": True},
+        "html": _NOTHING,
+        "gzip": _NOTHING,
+        "limit": {"connections": True, "retry_after": False},
+        "unknown_total": _NOTHING,
+        "odd_etag": _FORM,
+        "early_hints": _NOTHING,
+        "not_yet": _SECONDS,
+    },
+    "requests": {
+        "status": _STATUS,
+        "delay": _SECONDS,
+        "drop": _NOTHING,
+        "drip": _DRIP,
+        "not_json": _NOTHING,
+        "without_input": {"form": False},
+        "envelope": {"key": False},
+        "error_ok": _NOTHING,
+        "next_page": _NOTHING,
     },
     "storage": {
         "status": {**_STATUS, "call": False},
@@ -80,12 +132,24 @@ ACTIONS: dict[str, dict[str, dict[str, bool]]] = {
     "keys": {
         "status": _STATUS,
         "delay": _SECONDS,
+        "drip": _DRIP,
         "rotate": _NOTHING,
         "padded": _NOTHING,
         "empty": _NOTHING,
     },
 }
+#: What `form` may say; the first is meant where it is left out.
+FORMS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("webhook", "malformed"): oddities.PAYLOADS,
+    ("result", "malformed"): oddities.PAYLOADS,
+    ("render", "container"): tuple(containers.FORMS),
+    ("cdn", "odd_url"): oddities.URLS,
+    ("cdn", "odd_etag"): ("weak", "weak_later", "missing_later"),
+    ("requests", "without_input"): ("absent", "null", "text", "no_url"),
+}
 ERRORS = range(400, 600)
+NOT_ABOUT_A_REQUEST = frozenset({"keys", "requests", "storage"})
+MAY_BE_NEGATIVE = frozenset({"stale"})  # a timestamp in the future
 _COMMON = frozenset({"stage", "action", "times", "probability", "match"})
 
 
@@ -137,7 +201,14 @@ class Fault(BaseModel):
     count: int = Field(1, ge=1, le=100)
     user_id: str = "another-account"
     location: str = ""
-    host: str = "files.example.com"
+    host: str | None = None
+    scheme: Literal["http", "https"] | None = None
+    key: str = "requests"
+    value: Any = None
+    form: str | None = None
+    part: Literal["body", "all"] = "body"
+    connections: int = Field(1, ge=1)
+    retry_after: float | None = Field(None, ge=0, le=86_400)
     call: Literal["token", "upload"] = "upload"
 
     @model_validator(mode="after")
@@ -150,14 +221,17 @@ class Fault(BaseModel):
             raise ValueError(f"{where} does not take {', '.join(unknown)}; it takes {takes}")
         if missing := [name for name, needed in allowed.items() if needed and name not in given]:
             raise ValueError(f"{where} needs {', '.join(missing)}")
+        forms = FORMS.get((self.stage, self.action), ())
+        if self.form is not None and self.form not in forms:
+            raise ValueError(f"{where} has no form {self.form!r}; it has {', '.join(forms)}")
         return self
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        if self.match and self.stage in {"keys", "storage"}:
+        if self.match and self.stage in NOT_ABOUT_A_REQUEST:
             raise ValueError(f"{self.stage} rules are about no request, so they take no match")
-        if self.action == "delay" and self.seconds < 0:
-            raise ValueError("a delay cannot be negative")
+        if self.seconds < 0 and self.action not in MAY_BE_NEGATIVE:
+            raise ValueError("seconds cannot be negative")
         if self.status is None:
             return self
         if self.action == "payload_error" and self.status not in {"OK", "ERROR"}:

@@ -55,6 +55,8 @@ class Request:
     downloads: list[dict[str, Any]] = field(default_factory=list)
     reads: dict[str, int] = field(default_factory=lambda: {"status": 0, "result": 0, "cancel": 0})
     expires_at: float | None = None
+    #: Whether the result call says what kind of failure it was, as the status does.
+    keeps_error_type: bool = True
     first_delivery: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 OK = 200
@@ -23,6 +23,12 @@ class Outcome:
     def succeeded(self) -> bool:
         """Whether the model answered 200, which is what a webhook calls `OK`."""
         return self.status_code == OK
+
+    def without_type(self) -> Outcome:
+        """A failure whose body and headers do not say of which kind it was."""
+        if self.succeeded:
+            return self
+        return replace(self, body={"detail": self.error}, headers={BILLABLE_UNITS: "0"})
 
 
 class ModelError(Exception):

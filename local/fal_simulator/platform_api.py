@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 
-from local.fal_simulator.answers import obey
+from local.fal_simulator.answers import obey, sent
 from local.fal_simulator.schema import ENDPOINT
 from local.fal_simulator.storage import TOKEN_PATH
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from local.fal_simulator.config import Config
-    from local.fal_simulator.faults import FaultDial
+    from local.fal_simulator.faults import Fault, FaultDial
     from local.fal_simulator.jobs import Queue, Request
     from local.fal_simulator.signing import Signer
     from local.fal_simulator.storage import Storage
@@ -50,13 +50,13 @@ class RestApi:
         if request.path != KEY_SET:
             return web.json_response({"detail": "Not Found"}, status=404)
         self.key_reads += 1
-        fault = self._faults.take("keys", "status", "delay", "padded", "empty")
+        fault = self._faults.take("keys", "status", "delay", "drip", "padded", "empty")
         if told := await obey(fault, request):
             return told
         if fault and fault.action == "empty":
             return web.json_response({"keys": []})
         padded = bool(fault and fault.action == "padded")
-        return web.json_response(self._signer.key_set(padded=padded))
+        return await sent(fault, request, web.json_response(self._signer.key_set(padded=padded)))
 
 
 class PlatformError(Exception):
@@ -81,25 +81,27 @@ class PlatformError(Exception):
 class PlatformApi:
     """api.fal.ai/v1: the two calls an integration without an ADMIN key can use."""
 
-    def __init__(self, config: Config, queue: Queue) -> None:
+    def __init__(self, config: Config, queue: Queue, faults: FaultDial) -> None:
         self._key = config.fal_key
         self._queue = queue
+        self._faults = faults
+        self.list_reads = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Route by path; only GET exists."""
         try:
-            return self._answer(request)
+            return await self._answer(request)
         except PlatformError as error:
             return error.response()
 
-    def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.method != hdrs.METH_GET:
             raise PlatformError(405, "method_not_allowed", "Only GET is allowed here")
         if request.path == "/v1/meta":  # fal documents: no key needed
             return web.json_response({"webhook_ip_ranges": ["34.123.59.101/32"]})
         if request.path == "/v1/models/requests/by-endpoint":
             self._require_key(request)
-            return web.json_response(self._page(request))
+            return await self._list(request)
         raise PlatformError(404, "not_found", "The simulator does not play this call")
 
     def _require_key(self, request: web.Request) -> None:
@@ -107,13 +109,25 @@ class PlatformApi:
         if not hmac.compare_digest(sent, f"Key {self._key}".encode()):
             raise PlatformError(401, "authorization_error", "Authentication is required")
 
+    async def _list(self, request: web.Request) -> web.StreamResponse:
+        """The request list, or what a `requests` rule makes of it."""
+        self.list_reads += 1
+        page = self._page(request)
+        fault = self._faults.take("requests")
+        if told := await obey(fault, request):
+            return told
+        if fault and fault.action == "error_ok":
+            return PlatformError(200, "server_error", "Something went wrong").response()
+        told_page = _bent(page, fault) if fault else page
+        return await sent(fault, request, web.json_response(told_page))
+
     def _page(self, request: web.Request) -> dict[str, Any]:
         offset, limit = _offset(request), _limit(request)
         found = self._matching(request)
         payloads = "payloads" in _listed(request, "expand")
         items = [_item(one, payloads=payloads) for one in found[offset : offset + limit]]
         more = len(found) > offset + limit
-        cursor = base64.b64encode(str(offset + limit).encode()).decode() if more else None
+        cursor = _cursor(offset + limit) if more else None
         return {"items": items, "next_cursor": cursor, "has_more": more}
 
     def _matching(self, request: web.Request) -> list[Request]:
@@ -136,6 +150,33 @@ class PlatformApi:
             and status in {None, _status(one)}
         ]
         return sorted(found, key=lambda one: one.completed_at or 0.0, reverse=True)
+
+
+def _bent(page: dict[str, Any], fault: Fault) -> dict[str, Any]:
+    """A page of the list in a form that fal does not document."""
+    if fault.action == "without_input":
+        return page | {"items": [_without_input(item, fault.form) for item in page["items"]]}
+    if fault.action == "envelope":
+        rest = {name: value for name, value in page.items() if name != "items"}
+        return {**rest, fault.key: page["items"]}
+    if fault.action == "next_page":
+        return {"items": [], "next": _cursor(0)}
+    return page
+
+
+def _without_input(item: dict[str, Any], form: str | None) -> dict[str, Any]:
+    kept = {name: value for name, value in item.items() if name != "json_input"}
+    told = item.get("json_input") or {}
+    changed: dict[str | None, dict[str, Any]] = {
+        "null": {"json_input": None},
+        "text": {"json_input": json.dumps(told)},
+        "no_url": {"json_input": {name: told[name] for name in told if name != "audio_url"}},
+    }
+    return kept | changed.get(form, {})
+
+
+def _cursor(offset: int) -> str:
+    return base64.b64encode(str(offset).encode()).decode()
 
 
 def _listed(request: web.Request, name: str) -> list[str]:

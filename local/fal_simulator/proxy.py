@@ -10,12 +10,15 @@ import contextlib
 import logging
 from collections import Counter
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from local.fal_simulator.answers import reset
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
+
+    from local.fal_simulator.key_watch import KeyWatch
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +30,9 @@ CHUNK = 256 * 1024
 class Proxy:
     """Answers CONNECT for hosts with a port here; everything else is refused with a sentence."""
 
-    def __init__(self, leads: Mapping[str, int]) -> None:
+    def __init__(self, leads: Mapping[str, int], keys_seen: KeyWatch) -> None:
         self._leads = leads
+        self._keys_seen = keys_seen
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.StreamWriter] = set()
         self.refused: Counter[str] = Counter()
@@ -57,15 +61,20 @@ class Proxy:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(HEAD_SECONDS):
             head = await reader.readuntil(b"\r\n\r\n")
-        method, _, rest = head.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
-        host, _, port = rest.partition(" ")[0].rpartition(":")
+        text = head.decode("latin-1")
+        method, _, rest = text.split("\r\n", 1)[0].partition(" ")
+        target = rest.partition(" ")[0]
+        host, _, port = target.rpartition(":")
+        # a request in the clear comes as it is; of a tunnel only its end is seen
+        origin = f"connect {target}" if method == "CONNECT" else _origin(target)
+        self._keys_seen.look(origin, text)
         if method != "CONNECT":
             await _refuse(writer, "405 Method Not Allowed", "This proxy only knows CONNECT.")
         elif host.lower() not in self._leads or port != "443":
             self.refused[f"{host}:{port}"[:300]] += 1
             log.warning("proxy.refused host=%r port=%r", host[:253], port[:5])
-            text = f"The simulator does not play this host: {host}:{port}"
-            await _refuse(writer, "403 Forbidden", text)
+            why = f"The simulator does not play this host: {host}:{port}"
+            await _refuse(writer, "403 Forbidden", why)
         else:
             await self._tunnel(self._leads[host.lower()], reader, writer)
 
@@ -84,6 +93,13 @@ class Proxy:
             for task in copying:
                 task.cancel()
             far[1].transport.abort()
+
+
+def _origin(url: str) -> str:
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.hostname}"
+    return "unreadable"
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

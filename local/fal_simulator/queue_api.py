@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 
-from local.fal_simulator.answers import drop, obey, told_status
+from local.fal_simulator import oddities
+from local.fal_simulator.answers import drop, obey, sent, told_status
 from local.fal_simulator.jobs import QueueStatus, Request
 from local.fal_simulator.redaction import without_secrets
 from local.fal_simulator.schema import APP, ENDPOINT, InvalidInputError, read
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     from local.fal_simulator.config import Config
     from local.fal_simulator.faults import Fault, FaultDial
     from local.fal_simulator.jobs import Queue
+    from local.fal_simulator.outcomes import Outcome
 
 BASE = "https://queue.fal.run"
-BEFORE = ("drop_before", "status", "exhausted_balance", "unauthorized")
-AFTER = ("lost_response", "delay")
+BEFORE = ("drop_before", "status", "exhausted_balance", "unauthorized", "redirect")
+AFTER = ("lost_response", "delay", "foreign_urls", "without_urls", "drip")
 MIN_START_TIMEOUT = 0.1  # seconds; fal documents "greater than 0.1"
 LOCKED = (
     "User is locked. Reason: Exhausted balance. Top up your balance at fal.ai/dashboard/billing"
@@ -70,7 +72,7 @@ class QueueApi:
 
     # submit
 
-    async def _post(self, request: web.Request) -> web.Response:
+    async def _post(self, request: web.Request) -> web.StreamResponse:
         if request.method != hdrs.METH_POST:
             return _detail(405, "Method Not Allowed")
         post: dict[str, Any] = {"at": time.time(), "request_id": None, "status_code": None}
@@ -79,10 +81,10 @@ class QueueApi:
         post["status_code"] = None if post.get("dropped") else response.status
         return response
 
-    async def _submit(self, request: web.Request, post: dict[str, Any]) -> web.Response:
+    async def _submit(self, request: web.Request, post: dict[str, Any]) -> web.StreamResponse:
         raw = await request.read()
         arguments = _parsed(raw)
-        prompt = _prompt(arguments)
+        post["prompt"] = prompt = _prompt(arguments)
         if fault := self._faults.take("submit", *BEFORE, prompt=prompt):
             post |= {"fault": fault.action, "dropped": fault.action == "drop_before"}
             return _refuse(fault, request)
@@ -97,12 +99,12 @@ class QueueApi:
 
     async def _accept(
         self, request: web.Request, accepted: Request, post: dict[str, Any]
-    ) -> web.Response:
+    ) -> web.StreamResponse:
         about = {"request_id": accepted.request_id, "prompt": accepted.inputs.prompt}
         fault = self._faults.take("submit", *AFTER, **about)
         early = self._faults.take("webhook", "early", **about)
         self._queue.accept(accepted)
-        answer = _submitted(accepted, self._position(accepted))
+        answer = _submitted(accepted, self._position(accepted), fault)
         if early and accepted.webhook_url:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(accepted.first_delivery.wait(), EARLY_WAIT)
@@ -111,7 +113,7 @@ class QueueApi:
         if fault and fault.action == "lost_response":
             post |= {"fault": fault.action, "dropped": True}
             return drop(request)
-        return answer
+        return await sent(fault, request, answer)
 
     def _overfull(self, request: web.Request) -> web.Response | None:
         limit = request.query.get("fal_max_queue_length", "")
@@ -142,28 +144,37 @@ class QueueApi:
             return web.json_response(NOT_FOUND, status=404)
         found.reads[stage] += 1
         fault = self._faults.take(stage, request_id=request_id, prompt=found.inputs.prompt)
-        return await obey(fault, request) or answer(found, request, fault)
+        told = await obey(fault, request)
+        return told or await sent(fault, request, answer(found, request, fault))
 
-    def _status(self, found: Request, request: web.Request, _: Fault | None) -> web.Response:
+    def _status(self, found: Request, request: web.Request, fault: Fault | None) -> web.Response:
+        if fault and fault.action == "error_type_only":
+            found.keeps_error_type = False
+        if fault and fault.action == "not_an_object":
+            told = ["COMPLETED"] if fault.value is None else fault.value
+            return web.json_response(told)
+        body = self._standing(found, request)
+        if fault and fault.action == "unknown":
+            body["status"] = "FAILED" if fault.value is None else fault.value
+        return web.json_response(body, status=202 if found.outcome is None else 200)
+
+    def _standing(self, found: Request, request: web.Request) -> dict[str, Any]:
         # fal documents 202 until the request is complete; wanted logs are `?logs=1`
         body: dict[str, Any] = _addresses(found) | {"status": found.status}
         if found.status is QueueStatus.IN_QUEUE:
-            return web.json_response(body | {"queue_position": self._position(found)}, status=202)
+            return body | {"queue_position": self._position(found)}
         wanted = request.query.get("logs", "0").lower() in {"1", "true"}
         body["logs"] = found.logs if wanted else []
-        if found.outcome is None:
-            return web.json_response(body, status=202)
-        return web.json_response(body | _ending(found))
+        return body if found.outcome is None else body | _ending(found)
 
     def _result(self, found: Request, _: web.Request, fault: Fault | None) -> web.Response:
         if (fault and fault.action == "gone") or found.expired:
             return web.json_response(NOT_FOUND, status=404)
         if found.outcome is None:
             return _detail(400, "Request is still in progress")
-        headers = {"x-fal-request-id": found.request_id} | found.outcome.headers
-        return web.json_response(
-            found.outcome.body, status=found.outcome.status_code, headers=headers
-        )
+        if fault and fault.action == "accepted":
+            return web.json_response(_addresses(found) | {"status": "IN_PROGRESS"}, status=202)
+        return _replayed(found, found.outcome, fault)
 
     def _cancel(self, found: Request, _: web.Request, fault: Fault | None) -> web.Response:
         if found.status is QueueStatus.COMPLETED:
@@ -174,6 +185,18 @@ class QueueApi:
         if waiting:
             return web.json_response({"status": "OK"})
         return web.json_response({"status": "CANCELLATION_REQUESTED"}, status=202)
+
+
+def _replayed(found: Request, outcome: Outcome, fault: Fault | None) -> web.Response:
+    """The run's own answer, in the form that a rule says."""
+    form = fault.form if fault else None
+    outcome = outcome if found.keeps_error_type else outcome.without_type()
+    return web.Response(
+        body=oddities.encoded(oddities.payload(outcome.body, form), form),
+        status=outcome.status_code,
+        content_type="application/json",
+        headers={"x-fal-request-id": found.request_id} | outcome.headers,
+    )
 
 
 def _detail(status_code: int, detail: str) -> web.Response:
@@ -243,12 +266,15 @@ def _refuse(fault: Fault, request: web.Request) -> web.Response:
         return _detail(403, LOCKED)
     if fault.action == "unauthorized":
         return _detail(401, NO_KEY)
+    if fault.action == "redirect":
+        location = fault.location or str(request.url.with_scheme("https"))
+        return web.Response(status=307, headers={hdrs.LOCATION: location})
     named = {"x-fal-request-id": str(uuid.uuid4())} if fault.request_id_header else None
     return told_status(fault, named)
 
 
-def _submitted(accepted: Request, position: int) -> web.Response:
-    body = _addresses(accepted) | {
+def _submitted(accepted: Request, position: int, fault: Fault | None) -> web.Response:
+    body = _told_addresses(accepted, fault) | {
         "status": "IN_QUEUE",
         "gateway_request_id": accepted.gateway_request_id,
         "queue_position": position,
@@ -265,6 +291,18 @@ def _addresses(request: Request) -> dict[str, Any]:
         "status_url": f"{here}/status",
         "cancel_url": f"{here}/cancel",
     }
+
+
+def _told_addresses(accepted: Request, fault: Fault | None) -> dict[str, Any]:
+    """What the submit answer says of them; a rule may name another scheme and host, or none."""
+    addresses = _addresses(accepted)
+    if fault and fault.action == "without_urls":
+        return {"request_id": accepted.request_id}
+    if fault and fault.action == "foreign_urls":
+        scheme = fault.scheme or ("https" if fault.host else "http")
+        base = f"{scheme}://{fault.host or BASE.partition('://')[2]}"
+        return {name: text.replace(BASE, base) for name, text in addresses.items()}
+    return addresses
 
 
 def _ending(found: Request) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from local.fal_simulator import cdn, render
+from local.fal_simulator import cdn, containers, render
 from local.fal_simulator.media import FetchError, fetch
 from local.fal_simulator.outcomes import ModelError, Outcome, infrastructure_error, success
-from local.fal_simulator.schema import MAX_FRAMES, PIXELS, ImageSize, Preset
+from local.fal_simulator.schema import MAX_FRAMES, PIXELS, ImageSize, OutputType, Preset
 
 if TYPE_CHECKING:
     from local.fal_simulator.config import Config
@@ -188,10 +188,14 @@ class Runner:
         size = fault.bytes if fault and fault.action == "big_file" else None
         if size is None:
             await self._in_thread(render.render, shot, self._stop)
+        if fault and fault.action == "container":
+            await self._in_thread(_repack, shot, str(fault.form))
         blob = _blob(shot, size)
         name = f"output.{shot.container.suffix}"
         url = self._cdn.publish(blob, name, shot.container.content_type, request)
         video = _video(shot, url, blob.size)
+        if fault and fault.action == "file_size":
+            video["file_size"] = fault.bytes
         units: float = math.ceil(shot.width * shot.height * shot.frames / 1_000_000)
         if fault and fault.action == "bill":
             units = fault.units
@@ -215,6 +219,15 @@ def _blob(shot: render.Shot, size: int | None) -> cdn.Blob:
     return cdn.BigBlob(size, cdn.head_of(shot.container.suffix, size))
 
 
+def _repack(shot: render.Shot, form: str) -> None:
+    """Let the same video begin otherwise."""
+    data = shot.output.read_bytes()
+    try:
+        shot.output.write_bytes(containers.rewritten(data, shot.container.suffix, form))
+    except containers.NoSuchFormError as error:
+        raise ModelError("internal_server_error", str(error), status_code=500) from error
+
+
 def _video(shot: render.Shot, url: str, size: int) -> dict[str, Any]:
     return {
         "url": url,
@@ -235,7 +248,17 @@ def _changed(shot: render.Shot, fault: Fault | None) -> render.Shot:
         return replace(shot, width=_even(fault.width), height=_even(fault.height))
     if fault and fault.action == "longer_video":
         return replace(shot, frames=fault.frames)
+    if fault and fault.action == "other_container":
+        return _in_another_container(shot)
     return shot
+
+
+def _in_another_container(shot: render.Shot) -> render.Shot:
+    """WebM in place of MP4, and MP4 in place of all others; as what it is declared and named."""
+    is_mp4 = shot.container.suffix == "mp4"
+    container = render.CONTAINERS[OutputType.VP9 if is_mp4 else OutputType.X264]
+    output = shot.output.with_suffix(f".{container.suffix}")
+    return replace(shot, container=container, output=output)
 
 
 def _even(side: int) -> int:

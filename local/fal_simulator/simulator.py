@@ -18,6 +18,7 @@ from local.fal_simulator.control import Control
 from local.fal_simulator.dial import Dialer
 from local.fal_simulator.faults import FaultDial
 from local.fal_simulator.jobs import Queue
+from local.fal_simulator.key_watch import KeyWatch
 from local.fal_simulator.platform_api import PlatformApi, RestApi
 from local.fal_simulator.proxy import Proxy
 from local.fal_simulator.queue_api import QueueApi
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+LAST_WORDS = 0.05  # seconds for answers on their way at the end; for aiohttp, 0 would be for ever
 MAX_BODY = 10 * 2**20  # bytes; fal publishes no limit of its own
 
 
@@ -77,6 +79,8 @@ class Simulator:
         self.queue_api.posts.clear()
         self.proxy.refused.clear()
         self.rest_api.key_reads = 0
+        self.platform_api.list_reads = 0
+        self.keys_seen.clear()
         self.storage.clear()
         self._cdn.clear()
 
@@ -91,7 +95,7 @@ class Simulator:
         leads = dict.fromkeys(self._hosts, tls_socket.getsockname()[1])
         if self._config.subscriber_port:
             leads[SUBSCRIBER] = self._config.subscriber_port
-        self.proxy = Proxy(leads)
+        self.proxy = Proxy(leads, self.keys_seen)
         self._stack.push_async_callback(self.proxy.stop)
         await self.proxy.start(proxy_socket)
         await self._serve(Control(self, self._faults).application(), control_socket)
@@ -121,7 +125,9 @@ class Simulator:
         self._stack.callback(self.queue.stop)
         self.queue_api = QueueApi(config, self.queue, faults)
         self.rest_api = RestApi(signer, self.storage, faults)
-        self._hosts = self._played(PlatformApi(config, self.queue))
+        self.platform_api = PlatformApi(config, self.queue, faults)
+        self.keys_seen = KeyWatch(config.fal_key)
+        self._hosts = self._played()
 
     def _folder(self) -> Path:
         if self._config.files is None:
@@ -130,13 +136,13 @@ class Simulator:
         self._config.files.mkdir(parents=True, exist_ok=True)
         return self._config.files
 
-    def _played(self, platform: PlatformApi) -> Mapping[str, Handler]:
+    def _played(self) -> Mapping[str, Handler]:
         return {
             "queue.fal.run": self.queue_api.handle,
             "queue.falrun.com": self.queue_api.handle,
             "rest.fal.ai": self.rest_api.handle,
             "rest.alpha.fal.ai": self.rest_api.handle,
-            "api.fal.ai": platform.handle,
+            "api.fal.ai": self.platform_api.handle,
             **dict.fromkeys(storage.HOSTS, self._media),
             "storage.googleapis.com": self._cdn.serve,
         }
@@ -155,7 +161,9 @@ class Simulator:
         await self._serve(app, listener, context)
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
-        handler = self._hosts.get(request.host.removesuffix(":443").lower())
+        host = request.host.removesuffix(":443").lower()
+        self.keys_seen.look(f"https://{host}", request.raw_path, *request.headers.values())
+        handler = self._hosts.get(host)
         if handler is None:
             return web.json_response({"detail": "No such host here"}, status=421)
         return await handler(request)
@@ -164,7 +172,7 @@ class Simulator:
         self, app: web.Application, listener: socket.socket, context: ssl.SSLContext | None = None
     ) -> None:
         # no handler cancellation: fal runs what it accepted even if its caller hangs up
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=LAST_WORDS)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listener, ssl_context=context).start()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from local.fal_simulator import oddities
 from local.fal_simulator.dial import RefusedTargetError, UnreachableTargetError
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ ON_AN_ATTEMPT = (
     "foreign_tenant",
     "header_mismatch",
     "payload_error",
+    "malformed",
+    "error_first",
+    "unavailable",
 )
 
 
@@ -86,6 +90,9 @@ class Deliverer:
         action = fault.action if fault else None
         if fault and action == "delay":
             await asyncio.sleep(fault.seconds)
+        if fault and action == "error_first":
+            await self._send(request, fault, failure(request, fault))
+            await asyncio.sleep(fault.seconds)
         if action == "never":
             delivery = _record(request, "withheld", settled=True)
         else:
@@ -102,11 +109,13 @@ class Deliverer:
             self._signer.rotate()
         return self._faults.take("webhook", *ON_AN_ATTEMPT, request_id=request_id, prompt=prompt)
 
-    async def _send(self, request: Request, fault: Fault | None) -> dict[str, Any]:
+    async def _send(
+        self, request: Request, fault: Fault | None, body: bytes | None = None
+    ) -> dict[str, Any]:
         started = time.time()
         delivery = _record(request, "sending", settled=False)
         delivery["fault"] = fault.action if fault else None
-        body = envelope(request, fault)
+        body = body or envelope(request, fault)
         headers = CONSTANT_HEADERS | self._headers(request, body, fault)
         timeout = FIRST_TIMEOUT if delivery["attempt"] == 1 else RETRY_TIMEOUT
         delivery |= await self._post(request.webhook_url or "", body, headers, timeout)
@@ -168,6 +177,22 @@ def envelope(request: Request, fault: Fault | None = None) -> bytes:
     }
     if fault and fault.action == "payload_error":
         body |= _unserialisable(str(fault.status or body["status"]), body["error"])
+    if fault and fault.action == "unavailable":
+        body |= {"status": "ERROR", "error": "Invalid status code: 503", "payload": None}
+    form = fault.form if fault and fault.action == "malformed" else None
+    body["payload"] = oddities.payload(body["payload"], form)
+    return oddities.encoded(body, form, sort=True)
+
+
+def failure(request: Request, fault: Fault) -> bytes:
+    """Write the body of a delivery that says of a request that it failed."""
+    body = {
+        "request_id": request.request_id,
+        "gateway_request_id": request.gateway_request_id,
+        "status": "ERROR",
+        "error": "Invalid status code: 500",
+        "payload": {"detail": fault.message, "error_type": fault.error_type or "internal_error"},
+    }
     return json.dumps(body, sort_keys=True).encode()
 
 

@@ -47,6 +47,9 @@ COPIES: Final = "https://v3b.fal.media/files/b/0a1b2c3d"
 UNREAD: Final[dict[str, Any]] = {
     "detail": [{"msg": "Failed to download the file.", "type": "file_download_error"}]
 }
+#: A failure that no other attempt is worth.
+REFUSED: Final = {"detail": "The runner refused", "error_type": "bad_request"}
+PAGE: Final = "<!DOCTYPE html><html></html>"
 BROKEN: Final = {"detail": "The runner broke", "error_type": "runner_server_error"}
 
 
@@ -88,8 +91,16 @@ class Play:
     payload: bool = True
     #: Whether a webhook overtakes the answer to its POST.
     early: bool = False
+    #: The forms of the next answers that nobody documents, by what is asked: ``post``, ``status``,
+    #: ``result``, ``list``, ``file``, ``webhook``. An empty one is the usual form.
+    odd: dict[str, deque[str]] = field(default_factory=dict)
     #: What happens while the answer to a POST is on its way; what it raises is the answer.
     meanwhile: Callable[[], object] = field(default=lambda: None, repr=False)
+
+    def form(self, asked: str) -> str:
+        """The next answer's form."""
+        forms = self.odd.get(asked)
+        return forms.popleft() if forms else ""
 
 
 @dataclass
@@ -152,22 +163,33 @@ class Fal:
     def send(self, found: Request) -> None:
         """Send a request's webhook once, and again later if it is not answered."""
         at = self.clock()
-        body = self._webhook(found)
+        form = self.play.form("webhook")
+        body = self._webhook(found, form)
         pause = FIRST_PAUSE * 2**found.attempts
         found.attempts += 1
         again = at + pause if at + pause < found.ends_at + RESULT_LIVES else None
         found.webhook_at = again  # it comes again, unless it is answered
-        headers = sign(SIGNER, found.request_id, "github|1", int(at.timestamp()), body)
-        if self.deliver(found.webhook_url, headers, body) // 100 == 2:
+        if form == "error first":
+            self._hand_over(found, self._failure_of(found))
+        if self._hand_over(found, body) // 100 == 2:
             found.duplicates -= 1
             found.webhook_at = again if found.duplicates >= 0 else None
 
-    def _webhook(self, found: Request) -> bytes:
+    def _hand_over(self, found: Request, body: bytes) -> int:
+        at = int(self.clock().timestamp())
+        headers = sign(SIGNER, found.request_id, "github|1", at, body)
+        return self.deliver(found.webhook_url, headers, body)
+
+    def _failure_of(self, found: Request) -> bytes:
+        body = {"request_id": found.request_id, "status": "ERROR", "payload": REFUSED}
+        return json.dumps(body | {"error": "Invalid status code: 500"}, sort_keys=True).encode()
+
+    def _webhook(self, found: Request, form: str) -> bytes:
         body: dict[str, Any] = {"request_id": found.request_id, "status": "OK", "error": None}
         if found.fails:
             body |= {"status": "ERROR", "error": "Invalid status code", "payload": found.failure}
         elif self.play.payload:
-            body["payload"] = self._output(found)
+            body["payload"] = _in_form(self._output(found), form)
         else:
             body |= {"payload": None, "payload_error": PAYLOAD_ERROR}
         return json.dumps(body, sort_keys=True).encode()
@@ -213,6 +235,8 @@ class Fal:
         if self.play.lost_answers and self.play.lost_answers.popleft():
             raise httpx.ReadTimeout("the answer is lost", request=asked)
         url = f"{QUEUE}/{found.request_id}"
+        if self.play.form("post") == "bare":
+            return httpx.Response(200, json={"request_id": found.request_id})
         told = {"request_id": found.request_id, "response_url": url, "status_url": f"{url}/status",
                 "cancel_url": f"{url}/cancel", "queue_position": 0}  # fmt: skip
         return httpx.Response(200, json=told)
@@ -271,6 +295,8 @@ class Fal:
         return found.is_cancelled or self.clock() >= found.ends_at
 
     def _status(self, found: Request) -> httpx.Response:
+        if form := self.play.form("status"):
+            return httpx.Response(200, json={"status": form})
         if self._has_ended(found):
             why = "client_cancelled" if found.is_cancelled else "a failure"
             failed = {"error": why, "error_type": why} if found.is_cancelled or found.fails else {}
@@ -289,7 +315,12 @@ class Fal:
 
     def _ok(self, found: Request) -> httpx.Response:
         units = {"X-Fal-Billable-Units": found.made.units} if found.made.units else {}
-        return httpx.Response(200, json=self._output(found), headers=units)
+        form = self.play.form("result")
+        if form == "page":
+            return httpx.Response(200, text=PAGE)
+        if form == "accepted":
+            return httpx.Response(202, json={"status": "IN_PROGRESS"})
+        return httpx.Response(200, json=_in_form(self._output(found), form), headers=units)
 
     def _cancel(self, found: Request) -> httpx.Response:
         """One that has not ended is stopped, and sends no webhook."""
@@ -305,17 +336,35 @@ class Fal:
             for found in self.requests
             if self._has_ended(found) and since <= found.ends_at <= until
         ]
-        return httpx.Response(200, json={"items": items, "has_more": False})
+        page = {"items": items, "has_more": False}
+        bare = [{"request_id": item["request_id"]} for item in items]
+        odd = {"no input": page | {"items": bare}, "another envelope": {"requests": items},
+               "an error": {"error": {"type": "server_error"}}}  # fmt: skip
+        return httpx.Response(200, json=odd.get(self.play.form("list"), page))
 
     def _cdn(self, asked: httpx.Request) -> httpx.Response:
         return self._upload(asked) if asked.method == "POST" else self._file(asked)
 
     def _file(self, asked: httpx.Request) -> httpx.Response:
         found = next(one for one in self.requests if one.request_id in asked.url.path)
+        form = self.play.form("file")
+        if form == "page":
+            return httpx.Response(200, text=PAGE, headers={"Content-Type": "text/html"})
+        video = found.video[:40] if form == "short" else found.video
         first, _, last = asked.headers["Range"].removeprefix("bytes=").partition("-")
-        body = found.video[int(first) : int(last) + 1]
-        span = f"bytes {first}-{int(first) + len(body) - 1}/{len(found.video)}"
+        body = video[int(first) : int(last) + 1]
+        span = f"bytes {first}-{int(first) + len(body) - 1}/{len(video)}"
         return httpx.Response(206, content=body, headers={"Content-Range": span})
+
+
+def _in_form(output: dict[str, Any], form: str) -> dict[str, Any]:
+    """The output as nobody documents it, where a form is named."""
+    odd: dict[str, dict[str, Any]] = {
+        "empty": {},
+        "videos": {"videos": [output["video"]], "seed": output["seed"]},
+        "half a surrogate pair": output | {"prompt": "a harbour \ud83c"},
+    }
+    return odd.get(form, output)
 
 
 @dataclass

@@ -33,6 +33,8 @@ S = JobStatus
 LARGER: Final = Made(width=3840, height=2160, frames=961)
 LONGER: Final = Made(frames=48)
 SHORTER: Final = Made(frames=9)
+#: Lists of requests that cannot be read.
+UNREAD: Final = ["no input", "another envelope", "an error"]
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,38 @@ SCENARIOS: Final = {
     ),
     "a larger bill, no payload": Scenario(
         drop, play=lambda: Play(payload=False, makes=(Made(units="90.5"),))
+    ),
+    "an answer lost, no webhook, and lists that prove nothing": Scenario(
+        drop,
+        play=lambda: Play(
+            lost_answers=deque([True]), webhooks=False, odd={"list": deque(UNREAD * 15)}
+        ),
+        settings={"AUDIO_URL_TTL_SECONDS": "600"},
+    ),
+    "an answer without addresses, and no webhook": Scenario(
+        drop, play=lambda: Play(webhooks=False, odd={"post": deque(["bare"])})
+    ),
+    "odd words of fal, and no webhook": Scenario(
+        drop,
+        play=lambda: Play(
+            webhooks=False,
+            odd={
+                "status": deque(["FAILED", "completed"]),
+                "result": deque(["empty", "page", "accepted"]),
+            },
+        ),
+    ),
+    "a webhook in another form": Scenario(
+        drop, play=lambda: Play(odd={"webhook": deque(["videos"])})
+    ),
+    "a webhook with half a surrogate pair": Scenario(
+        drop, play=lambda: Play(odd={"webhook": deque(["half a surrogate pair"])})
+    ),
+    "an error, and then the video of the same request": Scenario(
+        drop, play=lambda: Play(odd={"webhook": deque(["error first"])})
+    ),
+    "a page in the video's place, and then a part of it": Scenario(
+        drop, play=lambda: Play(odd={"file": deque(["page", "short"])})
     ),
     "no sidecar": Scenario(drop_alone, ends=(S.REJECTED,)),
     "copies in place": Scenario(drop_and_copy),

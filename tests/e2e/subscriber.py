@@ -6,13 +6,16 @@ What it is sent it checks with Standard Webhooks' own package, as its makers wou
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 import ssl
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -20,16 +23,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+#: Seconds until a subscriber that hangs gives up by itself.
+LONGEST: Final = 60.0
+
 
 @dataclass
 class Subscriber:
-    """Who listens at ``https://subscriber.example.com``; ``status`` is what it answers."""
+    """Who listens at ``https://subscriber.example.com``.
+
+    ``status`` is what it answers, at once; or byte by byte, with ``drip`` seconds before each; or,
+    where it ``hangs``, never.
+    """
 
     port: int
     secret: str = field(
         default_factory=lambda: "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     )
     status: int = 204
+    drip: float = 0.0
+    hangs: bool = False
+    #: Each answer's drop, and its seconds until its last byte was sent or the sender had hung up.
+    took: list[tuple[str, float]] = field(default_factory=list)
     #: Ids and events in the order in which they came, those that were turned away included.
     heard: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     forged: list[str] = field(default_factory=list)
@@ -54,19 +68,31 @@ class Subscriber:
             thread.join(5)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        hear = self._hear
+        hear, answer = self._hear, self._answer
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(hear(dict(self.headers.items()), body))
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                answer(self, body, hear(dict(self.headers.items()), body))
 
             def log_message(self, *_: Any) -> None:
                 pass
 
         return Handler
+
+    def _answer(self, asked: BaseHTTPRequestHandler, body: bytes, status: int) -> None:
+        began = time.monotonic()
+        asked.close_connection = True
+        text = f"HTTP/1.1 {status} As Told\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        pieces = [text] if not self.drip else list(text)
+        with suppress(OSError):
+            while self.hangs and time.monotonic() - began < LONGEST:
+                _wait(asked, 0.1)
+            for piece in pieces:
+                _wait(asked, self.drip)
+                asked.wfile.write(piece.encode())
+        if status != HTTPStatus.BAD_REQUEST:  # what was signed wrongly may be anything
+            self.took.append((json.loads(body)["data"]["name"], time.monotonic() - began))
 
     def _hear(self, headers: dict[str, str], body: bytes) -> int:
         try:
@@ -83,3 +109,15 @@ class Subscriber:
         events = {identifier: told["data"] for identifier, told in self.heard}
         mine = [event for event in events.values() if event["name"] == name]
         return [str(event["status"]) for event in sorted(mine, key=lambda one: one["revision"])]
+
+
+def _wait(asked: BaseHTTPRequestHandler, seconds: float) -> None:
+    """Let time pass; a ``ConnectionError`` where the sender has hung up meanwhile."""
+    if not seconds:
+        return
+    asked.connection.settimeout(seconds)
+    try:
+        if not asked.connection.recv(1):
+            raise ConnectionResetError("the sender has hung up")
+    except TimeoutError:
+        asked.connection.settimeout(None)

@@ -1185,6 +1185,481 @@ def test_the_metadata_needs_no_key(fal: Fal) -> None:
     assert fal.http.get("https://api.fal.ai/v1/meta").json()["webhook_ip_ranges"]
 
 
+# answers that nobody documents
+
+
+def output_of(body: dict[str, Any]) -> Any:
+    return body.get("video") or body.get("videos")
+
+
+@pytest.mark.parametrize("by", ["webhook", "result"])
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [("video_list", list), ("videos", list), ("url_text", str), ("empty", type(None))],
+)
+def test_an_output_can_have_another_form_once_and_is_sound_afterwards(
+    fal: Fal, by: str, form: str, kind: type
+) -> None:
+    fal.fault(by, "malformed", form=form)
+    request_id = fal.submit()
+    (delivery,) = fal.deliveries()
+
+    odd, sound = fal.call(request_id).json(), fal.call(request_id).json()
+
+    told = {"webhook": delivery.json["payload"], "result": odd}
+    other = {"webhook": odd, "result": delivery.json["payload"]}
+    assert isinstance(output_of(told[by]), kind)
+    assert isinstance(output_of(other[by]), dict)
+    assert isinstance(output_of(sound), dict)
+    assert signed(delivery, fal.keys())
+
+
+@pytest.mark.parametrize(
+    ("form", "mark"), [("surrogate", rb"\ud83c"), ("nan", b"NaN"), ("bom", b"\xef\xbb\xbf{")]
+)
+def test_an_output_can_be_text_that_strict_parsers_refuse(fal: Fal, form: str, mark: bytes) -> None:
+    for stage in ("webhook", "result"):
+        fal.fault(stage, "malformed", form=form)
+    request_id = fal.submit()
+    (delivery,) = fal.deliveries()
+
+    fetched = fal.call(request_id).content
+
+    assert mark in delivery.body
+    assert signed(delivery, fal.keys())
+    assert mark in fetched
+    assert mark not in fal.call(request_id).content
+
+
+def test_a_malformed_output_leaves_a_failure_as_it_is(fal: Fal) -> None:
+    fal.emulator.files["a.wav"] = b"no sound"
+    fal.fault("webhook", "malformed", form="empty")
+
+    fal.submit()
+
+    assert fal.deliveries()[0].json["payload"]["detail"][0]["type"] == "unsupported_audio_format"
+
+
+def test_an_error_can_precede_the_success_of_the_same_request(fal: Fal) -> None:
+    fal.fault("webhook", "error_first", seconds=0.2)
+
+    request_id = fal.submit()
+
+    first, second = fal.deliveries(2)
+    assert [one.json["status"] for one in (first, second)] == ["ERROR", "OK"]
+    assert {one.json["request_id"] for one in (first, second)} == {request_id}
+    assert first.json["payload"]["error_type"] == "internal_error"
+    assert all(signed(one, fal.keys()) for one in (first, second))
+    kinds = [(one["kind"], one["fault"]) for one in fal.record(request_id)["deliveries"]]
+    assert kinds == [("delivered", "error_first")] * 2
+
+
+def test_a_webhook_can_call_a_result_unavailable_that_is_there(fal: Fal) -> None:
+    fal.fault("webhook", "unavailable")
+
+    request_id = fal.submit()
+
+    body = fal.deliveries()[0].json
+    assert (body["status"], body["error"]) == ("ERROR", "Invalid status code: 503")
+    assert (body["payload"], fal.call(request_id).status_code) == (None, 200)
+
+
+@pytest.mark.parametrize(
+    ("rule", "address"),
+    [
+        ({}, "http://queue.fal.run/"),
+        ({"host": "evil.example.com"}, "https://evil.example.com/"),
+        ({"host": "queue.fal.run:8443"}, "https://queue.fal.run:8443/"),
+        ({"scheme": "http", "host": "me@queue.fal.run"}, "http://me@queue.fal.run/"),
+    ],
+)
+def test_a_submit_answer_can_name_addresses_that_are_not_fals(
+    fal: Fal, rule: dict[str, Any], address: str
+) -> None:
+    fal.fault("submit", "foreign_urls", **rule)
+
+    told = fal.post(hook=None).json()
+
+    urls = [told[name] for name in ("status_url", "response_url", "cancel_url")]
+    assert all(url.startswith(address) for url in urls)
+    assert fal.finished(told["request_id"])["status_code"] == 200
+
+
+def test_a_submit_answer_can_name_no_address(fal: Fal) -> None:
+    fal.fault("submit", "without_urls")
+
+    told = fal.post(hook=None).json()
+
+    assert not [name for name in told if name.endswith("_url")]
+    assert fal.finished(told["request_id"])["status_code"] == 200
+
+
+def test_a_submit_can_be_redirected_and_who_follows_posts_again(fal: Fal) -> None:
+    fal.fault("submit", "redirect", times=2)
+
+    answer = fal.post(prompt="a mill")
+
+    assert answer.status_code == 307
+    assert answer.headers["location"] == str(answer.request.url)
+    followed = fal.http.post(
+        answer.headers["location"], json=fal.arguments(), headers=fal.headers, follow_redirects=True
+    )
+    assert followed.status_code == 200
+    posts = fal.control.get("/requests").json()["posts"]
+    assert [(post["status_code"], post["prompt"]) for post in posts] == [
+        (307, "a mill"), (307, "A cat sings"), (200, "A cat sings"),
+    ]  # fmt: skip
+
+
+DRIPPING = {
+    "status": "https://queue.fal.run/fal-ai/ltx-2.3-22b/requests/{id}/status",
+    "result": "https://queue.fal.run/fal-ai/ltx-2.3-22b/requests/{id}",
+    "requests": f"https://api.fal.ai/v1/models/requests/by-endpoint?endpoint_id={ENDPOINT}",
+    "keys": "https://rest.fal.ai/.well-known/jwks.json",
+    "cdn": "{video}",
+}
+
+
+@pytest.mark.parametrize("stage", DRIPPING)
+@pytest.mark.parametrize("part", ["body", "all"])
+def test_an_answer_can_drip_and_is_whole_in_the_end(fal: Fal, stage: str, part: str) -> None:
+    fal.fault("render", "big_file", bytes=300)
+    done = fal.run()
+    url = DRIPPING[stage].format(id=done["request_id"], video=done["result"]["video"]["url"])
+    fal.fault(stage, "drip", seconds=0.001, part=part)
+
+    started = time.monotonic()
+    with fal.http.stream("GET", url, headers=fal.headers) as dripping:
+        head_after = time.monotonic() - started
+        body = dripping.read()
+    took = time.monotonic() - started
+
+    assert len(body) == int(dripping.headers["content-length"])
+    assert took >= len(body) * 0.001
+    assert (head_after >= 0.1) is (part == "all")
+    (rule,) = [one for one in fal.control.get("/faults").json()["faults"] if one["stage"] == stage]
+    assert rule["struck"] == 1
+
+
+def test_a_dripping_submit_was_accepted_before_its_first_byte(fal: Fal) -> None:
+    fal.fault("submit", "drip", seconds=30)
+
+    with pytest.raises(httpx.ReadTimeout):
+        fal.http.post(
+            f"https://queue.fal.run/{ENDPOINT}", json=fal.arguments(), headers=fal.headers,
+            timeout=0.5,
+        )  # fmt: skip
+
+    (request,) = fal.control.get("/requests").json()["requests"]
+    assert fal.finished(request["request_id"])["status_code"] == 200
+
+
+@pytest.mark.parametrize("value", ["FAILED", "completed", ["COMPLETED"], {"error": "x"}, 7])
+def test_a_status_can_be_a_word_that_fal_does_not_have(fal: Fal, value: Any) -> None:
+    request_id = fal.run()["request_id"]
+    fal.fault("status", "unknown", value=value)
+
+    odd = fal.call(request_id, "/status").json()
+
+    assert (odd["status"], odd["request_id"]) == (value, request_id)
+    assert fal.call(request_id, "/status").json()["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize("rule", [{}, {"value": "COMPLETED"}, {"value": 7}])
+def test_a_status_can_be_no_object(fal: Fal, rule: dict[str, Any]) -> None:
+    request_id = fal.run()["request_id"]
+    fal.fault("status", "not_an_object", **rule)
+
+    assert fal.call(request_id, "/status").json() == rule.get("value", ["COMPLETED"])
+
+
+def test_a_failure_can_have_its_type_in_the_status_alone(fal: Fal) -> None:
+    fal.fault("render", "error", error_type="runner_disconnected")
+    request_id = fal.run()["request_id"]
+    fal.fault("status", "error_type_only")
+
+    status, result = fal.call(request_id, "/status"), fal.call(request_id)
+
+    assert status.json()["error_type"] == "runner_disconnected"
+    assert result.status_code == 503
+    assert "runner_disconnected" not in result.text
+    assert "x-fal-error-type" not in result.headers
+
+
+def test_a_result_can_be_a_page_or_not_there_yet(fal: Fal) -> None:
+    request_id = fal.run()["request_id"]
+    fal.fault("result", "not_json")
+    fal.fault("result", "accepted")
+
+    page, accepted = fal.call(request_id), fal.call(request_id)
+
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert (accepted.status_code, accepted.json()["status"]) == (202, "IN_PROGRESS")
+    assert fal.call(request_id).status_code == 200
+
+
+def listed_requests(fal: Fal, **query: str) -> httpx.Response:
+    url = "https://api.fal.ai/v1/models/requests/by-endpoint"
+    query = {"endpoint_id": ENDPOINT, "expand": "payloads"} | query
+    return fal.http.get(url, params=query, headers=fal.headers)
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ({}, ...),
+        ({"form": "null"}, None),
+        ({"form": "no_url"}, {"prompt": "A cat sings", "video_size": SMALL}),
+    ],
+)
+def test_a_list_can_leave_out_what_was_sent(fal: Fal, rule: dict[str, Any], told: Any) -> None:
+    fal.run()
+    fal.fault("requests", "without_input", **rule)
+
+    (odd,) = listed_requests(fal).json()["items"]
+
+    assert odd.get("json_input", ...) == told
+    assert listed_requests(fal).json()["items"][0]["json_input"]["audio_url"]
+
+
+def test_a_list_can_come_in_another_envelope_or_as_an_error_or_a_page(fal: Fal) -> None:
+    request_id = fal.run()["request_id"]
+    for action in ("envelope", "error_ok", "next_page", "not_json"):
+        fal.fault("requests", action)
+    fal.fault("requests", "status", code=503)
+    fal.fault("requests", "without_input", form="text")
+
+    envelope, error, empty, page, down, text = (listed_requests(fal) for _ in range(6))
+
+    assert [one["request_id"] for one in envelope.json()["requests"]] == [request_id]
+    assert "items" not in envelope.json()
+    assert (error.status_code, error.json().keys()) == (200, {"error"})
+    assert empty.json().keys() == {"items", "next"}
+    following = listed_requests(fal, cursor=empty.json()["next"]).json()["items"]
+    assert [one["request_id"] for one in following] == [request_id]
+    assert page.headers["content-type"].startswith("text/html")
+    assert down.status_code == 503
+    assert json.loads(text.json()["items"][0]["json_input"])["prompt"] == "A cat sings"
+    assert fal.control.get("/requests").json()["list_reads"] == 7
+
+
+def test_a_list_can_be_dropped(fal: Fal) -> None:
+    fal.fault("requests", "drop")
+
+    with pytest.raises(httpx.TransportError):
+        listed_requests(fal)
+
+
+def test_a_file_can_be_short_and_look_whole(fal: Fal) -> None:
+    url = fal.run()["result"]["video"]["url"]
+    fal.fault("cdn", "short", bytes=40, times=3)
+
+    whole, part = fal.http.get(url), fal.http.get(url, headers={"Range": "bytes=0-99"})
+    beyond = fal.http.get(url, headers={"Range": "bytes=40-"})
+
+    assert (whole.headers["content-length"], len(whole.content)) == ("40", 40)
+    assert (part.status_code, part.headers["content-range"]) == (206, "bytes 0-39/40")
+    assert beyond.status_code == 416
+
+
+def test_a_file_can_be_a_page_or_packed(fal: Fal) -> None:
+    url = fal.run()["result"]["video"]["url"]
+    whole = fal.http.get(url).content
+    fal.fault("cdn", "html")
+    fal.fault("cdn", "gzip")
+
+    page, packed = fal.http.get(url), fal.http.get(url, headers={"Range": "bytes=0-9"})
+
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert (packed.status_code, packed.headers["content-encoding"]) == (200, "gzip")
+    assert packed.content == whole  # httpx unpacks it
+
+
+def test_a_file_can_be_somewhere_else_on_a_host_that_has_it(fal: Fal) -> None:
+    url = fal.run()["result"]["video"]["url"]
+    fal.fault("cdn", "redirect")
+    found = fal.http.get(url, follow_redirects=True)
+    fal.fault("cdn", "redirect", host="storage.googleapis.com")
+    other = fal.http.get(url)
+
+    assert (found.status_code, found.url.host) == (200, "v3.fal.media")
+    assert other.headers["location"] == url.replace("v3b.fal.media", "storage.googleapis.com")
+
+
+def test_a_file_can_be_kept_from_more_than_a_few_readers_at_once(fal: Fal) -> None:
+    fal.fault("render", "big_file", bytes=2**20)
+    url = fal.run()["result"]["video"]["url"]
+    fal.fault("cdn", "slow", bytes_per_second=2**19)
+    fal.fault("cdn", "limit", connections=1, retry_after=2, times=None)
+
+    with fal.http.stream("GET", url) as slow:
+        refused = fal.http.get(url, headers={"Range": "bytes=0-9"})
+        assert len(slow.read()) == 2**20
+    served = until(
+        lambda: (a := fal.http.get(url, headers={"Range": "bytes=0-9"})).is_success and a
+    )
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
+    assert len(served.content) == 10
+
+
+def test_a_range_can_leave_the_length_open(fal: Fal) -> None:
+    url = fal.run()["result"]["video"]["url"]
+    fal.fault("cdn", "unknown_total")
+
+    part = fal.http.get(url, headers={"Range": "bytes=0-9"})
+
+    assert (part.headers["content-range"], len(part.content)) == ("bytes 0-9/*", 10)
+
+
+@pytest.mark.parametrize(
+    ("form", "tags"),
+    [("weak", ["W/", "W/"]), ("weak_later", ["", "W/"]), ("missing_later", ["", None])],
+)
+def test_an_etag_can_be_weak_or_missing(fal: Fal, form: str, tags: list[str | None]) -> None:
+    url = fal.run()["result"]["video"]["url"]
+    tag = fal.http.head(url).headers["etag"]
+    fal.fault("cdn", "odd_etag", form=form, times=2)
+
+    parts = [fal.http.get(url, headers={"Range": f"bytes={at}-"}) for at in (0, 9)]
+
+    told = [part.headers.get("etag") for part in parts]
+    assert told == [None if mark is None else f"{mark}{tag}" for mark in tags]
+
+
+def test_hints_can_come_before_a_file(fal: Fal) -> None:
+    url = fal.run()["result"]["video"]["url"]
+    fal.fault("cdn", "early_hints")
+
+    heads = raw_answer(fal, url).split(b"\r\n\r\n")
+
+    assert heads[0].startswith(b"HTTP/1.1 103 Early Hints\r\n")
+    assert heads[1].startswith(b"HTTP/1.1 200 OK\r\n")
+    fal.fault("cdn", "early_hints")
+    assert fal.http.get(url).status_code == 200
+
+
+def raw_answer(fal: Fal, url: str) -> bytes:
+    """What comes over the wire, through the proxy's tunnel."""
+    host = httpx.URL(url).host
+    with socket.create_connection(("127.0.0.1", fal.proxy_port), 10) as plain:
+        plain.sendall(f"CONNECT {host}:443 HTTP/1.1\r\n\r\n".encode())
+        assert plain.recv(4096).startswith(b"HTTP/1.1 200")
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with context.wrap_socket(plain, server_hostname=host) as wire:
+            request = f"GET {httpx.URL(url).path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
+            wire.sendall(f"{request}\r\n".encode())
+            return b"".join(iter(lambda: wire.recv(65_536), b""))
+
+
+def test_a_file_can_be_announced_before_it_is_there(fal: Fal) -> None:
+    url = fal.run()["result"]["video"]["url"]
+    fal.fault("cdn", "not_yet", seconds=0.6, times=None)
+
+    assert fal.http.get(url).status_code == 404
+    until(lambda: fal.http.get(url).status_code == 200)
+
+
+@pytest.mark.parametrize(
+    ("form", "mark"), [("escaped_slash", "%2F"), ("non_ascii", "é"), ("leading_space", " https:")]
+)
+def test_a_video_can_lie_at_an_odd_address_and_is_there(fal: Fal, form: str, mark: str) -> None:
+    fal.fault("cdn", "odd_url", form=form)
+
+    video = fal.run()["result"]["video"]
+
+    assert mark in video["url"]
+    assert len(fal.http.get(video["url"].strip()).content) == video["file_size"]
+
+
+def test_a_video_can_be_reported_with_a_wrong_length(fal: Fal) -> None:
+    fal.fault("render", "file_size", bytes=100)
+
+    video = fal.run()["result"]["video"]
+
+    assert video["file_size"] == 100 < len(fal.http.get(video["url"]).content)
+
+
+MP4, MOV, WEBM = "X264 (.mp4)", "PRORES4444 (.mov)", "VP9 (.webm)"
+
+
+@pytest.mark.parametrize(
+    ("form", "output_type", "begins"),
+    [
+        ("free_first", MP4, b"free"),
+        ("free_first", MOV, b"free"),
+        ("wide_first", MP4, b"wide"),
+        ("wide_first", MOV, b"wide"),
+        ("styp_first", MP4, b"styp"),
+        ("no_ftyp", MP4, b"moov"),
+        ("no_ftyp", MOV, b"wide"),
+        ("qt_brand", MP4, b"ftypqt  "),
+        ("isom_brand", MOV, b"ftypisom"),
+        ("late_doctype", WEBM, None),
+    ],
+)
+def test_a_video_can_begin_otherwise_and_plays_all_the_same(
+    fal: Fal, form: str, output_type: str, begins: bytes | None
+) -> None:
+    fal.fault("render", "container", form=form)
+
+    video = fal.run(video_output_type=output_type)["result"]["video"]
+
+    data = fal.http.get(video["url"]).content
+    assert len(data) == video["file_size"]
+    if begins is None:
+        assert data.index(b"webm") > 64
+    else:
+        assert data[4:].startswith(begins)
+    with av.open(io.BytesIO(data), "r") as film:
+        assert len(list(film.decode(video=0))) == 24
+        film.seek(0)
+        assert len(list(film.decode(audio=0))) > 0
+
+
+def test_a_form_of_another_container_fails_the_run(fal: Fal) -> None:
+    fal.fault("render", "container", form="late_doctype")
+
+    record = fal.run()
+
+    assert record["status_code"] == 500
+    assert "late_doctype is a form of webm" in record["result"]["detail"][0]["msg"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "codec", "content_type"), [(MP4, "vp9", "video/webm"), (MOV, "h264", "video/mp4")]
+)
+def test_a_video_can_come_in_another_container_than_was_asked_for(
+    fal: Fal, asked: str, codec: str, content_type: str
+) -> None:
+    fal.fault("render", "other_container")
+
+    video = fal.run(video_output_type=asked)["result"]["video"]
+
+    assert video["content_type"] == content_type
+    with av.open(io.BytesIO(fal.http.get(video["url"]).content), "r") as film:
+        assert film.streams.video[0].codec_context.name == codec
+
+
+# where the key is seen
+
+
+def test_the_key_is_counted_wherever_it_is_seen(fal: Fal) -> None:
+    url = fal.run()["result"]["video"]["url"]
+    fal.http.get(url, headers=fal.headers)
+    fal.http.get(url)
+    for _ in range(2):
+        httpx.get("http://queue.fal.run/x", proxy=fal.proxy, headers=fal.headers, trust_env=False)
+
+    seen = fal.control.get("/requests").json()["keys_seen"]
+
+    assert seen == {"https://queue.fal.run": 1, "https://v3b.fal.media": 1,
+                    "http://queue.fal.run": 2}  # fmt: skip
+    fal.control.post("/reset")
+    assert fal.control.get("/requests").json()["keys_seen"] == {}
+
+
 # storage
 
 
@@ -1424,6 +1899,30 @@ def test_sigterm_ends_it_at_once_in_the_middle_of_a_rendering(
 
     assert time.monotonic() - started < 1
     assert [path for path in video.parent.iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize("action", ["delay", "drip"])
+def test_sigterm_ends_it_at_once_in_the_middle_of_an_answer(
+    papers: Papers, emulator: Emulator, action: str
+) -> None:
+    busy = Fal(papers, emulator)
+    with contextlib.closing(busy):
+        busy.fault("submit", action, seconds=30)
+        answer = threading.Thread(target=post_until_the_end, args=(busy,))
+        answer.start()
+        until(lambda: busy.control.get("/requests").json()["requests"])
+
+        started = time.monotonic()
+        busy.process.send_signal(signal.SIGTERM)
+        assert busy.process.wait(5) == 0
+
+    assert time.monotonic() - started < 1
+    answer.join(5)
+
+
+def post_until_the_end(fal: Fal) -> None:
+    with contextlib.suppress(httpx.TransportError):
+        fal.post()
 
 
 def test_a_system_of_ones_own_is_reached_where_a_port_was_named(

@@ -17,7 +17,7 @@ from local.fal_simulator import webhooks
 from local.fal_simulator.cdn import BigBlob, UnsatisfiableRangeError, head_of, span_of
 from local.fal_simulator.config import Config, parse
 from local.fal_simulator.dial import Dialer, RefusedTargetError, UnreachableTargetError
-from local.fal_simulator.faults import ACTIONS, FaultDial, InvalidFaultError
+from local.fal_simulator.faults import ACTIONS, FORMS, FaultDial, InvalidFaultError
 from local.fal_simulator.jobs import Places, Request
 from local.fal_simulator.outcomes import success
 from local.fal_simulator.redaction import without_signatures, without_token
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "fal-simulator.md"
 EVERY_ACTION = [(stage, action) for stage in ACTIONS for action in ACTIONS[stage]]
 WORTH = {"seconds": 1, "code": 500, "bytes": 9, "bytes_per_second": 9, "location": "https://x/",
-         "width": 640, "height": 360, "frames": 9, "units": 0.5}  # fmt: skip
+         "width": 640, "height": 360, "frames": 9, "units": 0.5, "connections": 3}  # fmt: skip
 
 
 def a_config(**changes: Any) -> Config:
@@ -52,14 +52,43 @@ def test_every_action_is_accepted_with_what_it_needs_and_only_with_that(
 ) -> None:
     rule: dict[str, Any] = {"stage": stage, "action": action}
     needed = [name for name, required in ACTIONS[stage][action].items() if required]
+    worth = {name: worth_of(name, stage, action) for name in needed}
 
-    assert FaultDial(None).add(rule | {name: WORTH[name] for name in needed})
+    assert FaultDial(None).add(rule | worth)
     if needed:
         with pytest.raises(InvalidFaultError, match=f"{stage}/{action} needs {needed[0]}"):
             FaultDial(None).add(rule)
     stray = "count" if "user_id" in ACTIONS[stage][action] else "user_id"
     with pytest.raises(InvalidFaultError, match=f"{stage}/{action} does not take {stray}"):
-        FaultDial(None).add(rule | {name: WORTH[name] for name in needed} | {stray: "1"})
+        FaultDial(None).add(rule | worth | {stray: "1"})
+
+
+def worth_of(name: str, stage: str, action: str) -> Any:
+    return FORMS[stage, action][0] if name == "form" else WORTH[name]
+
+
+@pytest.mark.parametrize(("stage", "action"), FORMS)
+def test_every_form_of_an_action_is_accepted_and_no_other(stage: str, action: str) -> None:
+    rule = {"stage": stage, "action": action}
+
+    for form in FORMS[stage, action]:
+        assert FaultDial(None).add(rule | {"form": form})
+    with pytest.raises(InvalidFaultError, match="has no form 'round'"):
+        FaultDial(None).add(rule | {"form": "round"})
+
+
+def test_every_action_with_a_form_says_which_there_are() -> None:
+    with_forms = {(stage, action) for stage, action in EVERY_ACTION
+                  if "form" in ACTIONS[stage][action]}  # fmt: skip
+
+    assert with_forms == FORMS.keys()
+
+
+def test_the_page_names_every_form() -> None:
+    page = PAGE.read_text()
+
+    named = {form for forms in FORMS.values() for form in forms}
+    assert {form for form in named if f"`{form}`" not in page} == set()
 
 
 @pytest.mark.parametrize(
@@ -72,6 +101,11 @@ def test_every_action_is_accepted_with_what_it_needs_and_only_with_that(
         ({"stage": "queue", "action": "delay", "seconds": -1}, "negative"),
         ({"stage": "keys", "action": "empty", "match": {}}, "no match"),
         ({"stage": "storage", "action": "expired", "match": {}}, "no match"),
+        ({"stage": "requests", "action": "error_ok", "match": {}}, "no match"),
+        ({"stage": "cdn", "action": "drip", "seconds": -1}, "negative"),
+        ({"stage": "cdn", "action": "limit", "connections": 0}, "connections"),
+        ({"stage": "submit", "action": "foreign_urls", "scheme": "ftp"}, "'http' or 'https'"),
+        ({"stage": "status", "action": "drip", "seconds": 1, "part": "tail"}, "'body' or 'all'"),
         ({"stage": "storage", "action": "drop", "call": "list"}, "'token' or 'upload'"),
         ({"stage": "render", "action": "error", "status": "OK"}, "HTTP status code"),
         ({"stage": "render", "action": "error", "status": 200}, "400-599"),

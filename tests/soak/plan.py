@@ -29,7 +29,7 @@ class Fault:
     """A rule of the simulator's dial that strikes one drop, once.
 
     ``slow``: the way out of it waits for a tick or a retry, about a minute. ``bills_more``: fal
-    bills more than was reserved.
+    bills more than was reserved. ``first``: what must happen before, for it to be met.
     """
 
     name: str
@@ -39,12 +39,64 @@ class Fault:
     slow: bool = False
     may_fail: bool = False
     bills_more: bool = False
+    first: tuple[Fault, ...] = ()
 
-    def rule(self, prompt: str) -> dict[str, Any]:
-        """As the dial takes it."""
+    def rules(self, prompt: str) -> list[dict[str, Any]]:
+        """As the dial takes it, and what comes before it."""
         match = {"prompt_contains": prompt}
-        return {"stage": self.stage, "action": self.action, "match": match, **self.parameters}
+        mine = {"stage": self.stage, "action": self.action, "match": match, **self.parameters}
+        return [*(rule for one in self.first for rule in one.rules(prompt)), mine]
 
+
+#: The result is fetched.
+BARE: Final = Fault("webhook without payload", "webhook", "payload_error", {"status": "OK"})
+#: fal is asked, and does not call.
+SILENT: Final = Fault("webhook never", "webhook", "never", slow=True)
+
+
+def _odd(name: str, stage: str, action: str, *first: Fault, **parameters: Any) -> Fault:
+    """An answer that nobody documents, of which every video comes back all the same."""
+    return Fault(name, stage, action, parameters, slow=True, first=first)
+
+
+ODD: Final = (
+    _odd("URLs in the clear", "submit", "foreign_urls"),
+    _odd("URLs of a stranger", "submit", "foreign_urls", SILENT, host="evil.example.com"),
+    _odd("no URLs", "submit", "without_urls"),
+    _odd("a dripping submit", "submit", "drip", seconds=0.2),
+    _odd("status FAILED", "status", "unknown", SILENT, value="FAILED"),
+    _odd("status a list", "status", "not_an_object", SILENT),
+    _odd("a dripping status", "status", "drip", SILENT, seconds=0.2),
+    *(
+        _odd(f"result {form}", "result", "malformed", BARE, form=form)
+        for form in ("video_list", "videos", "empty", "surrogate", "nan")
+    ),
+    _odd("result no JSON", "result", "not_json", BARE),
+    _odd("result accepted", "result", "accepted", BARE),
+    _odd("a dripping result", "result", "drip", BARE, seconds=0.1),
+    *(
+        _odd(f"webhook {form}", "webhook", "malformed", form=form)
+        for form in ("video_list", "videos", "empty", "surrogate", "nan", "bom")
+    ),
+    _odd("an error first", "webhook", "error_first", seconds=1),
+    _odd("a final error first", "webhook", "error_first", seconds=1, error_type="bad_request"),
+    _odd("webhook unavailable", "webhook", "unavailable"),
+    _odd("download short", "cdn", "short", bytes=40),
+    _odd("download a page", "cdn", "html"),
+    _odd("download packed", "cdn", "gzip"),
+    _odd("download elsewhere", "cdn", "redirect"),
+    _odd("download limited", "cdn", "limit", connections=1, retry_after=1, times=None),
+    _odd("download of open length", "cdn", "unknown_total", times=None),
+    _odd("download with odd ETags", "cdn", "odd_etag", form="weak_later", times=None),
+    _odd("download after hints", "cdn", "early_hints", times=None),
+    _odd("download dripping", "cdn", "drip", seconds=0.1),
+    _odd("download not yet there", "cdn", "not_yet", seconds=5, times=None),
+    _odd("an odd address", "cdn", "odd_url", form="escaped_slash"),
+    _odd("too small a file_size", "render", "file_size", bytes=100),
+    _odd("free first", "render", "container", form="free_first"),
+    _odd("moov first", "render", "container", form="no_ftyp"),
+    _odd("brand qt", "render", "container", form="qt_brand"),
+)
 
 FAULTS: Final = (
     Fault("answer lost", "submit", "lost_response"),
@@ -53,12 +105,12 @@ FAULTS: Final = (
     Fault("webhook twice", "webhook", "duplicate", {"count": 2}),
     Fault("webhook forged", "webhook", "forged"),
     Fault("webhook of another tenant", "webhook", "foreign_tenant"),
-    Fault("webhook without payload", "webhook", "payload_error", {"status": "OK"}),
+    BARE,
     Fault("download cut", "cdn", "reset", {"bytes": 500}),
     Fault("download without ranges", "cdn", "no_ranges"),
     Fault("refused, 429", "submit", "status", {"code": 429}, slow=True),
     Fault("refused, 503", "submit", "status", {"code": 503}, slow=True),
-    Fault("webhook never", "webhook", "never", slow=True),
+    SILENT,
     Fault("download refused, 503", "cdn", "status", {"code": 503}, slow=True),
     Fault(
         "runner disconnected",
@@ -88,6 +140,7 @@ FAULTS: Final = (
         {"width": 640, "height": 480},
         bills_more=True,
     ),
+    *ODD,
 )
 #: Long enough at fal for a person to change their mind.
 DAWDLE: Final = Fault("waits at fal", "queue", "delay", {"seconds": 20})
@@ -131,7 +184,8 @@ class Drop:
     def rules(self) -> list[dict[str, Any]]:
         """What the dial must know before the drop."""
         faults = [self.fault] if self.fault else []
-        return [fault.rule(self.prompt) for fault in [*faults, *([DAWDLE] if self.cancel else [])]]
+        faults += [DAWDLE] * self.cancel
+        return [rule for fault in faults for rule in fault.rules(self.prompt)]
 
     @property
     def may_end(self) -> set[str]:
@@ -190,6 +244,10 @@ def plan(wishes: Wishes) -> list[Drop]:
     return drops
 
 
+#: What the list of requests answers now and then: it proves nothing.
+UNREAD_LISTS: Final = ("without_input", "envelope", "error_ok", "next_page", "not_json")
+
+
 def background(wishes: Wishes) -> list[dict[str, Any]]:
     """Rules for calls that no single drop can be held to: when fal is asked, it may stumble."""
     often = {"times": None, "probability": wishes.faults}
@@ -199,6 +257,7 @@ def background(wishes: Wishes) -> list[dict[str, Any]]:
         {"stage": "status", "action": "delay", "seconds": 1, **often},
         {"stage": "result", "action": "status", "code": 503, **often},
         {"stage": "result", "action": "delay", "seconds": 1, **often},
+        *({"stage": "requests", "action": action, **often} for action in UNREAD_LISTS),
     ]
 
 

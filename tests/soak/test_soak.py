@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from local.fal_simulator.faults import FaultDial
 from tests.soak.books import Audit, World
-from tests.soak.plan import FAULTS, Wishes, plan
+from tests.soak.plan import FAULTS, Wishes, background, plan
 from tests.soak.soak import MUST_BE_ZERO, soak, table, verdict
 
 if TYPE_CHECKING:
@@ -27,6 +28,16 @@ def test_the_same_seed_drops_the_same() -> None:
     assert plan(wishes) == plan(wishes)
     assert sum(drop.fault is not None for drop in plan(wishes)) == 50
     assert plan(wishes) != plan(Wishes(drops=200, faults=0.25, seed=4))
+
+
+def test_the_dial_takes_every_rule_of_a_plan() -> None:
+    wishes = Wishes(drops=500, faults=0.5, seed=3)
+    drops = plan(wishes)
+
+    rules = [rule for drop in drops for rule in drop.rules()] + background(wishes)
+
+    assert {drop.fault.name for drop in drops if drop.fault} == {one.name for one in FAULTS}
+    assert len(FaultDial(None).add(rules)) == len(rules)
 
 
 @pytest.mark.timeout(150)
