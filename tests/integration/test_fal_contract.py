@@ -477,7 +477,7 @@ def drip(head: bytes) -> Any:
         assert request.transport
         assert isinstance(request.transport, asyncio.WriteTransport)
         request.transport.write(head)
-        for _ in range(100):
+        for _number in range(100):
             if request.transport.is_closing():
                 break
             request.transport.write(b"x")
@@ -558,9 +558,10 @@ UNREAD: list[Any] = [
     {},
 ]
 #: Answers to the question for the list, with 200, that prove nothing.
+NO_ITEMS: list[Any] = [None, {}, "", 7, [7], [None], [[]]]
 UNPROVEN: list[Any] = [
     *({"items": [OTHERS, item], "has_more": False, "next_cursor": None} for item in UNREAD),
-    *({"items": items, "has_more": False} for items in (None, {}, "", 7, [7], [None], [[]])),
+    *({"items": items, "has_more": False} for items in NO_ITEMS),
     {"items": []},
     {"items": [], "has_more": None},
     {"items": [], "has_more": "false"},

@@ -382,6 +382,7 @@ def test_a_request_that_fal_has_forgotten_fails_the_job(scene: Scene) -> None:
     failed = scene.read()
     assert failed.status is JobStatus.FAILED
     assert [error.code for error in failed.errors] == ["result_lost"]
+    assert failed.estimate
     assert scene.sums() == (0, failed.estimate.upper_usd, ZERO)  # fal may bill it
 
 
