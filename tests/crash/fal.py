@@ -91,6 +91,8 @@ class Play:
     payload: bool = True
     #: Whether a webhook overtakes the answer to its POST.
     early: bool = False
+    #: For how long a result can be read; fal documents an hour, and keeps most for longer.
+    result_lives: timedelta = RESULT_LIVES
     #: The forms of the next answers that nobody documents, by what is asked: ``post``, ``status``,
     #: ``result``, ``list``, ``file``, ``webhook``. An empty one is the usual form.
     odd: dict[str, deque[str]] = field(default_factory=dict)
@@ -167,7 +169,7 @@ class Fal:
         body = self._webhook(found, form)
         pause = FIRST_PAUSE * 2**found.attempts
         found.attempts += 1
-        again = at + pause if at + pause < found.ends_at + RESULT_LIVES else None
+        again = at + pause if at + pause < found.ends_at + self.play.result_lives else None
         found.webhook_at = again  # it comes again, unless it is answered
         if form == "error first":
             self._hand_over(found, self._failure_of(found))
@@ -306,7 +308,7 @@ class Fal:
     def _result(self, found: Request) -> httpx.Response:
         if not self._has_ended(found):
             return httpx.Response(400, json={"detail": "Request is still in progress"})
-        if self.clock() >= found.ends_at + RESULT_LIVES:
+        if self.clock() >= found.ends_at + self.play.result_lives:
             return httpx.Response(404, json={"status": "NOT_FOUND"})
         if found.is_cancelled:
             return httpx.Response(499, json={"detail": "Request cancelled by the client"})

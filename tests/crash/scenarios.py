@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.drops import half_id
@@ -202,7 +203,10 @@ SCENARIOS: Final = {
     "an answer lost, no webhook, and lists that prove nothing": Scenario(
         drop,
         play=lambda: Play(
-            lost_answers=deque([True]), webhooks=False, odd={"list": deque(UNREAD * 15)}
+            lost_answers=deque([True]),
+            webhooks=False,
+            odd={"list": deque(UNREAD)},
+            result_lives=timedelta(days=1),
         ),
         settings={"AUDIO_URL_TTL_SECONDS": "600"},
     ),

@@ -250,7 +250,8 @@ class Job(Record):
     reservation: Reservation | None = None
     #: What a READY job waits for, in a word; None when it is its turn.
     waits_for: str | None = None
-    #: Since when fal could not be asked about a job that it may have been paid for.
+    #: Since when fal has not given what it should: an answer about a job that it may have been paid
+    #: for, or the whole of a video.
     unanswered_since: AwareDatetime | None = None
     #: Whether the one resubmission after a proven silence has been used.
     resubmitted: bool = False

@@ -47,8 +47,8 @@ _UNREADABLE = (
     "fal's answer to request {request} cannot be read, and a video may have been made and billed. "
     "Show fal's support the request, and the SHA-256 of the answer: {digest}"
 )
-#: After it was generated, a video that is cut off may still become whole for so long: its address
-#: may have been given out before its bytes. After that it is stored as it is.
+#: A video that was seen to be cut off may still become whole for so long: its address may have been
+#: given out before its bytes. After that it is stored as it is.
 BECOMES_WHOLE_WITHIN = timedelta(minutes=5)
 
 
@@ -220,7 +220,8 @@ class Deliverer:
             return self._finish(job, JobStatus.FAILED, errors=(exc.error,))
         except VideoUnavailable as exc:
             came = examination.length > 0 and examination.is_cut
-            return self._copy_later(job, exc, _whole_by(job) if came else None)
+            since = job.unanswered_since or (self.store.clock() if came else None)
+            return self._copy_later(job, exc, since)
         flaws = {"video": _video(job, stored), "video_flaws": examination.flaws}
         kept = job.model_copy(update=flaws)
         self.output.put_manifest(output_key(job.name, job.job_id, ".json"), _manifest(kept))
@@ -230,24 +231,25 @@ class Deliverer:
         return self._finish(job, JobStatus.SUCCEEDED, **flaws, **forgotten)
 
     def _examination(self, job: Job) -> Examination:
-        has_waited = self.store.clock() >= _whole_by(job)
+        since, now = job.unanswered_since, self.store.clock()
+        has_waited = since is not None and now >= since + BECOMES_WHOLE_WITHIN
         reported = job.reported.get("file_size") or 0
         return Examination(_suffix(job), reported, takes_cut=has_waited)
 
-    def _copy_later(self, job: Job, reason: VideoUnavailable, whole_by: datetime | None) -> Job:
+    def _copy_later(self, job: Job, reason: VideoUnavailable, cut_since: datetime | None) -> Job:
         """Have the copy begun again, soon at first: each pause is as long as all tries so far.
 
-        Of a video that is cut off, one try is when it is stored as it is (``whole_by``). The CDN
-        may want more time.
+        Of a video that was seen to be cut off, one try is when it is stored as it is. The CDN may
+        want more time.
         """
         now = self.store.clock()
         tried_for = now - job.last(JobStatus.GENERATED)
         at = now + min(max(tried_for, SHORTEST_PAUSE), LONGEST_PAUSE)
-        if whole_by and now < whole_by < at:
-            at = whole_by
+        if cut_since and now < cut_since + BECOMES_WHOLE_WITHIN < at:
+            at = cut_since + BECOMES_WHOLE_WITHIN
         wanted = min(timedelta(seconds=reason.retry_after), LONGEST_PAUSE)
         logger.warning("video.unavailable", extra={"reason": str(reason)})
-        self.store.look_again(job, max(at, now + wanted))
+        self.store.look_again(job, max(at, now + wanted), cut_since)
         return job
 
     def _fail_or_retry(self, job: Job, verdict: Verdict) -> Job:
@@ -323,11 +325,6 @@ def _log_cost(job: Job, came: Actual | None) -> None:
 def _suffix(job: Job) -> str:
     """The suffix of the container that was asked for."""
     return suffix_of(str(job.arguments["video_output_type"]))
-
-
-def _whole_by(job: Job) -> datetime:
-    """From when on a video that is cut off is stored as it is."""
-    return job.last(JobStatus.GENERATED) + BECOMES_WHOLE_WITHIN
 
 
 def _video(job: Job, stored: Stored) -> Video:

@@ -233,7 +233,7 @@ class Reconciler:
                 job, JobStatus.FAILED, errors=(_NOT_COPIED,), source_url=None, reported={}
             )
             return
-        self.store.look_again(job, self.store.clock() + COPY_AGAIN)
+        self.store.look_again(job, self.store.clock() + COPY_AGAIN, job.unanswered_since)
         self._deliver(job, job.request.request_id if job.request else "", "")
 
     def _deliver(self, job: Job, request_id: str, body: str) -> None:
