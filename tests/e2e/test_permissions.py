@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ONE_OF_EACH = {
     "SubmitFunction": "s3:GetObjectVersion",
+    "ProbeFunction": "s3:GetObject",
     "WebhookFunction": "sqs:SendMessage",
     "StoreFunction": "s3:PutObject",
     "PublishFunction": "s3:GetObject",

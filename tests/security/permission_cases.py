@@ -91,6 +91,17 @@ def a_drop_becomes_its_video(phonoscene: Phonoscene, name: str) -> Steps:
     yield Effect(becomes(phonoscene, name, "SUCCEEDED"))
 
 
+def fal_reads_the_version_that_was_dropped(phonoscene: Phonoscene, name: str) -> Steps:
+    yield None
+    prompt = phonoscene.drop(name)
+
+    def is_denied() -> bool:
+        results = [request["result"] for request in phonoscene.requests(prompt)]
+        return any("file_download_error" in str(result) for result in results)
+
+    yield Effect(becomes(phonoscene, name, "SUCCEEDED"), is_denied)
+
+
 def a_half_is_cancelled(phonoscene: Phonoscene, name: str) -> Steps:
     phonoscene.put(f"{name}.wav", make_audio("wav"))
     reach("WAITING", becomes(phonoscene, name, "WAITING"))
@@ -242,7 +253,7 @@ CASES: Final[dict[str, dict[str, Case]]] = {
     "SubmitFunction": {
         "s3:ListBucket": a_drop_becomes_its_video,
         "s3:GetObject": a_drop_becomes_its_video,
-        "s3:GetObjectVersion": a_drop_becomes_its_video,
+        "s3:GetObjectVersion": fal_reads_the_version_that_was_dropped,
         "dynamodb:GetItem": a_half_is_cancelled,
         "dynamodb:PutItem": a_drop_becomes_its_video,
         "dynamodb:UpdateItem": a_drop_becomes_its_video,
