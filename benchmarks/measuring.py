@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.figures import Row, Sample, Section, Table, milliseconds, paragraphs
+from phonoscene.drops import AUDIO_SUFFIXES
 from tests.support.media.judging import FRAME
 from tests.support.media.reading import read
 from tests.support.media.recipes import table_of
@@ -85,7 +86,7 @@ def files() -> Iterator[tuple[str, bytes, str]]:
         (recipe,) = (one for one in table_of(form, "muxes", seconds) if one.mux == mux)
         yield recipe.name, recipe.make(), recipe.suffix
     for path in sorted(CASES.iterdir()):
-        if path.suffix in {".aac", ".flac", ".m4a", ".mp3", ".ogg", ".wav"}:
+        if path.suffix in AUDIO_SUFFIXES:
             yield path.name, path.read_bytes(), path.suffix.removeprefix(".")
 
 

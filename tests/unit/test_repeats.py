@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 AUDIO = ("caf\u00e9.wav", "cafe\u0301.wav", "caf\u00e9.mp3", "song.wav")
 SIDECARS = ("caf\u00e9.json", "cafe\u0301.JSON", "caf\u00e9.wav.json", "song.json")
 SOUNDS = (b"x", b"yy")
-WISHES = ("a harbour", "a forest")
+PROMPTS = ("a harbour", "a forest")
 DEFAULTS = "_defaults.json"
 ON_THE_WAY = (JobStatus.SUBMITTING, JobStatus.SUBMITTED, JobStatus.GENERATED, JobStatus.SUCCEEDED)
 
@@ -59,9 +59,9 @@ class History(RuleBasedStateMachine):
     def somebody_drops_a_sound(self, key: str, body: bytes) -> None:
         self._put(key, body)
 
-    @rule(key=st.sampled_from(SIDECARS), wish=st.sampled_from(WISHES), space=st.booleans())
-    def somebody_drops_a_sidecar(self, key: str, wish: str, *, space: bool) -> None:
-        self._put(key, json.dumps({"prompt": wish}, indent=4 if space else None).encode())
+    @rule(key=st.sampled_from(SIDECARS), prompt=st.sampled_from(PROMPTS), space=st.booleans())
+    def somebody_drops_a_sidecar(self, key: str, prompt: str, *, space: bool) -> None:
+        self._put(key, json.dumps({"prompt": prompt}, indent=4 if space else None).encode())
 
     @rule(fps=st.sampled_from([12, 24]))
     def somebody_changes_the_defaults(self, fps: int) -> None:
@@ -146,7 +146,7 @@ class History(RuleBasedStateMachine):
                            for pairing in all_pairings(present).values())  # fmt: skip
 
     def _has_record(self, audio: str, sidecar: str) -> None:
-        """The pair that is there now is a job, or repeats one of the same sound and wish."""
+        """The pair that is there now is a job, or repeats one of the same sound and prompt."""
         halves = [(key, self.bucket.versions[key][-1].version_id) for key in (audio, sidecar)]
         job = self.store.get(job_id("drops", halves[0], halves[1]))
         assert job
@@ -154,8 +154,8 @@ class History(RuleBasedStateMachine):
         assert job.status is not JobStatus.WAITING
         assert self.past.bodies[job.audio.version_id] == self.past.bodies[halves[0][1]]
         if job.status is not JobStatus.REJECTED:
-            wish = json.loads(self.past.bodies[halves[1][1]])["prompt"]
-            assert job.arguments["prompt"] == wish
+            prompt = json.loads(self.past.bodies[halves[1][1]])["prompt"]
+            assert job.arguments["prompt"] == prompt
 
 
 TestHistory = History.TestCase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,12 +43,11 @@ class _View:
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move the position."""
-        if whence == _FROM_END:
+        if whence == io.SEEK_END:
             return self._file.seek(self._end + offset)
         return self._file.seek(offset, whence)
 
 
-_FROM_END: Final = 2
 #: How FFmpeg takes a list of names.
 _LIST: Final = ","
 
