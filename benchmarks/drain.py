@@ -33,6 +33,8 @@ COMES_HOME: Final = timedelta(seconds=2.0)
 GOES_OUT: Final = timedelta(seconds=1.5)
 GAP: Final = COMES_HOME + GOES_OUT
 MOST_RATIO: Final = 1.02
+#: Events that a job takes at most.
+MOST_STEPS: Final = 100
 #: A share of time that is told as 0.0 %.
 NO_SHARE: Final = 0.0005
 
@@ -105,12 +107,16 @@ def drain(jobs: int, concurrency: int, places: int) -> Drained:
         put(world, an_item(job, job.created_at + timedelta(milliseconds=number)))
     with world.under():
         world.invoke("reconcile", {})
-        while (
-            len(world.fal.requests) < jobs
-            or any(q.messages for q in world.queues.values())
-            or world.fal.next_at()
-        ):
+        for _ in range(MOST_STEPS * jobs):
+            if not (
+                len(world.fal.requests) < jobs
+                or any(q.messages for q in world.queues.values())
+                or world.fal.next_at()
+            ):
+                break
             world._step()
+        else:
+            raise RuntimeError("the backlog is not drained")
     return _drained(world, jobs, concurrency, places)
 
 

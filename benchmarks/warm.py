@@ -6,7 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.figures import Row, Sample, Section, Table, milliseconds, paragraphs
-from benchmarks.worlds import SMALL_FILM, MeasuredWorld, TimedCalls
+from benchmarks.worlds import MeasuredWorld, TimedCalls
+from tests.crash.fal import film
 from tests.crash.scenarios import SOUND, WISH
 from tests.crash.world import FUNCTIONS, load
 
@@ -17,7 +18,7 @@ JOBS: Final = 120
 #: The first events build clients and caches: not warm.
 COLD: Final = 5
 VIDEO_BYTES: Final = 10_000_000
-FILM: Final = SMALL_FILM.ljust(VIDEO_BYTES, b".")
+FILM: Final = film(b" the film " * (VIDEO_BYTES // 10))
 MOST_WEBHOOK: Final = 0.015
 SETTINGS: Final = {"MAX_IN_FLIGHT": "40", "DAILY_BUDGET_USD": "100000"}
 

@@ -31,7 +31,7 @@ from phonoscene.observability import logger
 from tests.crash import stream
 from tests.crash.calls import Calls
 from tests.crash.expressions import condition, sortable
-from tests.crash.fal import RUNS_FOR, Fal, Request
+from tests.crash.fal import RUNS_FOR, Fal, Request, film
 from tests.crash.table import Table, _indexes, _scope
 from tests.crash.world import World
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: The film of a world where no other is asked for: as small as the crash tests'.
-SMALL_FILM: Final = b"\0\0\0\x18ftypisom" + b" the film " * 30
+SMALL_FILM: Final = film(b" the film " * 30)
 
 #: DynamoDB's page is a megabyte: so many entries of an index that holds keys only.
 PAGE: Final = 8000

@@ -12,7 +12,7 @@ from typing import Final
 #: Bytes of the block. Odd, so that two parts of a copy begin at the same place of it only after
 #: more parts than S3 takes, and parts that changed places are noticed.
 PERIOD: Final = 4 * 1024 * 1024 + 4099
-HEAD: Final = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2"
+HEAD: Final = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2\0\0\0\x08moov\0\0\0\0mdat"
 #: So many bytes tell where in the block they stand.
 TELLING: Final = 32
 

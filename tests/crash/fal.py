@@ -129,9 +129,13 @@ class Request:
     @property
     def video(self) -> bytes:
         """The bytes of its film: an mp4 of several parts, where parts are small."""
-        frames = f" the film of {self.request_id} ".encode() * 6
-        boxes = {b"ftyp": b"isom\0\0\2\0isom", b"moov": b"", b"mdat": frames}
-        return b"".join((8 + len(body)).to_bytes(4) + name + body for name, body in boxes.items())
+        return film(f" the film of {self.request_id} ".encode() * 6)
+
+
+def film(frames: bytes) -> bytes:
+    """A whole MP4 around these bytes, which no player would play."""
+    boxes = {b"ftyp": b"isom\0\0\2\0isom", b"moov": b"", b"mdat": frames}
+    return b"".join((8 + len(body)).to_bytes(4) + name + body for name, body in boxes.items())
 
 
 @dataclass
