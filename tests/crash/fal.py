@@ -43,6 +43,10 @@ KEY_SET: Final = json.dumps(
 #: What differs from one presigned URL to the next.
 _SIGNED: Final = re.compile(r"X-Amz-(Date|Signature|Credential)=[^&]*")
 PAYLOAD_ERROR: Final = "Response payload is not JSON serializable."
+FILES: Final = "https://v3.fal.media/files"
+#: Stand for a request and its video in answers that were written before there were any.
+REQUEST_ID: Final = "0a1b2c3d-0000-4000-8000-00000000002a"
+VIDEO_URL: Final = f"{FILES}/b/0a1b/video.mp4"
 COPIES: Final = "https://v3b.fal.media/files/b/0a1b2c3d"
 UNREAD: Final[dict[str, Any]] = {
     "detail": [{"msg": "Failed to download the file.", "type": "file_download_error"}]
@@ -96,6 +100,9 @@ class Play:
     #: The forms of the next answers that nobody documents, by what is asked: ``post``, ``status``,
     #: ``result``, ``list``, ``file``, ``webhook``. An empty one is the usual form.
     odd: dict[str, deque[str]] = field(default_factory=dict)
+    #: The next answers themselves, by what is asked: code, headers and body; of ``file`` the bytes
+    #: on the wire. Those of ``webhook`` are bodies that are signed and sent before the webhook.
+    replies: dict[str, deque[Any]] = field(default_factory=dict, repr=False)
     #: What happens while the answer to a POST is on its way; what it raises is the answer.
     meanwhile: Callable[[], object] = field(default=lambda: None, repr=False)
 
@@ -103,6 +110,11 @@ class Play:
         """The next answer's form."""
         forms = self.odd.get(asked)
         return forms.popleft() if forms else ""
+
+    def reply(self, asked: str) -> Any:
+        """The next answer itself; None where it is fal's usual one."""
+        replies = self.replies.get(asked)
+        return replies.popleft() if replies else None
 
 
 @dataclass
@@ -177,6 +189,8 @@ class Fal:
         found.webhook_at = again  # it comes again, unless it is answered
         if form == "error first":
             self._hand_over(found, self._failure_of(found))
+        while (odd := self.play.reply("webhook")) is not None:
+            self._hand_over(found, self._about(found, odd))
         if self._hand_over(found, body) // 100 == 2:
             found.duplicates -= 1
             found.webhook_at = again if found.duplicates >= 0 else None
@@ -185,6 +199,17 @@ class Fal:
         at = int(self.clock().timestamp())
         headers = sign(SIGNER, found.request_id, "github|1", at, body)
         return self.deliver(found.webhook_url, headers, body)
+
+    def _reply(self, odd: Any, found: Request | None = None) -> httpx.Response:
+        code, headers, body = odd
+        stream = httpx.ByteStream(self._about(found, body) if found else body)
+        return httpx.Response(code, headers=headers, stream=stream)
+
+    @staticmethod
+    def _about(found: Request, body: bytes) -> bytes:
+        url = f"{FILES}/{found.request_id}.mp4"
+        body = body.replace(VIDEO_URL.encode(), url.encode())
+        return body.replace(REQUEST_ID.encode(), found.request_id.encode())
 
     def _failure_of(self, found: Request) -> bytes:
         body = {"request_id": found.request_id, "status": "ERROR", "payload": REFUSED}
@@ -201,7 +226,7 @@ class Fal:
         return json.dumps(body, sort_keys=True).encode()
 
     def _output(self, found: Request) -> dict[str, Any]:
-        url = f"https://v3.fal.media/files/{found.request_id}.mp4"
+        url = f"{FILES}/{found.request_id}.mp4"
         video = {"url": url, "file_size": len(found.video), **found.made.figures()}
         return {"video": video, "seed": 2**63 + 5, "prompt": "a harbour"}
 
@@ -241,6 +266,8 @@ class Fal:
         if self.play.lost_answers and self.play.lost_answers.popleft():
             raise httpx.ReadTimeout("the answer is lost", request=asked)
         url = f"{QUEUE}/{found.request_id}"
+        if (odd := self.play.reply("post")) is not None:
+            return self._reply(odd, found)
         if self.play.form("post") == "bare":
             return httpx.Response(200, json={"request_id": found.request_id})
         told = {"request_id": found.request_id, "response_url": url, "status_url": f"{url}/status",
@@ -301,6 +328,8 @@ class Fal:
         return found.is_cancelled or self.clock() >= found.ends_at
 
     def _status(self, found: Request) -> httpx.Response:
+        if (odd := self.play.reply("status")) is not None:
+            return self._reply(odd, found)
         if form := self.play.form("status"):
             return httpx.Response(200, json={"status": form})
         if self._has_ended(found):
@@ -310,6 +339,8 @@ class Fal:
         return httpx.Response(202, json={"status": "IN_PROGRESS"})
 
     def _result(self, found: Request) -> httpx.Response:
+        if (odd := self.play.reply("result")) is not None:
+            return self._reply(odd, found)
         if not self._has_ended(found):
             return httpx.Response(400, json={"detail": "Request is still in progress"})
         if self.clock() >= found.ends_at + self.play.result_lives:
@@ -336,6 +367,8 @@ class Fal:
         return httpx.Response(200, json={"status": "OK"})
 
     def _list(self, asked: httpx.Request) -> httpx.Response:
+        if (odd := self.play.reply("list")) is not None:
+            return self._reply(odd)
         since, until = (datetime.fromisoformat(asked.url.params[end]) for end in ("start", "end"))
         items = [
             {"request_id": found.request_id, "json_input": {"audio_url": found.audio_url}}
@@ -385,6 +418,9 @@ class Line:
     _answer: bytes = b""
 
     def request(self, method: str, target: str, headers: dict[str, str]) -> None:
+        if method == "GET" and (odd := self.fal.play.reply("file")) is not None:
+            self._answer = self.calls.make(f"{method} {self.host}", lambda: odd)
+            return
         asked = httpx.Request(method, f"https://{self.host}{target}", headers=headers)
         told = self.calls.make(f"{method} {self.host}", lambda: self.fal.answer(asked))
         lines = (f"{name}: {value}\r\n" for name, value in told.headers.items())

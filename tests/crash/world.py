@@ -8,6 +8,7 @@ while nothing but ticks happens: the product must not count them.
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import io
 import json
@@ -366,7 +367,8 @@ class World:
         match = re.fullmatch(re.escape(stack.WEBHOOKS) + r"/webhooks/fal/([^/]+)/([^/]+)", url)
         assert match, url
         path = {"job_id": match[1], "token": match[2]}
-        event = {"pathParameters": path, "headers": headers, "body": body.decode()}
+        told = {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+        event = {"pathParameters": path, "headers": headers, **told}
         answer = self.invoke("webhook", event)
         return int(answer["statusCode"]) if answer else 500
 

@@ -104,7 +104,6 @@ def test_an_awkward_answer_still_becomes_a_video(
         ("audio", "unsupported", {}, "unsupported_audio_format"),
         ("render", "error", {"type": "content_policy_violation"}, "content_policy_violation"),
         ("cdn", "wrong_host", {}, "video_url_refused"),
-        ("cdn", "oversize", {"bytes": 2**39}, "video_too_large"),
     ],
 )
 def test_a_failure_is_told_with_its_reason(

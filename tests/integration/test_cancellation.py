@@ -157,8 +157,10 @@ def test_a_fal_that_will_not_stop_is_no_error_and_not_asked_twice(
 def test_our_key_is_shown_to_nobody_but_fal(internet: Loopback, url: str | None) -> None:
     FalQueue(lambda **_: FAL_KEY).cancel(Request(request_id="r1", cancel_url=url))
 
-    assert internet.seen == []
-    assert internet.tunnels.total() == 0
+    assert [seen.target for seen in internet.requests("queue.fal.run", "PUT")] == [
+        "/fal-ai/ltx-2.3-22b/requests/r1/cancel"
+    ]
+    assert set(internet.tunnels) == {"queue.fal.run"}
 
 
 # What comes afterwards --------------------------------------------------------------------------

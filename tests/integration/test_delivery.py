@@ -645,15 +645,33 @@ def test_an_error_that_comes_twice_fails_the_job_once(world: World) -> None:
     assert [step.status for step in world.record.history].count(JobStatus.FAILED) == 1
 
 
-def test_a_video_that_may_not_be_stored_fails_the_job(world: World, internet: Loopback) -> None:
+def test_a_video_that_is_too_large_is_asked_for_some_minutes_and_then_refused(
+    world: World, internet: Loopback
+) -> None:
     internet.plays["v3.fal.media"] = FileServer(FILM + bytes(2**20))
+    job, asked = world.deliver(), 1
+    while job and not job.is_final and asked < 9:
+        world.passed[0] = world.due_after()
+        job, asked = world.deliver(), asked + 1
 
-    job = world.deliver()
-
+    assert (asked, world.passed[0]) == (6, BECOMES_WHOLE_WITHIN)
+    assert job
     assert job == world.record
     assert (job.status, job.errors[0].code) == (JobStatus.FAILED, "video_too_large")
     assert job.source_url == SUCCESS["payload"]["video"]["url"]
     assert world.stored_nothing()
+
+
+def test_a_video_that_was_called_too_large_once_is_stored(world: World, internet: Loopback) -> None:
+    internet.plays["v3.fal.media"] = FileServer(FILM + bytes(2**20))
+    world.deliver()
+    internet.plays["v3.fal.media"] = FileServer(FILM)
+    world.passed[0] = world.due_after()
+
+    world.deliver()
+
+    assert world.record.status is JobStatus.SUCCEEDED
+    assert world.stored_once()
 
 
 def test_a_video_at_a_strange_place_fails_the_job_without_a_request(

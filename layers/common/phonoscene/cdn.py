@@ -4,8 +4,8 @@ A video is read in ranges, by several threads at once and each into memory of it
 fills again and again: so memory is a few parts however long the video is. A broken connection
 costs no more than the rest of one part, and a CDN that wants to be asked less often is.
 
-Only two things refuse a video for good: a URL that is not fal's CDN, and its size. Any other answer
-may be another one the next time.
+Only a URL that is not fal's CDN refuses a video for good. Any answer may be another one the next
+time, even of the video's size.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from phonoscene.connections import Answer, Connections
 from phonoscene.containers import HEAD
-from phonoscene.errors import AddressRefused, VideoRefused, VideoUnavailable
+from phonoscene.errors import AddressRefused, VideoRefused, VideoTooLarge, VideoUnavailable
 from phonoscene.jobs import ErrorDetail
 from phonoscene.public_http import Timeout, tls_context
 
@@ -82,7 +82,7 @@ def checked_url(url: str) -> str:
     is_clean = parts.netloc.isascii() and not re.search(r"[\x00-\x1f\x7f]", url)
     if not (_is_fals(host, parts.path) and is_plain and is_clean):
         why = f"the video lies at {host[:100]!r}, which is not fal's CDN over https"
-        raise _refused("video_url_refused", why)
+        raise VideoRefused(ErrorDetail(code="video_url_refused", message=why))
     return cleaned
 
 
@@ -91,10 +91,6 @@ def _is_fals(host: str, path: str) -> bool:
         return bool(_FAL_HOST.fullmatch(host))
     leaves = re.search(r"\.\.|\\|%(2e|2f|5c)", path, re.IGNORECASE)
     return path.startswith("/falserverless/") and not leaves
-
-
-def _refused(code: str, message: str) -> VideoRefused:
-    return VideoRefused(ErrorDetail(code=code, message=message))
 
 
 class Cdn:
@@ -213,10 +209,8 @@ def _span(content_range: str) -> _Span | None:
 
 def _check_length(length: int, most: int) -> None:
     if length > most:
-        raise _refused(
-            "video_too_large",
-            f"the video has more than {most:,} bytes, the stack's MaxVideoBytes",
-        )
+        message = f"the video has more than {most:,} bytes, the stack's MaxVideoBytes"
+        raise VideoTooLarge(ErrorDetail(code="video_too_large", message=message))
 
 
 def _range(first: int, last: int) -> dict[str, str]:

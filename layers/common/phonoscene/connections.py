@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from http import HTTPStatus
-from http.client import HTTPException, HTTPResponse
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from phonoscene.deadlines import Deadline
 from phonoscene.public_http import AGENT, HTTPS, Timeout, dial, target
 
 if TYPE_CHECKING:
-    from http.client import HTTPSConnection
+    from http.client import HTTPResponse, HTTPSConnection
     from ssl import SSLContext
-
-#: So many answers may come before the answer itself.
-MOST_HINTS: Final = 10
-
-
-class _Response(HTTPResponse):
-    """An answer, without those that only announce it (RFC 9110, 15.2): Python passes over 100."""
-
-    def begin(self) -> None:
-        """Read the head of the answer."""
-        for _ in range(MOST_HINTS):
-            super().begin()
-            is_hint = self.status < HTTPStatus.OK
-            if not is_hint or self.status == HTTPStatus.SWITCHING_PROTOCOLS:
-                return
-            nothing_read: Any = None  # as it is before the first head
-            self.headers = nothing_read
-        raise HTTPException("one interim answer after another")
 
 
 class Answer:
@@ -137,9 +117,7 @@ class Connections:
             return self._idle.pop()
         if self.are_cut:
             raise TimeoutError("time is up")
-        connection = dial(self._host, self._port, self._context, self._timeout, self._deadline)
-        connection.response_class = _Response
-        return connection
+        return dial(self._host, self._port, self._context, self._timeout, self._deadline)
 
     def _drop(self, answer: Answer) -> None:
         answer.close()

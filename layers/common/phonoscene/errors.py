@@ -28,6 +28,7 @@
     ├── SubscriberUnreachable     the subscriber gave no answer in time
     ├── NotDelivered              the subscriber did not take an event
     ├── VideoRefused              the video may not be stored, now or ever
+    │   └── VideoTooLarge         it is larger than the stack takes, by what the CDN says of it
     └── VideoUnavailable          the video could not be copied this time
 
 The docstring of a class is its message where it needs no more. Errors keep evidence for the code
@@ -204,6 +205,10 @@ class VideoRefused(PhonosceneError):
     def __init__(self, error: ErrorDetail) -> None:
         super().__init__(error.message)
         self.error = error
+
+
+class VideoTooLarge(VideoRefused):
+    """The video is larger than the stack takes, by what the CDN says of it this time."""
 
 
 class VideoUnavailable(PhonosceneError):

@@ -48,6 +48,8 @@ TIMEOUT: Final = 20.0
 LONGEST_ANSWER: Final = 4 * 1024 * 1024
 
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+#: What fal_client raises where an answer is not as it expects.
+_NOT_UNDERSTOOD: Final = (KeyError, ValueError, TypeError, RecursionError)
 #: These say that fal's gateway, or what stands before it, took no request. A 500, 502 or 504 does
 #: not: a gateway may have broken down after it had queued the job.
 _TURNED_AWAY: Final = frozenset({429, 503})
@@ -90,7 +92,7 @@ class Poster:
             return Refused("fal_unreachable", why, retryable=True)
         except httpx.HTTPError as exc:
             return Unknown(type(exc).__name__)
-        except (KeyError, ValueError, TypeError) as exc:  # accepted, in words not understood
+        except _NOT_UNDERSTOOD as exc:  # accepted, in words not understood
             return Unknown(f"answer_malformed: {type(exc).__name__}")
 
 
@@ -133,7 +135,7 @@ class FalClient:
                     start_timeout=submission.start_timeout,
                 )
                 return _request(handle)
-        except (KeyError, ValueError, TypeError):
+        except _NOT_UNDERSTOOD:
             request_id = accepted_id(_json(self._last)) if self._last else None
             if request_id is None:
                 raise

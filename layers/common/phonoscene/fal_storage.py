@@ -18,6 +18,7 @@ import httpx
 
 from phonoscene.deadlines import Deadline
 from phonoscene.errors import DropRefused, UploadFailed
+from phonoscene.fal_json import read_json
 from phonoscene.image_references import LONGEST_URL
 from phonoscene.jobs import ErrorDetail
 from phonoscene.submissions import check_size
@@ -145,8 +146,8 @@ def _told(answer: httpx.Response) -> dict[str, Any]:
     if not answer.is_success:
         raise UploadFailed(f"fal's storage answered {answer.status_code}")
     try:
-        told = answer.json()
-    except ValueError as exc:
+        told = read_json(answer.text)
+    except (ValueError, RecursionError) as exc:
         raise UploadFailed("fal's storage answered no JSON") from exc
     return told if isinstance(told, dict) else {}
 

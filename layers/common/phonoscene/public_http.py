@@ -13,9 +13,9 @@ import ssl
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.client import HTTPSConnection
+from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 HTTPS: Final = 443
 #: Some firewalls refuse who does not say what it is.
 AGENT: Final = {"User-Agent": "Phonoscene"}
+#: So many answers may come before the answer itself.
+MOST_HINTS: Final = 10
 #: Addresses that stand for an IPv4 address behind a gateway (RFC 6052).
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 
@@ -83,7 +85,23 @@ def dial(
     if deadline and connection.watched:
         deadline.watch_instead(connection.watched, connection.sock)
     connection.sock.settimeout(timeout.read)
+    connection.response_class = _Response
     return connection
+
+
+class _Response(HTTPResponse):
+    """An answer, without those that only announce it (RFC 9110, 15.2): Python passes over 100."""
+
+    def begin(self) -> None:
+        """Read the head of the answer."""
+        for _ in range(MOST_HINTS):
+            super().begin()
+            is_hint = self.status < HTTPStatus.OK
+            if not is_hint or self.status == HTTPStatus.SWITCHING_PROTOCOLS:
+                return
+            nothing_read: Any = None  # as it is before the first head
+            self.headers = nothing_read
+        raise HTTPException("one interim answer after another")
 
 
 class _Direct(HTTPSConnection):

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from phonoscene.containers import CONTENT_TYPES, Examination, check_container, suffix_of
 from phonoscene.drops import output_key
-from phonoscene.errors import VerdictMalformed, VideoRefused, VideoUnavailable, WriteRefused
+from phonoscene.errors import (
+    VerdictMalformed,
+    VideoRefused,
+    VideoTooLarge,
+    VideoUnavailable,
+    WriteRefused,
+)
 from phonoscene.jobs import UNANSWERED, ErrorDetail, Job, JobStatus, Request, Video
 from phonoscene.pricing import actual
 from phonoscene.retries import MOST_ATTEMPTS, retry_at
@@ -47,8 +53,8 @@ _UNREADABLE = (
     "fal's answer to request {request} cannot be read, and a video may have been made and billed. "
     "Show fal's support the request, and the SHA-256 of the answer: {digest}"
 )
-#: A video that was seen to be cut off may still become whole for so long: its address may have been
-#: given out before its bytes. After that it is stored as it is.
+#: A video that was seen to be cut off, or too large, may still become another for so long: its
+#: address may have been given out before its bytes. After that it is stored as it is, or refused.
 BECOMES_WHOLE_WITHIN = timedelta(minutes=5)
 
 
@@ -216,6 +222,9 @@ class Deliverer:
             found = self.output.find(key, examination) if is_retry else None
             stored = found or self._copy(job, key, examination)
         except VideoRefused as exc:
+            if isinstance(exc, VideoTooLarge) and not self._has_waited(job):
+                later = VideoUnavailable(str(exc))
+                return self._copy_later(job, later, job.unanswered_since or self.store.clock())
             # where it lies is kept: it is paid for, and a person may want it
             return self._finish(job, JobStatus.FAILED, errors=(exc.error,))
         except VideoUnavailable as exc:
@@ -231,25 +240,28 @@ class Deliverer:
         return self._finish(job, JobStatus.SUCCEEDED, **flaws, **forgotten)
 
     def _examination(self, job: Job) -> Examination:
-        since, now = job.unanswered_since, self.store.clock()
-        has_waited = since is not None and now >= since + BECOMES_WHOLE_WITHIN
         reported = job.reported.get("file_size") or 0
-        return Examination(_suffix(job), reported, takes_cut=has_waited)
+        return Examination(_suffix(job), reported, takes_cut=self._has_waited(job))
 
-    def _copy_later(self, job: Job, reason: VideoUnavailable, cut_since: datetime | None) -> Job:
+    def _has_waited(self, job: Job) -> bool:
+        """Whether the CDN has had its time to serve a better video than it first did."""
+        since = job.unanswered_since
+        return since is not None and self.store.clock() >= since + BECOMES_WHOLE_WITHIN
+
+    def _copy_later(self, job: Job, reason: VideoUnavailable, since: datetime | None) -> Job:
         """Have the copy begun again, soon at first: each pause is as long as all tries so far.
 
-        Of a video that was seen to be cut off, one try is when it is stored as it is. The CDN may
-        want more time.
+        ``since``: when the video was first seen to be cut off, or too large. One try is when that
+        is taken for the last word. The CDN may want more time.
         """
         now = self.store.clock()
         tried_for = now - job.last(JobStatus.GENERATED)
         at = now + min(max(tried_for, SHORTEST_PAUSE), LONGEST_PAUSE)
-        if cut_since and now < cut_since + BECOMES_WHOLE_WITHIN < at:
-            at = cut_since + BECOMES_WHOLE_WITHIN
+        if since and now < since + BECOMES_WHOLE_WITHIN < at:
+            at = since + BECOMES_WHOLE_WITHIN
         wanted = min(timedelta(seconds=reason.retry_after), LONGEST_PAUSE)
         logger.warning("video.unavailable", extra={"reason": str(reason)})
-        self.store.look_again(job, max(at, now + wanted), cut_since)
+        self.store.look_again(job, max(at, now + wanted), since)
         return job
 
     def _fail_or_retry(self, job: Job, verdict: Verdict) -> Job:
