@@ -85,6 +85,7 @@ def fal(internet: Loopback) -> Loopback:
 @pytest.fixture
 def queue(fal: Loopback, environment: pytest.MonkeyPatch) -> FalQueue:  # noqa: ARG001 - clients are made behind its proxy
     environment.setattr(fal_calls, "TIMEOUT", 0.4)
+    environment.setattr(fal_calls, "POLL_TIMEOUT", 0.4)
     return FalQueue(lambda **_: FAL_KEY)
 
 

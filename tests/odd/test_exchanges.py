@@ -103,6 +103,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         patch.setenv("HTTP_PROXY", f"http://127.0.0.1:{made.port}")
         patch.setenv("SSL_CERT_FILE", str(made.ca_file))
         patch.setattr(fal_calls, "TIMEOUT", SHORT)
+        patch.setattr(fal_calls, "POLL_TIMEOUT", SHORT)
         patch.setattr(fal_storage, "MOST_SECONDS", SHORT)
         patch.setattr(signing_keys, "FETCH_TIMEOUT", SHORT)
         patch.setattr(subscriber, "MOST_SECONDS", SHORT)

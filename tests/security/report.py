@@ -3,7 +3,8 @@
     python -m tests.security.report --only permissions
 
 The parts: ``tests`` (every test that a row of the table names), ``suite`` (the whole end-to-end
-suite, with its search for secrets), ``storm`` (forged webhooks), ``permissions`` (every permission
+suite, with its search for secrets), ``storm`` (forged webhooks), ``answers`` (odd ones of fal, its
+CDN and an endpoint), ``permissions`` (every permission
 taken away once, in two orders), ``template`` (checkov) and ``packages`` (advisories).
 
 exit codes:
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -29,12 +31,14 @@ from tests.security import advisories
 from tests.security.rows import ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 ROOT: Final = Path(__file__).parents[2]
 CHECKOV: Final = ROOT / ".venv-audit" / "bin" / "checkov"
 #: Each process has a stack of its own; more of them would wait for one another on two cores.
 SIDE_BY_SIDE: Final = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+#: Odd answers that are drawn for each test of them.
+ANSWERS: Final = 2500
 #: The most CPU time, in milliseconds, that a forgery may cost at the 99th percentile. It costs 2.
 MOST_MS: Final = 20
 
@@ -76,11 +80,13 @@ class Run:
         whole = "the suite on a local cloud, whose traces are searched"
         return [Line(whole, str(len(mine)), failures_of(mine) + missing), _searched(mine)]
 
-    def _pytest(self, named: set[str], *arguments: str) -> list[ET.Element]:
+    def _pytest(
+        self, named: set[str], *arguments: str, env: Mapping[str, str] | None = None
+    ) -> list[ET.Element]:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "report.xml"
             command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={file}", *arguments]
-            subprocess.run(command, check=False, stdout=sys.stderr, cwd=ROOT)  # noqa: S603 - ourselves
+            subprocess.run(command, check=False, stdout=sys.stderr, cwd=ROOT, env=env)  # noqa: S603 - ourselves
             found = list(ET.parse(file).iter("testcase")) if file.is_file() else []  # noqa: S314 - pytest's own
         self.cases += found
         self.proofs |= named
@@ -107,6 +113,18 @@ class Run:
             failures.append(f"Expected: below {MOST_MS} ms. Seen: {told['p99_ms']} ms. {alone}")
         what = f"forgeries believed or broken by, p99 {told['p99_ms']} ms of CPU"
         return [Line(what, f"{told['events']:,}", tuple(failures))]
+
+    def answers(self) -> list[Line]:
+        """Odd answers, drawn for every exchange and for whole jobs."""
+        drawn = os.environ | {"ODD_ANSWERS": str(ANSWERS)}
+        found = self._pytest(set(), "-n", "2", "tests/odd", env=drawn)
+        missing = (
+            () if found else ("No answer was drawn. Alone: make security ARGS='--only answers'",)
+        )
+        count = f"{ANSWERS * len(found):,}"
+        return [
+            Line("odd answers that broke an exchange or a job", count, failures_of(found) + missing)
+        ]
 
     def permissions(self) -> list[Line]:
         """Every action of every role, taken away once in each of two orders."""
@@ -198,6 +216,7 @@ PARTS: Final[dict[str, Callable[[Run], list[Line]]]] = {
     "tests": Run.tests,
     "suite": Run.suite,
     "storm": Run.storm,
+    "answers": Run.answers,
     "permissions": Run.permissions,
     "template": Run.template,
     "packages": Run.packages,

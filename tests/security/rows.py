@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 UNIT, INTEGRATION = "tests/unit/test_", "tests/integration/test_"
-E2E, SECURITY = "tests/e2e/test_", "tests/security/test_"
+E2E, SECURITY, ODD = "tests/e2e/test_", "tests/security/test_", "tests/odd/test_"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Row:
 
 def row(threat: str, control: str, **files: str) -> Row:
     """Files are named by their folder's initial and their name: ``u_webhooks="test_a test_b"``."""
-    folders = {"u": UNIT, "i": INTEGRATION, "e": E2E, "s": SECURITY}
+    folders = {"u": UNIT, "i": INTEGRATION, "e": E2E, "s": SECURITY, "o": ODD}
     proofs = []
     for file, tests in files.items():
         folder, _, name = file.partition("_")
@@ -120,6 +120,21 @@ ROWS: Final = (
         "test_with_a_proxy_nothing_goes_past_it",
         i_public_http="test_an_inner_address_is_refused_however_it_is_spelt",
         i_fal_contract="test_our_key_goes_to_no_other_host",
+    ),
+    row(
+        "An answer that nobody documents: of fal, its CDN, or an endpoint",
+        "Every exchange has one time limit, from connecting to the last byte; an answer is understood or asked "
+        "for again; the key goes to fal's own hosts over TLS; a job ends only when its video cannot be had any more.",
+        o_exchanges="test_a_submission_is_one_post_and_refused_only_by_what_proves_it "
+        "test_a_poll_ends_in_an_outcome_or_can_be_repeated "
+        "test_only_a_list_that_was_understood_whole_proves_that_a_request_is_missing "
+        "test_a_video_is_read_whole_or_not_at_all "
+        "test_an_endpoint_has_taken_an_event_only_where_it_says_so test_signing_keys_are_had_or_not "
+        "test_a_file_is_uploaded_to_an_address_of_fals_or_not",
+        o_jobs="test_a_paid_video_comes_home_whatever_was_answered_before",
+        i_fal_contract="test_an_answer_that_drips_ends_with_the_time_of_its_exchange "
+        "test_an_address_that_is_not_fals_own_over_https_is_neither_stored_nor_called",
+        i_reconciliation="test_a_job_has_had_its_turn_before_fal_is_asked_about_it",
     ),
     row(
         "A media file attacks its decoder",

@@ -44,6 +44,8 @@ fal_client.client.MAX_ATTEMPTS = 1
 _HOSTS: Final = frozenset({"queue.fal.run", "queue.falrun.com", "api.fal.ai"})
 #: Seconds for one call from connecting to its last byte, far below the functions' own timeouts.
 TIMEOUT: Final = 20.0
+#: The same for a question about one request: others wait for their turn.
+POLL_TIMEOUT: Final = 5.0
 #: The longest answer that is read, in bytes: a page of the list holds a hundred inputs.
 LONGEST_ANSWER: Final = 4 * 1024 * 1024
 
@@ -145,7 +147,9 @@ class FalClient:
         """The request of this id, with its URLs as fal_client makes them."""
         return _request(self._made.get_handle(ENDPOINT, request_id))
 
-    def get(self, url: str, query: Mapping[str, Any] | None) -> Fetched:
+    def get(
+        self, url: str, query: Mapping[str, Any] | None = None, *, is_poll: bool = False
+    ) -> Fetched:
         """What one GET brings.
 
         Raises:
@@ -155,12 +159,12 @@ class FalClient:
             raise VideoUnavailable("a URL of the record is not fal's")
         try:
             with (
-                self._exchange() as deadline,
+                self._exchange(POLL_TIMEOUT if is_poll else TIMEOUT) as deadline,
                 self._http.stream("GET", url, params=query) as answer,
             ):
                 raw = _read(answer)
                 if deadline.is_over:  # a body without a length ends where its connection does
-                    raise VideoUnavailable(f"fal's answer takes longer than {TIMEOUT} s")
+                    raise VideoUnavailable(f"fal's answer takes longer than {deadline.seconds} s")
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
             raise VideoUnavailable(f"fal could not be asked: {type(exc).__name__}") from exc
         units = answer.headers.get("X-Fal-Billable-Units")
@@ -176,10 +180,10 @@ class FalClient:
             logger.info("cancel.unheard", extra={"error": type(exc).__name__})
 
     @contextmanager
-    def _exchange(self) -> Iterator[Deadline]:
+    def _exchange(self, seconds: float | None = None) -> Iterator[Deadline]:
         """One request and its answer, which end together when their time is over."""
         self._last = None
-        with Deadline(TIMEOUT) as deadline:
+        with Deadline(seconds or TIMEOUT) as deadline:
             self._deadline = deadline
             yield deadline
 

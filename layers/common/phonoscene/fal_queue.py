@@ -103,7 +103,7 @@ class FalQueue:
             VideoUnavailable: it cannot be told now.
         """
         request = self._whole(request)
-        code, body, _ = self._get(request.status_url)
+        code, body, _ = self._get(request.status_url, is_poll=True)
         if code == HTTPStatus.NOT_FOUND:
             return Lost()
         if not _is_success(code):
@@ -121,7 +121,7 @@ class FalQueue:
         An error is the run's only where the status says that the run failed and the answer gives a
         reason, or where the code is 422: fal's gateway has errors of its own.
         """
-        code, body, units = self._get(request.response_url)
+        code, body, units = self._get(request.response_url, is_poll=True)
         if code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
             return self._failed(request, status, {}) if status.has_failed else Lost()
         if code == HTTPStatus.OK:
@@ -194,11 +194,13 @@ class FalQueue:
         """Ask fal to stop a request; one that runs may still end, and be billed."""
         self._client().put(str(self._whole(request).cancel_url))
 
-    def _get(self, url: str | None, query: Mapping[str, Any] | None = None) -> Fetched:
+    def _get(
+        self, url: str | None, query: Mapping[str, Any] | None = None, *, is_poll: bool = False
+    ) -> Fetched:
         """What one GET brings, by another key where fal did not know the first."""
-        fetched = self._client().get(str(url), query)
+        fetched = self._client().get(str(url), query, is_poll=is_poll)
         if fetched.code == HTTPStatus.UNAUTHORIZED and (client := self._renewed()):
-            fetched = client.get(str(url), query)
+            fetched = client.get(str(url), query, is_poll=is_poll)
         return fetched
 
 
