@@ -18,7 +18,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix soak bench e2e format build deploy deploy-check lock clean
+.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build deploy deploy-check lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -84,6 +84,9 @@ crash-matrix: .venv/ready ## a crash before and after every I/O call, and every 
 
 media-matrix: .venv/ready ## how right audio is measured: formats, muxes, rates, lengths; minutes (ARGS="--only ogg")
 	@PYTHONPATH=layers/common $(RUN) -m tests.media.matrix $(ARGS)
+
+odd-answers: .venv/ready ## each odd answer of fal, its CDN and an endpoint, webhook or polling: one table
+	@$(RUN) -m pytest -q tests/odd/table.py $(ARGS); code=$$?; cat .build/odd/table.txt; exit $$code
 
 soak: .venv/ready ## many drops under faults, every id checked (DROPS=1000 FAULTS=0.2 SEED=7)
 	@$(RUN) -m tests.soak.soak --drops $(DROPS) --faults $(FAULTS) --seed $(SEED) $(ARGS)
