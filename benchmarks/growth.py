@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.figures import Row, Section, milliseconds, paragraphs
 from benchmarks.worlds import IndexedTable, MeasuredWorld
-from phonoscene.deliveries import hash_token
+from phonoscene.fal.webhook_message import hash_token
 from phonoscene.jobs import Audio, Estimate, Job, JobStatus, Request
-from phonoscene.records import index_attributes, plain, to_item, to_record
+from phonoscene.table.items import index_attributes, plain, to_item, to_record
 from tests.crash.fal import QUEUE, RUNS_FOR
 from tests.crash.fal import Request as Submitted
 from tests.crash.scenarios import SOUND, WISH

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.figures import Row, Sample, Section, Table, milliseconds, paragraphs
-from phonoscene.drops import AUDIO_SUFFIXES
+from phonoscene.drops.keys import AUDIO_SUFFIXES
 from tests.support.media.judging import FRAME
 from tests.support.media.reading import read
 from tests.support.media.recipes import table_of

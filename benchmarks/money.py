@@ -18,8 +18,8 @@ from benchmarks.worlds import MeasuredWorld
 from local.cloud import running_cloud
 from local.jobs import Jobs
 from local.sample import make
+from phonoscene.drops.pricing import PRESETS, estimate
 from phonoscene.jobs import JobStatus
-from phonoscene.pricing import PRESETS, estimate
 from tests.crash.scenarios import SOUND, WISH
 from tests.crash.world import load
 from tests.integration import cloud as stack

@@ -9,10 +9,10 @@ from botocore.exceptions import ClientError
 from local import deploy, real_fal
 from local.errors import LocalCloudError
 from local.progress import RED, coloured
-from phonoscene.drops import Pairing
+from phonoscene.drops.drop_bucket import DropBucket
+from phonoscene.drops.keys import Pairing
+from phonoscene.drops.pricing import PRESETS, estimate
 from phonoscene.jobs import Estimate
-from phonoscene.media import DropBucket
-from phonoscene.pricing import PRESETS, estimate
 from phonoscene_cli.parameters import Parameters
 from phonoscene_cli.preview import Overlay, foresee
 from phonoscene_cli.uploads import Drop

@@ -9,7 +9,7 @@ from local.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.progress import DIM, GREEN, RED, Ticker, coloured, say
 from phonoscene.jobs import Job, JobStatus
-from phonoscene.table import Table
+from phonoscene.table.dynamodb import Table
 from phonoscene_cli.following import Follower
 from phonoscene_cli.reading import Reader
 from phonoscene_cli.words import step_meaning

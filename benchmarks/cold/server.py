@@ -18,9 +18,9 @@ from benchmarks.growth import an_item, ready_job
 from benchmarks.transfer.sink import body_of
 from benchmarks.transfer.wire import Network, Wire, announce_and_stay, serve, tls
 from benchmarks.worlds import MeasuredWorld
-from phonoscene.deliveries import Delivery, hash_token
+from phonoscene.fal.webhook_message import Delivery, hash_token
+from phonoscene.fal.webhook_signature import sign
 from phonoscene.jobs import JobStatus, Request
-from phonoscene.webhooks import sign
 from tests.crash import stream
 from tests.crash.aws import Version
 from tests.crash.fal import KEY_SET, QUEUE, SIGNER

@@ -28,9 +28,9 @@ def ours(url: str, key: str) -> Callable[[], object]:
     import app  # type: ignore[import-not-found]  # noqa: PLC0415 - the function, by its folder
     import boto3  # noqa: PLC0415
 
-    from phonoscene.cdn import Cdn  # noqa: PLC0415
-    from phonoscene.containers import Examination, check_container  # noqa: PLC0415
-    from phonoscene.output import OutputBucket  # noqa: PLC0415
+    from phonoscene.videos.cdn import Cdn  # noqa: PLC0415
+    from phonoscene.videos.output_bucket import OutputBucket  # noqa: PLC0415
+    from phonoscene.videos.video_formats import Examination, check_container  # noqa: PLC0415
 
     cdn, output = Cdn(5 * 1024**3), OutputBucket(boto3.client("s3", config=app.UNSIGNED), BUCKET)
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from phonoscene.documents import LONGEST_SIDECAR, ignores, read_document, read_takes
-from phonoscene.drops import defaults_keys, half_id, job_id, unsafe
+from phonoscene.drops.keys import defaults_keys, half_id, job_id, unsafe
+from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, ignores, read_document, read_takes
 from phonoscene.errors import DropRefused
 from phonoscene_cli.failures import reason
 from phonoscene_cli.stack import THREADS
@@ -24,7 +24,7 @@ from phonoscene_cli.stack import THREADS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from phonoscene.media import DropBucket, Found
+    from phonoscene.drops.drop_bucket import DropBucket, Found
     from phonoscene_cli.census import Lying
     from phonoscene_cli.reading import Reader
 

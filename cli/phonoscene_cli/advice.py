@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from phonoscene.drops.sidecar import Sidecar
 from phonoscene.jobs import Job, JobStatus
-from phonoscene.sidecar import Sidecar
 
 if TYPE_CHECKING:
     from phonoscene.jobs import ErrorDetail

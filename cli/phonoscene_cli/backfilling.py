@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from phonoscene.drops import name_of
+from phonoscene.drops.keys import name_of
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.pacing import hold_while_deep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from phonoscene.media import Found
+    from phonoscene.drops.drop_bucket import Found
     from phonoscene_cli.auditing import Audit
     from phonoscene_cli.cursor import CursorFile, Progress
     from phonoscene_cli.pacing import Pace

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from phonoscene.drops import (
+from phonoscene.drops.drop_bucket import Found
+from phonoscene.drops.keys import (
     Kind,
     Pairing,
     all_pairings,
@@ -24,7 +25,6 @@ from phonoscene.drops import (
     spellings,
     stem_of,
 )
-from phonoscene.media import Found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -6,7 +6,7 @@ import heapq
 import re
 from typing import TYPE_CHECKING
 
-from phonoscene.drops import Kind, fits, kind_of, name_of, name_of_one
+from phonoscene.drops.keys import Kind, fits, kind_of, name_of, name_of_one
 from phonoscene_cli.errors import CliError, WrongUsage
 
 if TYPE_CHECKING:

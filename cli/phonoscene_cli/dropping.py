@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phonoscene.documents import LONGEST_SIDECAR, read_takes
-from phonoscene.drops import (
+from phonoscene.drops.drop_bucket import DropBucket
+from phonoscene.drops.keys import (
     AUDIO_SUFFIXES,
     DEFAULTS_NAME,
     LONGEST_KEY,
@@ -19,9 +19,9 @@ from phonoscene.drops import (
     pairings,
     unsafe,
 )
+from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, read_takes
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import DropObject
-from phonoscene.media import DropBucket
 from phonoscene_cli import sidecars
 from phonoscene_cli.errors import CliError, WrongUsage
 from phonoscene_cli.preview import Outlook, Overlay, foresee

@@ -15,10 +15,10 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.contents import Content, contents_of
-from phonoscene.documents import LONGEST_SIDECAR, ignores, waits_for_sidecar
-from phonoscene.drops import DEFAULTS_NAME, Pairing
-from phonoscene.media import DropBucket
+from phonoscene.drops.contents import Content, contents_of
+from phonoscene.drops.drop_bucket import DropBucket
+from phonoscene.drops.keys import DEFAULTS_NAME, Pairing
+from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, ignores, waits_for_sidecar
 from phonoscene.probe.prober import LocalProber
 from phonoscene.workflow.examination import Errors, Examined, Examiner, Halves, Rules
 from phonoscene_cli.videos import video_name
@@ -26,8 +26,8 @@ from phonoscene_cli.videos import video_name
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from phonoscene.drops.drop_bucket import Found
     from phonoscene.jobs import Estimate
-    from phonoscene.media import Found
     from phonoscene_cli.videos import VideoName
 
 Source = Path | bytes

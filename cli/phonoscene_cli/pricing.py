@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from phonoscene.ledger import day_of
+from phonoscene.limits import day_of
 from phonoscene_cli import advice, terminal, words
 from phonoscene_cli.errors import CliError
 

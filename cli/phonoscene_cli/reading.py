@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from phonoscene.contents import Holders
+from phonoscene.drops.contents import Holders
 from phonoscene.jobs import WITHOUT_VIDEO, Job
-from phonoscene.ledger_store import LedgerStore
-from phonoscene.records import SHARDS, same_as, to_job
+from phonoscene.table.items import SHARDS, same_as, to_job
+from phonoscene.table.ledger import LedgerStore
 from phonoscene_cli.errors import CliError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from phonoscene.contents import Content
-    from phonoscene.table import Item, Table
+    from phonoscene.drops.contents import Content
+    from phonoscene.table.dynamodb import Item, Table
 
 #: As many records as are read at once.
 PAGE: Final = 100

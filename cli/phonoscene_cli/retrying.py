@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from phonoscene.contents import MARK
-from phonoscene.documents import LONGEST_SIDECAR, MOST_TAKES, read_takes
-from phonoscene.drops import DEFAULTS_NAME, family_prefixes, job_id, pairings
+from phonoscene.drops.contents import MARK
+from phonoscene.drops.drop_bucket import DropBucket
+from phonoscene.drops.keys import DEFAULTS_NAME, family_prefixes, job_id, pairings
+from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, MOST_TAKES, read_takes
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import Audio, DropObject, Job
-from phonoscene.media import DropBucket
 from phonoscene_cli import sidecars
 from phonoscene_cli.dropping import sidecar_key
 from phonoscene_cli.errors import CliError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phonoscene.documents import read_takes
+from phonoscene.drops.sidecar_files import read_takes
 from phonoscene.errors import DropRefused
 from phonoscene_cli.errors import WrongUsage
 

@@ -17,9 +17,9 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from phonoscene.media import DropBucket
+from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.queues import DropsQueue
-from phonoscene.table import Table
+from phonoscene.table.dynamodb import Table
 from phonoscene_cli.errors import StackUnreachable, WrongUsage
 from phonoscene_cli.parameters import Parameters
 from phonoscene_cli.reading import Reader

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import JobStatus
-from phonoscene.meanings import WAITS
+from phonoscene.publishing.wording import WAITS
 from phonoscene_cli import words
 from phonoscene_cli.reading import FAR
 

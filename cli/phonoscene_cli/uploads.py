@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from phonoscene.drops import job_id
+from phonoscene.drops.keys import job_id
 from phonoscene.jobs import DropObject
 from phonoscene_cli.errors import CliError
 

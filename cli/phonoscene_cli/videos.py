@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from phonoscene.containers import suffix_of
+from phonoscene.videos.video_formats import suffix_of
 from phonoscene_cli.errors import CliError, WrongUsage
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import Job, JobStatus
-from phonoscene.meanings import STATES, WAITS
+from phonoscene.publishing.wording import STATES, WAITS
 from phonoscene_cli.spending import unseen_runs
 
 if TYPE_CHECKING:

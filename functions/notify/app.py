@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from aws_lambda_powertools.utilities import parameters
 
-from phonoscene.batches import Message, each
-from phonoscene.job_store import now
+from phonoscene.batch import Message, each
 from phonoscene.observability import count, logger, metrics
+from phonoscene.publishing.endpoint import Subscriber
 from phonoscene.queues import NotificationsQueue
 from phonoscene.settings import NotifySettings
-from phonoscene.subscriber import Subscriber
+from phonoscene.table.job_store import now
 from phonoscene.workflow.notification import Notifier
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from phonoscene.drops.drop_bucket import DropBucket
+from phonoscene.drops.media_facts import StoredObject
 from phonoscene.errors import DropRefused, DropUnsettled
-from phonoscene.media import DropBucket
 from phonoscene.observability import logger
-from phonoscene.probe.facts import StoredObject
 from phonoscene.probe.prober import LocalProber
 from phonoscene.settings import ProbeSettings
 

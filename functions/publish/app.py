@@ -11,15 +11,15 @@ import boto3
 from botocore.config import Config
 from pydantic import ValidationError
 
-from phonoscene.batches import in_order
+from phonoscene.batch import in_order
 from phonoscene.errors import OutOfTime
-from phonoscene.event_bus import EventBus
 from phonoscene.jobs import Job
 from phonoscene.observability import count, logger, metrics
+from phonoscene.publishing.event_bus import EventBus
+from phonoscene.publishing.receipt_bucket import ReceiptBucket
 from phonoscene.queues import UnpublishedQueue
-from phonoscene.receipt_bucket import ReceiptBucket
-from phonoscene.records import from_item, turn
 from phonoscene.settings import PublishSettings
+from phonoscene.table.items import from_item, turn
 from phonoscene.workflow.publication import Publisher, Write
 
 if TYPE_CHECKING:

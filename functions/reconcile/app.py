@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from aws_lambda_powertools.metrics import MetricUnit
 
-from phonoscene.fal_key import FalKey
-from phonoscene.fal_queue import FalQueue
-from phonoscene.job_store import JobStore
-from phonoscene.ledger import Limits
+from phonoscene.fal.api_key import FalKey
+from phonoscene.fal.queue import FalQueue
+from phonoscene.limits import Limits
 from phonoscene.observability import announce, gauge, logger, metrics
 from phonoscene.queues import DropsQueue, VerdictsQueue
 from phonoscene.settings import ReconcileSettings
+from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.dispatch import Dispatcher
 from phonoscene.workflow.reconciliation import Reconciler
 

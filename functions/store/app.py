@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from phonoscene.batches import Message, each
-from phonoscene.cdn import Cdn
-from phonoscene.deliveries import Delivery
+from phonoscene.batch import Message, each
 from phonoscene.errors import VideoUnavailable
-from phonoscene.fal_key import FalKey
-from phonoscene.fal_queue import FalQueue
-from phonoscene.job_store import JobStore
-from phonoscene.ledger import Limits
+from phonoscene.fal.api_key import FalKey
+from phonoscene.fal.queue import FalQueue
+from phonoscene.fal.webhook_message import Delivery
+from phonoscene.limits import Limits
 from phonoscene.observability import announce, count, logger, metrics
-from phonoscene.output import FLOWS, OutputBucket
 from phonoscene.queues import DropsQueue
 from phonoscene.settings import StoreSettings
-from phonoscene.workflow.delivery import Deliverer
+from phonoscene.table.job_store import JobStore
+from phonoscene.videos.cdn import Cdn
+from phonoscene.videos.output_bucket import FLOWS, OutputBucket
 from phonoscene.workflow.dispatch import Dispatcher
+from phonoscene.workflow.storing import Deliverer
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -12,8 +12,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-import phonoscene.fal_calls  # noqa: F401 - nearly every first event calls fal: import it with the rest
-from phonoscene.batches import Message, each
+import phonoscene.fal.client  # noqa: F401 - nearly every first event calls fal: import it with the rest
+from phonoscene.batch import Message, each
+from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.errors import (
     BucketUnversioned,
     ConditionFailed,
@@ -22,16 +23,15 @@ from phonoscene.errors import (
     OutOfTime,
     ProbeFailed,
 )
-from phonoscene.fal_key import FalKey
-from phonoscene.fal_queue import FalQueue
-from phonoscene.fal_storage import FalStorage
-from phonoscene.job_store import JobStore
+from phonoscene.fal.api_key import FalKey
+from phonoscene.fal.queue import FalQueue
+from phonoscene.fal.storage import FalStorage
 from phonoscene.jobs import JobStatus
-from phonoscene.ledger import Limits
-from phonoscene.media import DropBucket
+from phonoscene.limits import Limits
 from phonoscene.observability import announce, count, logger, metrics
 from phonoscene.probe.remote import RemoteProber
 from phonoscene.settings import SubmitSettings
+from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.cancellation import Canceller
 from phonoscene.workflow.examination import Examiner, Rules
 from phonoscene.workflow.intake import Announcement, Intake

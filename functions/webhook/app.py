@@ -14,12 +14,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from phonoscene.errors import SigningKeysUnavailable, WebhookRefused
+from phonoscene.fal.signing_keys import SigningKeys
+from phonoscene.fal.webhook_signature import USER_ID
 from phonoscene.observability import count, logger, metrics
 from phonoscene.queues import VerdictsQueue
 from phonoscene.settings import WebhookSettings
-from phonoscene.signing_keys import SigningKeys
-from phonoscene.webhooks import USER_ID
-from phonoscene.workflow.receiving import Post, receive
+from phonoscene.workflow.webhook_verification import Post, receive
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from phonoscene.webhooks import sign
+from phonoscene.fal.webhook_signature import sign
 from tests.crash.calls import NotModelled
 from tests.integration.cloud import FAL_KEY as KEY
 

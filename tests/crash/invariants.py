@@ -8,11 +8,11 @@ from decimal import ROUND_CEILING, Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from phonoscene.contents import Holders
-from phonoscene.drops import RECEIPT_SUFFIX, output_key
+from phonoscene.drops.contents import Holders
+from phonoscene.drops.keys import RECEIPT_SUFFIX, output_key
 from phonoscene.jobs import BORN_AS, MAY_FOLLOW, WITHOUT_VIDEO, Job, JobStatus
-from phonoscene.receipts import Receipt
-from phonoscene.records import from_item, turn
+from phonoscene.publishing.receipts import Receipt
+from phonoscene.table.items import from_item, turn
 from tests.integration import cloud as stack
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from phonoscene.drops import half_id
+from phonoscene.drops.keys import half_id
 from phonoscene.jobs import JobStatus
 from tests.crash.calls import Calls, Crash
 from tests.crash.fal import Play

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.drops import half_id
+from phonoscene.drops.keys import half_id
 from phonoscene.jobs import JobStatus
 from tests.crash.fal import Made, Play
 from tests.crash.table import Table

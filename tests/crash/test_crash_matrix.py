@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene import ledger
 from phonoscene.jobs import JobStatus
+from phonoscene.table import ledger
 from phonoscene.workflow.reconciliation import Reconciler
 from tests.crash.calls import FAULTS, Calls, Point
 from tests.crash.invariants import broken

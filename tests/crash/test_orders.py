@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from phonoscene.drops import half_id, job_id
+from phonoscene.drops.keys import half_id, job_id
 from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
-from phonoscene.records import from_item
+from phonoscene.table.items import from_item
 from phonoscene.workflow.reconciliation import Reconciler
 from tests.crash.calls import Calls
 from tests.crash.fal import Made, Play

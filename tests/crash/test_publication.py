@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.receipts import Receipt
+from phonoscene.publishing.receipts import Receipt
 from tests.crash.calls import FAULTS, Calls, Point
 from tests.crash.invariants import published
 from tests.crash.scenarios import SCENARIOS
@@ -140,7 +140,7 @@ def test_a_product_that_lets_records_overtake_is_found(monkeypatch: pytest.Monke
 
 
 def test_a_product_that_forgets_an_event_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phonoscene.event_bus.EventBus.send", lambda *_: None)
+    monkeypatch.setattr("phonoscene.publishing.event_bus.EventBus.send", lambda *_: None)
 
     publish("a drop")
 

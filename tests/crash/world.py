@@ -32,10 +32,12 @@ import boto3
 import httpx
 from botocore.client import BaseClient
 
-from phonoscene import cdn, connections, deliveries, output, signing_keys
-from phonoscene.contents import MARK
-from phonoscene.job_store import JobStore
+from phonoscene.drops.contents import MARK
+from phonoscene.fal import signing_keys, webhook_message
+from phonoscene.net import connections
 from phonoscene.observability import metrics
+from phonoscene.table.job_store import JobStore
+from phonoscene.videos import cdn, output_bucket
 from tests.crash import stream
 from tests.crash.aws import KEY, Buckets, Message, Queue
 from tests.crash.calls import Calls, Crash, NotModelled
@@ -409,13 +411,13 @@ class World:
                 (httpx._client, "HTTPTransport", self._transport()),
                 (connections, "dial", lambda host, *_: Line(host, self.calls, self.fal)),
                 (cdn, "tls_context", lambda: None),  # to read all CAs takes 27 ms
-                (deliveries, "secrets", self._secrets()),
+                (webhook_message, "secrets", self._secrets()),
                 (function("webhook"), "time", types.SimpleNamespace(time=self._seconds)),
                 (signing_keys, "get", self._key_set()),
                 (metrics.provider, "add_metric", self._measure),
                 (metrics.provider, "flush_metrics", lambda **_: None),
                 (cdn, "PART", self.part),
-                (output, "ThreadPoolExecutor", Inline),
+                (output_bucket, "ThreadPoolExecutor", Inline),
                 *((function(name), "os", self._environment(name)) for name in FUNCTIONS),
                 *((function(name), "JobStore", store) for name in WITH_STORE),
             ):

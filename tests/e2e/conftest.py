@@ -22,7 +22,7 @@ from local.certificates import SUBSCRIBER
 from local.cloud import running_cloud
 from local.jobs import Jobs
 from local.processes import free_port
-from phonoscene.drops import receipt_key
+from phonoscene.drops.keys import receipt_key
 from tests.e2e.subscriber import Subscriber
 from tests.e2e.traces import secrets_in
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import pytest
 
-from phonoscene.deliveries import Delivery
+from phonoscene.fal.webhook_message import Delivery
 from phonoscene_cli.checks import CHECKS
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.redrive import DeadLetters, Letters, of_stack

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from phonoscene.webhooks import sign
+from phonoscene.fal.webhook_signature import sign
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Phonoscene

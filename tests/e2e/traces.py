@@ -7,7 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from phonoscene.records import from_item
+from phonoscene.table.items import from_item
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,10 @@ class Search:
 
     def __init__(self, phonoscene: Phonoscene) -> None:
         halves = [half.encode() for half in fal_key(phonoscene).split(":")]
-        self.known = [*halves, phonoscene.subscriber.secret.removeprefix("whsec_").encode()]
+        self.known = [
+            *halves,
+            phonoscene.subscriber.secret.removeprefix("whsec_").encode(),
+        ]
         items = records(phonoscene)
         self.hashes = {known for item in items for known in item.get("token_hashes", [])}
 

@@ -17,8 +17,8 @@ from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from moto.backends import get_backend
 
+from phonoscene.fal.requests import Accepted
 from phonoscene.jobs import Request
-from phonoscene.submissions import Accepted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
-    from phonoscene.submissions import Answer, Submission
+    from phonoscene.fal.requests import Answer, Submission
 
 ROOT: Final = Path(__file__).parents[2]
 ACCOUNT: Final = "123456789012"  # moto's

@@ -13,20 +13,20 @@ from moto.backends import get_backend
 from moto.dynamodb import exceptions as moto_exceptions
 from moto.dynamodb.comparisons import get_filter_expression
 
-from phonoscene.cdn import Part, Source
-from phonoscene.deliveries import Delivery, hash_token
 from phonoscene.errors import VideoUnavailable
-from phonoscene.job_store import JobStore
+from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
+from phonoscene.fal.webhook_message import Delivery, hash_token
 from phonoscene.jobs import FINAL, Audio, DropObject, Estimate, Job, JobStatus, Request
-from phonoscene.ledger import Limits
-from phonoscene.output import OutputBucket
-from phonoscene.records import from_item, index_attributes, plain, to_item, to_record
-from phonoscene.submissions import Ended, Lost, Pending, Unclear
+from phonoscene.limits import Limits
+from phonoscene.table.items import from_item, index_attributes, plain, to_item, to_record
+from phonoscene.table.job_store import JobStore
+from phonoscene.videos.cdn import Part, Source
+from phonoscene.videos.output_bucket import OutputBucket
 from phonoscene.workflow.cancellation import Canceller
-from phonoscene.workflow.delivery import Deliverer
 from phonoscene.workflow.dispatch import Dispatcher
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.reconciliation import Reconciler
+from phonoscene.workflow.storing import Deliverer
 from phonoscene.workflow.submission import Submitter, Terms
 from tests.crash.table import Refused as TableRefused
 from tests.crash.table import Table
@@ -36,7 +36,7 @@ from tests.integration.sounds import film
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from phonoscene.media import DropBucket
+    from phonoscene.drops.drop_bucket import DropBucket
 
 START: Final = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
 DAY: Final = "2026-11-22"

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from phonoscene.drops.pricing import estimate
 from phonoscene.errors import NoRoom, WriteRefused
-from phonoscene.fal_queue import FalQueue
+from phonoscene.fal.queue import FalQueue
 from phonoscene.jobs import Estimate, Job, JobStatus
-from phonoscene.ledger import Limits
+from phonoscene.limits import Limits
 from phonoscene.observability import announce
-from phonoscene.pricing import estimate
-from phonoscene.receipts import Receipt
-from phonoscene.workflow.delivery import Deliverer
-from phonoscene.workflow.recounting import Recounter
+from phonoscene.publishing.receipts import Receipt
+from phonoscene.workflow.ledger_audit import Recounter
+from phonoscene.workflow.storing import Deliverer
 from tests.crash.invariants import spent
 from tests.integration.cloud import FAL_KEY
 from tests.integration.loopback import answer
@@ -35,7 +35,7 @@ from tests.integration.scene import (
 from tests.integration.test_races import ROUNDS, Race
 
 if TYPE_CHECKING:
-    from phonoscene.deliveries import Delivery
+    from phonoscene.fal.webhook_message import Delivery
     from tests.integration.cloud import Cloud
     from tests.integration.loopback import Loopback
 

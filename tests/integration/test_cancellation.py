@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phonoscene.errors import WriteRefused
-from phonoscene.fal_queue import FalQueue
+from phonoscene.fal.queue import FalQueue
 from phonoscene.jobs import FINAL, JobStatus, Request
 from tests.integration.cloud import FAL_KEY, Fal, sqs
 from tests.integration.loopback import Loopback, answer, vanish
@@ -27,7 +27,7 @@ from tests.integration.scene import (
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from phonoscene.submissions import Submission
+    from phonoscene.fal.requests import Submission
     from tests.integration.cloud import Cloud
     from tests.integration.conftest import Context
 

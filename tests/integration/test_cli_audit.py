@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
-from phonoscene.drops import job_id
-from phonoscene.job_store import JobStore
+from phonoscene.drops.drop_bucket import DropBucket
+from phonoscene.drops.keys import job_id
 from phonoscene.jobs import DropObject
-from phonoscene.media import DropBucket
 from phonoscene.queues import DropsQueue
+from phonoscene.table.job_store import JobStore
 from phonoscene_cli import backfilling, terminal
 from phonoscene_cli.auditing import Audit, settled_at
 from phonoscene_cli.pacing import Pace

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene import submissions
-from phonoscene.job_store import JobStore
+from phonoscene.fal import requests
 from phonoscene.jobs import ErrorDetail, JobStatus
+from phonoscene.table.job_store import JobStore
 from tests.documented import keys
 from tests.integration.cloud import JOBS, client
 from tests.integration.scene import Clock, Scene
@@ -189,7 +189,7 @@ def test_what_fals_storage_would_not_take_does_not_go_up(
     desk: Desk, cloud: Cloud, folder: Path, environment: pytest.MonkeyPatch
 ) -> None:
     desk.parameters["AudioDelivery"] = "fal-storage"
-    environment.setattr(submissions, "LARGEST_UPLOAD", (folder / "song.wav").stat().st_size - 1)
+    environment.setattr(requests, "LARGEST_UPLOAD", (folder / "song.wav").stat().st_size - 1)
 
     told = desk.says("drop", "song.wav", *PROMPT, "--yes", "--json")
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phonoscene.jobs import FINAL, ErrorDetail, JobStatus
-from phonoscene.records import SHARDS
-from phonoscene.table import Table
+from phonoscene.table.dynamodb import Table
+from phonoscene.table.items import SHARDS
 from phonoscene_cli.reading import FAR, Reader
 from phonoscene_cli.standing import Standing
 from phonoscene_cli.telling import KEYS

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.job_store import JobStore
+from phonoscene.fal.requests import Refused
 from phonoscene.jobs import FINAL, JobStatus
-from phonoscene.submissions import Refused
+from phonoscene.table.job_store import JobStore
 from tests.documented import keys
 from tests.integration.cloud import JOBS, client
 from tests.integration.scene import Scene

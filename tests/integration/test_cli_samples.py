@@ -13,7 +13,7 @@ import pytest
 
 from local.paying import agree_to_drop
 from phonoscene.jobs import Actual, DropObject, Estimate, JobStatus
-from phonoscene.meanings import STATES
+from phonoscene.publishing.wording import STATES
 from phonoscene_cli import terminal
 from phonoscene_cli.checks import CHECKS
 from phonoscene_cli.uploads import Drop, Piece

@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.cdn import Cdn
-from phonoscene.containers import CUT_OFF, FEWER_BYTES, OTHER_CONTAINER
-from phonoscene.deliveries import Delivery, hash_token
 from phonoscene.errors import VideoUnavailable
-from phonoscene.fal_queue import FalQueue
-from phonoscene.job_store import JobStore
+from phonoscene.fal.queue import FalQueue
+from phonoscene.fal.webhook_message import Delivery, hash_token
 from phonoscene.jobs import (
     LOOK_AGAIN_AFTER,
     Audio,
@@ -26,9 +23,12 @@ from phonoscene.jobs import (
     JobStatus,
     Request,
 )
-from phonoscene.output import OutputBucket
-from phonoscene.projections import notes
-from phonoscene.workflow.delivery import BECOMES_WHOLE_WITHIN, SHORTEST_PAUSE, Deliverer
+from phonoscene.publishing.public_job import notes
+from phonoscene.table.job_store import JobStore
+from phonoscene.videos.cdn import Cdn
+from phonoscene.videos.output_bucket import OutputBucket
+from phonoscene.videos.video_formats import CUT_OFF, FEWER_BYTES, OTHER_CONTAINER
+from phonoscene.workflow.storing import BECOMES_WHOLE_WITHIN, SHORTEST_PAUSE, Deliverer
 from tests.integration.cloud import (
     DROPS,
     FAL_KEY,

@@ -17,12 +17,11 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from aiohttp import web
 
-from phonoscene import fal_calls
 from phonoscene.errors import NoRoom, VideoUnavailable
-from phonoscene.fal_key import FalKey
-from phonoscene.fal_queue import FalQueue
-from phonoscene.jobs import Request
-from phonoscene.submissions import (
+from phonoscene.fal import client as fal_client_module
+from phonoscene.fal.api_key import FalKey
+from phonoscene.fal.queue import FalQueue
+from phonoscene.fal.requests import (
     ACCOUNT,
     Accepted,
     Ended,
@@ -32,7 +31,8 @@ from phonoscene.submissions import (
     Unclear,
     Unknown,
 )
-from phonoscene.verdicts import from_webhook
+from phonoscene.fal.results import from_webhook
+from phonoscene.jobs import Request
 from tests.integration.cloud import (
     DROPS,
     FAL_KEY,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from phonoscene.submissions import Answer
+    from phonoscene.fal.requests import Answer
     from tests.integration.conftest import Context
 
 ID = "764cabcf-b745-4b3e-ae38-1200304cf45b"
@@ -84,8 +84,8 @@ def fal(internet: Loopback) -> Loopback:
 
 @pytest.fixture
 def queue(fal: Loopback, environment: pytest.MonkeyPatch) -> FalQueue:  # noqa: ARG001 - clients are made behind its proxy
-    environment.setattr(fal_calls, "TIMEOUT", 0.4)
-    environment.setattr(fal_calls, "POLL_TIMEOUT", 0.4)
+    environment.setattr(fal_client_module, "TIMEOUT", 0.4)
+    environment.setattr(fal_client_module, "POLL_TIMEOUT", 0.4)
     return FalQueue(lambda **_: FAL_KEY)
 
 
@@ -535,7 +535,7 @@ def test_a_handshake_that_drips_ends_with_the_time_of_its_exchange(
 
 
 def test_an_answer_that_is_too_long_is_not_read_to_its_end(queue: FalQueue, fal: Loopback) -> None:
-    fal.plays["queue.fal.run"] = answer("x" * (fal_calls.LONGEST_ANSWER + 1))
+    fal.plays["queue.fal.run"] = answer("x" * (fal_client_module.LONGEST_ANSWER + 1))
 
     with pytest.raises(VideoUnavailable):
         queue.poll(Request(request_id=ID))

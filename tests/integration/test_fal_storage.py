@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from aiohttp import web
 
-from phonoscene import fal_storage, submissions
+from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.errors import DropRefused, NoRoom, UploadFailed, WriteRefused
-from phonoscene.fal_storage import FalStorage
+from phonoscene.fal import requests
+from phonoscene.fal import storage as product
+from phonoscene.fal.requests import LARGEST_UPLOAD, Medium
+from phonoscene.fal.storage import FalStorage
 from phonoscene.jobs import Audio, DropObject, Job, JobStatus
-from phonoscene.ledger import cost_of
-from phonoscene.media import DropBucket
+from phonoscene.limits import cost_of
 from phonoscene.retries import MOST_REFUSALS
-from phonoscene.submissions import LARGEST_UPLOAD, Medium
 from phonoscene.workflow.media_urls import Uploaded
 from phonoscene.workflow.submission import Submitter, Terms
 from tests.integration.cloud import DROPS, FAL_KEY, ROOT, WEBHOOKS, Cloud, Fal, client, created, sqs
@@ -220,7 +221,7 @@ def test_an_address_that_is_not_fals_cdn_is_not_passed_on(
 def test_an_answer_that_does_not_come_is_waited_for_no_longer(
     fal: Loopback, storage: FalStorage, environment: pytest.MonkeyPatch, host: str, play: Any
 ) -> None:
-    environment.setattr(fal_storage, "TIMEOUT", 0.3)
+    environment.setattr(product, "TIMEOUT", 0.3)
     fal.plays[host] = play
     began = time.monotonic()
 
@@ -233,7 +234,7 @@ def test_an_answer_that_does_not_come_is_waited_for_no_longer(
 def test_the_files_of_a_job_have_their_time_together(
     fal: Loopback, storage: FalStorage, environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setattr(fal_storage, "MOST_SECONDS", 0.2)
+    environment.setattr(product, "MOST_SECONDS", 0.2)
     asked = 0
 
     def drip() -> Iterator[bytes]:
@@ -275,8 +276,8 @@ def test_a_file_that_is_too_large_is_not_begun(fal: Loopback, storage: FalStorag
 
 UPLOAD_A_LOT = r"""
 import re
-from phonoscene.fal_storage import FalStorage
-from phonoscene.submissions import LARGEST_UPLOAD, Medium
+from phonoscene.fal.storage import FalStorage
+from phonoscene.fal.requests import LARGEST_UPLOAD, Medium
 
 def peak():
     "In bytes; getrusage would tell the parent's, which a child inherits."
@@ -384,7 +385,7 @@ def test_a_copy_outlives_the_time_in_which_fal_may_begin(
 
     header = fal.requests("v3.fal.media", "POST")[0].headers["x-fal-object-lifecycle"]
     life = json.loads(header)["expiration_duration_seconds"]
-    until_the_post = fal_storage.MOST_SECONDS + 60  # uploads, claim, POST
+    until_the_post = product.MOST_SECONDS + 60  # uploads, claim, POST
     assert posts(drop)[0].start_timeout + 300 <= life - until_the_post
 
 
@@ -446,7 +447,7 @@ def test_a_refused_upload_leaves_the_job_ready_says_so_and_sends_nothing(
 def test_what_is_too_large_to_upload_is_rejected_with_everything_else(
     drop: Callable[..., Job], cloud: Cloud, fal: Loopback, environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setattr(submissions, "LARGEST_UPLOAD", 2000)
+    environment.setattr(requests, "LARGEST_UPLOAD", 2000)
     cloud.drop("a/cover.png", png(64, 64) + bytes(2000))
 
     job = drop(image_url="cover.png", fps=99)
@@ -460,7 +461,7 @@ def test_what_is_too_large_to_upload_is_rejected_with_everything_else(
 def test_an_image_that_is_too_large_is_named(
     drop: Callable[..., Job], cloud: Cloud, environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setattr(submissions, "LARGEST_UPLOAD", len(SOUND))
+    environment.setattr(requests, "LARGEST_UPLOAD", len(SOUND))
     cloud.drop("a/cover.png", png(64, 64) + bytes(len(SOUND)))
 
     job = drop(image_url="cover.png")
@@ -797,8 +798,8 @@ def test_the_words_that_fal_is_sent_are_those_of_its_own_client() -> None:
     import fal_client.client as theirs  # noqa: PLC0415 - the only test that reads it
 
     source = Path(str(theirs.__file__)).read_text()
-    assert theirs.CDN_URL + "/files/upload" == fal_storage.UPLOAD_URL
-    path = fal_storage.SIGN_IN_URL.removeprefix(theirs.REST_URL)
+    assert theirs.CDN_URL + "/files/upload" == product.UPLOAD_URL
+    path = product.SIGN_IN_URL.removeprefix(theirs.REST_URL)
     assert f'"{{REST_URL}}{path}"' in source
     assert theirs.MULTIPART_THRESHOLD == LARGEST_UPLOAD
     for word in ("X-Fal-File-Name", "X-Fal-Object-Lifecycle", "access_url", "token_type"):

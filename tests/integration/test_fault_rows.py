@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from phonoscene.job_store import JobStore
 from phonoscene.jobs import JobStatus
+from phonoscene.table.job_store import JobStore
 from tests.integration.cloud import (
     DROPS,
     JOBS,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from phonoscene.submissions import Submission
+    from phonoscene.fal.requests import Submission
     from tests.integration.conftest import Context
 
     Send = Callable[..., list[str]]

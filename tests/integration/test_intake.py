@@ -9,10 +9,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from phonoscene.drops.drop_bucket import DropBucket
+from phonoscene.fal.requests import Refused
 from phonoscene.jobs import JobStatus
-from phonoscene.media import DropBucket
 from phonoscene.probe.prober import LocalProber
-from phonoscene.submissions import Refused
 from tests.integration.cloud import DROPS, Cloud, Fal, client, created, sqs
 from tests.integration.sounds import SOUNDS, png, silence, sound, with_id3
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from phonoscene.probe.facts import AudioFacts
+    from phonoscene.drops.media_facts import AudioFacts
     from tests.integration.conftest import Context
 
     Send = Callable[..., list[str]]

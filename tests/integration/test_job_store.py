@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phonoscene.errors import WriteRefused
-from phonoscene.job_store import JobStore
 from phonoscene.jobs import (
     FINAL,
     LOOK_AGAIN_AFTER,
@@ -21,7 +20,8 @@ from phonoscene.jobs import (
     JobStatus,
     Request,
 )
-from phonoscene.ledger import Limits
+from phonoscene.limits import Limits
+from phonoscene.table.job_store import JobStore
 from tests.integration.cloud import DROPS, JOBS
 
 if TYPE_CHECKING:

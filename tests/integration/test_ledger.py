@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phonoscene.errors import NoRoom, WriteRefused
-from phonoscene.job_store import JobStore
 from phonoscene.jobs import FINAL, MAY_FOLLOW, Job, JobStatus
-from phonoscene.ledger import Limits, day_of
-from phonoscene.table import MOST_CONFLICTS
-from phonoscene.workflow.recounting import Recounter
+from phonoscene.limits import Limits, day_of
+from phonoscene.table.dynamodb import MOST_CONFLICTS
+from phonoscene.table.job_store import JobStore
+from phonoscene.workflow.ledger_audit import Recounter
 from phonoscene.workflow.submission import PAUSE
 from tests.integration.scene import (
     DAY,

@@ -10,7 +10,7 @@ from urllib.parse import quote_plus, unquote, urlsplit
 
 import pytest
 
-from phonoscene.drops import AUDIO_SUFFIXES, half_id
+from phonoscene.drops.keys import AUDIO_SUFFIXES, half_id
 from tests.integration.cloud import DROPS, created, sqs
 from tests.integration.sounds import png, silence, sound
 

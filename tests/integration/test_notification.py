@@ -12,8 +12,8 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from phonoscene.errors import SubscriberUnreachable
-from phonoscene.public_http import Timeout
-from phonoscene.subscriber import Subscriber
+from phonoscene.net.public_https import Timeout
+from phonoscene.publishing.endpoint import Subscriber
 from tests.integration.cloud import Cloud, event, sqs
 from tests.integration.loopback import Loopback, answer, stall, vanish
 from tests.unit.test_notifications import a_secret
@@ -199,7 +199,7 @@ def test_anything_but_a_2xx_is_tried_again(
 def test_a_subscriber_that_is_slow_is_given_up_for_this_time(
     line: Line, internet: Loopback, sample: dict[str, Any], environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setattr("phonoscene.subscriber.TIMEOUT", Timeout(0.3, 0.3))
+    environment.setattr("phonoscene.publishing.endpoint.TIMEOUT", Timeout(0.3, 0.3))
     internet.plays[HOST] = stall
     line.send(sample)
 

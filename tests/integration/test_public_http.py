@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from phonoscene.errors import AddressRefused
-from phonoscene.public_http import Timeout, dial, tls_context
+from phonoscene.net.public_https import Timeout, dial, tls_context
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ import pytest
 from botocore.exceptions import ClientError
 
 from phonoscene.errors import EventRefused
-from phonoscene.event_bus import EventBus
-from phonoscene.events import StatusChanged
 from phonoscene.jobs import JobStatus
-from phonoscene.receipt_bucket import Kept, ReceiptBucket
-from phonoscene.receipts import Receipt
-from phonoscene.records import from_item, to_job, turn
+from phonoscene.publishing.event_bus import EventBus
+from phonoscene.publishing.events import StatusChanged
+from phonoscene.publishing.receipt_bucket import Kept, ReceiptBucket
+from phonoscene.publishing.receipts import Receipt
+from phonoscene.table.items import from_item, to_job, turn
 from tests.crash.stream import batch, record
 from tests.integration import cloud as stack
 from tests.integration.cloud import OUTPUT, Bus, Cloud, event

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from phonoscene.fal.requests import ACCOUNT, Refused, Unknown
 from phonoscene.jobs import Job, JobStatus
-from phonoscene.ledger import Limits
-from phonoscene.submissions import ACCOUNT, Refused, Unknown
+from phonoscene.limits import Limits
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import Submitter
 from tests.crash.invariants import spent
@@ -26,7 +26,7 @@ from tests.integration.scene import TERMS, USD, Desk, InMemory, Scene, a_job, fa
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from phonoscene.submissions import Answer, Submission
+    from phonoscene.fal.requests import Answer, Submission
     from tests.integration.cloud import Cloud
 
 ROUNDS = 200

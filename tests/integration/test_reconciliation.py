@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from moto.backends import get_backend
 
-from phonoscene.fal_queue import FalQueue
+from phonoscene.fal.queue import FalQueue
+from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
+from phonoscene.fal.results import from_webhook
 from phonoscene.jobs import LOOK_AGAIN_AFTER, JobStatus
-from phonoscene.ledger import Limits
+from phonoscene.limits import Limits
 from phonoscene.queues import DropsQueue
-from phonoscene.records import index_attributes, to_item, to_record
-from phonoscene.submissions import Ended, Lost, Pending, Unclear
-from phonoscene.verdicts import from_webhook
-from phonoscene.workflow.delivery import LONGEST_PAUSE, SHORTEST_PAUSE
+from phonoscene.table.items import index_attributes, to_item, to_record
+from phonoscene.workflow.ledger_audit import Standing
 from phonoscene.workflow.reconciliation import (
     ASK_AGAIN,
     ASKED_FOR,
@@ -29,7 +29,7 @@ from phonoscene.workflow.reconciliation import (
     RESULT_KEPT,
     Pass,
 )
-from phonoscene.workflow.recounting import Standing
+from phonoscene.workflow.storing import LONGEST_PAUSE, SHORTEST_PAUSE
 from tests.integration.cloud import (
     ACCOUNT,
     FAL_KEY,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.contents import MARK
-from phonoscene.drops import job_id
-from phonoscene.job_store import JobStore
+from phonoscene.drops.contents import MARK
+from phonoscene.drops.keys import job_id
+from phonoscene.fal.requests import Refused, Unknown
 from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
-from phonoscene.submissions import Refused, Unknown
+from phonoscene.table.job_store import JobStore
 from tests.integration.cloud import DROPS, JOBS, client, created, sqs
 from tests.integration.scene import WAY, Crash
 from tests.integration.sounds import png, silence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from phonoscene.submissions import Answer
+    from phonoscene.fal.requests import Answer
     from tests.integration.cloud import Cloud, Fal
     from tests.integration.conftest import Context
 

@@ -10,9 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from phonoscene.deliveries import hash_token
+from phonoscene.drops.drop_bucket import DropBucket
+from phonoscene.fal.requests import ACCOUNT, Ended, Refused
+from phonoscene.fal.webhook_message import hash_token
 from phonoscene.jobs import Audio, DropObject, JobStatus
-from phonoscene.media import DropBucket
 from phonoscene.retries import (
     BACKOFF,
     LONGEST_BACKOFF,
@@ -22,7 +23,6 @@ from phonoscene.retries import (
     is_retryable,
     retry_at,
 )
-from phonoscene.submissions import ACCOUNT, Ended, Refused
 from phonoscene.workflow.submission import PAUSE
 from tests.integration.cloud import DROPS, client, sqs
 from tests.integration.loopback import Loopback, answer

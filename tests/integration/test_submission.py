@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.deliveries import hash_token
-from phonoscene.job_store import JobStore
+from phonoscene.drops.drop_bucket import DropBucket
+from phonoscene.fal.requests import Accepted, Refused, Submission, Unknown
+from phonoscene.fal.webhook_message import hash_token
 from phonoscene.jobs import Audio, DropObject, Job, JobStatus, Request
-from phonoscene.ledger import Limits
-from phonoscene.media import DropBucket
+from phonoscene.limits import Limits
 from phonoscene.retries import MOST_REFUSALS
-from phonoscene.submissions import Accepted, Refused, Submission, Unknown
+from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import Submitter, Terms
 from tests.integration.cloud import (

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.documents import MOST_TAKES
-from phonoscene.job_store import JobStore
+from phonoscene.drops.sidecar_files import MOST_TAKES
 from phonoscene.jobs import JobStatus
+from phonoscene.table.job_store import JobStore
 from tests.integration.cloud import Fal, created, sqs
 from tests.integration.scene import Crash, Scene
 from tests.integration.sounds import png, silence

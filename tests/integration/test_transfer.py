@@ -19,12 +19,12 @@ import pytest
 from aiohttp import web
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from phonoscene import cdn as product
-from phonoscene.cdn import BUSY_TRIES, PART, TRIES, Cdn
-from phonoscene.containers import CONTENT_TYPES, Examination, check_container
 from phonoscene.errors import VideoRefused, VideoUnavailable
-from phonoscene.output import FLOWS, OutputBucket, Stored
-from phonoscene.public_http import Timeout
+from phonoscene.net.public_https import Timeout
+from phonoscene.videos import cdn as product
+from phonoscene.videos.cdn import BUSY_TRIES, PART, TRIES, Cdn
+from phonoscene.videos.output_bucket import FLOWS, OutputBucket, Stored
+from phonoscene.videos.video_formats import CONTENT_TYPES, Examination, check_container
 from tests.integration.cloud import OUTPUT, ROOT, Cloud
 from tests.integration.loopback import FileServer, Loopback, Seen, answer, cut, stall, vanish
 from tests.integration.sounds import film
@@ -1114,7 +1114,7 @@ class Conflicts:
 def test_a_manifest_that_meets_another_request_is_sent_again(
     output: OutputBucket, cloud: Cloud, environment: pytest.MonkeyPatch, code: str, times: int
 ) -> None:
-    environment.setattr("phonoscene.output.PAUSE", 0)
+    environment.setattr("phonoscene.videos.output_bucket.PAUSE", 0)
     environment.setattr(cloud.s3, "put_object", Conflicts(cloud.s3.put_object, times, code))
 
     output.put_manifest("a.json", b"{}")
@@ -1126,7 +1126,7 @@ def test_a_manifest_that_meets_another_request_each_time_is_no_success(
     output: OutputBucket, cloud: Cloud, environment: pytest.MonkeyPatch
 ) -> None:
     conflicts = Conflicts(cloud.s3.put_object, 100, "ConditionalRequestConflict")
-    environment.setattr("phonoscene.output.PAUSE", 0)
+    environment.setattr("phonoscene.videos.output_bucket.PAUSE", 0)
     environment.setattr(cloud.s3, "put_object", conflicts)
 
     with pytest.raises(ClientError):
@@ -1151,9 +1151,9 @@ def test_a_manifest_that_cannot_be_written_is_no_success(
 
 COPY_A_GIGABYTE = r"""
 import json, re, sys, threading
-from phonoscene.cdn import Cdn
-from phonoscene.containers import Examination
-from phonoscene.output import OutputBucket
+from phonoscene.videos.cdn import Cdn
+from phonoscene.videos.video_formats import Examination
+from phonoscene.videos.output_bucket import OutputBucket
 
 class Sink:
     "S3, as a hole."

@@ -13,8 +13,8 @@ from aiohttp import web
 from botocore.exceptions import ClientError, EndpointConnectionError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from phonoscene.deliveries import Delivery, hash_token
-from phonoscene.webhooks import REQUEST_ID, SIGNATURE, TIMESTAMP, USER_ID, sign
+from phonoscene.fal.webhook_message import Delivery, hash_token
+from phonoscene.fal.webhook_signature import REQUEST_ID, SIGNATURE, TIMESTAMP, USER_ID, sign
 from tests.integration.cloud import client
 from tests.integration.loopback import Loopback, Seen, answer, cut, vanish
 

@@ -19,8 +19,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from phonoscene import cdn, fal_calls, fal_storage, signing_keys, subscriber
-from phonoscene.cdn import Cdn
 from phonoscene.errors import (
     DropRefused,
     SigningKeysUnavailable,
@@ -30,12 +28,9 @@ from phonoscene.errors import (
     VideoRefused,
     VideoUnavailable,
 )
-from phonoscene.fal_queue import FalQueue
-from phonoscene.fal_storage import FalStorage
-from phonoscene.jobs import Request
-from phonoscene.public_http import Timeout
-from phonoscene.signing_keys import SigningKeys
-from phonoscene.submissions import (
+from phonoscene.fal import client, signing_keys, storage
+from phonoscene.fal.queue import FalQueue
+from phonoscene.fal.requests import (
     Accepted,
     Ended,
     Lost,
@@ -46,8 +41,15 @@ from phonoscene.submissions import (
     Unclear,
     Unknown,
 )
-from phonoscene.subscriber import Subscriber
-from phonoscene.verdicts import from_webhook
+from phonoscene.fal.results import from_webhook
+from phonoscene.fal.signing_keys import SigningKeys
+from phonoscene.fal.storage import FalStorage
+from phonoscene.jobs import Request
+from phonoscene.net.public_https import Timeout
+from phonoscene.publishing import endpoint
+from phonoscene.publishing.endpoint import Subscriber
+from phonoscene.videos import cdn
+from phonoscene.videos.cdn import Cdn
 from tests.crash.fal import REQUEST_ID, VIDEO_URL, film
 from tests.odd.answers import (
     ACCEPTED,
@@ -102,11 +104,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         patch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{made.port}")
         patch.setenv("HTTP_PROXY", f"http://127.0.0.1:{made.port}")
         patch.setenv("SSL_CERT_FILE", str(made.ca_file))
-        patch.setattr(fal_calls, "TIMEOUT", SHORT)
-        patch.setattr(fal_calls, "POLL_TIMEOUT", SHORT)
-        patch.setattr(fal_storage, "MOST_SECONDS", SHORT)
+        patch.setattr(client, "TIMEOUT", SHORT)
+        patch.setattr(client, "POLL_TIMEOUT", SHORT)
+        patch.setattr(storage, "MOST_SECONDS", SHORT)
         patch.setattr(signing_keys, "FETCH_TIMEOUT", SHORT)
-        patch.setattr(subscriber, "MOST_SECONDS", SHORT)
+        patch.setattr(endpoint, "MOST_SECONDS", SHORT)
         patch.setattr(cdn, "MOST_SECONDS", SHORT)
         patch.setattr(cdn, "TIMEOUT", Timeout(connect=SHORT, read=SHORT))
         patch.setattr(cdn, "ODD_PAUSE", 0.001)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.fal_answers import accepted_id
+from phonoscene.fal.answers import accepted_id
 from phonoscene.jobs import JobStatus
 from tests.crash.calls import Calls
 from tests.crash.fal import REQUEST_ID, Play, film

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.response import StreamingBody
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from phonoscene.documents import LONGEST_SIDECAR, parse, read_takes
+from phonoscene.drops.drop_bucket import DropBucket
+from phonoscene.drops.media_facts import StoredObject
+from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, parse, read_takes
 from phonoscene.errors import DropRefused
-from phonoscene.media import DropBucket
-from phonoscene.probe.facts import StoredObject
+from phonoscene.fal.signing_keys import SigningKeys
+from phonoscene.fal.webhook_signature import sign
 from phonoscene.probe.prober import LocalProber
 from phonoscene.settings import WebhookSettings
-from phonoscene.signing_keys import SigningKeys
-from phonoscene.webhooks import sign
 from tests.crash.calls import Calls
 from tests.crash.invariants import always_broken
 from tests.crash.world import Context, World, function
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import ModuleType
 
-    from phonoscene.deliveries import Delivery
+    from phonoscene.fal.webhook_message import Delivery
 
 KEY: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 USER: Final = "github|1234567"

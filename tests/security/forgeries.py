@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from phonoscene.webhooks import REQUEST_ID, SIGNATURE, TIMESTAMP, USER_ID, sign
+from phonoscene.fal.webhook_signature import REQUEST_ID, SIGNATURE, TIMESTAMP, USER_ID, sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -58,7 +58,7 @@ def test_of_thousands_of_forgeries_none_is_believed_and_none_breaks_the_door() -
 
 
 def test_a_door_that_believes_a_forgery_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    from phonoscene.webhooks import Claims  # noqa: PLC0415 - patched here alone
+    from phonoscene.fal.webhook_signature import Claims  # noqa: PLC0415 - patched here alone
 
     monkeypatch.setattr(Claims, "is_signed_by_any", lambda *_: True)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from phonoscene.contents import Holders
+from phonoscene.drops.contents import Holders
+from phonoscene.drops.drop_bucket import DropBucket, Found
+from phonoscene.drops.media_facts import AudioFacts, ImageFacts, StoredObject
 from phonoscene.errors import ContentContested, DropRefused, WriteRefused
-from phonoscene.event_bus import EventBus
-from phonoscene.job_store import JobStore
 from phonoscene.jobs import (
     WITHOUT_VIDEO,
     DropObject,
@@ -20,15 +20,15 @@ from phonoscene.jobs import (
     Step,
     may_precede,
 )
-from phonoscene.media import DropBucket, Found
-from phonoscene.probe.facts import AudioFacts, ImageFacts, StoredObject
-from phonoscene.receipt_bucket import Kept, ReceiptBucket
+from phonoscene.publishing.event_bus import EventBus
+from phonoscene.publishing.receipt_bucket import Kept, ReceiptBucket
+from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.intake import Announcement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from phonoscene.events import StatusChanged
+    from phonoscene.publishing.events import StatusChanged
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 

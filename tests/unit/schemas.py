@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from phonoscene.events import StatusChanged
+from phonoscene.publishing.events import StatusChanged
 
 EVENTS: Final = Path(__file__).parents[2] / "events"
 FILE: Final = EVENTS / "schemas" / "job-status-changed.v1.json"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from phonoscene.batches import Message, each, in_order
+from phonoscene.batch import Message, each, in_order
 
 
 def queue(*bodies: str) -> dict[str, Any]:

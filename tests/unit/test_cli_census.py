@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.drops import Kind, all_pairings, kind_of, name_of, pairings
-from phonoscene.media import DropBucket, Found
+from phonoscene.drops.drop_bucket import DropBucket, Found
+from phonoscene.drops.keys import Kind, all_pairings, kind_of, name_of, pairings
 from phonoscene_cli.accounting import TOGETHER, Accountant
 from phonoscene_cli.census import Census, Lying, drops_under
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from phonoscene.drops import Pairing
+    from phonoscene.drops.keys import Pairing
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SUFFIXES = (

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phonoscene.jobs import FINAL, Audio, DropObject, ErrorDetail, Job, JobStatus, Step
-from phonoscene.meanings import WAITS, fix
+from phonoscene.publishing.wording import WAITS, fix
 from phonoscene_cli import advice, choosing, moments, words
 from phonoscene_cli.errors import NOT_FINE, WRONG_USAGE, CliError, WrongUsage
 

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene import containers
-from phonoscene.containers import (
+from phonoscene.errors import VideoUnavailable
+from phonoscene.videos import video_formats
+from phonoscene.videos.video_formats import (
     CONTENT_TYPES,
     CUT_OFF,
     FEWER_BYTES,
@@ -26,7 +27,6 @@ from phonoscene.containers import (
     kind_of,
     suffix_of,
 )
-from phonoscene.errors import VideoUnavailable
 from tests.support.media.mp4 import box, boxes
 
 if TYPE_CHECKING:
@@ -334,9 +334,9 @@ def test_any_bytes_are_judged(start: bytes, body: bytes, asked: str) -> None:
 def test_a_file_of_the_smallest_boxes_is_followed_so_far_and_no_further(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    read = Mock(side_effect=containers._box)
-    monkeypatch.setattr(containers, "_box", read)
-    monkeypatch.setattr(containers, "MOST_PIECES", 500)
+    read = Mock(side_effect=video_formats._box)
+    monkeypatch.setattr(video_formats, "_box", read)
+    monkeypatch.setattr(video_formats, "MOST_PIECES", 500)
     body = box(b"free", b"") * 100_000
 
     examination = Examination(".mp4")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.contents import MOST_HOLDERS, Content, Holders, contents_of
-from phonoscene.sidecar import Sidecar
+from phonoscene.drops.contents import MOST_HOLDERS, Content, Holders, contents_of
+from phonoscene.drops.sidecar import Sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

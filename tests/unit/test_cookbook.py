@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from phonoscene.documents import Document, ignores, parse, waits_for_sidecar
+from phonoscene.drops.sidecar_files import Document, ignores, parse, waits_for_sidecar
 from tests.unit.test_template import ROOT
 
 PAGE = (ROOT / "docs" / "cookbook.md").read_text()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from phonoscene.drops import (
+from phonoscene.drops.keys import (
     AUDIO_SUFFIXES,
     CONTENT_TYPES,
     IMAGE_SUFFIXES,

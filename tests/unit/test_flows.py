@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from phonoscene import output
-from phonoscene.cdn import Part
-from phonoscene.containers import Examination
 from phonoscene.errors import VideoUnavailable
-from phonoscene.output import FEW, FLOWS, LOOK, OutputBucket
+from phonoscene.videos import output_bucket
+from phonoscene.videos.cdn import Part
+from phonoscene.videos.output_bucket import FEW, FLOWS, LOOK, OutputBucket
+from phonoscene.videos.video_formats import Examination
 
 SIZE = 1000
 
@@ -117,7 +117,7 @@ def test_there_are_more_flows_where_the_process_is_not_busy(
     clock = types.SimpleNamespace(
         monotonic=time.monotonic, process_time=lambda: cpus * time.monotonic()
     )
-    monkeypatch.setattr(output, "time", clock)
+    monkeypatch.setattr(output_bucket, "time", clock)
     film = Film(count=100, waits=LOOK / 2)
 
     store(film, Sink())

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from phonoscene.drops import half_id
+from phonoscene.drops.keys import half_id
 from phonoscene.jobs import Job, JobStatus
 from phonoscene.workflow.intake import Announcement
 from tests.unit.explorer import RULES, intake_of

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.drops import half_id, job_id
+from phonoscene.drops.keys import half_id, job_id
 from phonoscene.jobs import JobStatus
 from tests.unit.explorer import Upload, World, ends, intake_of
 from tests.unit.fakes import NOON, MemoryBucket, MemoryStore

@@ -29,7 +29,7 @@ from phonoscene.jobs import (
     Video,
     may_precede,
 )
-from phonoscene.records import from_item, to_item, to_job, to_record
+from phonoscene.table.items import from_item, to_item, to_job, to_record
 from tests.unit.fakes import NOON
 
 #: The whole state machine: what may follow each state.

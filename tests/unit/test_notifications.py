@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from phonoscene.errors import NotificationMalformed, SecretUnusable
-from phonoscene.notifications import LONGEST_PAUSE, PAUSES, Notification, pause_after
+from phonoscene.publishing.event_webhooks import LONGEST_PAUSE, PAUSES, Notification, pause_after
 from tests.unit.schemas import EVENTS
 from tests.unit.test_template import QUEUES
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phonoscene.drops.drop_bucket import DropBucket
+from phonoscene.drops.media_facts import StoredObject
 from phonoscene.errors import ObjectUnreadable, TooMuchRead
-from phonoscene.media import DropBucket
 from phonoscene.probe import object_reader
-from phonoscene.probe.facts import StoredObject
 from phonoscene.probe.object_reader import ObjectReader
 
 CONTENT = bytes(range(256)) * 16

@@ -50,7 +50,7 @@ from phonoscene.observability import count, logger, metrics
 import logging
 with_metrics = metrics.log_metrics(lambda event, context: count("DropMessages"))
 with_metrics({}, None)
-logging.getLogger("phonoscene.output").warning("video.abort_failed")
+logging.getLogger("phonoscene.videos.output_bucket").warning("video.abort_failed")
 """
 
 

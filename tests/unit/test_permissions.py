@@ -13,7 +13,7 @@ from samtranslator.translator.translator import (  # type: ignore[import-untyped
     Translator,
 )
 
-from phonoscene.drops import RECEIPT_SUFFIX
+from phonoscene.drops.keys import RECEIPT_SUFFIX
 from tests.unit.test_template import FUNCTIONS, RESOURCES, TEMPLATE, TEXT, mentioned
 
 READ_A_QUEUE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}

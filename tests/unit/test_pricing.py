@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.jobs import Actual, Estimate, Job, JobStatus
-from phonoscene.pricing import (
+from phonoscene.drops.pricing import (
     MAX_MEGAPIXELS,
     PRESETS,
     actual,
@@ -21,9 +20,10 @@ from phonoscene.pricing import (
     estimate,
     needed_frames,
 )
-from phonoscene.records import from_item, to_item, to_job, to_record
-from phonoscene.sidecar import Sidecar
-from phonoscene.verdicts import ReportedVideo
+from phonoscene.drops.sidecar import Sidecar
+from phonoscene.fal.results import ReportedVideo
+from phonoscene.jobs import Actual, Estimate, Job, JobStatus
+from phonoscene.table.items import from_item, to_item, to_job, to_record
 
 PRICE = Decimal("0.001205")
 

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.drops import LONGEST_KEY, half_id, name_of, receipt_key, unsafe
-from phonoscene.events import MOST_ERRORS, StatusChanged
+from phonoscene.drops.keys import LONGEST_KEY, half_id, name_of, receipt_key, unsafe
 from phonoscene.jobs import (
     BORN_AS,
     FINAL,
@@ -31,8 +30,9 @@ from phonoscene.jobs import (
     Step,
     Video,
 )
-from phonoscene.meanings import STATES, WAITS, fix
-from phonoscene.receipts import Receipt
+from phonoscene.publishing.events import MOST_ERRORS, StatusChanged
+from phonoscene.publishing.receipts import Receipt
+from phonoscene.publishing.wording import STATES, WAITS, fix
 from tests.unit import schemas
 from tests.unit.fakes import NOON
 from tests.unit.test_jobs import a_job, jobs, maybe, times

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phonoscene.errors import AddressRefused
-from phonoscene.public_http import Timeout, connect_public, dial, is_public, tls_context
+from phonoscene.net.public_https import Timeout, connect_public, dial, is_public, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.drops import half_id
+from phonoscene.drops.keys import half_id
 from phonoscene.errors import ReceiptContested
 from phonoscene.jobs import BORN_AS, MAY_FOLLOW, Audio, Job, JobStatus, Step
-from phonoscene.receipts import Receipt
+from phonoscene.publishing.receipts import Receipt
 from phonoscene.workflow.publication import TRIES, Publisher, Write
 from tests.unit.fakes import NOON, MemoryBus, MemoryReceipts
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from phonoscene.drops import AUDIO_SUFFIXES
-from phonoscene.event_bus import SOURCE, STATUS_CHANGED
-from phonoscene.explanations import allowed
+from phonoscene.drops.keys import AUDIO_SUFFIXES
+from phonoscene.drops.sidecar import Sidecar
+from phonoscene.drops.validation_errors import allowed
 from phonoscene.jobs import MAY_FOLLOW, JobStatus
-from phonoscene.notifications import TYPE
-from phonoscene.receipts import Receipt
-from phonoscene.sidecar import Sidecar
+from phonoscene.publishing.event_bus import SOURCE, STATUS_CHANGED
+from phonoscene.publishing.event_webhooks import TYPE
+from phonoscene.publishing.receipts import Receipt
 from tests.unit.test_template import RESOURCES
 
 if TYPE_CHECKING:

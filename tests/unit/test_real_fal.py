@@ -20,7 +20,7 @@ from local.estimates import deciding, estimate_drop, example, interval
 from local.paths import StateDirectory
 from local.real_fal import RealFal
 from local.runs import Options, Run
-from phonoscene.pricing import PRESETS, estimate
+from phonoscene.drops.pricing import PRESETS, estimate
 from phonoscene_cli.uploads import Drop, Piece
 from tests.integration.sounds import png
 

@@ -10,10 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.documents import Document, parse, read_document, read_takes, waits_for_sidecar
+from phonoscene.drops.sidecar import Sidecar
+from phonoscene.drops.sidecar_files import (
+    Document,
+    parse,
+    read_document,
+    read_takes,
+    waits_for_sidecar,
+)
 from phonoscene.errors import DropRefused
-from phonoscene.records import plain, to_item
-from phonoscene.sidecar import Sidecar
+from phonoscene.table.items import plain, to_item
 from phonoscene.workflow.examination import Errors
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from phonoscene.errors import VerdictMalformed
-from phonoscene.verdicts import (
+from phonoscene.fal.results import (
     Output,
     ReportedVideo,
     Verdict,

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from phonoscene.deliveries import Delivery, hash_token, new_token
 from phonoscene.errors import SigningKeysUnavailable, WebhookRefused
-from phonoscene.signing_keys import SigningKeys
-from phonoscene.webhooks import Claims, public_keys, sign, signed_message
-from phonoscene.workflow.receiving import Post, receive
+from phonoscene.fal.signing_keys import SigningKeys
+from phonoscene.fal.webhook_message import Delivery, hash_token, new_token
+from phonoscene.fal.webhook_signature import Claims, public_keys, sign, signed_message
+from phonoscene.workflow.webhook_verification import Post, receive
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 NEXT_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.table import Table
 
-from phonoscene.ledger import day_of
+from phonoscene.limits import day_of
 from phonoscene_cli import terminal, words
 from phonoscene_cli.commands.options import Day, Json, Since, stack_of
 from phonoscene_cli.moments import Period

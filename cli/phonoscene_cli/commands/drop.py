@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phonoscene.drops import name_of
+from phonoscene.drops.keys import name_of
 from phonoscene_cli import journeys, terminal
 from phonoscene_cli.choosing import folder_in, key_in
 from phonoscene_cli.commands.options import Follow, Json, Out, Set, Timeout, Yes, stack_of

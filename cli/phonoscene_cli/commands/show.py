@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from phonoscene.drops.sidecar import chosen
 from phonoscene.jobs import Job, JobStatus
-from phonoscene.projections import notes
-from phonoscene.sidecar import chosen
+from phonoscene.publishing.public_job import notes
 from phonoscene_cli import advice, terminal, words
 from phonoscene_cli.choosing import find_job
 from phonoscene_cli.commands.options import Json, stack_of

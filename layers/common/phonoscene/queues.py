@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from mypy_boto3_sqs import SQSClient
 
-    from phonoscene.deliveries import Delivery
-    from phonoscene.media import Found
+    from phonoscene.drops.drop_bucket import Found
+    from phonoscene.fal.webhook_message import Delivery
 
 
 class DropsQueue:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from phonoscene.drops.drop_bucket import DropBucket
+from phonoscene.drops.media_facts import StoredObject
 from phonoscene.errors import DropRefused
-from phonoscene.media import DropBucket
-from phonoscene.probe.facts import StoredObject
 from phonoscene.probe.prober import LocalProber
 
 _RANGE: Final = re.compile(r"bytes=(\d+)-(\d+)")

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import av
 
+from phonoscene.drops.media_facts import AudioFacts
 from phonoscene.errors import MediaRefused
 from phonoscene.probe.claims import Stream, claimed_seconds, wav_end
 from phonoscene.probe.containers import opened
-from phonoscene.probe.facts import AudioFacts
 
 if TYPE_CHECKING:
-    from phonoscene.probe.facts import SeekableFile
+    from phonoscene.drops.media_facts import SeekableFile
 
 #: What FFmpeg calls a container, and what the web calls it.
 FORMATS: Final = MappingProxyType(

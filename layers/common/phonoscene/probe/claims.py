@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from phonoscene.probe.facts import SeekableFile
+    from phonoscene.drops.media_facts import SeekableFile
 
 #: A WAV's writer that cannot go back puts 0 or nearly the largest number there is as its length:
 #: FFmpeg 0xFFFFFFFF, SoX 0x7FFFF000 and more. No file that is measured is as long as that.

@@ -11,7 +11,7 @@ import av
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from phonoscene.probe.facts import SeekableFile
+    from phonoscene.drops.media_facts import SeekableFile
 
 
 class _View:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from phonoscene.drops import suffix_of
+from phonoscene.drops.keys import suffix_of
 from phonoscene.errors import DropRefused, MediaRefused, TooMuchRead
 from phonoscene.jobs import ErrorDetail
 from phonoscene.probe.audio import probe_audio
@@ -16,8 +16,8 @@ from phonoscene.probe.object_reader import MAX_BYTES, ObjectReader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from phonoscene.media import DropBucket
-    from phonoscene.probe.facts import AudioFacts, ImageFacts, StoredObject
+    from phonoscene.drops.drop_bucket import DropBucket
+    from phonoscene.drops.media_facts import AudioFacts, ImageFacts, StoredObject
 
 T = TypeVar("T")
 

@@ -6,14 +6,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from phonoscene.drops.media_facts import AudioFacts, ImageFacts
 from phonoscene.errors import DropRefused, DropUnsettled, ProbeFailed
 from phonoscene.jobs import ErrorDetail
-from phonoscene.probe.facts import AudioFacts, ImageFacts
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
-    from phonoscene.probe.facts import StoredObject
+    from phonoscene.drops.media_facts import StoredObject
 
 #: How Lambda calls the end of a process: a crash, too much memory, or too much time.
 _ENDED: Final = ("Runtime.ExitError", "Runtime.OutOfMemory", "Sandbox.Timedout")

@@ -10,8 +10,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.contents import contents_of
-from phonoscene.drops import half_id, name_of, name_of_one
+from phonoscene.drops.contents import contents_of
+from phonoscene.drops.keys import half_id, name_of, name_of_one
 from phonoscene.errors import ContentContested, DropUnsettled, WriteRefused
 from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from phonoscene.contents import Content, Holders
-    from phonoscene.job_store import JobStore
+    from phonoscene.drops.contents import Content, Holders
     from phonoscene.jobs import ErrorDetail
+    from phonoscene.table.job_store import JobStore
     from phonoscene.workflow.examination import Examined, Halves
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from phonoscene.errors import WriteRefused
 from phonoscene.jobs import Job, JobStatus
 
 if TYPE_CHECKING:
-    from phonoscene.fal_queue import FalQueue
-    from phonoscene.job_store import JobStore
+    from phonoscene.fal.queue import FalQueue
+    from phonoscene.table.job_store import JobStore
 
 logger = logging.getLogger(__name__)
 #: A job moves a few times in its life; more refusals than that are no coincidence.

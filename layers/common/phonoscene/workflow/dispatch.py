@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from phonoscene.job_store import JobStore
-    from phonoscene.ledger import Limits
+    from phonoscene.limits import Limits
     from phonoscene.queues import DropsQueue
+    from phonoscene.table.job_store import JobStore
 
 logger = logging.getLogger(__name__)
 

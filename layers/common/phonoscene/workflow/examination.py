@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from phonoscene.documents import LONGEST_SIDECAR, Document, parse, read_document, read_takes
-from phonoscene.drops import (
+from phonoscene.drops.keys import (
     Pairing,
     beside,
     defaults_keys,
@@ -18,19 +17,26 @@ from phonoscene.drops import (
     spellings,
     unsafe,
 )
+from phonoscene.drops.pricing import PRESETS, estimate, needed_frames
+from phonoscene.drops.sidecar import Sidecar, VideoSize
+from phonoscene.drops.sidecar_files import (
+    LONGEST_SIDECAR,
+    Document,
+    parse,
+    read_document,
+    read_takes,
+)
 from phonoscene.errors import DropRefused
+from phonoscene.fal.requests import check_size
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Estimate
-from phonoscene.pricing import PRESETS, estimate, needed_frames
-from phonoscene.sidecar import Sidecar, VideoSize
-from phonoscene.submissions import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
 
-    from phonoscene.media import DropBucket, Found
-    from phonoscene.probe.facts import ImageFacts, Prober
+    from phonoscene.drops.drop_bucket import DropBucket, Found
+    from phonoscene.drops.media_facts import ImageFacts, Prober
 
 T = TypeVar("T")
 

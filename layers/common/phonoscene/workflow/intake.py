@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from phonoscene.documents import LONGEST_SIDECAR, Document, ignores, waits_for_sidecar
-from phonoscene.drops import (
+from phonoscene.drops.keys import (
     Kind,
     Pairing,
     family_prefixes,
@@ -23,9 +22,10 @@ from phonoscene.drops import (
     refusal_id,
     unsafe,
 )
+from phonoscene.drops.near_names import alone, neighbourhoods
+from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, Document, ignores, waits_for_sidecar
 from phonoscene.errors import DropRefused, DropUnsettled, WriteRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus
-from phonoscene.near_names import alone, neighbourhoods
 from phonoscene.workflow.admission import Admission
 from phonoscene.workflow.examination import Errors, Examiner, Halves
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
-    from phonoscene.job_store import JobStore
-    from phonoscene.media import DropBucket
+    from phonoscene.drops.drop_bucket import DropBucket
+    from phonoscene.table.job_store import JobStore
 
 logger = logging.getLogger(__name__)
 

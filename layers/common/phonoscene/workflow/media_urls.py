@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from phonoscene.drops import CONTENT_TYPES, suffix_of
-from phonoscene.submissions import Medium
+from phonoscene.drops.keys import CONTENT_TYPES, suffix_of
+from phonoscene.fal.requests import Medium
 
 if TYPE_CHECKING:
-    from phonoscene.fal_storage import FalStorage, Uploads
+    from phonoscene.drops.drop_bucket import DropBucket
+    from phonoscene.fal.storage import FalStorage, Uploads
     from phonoscene.jobs import DropObject, Job
-    from phonoscene.media import DropBucket
 
 
 class MediaUrls(Protocol):

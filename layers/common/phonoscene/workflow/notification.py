@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from phonoscene.errors import NotDelivered
-from phonoscene.notifications import Notification, pause_after
+from phonoscene.publishing.event_webhooks import Notification, pause_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from phonoscene.batches import Message
+    from phonoscene.batch import Message
+    from phonoscene.publishing.endpoint import Answer, Subscriber
     from phonoscene.queues import NotificationsQueue
-    from phonoscene.subscriber import Answer, Subscriber
 
 logger = logging.getLogger(__name__)
 

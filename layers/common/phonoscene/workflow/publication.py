@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.errors import ReceiptContested
-from phonoscene.events import StatusChanged
-from phonoscene.receipts import Receipt
+from phonoscene.publishing.events import StatusChanged
+from phonoscene.publishing.receipts import Receipt
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from phonoscene.event_bus import EventBus
     from phonoscene.jobs import Job
-    from phonoscene.receipt_bucket import ReceiptBucket
+    from phonoscene.publishing.event_bus import EventBus
+    from phonoscene.publishing.receipt_bucket import ReceiptBucket
 
 logger = logging.getLogger(__name__)
 

@@ -12,20 +12,20 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.deliveries import Delivery
 from phonoscene.errors import VideoUnavailable, WriteRefused
+from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
+from phonoscene.fal.webhook_message import Delivery
 from phonoscene.jobs import ErrorDetail, Job, JobStatus, Request
-from phonoscene.submissions import Ended, Lost, Pending, Unclear
-from phonoscene.workflow.recounting import Recounter
+from phonoscene.workflow.ledger_audit import Recounter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from phonoscene.fal_queue import FalQueue
-    from phonoscene.job_store import JobStore
+    from phonoscene.fal.queue import FalQueue
     from phonoscene.queues import VerdictsQueue
+    from phonoscene.table.job_store import JobStore
     from phonoscene.workflow.dispatch import Dispatcher
-    from phonoscene.workflow.recounting import Standing
+    from phonoscene.workflow.ledger_audit import Standing
 
 logger = logging.getLogger(__name__)
 

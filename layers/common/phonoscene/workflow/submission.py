@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.deliveries import hash_token, new_token
 from phonoscene.errors import DropRefused, NoRoom, UploadFailed, WriteRefused
+from phonoscene.fal.requests import ACCOUNT, Accepted, Answer, Refused, Submission, Unknown
+from phonoscene.fal.webhook_message import hash_token, new_token
 from phonoscene.jobs import LOOK_AGAIN_AFTER, UNANSWERED, ErrorDetail, Job, JobStatus
-from phonoscene.ledger import next_day
+from phonoscene.limits import next_day
 from phonoscene.retries import MOST_REFUSALS, retry_at
-from phonoscene.submissions import ACCOUNT, Accepted, Answer, Refused, Submission, Unknown
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from phonoscene.fal_queue import FalQueue
-    from phonoscene.job_store import JobStore
-    from phonoscene.ledger import Limits
+    from phonoscene.fal.queue import FalQueue
+    from phonoscene.limits import Limits
+    from phonoscene.table.job_store import JobStore
     from phonoscene.workflow.media_urls import MediaUrls
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""What people drop: keys, sidecars, prices, and how they are read."""

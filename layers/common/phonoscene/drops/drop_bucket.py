@@ -1,0 +1,206 @@
+"""The drop bucket: lists, reads and presigns what was dropped. It never writes there."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from phonoscene.drops.contents import MARK
+from phonoscene.drops.media_facts import StoredObject
+from phonoscene.drops.s3_refusals import refusal
+from phonoscene.errors import BucketUnversioned, DropRefused, DropUnsettled, ObjectUnreadable
+from phonoscene.jobs import DropObject, ErrorDetail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from mypy_boto3_s3 import S3Client
+
+_CHUNK: Final = 64 * 1024
+_ABSENT: Final = {"404", "NoSuchKey", "NoSuchVersion", "NotFound", "412", "PreconditionFailed"}
+#: What S3 knows of an object's bytes; of each that two objects share, equal means equal bytes.
+_PROOFS: Final = (
+    "ETag",
+    "ChecksumCRC32",
+    "ChecksumCRC32C",
+    "ChecksumCRC64NVME",
+    "ChecksumSHA1",
+    "ChecksumSHA256",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found(StoredObject):
+    """An object of the drop bucket as it is now; ``modified`` has a resolution of a second.
+
+    S3 dates an object uploaded in parts from the upload's *beginning*: ``modified`` is never later
+    than the event that announced the object, but may be long before it.
+
+    ``proofs`` and ``mark`` are for ``contents``: proofs of equal bytes, and of a take on purpose.
+    """
+
+    version_id: str
+    modified: datetime
+    proofs: Mapping[str, str] = field(default_factory=dict, hash=False)
+    mark: str = ""
+
+
+class DropBucket:
+    """Reads one bucket, and presigns its objects with a client made for that."""
+
+    def __init__(self, client: S3Client, presigner: S3Client, bucket: str) -> None:
+        self._client = client
+        self._presigner = presigner
+        self.name = bucket
+
+    def keys_under(self, *prefixes: str) -> set[str]:
+        """Every key that begins with one of these."""
+        pages = self._client.get_paginator("list_objects_v2").paginate
+        return {
+            entry["Key"]
+            for prefix in prefixes
+            for page in pages(Bucket=self.name, Prefix=prefix)
+            for entry in page.get("Contents", [])
+        }
+
+    def first_keys(self, prefix: str, at_most: int) -> tuple[set[str], bool]:
+        """Keys that begin with ``prefix`` and have no further folder; and whether those are all."""
+        page = self._client.list_objects_v2(
+            Bucket=self.name, Prefix=prefix, Delimiter="/", MaxKeys=at_most
+        )
+        return {entry["Key"] for entry in page.get("Contents", [])}, not page["IsTruncated"]
+
+    def find(self, key: str) -> Found | None:
+        """The newest version of an object, or None where it is gone.
+
+        Raises:
+            DropRefused: S3 will not give this object's bytes.
+        """
+        try:
+            head = self._client.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
+        except ClientError as exc:
+            if exc.response["Error"]["Code"] in _ABSENT:
+                return None
+            # an answer to HEAD has no body that says why; that to GET has
+            self._get(Key=key, Range="bytes=0-0")
+            raise
+        return _found(key, head)
+
+    def read(self, key: str, at_most: int) -> tuple[Found, bytes] | None:
+        """An object's newest version with its first ``at_most`` bytes; None where it is gone.
+
+        Raises:
+            DropRefused: S3 will not give this object's bytes.
+            ObjectUnreadable: S3 did not answer with all of them.
+        """
+        answer = self._get(Key=key)
+        if answer is None:
+            return None
+        raw = _body(answer, at_most)
+        if len(raw) != min(at_most, answer["ContentLength"]):
+            raise ObjectUnreadable(f"{len(raw)} bytes of {answer['ContentLength']}")
+        return _found(key, answer), raw
+
+    def _get(self, **request: Any) -> Any:
+        """S3's answer to a GET, or None where there is no such object."""
+        try:
+            return self._client.get_object(Bucket=self.name, **request)
+        except ClientError as exc:
+            error = exc.response["Error"]
+            if error["Code"] in _ABSENT:
+                return None
+            refused = refusal(request["Key"], error["Code"], error.get("Message", ""))
+            if refused:
+                raise DropRefused(refused) from exc
+            raise
+
+    def read_range(self, stored: StoredObject, first: int, last: int) -> bytes:
+        """The bytes from ``first`` to ``last`` of an object, as long as it stays what it was.
+
+        It names no version: ``If-Match`` gives the same certainty, and the local emulator
+        (ministack 1.5.33) ignores ``Range`` where a version is named.
+
+        Raises:
+            DropRefused: S3 will not give this object's bytes.
+            DropUnsettled: it was replaced or removed meanwhile.
+            ObjectUnreadable: S3 did not answer, or not with these bytes.
+        """
+        answer = self._get(Key=stored.key, IfMatch=stored.etag, Range=f"bytes={first}-{last}")
+        if answer is None:
+            raise DropUnsettled
+        raw = _body(answer)
+        came, wanted = answer.get("ContentRange", ""), f"bytes {first}-{last}/{stored.bytes}"
+        if came != wanted or len(raw) != last - first + 1:
+            raise ObjectUnreadable(f"{len(raw)} bytes, {came[:60]!r} instead of {wanted!r}")
+        return raw
+
+    @contextmanager
+    def open(self, pinned: DropObject) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """The length of a version in bytes, and its bytes, a block at a time.
+
+        Raises:
+            DropRefused: it is gone.
+        """
+        answer = self._get(Key=pinned.key, VersionId=pinned.version_id)
+        if answer is None:
+            raise DropRefused(_error("drop_gone", pinned.key, _GONE))
+        with closing(answer["Body"]) as body:  # entered itself, it would count no bytes
+            yield answer["ContentLength"], body.iter_chunks(_CHUNK)
+
+    def presign(self, pinned: DropObject, seconds: int, marker: str) -> str:
+        """A URL that reads this version, and no other, for ``seconds``. Never stored or logged."""
+        return self._presigner.generate_presigned_url(
+            "get_object",
+            Params={
+                "Bucket": self.name,
+                "Key": pinned.key,
+                "VersionId": pinned.version_id,
+                "ResponseContentDisposition": f"inline; filename={marker}",
+            },
+            ExpiresIn=seconds,
+        )
+
+
+def _found(key: str, answer: Any) -> Found:
+    """From the answer of a HEAD or a GET.
+
+    Raises:
+        BucketUnversioned: S3 says that it may take a quarter of an hour until versioning is on.
+    """
+    if "VersionId" not in answer:
+        raise BucketUnversioned("the drop bucket gives no versions; turn its versioning on")
+    size = answer["ContentLength"]
+    return Found(
+        key=key,
+        etag=answer["ETag"],
+        bytes=size,
+        version_id=answer["VersionId"],
+        modified=answer["LastModified"],
+        proofs={kind: f"{size} {answer[kind]}" for kind in _PROOFS if answer.get(kind)},
+        mark=answer.get("Metadata", {}).get(MARK, ""),
+    )
+
+
+def _body(answer: Any, at_most: int | None = None) -> bytes:
+    """An answer's bytes.
+
+    Raises:
+        ObjectUnreadable: the connection broke off.
+    """
+    try:
+        with closing(answer["Body"]) as body:
+            raw: bytes = body.read(at_most)
+    except (BotoCoreError, OSError) as exc:
+        raise ObjectUnreadable(type(exc).__name__) from exc
+    return raw
+
+
+_GONE: Final = "is no longer in the bucket as it was dropped; drop it again"
+
+
+def _error(code: str, key: str, what: str) -> ErrorDetail:
+    return ErrorDetail(code=code, message=f"{key} {what}.", source=key, field="audio")

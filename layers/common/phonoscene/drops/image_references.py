@@ -1,0 +1,71 @@
+"""References to images: https URLs of public hosts, or names of images beside a sidecar."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from annotated_types import MaxLen, MinLen
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
+
+from phonoscene.drops.keys import IMAGE_SUFFIXES
+from phonoscene.fal.requests import LONGEST_URL
+
+#: The type of the error that pydantic carries when a reference is refused; its context has
+#: ``problem``.
+REFUSED = "image_reference"
+
+
+def _image_reference(text: str) -> str:
+    """An https URL of a public host, or the name of an image beside the file that mentions it."""
+    if "://" in text or text.startswith("data:"):
+        problem = _url_problem(text)
+    else:
+        problem = _image_name_problem(text)
+    if problem:
+        raise PydanticCustomError(REFUSED, "{problem}", {"problem": problem})
+    return text
+
+
+def _url_problem(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "it is not a URL"
+    checks = (
+        (parts.scheme != "https", "its scheme is not https"),
+        (len(url) > LONGEST_URL, f"it is longer than {LONGEST_URL} characters"),
+        (
+            not url.isascii() or not url.isprintable() or " " in url,
+            "it holds a space or a character a URL must escape",
+        ),
+        (parts.username is not None, "it carries a user name"),
+        (port not in (None, 443), "it names a port"),
+        (not _is_public_host(host.removesuffix(".")), "its host is not a public name"),
+    )
+    return next((problem for is_wrong, problem in checks if is_wrong), None)
+
+
+#: Labels of letters, digits and hyphens; the last begins with a letter, which no notation of an
+#: address does.
+_HOST = re.compile(r"([a-z0-9_]([a-z0-9_-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?")
+_PRIVATE = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
+
+
+def _is_public_host(host: str) -> bool:
+    """A dotted name and no address: an address says nothing about who answers there tomorrow."""
+    return bool(_HOST.fullmatch(host)) and not host.endswith(_PRIVATE)
+
+
+def _image_name_problem(name: str) -> str | None:
+    if name.startswith("/") or {"", ".", ".."} & set(name.split("/")):
+        return "it must be a name beside the sidecar, without leading / and without . or .. folders"
+    if not name.lower().endswith(IMAGE_SUFFIXES):
+        return f"its name must end in one of {' '.join(IMAGE_SUFFIXES)}"
+    return None if name.isprintable() else "it contains a control character"
+
+
+ImageReference = Annotated[str, MinLen(1), MaxLen(LONGEST_URL), AfterValidator(_image_reference)]

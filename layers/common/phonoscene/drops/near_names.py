@@ -1,0 +1,120 @@
+"""Why a half stayed alone, and which key beside it was perhaps meant to be the other half."""
+
+from __future__ import annotations
+
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Final
+
+from phonoscene.drops.keys import (
+    AUDIO_SUFFIXES,
+    IMAGE_SUFFIXES,
+    SIDECAR_SUFFIX,
+    Kind,
+    all_pairings,
+    composed,
+    kind_of,
+    stem_of,
+    unsafe,
+)
+from phonoscene.jobs import ErrorDetail
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from phonoscene.jobs import Job
+
+#: How much of two names without their suffixes must be alike for one to be taken for the other.
+NEAR: Final = 0.75
+#: How alike ``song`` and ``song (copy)`` are: one is the other with something added.
+EXTENDED: Final = 0.9
+
+
+def neighbourhoods(key: str) -> tuple[str, ...]:
+    """The prefixes to list for names like a key's: its whole folder, and if that is large, parts.
+
+    The parts are what begins with the same name, or with the same letter, large or small.
+    """
+    folder, slash, _ = key.rpartition("/")
+    stem = stem_of(key)
+    letter = stem[len(folder + slash) :][:1]
+    letters = (letter, letter.swapcase())
+    return tuple(dict.fromkeys((folder + slash, stem, *(folder + slash + one for one in letters))))
+
+
+def alone(half: Job, keys: Collection[str]) -> ErrorDetail:
+    """The error of a half that waited in vain, beside these keys."""
+    if half.audio:
+        return _without_sidecar(half.audio.key, keys)
+    return _without_audio(half.sidecar.key if half.sidecar else half.name, keys)
+
+
+def _without_sidecar(key: str, keys: Collection[str]) -> ErrorDetail:
+    stems = (key, key.rpartition(".")[0])
+    near = _nearest(stems, _left_over(keys, Kind.SIDECAR))
+    allowed = " or ".join(stem + SIDECAR_SUFFIX for stem in stems)
+    return ErrorDetail(
+        code="missing_sidecar",
+        field="sidecar",
+        source=key,
+        value=near,
+        allowed=allowed,
+        message=f"{key} waited for its sidecar, {allowed}. {_hint(near)}Drop both.",
+    )
+
+
+def _without_audio(key: str, keys: Collection[str]) -> ErrorDetail:
+    stem = stem_of(key)
+    near = _nearest((stem,), _left_over(keys, Kind.AUDIO))
+    allowed = f"{stem} with one of {' '.join(AUDIO_SUFFIXES)}"
+    return ErrorDetail(
+        code="missing_audio",
+        field="audio",
+        source=key,
+        value=near,
+        allowed=allowed,
+        message=f"{key} waited for the audio file of its name, {allowed}. {_hint(near)}Drop both.",
+    )
+
+
+def _hint(near: str | None) -> str:
+    return f"{near} is in the same folder: rename it if you mean it. " if near else ""
+
+
+def _left_over(keys: Collection[str], kind: Kind) -> list[str]:
+    """The keys of a kind, or of none, that are part of no pair; images are meant as they are."""
+    pairs = [pairing for pairing in all_pairings(keys).values() if pairing.is_whole]
+    paired = {key for pairing in pairs for key in pairing.keys}
+    return [
+        key
+        for key in sorted(keys)
+        if kind_of(key) in (kind, Kind.IGNORED)
+        and key not in paired
+        and not key.lower().endswith(IMAGE_SUFFIXES)
+        and not unsafe(key)
+    ]
+
+
+def _nearest(stems: Collection[str], keys: Collection[str]) -> str | None:
+    """The key whose name, but for its suffix, is most like one of these; None if none is."""
+    wanted = dict.fromkeys(map(_plain, stems))
+    scores = {
+        key: max(_likeness(stem, _plain(key.rpartition(".")[0] or key)) for stem in wanted)
+        for key in keys
+    }
+    best = max(scores, key=lambda key: scores[key], default=None)
+    return best if best and scores[best] >= NEAR else None
+
+
+def _plain(key: str) -> str:
+    """A name without its folder, its spelling and its case."""
+    return composed(key.rpartition("/")[2]).casefold()
+
+
+def _likeness(one: str, other: str) -> float:
+    shorter, longer = sorted((one, other), key=len)
+    if one == other or not shorter:
+        return float(one == other)
+    if longer.startswith(shorter) and not longer[len(shorter)].isalnum():
+        return EXTENDED
+    matcher = SequenceMatcher(None, one, other, autojunk=False)
+    return matcher.ratio() if matcher.quick_ratio() >= NEAR else 0

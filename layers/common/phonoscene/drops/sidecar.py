@@ -1,0 +1,164 @@
+"""The sidecar: the endpoint's input, as a dropper may write it.
+
+The model is the schema: fields, ranges, choices and defaults are those of the endpoint's page
+(https://fal.ai/models/fal-ai/ltx-2.3-22b/distilled/audio-to-video/llms.txt), and the README's table
+is checked against it. Every default is sent explicitly, because public sources disagree on some.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
+
+from phonoscene.drops.image_references import ImageReference
+
+#: A result of 10 KB or more shortens fal's result window from 1 h to 6 min, and the prompt is in
+#: it.
+LONGEST_PROMPT = 5000
+
+Preset = Literal[
+    "auto",
+    "square_hd",
+    "square",
+    "portrait_4_3",
+    "portrait_16_9",
+    "landscape_4_3",
+    "landscape_16_9",
+]
+
+
+#: The type of the error that pydantic carries when a text shows nothing; its context has
+#: ``problem``.
+BLANK = "blank_text"
+#: Unicode's categories of what shows nothing by itself: controls, formats, separators, marks.
+_INVISIBLE = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Me"})
+#: What shows nothing and has a category of things that do: Hangul fillers and the empty Braille
+#: cell.
+_FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+
+
+def _not_blank(text: str) -> str:
+    """A text in which something can be seen."""
+    if all(unicodedata.category(char) in _INVISIBLE or char in _FILLERS for char in text):
+        problem = "it is blank: only spaces and characters that show nothing"
+        raise PydanticCustomError(BLANK, "{problem}", {"problem": problem})
+    return text
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class VideoSize(_Strict):
+    """A size in pixels; fal allows each side up to 14142."""
+
+    width: int = Field(ge=1, le=14142)
+    height: int = Field(ge=1, le=14142)
+
+
+Strength = Annotated[float, Ge(0), Le(1)]
+
+
+def _size_tag(value: object) -> str:
+    return "size" if isinstance(value, Mapping | VideoSize) else "preset"
+
+
+class Sidecar(_Strict):
+    """What a dropper may ask of the endpoint."""
+
+    prompt: Annotated[str, AfterValidator(_not_blank)] = Field(
+        min_length=1, max_length=LONGEST_PROMPT, description="What the video shows."
+    )
+    negative_prompt: str = Field(
+        default=(
+            "news broadcast, 3d animation, computer graphics, pc game, console game, video game, "
+            "cartoon, childish, watermark, logo, text, on screen text, subtitles, titles, "
+            "signature, slowmo, static"
+        ),
+        max_length=LONGEST_PROMPT,
+        description="What it should not show.",
+    )
+    enable_prompt_expansion: bool = Field(default=True, description="Let fal enrich the prompt.")
+    image_url: ImageReference | None = Field(
+        default=None,
+        description="First frame: an https URL, or the name of an image beside the sidecar.",
+    )
+    end_image_url: ImageReference | None = Field(default=None, description="Last frame, likewise.")
+    image_strength: Strength = Field(default=1, description="How strictly the first frame is kept.")
+    end_image_strength: Strength = Field(
+        default=1, description="How strictly the last frame is kept."
+    )
+    match_audio_length: bool = Field(
+        default=True,
+        description="As many frames as the audio is long; `num_frames` is then unused.",
+    )
+    num_frames: int = Field(
+        default=121, ge=9, le=481, description="Length when it does not match the audio."
+    )
+    fps: float = Field(default=24, ge=1, le=60, description="Frames per second.")
+    video_size: Annotated[
+        Annotated[Preset, Tag("preset")] | Annotated[VideoSize, Tag("size")],
+        Discriminator(_size_tag),
+    ] = Field(
+        default="landscape_16_9",
+        description='A preset, or `{"width": …, "height": …}`; `auto` takes the first frame\'s.',
+    )
+    use_multiscale: bool = Field(
+        default=True, description="Small first, then large: more coherent."
+    )
+    scheduler: Literal["ltx2", "linear_quadratic", "beta"] = Field(
+        default="beta", description="The noise schedule."
+    )
+    acceleration: Literal["none", "regular", "high", "full"] = Field(
+        default="none", description="Faster, and coarser."
+    )
+    camera_lora: Literal[
+        "dolly_in", "dolly_out", "dolly_left", "dolly_right", "jib_up", "jib_down", "static", "none"
+    ] = Field(default="none", description="A camera movement.")
+    camera_lora_scale: Strength = Field(default=1, description="How much of it.")
+    seed: int | None = Field(
+        default=None,
+        ge=-(2**63),
+        lt=2**64,
+        description="Fixes the randomness; fal picks one when absent.",
+    )
+    enable_safety_checker: bool = Field(default=True, description="fal's safety checker.")
+    video_output_type: Literal["X264 (.mp4)", "VP9 (.webm)", "PRORES4444 (.mov)", "GIF (.gif)"] = (
+        Field(default="X264 (.mp4)", description="The file that is made.")
+    )
+    video_quality: Literal["low", "medium", "high", "maximum"] = Field(
+        default="high", description="Its quality."
+    )
+    video_write_mode: Literal["fast", "balanced", "small"] = Field(
+        default="balanced", description="Encoding speed against size."
+    )
+    distill_lora_second_pass_scale: Strength = Field(
+        default=0.5, description="Strength of the distillation in later passes."
+    )
+    audio_strength: Strength = Field(
+        default=1, description="Below 1 the model may change the audio; 1 keeps it."
+    )
+    preprocess_audio: bool = Field(default=True, description="Prepare the audio for conditioning.")
+
+    def image_references(self) -> dict[str, str]:
+        """The image fields that are set, by name."""
+        found = {name: getattr(self, name) for name in ("image_url", "end_image_url")}
+        return {name: reference for name, reference in found.items() if reference}
+
+    def arguments(self) -> dict[str, Any]:
+        """The endpoint's JSON, every default written out; the audio's URL is added at the POST."""
+        return self.model_dump(exclude_none=True) | {"sync_mode": False}
+
+
+def chosen(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a request's arguments that a sidecar can set, and that are not the defaults."""
+    return {
+        name: arguments[name]
+        for name, field in Sidecar.model_fields.items()
+        if name in arguments and arguments[name] != field.default
+    }

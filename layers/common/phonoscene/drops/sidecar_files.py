@@ -1,0 +1,206 @@
+"""Reads sidecars and ``_defaults.json`` files, and merges them into one checked ``Sidecar``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Never
+
+from pydantic import ValidationError
+
+from phonoscene.drops.keys import DEFAULTS_NAME
+from phonoscene.drops.sidecar import Sidecar
+from phonoscene.drops.validation_errors import (
+    FOLDER_KEYS,
+    IGNORE_KEY,
+    WAIT_KEY,
+    explain,
+    misfit,
+    shown,
+)
+from phonoscene.errors import DropRefused
+from phonoscene.jobs import ErrorDetail
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: A sidecar is a page of parameters; more is a mistake, or an attack.
+LONGEST_SIDECAR = 64 * 1024
+MOST_TAKES = 20
+#: Python converts no more digits to a number, against a known attack (CVE-2020-10735).
+MOST_DIGITS = 4300
+
+
+@dataclass(frozen=True)
+class Document:
+    """A sidecar or a ``_defaults.json``, parsed; ``source`` is its key."""
+
+    source: str
+    values: dict[str, Any]
+
+    def may_say(self, name: str, value: object) -> bool:
+        """Whether it is no field, and may be said: ``sync_mode`` false changes nothing."""
+        is_defaults = self.source.rpartition("/")[2] == DEFAULTS_NAME
+        is_for_folder = is_defaults and name in FOLDER_KEYS and isinstance(value, bool)
+        return is_for_folder or (name == "sync_mode" and value is False)
+
+
+def read_document(source: str, raw: bytes) -> Document:
+    """Parse one file that holds one object.
+
+    Raises:
+        DropRefused: it is too long, not UTF-8 (a BOM is fine), not JSON, not an object, too deep,
+            or holds a key twice or a number that JSON does not have.
+    """
+    return _document(source, _parsed(source, raw))
+
+
+def read_takes(source: str, raw: bytes) -> list[Document]:
+    """Parse a sidecar: one object, or an array of objects that make one job each.
+
+    Raises:
+        DropRefused: as ``read_document``; or the array is empty, or has more than ``MOST_TAKES``.
+    """
+    values = _parsed(source, raw)
+    if not isinstance(values, list):
+        return [_document(source, values)]
+    if not 1 <= len(values) <= MOST_TAKES:
+        what = f"lists {len(values)} takes; it may list 1 to {MOST_TAKES}"
+        raise _refused(source, "wrong_number_of_takes", what)
+    return [_document(f"{source}[{n}]", take) for n, take in enumerate(values)]
+
+
+def _parsed(source: str, raw: bytes) -> Any:
+    if len(raw) > LONGEST_SIDECAR:
+        what = f"has more than the {LONGEST_SIDECAR:,} bytes that are read"
+        raise _refused(source, "sidecar_too_long", what)
+    try:
+        return _json(raw)
+    except (ValueError, RecursionError) as exc:
+        raise _refused(source, *_why(exc)) from None  # the context would carry the text
+
+
+def _document(source: str, values: Any) -> Document:
+    if not isinstance(values, dict):
+        what = 'must hold one JSON object, such as {"prompt": "…"}'
+        raise _refused(source, "not_an_object", what)
+    return Document(source, values)
+
+
+def _json(raw: bytes) -> Any:
+    """Strict JSON; JSON's escapes can spell halves of surrogate pairs, which encoding finds."""
+    encoding = json.detect_encoding(raw)
+    if not encoding.startswith("utf-8"):  # without a mark, its characters are UTF-8's and zeros
+        raise _OtherEncoding(encoding)
+    values = json.loads(
+        raw.decode("utf-8-sig"),
+        object_pairs_hook=_no_key_twice,
+        parse_constant=_no_such_number,
+        parse_int=_no_huge_number,
+    )
+    json.dumps(values, ensure_ascii=False).encode()
+    return values
+
+
+class _OtherEncoding(ValueError):
+    """JSON in another of Unicode's encodings than UTF-8."""
+
+
+def _why(exc: Exception) -> tuple[str, str]:
+    match exc:
+        case _OtherEncoding(args=(name,)):
+            return "not_utf8", f"is {name[:6].upper()} text. Save it as UTF-8"
+        case UnicodeDecodeError(start=start):
+            return "not_utf8", f"is not UTF-8 text: byte {start} cannot be read. Save it as UTF-8"
+        case UnicodeEncodeError():
+            return "not_utf8", "holds half of a surrogate pair, which is no character"
+        case json.JSONDecodeError(msg=what, lineno=line, colno=column):
+            return "not_json", f"is not JSON: {what} at line {line}, column {column}"
+        case RecursionError():
+            return "not_json", "is nested too deeply; a sidecar is a flat object"
+        case _:
+            return "not_json", f"is refused: {exc}"
+
+
+def _refused(source: str, code: str, what: str) -> DropRefused:
+    return DropRefused(ErrorDetail(code=code, message=f"{source} {what}.", source=source))
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in seen:
+            raise ValueError(f"the key {shown(key)} stands in it twice")
+        seen[key] = value
+    return seen
+
+
+def _no_huge_number(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a number in it has {len(digits):,} digits")
+    return int(digits)
+
+
+def _no_such_number(name: str) -> Never:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def waits_for_sidecar(defaults: Sequence[Document]) -> bool:
+    """Whether an audio file waits for its sidecar, given the defaults nearest first.
+
+    A value that is neither true nor false does not wait: ``parse`` refuses it, and the dropper
+    should hear of it now.
+    """
+    return _nearest(WAIT_KEY, defaults, default=True) is True
+
+
+def ignores(defaults: Sequence[Document]) -> bool:
+    """Whether nothing is made of a drop, given the defaults nearest first.
+
+    A value that is neither true nor false does not hide a drop: ``parse`` refuses it.
+    """
+    return _nearest(IGNORE_KEY, defaults, default=False) is True
+
+
+def _nearest(key: str, defaults: Sequence[Document], *, default: bool) -> object:
+    """What the nearest of the defaults that has a key says."""
+    values = (document.values[key] for document in defaults if key in document.values)
+    return next(values, default)
+
+
+def parse(documents: Sequence[Document]) -> tuple[Sidecar, Mapping[str, str]]:
+    """Merge the documents, the first winning key by key, and check what comes out.
+
+    Returns:
+        The sidecar, and for each field that was set the key of the file that set it.
+
+    Raises:
+        DropRefused: with every error of every file.
+    """
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for document in reversed(documents):
+        values = {
+            name: value
+            for name, value in document.values.items()
+            if not document.may_say(name, value)
+        }
+        merged |= values
+        origin |= dict.fromkeys(values, document.source)
+    home = documents[0].source if documents else ""
+    errors = _auto_without_image(merged, origin)
+    try:
+        sidecar = Sidecar.model_validate(merged)
+    except ValidationError as exc:
+        errors += [explain(error, origin, home) for error in exc.errors()]
+    if errors:
+        raise DropRefused(*errors)
+    return sidecar, origin
+
+
+def _auto_without_image(merged: Mapping[str, Any], origin: Mapping[str, str]) -> list[ErrorDetail]:
+    """No source says what ``auto`` means without an image, so its cost could not be told."""
+    if merged.get("video_size") != "auto" or merged.get("image_url") is not None:
+        return []
+    allowed = "a preset or a size, or image_url beside auto"
+    return [misfit("video_size", "auto", origin["video_size"], "not_allowed", allowed)]

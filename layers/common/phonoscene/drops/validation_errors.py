@@ -1,0 +1,160 @@
+"""What is wrong with a field, for its dropper: its value, what is allowed, the nearest name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import types
+import typing
+from typing import TYPE_CHECKING, Any, Literal
+
+from phonoscene.drops.image_references import REFUSED
+from phonoscene.drops.keys import DEFAULTS_NAME
+from phonoscene.drops.sidecar import BLANK, Preset, Sidecar, VideoSize
+from phonoscene.jobs import ErrorDetail
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Key of ``_defaults.json`` only: an audio file of its folder starts without a sidecar when false.
+WAIT_KEY = "wait_for_sidecar"
+#: Key of ``_defaults.json`` only: nothing in its folder or below is a drop when true.
+IGNORE_KEY = "ignore"
+#: What only a ``_defaults.json`` may say, all of it true or false.
+FOLDER_KEYS = frozenset({WAIT_KEY, IGNORE_KEY})
+
+#: Fields of the endpoint that a sidecar may not set, and why.
+NOT_YOURS = types.MappingProxyType(
+    {
+        "audio_url": "the audio is the file that was dropped; remove this field",
+        "sync_mode": "the video would come inside the answer and be lost with it; remove it",
+        **dict.fromkeys(
+            FOLDER_KEYS, f"it belongs in a {DEFAULTS_NAME}, beside the drop or in a folder above"
+        ),
+    }
+)
+
+
+def explain(error: Any, origin: Mapping[str, str], home: str) -> ErrorDetail:
+    """A pydantic error in the dropper's words."""
+    path = [str(part) for part in error["loc"]]
+    if path[:1] == ["video_size"]:
+        del path[1:2]  # the union's tag
+    field, kind = ".".join(path), error["type"]
+    source = origin.get(path[0], home) if path else home
+    if kind == "missing":
+        return ErrorDetail(
+            code="missing_field",
+            field=field,
+            source=source,
+            allowed=allowed(field),
+            message=f"{field} is missing; give {allowed(field)}.",
+        )
+    if kind == "extra_forbidden":
+        return _unknown(field, error["input"], source)
+    if kind in (REFUSED, BLANK):
+        why = error["ctx"]["problem"]
+        return misfit(field, error["input"], source, "not_allowed", f"{allowed(field)} ({why})")
+    return misfit(field, error["input"], source, _code(kind), allowed(field))
+
+
+def _code(kind: str) -> str:
+    if kind.startswith(("greater", "less")):
+        return "out_of_range"
+    if kind.startswith("string_too"):
+        return "wrong_length"
+    return "not_allowed" if kind == "literal_error" else "wrong_type"
+
+
+def _unknown(field: str, value: object, source: str) -> ErrorDetail:
+    if field in FOLDER_KEYS and source.endswith(DEFAULTS_NAME):
+        return misfit(field, value, source, "wrong_type", "true or false")
+    if field in NOT_YOURS:
+        return ErrorDetail(
+            code="not_allowed",
+            field=field,
+            value=shown(value),
+            source=source,
+            message=f"{field} cannot be set: {NOT_YOURS[field]}.",
+        )
+    home = VideoSize if field.startswith("video_size.") else Sidecar
+    near = difflib.get_close_matches(field.rpartition(".")[2], home.model_fields, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]}?" if near else "remove it"
+    return ErrorDetail(
+        code="unknown_field",
+        field=_printable(field),
+        value=shown(value),
+        source=source,
+        allowed=near[0] if near else None,
+        message=f"{_printable(field)} is not a field of the sidecar; {hint}",
+    )
+
+
+def misfit(field: str, value: object, source: str, code: str, allowed: str) -> ErrorDetail:
+    """The error of a field whose value is not what is allowed."""
+    return ErrorDetail(
+        code=code,
+        field=field,
+        value=shown(value),
+        allowed=allowed,
+        source=source,
+        message=f"{field} is {shown(value)}; allowed is {allowed}.",
+    )
+
+
+def shown(value: object) -> str:
+    """A value as its dropper wrote it, shortened, and safe to print and to store."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):
+        text = "a value too large to show"
+    text = _printable(text)
+    return text if len(text) <= 100 else text[:97] + "…"  # noqa: PLR2004 - one line of a terminal
+
+
+def _printable(text: str) -> str:
+    """Surrogates and control characters escaped."""
+    escaped = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in escaped)[:200]
+
+
+def allowed(field: str) -> str:
+    """What a field takes, in words: the text of errors and of the README's table."""
+    home = VideoSize if field.startswith("video_size.") else Sidecar
+    info = home.model_fields.get(field.rpartition(".")[2])
+    if info is None:
+        return "a field of the sidecar"
+    if field == "video_size":
+        return f"one of {_choices(Preset)}, or an object with width and height"
+    if "image_url" in field:
+        return "an https URL of a public host, or the name of an image beside the sidecar"
+    return _in_words(info.annotation, [*info.metadata])
+
+
+def _in_words(annotation: Any, metadata: list[Any]) -> str:
+    while typing.get_origin(annotation) is typing.Union or isinstance(annotation, types.UnionType):
+        annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
+    if typing.get_origin(annotation) is Literal:
+        return f"one of {_choices(annotation)}"
+    noun = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[
+        annotation
+    ]
+    bounds = {
+        name: getattr(m, name)
+        for m in metadata
+        for name in ("ge", "le", "lt", "min_length", "max_length")
+        if hasattr(m, name)
+    }
+    return noun + _range(bounds)
+
+
+def _range(bounds: Mapping[str, Any]) -> str:
+    if "max_length" in bounds:
+        return f" of {bounds.get('min_length', 0)} to {bounds['max_length']:,} characters"
+    if "le" in bounds:
+        return f" from {bounds['ge']} to {bounds['le']}"
+    return " of 64 bits" if "lt" in bounds else ""
+
+
+def _choices(literal: Any) -> str:
+    return ", ".join(f'"{choice}"' for choice in typing.get_args(literal))

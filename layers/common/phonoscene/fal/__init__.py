@@ -1,0 +1,1 @@
+"""Everything of fal: its queue, results, webhooks, storage and CDN."""

@@ -1,0 +1,38 @@
+"""What the operator allows, the days that count, and what a job costs one of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from phonoscene.jobs import Reservation
+
+if TYPE_CHECKING:
+    from phonoscene.jobs import Actual, Job
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the operator allows: jobs at once, and US dollars a day (UTC)."""
+
+    max_in_flight: int
+    daily_budget_usd: Decimal
+
+
+def day_of(at: datetime) -> str:
+    """The day whose budget a job claimed at this time takes from: ``2026-11-22``, UTC."""
+    return f"{at.astimezone(UTC):%Y-%m-%d}"
+
+
+def next_day(at: datetime) -> datetime:
+    """When the next UTC day begins, and with it a new budget."""
+    tomorrow = at.astimezone(UTC).date() + timedelta(days=1)
+    return datetime.combine(tomorrow, time(), UTC)
+
+
+def cost_of(job: Job, at: datetime, actual: Actual | None = None) -> Reservation:
+    """What a job may cost, or what came of it, on the day of ``at``."""
+    cost = actual or job.estimate
+    return Reservation(day=day_of(at), usd=cost.upper_usd if cost else Decimal(0))

@@ -1,0 +1,199 @@
+"""What the world is told of a job: what receipts and events have in common.
+
+Both are functions of the record alone, so whatever is told twice, late or again is told alike. No
+URL that opens anything is part of them, no token or its hash, and nothing of the fal key.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, Field, PlainSerializer
+
+from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus, Record, Source, Video
+from phonoscene.publishing.wording import STATES, WAITS, fix, over_reserved
+from phonoscene.videos.video_formats import CUT_OFF, FEWER_BYTES, OTHER_CONTAINER
+
+_QUERY = re.compile(r"""(?i)(https?://[^\s?"']*)\?[^\s"']*""")
+
+
+def written(at: datetime) -> str:
+    """A time as the table has it, in milliseconds."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Time = Annotated[AwareDatetime, PlainSerializer(written, return_type=str, when_used="json")]
+
+
+def about(what: str, **more: Any) -> Any:
+    """A field, described for whoever reads the schema."""
+    return Field(description=what, **more)
+
+
+class Wait(Record):
+    """What a job waits for before anything more happens."""
+
+    what: str = about(f"One of {', '.join(WAITS)}.")
+    meaning: str = about("The same in words.")
+    until: Time | None = about(
+        "When it is looked at again, or given up where it is a half; absent where nobody can know.",
+        default=None,
+    )
+
+
+class Problem(ErrorDetail):
+    """One thing that is wrong: where, the value found, what is allowed, and what to do."""
+
+    fix: str = about("What the dropper can do about it.")
+
+
+class Cost(Record):
+    """What one run of the job should cost, in US dollars."""
+
+    lower_usd: float = about("For the fewest frames that fal may bill, at the exact area.")
+    upper_usd: float = about("For the most frames and pixels, in whole megapixels: reserved.")
+
+
+class Made(Record):
+    """What fal reports it made, and what that costs in US dollars."""
+
+    source: Source = about(
+        "Where the cost comes from: fal's bill, or the frames, length or size that fal reports."
+    )
+    width: int = about("In pixels; as asked for where fal reports no size.")
+    height: int = about("Likewise.")
+    frames: int = about("As asked for where fal reports neither frames nor a length.")
+    megapixels: float = about("Width x height x frames, or the units that fal bills.")
+    lower_usd: float = about("The least that fal may bill for it.")
+    upper_usd: float = about("The most; the day's budget counts this.")
+
+
+class Told(Record):
+    """What receipts and events have in common."""
+
+    version: Literal["1"] = about("Of this form; fields may be added within a version.")
+    job_id: str = about("The job's id; a half that waits for its other half has one of its own.")
+    name: str = about("The drop's key without its suffixes: what both halves share.")
+    revision: int = about("Grows with every write of a record; of two, the greater is the newer.")
+    status: JobStatus = about("Where the job stands.")
+    state: str = about("The same in words.")
+    is_final: bool = about("Whether nothing more will happen to the job.")
+    waits: Wait | None = about("What it waits for, if it does.", default=None)
+    attempt: int = about("How often it was sent to fal, those included that fal turned away.")
+    resubmitted: bool = about("Whether it was sent once more because fal's answer was lost.")
+    duplicates: int = about("Other requests at fal that made this job's video too: paid.")
+    notes: tuple[str, ...] = about("What is unusual, in words.")
+    errors: tuple[Problem, ...] = about("What is wrong.")
+    video: Video | None = about("The video, once it is in the output bucket.", default=None)
+    cost: Cost | None = about("Absent where it could not be told.", default=None)
+    actual: Made | None = about(
+        "What came; absent before there is a video, or where fal reports no figures.", default=None
+    )
+    request_id: str | None = about("fal's id, for questions to fal.", default=None)
+    bucket: str = about("The drop bucket.")
+    audio: Audio | None = about("The audio, pinned to its version.", default=None)
+    sidecar: DropObject | None = about("The sidecar, pinned to its version.", default=None)
+    dropped_at: Time | None = about("When S3 dates the newer of both.", default=None)
+    created_at: Time = about("When the record was made.")
+    updated_at: Time = about("When the job last took a step.")
+
+    def to_json(self, indent: int | None = None) -> str:
+        """As it is written; what is absent is left out."""
+        return self.model_dump_json(exclude_none=True, indent=indent)
+
+
+def told(job: Job, until: datetime | None) -> dict[str, Any]:
+    """The fields of ``Told``, but for the errors."""
+    same = ("job_id", "name", "revision", "status", "is_final", "attempt", "resubmitted", "video",
+            "bucket", "audio", "sidecar", "dropped_at", "created_at", "updated_at")  # fmt: skip
+    cost = job.estimate
+    return {name: getattr(job, name) for name in same} | {
+        "version": "1",
+        "state": STATES[job.status],
+        "waits": _wait(job, until),
+        "duplicates": len(job.duplicate_requests),
+        "notes": tuple(notes(job)),
+        "cost": cost and Cost(lower_usd=float(cost.lower_usd), upper_usd=float(cost.upper_usd)),
+        "actual": job.actual and Made(**job.actual.model_dump()),
+        "request_id": job.request.request_id if job.request else None,
+    }
+
+
+def _wait(job: Job, until: datetime | None) -> Wait | None:
+    if job.status is JobStatus.WAITING:
+        what: str | None = "sidecar" if job.audio else "audio"
+    else:
+        what = job.waits_for
+    if what is None:
+        return None
+    # a place is free when another job ends
+    return Wait(what=what, meaning=WAITS.get(what, what), until=None if what == "window" else until)
+
+
+def notes(job: Job) -> list[str]:
+    """What is unusual about a job, in words."""
+    return [*_notes_on_drops(job), *_notes_on_payment(job), *_notes_on_video(job)]
+
+
+def _notes_on_drops(job: Job) -> list[str]:
+    unused = sorted(job.unused_sidecars)
+    found = [f"{key} is not used, because another sidecar counts." for key in unused]
+    if job.repeats:
+        times = "once" if job.repeats == 1 else f"{job.repeats} times"
+        found.append(
+            f"The same content was dropped again, {times}: it is this job, and nothing more is "
+            "paid. For another take, set another seed, or use phonoscene retry."
+        )
+    if job.padding:
+        found.append(
+            f"The audio is {job.padding:.2f} s longer than the longest video, as encoders pad it; "
+            f"{job.arguments['num_frames']} frames are asked for."
+        )
+    return found
+
+
+def _notes_on_payment(job: Job) -> list[str]:
+    notes = []
+    if job.resubmitted:
+        notes.append("fal's answer was lost, and nothing was heard of it: it was sent once more.")
+    if job.costs_more_than_reserved:
+        notes.append(over_reserved(job))
+    times = len(job.duplicate_requests)
+    if times and job.status in (JobStatus.GENERATED, JobStatus.SUCCEEDED):
+        notes.append(f"fal made this video {times + 1} times: all are paid, one is stored.")
+    elif times:
+        notes.append(f"fal made a video all the same, {times} in number: paid, and not stored.")
+    return notes
+
+
+def _notes_on_video(job: Job) -> list[str]:
+    if job.video is None:
+        return []
+    size, reported = job.video.bytes, job.reported.get("file_size") or 0
+    said = {
+        FEWER_BYTES: f"fal reported {reported:,} bytes, and {size:,} could be had",
+        CUT_OFF: "its own bytes say that some are missing",
+    }
+    why = "; ".join(words for flaw, words in said.items() if flaw in job.video_flaws)
+    cut = f"The video may be cut off: {why}. The job's record keeps where it lies at fal."
+    asked = str(job.arguments.get("video_output_type", ""))
+    other = f"fal made {job.video.content_type}, not {asked}: it is stored as it came."
+    return [cut] * bool(why) + [other] * (OTHER_CONTAINER in job.video_flaws)
+
+
+def problems(job: Job) -> tuple[Problem, ...]:
+    """All that is wrong with a job."""
+    return tuple(_problem(job.status, error) for error in job.errors)
+
+
+def _problem(status: JobStatus, error: ErrorDetail) -> Problem:
+    """A dropper's own URL may open something: what follows its question mark is left out."""
+    told = error.model_dump() | {"fix": fix(status, error)}
+    return Problem(
+        **{
+            name: _QUERY.sub(r"\1?…", value) if isinstance(value, str) else value
+            for name, value in told.items()
+        }
+    )

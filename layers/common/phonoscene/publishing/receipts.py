@@ -1,0 +1,73 @@
+"""What the dropper reads: one receipt a name, of its newest job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from pydantic import ValidationError
+
+from phonoscene.drops.keys import half_id, receipt_key
+from phonoscene.jobs import Job, JobStatus, Record
+from phonoscene.publishing.public_job import Time, Told, about, problems, told
+from phonoscene.publishing.wording import STATES
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class Passed(Record):
+    """A step of the job."""
+
+    status: JobStatus
+    state: str = about("The same in words.")
+    at: Time
+
+
+class Receipt(Told):
+    """What lies beside the videos of a name: how the newest job of that name stands."""
+
+    history: tuple[Passed, ...] = about("Every step the job took.")
+
+    @classmethod
+    def of(cls, job: Job, until: datetime | None) -> Self:
+        """A record's; ``until`` is when somebody will look at it next."""
+        history = tuple(
+            Passed(status=step.status, state=STATES[step.status], at=step.at)
+            for step in job.history
+        )
+        return cls(**told(job, until), errors=problems(job), history=history)
+
+    @classmethod
+    def read(cls, body: bytes) -> Self | None:
+        """One that was written before; None where it is none of ours."""
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError:
+            return None
+
+    @property
+    def key(self) -> str:
+        """Where it belongs in the output bucket."""
+        return receipt_key(self.name)
+
+    def is_newer_than(self, other: Receipt) -> bool:
+        """Whether it may take the other's place.
+
+        Of one record the later write; of two the one of the newer drop. A job and the half that it
+        began with are of the same drop, whatever the clocks of their writers say.
+        """
+        if self.job_id == other.job_id:
+            return self._age > other._age
+        return self._rank > other._rank
+
+    @property
+    def _age(self) -> tuple[datetime, int, datetime]:
+        """Orders the writes of a record; a half that is dropped again is a new record."""
+        return self.created_at, self.revision, self.updated_at
+
+    @property
+    def _rank(self) -> tuple[datetime, bool, datetime, str]:
+        """Orders the records of a name. S3's dates first; nobody dates a drop but S3."""
+        halves = (self.audio, self.sidecar)
+        is_half = self.job_id in [half_id(self.bucket, half.key) for half in halves if half]
+        return self.dropped_at or self.created_at, not is_half, self.created_at, self.job_id

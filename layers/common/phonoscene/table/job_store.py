@@ -1,0 +1,375 @@
+"""The jobs table's records: the only module that reads or writes them.
+
+Every write is conditional, and the condition is generated from ``jobs.MAY_FOLLOW``. A write that
+the table refuses raises ``WriteRefused`` with the record found, so nobody has to read it again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from phonoscene.drops.contents import Holders
+from phonoscene.errors import ConditionFailed, ContentContested, NoRoom, WriteRefused
+from phonoscene.jobs import MAYBE_BILLED, WITHOUT_VIDEO, Job, JobStatus
+from phonoscene.limits import cost_of
+from phonoscene.table import ledger
+from phonoscene.table.dynamodb import Table
+from phonoscene.table.items import (
+    SHARDS,
+    index_attributes,
+    plain,
+    same_as,
+    to_item,
+    to_job,
+    to_record,
+    to_repeat,
+    update,
+)
+from phonoscene.table.ledger import LedgerStore
+from phonoscene.table.transition import Move, dropped_again
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from phonoscene.jobs import Actual
+    from phonoscene.limits import Limits
+    from phonoscene.table.ledger import Change
+
+ANY = frozenset(JobStatus)
+
+
+def now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+class JobStore:
+    """One table of jobs. ``on_change`` hears of every record written; ``ledger`` has the sums."""
+
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        table: str,
+        *,
+        on_change: Callable[[Job], None] = lambda _: None,
+        clock: Callable[[], datetime] = now,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._table = Table(client, table, sleep)
+        self._on_change = on_change
+        self.clock = clock
+        self.ledger = LedgerStore(self._table, clock)
+
+    def get(self, job_id: str) -> Job | None:
+        """The job as it stands now, or None; by a repeat's id the job that it repeats."""
+        return self._job(self._table.get(job_id))
+
+    def _job(self, item: dict[str, Any]) -> Job | None:
+        original = same_as(item)
+        return self.get(original) if original else to_job(item)
+
+    def wait(self, half: Job, due_at: datetime) -> None:
+        """Record that half of a drop is here; the same version announced again changes nothing.
+
+        Raises:
+            WriteRefused: it is recorded already.
+        """
+        kind = "audio" if half.audio else "sidecar"
+        item = to_record(half) | index_attributes(half, due_at)
+        condition = f"attribute_not_exists(job_id) OR {kind}.version_id <> :new"
+        with self._refusals():
+            self._table.put(item, condition, {":new": item[kind]["version_id"]})
+        self._on_change(half)
+
+    def stop_waiting(self, half_id: str) -> None:
+        """Forget a half that waits; it is part of a job now, or gone."""
+        self._table.delete(half_id)
+
+    def admit(self, job: Job, replacing: Iterable[str], holders: Holders | None = None) -> Job:
+        """Write a new job, READY or REJECTED, and forget its waiting halves, in one transaction.
+
+        ``holders``: the jobs of its content, with this one.
+
+        Raises:
+            WriteRefused: the job exists, or repeats another; ``found`` is it.
+            ContentContested: another job of that content was admitted meanwhile.
+        """
+        put = to_record(job) | index_attributes(job, None)
+        self._write_drop(put, [_held(holders)] if holders else [], replacing)
+        self._on_change(job)
+        return job
+
+    def repeat(
+        self,
+        drop_id: str,
+        job: Job,
+        dropped_at: datetime,
+        holders: Holders,
+        replacing: Iterable[str],
+    ) -> Job:
+        """Note that a drop has the content of a job, under the id that its own would have had.
+
+        Raises:
+            WriteRefused: the drop's own job exists, or the repeat is noted; ``found`` is the job.
+            ContentContested: the job ended without a video meanwhile, or was repeated by another.
+        """
+        noted = dropped_again(job, dropped_at, "repeats", 1, ANY - WITHOUT_VIDEO)
+        writes = [("Update", noted), _held(holders)]
+        self._write_drop(to_repeat(drop_id, job.job_id), writes, replacing)
+        return job
+
+    def mention(self, job: Job, unused: frozenset[str], dropped_at: datetime) -> None:
+        """Note on a job which sidecars are unused beside its own, and when they were dropped.
+
+        Raises:
+            ContentContested: the job was repeated meanwhile.
+        """
+        try:
+            self._table.update(dropped_again(job, dropped_at, "unused_sidecars", set(unused), ANY))
+        except ConditionFailed as exc:
+            raise ContentContested from exc
+
+    def holders(self, content_id: str) -> Holders:
+        """The jobs that ask for the same under one key."""
+        item = self._table.get(content_id)
+        return Holders.model_validate(item) if item else Holders(job_id=content_id)
+
+    def _write_drop(
+        self,
+        item: dict[str, Any],
+        writes: list[tuple[str, dict[str, Any]]],
+        replacing: Iterable[str],
+    ) -> None:
+        """Put a new item, make the writes that belong to it, and forget halves that waited."""
+        put = {
+            "Item": to_item(item),
+            "ConditionExpression": "attribute_not_exists(job_id)",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        deletes = [("Delete", {"Key": to_item({"job_id": half})}) for half in replacing]
+        try:
+            self._table.transact([("Put", put), *writes, *deletes])
+        except ConditionFailed as exc:
+            if exc.position == 0:
+                raise WriteRefused(self._job(exc.found)) from exc
+            raise ContentContested from exc
+
+    def move(
+        self,
+        job: Job,
+        status: JobStatus,
+        *,
+        at: datetime | None = None,
+        only_from: frozenset[JobStatus] = ANY,
+        **changes: Any,
+    ) -> Job:
+        """Move a job to ``status`` and change some of its fields; None removes one.
+
+        ``at`` is when somebody should look at it next; without it ``LOOK_AGAIN_AFTER`` decides.
+        ``only_from`` narrows what ``MAY_FOLLOW`` allows. The attempt must be the one that was read:
+        what is learnt of an earlier attempt cannot move a later one.
+
+        Raises:
+            WriteRefused: the record's status or attempt does not allow it; ``found`` is it.
+        """
+        clock = self.clock()
+        if status is not JobStatus.GENERATED:
+            return self._move(Move(job, status, clock, at, only_from, changes), [])
+        held, sums = ledger.settle(job, changes.get("actual"), clock)
+        changes |= {"reservation": held} if sums else {}
+        return self._move(Move(job, status, clock, at, only_from, changes, settles=True), sums)
+
+    def hold(self, job: Job, limits: Limits, span: timedelta) -> datetime:
+        """Put a READY job's turn off, so that nobody else prepares it meanwhile; until when.
+
+        For what takes time before the claim. It takes no place and no money, and ends by itself.
+
+        Raises:
+            NoRoom: the claim would find none now.
+            WriteRefused: the job is not READY any more, or its turn has not come.
+        """
+        now = self.clock()
+        self.ledger.look(cost_of(job, now), limits)
+        self._note(
+            job,
+            "SET dispatch_at = :until",
+            {":until": now + span, ":now": now},
+            "AND dispatch_at <= :now",
+        )
+        return now + span
+
+    def claim(
+        self,
+        job: Job,
+        limits: Limits,
+        token_hash: str,
+        held_until: datetime | None = None,
+        **changes: Any,
+    ) -> Job:
+        """Move a READY job to SUBMITTING, with a place in flight and its cost set aside.
+
+        ``held_until`` is for whoever put its turn off: it is theirs all the same.
+
+        Raises:
+            NoRoom: there is none now.
+            WriteRefused: the job is not READY any more, or was put off and its turn has not come.
+        """
+        clock = self.clock()
+        cost = cost_of(job, clock)
+        if cost.usd > limits.daily_budget_usd:
+            raise NoRoom("budget")
+        changes |= {
+            "attempt": job.attempt + 1,
+            "token_hashes": (*job.token_hashes, token_hash),
+            "reservation": cost,
+        }
+        turn = max(clock, held_until or clock)
+        move = Move(job, JobStatus.SUBMITTING, clock, None, ANY, changes, turn=turn)
+        return self._move(move, ledger.take(limits, job.job_id, cost, clock))
+
+    def end(
+        self,
+        job: Job,
+        status: JobStatus,
+        *,
+        at: datetime | None = None,
+        only_from: frozenset[JobStatus] = ANY,
+        **changes: Any,
+    ) -> Job:
+        """End an attempt: ``move``, and give back what the job holds, in one transaction."""
+        held = job.reservation
+        changes = changes | ({"reservation": None} if held else {})
+        is_maybe_billed = any(error.code in MAYBE_BILLED for error in changes.get("errors", ()))
+        was_made = status is JobStatus.SUCCEEDED or job.status is JobStatus.GENERATED
+        spent = was_made or is_maybe_billed
+        returned = ledger.give_back(job.job_id, held, spent=spent) if held else []
+        move = Move(job, status, self.clock(), at, only_from, changes, settles=True)
+        return self._move(move, returned)
+
+    def _move(self, move: Move, with_it: list[Change]) -> Job:
+        """Write a move, and what must change with it or not at all."""
+        if not move.allowed:
+            raise WriteRefused(self.get(move.job.job_id))
+        with self._refusals():
+            if with_it:
+                sums = [("Update", change) for change in with_it]
+                self._table.transact([("Update", move.request()), *sums])
+                moved = move.after
+            else:
+                moved = Job.model_validate(self._table.update(move.request()))
+        self._on_change(moved)
+        return moved
+
+    def put_off(self, job: Job, waits_for: str, at: datetime, **changes: Any) -> Job:
+        """Note on a READY job why it waits, and until when; no step of its history."""
+        noted = {"waits_for": waits_for, **changes}
+        sets = "".join(f", {name} = :{name}" for name in noted)
+        values = {f":{name}": value for name, value in noted.items()}
+        return self._note(job, f"SET dispatch_at = :at{sets}", {":at": at, **values})
+
+    def look_again(self, job: Job, at: datetime, unanswered_since: datetime | None = None) -> None:
+        """Look at a job in motion again at ``at``; since when fal tells nothing of it, if so."""
+        silent, answered = "SET due_at = :at, unanswered_since = :since", "REMOVE unanswered_since"
+        if unanswered_since:
+            self._note(job, silent, {":at": at, ":since": unanswered_since})
+        else:
+            self._note(job, f"SET due_at = :at {answered}", {":at": at})
+
+    def _note(self, job: Job, expression: str, values: dict[str, Any], condition: str = "") -> Job:
+        """Change a record that stands as it was read, without a step of its history."""
+        seen = {":status": str(job.status), ":seen": job.attempt, ":one": 1}
+        request = update(
+            job.job_id,
+            f"{expression} ADD revision :one",
+            {name: plain(value) for name, value in values.items()} | seen,
+            f"#status = :status AND attempt = :seen {condition}",
+        )
+        with self._refusals():
+            names = {"ExpressionAttributeNames": {"#status": "status"}}
+            return Job.model_validate(self._table.update(request | names))
+
+    def note_paid_again(self, job: Job, request_id: str, actual: Actual | None = None) -> None:
+        """Record that another request answered for a job too: money that nobody had set aside.
+
+        Raises:
+            WriteRefused: it is recorded already.
+        """
+        noted = update(
+            job.job_id,
+            "SET duplicate_actuals = list_append(if_not_exists(duplicate_actuals, :none), :came) "
+            "ADD duplicate_requests :request, revision :one",
+            {
+                ":request": {request_id},
+                ":id": request_id,
+                ":one": 1,
+                ":none": [],
+                ":came": [plain(actual)] if actual else [],
+            },
+            "attribute_exists(job_id) AND NOT contains(duplicate_requests, :id)",
+        )
+        spent = ledger.spend(cost_of(job, self.clock(), actual))
+        with self._refusals():
+            self._table.transact([("Update", noted), ("Update", spent)])
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """What a failed condition says of the job, or of the room for it.
+
+        The job's own write stands first in its transaction, then the window's and the budget's.
+        """
+        try:
+            yield
+        except ConditionFailed as exc:
+            if exc.position == 0:
+                raise WriteRefused(self._job(exc.found)) from exc
+            raise NoRoom(ledger.lacking(exc.position - 1, exc.found, self.clock())) from exc
+
+    def due(self, before: datetime) -> Iterator[tuple[str, datetime]]:
+        """The ids of the jobs that should be looked at, and since when; each shard's oldest first.
+
+        A pass that runs out of time must not always leave the same shards: it begins anywhere.
+        """
+        first = random.randrange(SHARDS)  # noqa: S311 - no secret
+        for shard in (*range(first, SHARDS), *range(first)):
+            values = {":shard": shard, ":before": plain(before)}
+            for page in self._table.pages(
+                "due", "due_shard = :shard AND due_at <= :before", values
+            ):
+                yield from ((item["job_id"], _time(item["due_at"])) for item in page)
+
+    def oldest_ready(self, most: int, before: datetime) -> list[str]:
+        """The ids of at most ``most`` READY jobs whose turn has come, oldest first."""
+        return [job_id for _, job_id in self._backlog(most, before)]
+
+    def first_turn(self, before: datetime) -> datetime | None:
+        """Since when the oldest READY job's turn has come."""
+        return next((_time(turn) for turn, _ in self._backlog(1, before)), None)
+
+    def _backlog(self, most: int, before: datetime) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        condition = "backlog_shard = :shard AND dispatch_at <= :before"
+        for shard in range(SHARDS):
+            values = {":shard": shard, ":before": plain(before)}
+            first = next(self._table.pages("backlog", condition, values, Limit=most))
+            found += [(item["dispatch_at"], item["job_id"]) for item in first]
+        return sorted(found)[:most]
+
+
+def _held(holders: Holders) -> tuple[str, dict[str, Any]]:
+    """The write of the jobs of a content, unless they are others than were read."""
+    request = {
+        "Item": to_item(plain(holders)),
+        "ConditionExpression": "attribute_not_exists(job_id) OR revision = :seen",
+        "ExpressionAttributeValues": to_item({":seen": holders.revision - 1}),
+    }
+    return "Put", request
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

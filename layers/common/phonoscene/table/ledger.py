@@ -1,0 +1,241 @@
+"""The window and the budget: how many jobs may be in flight, and how much money a day may cost.
+
+Items of the jobs table hold both. They change only in the transaction that moves a job, so a sum
+and its jobs cannot drift apart: a place and a reservation are taken with the claim, and given back
+with whatever ends the attempt. The functions here build those parts of the job store's
+transactions; ``LedgerStore`` reads the sums, and is all that writes them alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from phonoscene.errors import ConditionFailed, NoRoom
+from phonoscene.jobs import Reservation
+from phonoscene.limits import cost_of
+from phonoscene.table.items import plain, to_item, update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from decimal import Decimal
+
+    from phonoscene.jobs import Actual, Job
+    from phonoscene.limits import Limits
+    from phonoscene.table.dynamodb import Table
+
+Change = dict[str, Any]
+
+#: The key of the item that counts the jobs in flight.
+WINDOW = "window"
+
+
+def budget_key(day: str) -> str:
+    """The key of the item that sums up a day."""
+    return f"budget#{day}"
+
+
+def take(limits: Limits, job_id: str, cost: Reservation, at: datetime) -> list[Change]:
+    """A place and a reservation, if there is room for both and dispatching is not paused.
+
+    A place is the job's id in a set: taken or given back twice it changes nothing, and whose it is
+    can be told. At most as many as fal runs at once are in it, some dozens.
+    """
+    window = update(
+        WINDOW,
+        "ADD in_flight :job",
+        {":job": {job_id}, ":most": limits.max_in_flight, ":now": plain(at)},
+        "(attribute_not_exists(in_flight) OR size(in_flight) < :most) "
+        "AND (attribute_not_exists(paused_until) OR paused_until <= :now)",
+    )
+    budget = update(
+        budget_key(cost.day),
+        "SET committed_usd = if_not_exists(committed_usd, :zero) + :usd, "
+        "reserved_usd = if_not_exists(reserved_usd, :zero) + :usd ADD changes :one",
+        {
+            ":zero": 0,
+            ":one": 1,
+            ":usd": cost.usd,
+            ":room": limits.daily_budget_usd - cost.usd,
+        },
+        "attribute_not_exists(committed_usd) OR committed_usd <= :room",
+    )
+    return [window, budget]
+
+
+def lacking(position: int, found: Mapping[str, Any], at: datetime) -> str:
+    """What a job waits for whose ``take`` failed, by the position of the item that refused."""
+    is_paused = str(found.get("paused_until", "")) > plain(at)
+    return ("account" if is_paused else "window", "budget")[position]
+
+
+def give_back(job_id: str, held: Reservation, *, spent: bool) -> list[Change]:
+    """The place, and the reservation: what was spent stays committed for its day.
+
+    Without conditions: whatever a sum says, no job may be kept from ending by it.
+    """
+    window = update(WINDOW, "DELETE in_flight :job", {":job": {job_id}})
+    budget = update(
+        budget_key(held.day),
+        "SET reserved_usd = if_not_exists(reserved_usd, :usd) - :usd, "
+        "committed_usd = if_not_exists(committed_usd, :back) - :back ADD changes :one",
+        {":usd": held.usd, ":back": 0 if spent else held.usd, ":one": 1},
+    )
+    return [window, budget]
+
+
+def settle(
+    job: Job, actual: Actual | None, at: datetime
+) -> tuple[Reservation | None, list[Change]]:
+    """What a job holds once its video exists, and what its day must learn of that.
+
+    What came takes the place of what was set aside. A job that holds nothing any more was paid for
+    all the same, unless that was booked when it ended.
+    """
+    held, cost = job.reservation, cost_of(job, at, actual)
+    if held is None:
+        return None, [] if job.is_maybe_billed else [spend(cost)]
+    if actual is None or cost.usd == held.usd:
+        return held, []
+    correction = update(
+        budget_key(held.day),
+        "SET committed_usd = if_not_exists(committed_usd, :zero) + :more, "
+        "reserved_usd = if_not_exists(reserved_usd, :zero) + :more ADD changes :one",
+        {":zero": 0, ":one": 1, ":more": cost.usd - held.usd},
+    )
+    return Reservation(day=held.day, usd=cost.usd), [correction]
+
+
+def spend(cost: Reservation) -> Change:
+    """What was paid without having been set aside; the day may be overdrawn by it, and knows it."""
+    return update(
+        budget_key(cost.day),
+        "SET committed_usd = if_not_exists(committed_usd, :zero) + :usd, "
+        "reserved_usd = if_not_exists(reserved_usd, :zero) ADD changes :one",
+        {":zero": 0, ":one": 1, ":usd": cost.usd},
+    )
+
+
+@dataclass(frozen=True)
+class Window:
+    """The ids of the jobs that hold a place, and until when dispatching is paused."""
+
+    in_flight: frozenset[str]
+    paused_until: datetime | None
+
+    def is_paused(self, at: datetime) -> bool:
+        """Whether nobody gets a place at this time, because fal refuses the account."""
+        return self.paused_until is not None and self.paused_until > at
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a job holds, and when it moved last."""
+
+    reservation: Reservation
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day's sums in US dollars; ``reserved`` is part of ``committed``, ``changes`` counts."""
+
+    day: str
+    committed: Decimal
+    reserved: Decimal
+    changes: int
+
+
+class LedgerStore:
+    """The sums as they stand, and their correction."""
+
+    def __init__(self, table: Table, clock: Callable[[], datetime]) -> None:
+        self._table = table
+        self._clock = clock
+
+    def window(self) -> Window:
+        """Who holds a place, and until when nobody gets one."""
+        item = self._table.get(WINDOW)
+        paused = item.get("paused_until")
+        until = datetime.fromisoformat(paused) if paused else None
+        return Window(frozenset(item.get("in_flight", ())), until)
+
+    def room(self, limits: Limits) -> int:
+        """How many jobs could be claimed now, the budget aside."""
+        window = self.window()
+        if window.is_paused(self._clock()):
+            return 0
+        return max(0, limits.max_in_flight - len(window.in_flight))
+
+    def look(self, cost: Reservation, limits: Limits) -> None:
+        """See whether a claim would find room now. Nothing is taken: only the claim does.
+
+        Raises:
+            NoRoom: as the claim would.
+        """
+        window = self.window()
+        if window.is_paused(self._clock()):
+            raise NoRoom("account")
+        if len(window.in_flight) >= limits.max_in_flight:
+            raise NoRoom("window")
+        committed = self._table.get(budget_key(cost.day)).get("committed_usd", 0)
+        if committed + cost.usd > limits.daily_budget_usd:
+            raise NoRoom("budget")
+
+    def pause(self, until: datetime) -> None:
+        """Let nobody claim before ``until``: fal refuses the account."""
+        self._table.update(update(WINDOW, "SET paused_until = :until", {":until": plain(until)}))
+
+    def day(self, day: str) -> Day | None:
+        """A day's sums, or None where nothing was ever claimed."""
+        item = self._table.get(budget_key(day))
+        if "changes" not in item:
+            return None
+        return Day(day, item["committed_usd"], item["reserved_usd"], int(item["changes"]))
+
+    def held_by(self, job_id: str) -> Holding | None:
+        """What a job holds; its record may be one that this release cannot read."""
+        item = self._table.get(job_id)
+        if "reservation" not in item:
+            return None
+        since = datetime.fromisoformat(item["updated_at"])
+        return Holding(Reservation.model_validate(item["reservation"]), since)
+
+    def correct_place(self, job_id: str, *, is_held: bool) -> bool:
+        """Put a job into the set of those in flight, or take it out; whether that was needed.
+
+        Only if the job's record agrees at that moment.
+        """
+        verb, others, record = (
+            ("ADD", "NOT contains(in_flight, :id)", "attribute_exists(reservation)")
+            if is_held
+            else ("DELETE", "contains(in_flight, :id)", "attribute_not_exists(reservation)")
+        )
+        check = {"Key": to_item({"job_id": job_id}), "ConditionExpression": record}
+        values = {":job": {job_id}, ":id": job_id}
+        window = update(WINDOW, f"{verb} in_flight :job", values, others)
+        try:
+            self._table.transact([("ConditionCheck", check), ("Update", window)])
+        except ConditionFailed:  # it was claimed, or ended, meanwhile
+            return False
+        return True
+
+    def correct_day(self, seen: Day, reserved: Decimal) -> bool:
+        """Set what a day has reserved, unless it has changed since it was ``seen``; whether so."""
+        correction = update(
+            budget_key(seen.day),
+            "SET reserved_usd = :held, committed_usd = committed_usd - :leaked ADD changes :one",
+            {
+                ":held": reserved,
+                ":leaked": seen.reserved - reserved,
+                ":one": 1,
+                ":seen": seen.changes,
+            },
+            "changes = :seen",
+        )
+        try:
+            self._table.update(correction)
+        except ConditionFailed:
+            return False
+        return True

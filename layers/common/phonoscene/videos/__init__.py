@@ -1,0 +1,1 @@
+"""Videos: their formats, and the bucket they are stored in."""
