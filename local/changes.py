@@ -23,7 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local.deploy import check_parameters, read_template
 from local.errors import LocalCloudError
-from phonoscene_cli import samconfig
+from phonoscene_cli.doctor import samconfig
 from phonoscene_cli.errors import CliError
 
 

@@ -28,7 +28,7 @@ from local.progress import RED, coloured, say, step
 from local.real_fal import RealFal, key_is_set
 from local.runs import Options, Run
 from phonoscene_cli.failures import DEBUG, explained
-from phonoscene_cli.uploads import Drop
+from phonoscene_cli.upload.upload import Drop
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 

@@ -16,10 +16,11 @@ from local.jobs import follow
 from local.progress import RED, coloured, say
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import Actual, Estimate, Job
-from phonoscene_cli import sidecars, videos
-from phonoscene_cli.advice import next_step
-from phonoscene_cli.dropping import Wishes
-from phonoscene_cli.uploads import Drop, Piece, Upload, put
+from phonoscene_cli.stack import video_download
+from phonoscene_cli.ui.next_steps import next_step
+from phonoscene_cli.upload import sidecars
+from phonoscene_cli.upload.upload import Drop, Piece, Upload, put
+from phonoscene_cli.upload.upload_plan import Wishes
 
 FOLLOW_SECONDS = 120
 
@@ -68,8 +69,8 @@ def put_and_fetch(
     failed = [job for job in jobs if job.video is None]
     if failed:
         raise LocalCloudError("\n".join(_reasons(job) for job in failed))
-    out = videos.Destination((folder / jobs[0].name).parent, is_folder=True)
-    targets = out.files(map(videos.video_of, jobs))
+    out = video_download.Destination((folder / jobs[0].name).parent, is_folder=True)
+    targets = out.files(map(video_download.video_of, jobs))
     for job, target in zip(jobs, targets, strict=True):
         fetch(endpoints, job, target)
     return targets
@@ -78,7 +79,7 @@ def put_and_fetch(
 def fetch(endpoints: Endpoints, job: Job, target: Path) -> None:
     """Save a job's video, and describe it."""
     if job.video:
-        videos.fetch(endpoints.client("s3"), job.video, target)
+        video_download.fetch(endpoints.client("s3"), job.video, target)
         say(describe(target))
     if cost := job.actual or job.estimate:
         say(_cost(cost, is_real=not endpoints.simulator_url))

@@ -13,9 +13,9 @@ from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.drops.keys import Pairing
 from phonoscene.drops.pricing import PRESETS, estimate
 from phonoscene.jobs import Estimate
-from phonoscene_cli.parameters import Parameters
-from phonoscene_cli.preview import Overlay, foresee
-from phonoscene_cli.uploads import Drop
+from phonoscene_cli.stack.parameters import Parameters
+from phonoscene_cli.upload.dry_run import Overlay, foresee
+from phonoscene_cli.upload.upload import Drop
 
 
 def deciding(values: Mapping[str, str]) -> Parameters:

@@ -10,9 +10,9 @@ from local.errors import LocalCloudError
 from local.progress import DIM, GREEN, RED, Ticker, coloured, say
 from phonoscene.jobs import Job, JobStatus
 from phonoscene.table.dynamodb import Table
-from phonoscene_cli.following import Follower
-from phonoscene_cli.reading import Reader
-from phonoscene_cli.words import step_meaning
+from phonoscene_cli.follow.poller import Follower
+from phonoscene_cli.stack.jobs_reader import Reader
+from phonoscene_cli.ui.formatting import step_meaning
 
 Record = dict[str, Any]
 

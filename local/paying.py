@@ -11,7 +11,7 @@ from local.estimates import deciding, estimate_drop, example, interval
 from local.jobs import Jobs
 from local.progress import RED, coloured, say
 from phonoscene.jobs import Job, JobStatus, Video
-from phonoscene_cli.uploads import Drop
+from phonoscene_cli.upload.upload import Drop
 
 REAL = "the real one, paid by the account of FAL_KEY"
 FOLLOW_SECONDS = 1800  # fal's queue may be long; its own run of this model is some minutes

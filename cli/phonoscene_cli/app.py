@@ -12,7 +12,6 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from phonoscene_cli import terminal
 from phonoscene_cli.commands.audit import audit
 from phonoscene_cli.commands.backfill import backfill
 from phonoscene_cli.commands.cancel import cancel
@@ -26,7 +25,8 @@ from phonoscene_cli.commands.show import show
 from phonoscene_cli.commands.watch import watch
 from phonoscene_cli.errors import READER_GONE
 from phonoscene_cli.failures import DEBUG, explained
-from phonoscene_cli.stack import ENDPOINTS_VARIABLE, LOCAL_STACK, STACK_VARIABLE, Chosen
+from phonoscene_cli.stack.connection import ENDPOINTS_VARIABLE, LOCAL_STACK, STACK_VARIABLE, Chosen
+from phonoscene_cli.ui import terminal
 
 EXIT_CODES: Final = (
     "Exit codes: 0 fine · 1 not fine, and the last line says what to do · 2 wrong usage · "

@@ -12,9 +12,9 @@ import av
 import pytest
 
 from phonoscene.fal.webhook_message import Delivery
-from phonoscene_cli.checks import CHECKS
+from phonoscene_cli.dead_letters import DeadLetters, Letters, of_stack
+from phonoscene_cli.doctor.checks import CHECKS
 from phonoscene_cli.errors import CliError
-from phonoscene_cli.redrive import DeadLetters, Letters, of_stack
 from tests.e2e.conftest import FOLDER, NO_WEBHOOK, eventually, make_audio
 from tests.e2e.terminal import COLOUR, Terminal
 from tests.unit import schemas

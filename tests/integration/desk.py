@@ -15,7 +15,7 @@ import pytest
 from moto.backends import get_backend
 
 from phonoscene_cli import app
-from phonoscene_cli.stack import Stack
+from phonoscene_cli.stack.connection import Stack
 from tests.integration import cloud as parts
 from tests.integration.cloud import (
     ACCOUNT,

@@ -18,9 +18,10 @@ from phonoscene.drops.keys import job_id
 from phonoscene.jobs import DropObject
 from phonoscene.queues import DropsQueue
 from phonoscene.table.job_store import JobStore
-from phonoscene_cli import backfilling, terminal
-from phonoscene_cli.auditing import Audit, settled_at
-from phonoscene_cli.pacing import Pace
+from phonoscene_cli.audit import backfill as backfill_module
+from phonoscene_cli.audit.audit import Audit, settled_at
+from phonoscene_cli.audit.rate_limit import Pace
+from phonoscene_cli.ui import terminal
 from tests.documented import keys
 from tests.integration.cloud import JOBS, client
 from tests.integration.scene import Direct, a_job
@@ -602,4 +603,4 @@ def test_a_backfill_needs_nothing_that_an_audit_has_not_missed(desk: Desk) -> No
 
     assert settled_at(stack, None) < settled_at(stack, MINUTE) < settled_at(stack, ZERO)
     assert list(Audit(stack, "", settled_at(stack, ZERO)).missing()) == []
-    assert backfilling.TRIES > 1
+    assert backfill_module.TRIES > 1

@@ -19,9 +19,10 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.stub import Stubber
 
-from phonoscene_cli import app, checks
-from phonoscene_cli.checks import CHECKS
-from phonoscene_cli.stack import Chosen, Stack
+from phonoscene_cli import app
+from phonoscene_cli.doctor import checks
+from phonoscene_cli.doctor.checks import CHECKS
+from phonoscene_cli.stack.connection import Chosen, Stack
 from tests.documented import keys
 from tests.integration.cloud import ACCOUNT, DROPS, KEY_PARAMETER, OUTPUT, REGION, client
 from tests.integration.scene import Scene
@@ -488,7 +489,7 @@ def test_a_write_that_is_tried_writes_nothing(desk: Desk, cloud: Cloud) -> None:
 def test_messages_come_back_from_each_dead_letter_queue(
     desk: Desk, environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setattr("phonoscene_cli.redrive.EMPTY_ANSWERS", 1)
+    environment.setattr("phonoscene_cli.dead_letters.EMPTY_ANSWERS", 1)
     for queue in ("DropsDeadLetterQueueUrl", "UndeliveredDropsQueueUrl"):
         for n in range(12):
             body = json.dumps({"from": queue, "n": n})
@@ -558,7 +559,7 @@ def test_whatever_ends_a_command_is_a_sentence_and_a_code(
     def fail(*_: Any) -> None:
         raise error
 
-    environment.setattr("phonoscene_cli.reading.Reader.get", fail)
+    environment.setattr("phonoscene_cli.stack.jobs_reader.Reader.get", fail)
 
     told = desk.says("show", "0" * 32)
 

@@ -182,7 +182,7 @@ def test_the_trace_is_shown_where_it_is_asked_for(
     def fail(*_: Any) -> None:
         raise KeyError("Responses")
 
-    environment.setattr("phonoscene_cli.reading.Reader.get", fail)
+    environment.setattr("phonoscene_cli.stack.jobs_reader.Reader.get", fail)
     without = busy.says("show", an_id(1))
     environment.setenv("PHONOSCENE_DEBUG", "1")
     shown = busy.says("show", an_id(1))
@@ -200,7 +200,7 @@ def test_a_drop_that_cannot_be_followed_is_named_all_the_same(
     def fail(*_: Any) -> None:
         raise EndpointConnectionError(endpoint_url="https://aws")
 
-    environment.setattr("phonoscene_cli.journeys.Journey.run", fail)
+    environment.setattr("phonoscene_cli.follow.follow.Journey.run", fail)
 
     told = busy.says("drop", "song.wav", "--prompt", "x", "--yes", "--watch")
     program = busy.says("drop", "song.wav", "--prompt", "x", "--yes", "--watch", "--json")

@@ -13,9 +13,9 @@ import pytest
 from phonoscene.jobs import FINAL, ErrorDetail, JobStatus
 from phonoscene.table.dynamodb import Table
 from phonoscene.table.items import SHARDS
-from phonoscene_cli.reading import FAR, Reader
-from phonoscene_cli.standing import Standing
-from phonoscene_cli.telling import KEYS
+from phonoscene_cli.stack.jobs_reader import FAR, Reader
+from phonoscene_cli.ui.job_json import KEYS
+from phonoscene_cli.ui.status_line import Standing
 from tests.documented import keys
 from tests.integration.cloud import JOBS
 from tests.integration.scene import Clock, Scene, an_id

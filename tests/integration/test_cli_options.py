@@ -9,7 +9,7 @@ import typer.main
 
 from phonoscene.jobs import JobStatus
 from phonoscene_cli import app
-from phonoscene_cli.stack import Chosen
+from phonoscene_cli.stack.connection import Chosen
 from tests.integration.scene import Scene, an_id
 from tests.integration.sounds import silence
 

@@ -14,9 +14,9 @@ import pytest
 from local.paying import agree_to_drop
 from phonoscene.jobs import Actual, DropObject, Estimate, JobStatus
 from phonoscene.publishing.wording import STATES
-from phonoscene_cli import terminal
-from phonoscene_cli.checks import CHECKS
-from phonoscene_cli.uploads import Drop, Piece
+from phonoscene_cli.doctor.checks import CHECKS
+from phonoscene_cli.ui import terminal
+from phonoscene_cli.upload.upload import Drop, Piece
 from tests.documented import PAGE
 from tests.integration.scene import Clock, Scene
 from tests.integration.sounds import silence

@@ -28,6 +28,19 @@ IMPURE = {"http", "os", "pathlib", "random", "socket", "ssl", "subprocess", "tem
           "time"}  # fmt: skip
 #: A pause of random length, and nothing else.
 JITTER = {"retries": {"random"}, "publishing.event_webhooks": {"random"}}
+#: The same for the command line's.
+CLI_ROOMS = (
+    "",
+    "stack",
+    "ui",
+    "upload",
+    "follow",
+    "audit",
+    "doctor",
+    "commands",
+    "app",
+    "__main__",
+)
 #: What only computes: no clock, no file, no network.
 PURE = {
     "limits",
@@ -60,7 +73,8 @@ PURE = {
     "retries",
 }
 
-#: One outside thing, the table, in five parts; another, fal's queue, in two. And HTTPS to hosts that others name is spoken in one way.
+#: One outside thing, the table, in five parts; another, fal's queue, in two. And HTTPS to hosts
+#: that others name is spoken in one way.
 TOGETHER = {
     "table.dynamodb": {"table.items"},
     "table.job_store": {"table.dynamodb", "table.items", "table.ledger", "table.transition"},
@@ -178,6 +192,20 @@ def test_a_module_knows_its_own_room_and_those_below(name: str) -> None:
     assert not [room for room in known if ROOMS.index(room) > ROOMS.index(room_of(name))]
 
 
+@pytest.mark.parametrize("name", sorted(COMMAND_LINE))
+def test_a_module_of_the_command_line_knows_its_own_room_and_those_below(name: str) -> None:
+    parts = [
+        found.split(".")[1]
+        for found in imports(COMMAND_LINE[name], at_runtime=False)
+        if found.startswith("phonoscene_cli.")
+    ]
+    known = {part if part in CLI_ROOMS else "" for part in parts}
+    room = name.partition(".")[0]
+
+    mine = CLI_ROOMS.index(room if room in CLI_ROOMS else "")
+    assert not [other for other in known if CLI_ROOMS.index(other) > mine]
+
+
 def test_no_module_is_reached_from_itself() -> None:
     arrows = {name: own(tree) - {name} for name, tree in MODULES.items()}
 
@@ -274,7 +302,7 @@ def test_the_command_line_knows_the_package_and_of_its_workflow_only_how_drops_a
 def test_the_command_line_makes_sessions_and_clients_in_one_module(name: str) -> None:
     roots = {found.partition(".")[0] for found in imports(COMMAND_LINE[name])}
 
-    assert ("boto3" in roots) == (name == "stack")
+    assert ("boto3" in roots) == (name == "stack.connection")
 
 
 @pytest.mark.parametrize("name", sorted(COMMAND_LINE))
@@ -285,7 +313,7 @@ def test_only_commands_know_the_options_and_only_the_terminal_and_they_know_tabl
     is_command = name == "app" or name.startswith("commands.")
 
     assert is_command or "typer" not in roots
-    assert is_command or name in {"terminal", "journeys"} or "rich" not in roots
+    assert is_command or name in {"ui.terminal", "follow.follow"} or "rich" not in roots
 
 
 def test_nothing_imports_by_relative_path() -> None:

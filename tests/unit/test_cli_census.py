@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from phonoscene.drops.drop_bucket import DropBucket, Found
 from phonoscene.drops.keys import Kind, all_pairings, kind_of, name_of, pairings
-from phonoscene_cli.accounting import TOGETHER, Accountant
-from phonoscene_cli.census import Census, Lying, drops_under
+from phonoscene_cli.audit.accounting import TOGETHER, Accountant
+from phonoscene_cli.audit.bucket_listing import Census, Lying, drops_under
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

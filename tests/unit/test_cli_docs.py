@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from phonoscene.jobs import JobStatus
 from phonoscene_cli import app as whole
 from phonoscene_cli import errors
-from phonoscene_cli.redrive import Letters
-from phonoscene_cli.telling import KEYS
+from phonoscene_cli.dead_letters import Letters
+from phonoscene_cli.ui.job_json import KEYS
 from tests.documented import PAGE, keys, section
 
 GROUP: Any = typer.main.get_command(whole.app)

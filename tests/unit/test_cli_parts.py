@@ -23,20 +23,20 @@ from phonoscene.drops.sidecar_files import read_takes
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import Actual, ErrorDetail, Estimate, Job, JobStatus, Reservation, Step, Video
 from phonoscene.workflow.examination import Errors, Examined
-from phonoscene_cli import sidecars, uploads
+from phonoscene_cli.audit.backfill_estimate import ASSUMED_SECONDS, Plan
+from phonoscene_cli.audit.checkpoint import CursorFile, Progress, default_path
+from phonoscene_cli.audit.rate_limit import DEEP, Pace, hold_while_deep, rate_of
 from phonoscene_cli.commands.jobs import Filter
-from phonoscene_cli.cursor import CursorFile, Progress, default_path
-from phonoscene_cli.dropping import Wishes, sidecar_key
 from phonoscene_cli.errors import CliError, WrongUsage
-from phonoscene_cli.following import Follower, generation
-from phonoscene_cli.pacing import DEEP, Pace, hold_while_deep, rate_of
-from phonoscene_cli.parameters import Parameters
-from phonoscene_cli.planning import ASSUMED_SECONDS, Plan
-from phonoscene_cli.preview import Outlook
-from phonoscene_cli.spending import Spent, folder_of, total
-from phonoscene_cli.telling import KEYS, as_data
-from phonoscene_cli.uploads import Drop, DroppedNonetheless, Piece, TakenBack, Upload
-from phonoscene_cli.videos import Destination, fetch, video_of
+from phonoscene_cli.follow.poller import Follower, generation
+from phonoscene_cli.stack.parameters import Parameters
+from phonoscene_cli.stack.spending import Spent, folder_of, total
+from phonoscene_cli.stack.video_download import Destination, fetch, video_of
+from phonoscene_cli.ui.job_json import KEYS, as_data
+from phonoscene_cli.upload import sidecars, upload
+from phonoscene_cli.upload.dry_run import Outlook
+from phonoscene_cli.upload.upload import Drop, DroppedNonetheless, Piece, TakenBack, Upload
+from phonoscene_cli.upload.upload_plan import Wishes, sidecar_key
 from tests.unit.test_cli_words import NOW, a_job
 
 _S = JobStatus
@@ -496,7 +496,7 @@ def test_images_go_first_and_the_sidecar_completes_the_pair(song: Drop) -> None:
     bucket = Bucket()
     heard: list[int] = []
 
-    dropped = uploads.put(Upload(bucket, "drops", song, heard.append))
+    dropped = upload.put(Upload(bucket, "drops", song, heard.append))
 
     assert bucket.order == ALL
     assert bucket.objects["a/song.mp3"] == b"0123456789"
@@ -517,7 +517,7 @@ def test_what_fails_takes_back_what_was_put_before(song: Drop, key: str) -> None
     bucket.before_end[key] = fail
 
     with pytest.raises(EndpointConnectionError):
-        uploads.put(Upload(bucket, "drops", song))
+        upload.put(Upload(bucket, "drops", song))
 
     assert bucket.objects == {}
 
@@ -564,7 +564,7 @@ def test_an_interrupt_is_told_what_it_came_to(song: Drop, key: str, *, is_droppe
     bucket.before_end[key] = hold
 
     with pytest.raises(KeyboardInterrupt) as interrupt:
-        uploads.put(upload)
+        upload.put(upload)
 
     assert isinstance(interrupt.value, DroppedNonetheless) == is_dropped
     assert bool(bucket.objects) == is_dropped

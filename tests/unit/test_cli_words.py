@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from phonoscene.jobs import FINAL, Audio, DropObject, ErrorDetail, Job, JobStatus, Step
 from phonoscene.publishing.wording import WAITS, fix
-from phonoscene_cli import advice, choosing, moments, words
 from phonoscene_cli.errors import NOT_FINE, WRONG_USAGE, CliError, WrongUsage
+from phonoscene_cli.stack.connection import job_lookup
+from phonoscene_cli.ui import formatting, next_steps, time_arguments
 
 if TYPE_CHECKING:
-    from phonoscene_cli.stack import Stack
+    from phonoscene_cli.stack.connection import Stack
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -36,12 +37,12 @@ def a_job(status: JobStatus, **fields: object) -> Job:
      ("1234.5", "$1,234.50")],
 )  # fmt: skip
 def test_dollars_are_as_exact_as_they_matter(amount: str, said: str) -> None:
-    assert words.usd(Decimal(amount)) == said
+    assert formatting.usd(Decimal(amount)) == said
 
 
 def test_a_cost_is_an_interval_unless_its_ends_read_the_same() -> None:
-    assert words.interval(Decimal("0.0859"), Decimal("0.0868")) == "$0.0859 to $0.0868"
-    assert words.interval(Decimal("0.08591"), Decimal("0.08592")) == "$0.0859"
+    assert formatting.interval(Decimal("0.0859"), Decimal("0.0868")) == "$0.0859 to $0.0868"
+    assert formatting.interval(Decimal("0.08591"), Decimal("0.08592")) == "$0.0859"
 
 
 @pytest.mark.parametrize(
@@ -51,27 +52,27 @@ def test_a_cost_is_an_interval_unless_its_ends_read_the_same() -> None:
      (86400 * 40, "40 d")],
 )  # fmt: skip
 def test_a_span_is_told_in_the_two_units_that_matter(seconds: float, said: str) -> None:
-    assert words.span(timedelta(seconds=seconds)) == said
+    assert formatting.span(timedelta(seconds=seconds)) == said
 
 
 @pytest.mark.parametrize(
     ("count", "said"), [(1, "1 byte"), (999, "999 bytes"), (220_544, "220.5 kB"), (5e9, "5.0 GB")]
 )
 def test_a_size_is_told_as_people_do(count: int, said: str) -> None:
-    assert words.size(count) == said
+    assert formatting.size(count) == said
 
 
 @pytest.mark.parametrize("status", JobStatus)
 def test_every_state_has_its_meaning(status: JobStatus) -> None:
-    assert words.meaning(a_job(status))
+    assert formatting.meaning(a_job(status))
 
 
 @pytest.mark.parametrize("waits_for", sorted(set(WAITS) - {"audio", "sidecar"}))
 def test_a_job_says_what_it_waits_for(waits_for: str) -> None:
     job = a_job(JobStatus.READY, waits_for=waits_for)
 
-    assert words.meaning(job) == f"waits for {WAITS[waits_for]}"
-    assert advice.next_step(job)
+    assert formatting.meaning(job) == f"waits for {WAITS[waits_for]}"
+    assert next_steps.next_step(job)
 
 
 @pytest.mark.parametrize("status", [s for s in JobStatus if s is not JobStatus.SUCCEEDED])
@@ -80,14 +81,14 @@ def test_whoever_has_no_video_is_told_what_to_do_or_that_nothing_needs_doing(
 ) -> None:
     job = a_job(status)
 
-    assert advice.next_step(job) or status in {JobStatus.READY, JobStatus.SUBMITTING}
-    assert "phonoscene" in advice.next_step(job) or status not in FINAL | {JobStatus.WAITING}
+    assert next_steps.next_step(job) or status in {JobStatus.READY, JobStatus.SUBMITTING}
+    assert "phonoscene" in next_steps.next_step(job) or status not in FINAL | {JobStatus.WAITING}
 
 
 def test_a_video_that_was_refused_is_not_paid_twice_for_want_of_its_address() -> None:
     job = a_job(JobStatus.FAILED, source_url="https://v3.fal.media/x.mp4")
 
-    assert "https://v3.fal.media/x.mp4" in advice.next_step(job)
+    assert "https://v3.fal.media/x.mp4" in next_steps.next_step(job)
 
 
 WHOLE: dict[str, object] = {
@@ -119,7 +120,7 @@ def an_error(field: str | None, code: str = "out_of_range") -> ErrorDetail:
 def test_a_rejected_job_is_advised_to_be_retried_only_where_an_option_could_mend_it(
     error: ErrorDetail, fields: dict[str, object], setting: str | None
 ) -> None:
-    step = advice.next_step(a_job(JobStatus.REJECTED, **WHOLE | {"errors": (error,)} | fields))
+    step = next_steps.next_step(a_job(JobStatus.REJECTED, **WHOLE | {"errors": (error,)} | fields))
 
     if setting is None:
         assert "phonoscene retry" not in step
@@ -132,7 +133,7 @@ def test_a_rejected_job_is_advised_to_be_retried_only_where_an_option_could_mend
 def test_a_job_that_failed_for_its_audio_needs_another_file_and_no_retry(field: str) -> None:
     error = an_error(field, "unsupported_audio_format")
 
-    step = advice.next_step(a_job(JobStatus.FAILED, **WHOLE | {"errors": (error,)}))
+    step = next_steps.next_step(a_job(JobStatus.FAILED, **WHOLE | {"errors": (error,)}))
 
     assert "another audio file" in step
     assert "phonoscene retry" not in step
@@ -148,25 +149,25 @@ def test_a_job_that_failed_is_retried_with_the_fields_that_can_be_set(
 ) -> None:
     job = a_job(JobStatus.FAILED, **WHOLE | {"errors": (an_error(field),)})
 
-    assert said in advice.next_step(job)
+    assert said in next_steps.next_step(job)
 
 
 @pytest.mark.parametrize("missing", ["audio", "sidecar"])
 def test_a_half_that_was_cancelled_is_not_advised_to_be_retried(missing: str) -> None:
     half = a_job(JobStatus.CANCELLED, **WHOLE | {"arguments": {}, missing: None})
 
-    assert "drop both halves" in advice.next_step(half)
+    assert "drop both halves" in next_steps.next_step(half)
 
 
 def test_an_errors_parts_are_told_where_it_has_them() -> None:
     error = ErrorDetail(code="x", message="fps is 90.", field="fps", value="90", retryable=True)
 
-    assert [name for name, _ in advice.in_full(error)] == ["what", "field", "value", "again"]
+    assert [name for name, _ in next_steps.in_full(error)] == ["what", "field", "value", "again"]
 
 
 @given(st.text())
 def test_what_comes_from_anybody_moves_no_cursor(text: str) -> None:
-    assert words.printable(text).isprintable()
+    assert formatting.printable(text).isprintable()
 
 
 def a_stack() -> Stack:
@@ -195,16 +196,16 @@ def test_what_lies_in_the_bucket_is_named_by_its_key_or_by_its_address(
 ) -> None:
     stack = a_stack()
 
-    assert choosing.key_in(stack, text) == key
-    assert choosing.name_in(stack, text) == name
-    assert choosing.folder_in(stack, text) == folder
+    assert job_lookup.key_in(stack, text) == key
+    assert job_lookup.name_in(stack, text) == name
+    assert job_lookup.folder_in(stack, text) == folder
 
 
 @pytest.mark.parametrize(
     "text", ["s3://other/talks/", "s3://drops-2/a.mp3", "s3://", "s3:///a.mp3"]
 )
 def test_an_address_in_another_bucket_is_refused_with_the_right_one(text: str) -> None:
-    for understood in (choosing.key_in, choosing.name_in, choosing.folder_in):
+    for understood in (job_lookup.key_in, job_lookup.name_in, job_lookup.folder_in):
         with pytest.raises(WrongUsage, match="s3://drops"):
             understood(a_stack(), text)
 
@@ -213,8 +214,8 @@ def test_an_address_in_another_bucket_is_refused_with_the_right_one(text: str) -
     ("text", "seconds"), [("90s", 90), ("5m", 300), ("12h", 43200), ("3d", 259200), ("1w", 604800)]
 )
 def test_spans_are_understood(text: str, seconds: int) -> None:
-    assert moments.span_of(text) == timedelta(seconds=seconds)
-    assert moments.moment_of(text, NOW) == NOW - timedelta(seconds=seconds)
+    assert time_arguments.span_of(text) == timedelta(seconds=seconds)
+    assert time_arguments.moment_of(text, NOW) == NOW - timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ def test_spans_are_understood(text: str, seconds: int) -> None:
 def test_times_are_understood_and_are_utc_unless_they_say_otherwise(
     text: str, at: datetime
 ) -> None:
-    assert moments.moment_of(text, NOW) == at
+    assert time_arguments.moment_of(text, NOW) == at
 
 
 @pytest.mark.parametrize(
@@ -236,32 +237,32 @@ def test_times_are_understood_and_are_utc_unless_they_say_otherwise(
 )
 def test_what_is_no_time_is_wrong_usage_with_an_example(text: str) -> None:
     with pytest.raises(WrongUsage, match="say"):
-        moments.moment_of(text, NOW)
+        time_arguments.moment_of(text, NOW)
     with pytest.raises(WrongUsage, match="say"):
-        moments.day_of(text)
+        time_arguments.day_of(text)
 
 
 def test_a_day_is_the_whole_of_it_and_nothing_else() -> None:
-    period = moments.Period.of(date(2026, 11, 22), None)
+    period = time_arguments.Period.of(date(2026, 11, 22), None)
 
     assert period.first == datetime(2026, 11, 22, tzinfo=UTC)
     assert period.last == datetime(2026, 11, 22, 23, 59, 59, 999999, tzinfo=UTC)
-    assert words.period(period) == "on 2026-11-22 (UTC)"
+    assert formatting.period(period) == "on 2026-11-22 (UTC)"
 
 
 def test_without_a_day_it_is_the_time_since_or_a_week() -> None:
-    assert moments.Period.of(None, NOW).first == NOW
-    week = moments.Period.of(None, None)
-    assert week.last - week.first == moments.USUAL
+    assert time_arguments.Period.of(None, NOW).first == NOW
+    week = time_arguments.Period.of(None, None)
+    assert week.last - week.first == time_arguments.USUAL
 
 
 def test_a_day_and_a_time_since_exclude_each_other() -> None:
     with pytest.raises(WrongUsage, match="--since"):
-        moments.Period.of(date(2026, 11, 22), NOW)
+        time_arguments.Period.of(date(2026, 11, 22), NOW)
 
 
 def test_yesterday_is_the_day_before_today() -> None:
-    assert moments.day_of("today") - moments.day_of("Yesterday") == timedelta(days=1)
+    assert time_arguments.day_of("today") - time_arguments.day_of("Yesterday") == timedelta(days=1)
 
 
 def test_exit_codes_tell_what_was_wrong() -> None:

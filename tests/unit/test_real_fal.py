@@ -21,7 +21,7 @@ from local.paths import StateDirectory
 from local.real_fal import RealFal
 from local.runs import Options, Run
 from phonoscene.drops.pricing import PRESETS, estimate
-from phonoscene_cli.uploads import Drop, Piece
+from phonoscene_cli.upload.upload import Drop, Piece
 from tests.integration.sounds import png
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from local import changes
-from phonoscene_cli import samconfig
+from phonoscene_cli.doctor import samconfig
 from phonoscene_cli.errors import CliError
 from tests.unit.test_template import ROOT, TEMPLATE
 

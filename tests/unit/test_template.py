@@ -15,7 +15,7 @@ from phonoscene import settings
 from phonoscene.errors import SettingMissing
 from phonoscene.jobs import JobStatus
 from phonoscene.settings import Settings
-from phonoscene_cli.wiring import most_at_once
+from phonoscene_cli.doctor.resources import most_at_once
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,11 +7,11 @@ from typing import Annotated, Final
 
 import typer
 
-from phonoscene_cli import terminal, words
-from phonoscene_cli.auditing import Audit, settled_at, told
-from phonoscene_cli.choosing import key_in
+from phonoscene_cli.audit.audit import Audit, settled_at, told
 from phonoscene_cli.commands.options import Json, OlderThan, stack_of
 from phonoscene_cli.errors import NOT_FINE
+from phonoscene_cli.stack.job_lookup import key_in
+from phonoscene_cli.ui import formatting, terminal
 
 #: What to do about objects that S3 does not give out.
 UNREADABLE: Final = (
@@ -43,8 +43,8 @@ def audit(
     for line in this.unreadable.lines():
         terminal.say(line)
     if this.as_data()["missing_count"]:
-        age = "" if older_than is None else f" --older-than {words.seconds(older_than)}"
-        backfill = f"`phonoscene backfill {words.typed(this.prefix)}{age}`"
+        age = "" if older_than is None else f" --older-than {formatting.seconds(older_than)}"
+        backfill = f"`phonoscene backfill {formatting.typed(this.prefix)}{age}`"
         terminal.complain(
             "Drops are missing. Look whether their messages are in a dead-letter queue, "
             "`phonoscene redrive --dry-run`, and bring them back without --dry-run. What is "
@@ -72,7 +72,7 @@ def _for_people(this: Audit) -> None:
             if this.count(account):
                 drop = account.drop
                 keys = " and ".join(half.key for half in drop.halves)
-                terminal.line(f"missing: {keys}, dropped {words.moment(drop.modified)}")
+                terminal.line(f"missing: {keys}, dropped {formatting.moment(drop.modified)}")
             turn(f"{this.dropped:,} drops")
     data = this.as_data()
     resting = f", too new to tell {this.resting:,}" if this.resting else ""

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phonoscene_cli import terminal, words
-from phonoscene_cli.auditing import Audit, Unreadable, settled_at
-from phonoscene_cli.backfilling import Backfill
-from phonoscene_cli.choosing import key_in
+from phonoscene_cli.audit.audit import Audit, Unreadable, settled_at
+from phonoscene_cli.audit.backfill import Backfill
+from phonoscene_cli.audit.backfill_estimate import Plan, examine
+from phonoscene_cli.audit.checkpoint import CursorFile, Progress, default_path
+from phonoscene_cli.audit.rate_limit import Pace, rate_of
 from phonoscene_cli.commands.options import Json, OlderThan, Yes, stack_of
-from phonoscene_cli.cursor import CursorFile, Progress, default_path
 from phonoscene_cli.errors import NOT_FINE
-from phonoscene_cli.following import typical_seconds
-from phonoscene_cli.pacing import Pace, rate_of
-from phonoscene_cli.planning import Plan, examine
-from phonoscene_cli.reading import FAR
+from phonoscene_cli.follow.poller import typical_seconds
+from phonoscene_cli.stack.job_lookup import key_in
+from phonoscene_cli.stack.jobs_reader import FAR
+from phonoscene_cli.ui import formatting, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from phonoscene_cli.census import Lying
-    from phonoscene_cli.stack import Stack
+    from phonoscene_cli.audit.bucket_listing import Lying
+    from phonoscene_cli.stack.connection import Stack
 
 
 def backfill(
@@ -114,8 +114,9 @@ def _progress(file: CursorFile, this: Audit, *, restart: bool) -> Progress:
     progress = file.load(this.bucket, this.prefix)
     if progress.after is not None:
         terminal.say(
-            f"Going on behind {progress.after}: {words.number(progress.sent, 'drop')} sent before. "
-            "--restart begins anew."
+            f"Resuming after {progress.after} "
+            f"({formatting.number(progress.sent, 'drop')} sent before). "
+            "Use --restart to start over."
         )
     return progress
 
@@ -140,8 +141,8 @@ def _agreed(plan: Plan, this: Audit, rate: float) -> bool:
     """Whether the person wants that, at that price."""
     for line in _lines(plan, this):
         terminal.say(line)
-    takes = words.span(timedelta(seconds=plan.drops / rate))
-    question = f"Admit {words.number(plan.drops, 'drop')} without a job, in {takes} or more?"
+    takes = formatting.span(timedelta(seconds=plan.drops / rate))
+    question = f"Admit {formatting.number(plan.drops, 'drop')} without a job, in {takes} or more?"
     return terminal.agreed(question, yes=False)
 
 
@@ -152,8 +153,8 @@ def _run(run: Backfill, total: int) -> None:
             run.run()
     except KeyboardInterrupt:
         terminal.say(
-            f"Interrupted after {words.number(run.sent, 'drop')}. The same command goes on where "
-            f"this one stopped ({run.cursor.path})."
+            f"Interrupted after {formatting.number(run.sent, 'drop')}. "
+            f"Run the same command to resume ({run.cursor.path})."
         )
         raise
 
@@ -165,7 +166,7 @@ def _tell_run(run: Backfill, look: _Look, *, as_json: bool) -> None:
         failed = {"failed": run.audit.unreadable.as_data()}
         terminal.print_json(told | failed | {"remaining": look.more})
         return
-    terminal.line(f"sent {words.number(run.sent, 'drop')} on their way")
+    terminal.line(f"sent {formatting.number(run.sent, 'drop')} on their way")
     _tell_rest(look, "The same command goes on with them.")
 
 
@@ -179,8 +180,8 @@ def _end(failed: Unreadable) -> None:
         terminal.say(line)
     if failed.count:
         terminal.complain(
-            f"{words.number(failed.count, 'drop')} passed over. Mend what is said of each, and run "
-            "it again."
+            f"{formatting.number(failed.count, 'drop')} skipped. "
+            "Fix the errors above, then run the command again."
         )
         raise typer.Exit(NOT_FINE)
 
@@ -192,8 +193,8 @@ def _tell_rest(look: _Look, how: str) -> None:
         terminal.say(f"{count} more are left. {how}")
     if look.resting:
         terminal.say(
-            f"{words.number(look.resting, 'drop')} came too recently to be missed, and were left "
-            "out. --older-than sets how recently."
+            f"{formatting.number(look.resting, 'drop')} skipped as too recent. "
+            "Change the age with --older-than."
         )
 
 
@@ -201,7 +202,7 @@ def _examine(plan: Plan, this: Audit, missing: Iterator[Lying]) -> None:
     """Add each of these drops to the plan."""
     with terminal.working("examining drops without a job") as turn:
         for _ in examine(plan, this.stack.client("s3"), this.bucket, missing):
-            turn(f"{plan.drops:,} drops examined, {words.usd(plan.jobs.upper_usd)} so far")
+            turn(f"{plan.drops:,} drops examined, {formatting.usd(plan.jobs.upper_usd)} so far")
 
 
 def _tell_plan(plan: Plan, look: _Look, this: Audit, *, as_json: bool) -> None:
@@ -217,22 +218,22 @@ def _tell_plan(plan: Plan, look: _Look, this: Audit, *, as_json: bool) -> None:
 def _lines(plan: Plan, this: Audit) -> Iterator[str]:
     """What the drops come to: jobs, dollars, hours, days."""
     jobs = plan.jobs
-    yield f"{words.number(plan.drops, 'drop')} under {this.prefix!r} without a job"
+    yield f"{formatting.number(plan.drops, 'drop')} under {this.prefix!r} without a job"
     if plan.waiting:
-        yield f"  {words.number(plan.waiting, 'half', 'halves')} would wait for the other"
+        yield f"  {formatting.number(plan.waiting, 'half', 'halves')} would wait for the other"
     if plan.rejected:
         codes = ", ".join(f"{count:,} {code}" for code, count in plan.errors.most_common())
-        yield f"  {words.number(plan.rejected, 'job')} would be REJECTED: {codes}"
+        yield f"  {formatting.number(plan.rejected, 'job')} would be REJECTED: {codes}"
     if plan.unreadable.count:
-        yield f"  {words.number(plan.unreadable.count, 'drop')} cannot be read"
-    yield f"  {words.number(jobs.jobs, 'job')} would be made, {jobs.frames:,} frames"
-    dollars = words.interval(jobs.lower_usd, jobs.upper_usd)
+        yield f"  {formatting.number(plan.unreadable.count, 'drop')} cannot be read"
+    yield f"  {formatting.number(jobs.jobs, 'job')} would be made, {jobs.frames:,} frames"
+    dollars = formatting.interval(jobs.lower_usd, jobs.upper_usd)
     yield f"  {jobs.megapixels:,.1f} megapixels: {dollars}"
     how = "assumed; no video yet tells" if plan.usual is None else "as the last videos took"
-    each = words.span(timedelta(seconds=plan.seconds_per_job))
+    each = formatting.span(timedelta(seconds=plan.seconds_per_job))
     yield (
-        f"  {words.span(timedelta(hours=plan.hours))} at {each} a job ({how}), "
+        f"  {formatting.span(timedelta(hours=plan.hours))} at {each} a job ({how}), "
         f"{plan.parameters.max_in_flight} at once"
     )
-    budget = words.usd(plan.parameters.daily_budget_usd)
-    yield f"  {words.number(plan.days, 'day')} at {budget} a day"
+    budget = formatting.usd(plan.parameters.daily_budget_usd)
+    yield f"  {formatting.number(plan.days, 'day')} at {budget} a day"

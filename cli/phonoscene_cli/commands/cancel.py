@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from phonoscene_cli import terminal
-from phonoscene_cli.cancelling import Outcome
-from phonoscene_cli.cancelling import cancel as cancel_jobs
-from phonoscene_cli.choosing import find_job
 from phonoscene_cli.commands.options import Json, stack_of
 from phonoscene_cli.errors import NOT_FINE
-from phonoscene_cli.moments import span_of
-from phonoscene_cli.words import number
+from phonoscene_cli.follow.cancellation import Outcome
+from phonoscene_cli.follow.cancellation import cancel as cancel_jobs
+from phonoscene_cli.stack.job_lookup import find_job
+from phonoscene_cli.ui import terminal
+from phonoscene_cli.ui.formatting import number
+from phonoscene_cli.ui.time_arguments import span_of
 
 
 def cancel(

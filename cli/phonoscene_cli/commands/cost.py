@@ -11,17 +11,17 @@ import typer
 from rich.table import Table
 
 from phonoscene.limits import day_of
-from phonoscene_cli import terminal, words
 from phonoscene_cli.commands.options import Day, Json, Since, stack_of
-from phonoscene_cli.moments import Period
-from phonoscene_cli.spending import Spent, folder_of, total
+from phonoscene_cli.stack.spending import Spent, folder_of, total
+from phonoscene_cli.ui import formatting, terminal
+from phonoscene_cli.ui.time_arguments import Period
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from phonoscene.jobs import Job
-    from phonoscene_cli.reading import Reader
-    from phonoscene_cli.stack import Stack
+    from phonoscene_cli.stack.connection import Stack
+    from phonoscene_cli.stack.jobs_reader import Reader
 
 #: So many days' budgets are told, the last ones.
 MOST_DAYS: Final = 31
@@ -64,8 +64,8 @@ def cost(
     terminal.show(_table(groups, by))
     for budget in budgets:
         terminal.line(
-            f"{budget['day']}: {words.usd(budget['committed'])} of the day's "
-            f"{words.usd(stack.parameters.daily_budget_usd)} budget is spent or set aside"
+            f"{budget['day']}: {formatting.usd(budget['committed'])} of the day's "
+            f"{formatting.usd(stack.parameters.daily_budget_usd)} budget is spent or set aside"
         )
 
 
@@ -99,9 +99,9 @@ def _table(groups: dict[str, Spent], by: By) -> Table:
             name,
             f"{spent.jobs:,}",
             f"{spent.videos:,}",
-            words.interval(spent.lower, spent.upper),
-            words.usd(spent.perhaps) if spent.perhaps else "",
-            words.usd(spent.aside) if spent.aside else "",
+            formatting.interval(spent.lower, spent.upper),
+            formatting.usd(spent.perhaps) if spent.perhaps else "",
+            formatting.usd(spent.aside) if spent.aside else "",
         )
     return table
 

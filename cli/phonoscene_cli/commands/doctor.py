@@ -5,11 +5,11 @@ from __future__ import annotations
 import typer
 from rich.text import Text
 
-from phonoscene_cli import terminal
-from phonoscene_cli.checks import CHECKS, examined
 from phonoscene_cli.commands.options import Json, stack_of
+from phonoscene_cli.doctor.checks import CHECKS, examined
+from phonoscene_cli.doctor.findings import Check, Level
 from phonoscene_cli.errors import NOT_FINE
-from phonoscene_cli.findings import Check, Level
+from phonoscene_cli.ui import terminal
 
 COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phonoscene.drops.keys import name_of
-from phonoscene_cli import journeys, terminal
-from phonoscene_cli.choosing import folder_in, key_in
 from phonoscene_cli.commands.options import Follow, Json, Out, Set, Timeout, Yes, stack_of
-from phonoscene_cli.dropping import PICTURES, Plan, Wishes, plan
 from phonoscene_cli.errors import NOT_FINE, WrongUsage
-from phonoscene_cli.preview import Outlook
-from phonoscene_cli.pricing import Sum, refuse_if_wrong, tell_price
-from phonoscene_cli.uploads import Drop, Dropped, DroppedNonetheless, Upload, put
+from phonoscene_cli.follow import follow
+from phonoscene_cli.stack.job_lookup import folder_in, key_in
+from phonoscene_cli.ui import terminal
+from phonoscene_cli.upload.drop_report import Sum, refuse_if_wrong, tell_price
+from phonoscene_cli.upload.dry_run import Outlook
+from phonoscene_cli.upload.upload import Drop, Dropped, DroppedNonetheless, Upload, put
+from phonoscene_cli.upload.upload_plan import PICTURES, Plan, Wishes, plan
 
 if TYPE_CHECKING:
     from phonoscene.jobs import Job
-    from phonoscene_cli.stack import Stack
+    from phonoscene_cli.stack.connection import Stack
 
 
 def drop(
@@ -72,14 +73,14 @@ def drop(
         out.check(planned.outlook.videos(name_of(planned.drop.audio.key)))
     _tell(planned, repeats, stack)
     if dry_run:
-        journeys.tell_end(told, as_json=as_json)
+        follow.tell_end(told, as_json=as_json)
         return
     if not terminal.agreed(f"Drop it as {planned.drop.audio.key}?", yes=yes):
         terminal.say("Nothing was dropped.")
         raise typer.Exit(NOT_FINE)
     dropped = _upload(planned, stack)
     told["job_ids"] = dropped.job_ids(len(planned.outlook.takes))
-    ending = journeys.Ending(watch, out, timeout, as_json)
+    ending = follow.Ending(watch, out, timeout, as_json)
     raise typer.Exit(ending.come(stack, told))
 
 
@@ -150,7 +151,7 @@ def _upload(planned: Plan, stack: Stack) -> Dropped:
         with terminal.advancing("uploading", drop.audio.bytes, in_bytes=True) as advance:
             dropped = put(Upload(stack.client("s3"), bucket, drop, advance))
     except DroppedNonetheless as exc:
-        journeys.too_late(exc.dropped.job_ids(len(planned.outlook.takes)))
+        follow.too_late(exc.dropped.job_ids(len(planned.outlook.takes)))
         raise
     except KeyboardInterrupt:
         terminal.say("Interrupted: nothing was dropped.")

@@ -10,16 +10,16 @@ import typer
 from rich.table import Table
 
 from phonoscene.jobs import Job, JobStatus
-from phonoscene_cli import terminal, words
-from phonoscene_cli.choosing import folder_in, takes_of
 from phonoscene_cli.commands.options import Day, Json, Since, stack_of
-from phonoscene_cli.moments import Period
-from phonoscene_cli.telling import as_data
+from phonoscene_cli.stack.job_lookup import folder_in, takes_of
+from phonoscene_cli.ui import formatting, terminal
+from phonoscene_cli.ui.job_json import as_data
+from phonoscene_cli.ui.time_arguments import Period
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from phonoscene_cli.reading import Reader
+    from phonoscene_cli.stack.jobs_reader import Reader
 
 #: Columns of a terminal that has room for ids, too.
 WIDE: Final = 110
@@ -75,7 +75,7 @@ def jobs(
     elif found:
         terminal.show(_table(found))
     else:
-        when = "" if name and not (day or since) else f" {words.period(period)}"
+        when = "" if name and not (day or since) else f" {formatting.period(period)}"
         terminal.say(f"No such jobs{when}. --since looks further back.")
 
 
@@ -94,13 +94,13 @@ def _recent(reader: Reader, period: Period, wanted: Filter) -> Iterator[str]:
 
 def _at_most(job: Job) -> str:
     cost = job.actual or job.estimate
-    return words.usd(cost.upper_usd) if cost else ""
+    return formatting.usd(cost.upper_usd) if cost else ""
 
 
 def _table(found: list[Job]) -> Table:
     """Columns in which no job has anything are left out, and ids where there is no room."""
     columns: dict[str, list[Any]] = {
-        "created": [words.moment(job.created_at) for job in found],
+        "created": [formatting.moment(job.created_at) for job in found],
         "state": [terminal.state(job.status) for job in found],
         "name": [job.name for job in found],
         "at most": [_at_most(job) for job in found],

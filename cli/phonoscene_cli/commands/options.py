@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phonoscene_cli.moments import day_of, since, span_of
-from phonoscene_cli.sidecars import Setting, setting
-from phonoscene_cli.videos import Destination
+from phonoscene_cli.stack.video_download import Destination
+from phonoscene_cli.ui.time_arguments import day_of, since, span_of
+from phonoscene_cli.upload.sidecars import Setting, setting
 
 if TYPE_CHECKING:
-    from phonoscene_cli.stack import Chosen, Stack
+    from phonoscene_cli.stack.connection import Chosen, Stack
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from phonoscene_cli import terminal
 from phonoscene_cli.commands.options import Json, stack_of
-from phonoscene_cli.redrive import DeadLetters, Letters, of_stack
+from phonoscene_cli.dead_letters import DeadLetters, Letters, of_stack
+from phonoscene_cli.ui import terminal
 
 
 def redrive(

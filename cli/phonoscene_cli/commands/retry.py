@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phonoscene.jobs import JobStatus
-from phonoscene_cli import journeys, terminal
-from phonoscene_cli.choosing import find_job
 from phonoscene_cli.commands.options import Follow, Json, Out, Set, Timeout, Yes, stack_of
 from phonoscene_cli.errors import NOT_FINE
-from phonoscene_cli.pricing import Sum, refuse_if_wrong, tell_price
-from phonoscene_cli.retrying import retake
-from phonoscene_cli.uploads import DroppedNonetheless, unbroken
+from phonoscene_cli.follow import follow
+from phonoscene_cli.stack.job_lookup import find_job
+from phonoscene_cli.ui import terminal
+from phonoscene_cli.upload.drop_report import Sum, refuse_if_wrong, tell_price
+from phonoscene_cli.upload.retry_plan import retake
+from phonoscene_cli.upload.upload import DroppedNonetheless, unbroken
 
 if TYPE_CHECKING:
     from phonoscene.jobs import Job
@@ -65,10 +66,10 @@ def retry(
     try:
         dropped = unbroken(lambda: planned.put(s3))
     except DroppedNonetheless as exc:
-        journeys.too_late(exc.dropped.job_ids(len(planned.outlook.takes)))
+        follow.too_late(exc.dropped.job_ids(len(planned.outlook.takes)))
         raise
     told["job_ids"] = dropped.job_ids(len(planned.outlook.takes))
-    ending = journeys.Ending(watch, out, timeout, as_json)
+    ending = follow.Ending(watch, out, timeout, as_json)
     raise typer.Exit(ending.come(stack, told))
 
 

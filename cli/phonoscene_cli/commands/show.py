@@ -11,17 +11,17 @@ import typer
 from phonoscene.drops.sidecar import chosen
 from phonoscene.jobs import Job, JobStatus
 from phonoscene.publishing.public_job import notes
-from phonoscene_cli import advice, terminal, words
-from phonoscene_cli.choosing import find_job
 from phonoscene_cli.commands.options import Json, stack_of
-from phonoscene_cli.standing import Standing
-from phonoscene_cli.telling import as_data
+from phonoscene_cli.stack.job_lookup import find_job
+from phonoscene_cli.ui import formatting, next_steps, terminal
+from phonoscene_cli.ui.job_json import as_data
+from phonoscene_cli.ui.status_line import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from phonoscene.jobs import DropObject
-    from phonoscene_cli.stack import Stack
+    from phonoscene_cli.stack.connection import Stack
 
 #: As many of a drop's takes are listed.
 TAKES: Final = 10
@@ -51,16 +51,16 @@ def show(
         terminal.line("errors")
         for error in found.errors:
             terminal.line(f"  {error.code}")
-            for name, text in advice.in_full(error):
+            for name, text in next_steps.in_full(error):
                 terminal.line(f"    {name:<9}", text)
-    if step := advice.next_step(found):
+    if step := next_steps.next_step(found):
         terminal.line("next       ", step)
     _other_takes(stack, found)
 
 
 def _head(stack: Stack, job: Job) -> None:
     terminal.line(job.name, terminal.state(job.status))
-    terminal.line(f"  {words.meaning(job)}")
+    terminal.line(f"  {formatting.meaning(job)}")
     if job.status in (JobStatus.READY, JobStatus.SUBMITTED):
         terminal.line(f"  {Standing(stack, None).one(job)}")
 
@@ -70,16 +70,16 @@ def _facts(job: Job) -> Iterator[tuple[str, str]]:
     yield "job", job.job_id
     if job.audio:
         length = f", {job.audio.seconds:.2f} s" if job.audio.seconds else ""
-        yield "audio", f"{_where(job.audio)}, {words.size(job.audio.bytes)}{length}"
+        yield "audio", f"{_where(job.audio)}, {formatting.size(job.audio.bytes)}{length}"
     if job.sidecar:
         yield "sidecar", _where(job.sidecar)
     for field, image in job.images.items():
         yield field.removesuffix("_url"), _where(image)
     if job.estimate:
-        yield "makes", words.picture(job.estimate)
-        yield "costs", words.cost(job.estimate)
+        yield "makes", formatting.picture(job.estimate)
+        yield "costs", formatting.cost(job.estimate)
     if job.actual:
-        yield "came", f"{words.picture(job.actual)}: {words.cost(job.actual)}"
+        yield "came", f"{formatting.picture(job.actual)}: {formatting.cost(job.actual)}"
     yield from _wishes(job)
     yield from _attempts(job)
     yield from _result(job)
@@ -111,7 +111,7 @@ def _result(job: Job) -> Iterator[tuple[str, str]]:
     if job.video:
         video = job.video
         yield "video", f"s3://{video.bucket}/{video.key}"
-        yield "", f"{words.size(video.bytes)}, SHA-256 {video.sha256}"
+        yield "", f"{formatting.size(video.bytes)}, SHA-256 {video.sha256}"
     if job.source_url:
         yield "lies at", job.source_url
     if job.seed is not None:
@@ -125,12 +125,12 @@ def _history(job: Job) -> None:
     terminal.line("history")
     ends = [after.at - step.at for step, after in pairwise(job.history)]
     for step, lasted in zip(job.history, [*ends, None], strict=True):
-        long = "" if lasted is None else f"for {words.span(max(lasted, timedelta(0)))}"
-        terminal.line(f"  {words.moment(step.at)}  ", terminal.state(step.status, 11), long)
+        long = "" if lasted is None else f"for {formatting.span(max(lasted, timedelta(0)))}"
+        terminal.line(f"  {formatting.moment(step.at)}  ", terminal.state(step.status, 11), long)
 
 
 def _other_takes(stack: Stack, job: Job) -> None:
     others = (take for take in stack.jobs.takes(job.name) if take.job_id != job.job_id)
     for number, take in enumerate(islice(others, TAKES)):
         head = "other takes" if number == 0 else " " * len("other takes")
-        terminal.line(f"{head}  {take.job_id}  {words.moment(take.created_at)}  {take.status}")
+        terminal.line(f"{head}  {take.job_id}  {formatting.moment(take.created_at)}  {take.status}")

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from phonoscene.jobs import FINAL
-from phonoscene_cli import journeys, terminal, words
-from phonoscene_cli.choosing import find_job, folder_in, key_in, name_in
 from phonoscene_cli.commands.options import Json, Out, Timeout, stack_of
 from phonoscene_cli.errors import CliError
-from phonoscene_cli.telling import as_data
-from phonoscene_cli.videos import video_of
+from phonoscene_cli.follow import follow
+from phonoscene_cli.stack.job_lookup import find_job, folder_in, key_in, name_in
+from phonoscene_cli.stack.video_download import video_of
+from phonoscene_cli.ui import formatting, terminal
+from phonoscene_cli.ui.job_json import as_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from phonoscene.jobs import Job, Step
-    from phonoscene_cli.reading import Reader
-    from phonoscene_cli.stack import Stack
+    from phonoscene_cli.stack.connection import Stack
+    from phonoscene_cli.stack.jobs_reader import Reader
 
 #: A job that is still on its way was born within this time, or waits for its budget in vain.
 IN_MOTION: Final = timedelta(days=7)
@@ -53,7 +54,7 @@ def watch(
         terminal.say("Nothing is on its way there.")
         return
     found = list(stack.jobs.whole(ids))
-    labels = journeys.Labels(ids, Counter(job.name for job in found))
+    labels = follow.Labels(ids, Counter(job.name for job in found))
     if out:
         out.check(map(video_of, found))
 
@@ -61,17 +62,17 @@ def watch(
         if as_json:
             terminal.print_json_line(as_data(job) | {"step": step.model_dump(mode="json")})
         else:
-            terminal.line(journeys.said(job, step, words.moment(step.at), labels.of(job)))
+            terminal.line(follow.said(job, step, formatting.moment(step.at), labels.of(job)))
 
     try:
-        jobs = journeys.Journey(stack, ids, tell, timeout).run()
+        jobs = follow.Journey(stack, ids, tell, timeout).run()
     except KeyboardInterrupt:
         terminal.say(f"The jobs go on: `phonoscene watch {' '.join(ids)}`")
         raise
-    for video in journeys.bring_home(stack, jobs, out).values():
+    for video in follow.bring_home(stack, jobs, out).values():
         terminal.say(f"video: {video}")
-    journeys.complain(jobs, labels)
-    raise typer.Exit(journeys.exit_code(jobs))
+    follow.complain(jobs, labels)
+    raise typer.Exit(follow.exit_code(jobs))
 
 
 def _ids(stack: Stack, text: str) -> Iterator[str]:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
-from phonoscene_cli import wiring, words
+from phonoscene_cli.doctor import resources
+from phonoscene_cli.doctor.findings import DENIED, Check, Level, Look, Looked, ok
 from phonoscene_cli.errors import CliError
-from phonoscene_cli.findings import DENIED, Check, Level, Look, Looked, ok
+from phonoscene_cli.ui import formatting
 
 if TYPE_CHECKING:
-    from phonoscene_cli.stack import Stack
+    from phonoscene_cli.stack.connection import Stack
 
 #: Of what every command needs.
 OUTPUTS: Final = (
@@ -95,7 +96,8 @@ def dispatch_is_not_paused(stack: Stack) -> Looked:
     """Nothing says that fal has refused the account lately."""
     window = stack.jobs.ledger.window()
     if window.paused_until and window.is_paused(datetime.now(UTC)):
-        why = f"fal refused the account; nothing is sent until {words.moment(window.paused_until)}"
+        until = formatting.moment(window.paused_until)
+        why = f"fal refused the account; nothing is sent until {until}"
         step = "Look at the balance, https://fal.ai/dashboard/billing, and the key."
         return Level.FAIL, why, step
     held, most = len(window.in_flight), stack.parameters.max_in_flight
@@ -158,21 +160,21 @@ def queues_may_be_read(stack: Stack) -> Looked:
 
 #: In the order in which they are told.
 CHECKS: Final[dict[str, Look]] = {
-    "region": wiring.region_is_the_files,
+    "region": resources.region_is_the_files,
     "stack": stack_is_deployed,
     "outputs": outputs_are_complete,
-    "parameters": wiring.parameters_are_the_files,
+    "parameters": resources.parameters_are_the_files,
     "fal key": fal_key_is_there,
     "webhook": webhook_refuses_strangers,
-    "drop events": wiring.drops_are_announced,
-    "versioning": wiring.files_have_versions,
-    "triggers": wiring.triggers_are_on,
-    "functions": wiring.functions_are_ready,
-    "probe": wiring.probe_starts,
-    "concurrency": wiring.account_has_room,
-    "dead letters": wiring.dead_letters_are_none,
-    "alarms": wiring.alarms_are_quiet,
-    "alarm mail": wiring.alarm_mail_is_confirmed,
+    "drop events": resources.drops_are_announced,
+    "versioning": resources.files_have_versions,
+    "triggers": resources.triggers_are_on,
+    "functions": resources.functions_are_ready,
+    "probe": resources.probe_starts,
+    "concurrency": resources.account_has_room,
+    "dead letters": resources.dead_letters_are_none,
+    "alarms": resources.alarms_are_quiet,
+    "alarm mail": resources.alarm_mail_is_confirmed,
     "dispatch": dispatch_is_not_paused,
     "fal user": fal_user_is_pinned,
     "may read drops": drops_may_be_read,

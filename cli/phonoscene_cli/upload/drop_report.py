@@ -9,15 +9,15 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from phonoscene.limits import day_of
-from phonoscene_cli import advice, terminal, words
 from phonoscene_cli.errors import CliError
+from phonoscene_cli.ui import formatting, next_steps, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from phonoscene.jobs import ErrorDetail, Estimate
-    from phonoscene_cli.preview import Outlook
-    from phonoscene_cli.stack import Stack
+    from phonoscene_cli.stack.connection import Stack
+    from phonoscene_cli.upload.dry_run import Outlook
 
 ZERO = Decimal(0)
 
@@ -62,7 +62,7 @@ def tell_errors(errors: Iterable[ErrorDetail]) -> None:
     """Every error with its field, its value, what is allowed, and the way out."""
     for error in errors:
         terminal.say(f"  {error.code}", style="red")
-        for name, text in advice.in_full(error):
+        for name, text in next_steps.in_full(error):
             terminal.say(f"    {name:<8} {text}")
 
 
@@ -80,7 +80,7 @@ def refuse_if_wrong(
         terminal.print_json(told)
     else:
         tell_errors(outlook.errors)
-    raise CliError(f"{sentence}: {words.number(len(outlook.errors), 'error')}.")
+    raise CliError(f"{sentence}: {formatting.number(len(outlook.errors), 'error')}.")
 
 
 def tell_price(outlook: Outlook, stack: Stack) -> None:
@@ -88,11 +88,11 @@ def tell_price(outlook: Outlook, stack: Stack) -> None:
     estimates = outlook.estimates
     for number, one in enumerate(estimates, 1):
         take = f"take {number}: " if len(estimates) > 1 else ""
-        terminal.say(f"{take}{words.picture(one)}: {words.cost(one)}")
+        terminal.say(f"{take}{formatting.picture(one)}: {formatting.cost(one)}")
     total = Sum.of(estimates)
     if total.jobs > 1:
-        terminal.say(f"together: {words.interval(total.lower_usd, total.upper_usd)}")
+        terminal.say(f"together: {formatting.interval(total.lower_usd, total.upper_usd)}")
     day = stack.jobs.ledger.day(day_of(datetime.now(UTC)))
     left = stack.parameters.daily_budget_usd - (day.committed if day else ZERO)
     if total.upper_usd > left:
-        terminal.say(f"Of today's budget {words.usd(max(left, ZERO))} is left: it will wait.")
+        terminal.say(f"Of today's budget {formatting.usd(max(left, ZERO))} is left: it will wait.")

@@ -21,8 +21,8 @@ from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.queues import DropsQueue
 from phonoscene.table.dynamodb import Table
 from phonoscene_cli.errors import StackUnreachable, WrongUsage
-from phonoscene_cli.parameters import Parameters
-from phonoscene_cli.reading import Reader
+from phonoscene_cli.stack.jobs_reader import Reader
+from phonoscene_cli.stack.parameters import Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,19 +19,19 @@ from phonoscene.drops.keys import DEFAULTS_NAME, family_prefixes, job_id, pairin
 from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, MOST_TAKES, read_takes
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import Audio, DropObject, Job
-from phonoscene_cli import sidecars
-from phonoscene_cli.dropping import sidecar_key
 from phonoscene_cli.errors import CliError
-from phonoscene_cli.preview import Outlook, Overlay, foresee
-from phonoscene_cli.uploads import Dropped, Piece
-from phonoscene_cli.words import typed
+from phonoscene_cli.ui.formatting import typed
+from phonoscene_cli.upload import sidecars
+from phonoscene_cli.upload.dry_run import Outlook, Overlay, foresee
+from phonoscene_cli.upload.upload import Dropped, Piece
+from phonoscene_cli.upload.upload_plan import sidecar_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
-    from phonoscene_cli.parameters import Parameters
-    from phonoscene_cli.reading import Reader
+    from phonoscene_cli.stack.jobs_reader import Reader
+    from phonoscene_cli.stack.parameters import Parameters
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,14 @@ from phonoscene.drops.keys import DEFAULTS_NAME, Pairing
 from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, ignores, waits_for_sidecar
 from phonoscene.probe.prober import LocalProber
 from phonoscene.workflow.examination import Errors, Examined, Examiner, Halves, Rules
-from phonoscene_cli.videos import video_name
+from phonoscene_cli.stack.video_download import video_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from phonoscene.drops.drop_bucket import Found
     from phonoscene.jobs import Estimate
-    from phonoscene_cli.videos import VideoName
+    from phonoscene_cli.stack.video_download import VideoName
 
 Source = Path | bytes
 #: Of files that are in no bucket yet.

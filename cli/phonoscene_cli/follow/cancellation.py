@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import Job, JobStatus
-from phonoscene_cli.spending import unseen_runs
+from phonoscene_cli.stack.spending import unseen_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

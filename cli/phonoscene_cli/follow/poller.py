@@ -15,7 +15,7 @@ from phonoscene.jobs import FINAL, Job, JobStatus, Step
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from phonoscene_cli.reading import Reader
+    from phonoscene_cli.stack.jobs_reader import Reader
 
 #: Between two looks, in seconds; a job moves a few times a minute.
 PAUSE: Final = 1.0

@@ -30,7 +30,7 @@ from rich.table import Table
 from rich.text import Text
 
 from phonoscene_cli.errors import WrongUsage
-from phonoscene_cli.words import COLOURS, number, printable, span
+from phonoscene_cli.ui.formatting import COLOURS, number, printable, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

@@ -22,15 +22,15 @@ from phonoscene.drops.keys import (
 from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, read_takes
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import DropObject
-from phonoscene_cli import sidecars
 from phonoscene_cli.errors import CliError, WrongUsage
-from phonoscene_cli.preview import Outlook, Overlay, foresee
-from phonoscene_cli.uploads import Drop, Piece
+from phonoscene_cli.upload import sidecars
+from phonoscene_cli.upload.dry_run import Outlook, Overlay, foresee
+from phonoscene_cli.upload.upload import Drop, Piece
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from phonoscene_cli.parameters import Parameters
+    from phonoscene_cli.stack.parameters import Parameters
 
 #: The options that name a picture, and the field each one sets.
 PICTURES = {"image": "image_url", "end_image": "end_image_url"}

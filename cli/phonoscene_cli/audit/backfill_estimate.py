@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene_cli.auditing import Unreadable
+from phonoscene_cli.audit.audit import Unreadable
 from phonoscene_cli.failures import reason
-from phonoscene_cli.preview import Frugal, Outlook, foresee
-from phonoscene_cli.pricing import Sum
-from phonoscene_cli.stack import THREADS
+from phonoscene_cli.stack.connection import THREADS
+from phonoscene_cli.upload.drop_report import Sum
+from phonoscene_cli.upload.dry_run import Frugal, Outlook, foresee
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from phonoscene_cli.census import Lying
-    from phonoscene_cli.parameters import Parameters
+    from phonoscene_cli.audit.bucket_listing import Lying
+    from phonoscene_cli.stack.parameters import Parameters
 
 #: Where no video tells how long fal takes.
 ASSUMED_SECONDS: Final = 60.0

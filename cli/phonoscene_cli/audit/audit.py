@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene_cli.accounting import Accountant
-from phonoscene_cli.census import Census, drops_under
-from phonoscene_cli.preview import Frugal
+from phonoscene_cli.audit.accounting import Accountant
+from phonoscene_cli.audit.bucket_listing import Census, drops_under
+from phonoscene_cli.upload.dry_run import Frugal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from phonoscene_cli.accounting import Account
-    from phonoscene_cli.census import Lying
-    from phonoscene_cli.stack import Stack
+    from phonoscene_cli.audit.accounting import Account
+    from phonoscene_cli.audit.bucket_listing import Lying
+    from phonoscene_cli.stack.connection import Stack
 
 #: What a drop needs to be looked at, beyond its rest, when a queue is busy.
 MARGIN: Final = timedelta(minutes=5)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import Job, JobStatus
 from phonoscene.publishing.wording import STATES, WAITS
-from phonoscene_cli.spending import unseen_runs
+from phonoscene_cli.stack.spending import unseen_runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from phonoscene.jobs import Actual, Estimate, Step
-    from phonoscene_cli.moments import Period
+    from phonoscene_cli.ui.time_arguments import Period
 
 _S = JobStatus
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import JobStatus
 from phonoscene.publishing.wording import WAITS
-from phonoscene_cli import words
-from phonoscene_cli.reading import FAR
+from phonoscene_cli.stack.jobs_reader import FAR
+from phonoscene_cli.ui import formatting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from phonoscene.jobs import Job
-    from phonoscene_cli.stack import Stack
+    from phonoscene_cli.stack.connection import Stack
 
 #: Seconds between two looks at what a job waits for: it takes more questions than its state does.
 SELDOM: Final = 5.0
@@ -44,7 +44,7 @@ class Standing:
 
     def one(self, job: Job) -> str:
         """How one job stands, and for how long."""
-        since = words.span(datetime.now(UTC) - job.last(job.status))
+        since = formatting.span(datetime.now(UTC) - job.last(job.status))
         if job.status is JobStatus.READY:
             return f"READY for {since}: {self.place(job)}"
         if job.status is JobStatus.SUBMITTED:
@@ -56,7 +56,7 @@ class Standing:
     def _usual(self) -> str:
         if self.usual is None:
             return ""
-        return f"; {words.span(timedelta(seconds=self.usual))} is usual"
+        return f"; {formatting.span(timedelta(seconds=self.usual))} is usual"
 
     def place(self, job: Job) -> str:
         """Where a READY job stands in our own queue, as of some seconds ago at most."""
@@ -72,8 +72,8 @@ class Standing:
             return "its turn has come"
         if place.turn > datetime.now(UTC):
             why = WAITS.get(job.waits_for or "", "its turn")
-            return f"until {words.moment(place.turn)} it waits for {why}"
+            return f"until {formatting.moment(place.turn)} it waits for {why}"
         held = len(self.stack.jobs.ledger.window().in_flight)
-        ahead = f"{FAR:,} or more" if place.ahead == FAR else words.number(place.ahead, "job")
+        ahead = f"{FAR:,} or more" if place.ahead == FAR else formatting.number(place.ahead, "job")
         places = f"{held} of {self.stack.parameters.max_in_flight} places at fal are taken"
         return f"{ahead} before it, {places}"

@@ -19,14 +19,14 @@ from phonoscene.drops.keys import defaults_keys, half_id, job_id, unsafe
 from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, ignores, read_document, read_takes
 from phonoscene.errors import DropRefused
 from phonoscene_cli.failures import reason
-from phonoscene_cli.stack import THREADS
+from phonoscene_cli.stack.connection import THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from phonoscene.drops.drop_bucket import DropBucket, Found
-    from phonoscene_cli.census import Lying
-    from phonoscene_cli.reading import Reader
+    from phonoscene_cli.audit.bucket_listing import Lying
+    from phonoscene_cli.stack.jobs_reader import Reader
 
 #: Drops that are looked up together.
 TOGETHER: Final = 100

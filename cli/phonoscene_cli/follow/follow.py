@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
-from phonoscene_cli import advice, terminal, words
 from phonoscene_cli.errors import NOT_FINE, CliError
-from phonoscene_cli.following import Follower, has_no_video, typical_seconds
-from phonoscene_cli.pricing import tell_errors
-from phonoscene_cli.standing import Standing
-from phonoscene_cli.telling import as_data
-from phonoscene_cli.videos import fetch, video_of
+from phonoscene_cli.follow.poller import Follower, has_no_video, typical_seconds
+from phonoscene_cli.stack.video_download import fetch, video_of
+from phonoscene_cli.ui import formatting, next_steps, terminal
+from phonoscene_cli.ui.job_json import as_data
+from phonoscene_cli.ui.status_line import Standing
+from phonoscene_cli.upload.drop_report import tell_errors
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from phonoscene.jobs import Job, Step, Video
-    from phonoscene_cli.stack import Stack
-    from phonoscene_cli.videos import Destination
+    from phonoscene_cli.stack.connection import Stack
+    from phonoscene_cli.stack.video_download import Destination
 
 #: As many seconds after its rest a drop should have been looked at.
 SOON: Final = 60.0
@@ -64,7 +64,7 @@ class Journey:
         for half in follower.gone:
             name = follower.jobs[half].name
             raise CliError(
-                f"The other half of {name} has come: `phonoscene watch {words.typed(name)}`."
+                f"The other half of {name} has come: `phonoscene watch {formatting.typed(name)}`."
             )
         if not follower.all_ended(self.job_ids):
             raise CliError(f"No end after {self.watch}: {_where(follower, self.job_ids)}")
@@ -102,9 +102,9 @@ def said(job: Job, step: Step, when: str, label: str = "") -> Text:
     return Text.assemble(
         (when, "dim"),
         "  ",
-        (f"{step.status:<11}", words.COLOURS.get(step.status, "")),
-        f"  {words.printable(label)}  " if label else "  ",
-        words.step_meaning(job, step),
+        (f"{step.status:<11}", formatting.COLOURS.get(step.status, "")),
+        f"  {formatting.printable(label)}  " if label else "  ",
+        formatting.step_meaning(job, step),
     )
 
 
@@ -115,7 +115,7 @@ def complain(jobs: Sequence[Job], labels: Labels) -> None:
             tell_errors(job.errors)
             label = labels.of(job)
             which = f" ({label})" if label and label != job.name else ""
-            terminal.complain(f"{job.name}{which} is {job.status}. {advice.next_step(job)}")
+            terminal.complain(f"{job.name}{which} is {job.status}. {next_steps.next_step(job)}")
 
 
 def bring_home(stack: Stack, jobs: Sequence[Job], out: Destination | None) -> dict[str, Path]:

@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.drops.keys import name_of
+from phonoscene_cli.audit.rate_limit import hold_while_deep
 from phonoscene_cli.errors import CliError
-from phonoscene_cli.pacing import hold_while_deep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from phonoscene.drops.drop_bucket import Found
-    from phonoscene_cli.auditing import Audit
-    from phonoscene_cli.cursor import CursorFile, Progress
-    from phonoscene_cli.pacing import Pace
-    from phonoscene_cli.stack import Stack
+    from phonoscene_cli.audit.audit import Audit
+    from phonoscene_cli.audit.checkpoint import CursorFile, Progress
+    from phonoscene_cli.audit.rate_limit import Pace
+    from phonoscene_cli.stack.connection import Stack
 
 #: How often a message is offered that the queue does not take.
 TRIES: Final = 5

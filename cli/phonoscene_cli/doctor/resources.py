@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
-from phonoscene_cli import samconfig
-from phonoscene_cli.findings import DENIED, Level, Looked, ok
+from phonoscene_cli.doctor import samconfig
+from phonoscene_cli.doctor.findings import DENIED, Level, Looked, ok
 
 if TYPE_CHECKING:
-    from phonoscene_cli.stack import Stack
+    from phonoscene_cli.stack.connection import Stack
 
 #: A young stack's alarms have seen nothing yet, and take that for a failure.
 YOUNG: Final = timedelta(minutes=15)

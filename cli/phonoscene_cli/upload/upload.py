@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from phonoscene_cli.preview import Source
+    from phonoscene_cli.upload.dry_run import Source
 
 #: S3 takes no more in one PUT.
 LARGEST: Final = 5 * 1024**3

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from phonoscene.jobs import Job
-    from phonoscene_cli.stack import Stack
+    from phonoscene_cli.stack.connection import Stack
 
 _ID = re.compile("[0-9a-f]{32}")
 _ADDRESS = re.compile("s3://([^/]*)/?(.*)", re.IGNORECASE | re.DOTALL)

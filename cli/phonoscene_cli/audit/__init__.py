@@ -1,0 +1,1 @@
+"""The drop bucket beside the jobs table."""

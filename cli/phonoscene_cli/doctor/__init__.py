@@ -1,0 +1,1 @@
+"""What `phonoscene doctor` checks."""

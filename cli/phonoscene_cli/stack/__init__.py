@@ -1,0 +1,1 @@
+"""One deployed stack, and what is read of it."""
