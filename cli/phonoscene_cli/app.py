@@ -58,7 +58,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     name="phonoscene",
     cls=Commands,
-    help="Drop audio, watch jobs, look after the stack.",
+    help="Drop audio, follow jobs, check the stack.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -78,9 +78,7 @@ def options(
     ] = False,
     endpoints: Annotated[
         Path | None,
-        typer.Option(
-            envvar=ENDPOINTS_VARIABLE, help="The same, by the endpoints.json of that cloud."
-        ),
+        typer.Option(envvar=ENDPOINTS_VARIABLE, help="The local cloud with this endpoints.json."),
     ] = None,
     profile: Annotated[str | None, typer.Option(help="A profile of your AWS settings.")] = None,
     region: Annotated[str | None, typer.Option(help="The stack's region.")] = None,

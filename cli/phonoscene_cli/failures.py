@@ -36,14 +36,14 @@ _BUSY: Final = frozenset(
     }
 )  # fmt: skip
 _CREDENTIALS: Final = (
-    "Look at your credentials: `aws sts get-caller-identity`, or name others with --profile."
+    "Check your credentials with `aws sts get-caller-identity`, or choose others with --profile."
 )
-_KMS: Final = "Look at the KMS key (EncryptionKeyArn): is it enabled, and may you use it?"
+_KMS: Final = "Check that the KMS key (EncryptionKeyArn) is enabled and that you may use it."
 _PERMISSIONS: Final = (
     "`phonoscene doctor` shows what you may do; docs/command-line.md lists what each command needs."
 )
 _LATER: Final = "Try again in a moment."
-_NETWORK: Final = "Look at your network and at the region, and try again."
+_NETWORK: Final = "Check your network and the region, then try again."
 _DOCTOR: Final = "`phonoscene doctor` shows what works."
 
 
@@ -55,7 +55,7 @@ def explained(exc: Exception) -> tuple[str, int]:
         return f"AWS: {_first_line(exc)}. {_advice(exc)}", UNREACHABLE
     if isinstance(exc, OSError):
         where = f"{exc.filename}: " if exc.filename else ""
-        return f"{where}{exc.strerror or _first_line(exc)}. Mend that, and try again.", NOT_FINE
+        return f"{where}{exc.strerror or _first_line(exc)}. Fix this, then try again.", NOT_FINE
     what = f"Unexpected: {type(exc).__name__}: {_first_line(exc)}."
     return f"{what} {DEBUG}=1 in the environment shows the trace. Please report it.", NOT_FINE
 

@@ -92,7 +92,7 @@ class Story:
         self.state = hash((self.world.state(), self.world.now, self._waits))
 
     def _wait(self) -> object:
-        """The submitter waits for its answer, and the world goes on."""
+        """The submitter waits for its answer, and the world continues."""
         if self._waits:  # the POST of another process, answered at once
             return None
         self._waits = True

@@ -75,7 +75,7 @@ def test_an_archive_is_priced_and_admitted_through_an_interruption_without_a_dou
     after = _resumed(tmp_path)
 
     assert "500 drops under 'archive/' without a job" in plan
-    assert "500 jobs would be made, 8,500 frames" in plan
+    assert "500 jobs would be created, 8,500 frames" in plan
     assert "1 day at $25.00 a day" in plan
     assert 100 <= before < COUNT
     assert COUNT <= before + after <= COUNT + 10  # a batch in doubt is sent once more

@@ -63,7 +63,7 @@ def test_more_than_was_reserved_is_noted_and_counted(
     assert note in shown("show", name)
     assert told("jobs", "--name", name)[0]["actual"]["upper_usd"] == usd
     (group,) = [one for one in told("cost", "--by", "name")["groups"] if one["group"] == name]
-    assert (group["videos"], group["upper_usd"], group["aside_usd"]) == (1, usd, 0)
+    assert (group["videos"], group["upper_usd"], group["reserved_usd"]) == (1, usd, 0)
     assert eventually(lambda: unexplained(phonoscene) == before)
 
 

@@ -202,7 +202,7 @@ def test_a_planted_missing_drop_is_found_and_admitted(
     assert f"missing: {name}/lost.wav and {name}/lost.json" in text
     assert "dropped 2, accounted 1, missing 1" in text
     assert [one["name"] for one in found["missing"]] == [f"{name}/lost"]
-    assert "1 job would be made, 25 frames" in plan
+    assert "1 job would be created, 25 frames" in plan
     assert phonoscene.take(f"{name}/lost")["status"] == "SUCCEEDED"
     assert "missing 0" in shown("audit", f"{name}/", *now)
     assert list(tmp_path.rglob("*.json")) == []  # the cursor

@@ -171,7 +171,7 @@ def test_of_many_drops_only_those_are_uploaded_that_have_room(stack: Phonoscene,
         time.sleep(0.1)
 
     running = [job for job in jobs if uploads(stack, job)]
-    waiting = [job for job in jobs if job.get("waits_for") == "window"]
+    waiting = [job for job in jobs if job.get("waits_for") == "slot"]
 
     assert len(running) <= 2 + 1  # a race for the last place costs an upload, not a video
     assert waiting

@@ -287,7 +287,7 @@ def test_a_job_that_fal_turned_away_said_what_it_waited_for_and_was_sent_in_its_
 def test_a_job_without_a_place_waits_and_says_so_until_there_is_one(
     phonoscene: Phonoscene, crowded_out: dict[str, Any]
 ) -> None:
-    assert crowded_out["waits_for"] == "window"
+    assert crowded_out["waits_for"] == "slot"
     assert phonoscene.take("crowded/out", seconds=90)["status"] == "SUCCEEDED"
 
 

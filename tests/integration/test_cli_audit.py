@@ -314,7 +314,7 @@ def test_a_dry_run_counts_and_prices_what_would_be_admitted_and_admits_nothing(
     assert told["days"] == 1
     assert "5 drops under 'archive/' without a job" in shown
     assert "1 job would be REJECTED: 1 out_of_range" in shown
-    assert "3 jobs would be made, 51 frames" in shown
+    assert "3 jobs would be created, 51 frames" in shown
     assert (desk.messages("DropsQueueUrl"), cloud.items()) == ([], before)
 
 
@@ -448,7 +448,7 @@ def test_an_event_that_the_queue_never_takes_is_passed_over_and_named(
 
     assert (told.code, told.data["sent"], told.data["complete"]) == (1, 2, True)
     assert [one["name"] for one in told.data["failed"]] == ["archive/b"]
-    assert "cannot be read: archive/b (its event is not taken by the queue)" in told.err
+    assert "cannot be read: archive/b (the queue did not accept its event)" in told.err
     assert told.err.strip().endswith("run it again.")
 
 
@@ -462,7 +462,7 @@ def test_a_queue_that_takes_nothing_ends_the_backfill(
     given_up = backfill(desk, cursor)
 
     assert given_up.code == 1
-    assert "does not take the event of archive/a.wav" in given_up.err
+    assert "did not accept the event of archive/a.wav" in given_up.err
 
 
 @pytest.fixture
@@ -555,7 +555,7 @@ def test_a_person_is_asked_with_the_price_and_told_how_many_remain(
 
     told = desk.says(*words)
 
-    assert "  2 jobs would be made, 34 frames" in told.err
+    assert "  2 jobs would be created, 34 frames" in told.err
     assert "megapixels: $0 to $0.0026" in told.err
     assert "Admit 2 drops without a job" in told.err
     assert "3 more are left." in told.err

@@ -361,4 +361,4 @@ def test_a_days_spent_money_is_told_beforehand(desk: Desk, cloud: Cloud, folder:
 
     told = desk.says("drop", "song.wav", *PROMPT, "--dry-run")
 
-    assert "Of today's budget $0.0100 is left: it will wait." in told.err
+    assert "Of today's budget $0.0100 is left, so the drop will wait." in told.err

@@ -92,7 +92,7 @@ def test_where_nothing_is_found_the_time_that_was_looked_at_is_said(
 ) -> None:
     told = desk.says("jobs", *options).err
 
-    assert f"No such jobs {said}" in told
+    assert f"No jobs match {said}" in told
     assert "--status" not in told
 
 
@@ -133,7 +133,7 @@ def test_nothing_found_is_said(desk: Desk) -> None:
     told = desk.says("jobs", "--status", "failed")
 
     assert (told.code, told.out) == (0, "")
-    assert "No such jobs" in told.err
+    assert "No jobs match" in told.err
 
 
 @pytest.mark.parametrize("command", ["jobs", "show", "watch", "cost", "audit", "cancel"])
@@ -272,7 +272,7 @@ def test_why_a_job_went_back_to_wait_is_said_and_so_is_each_new_reason(
     looks: Any = iter([
         lambda: scene.step(scene.read(), _S.READY, waits_for="account"),
         lambda: None,
-        lambda: scene.store.put_off(scene.read(), "window", NOW),
+        lambda: scene.store.put_off(scene.read(), "slot", NOW),
         lambda: scene.step(scene.read(), _S.CANCELLED),
     ])  # fmt: skip
     environment.setattr(time, "sleep", lambda _: next(looks)())
@@ -506,7 +506,7 @@ def test_costs_are_told_by_day_by_folder_and_by_name_against_the_budget(
         told = desk.says("cost", "--json", *options).data
         assert set(told) == keys("cost")
         assert all(set(one) == keys("cost", "Keys of `groups`") for one in told["groups"])
-        return {one["group"]: (one["upper_usd"], one["aside_usd"]) for one in told["groups"]}
+        return {one["group"]: (one["upper_usd"], one["reserved_usd"]) for one in told["groups"]}
 
     today = f"{NOW:%Y-%m-%d}"
     assert groups("--day", "today") == {today: (1.0, 0.5)}

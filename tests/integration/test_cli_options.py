@@ -249,7 +249,7 @@ def test_a_folder_without_a_local_cloud_is_named(
 
     assert ended.value.code == 3
     told = desk.screen.readouterr().err
-    assert f"No local cloud is up in {tmp_path} or a folder above" in told
+    assert f"No local cloud is running in {tmp_path} or a folder above" in told
     assert "--endpoints" in told
 
 

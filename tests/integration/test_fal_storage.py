@@ -523,7 +523,7 @@ def paused(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lack", "waits_for"), [(full, "window"), (spent, "budget"), (paused, "account")]
+    ("lack", "waits_for"), [(full, "slot"), (spent, "budget"), (paused, "account")]
 )
 def test_nothing_is_uploaded_for_a_job_that_has_no_room(
     scene: Scene, submitter: Submitter, job: Job, fal: Loopback,
@@ -539,7 +539,7 @@ def test_nothing_is_uploaded_for_a_job_that_has_no_room(
 
 
 @pytest.mark.parametrize(
-    ("lack", "waits_for"), [(full, "window"), (spent, "budget"), (paused, "account")]
+    ("lack", "waits_for"), [(full, "slot"), (spent, "budget"), (paused, "account")]
 )
 def test_the_look_sees_what_the_claim_would_be_refused_for(
     scene: Scene, job: Job, lack: Callable[[Scene], None], waits_for: str
@@ -598,7 +598,7 @@ def test_a_place_that_is_lost_while_the_files_are_uploaded_is_waited_for(
 
     left = submitter.submit(job)
 
-    assert (left.status, left.waits_for, scene.fal.posts) == (JobStatus.READY, "window", [])
+    assert (left.status, left.waits_for, scene.fal.posts) == (JobStatus.READY, "slot", [])
 
 
 def test_of_two_submitters_one_uploads(

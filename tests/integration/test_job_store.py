@@ -389,7 +389,7 @@ def test_every_write_of_a_record_is_counted(
 def test_what_is_put_off_and_what_is_claimed_is_counted_too(store: JobStore) -> None:
     job = store.admit(a_job(), ())
 
-    put_off = store.put_off(job, "window", NOW)
+    put_off = store.put_off(job, "slot", NOW)
     claimed = store.claim(put_off, Limits(1, Decimal(1)), "a hash")
 
     assert [job.revision, put_off.revision, claimed.revision] == [1, 2, 3]

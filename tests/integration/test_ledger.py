@@ -192,7 +192,7 @@ def test_a_full_window_refuses_the_claim_and_takes_no_money(cloud: Cloud) -> Non
     with pytest.raises(NoRoom) as refused:
         scene.store.claim(second, scene.limits, "hash")
 
-    assert refused.value.waits_for == "window"
+    assert refused.value.waits_for == "slot"
     assert scene.sums() == (1, USD, USD)
     assert scene.read(2) == second
 
@@ -320,7 +320,7 @@ def test_a_job_that_finds_no_place_keeps_its_turn_and_says_what_it_waits_for(
     told = scene.submitter.submit(job)
 
     assert told == scene.read(2)
-    assert (told.status, told.waits_for, told.attempt) == (JobStatus.READY, "window", 0)
+    assert (told.status, told.waits_for, told.attempt) == (JobStatus.READY, "slot", 0)
     assert scene.turn(2) == START
     assert scene.fal.posts == []
 
@@ -366,7 +366,7 @@ def test_waiting_is_no_step_of_a_jobs_history(cloud: Cloud) -> None:
 def test_a_job_that_has_waited_forgets_what_for_whatever_becomes_of_it(
     scene: Scene, after: JobStatus
 ) -> None:
-    waiting = scene.store.put_off(scene.admit(), "window", START)
+    waiting = scene.store.put_off(scene.admit(), "slot", START)
 
     moved = scene.step(waiting, after)
 
@@ -378,7 +378,7 @@ def test_a_job_that_was_claimed_meanwhile_is_not_put_off(scene: Scene) -> None:
     claimed = scene.step(read, JobStatus.SUBMITTING)
 
     with pytest.raises(WriteRefused) as refused:
-        scene.store.put_off(read, "window", START)
+        scene.store.put_off(read, "slot", START)
 
     assert refused.value.found == scene.read() == claimed
 

@@ -165,7 +165,7 @@ class Race:
         left = self.scene.limits.daily_budget_usd - committed
         assert job.estimate
         lacks = {
-            "window": in_flight == self.scene.limits.max_in_flight,
+            "slot": in_flight == self.scene.limits.max_in_flight,
             "budget": job.estimate.upper_usd > left,
         }
         return job.waits_for if lacks[str(job.waits_for)] else None
@@ -198,7 +198,7 @@ def test_the_last_place_and_the_last_dollar_are_given_once(cloud: Cloud) -> None
             reasons.add(job.waits_for)
         orders.add(tuple(race.turns.order))
         winners |= won
-    assert reasons == {"window", "budget"}
+    assert reasons == {"slot", "budget"}
     assert winners == set(range(SUBMITTERS))  # the seeds do mix them
     assert len(orders) > ROUNDS / 2
 

@@ -167,7 +167,7 @@ def a_place_that_is_free_is_given_on_at_once(phonoscene: Phonoscene, name: str) 
         reach("SUBMITTED", becomes(phonoscene, first, "SUBMITTED"))
         phonoscene.ended_request(prompt, BOUND)
         phonoscene.drop(second)
-        reach("waiting", lambda: newest(phonoscene, second).get("waits_for") == "window")
+        reach("waiting", lambda: newest(phonoscene, second).get("waits_for") == "slot")
         yield None
         deliver(phonoscene, prompt)
         yield Effect(becomes(phonoscene, second, "SUCCEEDED"))

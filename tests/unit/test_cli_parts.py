@@ -33,9 +33,9 @@ from phonoscene_cli.stack.parameters import Parameters
 from phonoscene_cli.stack.spending import Spent, folder_of, total
 from phonoscene_cli.stack.video_download import Destination, fetch, video_of
 from phonoscene_cli.ui.job_json import KEYS, as_data
-from phonoscene_cli.upload import sidecars, upload
+from phonoscene_cli.upload import sidecars
 from phonoscene_cli.upload.dry_run import Outlook
-from phonoscene_cli.upload.upload import Drop, DroppedNonetheless, Piece, TakenBack, Upload
+from phonoscene_cli.upload.upload import Drop, DroppedNonetheless, Piece, TakenBack, Upload, put
 from phonoscene_cli.upload.upload_plan import Wishes, sidecar_key
 from tests.unit.test_cli_words import NOW, a_job
 
@@ -138,8 +138,8 @@ def test_a_drop_lies_in_its_folder_under_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "folder", "name", "why"),
     [
-        ("nothing.mp3", "", None, "no file"),
-        ("notes.txt", "", None, "no audio file"),
+        ("nothing.mp3", "", None, "does not exist"),
+        ("notes.txt", "", None, "not an audio file"),
         ("song.mp3", "", "_x", "ignored"),
         ("song.mp3", "a/../b", None, "refused"),
         ("song.mp3", "", "a\nb", "refused"),
@@ -228,7 +228,7 @@ def test_a_cursor_remembers_what_was_done_and_of_what(tmp_path: Path) -> None:
 def test_what_is_no_cursor_is_not_taken_for_one(tmp_path: Path, text: str) -> None:
     (tmp_path / "x").write_text(text)
 
-    with pytest.raises(CliError, match="no cursor file"):
+    with pytest.raises(CliError, match="not a cursor file"):
         CursorFile(tmp_path / "x").load("drops", "")
 
 
@@ -329,8 +329,8 @@ def test_costs_add_up() -> None:
 
     assert both == Spent(jobs=3, videos=1, lower=COST.lower_usd, upper=USD, aside=USD)
     assert {name: type(value) for name, value in both.as_data().items()} == {
-        "jobs": int, "videos": int, "lower_usd": float, "upper_usd": float, "perhaps_usd": float,
-        "aside_usd": float,
+        "jobs": int, "videos": int, "lower_usd": float, "upper_usd": float,
+        "unbilled_risk_usd": float, "reserved_usd": float,
     }  # fmt: skip
 
 
@@ -496,7 +496,7 @@ def test_images_go_first_and_the_sidecar_completes_the_pair(song: Drop) -> None:
     bucket = Bucket()
     heard: list[int] = []
 
-    dropped = upload.put(Upload(bucket, "drops", song, heard.append))
+    dropped = put(Upload(bucket, "drops", song, heard.append))
 
     assert bucket.order == ALL
     assert bucket.objects["a/song.mp3"] == b"0123456789"
@@ -517,7 +517,7 @@ def test_what_fails_takes_back_what_was_put_before(song: Drop, key: str) -> None
     bucket.before_end[key] = fail
 
     with pytest.raises(EndpointConnectionError):
-        upload.put(Upload(bucket, "drops", song))
+        put(Upload(bucket, "drops", song))
 
     assert bucket.objects == {}
 
@@ -564,7 +564,7 @@ def test_an_interrupt_is_told_what_it_came_to(song: Drop, key: str, *, is_droppe
     bucket.before_end[key] = hold
 
     with pytest.raises(KeyboardInterrupt) as interrupt:
-        upload.put(upload)
+        put(upload)
 
     assert isinstance(interrupt.value, DroppedNonetheless) == is_dropped
     assert bool(bucket.objects) == is_dropped

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from phonoscene.jobs import FINAL, Audio, DropObject, ErrorDetail, Job, JobStatus, Step
 from phonoscene.publishing.wording import WAITS, fix
 from phonoscene_cli.errors import NOT_FINE, WRONG_USAGE, CliError, WrongUsage
-from phonoscene_cli.stack.connection import job_lookup
+from phonoscene_cli.stack import job_lookup
 from phonoscene_cli.ui import formatting, next_steps, time_arguments
 
 if TYPE_CHECKING:
@@ -236,9 +236,9 @@ def test_times_are_understood_and_are_utc_unless_they_say_otherwise(
     "text", ["", "soon", "-3d", "3 days", "3y", "99999999d", "999999w", "22.11.2026"]
 )
 def test_what_is_no_time_is_wrong_usage_with_an_example(text: str) -> None:
-    with pytest.raises(WrongUsage, match="say"):
+    with pytest.raises(WrongUsage, match="Use"):
         time_arguments.moment_of(text, NOW)
-    with pytest.raises(WrongUsage, match="say"):
+    with pytest.raises(WrongUsage, match="Use"):
         time_arguments.day_of(text)
 
 

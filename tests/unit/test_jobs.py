@@ -268,7 +268,7 @@ jobs = st.builds(
         max_size=2,
     ).map(tuple),
     duplicate_requests=st.frozensets(keys, max_size=2),
-    waits_for=maybe(st.sampled_from(["window", "budget", "account", "fal"])),
+    waits_for=maybe(st.sampled_from(["slot", "budget", "account", "fal"])),
     resubmitted=st.booleans(),
     revision=st.integers(0, 9),
     dropped_at=maybe(times),

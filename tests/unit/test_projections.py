@@ -142,7 +142,7 @@ def test_a_half_says_what_it_waits_for_and_until_when(half: dict[str, Any], what
 
 
 @pytest.mark.parametrize(
-    ("what", "until"), [("budget", NOON), ("account", NOON), ("fal", NOON), ("window", None)]
+    ("what", "until"), [("budget", NOON), ("account", NOON), ("fal", NOON), ("slot", None)]
 )
 def test_a_ready_job_says_what_holds_it_up_and_how_long_if_anybody_knows(
     what: str, until: object

@@ -92,10 +92,10 @@ class Backfill:
             self._refused_in_a_row = 0
         if self._refused_in_a_row >= MOST_REFUSED:
             raise CliError(
-                f"The drops queue does not take the event of {refused[0].key}: run it again later."
+                f"The drops queue did not accept the event of {refused[0].key}. Try again later."
             )
         for found in refused:
-            self.audit.unreadable.add(name_of(found.key), "its event is not taken by the queue")
+            self.audit.unreadable.add(name_of(found.key), "the queue did not accept its event")
         sent = len(objects) - len(refused)
         self.sent += sent
         self.progress = replace(self.progress, after=done, sent=self.progress.sent + sent)

@@ -38,10 +38,12 @@ class CursorFile:
         except FileNotFoundError:
             return Progress(bucket, prefix)
         except (OSError, ValueError, TypeError) as exc:
-            raise CliError(f"{self.path} is no cursor file: remove it, or name another.") from exc
+            raise CliError(
+                f"{self.path} is not a cursor file. Remove it, or choose another."
+            ) from exc
         if (found.bucket, found.prefix) != (bucket, prefix):
             raise CliError(
-                f"{self.path} is about {found.prefix!r} in {found.bucket}: name another --cursor."
+                f"{self.path} is about {found.prefix!r} in {found.bucket}. Choose another --cursor."
             )
         return found
 
@@ -57,7 +59,7 @@ class CursorFile:
             part.write_text(json.dumps(asdict(progress)) + "\n")
             part.replace(self.path)
         except OSError as exc:
-            raise CliError(f"{self.path} cannot be written: name another --cursor.") from exc
+            raise CliError(f"{self.path} cannot be written. Choose another --cursor.") from exc
 
     def check(self) -> None:
         """See that it can be written, before anything depends on it.
@@ -73,7 +75,7 @@ class CursorFile:
             part.touch()
             part.unlink()
         except OSError as exc:
-            raise CliError(f"{self.path} cannot be written: name another --cursor.") from exc
+            raise CliError(f"{self.path} cannot be written. Choose another --cursor.") from exc
 
     @property
     def _part(self) -> Path:

@@ -26,7 +26,7 @@ def rate_of(text: str) -> float:
     """
     found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(?:/s)?", text.strip())
     if not found or not float(found[1]):
-        raise WrongUsage(f"{text!r} is not a rate: say 10/s, or 0.5/s.")
+        raise WrongUsage(f"{text!r} is not a rate. Use 10/s or 0.5/s.")
     return float(found[1])
 
 

@@ -15,14 +15,14 @@ from phonoscene_cli.ui import formatting, terminal
 
 #: What to do about objects that S3 does not give out.
 UNREADABLE: Final = (
-    "S3 does not let some drops be read. Restore them from the archive, or mend their KMS key."
+    "Some drops cannot be read from S3. Restore them from the archive, or fix their KMS key."
 )
 
 
 def audit(
     context: typer.Context,
     prefix: Annotated[
-        str, typer.Argument(metavar="PREFIX", help="Only keys that begin so: a folder, a name.")
+        str, typer.Argument(metavar="PREFIX", help="Only keys with this prefix, such as a folder.")
     ] = "",
     older_than: OlderThan = None,
     as_json: Json = False,
@@ -46,7 +46,7 @@ def audit(
         age = "" if older_than is None else f" --older-than {formatting.seconds(older_than)}"
         backfill = f"`phonoscene backfill {formatting.typed(this.prefix)}{age}`"
         terminal.complain(
-            "Drops are missing. Look whether their messages are in a dead-letter queue, "
+            "Drops are missing. Check the dead-letter queues with "
             "`phonoscene redrive --dry-run`, and bring them back without --dry-run. What is "
             f"missing then, {backfill} admits."
         )
@@ -75,7 +75,7 @@ def _for_people(this: Audit) -> None:
                 terminal.line(f"missing: {keys}, dropped {formatting.moment(drop.modified)}")
             turn(f"{this.dropped:,} drops")
     data = this.as_data()
-    resting = f", too new to tell {this.resting:,}" if this.resting else ""
+    resting = f", too recent to judge {this.resting:,}" if this.resting else ""
     missing = f"missing {data['missing_count']:,}"
     terminal.line(f"dropped {this.dropped:,}, accounted {this.accounted:,}{resting}, {missing}")
     states = ", ".join(f"{count:,} {state}" for state, count in sorted(this.states.items()))

@@ -32,24 +32,25 @@ if TYPE_CHECKING:
 def backfill(
     context: typer.Context,
     prefix: Annotated[
-        str, typer.Argument(metavar="PREFIX", help='What to look at; "" is the whole bucket.')
+        str, typer.Argument(metavar="PREFIX", help='The prefix to search; "" is the whole bucket.')
     ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count and price what would be admitted.")
+        bool, typer.Option("--dry-run", help="Only count and price the drops.")
     ] = False,
     rate: Annotated[
-        float, typer.Option(parser=rate_of, metavar="N/s", help="Drops a second, at most.")
+        float,
+        typer.Option(parser=rate_of, metavar="N/s", help="At most this many drops per second."),
     ] = "10/s",  # type: ignore[assignment]  # Typer parses the default, too
-    limit: Annotated[int | None, typer.Option(min=1, help="No more than so many drops.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many drops.")] = None,
     older_than: OlderThan = None,
     cursor: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Where to remember how far it came; one of your state folder."
+            metavar="FILE", help="The file that stores the progress; default: in your state folder."
         ),
     ] = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="From the beginning, not where it was interrupted.")
+        bool, typer.Option("--restart", help="Start over instead of resuming.")
     ] = False,
     yes: Yes = False,
     as_json: Json = False,
@@ -129,7 +130,7 @@ def _look(this: Audit, after: str | None, limit: int | None, plan: Plan | None) 
         _examine(plan, this, islice(missing, limit))
         look.drops = plan.drops
     else:
-        with terminal.working("looking for drops without a job") as turn:
+        with terminal.working("searching for drops without a job") as turn:
             for look.drops, _ in enumerate(islice(missing, limit), 1):
                 turn(f"{look.drops:,} drops without a job")
     look.more = sum(1 for _ in islice(missing, FAR))
@@ -212,7 +213,7 @@ def _tell_plan(plan: Plan, look: _Look, this: Audit, *, as_json: bool) -> None:
         return
     for line in _lines(plan, this):
         terminal.line(line)
-    _tell_rest(look, "Leave --limit out to count them, too.")
+    _tell_rest(look, "Omit --limit to count them too.")
 
 
 def _lines(plan: Plan, this: Audit) -> Iterator[str]:
@@ -220,16 +221,17 @@ def _lines(plan: Plan, this: Audit) -> Iterator[str]:
     jobs = plan.jobs
     yield f"{formatting.number(plan.drops, 'drop')} under {this.prefix!r} without a job"
     if plan.waiting:
-        yield f"  {formatting.number(plan.waiting, 'half', 'halves')} would wait for the other"
+        halves = formatting.number(plan.waiting, "half", "halves")
+        yield f"  {halves} would wait for their other half"
     if plan.rejected:
         codes = ", ".join(f"{count:,} {code}" for code, count in plan.errors.most_common())
         yield f"  {formatting.number(plan.rejected, 'job')} would be REJECTED: {codes}"
     if plan.unreadable.count:
         yield f"  {formatting.number(plan.unreadable.count, 'drop')} cannot be read"
-    yield f"  {formatting.number(jobs.jobs, 'job')} would be made, {jobs.frames:,} frames"
+    yield f"  {formatting.number(jobs.jobs, 'job')} would be created, {jobs.frames:,} frames"
     dollars = formatting.interval(jobs.lower_usd, jobs.upper_usd)
     yield f"  {jobs.megapixels:,.1f} megapixels: {dollars}"
-    how = "assumed; no video yet tells" if plan.usual is None else "as the last videos took"
+    how = "assumed: there is no video yet" if plan.usual is None else "the recent average"
     each = formatting.span(timedelta(seconds=plan.seconds_per_job))
     yield (
         f"  {formatting.span(timedelta(hours=plan.hours))} at {each} a job ({how}), "

@@ -21,14 +21,14 @@ def cancel(
     context: typer.Context,
     jobs: Annotated[
         list[str],
-        typer.Argument(metavar="JOB|NAME", help="Job ids, or drops: their newest takes."),
+        typer.Argument(metavar="JOB|NAME", help="Job ids, or drops (their newest takes)."),
     ],
     timeout: Annotated[
         timedelta,
         typer.Option(
             parser=span_of,
             metavar="SPAN",
-            help="Wait no longer than this to see it done.",
+            help="Wait at most this long for the result.",
         ),
     ] = "30s",  # type: ignore[assignment]  # Typer parses the default, too
     as_json: Json = False,
@@ -45,9 +45,7 @@ def cancel(
         with terminal.working(f"cancelling {number(len(found), 'job')}"):
             outcomes = cancel_jobs(list(found.values()), stack.drops, stack.jobs.many, timeout)
     except KeyboardInterrupt:
-        terminal.say(
-            "Messages that were sent still count: `phonoscene jobs` shows what became of them."
-        )
+        terminal.say("The requests that were sent still apply; `phonoscene jobs` shows the result.")
         raise
     if as_json:
         terminal.print_json([_as_data(outcome) for outcome in outcomes])

@@ -39,7 +39,7 @@ def cost(
     context: typer.Context,
     day: Day = None,
     since: Since = None,
-    by: Annotated[By, typer.Option(case_sensitive=False, help="Told by this.")] = By.DAY,
+    by: Annotated[By, typer.Option(case_sensitive=False, help="Group by this.")] = By.DAY,
     as_json: Json = False,
 ) -> None:
     """Show what was spent, from the least to the most that fal may bill, and the daily budgets.
@@ -65,7 +65,7 @@ def cost(
     for budget in budgets:
         terminal.line(
             f"{budget['day']}: {formatting.usd(budget['committed'])} of the day's "
-            f"{formatting.usd(stack.parameters.daily_budget_usd)} budget is spent or set aside"
+            f"{formatting.usd(stack.parameters.daily_budget_usd)} budget is spent or reserved"
         )
 
 

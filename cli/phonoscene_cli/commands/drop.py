@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def drop(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An audio file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The audio file.")],
     prompt: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What the video shows.")
     ] = None,
@@ -37,16 +37,17 @@ def drop(
         str | None, typer.Option(metavar="FILE|URL", help="The video's last frame.")
     ] = None,
     folder: Annotated[
-        str, typer.Option(metavar="FOLDER", help="The folder of the drop bucket.")
+        str, typer.Option(metavar="FOLDER", help="The folder in the drop bucket.")
     ] = "",
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Its name there; without it, the file's.")
+        str | None,
+        typer.Option(metavar="NAME", help="The name of the drop; default: the file's name."),
     ] = None,
     watch: Follow = False,
     out: Out = None,
     timeout: Timeout = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Examine and price it, and drop nothing.")
+        bool, typer.Option("--dry-run", help="Check and price the drop without uploading it.")
     ] = False,
     yes: Yes = False,
     as_json: Json = False,
@@ -94,7 +95,7 @@ def _place(stack: Stack, folder: str, name: str | None) -> tuple[str, str | None
     if key == name:
         return folder_in(stack, folder), name
     if folder or not key:
-        raise WrongUsage(f"--name {name} is a whole address. Leave --folder out, and name a file.")
+        raise WrongUsage(f"--name {name} is a full S3 address. Omit --folder.")
     return "", key
 
 
@@ -138,7 +139,7 @@ def _tell(planned: Plan, repeats: dict[int, Job], stack: Stack) -> None:
     tell_price(_new(planned, repeats), stack)
     for job in repeats.values():
         terminal.say(
-            f"The same content was dropped before: job {job.job_id} is {job.status}, and nothing "
+            f"This content was dropped before, as job {job.job_id} is {job.status}, and nothing "
             f"more is paid. For another take: phonoscene retry {job.job_id}"
         )
 

@@ -41,18 +41,20 @@ def jobs(
     context: typer.Context,
     status: Annotated[
         list[JobStatus] | None,
-        typer.Option(case_sensitive=False, help="Only in this state; may be repeated."),
+        typer.Option(case_sensitive=False, help="Only jobs with this status; can be repeated."),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The takes of one drop, however old; its key will do."),
+        typer.Option(metavar="NAME", help="All takes of one drop, by its name or key."),
     ] = None,
     folder: Annotated[
-        str, typer.Option(metavar="FOLDER", help="Only what was dropped in this folder or below.")
+        str, typer.Option(metavar="FOLDER", help="Only drops in this folder and its subfolders.")
     ] = "",
     since: Since = None,
     day: Day = None,
-    limit: Annotated[int, typer.Option(min=1, help="No more than the newest so many.")] = 20,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Show at most this many jobs, newest first.")
+    ] = 20,
     as_json: Json = False,
 ) -> None:
     """List jobs, the newest first: when they were created, their state, what they cost at most.
@@ -76,7 +78,7 @@ def jobs(
         terminal.show(_table(found))
     else:
         when = "" if name and not (day or since) else f" {formatting.period(period)}"
-        terminal.say(f"No such jobs{when}. --since looks further back.")
+        terminal.say(f"No jobs match{when}. Use --since to look further back.")
 
 
 def _takes(takes: Iterator[Job], times: Period | None, wanted: Filter) -> Iterator[Job]:

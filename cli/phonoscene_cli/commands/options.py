@@ -18,7 +18,7 @@ from phonoscene_cli.upload.sidecars import Setting, setting
 if TYPE_CHECKING:
     from phonoscene_cli.stack.connection import Chosen, Stack
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Set = Annotated[
     list[Setting] | None,
@@ -26,7 +26,7 @@ Set = Annotated[
         "--set",
         parser=setting,
         metavar="FIELD=VALUE",
-        help="A field of the sidecar; may be repeated.",
+        help="A field of the sidecar; can be repeated.",
     ),
 ]
 Follow = Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")]
@@ -36,7 +36,7 @@ Out = Annotated[
         "--out",
         parser=Destination.of,
         metavar="FILE|FOLDER/",
-        help="Fetch the video into this file or folder; follows the job, too.",
+        help="Download the video to this file or folder; implies --watch.",
     ),
 ]
 Timeout = Annotated[
@@ -45,7 +45,7 @@ Timeout = Annotated[
         "--timeout",
         parser=span_of,
         metavar="SPAN",
-        help="Follow no longer than this: 90s, 10m, 2h.",
+        help="Follow at most this long: 90s, 10m, 2h.",
     ),
 ]
 Since = Annotated[
@@ -54,7 +54,7 @@ Since = Annotated[
         "--since",
         parser=since,
         metavar="TIME",
-        help="Created since: 12h, 3d, 2026-11-22; without it, a week.",
+        help="Created since: 12h, 3d, 2026-11-22; default: one week.",
     ),
 ]
 Day = Annotated[
@@ -72,7 +72,7 @@ OlderThan = Annotated[
         "--older-than",
         parser=span_of,
         metavar="SPAN",
-        help="Leave out what was dropped later; without it, SettleSeconds and 5 minutes.",
+        help="Ignore drops younger than this; default: SettleSeconds plus 5 minutes.",
     ),
 ]
 

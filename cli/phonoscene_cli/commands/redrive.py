@@ -16,13 +16,13 @@ def redrive(
     letters: Annotated[
         list[Letters] | None,
         typer.Argument(
-            metavar=f"[{'|'.join(Letters)}]...", help="Which queues' messages; all without it."
+            metavar=f"[{'|'.join(Letters)}]...", help="The queues to redrive; default: all."
         ),
     ] = None,
     most: Annotated[
-        int, typer.Option(min=1, help="Move no more than so many of each queue.")
+        int, typer.Option(min=1, help="Move at most this many messages per queue.")
     ] = 1000,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what lies there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the messages.")] = False,
     as_json: Json = False,
 ) -> None:
     """Move messages from the dead-letter queues back to their queues, once the cause is mended.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def retry(
     context: typer.Context,
     job: Annotated[
-        str, typer.Argument(metavar="JOB|NAME", help="A job's id, or a drop: its newest take.")
+        str, typer.Argument(metavar="JOB|NAME", help="A job id, or a drop (its newest take).")
     ],
     settings: Set = None,
     watch: Follow = False,
@@ -75,5 +75,5 @@ def retry(
 
 def _question(job: Job) -> str:
     if job.status is JobStatus.SUCCEEDED:
-        return f"{job.name} has its video. Make and pay another take of it?"
+        return f"{job.name} already has its video. Make another take and pay for it?"
     return f"Take {job.name} again?"

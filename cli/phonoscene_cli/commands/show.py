@@ -30,7 +30,7 @@ TAKES: Final = 10
 def show(
     context: typer.Context,
     job: Annotated[
-        str, typer.Argument(metavar="JOB|NAME", help="A job's id, or a drop: its newest take.")
+        str, typer.Argument(metavar="JOB|NAME", help="A job id, or a drop (its newest take).")
     ],
     as_json: Json = False,
 ) -> None:
@@ -99,7 +99,7 @@ def _wishes(job: Job) -> Iterator[tuple[str, str]]:
 def _attempts(job: Job) -> Iterator[tuple[str, str]]:
     if job.attempt:
         refused = f", {job.refusals} turned away by fal" if job.refusals else ""
-        again = ", once more after a proven silence" if job.resubmitted else ""
+        again = ", sent again after fal showed no trace of it" if job.resubmitted else ""
         yield "attempts", f"{job.attempt}{refused}{again}"
     if job.request:
         yield "fal request", job.request.request_id

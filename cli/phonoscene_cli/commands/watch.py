@@ -34,7 +34,7 @@ def watch(
         list[str],
         typer.Argument(
             metavar="JOB|NAME|FOLDER",
-            help="Job ids; drops: their newest takes; folders/: what is on its way there.",
+            help="Job ids, drops (their newest takes), or folders/ (all jobs in progress there).",
         ),
     ],
     out: Out = None,
@@ -51,7 +51,7 @@ def watch(
     stack = stack_of(context)
     ids = list(dict.fromkeys(one for text in which for one in _ids(stack, text)))
     if not ids:
-        terminal.say("Nothing is on its way there.")
+        terminal.say("No jobs are in progress there.")
         return
     found = list(stack.jobs.whole(ids))
     labels = follow.Labels(ids, Counter(job.name for job in found))
@@ -67,7 +67,7 @@ def watch(
     try:
         jobs = follow.Journey(stack, ids, tell, timeout).run()
     except KeyboardInterrupt:
-        terminal.say(f"The jobs go on: `phonoscene watch {' '.join(ids)}`")
+        terminal.say(f"The jobs continue. To follow them again: `phonoscene watch {' '.join(ids)}`")
         raise
     for video in follow.bring_home(stack, jobs, out).values():
         terminal.say(f"video: {video}")

@@ -35,7 +35,7 @@ def stack_is_deployed(stack: Stack) -> Looked:
     """CloudFormation knows it, and its last change went well."""
     status = str(stack.description.get("StackStatus", ""))
     if status.endswith("_IN_PROGRESS"):
-        return Level.WARN, f"it is {status}", "Wait until it is done."
+        return Level.WARN, f"it is {status}", "Wait until it has finished."
     if "FAILED" in status or "ROLLBACK" in status:
         step = f"`aws cloudformation describe-stack-events --stack-name {stack.name}` says why."
         level = Level.WARN if status == "UPDATE_ROLLBACK_COMPLETE" else Level.FAIL
@@ -48,7 +48,7 @@ def outputs_are_complete(stack: Stack) -> Looked:
     missing = [name for name in OUTPUTS if not stack.outputs.get(name)]
     if missing:
         return Level.FAIL, f"missing: {', '.join(missing)}", "Deploy it again: `make deploy`."
-    return ok("all that commands need are there")
+    return ok("all outputs that the commands need exist")
 
 
 def fal_key_is_there(stack: Stack) -> Looked:
@@ -62,15 +62,15 @@ def fal_key_is_there(stack: Stack) -> Looked:
     except ClientError as exc:
         code = exc.response["Error"]["Code"]
         if code == "ParameterNotFound":
-            return Level.FAIL, f"there is no parameter {name}", put
+            return Level.FAIL, f"the parameter does not exist: {name}", put
         if code in DENIED:  # most people need not be allowed to
-            return Level.WARN, f"you may not read {name}", "Ask somebody who may."
+            return Level.WARN, f"you may not read {name}", "Ask someone who has the permission."
         raise
     key = str(found["Value"]).strip()
     if not (key and key.isascii() and key.isprintable()) or " " in key:
         return Level.FAIL, f"{name} is not one line of plain text", put
     if found["Type"] != "SecureString":
-        return Level.WARN, f"{name} is a {found['Type']}, readable in clear", put
+        return Level.WARN, f"{name} is a {found['Type']}, so its value is not encrypted", put
     return ok(f"{name} is a SecureString of one line")
 
 
@@ -88,7 +88,11 @@ def webhook_refuses_strangers(stack: Stack) -> Looked:
         return Level.FAIL, why, "See the log of the function webhook, and API Gateway's."
     if answer.status_code != httpx.codes.UNAUTHORIZED:
         step = "See the log of the function webhook."
-        return Level.FAIL, f"it answers {answer.status_code} to a stranger, not 401", step
+        return (
+            Level.FAIL,
+            f"it answers {answer.status_code} to an unsigned POST instead of 401",
+            step,
+        )
     return ok("answers 401 to an unsigned POST")
 
 
@@ -98,10 +102,10 @@ def dispatch_is_not_paused(stack: Stack) -> Looked:
     if window.paused_until and window.is_paused(datetime.now(UTC)):
         until = formatting.moment(window.paused_until)
         why = f"fal refused the account; nothing is sent until {until}"
-        step = "Look at the balance, https://fal.ai/dashboard/billing, and the key."
+        step = "Check the balance at https://fal.ai/dashboard/billing, and the API key."
         return Level.FAIL, why, step
     held, most = len(window.in_flight), stack.parameters.max_in_flight
-    return ok(f"{held} of {most} places at fal are taken")
+    return ok(f"{held} of {most} slots are in use")
 
 
 def fal_user_is_pinned(stack: Stack) -> Looked:
@@ -202,4 +206,4 @@ def examined(name: str, look: Look, stack: Stack) -> Check:
         step = "docs/command-line.md lists the permissions."
         return Check(name, level, f"you may not: {exc.operation_name}", step)
     except BotoCoreError as exc:
-        return Check(name, Level.FAIL, f"AWS cannot be asked: {exc}")
+        return Check(name, Level.FAIL, f"AWS cannot be reached: {exc}")

@@ -72,10 +72,12 @@ def drops_are_announced(stack: Stack) -> Looked:
     step = (
         f"`aws s3api put-bucket-notification-configuration --bucket {bucket} "
         "--notification-configuration '{\"EventBridgeConfiguration\": {}}'`, "
-        'then `phonoscene backfill ""` for what was dropped meanwhile.'
+        'then `phonoscene backfill ""` for drops that were missed.'
     )
     if set(found) - {"ResponseMetadata"}:
-        step = f"Turn on EventBridge in the properties of {bucket}, beside what is there. {step}"
+        step = (
+            f"Enable EventBridge in the properties of {bucket}; keep the existing settings. {step}"
+        )
     return Level.FAIL, f"S3 sends no events of {bucket} to EventBridge: drops start nothing", step
 
 
@@ -104,7 +106,7 @@ def triggers_are_on(stack: Stack) -> Looked:
     commands = {name: command for name, command in off.items() if command}
     if commands:
         step = " and ".join(commands.values())
-        return Level.FAIL, f"switched off or gone: {', '.join(commands)}", step
+        return Level.FAIL, f"disabled or deleted: {', '.join(commands)}", step
     return ok(f"{len(rules)} rules and {len(sources)} event sources are on")
 
 
@@ -120,7 +122,7 @@ def _switch_rule(stack: Stack, rule: str) -> str:
         if one["Name"] == name
     }
     if not found:
-        return f"{name} is gone: restore it by hand, or make the stack anew"
+        return f"{name} is deleted. Restore it by hand, or recreate the stack"
     return found.get("DISABLED", "")
 
 
@@ -182,9 +184,11 @@ def account_has_room(stack: Stack) -> Looked:
     limits = stack.client("lambda").get_account_settings()["AccountLimit"]
     most = limits["ConcurrentExecutions"]
     if most < needed:
-        why = f"this account runs {most} functions at once; this stack alone may need {needed}"
+        why = (
+            f"this account allows {most} concurrent executions; this stack alone may need {needed}"
+        )
         return Level.WARN, why, f"Ask AWS for more: `{CONCURRENCY_QUOTA}`"
-    return ok(f"{most} functions may run at once; this stack may need {needed}")
+    return ok(f"{most} concurrent executions are allowed; this stack may need {needed}")
 
 
 def most_at_once(parameters: dict[str, str], functions: set[str]) -> int:
@@ -230,7 +234,7 @@ def alarms_are_quiet(stack: Stack) -> Looked:
         return ok(f"none of {len(alarms)} is in ALARM")
     made = stack.description.get("CreationTime")
     if made and datetime.now(UTC) - made < YOUNG:
-        step = "The stack is new and has no figures yet: run `phonoscene doctor` again in a while."
+        step = "The stack is new and has no metrics yet. Run `phonoscene doctor` again later."
         return Level.WARN, f"in ALARM: {found}", step
     return Level.FAIL, f"in ALARM: {found}", "docs/operations.md, “By alarm”, says what to do."
 
@@ -253,5 +257,5 @@ def alarm_mail_is_confirmed(stack: Stack) -> Looked:
         return Level.WARN, f"alarms do not reach {who}, who has not confirmed", step
     if not found:
         step = "Set AlarmEmail in samconfig.toml, then `make deploy`."
-        return Level.WARN, "alarms go to no one", step
+        return Level.WARN, "alarms notify no one", step
     return ok(f"alarms go to {len(found)} confirmed")

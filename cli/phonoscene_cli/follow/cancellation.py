@@ -41,14 +41,14 @@ class Outcome:
     def sentence(self) -> str:
         """What became of it, and what that means."""
         if self.after is None:
-            return "its other half has come: it is a job of its own now, see `phonoscene jobs`"
+            return "its other half has arrived, so a job started; see `phonoscene jobs`"
         if self.before.is_final:
-            return f"had ended already: {self.before.status}"
+            return f"had already ended: {self.before.status}"
         if self.is_cancelled:
             return f"CANCELLED; {self._bill(self.after)}"
         if self.after.status in SETTLED:
             return f"too late: {self.after.status}"
-        return f"still {self.after.status}: the message waits in the drops queue; look again later"
+        return f"still {self.after.status}; the request is in the drops queue. Check again later"
 
     def _bill(self, after: Job) -> str:
         """What a cancelled job may cost all the same."""
@@ -56,7 +56,7 @@ class Outcome:
             return "nothing was spent"
         if after.request is None:
             return "fal's answer was lost, so there is nothing to stop; it may still be billed"
-        return "fal was asked to stop, but what runs there may still be billed"
+        return "fal was asked to stop, but a run that has started may still be billed"
 
 
 def cancel(

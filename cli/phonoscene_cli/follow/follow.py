@@ -49,7 +49,7 @@ class Journey:
         follower = Follower(self.stack.jobs.many)
         standing = Standing(self.stack, typical_seconds(self.stack.jobs))
         patience = self.stack.parameters.settle.total_seconds() + SOON
-        with terminal.working("the drop rests before it is looked at") as turn:
+        with terminal.working("waiting for SettleSeconds before pairing") as turn:
 
             def enough() -> bool:
                 moving = [job for job in follower.jobs.values() if not job.is_final]
@@ -63,11 +63,10 @@ class Journey:
                 self.show(job, step, self.watch)
         for half in follower.gone:
             name = follower.jobs[half].name
-            raise CliError(
-                f"The other half of {name} has come: `phonoscene watch {formatting.typed(name)}`."
-            )
+            again = f"`phonoscene watch {formatting.typed(name)}`"
+            raise CliError(f"The other half of {name} has arrived. Use {again}.")
         if not follower.all_ended(self.job_ids):
-            raise CliError(f"No end after {self.watch}: {_where(follower, self.job_ids)}")
+            raise CliError(f"Not finished after {self.watch}: {_where(follower, self.job_ids)}")
         return [follower.jobs[job_id] for job_id in self.job_ids]
 
 
@@ -77,7 +76,7 @@ def _where(follower: Follower, job_ids: Sequence[str]) -> str:
     if not moving:
         return "there is no record of it: see `phonoscene doctor`."
     seen = "; ".join(f"{job.name} is {job.status}" for job in moving)
-    return f"{seen}. `phonoscene watch {' '.join(job_ids)}` goes on."
+    return f"{seen}. `phonoscene watch {' '.join(job_ids)}` continues."
 
 
 @dataclass(frozen=True)
@@ -175,13 +174,17 @@ class Ending:
         try:
             return Journey(stack, job_ids, show, self.timeout).run()
         except KeyboardInterrupt:
-            terminal.say(f"The job goes on: `phonoscene watch {' '.join(job_ids)}`")
+            terminal.say(
+                f"The job continues. To follow it again: `phonoscene watch {' '.join(job_ids)}`"
+            )
             raise
 
 
 def too_late(job_ids: list[str]) -> None:
     """Of an interrupt that came when everything was done."""
-    terminal.say(f"Too late: it is dropped. To stop it: `phonoscene cancel {' '.join(job_ids)}`")
+    terminal.say(
+        f"Too late, it has been dropped. To stop it, use `phonoscene cancel {' '.join(job_ids)}`"
+    )
 
 
 def tell_end(told: dict[str, Any], *, as_json: bool) -> None:

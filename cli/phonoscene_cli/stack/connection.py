@@ -139,11 +139,11 @@ class Stack:
         except ClientError as exc:
             if "does not exist" in str(exc):
                 where = self.session.region_name
-                why = f"There is no stack {self.name} in {where}: name yours with --stack"
+                why = f"There is no stack {self.name} in {where}. Choose another with --stack"
                 raise StackUnreachable(f"{why}, or its region with --region.") from exc
-            raise StackUnreachable(f"The stack cannot be asked for: {exc}") from exc
+            raise StackUnreachable(f"The stack cannot be read: {exc}") from exc
         except BotoCoreError as exc:
-            raise StackUnreachable(f"AWS cannot be asked: {exc}. {self._hint}") from exc
+            raise StackUnreachable(f"AWS cannot be reached: {exc}. {self._hint}") from exc
         described: dict[str, Any] = found[0]
         return described
 
@@ -151,8 +151,8 @@ class Stack:
     def _hint(self) -> str:
         """Where to look when nobody answers."""
         if self.told:
-            return "Is the local cloud up? `make status` shows it, `make up` starts it."
-        return "`aws sts get-caller-identity` shows whether your credentials work."
+            return "Check the local cloud with `make status`; start it with `make up`."
+        return "Check your credentials with `aws sts get-caller-identity`."
 
     @cached_property
     def outputs(self) -> Outputs:
@@ -234,7 +234,7 @@ class Chosen:
         here, there = typed & {"local", "endpoints"}, typed & {"stack", "profile", "region"}
         if here and there:
             both = " and ".join(f"--{option}" for option in sorted(here | there))
-            raise WrongUsage(f"{both} name a stack here and one on AWS. Leave one of them out.")
+            raise WrongUsage(f"{both} select a local stack and one on AWS. Use one of them.")
         if not here | there and endpoints and os.environ.get(STACK_VARIABLE):
             raise WrongUsage(
                 f"{STACK_VARIABLE} and {ENDPOINTS_VARIABLE} are both set, and name two stacks. "
@@ -263,8 +263,8 @@ def _local_endpoints() -> Path:
     found = next((file for file in candidates if file.is_file()), None)
     if found is None:
         raise StackUnreachable(
-            f"No local cloud is up in {here} or a folder above it ({LOCAL_ENDPOINTS}). Go to the "
-            "folder of one that is, name its endpoints.json with --endpoints, or start one with "
-            "`make up`."
+            f"No local cloud is running in {here} or a folder above it ({LOCAL_ENDPOINTS}). "
+            "Change to the folder of a running one, choose its endpoints.json with --endpoints, "
+            "or start one with `make up`."
         )
     return found

@@ -30,7 +30,7 @@ def key_in(stack: Stack, text: str) -> str:
         return text
     bucket = stack.outputs["DropBucketName"]
     if address[1] != bucket:
-        raise WrongUsage(f"{text} is not in the drop bucket of this stack, s3://{bucket}.")
+        raise WrongUsage(f"{text} is not in this stack's drop bucket, s3://{bucket}.")
     return address[2]
 
 

@@ -72,7 +72,7 @@ class Reader:
             return to_job(self._table.get(original) if (original := same_as(item)) else item)
         except ValidationError as exc:
             raise CliError(
-                f"The record {job_id} cannot be read by this release: it lacks or has wrong "
+                f"The record {job_id} cannot be read by this release: missing or invalid "
                 f"{', '.join(sorted({str(error['loc'][0]) for error in exc.errors()}))}."
             ) from exc
 

@@ -67,8 +67,8 @@ class Spent:
             "videos": self.videos,
             "lower_usd": float(self.lower),
             "upper_usd": float(self.upper),
-            "perhaps_usd": float(self.perhaps),
-            "aside_usd": float(self.aside),
+            "unbilled_risk_usd": float(self.perhaps),
+            "reserved_usd": float(self.aside),
         }
 
 

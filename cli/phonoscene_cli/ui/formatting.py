@@ -112,9 +112,9 @@ def meaning(job: Job) -> str:
         return f"waits for {WAITS.get(job.waits_for, job.waits_for)}"
     if job.status is _S.WAITING:
         other = "sidecar" if job.audio else "audio"
-        return f"one half of the drop is here; its {other} is missing"
+        return f"waiting for the other half: its {other} is missing"
     if job.status is _S.CANCELLED:
-        billed = "fal may still run it, and bill it" if unseen_runs(job) else "nothing is billed"
+        billed = "fal may still run and bill it" if unseen_runs(job) else "nothing is billed"
         return f"{STATES[job.status]}; {billed}"
     return STATES[job.status]
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 _S = JobStatus
 #: What READY jobs wait for, and what helps.
 _WAITS: Final = {
-    "window": "Nothing to do; MaxInFlight is the stack's parameter.",
-    "budget": "Nothing to do, or raise DailyBudgetUsd and deploy.",
-    "account": "Look at https://fal.ai/dashboard/billing and at the key: `phonoscene doctor`.",
+    "slot": "Nothing to do. The parameter MaxInFlight sets how many jobs run at once.",
+    "budget": "Nothing to do; or raise DailyBudgetUsd and deploy.",
+    "account": "Check https://fal.ai/dashboard/billing and the API key (`phonoscene doctor`).",
     "fal": "Nothing to do.",
     "storage": "Nothing to do.",
 }
@@ -27,11 +27,11 @@ _ANOTHER_FILE: Final = "Drop another audio file: `phonoscene drop`."
 def next_step(job: Job) -> str:
     """What to do about a job as it stands; empty where there is nothing to say."""
     steps = {
-        _S.WAITING: "Drop the other half, or drop both: `phonoscene drop`.",
+        _S.WAITING: "Drop the other half, or both halves with `phonoscene drop`.",
         _S.READY: _WAITS.get(job.waits_for or "", ""),
-        _S.UNCONFIRMED: "Nothing to do: its webhook, or fal's list of requests, settles it.",
-        _S.SUBMITTED: "Nothing to do. https://fal.ai/dashboard shows fal's own view of it.",
-        _S.GENERATED: "Nothing to do: a copy that fails is tried again while fal keeps the video.",
+        _S.UNCONFIRMED: "Nothing to do. fal's webhook or its list of requests resolves it.",
+        _S.SUBMITTED: "Nothing to do. https://fal.ai/dashboard shows the request at fal.",
+        _S.GENERATED: "Nothing to do. A failed copy is retried for as long as fal keeps the video.",
         _S.FAILED: _after_failure(job),
         _S.REJECTED: _after_rejection(job),
         _S.CANCELLED: _after_cancellation(job),
@@ -42,7 +42,8 @@ def next_step(job: Job) -> str:
 def _after_failure(job: Job) -> str:
     again = f"`phonoscene retry {job.job_id}`"
     if job.source_url:
-        return f"It is paid for and lies at {job.source_url} for a while. Or {again}, paid again."
+        where = f"The video is paid for and available for a while at {job.source_url}."
+        return f"{where} Or pay for another one: {again}."
     if _is_about_audio(job):
         return f"{_ANOTHER_FILE} A retry would send the same file."
     return f"`phonoscene retry {job.job_id}{_settings(job)}`."
@@ -50,8 +51,8 @@ def _after_failure(job: Job) -> str:
 
 def _after_cancellation(job: Job) -> str:
     if job.arguments:
-        return f"To have it after all: `phonoscene retry {job.job_id}`."
-    return "To have it after all, drop both halves: `phonoscene drop`."
+        return f"To run it after all, use `phonoscene retry {job.job_id}`."
+    return "To run it after all, drop both halves with `phonoscene drop`."
 
 
 def _was_whole(job: Job) -> bool:
@@ -65,8 +66,8 @@ def _after_rejection(job: Job) -> str:
         return _ANOTHER_FILE
     if _was_whole(job) and all(_is_settable(error) for error in job.errors):
         again = f"`phonoscene retry {job.job_id}{_settings(job) or ' --set FIELD=VALUE'}`"
-        return f"Mend the file and drop it again, or {again}."
-    return "Mend what the error names, and drop again: `phonoscene drop`."
+        return f"Fix the file and drop it again, or use {again}."
+    return "Fix what the error names, then drop again with `phonoscene drop`."
 
 
 def _is_about_audio(job: Job) -> bool:
@@ -97,6 +98,6 @@ def in_full(error: ErrorDetail) -> list[tuple[str, str]]:
         ("value", error.value),
         ("allowed", error.allowed),
         ("in", error.source),
-        ("again", "fal says that it may be gone at another try" if error.retryable else None),
+        ("again", "fal says that a retry may succeed" if error.retryable else None),
     )
     return [(name, text) for name, text in parts if text]

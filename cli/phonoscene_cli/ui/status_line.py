@@ -48,9 +48,8 @@ class Standing:
         if job.status is JobStatus.READY:
             return f"READY for {since}: {self.place(job)}"
         if job.status is JobStatus.SUBMITTED:
-            return (
-                f"fal has it for {since}{self._usual()} (fal tells its place to the key's holder)"
-            )
+            position = "its position in fal's queue is not public"
+            return f"at fal for {since}{self._usual()} ({position})"
         return f"{job.status} for {since}"
 
     def _usual(self) -> str:
@@ -69,11 +68,11 @@ class Standing:
     def _place(self, job: Job) -> str:
         place = self.stack.jobs.place(job)
         if place is None:
-            return "its turn has come"
+            return "it is next"
         if place.turn > datetime.now(UTC):
             why = WAITS.get(job.waits_for or "", "its turn")
-            return f"until {formatting.moment(place.turn)} it waits for {why}"
+            return f"until {formatting.moment(place.turn)} waits for {why}"
         held = len(self.stack.jobs.ledger.window().in_flight)
         ahead = f"{FAR:,} or more" if place.ahead == FAR else formatting.number(place.ahead, "job")
-        places = f"{held} of {self.stack.parameters.max_in_flight} places at fal are taken"
+        places = f"{held} of {self.stack.parameters.max_in_flight} slots are in use"
         return f"{ahead} before it, {places}"

@@ -79,7 +79,7 @@ def tell_unreadable(job_ids: Collection[str]) -> None:
     """Name records that this release cannot read, so that none is left out in silence."""
     if job_ids:
         some = ", ".join(f"`phonoscene show {job_id}`" for job_id in sorted(job_ids)[:3])
-        say(f"Left out: {number(len(job_ids), 'record')} that cannot be read. See {some}.")
+        say(f"Skipped {number(len(job_ids), 'record')} that cannot be read. See {some}.")
 
 
 def line(*parts: str | Text) -> None:

@@ -24,7 +24,7 @@ def span_of(text: str) -> timedelta:
     found = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip())
     span = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else LONGEST
     if span >= LONGEST:  # what is longer would reach back beyond the calendar
-        raise WrongUsage(f"{text!r} is not a time span: say 90s, 5m, 12h, 3d or 2w.")
+        raise WrongUsage(f"{text!r} is not a duration. Use 90s, 5m, 12h, 3d or 2w.")
     return span
 
 
@@ -40,7 +40,7 @@ def moment_of(text: str, now: datetime) -> datetime:
         told = datetime.fromisoformat(text.strip())
     except ValueError as exc:
         raise WrongUsage(
-            f"{text!r} is not a time: say 12h or 3d, a day as 2026-11-22, or 2026-11-22T10:15."
+            f"{text!r} is not a time. Use 12h or 3d, a day such as 2026-11-22, or 2026-11-22T10:15."
         ) from exc
     return told if told.tzinfo else told.replace(tzinfo=UTC)
 
@@ -58,7 +58,7 @@ def day_of(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as exc:
-        raise WrongUsage(f"{text!r} is not a day: say 2026-11-22, today or yesterday.") from exc
+        raise WrongUsage(f"{text!r} is not a day. Use 2026-11-22, today or yesterday.") from exc
 
 
 def since(text: str) -> datetime:
@@ -85,7 +85,7 @@ class Period:
             now = datetime.now(UTC)
             return cls(since or now - USUAL, now)
         if since is not None:
-            raise WrongUsage("--day and --since exclude each other: leave one of them out.")
+            raise WrongUsage("--day and --since cannot be combined. Use one of them.")
         first = datetime.combine(day, datetime.min.time(), UTC)
         return cls(first, first + timedelta(days=1) - timedelta(microseconds=1), day)
 

@@ -95,4 +95,6 @@ def tell_price(outlook: Outlook, stack: Stack) -> None:
     day = stack.jobs.ledger.day(day_of(datetime.now(UTC)))
     left = stack.parameters.daily_budget_usd - (day.committed if day else ZERO)
     if total.upper_usd > left:
-        terminal.say(f"Of today's budget {formatting.usd(max(left, ZERO))} is left: it will wait.")
+        terminal.say(
+            f"Of today's budget {formatting.usd(max(left, ZERO))} is left, so the drop will wait."
+        )

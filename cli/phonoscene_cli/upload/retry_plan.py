@@ -92,9 +92,9 @@ def retake(
     overlay: Any = Overlay(s3, files)
     outlook = foresee(DropBucket(overlay, s3, bucket), parameters.rules(), pairing)
     if outlook.is_ignored:
-        raise CliError(f"{audio.key} would be ignored: a {DEFAULTS_NAME} says so.")
+        raise CliError(f"{audio.key} would be ignored, because a {DEFAULTS_NAME} says so.")
     if not outlook.takes:
-        raise CliError(f"{audio.key} would wait for a sidecar: give one with --set prompt=…")
+        raise CliError(f"{audio.key} would wait for a sidecar. Add one with --set prompt=…")
     return Retake(bucket, now, piece, outlook)
 
 
@@ -102,15 +102,15 @@ def _retryable(job: Job, changes: Mapping[str, Any]) -> Audio:
     """The audio of a job that may be taken again."""
     if not job.is_final:
         raise CliError(
-            f"{job.name} is {job.status}, and may still have its video: `phonoscene watch "
+            f"{job.name} is {job.status}, so its video may still arrive. Use `phonoscene watch "
             f"{job.job_id}`, or `phonoscene cancel {job.job_id}` first."
         )
     if job.audio is None:
-        raise CliError(f"{job.name} never had its audio: drop both halves, `phonoscene drop`.")
+        raise CliError(f"{job.name} has no audio. Drop both halves with `phonoscene drop`.")
     is_half = job.sidecar is None and not job.arguments
     if is_half and not changes:
         raise CliError(
-            f"{job.name} never had its sidecar: give one with --set prompt=…, or drop both halves."
+            f"{job.name} has no sidecar. Add one with --set prompt=…, or drop both halves."
         )
     return job.audio
 
@@ -123,10 +123,10 @@ def _unchanged(
     Raises:
         CliError: it does not, and what to do instead.
     """
-    instead = "Drop it again: `phonoscene drop`."
+    instead = "Drop it again with `phonoscene drop`."
     found = bucket.find(audio.key)
     if found is None:
-        raise CliError(f"{audio.key} is not in the bucket any more. {instead}")
+        raise CliError(f"{audio.key} is no longer in the bucket. {instead}")
     [pairing] = pairings(audio.key, present)
     beside = bucket.find(pairing.sidecar) if pairing.sidecar else None
     now = (beside.key, beside.version_id) if beside else None
@@ -138,7 +138,7 @@ def _unchanged(
         raise CliError(
             f"{audio.key} has been dropped again since: `phonoscene jobs --name {typed(job.name)}`."
         )
-    what = f"is now {now[0]}, of another version" if now else "is not in the bucket any more"
+    what = f"is now {now[0]}, of another version" if now else "is no longer in the bucket"
     raise CliError(
         f"The sidecar of {audio.key} {what} than this job's. Retry its newest take "
         f"(`phonoscene jobs --name {typed(job.name)}`), or drop it again."
@@ -167,7 +167,7 @@ def _sidecar(
             raw = sidecars.as_json(read_takes(key, raw)[number].values)
         text = sidecars.changed(key, raw, changes)
     except DropRefused as exc:
-        raise CliError(f"The sidecar must be mended by hand, and dropped again: {exc}") from exc
+        raise CliError(f"Fix the sidecar by hand and drop it again: {exc}") from exc
     return Piece(key, text or raw)
 
 
@@ -179,8 +179,8 @@ def _read(s3: Any, at: dict[str, str]) -> bytes:
         if exc.response["Error"]["Code"] not in ("NoSuchVersion", "NoSuchKey"):
             raise
         raise CliError(
-            f"The version of {at['Key']} that the job was made of is not in the bucket any more. "
-            "Drop it again: `phonoscene drop`."
+            f"The version of {at['Key']} that the job was made of is no longer in the bucket. "
+            "Drop it again with `phonoscene drop`."
         ) from exc
     return raw
 

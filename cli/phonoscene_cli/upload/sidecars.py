@@ -29,7 +29,7 @@ def setting(text: str) -> Setting:
     """
     key, equals, value = text.partition("=")
     if not (key and equals):
-        raise WrongUsage(f"{text!r} is not KEY=VALUE: say --set fps=30.")
+        raise WrongUsage(f"{text!r} is not KEY=VALUE. Example: --set fps=30.")
     try:
         return Setting(key, json.loads(value))
     except (ValueError, RecursionError):

@@ -55,7 +55,7 @@ class Wishes:
             WrongUsage: the file is no audio, or nothing would be done with such a key.
         """
         if not self.file.is_file():
-            raise WrongUsage(f"There is no file {self.file}.")
+            raise WrongUsage(f"File {self.file} does not exist.")
         suffix = self.file.suffix
         name = (self.name or self.file.stem).removesuffix(suffix) + suffix
         key = "/".join(part for part in (self.folder.strip("/"), name) if part)
@@ -74,7 +74,9 @@ class Wishes:
 def _fine(key: str, file: Path) -> str:
     """The key, if the product looks at objects of that key."""
     if not key.lower().endswith(AUDIO_SUFFIXES):
-        raise WrongUsage(f"{file} is no audio file: those end in {' '.join(AUDIO_SUFFIXES)}.")
+        raise WrongUsage(
+            f"{file} is not an audio file. Supported suffixes: {' '.join(AUDIO_SUFFIXES)}."
+        )
     if kind_of(key) is Kind.IGNORED:
         raise WrongUsage(
             f"{key} would be ignored, as all files whose names begin with . or _. Choose another "
@@ -116,9 +118,11 @@ def plan(wishes: Wishes, s3: Any, bucket: str, parameters: Parameters) -> Plan:
     overlaid = Overlay(s3, files)
     outlook = foresee(DropBucket(_as_client(overlaid), s3, bucket), parameters.rules(), pairing)
     if outlook.is_ignored:
-        raise CliError(f"{key} would be ignored: a {DEFAULTS_NAME} says so. Use another --folder.")
+        raise CliError(
+            f"{key} would be ignored, because a {DEFAULTS_NAME} excludes it. Use another --folder."
+        )
     if not outlook.takes:
-        raise CliError(f"{wishes.file} has no sidecar: say --prompt, or put a JSON beside it.")
+        raise CliError(f"{wishes.file} has no sidecar. Use --prompt, or put a JSON file beside it.")
     drop = Drop(Piece(key, wishes.file), sidecar, images, _pinned(lying, pairing, sidecar))
     return Plan(drop, pairing, outlook)
 
@@ -144,7 +148,7 @@ def _sidecar(wishes: Wishes, key: str, present: Collection[str]) -> Piece | None
     try:
         text = sidecars.changed(name, raw, wishes.settings)
     except DropRefused as exc:
-        raise CliError(f"The sidecar cannot be changed as you say: {exc}") from exc
+        raise CliError(f"The sidecar cannot be changed: {exc}") from exc
     is_long = file is not None and file.name == f"{wishes.file.name}.json"
     return Piece(sidecar_key(key, present, is_long=is_long), text) if text else None
 
@@ -187,7 +191,7 @@ def _given(wishes: Wishes) -> dict[str, Path]:
         if not path.is_file():
             raise WrongUsage(f"Image file {path} does not exist.")
         if given.setdefault(path.name, path) != path:
-            raise WrongUsage(f"Two pictures are named {path.name}: rename one of them.")
+            raise WrongUsage(f"Two images are named {path.name}. Rename one of them.")
     return given
 
 

@@ -49,7 +49,7 @@ def in_order(event: Mapping[str, Any], handle: Callable[[Record], object]) -> di
     """Handle a stream's records in their order, up to the first that fails: none overtakes it.
 
     Lambda hands out that one and all after it again. Where it is the very first, its error is the
-    function's, so that AWS counts an error where nothing goes on.
+    function's, so that AWS counts an error where nothing continues.
     """
     records = event["Records"]
     for position, record in enumerate(records):

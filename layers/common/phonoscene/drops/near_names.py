@@ -72,7 +72,7 @@ def _without_audio(key: str, keys: Collection[str]) -> ErrorDetail:
         source=key,
         value=near,
         allowed=allowed,
-        message=f"{key} waited for the audio file of its name, {allowed}. {_hint(near)}Drop both.",
+        message=f"{key} waited for an audio file, {allowed}. {_hint(near)}Drop both.",
     )
 
 

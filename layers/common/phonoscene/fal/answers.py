@@ -79,7 +79,7 @@ class Page(BaseModel):
         return None
 
 
-#: What else may announce that a list goes on.
+#: What else may announce that a list continues.
 _MORE: Final = re.compile(r"next|more|page|cursor|offset|total|count", re.IGNORECASE)
 _DOCUMENTED: Final = frozenset({"items", "has_more", "next_cursor"})
 

@@ -129,7 +129,7 @@ def _wait(job: Job, until: datetime | None) -> Wait | None:
     if what is None:
         return None
     # a place is free when another job ends
-    return Wait(what=what, meaning=WAITS.get(what, what), until=None if what == "window" else until)
+    return Wait(what=what, meaning=WAITS.get(what, what), until=None if what == "slot" else until)
 
 
 def notes(job: Job) -> list[str]:

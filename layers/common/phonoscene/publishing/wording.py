@@ -14,16 +14,16 @@ _S = JobStatus
 
 STATES = MappingProxyType(
     {
-        _S.WAITING: "one half of the drop is here",
+        _S.WAITING: "waiting for the other half",
         _S.READY: "paired, checked and priced",
-        _S.SUBMITTING: "asking fal",
-        _S.UNCONFIRMED: "fal's answer was lost; finding out, not asking twice",
-        _S.SUBMITTED: "fal accepted, and generates",
-        _S.GENERATED: "fal has made the video; copying it",
+        _S.SUBMITTING: "sending the request to fal",
+        _S.UNCONFIRMED: "fal's answer was lost; checking before anything is sent again",
+        _S.SUBMITTED: "fal accepted the request and is generating the video",
+        _S.GENERATED: "fal has generated the video; copying it",
         _S.SUCCEEDED: "the video is in the output bucket",
         _S.FAILED: "no video",
-        _S.REJECTED: "the drop is wrong; nothing was spent",
-        _S.CANCELLED: "stopped",
+        _S.REJECTED: "the drop is not valid; nothing was spent",
+        _S.CANCELLED: "cancelled",
     }
 )
 
@@ -31,39 +31,43 @@ STATES = MappingProxyType(
 WAITS = MappingProxyType(
     {
         "sidecar": "its sidecar",
-        "audio": "the audio file of its name",
-        "window": "a place: as many jobs are at fal as may be",
-        "budget": "money: this day's is spent or set aside, and the next UTC day brings more",
+        "audio": "the audio file with its name",
+        "slot": "a slot: as many jobs are in flight as MaxInFlight allows",
+        "budget": "budget: today's is spent or reserved; a new one starts at 00:00 UTC",
         "account": "the operator: fal refuses the account, its key or its balance",
-        "fal": "fal: it was busy or broke down, and is asked again",
-        "storage": "fal's storage: it would not take the files, and they are sent again",
+        "fal": "fal: it was busy or failed, and the request will be sent again",
+        "storage": "fal's storage: it did not accept the files, and they will be sent again",
     }
 )
 
 _DROP_BOTH = "Drop both files again."
 _DROP_AGAIN = "Drop the file again."
-_OPERATOR = "Ask the operator: the video is paid for, and the record keeps where it lies."
-_LOOK_AT_FAL = "Look in fal's dashboard for the request before you drop it again: it may be billed."
+_OPERATOR = "Ask the operator. The video is paid for, and the record keeps its address."
+_LOOK_AT_FAL = (
+    "Check fal's dashboard for the request before you drop the file again; it may have been billed."
+)
 _RESTORE = "Restore the object in S3, then drop it again."
 #: What the audio is called, and what fal calls it, as records of before have it.
 _AUDIO = frozenset({"audio", "audio_url"})
 _FIXES = MappingProxyType(
     {
         "archived_object": _RESTORE,
-        "customer_key": "Upload it without a key of your own, or with a KMS key.",
-        "unusable_key": "Enable the KMS key, or upload it with another; then drop it again.",
-        "access_denied": "Ask the operator to let Phonoscene read the object; then drop it again.",
+        "customer_key": "Upload it without a customer-provided key, or with a KMS key.",
+        "unusable_key": "Enable the KMS key or upload with another one, then drop the file again.",
+        "access_denied": (
+            "Ask the operator to allow Phonoscene to read the object, then drop it again."
+        ),
         "audio_cut_off": "Upload the whole file.",
         "could_not_be_examined": (
-            "Convert the file and drop it again; if that does not help, ask the operator."
+            "Convert the file and drop it again. If this does not help, ask the operator."
         ),
         "missing_sidecar": _DROP_BOTH,
         "missing_audio": _DROP_BOTH,
         "unsafe_key": "Rename the file and drop it again.",
-        "ambiguous_sidecar": "Give the sidecar the name of one audio file, as the message says.",
-        "more_errors": "Correct the others first.",
+        "ambiguous_sidecar": "Rename the sidecar after one audio file, as the message says.",
+        "more_errors": "Correct the other errors first.",
         "drop_gone": _DROP_AGAIN,
-        "image_not_found": "Drop the image, and then the sidecar again.",
+        "image_not_found": "Drop the image, then the sidecar again.",
         "content_policy_violation": "Change the prompt, the image or the audio, and drop it again.",
         "result_lost": _DROP_AGAIN,
         "outcome_unknown": _DROP_AGAIN,
@@ -85,12 +89,12 @@ def fix(status: JobStatus, error: ErrorDetail) -> str:
     if status is JobStatus.REJECTED:
         return f"Correct {_place(error)} and drop it again; nothing was spent."
     if error.retryable:
-        return "It may work now: drop the file again."
+        return "It may work now. Drop the file again."
     if error.field in _AUDIO:
-        return "Drop another audio file: this one ends the same way each time."
+        return "Drop another audio file. This one would fail again."
     if error.field:
-        return f"Change {error.field}, and drop the sidecar again."
-    return "Change what the message names, and drop the file again."
+        return f"Change {error.field} and drop the sidecar again."
+    return "Change what the message names, then drop the file again."
 
 
 def over_reserved(job: Job) -> str:

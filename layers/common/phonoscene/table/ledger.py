@@ -67,7 +67,7 @@ def take(limits: Limits, job_id: str, cost: Reservation, at: datetime) -> list[C
 def lacking(position: int, found: Mapping[str, Any], at: datetime) -> str:
     """What a job waits for whose ``take`` failed, by the position of the item that refused."""
     is_paused = str(found.get("paused_until", "")) > plain(at)
-    return ("account" if is_paused else "window", "budget")[position]
+    return ("account" if is_paused else "slot", "budget")[position]
 
 
 def give_back(job_id: str, held: Reservation, *, spent: bool) -> list[Change]:
@@ -178,7 +178,7 @@ class LedgerStore:
         if window.is_paused(self._clock()):
             raise NoRoom("account")
         if len(window.in_flight) >= limits.max_in_flight:
-            raise NoRoom("window")
+            raise NoRoom("slot")
         committed = self._table.get(budget_key(cost.day)).get("committed_usd", 0)
         if committed + cost.usd > limits.daily_budget_usd:
             raise NoRoom("budget")

@@ -121,7 +121,7 @@ class Submitter:
     def _put_off(self, job: Job, waits_for: str) -> Job:
         """Note why the job waits. For a place it keeps its turn; money comes with the next day."""
         at = self.store.clock()
-        turn = {"window": job.updated_at, "budget": next_day(at)}.get(waits_for, at + PAUSE)
+        turn = {"slot": job.updated_at, "budget": next_day(at)}.get(waits_for, at + PAUSE)
         return self._note(job, waits_for, turn)
 
     def _upload_later(self, job: Job, failure: UploadFailed) -> Job:
