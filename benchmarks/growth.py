@@ -14,7 +14,7 @@ from benchmarks.figures import Row, Section, milliseconds, paragraphs
 from benchmarks.worlds import IndexedTable, MeasuredWorld
 from phonoscene.fal.webhook_message import hash_token
 from phonoscene.jobs import Audio, Estimate, Job, JobStatus, Request
-from phonoscene.table.items import index_attributes, plain, to_item, to_record
+from phonoscene.table.items import index_attributes, to_dynamodb, to_item, to_record
 from tests.crash.fal import QUEUE, RUNS_FOR
 from tests.crash.fal import Request as Submitted
 from tests.crash.scenarios import SOUND, WISH
@@ -99,7 +99,7 @@ def fill(world: MeasuredWorld, count: int) -> None:
     item, born = an_item(ready_job()), NOON - timedelta(days=1)
     for number in range(count):
         job_id, shard = f"{number:08x}{'0' * 24}", number % 16
-        at = plain(born + timedelta(milliseconds=number))
+        at = to_dynamodb(born + timedelta(milliseconds=number))
         placed = {"job_id": {"S": job_id}, "backlog_shard": {"N": str(shard)},
                   "dispatch_at": {"S": at}}  # fmt: skip
         put(world, item | placed)

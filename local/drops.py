@@ -19,16 +19,16 @@ from phonoscene.jobs import Actual, Estimate, Job
 from phonoscene_cli.stack import video_download
 from phonoscene_cli.ui.next_steps import next_step
 from phonoscene_cli.upload import sidecars
-from phonoscene_cli.upload.upload import Drop, Piece, Upload, put
-from phonoscene_cli.upload.upload_plan import Wishes
+from phonoscene_cli.upload.upload import Drop, FileUpload, Upload, put
+from phonoscene_cli.upload.upload_plan import DropOptions
 
 FOLLOW_SECONDS = 120
 
 
 def sample_drop() -> Drop:
     """The demonstration's."""
-    sidecar = Piece("demo/song.json", sidecars.as_json(sample.SIDECAR))
-    return Drop(Piece("demo/song.wav", sample.make()), sidecar)
+    sidecar = FileUpload("demo/song.json", sidecars.as_json(sample.SIDECAR))
+    return Drop(FileUpload("demo/song.wav", sample.make()), sidecar)
 
 
 def file_drop(file: Path, settings: Mapping[str, Any], image: Path | None) -> Drop:
@@ -38,12 +38,12 @@ def file_drop(file: Path, settings: Mapping[str, Any], image: Path | None) -> Dr
         WrongUsage: the product would not look at a file of that name.
         LocalCloudError: it cannot be read, or has no sidecar.
     """
-    key = Wishes(file).key
+    key = DropOptions(file).key
     named = {"image_url": image.name} if image else {}
     text = _sidecar(file, named | dict(settings))
-    pictures = (Piece(image.name, _read(image)),) if image else ()
-    sidecar = Piece(f"{file.stem}.json", text)
-    return Drop(Piece(key, _read(file)), sidecar, pictures)
+    pictures = (FileUpload(image.name, _read(image)),) if image else ()
+    sidecar = FileUpload(f"{file.stem}.json", text)
+    return Drop(FileUpload(key, _read(file)), sidecar, pictures)
 
 
 def upload(endpoints: Endpoints, drop: Drop) -> list[str]:

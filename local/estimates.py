@@ -13,20 +13,20 @@ from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.drops.keys import Pairing
 from phonoscene.drops.pricing import PRESETS, estimate
 from phonoscene.jobs import Estimate
-from phonoscene_cli.stack.parameters import Parameters
-from phonoscene_cli.upload.dry_run import Overlay, foresee
+from phonoscene_cli.stack.parameters import StackParameters
+from phonoscene_cli.upload.dry_run import Overlay, forecast
 from phonoscene_cli.upload.upload import Drop
 
 
-def deciding(values: Mapping[str, str]) -> Parameters:
+def deciding(values: Mapping[str, str]) -> StackParameters:
     """The parameters of a stack with the real fal, deployed with ``values`` or by default."""
     template, given = deploy.read_template(), {**values, **real_fal.PARAMETERS}
-    return Parameters.told(
+    return StackParameters.told(
         {name: deploy.parameter(template, given, name) for name in template["Parameters"]}
     )
 
 
-def example(prices: Parameters) -> Estimate:
+def example(prices: StackParameters) -> Estimate:
     """Ten seconds with the defaults."""
     return estimate(240, PRESETS["landscape_16_9"], prices.price_per_megapixel_usd)
 
@@ -38,12 +38,12 @@ def interval(estimates: list[Estimate]) -> str:
     return f"${lower:.4f} to ${upper:.4f}"
 
 
-def estimate_drop(drop: Drop, prices: Parameters) -> list[Estimate]:
+def estimate_drop(drop: Drop, prices: StackParameters) -> list[Estimate]:
     """The cost of each take; what the product would reject is an error now, and costs nothing."""
     files: Any = Overlay(Nowhere(), {piece.key: piece.source for piece in drop.pieces})
     sidecar = drop.sidecar.key if drop.sidecar else None
     pairing = Pairing(drop.audio.key, sidecar)
-    outlook = foresee(DropBucket(files, files, "a bucket that is empty"), prices.rules(), pairing)
+    outlook = forecast(DropBucket(files, files, "a bucket that is empty"), prices.rules(), pairing)
     if outlook.errors:
         wrong = [f"  {coloured(error.code, RED)}  {error.message}" for error in outlook.errors]
         raise LocalCloudError("\n".join([f"{drop.audio.key} would be rejected:", *wrong]))

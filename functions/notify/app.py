@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities import parameters
 
 from phonoscene.batch import Message, each
 from phonoscene.observability import count, logger, metrics
-from phonoscene.publishing.endpoint import Subscriber
+from phonoscene.publishing.endpoint import Endpoint
 from phonoscene.queues import NotificationsQueue
 from phonoscene.settings import NotifySettings
 from phonoscene.table.job_store import now
@@ -29,7 +29,7 @@ def build() -> Notifier:
     """Read the settings and make the clients, at the first event."""
     settings = NotifySettings.from_env(os.environ)
     return Notifier(
-        subscriber=Subscriber(settings.event_webhook_url),
+        subscriber=Endpoint(settings.event_webhook_url),
         queue=NotificationsQueue(boto3.client("sqs"), settings.notifications_queue_url),
         secrets=partial(
             parameters.get_parameter,

@@ -13,7 +13,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from phonoscene.fal.api_key import FalKey
 from phonoscene.fal.queue import FalQueue
-from phonoscene.limits import Limits
+from phonoscene.limits import SpendingLimits
 from phonoscene.observability import announce, gauge, logger, metrics
 from phonoscene.queues import DropsQueue, VerdictsQueue
 from phonoscene.settings import ReconcileSettings
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-    from phonoscene.workflow.reconciliation import Pass
+    from phonoscene.workflow.reconciliation import ReconcileReport
 
 #: What a pass leaves of the function's time for its last job, in milliseconds.
 RESERVE = 25_000
@@ -39,7 +39,7 @@ class App:
     """What one tick needs."""
 
     reconciler: Reconciler
-    limits: Limits
+    limits: SpendingLimits
 
 
 @cache
@@ -48,7 +48,7 @@ def build() -> App:
     settings = ReconcileSettings.from_env(os.environ)
     store = JobStore(boto3.client("dynamodb"), settings.jobs_table, on_change=announce)
     sqs = boto3.client("sqs")
-    limits = Limits(settings.max_in_flight, settings.daily_budget_usd)
+    limits = SpendingLimits(settings.max_in_flight, settings.daily_budget_usd)
     reconciler = Reconciler(
         store=store,
         queue=FalQueue(FalKey(settings.fal_key_parameter, partial(boto3.client, "ssm"))),
@@ -72,7 +72,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  #
     return this.looked
 
 
-def measure(this: Pass, budget: Decimal) -> None:
+def measure(this: ReconcileReport, budget: Decimal) -> None:
     """Tell what a pass saw."""
     gauge("JobsLookedAt", this.looked.total())
     gauge("Overdue", this.overdue.total_seconds(), MetricUnit.Seconds)

@@ -15,7 +15,7 @@ from phonoscene.errors import VideoUnavailable
 from phonoscene.fal.api_key import FalKey
 from phonoscene.fal.queue import FalQueue
 from phonoscene.fal.webhook_message import Delivery
-from phonoscene.limits import Limits
+from phonoscene.limits import SpendingLimits
 from phonoscene.observability import announce, count, logger, metrics
 from phonoscene.queues import DropsQueue
 from phonoscene.settings import StoreSettings
@@ -51,7 +51,7 @@ def build() -> App:
         cdn=Cdn(settings.max_video_bytes),
         output=OutputBucket(boto3.client("s3", config=UNSIGNED), settings.output_bucket),
     )
-    limits = Limits(settings.max_in_flight, settings.daily_budget_usd)
+    limits = SpendingLimits(settings.max_in_flight, settings.daily_budget_usd)
     drops = DropsQueue(boto3.client("sqs"), settings.drops_queue_url)
     return App(deliverer, Dispatcher(store, drops, limits))
 

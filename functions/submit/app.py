@@ -27,16 +27,16 @@ from phonoscene.fal.api_key import FalKey
 from phonoscene.fal.queue import FalQueue
 from phonoscene.fal.storage import FalStorage
 from phonoscene.jobs import JobStatus
-from phonoscene.limits import Limits
+from phonoscene.limits import SpendingLimits
 from phonoscene.observability import announce, count, logger, metrics
 from phonoscene.probe.remote import RemoteProber
 from phonoscene.settings import SubmitSettings
 from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.cancellation import Canceller
-from phonoscene.workflow.examination import Examiner, Rules
+from phonoscene.workflow.examination import DropLimits, Examiner
 from phonoscene.workflow.intake import Announcement, Intake
 from phonoscene.workflow.media_urls import Presigned, Uploaded
-from phonoscene.workflow.submission import Submitter, Terms
+from phonoscene.workflow.submission import SubmissionSettings, Submitter
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -131,7 +131,7 @@ def build() -> App:
     key = FalKey(settings.fal_key_parameter, partial(boto3.client, "ssm"))
     queue = FalQueue(key)
     uploads = settings.audio_delivery == FAL_STORAGE
-    rules = Rules(
+    rules = DropLimits(
         max_frames=settings.max_frames,
         usd_per_megapixel=settings.price_per_megapixel_usd,
         max_job_cost_usd=settings.max_job_cost_usd,
@@ -147,13 +147,13 @@ def build() -> App:
         skips_repeats=settings.same_content == SKIP,
         on_gone=lambda: count("DropsGone"),
     )
-    terms = Terms(
+    terms = SubmissionSettings(
         webhook_base_url=settings.webhook_base_url,
         audio_url_ttl=settings.audio_url_ttl_seconds,
         output_lifetime=settings.output_lifetime_seconds,
         ask_after=timedelta(seconds=settings.ask_fal_seconds),
     )
-    limits = Limits(settings.max_in_flight, settings.daily_budget_usd)
+    limits = SpendingLimits(settings.max_in_flight, settings.daily_budget_usd)
     life = settings.audio_url_ttl_seconds
     media: MediaUrls = (
         Uploaded(bucket, FalStorage(key), life + UPLOADING.seconds, UPLOADING)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from phonoscene.drops.contents import Holders
 from phonoscene.drops.keys import RECEIPT_SUFFIX, output_key
-from phonoscene.jobs import BORN_AS, MAY_FOLLOW, WITHOUT_VIDEO, Job, JobStatus
+from phonoscene.jobs import BORN_AS, TRANSITIONS, WITHOUT_VIDEO, Job, JobStatus
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.table.items import from_item, turn
 from tests.integration import cloud as stack
@@ -241,8 +241,8 @@ def _sent(world: World) -> dict[tuple[str, str], list[str]]:
 
 
 def _history(job: Job) -> Iterator[str]:
-    """A path of ``MAY_FOLLOW`` that ends where the job stands."""
+    """A path of ``TRANSITIONS`` that ends where the job stands."""
     path = [step.status for step in job.history]
-    is_legal = path[0] in BORN_AS and all(b in MAY_FOLLOW[a] for a, b in pairwise(path))
+    is_legal = path[0] in BORN_AS and all(b in TRANSITIONS[a] for a, b in pairwise(path))
     if not is_legal or path[-1] is not job.status:
         yield f"no legal history: {' '.join(path)}, now {job.status}"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
-    from phonoscene.fal.requests import Answer, Submission
+    from phonoscene.fal.requests import Submission, SubmitOutcome
 
 ROOT: Final = Path(__file__).parents[2]
 ACCOUNT: Final = "123456789012"  # moto's
@@ -257,7 +257,7 @@ class Fal:
 
     posts: list[Submission] = field(default_factory=list)
     cancelled: list[Request] = field(default_factory=list)
-    answer: Answer | None = None
+    answer: SubmitOutcome | None = None
     #: Called while the POST is under way.
     on_post: Callable[[Submission], None] = lambda _: None
 
@@ -268,7 +268,7 @@ class Fal:
         """The key is fine."""
         return self
 
-    def submit(self, submission: Submission) -> Answer:
+    def submit(self, submission: Submission) -> SubmitOutcome:
         self.posts.append(submission)
         self.on_post(submission)
         request_id = f"request-{len(self.posts)}"

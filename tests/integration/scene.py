@@ -17,8 +17,8 @@ from phonoscene.errors import VideoUnavailable
 from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
 from phonoscene.fal.webhook_message import Delivery, hash_token
 from phonoscene.jobs import FINAL, Audio, DropObject, Estimate, Job, JobStatus, Request
-from phonoscene.limits import Limits
-from phonoscene.table.items import from_item, index_attributes, plain, to_item, to_record
+from phonoscene.limits import SpendingLimits
+from phonoscene.table.items import from_item, index_attributes, to_dynamodb, to_item, to_record
 from phonoscene.table.job_store import JobStore
 from phonoscene.videos.cdn import Part, Source
 from phonoscene.videos.output_bucket import OutputBucket
@@ -27,7 +27,7 @@ from phonoscene.workflow.dispatch import Dispatcher
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.reconciliation import Reconciler
 from phonoscene.workflow.storing import Deliverer
-from phonoscene.workflow.submission import Submitter, Terms
+from phonoscene.workflow.submission import SubmissionSettings, Submitter
 from tests.crash.table import Refused as TableRefused
 from tests.crash.table import Table
 from tests.integration.cloud import ACCOUNT, DROPS, JOBS, OUTPUT, REGION, WEBHOOKS, Cloud, Fal
@@ -337,7 +337,7 @@ class Scene:
     """One table, one clock, and everybody who works on it."""
 
     cloud: Cloud
-    limits: Limits = field(default_factory=lambda: Limits(4, Decimal(10)))
+    limits: SpendingLimits = field(default_factory=lambda: SpendingLimits(4, Decimal(10)))
     clock: Clock = field(default_factory=Clock)
     fal: Desk = field(default_factory=Desk)
     tray: Tray = field(default_factory=Tray)
@@ -434,7 +434,7 @@ class Scene:
 
     def set_sums(self, key: str, **attributes: Any) -> None:
         """The same for any sum."""
-        written = {name: plain(value) for name, value in attributes.items()}
+        written = {name: to_dynamodb(value) for name, value in attributes.items()}
         self.cloud.dynamodb.update_item(
             TableName=JOBS,
             Key={"job_id": {"S": key}},
@@ -443,7 +443,7 @@ class Scene:
         )
 
 
-TERMS: Final = Terms(WEBHOOKS, 3600, 86400)
+TERMS: Final = SubmissionSettings(WEBHOOKS, 3600, 86400)
 VIDEO_URL: Final = "https://v3.fal.media/files/b/koala/video.mp4"
 UNHEARD: Final = VideoUnavailable("fal could not be asked: ReadTimeout")
 

@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phonoscene.drops.pricing import estimate
-from phonoscene.errors import NoRoom, WriteRefused
+from phonoscene.errors import MustWait, WriteRefused
 from phonoscene.fal.queue import FalQueue
 from phonoscene.jobs import Estimate, Job, JobStatus
-from phonoscene.limits import Limits
+from phonoscene.limits import SpendingLimits
 from phonoscene.observability import announce
 from phonoscene.publishing.receipts import Receipt
-from phonoscene.workflow.ledger_audit import Recounter
+from phonoscene.workflow.ledger_audit import LedgerAudit
 from phonoscene.workflow.storing import Deliverer
 from tests.crash.invariants import spent
 from tests.integration.cloud import FAL_KEY
@@ -62,7 +62,7 @@ COSTS = [
 
 @pytest.fixture
 def scene(cloud: Cloud) -> Scene:
-    return Scene(cloud, Limits(9, Decimal(1000)))
+    return Scene(cloud, SpendingLimits(9, Decimal(1000)))
 
 
 def bring(scene: Scene, status: JobStatus = S.SUBMITTED, n: int = 1) -> Job:
@@ -79,7 +79,7 @@ def budget_is_what_the_records_say(scene: Scene, *numbers: int) -> None:
     held = sum((job.reservation.usd for job in jobs if job.reservation), ZERO)
     _, committed, reserved = scene.sums()
     assert (committed, reserved) == (held + sum(map(spent, jobs), ZERO), held)
-    recounter = Recounter(scene.store)
+    recounter = LedgerAudit(scene.store)
     recounter.recount()
     assert recounter.corrected == []
 
@@ -173,10 +173,10 @@ def test_more_than_was_reserved_is_counted_once_and_what_fits_is_not(
 
 
 def test_what_was_not_needed_is_there_for_other_jobs(cloud: Cloud) -> None:
-    scene = Scene(cloud, Limits(9, RESERVED * 2 - Decimal("0.05")))
+    scene = Scene(cloud, SpendingLimits(9, RESERVED * 2 - Decimal("0.05")))
     job = bring(scene)
     other = scene.admit(2, estimate=ASKED)
-    with pytest.raises(NoRoom):
+    with pytest.raises(MustWait):
         scene.store.claim(other, scene.limits, "hash")
 
     scene.deliverer.deliver(came(job, SMALLER))
@@ -185,10 +185,10 @@ def test_what_was_not_needed_is_there_for_other_jobs(cloud: Cloud) -> None:
 
 
 def test_what_came_too_large_leaves_less_for_other_jobs(cloud: Cloud) -> None:
-    scene = Scene(cloud, Limits(9, RESERVED * 2))
+    scene = Scene(cloud, SpendingLimits(9, RESERVED * 2))
     scene.deliverer.deliver(came(bring(scene), LARGER))
 
-    with pytest.raises(NoRoom, match="budget"):
+    with pytest.raises(MustWait, match="budget"):
         scene.store.claim(scene.admit(2, estimate=ASKED), scene.limits, "hash")
 
 
@@ -333,7 +333,7 @@ def test_in_whatever_order_things_come_the_budget_is_what_the_records_say(
     cloud: Cloud, events: list[tuple[str, int, dict[str, Any]]]
 ) -> None:
     cloud.empty()
-    scene = Scene(cloud, Limits(9, Decimal(1000)))
+    scene = Scene(cloud, SpendingLimits(9, Decimal(1000)))
     bring(scene)
     for kind, attempt, reported in events:
         job = scene.read()
@@ -356,7 +356,7 @@ def test_in_whatever_order_things_come_the_budget_is_what_the_records_say(
 def test_two_webhooks_a_poll_and_a_cancel_that_meet_correct_once(cloud: Cloud) -> None:
     ends = set()
     for seed in range(ROUNDS // 4):
-        race = Race.make(cloud, seed, Limits(2, Decimal(1000)), [RESERVED, RESERVED])
+        race = Race.make(cloud, seed, SpendingLimits(2, Decimal(1000)), [RESERVED, RESERVED])
         scene = race.scene
         ready = scene.admit(5, estimate=ASKED)
         job = scene.step(scene.step(ready, S.SUBMITTING), S.SUBMITTED)

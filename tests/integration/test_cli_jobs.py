@@ -15,7 +15,7 @@ from phonoscene.table.dynamodb import Table
 from phonoscene.table.items import SHARDS
 from phonoscene_cli.stack.jobs_reader import FAR, Reader
 from phonoscene_cli.ui.job_json import KEYS
-from phonoscene_cli.ui.status_line import Standing
+from phonoscene_cli.ui.status_line import StatusLine
 from tests.documented import keys
 from tests.integration.cloud import JOBS
 from tests.integration.scene import Clock, Scene, an_id
@@ -371,13 +371,13 @@ def test_what_is_known_of_a_jobs_standing_is_told(
     scene.clock.now = NOW + timedelta(microseconds=5000)
     job = holder if status is _S.SUBMITTED else scene.bring(status, 4)
 
-    assert said in Standing(desk.stack(), 40.0).of([job], 1)
+    assert said in StatusLine(desk.stack(), 40.0).of([job], 1)
 
 
 def test_a_job_that_was_put_off_says_until_when(desk: Desk, scene: Scene) -> None:
     job = scene.store.put_off(scene.admit(), "budget", NOW + timedelta(hours=5))
 
-    assert "the next UTC day brings more" in Standing(desk.stack(), None).of([job], 1)
+    assert "the next UTC day brings more" in StatusLine(desk.stack(), None).of([job], 1)
 
 
 def test_nobody_counts_a_long_queue_to_its_end(scene: Scene, cloud: Cloud) -> None:

@@ -16,7 +16,7 @@ from phonoscene.jobs import Actual, DropObject, Estimate, JobStatus
 from phonoscene.publishing.wording import STATES
 from phonoscene_cli.doctor.checks import CHECKS
 from phonoscene_cli.ui import terminal
-from phonoscene_cli.upload.upload import Drop, Piece
+from phonoscene_cli.upload.upload import Drop, FileUpload
 from tests.documented import PAGE
 from tests.integration.scene import Clock, Scene
 from tests.integration.sounds import silence
@@ -216,7 +216,7 @@ def test_the_readme_shows_what_a_drop_with_the_real_fal_asks(
     capsys: pytest.CaptureFixture[str], environment: pytest.MonkeyPatch
 ) -> None:
     [lines] = [shown for typed, shown in samples(README).items() if typed.startswith("make drop")]
-    drop = Drop(Piece("song.wav", silence(5)), Piece("song.json", b'{"prompt": "x"}'))
+    drop = Drop(FileUpload("song.wav", silence(5)), FileUpload("song.json", b'{"prompt": "x"}'))
 
     class Person(io.StringIO):
         def isatty(self) -> bool:

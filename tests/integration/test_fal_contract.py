@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from aiohttp import web
 
-from phonoscene.errors import NoRoom, VideoUnavailable
+from phonoscene.errors import MustWait, VideoUnavailable
 from phonoscene.fal import client as fal_client_module
 from phonoscene.fal.api_key import FalKey
 from phonoscene.fal.queue import FalQueue
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from phonoscene.fal.requests import Answer
+    from phonoscene.fal.requests import SubmitOutcome
     from tests.integration.conftest import Context
 
 ID = "764cabcf-b745-4b3e-ae38-1200304cf45b"
@@ -340,7 +340,7 @@ def test_an_error_is_one_post_and_means_what_it_says_of_acceptance(
     assert meant(result) == meaning
 
 
-def meant(result: Answer) -> str:
+def meant(result: SubmitOutcome) -> str:
     match result:
         case Unknown():
             return UNKNOWN
@@ -781,7 +781,7 @@ def test_a_kept_connection_that_fal_has_closed_is_not_used_again(
 
 @pytest.mark.parametrize("key", ["ключ:тайна", "key\nsplit:secret"])
 def test_a_key_that_no_header_can_hold_sends_nothing(fal: Loopback, key: str) -> None:
-    with pytest.raises(NoRoom) as caught:
+    with pytest.raises(MustWait) as caught:
         FalQueue(lambda **_: key).ready()
 
     assert caught.value.waits_for == "account"

@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 from phonoscene.drops.drop_bucket import DropBucket
-from phonoscene.errors import DropRefused, NoRoom, UploadFailed, WriteRefused
+from phonoscene.errors import DropRefused, MustWait, UploadFailed, WriteRefused
 from phonoscene.fal import requests
 from phonoscene.fal import storage as product
 from phonoscene.fal.requests import LARGEST_UPLOAD, Medium
@@ -27,7 +27,7 @@ from phonoscene.jobs import Audio, DropObject, Job, JobStatus
 from phonoscene.limits import cost_of
 from phonoscene.retries import MOST_REFUSALS
 from phonoscene.workflow.media_urls import Uploaded
-from phonoscene.workflow.submission import Submitter, Terms
+from phonoscene.workflow.submission import SubmissionSettings, Submitter
 from tests.integration.cloud import DROPS, FAL_KEY, ROOT, WEBHOOKS, Cloud, Fal, client, created, sqs
 from tests.integration.loopback import Loopback, Seen, answer, cut, stall, vanish
 from tests.integration.scene import DAY, Scene, an_id
@@ -496,7 +496,9 @@ def scene(cloud: Cloud) -> Scene:
 def submitter(scene: Scene, cloud: Cloud, storage: FalStorage) -> Submitter:
     bucket = DropBucket(cloud.s3, client("s3", "s3v4"), DROPS)
     media = Uploaded(bucket, storage, LIFE, timedelta(seconds=100))
-    return Submitter(media, scene.store, scene.fal, Terms(WEBHOOKS, 3600, 86400), scene.limits)  # type: ignore[arg-type]  # it plays FalQueue
+    settings = SubmissionSettings(WEBHOOKS, 3600, 86400)
+    queue: Any = scene.fal
+    return Submitter(media, scene.store, queue, settings, scene.limits)
 
 
 @pytest.fixture
@@ -553,7 +555,7 @@ def test_the_look_sees_what_the_claim_would_be_refused_for(
         lambda: scene.store.ledger.look(cost, scene.limits),
         lambda: scene.store.claim(job, scene.limits, "hash"),
     ):
-        with pytest.raises(NoRoom) as found:
+        with pytest.raises(MustWait) as found:
             attempt()
         refused.append(found.value.waits_for)
 

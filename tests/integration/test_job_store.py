@@ -12,7 +12,7 @@ from phonoscene.errors import WriteRefused
 from phonoscene.jobs import (
     FINAL,
     LOOK_AGAIN_AFTER,
-    MAY_FOLLOW,
+    TRANSITIONS,
     Audio,
     DropObject,
     ErrorDetail,
@@ -20,7 +20,7 @@ from phonoscene.jobs import (
     JobStatus,
     Request,
 )
-from phonoscene.limits import Limits
+from phonoscene.limits import SpendingLimits
 from phonoscene.table.job_store import JobStore
 from tests.integration.cloud import DROPS, JOBS
 
@@ -33,8 +33,8 @@ NOW = datetime(2026, 11, 22, 10, 15, 30, 123000, tzinfo=UTC)
 ID = "0f343b0931126a20f133d67c2b018a3b"
 HALF = "a" * 32
 PAIRS = [(before, after) for before in JobStatus for after in JobStatus]
-ALLOWED = [pair for pair in PAIRS if pair[1] in MAY_FOLLOW[pair[0]]]
-FORBIDDEN = [pair for pair in PAIRS if pair[1] not in MAY_FOLLOW[pair[0]]]
+ALLOWED = [pair for pair in PAIRS if pair[1] in TRANSITIONS[pair[0]]]
+FORBIDDEN = [pair for pair in PAIRS if pair[1] not in TRANSITIONS[pair[0]]]
 #: A shortest way to each state, through the store's own writes.
 WAY = {
     JobStatus.WAITING: [],
@@ -390,7 +390,7 @@ def test_what_is_put_off_and_what_is_claimed_is_counted_too(store: JobStore) -> 
     job = store.admit(a_job(), ())
 
     put_off = store.put_off(job, "slot", NOW)
-    claimed = store.claim(put_off, Limits(1, Decimal(1)), "a hash")
+    claimed = store.claim(put_off, SpendingLimits(1, Decimal(1)), "a hash")
 
     assert [job.revision, put_off.revision, claimed.revision] == [1, 2, 3]
     assert store.get(ID) == claimed

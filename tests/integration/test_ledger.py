@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from phonoscene.errors import NoRoom, WriteRefused
-from phonoscene.jobs import FINAL, MAY_FOLLOW, Job, JobStatus
-from phonoscene.limits import Limits, day_of
+from phonoscene.errors import MustWait, WriteRefused
+from phonoscene.jobs import FINAL, TRANSITIONS, Job, JobStatus
+from phonoscene.limits import SpendingLimits, day_of
 from phonoscene.table.dynamodb import MOST_CONFLICTS
 from phonoscene.table.job_store import JobStore
-from phonoscene.workflow.ledger_audit import Recounter
+from phonoscene.workflow.ledger_audit import LedgerAudit
 from phonoscene.workflow.submission import PAUSE
 from tests.integration.scene import (
     DAY,
@@ -40,8 +40,8 @@ HOLDING = (
     JobStatus.SUBMITTED,
     JobStatus.GENERATED,
 )
-ENDS = [(before, after) for before in HOLDING for after in sorted(MAY_FOLLOW[before] & ENDINGS)]
-GOES_ON = [(before, after) for before in HOLDING for after in sorted(MAY_FOLLOW[before] - ENDINGS)]
+ENDS = [(before, after) for before in HOLDING for after in sorted(TRANSITIONS[before] & ENDINGS)]
+GOES_ON = [(before, after) for before in HOLDING for after in sorted(TRANSITIONS[before] - ENDINGS)]
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_a_refused_move_changes_no_sum(scene: Scene, before: JobStatus) -> None:
     job = scene.bring(before, 1)
     sums = scene.sums()
 
-    for after in set(JobStatus) - MAY_FOLLOW[before] - {JobStatus.WAITING}:
+    for after in set(JobStatus) - TRANSITIONS[before] - {JobStatus.WAITING}:
         with pytest.raises(WriteRefused):
             scene.step(job, after)
 
@@ -185,11 +185,11 @@ def test_an_end_decided_on_an_old_record_gives_nothing_back_twice(
 
 
 def test_a_full_window_refuses_the_claim_and_takes_no_money(cloud: Cloud) -> None:
-    scene = Scene(cloud, Limits(1, Decimal(10)))
+    scene = Scene(cloud, SpendingLimits(1, Decimal(10)))
     scene.bring(JobStatus.SUBMITTED, 1)
     second = scene.admit(2)
 
-    with pytest.raises(NoRoom) as refused:
+    with pytest.raises(MustWait) as refused:
         scene.store.claim(second, scene.limits, "hash")
 
     assert refused.value.waits_for == "slot"
@@ -198,12 +198,12 @@ def test_a_full_window_refuses_the_claim_and_takes_no_money(cloud: Cloud) -> Non
 
 
 def test_a_spent_budget_refuses_the_claim_and_takes_no_place(cloud: Cloud) -> None:
-    scene = Scene(cloud, Limits(4, USD * 2))
+    scene = Scene(cloud, SpendingLimits(4, USD * 2))
     scene.bring(JobStatus.SUCCEEDED, 1)
     scene.bring(JobStatus.SUBMITTED, 2)
     third = scene.admit(3, Decimal("0.0001"))
 
-    with pytest.raises(NoRoom) as refused:
+    with pytest.raises(MustWait) as refused:
         scene.store.claim(third, scene.limits, "hash")
 
     assert refused.value.waits_for == "budget"
@@ -212,7 +212,7 @@ def test_a_spent_budget_refuses_the_claim_and_takes_no_place(cloud: Cloud) -> No
 
 
 def test_the_last_cent_of_a_day_can_be_spent(cloud: Cloud) -> None:
-    scene = Scene(cloud, Limits(4, USD * 2))
+    scene = Scene(cloud, SpendingLimits(4, USD * 2))
     scene.bring(JobStatus.SUBMITTED, 1)
 
     scene.bring(JobStatus.SUBMITTING, 2)
@@ -223,11 +223,11 @@ def test_the_last_cent_of_a_day_can_be_spent(cloud: Cloud) -> None:
 def test_a_job_dearer_than_a_whole_day_is_refused_before_anything_is_written(
     cloud: Cloud,
 ) -> None:
-    scene = Scene(cloud, Limits(4, USD))
+    scene = Scene(cloud, SpendingLimits(4, USD))
     job = scene.admit(1, USD + Decimal("0.0001"))
     scene.wire.calls.clear()
 
-    with pytest.raises(NoRoom) as refused:
+    with pytest.raises(MustWait) as refused:
         scene.store.claim(job, scene.limits, "hash")
 
     assert refused.value.waits_for == "budget"
@@ -239,7 +239,7 @@ def test_a_pause_refuses_every_claim_until_it_is_over(scene: Scene) -> None:
     job = scene.admit()
     scene.store.ledger.pause(START + timedelta(minutes=5))
     scene.clock.go_on(minutes=4, seconds=59)
-    with pytest.raises(NoRoom) as refused:
+    with pytest.raises(MustWait) as refused:
         scene.store.claim(job, scene.limits, "hash")
     paused = (refused.value.waits_for, scene.store.ledger.room(scene.limits), scene.sums())
 
@@ -252,7 +252,7 @@ def test_a_pause_refuses_every_claim_until_it_is_over(scene: Scene) -> None:
 
 @pytest.mark.parametrize(("held", "room"), [(0, 3), (1, 2), (3, 0)])
 def test_the_room_is_what_the_window_leaves(cloud: Cloud, held: int, room: int) -> None:
-    scene = Scene(cloud, Limits(3, Decimal(10)))
+    scene = Scene(cloud, SpendingLimits(3, Decimal(10)))
 
     for n in range(held):
         scene.bring(JobStatus.SUBMITTED, n)
@@ -264,18 +264,18 @@ def test_a_window_that_was_made_smaller_has_no_negative_room(scene: Scene) -> No
     for n in range(3):
         scene.bring(JobStatus.SUBMITTED, n)
 
-    assert scene.store.ledger.room(Limits(1, Decimal(10))) == 0
+    assert scene.store.ledger.room(SpendingLimits(1, Decimal(10))) == 0
 
 
 # Days -------------------------------------------------------------------------------------------
 
 
 def test_a_new_day_has_a_new_budget(cloud: Cloud) -> None:
-    scene = Scene(cloud, Limits(4, USD))
+    scene = Scene(cloud, SpendingLimits(4, USD))
     scene.clock.now = datetime(2026, 11, 22, 23, 59, 59, 999_000, tzinfo=UTC)
     scene.bring(JobStatus.SUBMITTED, 1)
     second = scene.admit(2)
-    with pytest.raises(NoRoom):
+    with pytest.raises(MustWait):
         scene.store.claim(second, scene.limits, "hash")
 
     scene.clock.go_on(milliseconds=1)
@@ -312,7 +312,7 @@ def test_a_day_is_utcs_wherever_the_clock_stands() -> None:
 def test_a_job_that_finds_no_place_keeps_its_turn_and_says_what_it_waits_for(
     cloud: Cloud,
 ) -> None:
-    scene = Scene(cloud, Limits(1, Decimal(10)))
+    scene = Scene(cloud, SpendingLimits(1, Decimal(10)))
     scene.bring(JobStatus.SUBMITTED, 1)
     job = scene.admit(2)
     scene.clock.go_on(minutes=10)
@@ -326,7 +326,7 @@ def test_a_job_that_finds_no_place_keeps_its_turn_and_says_what_it_waits_for(
 
 
 def test_a_job_that_finds_no_money_waits_for_the_next_day(cloud: Cloud) -> None:
-    scene = Scene(cloud, Limits(4, USD))
+    scene = Scene(cloud, SpendingLimits(4, USD))
     scene.bring(JobStatus.SUBMITTED, 1)
     job = scene.admit(2)
 
@@ -352,7 +352,7 @@ def test_a_job_that_finds_the_account_closed_is_tried_again_after_the_pause(
 
 
 def test_waiting_is_no_step_of_a_jobs_history(cloud: Cloud) -> None:
-    scene = Scene(cloud, Limits(1, Decimal(10)))
+    scene = Scene(cloud, SpendingLimits(1, Decimal(10)))
     scene.bring(JobStatus.SUBMITTED, 2)
     job = scene.admit()
     scene.clock.go_on(minutes=10)
@@ -362,7 +362,7 @@ def test_waiting_is_no_step_of_a_jobs_history(cloud: Cloud) -> None:
     assert (told.history, told.updated_at) == (job.history, job.updated_at)
 
 
-@pytest.mark.parametrize("after", sorted(MAY_FOLLOW[JobStatus.READY]), ids=str)
+@pytest.mark.parametrize("after", sorted(TRANSITIONS[JobStatus.READY]), ids=str)
 def test_a_job_that_has_waited_forgets_what_for_whatever_becomes_of_it(
     scene: Scene, after: JobStatus
 ) -> None:
@@ -384,7 +384,7 @@ def test_a_job_that_was_claimed_meanwhile_is_not_put_off(scene: Scene) -> None:
 
 
 def test_who_waited_longest_goes_first_however_often_he_was_put_off(cloud: Cloud) -> None:
-    scene = Scene(cloud, Limits(1, Decimal(10)))
+    scene = Scene(cloud, SpendingLimits(1, Decimal(10)))
     first = scene.admit(9)
     scene.clock.go_on(minutes=1)
     scene.admit(1)
@@ -433,18 +433,18 @@ def test_after_any_history_the_sums_are_those_of_the_jobs_and_at_its_end_nobody_
     cloud: Cloud, steps: list[tuple[int, JobStatus, int]]
 ) -> None:
     cloud.empty()
-    scene = Scene(cloud, Limits(2, USD * 2))
+    scene = Scene(cloud, SpendingLimits(2, USD * 2))
     jobs = [scene.admit(n) for n in range(3)]
     for n, status, hours in steps:
         scene.clock.go_on(hours=hours)
         # a verdict that comes after its attempt holds nothing: no sum can tell of it
         is_late = (jobs[n].status, status) == (JobStatus.READY, JobStatus.GENERATED)
-        if status in MAY_FOLLOW[jobs[n].status] and not is_late:
+        if status in TRANSITIONS[jobs[n].status] and not is_late:
             jobs[n] = taken(scene, jobs[n], status)
         is_right(scene, jobs)
 
     for n, job in enumerate(jobs):
-        ends = {JobStatus.CANCELLED, JobStatus.SUCCEEDED} & MAY_FOLLOW[job.status]
+        ends = {JobStatus.CANCELLED, JobStatus.SUCCEEDED} & TRANSITIONS[job.status]
         jobs[n] = scene.step(job, ends.pop()) if ends else job
 
     is_right(scene, jobs)
@@ -456,7 +456,7 @@ def taken(scene: Scene, job: Job, status: JobStatus) -> Job:
     """A step, where there is room for it."""
     try:
         return scene.step(job, status)
-    except NoRoom:
+    except MustWait:
         return job
 
 
@@ -464,13 +464,13 @@ def taken(scene: Scene, job: Job, status: JobStatus) -> Job:
 
 
 def recounted(scene: Scene) -> list[str]:
-    recounter = Recounter(scene.store)
+    recounter = LedgerAudit(scene.store)
     recounter.recount()
     return recounter.corrected
 
 
 def test_a_place_whose_job_holds_nothing_is_given_back(cloud: Cloud) -> None:
-    scene = Scene(cloud, Limits(9, Decimal(10)))
+    scene = Scene(cloud, SpendingLimits(9, Decimal(10)))
     held = [scene.bring(status, n).job_id for n, status in enumerate(HOLDING)]
     others = [scene.bring(status, 10 + n).job_id for n, status in enumerate(sorted(FINAL))]
     scene.set_window(in_flight={*held, *others, an_id(99)})
@@ -485,7 +485,7 @@ def test_a_place_whose_job_holds_nothing_is_given_back(cloud: Cloud) -> None:
 def test_a_place_that_was_taken_away_from_its_job_is_taken_again(scene: Scene) -> None:
     job, other = scene.bring(JobStatus.SUBMITTED), scene.bring(JobStatus.SUBMITTED, 2)
     scene.set_window(in_flight={other.job_id})
-    recounter = Recounter(scene.store)
+    recounter = LedgerAudit(scene.store)
 
     for one in (job, other, scene.admit(3)):
         recounter.ensure_place(one)
@@ -561,7 +561,7 @@ def test_a_job_in_motion_that_holds_no_place_gets_none(scene: Scene) -> None:
     """A late verdict brought a job on whose place had gone back with its attempt."""
     back = scene.step(scene.bring(JobStatus.SUBMITTED), JobStatus.READY)
     late = scene.step(back, JobStatus.GENERATED)
-    recounter = Recounter(scene.store)
+    recounter = LedgerAudit(scene.store)
 
     recounter.ensure_place(late)
 
@@ -575,7 +575,7 @@ def test_a_job_in_motion_that_holds_no_place_gets_none(scene: Scene) -> None:
 def test_a_video_that_comes_after_its_money_went_back_is_the_days_all_the_same(
     cloud: Cloud,
 ) -> None:
-    scene = Scene(cloud, Limits(4, USD))
+    scene = Scene(cloud, SpendingLimits(4, USD))
     back = scene.step(scene.bring(JobStatus.SUBMITTED), JobStatus.READY)
 
     late = scene.step(back, JobStatus.GENERATED)
@@ -583,7 +583,7 @@ def test_a_video_that_comes_after_its_money_went_back_is_the_days_all_the_same(
 
     assert stored.reservation is None
     assert scene.sums() == (0, USD, ZERO)
-    with pytest.raises(NoRoom, match="budget"):
+    with pytest.raises(MustWait, match="budget"):
         scene.store.claim(scene.admit(2), scene.limits, "hash")
 
 
@@ -675,7 +675,7 @@ def test_a_throttled_transaction_rises_untouched_and_the_message_comes_back(
 
 
 def test_the_ways_of_these_tests_lead_where_they_say(cloud: Cloud) -> None:
-    scene = Scene(cloud, Limits(9, Decimal(10)))
+    scene = Scene(cloud, SpendingLimits(9, Decimal(10)))
 
     reached = {status: scene.bring(status, n).status for n, status in enumerate(JobStatus)}
 

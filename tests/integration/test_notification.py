@@ -13,7 +13,7 @@ from standardwebhooks import Webhook
 
 from phonoscene.errors import SubscriberUnreachable
 from phonoscene.net.public_https import Timeout
-from phonoscene.publishing.endpoint import Subscriber
+from phonoscene.publishing.endpoint import Endpoint
 from tests.integration.cloud import Cloud, event, sqs
 from tests.integration.loopback import Loopback, answer, stall, vanish
 from tests.unit.test_notifications import a_secret
@@ -298,7 +298,7 @@ def test_an_inner_address_is_never_dialled(environment: pytest.MonkeyPatch, url:
     environment.delenv("HTTPS_PROXY", raising=False)
 
     with pytest.raises(SubscriberUnreachable):
-        Subscriber(url).post({}, "{}")
+        Endpoint(url).post({}, "{}")
 
 
 def test_nothing_of_the_answer_but_its_status_is_read(

@@ -14,7 +14,7 @@ from phonoscene.errors import EventRefused
 from phonoscene.jobs import JobStatus
 from phonoscene.publishing.event_bus import EventBus
 from phonoscene.publishing.events import StatusChanged
-from phonoscene.publishing.receipt_bucket import Kept, ReceiptBucket
+from phonoscene.publishing.receipt_bucket import ReceiptBucket, StoredReceipt
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.table.items import from_item, to_job, turn
 from tests.crash.stream import batch, record
@@ -385,7 +385,7 @@ def test_a_receipt_that_was_deleted_since_it_was_read_is_read_again_and_no_failu
 ) -> None:
     receipts = ReceiptBucket(Refusing(cloud.s3, "put_object", code), OUTPUT)  # type: ignore[arg-type]  # a stand-in
 
-    assert receipts.replace(Kept(b"{}", '"etag"'), "a.status.json", b"{}") is False
+    assert receipts.replace(StoredReceipt(b"{}", '"etag"'), "a.status.json", b"{}") is False
     with pytest.raises(ClientError):
         receipts.replace(None, "a.status.json", b"{}")
 

@@ -17,7 +17,7 @@ import pytest
 
 from phonoscene.fal.requests import ACCOUNT, Refused, Unknown
 from phonoscene.jobs import Job, JobStatus
-from phonoscene.limits import Limits
+from phonoscene.limits import SpendingLimits
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import Submitter
 from tests.crash.invariants import spent
@@ -26,7 +26,7 @@ from tests.integration.scene import TERMS, USD, Desk, InMemory, Scene, a_job, fa
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from phonoscene.fal.requests import Answer, Submission
+    from phonoscene.fal.requests import Submission, SubmitOutcome
     from tests.integration.cloud import Cloud
 
 ROUNDS = 200
@@ -129,7 +129,9 @@ class Race:
     posts: list[Submission] = field(default_factory=list)
 
     @classmethod
-    def make(cls, cloud: Cloud, seed: int, limits: Limits, costs: Sequence[Decimal]) -> Race:
+    def make(
+        cls, cloud: Cloud, seed: int, limits: SpendingLimits, costs: Sequence[Decimal]
+    ) -> Race:
         jobs = [a_job(n, usd) for n, usd in enumerate(costs)]
         client = InMemory(cloud, jobs)
         scene = Scene(cloud, limits, client=client)
@@ -145,7 +147,7 @@ class Race:
         assert 0 <= in_flight <= self.scene.limits.max_in_flight
         assert 0 <= reserved <= committed <= self.scene.limits.daily_budget_usd
 
-    def submitter(self, job: Job, answer: Answer | None = None) -> Callable[[], None]:
+    def submitter(self, job: Job, answer: SubmitOutcome | None = None) -> Callable[[], None]:
         """One process that submits this job, as it read it before the race; fal is its own."""
 
         def submit() -> None:
@@ -185,7 +187,7 @@ def test_the_last_place_and_the_last_dollar_are_given_once(cloud: Cloud) -> None
     for seed in range(ROUNDS):
         chance = random.Random(seed)  # noqa: S311 - a seed to repeat
         costs = [Decimal(chance.randint(1, 20)) / 10 for _ in range(SUBMITTERS)]
-        race = Race.make(cloud, seed, Limits(chance.randint(1, 3), Decimal(2)), costs)
+        race = Race.make(cloud, seed, SpendingLimits(chance.randint(1, 3), Decimal(2)), costs)
 
         race.turns.run([race.submitter(job) for job in race.jobs])
 
@@ -205,7 +207,7 @@ def test_the_last_place_and_the_last_dollar_are_given_once(cloud: Cloud) -> None
 
 def test_of_eight_that_read_the_same_job_one_sends_it(cloud: Cloud) -> None:
     for seed in range(ROUNDS // 5):
-        race = Race.make(cloud, seed, Limits(9, Decimal(100)), [USD])
+        race = Race.make(cloud, seed, SpendingLimits(9, Decimal(100)), [USD])
 
         race.turns.run([race.submitter(race.jobs[0])] * SUBMITTERS)
 
@@ -214,7 +216,7 @@ def test_of_eight_that_read_the_same_job_one_sends_it(cloud: Cloud) -> None:
         assert race.worst == (1, USD)
 
 
-ANSWERS: list[Answer | None] = [
+ANSWERS: list[SubmitOutcome | None] = [
     None,
     None,
     BUSY,
@@ -230,7 +232,7 @@ def test_whatever_fal_answers_and_however_they_interleave_the_sums_are_the_jobs(
     seen = set()
     for seed in range(ROUNDS // 3):
         chance = random.Random(seed)  # noqa: S311 - a seed to repeat
-        limits = Limits(chance.randint(1, 3), USD * chance.randint(1, 4))
+        limits = SpendingLimits(chance.randint(1, 3), USD * chance.randint(1, 4))
         race = Race.make(cloud, seed, limits, [USD] * 6)
         answers = [chance.choice(ANSWERS) for _ in range(SUBMITTERS)]
         twice = [*race.jobs, race.jobs[0], race.jobs[1]]
@@ -252,7 +254,7 @@ def test_a_cancel_and_two_verdicts_that_meet_give_back_once(
 ) -> None:
     ends = set()
     for seed in range(ROUNDS // 8):
-        race = Race.make(cloud, seed, Limits(2, Decimal(10)), [USD, USD])
+        race = Race.make(cloud, seed, SpendingLimits(2, Decimal(10)), [USD, USD])
         scene = race.scene
         job = scene.step(scene.step(race.jobs[0], JobStatus.SUBMITTING), JobStatus.SUBMITTED)
         other = scene.step(race.jobs[1], JobStatus.SUBMITTING)

@@ -17,17 +17,17 @@ from phonoscene.fal.queue import FalQueue
 from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
 from phonoscene.fal.results import from_webhook
 from phonoscene.jobs import LOOK_AGAIN_AFTER, JobStatus
-from phonoscene.limits import Limits
+from phonoscene.limits import SpendingLimits
 from phonoscene.queues import DropsQueue
 from phonoscene.table.items import index_attributes, to_item, to_record
-from phonoscene.workflow.ledger_audit import Standing
+from phonoscene.workflow.ledger_audit import LedgerStatus
 from phonoscene.workflow.reconciliation import (
     ASK_AGAIN,
     ASKED_FOR,
     COPY_AGAIN,
     END_AGAIN,
     RESULT_KEPT,
-    Pass,
+    ReconcileReport,
 )
 from phonoscene.workflow.storing import LONGEST_PAUSE, SHORTEST_PAUSE
 from tests.integration.cloud import (
@@ -82,7 +82,7 @@ def later(scene: Scene, span: timedelta) -> Counter[str]:
     return a_pass(scene, span).looked
 
 
-def a_pass(scene: Scene, span: timedelta) -> Pass:
+def a_pass(scene: Scene, span: timedelta) -> ReconcileReport:
     scene.clock.now += span
     return scene.reconciler.run()
 
@@ -481,7 +481,7 @@ def test_a_job_that_fails_to_be_looked_at_does_not_stop_the_others(
         scene.bring(JobStatus.SUBMITTED, n)
     scene.fal.standing[request_of(scene.read(0)).request_id] = RuntimeError("a bug")
     waiting = scene.admit(5)
-    scene.limits = Limits(5, Decimal(10))
+    scene.limits = SpendingLimits(5, Decimal(10))
 
     seen = later(scene, timedelta(minutes=2))
 
@@ -539,7 +539,7 @@ def clock_that_ends_after(looks: int) -> Iterator[bool]:
 def test_a_pass_that_runs_out_of_time_still_dispatches_and_the_next_one_goes_on(
     scene: Scene,
 ) -> None:
-    scene.limits = Limits(9, Decimal(10))
+    scene.limits = SpendingLimits(9, Decimal(10))
     for n in range(5):
         scene.bring(JobStatus.SUBMITTED, n)
     waiting = scene.admit(9)
@@ -558,7 +558,7 @@ def test_a_pass_that_runs_out_of_time_still_dispatches_and_the_next_one_goes_on(
 
 def test_passes_that_run_out_of_time_come_to_every_job_nevertheless(scene: Scene) -> None:
     """Fal answers slowly: what was looked at first is due again before the last was looked at."""
-    scene.limits = Limits(16, Decimal(10))
+    scene.limits = SpendingLimits(16, Decimal(10))
     ids = {scene.bring(JobStatus.SUBMITTED, n).job_id for n in range(16)}
     scene.clock.go_on(minutes=2)
 
@@ -649,7 +649,7 @@ def test_a_pass_tells_how_long_the_oldest_of_each_kind_has_waited(scene: Scene) 
     scene.clock.go_on(minutes=3)
     scene.bring(JobStatus.SUBMITTED, 2)
     scene.admit(3)
-    scene.limits = Limits(2, Decimal(10))
+    scene.limits = SpendingLimits(2, Decimal(10))
 
     this = a_pass(scene, timedelta(minutes=2))
 
@@ -666,7 +666,7 @@ def test_a_quiet_table_has_nothing_to_tell(scene: Scene) -> None:
 
     nothing = timedelta(0)
     assert (this.overdue, this.ready_for, this.dispatched, this.at_risk) == (nothing, nothing, 0, 0)
-    assert this.standing == Standing(0, nothing, ZERO, is_paused=False)
+    assert this.standing == LedgerStatus(0, nothing, ZERO, is_paused=False)
 
 
 def test_a_pause_is_told_as_long_as_it_lasts(scene: Scene) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from phonoscene.fal.requests import Answer
+    from phonoscene.fal.requests import SubmitOutcome
     from tests.integration.cloud import Cloud, Fal
     from tests.integration.conftest import Context
 
@@ -134,7 +134,7 @@ def test_a_repeat_is_counted_once_however_often_it_is_announced(
 
 def bring(cloud: Cloud, fal: Fal, send: Send, store: JobStore, status: JobStatus) -> str:
     """The id of a drop's job in any state in which it has its video, or may have it."""
-    answers: dict[JobStatus, Answer] = {
+    answers: dict[JobStatus, SubmitOutcome] = {
         _S.READY: Refused("fal_busy", "busy", retryable=True),
         _S.UNCONFIRMED: Unknown("the answer is lost"),
     }

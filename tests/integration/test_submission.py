@@ -15,11 +15,11 @@ from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.fal.requests import Accepted, Refused, Submission, Unknown
 from phonoscene.fal.webhook_message import hash_token
 from phonoscene.jobs import Audio, DropObject, Job, JobStatus, Request
-from phonoscene.limits import Limits
+from phonoscene.limits import SpendingLimits
 from phonoscene.retries import MOST_REFUSALS
 from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.media_urls import Presigned
-from phonoscene.workflow.submission import Submitter, Terms
+from phonoscene.workflow.submission import SubmissionSettings, Submitter
 from tests.integration.cloud import (
     DROPS,
     JOBS,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import Context
 
-LIMITS = Limits(max_in_flight=2, daily_budget_usd=Decimal(5))
+LIMITS = SpendingLimits(max_in_flight=2, daily_budget_usd=Decimal(5))
 NOW = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
 ID = "0f343b0931126a20f133d67c2b018a3b"
 BUSY = Refused("fal_busy", "fal answered 503", retryable=True)
@@ -82,7 +82,7 @@ def world(cloud: Cloud) -> World:
     fal = Fal()
     s3 = client("s3", "s3v4")
     bucket = DropBucket(s3, s3, DROPS)
-    terms = Terms(WEBHOOKS, 3600, 86400)
+    terms = SubmissionSettings(WEBHOOKS, 3600, 86400)
     submitter = Submitter(Presigned(bucket, 3600), store, fal, terms, LIMITS)  # type: ignore[arg-type]  # it plays FalQueue
     store.admit(
         Job.born(
@@ -132,7 +132,7 @@ def test_an_accepted_job_keeps_its_request_and_leaves_the_backlog(
 def test_fal_is_asked_when_the_stack_says_and_not_told_whom_to_call_where_it_could_not(
     world: World, cloud: Cloud
 ) -> None:
-    terms = Terms("", 3600, 86400, ask_after=timedelta(seconds=5))
+    terms = SubmissionSettings("", 3600, 86400, ask_after=timedelta(seconds=5))
     polls = dataclasses.replace(world.submitter, terms=terms)
 
     job = polls.submit(world.record)

@@ -47,7 +47,7 @@ from phonoscene.fal.storage import FalStorage
 from phonoscene.jobs import Request
 from phonoscene.net.public_https import Timeout
 from phonoscene.publishing import endpoint
-from phonoscene.publishing.endpoint import Subscriber
+from phonoscene.publishing.endpoint import Endpoint
 from phonoscene.videos import cdn
 from phonoscene.videos.cdn import Cdn
 from tests.crash.fal import REQUEST_ID, VIDEO_URL, film
@@ -280,7 +280,7 @@ def test_an_endpoint_has_taken_an_event_only_where_it_says_so(server: Server, ra
 
     with within(server):
         try:
-            answer = Subscriber("https://subscriber.example.com/hook").post({}, "{}")
+            answer = Endpoint("https://subscriber.example.com/hook").post({}, "{}")
         except SubscriberUnreachable:
             return
 

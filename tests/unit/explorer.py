@@ -15,7 +15,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from phonoscene.errors import DropUnsettled
-from phonoscene.workflow.examination import Examiner, Rules
+from phonoscene.workflow.examination import DropLimits, Examiner
 from phonoscene.workflow.intake import Announcement, Intake
 from tests.unit.fakes import NOON, MemoryBucket, MemoryProber, MemoryStore
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-RULES = Rules(481, Decimal("0.001205"), Decimal(2), Decimal(25))
+RULES = DropLimits(481, Decimal("0.001205"), Decimal(2), Decimal(25))
 
 
 def intake_of(
-    bucket: Any, store: Any, rules: Rules = RULES, *, skips_repeats: bool = True
+    bucket: Any, store: Any, rules: DropLimits = RULES, *, skips_repeats: bool = True
 ) -> Intake:
     """The workflow over a bucket and a store of any make."""
     examiner = Examiner(bucket, rules, MemoryProber(bucket))

@@ -21,7 +21,7 @@ from phonoscene.jobs import (
     may_precede,
 )
 from phonoscene.publishing.event_bus import EventBus
-from phonoscene.publishing.receipt_bucket import Kept, ReceiptBucket
+from phonoscene.publishing.receipt_bucket import ReceiptBucket, StoredReceipt
 from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.intake import Announcement
 
@@ -265,15 +265,15 @@ class MemoryReceipts(ReceiptBucket):
 
     def __init__(self, name: str = "outputs") -> None:
         self.name = name
-        self.objects: dict[str, Kept] = {}
+        self.objects: dict[str, StoredReceipt] = {}
         self.writes = 0
         self.meanwhile: Callable[[str], None] = lambda _: None
 
-    def read(self, key: str) -> Kept | None:
+    def read(self, key: str) -> StoredReceipt | None:
         """What lies there."""
         return self.objects.get(key)
 
-    def replace(self, kept: Kept | None, key: str, body: bytes) -> bool:
+    def replace(self, kept: StoredReceipt | None, key: str, body: bytes) -> bool:
         """Write, if what was read is what lies there."""
         self.meanwhile(key)
         there = self.objects.get(key)
@@ -285,7 +285,7 @@ class MemoryReceipts(ReceiptBucket):
     def put(self, key: str, body: bytes) -> None:
         """Write, whatever is there."""
         self.writes += 1
-        self.objects[key] = Kept(body, f"etag-{self.writes}")
+        self.objects[key] = StoredReceipt(body, f"etag-{self.writes}")
 
 
 class MemoryBus(EventBus):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from phonoscene.drops.drop_bucket import DropBucket, Found
 from phonoscene.drops.keys import Kind, all_pairings, kind_of, name_of, pairings
 from phonoscene_cli.audit.accounting import TOGETHER, Accountant
-from phonoscene_cli.audit.bucket_listing import Census, Lying, drops_under
+from phonoscene_cli.audit.bucket_listing import BucketDrop, Census, drops_under
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,7 +53,7 @@ def in_order(keys: Iterable[str]) -> list[str]:
     return sorted(keys, key=str.encode)  # as S3 lists them
 
 
-def told(keys: Iterable[str]) -> list[Lying]:
+def told(keys: Iterable[str]) -> list[BucketDrop]:
     return list(Census().drops(found(key) for key in in_order(keys)))
 
 

@@ -22,21 +22,28 @@ from phonoscene.drops.keys import Kind, kind_of, pairings
 from phonoscene.drops.sidecar_files import read_takes
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import Actual, ErrorDetail, Estimate, Job, JobStatus, Reservation, Step, Video
-from phonoscene.workflow.examination import Errors, Examined
+from phonoscene.workflow.examination import Errors, ExaminedTake
 from phonoscene_cli.audit.backfill_estimate import ASSUMED_SECONDS, Plan
 from phonoscene_cli.audit.checkpoint import CursorFile, Progress, default_path
 from phonoscene_cli.audit.rate_limit import DEEP, Pace, hold_while_deep, rate_of
 from phonoscene_cli.commands.jobs import Filter
 from phonoscene_cli.errors import CliError, WrongUsage
 from phonoscene_cli.follow.poller import Follower, generation
-from phonoscene_cli.stack.parameters import Parameters
+from phonoscene_cli.stack.parameters import StackParameters
 from phonoscene_cli.stack.spending import Spent, folder_of, total
 from phonoscene_cli.stack.video_download import Destination, fetch, video_of
 from phonoscene_cli.ui.job_json import KEYS, as_data
 from phonoscene_cli.upload import sidecars
-from phonoscene_cli.upload.dry_run import Outlook
-from phonoscene_cli.upload.upload import Drop, DroppedNonetheless, Piece, TakenBack, Upload, put
-from phonoscene_cli.upload.upload_plan import Wishes, sidecar_key
+from phonoscene_cli.upload.dry_run import Forecast
+from phonoscene_cli.upload.upload import (
+    Drop,
+    FileUpload,
+    TakenBack,
+    Upload,
+    UploadedDespiteInterrupt,
+    put,
+)
+from phonoscene_cli.upload.upload_plan import DropOptions, sidecar_key
 from tests.unit.test_cli_words import NOW, a_job
 
 _S = JobStatus
@@ -130,9 +137,9 @@ def test_a_drop_lies_in_its_folder_under_its_name(tmp_path: Path) -> None:
     file = tmp_path / "My Song.MP3"
     file.touch()
 
-    assert Wishes(file).key == "My Song.MP3"
-    assert Wishes(file, "/talks/", "intro").key == "talks/intro.MP3"
-    assert Wishes(file, "", "intro.MP3").key == "intro.MP3"
+    assert DropOptions(file).key == "My Song.MP3"
+    assert DropOptions(file, "/talks/", "intro").key == "talks/intro.MP3"
+    assert DropOptions(file, "", "intro.MP3").key == "intro.MP3"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +161,7 @@ def test_what_would_be_no_drop_is_wrong_usage(
         (tmp_path / there).touch()
 
     with pytest.raises(WrongUsage, match=why):
-        _ = Wishes(tmp_path / file, folder, name).key
+        _ = DropOptions(tmp_path / file, folder, name).key
 
 
 # ------------------------------------------------------------------------------
@@ -377,7 +384,7 @@ def test_a_filter_takes_a_folder_and_states(
     assert Filter(states, folder).takes("talks/intro", "READY") == fits
 
 
-PARAMETERS = Parameters(
+PARAMETERS = StackParameters(
     max_frames=481, price_per_megapixel_usd=Decimal("0.001205"), max_job_cost_usd=Decimal(2),
     daily_budget_usd=Decimal(25), max_in_flight=2, settle=timedelta(seconds=5), fal_user_id="",
     uploads=False, skips_repeats=True,
@@ -388,9 +395,11 @@ def test_a_plan_sums_up_what_would_be_made_and_what_would_not() -> None:
     plan = Plan(PARAMETERS, usual=36.0)
     wrong = Errors([ErrorDetail(code="not_audio", message="")])
     for _ in range(100):
-        plan.add(Outlook((Examined({"estimate": COST}, Errors(), {}),)))
-    plan.add(Outlook((Examined({}, wrong, {}), Examined({"estimate": COST}, Errors(), {}))))
-    plan.add(Outlook())
+        plan.add(Forecast((ExaminedTake({"estimate": COST}, Errors(), {}),)))
+    plan.add(
+        Forecast((ExaminedTake({}, wrong, {}), ExaminedTake({"estimate": COST}, Errors(), {})))
+    )
+    plan.add(Forecast())
 
     told = plan.as_data()
 
@@ -483,9 +492,9 @@ def song(tmp_path: Path) -> Drop:
     (tmp_path / "song.mp3").write_bytes(b"0123456789")
     (tmp_path / "cover.png").write_bytes(b"picture")
     return Drop(
-        Piece("a/song.mp3", tmp_path / "song.mp3"),
-        Piece("a/song.json", b"{}"),
-        (Piece("a/cover.png", tmp_path / "cover.png"),),
+        FileUpload("a/song.mp3", tmp_path / "song.mp3"),
+        FileUpload("a/song.json", b"{}"),
+        (FileUpload("a/cover.png", tmp_path / "cover.png"),),
     )
 
 
@@ -566,7 +575,7 @@ def test_an_interrupt_is_told_what_it_came_to(song: Drop, key: str, *, is_droppe
     with pytest.raises(KeyboardInterrupt) as interrupt:
         put(upload)
 
-    assert isinstance(interrupt.value, DroppedNonetheless) == is_dropped
+    assert isinstance(interrupt.value, UploadedDespiteInterrupt) == is_dropped
     assert bool(bucket.objects) == is_dropped
 
 

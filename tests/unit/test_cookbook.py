@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from phonoscene.drops.sidecar_files import Document, ignores, parse, waits_for_sidecar
+from phonoscene.drops.sidecar_files import SidecarFile, ignores, parse, waits_for_sidecar
 from tests.unit.test_template import ROOT
 
 PAGE = (ROOT / "docs" / "cookbook.md").read_text()
@@ -31,7 +31,7 @@ def test_there_are_twelve_recipes_and_each_shows_what_to_drop() -> None:
 def test_one_recipe_is_a_folder_that_is_ignored() -> None:
     [title] = FOLDERS
 
-    assert ignores([Document("talks/done/_defaults.json", SIDECARS[title])])
+    assert ignores([SidecarFile("talks/done/_defaults.json", SIDECARS[title])])
 
 
 @pytest.mark.parametrize("title", [title for title in DROPS if title not in FOLDERS])
@@ -41,7 +41,7 @@ def test_a_recipe_is_taken(title: str) -> None:
     source = "podcast/_defaults.json" if is_defaults else "podcast/song.json"
 
     for take in found if isinstance(found, list) else [found]:
-        document = Document(source, take)
+        document = SidecarFile(source, take)
         sidecar, _ = parse([document])
         assert sidecar.prompt == take["prompt"]
         assert waits_for_sidecar([document]) is not is_defaults

@@ -16,7 +16,7 @@ from phonoscene.jobs import (
     BORN_AS,
     FINAL,
     LOOK_AGAIN_AFTER,
-    MAY_FOLLOW,
+    TRANSITIONS,
     Actual,
     Audio,
     DropObject,
@@ -58,7 +58,7 @@ def test_a_state_may_follow_another_as_the_diagram_says(
 ) -> None:
     is_allowed = after.value in DIAGRAM[before].split()
 
-    assert (after in MAY_FOLLOW[before]) is is_allowed
+    assert (after in TRANSITIONS[before]) is is_allowed
     assert (before in may_precede(after)) is is_allowed
 
 
@@ -76,7 +76,7 @@ def test_every_state_that_is_not_a_birth_can_be_reached_from_one() -> None:
     reached = set(BORN_AS)
 
     for _ in JobStatus:
-        reached |= {after for before in reached for after in MAY_FOLLOW[before]}
+        reached |= {after for before in reached for after in TRANSITIONS[before]}
 
     assert reached == set(JobStatus)
 

@@ -18,7 +18,7 @@ from phonoscene.drops.keys import LONGEST_KEY, half_id, name_of, receipt_key, un
 from phonoscene.jobs import (
     BORN_AS,
     FINAL,
-    MAY_FOLLOW,
+    TRANSITIONS,
     Actual,
     Audio,
     DropObject,
@@ -427,7 +427,7 @@ def test_of_two_that_differ_one_is_the_newer_and_never_both(one: Job, other: Job
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [(b, a) for b in JobStatus for a in sorted(MAY_FOLLOW[b])]
+    ("before", "after"), [(b, a) for b in JobStatus for a in sorted(TRANSITIONS[b])]
 )
 def test_a_step_is_one_event(before: JobStatus, after: JobStatus) -> None:
     job = born().model_copy(update={"status": before})

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from phonoscene.drops.keys import half_id
 from phonoscene.errors import ReceiptContested
-from phonoscene.jobs import BORN_AS, MAY_FOLLOW, Audio, Job, JobStatus, Step
+from phonoscene.jobs import BORN_AS, TRANSITIONS, Audio, Job, JobStatus, Step
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.workflow.publication import TRIES, Publisher, Write
 from tests.unit.fakes import NOON, MemoryBus, MemoryReceipts
@@ -78,7 +78,7 @@ def lives(draw: st.DrawFn) -> list[list[Write]]:
         statuses: list[JobStatus | None] = []
         status = job.status
         for _ in range(draw(st.integers(0, 6))):
-            follow = [None, *sorted(MAY_FOLLOW[status])]
+            follow = [None, *sorted(TRANSITIONS[status])]
             statuses.append(draw(st.sampled_from(follow)))
             status = statuses[-1] or status
         made.append(writes_of(job, *statuses))

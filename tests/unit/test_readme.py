@@ -13,7 +13,7 @@ import pytest
 from phonoscene.drops.keys import AUDIO_SUFFIXES
 from phonoscene.drops.sidecar import Sidecar
 from phonoscene.drops.validation_errors import allowed
-from phonoscene.jobs import MAY_FOLLOW, JobStatus
+from phonoscene.jobs import TRANSITIONS, JobStatus
 from phonoscene.publishing.event_bus import SOURCE, STATUS_CHANGED
 from phonoscene.publishing.event_webhooks import TYPE
 from phonoscene.publishing.receipts import Receipt
@@ -77,11 +77,11 @@ def test_every_state_is_explained_to_its_user(status: JobStatus) -> None:
     assert f"`{status}`" in README
 
 
-@pytest.mark.parametrize("status", [status for status in JobStatus if MAY_FOLLOW[status]])
+@pytest.mark.parametrize("status", [status for status in JobStatus if TRANSITIONS[status]])
 def test_the_architecture_page_names_a_states_followers(status: JobStatus) -> None:
     (row,) = re.findall(rf"^\| `{status}` \|.*\| (.*) \|$", ARCHITECTURE, re.MULTILINE)
 
-    assert set(re.findall(r"`([A-Z]+)`", row)) == set(MAY_FOLLOW[status])
+    assert set(re.findall(r"`([A-Z]+)`", row)) == set(TRANSITIONS[status])
 
 
 @pytest.mark.parametrize("document", sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md"]))

@@ -21,7 +21,7 @@ from local.paths import StateDirectory
 from local.real_fal import RealFal
 from local.runs import Options, Run
 from phonoscene.drops.pricing import PRESETS, estimate
-from phonoscene_cli.upload.upload import Drop, Piece
+from phonoscene_cli.upload.upload import Drop, FileUpload
 from tests.integration.sounds import png
 
 if TYPE_CHECKING:
@@ -237,12 +237,12 @@ def test_a_script_has_to_say_yes(
 
 
 def drop(sidecar: str, seconds: float = 2.0, **images: bytes) -> Drop:
-    pictures = [Piece(name.replace("_", "."), image) for name, image in images.items()]
+    pictures = [FileUpload(name.replace("_", "."), image) for name, image in images.items()]
     return of(sound(seconds), sidecar, *pictures)
 
 
-def of(audio: bytes, sidecar: str, *pictures: Piece) -> Drop:
-    return Drop(Piece("song.wav", audio), Piece("song.json", sidecar.encode()), pictures)
+def of(audio: bytes, sidecar: str, *pictures: FileUpload) -> Drop:
+    return Drop(FileUpload("song.wav", audio), FileUpload("song.json", sidecar.encode()), pictures)
 
 
 def test_a_drop_costs_what_the_product_will_say_it_costs() -> None:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from phonoscene.drops.sidecar import Sidecar
 from phonoscene.drops.sidecar_files import (
-    Document,
+    SidecarFile,
     parse,
-    read_document,
+    read_sidecar_file,
     read_takes,
     waits_for_sidecar,
 )
 from phonoscene.errors import DropRefused
-from phonoscene.table.items import plain, to_item
+from phonoscene.table.items import to_dynamodb, to_item
 from phonoscene.workflow.examination import Errors
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def load(*texts: str | dict[str, Any], names: tuple[str, ...] = ("song.json",)) 
     """Read and parse files, the nearest first."""
     raw = [text if isinstance(text, str) else json.dumps(text) for text in texts]
     files = zip(names, raw, strict=True)
-    return parse([read_document(name, text.encode()) for name, text in files])[0]
+    return parse([read_sidecar_file(name, text.encode()) for name, text in files])[0]
 
 
 def with_prompt(**fields: Any) -> dict[str, Any]:
@@ -336,7 +336,7 @@ def test_a_number_of_more_digits_than_python_reads_is_refused() -> None:
 def test_whatever_the_model_takes_the_table_can_hold(field: str, text: str) -> None:
     arguments = load(f'{{"prompt": "x", "{field}": {text}}}').arguments()
 
-    item = to_item(plain({"arguments": arguments}))
+    item = to_item(to_dynamodb({"arguments": arguments}))
 
     assert item["arguments"]["M"][field]["N"]
 
@@ -371,7 +371,7 @@ def test_whatever_the_model_takes_the_table_can_hold(field: str, text: str) -> N
 )
 def test_a_file_that_is_not_one_json_object_in_utf8_is_refused(raw: bytes, code: str) -> None:
     with pytest.raises(DropRefused) as caught:
-        read_document("song.json", raw)
+        read_sidecar_file("song.json", raw)
 
     error = only(list(caught.value.errors))
     assert (error.code, error.source) == (code, "song.json")
@@ -407,7 +407,7 @@ def test_no_depth_of_nesting_is_more_than_a_refusal(opening: str) -> None:
 
 
 def test_a_byte_order_mark_is_fine() -> None:
-    document = read_document("song.json", b'\xef\xbb\xbf{"prompt": "x"}')
+    document = read_sidecar_file("song.json", b'\xef\xbb\xbf{"prompt": "x"}')
 
     assert document.values == {"prompt": "x"}
 
@@ -417,10 +417,10 @@ def test_64_kib_are_read_and_no_more(size: int, *, is_taken: bool) -> None:
     raw = b'{"prompt": "x"}'.ljust(size)
 
     if is_taken:
-        assert read_document("song.json", raw).values == {"prompt": "x"}
+        assert read_sidecar_file("song.json", raw).values == {"prompt": "x"}
     else:
         with pytest.raises(DropRefused) as caught:
-            read_document("song.json", raw)
+            read_sidecar_file("song.json", raw)
         assert only(list(caught.value.errors)).code == "sidecar_too_long"
 
 
@@ -536,9 +536,9 @@ def test_sync_mode_of_another_kind_is_refused(value: Any) -> None:
 
 def test_of_several_files_the_nearest_wins_key_by_key() -> None:
     documents = [
-        Document("a/b/song.json", {"prompt": "near", "fps": 30}),
-        Document("a/b/_defaults.json", {"fps": 25, "num_frames": 9}),
-        Document("_defaults.json", {"fps": 20, "num_frames": 17, "seed": 7}),
+        SidecarFile("a/b/song.json", {"prompt": "near", "fps": 30}),
+        SidecarFile("a/b/_defaults.json", {"fps": 25, "num_frames": 9}),
+        SidecarFile("_defaults.json", {"fps": 20, "num_frames": 17, "seed": 7}),
     ]
 
     sidecar, origin = parse(documents)
@@ -554,9 +554,9 @@ def test_of_several_files_the_nearest_wins_key_by_key() -> None:
 
 def test_an_error_names_the_file_it_stands_in() -> None:
     documents = [
-        Document("a/song.json", {"fps": 61}),
-        Document("a/_defaults.json", {"promt": "x"}),
-        Document("_defaults.json", {"video_size": {"width": 0, "height": 1}}),
+        SidecarFile("a/song.json", {"fps": 61}),
+        SidecarFile("a/_defaults.json", {"promt": "x"}),
+        SidecarFile("_defaults.json", {"video_size": {"width": 0, "height": 1}}),
     ]
 
     with pytest.raises(DropRefused) as caught:
@@ -585,7 +585,7 @@ def test_an_error_names_the_file_it_stands_in() -> None:
 def test_the_nearest_defaults_say_whether_an_audio_file_waits(
     documents: list[dict[str, Any]], *, waits: bool
 ) -> None:
-    defaults = [Document("_defaults.json", values) for values in documents]
+    defaults = [SidecarFile("_defaults.json", values) for values in documents]
 
     assert waits_for_sidecar(defaults) is waits
 
@@ -594,11 +594,11 @@ def test_the_nearest_defaults_say_whether_an_audio_file_waits(
 def test_what_is_neither_true_nor_false_does_not_wait_so_that_it_is_told_at_once(
     value: Any,
 ) -> None:
-    defaults = [Document("a/_defaults.json", {"wait_for_sidecar": value})]
+    defaults = [SidecarFile("a/_defaults.json", {"wait_for_sidecar": value})]
 
     assert not waits_for_sidecar(defaults)
     with pytest.raises(DropRefused) as caught:
-        parse([Document("a/song.json", {"prompt": "x"}), *defaults])
+        parse([SidecarFile("a/song.json", {"prompt": "x"}), *defaults])
 
     error = only(list(caught.value.errors))
     assert (error.field, error.source) == ("wait_for_sidecar", "a/_defaults.json")
@@ -822,10 +822,10 @@ def test_any_object_becomes_arguments_that_the_table_can_hold_or_named_errors(
 
     if isinstance(answer, Sidecar):
         assert set(DEFAULTS) - {"image_url", "end_image_url", "seed"} <= set(answer.arguments())
-        assert to_item(plain({"arguments": answer.arguments()}))
+        assert to_item(to_dynamodb({"arguments": answer.arguments()}))
     else:
         assert all(error.field is not None and error.message for error in answer)
-        assert to_item(plain({"errors": [error.model_dump() for error in answer]}))
+        assert to_item(to_dynamodb({"errors": [error.model_dump() for error in answer]}))
 
 
 @given(
@@ -834,6 +834,6 @@ def test_any_object_becomes_arguments_that_the_table_can_hold_or_named_errors(
 )
 def test_any_bytes_are_a_document_or_a_refusal(raw: bytes) -> None:
     with suppress(DropRefused):
-        document = read_document("song.json", raw)
+        document = read_sidecar_file("song.json", raw)
 
         assert isinstance(document.values, dict)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from phonoscene.drops.keys import defaults_keys, half_id, job_id, unsafe
-from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, ignores, read_document, read_takes
+from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, ignores, read_sidecar_file, read_takes
 from phonoscene.errors import DropRefused
 from phonoscene_cli.failures import reason
 from phonoscene_cli.stack.connection import THREADS
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from phonoscene.drops.drop_bucket import DropBucket, Found
-    from phonoscene_cli.audit.bucket_listing import Lying
+    from phonoscene_cli.audit.bucket_listing import BucketDrop
     from phonoscene_cli.stack.jobs_reader import Reader
 
 #: Drops that are looked up together.
@@ -41,7 +41,7 @@ class Account:
     ``problem``: why S3 does not let it be looked at; then nothing is known of its record.
     """
 
-    drop: Lying
+    drop: BucketDrop
     status: str | None
     problem: str | None = None
     is_ignored: bool = False
@@ -54,7 +54,7 @@ class Accountant:
     reader: Reader
     bucket: DropBucket
 
-    def accounts(self, drops: Iterable[Lying]) -> Iterator[Account]:
+    def accounts(self, drops: Iterable[BucketDrop]) -> Iterator[Account]:
         """One for each drop, in their order; a hundred at a time are in memory."""
         rest = iter(drops)
         with ThreadPoolExecutor(THREADS) as pool:
@@ -65,7 +65,7 @@ class Accountant:
                 for drop in some:
                     yield self._account(drop, records.get(drop) or told.get(drop))
 
-    def _account(self, drop: Lying, record: Item | None) -> Account:
+    def _account(self, drop: BucketDrop, record: Item | None) -> Account:
         """One drop's. An object that cannot be read is not the end of the others."""
         try:
             is_there = record is not None and self._is_whole(drop, record)
@@ -75,40 +75,40 @@ class Accountant:
         status = str(record["status"]) if record and is_there else None
         return Account(drop, status, is_ignored=is_ignored)
 
-    def _is_ignored(self, drop: Lying) -> bool:
+    def _is_ignored(self, drop: BucketDrop) -> bool:
         """Whether the defaults of its folder say that nothing is made of it."""
         defaults = []
         for key in defaults_keys(drop.halves[0].key):
             with suppress(DropRefused):
                 read = self.bucket.read(key, LONGEST_SIDECAR + 1)
-                defaults += [read_document(key, read[1])] if read else []
+                defaults += [read_sidecar_file(key, read[1])] if read else []
         return ignores(defaults)
 
-    def _by_id(self, drops: list[Lying]) -> dict[Lying, Item]:
+    def _by_id(self, drops: list[BucketDrop]) -> dict[BucketDrop, Item]:
         """The record of each that has one of the ids that follow from what lies there."""
         ids = {drop: self._candidates(drop) for drop in drops}
         records = self.reader.versions(one for some in ids.values() for one in some)
-        found: dict[Lying, Item] = {}
+        found: dict[BucketDrop, Item] = {}
         for drop, some in ids.items():
             for one in some:
                 if one in records and _is_about(records[one], drop):
                     found.setdefault(drop, records[one] | {"job_id": one})
         return found
 
-    def _candidates(self, drop: Lying) -> list[str]:
+    def _candidates(self, drop: BucketDrop) -> list[str]:
         """A pair is a job, or several takes; a half waits, unless it may start by itself."""
         half = half_id(self.bucket.name, drop.halves[0].key)
         if drop.audio is None or unsafe(drop.audio.key):
             return [half]
         return [self._job(drop), self._job(drop, 0) if drop.sidecar else half]
 
-    def _job(self, drop: Lying, take: int | None = None) -> str:
+    def _job(self, drop: BucketDrop, take: int | None = None) -> str:
         audio, sidecar = (
             (half.key, half.version_id) if half else ("", "") for half in (drop.audio, drop.sidecar)
         )
         return job_id(self.bucket.name, audio, sidecar if drop.sidecar else None, take)
 
-    def _is_whole(self, drop: Lying, record: Item) -> bool:
+    def _is_whole(self, drop: BucketDrop, record: Item) -> bool:
         """Whether all takes are there, where the record is the first of several."""
         if drop.sidecar is None or record["job_id"] != self._job(drop, 0):
             return True
@@ -120,7 +120,7 @@ class Accountant:
         others = [self._job(drop, take) for take in range(1, takes)]
         return len(self.reader.versions(others)) == len(others)
 
-    def _by_name(self, drop: Lying) -> Item | None:
+    def _by_name(self, drop: BucketDrop) -> Item | None:
         """A record of that name that was made of what lies there, if each half has one."""
         missing, first = set(drop.halves), None
         for record in self.reader.versions_of(drop.name):
@@ -140,7 +140,7 @@ def _mentions(record: Item, half: Found) -> bool:
     return any(part and (part["key"], part["version_id"]) == here for part in parts)
 
 
-def _is_about(record: Item, drop: Lying) -> bool:
+def _is_about(record: Item, drop: BucketDrop) -> bool:
     """Whether a record of one of the drop's ids is about what lies there now.
 
     A half's id knows its key only: of a pair it is nothing, but for a key that was refused, whose

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from phonoscene_cli.audit.accounting import Account
-    from phonoscene_cli.audit.bucket_listing import Lying
+    from phonoscene_cli.audit.bucket_listing import BucketDrop
     from phonoscene_cli.stack.connection import Stack
 
 #: What a drop needs to be looked at, beyond its rest, when a queue is busy.
@@ -73,7 +73,7 @@ class Audit:
         """Drops that have a record."""
         return self.states.total()
 
-    def missing(self, after: str | None = None) -> Iterator[Lying]:
+    def missing(self, after: str | None = None) -> Iterator[BucketDrop]:
         """The drops that have none although they had time enough."""
         return (one.drop for one in self.accounts(after) if self.count(one))
 
@@ -121,7 +121,7 @@ def settled_at(stack: Stack, older_than: timedelta | None) -> datetime:
     return datetime.now(UTC) - rest
 
 
-def told(drop: Lying) -> dict[str, Any]:
+def as_data(drop: BucketDrop) -> dict[str, Any]:
     """A drop of the bucket, for programs."""
     return {
         "name": drop.name,

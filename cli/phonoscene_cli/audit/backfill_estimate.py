@@ -13,13 +13,13 @@ from phonoscene_cli.audit.audit import Unreadable
 from phonoscene_cli.failures import reason
 from phonoscene_cli.stack.connection import THREADS
 from phonoscene_cli.upload.drop_report import Sum
-from phonoscene_cli.upload.dry_run import Frugal, Outlook, foresee
+from phonoscene_cli.upload.dry_run import Forecast, Frugal, forecast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from phonoscene_cli.audit.bucket_listing import Lying
-    from phonoscene_cli.stack.parameters import Parameters
+    from phonoscene_cli.audit.bucket_listing import BucketDrop
+    from phonoscene_cli.stack.parameters import StackParameters
 
 #: Where no video tells how long fal takes.
 ASSUMED_SECONDS: Final = 60.0
@@ -30,7 +30,7 @@ TOGETHER: Final = 10 * THREADS
 class Plan:
     """Sums over drops; ``usual`` is how many seconds fal takes for a video, if that is known."""
 
-    parameters: Parameters
+    parameters: StackParameters
     usual: float | None
     drops: int = 0
     waiting: int = 0
@@ -40,12 +40,12 @@ class Plan:
     #: How often each error occurs.
     errors: Counter[str] = field(default_factory=Counter)
 
-    def add_unreadable(self, drop: Lying, problem: str) -> None:
+    def add_unreadable(self, drop: BucketDrop, problem: str) -> None:
         """One more drop, of which nothing can be said."""
         self.drops += 1
         self.unreadable.add(drop.name, problem)
 
-    def add(self, outlook: Outlook) -> None:
+    def add(self, outlook: Forecast) -> None:
         """One more drop."""
         self.drops += 1
         self.waiting += not outlook.takes
@@ -90,16 +90,16 @@ class Plan:
         }
 
 
-def examine(plan: Plan, s3: Any, bucket: str, drops: Iterable[Lying]) -> Iterator[None]:
+def examine(plan: Plan, s3: Any, bucket: str, drops: Iterable[BucketDrop]) -> Iterator[None]:
     """Add each drop to the plan; yields after each. Many are read at once, and few are in memory.
 
     A drop that cannot be examined, whatever the reason, is not the end of the others.
     """
     frugal, rest, rules = Frugal(s3, bucket), iter(drops), plan.parameters.rules()
 
-    def look(drop: Lying) -> Outlook | str:
+    def look(drop: BucketDrop) -> Forecast | str:
         try:
-            return foresee(frugal, rules, drop.pairing)
+            return forecast(frugal, rules, drop.pairing)
         except Exception as exc:  # noqa: BLE001 - a file may break any reader
             return reason(exc)
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Lying:
+class BucketDrop:
     """A drop as it lies there: one half or both, their newest versions.
 
     ``done``: the key up to which everything is over once this drop is; None: not to be told yet.
@@ -86,7 +86,7 @@ class _Family:
         """Whether one of them has no other half here."""
         return any(not pairing.is_whole for pairing in _pairings(self.objects))
 
-    def drops(self, look: Look) -> Iterator[Lying]:
+    def drops(self, look: Look) -> Iterator[BucketDrop]:
         """An audio file with its sidecar, or alone; a sidecar that no audio claims.
 
         Another spelling's family that is listed earlier has yielded the pairs of both already.
@@ -102,7 +102,7 @@ class _Family:
             if keys & self.objects.keys() and not keys & earlier:
                 audio, sidecar = pairing.audio or "", pairing.sidecar or ""
                 name = name_of(pairing.keys[0])
-                yield Lying(name, pairing, objects.get(audio), objects.get(sidecar))
+                yield BucketDrop(name, pairing, objects.get(audio), objects.get(sidecar))
 
     def _others(self, look: Look) -> list[_Family]:
         """The same name in other spellings."""
@@ -128,7 +128,7 @@ class Census:
 
     ignored: int = 0
 
-    def drops(self, listing: Iterable[Found], look: Look = lambda _: ()) -> Iterator[Lying]:
+    def drops(self, listing: Iterable[Found], look: Look = lambda _: ()) -> Iterator[BucketDrop]:
         """Every drop of a listing, when its last key has gone by; ``look`` lists a prefix."""
         families: list[_Family] = []
         last: str | None = None
@@ -153,7 +153,7 @@ def _family(families: list[_Family], stem: str, last: str | None) -> _Family:
     return families[-1]
 
 
-def _over(families: list[_Family], last: str | None, look: Look) -> Iterator[Lying]:
+def _over(families: list[_Family], last: str | None, look: Look) -> Iterator[BucketDrop]:
     """The drops of the innermost family; its last tells how far everything is over."""
     drops = list(families.pop().drops(look))
     done = families[0].before if families else last
@@ -180,7 +180,7 @@ def listed(s3: Any, bucket: str, prefix: str, after: str | None = None) -> Itera
 
 def drops_under(
     s3: Any, bucket: str, prefix: str, census: Census, after: str | None = None
-) -> Iterator[Lying]:
+) -> Iterator[BucketDrop]:
     """The drops under a prefix, which may end anywhere: in a folder, a name, or a suffix."""
     folder, slash, rest = prefix.rpartition("/")
     whole = folder + slash + rest.partition(".")[0]  # a name's files are listed together, or not

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from phonoscene_cli.audit.audit import Audit, settled_at, told
+from phonoscene_cli.audit.audit import Audit, settled_at
 from phonoscene_cli.commands.options import Json, OlderThan, stack_of
 from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.stack.job_lookup import key_in
@@ -61,7 +61,7 @@ def _as_json(this: Audit) -> None:
     print('{\n  "missing": [', end="")
     between = "\n    "
     for drop in this.missing():
-        print(f"{between}{json.dumps(told(drop), ensure_ascii=False)}", end="")
+        print(f"{between}{json.dumps(as_data(drop), ensure_ascii=False)}", end="")
         between = ",\n    "
     print("\n  ],", json.dumps(this.as_data(), ensure_ascii=False, indent=2)[1:])
 

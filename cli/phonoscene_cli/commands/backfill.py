@@ -25,7 +25,7 @@ from phonoscene_cli.ui import formatting, terminal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from phonoscene_cli.audit.bucket_listing import Lying
+    from phonoscene_cli.audit.bucket_listing import BucketDrop
     from phonoscene_cli.stack.connection import Stack
 
 
@@ -199,7 +199,7 @@ def _tell_rest(look: _Look, how: str) -> None:
         )
 
 
-def _examine(plan: Plan, this: Audit, missing: Iterator[Lying]) -> None:
+def _examine(plan: Plan, this: Audit, missing: Iterator[BucketDrop]) -> None:
     """Add each of these drops to the plan."""
     with terminal.working("examining drops without a job") as turn:
         for _ in examine(plan, this.stack.client("s3"), this.bucket, missing):

@@ -14,9 +14,9 @@ from phonoscene_cli.follow import follow
 from phonoscene_cli.stack.job_lookup import folder_in, key_in
 from phonoscene_cli.ui import terminal
 from phonoscene_cli.upload.drop_report import Sum, refuse_if_wrong, tell_price
-from phonoscene_cli.upload.dry_run import Outlook
-from phonoscene_cli.upload.upload import Drop, Dropped, DroppedNonetheless, Upload, put
-from phonoscene_cli.upload.upload_plan import PICTURES, Plan, Wishes, plan
+from phonoscene_cli.upload.dry_run import Forecast
+from phonoscene_cli.upload.upload import Drop, Dropped, Upload, UploadedDespiteInterrupt, put
+from phonoscene_cli.upload.upload_plan import PICTURES, DropOptions, Plan, plan
 
 if TYPE_CHECKING:
     from phonoscene.jobs import Job
@@ -61,7 +61,7 @@ def drop(
     """
     stack = stack_of(context)
     pictures = {PICTURES["image"]: image, PICTURES["end_image"]: end_image}
-    wishes = Wishes(
+    wishes = DropOptions(
         file, *_place(stack, folder, name),
         dict(settings or []) | ({"prompt": prompt} if prompt is not None else {}),
         {field: picture for field, picture in pictures.items() if picture},
@@ -108,10 +108,10 @@ def _repeats(planned: Plan, stack: Stack) -> dict[int, Job]:
     return {number: job for number, job in found if job}
 
 
-def _new(planned: Plan, repeats: dict[int, Job]) -> Outlook:
+def _new(planned: Plan, repeats: dict[int, Job]) -> Forecast:
     """What would become of the takes that are no repeats."""
     takes = enumerate(planned.outlook.takes)
-    return Outlook(tuple(take for number, take in takes if number not in repeats))
+    return Forecast(tuple(take for number, take in takes if number not in repeats))
 
 
 def _told(planned: Plan, repeats: dict[int, Job]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _upload(planned: Plan, stack: Stack) -> Dropped:
     try:
         with terminal.advancing("uploading", drop.audio.bytes, in_bytes=True) as advance:
             dropped = put(Upload(stack.client("s3"), bucket, drop, advance))
-    except DroppedNonetheless as exc:
+    except UploadedDespiteInterrupt as exc:
         follow.too_late(exc.dropped.job_ids(len(planned.outlook.takes)))
         raise
     except KeyboardInterrupt:

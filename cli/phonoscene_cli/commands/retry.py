@@ -14,7 +14,7 @@ from phonoscene_cli.stack.job_lookup import find_job
 from phonoscene_cli.ui import terminal
 from phonoscene_cli.upload.drop_report import Sum, refuse_if_wrong, tell_price
 from phonoscene_cli.upload.retry_plan import retake
-from phonoscene_cli.upload.upload import DroppedNonetheless, unbroken
+from phonoscene_cli.upload.upload import UploadedDespiteInterrupt, unbroken
 
 if TYPE_CHECKING:
     from phonoscene.jobs import Job
@@ -65,7 +65,7 @@ def retry(
         raise typer.Exit(NOT_FINE)
     try:
         dropped = unbroken(lambda: planned.put(s3))
-    except DroppedNonetheless as exc:
+    except UploadedDespiteInterrupt as exc:
         follow.too_late(exc.dropped.job_ids(len(planned.outlook.takes)))
         raise
     told["job_ids"] = dropped.job_ids(len(planned.outlook.takes))

@@ -15,7 +15,6 @@ from phonoscene_cli.commands.options import Json, stack_of
 from phonoscene_cli.stack.job_lookup import find_job
 from phonoscene_cli.ui import formatting, next_steps, terminal
 from phonoscene_cli.ui.job_json import as_data
-from phonoscene_cli.ui.status_line import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +61,7 @@ def _head(stack: Stack, job: Job) -> None:
     terminal.line(job.name, terminal.state(job.status))
     terminal.line(f"  {formatting.meaning(job)}")
     if job.status in (JobStatus.READY, JobStatus.SUBMITTED):
-        terminal.line(f"  {Standing(stack, None).one(job)}")
+        terminal.line(f"  {StatusLine(stack, None).one(job)}")
 
 
 def _facts(job: Job) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from phonoscene_cli.follow.poller import Follower, has_no_video, typical_seconds
 from phonoscene_cli.stack.video_download import fetch, video_of
 from phonoscene_cli.ui import formatting, next_steps, terminal
 from phonoscene_cli.ui.job_json import as_data
-from phonoscene_cli.ui.status_line import Standing
+from phonoscene_cli.ui.status_line import StatusLine
 from phonoscene_cli.upload.drop_report import tell_errors
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SOON: Final = 60.0
 
 
 @dataclass
-class Journey:
+class FollowedJobs:
     """Some jobs, followed to their end; ``show`` is told each step as it appears."""
 
     stack: Stack
@@ -47,7 +47,7 @@ class Journey:
         """
         most = float("inf") if self.timeout is None else self.timeout.total_seconds()
         follower = Follower(self.stack.jobs.many)
-        standing = Standing(self.stack, typical_seconds(self.stack.jobs))
+        standing = StatusLine(self.stack, typical_seconds(self.stack.jobs))
         patience = self.stack.parameters.settle.total_seconds() + SOON
         with terminal.working("waiting for SettleSeconds before pairing") as turn:
 
@@ -172,7 +172,7 @@ class Ending:
                 terminal.people.print(line, soft_wrap=True)
 
         try:
-            return Journey(stack, job_ids, show, self.timeout).run()
+            return FollowedJobs(stack, job_ids, show, self.timeout).run()
         except KeyboardInterrupt:
             terminal.say(
                 f"The job continues. To follow it again: `phonoscene watch {' '.join(job_ids)}`"

@@ -22,7 +22,7 @@ from phonoscene.queues import DropsQueue
 from phonoscene.table.dynamodb import Table
 from phonoscene_cli.errors import StackUnreachable, WrongUsage
 from phonoscene_cli.stack.jobs_reader import Reader
-from phonoscene_cli.stack.parameters import Parameters
+from phonoscene_cli.stack.parameters import StackParameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,10 +161,10 @@ class Stack:
         return Outputs({one["OutputKey"]: one["OutputValue"] for one in told})
 
     @cached_property
-    def parameters(self) -> Parameters:
+    def parameters(self) -> StackParameters:
         """What its operator has decided."""
         told = self.description.get("Parameters", [])
-        return Parameters.told({one["ParameterKey"]: one["ParameterValue"] for one in told})
+        return StackParameters.told({one["ParameterKey"]: one["ParameterValue"] for one in told})
 
     @cached_property
     def _resources(self) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Place:
+class QueuePosition:
     """Where a READY job stands: how many go first (``FAR``: that many or more), and from when."""
 
     ahead: int
@@ -173,14 +173,14 @@ class Reader:
                     yield entry
             day -= timedelta(days=1)
 
-    def place(self, job: Job) -> Place | None:
+    def place(self, job: Job) -> QueuePosition | None:
         """Where a job stands in our own queue; None where it is READY no more."""
         told = str(self._table.get(job.job_id).get("dispatch_at", ""))
         if not told:
             return None
         before = (self._before(shard, told) for shard in range(SHARDS))
         ahead = sum(1 for _ in islice((one for some in before for one in some), FAR))
-        return Place(ahead, datetime.fromisoformat(told))
+        return QueuePosition(ahead, datetime.fromisoformat(told))
 
     def _before(self, shard: int, dispatch_at: str) -> Iterator[Any]:
         condition = "backlog_shard = :shard AND dispatch_at < :mine"

@@ -7,7 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
-from phonoscene.workflow.examination import Rules
+from phonoscene.workflow.examination import DropLimits
 from phonoscene_cli.errors import StackUnreachable
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Parameters:
+class StackParameters:
     """What the operator has decided; dollars are US dollars."""
 
     max_frames: int
@@ -55,9 +55,9 @@ class Parameters:
                 "Deploy it again, with `make deploy`."
             ) from exc
 
-    def rules(self) -> Rules:
+    def rules(self) -> DropLimits:
         """Those that the product examines a drop by."""
-        return Rules(
+        return DropLimits(
             max_frames=self.max_frames,
             usd_per_megapixel=self.price_per_megapixel_usd,
             max_job_cost_usd=self.max_job_cost_usd,

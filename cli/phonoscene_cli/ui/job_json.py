@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from phonoscene.jobs import Job, Record
+    from phonoscene.jobs import FrozenModel, Job
 
 #: Of a job's record. Not: hashes of tokens, fal's URLs, what fal reported before the copy.
 KEYS = (
@@ -32,7 +32,7 @@ def as_data(job: Job) -> dict[str, Any]:
     return {key: told[key] for key in KEYS}
 
 
-def _numbers(part: Record | None) -> dict[str, Any] | None:
+def _numbers(part: FrozenModel | None) -> dict[str, Any] | None:
     """A part of the record, its decimals as numbers."""
     if part is None:
         return None

@@ -23,7 +23,7 @@ SELDOM: Final = 5.0
 
 
 @dataclass
-class Standing:
+class StatusLine:
     """Tells it; ``usual`` is how many seconds fal takes, as a rule.
 
     Places in fal's queue are told to the holder of its key only, which nobody needs here: of a job

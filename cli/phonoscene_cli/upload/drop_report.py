@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from phonoscene.jobs import ErrorDetail, Estimate
     from phonoscene_cli.stack.connection import Stack
-    from phonoscene_cli.upload.dry_run import Outlook
+    from phonoscene_cli.upload.dry_run import Forecast
 
 ZERO = Decimal(0)
 
@@ -67,7 +67,7 @@ def tell_errors(errors: Iterable[ErrorDetail]) -> None:
 
 
 def refuse_if_wrong(
-    outlook: Outlook, told: dict[str, Any], sentence: str, *, as_json: bool
+    outlook: Forecast, told: dict[str, Any], sentence: str, *, as_json: bool
 ) -> None:
     """Tell what is wrong with a drop that is not dropped yet.
 
@@ -83,7 +83,7 @@ def refuse_if_wrong(
     raise CliError(f"{sentence}: {formatting.number(len(outlook.errors), 'error')}.")
 
 
-def tell_price(outlook: Outlook, stack: Stack) -> None:
+def tell_price(outlook: Forecast, stack: Stack) -> None:
     """What each take is, and costs; and whether today's money is enough."""
     estimates = outlook.estimates
     for number, one in enumerate(estimates, 1):

@@ -20,7 +20,7 @@ from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.drops.keys import DEFAULTS_NAME, Pairing
 from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, ignores, waits_for_sidecar
 from phonoscene.probe.prober import LocalProber
-from phonoscene.workflow.examination import Errors, Examined, Examiner, Halves, Rules
+from phonoscene.workflow.examination import DropFiles, DropLimits, Errors, ExaminedTake, Examiner
 from phonoscene_cli.stack.video_download import video_name
 
 if TYPE_CHECKING:
@@ -90,14 +90,14 @@ class Frugal(DropBucket):
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Forecast:
     """What would become of a drop: its takes; none where it would wait for its other half.
 
     ``is_ignored``: nothing at all, because its folder's defaults say so. ``contents`` are the
     takes', where they are known.
     """
 
-    takes: tuple[Examined, ...] = ()
+    takes: tuple[ExaminedTake, ...] = ()
     contents: tuple[Content | None, ...] = ()
     is_ignored: bool = False
 
@@ -118,21 +118,21 @@ class Outlook:
         return [video_name(drop, take.fields["arguments"]) for take in self.takes]
 
 
-def foresee(bucket: DropBucket, rules: Rules, pairing: Pairing) -> Outlook:
+def forecast(bucket: DropBucket, rules: DropLimits, pairing: Pairing) -> Forecast:
     """What the product would make of a drop as it lies in ``bucket``; None of it is written."""
     audio = bucket.find(str(pairing.audio)) if pairing.audio else None
     if audio is None:
-        return Outlook()
+        return Forecast()
     errors, examiner = Errors(), Examiner(bucket, rules, LocalProber(bucket))
     defaults = examiner.defaults(audio.key, errors)
     if ignores(defaults):
-        return Outlook(is_ignored=True)
+        return Forecast(is_ignored=True)
     sidecar = bucket.read(pairing.sidecar, LONGEST_SIDECAR + 1) if pairing.sidecar else None
     must_wait = not errors and waits_for_sidecar(defaults)
     if sidecar is None and (pairing.sidecar or must_wait):
-        return Outlook()
-    halves = Halves(pairing, audio, *(sidecar or (None, b"")))
+        return Forecast()
+    halves = DropFiles(pairing, audio, *(sidecar or (None, b"")))
     takes = examiner.examine(halves, defaults, errors)
     asked = [(take.fields.get("arguments", {}), take.images) for take in takes]
     contents = contents_of(bucket.name, halves.audio, halves.sidecar, asked)
-    return Outlook(tuple(takes), tuple(contents))
+    return Forecast(tuple(takes), tuple(contents))

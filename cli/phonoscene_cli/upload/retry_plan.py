@@ -22,8 +22,8 @@ from phonoscene.jobs import Audio, DropObject, Job
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.ui.formatting import typed
 from phonoscene_cli.upload import sidecars
-from phonoscene_cli.upload.dry_run import Outlook, Overlay, foresee
-from phonoscene_cli.upload.upload import Dropped, Piece
+from phonoscene_cli.upload.dry_run import Forecast, Overlay, forecast
+from phonoscene_cli.upload.upload import Dropped, FileUpload
 from phonoscene_cli.upload.upload_plan import sidecar_key
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from phonoscene_cli.stack.jobs_reader import Reader
-    from phonoscene_cli.stack.parameters import Parameters
+    from phonoscene_cli.stack.parameters import StackParameters
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Retake:
 
     bucket: str
     audio: DropObject
-    sidecar: Piece | None
-    outlook: Outlook
+    sidecar: FileUpload | None
+    outlook: Forecast
 
     def put(self, s3: Any) -> Dropped:
         """Put it, in one request: before it nothing has changed, after it everything."""
@@ -63,7 +63,7 @@ class Retake:
             CopySource=source,
             MetadataDirective="REPLACE",
             Metadata=mark,
-            ContentType=Piece(self.audio.key, b"").content_type,
+            ContentType=FileUpload(self.audio.key, b"").content_type,
         )
         again = DropObject(key=self.audio.key, version_id=answer["VersionId"])
         return Dropped(self.bucket, again, None)
@@ -74,7 +74,7 @@ def retake(
     changes: Mapping[str, Any],
     s3: Any,
     bucket: str,
-    parameters: Parameters,
+    parameters: StackParameters,
     reader: Reader,
 ) -> Retake:
     """What a new take of a job would be, and what would become of it.
@@ -90,7 +90,7 @@ def retake(
     files = {piece.key: piece.source} if piece else {}
     [pairing] = pairings(audio.key, present | set(files))
     overlay: Any = Overlay(s3, files)
-    outlook = foresee(DropBucket(overlay, s3, bucket), parameters.rules(), pairing)
+    outlook = forecast(DropBucket(overlay, s3, bucket), parameters.rules(), pairing)
     if outlook.is_ignored:
         raise CliError(f"{audio.key} would be ignored, because a {DEFAULTS_NAME} says so.")
     if not outlook.takes:
@@ -154,11 +154,11 @@ def _repeats(job: Job, audio: DropObject, sidecar: tuple[str, str] | None, reade
 
 def _sidecar(
     job: Job, audio: Audio, changes: Mapping[str, Any], s3: Any, present: AbstractSet[str]
-) -> Piece | None:
+) -> FileUpload | None:
     """The sidecar to put: the job's own with the changes; of several takes the job's alone."""
     if job.sidecar is None:
         text = sidecars.changed("", None, changes)
-        return Piece(sidecar_key(audio.key, present), text) if text else None
+        return FileUpload(sidecar_key(audio.key, present), text) if text else None
     key, version = job.sidecar.key, job.sidecar.version_id
     raw = _read(s3, {"Bucket": job.bucket, "Key": key, "VersionId": version})
     number = _take(job, audio, job.sidecar)
@@ -168,7 +168,7 @@ def _sidecar(
         text = sidecars.changed(key, raw, changes)
     except DropRefused as exc:
         raise CliError(f"Fix the sidecar by hand and drop it again: {exc}") from exc
-    return Piece(key, text or raw)
+    return FileUpload(key, text or raw)
 
 
 def _read(s3: Any, at: dict[str, str]) -> bytes:

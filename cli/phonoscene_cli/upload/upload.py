@@ -32,7 +32,7 @@ LARGEST: Final = 5 * 1024**3
 
 
 @dataclass(frozen=True)
-class Piece:
+class FileUpload:
     """One object to be: its key, and where its bytes are."""
 
     key: str
@@ -53,13 +53,13 @@ class Piece:
 class Drop:
     """What is put in the bucket. ``lying``: the sidecar that is there already, and counts."""
 
-    audio: Piece
-    sidecar: Piece | None = None
-    images: tuple[Piece, ...] = ()
+    audio: FileUpload
+    sidecar: FileUpload | None = None
+    images: tuple[FileUpload, ...] = ()
     lying: DropObject | None = None
 
     @property
-    def pieces(self) -> tuple[Piece, ...]:
+    def pieces(self) -> tuple[FileUpload, ...]:
         """In the order in which they are put."""
         return (*self.images, self.audio, *([self.sidecar] if self.sidecar else []))
 
@@ -84,7 +84,7 @@ class TakenBack(CliError):
     """The upload ended early, and nothing of it is left."""
 
 
-class DroppedNonetheless(KeyboardInterrupt):
+class UploadedDespiteInterrupt(KeyboardInterrupt):
     """^C came when everything was in the bucket, or as good as."""
 
     def __init__(self, dropped: Dropped) -> None:
@@ -131,7 +131,7 @@ class Upload:
         sidecar = put[self.drop.sidecar.key] if self.drop.sidecar else self.drop.lying
         return Dropped(self.bucket, put[self.drop.audio.key], sidecar)
 
-    def _put(self, piece: Piece) -> str:
+    def _put(self, piece: FileUpload) -> str:
         if piece.bytes > LARGEST:
             raise TakenBack(f"{piece.key} is larger than the 5 GB that S3 takes at once. Trim it.")
         with self._body(piece) as body:
@@ -140,7 +140,7 @@ class Upload:
             )
         return str(answer["VersionId"])
 
-    def _body(self, piece: Piece) -> io.RawIOBase | io.BytesIO:
+    def _body(self, piece: FileUpload) -> io.RawIOBase | io.BytesIO:
         if isinstance(piece.source, bytes):
             return io.BytesIO(piece.source)
         on_bytes = self.on_bytes if piece is self.drop.audio else lambda _: None
@@ -196,7 +196,7 @@ def unbroken(work: Callable[[], Dropped], stop: Callable[[], None] = lambda: Non
             raise
         outcome = ended.get()  # ^C once more ends even this
         if isinstance(outcome, Dropped):
-            raise DroppedNonetheless(outcome) from interrupt
+            raise UploadedDespiteInterrupt(outcome) from interrupt
         raise
     if isinstance(outcome, BaseException):
         raise outcome

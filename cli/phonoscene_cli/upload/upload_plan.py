@@ -24,20 +24,20 @@ from phonoscene.errors import DropRefused
 from phonoscene.jobs import DropObject
 from phonoscene_cli.errors import CliError, WrongUsage
 from phonoscene_cli.upload import sidecars
-from phonoscene_cli.upload.dry_run import Outlook, Overlay, foresee
-from phonoscene_cli.upload.upload import Drop, Piece
+from phonoscene_cli.upload.dry_run import Forecast, Overlay, forecast
+from phonoscene_cli.upload.upload import Drop, FileUpload
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from phonoscene_cli.stack.parameters import Parameters
+    from phonoscene_cli.stack.parameters import StackParameters
 
 #: The options that name a picture, and the field each one sets.
 PICTURES = {"image": "image_url", "end_image": "end_image_url"}
 
 
 @dataclass(frozen=True)
-class Wishes:
+class DropOptions:
     """What a person asks for: a file, where it should lie, and what its sidecar should say."""
 
     file: Path
@@ -98,10 +98,10 @@ class Plan:
 
     drop: Drop
     pairing: Pairing
-    outlook: Outlook
+    outlook: Forecast
 
 
-def plan(wishes: Wishes, s3: Any, bucket: str, parameters: Parameters) -> Plan:
+def plan(wishes: DropOptions, s3: Any, bucket: str, parameters: StackParameters) -> Plan:
     """Everything that can be known before a byte goes up.
 
     Raises:
@@ -116,14 +116,14 @@ def plan(wishes: Wishes, s3: Any, bucket: str, parameters: Parameters) -> Plan:
     files = pieces | {key: wishes.file}
     [pairing] = pairings(key, present | set(files))
     overlaid = Overlay(s3, files)
-    outlook = foresee(DropBucket(_as_client(overlaid), s3, bucket), parameters.rules(), pairing)
+    outlook = forecast(DropBucket(_as_client(overlaid), s3, bucket), parameters.rules(), pairing)
     if outlook.is_ignored:
         raise CliError(
             f"{key} would be ignored, because a {DEFAULTS_NAME} excludes it. Use another --folder."
         )
     if not outlook.takes:
         raise CliError(f"{wishes.file} has no sidecar. Use --prompt, or put a JSON file beside it.")
-    drop = Drop(Piece(key, wishes.file), sidecar, images, _pinned(lying, pairing, sidecar))
+    drop = Drop(FileUpload(key, wishes.file), sidecar, images, _pinned(lying, pairing, sidecar))
     return Plan(drop, pairing, outlook)
 
 
@@ -132,7 +132,7 @@ def _as_client(overlay: Overlay) -> Any:
     return overlay
 
 
-def _pinned(bucket: DropBucket, pairing: Pairing, own: Piece | None) -> DropObject | None:
+def _pinned(bucket: DropBucket, pairing: Pairing, own: FileUpload | None) -> DropObject | None:
     """The sidecar that lies in the bucket already, where it is the one that counts."""
     if own or not pairing.sidecar:
         return None
@@ -140,7 +140,7 @@ def _pinned(bucket: DropBucket, pairing: Pairing, own: Piece | None) -> DropObje
     return DropObject(key=found.key, version_id=found.version_id) if found else None
 
 
-def _sidecar(wishes: Wishes, key: str, present: Collection[str]) -> Piece | None:
+def _sidecar(wishes: DropOptions, key: str, present: Collection[str]) -> FileUpload | None:
     """The sidecar to put: the file beside the audio with what the options change."""
     file = sidecars.beside(wishes.file)
     raw = _read(file) if file else None
@@ -150,7 +150,7 @@ def _sidecar(wishes: Wishes, key: str, present: Collection[str]) -> Piece | None
     except DropRefused as exc:
         raise CliError(f"The sidecar cannot be changed: {exc}") from exc
     is_long = file is not None and file.name == f"{wishes.file.name}.json"
-    return Piece(sidecar_key(key, present, is_long=is_long), text) if text else None
+    return FileUpload(sidecar_key(key, present, is_long=is_long), text) if text else None
 
 
 def _read(file: Path) -> bytes:
@@ -172,7 +172,7 @@ def sidecar_key(audio: str, present: Collection[str], *, is_long: bool = False) 
     return long  # which another audio claims too: the product says what to do about that
 
 
-def _images(wishes: Wishes, sidecar: Piece | None) -> tuple[Piece, ...]:
+def _images(wishes: DropOptions, sidecar: FileUpload | None) -> tuple[FileUpload, ...]:
     """The pictures that go along: those of the options, and those that the sidecar names."""
     if sidecar is None or not isinstance(sidecar.source, bytes):
         return ()
@@ -180,11 +180,11 @@ def _images(wishes: Wishes, sidecar: Piece | None) -> tuple[Piece, ...]:
     for name in _named(sidecar):
         key, file = beside(sidecar.key, name), given.get(name, wishes.file.parent / name)
         if not unsafe(key) and file.is_file():
-            pieces[key] = Piece(key, file)
+            pieces[key] = FileUpload(key, file)
     return tuple(pieces.values())
 
 
-def _given(wishes: Wishes) -> dict[str, Path]:
+def _given(wishes: DropOptions) -> dict[str, Path]:
     """The pictures of the options that lie on disk, by their names."""
     given: dict[str, Path] = {}
     for path in (Path(told) for told in wishes.pictures.values() if "://" not in told):
@@ -195,7 +195,7 @@ def _given(wishes: Wishes) -> dict[str, Path]:
     return given
 
 
-def _named(sidecar: Piece) -> list[str]:
+def _named(sidecar: FileUpload) -> list[str]:
     """The pictures that a sidecar names; one that cannot be read names none."""
     try:
         takes = read_takes(sidecar.key, sidecar.source)  # type: ignore[arg-type]  # its caller knows

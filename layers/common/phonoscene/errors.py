@@ -118,7 +118,7 @@ class ContentContested(PhonosceneError):
     """A job, or the jobs of a content, changed since they were read; read them again."""
 
 
-class NoRoom(PhonosceneError):
+class MustWait(PhonosceneError):
     """The job has to wait; ``waits_for`` says for what: window, budget or account."""
 
     def __init__(self, waits_for: str) -> None:

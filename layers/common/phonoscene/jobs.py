@@ -1,6 +1,6 @@
 """The job record: what its states are, which may follow which, and what it holds.
 
-Only the job store writes records, and it writes what ``MAY_FOLLOW`` allows.
+Only the job store writes records, and it writes what ``TRANSITIONS`` allows.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ BORN_AS = frozenset({_S.WAITING, _S.READY, _S.REJECTED})
 #: GENERATED), prove that a request was taken after all which fal had seemed to refuse (READY to
 #: GENERATED), or bring a success after an error (FAILED to GENERATED). WAITING leads to no job
 #: state: the half's record is replaced by its job's.
-MAY_FOLLOW = MappingProxyType(
+TRANSITIONS = MappingProxyType(
     {
         _S.WAITING: frozenset({_S.REJECTED, _S.CANCELLED}),
         _S.READY: frozenset({_S.SUBMITTING, _S.GENERATED, _S.FAILED, _S.CANCELLED}),
@@ -97,30 +97,30 @@ LOOK_AGAIN_AFTER = MappingProxyType(
 
 def may_precede(status: JobStatus) -> frozenset[JobStatus]:
     """The states from which ``status`` may be reached in one step."""
-    return frozenset(before for before, followers in MAY_FOLLOW.items() if status in followers)
+    return frozenset(before for before, followers in TRANSITIONS.items() if status in followers)
 
 
-def _plain(value: Any) -> Any:
+def from_decimals(value: Any) -> Any:
     """DynamoDB's numbers as Python's: they are read back as Decimal, at any depth."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: from_decimals(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+        return [from_decimals(inner) for inner in value]
     return value
 
 
-Json = Annotated[dict[str, Any], BeforeValidator(_plain)]
+Json = Annotated[dict[str, Any], BeforeValidator(from_decimals)]
 
 
-class Record(BaseModel):
+class FrozenModel(BaseModel):
     """A frozen part of a job; what a newer release added to an item is passed over."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
-class ErrorDetail(Record):
+class ErrorDetail(FrozenModel):
     """One thing that is wrong with a job, in words its dropper can act on."""
 
     code: str
@@ -133,7 +133,7 @@ class ErrorDetail(Record):
     retryable: bool = False
 
 
-class DropObject(Record):
+class DropObject(FrozenModel):
     """One object of the drop bucket, pinned to the version that was looked at."""
 
     key: str
@@ -152,7 +152,7 @@ class Audio(DropObject):
     codec: str | None = None
 
 
-class Estimate(Record):
+class Estimate(FrozenModel):
     """What the job should cost, in US dollars: ``pricing`` says where both bounds come from.
 
     ``frames`` are the most that fal may bill, ``megapixels`` as many of the size asked for.
@@ -173,7 +173,7 @@ class Estimate(Record):
 Source = Literal["billable_units", "frames", "duration", "size"]
 
 
-class Actual(Record):
+class Actual(FrozenModel):
     """What fal says it made, in frames and pixels, and what that costs in US dollars."""
 
     source: Source
@@ -185,14 +185,14 @@ class Actual(Record):
     upper_usd: Decimal
 
 
-class Reservation(Record):
+class Reservation(FrozenModel):
     """Dollars set aside on a day (``2026-11-22``, UTC); with them goes a place in flight."""
 
     day: str
     usd: Decimal
 
 
-class Request(Record):
+class Request(FrozenModel):
     """fal's request, with the URLs as fal returned them; None where only a webhook named it."""
 
     request_id: str
@@ -201,7 +201,7 @@ class Request(Record):
     cancel_url: str | None = None
 
 
-class Video(Record):
+class Video(FrozenModel):
     """The stored video; the picture's figures are as fal reported them, where it did."""
 
     bucket: str
@@ -217,14 +217,14 @@ class Video(Record):
     duration: float | None = None
 
 
-class Step(Record):
+class Step(FrozenModel):
     """One entry of a job's history."""
 
     status: JobStatus
     at: AwareDatetime
 
 
-class Job(Record):
+class Job(FrozenModel):
     """One job, as it was read; a change makes a new one.
 
     Never part of it: presigned URLs, tokens in clear, the fal key.

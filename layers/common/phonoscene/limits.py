@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Limits:
+class SpendingLimits:
     """What the operator allows: jobs at once, and US dollars a day (UTC)."""
 
     max_in_flight: int

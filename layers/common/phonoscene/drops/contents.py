@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from phonoscene.drops.keys import composed, content_id
 from phonoscene.drops.sidecar import chosen
-from phonoscene.jobs import Record
+from phonoscene.jobs import FrozenModel
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -45,7 +45,7 @@ class Seen(Protocol):
         """The value of its metadata ``MARK``."""
 
 
-class Holder(Record):
+class Holder(FrozenModel):
     """A job, and the proofs of its files by the arguments that name them to fal."""
 
     job_id: str
@@ -109,7 +109,7 @@ def _wish(arguments: Mapping[str, Any], images: Mapping[str, Seen]) -> str:
     return json.dumps([set_by_dropper, keys], sort_keys=True)
 
 
-class Holders(Record):
+class Holders(FrozenModel):
     """The jobs that ask for the same under one key, the oldest first: an item of the table."""
 
     job_id: str

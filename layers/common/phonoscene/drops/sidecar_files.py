@@ -14,9 +14,9 @@ from phonoscene.drops.validation_errors import (
     FOLDER_KEYS,
     IGNORE_KEY,
     WAIT_KEY,
-    explain,
-    misfit,
     shown,
+    to_error,
+    wrong_value,
 )
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import ErrorDetail
@@ -32,7 +32,7 @@ MOST_DIGITS = 4300
 
 
 @dataclass(frozen=True)
-class Document:
+class SidecarFile:
     """A sidecar or a ``_defaults.json``, parsed; ``source`` is its key."""
 
     source: str
@@ -45,7 +45,7 @@ class Document:
         return is_for_folder or (name == "sync_mode" and value is False)
 
 
-def read_document(source: str, raw: bytes) -> Document:
+def read_sidecar_file(source: str, raw: bytes) -> SidecarFile:
     """Parse one file that holds one object.
 
     Raises:
@@ -55,11 +55,11 @@ def read_document(source: str, raw: bytes) -> Document:
     return _document(source, _parsed(source, raw))
 
 
-def read_takes(source: str, raw: bytes) -> list[Document]:
+def read_takes(source: str, raw: bytes) -> list[SidecarFile]:
     """Parse a sidecar: one object, or an array of objects that make one job each.
 
     Raises:
-        DropRefused: as ``read_document``; or the array is empty, or has more than ``MOST_TAKES``.
+        DropRefused: as above; or the array is empty, or has more than ``MOST_TAKES``.
     """
     values = _parsed(source, raw)
     if not isinstance(values, list):
@@ -80,11 +80,11 @@ def _parsed(source: str, raw: bytes) -> Any:
         raise _refused(source, *_why(exc)) from None  # the context would carry the text
 
 
-def _document(source: str, values: Any) -> Document:
+def _document(source: str, values: Any) -> SidecarFile:
     if not isinstance(values, dict):
         what = 'must hold one JSON object, such as {"prompt": "…"}'
         raise _refused(source, "not_an_object", what)
-    return Document(source, values)
+    return SidecarFile(source, values)
 
 
 def _json(raw: bytes) -> Any:
@@ -145,7 +145,7 @@ def _no_such_number(name: str) -> Never:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def waits_for_sidecar(defaults: Sequence[Document]) -> bool:
+def waits_for_sidecar(defaults: Sequence[SidecarFile]) -> bool:
     """Whether an audio file waits for its sidecar, given the defaults nearest first.
 
     A value that is neither true nor false does not wait: ``parse`` refuses it, and the dropper
@@ -154,7 +154,7 @@ def waits_for_sidecar(defaults: Sequence[Document]) -> bool:
     return _nearest(WAIT_KEY, defaults, default=True) is True
 
 
-def ignores(defaults: Sequence[Document]) -> bool:
+def ignores(defaults: Sequence[SidecarFile]) -> bool:
     """Whether nothing is made of a drop, given the defaults nearest first.
 
     A value that is neither true nor false does not hide a drop: ``parse`` refuses it.
@@ -162,13 +162,13 @@ def ignores(defaults: Sequence[Document]) -> bool:
     return _nearest(IGNORE_KEY, defaults, default=False) is True
 
 
-def _nearest(key: str, defaults: Sequence[Document], *, default: bool) -> object:
+def _nearest(key: str, defaults: Sequence[SidecarFile], *, default: bool) -> object:
     """What the nearest of the defaults that has a key says."""
     values = (document.values[key] for document in defaults if key in document.values)
     return next(values, default)
 
 
-def parse(documents: Sequence[Document]) -> tuple[Sidecar, Mapping[str, str]]:
+def parse(documents: Sequence[SidecarFile]) -> tuple[Sidecar, Mapping[str, str]]:
     """Merge the documents, the first winning key by key, and check what comes out.
 
     Returns:
@@ -192,7 +192,7 @@ def parse(documents: Sequence[Document]) -> tuple[Sidecar, Mapping[str, str]]:
     try:
         sidecar = Sidecar.model_validate(merged)
     except ValidationError as exc:
-        errors += [explain(error, origin, home) for error in exc.errors()]
+        errors += [to_error(error, origin, home) for error in exc.errors()]
     if errors:
         raise DropRefused(*errors)
     return sidecar, origin
@@ -203,4 +203,4 @@ def _auto_without_image(merged: Mapping[str, Any], origin: Mapping[str, str]) ->
     if merged.get("video_size") != "auto" or merged.get("image_url") is not None:
         return []
     allowed = "a preset or a size, or image_url beside auto"
-    return [misfit("video_size", "auto", origin["video_size"], "not_allowed", allowed)]
+    return [wrong_value("video_size", "auto", origin["video_size"], "not_allowed", allowed)]

@@ -35,7 +35,7 @@ NOT_YOURS = types.MappingProxyType(
 )
 
 
-def explain(error: Any, origin: Mapping[str, str], home: str) -> ErrorDetail:
+def to_error(error: Any, origin: Mapping[str, str], home: str) -> ErrorDetail:
     """A pydantic error in the dropper's words."""
     path = [str(part) for part in error["loc"]]
     if path[:1] == ["video_size"]:
@@ -54,8 +54,10 @@ def explain(error: Any, origin: Mapping[str, str], home: str) -> ErrorDetail:
         return _unknown(field, error["input"], source)
     if kind in (REFUSED, BLANK):
         why = error["ctx"]["problem"]
-        return misfit(field, error["input"], source, "not_allowed", f"{allowed(field)} ({why})")
-    return misfit(field, error["input"], source, _code(kind), allowed(field))
+        return wrong_value(
+            field, error["input"], source, "not_allowed", f"{allowed(field)} ({why})"
+        )
+    return wrong_value(field, error["input"], source, _code(kind), allowed(field))
 
 
 def _code(kind: str) -> str:
@@ -68,7 +70,7 @@ def _code(kind: str) -> str:
 
 def _unknown(field: str, value: object, source: str) -> ErrorDetail:
     if field in FOLDER_KEYS and source.endswith(DEFAULTS_NAME):
-        return misfit(field, value, source, "wrong_type", "true or false")
+        return wrong_value(field, value, source, "wrong_type", "true or false")
     if field in NOT_YOURS:
         return ErrorDetail(
             code="not_allowed",
@@ -90,7 +92,7 @@ def _unknown(field: str, value: object, source: str) -> ErrorDetail:
     )
 
 
-def misfit(field: str, value: object, source: str, code: str, allowed: str) -> ErrorDetail:
+def wrong_value(field: str, value: object, source: str, code: str, allowed: str) -> ErrorDetail:
     """The error of a field whose value is not what is allowed."""
     return ErrorDetail(
         code=code,

@@ -23,9 +23,9 @@ from phonoscene.fal.requests import (
     ENDPOINT,
     REFUSED_ACCOUNT,
     Accepted,
-    Answer,
     Refused,
     Submission,
+    SubmitOutcome,
     Unknown,
 )
 from phonoscene.fal.results import from_failure
@@ -74,7 +74,7 @@ class Poster:
     #: A client for the key that stands in the first one's place by now; None where it is the same.
     renewed: Callable[[], FalClient | None]
 
-    def submit(self, submission: Submission) -> Answer:
+    def submit(self, submission: Submission) -> SubmitOutcome:
         """POST the job, once; and once more where fal did not know the key, and there is another.
 
         A request that could not be authenticated is queued nowhere.
@@ -86,7 +86,7 @@ class Poster:
             client = self.renewed() if unknown else None
             return Poster(client, lambda: None).submit(submission) if client else _answer(exc)
 
-    def _post(self, submission: Submission) -> Answer:
+    def _post(self, submission: Submission) -> SubmitOutcome:
         try:
             return Accepted(self.client.submit(submission))
         except _NEVER_SENT as exc:
@@ -243,7 +243,7 @@ def _json(response: httpx.Response) -> Any:
     return _parsed(response.content)
 
 
-def _answer(exc: FalClientHTTPError) -> Answer:
+def _answer(exc: FalClientHTTPError) -> SubmitOutcome:
     """What an HTTP error means for the job."""
     status, headers = exc.status_code, {name.lower() for name in exc.response_headers}
     is_fals_own = status >= httpx.codes.INTERNAL_SERVER_ERROR and "x-fal-request-id" in headers

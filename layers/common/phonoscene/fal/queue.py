@@ -12,7 +12,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.errors import AnswerMalformed, NoRoom, VideoUnavailable
+from phonoscene.errors import AnswerMalformed, MustWait, VideoUnavailable
 from phonoscene.fal.answers import COMPLETED, QUEUED, read_page, read_status
 from phonoscene.fal.requests import ENDPOINT, REFUSED_ACCOUNT, Ended, Lost, Pending, Unclear
 from phonoscene.fal.results import Verdict, clean, from_failure, from_result
@@ -50,7 +50,7 @@ class FalQueue:
         key = self._key(fresh=fresh).strip()
         if not (key and key.isascii() and key.isprintable()) or " " in key:
             logger.error("fal_key.malformed")
-            raise NoRoom("account")
+            raise MustWait("account")
         if self._made is None or self._made.key != key:
             if self._made:
                 self._made.close()
@@ -68,7 +68,7 @@ class FalQueue:
     def _renewed(self) -> FalClient | None:
         """A client for another key than the last one, if one was put since."""
         before = self._made
-        with suppress(NoRoom):
+        with suppress(MustWait):
             client = self._client(fresh=True)
             return client if client is not before else None
         return None

@@ -54,7 +54,7 @@ class Unknown:
     reason: str
 
 
-Answer = Accepted | Refused | Unknown
+SubmitOutcome = Accepted | Refused | Unknown
 
 
 @dataclass(frozen=True)

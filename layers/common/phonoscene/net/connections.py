@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 
-class Answer:
+class Response:
     """The answer to one request, as it comes over its connection."""
 
     def __init__(self, connection: HTTPSConnection) -> None:
@@ -64,7 +64,7 @@ class Connections:
         self._target = target(at)
         self._context, self._timeout = context, timeout
         self._idle: list[HTTPSConnection] = []
-        self._answers: set[Answer] = set()
+        self._answers: set[Response] = set()
         self._deadline = Deadline(most_seconds)
 
     @property
@@ -72,7 +72,7 @@ class Connections:
         """Whether time is up: nothing more can be read or asked."""
         return self._deadline.is_over
 
-    def get(self, headers: dict[str, str]) -> Answer:
+    def get(self, headers: dict[str, str]) -> Response:
         """Ask for the URL.
 
         Raises:
@@ -82,14 +82,14 @@ class Connections:
         connection = self._take()
         try:
             connection.request("GET", self._target, headers=AGENT | headers)
-            answer = Answer(connection)
+            answer = Response(connection)
         except BaseException:
             connection.close()
             raise
         self._answers.add(answer)
         return answer
 
-    def done(self, answer: Answer) -> None:
+    def done(self, answer: Response) -> None:
         """Keep an answer's connection for the next, if it was read to its end."""
         is_over = answer.is_over
         self._drop(answer)
@@ -119,6 +119,6 @@ class Connections:
             raise TimeoutError("time is up")
         return dial(self._host, self._port, self._context, self._timeout, self._deadline)
 
-    def _drop(self, answer: Answer) -> None:
+    def _drop(self, answer: Response) -> None:
         answer.close()
         self._answers.discard(answer)

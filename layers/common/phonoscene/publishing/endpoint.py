@@ -25,7 +25,7 @@ TIMEOUT: Final = Timeout(connect=5, read=MOST_SECONDS)
 
 
 @dataclass(frozen=True)
-class Answer:
+class DeliveryResponse:
     """An HTTP status, and the seconds after which the subscriber wants to be asked again."""
 
     status: int
@@ -42,7 +42,7 @@ class Answer:
         return self.status == HTTPStatus.GONE
 
 
-class Subscriber:
+class Endpoint:
     """One URL, which the operator has named: dialled at public addresses only."""
 
     def __init__(self, url: str) -> None:
@@ -52,7 +52,7 @@ class Subscriber:
     def _context(self) -> SSLContext:
         return tls_context()
 
-    def post(self, headers: Mapping[str, str], body: str) -> Answer:
+    def post(self, headers: Mapping[str, str], body: str) -> DeliveryResponse:
         """Post; the body of the answer is not read.
 
         Raises:
@@ -63,7 +63,7 @@ class Subscriber:
         except (OSError, HTTPException, ValueError, AddressRefused) as exc:
             raise SubscriberUnreachable(type(exc).__name__) from exc
 
-    def _post(self, headers: dict[str, str], body: bytes) -> Answer:
+    def _post(self, headers: dict[str, str], body: bytes) -> DeliveryResponse:
         at = self._url
         with (
             Deadline(MOST_SECONDS) as deadline,
@@ -74,7 +74,9 @@ class Subscriber:
             shown = credentials(at) | headers
             connection.request("POST", quote(target(at), string.punctuation), body, shown)
             with closing(connection.getresponse()) as answer:
-                return Answer(answer.status, _seconds(answer.headers.get("Retry-After", "")))
+                return DeliveryResponse(
+                    answer.status, _seconds(answer.headers.get("Retry-After", ""))
+                )
 
 
 def _seconds(text: str) -> int:

@@ -5,8 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from phonoscene.drops.keys import event_id, receipt_key
-from phonoscene.jobs import Job, JobStatus, Record
-from phonoscene.publishing.public_job import Problem, Time, Told, about, problems, told, written
+from phonoscene.jobs import FrozenModel, Job, JobStatus
+from phonoscene.publishing.public_job import (
+    Problem,
+    PublicJob,
+    Time,
+    described,
+    problems,
+    public_fields,
+    written,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,21 +25,23 @@ MOST_ERRORS = 10
 LONGEST_TEXT = 500
 
 
-class Place(Record):
+class ObjectLocation(FrozenModel):
     """An object of the output bucket."""
 
     bucket: str
     key: str
 
 
-class StatusChanged(Told):
+class StatusChanged(PublicJob):
     """The detail of an event: a job has taken a step."""
 
-    id: str = about("The step's; an event that comes again has the same.")
-    at: Time = about("When the step was taken.")
-    previous_status: JobStatus | None = about("Absent for a new record.", default=None)
-    error_count: int = about(f"How many errors there are; the event has {MOST_ERRORS} at most.")
-    receipt: Place = about("Where the job's receipt lies, with all its errors and its history.")
+    id: str = described("The step's; an event that comes again has the same.")
+    at: Time = described("When the step was taken.")
+    previous_status: JobStatus | None = described("Absent for a new record.", default=None)
+    error_count: int = described(f"How many errors there are; the event has {MOST_ERRORS} at most.")
+    receipt: ObjectLocation = described(
+        "Where the job's receipt lies, with all its errors and its history."
+    )
 
     @classmethod
     def of(cls, before: Job | None, after: Job, until: datetime | None, output: str) -> Self | None:
@@ -42,13 +52,13 @@ class StatusChanged(Told):
             return None
         born_at = written(after.created_at)
         return cls(
-            **told(after, until),
+            **public_fields(after, until),
             id=event_id(after.job_id, born_at, len(after.history)),
             at=after.history[-1].at if after.history else after.updated_at,
             previous_status=earlier.status if earlier else None,
             errors=tuple(map(_shortened, problems(after)[:MOST_ERRORS])),
             error_count=len(after.errors),
-            receipt=Place(bucket=output, key=receipt_key(after.name)),
+            receipt=ObjectLocation(bucket=output, key=receipt_key(after.name)),
         )
 
 

@@ -12,7 +12,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, PlainSerializer
 
-from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus, Record, Source, Video
+from phonoscene.jobs import (
+    Audio,
+    DropObject,
+    ErrorDetail,
+    FrozenModel,
+    Job,
+    JobStatus,
+    Source,
+    Video,
+)
 from phonoscene.publishing.wording import STATES, WAITS, fix, over_reserved
 from phonoscene.videos.video_formats import CUT_OFF, FEWER_BYTES, OTHER_CONTAINER
 
@@ -27,17 +36,17 @@ def written(at: datetime) -> str:
 Time = Annotated[AwareDatetime, PlainSerializer(written, return_type=str, when_used="json")]
 
 
-def about(what: str, **more: Any) -> Any:
+def described(what: str, **more: Any) -> Any:
     """A field, described for whoever reads the schema."""
     return Field(description=what, **more)
 
 
-class Wait(Record):
+class Wait(FrozenModel):
     """What a job waits for before anything more happens."""
 
-    what: str = about(f"One of {', '.join(WAITS)}.")
-    meaning: str = about("The same in words.")
-    until: Time | None = about(
+    what: str = described(f"One of {', '.join(WAITS)}.")
+    meaning: str = described("The same in words.")
+    until: Time | None = described(
         "When it is looked at again, or given up where it is a half; absent where nobody can know.",
         default=None,
     )
@@ -46,66 +55,70 @@ class Wait(Record):
 class Problem(ErrorDetail):
     """One thing that is wrong: where, the value found, what is allowed, and what to do."""
 
-    fix: str = about("What the dropper can do about it.")
+    fix: str = described("What the dropper can do about it.")
 
 
-class Cost(Record):
+class Cost(FrozenModel):
     """What one run of the job should cost, in US dollars."""
 
-    lower_usd: float = about("For the fewest frames that fal may bill, at the exact area.")
-    upper_usd: float = about("For the most frames and pixels, in whole megapixels: reserved.")
+    lower_usd: float = described("For the fewest frames that fal may bill, at the exact area.")
+    upper_usd: float = described("For the most frames and pixels, in whole megapixels: reserved.")
 
 
-class Made(Record):
+class VideoFigures(FrozenModel):
     """What fal reports it made, and what that costs in US dollars."""
 
-    source: Source = about(
+    source: Source = described(
         "Where the cost comes from: fal's bill, or the frames, length or size that fal reports."
     )
-    width: int = about("In pixels; as asked for where fal reports no size.")
-    height: int = about("Likewise.")
-    frames: int = about("As asked for where fal reports neither frames nor a length.")
-    megapixels: float = about("Width x height x frames, or the units that fal bills.")
-    lower_usd: float = about("The least that fal may bill for it.")
-    upper_usd: float = about("The most; the day's budget counts this.")
+    width: int = described("In pixels; as asked for where fal reports no size.")
+    height: int = described("Likewise.")
+    frames: int = described("As asked for where fal reports neither frames nor a length.")
+    megapixels: float = described("Width x height x frames, or the units that fal bills.")
+    lower_usd: float = described("The least that fal may bill for it.")
+    upper_usd: float = described("The most; the day's budget counts this.")
 
 
-class Told(Record):
+class PublicJob(FrozenModel):
     """What receipts and events have in common."""
 
-    version: Literal["1"] = about("Of this form; fields may be added within a version.")
-    job_id: str = about("The job's id; a half that waits for its other half has one of its own.")
-    name: str = about("The drop's key without its suffixes: what both halves share.")
-    revision: int = about("Grows with every write of a record; of two, the greater is the newer.")
-    status: JobStatus = about("Where the job stands.")
-    state: str = about("The same in words.")
-    is_final: bool = about("Whether nothing more will happen to the job.")
-    waits: Wait | None = about("What it waits for, if it does.", default=None)
-    attempt: int = about("How often it was sent to fal, those included that fal turned away.")
-    resubmitted: bool = about("Whether it was sent once more because fal's answer was lost.")
-    duplicates: int = about("Other requests at fal that made this job's video too: paid.")
-    notes: tuple[str, ...] = about("What is unusual, in words.")
-    errors: tuple[Problem, ...] = about("What is wrong.")
-    video: Video | None = about("The video, once it is in the output bucket.", default=None)
-    cost: Cost | None = about("Absent where it could not be told.", default=None)
-    actual: Made | None = about(
+    version: Literal["1"] = described("Of this form; fields may be added within a version.")
+    job_id: str = described(
+        "The job's id; a half that waits for its other half has one of its own."
+    )
+    name: str = described("The drop's key without its suffixes: what both halves share.")
+    revision: int = described(
+        "Grows with every write of a record; of two, the greater is the newer."
+    )
+    status: JobStatus = described("Where the job stands.")
+    state: str = described("The same in words.")
+    is_final: bool = described("Whether nothing more will happen to the job.")
+    waits: Wait | None = described("What it waits for, if it does.", default=None)
+    attempt: int = described("How often it was sent to fal, those included that fal turned away.")
+    resubmitted: bool = described("Whether it was sent once more because fal's answer was lost.")
+    duplicates: int = described("Other requests at fal that made this job's video too: paid.")
+    notes: tuple[str, ...] = described("What is unusual, in words.")
+    errors: tuple[Problem, ...] = described("What is wrong.")
+    video: Video | None = described("The video, once it is in the output bucket.", default=None)
+    cost: Cost | None = described("Absent where it could not be told.", default=None)
+    actual: VideoFigures | None = described(
         "What came; absent before there is a video, or where fal reports no figures.", default=None
     )
-    request_id: str | None = about("fal's id, for questions to fal.", default=None)
-    bucket: str = about("The drop bucket.")
-    audio: Audio | None = about("The audio, pinned to its version.", default=None)
-    sidecar: DropObject | None = about("The sidecar, pinned to its version.", default=None)
-    dropped_at: Time | None = about("When S3 dates the newer of both.", default=None)
-    created_at: Time = about("When the record was made.")
-    updated_at: Time = about("When the job last took a step.")
+    request_id: str | None = described("fal's id, for questions to fal.", default=None)
+    bucket: str = described("The drop bucket.")
+    audio: Audio | None = described("The audio, pinned to its version.", default=None)
+    sidecar: DropObject | None = described("The sidecar, pinned to its version.", default=None)
+    dropped_at: Time | None = described("When S3 dates the newer of both.", default=None)
+    created_at: Time = described("When the record was made.")
+    updated_at: Time = described("When the job last took a step.")
 
     def to_json(self, indent: int | None = None) -> str:
         """As it is written; what is absent is left out."""
         return self.model_dump_json(exclude_none=True, indent=indent)
 
 
-def told(job: Job, until: datetime | None) -> dict[str, Any]:
-    """The fields of ``Told``, but for the errors."""
+def public_fields(job: Job, until: datetime | None) -> dict[str, Any]:
+    """The fields of ``PublicJob``, but for the errors."""
     same = ("job_id", "name", "revision", "status", "is_final", "attempt", "resubmitted", "video",
             "bucket", "audio", "sidecar", "dropped_at", "created_at", "updated_at")  # fmt: skip
     cost = job.estimate
@@ -116,7 +129,7 @@ def told(job: Job, until: datetime | None) -> dict[str, Any]:
         "duplicates": len(job.duplicate_requests),
         "notes": tuple(notes(job)),
         "cost": cost and Cost(lower_usd=float(cost.lower_usd), upper_usd=float(cost.upper_usd)),
-        "actual": job.actual and Made(**job.actual.model_dump()),
+        "actual": job.actual and VideoFigures(**job.actual.model_dump()),
         "request_id": job.request.request_id if job.request else None,
     }
 
@@ -190,10 +203,10 @@ def problems(job: Job) -> tuple[Problem, ...]:
 
 def _problem(status: JobStatus, error: ErrorDetail) -> Problem:
     """A dropper's own URL may open something: what follows its question mark is left out."""
-    told = error.model_dump() | {"fix": fix(status, error)}
+    public_fields = error.model_dump() | {"fix": fix(status, error)}
     return Problem(
         **{
             name: _QUERY.sub(r"\1?…", value) if isinstance(value, str) else value
-            for name, value in told.items()
+            for name, value in public_fields.items()
         }
     )

@@ -28,7 +28,7 @@ _LOST: Final = {
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredReceipt:
     """What lies at a key, and S3's word for this very content."""
 
     body: bytes
@@ -42,7 +42,7 @@ class ReceiptBucket:
         self._client = client
         self.name = bucket
 
-    def read(self, key: str) -> Kept | None:
+    def read(self, key: str) -> StoredReceipt | None:
         """What lies at a key, as far as a receipt could be long."""
         try:
             answer = self._client.get_object(Bucket=self.name, Key=key)
@@ -51,9 +51,9 @@ class ReceiptBucket:
                 return None
             raise
         with closing(answer["Body"]) as body:
-            return Kept(body.read(LONGEST), answer["ETag"])
+            return StoredReceipt(body.read(LONGEST), answer["ETag"])
 
-    def replace(self, kept: Kept | None, key: str, body: bytes) -> bool:
+    def replace(self, kept: StoredReceipt | None, key: str, body: bytes) -> bool:
         """Write in the place of what was read; whether nobody else had, meanwhile."""
         condition: Any = {"IfMatch": kept.etag} if kept else {"IfNoneMatch": "*"}
         try:

@@ -7,35 +7,35 @@ from typing import TYPE_CHECKING, Self
 from pydantic import ValidationError
 
 from phonoscene.drops.keys import half_id, receipt_key
-from phonoscene.jobs import Job, JobStatus, Record
-from phonoscene.publishing.public_job import Time, Told, about, problems, told
+from phonoscene.jobs import FrozenModel, Job, JobStatus
+from phonoscene.publishing.public_job import PublicJob, Time, described, problems, public_fields
 from phonoscene.publishing.wording import STATES
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 
-class Passed(Record):
+class HistoryEntry(FrozenModel):
     """A step of the job."""
 
     status: JobStatus
-    state: str = about("The same in words.")
+    state: str = described("The same in words.")
     at: Time
 
 
-class Receipt(Told):
+class Receipt(PublicJob):
     """What lies beside the videos of a name: how the newest job of that name stands."""
 
-    history: tuple[Passed, ...] = about("Every step the job took.")
+    history: tuple[HistoryEntry, ...] = described("Every step the job took.")
 
     @classmethod
     def of(cls, job: Job, until: datetime | None) -> Self:
         """A record's; ``until`` is when somebody will look at it next."""
         history = tuple(
-            Passed(status=step.status, state=STATES[step.status], at=step.at)
+            HistoryEntry(status=step.status, state=STATES[step.status], at=step.at)
             for step in job.history
         )
-        return cls(**told(job, until), errors=problems(job), history=history)
+        return cls(**public_fields(job, until), errors=problems(job), history=history)
 
     @classmethod
     def read(cls, body: bytes) -> Self | None:

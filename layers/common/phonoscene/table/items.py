@@ -31,9 +31,9 @@ def index_attributes(job: Job, at: datetime | None) -> dict[str, Any]:
         backlog, due = None, at or (job.updated_at + wait if wait else None)
     return {
         "due_shard": shard if due else None,
-        "due_at": plain(due),
+        "due_at": to_dynamodb(due),
         "backlog_shard": shard if backlog else None,
-        "dispatch_at": plain(backlog),
+        "dispatch_at": to_dynamodb(backlog),
     }
 
 
@@ -42,7 +42,9 @@ def to_record(job: Job) -> dict[str, Any]:
     shard = int(job.job_id[:8], 16) % SHARDS
     day = {"day_shard": f"{job.created_at:%Y-%m-%d}#{shard}"}
     filled = {
-        name: value for name, value in plain(job.model_dump()).items() if value not in ([], {})
+        name: value
+        for name, value in to_dynamodb(job.model_dump()).items()
+        if value not in ([], {})
     }
     return filled | day
 
@@ -93,14 +95,14 @@ def update(
     return request | ({"ConditionExpression": condition} if condition else {})
 
 
-def plain(value: Any) -> Any:
+def to_dynamodb(value: Any) -> Any:
     """What DynamoDB can hold: numbers as Decimal, times as sortable text, no empty set, no None."""
     if isinstance(value, BaseModel):
-        return plain(value.model_dump())
+        return to_dynamodb(value.model_dump())
     if isinstance(value, dict):
-        return {name: plain(inner) for name, inner in value.items() if inner is not None}
+        return {name: to_dynamodb(inner) for name, inner in value.items() if inner is not None}
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
+        return [to_dynamodb(inner) for inner in value]
     return _scalar(value)
 
 

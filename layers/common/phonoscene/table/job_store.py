@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from phonoscene.drops.contents import Holders
-from phonoscene.errors import ConditionFailed, ContentContested, NoRoom, WriteRefused
+from phonoscene.errors import ConditionFailed, ContentContested, MustWait, WriteRefused
 from phonoscene.jobs import MAYBE_BILLED, WITHOUT_VIDEO, Job, JobStatus
 from phonoscene.limits import cost_of
 from phonoscene.table import ledger
@@ -21,8 +21,8 @@ from phonoscene.table.dynamodb import Table
 from phonoscene.table.items import (
     SHARDS,
     index_attributes,
-    plain,
     same_as,
+    to_dynamodb,
     to_item,
     to_job,
     to_record,
@@ -30,7 +30,7 @@ from phonoscene.table.items import (
     update,
 )
 from phonoscene.table.ledger import LedgerStore
-from phonoscene.table.transition import Move, dropped_again
+from phonoscene.table.transition import Transition, dropped_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from phonoscene.jobs import Actual
-    from phonoscene.limits import Limits
+    from phonoscene.limits import SpendingLimits
     from phonoscene.table.ledger import Change
 
 ANY = frozenset(JobStatus)
@@ -180,12 +180,14 @@ class JobStore:
         """
         clock = self.clock()
         if status is not JobStatus.GENERATED:
-            return self._move(Move(job, status, clock, at, only_from, changes), [])
+            return self._move(Transition(job, status, clock, at, only_from, changes), [])
         held, sums = ledger.settle(job, changes.get("actual"), clock)
         changes |= {"reservation": held} if sums else {}
-        return self._move(Move(job, status, clock, at, only_from, changes, settles=True), sums)
+        return self._move(
+            Transition(job, status, clock, at, only_from, changes, settles=True), sums
+        )
 
-    def hold(self, job: Job, limits: Limits, span: timedelta) -> datetime:
+    def hold(self, job: Job, limits: SpendingLimits, span: timedelta) -> datetime:
         """Put a READY job's turn off, so that nobody else prepares it meanwhile; until when.
 
         For what takes time before the claim. It takes no place and no money, and ends by itself.
@@ -207,7 +209,7 @@ class JobStore:
     def claim(
         self,
         job: Job,
-        limits: Limits,
+        limits: SpendingLimits,
         token_hash: str,
         held_until: datetime | None = None,
         **changes: Any,
@@ -223,14 +225,14 @@ class JobStore:
         clock = self.clock()
         cost = cost_of(job, clock)
         if cost.usd > limits.daily_budget_usd:
-            raise NoRoom("budget")
+            raise MustWait("budget")
         changes |= {
             "attempt": job.attempt + 1,
             "token_hashes": (*job.token_hashes, token_hash),
             "reservation": cost,
         }
         turn = max(clock, held_until or clock)
-        move = Move(job, JobStatus.SUBMITTING, clock, None, ANY, changes, turn=turn)
+        move = Transition(job, JobStatus.SUBMITTING, clock, None, ANY, changes, turn=turn)
         return self._move(move, ledger.take(limits, job.job_id, cost, clock))
 
     def end(
@@ -249,10 +251,10 @@ class JobStore:
         was_made = status is JobStatus.SUCCEEDED or job.status is JobStatus.GENERATED
         spent = was_made or is_maybe_billed
         returned = ledger.give_back(job.job_id, held, spent=spent) if held else []
-        move = Move(job, status, self.clock(), at, only_from, changes, settles=True)
+        move = Transition(job, status, self.clock(), at, only_from, changes, settles=True)
         return self._move(move, returned)
 
-    def _move(self, move: Move, with_it: list[Change]) -> Job:
+    def _move(self, move: Transition, with_it: list[Change]) -> Job:
         """Write a move, and what must change with it or not at all."""
         if not move.allowed:
             raise WriteRefused(self.get(move.job.job_id))
@@ -287,7 +289,7 @@ class JobStore:
         request = update(
             job.job_id,
             f"{expression} ADD revision :one",
-            {name: plain(value) for name, value in values.items()} | seen,
+            {name: to_dynamodb(value) for name, value in values.items()} | seen,
             f"#status = :status AND attempt = :seen {condition}",
         )
         with self._refusals():
@@ -309,7 +311,7 @@ class JobStore:
                 ":id": request_id,
                 ":one": 1,
                 ":none": [],
-                ":came": [plain(actual)] if actual else [],
+                ":came": [to_dynamodb(actual)] if actual else [],
             },
             "attribute_exists(job_id) AND NOT contains(duplicate_requests, :id)",
         )
@@ -328,7 +330,7 @@ class JobStore:
         except ConditionFailed as exc:
             if exc.position == 0:
                 raise WriteRefused(self._job(exc.found)) from exc
-            raise NoRoom(ledger.lacking(exc.position - 1, exc.found, self.clock())) from exc
+            raise MustWait(ledger.lacking(exc.position - 1, exc.found, self.clock())) from exc
 
     def due(self, before: datetime) -> Iterator[tuple[str, datetime]]:
         """The ids of the jobs that should be looked at, and since when; each shard's oldest first.
@@ -337,7 +339,7 @@ class JobStore:
         """
         first = random.randrange(SHARDS)  # noqa: S311 - no secret
         for shard in (*range(first, SHARDS), *range(first)):
-            values = {":shard": shard, ":before": plain(before)}
+            values = {":shard": shard, ":before": to_dynamodb(before)}
             for page in self._table.pages(
                 "due", "due_shard = :shard AND due_at <= :before", values
             ):
@@ -355,7 +357,7 @@ class JobStore:
         found: list[tuple[str, str]] = []
         condition = "backlog_shard = :shard AND dispatch_at <= :before"
         for shard in range(SHARDS):
-            values = {":shard": shard, ":before": plain(before)}
+            values = {":shard": shard, ":before": to_dynamodb(before)}
             first = next(self._table.pages("backlog", condition, values, Limit=most))
             found += [(item["dispatch_at"], item["job_id"]) for item in first]
         return sorted(found)[:most]
@@ -364,7 +366,7 @@ class JobStore:
 def _held(holders: Holders) -> tuple[str, dict[str, Any]]:
     """The write of the jobs of a content, unless they are others than were read."""
     request = {
-        "Item": to_item(plain(holders)),
+        "Item": to_item(to_dynamodb(holders)),
         "ConditionExpression": "attribute_not_exists(job_id) OR revision = :seen",
         "ExpressionAttributeValues": to_item({":seen": holders.revision - 1}),
     }

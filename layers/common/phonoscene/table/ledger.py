@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from phonoscene.errors import ConditionFailed, NoRoom
+from phonoscene.errors import ConditionFailed, MustWait
 from phonoscene.jobs import Reservation
 from phonoscene.limits import cost_of
-from phonoscene.table.items import plain, to_item, update
+from phonoscene.table.items import to_dynamodb, to_item, update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from decimal import Decimal
 
     from phonoscene.jobs import Actual, Job
-    from phonoscene.limits import Limits
+    from phonoscene.limits import SpendingLimits
     from phonoscene.table.dynamodb import Table
 
 Change = dict[str, Any]
@@ -36,7 +36,7 @@ def budget_key(day: str) -> str:
     return f"budget#{day}"
 
 
-def take(limits: Limits, job_id: str, cost: Reservation, at: datetime) -> list[Change]:
+def take(limits: SpendingLimits, job_id: str, cost: Reservation, at: datetime) -> list[Change]:
     """A place and a reservation, if there is room for both and dispatching is not paused.
 
     A place is the job's id in a set: taken or given back twice it changes nothing, and whose it is
@@ -45,7 +45,7 @@ def take(limits: Limits, job_id: str, cost: Reservation, at: datetime) -> list[C
     window = update(
         WINDOW,
         "ADD in_flight :job",
-        {":job": {job_id}, ":most": limits.max_in_flight, ":now": plain(at)},
+        {":job": {job_id}, ":most": limits.max_in_flight, ":now": to_dynamodb(at)},
         "(attribute_not_exists(in_flight) OR size(in_flight) < :most) "
         "AND (attribute_not_exists(paused_until) OR paused_until <= :now)",
     )
@@ -66,7 +66,7 @@ def take(limits: Limits, job_id: str, cost: Reservation, at: datetime) -> list[C
 
 def lacking(position: int, found: Mapping[str, Any], at: datetime) -> str:
     """What a job waits for whose ``take`` failed, by the position of the item that refused."""
-    is_paused = str(found.get("paused_until", "")) > plain(at)
+    is_paused = str(found.get("paused_until", "")) > to_dynamodb(at)
     return ("account" if is_paused else "slot", "budget")[position]
 
 
@@ -161,14 +161,14 @@ class LedgerStore:
         until = datetime.fromisoformat(paused) if paused else None
         return Window(frozenset(item.get("in_flight", ())), until)
 
-    def room(self, limits: Limits) -> int:
+    def room(self, limits: SpendingLimits) -> int:
         """How many jobs could be claimed now, the budget aside."""
         window = self.window()
         if window.is_paused(self._clock()):
             return 0
         return max(0, limits.max_in_flight - len(window.in_flight))
 
-    def look(self, cost: Reservation, limits: Limits) -> None:
+    def look(self, cost: Reservation, limits: SpendingLimits) -> None:
         """See whether a claim would find room now. Nothing is taken: only the claim does.
 
         Raises:
@@ -176,16 +176,18 @@ class LedgerStore:
         """
         window = self.window()
         if window.is_paused(self._clock()):
-            raise NoRoom("account")
+            raise MustWait("account")
         if len(window.in_flight) >= limits.max_in_flight:
-            raise NoRoom("slot")
+            raise MustWait("slot")
         committed = self._table.get(budget_key(cost.day)).get("committed_usd", 0)
         if committed + cost.usd > limits.daily_budget_usd:
-            raise NoRoom("budget")
+            raise MustWait("budget")
 
     def pause(self, until: datetime) -> None:
         """Let nobody claim before ``until``: fal refuses the account."""
-        self._table.update(update(WINDOW, "SET paused_until = :until", {":until": plain(until)}))
+        self._table.update(
+            update(WINDOW, "SET paused_until = :until", {":until": to_dynamodb(until)})
+        )
 
     def day(self, day: str) -> Day | None:
         """A day's sums, or None where nothing was ever claimed."""

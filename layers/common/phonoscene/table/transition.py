@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from phonoscene.jobs import Job, JobStatus, Step, may_precede
-from phonoscene.table.items import index_attributes, plain, update
+from phonoscene.table.items import index_attributes, to_dynamodb, update
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Move:
+class Transition:
     """One step of a job: from the record as it was read to the record as it will be."""
 
     job: Job
@@ -63,7 +63,7 @@ class Move:
     def request(self) -> dict[str, Any]:
         """The update: a value sets its attribute, None or nothing removes it."""
         after = self.after
-        attributes = {name: plain(getattr(after, name)) for name in self._all_changes}
+        attributes = {name: to_dynamodb(getattr(after, name)) for name in self._all_changes}
         attributes |= index_attributes(after, self.at)
         kept = {name: value for name, value in attributes.items() if value not in (None, {}, [])}
         removed = [f"#{name}" for name in attributes if name not in kept]
@@ -71,8 +71,8 @@ class Move:
         sets.append("history = list_append(if_not_exists(history, :none), :step)")
         origins = {f":from{n}": str(before) for n, before in enumerate(self.allowed)}
         values = {f":{name}": value for name, value in kept.items()} | origins
-        values |= {":step": [plain(self._step)], ":none": [], ":seen": self.job.attempt}
-        values |= {":one": 1} | ({":turn": plain(self.turn)} if self.turn else {})
+        values |= {":step": [to_dynamodb(self._step)], ":none": [], ":seen": self.job.attempt}
+        values |= {":one": 1} | ({":turn": to_dynamodb(self.turn)} if self.turn else {})
         removal = f" REMOVE {', '.join(removed)}" if removed else ""
         request = update(
             self.job.job_id,
@@ -95,8 +95,8 @@ def dropped_again(
     request = update(
         job.job_id,
         f"SET dropped_at = :at ADD {name} :more, revision :one",
-        {":at": plain(newest), ":more": more, ":one": 1, **origins}
-        | ({":seen": plain(seen)} if seen else {}),
+        {":at": to_dynamodb(newest), ":more": more, ":one": 1, **origins}
+        | ({":seen": to_dynamodb(seen)} if seen else {}),
         f"#status IN ({', '.join(origins)}) AND "
         + ("dropped_at = :seen" if seen else "attribute_not_exists(dropped_at)"),
     )

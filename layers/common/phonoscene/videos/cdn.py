@@ -25,7 +25,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from phonoscene.errors import AddressRefused, VideoRefused, VideoTooLarge, VideoUnavailable
 from phonoscene.jobs import ErrorDetail
-from phonoscene.net.connections import Answer, Connections
+from phonoscene.net.connections import Connections, Response
 from phonoscene.net.public_https import Timeout, tls_context
 from phonoscene.videos.video_formats import HEAD
 
@@ -136,7 +136,7 @@ class Cdn:
                 raise VideoUnavailable(f"the CDN broke off: {type(exc).__name__}") from exc
 
 
-def _elsewhere(address: str, answer: Answer) -> str:
+def _elsewhere(address: str, answer: Response) -> str:
     """Where a redirect leads."""
     location = answer.header("Location")
     try:
@@ -148,7 +148,7 @@ def _elsewhere(address: str, answer: Answer) -> str:
     raise VideoUnavailable(f"the CDN answered {answer.status}")
 
 
-def _opened(connections: Connections, answer: Answer, most_bytes: int) -> Source:
+def _opened(connections: Connections, answer: Response, most_bytes: int) -> Source:
     """The file of which the first part was asked for: the answer tells whether ranges work."""
     _check_answer(answer)
     if answer.status == HTTPStatus.PARTIAL_CONTENT:
@@ -165,7 +165,7 @@ def _opened(connections: Connections, answer: Answer, most_bytes: int) -> Source
     return _Stream(connections, answer, answer.length, most_bytes)
 
 
-def _check_answer(answer: Answer) -> None:
+def _check_answer(answer: Response) -> None:
     """See that an answer carries a file's bytes as they are.
 
     Raises:
@@ -175,7 +175,7 @@ def _check_answer(answer: Answer) -> None:
         raise VideoUnavailable(why, _retry_after(answer))
 
 
-def _oddity(answer: Answer) -> str | None:
+def _oddity(answer: Response) -> str | None:
     """Why an answer is no file, if it is none."""
     if answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         return f"the CDN answered {answer.status}"
@@ -186,7 +186,7 @@ def _oddity(answer: Answer) -> str | None:
     return None
 
 
-def _retry_after(answer: Answer) -> int:
+def _retry_after(answer: Response) -> int:
     """For how many seconds the CDN wants to be left alone; 0 where it does not say."""
     match = re.fullmatch(r"\s*([0-9]{1,6})\s*", answer.header("Retry-After"))
     return int(match[1]) if match else 0
@@ -325,7 +325,7 @@ class _OddRange(VideoUnavailable):
 class _Ranged(Source):
     """Read in ranges, side by side."""
 
-    def __init__(self, connections: Connections, answer: Answer, size: int) -> None:
+    def __init__(self, connections: Connections, answer: Response, size: int) -> None:
         super().__init__(connections, size)
         self._etag = answer.header("ETag")
         self._gate = _Gate(connections)
@@ -349,7 +349,7 @@ class _Ranged(Source):
             raise
         return part
 
-    def _fill(self, part: Part, answer: Answer | None = None) -> None:
+    def _fill(self, part: Part, answer: Response | None = None) -> None:
         """Read a part; what arrived before a connection broke is kept, and the rest asked for."""
         length, start = len(part.body), part.number * PART
         with memoryview(part.body) as view:
@@ -385,7 +385,7 @@ class _Ranged(Source):
             self._gate.narrow(min(pause, LONGEST_PAUSE))
         raise VideoUnavailable(f"the CDN answered {status}", int(pause))
 
-    def _answer(self, first: int, last: int) -> Answer | None:
+    def _answer(self, first: int, last: int) -> Response | None:
         """None where the connection broke off: perhaps an idle one, given up meanwhile."""
         try:
             return self._connections.get(_range(first, last))
@@ -393,13 +393,13 @@ class _Ranged(Source):
             logger.info("video.range_broken", extra={"error": type(exc).__name__})
             return None
 
-    def _check_range(self, answer: Answer, first: int, last: int) -> None:
+    def _check_range(self, answer: Response, first: int, last: int) -> None:
         """See that this is the range that was asked for, or its beginning, of the same file."""
         if why := _oddity(answer) or self._range_oddity(answer, first, last):
             self._connections.done(answer)
             raise _OddRange(why)
 
-    def _range_oddity(self, answer: Answer, first: int, last: int) -> str | None:
+    def _range_oddity(self, answer: Response, first: int, last: int) -> str | None:
         """Why an answer is not that range, if it is not."""
         if answer.status != HTTPStatus.PARTIAL_CONTENT:
             return f"the CDN answered {answer.status} for a range"
@@ -416,7 +416,7 @@ class _Ranged(Source):
             return False
         return total == self.size or (total is None and are_strong)
 
-    def _read(self, answer: Answer, view: memoryview) -> int:
+    def _read(self, answer: Response, view: memoryview) -> int:
         """How many bytes came; a broken connection ends them quietly."""
         got = 0
         try:
@@ -432,7 +432,7 @@ class _Stream(Source):
     """Read from beginning to end, where a CDN has no ranges."""
 
     def __init__(
-        self, connections: Connections, answer: Answer, size: int, most_bytes: int
+        self, connections: Connections, answer: Response, size: int, most_bytes: int
     ) -> None:
         super().__init__(connections, size)
         self._answer = answer

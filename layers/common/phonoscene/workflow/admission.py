@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from phonoscene.drops.contents import Content, Holders
     from phonoscene.jobs import ErrorDetail
     from phonoscene.table.job_store import JobStore
-    from phonoscene.workflow.examination import Examined, Halves
+    from phonoscene.workflow.examination import DropFiles, ExaminedTake
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Admission:
     skips_repeats: bool = True
 
     def admit(
-        self, halves: Halves, examined: Sequence[Examined], dropped_at: datetime
+        self, halves: DropFiles, examined: Sequence[ExaminedTake], dropped_at: datetime
     ) -> list[Job]:
         """The jobs of a drop's takes, each admitted once."""
         return [
@@ -57,7 +57,7 @@ class Admission:
         ]
 
     def _takes(
-        self, halves: Halves, examined: Sequence[Examined], dropped_at: datetime
+        self, halves: DropFiles, examined: Sequence[ExaminedTake], dropped_at: datetime
     ) -> list[Take]:
         asked = [(one.fields.get("arguments", {}), one.images) for one in examined]
         contents = contents_of(self.bucket, halves.audio, halves.sidecar, asked)
@@ -69,7 +69,7 @@ class Admission:
             takes.append(Take(job, waiting + unused, content if self.skips_repeats else None))
         return takes
 
-    def _born(self, halves: Halves, examined: Examined, **fields: Any) -> Job:
+    def _born(self, halves: DropFiles, examined: ExaminedTake, **fields: Any) -> Job:
         """The record of a take. What only a tie keeps from being a job has its audio's own name.
 
         Another audio file of that name may have its job, whose receipt must stay.

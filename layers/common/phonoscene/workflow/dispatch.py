@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from phonoscene.limits import Limits
+    from phonoscene.limits import SpendingLimits
     from phonoscene.queues import DropsQueue
     from phonoscene.table.job_store import JobStore
 
@@ -21,7 +21,7 @@ class Dispatcher:
 
     store: JobStore
     drops: DropsQueue
-    limits: Limits
+    limits: SpendingLimits
 
     def dispatch(self) -> int:
         """Announce the jobs whose turn it is; how many. Announced twice, a job is claimed once."""

@@ -21,9 +21,9 @@ from phonoscene.drops.pricing import PRESETS, estimate, needed_frames
 from phonoscene.drops.sidecar import Sidecar, VideoSize
 from phonoscene.drops.sidecar_files import (
     LONGEST_SIDECAR,
-    Document,
+    SidecarFile,
     parse,
-    read_document,
+    read_sidecar_file,
     read_takes,
 )
 from phonoscene.errors import DropRefused
@@ -50,7 +50,7 @@ PADDING_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
-class Rules:
+class DropLimits:
     """What the operator decides about drops."""
 
     max_frames: int
@@ -69,7 +69,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Halves:
+class DropFiles:
     """A drop as it lies in the bucket: its audio, and its sidecar and its text, if any."""
 
     pairing: Pairing
@@ -120,7 +120,7 @@ class Errors(list[ErrorDetail]):
 
 
 @dataclass(frozen=True)
-class Examined:
+class ExaminedTake:
     """One take: the fields of its record, what is wrong with it, and its images by field."""
 
     fields: dict[str, Any]
@@ -133,28 +133,28 @@ class Examiner:
     """Reads what a drop says and measures what it is."""
 
     bucket: DropBucket
-    rules: Rules
+    rules: DropLimits
     prober: Prober
 
-    def defaults(self, audio: str, errors: Errors) -> list[Document]:
+    def defaults(self, audio: str, errors: Errors) -> list[SidecarFile]:
         """The ``_defaults.json`` that hold for an audio file, nearest first."""
         found = [
             (key, errors.caught(self.bucket.read, key, LONGEST_SIDECAR + 1))
             for key in defaults_keys(audio)
         ]
-        documents = [errors.caught(read_document, key, read[1]) for key, read in found if read]
+        documents = [errors.caught(read_sidecar_file, key, read[1]) for key, read in found if read]
         return [document for document in documents if document]
 
     def examine(
-        self, halves: Halves, defaults: Sequence[Document], errors: Errors
-    ) -> list[Examined]:
+        self, halves: DropFiles, defaults: Sequence[SidecarFile], errors: Errors
+    ) -> list[ExaminedTake]:
         """What the drop asks for: one job, or one for each take of a sidecar that lists several."""
         if halves.pairing.rivals:
             errors.append(_ambiguous(halves.pairing))
         audio = errors.caught(self._measure, halves.audio)
         own = self._own(halves, errors)
         if own is None:
-            return [Examined(self._pinned(halves, audio), errors, {})]
+            return [ExaminedTake(self._pinned(halves, audio), errors, {})]
         takes = [Errors(errors) for _ in own]
         return [
             self._take(halves, audio, [*document, *defaults], mine)
@@ -177,14 +177,14 @@ class Examiner:
         if self.rules.uploads:
             check_size(found.key, found.bytes)
 
-    def _own(self, halves: Halves, errors: Errors) -> list[list[Document]] | None:
+    def _own(self, halves: DropFiles, errors: Errors) -> list[list[SidecarFile]] | None:
         """The sidecar's takes, each before the defaults are added; None where it cannot be read."""
         if halves.sidecar is None:
             return [[]]
         takes = errors.caught(read_takes, halves.sidecar.key, halves.text)
         return [[take] for take in takes] if takes else None
 
-    def _pinned(self, halves: Halves, audio: Audio | None) -> dict[str, Any]:
+    def _pinned(self, halves: DropFiles, audio: Audio | None) -> dict[str, Any]:
         """The objects that the job is about."""
         found = halves.audio
         unmeasured = Audio(key=found.key, version_id=found.version_id, bytes=found.bytes)
@@ -192,15 +192,15 @@ class Examiner:
 
     def _take(
         self,
-        halves: Halves,
+        halves: DropFiles,
         audio: Audio | None,
-        documents: Sequence[Document],
+        documents: Sequence[SidecarFile],
         errors: Errors,
-    ) -> Examined:
+    ) -> ExaminedTake:
         """Everything a job's record says of its drop; what is wrong goes to ``errors``."""
         sidecar, origin = errors.caught(parse, documents) or (None, {})
         if sidecar is None:
-            return Examined(self._pinned(halves, audio), errors, {})
+            return ExaminedTake(self._pinned(halves, audio), errors, {})
         images = self._images(sidecar, origin, errors)
         frames = errors.caught(self._frames, sidecar, audio) if audio else None
         size = errors.caught(self._size, sidecar, images)
@@ -212,7 +212,7 @@ class Examiner:
             if frames and size
             else None,
         }
-        return Examined(fields, errors, {field: found for field, (found, _) in images.items()})
+        return ExaminedTake(fields, errors, {field: found for field, (found, _) in images.items()})
 
     def _estimate(self, sidecar: Sidecar, frames: int, size: tuple[int, int]) -> Estimate:
         from_audio = sidecar.match_audio_length

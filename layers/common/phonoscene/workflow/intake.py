@@ -23,11 +23,11 @@ from phonoscene.drops.keys import (
     unsafe,
 )
 from phonoscene.drops.near_names import alone, neighbourhoods
-from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, Document, ignores, waits_for_sidecar
+from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, SidecarFile, ignores, waits_for_sidecar
 from phonoscene.errors import DropRefused, DropUnsettled, WriteRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus
 from phonoscene.workflow.admission import Admission
-from phonoscene.workflow.examination import Errors, Examiner, Halves
+from phonoscene.workflow.examination import DropFiles, Errors, Examiner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -178,7 +178,7 @@ class Intake:
             return []
         return self._admit(halves, defaults, errors)
 
-    def _look(self, pairing: Pairing) -> Halves | None:
+    def _look(self, pairing: Pairing) -> DropFiles | None:
         """Both halves' newest versions, or None where one went away since they were listed.
 
         The audio is looked at once more after the sidecar was read: two versions that were never
@@ -186,14 +186,14 @@ class Intake:
         """
         audio = self.bucket.find(str(pairing.audio))
         if pairing.sidecar is None:
-            return Halves(pairing, audio, None, b"") if audio else None
+            return DropFiles(pairing, audio, None, b"") if audio else None
         for _ in range(LOOKS):
             sidecar = self.bucket.read(pairing.sidecar, LONGEST_SIDECAR + 1)
             before, audio = audio, self.bucket.find(str(pairing.audio))
             if not (audio and sidecar):
                 return None
             if audio == before:
-                return Halves(pairing, audio, *sidecar)
+                return DropFiles(pairing, audio, *sidecar)
         raise DropUnsettled
 
     def _wait(self, key: str, pairing: Pairing) -> Job | None:
@@ -223,7 +223,9 @@ class Intake:
             return None
         return job
 
-    def _admit(self, halves: Halves, defaults: Sequence[Document], errors: Errors) -> list[Job]:
+    def _admit(
+        self, halves: DropFiles, defaults: Sequence[SidecarFile], errors: Errors
+    ) -> list[Job]:
         examined = self.examiner.examine(halves, defaults, errors)
         unused = filter(None, map(self.bucket.find, halves.pairing.unused))
         dropped_at = max([halves.modified, *(found.modified for found in unused)])

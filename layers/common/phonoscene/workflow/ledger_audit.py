@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Standing:
+class LedgerStatus:
     """How window and budget stand: for how long no job in flight has moved; US dollars today."""
 
     in_flight: int
@@ -32,7 +32,7 @@ class Standing:
     is_paused: bool
 
 
-class Recounter:
+class LedgerAudit:
     """One pass's count."""
 
     def __init__(self, store: JobStore) -> None:
@@ -46,7 +46,7 @@ class Recounter:
         if job.reservation and job.job_id not in self._in_flight:
             self._correct(job.job_id, is_held=True)
 
-    def recount(self) -> Standing:
+    def recount(self) -> LedgerStatus:
         """Take the place of whoever holds nothing, and set the days' sums; what stands then."""
         now, ledger = self._store.clock(), self._store.ledger
         # days, then places, then jobs: what moves meanwhile changes a day that was read before
@@ -62,7 +62,7 @@ class Recounter:
                 self._recount(day, [holding.reservation for holding in holdings])
         since = min((holding.since for holding in holdings), default=now)
         committed = days[0].committed if days[0] else Decimal(0)
-        return Standing(len(holdings), now - since, committed, window.is_paused(now))
+        return LedgerStatus(len(holdings), now - since, committed, window.is_paused(now))
 
     def _recount(self, day: Day, held: list[Reservation]) -> None:
         reserved = sum((one.usd for one in held if one.day == day.day), Decimal(0))

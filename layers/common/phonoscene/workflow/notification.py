@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from phonoscene.batch import Message
-    from phonoscene.publishing.endpoint import Answer, Subscriber
+    from phonoscene.publishing.endpoint import DeliveryResponse, Endpoint
     from phonoscene.queues import NotificationsQueue
 
 logger = logging.getLogger(__name__)
@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 class Notifier:
     """Posts events, signed; ``secrets`` is asked each time, so that they can be replaced."""
 
-    subscriber: Subscriber
+    subscriber: Endpoint
     queue: NotificationsQueue
     secrets: Callable[[], str]
     clock: Callable[[], datetime]
 
-    def notify(self, message: Message) -> Answer:
+    def notify(self, message: Message) -> DeliveryResponse:
         """The subscriber's answer: it has taken the event, or wants none any more.
 
         Raises:
@@ -45,7 +45,7 @@ class Notifier:
             self.queue.hold_back(message.receipt_handle, pause)
             raise
 
-    def _post(self, message: Message) -> Answer:
+    def _post(self, message: Message) -> DeliveryResponse:
         notification = Notification.of(message.body)
         headers = notification.headers(self.secrets(), self.clock())
         answer = self.subscriber.post(headers, notification.body)

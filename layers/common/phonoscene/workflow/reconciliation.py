@@ -16,7 +16,7 @@ from phonoscene.errors import VideoUnavailable, WriteRefused
 from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
 from phonoscene.fal.webhook_message import Delivery
 from phonoscene.jobs import ErrorDetail, Job, JobStatus, Request
-from phonoscene.workflow.ledger_audit import Recounter
+from phonoscene.workflow.ledger_audit import LedgerAudit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from phonoscene.queues import VerdictsQueue
     from phonoscene.table.job_store import JobStore
     from phonoscene.workflow.dispatch import Dispatcher
-    from phonoscene.workflow.ledger_audit import Standing
+    from phonoscene.workflow.ledger_audit import LedgerStatus
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ ANSWER_SHOULD_TAKE: Final = timedelta(minutes=2)
 
 
 @dataclass
-class Pass:
+class ReconcileReport:
     """What one pass saw."""
 
     #: Jobs that were due, by state, and for how long the first of them had been.
@@ -59,7 +59,7 @@ class Pass:
     #: Sums that were not the jobs', and were put right.
     corrected: int = 0
     #: The places that are taken, the day's money, and whether dispatching is paused.
-    standing: Standing | None = None
+    standing: LedgerStatus | None = None
     dispatched: int = 0
     #: For how long the oldest READY job could have been sent.
     ready_for: timedelta = timedelta(0)
@@ -83,10 +83,10 @@ class Reconciler:
     output_lifetime: timedelta
     ask_again: timedelta = ASK_AGAIN
 
-    def run(self, has_time: Callable[[], bool] = lambda: True) -> Pass:
+    def run(self, has_time: Callable[[], bool] = lambda: True) -> ReconcileReport:
         """Look at all that is due, recount, dispatch."""
-        this = Pass()
-        recounter = Recounter(self.store)
+        this = ReconcileReport()
+        recounter = LedgerAudit(self.store)
         now = self.store.clock()
         for job_id, due_at in self.store.due(now):
             if not has_time():  # the next pass goes on: what was looked at is due later now
@@ -100,7 +100,7 @@ class Reconciler:
         this.ready_for = self.dispatcher.waiting_for()
         return this
 
-    def _look(self, job_id: str, this: Pass, recounter: Recounter) -> None:
+    def _look(self, job_id: str, this: ReconcileReport, recounter: LedgerAudit) -> None:
         """One job; what happens to it must not stop the others."""
         try:
             job = self.store.get(job_id)

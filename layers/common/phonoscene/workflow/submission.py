@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.errors import DropRefused, NoRoom, UploadFailed, WriteRefused
-from phonoscene.fal.requests import ACCOUNT, Accepted, Answer, Refused, Submission, Unknown
+from phonoscene.errors import DropRefused, MustWait, UploadFailed, WriteRefused
+from phonoscene.fal.requests import ACCOUNT, Accepted, Refused, Submission, SubmitOutcome, Unknown
 from phonoscene.fal.webhook_message import hash_token, new_token
 from phonoscene.jobs import LOOK_AGAIN_AFTER, UNANSWERED, ErrorDetail, Job, JobStatus
 from phonoscene.limits import next_day
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from phonoscene.fal.queue import FalQueue
-    from phonoscene.limits import Limits
+    from phonoscene.limits import SpendingLimits
     from phonoscene.table.job_store import JobStore
     from phonoscene.workflow.media_urls import MediaUrls
 
@@ -36,7 +36,7 @@ PAUSE: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
-class Terms:
+class SubmissionSettings:
     """What the operator decides about submissions; times in seconds.
 
     Without ``webhook_base_url`` fal calls nobody. ``ask_after``: when fal is asked for a result.
@@ -60,8 +60,8 @@ class Submitter:
     media: MediaUrls
     store: JobStore
     queue: FalQueue
-    terms: Terms
-    limits: Limits
+    terms: SubmissionSettings
+    limits: SpendingLimits
 
     def submit(self, job: Job) -> Job:
         """Submit a READY job; a job in any other state is returned as it is.
@@ -77,17 +77,17 @@ class Submitter:
             held_until = self._hold(job)
             submission = self._submission(job, token)
             claimed = self._claim(job, hash_token(token), held_until)
-        except (NoRoom, UploadFailed, DropRefused, WriteRefused) as exc:
+        except (MustWait, UploadFailed, DropRefused, WriteRefused) as exc:
             return self._leave(job, exc)
         is_ours = claimed.token_hashes[-1:] == (hash_token(token),)
         if claimed.status is JobStatus.SUBMITTING and is_ours:
             return self._settle(claimed, poster.submit(submission))
         return claimed
 
-    def _leave(self, job: Job, why: NoRoom | UploadFailed | DropRefused | WriteRefused) -> Job:
+    def _leave(self, job: Job, why: MustWait | UploadFailed | DropRefused | WriteRefused) -> Job:
         """What becomes of a job that was not claimed."""
         match why:
-            case NoRoom():
+            case MustWait():
                 return self._put_off(job, why.waits_for)
             case UploadFailed():
                 return self._upload_later(job, why)
@@ -164,7 +164,7 @@ class Submitter:
         logger.error("dispatch.paused", extra={"until": until.isoformat()})
         return until
 
-    def _settle(self, job: Job, answer: Answer) -> Job:
+    def _settle(self, job: Job, answer: SubmitOutcome) -> Job:
         match answer:
             case Accepted(request):
                 at = self.store.clock() + self.terms.ask_after
