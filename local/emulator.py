@@ -61,8 +61,8 @@ def start_emulator(
     """Start ministack. hypercorn is run directly: ministack's own `main` also takes 443."""
     listen = ["--bind", f"{LOOPBACK}:{ports.aws}", "--keep-alive", "75", "--workers", "0"]
     tls = ["--certfile", str(papers.certificate), "--keyfile", str(papers.private_key)]
-    told = ["--access-logfile", str(access_log), "--access-logformat", ACCESS_LOG]
-    logs = told if access_log else []
+    data = ["--access-logfile", str(access_log), "--access-logformat", ACCESS_LOG]
+    logs = data if access_log else []
     command = [sys.executable, "-m", "hypercorn", "ministack.app:app", *listen, *tls, *logs]
     environment = emulator_environment(state, papers, ports, real)
     return start(EMULATOR, command, environment, state.logs / "emulator.log")

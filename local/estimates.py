@@ -21,7 +21,7 @@ from phonoscene_cli.upload.upload import Drop
 def deciding(values: Mapping[str, str]) -> StackParameters:
     """The parameters of a stack with the real fal, deployed with ``values`` or by default."""
     template, given = deploy.read_template(), {**values, **real_fal.PARAMETERS}
-    return StackParameters.told(
+    return StackParameters.from_values(
         {name: deploy.parameter(template, given, name) for name in template["Parameters"]}
     )
 

@@ -26,10 +26,10 @@ AT_STAKE = {
 
 def simulated(*, is_running: bool) -> str:
     """What is said where nothing is paid, so that nobody takes its videos for fal's."""
-    told = "The fal simulator answers: nothing is paid, and the video only shows the sound."
+    data = "The fal simulator answers: nothing is paid, and the video only shows the sound."
     if is_running:
-        return f"{told} For the real fal: `make down`, and FAL_KEY in the environment."
-    return f"{told} For the real fal: FAL_KEY in the environment."
+        return f"{data} For the real fal: `make down`, and FAL_KEY in the environment."
+    return f"{data} For the real fal: FAL_KEY in the environment."
 
 
 def agree_to_pay(parameters: Mapping[str, str], *, yes: bool) -> None:

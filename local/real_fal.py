@@ -66,8 +66,8 @@ class RealFal:
         return to
 
     def _everybody(self) -> Path:
-        told = ssl.get_default_verify_paths().cafile
-        places = [self.authorities, told and Path(told), *map(Path, BUNDLES)]
+        data = ssl.get_default_verify_paths().cafile
+        places = [self.authorities, data and Path(data), *map(Path, BUNDLES)]
         found = (place for place in places if place and place.is_file())
         return next(found, Path(certifi.where()))
 

@@ -64,8 +64,8 @@ class DeadLetters:
     def count(self, sqs: Any) -> int:
         """About how many messages lie there; those that somebody looks at are counted too."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        told = sqs.get_queue_attributes(QueueUrl=self.source, AttributeNames=names)
-        return sum(int(told["Attributes"].get(name, 0)) for name in names)
+        data = sqs.get_queue_attributes(QueueUrl=self.source, AttributeNames=names)
+        return sum(int(data["Attributes"].get(name, 0)) for name in names)
 
     def redrive(self, sqs: Any, most: int) -> Iterator[int]:
         """Move at most ``most`` messages; yields how many were moved at each step."""

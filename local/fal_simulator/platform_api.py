@@ -51,8 +51,8 @@ class RestApi:
             return web.json_response({"detail": "Not Found"}, status=404)
         self.key_reads += 1
         fault = self._faults.take("keys", "status", "delay", "drip", "padded", "empty")
-        if told := await obey(fault, request):
-            return told
+        if data := await obey(fault, request):
+            return data
         if fault and fault.action == "empty":
             return web.json_response({"keys": []})
         padded = bool(fault and fault.action == "padded")
@@ -114,8 +114,8 @@ class PlatformApi:
         self.list_reads += 1
         page = self._page(request)
         fault = self._faults.take("requests")
-        if told := await obey(fault, request):
-            return told
+        if data := await obey(fault, request):
+            return data
         if fault and fault.action == "error_ok":
             return PlatformError(200, "server_error", "Something went wrong").response()
         told_page = _bent(page, fault) if fault else page
@@ -166,11 +166,11 @@ def _bent(page: dict[str, Any], fault: Fault) -> dict[str, Any]:
 
 def _without_input(item: dict[str, Any], form: str | None) -> dict[str, Any]:
     kept = {name: value for name, value in item.items() if name != "json_input"}
-    told = item.get("json_input") or {}
+    data = item.get("json_input") or {}
     changed: dict[str | None, dict[str, Any]] = {
         "null": {"json_input": None},
-        "text": {"json_input": json.dumps(told)},
-        "no_url": {"json_input": {name: told[name] for name in told if name != "audio_url"}},
+        "text": {"json_input": json.dumps(data)},
+        "no_url": {"json_input": {name: data[name] for name in data if name != "audio_url"}},
     }
     return kept | changed.get(form, {})
 

@@ -144,15 +144,15 @@ class QueueApi:
             return web.json_response(NOT_FOUND, status=404)
         found.reads[stage] += 1
         fault = self._faults.take(stage, request_id=request_id, prompt=found.inputs.prompt)
-        told = await obey(fault, request)
-        return told or await sent(fault, request, answer(found, request, fault))
+        data = await obey(fault, request)
+        return data or await sent(fault, request, answer(found, request, fault))
 
     def _status(self, found: Request, request: web.Request, fault: Fault | None) -> web.Response:
         if fault and fault.action == "error_type_only":
             found.keeps_error_type = False
         if fault and fault.action == "not_an_object":
-            told = ["COMPLETED"] if fault.value is None else fault.value
-            return web.json_response(told)
+            data = ["COMPLETED"] if fault.value is None else fault.value
+            return web.json_response(data)
         body = self._standing(found, request)
         if fault and fault.action == "unknown":
             body["status"] = "FAILED" if fault.value is None else fault.value

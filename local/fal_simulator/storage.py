@@ -101,8 +101,8 @@ class Storage:
     async def sign_in(self, request: web.Request) -> web.Response:
         """Give a token for the key."""
         self.sign_ins += 1
-        if told := await obey(self._faults.take("storage", call="token"), request):
-            return told
+        if data := await obey(self._faults.take("storage", call="token"), request):
+            return data
         if request.method != hdrs.METH_POST:
             return _detail(405, "Method Not Allowed")
         if not _is(request, f"Key {self._key}"):
@@ -148,10 +148,10 @@ class Storage:
         file = self._folder / f"upload-{secrets.token_hex(8)}"
         size, digest = await _save(request, file)
         fault = self._faults.take("storage", call="upload")
-        told = await obey(fault, request)
-        if told or size > MAX_UPLOAD:
+        data = await obey(fault, request)
+        if data or size > MAX_UPLOAD:
             file.unlink()
-            return told or _detail(413, "Payload Too Large")
+            return data or _detail(413, "Payload Too Large")
         life = 0 if fault and fault.action == "expired" else lifecycle["expiration"]
         upload = Upload(
             path=_path(request.headers.get("X-Fal-File-Name", "")),
@@ -210,9 +210,9 @@ def _note(upload: Upload, by: str, status_code: int) -> None:
 def _lifecycle(request: web.Request) -> dict[str, Any]:
     """The life in seconds, null for ever, and the ACL's default, as the upload's header says."""
     try:
-        told = json.loads(request.headers.get("X-Fal-Object-Lifecycle", "{}"))
-        life = told.get("expiration_duration_seconds")
-        acl = told.get("initial_acl", {}).get("default", "allow")
+        data = json.loads(request.headers.get("X-Fal-Object-Lifecycle", "{}"))
+        life = data.get("expiration_duration_seconds")
+        acl = data.get("initial_acl", {}).get("default", "allow")
     except (ValueError, AttributeError) as error:
         raise ValueError("X-Fal-Object-Lifecycle is not what is documented") from error
     if life is not None and not (isinstance(life, int) and life > 0):

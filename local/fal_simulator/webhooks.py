@@ -199,8 +199,8 @@ def failure(request: Request, fault: Fault) -> bytes:
 def _unserialisable(status: str, error: str | None) -> dict[str, Any]:
     # fal documents the OK form; the ERROR form, with this 404, was observed
     failure = error or "Invalid status code: 404"
-    told = {"error": None if status == "OK" else failure}
-    return told | {"status": status, "payload": None, "payload_error": PAYLOAD_ERROR}
+    answered = {"error": None if status == "OK" else failure}
+    return answered | {"status": status, "payload": None, "payload_error": PAYLOAD_ERROR}
 
 
 def _record(request: Request, kind: str, *, settled: bool) -> dict[str, Any]:

@@ -200,7 +200,7 @@ def test_a_drop_that_cannot_be_followed_is_named_all_the_same(
     def fail(*_: Any) -> None:
         raise EndpointConnectionError(endpoint_url="https://aws")
 
-    environment.setattr("phonoscene_cli.follow.follow.Journey.run", fail)
+    environment.setattr("phonoscene_cli.follow.follow.FollowedJobs.run", fail)
 
     told = busy.says("drop", "song.wav", "--prompt", "x", "--yes", "--watch")
     program = busy.says("drop", "song.wav", "--prompt", "x", "--yes", "--watch", "--json")

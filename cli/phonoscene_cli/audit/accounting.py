@@ -61,9 +61,9 @@ class Accountant:
             while some := list(islice(rest, TOGETHER)):
                 records = self._by_id(some)
                 unknown = [drop for drop in some if drop not in records]
-                told = dict(zip(unknown, pool.map(self._by_name, unknown), strict=True))
+                data = dict(zip(unknown, pool.map(self._by_name, unknown), strict=True))
                 for drop in some:
-                    yield self._account(drop, records.get(drop) or told.get(drop))
+                    yield self._account(drop, records.get(drop) or data.get(drop))
 
     def _account(self, drop: BucketDrop, record: Item | None) -> Account:
         """One drop's. An object that cannot be read is not the end of the others."""

@@ -56,7 +56,7 @@ def hold_while_deep(sqs: Any, url: str, sleep: Callable[[float], None] = time.sl
     """Until no more than ``DEEP`` messages wait in a queue."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"]
     while True:
-        told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-        if sum(int(told.get(name, 0)) for name in names) <= DEEP:
+        data = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        if sum(int(data.get(name, 0)) for name in names) <= DEEP:
             return
         sleep(HOLD)

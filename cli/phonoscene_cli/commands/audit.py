@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from phonoscene_cli.audit.audit import Audit, settled_at
+from phonoscene_cli.audit.audit import Audit, as_data, settled_at
 from phonoscene_cli.commands.options import Json, OlderThan, stack_of
 from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.stack.job_lookup import key_in

@@ -163,9 +163,9 @@ def _run(run: Backfill, total: int) -> None:
 def _tell_run(run: Backfill, look: _Look, *, as_json: bool) -> None:
     """What was sent."""
     if as_json:
-        told = {"prefix": run.audit.prefix, "sent": run.sent, "complete": run.is_complete}
+        content = {"prefix": run.audit.prefix, "sent": run.sent, "complete": run.is_complete}
         failed = {"failed": run.audit.unreadable.as_data()}
-        terminal.print_json(told | failed | {"remaining": look.more})
+        terminal.print_json(content | failed | {"remaining": look.more})
         return
     terminal.line(f"sent {formatting.number(run.sent, 'drop')} on their way")
     _tell_rest(look, "The same command goes on with them.")

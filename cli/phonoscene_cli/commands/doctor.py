@@ -22,18 +22,18 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
     Example: phonoscene doctor
     """
     stack = stack_of(context)
-    told = []
+    data = []
     for name, look in CHECKS.items():
         with terminal.working(name):
             one = examined(name, look, stack)
-        told.append(one)
+        data.append(one)
         if not as_json:
             _tell(one)
         if name == "stack" and one.level is Level.FAIL:
             break  # all others ask it for names
     if as_json:
-        terminal.print_json([one.as_data() for one in told])
-    if any(one.level is Level.FAIL for one in told):
+        terminal.print_json([one.as_data() for one in data])
+    if any(one.level is Level.FAIL for one in data):
         raise typer.Exit(NOT_FINE)
 
 

@@ -61,28 +61,30 @@ def drop(
     """
     stack = stack_of(context)
     pictures = {PICTURES["image"]: image, PICTURES["end_image"]: end_image}
-    wishes = DropOptions(
+    drop_options = DropOptions(
         file, *_place(stack, folder, name),
         dict(settings or []) | ({"prompt": prompt} if prompt is not None else {}),
         {field: picture for field, picture in pictures.items() if picture},
     )  # fmt: skip
-    planned = plan(wishes, stack.client("s3"), stack.outputs["DropBucketName"], stack.parameters)
+    planned = plan(
+        drop_options, stack.client("s3"), stack.outputs["DropBucketName"], stack.parameters
+    )
     repeats = _repeats(planned, stack)
-    told = _told(planned, repeats)
-    refuse_if_wrong(planned.outlook, told, "Nothing was dropped", as_json=as_json)
+    data = _told(planned, repeats)
+    refuse_if_wrong(planned.outlook, data, "Nothing was dropped", as_json=as_json)
     if out:
         out.check(planned.outlook.videos(name_of(planned.drop.audio.key)))
     _tell(planned, repeats, stack)
     if dry_run:
-        follow.tell_end(told, as_json=as_json)
+        follow.tell_end(data, as_json=as_json)
         return
     if not terminal.agreed(f"Drop it as {planned.drop.audio.key}?", yes=yes):
         terminal.say("Nothing was dropped.")
         raise typer.Exit(NOT_FINE)
     dropped = _upload(planned, stack)
-    told["job_ids"] = dropped.job_ids(len(planned.outlook.takes))
+    data["job_ids"] = dropped.job_ids(len(planned.outlook.takes))
     ending = follow.Ending(watch, out, timeout, as_json)
-    raise typer.Exit(ending.come(stack, told))
+    raise typer.Exit(ending.come(stack, data))
 
 
 def _place(stack: Stack, folder: str, name: str | None) -> tuple[str, str | None]:

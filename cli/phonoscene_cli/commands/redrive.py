@@ -33,7 +33,7 @@ def redrive(
     Example: phonoscene redrive drops --dry-run
     """
     stack = stack_of(context)
-    sqs, told = stack.client("sqs"), {}
+    sqs, data = stack.client("sqs"), {}
     for name in letters or of_stack(stack.outputs):
         queue = DeadLetters.of(stack.outputs, name)
         waiting, moved = queue.count(sqs), 0
@@ -42,10 +42,10 @@ def redrive(
                 for more in queue.redrive(sqs, most):
                     moved += more
                     advance(moved)
-        told[str(name)] = {"waiting": waiting, "moved": moved}
+        data[str(name)] = {"waiting": waiting, "moved": moved}
     if as_json:
-        terminal.print_json(told)
+        terminal.print_json(data)
         return
-    for queue_name, one in told.items():
+    for queue_name, one in data.items():
         what = f"{one['waiting']} waiting" if dry_run else f"{one['moved']} moved"
         terminal.line(f"{queue_name}: {what}")

@@ -48,7 +48,7 @@ def retry(
     s3, bucket = stack.client("s3"), stack.outputs["DropBucketName"]
     changes = dict(settings or [])
     planned = retake(found, changes, s3, bucket, stack.parameters, stack.jobs)
-    told: dict[str, Any] = {
+    data: dict[str, Any] = {
         "retry_of": found.job_id,
         "estimate": Sum.of(planned.outlook.estimates).as_data(),
         "errors": [error.model_dump(mode="json") for error in planned.outlook.errors],
@@ -56,7 +56,7 @@ def retry(
         "jobs": [],
         "videos": [],
     }
-    refuse_if_wrong(planned.outlook, told, "It would be REJECTED again", as_json=as_json)
+    refuse_if_wrong(planned.outlook, data, "It would be REJECTED again", as_json=as_json)
     if out:
         out.check(planned.outlook.videos(found.name))
     tell_price(planned.outlook, stack)
@@ -68,9 +68,9 @@ def retry(
     except UploadedDespiteInterrupt as exc:
         follow.too_late(exc.dropped.job_ids(len(planned.outlook.takes)))
         raise
-    told["job_ids"] = dropped.job_ids(len(planned.outlook.takes))
+    data["job_ids"] = dropped.job_ids(len(planned.outlook.takes))
     ending = follow.Ending(watch, out, timeout, as_json)
-    raise typer.Exit(ending.come(stack, told))
+    raise typer.Exit(ending.come(stack, data))
 
 
 def _question(job: Job) -> str:

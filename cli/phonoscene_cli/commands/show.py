@@ -15,6 +15,7 @@ from phonoscene_cli.commands.options import Json, stack_of
 from phonoscene_cli.stack.job_lookup import find_job
 from phonoscene_cli.ui import formatting, next_steps, terminal
 from phonoscene_cli.ui.job_json import as_data
+from phonoscene_cli.ui.status_line import StatusLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -81,7 +81,7 @@ def webhook_refuses_strangers(stack: Stack) -> Looked:
     try:
         answer = httpx.post(
             f"{door.url}/webhooks/fal/doctor/unsigned", content=b"{}", headers=dict(door.headers),
-            verify=verify, trust_env=not stack.told, timeout=PATIENCE,
+            verify=verify, trust_env=not stack.endpoints, timeout=PATIENCE,
         )  # fmt: skip
     except httpx.HTTPError as exc:
         why = f"{door.url} does not answer: {type(exc).__name__}"

@@ -33,7 +33,7 @@ CONCURRENCY_QUOTA: Final = (
 
 def _deployments(stack: Stack) -> list[samconfig.Deployment]:
     """Those of the nearest samconfig.toml that are about a stack of this name."""
-    file = None if stack.told else samconfig.nearest()
+    file = None if stack.endpoints else samconfig.nearest()
     found = samconfig.read(file).values() if file else ()
     return [one for one in found if one.stack == stack.name]
 
@@ -45,13 +45,13 @@ def region_is_the_files(stack: Stack) -> Looked:
     if named and here not in named:
         why = f"this is {here}, but samconfig.toml deploys {stack.name} to {', '.join(named)}"
         return Level.WARN, why, f"`phonoscene --region {named[0]} doctor`"
-    return ok(f"{here}, on this machine" if stack.told else here)
+    return ok(f"{here}, on this machine" if stack.endpoints else here)
 
 
 def parameters_are_the_files(stack: Stack) -> Looked:
     """The next deployment changes no parameter."""
-    told = stack.description.get("Parameters", [])
-    deployed = {one["ParameterKey"]: one["ParameterValue"] for one in told}
+    data = stack.description.get("Parameters", [])
+    deployed = {one["ParameterKey"]: one["ParameterValue"] for one in data}
     files = [one for one in _deployments(stack) if one.region in {None, stack.session.region_name}]
     if not files:
         return ok("no samconfig.toml here names this stack")
@@ -178,8 +178,8 @@ def _kind_of_error(answer: Any) -> str:
 
 def account_has_room(stack: Stack) -> Looked:
     """The account lets as many functions run at once as the stack may need."""
-    told = stack.description.get("Parameters", [])
-    given = {one["ParameterKey"]: one["ParameterValue"] for one in told}
+    data = stack.description.get("Parameters", [])
+    given = {one["ParameterKey"]: one["ParameterValue"] for one in data}
     needed = most_at_once(given, set(stack.resources("Lambda::Function")))
     limits = stack.client("lambda").get_account_settings()["AccountLimit"]
     most = limits["ConcurrentExecutions"]
@@ -241,7 +241,7 @@ def alarms_are_quiet(stack: Stack) -> Looked:
 
 def alarm_mail_is_confirmed(stack: Stack) -> Looked:
     """Somebody hears of alarms: SNS sends nothing to an address that has not said yes."""
-    if stack.told:
+    if stack.endpoints:
         return ok("the local cloud sends none")
     topic = stack.outputs["AlarmTopicArn"]
     pages = stack.client("sns").get_paginator("list_subscriptions_by_topic")

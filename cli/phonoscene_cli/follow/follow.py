@@ -143,21 +143,21 @@ class Ending:
     timeout: timedelta | None
     as_json: bool
 
-    def come(self, stack: Stack, told: dict[str, Any]) -> int:
+    def come(self, stack: Stack, data: dict[str, Any]) -> int:
         """Follow the jobs of ``told`` if that is wished, tell the result; the exit code.
 
         Whatever is raised on the way, the jobs are there, and their ids are told first.
         """
         try:
-            jobs = self._follow(stack, told["job_ids"])
-            told["jobs"] = [as_data(job) for job in jobs]
+            jobs = self._follow(stack, data["job_ids"])
+            data["jobs"] = [as_data(job) for job in jobs]
             videos = bring_home(stack, jobs, self.out)
         except Exception:
-            tell_end(told, as_json=self.as_json)
+            tell_end(data, as_json=self.as_json)
             raise
-        told["videos"] = [str(path) for path in videos.values()]
-        tell_end(told, as_json=self.as_json)
-        complain(jobs, Labels(told["job_ids"]))
+        data["videos"] = [str(path) for path in videos.values()]
+        tell_end(data, as_json=self.as_json)
+        complain(jobs, Labels(data["job_ids"]))
         return exit_code(jobs)
 
     def _follow(self, stack: Stack, job_ids: list[str]) -> list[Job]:
@@ -187,17 +187,17 @@ def too_late(job_ids: list[str]) -> None:
     )
 
 
-def tell_end(told: dict[str, Any], *, as_json: bool) -> None:
+def tell_end(data: dict[str, Any], *, as_json: bool) -> None:
     """The result on stdout: where the videos are, or which jobs there will be."""
     if as_json:
-        terminal.print_json(told)
+        terminal.print_json(data)
         return
-    for video in told["videos"]:
+    for video in data["videos"]:
         terminal.line(f"video: {video}")
-    for job in told["jobs"]:
-        if job["video"] and not told["videos"]:
+    for job in data["jobs"]:
+        if job["video"] and not data["videos"]:
             terminal.line(f"video: s3://{job['video']['bucket']}/{job['video']['key']}")
-    for job_id in [] if told["jobs"] else told["job_ids"]:
+    for job_id in [] if data["jobs"] else data["job_ids"]:
         terminal.line(f"job: {job_id}")
 
 

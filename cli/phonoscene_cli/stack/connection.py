@@ -73,7 +73,7 @@ class Stack:
     session: boto3.Session
     options: Mapping[str, Any] = field(default_factory=dict)
     #: What the local cloud's file says beyond that.
-    told: Mapping[str, str] = field(default_factory=dict)
+    endpoints: Mapping[str, str] = field(default_factory=dict)
     _clients: dict[str, Any] = field(default_factory=dict, init=False)
 
     @classmethod
@@ -100,11 +100,11 @@ class Stack:
                 "that is up; `make up` starts one."
             )
         try:
-            told = json.loads(found.read_text())
+            data = json.loads(found.read_text())
             session = boto3.Session(
-                told["aws_access_key_id"],
-                told["aws_secret_access_key"],
-                region_name=told["region"],
+                data["aws_access_key_id"],
+                data["aws_secret_access_key"],
+                region_name=data["region"],
                 botocore_session=botocore.session.Session(session_vars=_NOBODYS),
             )
         except (OSError, ValueError, KeyError, TypeError) as exc:
@@ -114,11 +114,11 @@ class Stack:
             ) from exc
         no_proxies = Config(proxies={})  # none at all; None would be the environment's
         options = {
-            "endpoint_url": told["aws_endpoint_url"],
-            "verify": told["ca_bundle"],
+            "endpoint_url": data["aws_endpoint_url"],
+            "verify": data["ca_bundle"],
             "config": PATIENT.merge(no_proxies),
         }
-        return cls(LOCAL_STACK, session, options, told)
+        return cls(LOCAL_STACK, session, options, data)
 
     def client(self, service: str) -> Any:
         """The client of one AWS service; it may be used by many threads."""
@@ -150,21 +150,23 @@ class Stack:
     @property
     def _hint(self) -> str:
         """Where to look when nobody answers."""
-        if self.told:
+        if self.endpoints:
             return "Check the local cloud with `make status`; start it with `make up`."
         return "Check your credentials with `aws sts get-caller-identity`."
 
     @cached_property
     def outputs(self) -> Outputs:
         """The stack's outputs by name."""
-        told = self.description.get("Outputs", [])
-        return Outputs({one["OutputKey"]: one["OutputValue"] for one in told})
+        data = self.description.get("Outputs", [])
+        return Outputs({one["OutputKey"]: one["OutputValue"] for one in data})
 
     @cached_property
     def parameters(self) -> StackParameters:
         """What its operator has decided."""
-        told = self.description.get("Parameters", [])
-        return StackParameters.told({one["ParameterKey"]: one["ParameterValue"] for one in told})
+        data = self.description.get("Parameters", [])
+        return StackParameters.from_values(
+            {one["ParameterKey"]: one["ParameterValue"] for one in data}
+        )
 
     @cached_property
     def _resources(self) -> list[dict[str, Any]]:
@@ -200,11 +202,13 @@ class Stack:
     def door(self) -> Door:
         """Where fal's webhooks arrive."""
         base = self.outputs["WebhookBaseUrl"]
-        if "webhook_connect" not in self.told:
+        if "webhook_connect" not in self.endpoints:
             return Door(base)
         api = base.removeprefix("https://").partition(".")[0]
         host = {"Host": f"{api}.execute-api.localhost"}
-        return Door(f"https://{self.told['webhook_connect']}", host, self.told["ca_bundle"])
+        return Door(
+            f"https://{self.endpoints['webhook_connect']}", host, self.endpoints["ca_bundle"]
+        )
 
 
 @dataclass(frozen=True)

@@ -175,12 +175,12 @@ class Reader:
 
     def place(self, job: Job) -> QueuePosition | None:
         """Where a job stands in our own queue; None where it is READY no more."""
-        told = str(self._table.get(job.job_id).get("dispatch_at", ""))
-        if not told:
+        data = str(self._table.get(job.job_id).get("dispatch_at", ""))
+        if not data:
             return None
-        before = (self._before(shard, told) for shard in range(SHARDS))
+        before = (self._before(shard, data) for shard in range(SHARDS))
         ahead = sum(1 for _ in islice((one for some in before for one in some), FAR))
-        return QueuePosition(ahead, datetime.fromisoformat(told))
+        return QueuePosition(ahead, datetime.fromisoformat(data))
 
     def _before(self, shard: int, dispatch_at: str) -> Iterator[Any]:
         condition = "backlog_shard = :shard AND dispatch_at < :mine"

@@ -31,7 +31,7 @@ class StackParameters:
     skips_repeats: bool
 
     @classmethod
-    def told(cls, values: Mapping[str, str]) -> Self:
+    def from_values(cls, values: Mapping[str, str]) -> Self:
         """From CloudFormation's list.
 
         Raises:

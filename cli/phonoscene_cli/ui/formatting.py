@@ -57,12 +57,12 @@ def span(time: timedelta) -> str:
     if seconds < 10:  # noqa: PLR2004 - where a tenth is still worth telling
         return f"{max(0.0, seconds):.1f} s"
     left = round(seconds)
-    told: list[str] = []
+    data: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        if left >= size or (unit == "s" and not told):
-            told.append(f"{left // size} {unit}")
+        if left >= size or (unit == "s" and not data):
+            data.append(f"{left // size} {unit}")
             left %= size
-    return " ".join(told[:2])
+    return " ".join(data[:2])
 
 
 def seconds(time: timedelta) -> str:

@@ -20,7 +20,7 @@ KEYS = (
 
 def as_data(job: Job) -> dict[str, Any]:
     """The job; dollars and megapixels are numbers, times ISO 8601, what is unknown is null."""
-    told = job.model_dump(mode="json") | {
+    data = job.model_dump(mode="json") | {
         "estimate": _numbers(job.estimate),
         "actual": _numbers(job.actual),
         "duplicate_actuals": [_numbers(one) for one in job.duplicate_actuals],
@@ -29,14 +29,14 @@ def as_data(job: Job) -> dict[str, Any]:
         "unused_sidecars": sorted(job.unused_sidecars),
         "video_flaws": sorted(job.video_flaws),
     }
-    return {key: told[key] for key in KEYS}
+    return {key: data[key] for key in KEYS}
 
 
 def _numbers(part: FrozenModel | None) -> dict[str, Any] | None:
     """A part of the record, its decimals as numbers."""
     if part is None:
         return None
-    told = part.model_dump()
+    data = part.model_dump()
     return {
-        name: float(value) if isinstance(value, Decimal) else value for name, value in told.items()
+        name: float(value) if isinstance(value, Decimal) else value for name, value in data.items()
     }

@@ -39,8 +39,8 @@ class StatusLine:
         if total == 1:
             return self.one(moving[0])
         counts = {status: sum(job.status is status for job in moving) for status in JobStatus}
-        told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        return f"{total - len(moving)} of {total} done; {told}"
+        data = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        return f"{total - len(moving)} of {total} done; {data}"
 
     def one(self, job: Job) -> str:
         """How one job stands, and for how long."""
@@ -59,11 +59,11 @@ class StatusLine:
 
     def place(self, job: Job) -> str:
         """Where a READY job stands in our own queue, as of some seconds ago at most."""
-        asked, told = self._places.get(job.job_id, (float("-inf"), ""))
+        asked, data = self._places.get(job.job_id, (float("-inf"), ""))
         if time.monotonic() - asked > SELDOM:
-            told = self._place(job)
-            self._places[job.job_id] = time.monotonic(), told
-        return told
+            data = self._place(job)
+            self._places[job.job_id] = time.monotonic(), data
+        return data
 
     def _place(self, job: Job) -> str:
         place = self.stack.jobs.place(job)

@@ -37,12 +37,12 @@ def moment_of(text: str, now: datetime) -> datetime:
     if re.fullmatch(r"\s*\d{1,6}[smhdw]\s*", text):
         return now - span_of(text)
     try:
-        told = datetime.fromisoformat(text.strip())
+        data = datetime.fromisoformat(text.strip())
     except ValueError as exc:
         raise WrongUsage(
             f"{text!r} is not a time. Use 12h or 3d, a day such as 2026-11-22, or 2026-11-22T10:15."
         ) from exc
-    return told if told.tzinfo else told.replace(tzinfo=UTC)
+    return data if data.tzinfo else data.replace(tzinfo=UTC)
 
 
 def day_of(text: str) -> date:

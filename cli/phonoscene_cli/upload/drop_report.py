@@ -67,7 +67,7 @@ def tell_errors(errors: Iterable[ErrorDetail]) -> None:
 
 
 def refuse_if_wrong(
-    outlook: Forecast, told: dict[str, Any], sentence: str, *, as_json: bool
+    outlook: Forecast, data: dict[str, Any], sentence: str, *, as_json: bool
 ) -> None:
     """Tell what is wrong with a drop that is not dropped yet.
 
@@ -77,7 +77,7 @@ def refuse_if_wrong(
     if not outlook.errors:
         return
     if as_json:
-        terminal.print_json(told)
+        terminal.print_json(data)
     else:
         tell_errors(outlook.errors)
     raise CliError(f"{sentence}: {formatting.number(len(outlook.errors), 'error')}.")

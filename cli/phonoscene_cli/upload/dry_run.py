@@ -104,8 +104,8 @@ class Forecast:
     @property
     def errors(self) -> Errors:
         """Of all takes, each once."""
-        told = [error for take in self.takes for error in take.errors.told()]
-        return Errors(dict.fromkeys(told))
+        data = [error for take in self.takes for error in take.errors.listed()]
+        return Errors(dict.fromkeys(data))
 
     @property
     def estimates(self) -> list[Estimate]:

@@ -83,9 +83,9 @@ def retake(
         CliError: it cannot be taken again, and why.
     """
     audio = _retryable(job, changes)
-    lying = DropBucket(s3, s3, bucket)
-    present = lying.keys_under(*family_prefixes(audio.key))
-    now = _unchanged(job, audio, lying, present, reader)
+    existing = DropBucket(s3, s3, bucket)
+    present = existing.keys_under(*family_prefixes(audio.key))
+    now = _unchanged(job, audio, existing, present, reader)
     piece = _sidecar(job, audio, changes, s3, present)
     files = {piece.key: piece.source} if piece else {}
     [pairing] = pairings(audio.key, present | set(files))

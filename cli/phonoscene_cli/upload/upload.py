@@ -51,12 +51,12 @@ class FileUpload:
 
 @dataclass(frozen=True)
 class Drop:
-    """What is put in the bucket. ``lying``: the sidecar that is there already, and counts."""
+    """What is put in the bucket; ``existing_sidecar`` is in it already, and is used."""
 
     audio: FileUpload
     sidecar: FileUpload | None = None
     images: tuple[FileUpload, ...] = ()
-    lying: DropObject | None = None
+    existing_sidecar: DropObject | None = None
 
     @property
     def pieces(self) -> tuple[FileUpload, ...]:
@@ -128,7 +128,7 @@ class Upload:
             if isinstance(exc, _Stopped):
                 raise TakenBack("Interrupted: nothing was dropped.") from None
             raise
-        sidecar = put[self.drop.sidecar.key] if self.drop.sidecar else self.drop.lying
+        sidecar = put[self.drop.sidecar.key] if self.drop.sidecar else self.drop.existing_sidecar
         return Dropped(self.bucket, put[self.drop.audio.key], sidecar)
 
     def _put(self, piece: FileUpload) -> str:

@@ -101,19 +101,19 @@ class Plan:
     outlook: Forecast
 
 
-def plan(wishes: DropOptions, s3: Any, bucket: str, parameters: StackParameters) -> Plan:
+def plan(options: DropOptions, s3: Any, bucket: str, parameters: StackParameters) -> Plan:
     """Everything that can be known before a byte goes up.
 
     Raises:
         WrongUsage, CliError: it is no drop, or has no sidecar.
     """
-    key = wishes.key
-    lying = DropBucket(s3, s3, bucket)
-    present = lying.keys_under(*family_prefixes(key))
-    sidecar = _sidecar(wishes, key, present)
-    images = _images(wishes, sidecar)
+    key = options.key
+    existing = DropBucket(s3, s3, bucket)
+    present = existing.keys_under(*family_prefixes(key))
+    sidecar = _sidecar(options, key, present)
+    images = _images(options, sidecar)
     pieces = {piece.key: piece.source for piece in (*images, *([sidecar] if sidecar else []))}
-    files = pieces | {key: wishes.file}
+    files = pieces | {key: options.file}
     [pairing] = pairings(key, present | set(files))
     overlaid = Overlay(s3, files)
     outlook = forecast(DropBucket(_as_client(overlaid), s3, bucket), parameters.rules(), pairing)
@@ -122,8 +122,10 @@ def plan(wishes: DropOptions, s3: Any, bucket: str, parameters: StackParameters)
             f"{key} would be ignored, because a {DEFAULTS_NAME} excludes it. Use another --folder."
         )
     if not outlook.takes:
-        raise CliError(f"{wishes.file} has no sidecar. Use --prompt, or put a JSON file beside it.")
-    drop = Drop(FileUpload(key, wishes.file), sidecar, images, _pinned(lying, pairing, sidecar))
+        raise CliError(
+            f"{options.file} has no sidecar. Use --prompt, or put a JSON file beside it."
+        )
+    drop = Drop(FileUpload(key, options.file), sidecar, images, _pinned(existing, pairing, sidecar))
     return Plan(drop, pairing, outlook)
 
 
@@ -140,16 +142,16 @@ def _pinned(bucket: DropBucket, pairing: Pairing, own: FileUpload | None) -> Dro
     return DropObject(key=found.key, version_id=found.version_id) if found else None
 
 
-def _sidecar(wishes: DropOptions, key: str, present: Collection[str]) -> FileUpload | None:
+def _sidecar(options: DropOptions, key: str, present: Collection[str]) -> FileUpload | None:
     """The sidecar to put: the file beside the audio with what the options change."""
-    file = sidecars.beside(wishes.file)
+    file = sidecars.beside(options.file)
     raw = _read(file) if file else None
     name = file.name if file else "the sidecar"
     try:
-        text = sidecars.changed(name, raw, wishes.settings)
+        text = sidecars.changed(name, raw, options.settings)
     except DropRefused as exc:
         raise CliError(f"The sidecar cannot be changed: {exc}") from exc
-    is_long = file is not None and file.name == f"{wishes.file.name}.json"
+    is_long = file is not None and file.name == f"{options.file.name}.json"
     return FileUpload(sidecar_key(key, present, is_long=is_long), text) if text else None
 
 
@@ -172,22 +174,22 @@ def sidecar_key(audio: str, present: Collection[str], *, is_long: bool = False) 
     return long  # which another audio claims too: the product says what to do about that
 
 
-def _images(wishes: DropOptions, sidecar: FileUpload | None) -> tuple[FileUpload, ...]:
+def _images(options: DropOptions, sidecar: FileUpload | None) -> tuple[FileUpload, ...]:
     """The pictures that go along: those of the options, and those that the sidecar names."""
     if sidecar is None or not isinstance(sidecar.source, bytes):
         return ()
-    given, pieces = _given(wishes), {}
+    given, pieces = _given(options), {}
     for name in _named(sidecar):
-        key, file = beside(sidecar.key, name), given.get(name, wishes.file.parent / name)
+        key, file = beside(sidecar.key, name), given.get(name, options.file.parent / name)
         if not unsafe(key) and file.is_file():
             pieces[key] = FileUpload(key, file)
     return tuple(pieces.values())
 
 
-def _given(wishes: DropOptions) -> dict[str, Path]:
+def _given(options: DropOptions) -> dict[str, Path]:
     """The pictures of the options that lie on disk, by their names."""
     given: dict[str, Path] = {}
-    for path in (Path(told) for told in wishes.pictures.values() if "://" not in told):
+    for path in (Path(data) for data in options.pictures.values() if "://" not in data):
         if not path.is_file():
             raise WrongUsage(f"Image file {path} does not exist.")
         if given.setdefault(path.name, path) != path:
@@ -201,5 +203,5 @@ def _named(sidecar: FileUpload) -> list[str]:
         takes = read_takes(sidecar.key, sidecar.source)  # type: ignore[arg-type]  # its caller knows
     except DropRefused:
         return []
-    told = [take.values.get(field) for take in takes for field in PICTURES.values()]
-    return [name for name in told if isinstance(name, str) and "://" not in name]
+    data = [take.values.get(field) for take in takes for field in PICTURES.values()]
+    return [name for name in data if isinstance(name, str) and "://" not in name]

@@ -77,8 +77,8 @@ class UnpublishedQueue:
 
     def set_aside(self, job_id: str, reason: str) -> None:
         """Keep the id of a record that will not be readable the next time either."""
-        told = {"job_id": job_id, "reason": reason}
-        self._client.send_message(QueueUrl=self._url, MessageBody=json.dumps(told))
+        data = {"job_id": job_id, "reason": reason}
+        self._client.send_message(QueueUrl=self._url, MessageBody=json.dumps(data))
 
 
 class VerdictsQueue:

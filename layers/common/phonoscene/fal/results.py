@@ -148,8 +148,8 @@ def from_webhook(body: str) -> Verdict:
         return from_result(webhook.request_id, webhook.payload, webhook.billable_units)
     except ValidationError as exc:
         fields = sorted({".".join(map(str, e["loc"])) for e in exc.errors(include_input=False)})
-        told = f"these fields are not as documented: {', '.join(fields)}"
-        raise VerdictMalformed(told) from None  # pydantic's own words show the values
+        data = f"these fields are not as documented: {', '.join(fields)}"
+        raise VerdictMalformed(data) from None  # pydantic's own words show the values
     except (ValueError, RecursionError):
         raise VerdictMalformed("it is no JSON") from None
 

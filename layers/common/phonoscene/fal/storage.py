@@ -75,8 +75,8 @@ class FalStorage:
             answer = _sign_in(client, self._key(fresh=True))
         if answer.status_code in _ACCOUNT:
             raise UploadFailed(f"fal answered {answer.status_code} for the token", "account")
-        told = _told(answer)
-        scheme, token = told.get("token_type"), told.get("token")
+        data = _told(answer)
+        scheme, token = data.get("token_type"), data.get("token")
         if not (isinstance(scheme, str) and isinstance(token, str) and scheme and token):
             raise UploadFailed("fal's storage told no token")
         return f"{scheme} {token}"
@@ -145,15 +145,15 @@ def _told(answer: httpx.Response) -> dict[str, Any]:
     if not answer.is_success:
         raise UploadFailed(f"fal's storage answered {answer.status_code}")
     try:
-        told = read_json(answer.text)
+        data = read_json(answer.text)
     except (ValueError, RecursionError) as exc:
         raise UploadFailed("fal's storage answered no JSON") from exc
-    return told if isinstance(told, dict) else {}
+    return data if isinstance(data, dict) else {}
 
 
-def _address(told: dict[str, Any]) -> str:
+def _address(data: dict[str, Any]) -> str:
     """The copy's address: fal is sent nowhere else."""
-    url = str(told.get("access_url"))
+    url = str(data.get("access_url"))
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

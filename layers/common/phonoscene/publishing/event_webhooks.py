@@ -49,13 +49,13 @@ class Notification:
         """
         try:
             detail = json.loads(event)["detail"]
-            told = {"type": TYPE, "timestamp": detail["at"], "data": detail}
+            data = {"type": TYPE, "timestamp": detail["at"], "data": detail}
             identifier = str(detail["id"])
         except (ValueError, KeyError, TypeError) as exc:
             raise NotificationMalformed from exc
         if not _ID.fullmatch(identifier):
             raise NotificationMalformed
-        return cls(identifier, json.dumps(told, ensure_ascii=False, separators=(",", ":")))
+        return cls(identifier, json.dumps(data, ensure_ascii=False, separators=(",", ":")))
 
     def headers(self, secrets: str, at: datetime) -> dict[str, str]:
         """With a signature by each of the secrets, so that one can be replaced at leisure.

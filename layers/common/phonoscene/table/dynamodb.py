@@ -135,9 +135,9 @@ class Table:
 
 def _reasons(exc: ClientError) -> list[Any]:
     """Why a write failed: for each item of a transaction, or for the only one."""
-    told: Any = exc.response
-    one = {"Code": told["Error"]["Code"], "Item": told.get("Item", {})}
-    return list(told.get("CancellationReasons") or [one])
+    data: Any = exc.response
+    one = {"Code": data["Error"]["Code"], "Item": data.get("Item", {})}
+    return list(data.get("CancellationReasons") or [one])
 
 
 def _raise_refusal(reasons: list[Any], exc: Exception) -> None:

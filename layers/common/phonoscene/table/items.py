@@ -78,8 +78,8 @@ def same_as(item: Mapping[str, Any]) -> str | None:
 
 def turn(item: Mapping[str, Any]) -> datetime | None:
     """When somebody will look at the job in an item: its place in ``backlog`` or ``due``."""
-    told = item.get("dispatch_at") or item.get("due_at")
-    return datetime.fromisoformat(told) if told else None
+    data = item.get("dispatch_at") or item.get("due_at")
+    return datetime.fromisoformat(data) if data else None
 
 
 def update(

@@ -301,8 +301,8 @@ class _Upload:
             Body=body,
             ChecksumCRC32=checksum,
         )
-        told = {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
-        self._sent[number] = told
+        data = {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
+        self._sent[number] = data
 
     def _as_found(self, exc: ClientError) -> Stored:
         """Another store wrote the same video first: take its version."""

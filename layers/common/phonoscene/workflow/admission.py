@@ -80,7 +80,7 @@ class Admission:
             self.store.clock(),
             name=name_of_one(key) if rivals else name_of(key),
             bucket=self.bucket,
-            errors=examined.errors.told(),
+            errors=examined.errors.listed(),
             unused_sidecars=frozenset(halves.pairing.unused),
             **examined.fields,
             **fields,

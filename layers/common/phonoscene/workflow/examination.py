@@ -104,7 +104,7 @@ class DropFiles:
 class Errors(list[ErrorDetail]):
     """Collects what is wrong, so that a dropper hears of all of it at once."""
 
-    def caught(self, check: Callable[..., T], *arguments: Any) -> T | None:
+    def collect(self, check: Callable[..., T], *arguments: Any) -> T | None:
         """The check's result, or None where it refused the drop."""
         try:
             return check(*arguments)
@@ -112,7 +112,7 @@ class Errors(list[ErrorDetail]):
             self.extend(exc.errors)
             return None
 
-    def told(self) -> tuple[ErrorDetail, ...]:
+    def listed(self) -> tuple[ErrorDetail, ...]:
         """The first ``MOST_ERRORS`` of them: a record holds 400 KB."""
         rest = len(self) - MOST_ERRORS
         more = ErrorDetail(code="more_errors", message=f"There are {rest} more errors.")
@@ -139,10 +139,10 @@ class Examiner:
     def defaults(self, audio: str, errors: Errors) -> list[SidecarFile]:
         """The ``_defaults.json`` that hold for an audio file, nearest first."""
         found = [
-            (key, errors.caught(self.bucket.read, key, LONGEST_SIDECAR + 1))
+            (key, errors.collect(self.bucket.read, key, LONGEST_SIDECAR + 1))
             for key in defaults_keys(audio)
         ]
-        documents = [errors.caught(read_sidecar_file, key, read[1]) for key, read in found if read]
+        documents = [errors.collect(read_sidecar_file, key, read[1]) for key, read in found if read]
         return [document for document in documents if document]
 
     def examine(
@@ -151,7 +151,7 @@ class Examiner:
         """What the drop asks for: one job, or one for each take of a sidecar that lists several."""
         if halves.pairing.rivals:
             errors.append(_ambiguous(halves.pairing))
-        audio = errors.caught(self._measure, halves.audio)
+        audio = errors.collect(self._measure, halves.audio)
         own = self._own(halves, errors)
         if own is None:
             return [ExaminedTake(self._pinned(halves, audio), errors, {})]
@@ -181,7 +181,7 @@ class Examiner:
         """The sidecar's takes, each before the defaults are added; None where it cannot be read."""
         if halves.sidecar is None:
             return [[]]
-        takes = errors.caught(read_takes, halves.sidecar.key, halves.text)
+        takes = errors.collect(read_takes, halves.sidecar.key, halves.text)
         return [[take] for take in takes] if takes else None
 
     def _pinned(self, halves: DropFiles, audio: Audio | None) -> dict[str, Any]:
@@ -198,17 +198,17 @@ class Examiner:
         errors: Errors,
     ) -> ExaminedTake:
         """Everything a job's record says of its drop; what is wrong goes to ``errors``."""
-        sidecar, origin = errors.caught(parse, documents) or (None, {})
+        sidecar, origin = errors.collect(parse, documents) or (None, {})
         if sidecar is None:
             return ExaminedTake(self._pinned(halves, audio), errors, {})
         images = self._images(sidecar, origin, errors)
-        frames = errors.caught(self._frames, sidecar, audio) if audio else None
-        size = errors.caught(self._size, sidecar, images)
+        frames = errors.collect(self._frames, sidecar, audio) if audio else None
+        size = errors.collect(self._size, sidecar, images)
         fields = {
             **self._pinned(halves, audio),
             "images": {field: _pin(found) for field, (found, _) in images.items()},
             **self._arguments(sidecar, audio),
-            "estimate": errors.caught(self._estimate, sidecar, frames, size)
+            "estimate": errors.collect(self._estimate, sidecar, frames, size)
             if frames and size
             else None,
         }
@@ -230,7 +230,7 @@ class Examiner:
             if "://" in reference:
                 continue
             mine = Errors()
-            image = mine.caught(self._image, field, reference, origin[field])
+            image = mine.collect(self._image, field, reference, origin[field])
             if image:
                 images[field] = image
             named = {"field": field, "value": reference}

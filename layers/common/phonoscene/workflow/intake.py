@@ -242,8 +242,8 @@ class Intake:
     ) -> Job:
         """Record that nothing comes of this announcement; ``shown`` is its key, printable."""
         identifier = identifier or self._refusal_id(announced)
-        told = {"errors": errors, "dropped_at": announced.happened_at}
-        job = self._born(JobStatus.REJECTED, identifier, shown, **told)
+        data = {"errors": errors, "dropped_at": announced.happened_at}
+        job = self._born(JobStatus.REJECTED, identifier, shown, **data)
         try:
             return self.store.admit(job, waiting)
         except WriteRefused as exc:

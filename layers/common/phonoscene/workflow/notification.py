@@ -49,11 +49,11 @@ class Notifier:
         notification = Notification.of(message.body)
         headers = notification.headers(self.secrets(), self.clock())
         answer = self.subscriber.post(headers, notification.body)
-        told = {"event": notification.id, "status": answer.status}
+        data = {"event": notification.id, "status": answer.status}
         if answer.is_gone:
-            logger.error("notification.unwanted", extra=told)
+            logger.error("notification.unwanted", extra=data)
         elif answer.is_taken:
-            logger.info("notification.delivered", extra=told)
+            logger.info("notification.delivered", extra=data)
         else:
             raise NotDelivered(answer.status, answer.retry_after)
         return answer

@@ -340,14 +340,14 @@ def _suffix(job: Job) -> str:
 
 
 def _video(job: Job, stored: Stored) -> Video:
-    told = job.reported
+    data = job.reported
     return Video(
         **stored.__dict__,
-        width=told.get("width"),
-        height=told.get("height"),
-        fps=told.get("fps"),
-        frames=told.get("num_frames"),
-        duration=told.get("duration"),
+        width=data.get("width"),
+        height=data.get("height"),
+        fps=data.get("fps"),
+        frames=data.get("num_frames"),
+        duration=data.get("duration"),
     )
 
 
