@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
-from pydantic import ValidationError
 
 from phonoscene.batch import in_order
-from phonoscene.errors import OutOfTime
-from phonoscene.jobs import Job
+from phonoscene.errors import OutOfTime, RecordUnreadable
 from phonoscene.observability import count, logger, metrics
 from phonoscene.publishing.event_bus import EventBus
 from phonoscene.publishing.receipt_bucket import ReceiptBucket
@@ -66,55 +64,32 @@ def on_record(
         raise OutOfTime
     change = record["dynamodb"]
     image = change.get("NewImage", {})
-    after = from_item(image)
+    before, after = from_item(change.get("OldImage", {})), from_item(image)
     if "status" not in after:  # a sum, or a deletion, which the event source's filter holds back
         return
     job_id = str(after["job_id"])
     last = newest.get(job_id, image)
-    later = None if last == image else from_item(last)
-    _publish(job_id, from_item(change.get("OldImage", {})), after, later)
+    _publish(job_id, before, after, None if last == image else from_item(last))
 
 
 def _publish(
     job_id: str, before: dict[str, Any], after: dict[str, Any], later: dict[str, Any] | None
 ) -> None:
-    """Publish a write; what cannot be read is set aside, for it would hold up all that follow."""
+    """Publish a write, or set it aside if it cannot be read."""
     logger.append_keys(job_id=job_id)
     app = build()
     try:
-        write = _write(before, after)
-    except (ValueError, TypeError):  # pydantic's is a ValueError
+        write = Write.of(before, after, turn(after))
+        app.publisher.publish(write, Write.later(later, turn(later)) if later else None)
+    except RecordUnreadable:  # it would hold up all that follow
         logger.exception("record.unreadable")
         count("RecordsUnreadable")
         app.unpublished.set_aside(job_id, "unreadable")
-        return
-    try:
-        app.publisher.publish(write, _later(later) if later else None)
     except Exception:
         logger.exception("record.unpublished")
         raise
     finally:
         logger.remove_keys(["job_id"])
-
-
-def _write(before: dict[str, Any], after: dict[str, Any]) -> Write:
-    return Write(_earlier(before), Job.model_validate(after), turn(after))
-
-
-def _later(item: dict[str, Any]) -> Write | None:
-    """A write that comes later in the batch; one that cannot be read is set aside in its turn."""
-    try:
-        return _write({}, item)
-    except (ValueError, TypeError):
-        return None
-
-
-def _earlier(item: dict[str, Any]) -> Job | None:
-    """The record before the write; what was unreadable may have been mended by it."""
-    try:
-        return Job.model_validate(item) if "status" in item else None
-    except ValidationError:
-        return None
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 import phonoscene.fal.client  # noqa: F401 - nearly every first event calls fal: import it with the rest
 from phonoscene.batch import Message, each
 from phonoscene.drops.drop_bucket import DropBucket
+from phonoscene.drops.queue_message import Cancel, Dispatch, ObjectCreated, read_message
 from phonoscene.errors import (
     BucketUnversioned,
     ConditionFailed,
@@ -83,22 +84,21 @@ class App:
     canceller: Canceller
     enough: int
 
-    def jobs(self, message: dict[str, Any], tries: int) -> list[Job]:
-        """The jobs a message is about: a dispatch names one, an S3 event makes them."""
-        if "cancel" in message:
-            self.canceller.cancel(str(message["cancel"]))
-            return []
-        if "job_id" in message:
-            job = self.store.get(str(message["job_id"]))
-            if job and job.status is JobStatus.WAITING:
-                return self.intake.end_wait(job)
-            return [job] if job else []
-        detail = message["detail"]
-        if detail["bucket"]["name"] != self.intake.bucket.name:
-            raise ValueError("an event of another bucket")
-        happened_at = datetime.fromisoformat(message["time"])
-        # not decoded: EventBridge carries keys as they are, and "a+b" is no "a b"
-        return self._examine(Announcement(detail["object"]["key"], happened_at, tries))
+    def jobs(self, message: Dispatch | Cancel | ObjectCreated, tries: int) -> list[Job]:
+        """The jobs that a message names or starts, to be submitted."""
+        match message:
+            case Cancel(job_id):
+                self.canceller.cancel(job_id)
+                return []
+            case Dispatch(job_id):
+                job = self.store.get(job_id)
+                if job and job.status is JobStatus.WAITING:
+                    return self.intake.end_wait(job)
+                return [job] if job else []
+            case ObjectCreated(bucket, key, created_at):
+                if bucket != self.intake.bucket.name:
+                    raise ValueError("an event of another bucket")
+                return self._examine(Announcement(key, created_at, tries))
 
     def _examine(self, announced: Announcement) -> list[Job]:
         """Take the drop; what was not foreseen is recorded where its dropper sees it, and raised.
@@ -172,7 +172,7 @@ def on_message(message: Message, lambda_context: LambdaContext) -> None:
         raise OutOfTime
     try:
         app = build()
-        for job in app.jobs(message.json(), message.tries):
+        for job in app.jobs(read_message(message.json()), message.tries):
             if lambda_context.get_remaining_time_in_millis() < app.enough:
                 logger.warning("job.left_to_dispatch")  # it is READY: its turn comes
                 break

@@ -61,6 +61,7 @@ PURE = {
     "videos.video_formats",
     "drops.s3_refusals",
     "drops.media_facts",
+    "drops.queue_message",
     "probe.claims",
     "probe.object_reader",
     "drops.contents",

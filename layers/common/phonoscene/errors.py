@@ -14,7 +14,7 @@
     ├── ConditionFailed           what the table holds is not what a write was meant for
     ├── WriteRefused              the record is not in a state that allows the write
     ├── ContentContested          a job or the content of a drop changed since it was read
-    ├── NoRoom                    the window is full, the day's money is spent, or fal is paused
+    ├── MustWait                  no slot is free, the day's budget is spent, or fal is paused
     ├── UploadFailed              fal's storage did not take a file this time; the job waits
     ├── WebhookRefused            not fal's, not ours, not fresh, or not whole: one answer, 401
     ├── SigningKeysUnavailable    nobody can be verified now: 503, and fal tries again
@@ -22,6 +22,7 @@
     ├── AnswerMalformed           fal's answer to a question is not as documented
     ├── AddressRefused            a host's name leads to an address that is not public
     ├── ReceiptContested          others write a job's receipt at the same time
+    ├── RecordUnreadable          a job's record is not as this release knows it
     ├── EventRefused              the event bus did not take an event
     ├── NotificationMalformed     what should be sent to the subscriber is no event
     ├── SecretUnusable            nothing can be signed with the subscriber's secret
@@ -119,7 +120,7 @@ class ContentContested(PhonosceneError):
 
 
 class MustWait(PhonosceneError):
-    """The job has to wait; ``waits_for`` says for what: window, budget or account."""
+    """The job has to wait; ``waits_for`` says for what: slot, budget or account."""
 
     def __init__(self, waits_for: str) -> None:
         super().__init__(f"no room: {waits_for}")
@@ -170,6 +171,10 @@ class AddressRefused(PhonosceneError):
 
 class ReceiptContested(PhonosceneError):
     """Others write the same receipt at the same time; the record comes back."""
+
+
+class RecordUnreadable(PhonosceneError):
+    """The record of a job is not as this release knows it."""
 
 
 class EventRefused(PhonosceneError):

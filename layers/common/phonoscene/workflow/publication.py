@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from phonoscene.errors import ReceiptContested
+from phonoscene.errors import ReceiptContested, RecordUnreadable
+from phonoscene.jobs import Job
 from phonoscene.publishing.events import StatusChanged
 from phonoscene.publishing.receipts import Receipt
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
-    from phonoscene.jobs import Job
     from phonoscene.publishing.event_bus import EventBus
     from phonoscene.publishing.receipt_bucket import ReceiptBucket
 
@@ -38,6 +39,37 @@ class Write:
     before: Job | None
     after: Job
     until: datetime | None
+
+    @classmethod
+    def of(
+        cls, before: Mapping[str, Any], after: Mapping[str, Any], until: datetime | None
+    ) -> Self:
+        """A write, by the items before it and after it.
+
+        An item before it that cannot be read counts as none: the write may have repaired it.
+
+        Raises:
+            RecordUnreadable: the item after it is not a job as this release knows it.
+        """
+        try:
+            return cls(_earlier(before), Job.model_validate(after), until)
+        except (ValueError, TypeError) as exc:  # pydantic's is a ValueError
+            raise RecordUnreadable(str(exc)) from exc
+
+    @classmethod
+    def later(cls, item: Mapping[str, Any], until: datetime | None) -> Self | None:
+        """A later write of the same batch; None if it cannot be read: its own turn comes."""
+        try:
+            return cls.of({}, item, until)
+        except RecordUnreadable:
+            return None
+
+
+def _earlier(item: Mapping[str, Any]) -> Job | None:
+    try:
+        return Job.model_validate(item) if "status" in item else None
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)
