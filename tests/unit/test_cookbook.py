@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = ROOT / "examples"
 PAGE = (ROOT / "docs" / "cookbook.md").read_text()
-SHOWN = dict(
+BLOCK = r"^\[(\S+\.json)\]\([^\n]*\n\n```json\n(.*?)```$"
+SHOWN = dict(re.findall(BLOCK, PAGE, re.MULTILINE | re.DOTALL))
     re.findall(r"^\[(\S+\.json)\]\([^\n]*\n\n```json\n(.*?)```$", PAGE, re.MULTILINE | re.DOTALL)
 )
 RULE = EXAMPLES / "event-rule" / "rule.json"
