@@ -28,8 +28,6 @@ EXAMPLES = ROOT / "examples"
 PAGE = (ROOT / "docs" / "cookbook.md").read_text()
 BLOCK = r"^\[(\S+\.json)\]\([^\n]*\n\n```json\n(.*?)```$"
 SHOWN = dict(re.findall(BLOCK, PAGE, re.MULTILINE | re.DOTALL))
-    re.findall(r"^\[(\S+\.json)\]\([^\n]*\n\n```json\n(.*?)```$", PAGE, re.MULTILINE | re.DOTALL)
-)
 RULE = EXAMPLES / "event-rule" / "rule.json"
 IGNORED = EXAMPLES / "finished-files" / DEFAULTS_NAME
 FOLDER_STYLE = EXAMPLES / "folder-style" / DEFAULTS_NAME
