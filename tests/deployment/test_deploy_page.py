@@ -284,12 +284,12 @@ def test_changing_one_parameter_undoes_no_other_and_an_undone_one_is_not_deploye
     desk.samconfig.write_text(file, encoding="utf-8")
 
 
-def test_files_that_lie_in_another_bucket(desk: Desk) -> None:
+def test_files_in_another_bucket(desk: Desk) -> None:
     s3 = desk.client("s3")
     s3.create_bucket(Bucket="my-recordings")
     s3.put_object(Bucket="my-recordings", Key="talks/old.wav", Body=make_audio("wav"))
 
-    shown = desk.follow("Files that lie in another bucket")
+    shown = desk.follow("Files in another bucket")
 
     assert "talks/old.wav" in shown[-2]
     assert shown[-1]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.integration.cloud import Cloud
     from tests.integration.desk import Desk
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+LOCAL = (Path(__file__).parents[2] / "docs" / "local.md").read_text()
 _S = JobStatus
 #: A step of a job, as lines of ``drop --watch``, ``watch`` and ``make demo`` have it.
 STEP = re.compile(r" *(?:[\d.]+ s|[\d-]+ [\d:]+)  ([A-Z]+) +(.+)")
@@ -198,8 +198,8 @@ def test_every_command_is_shown_with_what_it_prints() -> None:
 # the local cloud ----------------------------------------------------------------------------------
 
 
-def test_the_readme_shows_the_steps_of_a_demonstration() -> None:
-    lines = samples(README)["make demo"]
+def test_the_local_page_shows_the_steps_of_a_demonstration() -> None:
+    lines = samples(LOCAL)["make demo"]
     steps = [step for step in map(STEP.fullmatch, lines) if step]
 
     assert [step[1] for step in steps] == [
@@ -212,10 +212,10 @@ def test_the_readme_shows_the_steps_of_a_demonstration() -> None:
     assert all(step[2] == STATES[_S(step[1])] for step in steps)
 
 
-def test_the_readme_shows_what_a_drop_with_the_real_fal_asks(
+def test_the_local_page_shows_what_a_drop_with_the_real_fal_asks(
     capsys: pytest.CaptureFixture[str], environment: pytest.MonkeyPatch
 ) -> None:
-    [lines] = [shown for typed, shown in samples(README).items() if typed.startswith("make drop")]
+    [lines] = [shown for typed, shown in samples(LOCAL).items() if typed.startswith("make drop")]
     drop = Drop(FileUpload("song.wav", silence(5)), FileUpload("song.json", b'{"prompt": "x"}'))
 
     class Person(io.StringIO):

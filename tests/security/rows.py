@@ -35,8 +35,8 @@ def row(threat: str, control: str, **files: str) -> Row:
 ROWS: Final = (
     row(
         "A forged webhook",
-        "The signature is verified over the raw bytes before any of them is parsed; a missing header "
-        "refuses; without keys nobody is let in.",
+        "The signature is verified over the raw bytes before any of them is parsed. Without a "
+        "header, or without signing keys, every webhook is refused.",
         u_webhooks="test_keys_of_a_key_set_verify_the_vectors_of_rfc_8032 "
         "test_a_signature_with_any_bit_flipped_is_refused test_a_body_with_any_bit_flipped_is_refused "
         "test_a_post_signed_with_another_key_is_refused test_a_post_without_one_of_the_headers_is_refused "
@@ -50,8 +50,8 @@ ROWS: Final = (
     ),
     row(
         "A genuine signature for another fal customer's job",
-        "`FalUserId` pins the account; each job has a secret address of 256 bits, kept as a hash and "
-        "compared in constant time; a request is bound to its job.",
+        "`FalUserId` pins the account. Each job has a secret address of 256 bits, stored as a "
+        "hash and compared in constant time. A request belongs to one job.",
         u_webhooks="test_a_genuine_post_for_another_customer_is_refused "
         "test_a_new_token_fits_the_path_and_is_another_each_time test_a_token_is_kept_as_its_sha256",
         i_delivery="test_a_delivery_without_the_jobs_own_token_changes_nothing "
@@ -60,13 +60,14 @@ ROWS: Final = (
     ),
     row(
         "Header and body name different requests",
-        "The signed header's request id must be the body's.",
+        "The request id in the signed header must equal the one in the body.",
         u_webhooks="test_a_signed_body_that_does_not_name_its_request_once_is_refused",
         e_webhooks_and_faults="test_a_delivery_that_proves_nothing_is_refused_and_the_next_one_is_believed",
     ),
     row(
-        "A delivery that is replayed",
-        "Its time may be 300 s off, both ways; what has ended stays as it is; a video is written once.",
+        "A replayed webhook",
+        "Its timestamp may differ by 300 s, both ways. A job that has ended does not change. A "
+        "video is written once.",
         u_webhooks="test_a_timestamp_beyond_300_seconds_is_refused "
         "test_a_timestamp_that_is_not_plain_digits_is_refused",
         i_delivery="test_a_delivery_that_comes_twice_is_stored_once "
@@ -74,9 +75,10 @@ ROWS: Final = (
         e_webhooks_and_faults="test_a_webhook_that_comes_twice_stores_one_version",
     ),
     row(
-        "fal rotates its keys, or forgers make us fetch them in a storm",
-        "Every key is tried; keys are fetched anew when none fits, once a minute at most, over https, "
-        "without redirects, up to 64 KiB, from fal's two hosts; old ones serve for a day.",
+        "fal rotates its signing keys, or forgers cause many fetches of them",
+        "Every key is tried. If none matches, keys are fetched again, at most once a minute, "
+        "over https, without redirects, up to 64 KiB, from fal's two hosts. Old keys are valid "
+        "for a day.",
         u_webhooks="test_each_key_of_the_set_is_tried "
         "test_forgers_make_the_keys_be_fetched_once_a_minute_at_most "
         "test_old_keys_serve_for_a_day_while_fal_cannot_be_asked "
@@ -85,29 +87,29 @@ ROWS: Final = (
         "test_where_fals_host_cannot_tell_its_keys_the_older_one_is_asked",
     ),
     row(
-        "The open address is used to run up a bill",
-        "The API's route is throttled; bodies are capped before any cryptography; reserved "
-        "concurrency is an option; many refusals raise an alarm.",
+        "The public address is used to cause cost",
+        "The API's route is throttled. Bodies are limited before any cryptography. Reserved "
+        "concurrency is an option. Many refusals raise an alarm.",
         u_webhooks="test_a_body_of_more_than_128_kib_is_refused_before_any_cryptography "
         "test_a_hopeless_post_costs_no_fetch_of_the_keys",
         u_template="test_the_open_route_is_throttled_and_refusals_raise_an_alarm",
     ),
     row(
-        "An answer tells a forger what was wrong",
+        "An answer shows a forger what was wrong",
         "Every failure of authentication is the same 401 with the same empty body.",
         i_webhook_handler="test_whatever_is_wrong_the_answer_is_the_same_401_and_nothing_is_queued "
         "test_the_refusals_that_are_tried_are_all_there_are",
     ),
     row(
-        "A redirect, which fal takes as a failure for good",
-        "The address answers 202, 401 or 503, whatever comes.",
+        "A redirect, which is a final failure for fal",
+        "The address always answers 202, 401 or 503.",
         s_doors="test_of_thousands_of_forgeries_none_is_believed_and_none_breaks_the_door",
     ),
     row(
-        "The result's URL leads elsewhere",
-        "https only, fal's hosts only, one redirect and to them only, public addresses only "
-        "(checked where the connection is made), caps on bytes and time, the container's own "
-        "bytes, no credentials.",
+        "The result's URL points elsewhere",
+        "Only https, only fal's hosts, one redirect at most and only to them, only public "
+        "addresses (checked at the connection), limits on bytes and time, the container's own "
+        "first bytes, no credentials.",
         i_transfer="test_any_other_place_is_refused_without_a_request "
         "test_a_redirect_to_another_place_is_not_followed_and_may_be_none_the_next_time "
         "test_a_second_redirect_is_not_followed "
@@ -122,9 +124,10 @@ ROWS: Final = (
         i_fal_contract="test_our_key_goes_to_no_other_host",
     ),
     row(
-        "An answer that nobody documents: of fal, its CDN, or an endpoint",
-        "Every exchange has one time limit, from connecting to the last byte; an answer is understood or asked "
-        "for again; the key goes to fal's own hosts over TLS; a job ends only when its video cannot be had any more.",
+        "An undocumented answer of fal, its CDN, or an endpoint",
+        "Every exchange has one time limit, from connecting to the last byte. An answer that is "
+        "not understood is requested again. The key goes only to fal's own hosts, over TLS. A "
+        "job fails only if its video can no longer be fetched.",
         o_exchanges="test_a_submission_is_one_post_and_refused_only_by_what_proves_it "
         "test_a_poll_ends_in_an_outcome_or_can_be_repeated "
         "test_only_a_list_that_was_understood_whole_proves_that_a_request_is_missing "
@@ -138,7 +141,9 @@ ROWS: Final = (
     ),
     row(
         "A media file attacks its decoder",
-        "FFmpeg runs in `probe` alone, which may read drops and write its log; demuxers and decoders are short lists; bytes, pixels and time are bounded; a file that ends the process is rejected.",
+        "FFmpeg runs in `probe` alone, which may read drops and write its log. Demuxers and "
+        "decoders are short lists. Bytes, pixels and time are limited. A file that ends the "
+        "process is rejected.",
         s_doors="test_any_bytes_are_a_file_or_refused_with_words "
         "test_a_picture_that_is_damaged_is_measured_or_refused "
         "test_a_damaged_file_is_measured_or_refused_with_words",
@@ -147,9 +152,9 @@ ROWS: Final = (
         i_examination_faults="test_a_file_that_ends_the_decoder_twice_is_rejected",
     ),
     row(
-        "The sidecar names what it must not",
-        "It sets no audio, webhook, bucket or model; images lie beside it, or at an https URL of a "
-        "public host.",
+        "The sidecar names a forbidden resource",
+        "It cannot set audio, webhook, bucket or model. Images are beside it, or at an https "
+        "URL of a public host.",
         s_doors="test_a_hostile_sidecar_is_refused "
         "test_any_json_is_a_sidecar_or_refused_with_words",
         u_sidecar="test_an_image_url_of_an_address_or_a_private_host_is_refused "
@@ -158,9 +163,9 @@ ROWS: Final = (
         i_intake="test_an_image_that_fal_cannot_read_is_refused_before_anything_is_paid",
     ),
     row(
-        "A key is the attack",
-        "Keys are taken as they are and decoded by nobody; control characters and folded folders are "
-        "refused; ids are digests; output keys are made of checked parts.",
+        "A malicious key",
+        "Keys are used as they are, without decoding. Control characters, and folders that HTTP "
+        "clients fold away, are refused. Ids are digests. Output keys consist of checked parts.",
         u_drops="test_a_control_character_in_a_key_is_unsafe "
         "test_a_folder_that_http_clients_fold_away_is_unsafe "
         "test_job_ids_differ_where_their_inputs_do test_an_output_key_is_one_that_s3_takes",
@@ -168,16 +173,16 @@ ROWS: Final = (
         s_doors="test_a_drop_under_any_key_is_ignored_or_has_a_record",
     ),
     row(
-        "A video starts the next job, without end",
-        "Two buckets; the rule is about the drop bucket alone; a video is no audio.",
+        "A video starts the next job, in an endless loop",
+        "There are two buckets. The rule covers the drop bucket only. A video is not audio.",
         i_fault_rows="test_a_video_dropped_back_starts_nothing "
         "test_a_manifest_dropped_back_waits_for_a_sound_and_sends_nothing",
         u_template="test_drops_are_announced_from_the_drop_bucket_alone",
     ),
     row(
-        "A presigned URL dies early, or leaks",
-        "fal's start timeout lies below its life; it reads one version, by GET; it is never logged, "
-        "stored or published.",
+        "A presigned URL expires early, or leaks",
+        "fal's start timeout is shorter than the URL's life. The URL reads one version, by GET. "
+        "It is never logged, stored or published.",
         i_fal_contract="test_fal_gives_up_before_the_audios_url_ends "
         "test_the_audios_url_reads_one_version_for_a_while_and_does_nothing_else "
         "test_neither_key_nor_token_nor_signature_reaches_a_log",
@@ -185,9 +190,10 @@ ROWS: Final = (
         e_written_traces="test_no_secret_is_in_any_log_record_or_output_of_the_whole_suite",
     ),
     row(
-        "A secret is found where it should not be",
-        "The fal key lies in SSM, is read when it is needed, kept for five minutes, stripped and "
-        "checked; a rotated key is found at the first refusal; no variable holds one.",
+        "A secret appears where it should not",
+        "The fal key is in SSM; functions read it when they need it, keep it for five minutes, "
+        "and check its form. They find a rotated key at the first refusal. No environment "
+        "variable holds a secret.",
         i_fal_contract="test_a_key_that_was_stored_with_its_line_feed_goes_out_without "
         "test_a_job_that_fal_refused_for_a_rotated_key_is_sent_with_the_new_one "
         "test_a_key_that_no_header_can_hold_sends_nothing",
@@ -196,9 +202,9 @@ ROWS: Final = (
         e_written_traces="test_no_secret_is_in_any_log_record_or_output_of_the_whole_suite",
     ),
     row(
-        "A function may do more than it needs",
-        "A role each, single actions on single resources, enforced in every end-to-end test; without "
-        "any one action something breaks (`make permissions`).",
+        "A function has more permissions than it needs",
+        "Each function has a role with single actions on single resources, enforced in every "
+        "end-to-end test. Without any one action, something fails (`make permissions`).",
         u_permissions="test_each_function_has_a_role_of_its_own_and_nobody_else_has_one "
         "test_no_role_has_a_policy_that_is_not_written_in_the_template "
         "test_a_permission_names_its_actions_and_its_resource "
@@ -213,9 +219,10 @@ ROWS: Final = (
         s_removals="test_an_action_is_needed_where_it_is_denied_and_the_effect_does_not_come",
     ),
     row(
-        "Data is read at rest or on its way, or lost",
-        "Public access is blocked, plain http refused, everything encrypted (with a key of yours as "
-        "an option), buckets versioned, the table recoverable to any minute.",
+        "Data is read at rest or in transit, or lost",
+        "Public access is blocked, plain http is refused, everything is encrypted (optionally "
+        "with a key of yours), buckets are versioned, and the table can be restored to any "
+        "minute.",
         u_template="test_a_bucket_is_private_encrypted_versioned_and_cleans_up "
         "test_every_bucket_and_every_queue_that_work_flows_through_refuses_plain_http "
         "test_a_queue_keeps_its_messages_for_14_days_and_encrypts_them "
@@ -223,9 +230,9 @@ ROWS: Final = (
         "test_an_own_key_encrypts_everything_that_holds_data",
     ),
     row(
-        "A payload is poison",
-        "Size and depth are capped; keys that stand twice, NaN and halves of characters are refused; "
-        "audio is measured from ranged reads of its header.",
+        "A malicious payload",
+        "Size and depth are limited. Duplicate keys, NaN and half surrogate pairs are refused. "
+        "Audio is measured by ranged reads of limited size.",
         s_doors="test_any_bytes_are_a_sidecar_or_refused_with_words "
         "test_any_bytes_are_a_file_or_refused_with_words "
         "test_a_picture_that_is_damaged_is_measured_or_refused "
@@ -237,9 +244,10 @@ ROWS: Final = (
         "test_a_poison_verdict_fails_alone_and_writes_nothing",
     ),
     row(
-        "Event webhooks are forged, replayed, or lead inside",
-        "Signed by Standard Webhooks with a secret in SSM, at the time of each attempt, or not sent; "
-        "https only, public addresses only, no redirects; of the answer nothing is read but its status.",
+        "Event webhooks are forged, replayed, or sent to internal addresses",
+        "Each attempt is signed by Standard Webhooks, with a secret in SSM and the time of the "
+        "attempt, or not sent. Only https, only public addresses, no redirects. Only the status "
+        "of the answer is read.",
         u_notifications="test_the_reference_package_believes_what_is_sent "
         "test_what_is_changed_on_its_way_is_not_believed "
         "test_without_a_good_secret_nothing_is_signed_and_none_is_shown "
@@ -253,23 +261,23 @@ ROWS: Final = (
         "test_nothing_that_any_subscriber_was_sent_was_signed_wrongly",
     ),
     row(
-        "What the world is told of a job opens something",
-        "Receipts and events are projections without tokens, their hashes, URLs of fal's or arguments; "
-        "the query of a dropper's own URL is left out of errors.",
+        "Published data about a job gives access to something",
+        "Receipts and events contain no tokens, token hashes, URLs of fal or arguments. Errors "
+        "omit the query of a dropper's own URL.",
         u_projections="test_nothing_that_opens_anything_is_told "
         "test_the_query_of_a_url_that_was_refused_is_left_out",
         i_publication="test_nothing_secret_reaches_a_log_a_receipt_or_an_event",
         e_written_traces="test_no_secret_is_in_any_log_record_or_output_of_the_whole_suite",
     ),
     row(
-        "Data stays at the provider",
+        "Data remains at the provider",
         "fal is asked to delete what it made after `OutputLifetimeSeconds`.",
         i_fal_contract="test_the_headers_are_those_that_fal_documents",
     ),
     row(
-        "A dependency is not what it was",
-        "Every package is pinned and locked with its hashes, for Lambda and for the tools; the build "
-        "writes a bill of materials; `make audit` asks PyPI's advisories.",
+        "A dependency was changed",
+        "Every package is pinned and locked with its hashes, for Lambda and for the tools. The "
+        "build writes a bill of materials. `make audit` checks PyPI's advisories.",
         i_packaging="test_the_layer_for_aws_holds_every_locked_package_that_lambda_needs "
         "test_the_bill_of_materials_names_every_package_of_the_layers_with_its_hashes "
         "test_a_function_imports_nothing_but_itself_the_layer_and_lambdas_own",

@@ -19,14 +19,14 @@ LOCKS = [*sorted(ROOT.glob("requirements-*.txt")), ROOT / "layers/common/require
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.threat)
-def test_every_threat_stands_in_the_document_with_its_control_and_its_tests(row: Row) -> None:
+def test_the_page_has_every_threat_with_its_control_and_its_tests(row: Row) -> None:
     files = {Path(proof.partition("::")[0]).stem.removeprefix("test_") for proof in row.proofs}
 
     line = f"| {row.threat} | {row.control} | {', '.join(f'`{file}`' for file in sorted(files))} |"
     assert line in PAGE
 
 
-def test_the_document_has_no_other_threats() -> None:
+def test_the_page_has_no_other_threats() -> None:
     table = PAGE.partition("| threat |")[2].partition("\n\n")[0]
 
     assert len(table.splitlines()) - 2 == len(ROWS)

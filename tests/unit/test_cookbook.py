@@ -1,51 +1,84 @@
-"""Every sidecar of the cookbook is one that a drop may have."""
+"""The cookbook shows the files of ``examples/``, and the product accepts each of them."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from phonoscene.drops.sidecar_files import SidecarFile, ignores, parse, waits_for_sidecar
+from phonoscene.drops.keys import AUDIO_SUFFIXES, DEFAULTS_NAME
+from phonoscene.drops.sidecar_files import (
+    ignores,
+    parse,
+    read_sidecar_file,
+    read_takes,
+    waits_for_sidecar,
+)
+from phonoscene.probe.audio import probe_audio
+from phonoscene.probe.image import probe_image
+from phonoscene.publishing.event_bus import SOURCE, STATUS_CHANGED
 from tests.unit.test_template import ROOT
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXAMPLES = ROOT / "examples"
 PAGE = (ROOT / "docs" / "cookbook.md").read_text()
-RECIPES = [part.partition("\n")[::2] for part in PAGE.split("\n## ")[1:]]
-SIDECARS = {
-    title: json.loads(block)
-    for title, text in RECIPES
-    for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL)
-}
-*DROPS, RULE = SIDECARS
+BLOCK = r"^\[(\S+\.json)\]\([^\n]*\n\n```json\n(.*?)```$"
+SHOWN = dict(re.findall(BLOCK, PAGE, re.MULTILINE | re.DOTALL))
+RULE = EXAMPLES / "event-rule" / "rule.json"
+IGNORED = EXAMPLES / "finished-files" / DEFAULTS_NAME
+FOLDER_STYLE = EXAMPLES / "folder-style" / DEFAULTS_NAME
+SIDECARS = sorted({*EXAMPLES.glob("*/*.json")} - {RULE, IGNORED})
+AUDIO = sorted(path for path in EXAMPLES.glob("*/*") if path.suffix in AUDIO_SUFFIXES)
 
 
-FOLDERS = [title for title in DROPS if "ignore" in SIDECARS[title]]
+def _name(path: Path) -> str:
+    return path.relative_to(EXAMPLES).as_posix()
 
 
-def test_there_are_twelve_recipes_and_each_shows_what_to_drop() -> None:
-    assert len(RECIPES) == len(SIDECARS) == 12
+def test_each_of_twelve_recipes_shows_one_file() -> None:
+    assert len(SHOWN) == PAGE.count("\n## ") == PAGE.count("```json") == 12
 
 
-def test_one_recipe_is_a_folder_that_is_ignored() -> None:
-    [title] = FOLDERS
-
-    assert ignores([SidecarFile("talks/done/_defaults.json", SIDECARS[title])])
+def test_the_page_shows_every_json_file_of_the_examples_as_it_is() -> None:
+    assert {_name(path): path.read_text() for path in EXAMPLES.glob("*/*.json")} == SHOWN
 
 
-@pytest.mark.parametrize("title", [title for title in DROPS if title not in FOLDERS])
-def test_a_recipe_is_taken(title: str) -> None:
-    found: Any = SIDECARS[title]
-    is_defaults = "wait_for_sidecar" in found
-    source = "podcast/_defaults.json" if is_defaults else "podcast/song.json"
+@pytest.mark.parametrize("path", SIDECARS, ids=_name)
+def test_the_product_accepts_a_sidecar_of_the_examples(path: Path) -> None:
+    takes = read_takes(_name(path), path.read_bytes())
 
-    for take in found if isinstance(found, list) else [found]:
-        document = SidecarFile(source, take)
-        sidecar, _ = parse([document])
-        assert sidecar.prompt == take["prompt"]
-        assert waits_for_sidecar([document]) is not is_defaults
+    for take in takes:
+        sidecar, _ = parse([take])
+        assert sidecar.prompt == take.values["prompt"]
+        assert waits_for_sidecar([take]) is (path != FOLDER_STYLE)
 
 
-def test_the_last_is_a_rule_and_no_sidecar() -> None:
-    assert SIDECARS[RULE]["detail-type"] == ["Job Status Changed"]
+@pytest.mark.parametrize("path", AUDIO, ids=_name)
+def test_the_audio_of_an_example_has_its_sidecar_and_can_be_measured(path: Path) -> None:
+    with path.open("rb") as file:
+        assert 1 < probe_audio(file, path.suffix).seconds < 3
+    assert path.with_suffix(".json") in SIDECARS or path.with_name(DEFAULTS_NAME) in SIDECARS
+
+
+@pytest.mark.parametrize("path", SIDECARS, ids=_name)
+def test_an_image_beside_a_sidecar_is_one_that_fal_can_read(path: Path) -> None:
+    for take in read_takes(_name(path), path.read_bytes()):
+        for field in ("image_url", "end_image_url"):
+            name = take.values.get(field, "https:")
+            if not name.startswith("https:"):
+                with (path.parent / name).open("rb") as file:
+                    assert probe_image(file).width >= 512
+
+
+def test_the_example_of_finished_files_hides_its_folder() -> None:
+    assert ignores([read_sidecar_file("talks/done/_defaults.json", IGNORED.read_bytes())])
+
+
+def test_the_example_of_a_rule_matches_our_events() -> None:
+    rule = json.loads(RULE.read_text())
+
+    assert (rule["source"], rule["detail-type"]) == ([SOURCE], [STATUS_CHANGED])
