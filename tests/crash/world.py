@@ -131,9 +131,9 @@ def _resolved(value: Any) -> str:
         return str(value)
     parameters = stack.template()["Parameters"]
     [(intrinsic, target)] = value.items()
-    if intrinsic == "!If":  # no condition of the template holds by default
+    if intrinsic == "Fn::If":  # no condition of the template holds by default
         return _resolved(target[2])
-    if intrinsic == "!Sub":
+    if intrinsic == "Fn::Sub":
         return stack.WEBHOOKS
     return str(parameters[target]["Default"]) if target in parameters else RESOURCES[target]
 

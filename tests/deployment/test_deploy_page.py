@@ -28,7 +28,7 @@ from tests.deployment.gateway import gateway
 from tests.deployment.page import ROOT, Command, Lines, steps, write
 from tests.e2e.conftest import make_audio
 from tests.e2e.terminal import Terminal
-from tests.unit.test_template import RESOURCES
+from tests.support import template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -232,7 +232,7 @@ def test_what_you_need(desk: Desk) -> None:
 def test_the_first_time(desk: Desk) -> None:
     shown = desk.follow("The first time")
 
-    made = {name for name, one in RESOURCES.items() if "Condition" not in one}
+    made = {name for name, one in template.read()["Resources"].items() if "Condition" not in one}
     held = desk.resources("phonoscene")
     assert made <= set(held)
     assert held["Dashboard"] == f"phonoscene-{HERE}"

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
-import yaml  # type: ignore[import-untyped]  # ships no types
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
@@ -19,6 +18,7 @@ from moto.backends import get_backend
 
 from phonoscene.fal.requests import Accepted
 from phonoscene.jobs import Request
+from tests.support.template import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,26 +41,9 @@ FAL_KEY: Final = "key-id:key-secret"
 WEBHOOKS: Final = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com"
 
 
-class _Template(yaml.SafeLoader):  # type: ignore[misc]  # yaml ships no types
-    """Reads CloudFormation's short forms (``!Ref x``) as ``{"!Ref": x}``."""
-
-
-def _short_form(loader: Any, tag: str, node: Any) -> dict[str, Any]:
-    if isinstance(node, yaml.ScalarNode):
-        return {f"!{tag}": loader.construct_scalar(node)}
-    if isinstance(node, yaml.SequenceNode):
-        return {f"!{tag}": loader.construct_sequence(node, deep=True)}
-    return {f"!{tag}": loader.construct_mapping(node, deep=True)}
-
-
-_Template.add_multi_constructor("!", _short_form)
-
-
-@cache
 def template() -> dict[str, Any]:
-    text = (ROOT / "template.yaml").read_text()
-    parsed: dict[str, Any] = yaml.load(text, _Template)  # noqa: S506 - a SafeLoader, and our own file
-    return parsed
+    """template.yaml, parsed."""
+    return read()
 
 
 @cache

@@ -17,8 +17,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from phonoscene.errors import NotificationMalformed, SecretUnusable
 from phonoscene.publishing.event_webhooks import LONGEST_PAUSE, PAUSES, Notification, pause_after
+from tests.support.template import of_type
 from tests.unit.schemas import EVENTS
-from tests.unit.test_template import QUEUES
 
 SAMPLE = (EVENTS / "job-status-changed.json").read_text()
 HOUR = 3600
@@ -161,7 +161,7 @@ def test_the_tries_are_the_standards_and_last_as_long() -> None:
 
 
 def test_the_queue_gives_a_message_up_after_the_last_of_them() -> None:
-    policy = QUEUES["NotificationsQueue"]["RedrivePolicy"]
+    policy = of_type("AWS::SQS::Queue")["NotificationsQueue"]["RedrivePolicy"]
 
     assert policy["maxReceiveCount"] == len(PAUSES) + 1
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from phonoscene.jobs import JobStatus
-from tests.unit.test_template import ROOT, TEXT, of_type
+from tests.support.template import FILE, ROOT, of_type
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 SOURCES = [*(ROOT / "layers/common/phonoscene").rglob("*.py"), *(ROOT / "functions").rglob("*.py")]
@@ -31,7 +31,7 @@ def metrics_of_the_template() -> set[str]:
         for alarm in of_type("AWS::CloudWatch::Alarm").values()
         if alarm["Namespace"] == "Phonoscene"
     }
-    return alarmed | set(re.findall(r'\["Phonoscene", "(\w+)"', TEXT))
+    return alarmed | set(re.findall(r'\["Phonoscene", "(\w+)"', FILE.read_text()))
 
 
 def metrics_of_the_page() -> set[str]:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
-import boto3
 import pytest
-from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]  # ships none
-from samtranslator.translator.translator import (  # type: ignore[import-untyped]
-    Translator,
-)
 
 from phonoscene.drops.keys import RECEIPT_SUFFIX
-from tests.unit.test_template import FUNCTIONS, RESOURCES, TEMPLATE, TEXT, mentioned
+from tests.support.template import expand, mentioned
+from tests.unit.test_template import FUNCTIONS, RESOURCES, TEMPLATE, TEXT
 
 READ_A_QUEUE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 WRITE_A_LOG = {"logs:CreateLogStream", "logs:PutLogEvents"}
@@ -69,19 +64,6 @@ PERMISSIONS = {
 WITHOUT_RESOURCE = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 
 
-def expanded() -> dict[str, Any]:
-    """The template as SAM makes CloudFormation's of it."""
-    plain = json.loads(json.dumps(TEMPLATE))
-    for resource in plain["Resources"].values():
-        for name in ("CodeUri", "ContentUri"):
-            if name in resource.get("Properties", {}):
-                resource["Properties"][name] = "s3://somewhere/archive.zip"
-    region = boto3.session.Session("none", "none", region_name="us-east-1")
-    translator = Translator({}, Parser(), boto_session=region)
-    made: dict[str, Any] = translator.translate(plain, {}, feature_toggle=None)["Resources"]
-    return made
-
-
 def role_of(function: str) -> str:
     at: str = FUNCTIONS[function]["Role"]["Fn::GetAtt"]
     return at.removesuffix(".Arn")
@@ -105,7 +87,7 @@ EVERY = [
 
 
 def test_each_function_has_a_role_of_its_own_and_nobody_else_has_one() -> None:
-    made = expanded()
+    made = expand(TEMPLATE)["Resources"]
 
     roles = {name for name, found in made.items() if found["Type"] == "AWS::IAM::Role"}
     used = [role_of(function) for function in FUNCTIONS]
@@ -116,7 +98,7 @@ def test_each_function_has_a_role_of_its_own_and_nobody_else_has_one() -> None:
 
 
 def test_no_role_has_a_policy_that_is_not_written_in_the_template() -> None:
-    made = expanded()
+    made = expand(TEMPLATE)["Resources"]
 
     for function in FUNCTIONS:
         role = made[role_of(function)]["Properties"]

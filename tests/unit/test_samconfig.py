@@ -13,7 +13,8 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from local import changes
 from phonoscene_cli.doctor import samconfig
 from phonoscene_cli.errors import CliError
-from tests.unit.test_template import ROOT, TEMPLATE
+from tests.support import template
+from tests.support.template import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +102,7 @@ def test_the_parameters_that_the_example_suggests_exist_with_their_defaults() ->
     found = samconfig.overrides(tomllib.loads("\n".join(suggested)))
 
     assert len(found) >= 3
-    defaults = {name: str(TEMPLATE["Parameters"][name]["Default"]) for name in found}
+    defaults = {name: str(template.read()["Parameters"][name]["Default"]) for name in found}
     assert {n: v for n, v in found.items() if v != defaults[n]} == {"AlarmEmail": "you@example.com"}
 
 

@@ -5,51 +5,26 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import fields
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # ships no types
 
 from phonoscene import settings
 from phonoscene.errors import SettingMissing
 from phonoscene.jobs import JobStatus
 from phonoscene.settings import Settings
 from phonoscene_cli.doctor.resources import most_at_once
+from tests.support import template
+from tests.support.template import ROOT, mentioned, of_type
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
 
-
-class CloudFormation(yaml.SafeLoader):  # type: ignore[misc]  # untyped base
-    """YAML in which ``!Ref x`` is ``{"Ref": "x"}`` and ``!Sub x`` is ``{"Fn::Sub": "x"}``."""
-
-
-def _tag(loader: Any, suffix: str, node: Any) -> dict[str, Any]:
-    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
-    if isinstance(node, yaml.ScalarNode):
-        return {name: loader.construct_scalar(node)}
-    if isinstance(node, yaml.SequenceNode):
-        return {name: loader.construct_sequence(node, deep=True)}
-    return {name: loader.construct_mapping(node, deep=True)}
-
-
-CloudFormation.add_multi_constructor("!", _tag)
-
-TEXT = (ROOT / "template.yaml").read_text(encoding="utf-8")
-TEMPLATE: dict[str, Any] = yaml.load(TEXT, Loader=CloudFormation)  # noqa: S506 - a safe loader, with tags
+TEXT = template.FILE.read_text(encoding="utf-8")
+TEMPLATE = template.read()
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
-
-
 NOTHING = {"Ref": "AWS::NoValue"}
 STACK_NAME = {"Ref": "AWS::StackName"}
-
-
-def of_type(kind: str) -> dict[str, dict[str, Any]]:
-    return {
-        name: resource["Properties"]
-        for name, resource in RESOURCES.items()
-        if resource["Type"] == kind
-    }
 
 
 FUNCTIONS = of_type("AWS::Serverless::Function")
@@ -63,25 +38,67 @@ SETTINGS = {
 }
 
 
-def mentioned(value: Any) -> set[str]:
-    """The logical ids that a value refers to, however it does."""
-    if isinstance(value, dict):
-        found = {name for inner in value.values() for name in mentioned(inner)}
-        if "Ref" in value:
-            found.add(value["Ref"])
-        if isinstance(at := value.get("Fn::GetAtt"), str):
-            found.add(at.partition(".")[0])
-        if isinstance(text := value.get("Fn::Sub"), str):
-            found |= {name.partition(".")[0] for name in re.findall(r"\$\{([\w.]+)", text)}
-        return found
-    return (
-        {name for inner in value for name in mentioned(inner)} if isinstance(value, list) else set()
-    )
-
-
 def variables_of(function: str) -> dict[str, Any]:
     found: dict[str, Any] = FUNCTIONS[function].get("Environment", {}).get("Variables", {})
     return found
+
+
+# How the file is written
+
+
+def test_a_merge_adds_keys_and_never_replaces_one() -> None:
+    """Checkov refuses a file in which a merge replaces a key, and readers overlook it."""
+    replaced = [
+        f"line {node.start_mark.line + 1}: {sorted(both)}"
+        for node in template.mappings(TEXT)
+        if (both := template.replaced_by_a_merge(node))
+    ]
+
+    assert not replaced
+
+
+@pytest.mark.parametrize(
+    ("second", "replaced"),
+    [
+        ("{ <<: *first, c: 3 }", set()),
+        ("{ <<: *first, a: 3 }", {"a"}),
+        ("{ <<: [*first, { b: 3 }] }", {"b"}),
+        ("{ <<: { <<: *first }, a: 3 }", {"a"}),
+    ],
+)
+def test_a_key_that_a_merge_replaces_is_found(second: str, replaced: set[str]) -> None:
+    mappings = template.mappings(f"- &first {{ a: 1, b: 2 }}\n- {second}\n")
+
+    assert set().union(*map(template.replaced_by_a_merge, mappings)) == replaced
+
+
+def test_every_parameter_is_shown_in_one_group() -> None:
+    groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+
+    shown = [name for group in groups for name in group["Parameters"]]
+
+    assert sorted(shown) == sorted(TEMPLATE["Parameters"])
+
+
+def test_a_description_is_no_difference_between_two_expanded_templates() -> None:
+    reworded = TEXT.replace("AlarmDescription: ", "AlarmDescription: (new) ", 1)
+    raised = TEXT.replace("Threshold: 7200", "Threshold: 7201")
+
+    assert template.differences(TEXT, reworded) == []
+    assert [line for line in template.differences(TEXT, raised) if re.match(r"[-+] ", line)] == [
+        '-    "Threshold": 7200,',
+        '+    "Threshold": 7201,',
+    ]
+
+
+def test_every_check_that_checkov_skips_has_its_reason() -> None:
+    lines = (ROOT / ".checkov.yaml").read_text(encoding="utf-8").splitlines()
+    before = dict(zip(lines[1:], lines, strict=False))
+
+    skipped = [line for line in lines if line.startswith("  - ")]
+
+    assert skipped
+    assert all(before[line].startswith("  # ") for line in skipped)
 
 
 # Functions and their settings
