@@ -1,6 +1,6 @@
 """The README's diagram of states, generated from the job's allowed transitions.
 
-Run ``python -m tests.support.state_diagram`` after a change of ``MAY_FOLLOW`` to update the README.
+After a change of ``TRANSITIONS``, ``python -m tests.support.state_diagram`` updates the README.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from phonoscene.jobs import BORN_AS, MAY_FOLLOW
+from phonoscene.jobs import BORN_AS, TRANSITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,14 +23,14 @@ BLOCK: Final = re.compile(r"(<!-- states: .*? -->\n).*?(<!-- end of states -->)"
 def state_diagram() -> str:
     """A mermaid flowchart with one line for each state: the states that may follow it."""
     lines = ["flowchart LR", f"    new((new)) --> {_joined(BORN_AS)}"]
-    lines += [f"    {state} --> {_joined(after)}" for state, after in MAY_FOLLOW.items() if after]
+    lines += [f"    {state} --> {_joined(after)}" for state, after in TRANSITIONS.items() if after]
     return "```mermaid\n" + "\n".join(lines) + "\n```\n"
 
 
 def _joined(states: Iterable[JobStatus]) -> str:
     """The states in the order in which the table lists them."""
     wanted = set(states)
-    return " & ".join(state for state in MAY_FOLLOW if state in wanted)
+    return " & ".join(state for state in TRANSITIONS if state in wanted)
 
 
 def with_diagram(page: str) -> str:
