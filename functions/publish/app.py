@@ -17,7 +17,7 @@ from phonoscene.publishing.event_bus import EventBus
 from phonoscene.publishing.receipt_bucket import ReceiptBucket
 from phonoscene.queues import UnpublishedQueue
 from phonoscene.settings import PublishSettings
-from phonoscene.table.items import from_item, turn
+from phonoscene.table.items import from_item
 from phonoscene.workflow.publication import Publisher, Write
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def _publish(
     logger.append_keys(job_id=job_id)
     app = build()
     try:
-        write = Write.of(before, after, turn(after))
-        app.publisher.publish(write, Write.later(later, turn(later)) if later else None)
+        write = Write.of(before, after)
+        app.publisher.publish(write, Write.later(later) if later else None)
     except RecordUnreadable:  # it would hold up all that follow
         logger.exception("record.unreadable")
         count("RecordsUnreadable")

@@ -12,7 +12,8 @@ from phonoscene.drops.contents import Holders
 from phonoscene.drops.keys import RECEIPT_SUFFIX, output_key
 from phonoscene.jobs import BORN_AS, TRANSITIONS, WITHOUT_VIDEO, Job, JobStatus
 from phonoscene.publishing.receipts import Receipt
-from phonoscene.table.items import from_item, turn
+from phonoscene.table.items import from_item
+from phonoscene.workflow.publication import next_look
 from tests.integration import cloud as stack
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def published(world: World) -> Iterator[str]:
     for item in map(from_item, world.table.items()):
         if "status" in item:
             job = Job.model_validate(item)
-            receipt = Receipt.of(job, turn(item))
+            receipt = Receipt.of(job, next_look(item))
             there = newest.get(receipt.key)
             if there is None or receipt.is_newer_than(there):
                 newest[receipt.key] = receipt

@@ -100,7 +100,7 @@ def test_a_drop_that_came_a_moment_ago_is_not_missed_yet(desk: Desk) -> None:
     told = desk.says("audit", "--json")
 
     assert (told.code, told.data["resting"], told.data["missing"]) == (0, 1, [])
-    assert "too new to tell 1" in desk.says("audit").out
+    assert "too recent to judge 1" in desk.says("audit").out
 
 
 def test_an_empty_bucket_lacks_nothing(desk: Desk) -> None:
@@ -372,7 +372,7 @@ def test_no_more_are_admitted_than_the_limit_says_and_the_next_run_goes_on(
 
     assert (first.data["sent"], first.data["complete"]) == (2, False)
     assert (second.data["sent"], second.data["complete"]) == (3, True)
-    assert "Going on behind archive/1" in second.err
+    assert "Resuming after archive/1" in second.err
     assert len(cloud.items()) == 5
 
 
@@ -449,7 +449,7 @@ def test_an_event_that_the_queue_never_takes_is_passed_over_and_named(
     assert (told.code, told.data["sent"], told.data["complete"]) == (1, 2, True)
     assert [one["name"] for one in told.data["failed"]] == ["archive/b"]
     assert "cannot be read: archive/b (the queue did not accept its event)" in told.err
-    assert told.err.strip().endswith("run it again.")
+    assert told.err.strip().endswith("run the command again.")
 
 
 def test_a_queue_that_takes_nothing_ends_the_backfill(
@@ -568,7 +568,7 @@ def test_what_came_too_recently_is_said_to_be_left_out(desk: Desk, cursor: Path)
     told = desk.says("backfill", "archive/", "--yes", "--cursor", str(cursor))
 
     assert told.out == "sent 0 drops on their way\n"
-    assert "1 drop came too recently" in told.err
+    assert "1 drop skipped as too recent" in told.err
 
 
 def test_the_backfill_that_an_audit_advises_admits_what_it_missed(desk: Desk, cursor: Path) -> None:

@@ -239,7 +239,7 @@ def test_without_any_sidecar_nothing_goes_up(desk: Desk, cloud: Cloud, folder: P
     told = desk.says("drop", "song.wav", "--yes")
 
     assert (told.code, objects(cloud)) == (1, [])
-    assert "say --prompt" in told.err
+    assert "Use --prompt" in told.err
 
 
 def test_the_sidecar_is_named_so_that_it_is_this_audios(

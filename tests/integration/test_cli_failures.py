@@ -232,7 +232,8 @@ def test_a_reader_that_leaves_is_no_error_of_ours(words: list[str]) -> None:
 def test_a_command_whose_reader_leaves_ends_as_a_shell_counts_it() -> None:
     script = (
         "import os, sys\n"
-        "from phonoscene_cli import app, terminal\n"
+        "from phonoscene_cli import app\n"
+        "from phonoscene_cli.ui import terminal\n"
         "def many():\n"
         "    for n in range(100_000): terminal.line(f'line {n}')\n"
         "def few(): terminal.print_json({'one': 1})\n"

@@ -285,7 +285,7 @@ def test_why_a_job_went_back_to_wait_is_said_and_so_is_each_new_reason(
     ]  # fmt: skip
     assert lines[0].endswith("paired, checked and priced")
     assert "waits for the operator: fal refuses the account" in lines[3]
-    assert "waits for a place" in lines[4]
+    assert "waits for a slot" in lines[4]
 
 
 def test_jobs_of_one_name_are_told_apart(desk: Desk, scene: Scene) -> None:
@@ -356,8 +356,8 @@ def test_a_folder_is_watched_for_what_is_on_its_way_there(
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (_S.READY, "2 jobs before it, 1 of 40 places"),
-        (_S.SUBMITTED, "fal has it for"),
+        (_S.READY, "2 jobs before it, 1 of 40 slots"),
+        (_S.SUBMITTED, "at fal for"),
         (_S.UNCONFIRMED, "UNCONFIRMED for"),
     ],
 )
@@ -377,7 +377,7 @@ def test_what_is_known_of_a_jobs_standing_is_told(
 def test_a_job_that_was_put_off_says_until_when(desk: Desk, scene: Scene) -> None:
     job = scene.store.put_off(scene.admit(), "budget", NOW + timedelta(hours=5))
 
-    assert "the next UTC day brings more" in StatusLine(desk.stack(), None).of([job], 1)
+    assert "a new one starts at 00:00 UTC" in StatusLine(desk.stack(), None).of([job], 1)
 
 
 def test_nobody_counts_a_long_queue_to_its_end(scene: Scene, cloud: Cloud) -> None:

@@ -314,5 +314,5 @@ def test_an_address_is_understood_by_audit_backfill_jobs_and_watch(
     assert desk.says("audit", address, *now, "--json").data["dropped"] == 1
     assert desk.says("backfill", address, *now, "--dry-run", "--json").data["drops"] == 1
     assert desk.says("jobs", "--folder", address, "--json").data[0]["name"] == "talks/done"
-    assert "Nothing is on its way" in desk.says("watch", address).err
+    assert "No jobs are in progress" in desk.says("watch", address).err
     assert desk.says("backfill", address, *now, "--yes", "--json").data["sent"] == 1

@@ -123,7 +123,7 @@ def test_an_audio_that_waited_in_vain_is_given_its_sidecar(
     told = desk.says("retry", half["job_id"], "--set", "prompt=A stage", "--yes", "--json")
     desk.announce("talks/intro.json")
 
-    assert (bare.code, "never had its sidecar" in bare.err) == (1, True)
+    assert (bare.code, "has no sidecar" in bare.err) == (1, True)
     assert cloud.item(told.data["job_ids"][0])["status"] == "SUBMITTED"
 
 
@@ -140,7 +140,7 @@ def test_a_sidecar_that_waited_in_vain_cannot_be_retried(
     told = desk.says("retry", "talks/intro", "--yes")
 
     assert told.code == 1
-    assert "never had its audio" in told.err
+    assert "has no audio" in told.err
 
 
 def test_a_key_that_was_refused_cannot_be_retried(desk: Desk, cloud: Cloud) -> None:
@@ -168,8 +168,8 @@ def test_what_may_still_have_its_video_is_not_taken_again(
     ("key", "why"),
     [
         ("talks/intro.wav", "dropped again since"),
-        ("talks/intro.json", "of another version"),
-        ("talks/intro.wav.json", "of another version"),
+        ("talks/intro.json", "in another version"),
+        ("talks/intro.wav.json", "in another version"),
     ],
 )
 def test_what_was_replaced_since_is_not_put_over_what_came_later(
@@ -269,7 +269,7 @@ def test_what_was_removed_since_is_missed_in_words(
     told = desk.says("retry", job, "--yes")
 
     assert told.code == 1
-    assert "not in the bucket any more" in told.err
+    assert "no longer in the bucket" in told.err
 
 
 def test_nothing_is_put_without_a_yes(desk: Desk, cloud: Cloud, store: JobStore) -> None:

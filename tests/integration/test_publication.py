@@ -16,7 +16,8 @@ from phonoscene.publishing.event_bus import EventBus
 from phonoscene.publishing.events import StatusChanged
 from phonoscene.publishing.receipt_bucket import ReceiptBucket, StoredReceipt
 from phonoscene.publishing.receipts import Receipt
-from phonoscene.table.items import from_item, to_job, turn
+from phonoscene.table.items import from_item, to_job
+from phonoscene.workflow.publication import next_look
 from tests.crash.stream import batch, record
 from tests.integration import cloud as stack
 from tests.integration.cloud import OUTPUT, Bus, Cloud, event
@@ -92,7 +93,7 @@ def expected(one: dict[str, Any]) -> dict[str, Any]:
     item = from_item(one["dynamodb"]["NewImage"])
     job = to_job(item)
     assert job
-    made: dict[str, Any] = json.loads(Receipt.of(job, turn(item)).to_json())
+    made: dict[str, Any] = json.loads(Receipt.of(job, next_look(item)).to_json())
     return made
 
 

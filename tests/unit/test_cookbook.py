@@ -19,7 +19,7 @@ from phonoscene.drops.sidecar_files import (
 from phonoscene.probe.audio import probe_audio
 from phonoscene.probe.image import probe_image
 from phonoscene.publishing.event_bus import SOURCE, STATUS_CHANGED
-from tests.unit.test_template import ROOT
+from tests.support.template import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

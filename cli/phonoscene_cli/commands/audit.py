@@ -47,8 +47,8 @@ def audit(
         backfill = f"`phonoscene backfill {formatting.typed(this.prefix)}{age}`"
         terminal.complain(
             "Drops are missing. Check the dead-letter queues with "
-            "`phonoscene redrive --dry-run`, and bring them back without --dry-run. What is "
-            f"missing then, {backfill} admits."
+            "`phonoscene redrive --dry-run`, and redrive them without --dry-run. "
+            f"For drops that are still missing, use {backfill}."
         )
         raise typer.Exit(NOT_FINE)
     if this.unreadable.count:

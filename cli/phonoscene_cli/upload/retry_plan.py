@@ -138,9 +138,9 @@ def _unchanged(
         raise CliError(
             f"{audio.key} has been dropped again since: `phonoscene jobs --name {typed(job.name)}`."
         )
-    what = f"is now {now[0]}, of another version" if now else "is no longer in the bucket"
+    what = f"is now {now[0]}, in another version" if now else "is no longer in the bucket"
     raise CliError(
-        f"The sidecar of {audio.key} {what} than this job's. Retry its newest take "
+        f"The sidecar of {audio.key} {what}. Retry its newest take "
         f"(`phonoscene jobs --name {typed(job.name)}`), or drop it again."
     )
 

@@ -76,12 +76,6 @@ def same_as(item: Mapping[str, Any]) -> str | None:
     return item.get("same_as")
 
 
-def turn(item: Mapping[str, Any]) -> datetime | None:
-    """When somebody will look at the job in an item: its place in ``backlog`` or ``due``."""
-    data = item.get("dispatch_at") or item.get("due_at")
-    return datetime.fromisoformat(data) if data else None
-
-
 def update(
     key: str, expression: str, values: Mapping[str, Any], condition: str | None = None
 ) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from phonoscene.errors import ReceiptContested, RecordUnreadable
@@ -17,7 +18,6 @@ from phonoscene.publishing.receipts import Receipt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from phonoscene.publishing.event_bus import EventBus
     from phonoscene.publishing.receipt_bucket import ReceiptBucket
@@ -41,9 +41,7 @@ class Write:
     until: datetime | None
 
     @classmethod
-    def of(
-        cls, before: Mapping[str, Any], after: Mapping[str, Any], until: datetime | None
-    ) -> Self:
+    def of(cls, before: Mapping[str, Any], after: Mapping[str, Any]) -> Self:
         """A write, by the items before it and after it.
 
         An item before it that cannot be read counts as none: the write may have repaired it.
@@ -52,17 +50,23 @@ class Write:
             RecordUnreadable: the item after it is not a job as this release knows it.
         """
         try:
-            return cls(_earlier(before), Job.model_validate(after), until)
+            return cls(_earlier(before), Job.model_validate(after), next_look(after))
         except (ValueError, TypeError) as exc:  # pydantic's is a ValueError
             raise RecordUnreadable(str(exc)) from exc
 
     @classmethod
-    def later(cls, item: Mapping[str, Any], until: datetime | None) -> Self | None:
+    def later(cls, item: Mapping[str, Any]) -> Self | None:
         """A later write of the same batch; None if it cannot be read: its own turn comes."""
         try:
-            return cls.of({}, item, until)
+            return cls.of({}, item)
         except RecordUnreadable:
             return None
+
+
+def next_look(item: Mapping[str, Any]) -> datetime | None:
+    """When Phonoscene will look at the job of an item: its place in ``backlog`` or ``due``."""
+    at = item.get("dispatch_at") or item.get("due_at")
+    return datetime.fromisoformat(at) if at else None
 
 
 def _earlier(item: Mapping[str, Any]) -> Job | None:
