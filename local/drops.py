@@ -14,13 +14,12 @@ from local.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.jobs import follow
 from local.progress import RED, coloured, say
-from phonoscene.errors import DropRefused
 from phonoscene.jobs import Actual, Estimate, Job
 from phonoscene_cli.stack import video_download
 from phonoscene_cli.ui.next_steps import next_step
 from phonoscene_cli.upload import sidecars
 from phonoscene_cli.upload.upload import Drop, FileUpload, Upload, put
-from phonoscene_cli.upload.upload_plan import DropOptions
+from phonoscene_cli.upload.upload_plan import DropOptions, assemble
 
 FOLLOW_SECONDS = 120
 
@@ -32,18 +31,17 @@ def sample_drop() -> Drop:
 
 
 def file_drop(file: Path, settings: Mapping[str, Any], image: Path | None) -> Drop:
-    """A file from disk; its sidecar is the one beside it, if any, changed by `settings`.
+    """A file from disk with its sidecar and images, as `phonoscene drop` would upload it.
 
     Raises:
-        WrongUsage: the product would not look at a file of that name.
-        LocalCloudError: it cannot be read, or has no sidecar.
+        WrongUsage, CliError: the product would not look at a file of that name, or it, its sidecar
+            or an image cannot be read, or there is no sidecar.
     """
-    key = DropOptions(file).key
-    named = {"image_url": image.name} if image else {}
-    text = _sidecar(file, named | dict(settings))
-    pictures = (FileUpload(image.name, _read(image)),) if image else ()
-    sidecar = FileUpload(f"{file.stem}.json", text)
-    return Drop(FileUpload(key, _read(file)), sidecar, pictures)
+    pictures = {"image": str(image)} if image else {}
+    drop = assemble(DropOptions(file, changes=settings, pictures=pictures))
+    if drop.sidecar is None:
+        raise LocalCloudError(f"{file} has no sidecar. Use --prompt, or put a JSON file beside it.")
+    return drop
 
 
 def upload(endpoints: Endpoints, drop: Drop) -> list[str]:
@@ -109,22 +107,3 @@ def _reasons(job: Job) -> str:
     head = f"{job.name} is {job.status}."
     step = next_step(job).replace("`phonoscene ", "`phonoscene --local ")
     return "\n".join([head, *(f"  {coloured(e.code, RED)}  {e.message}" for e in job.errors), step])
-
-
-def _sidecar(file: Path, changes: Mapping[str, Any]) -> bytes:
-    """What is wrong in it is the product's to say, unless it must be changed here."""
-    beside = sidecars.beside(file)
-    try:
-        text = sidecars.changed(str(beside), _read(beside) if beside else None, changes)
-    except DropRefused as error:
-        raise LocalCloudError(str(error)) from error
-    if text is None:
-        raise LocalCloudError(f"{file} has no sidecar: say --prompt, or put a JSON beside it.")
-    return text
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise LocalCloudError(f"{file} cannot be read: {error.strerror}.") from error

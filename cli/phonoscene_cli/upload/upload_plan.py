@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +101,18 @@ class Plan:
     outlook: Forecast
 
 
+def assemble(options: DropOptions, present: Collection[str] = ()) -> Drop:
+    """The files of a drop: the audio, its sidecar if it has one, and the images it names.
+
+    ``present``: keys of the bucket that the sidecar's key must fit.
+
+    Raises:
+        WrongUsage, CliError: a file is missing, cannot be read, or has a name that is not taken.
+    """
+    sidecar = _sidecar(options, options.key, present)
+    return Drop(FileUpload(options.key, options.file), sidecar, _images(options, sidecar))
+
+
 def plan(options: DropOptions, s3: Any, bucket: str, parameters: StackParameters) -> Plan:
     """Everything that can be known before a byte goes up.
 
@@ -110,10 +122,8 @@ def plan(options: DropOptions, s3: Any, bucket: str, parameters: StackParameters
     key = options.key
     existing = DropBucket(s3, s3, bucket)
     present = existing.keys_under(*family_prefixes(key))
-    sidecar = _sidecar(options, key, present)
-    images = _images(options, sidecar)
-    pieces = {piece.key: piece.source for piece in (*images, *([sidecar] if sidecar else []))}
-    files = pieces | {key: options.file}
+    drop = assemble(options, present)
+    files = {piece.key: piece.source for piece in drop.pieces}
     [pairing] = pairings(key, present | set(files))
     overlaid = Overlay(s3, files)
     outlook = forecast(DropBucket(_as_client(overlaid), s3, bucket), parameters.rules(), pairing)
@@ -125,8 +135,8 @@ def plan(options: DropOptions, s3: Any, bucket: str, parameters: StackParameters
         raise CliError(
             f"{options.file} has no sidecar. Use --prompt, or put a JSON file beside it."
         )
-    drop = Drop(FileUpload(key, options.file), sidecar, images, _pinned(existing, pairing, sidecar))
-    return Plan(drop, pairing, outlook)
+    pinned = _pinned(existing, pairing, drop.sidecar)
+    return Plan(replace(drop, existing_sidecar=pinned), pairing, outlook)
 
 
 def _as_client(overlay: Overlay) -> Any:
