@@ -42,11 +42,11 @@ def cost(
     by: Annotated[By, typer.Option(case_sensitive=False, help="Group by this.")] = By.DAY,
     as_json: Json = False,
 ) -> None:
-    """Show what was spent, from the least to the most that fal may bill, and the daily budgets.
+    """Show the spending, from the least to the most that fal may bill, and the daily budgets.
 
-    The figures come from the records: what fal made (as it reported it, or else as estimated), what
-    it may bill though no video was seen (stopped while it ran, lost without a trace), and what is
-    set aside for jobs on their way.
+    The figures come from the job records: videos (as fal reported them, or else as estimated),
+    requests that fal may bill although no video arrived (cancelled while running, or lost), and
+    reservations of jobs in progress.
 
     Example: phonoscene cost --since 30d --by folder
     """
@@ -89,7 +89,7 @@ def _budgets(stack: Stack, first: datetime, last: datetime) -> Iterator[dict[str
 
 
 def _table(groups: dict[str, Spent], by: By) -> Table:
-    table = terminal.grid(by.value, "jobs", "videos", "spent", "may be billed", "set aside")
+    table = terminal.grid(by.value, "jobs", "videos", "spent", "may be billed", "reserved")
     rows = sorted(groups.items())
     if len(rows) != 1:
         rows.append(("total", total(groups.values())))
