@@ -10,7 +10,7 @@ from local import deploy, real_fal
 from local.errors import LocalCloudError
 from local.progress import RED, coloured
 from phonoscene.drops.drop_bucket import DropBucket
-from phonoscene.drops.keys import Pairing
+from phonoscene.drops.pairing import Pairing
 from phonoscene.drops.pricing import PRESETS, estimate
 from phonoscene.jobs import Estimate
 from phonoscene_cli.stack.parameters import StackParameters

@@ -19,7 +19,7 @@ from phonoscene.fal.webhook_signature import USER_ID
 from phonoscene.observability import count, logger, metrics
 from phonoscene.queues import VerdictsQueue
 from phonoscene.settings import WebhookSettings
-from phonoscene.workflow.webhook_verification import Post, receive
+from phonoscene.workflow.receiving import Post, receive
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -47,6 +47,7 @@ PURE = {
     "errors",
     "jobs",
     "drops.keys",
+    "drops.pairing",
     "drops.sidecar",
     "drops.image_references",
     "drops.sidecar_files",

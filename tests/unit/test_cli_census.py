@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phonoscene.drops.drop_bucket import DropBucket, Found
-from phonoscene.drops.keys import Kind, all_pairings, kind_of, name_of, pairings
+from phonoscene.drops.keys import Kind, kind_of, name_of
+from phonoscene.drops.pairing import all_pairings, pairings
 from phonoscene_cli.audit.accounting import TOGETHER, Accountant
 from phonoscene_cli.audit.bucket_listing import BucketDrop, Census, drops_under
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from phonoscene.drops.keys import Pairing
+    from phonoscene.drops.pairing import Pairing
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SUFFIXES = (

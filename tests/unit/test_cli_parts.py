@@ -18,7 +18,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.drops.keys import Kind, kind_of, pairings
+from phonoscene.drops.keys import Kind, kind_of
+from phonoscene.drops.pairing import pairings
 from phonoscene.drops.sidecar_files import read_takes
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import Actual, ErrorDetail, Estimate, Job, JobStatus, Reservation, Step, Video

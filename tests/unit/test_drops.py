@@ -15,7 +15,6 @@ from phonoscene.drops.keys import (
     CONTENT_TYPES,
     IMAGE_SUFFIXES,
     Kind,
-    Pairing,
     beside,
     defaults_keys,
     family_prefixes,
@@ -24,10 +23,10 @@ from phonoscene.drops.keys import (
     kind_of,
     name_of,
     output_key,
-    pairings,
     suffix_of,
     unsafe,
 )
+from phonoscene.drops.pairing import Pairing, pairings
 
 SUFFIXES = [".mp3", ".wav", ".flac", ".m4a", ".aac", ".ogg", ".oga", ".opus"]
 

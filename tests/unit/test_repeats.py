@@ -12,7 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from phonoscene.drops.keys import all_pairings, composed, half_id, job_id
+from phonoscene.drops.keys import composed, half_id, job_id
+from phonoscene.drops.pairing import all_pairings
 from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
 from tests.unit.explorer import intake_of
 from tests.unit.fakes import NOON, MemoryBucket, MemoryStore

@@ -19,7 +19,7 @@ from phonoscene.errors import SigningKeysUnavailable, WebhookRefused
 from phonoscene.fal.signing_keys import SigningKeys
 from phonoscene.fal.webhook_message import Delivery, hash_token, new_token
 from phonoscene.fal.webhook_signature import Claims, public_keys, sign, signed_message
-from phonoscene.workflow.webhook_verification import Post, receive
+from phonoscene.workflow.receiving import Post, receive
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 NEXT_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))

@@ -15,16 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from phonoscene.drops.drop_bucket import Found
-from phonoscene.drops.keys import (
-    Kind,
-    Pairing,
-    all_pairings,
-    kind_of,
-    name_of,
-    pairings,
-    spellings,
-    stem_of,
-)
+from phonoscene.drops.keys import Kind, kind_of, name_of, spellings, stem_of
+from phonoscene.drops.pairing import Pairing, all_pairings, pairings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

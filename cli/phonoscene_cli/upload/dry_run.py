@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.drops.contents import Content, contents_of
 from phonoscene.drops.drop_bucket import DropBucket
-from phonoscene.drops.keys import DEFAULTS_NAME, Pairing
+from phonoscene.drops.keys import DEFAULTS_NAME
 from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, ignores, waits_for_sidecar
 from phonoscene.probe.prober import LocalProber
 from phonoscene.workflow.examination import DropFiles, DropLimits, Errors, ExaminedTake, Examiner
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from phonoscene.drops.drop_bucket import Found
+    from phonoscene.drops.pairing import Pairing
     from phonoscene.jobs import Estimate
     from phonoscene_cli.stack.video_download import VideoName
 

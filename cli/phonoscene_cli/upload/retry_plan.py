@@ -15,7 +15,8 @@ from botocore.exceptions import ClientError
 
 from phonoscene.drops.contents import MARK
 from phonoscene.drops.drop_bucket import DropBucket
-from phonoscene.drops.keys import DEFAULTS_NAME, family_prefixes, job_id, pairings
+from phonoscene.drops.keys import DEFAULTS_NAME, family_prefixes, job_id
+from phonoscene.drops.pairing import pairings
 from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, MOST_TAKES, read_takes
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import Audio, DropObject, Job

@@ -12,13 +12,12 @@ from phonoscene.drops.keys import (
     DEFAULTS_NAME,
     LONGEST_KEY,
     Kind,
-    Pairing,
     beside,
     family_prefixes,
     kind_of,
-    pairings,
     unsafe,
 )
+from phonoscene.drops.pairing import Pairing, pairings
 from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, read_takes
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import DropObject

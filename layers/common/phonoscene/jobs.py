@@ -267,7 +267,7 @@ class Job(FrozenModel):
     #: What came, against the estimate; None where fal reported nothing that can be compared.
     actual: Actual | None = None
     video: Video | None = None
-    #: What is odd about it, in words of ``containers``; it was stored all the same.
+    #: What is odd about it, in the words of ``video_formats``; it was stored all the same.
     video_flaws: frozenset[str] = frozenset()
     seed: int | None = None
     prompt_used: str | None = None

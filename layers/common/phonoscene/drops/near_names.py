@@ -10,12 +10,12 @@ from phonoscene.drops.keys import (
     IMAGE_SUFFIXES,
     SIDECAR_SUFFIX,
     Kind,
-    all_pairings,
     composed,
     kind_of,
     stem_of,
     unsafe,
 )
+from phonoscene.drops.pairing import all_pairings
 from phonoscene.jobs import ErrorDetail
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""Everything of fal: its queue, results, webhooks, storage and CDN."""
+"""What is fal's but for the videos: its queue, results, webhooks and storage."""

@@ -1,6 +1,6 @@
 """fal's queue: how a job is handed over, asked for, looked for and stopped.
 
-What is said on the wire is ``fal_calls``'s, which is imported where fal is called: with fal_client
+What is sent and read is ``client``'s, which is imported where fal is called: with fal_client
 it takes a tenth of a cold start, and most events of ``store`` and ``reconcile`` need no fal.
 """
 
@@ -43,7 +43,7 @@ class FalQueue:
         """A client for today's key; fal_client keeps the key it was made with.
 
         Raises:
-            NoRoom: the key is not one line of plain text, so no header can hold it.
+            MustWait: the key is not one line of plain text, so no header can hold it.
         """
         from phonoscene.fal.client import FalClient  # noqa: PLC0415 - see above
 
@@ -61,7 +61,7 @@ class FalQueue:
         """What sends one POST; all that could fail before it is sent has been done.
 
         Raises:
-            NoRoom: the key cannot be used.
+            MustWait: the key cannot be used.
         """
         return self._client().poster(self._renewed)
 

@@ -1,6 +1,6 @@
 """A webhook on its way from the door to the job: the delivery, and the token that it shows.
 
-Apart from ``webhooks``, whose cryptography only the door needs.
+Apart from ``webhook_signature``, whose cryptography only the door needs.
 """
 
 from __future__ import annotations

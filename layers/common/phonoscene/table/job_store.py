@@ -193,7 +193,7 @@ class JobStore:
         For what takes time before the claim. It takes no place and no money, and ends by itself.
 
         Raises:
-            NoRoom: the claim would find none now.
+            MustWait: the claim would find none now.
             WriteRefused: the job is not READY any more, or its turn has not come.
         """
         now = self.clock()
@@ -219,7 +219,7 @@ class JobStore:
         ``held_until`` is for whoever put its turn off: it is theirs all the same.
 
         Raises:
-            NoRoom: there is none now.
+            MustWait: there is none now.
             WriteRefused: the job is not READY any more, or was put off and its turn has not come.
         """
         clock = self.clock()

@@ -172,7 +172,7 @@ class LedgerStore:
         """See whether a claim would find room now. Nothing is taken: only the claim does.
 
         Raises:
-            NoRoom: as the claim would.
+            MustWait: as the claim would.
         """
         window = self.window()
         if window.is_paused(self._clock()):

@@ -1,1 +1,1 @@
-"""Videos: their formats, and the bucket they are stored in."""
+"""Videos: read from fal's CDN, recognised, and stored in the output bucket."""

@@ -7,16 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from phonoscene.drops.keys import (
-    Pairing,
-    beside,
-    defaults_keys,
-    fits,
-    half_id,
-    job_id,
-    spellings,
-    unsafe,
-)
+from phonoscene.drops.keys import beside, defaults_keys, fits, half_id, job_id, spellings, unsafe
 from phonoscene.drops.pricing import PRESETS, estimate, needed_frames
 from phonoscene.drops.sidecar import Sidecar, VideoSize
 from phonoscene.drops.sidecar_files import (
@@ -37,6 +28,7 @@ if TYPE_CHECKING:
 
     from phonoscene.drops.drop_bucket import DropBucket, Found
     from phonoscene.drops.media_facts import ImageFacts, Prober
+    from phonoscene.drops.pairing import Pairing
 
 T = TypeVar("T")
 

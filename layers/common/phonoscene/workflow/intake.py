@@ -13,16 +13,15 @@ from urllib.parse import unquote_plus
 
 from phonoscene.drops.keys import (
     Kind,
-    Pairing,
     family_prefixes,
     half_id,
     kind_of,
     name_of,
-    pairings,
     refusal_id,
     unsafe,
 )
 from phonoscene.drops.near_names import alone, neighbourhoods
+from phonoscene.drops.pairing import Pairing, pairings
 from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, SidecarFile, ignores, waits_for_sidecar
 from phonoscene.errors import DropRefused, DropUnsettled, WriteRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus
