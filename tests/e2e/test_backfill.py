@@ -108,7 +108,7 @@ def _resumed(tmp_path: Path) -> int:
     """How many were sent by the same command, afterwards."""
     with at_terminal(tmp_path, *WORDS, "--rate", "200/s", "--yes") as terminal:
         assert terminal.end() == 0
-        assert "Going on behind archive/" in terminal.text
+        assert "Resuming after archive/" in terminal.text
         return int(re.findall(r"sent (\d+) drops on their way", terminal.text)[0])
 
 

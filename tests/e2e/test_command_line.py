@@ -115,7 +115,7 @@ def test_an_interrupt_while_it_is_followed_leaves_the_job_alone_and_says_so(
         terminal.await_text("dropped s3://")
         terminal.type("\x03")
         assert terminal.end() == 130
-        assert f"The job goes on: `phonoscene {' '.join(ENDPOINTS)} watch " in terminal.text
+        assert f"To follow it again: `phonoscene {' '.join(ENDPOINTS)} watch " in terminal.text
 
     job = phonoscene.take(name)
     assert job["status"] == "SUCCEEDED"
