@@ -167,7 +167,7 @@ def _check_tools() -> None:
 
 def _zip(folder: Path, archive: Path, compression: int) -> Path:
     """Zip `folder` unless the archive is of the same files already."""
-    # a layer was built with its bytecode; what a function's folder has is whoever imported it's
+    # a layer was built with its bytecode; what is in a function's folder was left by an import
     files = _all_files(folder) if folder.is_relative_to(BUILD) else _files(folder)
     stamp = archive.with_suffix(".zip.sha256")
     now = _listing(files)

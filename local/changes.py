@@ -129,7 +129,7 @@ def _show(title: str, wanted: Mapping[str, str], there: Mapping[str, str]) -> bo
 
 
 def confirm() -> None:
-    """Have a person say yes, or whoever calls in a script."""
+    """Ask for confirmation, or take it from the environment in a script."""
     if os.environ.get("CHANGES") == "yes":
         return
     if not sys.stdin.isatty():

@@ -173,7 +173,7 @@ class Stack:
 
 
 def _archive(name: str, folder: Path) -> Path:
-    """The zip file of a resource's sources; layers are told apart by their names."""
+    """The zip file of a resource's sources; layers are distinguished by their names."""
     for layer in build.ALL_LAYERS:
         if layer.name == name:
             return build.zip_layer(build.build_layer("host", layer), "host")

@@ -64,7 +64,7 @@ class Endpoints:
 
 
 def _signature(service: str) -> str:
-    """In us-east-1 boto3 presigns S3 URLs the old way (SigV2) unless told otherwise."""
+    """In us-east-1 boto3 presigns S3 URLs the old way (SigV2) unless configured otherwise."""
     return "s3v4" if service == "s3" else "v4"
 
 

@@ -1,4 +1,4 @@
-"""What a drop will cost, told before it is dropped: by the product's own examination."""
+"""What a drop will cost, before it is dropped: by the product's own examination."""
 
 from collections.abc import Mapping
 from decimal import Decimal

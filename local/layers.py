@@ -1,8 +1,8 @@
 """How the emulator is given a layer: unpacked once, and not by every process that it starts.
 
 ministack (1.5.33) unpacks a function's layers for each of its processes: 1,850 files, 0.8 s of CPU
-in which it answers nobody, and 85 MB. So the archive is unpacked here, and what is uploaded in its
-place is a layer of one file that leads to it.
+in which it answers no request, and 85 MB. So the archive is unpacked here, and what is uploaded in
+its place is a layer of one file that leads to it.
 """
 
 import io

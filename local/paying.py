@@ -1,4 +1,4 @@
-"""Where the real fal is paid: what a person is told and asked, and that nothing paid is lost."""
+"""Consent before the real fal is paid, and care that no paid video is lost."""
 
 import sys
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ AT_STAKE = {
 
 
 def simulated(*, is_running: bool) -> str:
-    """What is said where nothing is paid, so that nobody takes its videos for fal's."""
+    """Shown if nothing is paid, so that the videos are not mistaken for fal's."""
     data = "The fal simulator answers: nothing is paid, and the video only shows the sound."
     if is_running:
         return f"{data} For the real fal: `make down`, and FAL_KEY in the environment."

@@ -68,7 +68,7 @@ def start(name: str, command: Sequence[str], environment: Mapping[str, str], log
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    # This process does not wait for it: told so, Popen does not warn when it is collected.
+    # This process does not wait for it: this keeps Popen from warning when it is collected.
     child.returncode = 0
     return Process(name, child.pid, start_time(child.pid) or "")
 
@@ -120,7 +120,7 @@ def _ps(*arguments: str) -> str:
 
 
 def free_port(preferred: int = 0) -> int:
-    """`preferred` if nobody listens there, else one the system picks."""
+    """`preferred` if nothing listens there, else one the system picks."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

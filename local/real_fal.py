@@ -12,8 +12,8 @@ import certifi
 from local.errors import LocalCloudError
 from local.processes import LOOPBACK
 
-# Files cannot be signed for fal here, and it could call nobody here: it gets copies, and is asked.
-# Five seconds are no burden to fal, whose own client asks ten times a second.
+# Files cannot be signed for fal here, and its webhooks cannot arrive here: fal gets copies, and is
+# polled. Five seconds are no burden to fal, whose own client asks ten times a second.
 PARAMETERS = {"AudioDelivery": "fal-storage", "ResultsBy": "polling", "AskFalSeconds": "5"}
 
 # Where the systems that Python runs on keep their authorities, as Go's crypto/x509 has it.

@@ -72,7 +72,7 @@ class Run:
         """The recorded run, or None where there is no record.
 
         Raises:
-            LocalCloudError: the record cannot be read, so nobody knows what runs.
+            LocalCloudError: the record cannot be read, so it is unknown what runs.
         """
         try:
             raw: dict[str, Any] = json.loads(file.read_text())

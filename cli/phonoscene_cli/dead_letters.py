@@ -37,7 +37,7 @@ QUEUES: Final = {
 BATCH: Final = 10
 #: SQS may hand out nothing although something is there; so often in a row it means the end.
 EMPTY_ANSWERS: Final = 3
-#: How long a message is nobody else's between its receipt and its deletion, in seconds.
+#: Seconds for which a received message is hidden from other readers, until it is deleted.
 HIDDEN_FOR: Final = 60
 
 

@@ -101,10 +101,10 @@ class App:
                 return self._examine(Announcement(key, created_at, tries))
 
     def _examine(self, announced: Announcement) -> list[Job]:
-        """Take the drop; what was not foreseen is recorded where its dropper sees it, and raised.
+        """Take the drop; an unexpected error is recorded where the dropper sees it, and raised.
 
-        What trying again usually cures gets some tries first: a record that says otherwise, and is
-        taken back a minute later, helps nobody.
+        Errors that usually pass get some retries first, so that no record has to be withdrawn a
+        minute later.
         """
         try:
             return self.intake.take(announced)

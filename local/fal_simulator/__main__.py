@@ -1,4 +1,4 @@
-"""Run the simulator until it is told to stop: `python -m local.fal_simulator --help`."""
+"""Run the simulator until it is stopped: `python -m local.fal_simulator --help`."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ class Cdn:
         self._open: Counter[str] = Counter()
 
     def publish(self, blob: Blob, name: str, content_type: str, owner: Request) -> str:
-        """Store a file under an address nobody can guess and return it."""
+        """Store a file under an address that cannot be guessed, and return the address."""
         prompt, request_id = owner.inputs.prompt, owner.request_id
         fault = self._faults.take(
             "cdn", "wrong_host", "odd_url", request_id=request_id, prompt=prompt

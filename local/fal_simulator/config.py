@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything the simulator can be told; times are seconds.
+    """The simulator's settings; times are in seconds.
 
     `retry_seconds` is the pause before the second webhook attempt, each later pause is double.
     `result_lifetime` is how long a small result is kept (fal documents 1 h; 6 min from 10 KB).

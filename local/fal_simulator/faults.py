@@ -191,7 +191,7 @@ class Fault(BaseModel):
     error_type: str | None = None
     status: int | Literal["OK", "ERROR"] | None = None
     retryable: bool = False
-    message: str = "The simulator was told to fail"
+    message: str = "A rule of the simulator made this fail"
     bytes: int = Field(0, ge=0, le=2**40)
     bytes_per_second: int = Field(65_536, ge=1)
     width: int = Field(0, ge=1, le=4096)

@@ -143,7 +143,7 @@ class Queue:
         return sorted(queued, key=lambda request: request.low_priority)
 
     def cancel(self, request: Request, *, stop_running: bool = False) -> bool:
-        """Remove a waiting request, or a running one if told to; false if nothing was stopped.
+        """Remove a waiting request, or a running one if asked to; false if nothing was stopped.
 
         What fal then shows of a cancelled request is not documented. A guess: COMPLETED with
         `client_cancelled` (499), a code fal does document, and no webhook.

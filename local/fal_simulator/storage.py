@@ -56,7 +56,7 @@ class Upload:
     reads: list[dict[str, Any]] = field(default_factory=list)
 
     def refusal(self) -> int | None:
-        """The status for whoever asks without credentials, if not 200."""
+        """The status for requests without credentials, if not 200."""
         if self.expires_at is not None and time.time() >= self.expires_at:
             return 404
         return REFUSED_BY_ACL.get(self.acl)
@@ -74,7 +74,7 @@ class Upload:
 
 
 class Storage:
-    """Tokens and copies; these can be read by whoever knows their address, while they are there."""
+    """Tokens and copies; copies can be read by anyone who knows their address, while they exist."""
 
     def __init__(self, config: Config, faults: FaultDial, folder: Path) -> None:
         self._key = config.fal_key
@@ -235,6 +235,6 @@ async def _save(request: web.Request, file: Path) -> tuple[int, str]:
 
 
 def _path(name: str) -> str:
-    """An address nobody can guess; a file's name is its end, as in the addresses that are known."""
+    """An address that cannot be guessed; it ends with the file's name, as fal's do."""
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
     return f"/files/b/{secrets.token_hex(4)}/{secrets.token_urlsafe(16)}_{safe or 'upload.bin'}"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class BucketDrop:
     """A drop as it lies there: one half or both, their newest versions.
 
-    ``done``: the key up to which everything is over once this drop is; None: not to be told yet.
+    ``done``: the key up to which everything is over once this drop is; None: not known yet.
     """
 
     name: str

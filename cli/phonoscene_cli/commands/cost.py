@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from phonoscene_cli.stack.connection import Stack
     from phonoscene_cli.stack.jobs_reader import Reader
 
-#: So many days' budgets are told, the last ones.
+#: Budgets are shown for the last days only, at most this many.
 MOST_DAYS: Final = 31
 
 
 class By(StrEnum):
-    """What costs are told by."""
+    """How costs can be grouped."""
 
     DAY = "day"
     FOLDER = "folder"

@@ -1,4 +1,4 @@
-"""What ``doctor`` looks at: one thing each, told as ok, warn or fail, with the next step.
+"""What ``doctor`` checks: each check ends as ok, warn or fail, with the next step.
 
 Nothing is changed. The fal key is read to see that it is one plain line, and never shown.
 """
@@ -162,7 +162,7 @@ def queues_may_be_read(stack: Stack) -> Looked:
     return ok("you may look at the queues (sending to them is not tried)")
 
 
-#: In the order in which they are told.
+#: In the order in which they are shown.
 CHECKS: Final[dict[str, Look]] = {
     "region": resources.region_is_the_files,
     "stack": stack_is_deployed,
@@ -194,7 +194,7 @@ PERMISSIONS: Final = ("may read drops", "may drop", "may fetch", "may read jobs"
 
 
 def examined(name: str, look: Look, stack: Stack) -> Check:
-    """One check; what AWS refuses or breaks off is told like anything else."""
+    """One check; an error of AWS is a result like any other."""
     try:
         return Check(name, *look(stack))
     except CliError as exc:

@@ -31,7 +31,7 @@ SOON: Final = 60.0
 
 @dataclass
 class FollowedJobs:
-    """Some jobs, followed to their end; ``show`` is told each step as it appears."""
+    """Some jobs, followed to their end; ``show`` is called with each step as it appears."""
 
     stack: Stack
     job_ids: list[str]
@@ -144,9 +144,9 @@ class Ending:
     as_json: bool
 
     def come(self, stack: Stack, data: dict[str, Any]) -> int:
-        """Follow the jobs of ``told`` if that is wished, tell the result; the exit code.
+        """Follow the jobs of ``data`` if asked to, and print the result; returns the exit code.
 
-        Whatever is raised on the way, the jobs are there, and their ids are told first.
+        If an error is raised, the ids of the jobs are printed first: they exist.
         """
         try:
             jobs = self._follow(stack, data["job_ids"])

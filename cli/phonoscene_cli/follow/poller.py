@@ -44,7 +44,7 @@ class Follower:
     def look(self, job_ids: Iterable[str]) -> Iterator[tuple[Job, Step]]:
         """The steps that are new since the last look, of all jobs in the order of time.
 
-        A job that has begun to wait for something else takes no step: it is told as a step of now.
+        A job that has begun to wait for something else takes no step; it is shown as a step of now.
         """
         moving = [one for one in job_ids if not self._has_ended(one)]
         found, fresh = self.read(moving), []

@@ -149,7 +149,7 @@ class Stack:
 
     @property
     def _hint(self) -> str:
-        """Where to look when nobody answers."""
+        """What to check when AWS does not answer."""
         if self.endpoints:
             return "Check the local cloud with `make status`; start it with `make up`."
         return "Check your credentials with `aws sts get-caller-identity`."

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PAGE: Final = 100
 #: Of an index, which holds little of each.
 MANY: Final = 500
-#: Nobody counts further than that in a queue.
+#: Positions in a queue are counted up to this number.
 FAR: Final = 1000
 
 

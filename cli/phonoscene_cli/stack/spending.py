@@ -15,7 +15,7 @@ _S = JobStatus
 ZERO: Final = Decimal(0)
 #: States in which fal has the job, or may have it, and its money is set aside.
 AT_FAL: Final = frozenset({_S.SUBMITTING, _S.UNCONFIRMED, _S.SUBMITTED})
-#: Ends of which nobody knows whether fal has run, and bills, the request.
+#: Final states after which it is unknown whether fal ran, and bills, the request.
 UNKNOWN_ENDS: Final = MAYBE_BILLED | {"outcome_unknown"}
 
 
@@ -23,7 +23,7 @@ UNKNOWN_ENDS: Final = MAYBE_BILLED | {"outcome_unknown"}
 class Spent:
     """US dollars: ``lower`` to ``upper`` for what fal made.
 
-    ``perhaps``: what it may bill though nobody has seen a video; ``aside``: what is held for jobs
+    ``perhaps``: what it may bill although no video arrived; ``aside``: what is held for jobs
     on their way.
     """
 

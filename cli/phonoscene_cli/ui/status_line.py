@@ -24,10 +24,10 @@ SELDOM: Final = 5.0
 
 @dataclass
 class StatusLine:
-    """Tells it; ``usual`` is how many seconds fal takes, as a rule.
+    """Makes it; ``usual`` is how many seconds fal usually takes.
 
-    Places in fal's queue are told to the holder of its key only, which nobody needs here: of a job
-    at fal it is said how long fal has it. Places in our own queue are counted.
+    fal shows positions in its queue only to the holder of its key. So a job at fal is shown with
+    the time since it was sent, and a job that waits here with its position.
     """
 
     stack: Stack

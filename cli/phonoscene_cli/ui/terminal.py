@@ -131,7 +131,7 @@ def agreed(question: str, *, yes: bool) -> bool:
     """Whether the person wants that; ``yes`` is their word given beforehand.
 
     Raises:
-        WrongUsage: there is nobody to ask.
+        WrongUsage: there is no terminal to ask at.
     """
     if yes:
         return True

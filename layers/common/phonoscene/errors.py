@@ -17,7 +17,7 @@
     ├── MustWait                  no slot is free, the day's budget is spent, or fal is paused
     ├── UploadFailed              fal's storage did not take a file this time; the job waits
     ├── WebhookRefused            not fal's, not ours, not fresh, or not whole: one answer, 401
-    ├── SigningKeysUnavailable    nobody can be verified now: 503, and fal tries again
+    ├── SigningKeysUnavailable    no webhook can be verified now: 503, and fal retries
     ├── VerdictMalformed          signed by fal, and yet not a verdict
     ├── AnswerMalformed           fal's answer to a question is not as documented
     ├── AddressRefused            a host's name leads to an address that is not public
@@ -145,7 +145,7 @@ class SettingMissing(PhonosceneError):
 class WebhookRefused(PhonosceneError):
     """Not fal's, not ours, not fresh, or not whole.
 
-    ``reason`` is for our own log; the sender is told nothing but 401.
+    ``reason`` is for our own log; the sender only gets 401.
     """
 
     def __init__(self, reason: str) -> None:
@@ -154,7 +154,7 @@ class WebhookRefused(PhonosceneError):
 
 
 class SigningKeysUnavailable(PhonosceneError):
-    """fal's key set cannot be had now, so nobody can be verified."""
+    """fal's key set cannot be fetched now, so no webhook can be verified."""
 
 
 class VerdictMalformed(PhonosceneError):

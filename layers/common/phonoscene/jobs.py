@@ -70,11 +70,11 @@ FINAL = frozenset({_S.SUCCEEDED, _S.FAILED, _S.REJECTED, _S.CANCELLED})
 #: The states that say that there is no video and will be none: the same files may start anew.
 WITHOUT_VIDEO = FINAL - {_S.SUCCEEDED}
 
-#: The states in which nobody has heard fal's answer: what it says may change them. A refusal must
+#: The states before fal's answer is known: the answer may change them. A refusal must
 #: not undo what an earlier attempt's webhook has brought.
 UNANSWERED = frozenset({_S.SUBMITTING, _S.UNCONFIRMED})
 
-#: The codes of failures after which fal may have made a video that nobody has seen, and bills it:
+#: The codes of failures after which fal may have made a video that never arrived, and bills it:
 #: what was set aside for it stays spent.
 MAYBE_BILLED = frozenset({"result_lost", "result_unreadable", "outcome_unproven"})
 

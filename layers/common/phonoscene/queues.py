@@ -69,7 +69,7 @@ class NotificationsQueue:
 
 
 class UnpublishedQueue:
-    """What ``publish`` cannot tell the world of: nobody reads it but a person."""
+    """Records that ``publish`` cannot read; only a person reads this queue."""
 
     def __init__(self, client: SQSClient, url: str) -> None:
         self._client = client

@@ -36,7 +36,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class SubmitSettings(Settings):
-    """For the function ``submit``; ``webhook_base_url`` empty means that fal calls nobody."""
+    """For the function ``submit``; an empty ``webhook_base_url`` means polling."""
 
     drop_bucket: str
     jobs_table: str

@@ -1,6 +1,6 @@
 """Which keys are audio, which sidecar belongs to which, and where outputs go.
 
-Everything here is a function of keys alone; nobody asks S3.
+Everything here is a function of keys alone, without any request to S3.
 """
 
 from __future__ import annotations

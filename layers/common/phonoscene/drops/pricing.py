@@ -1,6 +1,6 @@
 """What a job will cost, and what it did cost: frames, megapixels, dollars.
 
-fal charges width x height x frames, in megapixels, "rounded up". Before a run nobody knows which
+fal charges width x height x frames, in megapixels, "rounded up". Before a run it is unknown which
 frames and sides fal will choose, so a cost is an interval:
 
 * frames: for 17.894 s at 24 fps fal may bill 430 (whole frames, measured), 425 (down to 8n + 1, as

@@ -199,7 +199,7 @@ def parse(documents: Sequence[SidecarFile]) -> tuple[Sidecar, Mapping[str, str]]
 
 
 def _auto_without_image(merged: Mapping[str, Any], origin: Mapping[str, str]) -> list[ErrorDetail]:
-    """No source says what ``auto`` means without an image, so its cost could not be told."""
+    """No source says what ``auto`` means without an image, so its cost is unknown."""
     if merged.get("video_size") != "auto" or merged.get("image_url") is not None:
         return []
     allowed = "a preset or a size, or image_url beside auto"

@@ -171,7 +171,7 @@ class FalClient:
         return Fetched(answer.status_code, _parsed(raw), units)
 
     def put(self, url: str) -> None:
-        """One PUT, which nobody repeats; whatever fal answers."""
+        """One PUT, never repeated, whatever fal answers."""
         try:
             if is_fals(url):
                 with self._exchange(), self._http.stream("PUT", url):

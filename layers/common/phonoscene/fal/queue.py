@@ -77,7 +77,7 @@ class FalQueue:
         """How a completed request ended; fal replays the model's own status code and body.
 
         Raises:
-            VideoUnavailable: it cannot be told now. Only 422 is the model's own word: any other
+            VideoUnavailable: it is not known now. Only 422 is the model's own word: any other
             error may
                 be about our key, or the hour, and the video is paid for.
         """
@@ -100,7 +100,7 @@ class FalQueue:
         alone decides; and where the status is none that is known, the result.
 
         Raises:
-            VideoUnavailable: it cannot be told now.
+            VideoUnavailable: it is not known now.
         """
         request = self._whole(request)
         code, body, _ = self._get(request.status_url, is_poll=True)

@@ -61,7 +61,7 @@ SubmitOutcome = Accepted | Refused | Unknown
 class Submission:
     """What one POST carries; start timeout and output lifetime in seconds.
 
-    Without ``webhook_url`` fal calls nobody, and has to be asked.
+    Without ``webhook_url`` fal sends no webhook and has to be polled.
     """
 
     arguments: Mapping[str, Any]

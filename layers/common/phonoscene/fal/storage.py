@@ -78,7 +78,7 @@ class FalStorage:
         data = _told(answer)
         scheme, token = data.get("token_type"), data.get("token")
         if not (isinstance(scheme, str) and isinstance(token, str) and scheme and token):
-            raise UploadFailed("fal's storage told no token")
+            raise UploadFailed("fal's storage returned no token")
         return f"{scheme} {token}"
 
 
@@ -98,7 +98,7 @@ class Uploads:
         self._ends_at = ends_at
 
     def upload(self, medium: Medium) -> str:
-        """Send one file; where fal can read it, and whoever knows that address.
+        """Send one file; returns its public address.
 
         Raises:
             DropRefused: fal never takes it.
@@ -161,7 +161,7 @@ def _address(data: dict[str, Any]) -> str:
         parts, host = urlsplit(""), ""
     is_plain = url.isascii() and url.isprintable() and " " not in url and len(url) <= LONGEST_URL
     if parts.scheme != "https" or not _ADDRESS.fullmatch(host) or not is_plain:
-        raise UploadFailed("fal's storage told no address of fal's CDN")
+        raise UploadFailed("fal's storage returned no address of fal's CDN")
     return url
 
 

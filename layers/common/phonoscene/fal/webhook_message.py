@@ -30,7 +30,7 @@ class Delivery:
 
 
 def new_token() -> str:
-    """A capability: whoever shows it was told of this job by us. 256 bits."""
+    """A secret of 256 bits that only fal receives, with the job's webhook address."""
     return secrets.token_urlsafe(32)
 
 

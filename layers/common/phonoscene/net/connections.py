@@ -28,7 +28,7 @@ class Response:
 
     @property
     def length(self) -> int:
-        """Bytes of the body that are still to come; 0 where that is not told."""
+        """Bytes of the body that are still to come; 0 if unknown."""
         return self._response.length or 0
 
     @property
@@ -99,7 +99,7 @@ class Connections:
             answer.connection.close()
 
     def shed(self) -> None:
-        """Close the connections that nobody uses: the host has too many of them."""
+        """Close the idle connections: the host has too many of them."""
         with suppress(IndexError):  # another thread took the last one
             while self._idle:
                 self._idle.pop().close()

@@ -65,7 +65,7 @@ def dial(
 
     Raises:
         AddressRefused: the name has an address that is not public.
-        OSError: nobody answers there, or not with that name's certificate.
+        OSError: the host does not answer, or not with that name's certificate.
     """
     proxy = getproxies().get("https")
     connection = (
@@ -197,7 +197,7 @@ def connect_public(host: str, port: int, timeout: float) -> socket.socket:
 
     Raises:
         AddressRefused: the name has an address that is not public.
-        OSError: it is not known, or nobody answers.
+        OSError: the name is unknown, or no address answers.
     """
     *others, last = map(str, _resolved(host, port))
     for address in others:

@@ -29,7 +29,7 @@ _LONGEST_FRAME: Final = 2881
 
 @dataclass(frozen=True)
 class Stream:
-    """What demuxing told of an audio stream; times in seconds, ``first`` in bytes."""
+    """What demuxing shows of an audio stream; times in seconds, ``first`` in bytes."""
 
     container: str
     #: What FFmpeg says that the stream lasts.

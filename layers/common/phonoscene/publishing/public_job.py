@@ -1,7 +1,7 @@
-"""What the world is told of a job: what receipts and events have in common.
+"""The public fields of a job: what receipts and events have in common.
 
-Both are functions of the record alone, so whatever is told twice, late or again is told alike. No
-URL that opens anything is part of them, no token or its hash, and nothing of the fal key.
+Both are functions of the record alone, so a record that is published twice or late looks the same
+each time. They have no URL that opens anything, no token or its hash, and nothing of the fal key.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Time = Annotated[AwareDatetime, PlainSerializer(written, return_type=str, when_u
 
 
 def described(what: str, **more: Any) -> Any:
-    """A field, described for whoever reads the schema."""
+    """A field with its description in the schema."""
     return Field(description=what, **more)
 
 
@@ -47,7 +47,7 @@ class Wait(FrozenModel):
     what: str = described(f"One of {', '.join(WAITS)}.")
     meaning: str = described("The same in words.")
     until: Time | None = described(
-        "When it is looked at again, or given up where it is a half; absent where nobody can know.",
+        "When it is checked again, or given up if it is a half; absent if unknown.",
         default=None,
     )
 
@@ -100,7 +100,7 @@ class PublicJob(FrozenModel):
     notes: tuple[str, ...] = described("What is unusual, in words.")
     errors: tuple[Problem, ...] = described("What is wrong.")
     video: Video | None = described("The video, once it is in the output bucket.", default=None)
-    cost: Cost | None = described("Absent where it could not be told.", default=None)
+    cost: Cost | None = described("Absent if it could not be computed.", default=None)
     actual: VideoFigures | None = described(
         "What came; absent before there is a video, or where fal reports no figures.", default=None
     )

@@ -1,4 +1,4 @@
-"""Receipts in the output bucket: objects that are replaced, and only by whoever has seen them."""
+"""Receipts in the output bucket, replaced only if unchanged since they were read."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ReceiptBucket:
             return StoredReceipt(body.read(LONGEST), answer["ETag"])
 
     def replace(self, kept: StoredReceipt | None, key: str, body: bytes) -> bool:
-        """Write in the place of what was read; whether nobody else had, meanwhile."""
+        """Replace what was read; returns False if it has changed meanwhile."""
         condition: Any = {"IfMatch": kept.etag} if kept else {"IfNoneMatch": "*"}
         try:
             self._client.put_object(

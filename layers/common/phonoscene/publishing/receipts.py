@@ -67,7 +67,7 @@ class Receipt(PublicJob):
 
     @property
     def _rank(self) -> tuple[datetime, bool, datetime, str]:
-        """Orders the records of a name. S3's dates first; nobody dates a drop but S3."""
+        """Orders the records of a name. S3's dates first: only S3 dates a drop."""
         halves = (self.audio, self.sidecar)
         is_half = self.job_id in [half_id(self.bucket, half.key) for half in halves if half]
         return self.dropped_at or self.created_at, not is_half, self.created_at, self.job_id

@@ -1,7 +1,7 @@
 """One DynamoDB table: reads, conditional writes, transactions, pages of an index.
 
-In Python's types; a condition that fails is an error that carries the item found, so nobody has to
-read it again.
+In Python's types; a condition that fails is an error that carries the item found, so it need not be
+read again.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Table:
         self._write("transact_write_items", TransactItems=items)
 
     def _write(self, operation: str, **request: Any) -> Any:
-        """A conflict with a transaction on the same items is nobody's fault, and is tried again."""
+        """A conflict with another transaction on the same items is retried."""
         for attempt in range(1, MOST_CONFLICTS + 1):
             try:
                 return getattr(self._client, operation)(**request)

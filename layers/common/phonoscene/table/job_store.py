@@ -1,7 +1,7 @@
 """The jobs table's records: the only module that reads or writes them.
 
 Every write is conditional, and the condition is generated from ``jobs.MAY_FOLLOW``. A write that
-the table refuses raises ``WriteRefused`` with the record found, so nobody has to read it again.
+the table refuses raises ``WriteRefused`` with the record found, so it need not be read again.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class JobStore:
         )
 
     def hold(self, job: Job, limits: SpendingLimits, span: timedelta) -> datetime:
-        """Put a READY job's turn off, so that nobody else prepares it meanwhile; until when.
+        """Postpone a READY job, so that no other process prepares it meanwhile; returns until when.
 
         For what takes time before the claim. It takes no place and no money, and ends by itself.
 
@@ -216,7 +216,7 @@ class JobStore:
     ) -> Job:
         """Move a READY job to SUBMITTING, with a place in flight and its cost set aside.
 
-        ``held_until`` is for whoever put its turn off: it is theirs all the same.
+        ``held_until``: the caller postponed the job itself, and may claim it all the same.
 
         Raises:
             MustWait: there is none now.
@@ -297,7 +297,7 @@ class JobStore:
             return Job.model_validate(self._table.update(request | names))
 
     def note_paid_again(self, job: Job, request_id: str, actual: Actual | None = None) -> None:
-        """Record that another request answered for a job too: money that nobody had set aside.
+        """Record that another request answered for a job too: money that was not reserved.
 
         Raises:
             WriteRefused: it is recorded already.

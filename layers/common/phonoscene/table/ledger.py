@@ -39,8 +39,8 @@ def budget_key(day: str) -> str:
 def take(limits: SpendingLimits, job_id: str, cost: Reservation, at: datetime) -> list[Change]:
     """A place and a reservation, if there is room for both and dispatching is not paused.
 
-    A place is the job's id in a set: taken or given back twice it changes nothing, and whose it is
-    can be told. At most as many as fal runs at once are in it, some dozens.
+    A place is the job's id in a set: taken or given back twice it changes nothing, and its job is
+    known. At most as many as fal runs at once are in it, some dozens.
     """
     window = update(
         WINDOW,
@@ -125,7 +125,7 @@ class Window:
     paused_until: datetime | None
 
     def is_paused(self, at: datetime) -> bool:
-        """Whether nobody gets a place at this time, because fal refuses the account."""
+        """Whether no job gets a slot at this time, because fal refuses the account."""
         return self.paused_until is not None and self.paused_until > at
 
 
@@ -155,7 +155,7 @@ class LedgerStore:
         self._clock = clock
 
     def window(self) -> Window:
-        """Who holds a place, and until when nobody gets one."""
+        """Which jobs hold a slot, and until when dispatching is paused."""
         item = self._table.get(WINDOW)
         paused = item.get("paused_until")
         until = datetime.fromisoformat(paused) if paused else None
@@ -184,7 +184,7 @@ class LedgerStore:
             raise MustWait("budget")
 
     def pause(self, until: datetime) -> None:
-        """Let nobody claim before ``until``: fal refuses the account."""
+        """Let no job be claimed before ``until``: fal refuses the account."""
         self._table.update(
             update(WINDOW, "SET paused_until = :until", {":until": to_dynamodb(until)})
         )

@@ -67,7 +67,7 @@ def checked_url(url: str) -> str:
 
     Hosts: ``*.fal.media`` (documented), and the folder ``falserverless`` of Google's storage, where
     the endpoint's own examples lie. That host is everybody's, so nothing in the path may lead out
-    of the folder, whoever decodes it.
+    of the folder, however it is decoded.
 
     Raises:
         VideoRefused: it is not fal's CDN; naming the host.
@@ -94,7 +94,7 @@ def _is_fals(host: str, path: str) -> bool:
 
 
 class Cdn:
-    """fal's CDN. No credentials are sent there: its files are public to whoever knows their URL."""
+    """fal's CDN. No credentials are sent there: its files are public to all who know the URL."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -180,7 +180,7 @@ def _oddity(answer: Response) -> str | None:
     if answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         return f"the CDN answered {answer.status}"
     if answer.header("Content-Encoding").strip().lower() not in ("", "identity"):
-        return "the CDN sent a file that is encoded, which nobody asked for"
+        return "the CDN sent an encoded file, although none was requested"
     if answer.header("Content-Type").strip().lower().startswith("text/html"):
         return "the CDN sent a page in place of a video"
     return None
@@ -263,7 +263,7 @@ class _Gate:
         self._connections.shed()
 
     def close(self, failure: VideoUnavailable) -> None:
-        """Let nobody wait any more."""
+        """End every wait."""
         with self._changed:
             self._failure = self._failure or failure
             self._changed.notify_all()
@@ -297,7 +297,7 @@ class Source(ABC):
         return -(-self.size // PART) or None
 
     def next(self, used: Part | None = None) -> Part | None:
-        """The first part that nobody has asked for yet; None at the end.
+        """The first part that was not requested yet; None at the end.
 
         ``used`` is a part that the caller is done with: its memory is filled again.
 

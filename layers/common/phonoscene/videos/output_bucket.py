@@ -159,7 +159,7 @@ class _Digest:
             return True
 
     def give_up(self) -> None:
-        """Let nobody wait for a part that will not come."""
+        """End every wait for a part that will not arrive."""
         with self._turn:
             self._is_given_up = True
             self._turn.notify_all()

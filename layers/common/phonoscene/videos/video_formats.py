@@ -156,7 +156,7 @@ def _element(raw: bytes) -> _Piece | None:
 
 
 def _width(first: bytes) -> int:
-    """Bytes of a number of variable length, told by its first one; 0 where there is none."""
+    """Bytes of a number of variable length, given by its first one; 0 if there is none."""
     return 9 - first[0].bit_length() if first and first[0] else 0
 
 

@@ -47,7 +47,7 @@ class LedgerAudit:
             self._correct(job.job_id, is_held=True)
 
     def recount(self) -> LedgerStatus:
-        """Take the place of whoever holds nothing, and set the days' sums; what stands then."""
+        """Free the slots of jobs that hold none, and correct the days' sums; returns the result."""
         now, ledger = self._store.clock(), self._store.ledger
         # days, then places, then jobs: what moves meanwhile changes a day that was read before
         days = [ledger.day(day_of(at)) for at in (now, now - timedelta(days=1))]

@@ -78,7 +78,7 @@ class Uploaded:
             }
 
     def _upload(self, uploads: Uploads, pinned: DropObject, marker: str) -> str:
-        """The name is the marker's: what a dropper calls a file is nobody's business there."""
+        """The name is the marker's: a dropper's file name is not sent to fal."""
         suffix = suffix_of(pinned.key)
         with self.bucket.open(pinned) as (size, chunks):
             url = uploads.upload(

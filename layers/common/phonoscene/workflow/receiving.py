@@ -40,7 +40,7 @@ def receive(post: Post, keys: SigningKeys, user_id: str) -> Delivery:
 
     Raises:
         WebhookRefused: with the reason, for the log only.
-        SigningKeysUnavailable: nobody can be verified now.
+        SigningKeysUnavailable: no webhook can be verified now.
     """
     if len(post.body) > LONGEST_BODY:
         raise WebhookRefused("body_too_long")

@@ -148,7 +148,9 @@ class Reconciler:
             case JobStatus.WAITING:  # submit sees the bucket, and what is beside the half
                 self._later(job, END_AGAIN)
                 self.dispatcher.drops.dispatch([job.job_id])
-            case JobStatus.SUBMITTING:  # its submitter is dead: nobody knows what fal heard
+            case (
+                JobStatus.SUBMITTING
+            ):  # its process died: it is unknown whether fal got the request
                 self._move(job, JobStatus.UNCONFIRMED)
             case JobStatus.UNCONFIRMED:
                 self._settle(job)

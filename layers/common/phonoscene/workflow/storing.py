@@ -143,7 +143,7 @@ class Deliverer:
         It may be about fal's own trouble, and the video may exist.
 
         Raises:
-            VideoUnavailable: it cannot be told yet.
+            VideoUnavailable: it is not known yet.
         """
         request = _request_of(job, delivery.request_id)
         match self.queue.poll(request, is_overdue=job.is_overdue(self.store.clock())):

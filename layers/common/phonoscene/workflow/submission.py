@@ -1,7 +1,7 @@
 """From a READY job to fal's queue: its files' URLs, claim, one POST, and what its answer means.
 
 The claim is written before the POST and the answer after it. A process that dies in between leaves
-a job SUBMITTING whose outcome nobody knows; it is never sent again from here.
+a job SUBMITTING with an unknown outcome; it is never sent again from here.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PAUSE: Final = timedelta(minutes=5)
 class SubmissionSettings:
     """What the operator decides about submissions; times in seconds.
 
-    Without ``webhook_base_url`` fal calls nobody. ``ask_after``: when fal is asked for a result.
+    Without ``webhook_base_url`` fal sends no webhook. ``ask_after``: when fal is polled.
     """
 
     webhook_base_url: str
@@ -97,7 +97,7 @@ class Submitter:
                 return why.found or job
 
     def _hold(self, job: Job) -> datetime | None:
-        """Where preparing takes time: only with room in sight, and nobody else does it as well."""
+        """If preparing takes time: only with a free slot, and in one process at a time."""
         takes = self.media.takes
         return self.store.hold(job, self.limits, takes) if takes else None
 
@@ -158,7 +158,7 @@ class Submitter:
         )
 
     def _pause(self) -> datetime:
-        """Let nobody claim for a while, because fal refuses the account; until when."""
+        """Pause claiming for a while, because fal refuses the account; returns until when."""
         until = self.store.clock() + PAUSE
         self.store.ledger.pause(until)
         logger.error("dispatch.paused", extra={"until": until.isoformat()})
@@ -169,7 +169,7 @@ class Submitter:
             case Accepted(request):
                 at = self.store.clock() + self.terms.ask_after
                 job = self._move(job, JobStatus.SUBMITTED, at=at, request=request)
-                if job.status is JobStatus.CANCELLED:  # meanwhile, when nobody knew the request
+                if job.status is JobStatus.CANCELLED:  # meanwhile, before the request was known
                     self.queue.cancel(request)
                 return job
             case Unknown(reason):
