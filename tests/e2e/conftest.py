@@ -165,8 +165,10 @@ class Phonoscene:
 
     def versions(self, prefix: str) -> list[str]:
         """The keys of all object versions in the output bucket under a prefix."""
-        found = self.s3.list_object_versions(Bucket=self.endpoints.output_bucket, Prefix=prefix)
-        return [version["Key"] for version in found.get("Versions", [])]
+        pages = self.s3.get_paginator("list_object_versions").paginate(
+            Bucket=self.endpoints.output_bucket, Prefix=prefix
+        )
+        return [version["Key"] for page in pages for version in page.get("Versions", [])]
 
     def receipt(self, name: str) -> dict[str, Any]:
         """The receipt of a name as it stands; empty where there is none."""
