@@ -369,8 +369,8 @@ class World:
         match = re.fullmatch(re.escape(stack.WEBHOOKS) + r"/webhooks/fal/([^/]+)/([^/]+)", url)
         assert match, url
         path = {"job_id": match[1], "token": match[2]}
-        told = {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
-        event = {"pathParameters": path, "headers": headers, **told}
+        text = base64.b64encode(body).decode()
+        event = {"pathParameters": path, "headers": headers, "body": text, "isBase64Encoded": True}
         answer = self.invoke("webhook", event)
         return int(answer["statusCode"]) if answer else 500
 

@@ -159,14 +159,10 @@ def _head(line: socket.socket) -> tuple[str, str, dict[str, str]]:
     """Method, target and headers of the next request."""
     raw = bytearray()
     while not raw.endswith(b"\r\n\r\n"):
-        raw += _some(line, 1) if isinstance(line, ssl.SSLSocket) else line.recv(1) or _end()
+        raw += _some(line, 1)
     lines = raw.decode("latin-1").split("\r\n")
     method, target, _ = (*re.split(" ", lines[0]), "", "")[:3]
     headers = {
         name.lower(): value.strip() for name, _, value in (one.partition(":") for one in lines[1:])
     }
     return method, target, headers
-
-
-def _end() -> bytes:
-    raise EOFError

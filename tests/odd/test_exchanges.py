@@ -1,14 +1,12 @@
 """Whatever fal, its CDN or an endpoint answers: each exchange ends in time, in an outcome we know.
 
 The product's own clients speak to a server that sends bytes drawn from a grammar, at their pace.
-``ODD_ANSWERS`` is how many are drawn for each exchange; ``make security`` draws more.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 import time
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phonoscene.errors import (
@@ -62,12 +60,12 @@ from tests.odd.answers import (
     answers,
     json_bodies,
 )
+from tests.odd.runs import MARKS, drawn
 from tests.odd.server import Raw, Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RUNS: Final = int(os.environ.get("ODD_ANSWERS", "50"))
 #: Seconds that an exchange is given here, and how much later it may end.
 SHORT: Final = 0.3
 MARGIN: Final = 1.0
@@ -81,19 +79,7 @@ PART: Final = 4096
 NOON: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
 VIDEO: Final = film(b" the film " * 1000)
 
-#: Answers of megabytes cannot be shown; they are seldom.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Generating overly large repr"),
-    pytest.mark.timeout(3600),
-]
-
-drawn = settings(
-    max_examples=RUNS,
-    deadline=None,
-    derandomize="ODD_ANSWERS" not in os.environ,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")

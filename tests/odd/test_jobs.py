@@ -11,7 +11,6 @@ from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,15 +31,12 @@ from tests.odd.answers import (
     harmless,
     json_bodies,
 )
-from tests.odd.test_exchanges import drawn
+from tests.odd.runs import MARKS, drawn
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Generating overly large repr"),
-    pytest.mark.timeout(3600),
-]
+pytestmark = MARKS
 
 Reply = tuple[int, dict[str, str], bytes]
 

@@ -70,7 +70,7 @@ def drop(
         drop_options, stack.client("s3"), stack.outputs["DropBucketName"], stack.parameters
     )
     repeats = _repeats(planned, stack)
-    data = _told(planned, repeats)
+    data = _as_data(planned, repeats)
     refuse_if_wrong(planned.outlook, data, "Nothing was dropped", as_json=as_json)
     if out:
         out.check(planned.outlook.videos(name_of(planned.drop.audio.key)))
@@ -116,7 +116,7 @@ def _new(planned: Plan, repeats: dict[int, Job]) -> Forecast:
     return Forecast(tuple(take for number, take in takes if number not in repeats))
 
 
-def _told(planned: Plan, repeats: dict[int, Job]) -> dict[str, Any]:
+def _as_data(planned: Plan, repeats: dict[int, Job]) -> dict[str, Any]:
     """The result, as far as it is known before anything went up."""
     drop = planned.drop
     sidecar = drop.sidecar.key if drop.sidecar else planned.pairing.sidecar

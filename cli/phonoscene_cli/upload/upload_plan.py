@@ -108,8 +108,9 @@ def assemble(options: DropOptions, present: Collection[str] = ()) -> Drop:
     Raises:
         WrongUsage, CliError: a file is missing, cannot be read, or has a name that is not taken.
     """
-    sidecar = _sidecar(options, options.key, present)
-    return Drop(FileUpload(options.key, options.file), sidecar, _images(options, sidecar))
+    key = options.key
+    sidecar = _sidecar(options, key, present)
+    return Drop(FileUpload(key, options.file), sidecar, _images(options, sidecar))
 
 
 def plan(options: DropOptions, s3: Any, bucket: str, parameters: StackParameters) -> Plan:

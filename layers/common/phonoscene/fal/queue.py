@@ -126,7 +126,7 @@ class FalQueue:
             return self._failed(request, status, {}) if status.has_failed else Lost()
         if code == HTTPStatus.OK:
             billed = {"billable_units": units} if units else {}
-            return Ended(json.dumps({**_told(request, body), "status": "OK", **billed}))
+            return Ended(json.dumps({**_webhook_body(request, body), "status": "OK", **billed}))
         is_about_us = code in REFUSED_ACCOUNT or code == HTTPStatus.TOO_MANY_REQUESTS
         is_replayed = isinstance(body, dict) and bool(body.get("detail") or body.get("error_type"))
         is_the_runs = code == HTTPStatus.UNPROCESSABLE_ENTITY or (
@@ -139,7 +139,7 @@ class FalQueue:
     def _failed(self, request: Request, status: Status, body: Any) -> Ended:
         """The webhook of a failure, with what the status said of it."""
         said = {"error": status.error, "error_type": status.error_type}
-        return Ended(json.dumps({**_told(request, body), "status": "ERROR", **said}))
+        return Ended(json.dumps({**_webhook_body(request, body), "status": "ERROR", **said}))
 
     def find(self, marker: str, since: datetime, until: datetime) -> Request | None:
         """The request that ended in this time and whose audio URL carries ``marker``.
@@ -204,7 +204,7 @@ class FalQueue:
         return fetched
 
 
-def _told(request: Request, payload: Any) -> dict[str, Any]:
+def _webhook_body(request: Request, payload: Any) -> dict[str, Any]:
     return {"request_id": request.request_id, "payload": payload}
 
 

@@ -75,7 +75,7 @@ class FalStorage:
             answer = _sign_in(client, self._key(fresh=True))
         if answer.status_code in _ACCOUNT:
             raise UploadFailed(f"fal answered {answer.status_code} for the token", "account")
-        data = _told(answer)
+        data = _content(answer)
         scheme, token = data.get("token_type"), data.get("token")
         if not (isinstance(scheme, str) and isinstance(token, str) and scheme and token):
             raise UploadFailed("fal's storage returned no token")
@@ -110,7 +110,7 @@ class Uploads:
             answer = self._client.post(UPLOAD_URL, headers=headers, content=self._timed(medium))
         if answer.status_code in _NEVER:
             raise DropRefused(_refused(medium.key, answer.status_code))
-        return _address(_told(answer))
+        return _address(_content(answer))
 
     def _headers(self, medium: Medium) -> dict[str, str]:
         return {
@@ -140,7 +140,7 @@ def _failures() -> Iterator[None]:
         raise UploadFailed(f"fal's storage cannot be reached ({type(exc).__name__})") from exc
 
 
-def _told(answer: httpx.Response) -> dict[str, Any]:
+def _content(answer: httpx.Response) -> dict[str, Any]:
     """What a good answer says."""
     if not answer.is_success:
         raise UploadFailed(f"fal's storage answered {answer.status_code}")

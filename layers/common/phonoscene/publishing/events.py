@@ -39,9 +39,7 @@ class StatusChanged(PublicJob):
     at: Time = described("When the step was taken.")
     previous_status: JobStatus | None = described("Absent for a new record.", default=None)
     error_count: int = described(f"How many errors there are; the event has {MOST_ERRORS} at most.")
-    receipt: ObjectLocation = described(
-        "Where the job's receipt lies, with all its errors and its history."
-    )
+    receipt: ObjectLocation = described("The job's receipt, with all its errors and its history.")
 
     @classmethod
     def of(cls, before: Job | None, after: Job, until: datetime | None, output: str) -> Self | None:
