@@ -19,7 +19,7 @@ from phonoscene_cli.stack import video_download
 from phonoscene_cli.ui.next_steps import next_step
 from phonoscene_cli.upload import sidecars
 from phonoscene_cli.upload.upload import Drop, FileUpload, Upload, put
-from phonoscene_cli.upload.upload_plan import DropOptions, assemble
+from phonoscene_cli.upload.upload_plan import PICTURES, DropOptions, assemble
 
 FOLLOW_SECONDS = 120
 
@@ -37,7 +37,7 @@ def file_drop(file: Path, settings: Mapping[str, Any], image: Path | None) -> Dr
         WrongUsage, CliError: the product would not look at a file of that name, or it, its sidecar
             or an image cannot be read, or there is no sidecar.
     """
-    pictures = {"image": str(image)} if image else {}
+    pictures = {PICTURES["image"]: str(image)} if image else {}
     drop = assemble(DropOptions(file, changes=settings, pictures=pictures))
     if drop.sidecar is None:
         raise LocalCloudError(f"{file} has no sidecar. Use --prompt, or put a JSON file beside it.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from local import cli, deploy, emulator, parameters
 from local.cloud import LocalCloud
-from local.drops import _reasons
+from local.drops import _reasons, file_drop
 from local.emulator import EMULATOR, PACER, SIMULATOR, Fal, Ports
 from local.errors import LocalCloudError
 from local.paths import StateDirectory
@@ -276,3 +277,25 @@ def test_a_job_that_failed_here_is_told_with_the_next_step_on_this_cloud() -> No
 
     assert "No." in told
     assert told.endswith(f"`phonoscene --local retry {'0' * 32}`.")
+
+
+def test_a_dropped_file_takes_along_the_image_that_is_given_and_names_it(tmp_path: Path) -> None:
+    for name in ("song.wav", "cover.png"):
+        (tmp_path / name).write_bytes(b"x")
+
+    drop = file_drop(tmp_path / "song.wav", {"prompt": "Rain"}, tmp_path / "cover.png")
+
+    assert drop.sidecar
+    assert isinstance(drop.sidecar.source, bytes)
+    assert json.loads(drop.sidecar.source) == {"prompt": "Rain", "image_url": "cover.png"}
+    assert [image.key for image in drop.images] == ["cover.png"]
+
+
+def test_a_dropped_file_takes_along_the_image_that_its_sidecar_names(tmp_path: Path) -> None:
+    for name in ("song.wav", "first.png"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "song.json").write_text('{"prompt": "Rain", "image_url": "first.png"}')
+
+    drop = file_drop(tmp_path / "song.wav", {}, None)
+
+    assert [image.key for image in drop.images] == ["first.png"]
