@@ -38,6 +38,7 @@ from phonoscene.net import connections
 from phonoscene.observability import metrics
 from phonoscene.table.job_store import JobStore
 from phonoscene.videos import cdn, output_bucket
+from phonoscene.workflow import reconciliation
 from tests.crash import stream
 from tests.crash.aws import KEY, Buckets, Message, Queue
 from tests.crash.calls import Calls, Crash, NotModelled
@@ -418,6 +419,7 @@ class World:
                 (metrics.provider, "flush_metrics", lambda **_: None),
                 (cdn, "PART", self.part),
                 (output_bucket, "ThreadPoolExecutor", Inline),
+                (reconciliation, "ThreadPoolExecutor", Inline),
                 *((function(name), "os", self._environment(name)) for name in FUNCTIONS),
                 *((function(name), "JobStore", store) for name in WITH_STORE),
             ):

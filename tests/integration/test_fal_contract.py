@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import json
 import logging
 import socket
@@ -19,6 +20,7 @@ from aiohttp import web
 
 from phonoscene.errors import MustWait, VideoUnavailable
 from phonoscene.fal import client as fal_client_module
+from phonoscene.fal import queue as fal_queue
 from phonoscene.fal.api_key import FalKey
 from phonoscene.fal.queue import FalQueue
 from phonoscene.fal.requests import (
@@ -85,7 +87,8 @@ def fal(internet: Loopback) -> Loopback:
 @pytest.fixture
 def queue(fal: Loopback, environment: pytest.MonkeyPatch) -> FalQueue:  # noqa: ARG001 - clients are made behind its proxy
     environment.setattr(fal_client_module, "TIMEOUT", 0.4)
-    environment.setattr(fal_client_module, "POLL_TIMEOUT", 0.4)
+    for limit in ("POLL_SECONDS", "RESULT_SECONDS", "PAGE_SECONDS", "SEARCH_SECONDS"):
+        environment.setattr(fal_queue, limit, 0.4)
     return FalQueue(lambda **_: FAL_KEY)
 
 
@@ -530,7 +533,7 @@ def test_a_handshake_that_drips_ends_with_the_time_of_its_exchange(
     result = queue.ready().submit(SUBMISSION)
 
     assert time.monotonic() - begun < 1.4
-    assert isinstance(result, Refused)  # nothing of the request was sent
+    assert isinstance(result, Refused | Unknown)  # unknown if the cut meets the proxy's own answer
     assert posts(fal) == []
 
 
@@ -607,6 +610,25 @@ def test_a_list_that_is_not_understood_whole_proves_nothing(
 ) -> None:
     with pytest.raises(VideoUnavailable):
         listing(page)
+
+
+def test_a_long_list_that_comes_slowly_proves_nothing_and_ends_in_time(
+    queue: FalQueue, fal: Loopback
+) -> None:
+    pages = itertools.count()
+
+    async def play(seen: Seen, request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.1)
+        page = {"items": [OTHERS], "has_more": True, "next_cursor": str(next(pages))}
+        return await answer(page)(seen, request)
+
+    fal.plays["api.fal.ai"] = play
+    now, begun = datetime.now(UTC), time.monotonic()
+
+    with pytest.raises(VideoUnavailable, match="takes over"):
+        queue.find(MARKER, now - timedelta(hours=1), now)
+
+    assert time.monotonic() - begun < 2  # 0.4 s, and a page
 
 
 @pytest.mark.parametrize("item", UNREAD, ids=json.dumps)

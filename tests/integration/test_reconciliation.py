@@ -8,6 +8,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -554,6 +555,25 @@ def test_a_pass_that_runs_out_of_time_still_dispatches_and_the_next_one_goes_on(
     assert scene.tray.dispatched[0] == waiting.job_id
     assert len(polled) == 3
     assert len(set(scene.fal.polled)) == len(scene.fal.polled) == 5
+
+
+def test_a_slow_answer_of_fal_keeps_no_other_job_from_its_turn(scene: Scene) -> None:
+    scene.limits = SpendingLimits(9, Decimal(10))
+    for n in range(9):
+        scene.bring(JobStatus.SUBMITTED, n)
+    first, others_had_their_turn = Lock(), Event()
+
+    def answer() -> None:
+        if first.acquire(blocking=False):  # this one waits until all the others were polled
+            assert others_had_their_turn.wait(20)
+        elif len(scene.fal.polled) == 9:
+            others_had_their_turn.set()
+
+    scene.fal.on_question = answer
+    seen = later(scene, timedelta(minutes=2))
+
+    assert seen == {"SUBMITTED": 9}
+    assert len(set(scene.fal.polled)) == len(scene.fal.polled) == 9
 
 
 def test_passes_that_run_out_of_time_come_to_every_job_nevertheless(scene: Scene) -> None:

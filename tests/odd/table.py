@@ -57,8 +57,7 @@ SMALL: Final[dict[str, Any]] = {"video_size": {"width": 64, "height": 64}, "vide
 FALS: Final = {"https://queue.fal.run", "https://queue.falrun.com", "https://api.fal.ai",
                "https://rest.fal.ai"}  # fmt: skip
 STRANGER: Final = "evil.example.com"
-#: Seconds for the whole table. A copy or a submission is tried again after half a minute, and one
-#: pass of `reconcile` polls all rows one after the other, those that drip too.
+#: Seconds for the whole table. A copy or a submission is tried again after half a minute.
 PATIENCE: Final = 600.0
 #: Seconds; longer than a batch of the drops takes, and than a copy.
 VISIBILITY: Final = 45
@@ -422,7 +421,8 @@ def table(outcomes: dict[tuple[str, str], Outcome]) -> str:
     return "\n".join(["", HEAD, *lines])
 
 
-# in this order: the key set is read at the first webhook of a cloud
+# in this order: the key set is read at the first webhook of a cloud, and later the queue of events
+# is full of those of the table
 
 
 def test_a_dripping_key_set_holds_up_no_delivery_for_longer_than_fal_waits(
@@ -443,6 +443,24 @@ def test_a_dripping_key_set_holds_up_no_delivery_for_longer_than_fal_waits(
 
 def _deliveries(stack: Phonoscene, prompt: str) -> list[dict[str, Any]]:
     return [one for request in stack.requests(prompt) for one in request["deliveries"]]
+
+
+@pytest.mark.parametrize("way", ["hangs", "drips"])
+def test_a_subscriber_that_never_ends_its_answer_is_left_after_its_time_and_told_again(
+    stack: Phonoscene, way: str
+) -> None:
+    subscriber, name = stack.subscriber, f"odd/subscriber-{way}"
+    subscriber.drip, subscriber.hangs = (1.0, False) if way == "drips" else (0.0, True)
+    try:
+        stack.drop(name, **SMALL)
+        assert stack.take(name)["status"] == "SUCCEEDED"  # it holds up nobody
+        assert eventually(lambda: name in dict(subscriber.took), 30)
+    finally:
+        subscriber.drip, subscriber.hangs = 0.0, False
+
+    assert next(seconds for told, seconds in subscriber.took if told == name) < LEFT_AFTER
+    assert eventually(lambda: "SUCCEEDED" in subscriber.states(name), 30)
+    assert subscriber.forged == []
 
 
 @dataclass
@@ -595,21 +613,3 @@ def test_the_key_was_shown_to_nobody_but_fal_over_tls(
     assert [host for host in books["refused_hosts"] if not host.startswith("169.254.")] == []
     downloads = [read for one in books["requests"] for read in one["downloads"]]
     assert not any(read["authorization"] for read in downloads)
-
-
-@pytest.mark.parametrize("way", ["hangs", "drips"])
-def test_a_subscriber_that_never_ends_its_answer_is_left_after_its_time_and_told_again(
-    stack: Phonoscene, way: str
-) -> None:
-    subscriber, name = stack.subscriber, f"odd/subscriber-{way}"
-    subscriber.drip, subscriber.hangs = (1.0, False) if way == "drips" else (0.0, True)
-    try:
-        stack.drop(name, **SMALL)
-        assert stack.take(name)["status"] == "SUCCEEDED"  # it holds up nobody
-        assert eventually(lambda: name in dict(subscriber.took), 30)
-    finally:
-        subscriber.drip, subscriber.hangs = 0.0, False
-
-    assert next(seconds for told, seconds in subscriber.took if told == name) < LEFT_AFTER
-    assert eventually(lambda: "SUCCEEDED" in subscriber.states(name), 30)
-    assert subscriber.forged == []

@@ -27,6 +27,7 @@ from phonoscene.errors import (
     VideoUnavailable,
 )
 from phonoscene.fal import client, signing_keys, storage
+from phonoscene.fal import queue as fal_queue
 from phonoscene.fal.queue import FalQueue
 from phonoscene.fal.requests import (
     Accepted,
@@ -91,7 +92,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         patch.setenv("HTTP_PROXY", f"http://127.0.0.1:{made.port}")
         patch.setenv("SSL_CERT_FILE", str(made.ca_file))
         patch.setattr(client, "TIMEOUT", SHORT)
-        patch.setattr(client, "POLL_TIMEOUT", SHORT)
+        for limit in ("POLL_SECONDS", "RESULT_SECONDS", "PAGE_SECONDS", "SEARCH_SECONDS"):
+            patch.setattr(fal_queue, limit, SHORT)
         patch.setattr(storage, "MOST_SECONDS", SHORT)
         patch.setattr(signing_keys, "FETCH_TIMEOUT", SHORT)
         patch.setattr(endpoint, "MOST_SECONDS", SHORT)

@@ -7,6 +7,7 @@ bills each copy, and fal_client would send ten (measured with 1.0.3, whose answe
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -42,10 +43,8 @@ logger = logging.getLogger(__name__)
 fal_client.client.MAX_ATTEMPTS = 1
 
 _HOSTS: Final = frozenset({"queue.fal.run", "queue.falrun.com", "api.fal.ai"})
-#: Seconds for one call from connecting to its last byte, far below the functions' own timeouts.
+#: Seconds for a POST or PUT from connecting to its last byte, far below the functions' timeouts.
 TIMEOUT: Final = 20.0
-#: The same for a question about one request: others wait for their turn.
-POLL_TIMEOUT: Final = 5.0
 #: The longest answer that is read, in bytes: a page of the list holds a hundred inputs.
 LONGEST_ANSWER: Final = 4 * 1024 * 1024
 
@@ -98,6 +97,13 @@ class Poster:
             return Unknown(f"answer_malformed: {type(exc).__name__}")
 
 
+class _Exchange(threading.local):
+    """What this thread exchanges with fal now; other threads use the same client beside it."""
+
+    deadline: Deadline | None = None
+    answer: httpx.Response | None = None
+
+
 class FalClient:
     """fal_client for one key, which it keeps; it follows no redirect and repeats nothing."""
 
@@ -111,12 +117,7 @@ class FalClient:
         # that may have died while the function was frozen
         self._http.headers["Connection"] = "close"
         self._http.event_hooks = {"request": [self._watch], "response": [self._keep]}
-        self._deadline: Deadline | None = None
-        self._last: httpx.Response | None = None
-
-    def close(self) -> None:
-        """Give up its connections."""
-        self._http.close()
+        self._now = _Exchange()
 
     def poster(self, renewed: Callable[[], FalClient | None]) -> Poster:
         """What sends one submission with this key, or with the one that is ``renewed``."""
@@ -128,7 +129,7 @@ class FalClient:
         An answer that names a request and lacks its URLs is enough: they can be made.
         """
         try:
-            with self._exchange():
+            with self._exchange(TIMEOUT):
                 handle = self._made.submit(
                     ENDPOINT,
                     arguments=dict(submission.arguments),
@@ -138,7 +139,8 @@ class FalClient:
                 )
                 return _request(handle)
         except _NOT_UNDERSTOOD:
-            request_id = accepted_id(_json(self._last)) if self._last else None
+            last = self._now.answer
+            request_id = accepted_id(_json(last)) if last else None
             if request_id is None:
                 raise
             return Request(request_id=request_id)
@@ -147,10 +149,8 @@ class FalClient:
         """The request of this id, with its URLs as fal_client makes them."""
         return _request(self._made.get_handle(ENDPOINT, request_id))
 
-    def get(
-        self, url: str, query: Mapping[str, Any] | None = None, *, is_poll: bool = False
-    ) -> Fetched:
-        """What one GET brings.
+    def get(self, url: str, seconds: float, query: Mapping[str, Any] | None = None) -> Fetched:
+        """What one GET brings, within so many ``seconds``.
 
         Raises:
             VideoUnavailable: it cannot be had now, or not with our key.
@@ -159,7 +159,7 @@ class FalClient:
             raise VideoUnavailable("a URL of the record is not fal's")
         try:
             with (
-                self._exchange(POLL_TIMEOUT if is_poll else TIMEOUT) as deadline,
+                self._exchange(seconds) as deadline,
                 self._http.stream("GET", url, params=query) as answer,
             ):
                 raw = _read(answer)
@@ -174,25 +174,25 @@ class FalClient:
         """One PUT, never repeated, whatever fal answers."""
         try:
             if is_fals(url):
-                with self._exchange(), self._http.stream("PUT", url):
+                with self._exchange(TIMEOUT), self._http.stream("PUT", url):
                     pass
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
             logger.info("cancel.unheard", extra={"error": type(exc).__name__})
 
     @contextmanager
-    def _exchange(self, seconds: float | None = None) -> Iterator[Deadline]:
+    def _exchange(self, seconds: float) -> Iterator[Deadline]:
         """One request and its answer, which end together when their time is over."""
-        self._last = None
-        with Deadline(seconds or TIMEOUT) as deadline:
-            self._deadline = deadline
+        self._now.answer = None
+        with Deadline(seconds) as deadline:
+            self._now.deadline = deadline
             yield deadline
 
     def _watch(self, request: httpx.Request) -> None:
-        if self._deadline:
-            self._deadline.watch_request(request)
+        if self._now.deadline:
+            self._now.deadline.watch_request(request)
 
     def _keep(self, response: httpx.Response) -> None:
-        self._last = response
+        self._now.answer = response
 
 
 def is_fals(url: str | None) -> bool:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +33,14 @@ logger = logging.getLogger(__name__)
 #: fal's Platform API: finished requests of the endpoint, newest first.
 REQUESTS_URL: Final = "https://api.fal.ai/v1/models/requests/by-endpoint"
 MOST_PAGES: Final = 20
+#: Seconds for the answer about one request: other jobs wait for their turn.
+POLL_SECONDS: Final = 5.0
+#: Seconds for the result that a webhook only announced.
+RESULT_SECONDS: Final = 20.0
+#: Seconds for one page of the list, and after how many no further page is asked for: a search ends
+#: within the time that a pass of `reconcile` leaves for its last job.
+PAGE_SECONDS: Final = 10.0
+SEARCH_SECONDS: Final = 10.0
 
 
 class FalQueue:
@@ -38,6 +49,7 @@ class FalQueue:
     def __init__(self, key: Callable[..., str]) -> None:
         self._key = key
         self._made: FalClient | None = None
+        self._lock = threading.Lock()
 
     def _client(self, *, fresh: bool = False) -> FalClient:
         """A client for today's key; fal_client keeps the key it was made with.
@@ -47,15 +59,15 @@ class FalQueue:
         """
         from phonoscene.fal.client import FalClient  # noqa: PLC0415 - see above
 
-        key = self._key(fresh=fresh).strip()
-        if not (key and key.isascii() and key.isprintable()) or " " in key:
-            logger.error("fal_key.malformed")
-            raise MustWait("account")
-        if self._made is None or self._made.key != key:
-            if self._made:
-                self._made.close()
-            self._made = FalClient(key)
-        return self._made
+        with self._lock:
+            key = self._key(fresh=fresh).strip()
+            if not (key and key.isascii() and key.isprintable()) or " " in key:
+                logger.error("fal_key.malformed")
+                raise MustWait("account")
+            # another thread may still use the client of the key before; it keeps no connection
+            if self._made is None or self._made.key != key:
+                self._made = FalClient(key)
+            return self._made
 
     def ready(self) -> Poster:
         """What sends one POST; all that could fail before it is sent has been done.
@@ -63,11 +75,11 @@ class FalQueue:
         Raises:
             MustWait: the key cannot be used.
         """
-        return self._client().poster(self._renewed)
+        client = self._client()
+        return client.poster(partial(self._renewed, client))
 
-    def _renewed(self) -> FalClient | None:
-        """A client for another key than the last one, if one was put since."""
-        before = self._made
+    def _renewed(self, before: FalClient) -> FalClient | None:
+        """A client for another key than the one before, if one was put since."""
         with suppress(MustWait):
             client = self._client(fresh=True)
             return client if client is not before else None
@@ -81,7 +93,7 @@ class FalQueue:
             error may
                 be about our key, or the hour, and the video is paid for.
         """
-        code, body, units = self._get(self._whole(request).response_url)
+        code, body, units = self._get(self._whole(request).response_url, RESULT_SECONDS)
         if code == HTTPStatus.UNPROCESSABLE_ENTITY:
             return from_failure(request.request_id, body, None)
         if code != HTTPStatus.OK:  # 202: it is not there yet
@@ -103,7 +115,7 @@ class FalQueue:
             VideoUnavailable: it is not known now.
         """
         request = self._whole(request)
-        code, body, _ = self._get(request.status_url, is_poll=True)
+        code, body, _ = self._get(request.status_url, POLL_SECONDS)
         if code == HTTPStatus.NOT_FOUND:
             return Lost()
         if not _is_success(code):
@@ -121,7 +133,7 @@ class FalQueue:
         An error is the run's only where the status says that the run failed and the answer gives a
         reason, or where the code is 422: fal's gateway has errors of its own.
         """
-        code, body, units = self._get(request.response_url, is_poll=True)
+        code, body, units = self._get(request.response_url, POLL_SECONDS)
         if code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
             return self._failed(request, status, {}) if status.has_failed else Lost()
         if code == HTTPStatus.OK:
@@ -169,8 +181,11 @@ class FalQueue:
 
     def _pages(self, query: Mapping[str, Any]) -> Iterator[Page]:
         cursor: dict[str, str] = {}
+        began = time.monotonic()
         for _ in range(MOST_PAGES):
-            code, body, _ = self._get(REQUESTS_URL, {**query, **cursor})
+            if time.monotonic() - began > SEARCH_SECONDS:
+                raise VideoUnavailable(f"the list of requests takes over {SEARCH_SECONDS:.0f} s")
+            code, body, _ = self._get(REQUESTS_URL, PAGE_SECONDS, {**query, **cursor})
             if not _is_success(code):
                 raise VideoUnavailable(f"fal answered {code} for the list of requests")
             try:
@@ -195,12 +210,13 @@ class FalQueue:
         self._client().put(str(self._whole(request).cancel_url))
 
     def _get(
-        self, url: str | None, query: Mapping[str, Any] | None = None, *, is_poll: bool = False
+        self, url: str | None, seconds: float, query: Mapping[str, Any] | None = None
     ) -> Fetched:
         """What one GET brings, by another key where fal did not know the first."""
-        fetched = self._client().get(str(url), query, is_poll=is_poll)
-        if fetched.code == HTTPStatus.UNAUTHORIZED and (client := self._renewed()):
-            fetched = client.get(str(url), query, is_poll=is_poll)
+        client = self._client()
+        fetched = client.get(str(url), seconds, query)
+        if fetched.code == HTTPStatus.UNAUTHORIZED and (renewed := self._renewed(client)):
+            fetched = renewed.get(str(url), seconds, query)
         return fetched
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from phonoscene.errors import VideoUnavailable, WriteRefused
 from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
@@ -19,7 +21,8 @@ from phonoscene.jobs import ErrorDetail, Job, JobStatus, Request
 from phonoscene.workflow.ledger_audit import LedgerAudit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
 
     from phonoscene.fal.queue import FalQueue
     from phonoscene.queues import VerdictsQueue
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Jobs that one pass looks at side by side: fal may take seconds to answer for each.
+JOBS_AT_ONCE: Final = 8
 #: Between two questions to fal that it did not answer, or to its list of requests.
 ASK_AGAIN: Final = timedelta(seconds=45)
 #: Between two tries of a copy that was cut off: longer than one may take.
@@ -43,6 +48,16 @@ ASKED_FOR: Final = timedelta(hours=24)
 #: after two minutes without a word from fal, which may delete a large result after six.
 COPY_SHOULD_TAKE: Final = timedelta(minutes=10)
 ANSWER_SHOULD_TAKE: Final = timedelta(minutes=2)
+
+
+class Look(NamedTuple):
+    """What one look at a due job saw: its status, or None where it is gone."""
+
+    status: str | None
+    #: For how long it had been due.
+    overdue: timedelta
+    is_at_risk: bool = False
+    is_unclear: bool = False
 
 
 @dataclass
@@ -63,6 +78,14 @@ class ReconcileReport:
     dispatched: int = 0
     #: For how long the oldest READY job could have been sent.
     ready_for: timedelta = timedelta(0)
+
+    def count(self, looks: Iterable[Look]) -> None:
+        """Add up what was seen of the due jobs."""
+        for look in looks:
+            self.looked.update([look.status] if look.status else [])
+            self.overdue = max(self.overdue, look.overdue)
+            self.at_risk += look.is_at_risk
+            self.unclear += look.is_unclear
 
 
 @dataclass(frozen=True)
@@ -88,33 +111,41 @@ class Reconciler:
         this = ReconcileReport()
         recounter = LedgerAudit(self.store)
         now = self.store.clock()
-        for job_id, due_at in self.store.due(now):
-            if not has_time():  # the next pass goes on: what was looked at is due later now
-                logger.warning("reconcile.out_of_time", extra={"looked": this.looked.total()})
-                break
-            this.overdue = max(this.overdue, now - due_at)
-            self._look(job_id, this, recounter)
+        due, turn = self.store.due(now), Lock()
+
+        def next_due() -> tuple[str, datetime] | None:
+            with turn:
+                return next(due, None) if has_time() else None
+
+        def looks() -> list[Look]:
+            """What one thread sees, of one due job after the other."""
+            return [self._look(id_, now - at, recounter) for id_, at in iter(next_due, None)]
+
+        with ThreadPoolExecutor(JOBS_AT_ONCE) as pool:
+            threads = [pool.submit(looks) for _ in range(JOBS_AT_ONCE)]
+            for thread in threads:
+                this.count(thread.result())
+        if next(due, None):  # the next pass goes on: what was looked at is due later now
+            logger.warning("reconcile.out_of_time", extra={"looked": this.looked.total()})
         this.standing = recounter.recount()
         this.corrected = len(recounter.corrected)
         this.dispatched = self.dispatcher.dispatch()
         this.ready_for = self.dispatcher.waiting_for()
         return this
 
-    def _look(self, job_id: str, this: ReconcileReport, recounter: LedgerAudit) -> None:
+    def _look(self, job_id: str, overdue: timedelta, recounter: LedgerAudit) -> Look:
         """One job; what happens to it must not stop the others."""
         try:
             job = self.store.get(job_id)
         except Exception:
             logger.exception("reconcile.unreadable", extra={"id": job_id})
-            this.looked["unreadable"] += 1
-            return
+            return Look("unreadable", overdue)
         if job is None:
-            return
-        this.looked[job.status] += 1
-        this.at_risk += self._is_at_risk(job)
+            return Look(None, overdue)
+        is_at_risk, is_unclear = self._is_at_risk(job), False
         try:
             recounter.ensure_place(job)
-            this.unclear += self._reconcile(job)
+            is_unclear = self._reconcile(job)
         except WriteRefused:  # it moved meanwhile: good news
             logger.info("reconcile.moved", extra={"id": job_id})
         except VideoUnavailable as exc:
@@ -123,6 +154,7 @@ class Reconciler:
         except Exception:
             logger.exception("reconcile.failed", extra={"id": job_id})
             self._try_later(job)
+        return Look(job.status, overdue, is_at_risk, is_unclear)
 
     def _is_at_risk(self, job: Job) -> bool:
         """Whether a video that may be paid for is not home although it should be."""
