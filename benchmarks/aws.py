@@ -82,8 +82,9 @@ def answer(asked: Asked, ask: Callable[[str, str, dict[str, Any]], Any]) -> Answ
 
 def _s3(asked: Asked, ask: Callable[[str, str, dict[str, Any]], Any]) -> Answered:
     split = urlsplit(asked.url)
-    query = {name: values[0] for name, values in
-             parse_qs(split.query, keep_blank_values=True).items()}  # fmt: skip
+    query = {
+        name: values[0] for name, values in parse_qs(split.query, keep_blank_values=True).items()
+    }
     operation = operation_of(asked.method, query, has_key=bool(place_of(asked.url)[1]))
     try:
         told = ask("s3", operation, _parameters(asked, query))
@@ -106,8 +107,11 @@ def place_of(url: str) -> tuple[str, str]:
 
 def operation_of(method: str, query: Mapping[str, str], *, has_key: bool) -> str:
     """S3's name of a request."""
-    in_parts = {"POST": "CompleteMultipartUpload", "PUT": "UploadPart",
-                "DELETE": "AbortMultipartUpload"}  # fmt: skip
+    in_parts = {
+        "POST": "CompleteMultipartUpload",
+        "PUT": "UploadPart",
+        "DELETE": "AbortMultipartUpload",
+    }
     if "uploadId" in query:
         return in_parts[method]
     if "uploads" in query:
@@ -124,8 +128,7 @@ def _parameters(asked: Asked, query: Mapping[str, str]) -> dict[str, Any]:
     told |= {named[name]: value for name, value in query.items() if name in named}
     if "partNumber" in query:
         told["PartNumber"] = int(query["partNumber"])
-    told |= {name: asked.headers[header] for header, name in
-             HEADERS if header in asked.headers}  # fmt: skip
+    told |= {name: asked.headers[header] for header, name in HEADERS if header in asked.headers}
     if b"<CompleteMultipartUpload" in asked.body:
         numbers = re.findall(rb"<PartNumber>(\d+)</PartNumber>", asked.body)
         told["MultipartUpload"] = {"Parts": [{"PartNumber": int(n)} for n in numbers]}
@@ -150,8 +153,9 @@ def _body(operation: str, told: dict[str, Any]) -> bytes:
     if operation == "GetObject":
         return bytes(told["Body"].read())
     if operation == "ListObjectsV2":
-        keys = "".join(f"<Contents><Key>{escape(one['Key'])}</Key></Contents>"
-                       for one in told["Contents"])  # fmt: skip
+        keys = "".join(
+            f"<Contents><Key>{escape(one['Key'])}</Key></Contents>" for one in told["Contents"]
+        )
         return (
             f"<ListBucketResult>{keys}<IsTruncated>false</IsTruncated></ListBucketResult>".encode()
         )

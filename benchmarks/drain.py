@@ -180,8 +180,16 @@ def _table(runs: Sequence[Drained]) -> Table:
     for run in runs:
         took = hours(MILLION, run.concurrency, run.idle)
         ratio = took / ideal_hours(MILLION, run.concurrency)
-        lines.append((str(run.concurrency), str(run.places), f"{run.idle:.1%}", f"{took:,.0f}",
-                      f"{took / 24:,.1f}", f"{ratio:.3f} ×"))  # fmt: skip
+        lines.append(
+            (
+                str(run.concurrency),
+                str(run.places),
+                f"{run.idle:.1%}",
+                f"{took:,.0f}",
+                f"{took / 24:,.1f}",
+                f"{ratio:.3f} ×",
+            )
+        )
     return Table(headings, tuple(lines))
 
 

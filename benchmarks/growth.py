@@ -80,8 +80,11 @@ def cost_with(waiting: int, moving: int = MOVING) -> Cost:
         world.invoke("reconcile", {})  # the first dispatch
         while sum(len(queue.messages) for queue in world.queues.values()) or _ended(world) < moving:
             world._step()
-    own = sum(statistics.median(times) * len(times)
-              for name, times in world.own.items() if name != "reconcile")  # fmt: skip
+    own = sum(
+        statistics.median(times) * len(times)
+        for name, times in world.own.items()
+        if name != "reconcile"
+    )
     return Cost(_requests(world) / moving, own / moving)
 
 
@@ -100,8 +103,11 @@ def fill(world: MeasuredWorld, count: int) -> None:
     for number in range(count):
         job_id, shard = f"{number:08x}{'0' * 24}", number % 16
         at = to_dynamodb(born + timedelta(milliseconds=number))
-        placed = {"job_id": {"S": job_id}, "backlog_shard": {"N": str(shard)},
-                  "dispatch_at": {"S": at}}  # fmt: skip
+        placed = {
+            "job_id": {"S": job_id},
+            "backlog_shard": {"N": str(shard)},
+            "dispatch_at": {"S": at},
+        }
         put(world, item | placed)
 
 
@@ -140,8 +146,12 @@ def _due() -> list[Row]:
     few, many = (pass_over(due) for due in DUE)
     requests = (few.requests, f"{few.requests:.2f}"), (many.requests, f"{many.requests:.2f}")
     return [
-        Row.at_most(f"requests a job, a pass over {DUE[1]:,} due, to {DUE[0]:,}",
-                    requests[1], requests[0], MOST_GROWTH),
+        Row.at_most(
+            f"requests a job, a pass over {DUE[1]:,} due, to {DUE[0]:,}",
+            requests[1],
+            requests[0],
+            MOST_GROWTH,
+        ),
         Row.held(
             f"memory of a pass over {DUE[1]:,} due, beside {DUE[0]:,}",
             f"{many.peak / 1e6:.2f} MB",
@@ -150,7 +160,7 @@ def _due() -> list[Row]:
             f"{few.peak / 1e6:.2f} MB",
         ),
         Row(f"time a job, a pass over {DUE[1]:,} due", milliseconds(many.seconds)),
-    ]  # fmt: skip
+    ]
 
 
 #: DynamoDB's page is 1 MB; in Python's objects that is some five times as much.
@@ -191,15 +201,25 @@ def _submit(world: MeasuredWorld, count: int) -> None:
     """So many jobs that fal has taken, all of them due."""
     for number in range(count):
         job_id = f"{number:08x}{'0' * 24}"
-        job = ready_job(job_id=job_id, attempt=1, token_hashes=(hash_token("t"),),
-                        request=Request(request_id=job_id, status_url=f"{QUEUE}/{job_id}/status",
-                                        response_url=f"{QUEUE}/{job_id}"))  # fmt: skip
+        job = ready_job(
+            job_id=job_id,
+            attempt=1,
+            token_hashes=(hash_token("t"),),
+            request=Request(
+                request_id=job_id,
+                status_url=f"{QUEUE}/{job_id}/status",
+                response_url=f"{QUEUE}/{job_id}",
+            ),
+        )
         job = job.model_copy(update={"status": JobStatus.SUBMITTED})
         put(world, an_item(job, world.now - timedelta(seconds=1)))
         if len(world.fal.requests) < count:
             ends_at = world.now + 10 * RUNS_FOR
-            world.fal.add(Submitted(job_id, "", "", failure=None, ends_at=ends_at, webhook_at=None,
-                                    duplicates=0))  # fmt: skip
+            world.fal.add(
+                Submitted(
+                    job_id, "", "", failure=None, ends_at=ends_at, webhook_at=None, duplicates=0
+                )
+            )
 
 
 NOTES: Final = """\

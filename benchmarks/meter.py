@@ -20,8 +20,13 @@ _REPORT: Final = re.compile(r"Billed Duration: (\d+) ms\tMemory Size: (\d+) MB")
 _PLATFORM: Final = ("START ", "END ", "REPORT ", "INIT_START ")
 #: What CloudWatch adds to each event's bytes when it counts them.
 EVENT_BYTES: Final = 26
-DEARER: Final = {"ListObjectsV2", "PutObject", "UploadPart", "CreateMultipartUpload",
-                 "CompleteMultipartUpload"}  # fmt: skip
+DEARER: Final = {
+    "ListObjectsV2",
+    "PutObject",
+    "UploadPart",
+    "CreateMultipartUpload",
+    "CompleteMultipartUpload",
+}
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,10 @@ def read(line: str) -> Line:
 
 def _s3(method: str, target: str) -> str:
     url = f"https://localhost{target}"
-    query = {name: values[0] for name, values in
-             parse_qs(urlsplit(url).query, keep_blank_values=True).items()}  # fmt: skip
+    query = {
+        name: values[0]
+        for name, values in parse_qs(urlsplit(url).query, keep_blank_values=True).items()
+    }
     return operation_of(method, query, has_key=bool(place_of(url)[1]))
 
 

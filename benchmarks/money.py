@@ -59,20 +59,31 @@ def _rows(usd: float, lines: float) -> list[Row]:
     fals = 1000 * float(one.lower_usd)
     return [
         Row.held("AWS for 1,000 jobs", f"{usd:.3f} USD", f"≤ {MOST_USD} USD", usd <= MOST_USD),
-        Row("the same, to what fal charges for 1,000 videos of 5 s", f"{usd:.3f} USD",
-            f"{fals:.2f} USD", f"{usd / fals:.3%}", f"≤ {MOST_OF_FALS:.1%}",
-            "yes" if usd <= MOST_OF_FALS * fals else "**no**"),
+        Row(
+            "the same, to what fal charges for 1,000 videos of 5 s",
+            f"{usd:.3f} USD",
+            f"{fals:.2f} USD",
+            f"{usd / fals:.3%}",
+            f"≤ {MOST_OF_FALS:.1%}",
+            "yes" if usd <= MOST_OF_FALS * fals else "**no**",
+        ),
         Row.held("log lines a job", f"{lines:.1f}", f"≤ {MOST_LINES}", lines <= MOST_LINES),
-    ]  # fmt: skip
+    ]
 
 
 def _table(each: dict[str, float], usd: dict[str, float]) -> Table:
     headings = ("what", "a job", "unit", "USD for 1,000 jobs", "price", "page")
     lines = [
-        (name, f"{each[name]:,.4g}", PRICES[name].unit, f"{usd[name]:.4f}",
-         f"{PRICES[name].usd:g} for {PRICES[name].per:,.0f}", PRICES[name].page)
+        (
+            name,
+            f"{each[name]:,.4g}",
+            PRICES[name].unit,
+            f"{usd[name]:.4f}",
+            f"{PRICES[name].usd:g} for {PRICES[name].per:,.0f}",
+            PRICES[name].page,
+        )
         for name in sorted(usd, key=lambda name: -usd[name])
-    ]  # fmt: skip
+    ]
     total = ("**together**", "", "", f"**{sum(usd.values()):.4f}**", "", "")
     return Table(headings, (*lines, total))
 

@@ -170,8 +170,10 @@ def _row(name: str, starts: Mapping[str, list[Started]]) -> Row:
 def _times(starts: Mapping[str, list[Started]]) -> Table:
     lines = []
     for name, measured in starts.items():
-        init, event = (Sample.of(values) for values in
-                       zip(*((one.init, one.event) for one in measured), strict=True))  # fmt: skip
+        init, event = (
+            Sample.of(values)
+            for values in zip(*((one.init, one.event) for one in measured), strict=True)
+        )
         both = Sample.of(one.init + one.event for one in measured)
         lines.append((name, *(one.told(seconds) for one in (init, event, both))))
     return Table(("process", "import", "first event", "both"), tuple(lines))

@@ -74,8 +74,12 @@ class IndexedTable(Table):
             self.changes.clear()
             return after
         for name, (partition, sort, _) in _indexes().items():
-            _index(self._sorted[name], key, _entry(before, partition, sort),
-                   _entry(after, partition, sort))  # fmt: skip
+            _index(
+                self._sorted[name],
+                key,
+                _entry(before, partition, sort),
+                _entry(after, partition, sort),
+            )
         return after
 
     def _query(self, asked: dict[str, Any]) -> Any:
@@ -299,8 +303,7 @@ class MeasuredWorld(World):
             asked = Asked(request.method, request.url, headers, _bytes(request.body))
             told = answer(asked, self._asked)
             told_headers: Any = HeadersDict(told.headers)  # a dict that ignores case
-            return AWSResponse(request.url, told.status, told_headers,
-                               _Raw(told.body))  # fmt: skip
+            return AWSResponse(request.url, told.status, told_headers, _Raw(told.body))
 
         return send
 

@@ -88,9 +88,14 @@ class LocalCloud:
         with step("building the layer and the functions"):
             package = deploy.package(template)
         run = Run(
-            [], ports, fal, values,
-            real=options.real is not None, simulator=list(options.simulator), paced=options.pace,
-        )  # fmt: skip
+            [],
+            ports,
+            fal,
+            values,
+            real=options.real is not None,
+            simulator=list(options.simulator),
+            paced=options.pace,
+        )
         try:
             run = self._start_processes(run, options)
             self._put_fal_key(run, options.real)

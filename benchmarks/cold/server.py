@@ -67,15 +67,17 @@ def first_events() -> dict[str, Any]:
     headers = sign(SIGNER, REQUEST, "github|1", at, body.encode())
     return {
         "submit": stack.sqs(stack.created(SIDECAR, datetime.now(UTC) + timedelta(minutes=1))),
-        "probe": {"kind": "audio", "key": AUDIO, "etag": sound.etag,
-                  "bytes": len(SOUND)},
-        "webhook": {"pathParameters": {"job_id": JOB, "token": TOKEN}, "headers": headers,
-                    "body": body},
+        "probe": {"kind": "audio", "key": AUDIO, "etag": sound.etag, "bytes": len(SOUND)},
+        "webhook": {
+            "pathParameters": {"job_id": JOB, "token": TOKEN},
+            "headers": headers,
+            "body": body,
+        },
         "store": stack.sqs(delivery.to_message()),
         "reconcile": {},
         "publish": stream.batch([stream.record(1, ({}, an_item(_job(datetime.now(UTC)))))]),
         "plain": {"body": body},
-    }  # fmt: skip
+    }
 
 
 def _verdict() -> str:
@@ -137,8 +139,12 @@ class Server:
             while request := wire.head():
                 body = bytes(body_of(wire, request))
                 url = f"https://{host}{request.target}"
-                self._send(wire, self._fal(httpx.Request(
-                    request.method, url, headers=request.headers, content=body)))  # fmt: skip
+                self._send(
+                    wire,
+                    self._fal(
+                        httpx.Request(request.method, url, headers=request.headers, content=body)
+                    ),
+                )
 
     def _fal(self, asked: httpx.Request) -> Answered:
         if asked.url.path.endswith("jwks.json"):

@@ -23,18 +23,30 @@ DEBUG: Final = "PHONOSCENE_DEBUG"
 DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "AccessDeniedFault", "403"})
 _SIGNED_WRONG: Final = frozenset(
     {
-        "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId",
-        "InvalidToken", "RequestTimeTooSkewed", "SignatureDoesNotMatch",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
         "UnrecognizedClientException",
     }
-)  # fmt: skip
+)
 _BUSY: Final = frozenset(
     {
-        "InternalError", "InternalFailure", "InternalServerError", "ProvisionedThroughputExceeded",
-        "ProvisionedThroughputExceededException", "RequestLimitExceeded", "ServiceUnavailable",
-        "SlowDown", "Throttling", "ThrottlingException",
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
     }
-)  # fmt: skip
+)
 _CREDENTIALS: Final = (
     "Check your credentials with `aws sts get-caller-identity`, or choose others with --profile."
 )

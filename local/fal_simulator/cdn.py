@@ -29,8 +29,21 @@ HOST, OTHER_HOST = "v3b.fal.media", "v3.fal.media"
 STRANGER = "files.example.com"
 CHUNK = 256 * 1024
 RESET_PAUSE = 0.05  # seconds for the bytes before a reset to arrive; a reset discards the rest
-ON_A_READ = ("status", "redirect", "no_ranges", "oversize", "wrong_container", "short", "html",
-             "gzip", "limit", "unknown_total", "odd_etag", "early_hints", "not_yet")  # fmt: skip
+ON_A_READ = (
+    "status",
+    "redirect",
+    "no_ranges",
+    "oversize",
+    "wrong_container",
+    "short",
+    "html",
+    "gzip",
+    "limit",
+    "unknown_total",
+    "odd_etag",
+    "early_hints",
+    "not_yet",
+)
 WITH_A_BODY = ("truncated", "reset", "slow", "drip")
 RANGE = re.compile(r"bytes=(?P<first>\d*)-(?P<last>\d*)")
 

@@ -198,8 +198,10 @@ class Queue:
         request.expires_at = request.completed_at + lifetime
         log.info(
             "request.completed request_id=%s status_code=%d error_type=%s",
-            request.request_id, outcome.status_code, outcome.error_type,
-        )  # fmt: skip
+            request.request_id,
+            outcome.status_code,
+            outcome.error_type,
+        )
         if announce:
             self._completed(request)
 

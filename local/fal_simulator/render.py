@@ -62,8 +62,14 @@ _PRORES = {"profile": "4444", "flags": "+qscale", "global_quality": str(118 * 8)
 
 CONTAINERS = {
     OutputType.X264: Container(
-        "mp4", "video/mp4", "libx264", "yuv420p", "aac",
-        {"preset": "ultrafast"}, {"movflags": "+faststart"}, ("crf", _CRF),
+        "mp4",
+        "video/mp4",
+        "libx264",
+        "yuv420p",
+        "aac",
+        {"preset": "ultrafast"},
+        {"movflags": "+faststart"},
+        ("crf", _CRF),
     ),
     OutputType.VP9: Container(
         "webm", "video/webm", "libvpx-vp9", "yuv420p", "libopus", _VP9, {}, ("crf", _CRF)
@@ -72,7 +78,7 @@ CONTAINERS = {
         "mov", "video/quicktime", "prores_ks", "yuva444p10le", "pcm_s16le", _PRORES
     ),
     OutputType.GIF: Container("gif", "image/gif", "gif", "rgb8", None),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,8 +63,17 @@ class Upload:
 
     def describe(self) -> dict[str, Any]:
         """Show it to a person."""
-        shown = ("name", "content_type", "size", "sha256", "authorization", "acl", "at",
-                 "expires_at", "reads")  # fmt: skip
+        shown = (
+            "name",
+            "content_type",
+            "size",
+            "sha256",
+            "authorization",
+            "acl",
+            "at",
+            "expires_at",
+            "reads",
+        )
         return {name: getattr(self, name) for name in shown} | {"url": self.url}
 
     @property

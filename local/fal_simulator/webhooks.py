@@ -122,8 +122,11 @@ class Deliverer:
         delivery["seconds"] = round(time.time() - started, 3)
         log.info(
             "webhook.attempted request_id=%s attempt=%d kind=%s status_code=%s",
-            request.request_id, delivery["attempt"], delivery["kind"], delivery["status_code"],
-        )  # fmt: skip
+            request.request_id,
+            delivery["attempt"],
+            delivery["kind"],
+            delivery["status_code"],
+        )
         return delivery
 
     async def _post(

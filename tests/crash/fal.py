@@ -270,8 +270,13 @@ class Fal:
             return self._reply(odd, found)
         if self.play.form("post") == "bare":
             return httpx.Response(200, json={"request_id": found.request_id})
-        told = {"request_id": found.request_id, "response_url": url, "status_url": f"{url}/status",
-                "cancel_url": f"{url}/cancel", "queue_position": 0}  # fmt: skip
+        told = {
+            "request_id": found.request_id,
+            "response_url": url,
+            "status_url": f"{url}/status",
+            "cancel_url": f"{url}/cancel",
+            "queue_position": 0,
+        }
         return httpx.Response(200, json=told)
 
     def _accept(self, asked: httpx.Request) -> Request:
@@ -307,8 +312,12 @@ class Fal:
         """The key is good for a token; the CDN is never shown the key itself."""
         if asked.headers["Authorization"] != f"Key {KEY}":
             raise NotModelled("a call of rest.fal.ai without the key")
-        told = {"token": "upload-token", "token_type": "Bearer", "base_url": "https://v3.fal.media",
-                "expires_at": "2026-11-23T12:00:00+00:00"}  # fmt: skip
+        told = {
+            "token": "upload-token",
+            "token_type": "Bearer",
+            "base_url": "https://v3.fal.media",
+            "expires_at": "2026-11-23T12:00:00+00:00",
+        }
         return httpx.Response(200, json=told)
 
     def _upload(self, asked: httpx.Request) -> httpx.Response:
@@ -377,8 +386,11 @@ class Fal:
         ]
         page = {"items": items, "has_more": False}
         bare = [{"request_id": item["request_id"]} for item in items]
-        odd = {"no input": page | {"items": bare}, "another envelope": {"requests": items},
-               "an error": {"error": {"type": "server_error"}}}  # fmt: skip
+        odd = {
+            "no input": page | {"items": bare},
+            "another envelope": {"requests": items},
+            "an error": {"error": {"type": "server_error"}},
+        }
         return httpx.Response(200, json=odd.get(self.play.form("list"), page))
 
     def _cdn(self, asked: httpx.Request) -> httpx.Response:

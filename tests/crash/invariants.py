@@ -53,10 +53,18 @@ def broken(world: World, scenario: Scenario) -> list[str]:
 def always_broken(world: World) -> list[str]:
     """The same, but for how each job ended."""
     jobs = jobs_of(world)
-    checks = (_settled(world), _outputs(world, jobs), _copies(world, jobs), _paid(world, jobs),
-              _repeats(world, jobs),
-              _sums(world, jobs), _came(world, jobs), _told(world, jobs), published(world),
-              *map(_history, jobs))  # fmt: skip
+    checks = (
+        _settled(world),
+        _outputs(world, jobs),
+        _copies(world, jobs),
+        _paid(world, jobs),
+        _repeats(world, jobs),
+        _sums(world, jobs),
+        _came(world, jobs),
+        _told(world, jobs),
+        published(world),
+        *map(_history, jobs),
+    )
     return [wrong for check in checks for wrong in check]
 
 
@@ -84,14 +92,18 @@ def _names(statuses: Counter[JobStatus]) -> str:
 
 def _outputs(world: World, jobs: list[Job]) -> Iterator[str]:
     """Each video once, with fal's bytes, and its manifest once; nothing else but receipts."""
-    written = {key: versions for (bucket, key), versions in world.buckets.versions.items()
-               if bucket == stack.OUTPUT and not key.endswith(RECEIPT_SUFFIX)}  # fmt: skip
+    written = {
+        key: versions
+        for (bucket, key), versions in world.buckets.versions.items()
+        if bucket == stack.OUTPUT and not key.endswith(RECEIPT_SUFFIX)
+    }
     for job in jobs:
         if job.status is not JobStatus.SUCCEEDED or not (job.video and job.request):
             continue
         versions = written.pop(job.video.key, [])
-        films = [one.video for one in world.fal.requests
-                 if one.request_id == job.request.request_id]  # fmt: skip
+        films = [
+            one.video for one in world.fal.requests if one.request_id == job.request.request_id
+        ]
         if [one.body for one in versions] != films:
             yield f"{len(versions)} versions of the video, or other bytes than fal's"
         elif versions[0].version_id != job.video.version_id or len(films[0]) != job.video.bytes:
@@ -138,8 +150,11 @@ def _repeats(world: World, jobs: list[Job]) -> Iterator[str]:
         yield f"repeats {found} of jobs that count others"
     alive = {job.job_id for job in jobs if job.status not in WITHOUT_VIDEO}
     for holders in (Holders.model_validate(item) for item in items if "holders" in item):
-        held = Counter(holder.model_dump_json(exclude={"job_id"}) for holder in holders.holders
-                       if holder.job_id in alive)  # fmt: skip
+        held = Counter(
+            holder.model_dump_json(exclude={"job_id"})
+            for holder in holders.holders
+            if holder.job_id in alive
+        )
         yield from (f"{times} jobs of one content" for times in held.values() if times > 1)
 
 

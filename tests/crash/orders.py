@@ -87,8 +87,9 @@ class Story:
 
     def _look(self) -> None:
         """See what may follow, and tell this world from others."""
-        self.next = tuple(event for event in EVENTS
-                          if _kind(event) in self.left and self._is_possible(event))  # fmt: skip
+        self.next = tuple(
+            event for event in EVENTS if _kind(event) in self.left and self._is_possible(event)
+        )
         self.state = hash((self.world.state(), self.world.now, self._waits))
 
     def _wait(self) -> object:

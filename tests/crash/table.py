@@ -205,8 +205,15 @@ def _comparable(told: Any) -> Any:
     if isinstance(told, Refused):
         return _comparable({"Refused": str(told), **told.response})
     if isinstance(told, dict):
-        left_out = ("ConsumedCapacity", "ConsumedCapacityUnits", "ItemCollectionMetrics",
-                    "LastEvaluatedKey", "Error", "Message", "message")  # fmt: skip
+        left_out = (
+            "ConsumedCapacity",
+            "ConsumedCapacityUnits",
+            "ItemCollectionMetrics",
+            "LastEvaluatedKey",
+            "Error",
+            "Message",
+            "message",
+        )
         kept = {name: _comparable(value) for name, value in told.items() if name not in left_out}
         return {"N": float(kept["N"])} if set(kept) == {"N"} else kept
     return [_comparable(one) for one in told] if isinstance(told, list) else told

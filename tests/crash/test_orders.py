@@ -128,8 +128,11 @@ class Anything(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def fal_sends_a_webhook(self, data: st.DataObject) -> None:
-        ended = [one for one in self.world.fal.requests
-                 if not one.is_cancelled and one.ends_at <= self.world.now]  # fmt: skip
+        ended = [
+            one
+            for one in self.world.fal.requests
+            if not one.is_cancelled and one.ends_at <= self.world.now
+        ]
         if ended:
             self.world.fal.send(data.draw(st.sampled_from(ended)))
 
@@ -199,9 +202,11 @@ class Anything(RuleBasedStateMachine):
     def _has_record(self, name: str) -> bool:
         """Whether the halves of a name that are in the bucket are a job, or part of one."""
         versions = self.world.buckets.versions
-        halves = [(key, versions[stack.DROPS, key][-1].version_id)
-                  for key in (f"{name}.wav", f"{name}.json")
-                  if (stack.DROPS, key) in versions]  # fmt: skip
+        halves = [
+            (key, versions[stack.DROPS, key][-1].version_id)
+            for key in (f"{name}.wav", f"{name}.json")
+            if (stack.DROPS, key) in versions
+        ]
         ids = {item["job_id"]["S"] for item in self.world.table.items()}
         if len(halves) == 1:
             return half_id(stack.DROPS, halves[0][0]) in ids

@@ -101,8 +101,11 @@ def test_told_from_the_start_and_shuffled_again_it_ends_the_same(scenario: str) 
 
 
 def bodies(world: World) -> dict[str, bytes]:
-    return {key: versions[-1].body for (bucket, key), versions in world.buckets.versions.items()
-            if bucket == stack.OUTPUT}  # fmt: skip
+    return {
+        key: versions[-1].body
+        for (bucket, key), versions in world.buckets.versions.items()
+        if bucket == stack.OUTPUT
+    }
 
 
 # What finds nothing must be able to find something.

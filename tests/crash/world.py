@@ -348,9 +348,11 @@ class World:
             message.visible_at = self.now + timedelta(seconds=queue.visibility)
         event = stack.sqs(*(message.body for message in batch))
         answer = self.invoke(self._readers[name], event)
-        failed = [] if answer is None else [
-            entry["itemIdentifier"] for entry in answer["batchItemFailures"]
-        ]  # fmt: skip
+        failed = (
+            []
+            if answer is None
+            else [entry["itemIdentifier"] for entry in answer["batchItemFailures"]]
+        )
         for number, message in enumerate(batch):
             is_done = answer is not None and f"m{number}" not in failed
             is_dead = not is_done and message.receives >= queue.most_receives

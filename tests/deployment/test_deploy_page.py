@@ -41,8 +41,18 @@ HERE: Final = certificates.REGION
 THERE: Final = "eu-west-1"
 QUESTION: Final = "[y/N]"
 #: What a clone does not have; the tools are borrowed.
-NOT_CLONED: Final = (".venv*", ".build", ".local", ".aws-sam", ".git", "samconfig.toml", "*_cache",
-                     "__pycache__", ".hypothesis", "*.egg-info")  # fmt: skip
+NOT_CLONED: Final = (
+    ".venv*",
+    ".build",
+    ".local",
+    ".aws-sam",
+    ".git",
+    "samconfig.toml",
+    "*_cache",
+    "__pycache__",
+    ".hypothesis",
+    "*.egg-info",
+)
 TOOLS: Final = (".venv", ".venv-sam")
 
 
@@ -312,13 +322,17 @@ def test_several_stacks(desk: Desk) -> None:
     assert set(first) >= {"DropBucket", "Dashboard", "EventBus"}
     assert set(first) == set(abroad) == set(second) | {"AlarmEmailSubscription"}
     # an API has ids of its own, which are counted in each
-    theirs = [{n: given for n, given in one.items() if "Webhook" not in n} for one in
-              (first, second, abroad)]  # fmt: skip
+    theirs = [
+        {n: given for n, given in one.items() if "Webhook" not in n}
+        for one in (first, second, abroad)
+    ]
     shared = set(theirs[0].values()) & set(theirs[1].values())
     assert shared == set()
     assert {one["Dashboard"] for one in theirs} == {
-        f"phonoscene-{HERE}", f"second-{HERE}", f"phonoscene-{THERE}",
-    }  # fmt: skip
+        f"phonoscene-{HERE}",
+        f"second-{HERE}",
+        f"phonoscene-{THERE}",
+    }
     assert desk.parameters() == before
     assert desk.parameters("second")["FalUserId"] == ""
     assert desk.parameters("second")["FalKeyParameterName"] == "/second/fal-key"

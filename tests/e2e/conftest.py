@@ -55,8 +55,16 @@ Fault = tuple[str, str, dict[str, Any]]
 NO_WEBHOOK: Fault = ("webhook", "never", {"times": None})
 FINAL = {"SUCCEEDED", "FAILED", "REJECTED", "CANCELLED"}
 #: The files that take longest begin first, so that all processes end at about the same time.
-LONGEST = ("main_job", "fal_storage", "command_line", "permissions", "webhooks_and_faults",
-           "real_fal", "backfill", "soak")  # fmt: skip
+LONGEST = (
+    "main_job",
+    "fal_storage",
+    "command_line",
+    "permissions",
+    "webhooks_and_faults",
+    "real_fal",
+    "backfill",
+    "soak",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -187,8 +195,9 @@ class Phonoscene:
         """Whether a name's receipt tells what its newest record does."""
         record, receipt = self.jobs.takes(name)[0], self.receipt(name)
         return [receipt.get(field) for field in ("job_id", "revision")] == [
-            record["job_id"], record["revision"],
-        ]  # fmt: skip
+            record["job_id"],
+            record["revision"],
+        ]
 
     def requests(self, prompt: str) -> list[dict[str, Any]]:
         """The submissions fal has in its books for a prompt."""

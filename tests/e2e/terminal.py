@@ -38,9 +38,12 @@ class Terminal:
         termios.tcsetwinsize(screen, (40, columns))
         self._program = subprocess.Popen(  # noqa: S603 - what a test says
             [sys.executable, "-c", LOGIN, *words],
-            stdin=screen, stdout=screen, stderr=screen, close_fds=True,
+            stdin=screen,
+            stdout=screen,
+            stderr=screen,
+            close_fds=True,
             env={"PATH": os.defpath, "TERM": "xterm-256color", "LANG": "C.UTF-8", **(env or {})},
-        )  # fmt: skip
+        )
         os.close(screen)
         self._shown = bytearray()
         self._reader = threading.Thread(target=self._read, daemon=True)

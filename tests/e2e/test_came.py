@@ -76,8 +76,9 @@ def test_less_than_was_reserved_is_given_back(phonoscene: Phonoscene, name: str)
     job = phonoscene.take(name)
 
     assert (job["estimate"]["upper_usd"], job["actual"]["upper_usd"]) == (
-        Decimal("0.0181"), Decimal("0.0013"),
-    )  # fmt: skip
+        Decimal("0.0181"),
+        Decimal("0.0013"),
+    )
     assert eventually(lambda: phonoscene.is_told(name))
     assert phonoscene.receipt(name)["notes"] == []
     (group,) = [one for one in told("cost", "--by", "name")["groups"] if one["group"] == name]

@@ -128,8 +128,17 @@ def test_an_interrupt_while_it_goes_up_leaves_nothing_of_it(
     with song.open("ab") as file:
         file.truncate(300_000_000)  # what it takes to be interrupted; the rest is silence
 
-    with at_terminal("drop", str(song), "--name", name, "--prompt", "Rain", "--set",
-                     "match_audio_length=false", "--yes") as terminal:  # fmt: skip
+    with at_terminal(
+        "drop",
+        str(song),
+        "--name",
+        name,
+        "--prompt",
+        "Rain",
+        "--set",
+        "match_audio_length=false",
+        "--yes",
+    ) as terminal:
         terminal.await_text("uploading")
         terminal.type("\x03")
         assert terminal.end() == 130

@@ -153,8 +153,9 @@ def test_a_copy_that_is_gone_before_the_start_is_made_anew(stack: Phonoscene, na
 
     assert (job["status"], job["attempt"]) == ("SUCCEEDED", 2)
     assert [one["name"] for one in uploads(stack, job)] == [
-        f"{job['job_id']}-1.wav", f"{job['job_id']}-2.wav",
-    ]  # fmt: skip
+        f"{job['job_id']}-1.wav",
+        f"{job['job_id']}-2.wav",
+    ]
     codes = sorted(request["status_code"] for request in stack.requests(prompt))
     assert codes == [200, 422]  # a run that cannot read its sound is not billed
 

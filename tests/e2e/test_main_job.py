@@ -115,8 +115,12 @@ def test_the_record_and_the_manifest_say_where_the_video_came_from(
     at = {"Bucket": job["video"]["bucket"], "Key": f"{name}/{job['job_id']}.json"}
     manifest = json.load(phonoscene.s3.get_object(**at)["Body"])
     assert [step["status"] for step in job["history"]] == [
-        "READY", "SUBMITTING", "SUBMITTED", "GENERATED", "SUCCEEDED",
-    ]  # fmt: skip
+        "READY",
+        "SUBMITTING",
+        "SUBMITTED",
+        "GENERATED",
+        "SUCCEEDED",
+    ]
     assert manifest["seed"] == 17454220438242315174
     assert manifest["arguments"]["prompt"] == prompt
     assert manifest["video"]["sha256"] == job["video"]["sha256"]
@@ -278,8 +282,14 @@ def test_a_job_that_fal_turned_away_said_what_it_waited_for_and_was_sent_in_its_
 
     assert job["status"] == "SUCCEEDED"
     assert [step["status"] for step in job["history"]] == [
-        "READY", "SUBMITTING", "READY", "SUBMITTING", "SUBMITTED", "GENERATED", "SUCCEEDED",
-    ]  # fmt: skip
+        "READY",
+        "SUBMITTING",
+        "READY",
+        "SUBMITTING",
+        "SUBMITTED",
+        "GENERATED",
+        "SUCCEEDED",
+    ]
     assert (job["attempt"], job["refusals"], job.get("waits_for")) == (2, 1, None)
     assert len(phonoscene.requests(refused)) == 1
 

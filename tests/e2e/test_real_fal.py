@@ -113,8 +113,11 @@ def at_a_terminal(words: list[str], answer: str) -> tuple[int, str]:
     )
     child = subprocess.Popen(  # noqa: S603 - our own words
         [sys.executable, "-c", script, *words],
-        stdin=follower, stdout=follower, stderr=follower, cwd=PROJECT,
-    )  # fmt: skip
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        cwd=PROJECT,
+    )
     os.close(follower)
     shown, has_answered = b"", False
     while child.poll() is None or select.select([leader], [], [], 0)[0]:
@@ -278,9 +281,11 @@ def test_a_pacer_that_was_killed_is_started_again_beside_the_paid_videos(
 
 @pytest.mark.usefixtures("first_drop")
 def test_what_is_paid_and_not_home_keeps_the_cloud_up(
- up: Path, internet: Internet, state: StateDirectory,
+    up: Path,
+    internet: Internet,
+    state: StateDirectory,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     stack = Phonoscene(LocalCloud(state).endpoints())
     rule = {"stage": "render", "action": "delay", "seconds": 6}
     control(internet, "/faults", rule)
@@ -304,9 +309,11 @@ def test_what_is_paid_and_not_home_keeps_the_cloud_up(
 
 @pytest.mark.usefixtures("first_drop")
 def test_without_a_key_the_simulator_answers_and_says_so(
- up: Path, state: StateDirectory, monkeypatch: pytest.MonkeyPatch,
+    up: Path,
+    state: StateDirectory,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     LocalCloud(state).down()
     for name in ("FAL_KEY", "HTTPS_PROXY", "SSL_CERT_FILE"):
         monkeypatch.delenv(name)

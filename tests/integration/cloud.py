@@ -133,17 +133,27 @@ class Cloud:
     @classmethod
     def make(cls) -> Cloud:
         s3, dynamodb, sqs, ssm = (
-            client("s3", "s3v4"), client("dynamodb"), client("sqs"), client("ssm"),
-        )  # fmt: skip
+            client("s3", "s3v4"),
+            client("dynamodb"),
+            client("sqs"),
+            client("ssm"),
+        )
         for bucket in (DROPS, OUTPUT):
             s3.create_bucket(Bucket=bucket)
             s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         table = template()["Resources"]["JobsTable"]["Properties"]
         dynamodb.create_table(
             TableName=JOBS,
-            **{name: table[name] for name in
-               ("BillingMode", "KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes")},
-        )  # fmt: skip
+            **{
+                name: table[name]
+                for name in (
+                    "BillingMode",
+                    "KeySchema",
+                    "AttributeDefinitions",
+                    "GlobalSecondaryIndexes",
+                )
+            },
+        )
         ssm.put_parameter(Name=KEY_PARAMETER, Value=FAL_KEY, Type="SecureString")
         queue = sqs.create_queue(QueueName="verdicts")
         return cls(s3, dynamodb, sqs, ssm, queue["QueueUrl"])
@@ -257,6 +267,10 @@ class Fal:
         request_id = f"request-{len(self.posts)}"
         url = f"https://queue.fal.run/fal-ai/ltx-2.3-22b/requests/{request_id}"
         return self.answer or Accepted(
-            Request(request_id=request_id, status_url=url + "/status", response_url=url,
-                    cancel_url=url + "/cancel")
-        )  # fmt: skip
+            Request(
+                request_id=request_id,
+                status_url=url + "/status",
+                response_url=url,
+                cancel_url=url + "/cancel",
+            )
+        )

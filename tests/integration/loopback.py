@@ -26,9 +26,18 @@ if TYPE_CHECKING:
 
     Play = Callable[["Seen", web.Request], Awaitable[web.StreamResponse]]
 
-HOSTS = ("queue.fal.run", "queue.falrun.com", "rest.fal.ai", "rest.alpha.fal.ai", "api.fal.ai",
-         "v3.fal.media", "v3b.fal.media", "storage.googleapis.com", "evil.example.com",
-         "subscriber.example.com")  # fmt: skip
+HOSTS = (
+    "queue.fal.run",
+    "queue.falrun.com",
+    "rest.fal.ai",
+    "rest.alpha.fal.ai",
+    "api.fal.ai",
+    "v3.fal.media",
+    "v3b.fal.media",
+    "storage.googleapis.com",
+    "evil.example.com",
+    "subscriber.example.com",
+)
 
 
 @dataclass(frozen=True)
@@ -76,8 +85,15 @@ class Loopback:
     _tls_port: int = 0
 
     def reset(self) -> None:
-        memories = (self.plays, self.dead, self.dripping, self.seen, self.tunnels, self.cuts,
-                    self.swallowed)  # fmt: skip
+        memories = (
+            self.plays,
+            self.dead,
+            self.dripping,
+            self.seen,
+            self.tunnels,
+            self.cuts,
+            self.swallowed,
+        )
         for memory in memories:
             memory.clear()
 

@@ -327,9 +327,7 @@ def a_half(n: int = 1, at: datetime = START, *, is_audio: bool = True) -> Job:
         if is_audio
         else {"sidecar": DropObject(**pinned, version_id="v1")}
     )
-    return Job.born(
-        _S.WAITING, at, job_id=an_id(n), name=f"albums/song{n}", bucket=DROPS, **half
-    )  # fmt: skip
+    return Job.born(_S.WAITING, at, job_id=an_id(n), name=f"albums/song{n}", bucket=DROPS, **half)
 
 
 @dataclass

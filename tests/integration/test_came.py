@@ -146,10 +146,14 @@ def test_the_record_keeps_what_came_beside_what_was_asked(scene: Scene) -> None:
     assert job.estimate == ASKED
     assert job.actual
     assert job.actual.model_dump() == {
-        "source": "frames", "width": 3840, "height": 2160, "frames": 961,
+        "source": "frames",
+        "width": 3840,
+        "height": 2160,
+        "frames": 961,
         "megapixels": Decimal("7970.9184"),
-        "lower_usd": Decimal("9.6049"), "upper_usd": Decimal("9.6051"),
-    }  # fmt: skip
+        "lower_usd": Decimal("9.6049"),
+        "upper_usd": Decimal("9.6051"),
+    }
     assert job.costs_more_than_reserved
     assert Receipt.of(job, None).notes == (
         "fal reports 3840x2160x961 frames: up to $9.6051, $0.0868 was reserved.",

@@ -166,18 +166,24 @@ LATER: dict[str, tuple[list[Callable[[Desk], None]], list[str]]] = {
     "a tool copies both in place": ([copy("song.wav"), copy("song.json")], []),
     "the event of a copy is lost": ([copy("song.wav", told=False)], ["song"]),
     "a sidecar that is not used comes": (
-        [put("song.wav.json"), put("song.json", SIDECAR | {"seed": 1})], [],
+        [put("song.wav.json"), put("song.json", SIDECAR | {"seed": 1})],
+        [],
     ),
     "both are moved to a folder that is ignored": (
-        [put("done/_defaults.json", {"ignore": True}, told=False), move("song.wav"),
-         move("song.json")], [],
+        [
+            put("done/_defaults.json", {"ignore": True}, told=False),
+            move("song.wav"),
+            move("song.json"),
+        ],
+        [],
     ),
     "a rival audio comes": ([put("song.mp3", SOUND)], []),
     "a rival audio is lost": ([put("song.mp3", SOUND, told=False)], ["song"]),
     "another name that begins alike is lost": (
-        [put("song.live.wav", SOUND, told=False)], ["song.live"],
+        [put("song.live.wav", SOUND, told=False)],
+        ["song.live"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", LATER)

@@ -100,9 +100,15 @@ def announce(desk: Desk, *configurations: str) -> None:
 
 def alarm(state: str) -> None:
     client("cloudwatch").put_metric_alarm(
-        AlarmName="dead-letters", MetricName="x", Namespace="x", Period=60, Statistic="Sum",
-        EvaluationPeriods=1, Threshold=0, ComparisonOperator="GreaterThanThreshold",
-    )  # fmt: skip
+        AlarmName="dead-letters",
+        MetricName="x",
+        Namespace="x",
+        Period=60,
+        Statistic="Sum",
+        EvaluationPeriods=1,
+        Threshold=0,
+        ComparisonOperator="GreaterThanThreshold",
+    )
     client("cloudwatch").set_alarm_state(AlarmName="dead-letters", StateValue=state, StateReason="")
 
 
@@ -116,9 +122,12 @@ def a_function() -> str:
     with ZipFile(code, "w") as archive:
         archive.writestr("app.py", "")
     made = client("lambda").create_function(
-        FunctionName="submit", Runtime="python3.13", Role=role, Handler="app.handler",
+        FunctionName="submit",
+        Runtime="python3.13",
+        Role=role,
+        Handler="app.handler",
         Code={"ZipFile": code.getvalue()},
-    )  # fmt: skip
+    )
     return str(made["FunctionName"])
 
 
@@ -288,7 +297,10 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
     "an older stack": (lose_output, "outputs", "fail", "make deploy"),
     "no events of the bucket": (announced(), "drop events", "fail", "EventBridgeConfiguration"),
     "other events of the bucket": (
-        announced("QueueConfigurations"), "drop events", "fail", "properties",
+        announced("QueueConfigurations"),
+        "drop events",
+        "fail",
+        "properties",
     ),
     "drops without versions": (unversion(DROPS), "versioning", "fail", "put-bucket-versioning"),
     "videos without versions": (unversion(OUTPUT), "versioning", "fail", f"--bucket {OUTPUT}"),
@@ -298,7 +310,10 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
     "an event source": (disable_source, "triggers", "fail", "update-event-source-mapping"),
     "a function": (break_function, "functions", "fail", "make deploy"),
     "a probe without its layer": (
-        probe(**crash("Runtime.ImportModuleError")), "probe", "fail", "log of ProbeFunction",
+        probe(**crash("Runtime.ImportModuleError")),
+        "probe",
+        "fail",
+        "log of ProbeFunction",
     ),
     "a probe out of time": (probe(**crash("Sandbox.Timedout")), "probe", "fail", "log"),
     "a small account": (crowd, "concurrency", "warn", "service-quotas"),
@@ -308,10 +323,13 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
     "no mail": (unsubscribe, "alarm mail", "warn", "AlarmEmail"),
     "another region": (samconfig('region = "eu-west-1"'), "region", "warn", "--region eu-west-1"),
     "a parameter in the file": (
-        samconfig('parameter_overrides = "MaxInFlight=2"'), "parameters", "warn", "make deploy",
+        samconfig('parameter_overrides = "MaxInFlight=2"'),
+        "parameters",
+        "warn",
+        "make deploy",
     ),
     "a file that is none": (samconfig("["), "parameters", "fail", ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", FAULTS)

@@ -56,9 +56,19 @@ def test_a_drop_becomes_the_job_that_was_foretold_at_the_price_that_was_foretold
     (folder / "cover.png").write_bytes(png(640, 480))
 
     told = desk.says(
-        "drop", "song.wav", "--set", "video_size=auto", "--image", "cover.png",
-        "--folder", "talks", "--name", "intro", "--yes", "--json",
-    )  # fmt: skip
+        "drop",
+        "song.wav",
+        "--set",
+        "video_size=auto",
+        "--image",
+        "cover.png",
+        "--folder",
+        "talks",
+        "--name",
+        "intro",
+        "--yes",
+        "--json",
+    )
     desk.announce("talks/cover.png", "talks/intro.wav", "talks/intro.json")
 
     assert told.code == 0

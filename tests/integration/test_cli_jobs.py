@@ -184,8 +184,14 @@ def test_a_drop_is_shown_by_its_newest_take_with_the_others_named(desk: Desk, sc
 
 
 def test_errors_are_shown_with_the_fix_and_the_next_step(desk: Desk, scene: Scene) -> None:
-    error = {"code": "out_of_range", "message": "fps is 90.", "field": "fps", "value": "90",
-             "allowed": "a number from 1 to 60", "source": "talks/intro.json"}  # fmt: skip
+    error = {
+        "code": "out_of_range",
+        "message": "fps is 90.",
+        "field": "fps",
+        "value": "90",
+        "allowed": "a number from 1 to 60",
+        "source": "talks/intro.json",
+    }
     job = scene.bring(_S.REJECTED, errors=(error,))
 
     shown = desk.says("show", job.job_id).out
@@ -216,10 +222,12 @@ def test_a_record_of_another_release_is_missed_in_words(
 ) -> None:
     job = scene.admit()
     cloud.dynamodb.update_item(
-        TableName=JOBS, Key={"job_id": {"S": job.job_id}},
-        UpdateExpression="SET #s = :s", ExpressionAttributeNames={"#s": "status"},
+        TableName=JOBS,
+        Key={"job_id": {"S": job.job_id}},
+        UpdateExpression="SET #s = :s",
+        ExpressionAttributeNames={"#s": "status"},
         ExpressionAttributeValues={":s": {"S": "DREAMING"}},
-    )  # fmt: skip
+    )
 
     told = desk.says("show", job.job_id)
 
@@ -269,20 +277,27 @@ def test_why_a_job_went_back_to_wait_is_said_and_so_is_each_new_reason(
 ) -> None:
     job = scene.bring(_S.SUBMITTED)
     scene.clock.go_on(seconds=1)
-    looks: Any = iter([
-        lambda: scene.step(scene.read(), _S.READY, waits_for="account"),
-        lambda: None,
-        lambda: scene.store.put_off(scene.read(), "slot", NOW),
-        lambda: scene.step(scene.read(), _S.CANCELLED),
-    ])  # fmt: skip
+    looks: Any = iter(
+        [
+            lambda: scene.step(scene.read(), _S.READY, waits_for="account"),
+            lambda: None,
+            lambda: scene.store.put_off(scene.read(), "slot", NOW),
+            lambda: scene.step(scene.read(), _S.CANCELLED),
+        ]
+    )
     environment.setattr(time, "sleep", lambda _: next(looks)())
 
     told = desk.says("watch", job.job_id)
     lines = [line.split(maxsplit=2)[2] for line in told.out.splitlines()]
 
     assert [line.split()[0] for line in lines] == [
-        "READY", "SUBMITTING", "SUBMITTED", "READY", "READY", "CANCELLED",
-    ]  # fmt: skip
+        "READY",
+        "SUBMITTING",
+        "SUBMITTED",
+        "READY",
+        "READY",
+        "CANCELLED",
+    ]
     assert lines[0].endswith("paired, checked and priced")
     assert "waits for the operator: fal refuses the account" in lines[3]
     assert "waits for a slot" in lines[4]
@@ -512,8 +527,10 @@ def test_costs_are_told_by_day_by_folder_and_by_name_against_the_budget(
     assert groups("--day", "today") == {today: (1.0, 0.5)}
     assert groups("--by", "folder") == {"talks/": (1.0, 0), "/": (0.5, 0.5)}
     assert groups("--by", "NAME", "--since", "1d") == {
-        "talks/a": (0.5, 0), "talks/b": (0.5, 0), "c": (0, 0.5),
-    }  # fmt: skip
+        "talks/a": (0.5, 0),
+        "talks/b": (0.5, 0),
+        "c": (0, 0.5),
+    }
     told = desk.says("cost")
     assert "total" in told.out
     assert f"{today}: $1.50 of the day's $25.00 budget" in told.out

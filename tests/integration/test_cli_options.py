@@ -73,9 +73,14 @@ def asked(desk: Desk) -> list[str]:
 
 @pytest.mark.parametrize(("command", "option", "value"), options())
 def test_a_wrong_option_is_refused_before_aws_is_asked_anything(  # noqa: PLR0913, PLR0917 - fixtures
- desk: Desk, asked: list[str], tmp_path: Path, environment: pytest.MonkeyPatch,
-    command: str, option: str, value: str,
-) -> None:  # fmt: skip
+    desk: Desk,
+    asked: list[str],
+    tmp_path: Path,
+    environment: pytest.MonkeyPatch,
+    command: str,
+    option: str,
+    value: str,
+) -> None:
     environment.chdir(tmp_path)
     (tmp_path / "song.wav").write_bytes(silence(1))
 

@@ -248,8 +248,10 @@ def test_a_job_is_taken_again_though_its_files_were_copied_in_place(
     desk.announce(key)
     job = store.get(first)
     assert job
-    store.end(job if end is cancelled else store.move(job, _S.GENERATED),
-              _S.CANCELLED if end is cancelled else _S.SUCCEEDED)  # fmt: skip
+    store.end(
+        job if end is cancelled else store.move(job, _S.GENERATED),
+        _S.CANCELLED if end is cancelled else _S.SUCCEEDED,
+    )
 
     told = desk.says("retry", first, "--set", "fps=12", "--yes", "--json")
     desk.announce("talks/intro.json")

@@ -78,19 +78,28 @@ COST = Estimate(
     width=1024, height=576, frames=121, megapixels="71.4", lower_usd="0.0859", upper_usd="0.0868"
 )
 CAME = Actual(
-    source="frames", width=1024, height=576, frames=120, megapixels="70.8",
-    lower_usd="0.0803", upper_usd="0.0868",
-)  # fmt: skip
+    source="frames",
+    width=1024,
+    height=576,
+    frames=120,
+    megapixels="70.8",
+    lower_usd="0.0803",
+    upper_usd="0.0868",
+)
 
 
 def one_that_succeeded(scene: Scene, name: str = "talks/intro") -> None:
     pinned = {"key": f"{name}.wav", "version_id": "1f199aa3-2b54-482e-a0c3-c2b57bf7165b"}
     scene.bring(
-        _S.SUCCEEDED, int(name.endswith("outro")) + 1, name=name, estimate=COST, actual=CAME,
+        _S.SUCCEEDED,
+        int(name.endswith("outro")) + 1,
+        name=name,
+        estimate=COST,
+        actual=CAME,
         audio={**pinned, "bytes": 220_500, "seconds": 5.0},
         sidecar=DropObject(**pinned | {"key": f"{name}.json"}),
         arguments={"prompt": "A singer on a bare stage", "video_output_type": "X264 (.mp4)"},
-    )  # fmt: skip
+    )
 
 
 def two(_: Desk, scene: Scene) -> None:

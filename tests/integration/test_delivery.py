@@ -144,8 +144,16 @@ def a_claim_whose_answer_was_lost(world: World, status: JobStatus) -> None:
     """The same job with nothing known of its request."""
     world.cloud.dynamodb.delete_item(TableName=JOBS, Key={"job_id": {"S": ID}})
     job = world.store.admit(
-        Job.born(JobStatus.READY, NOW, job_id=ID, name="albums/song", bucket=DROPS,
-                 arguments={"video_output_type": "X264 (.mp4)"}), ())  # fmt: skip
+        Job.born(
+            JobStatus.READY,
+            NOW,
+            job_id=ID,
+            name="albums/song",
+            bucket=DROPS,
+            arguments={"video_output_type": "X264 (.mp4)"},
+        ),
+        (),
+    )
     job = world.store.move(job, JobStatus.SUBMITTING, attempt=1, token_hashes=(TOKEN,))
     if status is not JobStatus.SUBMITTING:
         world.store.move(job, status)
@@ -163,14 +171,22 @@ def test_a_verdict_becomes_a_stored_video_and_a_record_of_it(world: World) -> No
     assert job.video
     told = job.video.model_dump()
     assert told == {
-        "bucket": OUTPUT, "key": VIDEO_KEY, "bytes": len(FILM), "content_type": "video/mp4",
+        "bucket": OUTPUT,
+        "key": VIDEO_KEY,
+        "bytes": len(FILM),
+        "content_type": "video/mp4",
         "version_id": world.cloud.s3.head_object(Bucket=OUTPUT, Key=VIDEO_KEY)["VersionId"],
         "sha256": hashlib.sha256(FILM).hexdigest(),
-        "width": 1024, "height": 576, "fps": 24, "frames": 121, "duration": 5.041666666666667,
-    }  # fmt: skip
+        "width": 1024,
+        "height": 576,
+        "fps": 24,
+        "frames": 121,
+        "duration": 5.041666666666667,
+    }
     assert (job.seed, job.prompt_used) == (
-        17454220438242315174, "A woman sings on a bare stage, in black and white",
-    )  # fmt: skip
+        17454220438242315174,
+        "A woman sings on a bare stage, in black and white",
+    )
     assert [step.status for step in job.history][-2:] == ["GENERATED", "SUCCEEDED"]
 
 
@@ -271,8 +287,14 @@ def _crash(*_: Any, **__: Any) -> None:
     raise Crash
 
 
-CUTS = ("before the verdict is written", "before the copy", "in the midst of the copy",
-        "before the manifest", "before the record", "after the record")  # fmt: skip
+CUTS = (
+    "before the verdict is written",
+    "before the copy",
+    "in the midst of the copy",
+    "before the manifest",
+    "before the record",
+    "after the record",
+)
 
 
 def cut_off(world: World, patch: pytest.MonkeyPatch, cut: str) -> None:
@@ -327,8 +349,9 @@ def test_a_copy_that_fails_for_now_is_taken_up_by_the_next_delivery(
     job = world.deliver()
 
     assert (generated.status, generated.source_url) == (
-        JobStatus.GENERATED, SUCCESS["payload"]["video"]["url"],
-    )  # fmt: skip
+        JobStatus.GENERATED,
+        SUCCESS["payload"]["video"]["url"],
+    )
     assert job
     assert job.status is JobStatus.SUCCEEDED
     assert world.stored_once()
@@ -613,8 +636,9 @@ def test_the_models_errors_fail_the_job_in_fals_own_types(world: World) -> None:
     assert job == world.record
     assert job.status is JobStatus.FAILED
     assert [(error.code, error.field) for error in job.errors] == [
-        ("audio_duration_too_long", "audio"), ("content_policy_violation", "prompt"),
-    ]  # fmt: skip
+        ("audio_duration_too_long", "audio"),
+        ("content_policy_violation", "prompt"),
+    ]
     assert "X-Amz" not in json.dumps(world.cloud.item(ID), default=str)
     assert world.stored_nothing()
 
@@ -706,8 +730,9 @@ def test_a_verdict_that_cannot_be_read_is_asked_for_again_and_ends_the_job_after
     assert soon.unanswered_since == later.unanswered_since == NOW
     assert ended
     assert (ended.status, [error.code for error in ended.errors]) == (
-        JobStatus.FAILED, ["result_unreadable"],
-    )  # fmt: skip
+        JobStatus.FAILED,
+        ["result_unreadable"],
+    )
     assert hashlib.sha256(unreadable.body.encode()).hexdigest() in ended.errors[0].message
     assert REQUEST in ended.errors[0].message
 
@@ -747,8 +772,9 @@ def test_a_paid_video_is_read_out_of_an_odd_verdict(world: World, form: str) -> 
 
 def test_a_success_after_an_error_of_the_same_request_is_the_jobs_video(world: World) -> None:
     failure = SUCCESS | {
-        "status": "ERROR", "payload": {"detail": [{"type": "value_error", "msg": "no"}]},
-    }  # fmt: skip
+        "status": "ERROR",
+        "payload": {"detail": [{"type": "value_error", "msg": "no"}]},
+    }
     failed = world.deliver(delivery(failure))
     assert failed
     assert failed.status is JobStatus.FAILED
@@ -780,8 +806,10 @@ def test_an_error_without_a_reason_is_asked_about(
         world.deliver(delivery(bare))
 
     wanted = {
-        "video": JobStatus.SUCCEEDED, "none yet": JobStatus.SUBMITTED, "failed": JobStatus.FAILED,
-    }  # fmt: skip
+        "video": JobStatus.SUCCEEDED,
+        "none yet": JobStatus.SUBMITTED,
+        "failed": JobStatus.FAILED,
+    }
     assert world.record.status is wanted[result]
 
 

@@ -331,7 +331,7 @@ LOCKED = {"detail": "User is locked. Reason: Exhausted balance. Top up your bala
         (422, {"detail": "Unprocessable"}, FROM_FAL, FAULTY),
         (418, "", None, FAULTY),
     ],
-)  # fmt: skip
+)
 def test_an_error_is_one_post_and_means_what_it_says_of_acceptance(
     queue: FalQueue, fal: Loopback, status: int, body: Any, headers: dict[str, str], meaning: str
 ) -> None:
@@ -400,9 +400,17 @@ def test_an_answer_that_is_lost_is_one_post_and_unknown(
 
 @pytest.mark.parametrize(
     "body",
-    ["", "<html>", "[]", "null", '"queued"', "{}", json.dumps(QUEUED | {"request_id": None}),
-     json.dumps(QUEUED | {"request_id": "../admin"})],
-)  # fmt: skip
+    [
+        "",
+        "<html>",
+        "[]",
+        "null",
+        '"queued"',
+        "{}",
+        json.dumps(QUEUED | {"request_id": None}),
+        json.dumps(QUEUED | {"request_id": "../admin"}),
+    ],
+)
 def test_an_acceptance_in_words_that_are_not_understood_is_unknown(
     queue: FalQueue, fal: Loopback, body: str
 ) -> None:
@@ -414,8 +422,11 @@ def test_an_acceptance_in_words_that_are_not_understood_is_unknown(
     assert len(posts(fal)) == 1
 
 
-OWN = {"status_url": f"{REQUESTS}/status", "response_url": REQUESTS,
-       "cancel_url": f"{REQUESTS}/cancel"}  # fmt: skip
+OWN = {
+    "status_url": f"{REQUESTS}/status",
+    "response_url": REQUESTS,
+    "cancel_url": f"{REQUESTS}/cancel",
+}
 ODD_URLS = [
     f"http{REQUESTS.removeprefix('https')}",
     REQUESTS.replace("queue.fal.run", "evil.example.com"),
@@ -453,8 +464,9 @@ def test_an_address_that_is_not_fals_own_over_https_is_neither_stored_nor_called
     asked = [(seen.host, seen.method, seen.target) for seen in fal.seen[1:]]
     path = f"/fal-ai/ltx-2.3-22b/requests/{ID}"
     assert asked == [
-        ("queue.fal.run", "GET", f"{path}/status"), ("queue.fal.run", "PUT", f"{path}/cancel"),
-    ]  # fmt: skip
+        ("queue.fal.run", "GET", f"{path}/status"),
+        ("queue.fal.run", "PUT", f"{path}/cancel"),
+    ]
 
 
 @pytest.mark.parametrize("left", ["status_url", "response_url", "cancel_url", None])
@@ -655,10 +667,22 @@ def test_a_list_that_leads_in_a_circle_proves_nothing(
 
 @pytest.mark.parametrize(
     "body",
-    [{"status": "FAILED"}, {"status": "completed"}, {"status": ["COMPLETED"]}, {"status": None},
-     {"status": {"error": "x"}}, {"error": {"type": "x"}}, {}, [], None, "", 7, "<html>"],
+    [
+        {"status": "FAILED"},
+        {"status": "completed"},
+        {"status": ["COMPLETED"]},
+        {"status": None},
+        {"status": {"error": "x"}},
+        {"error": {"type": "x"}},
+        {},
+        [],
+        None,
+        "",
+        7,
+        "<html>",
+    ],
     ids=json.dumps,
-)  # fmt: skip
+)
 def test_a_status_that_is_not_documented_is_unclear_and_in_the_end_the_result_decides(
     queue: FalQueue, fal: Loopback, body: Any
 ) -> None:
@@ -680,10 +704,18 @@ FAILED = {"status": "COMPLETED", "error": "Runner died", "error_type": "runner_d
 
 @pytest.mark.parametrize(
     ("code", "body", "is_ended"),
-    [(503, {"detail": "x", "error_type": "startup_timeout"}, True), (503, NGINX, False),
-     (502, "", False), (500, {}, False), (422, {"detail": []}, True), (404, {}, True),
-     (401, {"detail": "x"}, False), (429, {"detail": "x"}, False), (202, {}, False)],
-)  # fmt: skip
+    [
+        (503, {"detail": "x", "error_type": "startup_timeout"}, True),
+        (503, NGINX, False),
+        (502, "", False),
+        (500, {}, False),
+        (422, {"detail": []}, True),
+        (404, {}, True),
+        (401, {"detail": "x"}, False),
+        (429, {"detail": "x"}, False),
+        (202, {}, False),
+    ],
+)
 def test_what_the_status_says_of_a_failure_is_not_forgotten(
     queue: FalQueue, fal: Loopback, code: int, body: Any, is_ended: bool
 ) -> None:
@@ -942,11 +974,18 @@ def test_the_models_own_refusal_is_replayed_by_the_result(queue: FalQueue, fal: 
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(404, {"status": "NOT_FOUND"}), (429, {}), (500, {"detail": "x"}), (503, NGINX),
-     (200, "<html>"),
-     (200, {"video": None}), (401, {"detail": "invalid key credentials"}), (403, LOCKED),
-     (400, {"detail": "Request is still in progress"})],
-)  # fmt: skip
+    [
+        (404, {"status": "NOT_FOUND"}),
+        (429, {}),
+        (500, {"detail": "x"}),
+        (503, NGINX),
+        (200, "<html>"),
+        (200, {"video": None}),
+        (401, {"detail": "invalid key credentials"}),
+        (403, LOCKED),
+        (400, {"detail": "Request is still in progress"}),
+    ],
+)
 def test_a_result_that_cannot_be_had_now_is_asked_for_again(
     queue: FalQueue, fal: Loopback, status: int, body: Any
 ) -> None:

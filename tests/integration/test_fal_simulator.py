@@ -47,8 +47,17 @@ KEY = "key-id:key-secret"
 USER = "github|1234"
 HOOK = "https://abcd1234.execute-api.us-east-1.amazonaws.com/webhooks/fal/job-1/secret-token"
 SMALL = {"width": 64, "height": 48}
-HOSTS = ("queue.fal.run", "queue.falrun.com", "rest.fal.ai", "rest.alpha.fal.ai", "api.fal.ai",
-         "v3.fal.media", "v3b.fal.media", "storage.googleapis.com", "localhost")  # fmt: skip
+HOSTS = (
+    "queue.fal.run",
+    "queue.falrun.com",
+    "rest.fal.ai",
+    "rest.alpha.fal.ai",
+    "api.fal.ai",
+    "v3.fal.media",
+    "v3b.fal.media",
+    "storage.googleapis.com",
+    "localhost",
+)
 
 
 def a_sound(seconds: float) -> bytes:
@@ -169,8 +178,11 @@ class Fal:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own command line
                 command(papers, emulator.port, *options),
-                stdout=subprocess.PIPE, stderr=log, cwd=ROOT, text=True,
-            )  # fmt: skip
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=ROOT,
+                text=True,
+            )
         assert self.process.stdout is not None
         with self.process.stdout as out:
             ports = json.loads(out.readline())
@@ -200,8 +212,10 @@ class Fal:
         query = {"fal_webhook": hook} if hook else {}
         return self.http.post(
             f"https://queue.fal.run/{ENDPOINT}",
-            params=query, json=self.arguments(**changes), headers=self.headers | (headers or {}),
-        )  # fmt: skip
+            params=query,
+            json=self.arguments(**changes),
+            headers=self.headers | (headers or {}),
+        )
 
     def submit(self, **options: Any) -> str:
         answer = self.post(**options)
@@ -250,11 +264,27 @@ def until(check: Callable[[], Any], seconds: float = 10) -> Any:
 def command(papers: Papers, emulator_port: int, *options: str) -> list[str]:
     folder = papers.folder
     return [
-        sys.executable, "-m", "local.fal_simulator", "--proxy-port", "0", "--control-port", "0",
-        "--certificate", str(folder / "certificate.pem"), "--private-key", str(folder / "key.pem"),
-        "--ca-bundle", str(folder / "ca.pem"), "--emulator-port", str(emulator_port),
-        "--fal-key", KEY, "--user-id", USER, *options,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "local.fal_simulator",
+        "--proxy-port",
+        "0",
+        "--control-port",
+        "0",
+        "--certificate",
+        str(folder / "certificate.pem"),
+        "--private-key",
+        str(folder / "key.pem"),
+        "--ca-bundle",
+        str(folder / "ca.pem"),
+        "--emulator-port",
+        str(emulator_port),
+        "--fal-key",
+        KEY,
+        "--user-id",
+        USER,
+        *options,
+    ]
 
 
 def signed(delivery: Delivery, keys: list[Ed25519PublicKey]) -> bool:
@@ -602,9 +632,11 @@ def test_the_addresses_returned_name_the_app_alone_and_both_forms_answer(fal: Fa
 def test_two_jobs_run_and_the_third_waits_its_turn(fal: Fal) -> None:
     fal.fault("render", "delay", seconds=0.5, times=2)
     first, second, third, low = (
-        fal.submit(hook=None), fal.submit(hook=None, headers={"X-Fal-Queue-Priority": "low"}),
-        fal.submit(hook=None, headers={"X-Fal-Queue-Priority": "low"}), fal.submit(hook=None),
-    )  # fmt: skip
+        fal.submit(hook=None),
+        fal.submit(hook=None, headers={"X-Fal-Queue-Priority": "low"}),
+        fal.submit(hook=None, headers={"X-Fal-Queue-Priority": "low"}),
+        fal.submit(hook=None),
+    )
 
     until(lambda: fal.call(second, "/status").json()["status"] == "IN_PROGRESS")
     waiting, running = fal.call(third, "/status"), fal.call(first, "/status?logs=1")
@@ -936,9 +968,9 @@ def test_a_run_that_fal_retried_has_another_gateway_id(fal: Fal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "what", "method"), [("status", "/status", "GET"), ("result", "", "GET"),
-                                  ("cancel", "/cancel", "PUT")],
-)  # fmt: skip
+    ("stage", "what", "method"),
+    [("status", "/status", "GET"), ("result", "", "GET"), ("cancel", "/cancel", "PUT")],
+)
 def test_each_answer_of_the_queue_can_fail_be_late_or_be_dropped(
     fal: Fal, stage: str, what: str, method: str
 ) -> None:
@@ -981,14 +1013,26 @@ def test_a_running_job_stops_on_cancel_only_if_told_to(fal: Fal) -> None:
         ("audio", {"action": "download_error"}, 422, "file_download_error"),
         ("audio", {"action": "unsupported"}, 422, "unsupported_audio_format"),
         ("render", {"action": "error"}, 500, "internal_server_error"),
-        ("render", {"action": "error", "type": "content_policy_violation"}, 422,
-         "content_policy_violation"),
-        ("render", {"action": "error", "type": "generation_timeout", "status": 504,
-                    "retryable": True}, 504, "generation_timeout"),
-        ("render", {"action": "error", "error_type": "runner_disconnected"}, 503,
-         "runner_disconnected"),
+        (
+            "render",
+            {"action": "error", "type": "content_policy_violation"},
+            422,
+            "content_policy_violation",
+        ),
+        (
+            "render",
+            {"action": "error", "type": "generation_timeout", "status": 504, "retryable": True},
+            504,
+            "generation_timeout",
+        ),
+        (
+            "render",
+            {"action": "error", "error_type": "runner_disconnected"},
+            503,
+            "runner_disconnected",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_run_can_be_told_to_fail_in_either_shape(
     fal: Fal, stage: str, rule: dict[str, Any], status_code: int, error_type: str
 ) -> None:
@@ -1307,8 +1351,10 @@ def test_a_submit_can_be_redirected_and_who_follows_posts_again(fal: Fal) -> Non
     assert followed.status_code == 200
     posts = fal.control.get("/requests").json()["posts"]
     assert [(post["status_code"], post["prompt"]) for post in posts] == [
-        (307, "a mill"), (307, "A cat sings"), (200, "A cat sings"),
-    ]  # fmt: skip
+        (307, "a mill"),
+        (307, "A cat sings"),
+        (200, "A cat sings"),
+    ]
 
 
 DRIPPING = {
@@ -1346,9 +1392,11 @@ def test_a_dripping_submit_was_accepted_before_its_first_byte(fal: Fal) -> None:
 
     with pytest.raises(httpx.ReadTimeout):
         fal.http.post(
-            f"https://queue.fal.run/{ENDPOINT}", json=fal.arguments(), headers=fal.headers,
+            f"https://queue.fal.run/{ENDPOINT}",
+            json=fal.arguments(),
+            headers=fal.headers,
             timeout=0.5,
-        )  # fmt: skip
+        )
 
     (request,) = fal.control.get("/requests").json()["requests"]
     assert fal.finished(request["request_id"])["status_code"] == 200
@@ -1654,8 +1702,11 @@ def test_the_key_is_counted_wherever_it_is_seen(fal: Fal) -> None:
 
     seen = fal.control.get("/requests").json()["keys_seen"]
 
-    assert seen == {"https://queue.fal.run": 1, "https://v3b.fal.media": 1,
-                    "http://queue.fal.run": 2}  # fmt: skip
+    assert seen == {
+        "https://queue.fal.run": 1,
+        "https://v3b.fal.media": 1,
+        "http://queue.fal.run": 2,
+    }
     fal.control.post("/reset")
     assert fal.control.get("/requests").json()["keys_seen"] == {}
 
@@ -1696,8 +1747,10 @@ def test_fals_own_client_uploads_and_a_runner_reads_the_copy(
     assert (done["status_code"], done["result"]["video"]["num_frames"]) == (200, 48)
     (copy,) = uploads(fal)
     assert (copy["name"], copy["content_type"], copy["authorization"]) == (
-        "job-1.wav", "audio/wav", "Bearer",
-    )  # fmt: skip
+        "job-1.wav",
+        "audio/wav",
+        "Bearer",
+    )
     assert (copy["size"], copy["sha256"]) == (len(sound), hashlib.sha256(sound).hexdigest())
     assert copy["expires_at"] - copy["at"] == pytest.approx(3600, abs=1)
     assert [(read["by"], read["status_code"]) for read in copy["reads"]] == [("runner", 200)]
@@ -1857,8 +1910,9 @@ def test_a_result_lives_for_an_hour_and_a_large_one_for_six_minutes(
 ) -> None:
     emulator.files, emulator.deliveries = {"a.wav": a_sound(0.4)}, []
     emulator.answers[:] = [503] * 200
-    short = Fal(papers, emulator, "--result-lifetime", "2", "--run-seconds", "0",
-                "--retry-seconds", "0.05")  # fmt: skip
+    short = Fal(
+        papers, emulator, "--result-lifetime", "2", "--run-seconds", "0", "--retry-seconds", "0.05"
+    )
     with contextlib.closing(short):
         large = short.submit(prompt="long " * 2500)
         small = short.submit(hook=None)

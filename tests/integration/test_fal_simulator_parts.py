@@ -30,16 +30,30 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "fal-simulator.md"
 EVERY_ACTION = [(stage, action) for stage in ACTIONS for action in ACTIONS[stage]]
-WORTH = {"seconds": 1, "code": 500, "bytes": 9, "bytes_per_second": 9, "location": "https://x/",
-         "width": 640, "height": 360, "frames": 9, "units": 0.5, "connections": 3}  # fmt: skip
+WORTH = {
+    "seconds": 1,
+    "code": 500,
+    "bytes": 9,
+    "bytes_per_second": 9,
+    "location": "https://x/",
+    "width": 640,
+    "height": 360,
+    "frames": 9,
+    "units": 0.5,
+    "connections": 3,
+}
 
 
 def a_config(**changes: Any) -> Config:
     nowhere = Path("nowhere")
     needed: dict[str, Any] = {
-        "certificate": nowhere, "private_key": nowhere, "ca_bundle": nowhere,
-        "emulator_port": 1, "fal_key": "k", "user_id": "u",
-    }  # fmt: skip
+        "certificate": nowhere,
+        "private_key": nowhere,
+        "ca_bundle": nowhere,
+        "emulator_port": 1,
+        "fal_key": "k",
+        "user_id": "u",
+    }
     return Config(**needed | changes)
 
 
@@ -78,8 +92,9 @@ def test_every_form_of_an_action_is_accepted_and_no_other(stage: str, action: st
 
 
 def test_every_action_with_a_form_says_which_there_are() -> None:
-    with_forms = {(stage, action) for stage, action in EVERY_ACTION
-                  if "form" in ACTIONS[stage][action]}  # fmt: skip
+    with_forms = {
+        (stage, action) for stage, action in EVERY_ACTION if "form" in ACTIONS[stage][action]
+    }
 
     assert with_forms == FORMS.keys()
 
@@ -125,8 +140,12 @@ def test_a_senseless_rule_is_refused_with_the_reason(rule: Any, message: str) ->
 
 def test_a_rule_strikes_as_often_as_it_says_and_the_next_one_follows() -> None:
     dial = FaultDial(None)
-    dial.add([{"stage": "queue", "action": "expire", "times": 2},
-              {"stage": "queue", "action": "delay", "seconds": 1, "times": None}])  # fmt: skip
+    dial.add(
+        [
+            {"stage": "queue", "action": "expire", "times": 2},
+            {"stage": "queue", "action": "delay", "seconds": 1, "times": None},
+        ]
+    )
 
     taken = [dial.take("queue") for _ in range(5)]
 
@@ -165,8 +184,16 @@ def test_the_page_names_every_action_and_every_option() -> None:
 
 
 def test_the_command_line_has_small_defaults() -> None:
-    words = ["--proxy-port=0", "--control-port=0", "--certificate=c", "--private-key=k",
-             "--ca-bundle=b", "--emulator-port=1", "--fal-key=k", "--user-id=u"]  # fmt: skip
+    words = [
+        "--proxy-port=0",
+        "--control-port=0",
+        "--certificate=c",
+        "--private-key=k",
+        "--ca-bundle=b",
+        "--emulator-port=1",
+        "--fal-key=k",
+        "--user-id=u",
+    ]
 
     config = parse(words)
 

@@ -141,10 +141,20 @@ REDIRECT: Final = {"Location": "https://evil.example.com/"}
 
 @pytest.mark.parametrize(
     ("status", "waits_for"),
-    [(401, "account"), (402, "account"), (403, "account"),
-     (302, "storage"), (307, "storage"), (404, "storage"), (422, "storage"), (429, "storage"),
-     (500, "storage"), (503, "storage"), (504, "storage")],
-)  # fmt: skip
+    [
+        (401, "account"),
+        (402, "account"),
+        (403, "account"),
+        (302, "storage"),
+        (307, "storage"),
+        (404, "storage"),
+        (422, "storage"),
+        (429, "storage"),
+        (500, "storage"),
+        (503, "storage"),
+        (504, "storage"),
+    ],
+)
 def test_without_a_token_the_job_waits(
     fal: Loopback, storage: FalStorage, status: int, waits_for: str
 ) -> None:
@@ -186,9 +196,16 @@ def test_a_file_that_fal_will_never_take_is_named(
 
 @pytest.mark.parametrize(
     "told",
-    ["", "[]", "null", '{"token": 7}', '{"token": "", "token_type": "Bearer"}',
-     '{"token": "t", "token_type": "☃"}', '{"token": "t\\nX-Evil: 1", "token_type": "Bearer"}'],
-)  # fmt: skip
+    [
+        "",
+        "[]",
+        "null",
+        '{"token": 7}',
+        '{"token": "", "token_type": "Bearer"}',
+        '{"token": "t", "token_type": "☃"}',
+        '{"token": "t\\nX-Evil: 1", "token_type": "Bearer"}',
+    ],
+)
 def test_a_token_that_is_none_is_no_token(fal: Loopback, storage: FalStorage, told: str) -> None:
     fal.plays["rest.fal.ai"] = answer(told)
 
@@ -200,13 +217,28 @@ def test_a_token_that_is_none_is_no_token(fal: Loopback, storage: FalStorage, to
 
 @pytest.mark.parametrize(
     "told",
-    ["", "[]", "{}", '{"access_url": null}', '{"access_url": ""}',
-     *(json.dumps({"access_url": url}) for url in (
-         "http://v3.fal.media/files/a.wav", "https://evil.example.com/a.wav",
-         "https://fal.media.example.com/a.wav", "https://v3.fal.media@evil.example.com/a.wav",
-         "https://[v3.fal.media/a", "https://v3.fal.media/a b",
-         "https://v3.fal.media/" + "a" * 2048, "//v3.fal.media/a.wav", "file:///etc/passwd"))],
-)  # fmt: skip
+    [
+        "",
+        "[]",
+        "{}",
+        '{"access_url": null}',
+        '{"access_url": ""}',
+        *(
+            json.dumps({"access_url": url})
+            for url in (
+                "http://v3.fal.media/files/a.wav",
+                "https://evil.example.com/a.wav",
+                "https://fal.media.example.com/a.wav",
+                "https://v3.fal.media@evil.example.com/a.wav",
+                "https://[v3.fal.media/a",
+                "https://v3.fal.media/a b",
+                "https://v3.fal.media/" + "a" * 2048,
+                "//v3.fal.media/a.wav",
+                "file:///etc/passwd",
+            )
+        ),
+    ],
+)
 def test_an_address_that_is_not_fals_cdn_is_not_passed_on(
     fal: Loopback, storage: FalStorage, told: str
 ) -> None:
@@ -305,8 +337,12 @@ def test_memory_stays_flat_however_large_the_file_is(fal: Loopback) -> None:
 
     done = subprocess.run(  # noqa: S603 - our own words only
         [sys.executable, "-c", UPLOAD_A_LOT],
-        env=environment, capture_output=True, text=True, check=False, timeout=100,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
 
     assert done.returncode == 0, done.stderr
     assert fal.swallowed["v3.fal.media"] == LARGEST_UPLOAD + 65536
@@ -511,9 +547,11 @@ def job(scene: Scene, cloud: Cloud) -> Job:
 
 def full(scene: Scene) -> None:
     scene.cloud.dynamodb.update_item(
-        TableName="jobs", Key={"job_id": {"S": "window"}}, UpdateExpression="ADD in_flight :jobs",
+        TableName="jobs",
+        Key={"job_id": {"S": "window"}},
+        UpdateExpression="ADD in_flight :jobs",
         ExpressionAttributeValues={":jobs": {"SS": [f"job {n}" for n in range(4)]}},
-    )  # fmt: skip
+    )
 
 
 def spent(scene: Scene) -> None:
@@ -528,9 +566,13 @@ def paused(scene: Scene) -> None:
     ("lack", "waits_for"), [(full, "slot"), (spent, "budget"), (paused, "account")]
 )
 def test_nothing_is_uploaded_for_a_job_that_has_no_room(
-    scene: Scene, submitter: Submitter, job: Job, fal: Loopback,
-    lack: Callable[[Scene], None], waits_for: str,
-) -> None:  # fmt: skip
+    scene: Scene,
+    submitter: Submitter,
+    job: Job,
+    fal: Loopback,
+    lack: Callable[[Scene], None],
+    waits_for: str,
+) -> None:
     lack(scene)
 
     left = submitter.submit(job)
@@ -768,9 +810,12 @@ def test_a_bucket_that_cannot_be_read_is_nobodys_verdict(
 def test_both_ways_of_being_gone_are_known(code: str, cloud: Cloud) -> None:
     bucket = DropBucket(cloud.s3, cloud.s3, DROPS)
 
-    with pytest.raises(DropRefused) as refused, bucket.open(
-        DropObject(key="never" if code == "NoSuchKey" else "song.wav", version_id="made-up")
-    ):  # fmt: skip
+    with (
+        pytest.raises(DropRefused) as refused,
+        bucket.open(
+            DropObject(key="never" if code == "NoSuchKey" else "song.wav", version_id="made-up")
+        ),
+    ):
         pass
 
     assert [error.code for error in refused.value.errors] == ["drop_gone"]

@@ -259,7 +259,7 @@ ROWS: dict[int, Row] = {
         c_publication="test_told_from_the_start_and_shuffled_again_it_ends_the_same",
         e_publication="test_what_was_written_while_nobody_published_is_published_afterwards",
     ),
-}  # fmt: skip
+}
 
 PROOFS = sorted({proof for one in ROWS.values() for proof in one.proofs})
 

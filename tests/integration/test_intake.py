@@ -233,10 +233,24 @@ def test_keys_as_long_as_s3_allows_work(cloud: Cloud, fal: Fal, send: Send) -> N
 
 @pytest.mark.parametrize(
     "key",
-    ["notes.txt", "song.mp3.part", "upload.tmp", ".song.mp3", "_song.mp3", "a/_defaults.json",
-     "folder/", "picture.png", "no-suffix", "_drafts/song.mp3", ".git/a/song.json",
-     "talks/@eaDir/song.mp3", "__MACOSX/song.mp3", "$RECYCLE.BIN/song.mp3", "a/#recycle/song.json"],
-)  # fmt: skip
+    [
+        "notes.txt",
+        "song.mp3.part",
+        "upload.tmp",
+        ".song.mp3",
+        "_song.mp3",
+        "a/_defaults.json",
+        "folder/",
+        "picture.png",
+        "no-suffix",
+        "_drafts/song.mp3",
+        ".git/a/song.json",
+        "talks/@eaDir/song.mp3",
+        "__MACOSX/song.mp3",
+        "$RECYCLE.BIN/song.mp3",
+        "a/#recycle/song.json",
+    ],
+)
 def test_what_is_no_half_of_a_drop_is_nobodys_business(
     cloud: Cloud, fal: Fal, send: Send, key: str
 ) -> None:
@@ -332,8 +346,11 @@ def test_defaults_are_inherited_key_by_key_and_the_nearest_wins(
 
     sent = fal.posts[0].arguments
     assert {name: sent[name] for name in ("fps", "prompt", "camera_lora", "video_quality")} == {
-        "fps": 25, "prompt": "From a", "camera_lora": "jib_up", "video_quality": "low",
-    }  # fmt: skip
+        "fps": 25,
+        "prompt": "From a",
+        "camera_lora": "jib_up",
+        "video_quality": "low",
+    }
     assert sent["negative_prompt"] == "own"
 
 
@@ -657,8 +674,11 @@ def test_a_poison_message_fails_alone(cloud: Cloud, fal: Fal, send: Send, poison
     cloud.drop("two.mp3", silence(2))
     cloud.drop("two.json", SIDECAR)
 
-    failed = send(created("one.json"), json.loads(poison) if "job_id" in poison else poison,
-                  created("two.json"))  # fmt: skip
+    failed = send(
+        created("one.json"),
+        json.loads(poison) if "job_id" in poison else poison,
+        created("two.json"),
+    )
 
     assert failed == ["m1"]
     assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"] * 2, 2)

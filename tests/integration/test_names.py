@@ -231,9 +231,12 @@ def test_the_nearest_defaults_say_whether_a_folder_is_ignored(cloud: Cloud, send
 
 @pytest.mark.parametrize(
     ("key", "value", "code"),
-    [("_defaults.json", "yes", "wrong_type"), ("_defaults.json", 1, "wrong_type"),
-     ("song.json", True, "not_allowed")],
-)  # fmt: skip
+    [
+        ("_defaults.json", "yes", "wrong_type"),
+        ("_defaults.json", 1, "wrong_type"),
+        ("song.json", True, "not_allowed"),
+    ],
+)
 def test_ignore_that_cannot_be_meant_is_refused_and_hides_nothing(
     cloud: Cloud, send: Send, key: str, value: Any, code: str
 ) -> None:

@@ -197,8 +197,12 @@ GLIBC = re.compile(rb"\0GLIBC_2\.(\d+)(?=[.\0])")
 LIBRARY = re.compile(rb"\0(lib[\w+-]+\.so[.\d]*)(?=\0)")
 LAMBDAS_GLIBC = 34  # 2.34, of Amazon Linux 2023
 LAMBDAS_LIBRARIES = {
-    b"libc.so.6", b"libm.so.6", b"libpthread.so.0", b"libdl.so.2", b"libgcc_s.so.1",
-}  # fmt: skip
+    b"libc.so.6",
+    b"libm.so.6",
+    b"libpthread.so.0",
+    b"libdl.so.2",
+    b"libgcc_s.so.1",
+}
 
 
 def stem(library: bytes) -> bytes:

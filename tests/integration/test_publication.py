@@ -118,8 +118,10 @@ def test_an_event_is_put_on_the_stacks_bus_as_its_schema_says(
 
     (entry,) = bus.events
     assert (entry["EventBusName"], entry["Source"], entry["DetailType"]) == (
-        "bus", "phonoscene", "Job Status Changed",
-    )  # fmt: skip
+        "bus",
+        "phonoscene",
+        "Job Status Changed",
+    )
     jsonschema.validate(json.loads(entry["Detail"]), schemas.closed(schemas.published()))
     sample = event("job-status-changed")
     assert (sample["source"], sample["detail-type"]) == (entry["Source"], entry["DetailType"])
@@ -195,8 +197,12 @@ def test_steps_that_come_together_are_events_each_and_one_receipt(
     publish(*of_jobs(told(scene)))
 
     assert [sent["status"] for sent in bus.details] == [
-        "READY", "SUBMITTING", "SUBMITTED", "GENERATED", "SUCCEEDED",
-    ]  # fmt: skip
+        "READY",
+        "SUBMITTING",
+        "SUBMITTED",
+        "GENERATED",
+        "SUCCEEDED",
+    ]
     assert receipt(cloud)["status"] == "SUCCEEDED"
     assert cloud.output_versions() == ["albums/song1.status.json"]
 

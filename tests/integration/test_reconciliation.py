@@ -316,16 +316,28 @@ def test_a_request_is_asked_about_within_two_minutes_after_its_end() -> None:
 @pytest.mark.parametrize(
     ("body", "becomes"),
     [
-        ({"status": "OK", "payload": {"video": {"url": "https://v3.fal.media/files/x.mp4"}}},
-         JobStatus.SUCCEEDED),
-        ({"status": "ERROR", "payload": {"detail": [{"type": "content_policy_violation",
-                                                     "loc": ["body", "prompt"], "msg": "no"}]}},
-         JobStatus.FAILED),
-        ({"status": "ERROR", "payload": {"detail": "gone", "error_type": "runner_disconnected"}},
-         JobStatus.READY),
+        (
+            {"status": "OK", "payload": {"video": {"url": "https://v3.fal.media/files/x.mp4"}}},
+            JobStatus.SUCCEEDED,
+        ),
+        (
+            {
+                "status": "ERROR",
+                "payload": {
+                    "detail": [
+                        {"type": "content_policy_violation", "loc": ["body", "prompt"], "msg": "no"}
+                    ]
+                },
+            },
+            JobStatus.FAILED,
+        ),
+        (
+            {"status": "ERROR", "payload": {"detail": "gone", "error_type": "runner_disconnected"}},
+            JobStatus.READY,
+        ),
     ],
     ids=["a success", "an error for good", "an error for now"],
-)  # fmt: skip
+)
 def test_a_request_that_ended_goes_the_way_of_its_webhook(
     scene: Scene, body: dict[str, Any], becomes: JobStatus
 ) -> None:

@@ -111,8 +111,10 @@ def test_a_copy_in_place_is_the_same_job_and_noted_on_it(
     (job,) = cloud.items()
     assert (failed, len(fal.posts), job["repeats"]) == ([], 1, 1)
     assert (job["job_id"], job["audio"], job["history"]) == (
-        before["job_id"], before["audio"], before["history"],
-    )  # fmt: skip
+        before["job_id"],
+        before["audio"],
+        before["history"],
+    )
     found = store.get(newest_id(cloud))
     assert found
     assert found.job_id == before["job_id"]

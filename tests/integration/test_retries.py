@@ -162,9 +162,14 @@ def test_the_tables_name_every_error_that_is_worth_it() -> None:
 @pytest.mark.parametrize("kind", ["file_download_error", "image_load_error"])
 @pytest.mark.parametrize(
     ("field", "worth_it"),
-    [("audio_url", True), ("image_url", True), ("end_image_url", True), (None, True),
-     ("reference_video_url", False)],
-)  # fmt: skip
+    [
+        ("audio_url", True),
+        ("image_url", True),
+        ("end_image_url", True),
+        (None, True),
+        ("reference_video_url", False),
+    ],
+)
 def test_a_file_of_ours_that_fal_could_not_read_is_signed_anew(
     kind: str, field: str | None, worth_it: bool
 ) -> None:

@@ -403,9 +403,13 @@ def test_without_the_fal_key_the_job_stays_ready_and_the_message_comes_back(
 
 
 def test_a_postponed_job_is_no_failed_message_and_its_log_names_no_secret(
-    cloud: Cloud, submit: ModuleType, fal: Fal, context: Context, log: Any,
+    cloud: Cloud,
+    submit: ModuleType,
+    fal: Fal,
+    context: Context,
+    log: Any,
     load_event: Callable[[str], Any],
-) -> None:  # fmt: skip
+) -> None:
     fal.answer = BUSY
     cloud.drop("albums/song.mp3", silence(2))
     cloud.drop("albums/song.json", {"prompt": "A secret prompt"})

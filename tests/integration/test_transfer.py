@@ -151,11 +151,13 @@ def test_a_large_video_is_read_and_written_in_parts(
 ) -> None:
     copier.copy_video(URL, KEY, ".mp4")
 
-    assert sorted(ranges(internet)) == sorted([
-        f"bytes=0-{PART - 1}",
-        f"bytes={PART}-{2 * PART - 1}",
-        f"bytes={2 * PART}-{len(large.body) - 1}",
-    ])  # fmt: skip
+    assert sorted(ranges(internet)) == sorted(
+        [
+            f"bytes=0-{PART - 1}",
+            f"bytes={PART}-{2 * PART - 1}",
+            f"bytes={2 * PART}-{len(large.body) - 1}",
+        ]
+    )
     assert cloud.s3.head_object(Bucket=OUTPUT, Key=KEY)["ETag"].endswith('-3"')
 
 
@@ -189,20 +191,23 @@ def test_each_container_is_known_and_typed(
     assert stored.content_type == head["ContentType"] == kind[suffix]
 
 
-@pytest.mark.parametrize("url", [
-    "https://v3b.fal.media/files/b/0a1b/x.mp4",
-    "https://V3.FAL.media/files/x.mp4?download=1",
-    "https://v3.fal.media:443/files/x.mp4",
-    "https://storage.googleapis.com/falserverless/example_outputs/x.mp4",
-    " https://v3.fal.media/files/x.mp4",
-    "https://v3.fal.media/files/x.mp4 \n",
-    "https://v3.fal.media/files%2Fx.mp4",
-    "https://v3.fal.media/files/caf\u00e9 \u2028\U0001f427.mp4?name=\u00fc",
-    "https://v3.fal.media/files/two..dots.mp4",
-    "https://v3.fal.media/../x.mp4",
-    "HTTPS://v3.fal.media/x.mp4#t=1",
-    "https://v3.fal.media?x",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://v3b.fal.media/files/b/0a1b/x.mp4",
+        "https://V3.FAL.media/files/x.mp4?download=1",
+        "https://v3.fal.media:443/files/x.mp4",
+        "https://storage.googleapis.com/falserverless/example_outputs/x.mp4",
+        " https://v3.fal.media/files/x.mp4",
+        "https://v3.fal.media/files/x.mp4 \n",
+        "https://v3.fal.media/files%2Fx.mp4",
+        "https://v3.fal.media/files/caf\u00e9 \u2028\U0001f427.mp4?name=\u00fc",
+        "https://v3.fal.media/files/two..dots.mp4",
+        "https://v3.fal.media/../x.mp4",
+        "HTTPS://v3.fal.media/x.mp4#t=1",
+        "https://v3.fal.media?x",
+    ],
+)
 def test_fals_own_places_are_read(
     copier: Copier, cloud: Cloud, internet: Loopback, url: str
 ) -> None:
@@ -461,8 +466,11 @@ def test_an_odd_answer_for_a_range_costs_that_range_and_no_more(
         if isinstance(odd, int):
             return web.Response(status=odd, text="not now")
         headers = {"page": {"Content-Type": "text/html"}, "packed": {"Content-Encoding": "br"}}
-        told = {"Content-Range": f"bytes 0-8/{TOTAL}" if odd == "another range" else
-                f"{wanted.replace('=', ' ')}/{TOTAL}"}  # fmt: skip
+        told = {
+            "Content-Range": f"bytes 0-8/{TOTAL}"
+            if odd == "another range"
+            else f"{wanted.replace('=', ' ')}/{TOTAL}"
+        }
         return web.Response(status=206, body=b"not video", headers=told | headers.get(odd, {}))
 
     internet.plays["v3.fal.media"] = play
@@ -733,48 +741,51 @@ def test_a_drip_is_given_up_when_its_time_is_over(
 # What is refused --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("url", [
-    "http://v3.fal.media/x.mp4",
-    "ftp://v3.fal.media/x.mp4",
-    "https://v3.fal.media:8443/x.mp4",
-    "https://v3.fal.media:x/x.mp4",
-    "https://user@v3.fal.media/x.mp4",
-    "https://@v3.fal.media/x.mp4",
-    "https://user:secret@v3.fal.media/x.mp4",
-    "https://fal.media/x.mp4",
-    "https://v3.fal.media.example.com/x.mp4",
-    "https://v3.fal.media./x.mp4",
-    "https://evilfal.media/x.mp4",
-    "https://evil.example.com/v3.fal.media/x.mp4",
-    "https://evil.example.com#.fal.media/x.mp4",
-    "https://evil.example.com?.fal.media/x.mp4",
-    "https://evil.example.com\\.fal.media/x.mp4",
-    "https://169.254.169.254/latest/meta-data",
-    "https://127.0.0.1/x.mp4",
-    "https://[::1]/x.mp4",
-    "https://[::1].fal.media/x.mp4",
-    "https://storage.googleapis.com/other-bucket/x.mp4",
-    "https://storage.googleapis.com/falserverless",
-    "https://storage.googleapis.com/falserverless-evil/x.mp4",
-    "https://storage.googleapis.com/falserverless/../other-bucket/x.mp4",
-    "https://storage.googleapis.com/falserverless/%2e%2e/other-bucket/x.mp4",
-    "https://storage.googleapis.com/falserverless/%2E./other-bucket/x.mp4",
-    "https://storage.googleapis.com//falserverless/x.mp4",
-    "https://v3.fal.media/a\nb.mp4",
-    "https://v3.fal.media/a\ud800b.mp4",
-    "https://v3\uff0efal\uff0emedia/x.mp4",
-    "https://v\u00e93.fal.media/x.mp4",
-    "https://storage.googleapis.com/falserverless/a%2Fb.mp4",
-    "https://storage.googleapis.com/falserverless\\x.mp4",
-    "https://v3.fal.media/a\x00b.mp4",
-    "https://a b.fal.media/x.mp4",
-    "https://.fal.media/x.mp4",
-    "//v3.fal.media/x.mp4",
-    "v3.fal.media/x.mp4",
-    "data:video/mp4;base64,AAAA",
-    "file:///etc/passwd",
-    "",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://v3.fal.media/x.mp4",
+        "ftp://v3.fal.media/x.mp4",
+        "https://v3.fal.media:8443/x.mp4",
+        "https://v3.fal.media:x/x.mp4",
+        "https://user@v3.fal.media/x.mp4",
+        "https://@v3.fal.media/x.mp4",
+        "https://user:secret@v3.fal.media/x.mp4",
+        "https://fal.media/x.mp4",
+        "https://v3.fal.media.example.com/x.mp4",
+        "https://v3.fal.media./x.mp4",
+        "https://evilfal.media/x.mp4",
+        "https://evil.example.com/v3.fal.media/x.mp4",
+        "https://evil.example.com#.fal.media/x.mp4",
+        "https://evil.example.com?.fal.media/x.mp4",
+        "https://evil.example.com\\.fal.media/x.mp4",
+        "https://169.254.169.254/latest/meta-data",
+        "https://127.0.0.1/x.mp4",
+        "https://[::1]/x.mp4",
+        "https://[::1].fal.media/x.mp4",
+        "https://storage.googleapis.com/other-bucket/x.mp4",
+        "https://storage.googleapis.com/falserverless",
+        "https://storage.googleapis.com/falserverless-evil/x.mp4",
+        "https://storage.googleapis.com/falserverless/../other-bucket/x.mp4",
+        "https://storage.googleapis.com/falserverless/%2e%2e/other-bucket/x.mp4",
+        "https://storage.googleapis.com/falserverless/%2E./other-bucket/x.mp4",
+        "https://storage.googleapis.com//falserverless/x.mp4",
+        "https://v3.fal.media/a\nb.mp4",
+        "https://v3.fal.media/a\ud800b.mp4",
+        "https://v3\uff0efal\uff0emedia/x.mp4",
+        "https://v\u00e93.fal.media/x.mp4",
+        "https://storage.googleapis.com/falserverless/a%2Fb.mp4",
+        "https://storage.googleapis.com/falserverless\\x.mp4",
+        "https://v3.fal.media/a\x00b.mp4",
+        "https://a b.fal.media/x.mp4",
+        "https://.fal.media/x.mp4",
+        "//v3.fal.media/x.mp4",
+        "v3.fal.media/x.mp4",
+        "data:video/mp4;base64,AAAA",
+        "file:///etc/passwd",
+        "",
+    ],
+)
 def test_any_other_place_is_refused_without_a_request(
     copier: Copier, cloud: Cloud, internet: Loopback, url: str
 ) -> None:
@@ -793,11 +804,18 @@ REDIRECTS = [301, 302, 303, 307, 308]
 @pytest.mark.parametrize(
     "location",
     [
-        "https://evil.example.com/x.mp4", "//evil.example.com/x.mp4", "", "http://v3b.fal.media/x",
-        "https://user@v3b.fal.media/x.mp4", "https://[::1", "https://169.254.169.254/", "data:,x",
-        "https://storage.googleapis.com/falserverless/../x.mp4", "https://v3b.fal.media:8443/x",
+        "https://evil.example.com/x.mp4",
+        "//evil.example.com/x.mp4",
+        "",
+        "http://v3b.fal.media/x",
+        "https://user@v3b.fal.media/x.mp4",
+        "https://[::1",
+        "https://169.254.169.254/",
+        "data:,x",
+        "https://storage.googleapis.com/falserverless/../x.mp4",
+        "https://v3b.fal.media:8443/x",
     ],
-)  # fmt: skip
+)
 def test_a_redirect_to_another_place_is_not_followed_and_may_be_none_the_next_time(
     copier: Copier, cloud: Cloud, internet: Loopback, status: int, location: str
 ) -> None:
@@ -818,10 +836,13 @@ def test_a_redirect_to_another_place_is_not_followed_and_may_be_none_the_next_ti
         ("https://v3b.fal.media/other.mp4?a=b", "v3b.fal.media", "/other.mp4?a=b"),
         ("/moved/x.mp4", "v3.fal.media", "/moved/x.mp4"),
         ("there/caf\u00e9.mp4", "v3.fal.media", "/files/penguin/there/caf%C3%A9.mp4"),
-        ("https://storage.googleapis.com/falserverless/x.mp4", "storage.googleapis.com",
-         "/falserverless/x.mp4"),
+        (
+            "https://storage.googleapis.com/falserverless/x.mp4",
+            "storage.googleapis.com",
+            "/falserverless/x.mp4",
+        ),
     ],
-)  # fmt: skip
+)
 def test_one_redirect_to_fals_cdn_is_followed(  # noqa: PLR0913, PLR0917 - a table
     copier: Copier,
     cloud: Cloud,
@@ -1190,8 +1211,10 @@ def test_memory_stays_flat_while_a_gigabyte_passes(internet: Loopback) -> None:
             return await FileServer(SMALL)(seen, request)
         first, last = map(int, seen.headers["range"].removeprefix("bytes=").split("-"))
         last = min(last, size - 1)
-        headers = {"Content-Range": f"bytes {first}-{last}/{size}",
-                   "Content-Length": str(last - first + 1)}  # fmt: skip
+        headers = {
+            "Content-Range": f"bytes {first}-{last}/{size}",
+            "Content-Length": str(last - first + 1),
+        }
         response = web.StreamResponse(status=206, headers=headers)
         await response.prepare(request)
         left = last - first + 1
@@ -1213,8 +1236,12 @@ def test_memory_stays_flat_while_a_gigabyte_passes(internet: Loopback) -> None:
 
     done = subprocess.run(  # noqa: S603 - our own words only
         [sys.executable, "-c", COPY_A_GIGABYTE, "https://v3.fal.media"],
-        env=environment, capture_output=True, text=True, check=False, timeout=100,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["stored"] == told["got"] == size

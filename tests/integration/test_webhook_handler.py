@@ -121,8 +121,9 @@ def test_the_seed_of_the_real_body_survives_the_queue(door: Door, cloud: Cloud) 
 
 
 def test_a_body_that_is_not_base64_encoded_is_taken_as_it_is(door: Door, cloud: Cloud) -> None:
-    body = json.dumps({"request_id": door.request_id, "status": "OK", "note": "café ♫"},
-                      ensure_ascii=False)  # fmt: skip
+    body = json.dumps(
+        {"request_id": door.request_id, "status": "OK", "note": "café ♫"}, ensure_ascii=False
+    )
 
     plain = {"body": body, "isBase64Encoded": False, "headers": door.signed(body.encode())}
 
@@ -216,13 +217,36 @@ def refusals(door: Door) -> dict[str, dict[str, Any]]:
 
 REFUSALS = (
     *(f"no x-fal-webhook-{name}" for name in ("request-id", "user-id", "timestamp", "signature")),
-    "foreign key", "foreign user", "user by prefix", "too old", "too early", "timestamp changed",
-    "timestamp negative", "timestamp in words", "timestamp in other digits", "timestamp endless",
-    "signature not hex", "signature short", "body changed", "body spaced", "other request",
-    "body of no request", "body no object", "body no JSON", "body no UTF-8", "body deep",
-    "body twice", "body long", "body empty", "job id upper-case", "job id with a line feed",
-    "token short", "token foul", "no path", "no headers",
-)  # fmt: skip
+    "foreign key",
+    "foreign user",
+    "user by prefix",
+    "too old",
+    "too early",
+    "timestamp changed",
+    "timestamp negative",
+    "timestamp in words",
+    "timestamp in other digits",
+    "timestamp endless",
+    "signature not hex",
+    "signature short",
+    "body changed",
+    "body spaced",
+    "other request",
+    "body of no request",
+    "body no object",
+    "body no JSON",
+    "body no UTF-8",
+    "body deep",
+    "body twice",
+    "body long",
+    "body empty",
+    "job id upper-case",
+    "job id with a line feed",
+    "token short",
+    "token foul",
+    "no path",
+    "no headers",
+)
 
 
 @pytest.mark.parametrize("wrong", REFUSALS)
@@ -244,10 +268,17 @@ def test_every_refusal_has_its_own_reason_in_our_log_only(door: Door, log: io.St
 
     reasons = {json.loads(line)["reason"] for line in log.getvalue().splitlines()}
     assert reasons == {
-        "header_missing", "signature_invalid", "foreign_user_id", "timestamp_out_of_tolerance",
-        "timestamp_malformed", "signature_not_hex", "request_id_mismatch", "body_malformed",
-        "body_too_long", "path_malformed",
-    }  # fmt: skip
+        "header_missing",
+        "signature_invalid",
+        "foreign_user_id",
+        "timestamp_out_of_tolerance",
+        "timestamp_malformed",
+        "signature_not_hex",
+        "request_id_mismatch",
+        "body_malformed",
+        "body_too_long",
+        "path_malformed",
+    }
 
 
 def test_the_refusals_that_are_tried_are_all_there_are(door: Door) -> None:
@@ -329,9 +360,23 @@ async def _half(_: Seen, request: web.Request) -> web.StreamResponse:
         _garbage,
         _half,
     ],
-    ids=["500", "404", "redirect", "html", "list", "empty", "no keys", "keys in words", "odd keys",
-         "too long", "too deep", "no answer", "garbage", "half an answer"],
-)  # fmt: skip
+    ids=[
+        "500",
+        "404",
+        "redirect",
+        "html",
+        "list",
+        "empty",
+        "no keys",
+        "keys in words",
+        "odd keys",
+        "too long",
+        "too deep",
+        "no answer",
+        "garbage",
+        "half an answer",
+    ],
+)
 def test_without_keys_nobody_is_let_in_and_fal_is_asked_to_try_again(
     door: Door, cloud: Cloud, internet: Loopback, play: Any
 ) -> None:
@@ -449,5 +494,6 @@ def test_it_is_counted_what_became_of_deliveries(
 
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
     assert [set(line) & {"WebhooksAccepted", "WebhooksRefused"} for line in printed] == [
-        {"WebhooksAccepted"}, {"WebhooksRefused"},
-    ]  # fmt: skip
+        {"WebhooksAccepted"},
+        {"WebhooksRefused"},
+    ]

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
     from tests.support.media.reading import Reading
 
 CODES: Final = {
-    "not_audio", "audio_cut_off", "empty_audio", "unreadable_audio", "no_audio_stream",
+    "not_audio",
+    "audio_cut_off",
+    "empty_audio",
+    "unreadable_audio",
+    "no_audio_stream",
     "unsupported_audio_codec",
-}  # fmt: skip
+}
 #: A busy machine is ten times slower than a quiet one; a hang is longer than either.
 MAX_MILLISECONDS: Final = 20_000
 MAX_MEMORY: Final = 128 * 1024 * 1024
@@ -36,12 +40,27 @@ EXAMPLES: Final = 250
 
 #: Undamaged files of a second, by name.
 BASES: Final = (
-    "wav, plain", "wav, extensible", "wav, RF64", "wav, lengths ffffffff",
-    "mp3, CBR", "mp3, VBR without Xing", "mp3, VBRI", "flac, plain", "flac, total samples 0",
-    "m4a, moov last", "m4a, moov first", "m4a, fragmented", "aac, ADTS", "aac, HLS segments",
-    "ogg, opus", "ogg, vorbis", "ogg, flac", "ogg, speex", "ogg, opus, 3 links",
+    "wav, plain",
+    "wav, extensible",
+    "wav, RF64",
+    "wav, lengths ffffffff",
+    "mp3, CBR",
+    "mp3, VBR without Xing",
+    "mp3, VBRI",
+    "flac, plain",
+    "flac, total samples 0",
+    "m4a, moov last",
+    "m4a, moov first",
+    "m4a, fragmented",
+    "aac, ADTS",
+    "aac, HLS segments",
+    "ogg, opus",
+    "ogg, vorbis",
+    "ogg, flac",
+    "ogg, speex",
+    "ogg, opus, 3 links",
     "ogg, opus, empty last page of granule -1",
-)  # fmt: skip
+)
 
 
 @cache
@@ -147,8 +166,10 @@ def test_damaged_files_are_measured_as_decoded_or_refused(file: tuple[bytes, str
 
 
 @relaxed
-@given(st.sampled_from([one for one in BASES if one.startswith(("wav", "mp3", "flac", "m4a"))]),
-       st.floats(0.02, 0.98))  # fmt: skip
+@given(
+    st.sampled_from([one for one in BASES if one.startswith(("wav", "mp3", "flac", "m4a"))]),
+    st.floats(0.02, 0.98),
+)
 def test_a_file_that_ends_early_is_never_believed_to_be_whole(name: str, share: float) -> None:
     raw = _truncated(base(name, 3.0), share)
 
@@ -275,29 +296,54 @@ HURTING: Final[dict[str, Callable[[], bytes]]] = {
     "four billion samples a second": lambda: _wav_of(1, 0xFFFFFFFF, 16),
     "no samples a second": lambda: _wav_of(1, 0, 16),
     "samples of no bits": lambda: _wav_of(1, 8000, 0),
-    "a chunk of 4 GB": lambda: wav.Wave.parse(base("wav, plain")).file(
-        before=[wav.LIST]).replace(b"LIST\x28", b"LIST\xff\xff\xff\xff"),
+    "a chunk of 4 GB": lambda: (
+        wav.Wave.parse(base("wav, plain"))
+        .file(before=[wav.LIST])
+        .replace(b"LIST\x28", b"LIST\xff\xff\xff\xff")
+    ),
     "an ID3 tag of 256 MB": lambda: b"ID3\x03\0\0\x7f\x7f\x7f\x7f" + base("mp3, CBR"),
-    "a FLAC picture of 16 MB": lambda: base("flac, plain")[:42]
-        + b"\x06\xff\xff\xff" + base("flac, plain")[42:],
+    "a FLAC picture of 16 MB": lambda: (
+        base("flac, plain")[:42] + b"\x06\xff\xff\xff" + base("flac, plain")[42:]
+    ),
     "Ogg without an end of a packet": lambda: ogg.joined(
-        [*ogg.pages(base("ogg, opus"))[:2],
-         *[ogg.Page(1, -1, 5, n, b"\xff" * 255, bytes(255 * 255)) for n in range(60)]]),
+        [
+            *ogg.pages(base("ogg, opus"))[:2],
+            *[ogg.Page(1, -1, 5, n, b"\xff" * 255, bytes(255 * 255)) for n in range(60)],
+        ]
+    ),
     "moov of 2 GB": lambda: _claims(base("m4a, moov first"), b"moov", 0x7FFFFFFF),
     "mdat of 4 GB": lambda: _claims(base("m4a, moov last"), b"mdat", 0xFFFFFFF0),
     "boxes of no length": lambda: base("m4a, moov first")[:28] + bytes(100_000),
-    **{f"{2**28} entries of {name.decode()}": partial(_table, name, 2**28)
-       for name in (b"stsz", b"stts", b"stsc", b"stco")},
-    "the smallest MP3 frames there are": lambda: mp3.with_garbage(
-        encoded("mp3", Codec("libmp3lame", 8000, "mono", 8000), 2.0, (("write_xing", "0"),
-                ("id3v2_version", "0"))), b"", 1) * 300,
-    "ADTS frames of a header alone": lambda: next(adts.frames(base("aac, ADTS")))[:3]
-        + b"\x80\0\xff\xfc" + b"\xff\xf1\x50\x80\0\xff\xfc" * 20_000,
-    "five thousand links": lambda: ogg.chained(*[ogg.joined(
-        ogg.pages(base("ogg, opus"))[:2])] * 5000),
-    "a stream that begins in the middle": lambda: _without_tail(
-        ogg.joined(ogg.pages(base("ogg, opus, 3 links") * 2)[:-1])) + base("ogg, speex"),
-}  # fmt: skip
+    **{
+        f"{2**28} entries of {name.decode()}": partial(_table, name, 2**28)
+        for name in (b"stsz", b"stts", b"stsc", b"stco")
+    },
+    "the smallest MP3 frames there are": lambda: (
+        mp3.with_garbage(
+            encoded(
+                "mp3",
+                Codec("libmp3lame", 8000, "mono", 8000),
+                2.0,
+                (("write_xing", "0"), ("id3v2_version", "0")),
+            ),
+            b"",
+            1,
+        )
+        * 300
+    ),
+    "ADTS frames of a header alone": lambda: (
+        next(adts.frames(base("aac, ADTS")))[:3]
+        + b"\x80\0\xff\xfc"
+        + b"\xff\xf1\x50\x80\0\xff\xfc" * 20_000
+    ),
+    "five thousand links": lambda: ogg.chained(
+        *[ogg.joined(ogg.pages(base("ogg, opus"))[:2])] * 5000
+    ),
+    "a stream that begins in the middle": lambda: (
+        _without_tail(ogg.joined(ogg.pages(base("ogg, opus, 3 links") * 2)[:-1]))
+        + base("ogg, speex")
+    ),
+}
 
 
 @pytest.mark.parametrize("name", HURTING)

@@ -18,9 +18,22 @@ if TYPE_CHECKING:
 
 MUX_SECONDS, SHAPE_SECONDS, TINY_SECONDS, LONG_SECONDS = 3.0, 1.0, 0.05, 600.0
 #: Ten minutes of each; their making and their measuring take a second each.
-LONG = ("wav, plain", "wav, lengths ffffffff", "mp3, CBR", "mp3, VBR without Xing", "flac, plain",
-        "flac, total samples 0", "m4a, moov last", "m4a, fragmented", "aac, ADTS",
-        "aac, HLS segments", "ogg, opus", "ogg, vorbis", "ogg, flac", "ogg, speex")  # fmt: skip
+LONG = (
+    "wav, plain",
+    "wav, lengths ffffffff",
+    "mp3, CBR",
+    "mp3, VBR without Xing",
+    "flac, plain",
+    "flac, total samples 0",
+    "m4a, moov last",
+    "m4a, fragmented",
+    "aac, ADTS",
+    "aac, HLS segments",
+    "ogg, opus",
+    "ogg, vorbis",
+    "ogg, flac",
+    "ogg, speex",
+)
 
 
 def recipes() -> list[Recipe]:

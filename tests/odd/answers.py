@@ -21,31 +21,117 @@ QUEUE: Final = "https://queue.fal.run/fal-ai/ltx-2.3-22b/requests"
 #: Where a key must never go.
 STRANGER: Final = "subscriber.example.com"
 
-CODES: Final = (200, 200, 200, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 402,
-                403, 404, 405, 408, 409, 410, 413, 415, 416, 418, 422, 422, 425, 429, 499, 500, 500,
-                502, 503, 503, 504, 520, 599)  # fmt: skip
+CODES: Final = (
+    200,
+    200,
+    200,
+    200,
+    201,
+    202,
+    204,
+    206,
+    301,
+    302,
+    303,
+    304,
+    307,
+    308,
+    400,
+    401,
+    402,
+    403,
+    404,
+    405,
+    408,
+    409,
+    410,
+    413,
+    415,
+    416,
+    418,
+    422,
+    422,
+    425,
+    429,
+    499,
+    500,
+    500,
+    502,
+    503,
+    503,
+    504,
+    520,
+    599,
+)
 #: Interim answers, and codes that are none.
 STRANGE_CODES: Final = (100, 101, 102, 103, 99, 0, 600, 999, 1000)
 #: Stands for a line that is longer than any library reads.
 LONG: Final = b"[a long line]"
 STATUS_LINES: Final = (
-    b"HTTP/1.1 200 OK", b"HTTP/1.0 200 OK", b"HTTP/1.1 200", b"HTTP/2.0 200 OK", b"http/1.1 200 ok",
-    b"ICY 200 OK", b"HTTP/1.1 two hundred", b"HTTP/1.1", b"", b"\x00", b"HTTP/1.1 -200 OK",
-    b"HTTP/1.1 200 \xff\xfe", b"<html>", b"HTTP/1.1 200 " + LONG,
-)  # fmt: skip
+    b"HTTP/1.1 200 OK",
+    b"HTTP/1.0 200 OK",
+    b"HTTP/1.1 200",
+    b"HTTP/2.0 200 OK",
+    b"http/1.1 200 ok",
+    b"ICY 200 OK",
+    b"HTTP/1.1 two hundred",
+    b"HTTP/1.1",
+    b"",
+    b"\x00",
+    b"HTTP/1.1 -200 OK",
+    b"HTTP/1.1 200 \xff\xfe",
+    b"<html>",
+    b"HTTP/1.1 200 " + LONG,
+)
 URLS: Final = (
-    f"{QUEUE}/{ID}", f"{QUEUE}/{ID}/status", f"http://queue.fal.run/requests/{ID}", VIDEO_URL,
-    f"https://{STRANGER}/steal", f"https://queue.fal.run@{STRANGER}/", "https://queue.fal.run:8443/",
-    f"https://queue.fal.run.{STRANGER}/", f"https://{STRANGER}#@queue.fal.run", "//queue.fal.run/",
-    f"https:\\\\{STRANGER}\\@queue.fal.run", "https://[::1]/", "https://[queue.fal.run/", "file:///x",
-    "https://queue.fal.run\t.example/", "https://QUEUE.FAL.RUN/x", "", " ", "https://", "\ud83c",
-    "https://queue.fal.run:99999/", "https://v3.fal.media:443/a%2Fb/é.mp4", "data:video/mp4,",
-    "https://v3.fal.media/" + "a" * 5000, f"https://user:key@{STRANGER}/", "https://[::ffff:1]/",
-)  # fmt: skip
+    f"{QUEUE}/{ID}",
+    f"{QUEUE}/{ID}/status",
+    f"http://queue.fal.run/requests/{ID}",
+    VIDEO_URL,
+    f"https://{STRANGER}/steal",
+    f"https://queue.fal.run@{STRANGER}/",
+    "https://queue.fal.run:8443/",
+    f"https://queue.fal.run.{STRANGER}/",
+    f"https://{STRANGER}#@queue.fal.run",
+    "//queue.fal.run/",
+    f"https:\\\\{STRANGER}\\@queue.fal.run",
+    "https://[::1]/",
+    "https://[queue.fal.run/",
+    "file:///x",
+    "https://queue.fal.run\t.example/",
+    "https://QUEUE.FAL.RUN/x",
+    "",
+    " ",
+    "https://",
+    "\ud83c",
+    "https://queue.fal.run:99999/",
+    "https://v3.fal.media:443/a%2Fb/é.mp4",
+    "data:video/mp4,",
+    "https://v3.fal.media/" + "a" * 5000,
+    f"https://user:key@{STRANGER}/",
+    "https://[::ffff:1]/",
+)
 VALUES: Final[tuple[Any, ...]] = (
-    None, True, False, 0, -1, 1.5, 10**400, "", "\ud83c", "\x00", "a" * 5000, [], {}, [None], [[]],
-    {"": ""}, float("nan"), float("inf"), *URLS,
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1.5,
+    10**400,
+    "",
+    "\ud83c",
+    "\x00",
+    "a" * 5000,
+    [],
+    {},
+    [None],
+    [[]],
+    {"": ""},
+    float("nan"),
+    float("inf"),
+    *URLS,
+)
 
 plain_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
@@ -59,35 +145,67 @@ values = st.sampled_from(VALUES) | plain_json
 harmless = st.sampled_from([v for v in VALUES if not isinstance(v, str) or ":" not in v])
 
 ACCEPTED: Final[dict[str, Any]] = {
-    "request_id": ID, "status": "IN_QUEUE", "queue_position": 0, "response_url": f"{QUEUE}/{ID}",
-    "status_url": f"{QUEUE}/{ID}/status", "cancel_url": f"{QUEUE}/{ID}/cancel",
-}  # fmt: skip
+    "request_id": ID,
+    "status": "IN_QUEUE",
+    "queue_position": 0,
+    "response_url": f"{QUEUE}/{ID}",
+    "status_url": f"{QUEUE}/{ID}/status",
+    "cancel_url": f"{QUEUE}/{ID}/cancel",
+}
 STATUS: Final[dict[str, Any]] = {
-    "status": "COMPLETED", "request_id": ID, "response_url": f"{QUEUE}/{ID}", "logs": None,
+    "status": "COMPLETED",
+    "request_id": ID,
+    "response_url": f"{QUEUE}/{ID}",
+    "logs": None,
     "metrics": {"inference_time": 3.7},
-}  # fmt: skip
+}
 RESULT: Final[dict[str, Any]] = {
-    "video": {"url": VIDEO_URL, "content_type": "video/mp4", "file_name": "video.mp4",
-              "file_size": 4242, "width": 1024, "height": 576, "fps": 24.0, "duration": 1.0,
-              "num_frames": 24},
-    "seed": 2**63 + 5, "prompt": "a harbour",
-}  # fmt: skip
+    "video": {
+        "url": VIDEO_URL,
+        "content_type": "video/mp4",
+        "file_name": "video.mp4",
+        "file_size": 4242,
+        "width": 1024,
+        "height": 576,
+        "fps": 24.0,
+        "duration": 1.0,
+        "num_frames": 24,
+    },
+    "seed": 2**63 + 5,
+    "prompt": "a harbour",
+}
 FAILURE: Final[dict[str, Any]] = {
-    "detail": [{"loc": ["body", "audio_url"], "msg": "Failed to download.", "ctx": {}, "url": "x",
-                "type": "file_download_error", "input": f"https://{STRANGER}/?X-Amz-Signature=00"}],
-}  # fmt: skip
+    "detail": [
+        {
+            "loc": ["body", "audio_url"],
+            "msg": "Failed to download.",
+            "ctx": {},
+            "url": "x",
+            "type": "file_download_error",
+            "input": f"https://{STRANGER}/?X-Amz-Signature=00",
+        }
+    ],
+}
 LISTED: Final[dict[str, Any]] = {
-    "items": [{"request_id": ID, "endpoint_id": "fal-ai/ltx-2.3-22b",
-               "json_input": {"audio_url": "https://bucket.s3.amazonaws.com/a.wav?x=1#mine"}}],
-    "has_more": False, "next_cursor": None,
-}  # fmt: skip
+    "items": [
+        {
+            "request_id": ID,
+            "endpoint_id": "fal-ai/ltx-2.3-22b",
+            "json_input": {"audio_url": "https://bucket.s3.amazonaws.com/a.wav?x=1#mine"},
+        }
+    ],
+    "has_more": False,
+    "next_cursor": None,
+}
 KEYS: Final[dict[str, Any]] = {
     "keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}],
 }
 TOKEN: Final[dict[str, Any]] = {
-    "token": "upload-token", "token_type": "Bearer", "base_url": "https://v3.fal.media",
+    "token": "upload-token",
+    "token_type": "Bearer",
+    "base_url": "https://v3.fal.media",
     "access_url": VIDEO_URL,
-}  # fmt: skip
+}
 
 
 @st.composite
@@ -166,25 +284,55 @@ SPOILT: Final[dict[str, Callable[[bytes], bytes]]] = {
 
 header_lines = st.sampled_from(
     (
-        b"Content-Type: application/json", b"Content-Type: text/html", b"Content-Type: \xff",
-        b"Content-Encoding: gzip", b"Content-Encoding: br", b"Content-Encoding: deflate",
-        b"Content-Encoding: identity", b"Retry-After: 1", b"Retry-After: -1",
-        b"Retry-After: Fri, 27 Nov 2026 07:28:00 GMT", b"Retry-After: 99999999999999999999",
-        b"Location: https://subscriber.example.com/steal", b"Location: /again",
-        b"Location: http://queue.fal.run/x", b"Location: https://v3.fal.media/again.mp4",
-        b"Location: \xff\xfe", b"Location:", b'ETag: "a"', b'ETag: W/"a"', b"ETag: \xe9",
-        b"Content-Range: bytes 0-39/40", b"Content-Range: bytes 0-39/*",
-        b"Content-Range: bytes 0-0/99999999999", b"Content-Range: bytes 5-2/1", b"Content-Range: x",
+        b"Content-Type: application/json",
+        b"Content-Type: text/html",
+        b"Content-Type: \xff",
+        b"Content-Encoding: gzip",
+        b"Content-Encoding: br",
+        b"Content-Encoding: deflate",
+        b"Content-Encoding: identity",
+        b"Retry-After: 1",
+        b"Retry-After: -1",
+        b"Retry-After: Fri, 27 Nov 2026 07:28:00 GMT",
+        b"Retry-After: 99999999999999999999",
+        b"Location: https://subscriber.example.com/steal",
+        b"Location: /again",
+        b"Location: http://queue.fal.run/x",
+        b"Location: https://v3.fal.media/again.mp4",
+        b"Location: \xff\xfe",
+        b"Location:",
+        b'ETag: "a"',
+        b'ETag: W/"a"',
+        b"ETag: \xe9",
+        b"Content-Range: bytes 0-39/40",
+        b"Content-Range: bytes 0-39/*",
+        b"Content-Range: bytes 0-0/99999999999",
+        b"Content-Range: bytes 5-2/1",
+        b"Content-Range: x",
         b"Content-Range: bytes 0-18446744073709551616/18446744073709551617",
-        b"X-Fal-Request-Id: 0a1b", b"X-Fal-Billable-Units: 1e400", b"X-Fal-Billable-Units: NaN",
-        b"X-Fal-Billable-Units: -3", b"X-Fal-Billable-Units: 1.5", b"X-Fal-Error-Type: nobody",
-        b"Connection: close", b"Connection: keep-alive", b"Set-Cookie: a=b; Domain=fal.run",
-        b"no colon", b": no name", b" folded", b"X: " + LONG, b"\xe9\xe9: \xe9",
-        b"Transfer-Encoding: chunked", b"Content-Length: -1", b"Content-Length: x",
-        b"Content-Length: 99999999999999999999", b"Content-Length: 0", b"X: a\rb",
+        b"X-Fal-Request-Id: 0a1b",
+        b"X-Fal-Billable-Units: 1e400",
+        b"X-Fal-Billable-Units: NaN",
+        b"X-Fal-Billable-Units: -3",
+        b"X-Fal-Billable-Units: 1.5",
+        b"X-Fal-Error-Type: nobody",
+        b"Connection: close",
+        b"Connection: keep-alive",
+        b"Set-Cookie: a=b; Domain=fal.run",
+        b"no colon",
+        b": no name",
+        b" folded",
+        b"X: " + LONG,
+        b"\xe9\xe9: \xe9",
+        b"Transfer-Encoding: chunked",
+        b"Content-Length: -1",
+        b"Content-Length: x",
+        b"Content-Length: 99999999999999999999",
+        b"Content-Length: 0",
+        b"X: a\rb",
         b"\r\n".join(b"X-%d: y" % n for n in range(150)),
     )
-)  # fmt: skip
+)
 
 
 #: How an answer's connection ends: mostly well. One that stalls takes as long as its reader waits.

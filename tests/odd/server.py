@@ -21,8 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-HOSTS: Final = ("queue.fal.run", "queue.falrun.com", "rest.fal.ai", "rest.alpha.fal.ai",
-                "api.fal.ai", "v3.fal.media", "subscriber.example.com")  # fmt: skip
+HOSTS: Final = (
+    "queue.fal.run",
+    "queue.falrun.com",
+    "rest.fal.ai",
+    "rest.alpha.fal.ai",
+    "api.fal.ai",
+    "v3.fal.media",
+    "subscriber.example.com",
+)
 #: Seconds that a connection may live: longer than any client's patience in these tests.
 MAX_SECONDS: Final = 3.0
 #: Seconds between two bytes of an answer that drips.

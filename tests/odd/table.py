@@ -54,8 +54,12 @@ SIMULATOR: Final = ("--concurrency", "40", "--retry-seconds", "0.3", "--run-seco
 #: Cheap to render.
 SMALL: Final[dict[str, Any]] = {"video_size": {"width": 64, "height": 64}, "video_quality": "low"}
 #: Hosts that fal's key may be shown to, over TLS.
-FALS: Final = {"https://queue.fal.run", "https://queue.falrun.com", "https://api.fal.ai",
-               "https://rest.fal.ai"}  # fmt: skip
+FALS: Final = {
+    "https://queue.fal.run",
+    "https://queue.falrun.com",
+    "https://api.fal.ai",
+    "https://rest.fal.ai",
+}
 STRANGER: Final = "evil.example.com"
 #: Seconds for the whole table. A copy or a submission is tried again after half a minute.
 PATIENCE: Final = 600.0

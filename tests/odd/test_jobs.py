@@ -42,10 +42,15 @@ Reply = tuple[int, dict[str, str], bytes]
 
 VIDEO: Final = film(b" the film " * 10)
 HEADERS: Final[tuple[dict[str, str], ...]] = (
-    {}, {"Content-Type": "text/html"}, {"Content-Encoding": "gzip"}, {"Retry-After": "7"},
-    {"Location": "https://subscriber.example.com/"}, {"X-Fal-Billable-Units": "1e400"},
-    {"X-Fal-Billable-Units": "NaN"}, {"X-Fal-Request-Id": "x"},
-)  # fmt: skip
+    {},
+    {"Content-Type": "text/html"},
+    {"Content-Encoding": "gzip"},
+    {"Retry-After": "7"},
+    {"Location": "https://subscriber.example.com/"},
+    {"X-Fal-Billable-Units": "1e400"},
+    {"X-Fal-Billable-Units": "NaN"},
+    {"X-Fal-Request-Id": "x"},
+)
 #: After these nobody knows whether fal has queued a job.
 UNPROVEN: Final = (200, 201, 202, 204, 302, 307, 500, 502, 504)
 WEBHOOK: Final[dict[str, Any]] = {"status": "OK", "error": None, "payload": RESULT}

@@ -21,10 +21,35 @@ if TYPE_CHECKING:
 HEADERS: Final = (REQUEST_ID, USER_ID, TIMESTAMP, SIGNATURE)
 STRANGER: Final = Ed25519PrivateKey.from_private_bytes(bytes([9]) * 32)
 WEIRD: Final = (
-    "", " ", "\0", "\n", "é", "\ud800", "💥", "null", "true", "[]", "{}", "-1", "0", "NaN", "1e309",
-    "9" * 400, "A" * 9_000, "../../etc/passwd", "%00", "' OR 1=1 --", "${jndi:x}", "<script>",
-    "٣" * 10, "0x10", "1795521520.5", " 1795521520", "+1795521520", "1795521520\n",
-)  # fmt: skip
+    "",
+    " ",
+    "\0",
+    "\n",
+    "é",
+    "\ud800",
+    "💥",
+    "null",
+    "true",
+    "[]",
+    "{}",
+    "-1",
+    "0",
+    "NaN",
+    "1e309",
+    "9" * 400,
+    "A" * 9_000,
+    "../../etc/passwd",
+    "%00",
+    "' OR 1=1 --",
+    "${jndi:x}",
+    "<script>",
+    "٣" * 10,
+    "0x10",
+    "1795521520.5",
+    " 1795521520",
+    "+1795521520",
+    "1795521520\n",
+)
 ODD: Final[tuple[Any, ...]] = (None, 0, 1.5, True, [], {}, [1], {"a": 1}, "text", b"bytes")
 
 Event = dict[str, Any]

@@ -116,11 +116,25 @@ def test_a_hostile_sidecar_is_refused(raw: bytes) -> None:
 # Audio and images ------------------------------------------------------------------------------
 
 HEADS = (
-    b"", b"RIFF\0\0\0\0WAVE", b"fLaC", b"OggS", b"ID3\x04", b"\xff\xfb\x90\x64",
-    b"\xff\xf1\x50\x80", b"\0\0\0\x18ftypM4A ", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0",
-    b"GIF89a", b"II*\0", b"<svg ", b"RIFF\0\0\0\0WEBPVP8X", b"\0\0\0\x18ftypavif", b"P6 ", b"BM",
+    b"",
+    b"RIFF\0\0\0\0WAVE",
+    b"fLaC",
+    b"OggS",
+    b"ID3\x04",
+    b"\xff\xfb\x90\x64",
+    b"\xff\xf1\x50\x80",
+    b"\0\0\0\x18ftypM4A ",
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff\xe0",
+    b"GIF89a",
+    b"II*\0",
+    b"<svg ",
+    b"RIFF\0\0\0\0WEBPVP8X",
+    b"\0\0\0\x18ftypavif",
+    b"P6 ",
+    b"BM",
     b"\0\0\0\x0cjP  \r\n\x87\n",
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("kind", PROBES)

@@ -36,15 +36,21 @@ CHOICES: Final[dict[str, tuple[Kind, ...]]] = {
         kind for kind, recipe in _recipes().items() if _is_dropped(kind) and not recipe.refused
     ),
     PLAIN: (
-        ("wav", "plain"), ("mp3", "CBR"), ("flac", "plain"), ("m4a", "moov last"), ("aac", "ADTS"),
+        ("wav", "plain"),
+        ("mp3", "CBR"),
+        ("flac", "plain"),
+        ("m4a", "moov last"),
+        ("aac", "ADTS"),
         ("ogg", "opus"),
     ),
-}  # fmt: skip
+}
 #: Refused by what is in them, and named by what is wrong.
 REFUSED: Final[tuple[Kind, ...]] = (
-    ("wav", "cut off"), ("mp3", "cut off, VBRI"), ("flac", "cut off"),
+    ("wav", "cut off"),
+    ("mp3", "cut off, VBRI"),
+    ("flac", "cut off"),
     ("m4a", "cut off, moov last"),
-)  # fmt: skip
+)
 
 
 def suffixes(kind: Kind) -> tuple[str, ...]:

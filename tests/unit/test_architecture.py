@@ -20,12 +20,31 @@ PACKAGE = ROOT / "layers/common/phonoscene"
 #: From the bottom to the top: a room knows those before it. Modules at the door come first, but for
 #: the queues, whose messages are made of what the rooms hold.
 ROOMS = (
-    "", "net", "videos", "fal", "drops", "table", "publishing", "probe", "queues", "workflow",
-)  # fmt: skip
+    "",
+    "net",
+    "videos",
+    "fal",
+    "drops",
+    "table",
+    "publishing",
+    "probe",
+    "queues",
+    "workflow",
+)
 
 #: Of the standard library: the world outside of a computation.
-IMPURE = {"http", "os", "pathlib", "random", "socket", "ssl", "subprocess", "tempfile", "threading",
-          "time"}  # fmt: skip
+IMPURE = {
+    "http",
+    "os",
+    "pathlib",
+    "random",
+    "socket",
+    "ssl",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "time",
+}
 #: A pause of random length, and nothing else.
 JITTER = {"retries": {"random"}, "publishing.event_webhooks": {"random"}}
 #: The same for the command line's.

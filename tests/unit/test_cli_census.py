@@ -142,8 +142,11 @@ class Listing:
     ],
 )
 def test_a_prefix_may_end_anywhere_and_cuts_no_pair(prefix: str, names: set[str]) -> None:
-    keys = [f"{name}.{end}" for name in ("song", "song.live", "p/song", "other")
-            for end in ("json", "mp3")]  # fmt: skip
+    keys = [
+        f"{name}.{end}"
+        for name in ("song", "song.live", "p/song", "other")
+        for end in ("json", "mp3")
+    ]
 
     drops = list(drops_under(Listing(keys), "drops", prefix, Census()))
 

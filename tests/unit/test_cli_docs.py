@@ -29,9 +29,18 @@ OPTIONS = [
 def test_the_page_has_the_commands_that_there_are() -> None:
     assert set(re.findall(r"^## `(\w+)`$", PAGE, re.MULTILINE)) == set(COMMANDS)
     assert set(COMMANDS) == {
-        "drop", "jobs", "show", "watch", "retry", "cancel", "doctor", "audit", "backfill", "cost",
+        "drop",
+        "jobs",
+        "show",
+        "watch",
+        "retry",
+        "cancel",
+        "doctor",
+        "audit",
+        "backfill",
+        "cost",
         "redrive",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(("command", "option"), OPTIONS)
@@ -42,9 +51,11 @@ def test_every_option_is_named_where_its_command_is_told(command: str, option: s
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_option_is_named_that_there_is_not(command: str) -> None:
     named = set(re.findall(r"`(--[a-z-]+)", section(command)))
-    known = {option for _, option in OPTIONS} if command == "retry" else {
-        option for owner, option in OPTIONS if owner == command
-    }  # fmt: skip
+    known = (
+        {option for _, option in OPTIONS}
+        if command == "retry"
+        else {option for owner, option in OPTIONS if owner == command}
+    )
 
     assert named <= known
 

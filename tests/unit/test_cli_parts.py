@@ -50,9 +50,13 @@ from tests.unit.test_cli_words import NOW, a_job
 _S = JobStatus
 USD = Decimal("0.5000")
 COST = Estimate(
-    width=64, height=64, frames=9, megapixels=Decimal("0.04"), lower_usd=Decimal("0.4"),
+    width=64,
+    height=64,
+    frames=9,
+    megapixels=Decimal("0.04"),
+    lower_usd=Decimal("0.4"),
     upper_usd=USD,
-)  # fmt: skip
+)
 
 
 # ------------------------------------------------------------------------------
@@ -60,10 +64,16 @@ COST = Estimate(
 # ------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("fps=30", 30), ("seed=null", None), ("prompt=rain = water", "rain = water"), ("a=", ""),
-     ('video_size={"width": 64, "height": 64}', {"width": 64, "height": 64}),
-     ("use_multiscale=false", False), ("prompt=[unclosed", "[unclosed")],
-)  # fmt: skip
+    [
+        ("fps=30", 30),
+        ("seed=null", None),
+        ("prompt=rain = water", "rain = water"),
+        ("a=", ""),
+        ('video_size={"width": 64, "height": 64}', {"width": 64, "height": 64}),
+        ("use_multiscale=false", False),
+        ("prompt=[unclosed", "[unclosed"),
+    ],
+)
 def test_a_setting_is_json_where_it_can_be_read_so_and_else_a_text(text: str, value: Any) -> None:
     assert sidecars.setting(text) == (text.partition("=")[0], value)
 
@@ -120,8 +130,12 @@ FAMILY = ("song.json", "song.mp3", "song.mp3.json", "song.wav", "song.wav.json",
 def test_the_sidecar_that_is_put_is_the_audios_and_no_other_audios(there: tuple[str, ...]) -> None:
     present = set(there)
     key = sidecar_key("song.mp3", present)
-    before = {pair for one in present if kind_of(one) is Kind.AUDIO and one != "song.mp3"
-              for pair in pairings(one, present)}  # fmt: skip
+    before = {
+        pair
+        for one in present
+        if kind_of(one) is Kind.AUDIO and one != "song.mp3"
+        for pair in pairings(one, present)
+    }
 
     after = {*present, "song.mp3", key}
 
@@ -210,8 +224,12 @@ def test_nothing_is_sent_while_a_queue_is_deep() -> None:
     class Queue:
         def get_queue_attributes(self, **_: Any) -> Any:
             visible, delayed = next(depths)
-            return {"Attributes": {"ApproximateNumberOfMessages": str(visible),
-                                   "ApproximateNumberOfMessagesDelayed": str(delayed)}}  # fmt: skip
+            return {
+                "Attributes": {
+                    "ApproximateNumberOfMessages": str(visible),
+                    "ApproximateNumberOfMessagesDelayed": str(delayed),
+                }
+            }
 
     hold_while_deep(Queue(), "url", slept.append)
 
@@ -297,8 +315,15 @@ def test_what_a_job_has_cost_follows_from_its_way(
     assert (spent.perhaps, spent.aside) == (perhaps * USD, aside * USD)
 
 
-MADE = Actual(source="frames", width=64, height=64, frames=25, megapixels=Decimal("0.1"),
-              lower_usd=Decimal("0.7"), upper_usd=Decimal("0.9"))  # fmt: skip
+MADE = Actual(
+    source="frames",
+    width=64,
+    height=64,
+    frames=25,
+    megapixels=Decimal("0.1"),
+    lower_usd=Decimal("0.7"),
+    upper_usd=Decimal("0.9"),
+)
 BILLED = MADE.model_copy(update={"lower_usd": Decimal("0.2"), "upper_usd": Decimal("0.3")})
 
 
@@ -309,21 +334,23 @@ BILLED = MADE.model_copy(update={"lower_usd": Decimal("0.2"), "upper_usd": Decim
         (with_history(*WAY, _S.GENERATED, _S.FAILED, actual=BILLED), "0.2", "0.3"),
         (
             with_history(
-                *WAY, _S.GENERATED, _S.SUCCEEDED, actual=MADE, duplicate_requests={"r", "s"},
+                *WAY,
+                _S.GENERATED,
+                _S.SUCCEEDED,
+                actual=MADE,
+                duplicate_requests={"r", "s"},
                 duplicate_actuals=(BILLED,),
             ),
             "1.3",
             "1.7",
         ),
         (
-            with_history(
-                *WAY, _S.CANCELLED, duplicate_requests={"r"}, duplicate_actuals=(BILLED,)
-            ),
+            with_history(*WAY, _S.CANCELLED, duplicate_requests={"r"}, duplicate_actuals=(BILLED,)),
             "0.2",
             "0.3",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_came_counts_as_fal_reported_it(job: Job, lower: str, upper: str) -> None:
     spent = Spent.of(job)
 
@@ -337,9 +364,13 @@ def test_costs_add_up() -> None:
 
     assert both == Spent(jobs=3, videos=1, lower=COST.lower_usd, upper=USD, aside=USD)
     assert {name: type(value) for name, value in both.as_data().items()} == {
-        "jobs": int, "videos": int, "lower_usd": float, "upper_usd": float,
-        "unbilled_risk_usd": float, "reserved_usd": float,
-    }  # fmt: skip
+        "jobs": int,
+        "videos": int,
+        "lower_usd": float,
+        "upper_usd": float,
+        "unbilled_risk_usd": float,
+        "reserved_usd": float,
+    }
 
 
 @pytest.mark.parametrize(("name", "folder"), [("a", "/"), ("x/a", "x/"), ("x/y/a", "x/y/")])
@@ -350,11 +381,16 @@ def test_a_job_has_the_folder_of_its_drop(name: str, folder: str) -> None:
 @pytest.mark.parametrize("status", _S)
 def test_a_job_for_programs_has_all_its_keys_and_no_secret(status: JobStatus) -> None:
     job = a_job(
-        status, token_hashes=("secret",), estimate=COST, duplicate_requests={"b", "a"},
-        reservation=Reservation(day="2026-11-24", usd=USD), seed=2**64 - 1, actual=MADE,
+        status,
+        token_hashes=("secret",),
+        estimate=COST,
+        duplicate_requests={"b", "a"},
+        reservation=Reservation(day="2026-11-24", usd=USD),
+        seed=2**64 - 1,
+        actual=MADE,
         duplicate_actuals=(BILLED,),
         request={"request_id": "r", "cancel_url": "https://queue.fal.run/secret"},
-    )  # fmt: skip
+    )
 
     told = json.dumps(as_data(job))
 
@@ -368,17 +404,30 @@ def test_a_job_for_programs_has_all_its_keys_and_no_secret(status: JobStatus) ->
 
 
 def test_every_field_of_a_record_is_told_or_left_out_on_purpose() -> None:
-    left_out = {"token_hashes", "reservation", "unanswered_since", "reported", "request",
-                "output_lifetime", "uploads_failed"}  # fmt: skip
+    left_out = {
+        "token_hashes",
+        "reservation",
+        "unanswered_since",
+        "reported",
+        "request",
+        "output_lifetime",
+        "uploads_failed",
+    }
 
     assert set(Job.model_fields) - left_out == set(KEYS) - {"request_id"}
 
 
 @pytest.mark.parametrize(
     ("states", "folder", "fits"),
-    [((), "", True), ((), "talks/", True), ((), "talks/i", True), ((), "tal/", False),
-     ((_S.READY,), "talks/", True), ((_S.FAILED,), "", False)],
-)  # fmt: skip
+    [
+        ((), "", True),
+        ((), "talks/", True),
+        ((), "talks/i", True),
+        ((), "tal/", False),
+        ((_S.READY,), "talks/", True),
+        ((_S.FAILED,), "", False),
+    ],
+)
 def test_a_filter_takes_a_folder_and_states(
     states: tuple[JobStatus, ...], folder: str, *, fits: bool
 ) -> None:
@@ -386,10 +435,16 @@ def test_a_filter_takes_a_folder_and_states(
 
 
 PARAMETERS = StackParameters(
-    max_frames=481, price_per_megapixel_usd=Decimal("0.001205"), max_job_cost_usd=Decimal(2),
-    daily_budget_usd=Decimal(25), max_in_flight=2, settle=timedelta(seconds=5), fal_user_id="",
-    uploads=False, skips_repeats=True,
-)  # fmt: skip
+    max_frames=481,
+    price_per_megapixel_usd=Decimal("0.001205"),
+    max_job_cost_usd=Decimal(2),
+    daily_budget_usd=Decimal(25),
+    max_in_flight=2,
+    settle=timedelta(seconds=5),
+    fal_user_id="",
+    uploads=False,
+    skips_repeats=True,
+)
 
 
 def test_a_plan_sums_up_what_would_be_made_and_what_would_not() -> None:
@@ -435,9 +490,14 @@ def test_a_follower_tells_each_step_once_in_the_order_of_time_until_all_have_end
     steps = [(job.job_id, step.status) for job, step in follower.follow(["a", "b"])]
 
     assert steps == [
-        ("a", _S.READY), ("a", _S.SUBMITTING), ("a", _S.SUBMITTED), ("b", _S.READY),
-        ("b", _S.CANCELLED), ("a", _S.GENERATED), ("a", _S.SUCCEEDED),
-    ]  # fmt: skip
+        ("a", _S.READY),
+        ("a", _S.SUBMITTING),
+        ("a", _S.SUBMITTED),
+        ("b", _S.READY),
+        ("b", _S.CANCELLED),
+        ("a", _S.GENERATED),
+        ("a", _S.SUCCEEDED),
+    ]
     assert asked[-1] == ["a"]  # what has ended is not asked for again
 
 
@@ -585,9 +645,13 @@ def test_an_interrupt_is_told_what_it_came_to(song: Drop, key: str, *, is_droppe
 # ------------------------------------------------------------------------------
 BODY = b"a video"
 VIDEO = Video(
-    bucket="outputs", key="talks/intro/1.mp4", version_id="v", bytes=len(BODY),
-    sha256="e86ae2cd1a8bb1d7d4d0fbd2a1b4d3bb0f9d43d0b5e0d6f7d9d7f2b0f0f0f0f0", content_type="",
-)  # fmt: skip
+    bucket="outputs",
+    key="talks/intro/1.mp4",
+    version_id="v",
+    bytes=len(BODY),
+    sha256="e86ae2cd1a8bb1d7d4d0fbd2a1b4d3bb0f9d43d0b5e0d6f7d9d7f2b0f0f0f0f0",
+    content_type="",
+)
 
 
 class Outputs:

@@ -26,16 +26,26 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 def a_job(status: JobStatus, **fields: object) -> Job:
     told = {"job_id": "0" * 32, "name": "talks/intro", "bucket": "drops"} | fields
     return Job.model_validate(
-        {**told, "status": status, "created_at": NOW, "updated_at": NOW,
-         "history": (Step(status=status, at=NOW),)}
-    )  # fmt: skip
+        {
+            **told,
+            "status": status,
+            "created_at": NOW,
+            "updated_at": NOW,
+            "history": (Step(status=status, at=NOW),),
+        }
+    )
 
 
 @pytest.mark.parametrize(
     ("amount", "said"),
-    [("0", "$0"), ("0.0859", "$0.0859"), ("0.99999", "$1.0000"), ("1", "$1.00"),
-     ("1234.5", "$1,234.50")],
-)  # fmt: skip
+    [
+        ("0", "$0"),
+        ("0.0859", "$0.0859"),
+        ("0.99999", "$1.0000"),
+        ("1", "$1.00"),
+        ("1234.5", "$1,234.50"),
+    ],
+)
 def test_dollars_are_as_exact_as_they_matter(amount: str, said: str) -> None:
     assert formatting.usd(Decimal(amount)) == said
 
@@ -47,10 +57,19 @@ def test_a_cost_is_an_interval_unless_its_ends_read_the_same() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(-3, "0.0 s"), (0, "0.0 s"), (2.51, "2.5 s"), (10, "10 s"), (59.7, "1 min"),
-     (80, "1 min 20 s"), (3600, "1 h"), (3661, "1 h 1 min"), (90000, "1 d 1 h"),
-     (86400 * 40, "40 d")],
-)  # fmt: skip
+    [
+        (-3, "0.0 s"),
+        (0, "0.0 s"),
+        (2.51, "2.5 s"),
+        (10, "10 s"),
+        (59.7, "1 min"),
+        (80, "1 min 20 s"),
+        (3600, "1 h"),
+        (3661, "1 h 1 min"),
+        (90000, "1 d 1 h"),
+        (86400 * 40, "40 d"),
+    ],
+)
 def test_a_span_is_told_in_the_two_units_that_matter(seconds: float, said: str) -> None:
     assert formatting.span(timedelta(seconds=seconds)) == said
 

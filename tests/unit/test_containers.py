@@ -160,12 +160,25 @@ def test_a_document_type_is_found_behind_fillers(filler: int, width: int) -> Non
 @pytest.mark.parametrize(
     "head",
     [
-        b"GIF", b"GIF90a", b"<!DOCTYPE html>", b"<html>" * 9, b'{"detail": "Not Found"}', b"\x00",
-        b"\x89PNG\r\n\x1a\n", b"RIFF\x00\x00\x00\x00AVI ", b"\x00" * 64, b"\x00" + MOVIE,
-        b"\x1f\x8b\x08\x00" + MOVIE, b"\x1a\x45\xdf\xa3" + bytes(60), ebml(b"book"),
-        b"\0\0\0\4moov", b"\0\0\0\1moov" + bytes(8), b"\0\0\0\1mdat\0\0", b"\0\0\0\x08meta",
+        b"GIF",
+        b"GIF90a",
+        b"<!DOCTYPE html>",
+        b"<html>" * 9,
+        b'{"detail": "Not Found"}',
+        b"\x00",
+        b"\x89PNG\r\n\x1a\n",
+        b"RIFF\x00\x00\x00\x00AVI ",
+        b"\x00" * 64,
+        b"\x00" + MOVIE,
+        b"\x1f\x8b\x08\x00" + MOVIE,
+        b"\x1a\x45\xdf\xa3" + bytes(60),
+        ebml(b"book"),
+        b"\0\0\0\4moov",
+        b"\0\0\0\1moov" + bytes(8),
+        b"\0\0\0\1mdat\0\0",
+        b"\0\0\0\x08meta",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_known_video_may_be_one_the_next_time(asked: str, head: bytes) -> None:
     assert kind_of(head, asked) is None
     with pytest.raises(VideoUnavailable, match="no known video"):

@@ -51,15 +51,19 @@ COVER = {"image_url": File("cover.png")}
         (content(), content()),
         (content(fps=24), content()),
         (content(fps=24), content(fps=24.0)),
-        (content(video_size={"width": 64, "height": 32}),
-         content(video_size={"height": 32, "width": 64})),
+        (
+            content(video_size={"width": 64, "height": 32}),
+            content(video_size={"height": 32, "width": 64}),
+        ),
         (content(), content(sidecar=None)),
         (content(), content(sidecar=File("song.wav.json"))),
         (content(File("caf\u00e9.wav")), content(File("cafe\u0301.wav"))),
-        (content(images=COVER, image_url="cover.png"),
-         content(images=COVER, image_url="cover.png")),
+        (
+            content(images=COVER, image_url="cover.png"),
+            content(images=COVER, image_url="cover.png"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_asks_fal_for_the_same_is_the_same(one: Content, other: Content) -> None:
     assert is_same(one, other)
     assert is_same(other, one)

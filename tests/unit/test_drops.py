@@ -86,9 +86,17 @@ def test_any_other_name_is_ignored(key: str) -> None:
 
 
 PRIVATE_FOLDERS = [
-    ".git", "_drafts", "._x", "__MACOSX", "@eaDir", "@EADIR",
-    "$RECYCLE.BIN", "$Recycle.Bin", "#recycle", "#Recycle",
-]  # fmt: skip
+    ".git",
+    "_drafts",
+    "._x",
+    "__MACOSX",
+    "@eaDir",
+    "@EADIR",
+    "$RECYCLE.BIN",
+    "$Recycle.Bin",
+    "#recycle",
+    "#Recycle",
+]
 
 
 @pytest.mark.parametrize("name", ["song.mp3", "song.json", "song.MP3.JSON"])

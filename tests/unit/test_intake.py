@@ -67,8 +67,10 @@ def test_a_drop_that_no_day_could_pay_for_is_rejected_and_not_kept_waiting(
 
     (error,) = job.errors
     assert (job.status, error.code, error.value) == (
-        JobStatus.REJECTED, "cost_too_high", "0.0868 USD",
-    )  # fmt: skip
+        JobStatus.REJECTED,
+        "cost_too_high",
+        "0.0868 USD",
+    )
     assert named in error.message
 
 

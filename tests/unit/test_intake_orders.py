@@ -134,8 +134,10 @@ def test_in_every_order_what_was_changed_is_a_job_of_its_own(
 
     assert worlds
     for world in worlds:
-        made_of = [(content(world, job.audio), content(world, job.sidecar))
-                   for job in world.store.items.values()]  # fmt: skip
+        made_of = [
+            (content(world, job.audio), content(world, job.sidecar))
+            for job in world.store.items.values()
+        ]
         now = tuple(world.bucket.versions[key][-1].body for key in (AUDIO, SIDECAR))
         assert len(made_of) == len(set(made_of)), world.path
         job = world.store.get(newest_id(world))

@@ -89,9 +89,13 @@ def test_a_cloud_is_up_as_long_as_its_emulator_and_never_cleared_away_unasked(
 
 @pytest.mark.parametrize(("kind", "dead"), CASES, ids=str)
 def test_the_status_names_each_part_that_ended_and_what_to_do(
-    state: StateDirectory, living: int, kind: str, dead: tuple[str, ...],
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    state: StateDirectory,
+    living: int,
+    kind: str,
+    dead: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     run(living, dead=dead, real=kind == "real", paced=kind == "paced").save(state.run_file)
     monkeypatch.setattr(cli, "DEFAULT_STATE", state)
 

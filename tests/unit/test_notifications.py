@@ -131,9 +131,19 @@ def changed(**detail: Any) -> str:
 
 @pytest.mark.parametrize(
     "event",
-    ["", "{", "[]", "null", "{}", '{"detail": 7}', '{"detail": {}}', changed(id="a.b"),
-     changed(id=7), changed(id="A" * 32)],
-)  # fmt: skip
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        '{"detail": 7}',
+        '{"detail": {}}',
+        changed(id="a.b"),
+        changed(id=7),
+        changed(id="A" * 32),
+    ],
+)
 def test_what_is_no_event_of_ours_is_not_sent(event: str) -> None:
     with pytest.raises(NotificationMalformed):
         Notification.of(event)

@@ -223,9 +223,14 @@ def a_job(
 ) -> Job:
     cost = estimate(frames, size, PRICE, from_audio=True)
     return Job.born(
-        JobStatus.READY, datetime(2026, 11, 26, tzinfo=UTC), job_id="0" * 32, name="a", bucket="b",
-        arguments={"fps": 24}, estimate=cost.model_copy(update={"usd_per_megapixel": price}),
-    )  # fmt: skip
+        JobStatus.READY,
+        datetime(2026, 11, 26, tzinfo=UTC),
+        job_id="0" * 32,
+        name="a",
+        bucket="b",
+        arguments={"fps": 24},
+        estimate=cost.model_copy(update={"usd_per_megapixel": price}),
+    )
 
 
 def came(units: str | None = None, job: Job | None = None, **reported: Any) -> Actual | None:
@@ -253,7 +258,7 @@ SIZE: dict[str, Any] = {"width": 1024, "height": 576}
         ({**SIZE, "num_frames": 430}, "9000", "billable_units", 430, "10.8450", "10.8450"),
         ({}, "254", "billable_units", 433, "0.3060", "0.3061"),
     ],
-)  # fmt: skip
+)
 def test_what_came_is_priced_by_the_best_figure_that_fal_gives(
     reported: dict[str, Any], units: str | None, source: str, frames: int, lower: str, upper: str
 ) -> None:

@@ -120,9 +120,12 @@ def test_what_is_odd_about_a_video_is_a_note(flaws: tuple[str, ...], words: list
     asked = {"video_output_type": "X264 (.mp4)"}
     url = "https://v3.fal.media/files/x.mp4"
     job = born(
-        video=video, video_flaws=frozenset(flaws), reported={"file_size": 1627}, arguments=asked,
+        video=video,
+        video_flaws=frozenset(flaws),
+        reported={"file_size": 1627},
+        arguments=asked,
         source_url=url,
-    )  # fmt: skip
+    )
 
     receipt = Receipt.of(job, None)
 
@@ -181,10 +184,24 @@ def test_what_was_paid_or_sent_twice_is_said_plainly(
     assert receipt.duplicates == len(changes.get("duplicate_requests", ()))
 
 
-ASKED = Estimate(width=1024, height=576, frames=433, megapixels="255.393792",
-                 usd_per_megapixel="0.001205", lower_usd="0.3020", upper_usd="0.3085")  # fmt: skip
-CAME = Actual(source="frames", width=3840, height=2160, frames=961, megapixels="7971.0208",
-              lower_usd="9.6050", upper_usd="9.6050")  # fmt: skip
+ASKED = Estimate(
+    width=1024,
+    height=576,
+    frames=433,
+    megapixels="255.393792",
+    usd_per_megapixel="0.001205",
+    lower_usd="0.3020",
+    upper_usd="0.3085",
+)
+CAME = Actual(
+    source="frames",
+    width=3840,
+    height=2160,
+    frames=961,
+    megapixels="7971.0208",
+    lower_usd="9.6050",
+    upper_usd="9.6050",
+)
 
 
 @pytest.mark.parametrize(
@@ -213,16 +230,27 @@ def test_what_came_is_told_in_numbers_beside_what_was_asked() -> None:
 
     assert told["cost"] == {"lower_usd": 0.302, "upper_usd": 0.3085}
     assert told["actual"] == {
-        "source": "frames", "width": 3840, "height": 2160, "frames": 961, "megapixels": 7971.0208,
-        "lower_usd": 9.605, "upper_usd": 9.605,
-    }  # fmt: skip
+        "source": "frames",
+        "width": 3840,
+        "height": 2160,
+        "frames": 961,
+        "megapixels": 7971.0208,
+        "lower_usd": 9.605,
+        "upper_usd": 9.605,
+    }
     assert "actual" not in json.loads(Receipt.of(born(estimate=ASKED), None).to_json())
 
 
 def test_cost_video_and_every_step_are_told() -> None:
     cost = Estimate(width=1, height=1, frames=9, megapixels=1, lower_usd="0.0859", upper_usd="0.1")
-    video = Video(bucket="outputs", key="song/a.mp4", version_id="v7", bytes=9, sha256="ab",
-                  content_type="video/mp4")  # fmt: skip
+    video = Video(
+        bucket="outputs",
+        key="song/a.mp4",
+        version_id="v7",
+        bytes=9,
+        sha256="ab",
+        content_type="video/mp4",
+    )
     job = born(audio=AUDIO, sidecar=SIDECAR, estimate=cost)
     for status in (JobStatus.SUBMITTING, JobStatus.SUBMITTED, JobStatus.GENERATED):
         job = step(job, status)
@@ -252,9 +280,10 @@ def test_nothing_that_opens_anything_is_told(job: Job) -> None:
         "source_url": secret,
         "reported": {"SECRET": secret},
         "arguments": {"image_url": secret},
-        "request": Request(request_id="r", status_url=secret, response_url=secret,
-                           cancel_url=secret),
-    }  # fmt: skip
+        "request": Request(
+            request_id="r", status_url=secret, response_url=secret, cancel_url=secret
+        ),
+    }
 
     job = job.model_copy(update=kept)
 

@@ -139,8 +139,9 @@ def test_events_of_a_job_come_in_its_steps_order_and_none_is_missing(
         once = list({event.id: event for event in sent}.values())
         assert [event.status for event in once] == [step.status for step in job.history]
         assert [event.previous_status for event in once] == [
-            None, *(step.status for step in job.history[:-1]),
-        ]  # fmt: skip
+            None,
+            *(step.status for step in job.history[:-1]),
+        ]
         assert len(sent) == 2 * len(once)
 
 

@@ -281,7 +281,7 @@ def test_the_size_is_the_pictures_where_it_is_to_be() -> None:
         (of(b"", '{"prompt": "x"}'), "empty_audio"),
         (of(b"no sound", '{"prompt": "x"}'), "not_audio"),
     ],
-)  # fmt: skip
+)
 def test_what_would_be_rejected_is_told_and_not_priced(wrong: Drop, named: str) -> None:
     with pytest.raises(LocalCloudError) as refused:
         estimate_drop(wrong, PRICES)

@@ -114,8 +114,11 @@ class History(RuleBasedStateMachine):
 
     def _contents(self) -> Counter[tuple[Any, ...]]:
         """What the jobs that count were made of."""
-        jobs = [job for job in self.store.items.values() if job.arguments
-                and job.status not in WITHOUT_VIDEO | {JobStatus.WAITING}]  # fmt: skip
+        jobs = [
+            job
+            for job in self.store.items.values()
+            if job.arguments and job.status not in WITHOUT_VIDEO | {JobStatus.WAITING}
+        ]
         return Counter(map(self._content, jobs))
 
     def _content(self, job: Job) -> tuple[Any, ...]:
@@ -143,8 +146,10 @@ class History(RuleBasedStateMachine):
         for key in present:
             waiting = self.store.items.get(half_id("drops", key))
             if waiting and waiting.status is JobStatus.WAITING:
-                assert all(key not in pairing.keys or not pairing.is_whole
-                           for pairing in all_pairings(present).values())  # fmt: skip
+                assert all(
+                    key not in pairing.keys or not pairing.is_whole
+                    for pairing in all_pairings(present).values()
+                )
 
     def _has_record(self, audio: str, sidecar: str) -> None:
         """The pair that is there now is a job, or repeats one of the same sound and prompt."""

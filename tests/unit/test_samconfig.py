@@ -129,9 +129,15 @@ class Formation:
             message = f"Stack with id {asked['StackName']} does not exist"
             raise ClientError({"Error": {"Code": "ValidationError", "Message": message}}, "x")
         told = self.parameters.items()
-        return {"Stacks": [{"Parameters": [
-            {"ParameterKey": name, "ParameterValue": value} for name, value in told
-        ]}]}  # fmt: skip
+        return {
+            "Stacks": [
+                {
+                    "Parameters": [
+                        {"ParameterKey": name, "ParameterValue": value} for name, value in told
+                    ]
+                }
+            ]
+        }
 
 
 @pytest.fixture

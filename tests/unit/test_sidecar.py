@@ -274,10 +274,22 @@ def test_a_prompt_has_1_to_5000_characters(length: int, *, is_taken: bool) -> No
 
 @pytest.mark.parametrize(
     "text",
-    [" ", "\n\t ", "\u00a0\u3000", "\u200b", "\u200b\u200c\u200d\u2060\ufeff", "\u00ad",
-     "\u202a\u202c", "\u2800", "\u3164\u115f\u1160\uffa0", "\ufe0f", "\u0301", "\u0000"],
+    [
+        " ",
+        "\n\t ",
+        "\u00a0\u3000",
+        "\u200b",
+        "\u200b\u200c\u200d\u2060\ufeff",
+        "\u00ad",
+        "\u202a\u202c",
+        "\u2800",
+        "\u3164\u115f\u1160\uffa0",
+        "\ufe0f",
+        "\u0301",
+        "\u0000",
+    ],
     ids=ascii,
-)  # fmt: skip
+)
 def test_a_prompt_in_which_nothing_can_be_seen_is_refused(text: str) -> None:
     error = only(refused({"prompt": text}))
 

@@ -195,8 +195,19 @@ def test_the_dashboard_shows_this_stacks_metrics_alone() -> None:
 
 
 #: Properties that name something in the account or the region, and are not made up by AWS.
-OUR_NAMES = ("DashboardName", "LogGroupName", "LayerName", "Name", "QueueName", "BucketName",
-             "TableName", "RoleName", "FunctionName", "TopicName", "AlarmName")  # fmt: skip
+OUR_NAMES = (
+    "DashboardName",
+    "LogGroupName",
+    "LayerName",
+    "Name",
+    "QueueName",
+    "BucketName",
+    "TableName",
+    "RoleName",
+    "FunctionName",
+    "TopicName",
+    "AlarmName",
+)
 #: What is named once an account, and not once a region.
 OF_THE_ACCOUNT = {"AWS::CloudWatch::Dashboard", "AWS::IAM::Role", "AWS::IAM::ManagedPolicy"}
 
@@ -466,9 +477,13 @@ def test_the_page_adds_up_what_runs_at_once_as_the_doctor_does() -> None:
 
 #: What whoever turns a key on must be allowed with it (DynamoDB's and Lambda's developer guides).
 DEPLOYER = {
-    "kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:Decrypt",
+    "kms:ReEncrypt*",
+    "kms:GenerateDataKey*",
+    "kms:DescribeKey",
     "kms:CreateGrant",
-}  # fmt: skip
+}
 
 
 def test_the_key_policy_of_the_page_is_enough_for_the_deployer_and_for_every_service() -> None:
@@ -479,8 +494,10 @@ def test_the_key_policy_of_the_page_is_enough_for_the_deployer_and_for_every_ser
 
     assert set(by_principal["arn:aws:iam::ACCOUNT:root"]["Action"]) == DEPLOYER
     assert set(by_principal) - {"arn:aws:iam::ACCOUNT:root"} == {
-        "events.amazonaws.com", "cloudwatch.amazonaws.com", "logs.REGION.amazonaws.com",
-    }  # fmt: skip
+        "events.amazonaws.com",
+        "cloudwatch.amazonaws.com",
+        "logs.REGION.amazonaws.com",
+    }
     # to send to an encrypted queue or topic takes both
     for service in ("events.amazonaws.com", "cloudwatch.amazonaws.com"):
         assert {"kms:Decrypt", "kms:GenerateDataKey"} <= set(by_principal[service]["Action"])

@@ -339,9 +339,14 @@ def test_a_signed_body_that_does_not_name_its_request_once_is_refused(
 
 @pytest.mark.parametrize(
     "body",
-    [b"\xef\xbb\xbf" + BODY, *(BODY[:-1] + b', "a": ' + odd + b"}" for odd in (
-        b"NaN", b"-Infinity", b'"\\ud83c"', b'"\xed\xa0\xbc"'))],
-)  # fmt: skip
+    [
+        b"\xef\xbb\xbf" + BODY,
+        *(
+            BODY[:-1] + b', "a": ' + odd + b"}"
+            for odd in (b"NaN", b"-Infinity", b'"\\ud83c"', b'"\xed\xa0\xbc"')
+        ),
+    ],
+)
 def test_what_is_odd_and_harmless_in_a_signed_body_passes(body: bytes) -> None:
     delivery = receive(post(body), Jwks(KEY).signing_keys(), USER)
 

@@ -87,8 +87,9 @@ class _Family:
         objects = self.objects | {
             key: found for one in others for key, found in one.objects.items()
         }
-        earlier = {key for one in others if one.stem < self.stem and one.has_lonely
-                   for key in one.objects}  # fmt: skip
+        earlier = {
+            key for one in others if one.stem < self.stem and one.has_lonely for key in one.objects
+        }
         for pairing in _pairings(objects):
             keys = set(pairing.keys)
             if keys & self.objects.keys() and not keys & earlier:

@@ -62,10 +62,11 @@ def drop(
     stack = stack_of(context)
     pictures = {PICTURES["image"]: image, PICTURES["end_image"]: end_image}
     drop_options = DropOptions(
-        file, *_place(stack, folder, name),
+        file,
+        *_place(stack, folder, name),
         dict(settings or []) | ({"prompt": prompt} if prompt is not None else {}),
         {field: picture for field, picture in pictures.items() if picture},
-    )  # fmt: skip
+    )
     planned = plan(
         drop_options, stack.client("s3"), stack.outputs["DropBucketName"], stack.parameters
     )

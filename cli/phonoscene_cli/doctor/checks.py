@@ -21,10 +21,18 @@ if TYPE_CHECKING:
 
 #: Of what every command needs.
 OUTPUTS: Final = (
-    "DropBucketName", "OutputBucketName", "JobsTableName", "DropsQueueUrl",
-    "DropsDeadLetterQueueUrl", "UndeliveredDropsQueueUrl", "VerdictsQueueUrl",
-    "VerdictsDeadLetterQueueUrl", "WebhookBaseUrl", "AlarmTopicArn", "FalKeyParameterName",
-)  # fmt: skip
+    "DropBucketName",
+    "OutputBucketName",
+    "JobsTableName",
+    "DropsQueueUrl",
+    "DropsDeadLetterQueueUrl",
+    "UndeliveredDropsQueueUrl",
+    "VerdictsQueueUrl",
+    "VerdictsDeadLetterQueueUrl",
+    "WebhookBaseUrl",
+    "AlarmTopicArn",
+    "FalKeyParameterName",
+)
 #: Seconds for the webhook's answer; its function may have to start.
 PATIENCE: Final = 15.0
 #: A key that no drop can have, and that is ignored should it ever be there.
@@ -80,9 +88,13 @@ def webhook_refuses_strangers(stack: Stack) -> Looked:
     verify: Any = httpx.create_ssl_context(verify=door.ca_bundle) if door.ca_bundle else True
     try:
         answer = httpx.post(
-            f"{door.url}/webhooks/fal/doctor/unsigned", content=b"{}", headers=dict(door.headers),
-            verify=verify, trust_env=not stack.endpoints, timeout=PATIENCE,
-        )  # fmt: skip
+            f"{door.url}/webhooks/fal/doctor/unsigned",
+            content=b"{}",
+            headers=dict(door.headers),
+            verify=verify,
+            trust_env=not stack.endpoints,
+            timeout=PATIENCE,
+        )
     except httpx.HTTPError as exc:
         why = f"{door.url} does not answer: {type(exc).__name__}"
         return Level.FAIL, why, "See the log of the function webhook, and API Gateway's."

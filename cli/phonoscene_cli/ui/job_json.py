@@ -10,12 +10,38 @@ if TYPE_CHECKING:
 
 #: Of a job's record. Not: hashes of tokens, fal's URLs, what fal reported before the copy.
 KEYS = (
-    "job_id", "name", "revision", "status", "waits_for", "bucket", "audio", "sidecar", "images",
-    "arguments", "estimate", "padding", "actual", "attempt", "refusals", "resubmitted",
-    "request_id", "video", "video_flaws", "seed", "prompt_used", "source_url", "errors",
-    "duplicate_requests", "duplicate_actuals", "repeats", "unused_sidecars", "history",
-    "dropped_at", "created_at", "updated_at",
-)  # fmt: skip
+    "job_id",
+    "name",
+    "revision",
+    "status",
+    "waits_for",
+    "bucket",
+    "audio",
+    "sidecar",
+    "images",
+    "arguments",
+    "estimate",
+    "padding",
+    "actual",
+    "attempt",
+    "refusals",
+    "resubmitted",
+    "request_id",
+    "video",
+    "video_flaws",
+    "seed",
+    "prompt_used",
+    "source_url",
+    "errors",
+    "duplicate_requests",
+    "duplicate_actuals",
+    "repeats",
+    "unused_sidecars",
+    "history",
+    "dropped_at",
+    "created_at",
+    "updated_at",
+)
 
 
 def as_data(job: Job) -> dict[str, Any]:

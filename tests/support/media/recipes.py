@@ -85,9 +85,13 @@ class Table:
     def add_cut(self, mux: str, make: Callable[[], bytes], share: float = 0.5) -> None:
         """A file whose header claims the whole, and whose end is missing."""
         self.add(
-            mux, lambda: cut(make(), share), seconds=self.seconds * share, refused=CUT,
-            padding=max(PADDING, self.seconds), claims=self.seconds,
-        )  # fmt: skip
+            mux,
+            lambda: cut(make(), share),
+            seconds=self.seconds * share,
+            refused=CUT,
+            padding=max(PADDING, self.seconds),
+            claims=self.seconds,
+        )
 
 
 def muxed(form: str, codec: Codec, seconds: float, muxer: Options = ()) -> bytes:
@@ -143,13 +147,19 @@ def wavs(seconds: float) -> list[Recipe]:
         return wave(length=2 * round(seconds * codec.rate) + extra)
 
     _wav_chunks(table, wave)
-    table.add("extensible", lambda: wav.Wave.parse(
-        encoded("wav", codec, seconds)).extensible().file())  # fmt: skip
+    table.add(
+        "extensible", lambda: wav.Wave.parse(encoded("wav", codec, seconds)).extensible().file()
+    )
     table.add("RF64", wave64)
     table.add("BW64", partial(wave64, form=b"BW64"))
     table.add("RF64, no length either", partial(wave64, length=0), refused=NOTHING)
-    for name, length in (("ffffffff", wav.UNKNOWN), ("7fffffff", 0x7FFFFFFF), ("0", 0),
-                         ("fffff000", 0xFFFFF000), ("ffffff9b", wav.UNKNOWN - 100)):  # fmt: skip
+    for name, length in (
+        ("ffffffff", wav.UNKNOWN),
+        ("7fffffff", 0x7FFFFFFF),
+        ("0", 0),
+        ("fffff000", 0xFFFFF000),
+        ("ffffff9b", wav.UNKNOWN - 100),
+    ):
         table.add(f"lengths {name}", partial(wave, length=length, riff=length))
     table.add("length 2 over the file", partial(longer, 2))
     table.add("RIFF length wrong", partial(wave, riff=36))
@@ -168,8 +178,10 @@ def _wav_chunks(table: Table, wave: Callable[..., bytes]) -> None:
     table.add("bext and odd chunks before", partial(wave, before=[wav.BEXT, wav.ODD, wav.LIST]))
     table.add("JUNK over 64 KiB before", partial(wave, before=[wav.junk_chunk(100_000)]))
     table.add("JUNK over 1 MiB before", partial(wave, before=[wav.junk_chunk(MIB + 8)]))
-    table.add("LIST before, length unknown", partial(
-        wave, before=[wav.LIST], length=wav.UNKNOWN, riff=wav.UNKNOWN))  # fmt: skip
+    table.add(
+        "LIST before, length unknown",
+        partial(wave, before=[wav.LIST], length=wav.UNKNOWN, riff=wav.UNKNOWN),
+    )
     table.add("LIST after", partial(wave, after=[wav.LIST]))
     table.add("tags after", partial(wave, after=[(b"id3 ", tags.id3v2(70_000))]))
     table.add("trailing junk", partial(wave, junk=noise(100_001)))
@@ -179,8 +191,19 @@ def _wav_chunks(table: Table, wave: Callable[..., bytes]) -> None:
 def wav_codecs(seconds: float) -> list[Recipe]:
     """What a WAV may hold, at every rate and layout."""
     table = Table("wav", seconds)
-    names = ("pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le",
-             "pcm_alaw", "pcm_mulaw", "adpcm_ms", "adpcm_ima_wav", "libmp3lame")  # fmt: skip
+    names = (
+        "pcm_u8",
+        "pcm_s16le",
+        "pcm_s24le",
+        "pcm_s32le",
+        "pcm_f32le",
+        "pcm_f64le",
+        "pcm_alaw",
+        "pcm_mulaw",
+        "adpcm_ms",
+        "adpcm_ima_wav",
+        "libmp3lame",
+    )
     for name in names:
         table.add(name, partial(encoded, "wav", Codec(name, 44_100), seconds))
     table.add(
@@ -219,8 +242,7 @@ def mp3s(seconds: float) -> list[Recipe]:
     table.add("Xing without a count", lambda: mp3.with_xing(bare(vbr), flags=0))
     table.add("Xing counts too few", lambda: mp3.with_xing(bare(vbr), count=5))
     table.add("2 MB cover", lambda: tags.id3v2(2_000_000) + bare())
-    table.add("cover like frames", lambda: tags.id3v2_of(
-        b"\xff\xfb\x90\x64" * 20_000) + bare())  # fmt: skip
+    table.add("cover like frames", lambda: tags.id3v2_of(b"\xff\xfb\x90\x64" * 20_000) + bare())
     table.add("last frame cut", lambda: bare()[:-100])
     if seconds >= PARTS:
         _mp3_tags(table, bare)
@@ -242,8 +264,12 @@ def _mp3_tags(table: Table, bare: Callable[[], bytes]) -> None:
     table.add("two ID3v2 tags", lambda: tags.id3v2() + tags.id3v2(70_000, version=4) + bare())
     table.add("ID3v1 and APE", lambda: bare() + tags.ape() + tags.id3v1())
     table.add("APE of 200 kB", lambda: bare() + tags.ape(200_000))
-    table.add("an ID3v2 tag in the middle", lambda: bare() + tags.id3v2(70_000) + bare(),
-              seconds=table.seconds * 2, padding=2 * PADDING)  # fmt: skip
+    table.add(
+        "an ID3v2 tag in the middle",
+        lambda: bare() + tags.id3v2(70_000) + bare(),
+        seconds=table.seconds * 2,
+        padding=2 * PADDING,
+    )
 
 
 def _mp3_damaged(table: Table, bare: Callable[[], bytes]) -> None:
@@ -252,8 +278,11 @@ def _mp3_damaged(table: Table, bare: Callable[[], bytes]) -> None:
     table.add("zeros before", lambda: bytes(3000) + bare())
     table.add("zeros after", lambda: bare() + bytes(200_000))
     # FFmpeg drops the frame before garbage
-    table.add("garbage between frames", lambda: mp3.with_garbage(bare(), noise(300), 7),
-              padding=PADDING + table.seconds / 5)  # fmt: skip
+    table.add(
+        "garbage between frames",
+        lambda: mp3.with_garbage(bare(), noise(300), 7),
+        padding=PADDING + table.seconds / 5,
+    )
 
 
 def mp3_shapes(seconds: float) -> list[Recipe]:
@@ -287,8 +316,12 @@ def flacs(seconds: float) -> list[Recipe]:
     table.add("ID3v1 after", lambda: plain() + tags.id3v1())
     table.add("trailing junk", lambda: plain() + noise(100_001))
     if seconds >= PARTS:
-        table.add("cut off, total samples 0", lambda: cut(flac.with_total(plain(), 0), 0.5),
-                  seconds=seconds / 2, padding=seconds / 2)  # fmt: skip
+        table.add(
+            "cut off, total samples 0",
+            lambda: cut(flac.with_total(plain(), 0), 0.5),
+            seconds=seconds / 2,
+            padding=seconds / 2,
+        )
         table.add_cut("cut off", plain)
     return table.recipes
 
@@ -324,16 +357,27 @@ def m4as(seconds: float) -> list[Recipe]:
     table.add("mdat to the end", lambda: mp4.with_open_mdat(plain()))
     table.add("mdat of 64 bits", lambda: mp4.with_long_mdat(plain()))
     if seconds >= PARTS:
-        table.add("edit at the beginning", lambda: mp4.with_edit(
-            plain(), codec.rate // 2, round(1000 * seconds) - 500),
-            seconds=seconds - 0.5)  # fmt: skip
-        table.add("edit at the end", lambda: mp4.with_edit(plain(), 0, round(500 * seconds)),
-                  seconds=seconds / 2)  # fmt: skip
+        table.add(
+            "edit at the beginning",
+            lambda: mp4.with_edit(plain(), codec.rate // 2, round(1000 * seconds) - 500),
+            seconds=seconds - 0.5,
+        )
+        table.add(
+            "edit at the end",
+            lambda: mp4.with_edit(plain(), 0, round(500 * seconds)),
+            seconds=seconds / 2,
+        )
         table.add_cut("cut off, moov first", lambda: mp4.moov_first(plain()), 0.6)
         table.add("cut off, moov last", lambda: cut(plain(), 0.6), refused=(*CUT, *NOT_AUDIO))
         # each fragment claims its own length
-        table.add("fragmented, cut off", lambda: cut(plain(mp4.FRAGMENTED), 0.6), refused=CUT,
-                  may_be_measured=True, seconds=seconds * 0.6, padding=seconds * 0.6)  # fmt: skip
+        table.add(
+            "fragmented, cut off",
+            lambda: cut(plain(mp4.FRAGMENTED), 0.6),
+            refused=CUT,
+            may_be_measured=True,
+            seconds=seconds * 0.6,
+            padding=seconds * 0.6,
+        )
     if PARTS <= seconds <= ENCODED_SECONDS:
         table.add("still pictures", lambda: mp4.with_pictures(codec, seconds, 2))
         table.add("pictures for 40 s", lambda: mp4.with_pictures(codec, seconds, 40))
@@ -350,8 +394,9 @@ def m4a_codecs(seconds: float) -> list[Recipe]:
     for codec in [*shapes("aac", AAC_RATES, LAYOUTS), *shapes("alac", RATES, LAYOUTS[:2])]:
         make = partial(encoded, "mp4", codec, seconds)
         table.add(f"{codec.name} {_shape(codec)}", make)
-    table.add("AC-3", partial(encoded, "mp4", Codec("ac3"), seconds),
-              refused=("unsupported_audio_codec",))  # fmt: skip
+    table.add(
+        "AC-3", partial(encoded, "mp4", Codec("ac3"), seconds), refused=("unsupported_audio_codec",)
+    )
     return table.recipes
 
 
@@ -418,11 +463,16 @@ def oggs(seconds: float) -> list[Recipe]:
     opus = partial(muxed, "ogg", OPUS, seconds)
     for samples in (0, 312, 3840, 30_000):
         if samples < seconds * OPUS.rate:
-            table.add(f"opus, pre-skip {samples}", partial(_skipping, samples, opus),
-                      padding=samples / OPUS.rate + PADDING)  # fmt: skip
+            table.add(
+                f"opus, pre-skip {samples}",
+                partial(_skipping, samples, opus),
+                padding=samples / OPUS.rate + PADDING,
+            )
     table.add("opus, 300 kB of comments", lambda: ogg.with_comments(opus(), 300_000))
-    table.add("opus and vorbis side by side", lambda: ogg.side_by_side(
-        opus(), muxed("ogg", vorbis, seconds)))  # fmt: skip
+    table.add(
+        "opus and vorbis side by side",
+        lambda: ogg.side_by_side(opus(), muxed("ogg", vorbis, seconds)),
+    )
     return table.recipes
 
 
@@ -442,10 +492,16 @@ def _ogg(table: Table, name: str, write: Callable[..., bytes]) -> None:
     table.add(f"{name}, large pages", partial(plain, _LARGE_PAGES))
     table.add(f"{name}, empty last page of granule -1", lambda: ogg.with_empty_end(plain()))
     if name != "opus" or seconds >= 2 * PARTS:  # FFmpeg drops Opus's last page if it has none
-        table.add(f"{name}, last granule -1", lambda: ogg.with_last_granule(plain(), ogg.UNKNOWN),
-                  padding=1.25)  # fmt: skip
-    table.add(f"{name}, no granules", lambda: ogg.without_granules(plain()),
-              refused=NOTHING if name == "opus" else ())  # fmt: skip
+        table.add(
+            f"{name}, last granule -1",
+            lambda: ogg.with_last_granule(plain(), ogg.UNKNOWN),
+            padding=1.25,
+        )
+    table.add(
+        f"{name}, no granules",
+        lambda: ogg.without_granules(plain()),
+        refused=NOTHING if name == "opus" else (),
+    )
     table.add(f"{name}, from the middle", lambda: ogg.from_the_middle(plain(), 10_000_000))
     table.add(f"{name}, no end mark", lambda: ogg.without_end(plain()))
     table.add(f"{name}, with skeleton", lambda: ogg.with_skeleton(plain()))
@@ -466,8 +522,9 @@ def _ogg(table: Table, name: str, write: Callable[..., bytes]) -> None:
             lambda: ogg.chained(ogg.without_last_page(half()), half()),
             padding=seconds / 2,
         )
-        table.add(f"{name}, cut off", lambda: cut(plain(), 0.6), seconds=seconds * 0.6,
-                  padding=seconds)  # fmt: skip
+        table.add(
+            f"{name}, cut off", lambda: cut(plain(), 0.6), seconds=seconds * 0.6, padding=seconds
+        )
 
 
 def ogg_shapes(seconds: float) -> list[Recipe]:
@@ -502,13 +559,27 @@ def others(_: float = 0.0) -> list[Recipe]:
     table.add("noise", lambda: noise(300_000), refused=NO_STREAM)
     table.add("an ID3 tag alone", lambda: tags.id3v2(70_000), refused=NOTHING)
     table.add("a film without sound", mp4.pictures_alone, refused=("no_audio_stream",))
-    table.add("a WAV without samples", lambda: wav.Wave.parse(
-        encoded("wav", Codec("pcm_s16le"), 0.1)).empty().file(), refused=NOTHING)  # fmt: skip
-    table.add("Opus headers alone", lambda: ogg.joined(
-        ogg.pages(encoded("ogg", OPUS, 0.5))[:2]), refused=NOTHING)  # fmt: skip
-    for form, codec in (("aiff", "pcm_s16be"), ("webm", "vorbis"), ("w64", "pcm_s16le"),
-                        ("caf", "alac"), ("asf", "wmav2"), ("wv", "wavpack"), ("au", "pcm_s16be"),
-                        ("mpegts", "aac"), ("amr", "libopencore_amrnb")):  # fmt: skip
+    table.add(
+        "a WAV without samples",
+        lambda: wav.Wave.parse(encoded("wav", Codec("pcm_s16le"), 0.1)).empty().file(),
+        refused=NOTHING,
+    )
+    table.add(
+        "Opus headers alone",
+        lambda: ogg.joined(ogg.pages(encoded("ogg", OPUS, 0.5))[:2]),
+        refused=NOTHING,
+    )
+    for form, codec in (
+        ("aiff", "pcm_s16be"),
+        ("webm", "vorbis"),
+        ("w64", "pcm_s16le"),
+        ("caf", "alac"),
+        ("asf", "wmav2"),
+        ("wv", "wavpack"),
+        ("au", "pcm_s16be"),
+        ("mpegts", "aac"),
+        ("amr", "libopencore_amrnb"),
+    ):
         rate, layout, bits = _TELEPHONE if form == "amr" else (44_100, "stereo", 128_000)
         make = partial(encoded, form, Codec(codec, rate, layout, bit_rate=bits), 1.0)
         table.add(form, make, refused=(*NO_STREAM, "unsupported_audio_codec"))

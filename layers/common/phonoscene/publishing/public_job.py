@@ -119,8 +119,22 @@ class PublicJob(FrozenModel):
 
 def public_fields(job: Job, until: datetime | None) -> dict[str, Any]:
     """The fields of ``PublicJob``, but for the errors."""
-    same = ("job_id", "name", "revision", "status", "is_final", "attempt", "resubmitted", "video",
-            "bucket", "audio", "sidecar", "dropped_at", "created_at", "updated_at")  # fmt: skip
+    same = (
+        "job_id",
+        "name",
+        "revision",
+        "status",
+        "is_final",
+        "attempt",
+        "resubmitted",
+        "video",
+        "bucket",
+        "audio",
+        "sidecar",
+        "dropped_at",
+        "created_at",
+        "updated_at",
+    )
     cost = job.estimate
     return {name: getattr(job, name) for name in same} | {
         "version": "1",

@@ -355,11 +355,24 @@ def _manifest(job: Job) -> bytes:
     """What lies beside the video: where it came from and what it is. No URL that opens anything."""
     known = job.model_dump(
         mode="json",
-        include={"job_id", "name", "bucket", "audio", "sidecar", "images", "arguments", "estimate",
-        "actual", "seed", "video",
-                 "prompt_used", "output_lifetime", "created_at"},
+        include={
+            "job_id",
+            "name",
+            "bucket",
+            "audio",
+            "sidecar",
+            "images",
+            "arguments",
+            "estimate",
+            "actual",
+            "seed",
+            "video",
+            "prompt_used",
+            "output_lifetime",
+            "created_at",
+        },
         exclude_none=True,
-    )  # fmt: skip
+    )
     flaws = {"video_flaws": sorted(job.video_flaws)} if job.video_flaws else {}
     request = {"request_id": job.request.request_id if job.request else None}
     manifest = known | flaws | request
