@@ -11,7 +11,7 @@ import boto3
 from botocore.config import Config
 
 from phonoscene.batch import Message, each
-from phonoscene.errors import VideoUnavailable
+from phonoscene.errors import FalUnavailable
 from phonoscene.fal.api_key import FalKey
 from phonoscene.fal.queue import FalQueue
 from phonoscene.fal.webhook_message import Delivery
@@ -66,7 +66,7 @@ def on_message(message: Message) -> None:
         job = app.deliverer.deliver(delivery)
         if job and job.is_final:  # a place is free
             app.dispatcher.dispatch()
-    except VideoUnavailable as exc:
+    except FalUnavailable as exc:
         logger.warning("result.unavailable", extra={"reason": str(exc)})
         raise
     except Exception:

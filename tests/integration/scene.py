@@ -13,7 +13,7 @@ from moto.backends import get_backend
 from moto.dynamodb import exceptions as moto_exceptions
 from moto.dynamodb.comparisons import get_filter_expression
 
-from phonoscene.errors import VideoUnavailable
+from phonoscene.errors import CopyFailed, FalUnavailable
 from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
 from phonoscene.fal.webhook_message import Delivery, hash_token
 from phonoscene.jobs import FINAL, Audio, DropObject, Estimate, Job, JobStatus, Request
@@ -256,7 +256,7 @@ class Reel:
     def open(self, url: str, _: int | None = None) -> Iterator[Source]:
         self.opened.append(url)
         if self.is_down:
-            raise VideoUnavailable("the CDN answered 503")
+            raise CopyFailed("the CDN answered 503")
         yield Whole(self.body)
 
 
@@ -443,7 +443,7 @@ class Scene:
 
 TERMS: Final = SubmissionSettings(WEBHOOKS, 3600, 86400)
 VIDEO_URL: Final = "https://v3.fal.media/files/b/koala/video.mp4"
-UNHEARD: Final = VideoUnavailable("fal could not be asked: ReadTimeout")
+UNHEARD: Final = FalUnavailable("fal could not be asked: ReadTimeout")
 
 
 def _as_any(stand_in: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.errors import VideoUnavailable
+from phonoscene.errors import FalUnavailable
 from phonoscene.fal.queue import FalQueue
 from phonoscene.fal.webhook_message import Delivery, hash_token
 from phonoscene.jobs import (
@@ -802,7 +802,7 @@ def test_an_error_without_a_reason_is_asked_about(
 
     internet.plays["queue.fal.run"] = play
 
-    with contextlib.suppress(VideoUnavailable):
+    with contextlib.suppress(FalUnavailable):
         world.deliver(delivery(bare))
 
     wanted = {
@@ -850,7 +850,7 @@ def test_a_result_that_cannot_be_fetched_now_is_not_a_failure(
     internet.plays["queue.fal.run"] = answer({"detail": "not now"}, status)
     before = world.record
 
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(FalUnavailable):
         world.deliver(delivery(event("fal-unserialisable-success")))
 
     assert world.record == before
@@ -864,7 +864,7 @@ def test_the_request_of_a_result_that_must_be_fetched_is_known_before_it_is_aske
     a_claim_whose_answer_was_lost(world, status)
     internet.plays["queue.fal.run"] = answer({"detail": "not now"}, 503)
 
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(FalUnavailable):
         world.deliver(delivery(event("fal-unserialisable-success")))
 
     assert world.record.status is JobStatus.SUBMITTED
@@ -878,7 +878,7 @@ def test_a_result_of_a_past_attempt_is_fetched_and_binds_no_later_one(
     internet.plays["queue.fal.run"] = answer({"detail": "not now"}, 503)
     before = world.record
 
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(FalUnavailable):
         world.deliver(delivery(event("fal-unserialisable-success")))
 
     assert world.record == before

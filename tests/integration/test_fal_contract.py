@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from aiohttp import web
 
-from phonoscene.errors import MustWait, VideoUnavailable
+from phonoscene.errors import FalUnavailable, MustWait
 from phonoscene.fal import client as fal_client_module
 from phonoscene.fal import queue as fal_queue
 from phonoscene.fal.api_key import FalKey
@@ -527,7 +527,7 @@ def test_an_answer_that_drips_ends_with_the_time_of_its_exchange(
     begun = time.monotonic()
 
     outcome: object = None
-    with contextlib.suppress(VideoUnavailable):
+    with contextlib.suppress(FalUnavailable):
         outcome = calls[call]()
 
     assert time.monotonic() - begun < 1.4  # 0.4 s are allowed
@@ -552,7 +552,7 @@ def test_a_handshake_that_drips_ends_with_the_time_of_its_exchange(
 def test_an_answer_that_is_too_long_is_not_read_to_its_end(queue: FalQueue, fal: Loopback) -> None:
     fal.plays["queue.fal.run"] = answer("x" * (fal_client_module.LONGEST_ANSWER + 1))
 
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(FalUnavailable):
         queue.poll(Request(request_id=ID))
 
 
@@ -620,7 +620,7 @@ def listing(queue: FalQueue, fal: Loopback) -> Callable[..., Request | None]:
 def test_a_list_that_is_not_understood_whole_proves_nothing(
     listing: Callable[..., Request | None], page: Any
 ) -> None:
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(FalUnavailable):
         listing(page)
 
 
@@ -637,7 +637,7 @@ def test_a_long_list_that_comes_slowly_proves_nothing_and_ends_in_time(
     fal.plays["api.fal.ai"] = play
     now, begun = datetime.now(UTC), time.monotonic()
 
-    with pytest.raises(VideoUnavailable, match="takes over"):
+    with pytest.raises(FalUnavailable, match="takes over"):
         queue.find(MARKER, now - timedelta(hours=1), now)
 
     assert time.monotonic() - begun < 2  # 0.4 s, and a page
@@ -661,7 +661,7 @@ def test_a_list_that_is_understood_and_shows_nothing_proves_it(
 def test_a_list_that_leads_in_a_circle_proves_nothing(
     listing: Callable[..., Request | None],
 ) -> None:
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(FalUnavailable):
         listing({"items": [OTHERS], "has_more": True, "next_cursor": "a"})
 
 
@@ -726,7 +726,7 @@ def test_what_the_status_says_of_a_failure_is_not_forgotten(
     fal.plays["queue.fal.run"] = play
 
     if not is_ended:
-        with pytest.raises(VideoUnavailable):
+        with pytest.raises(FalUnavailable):
             queue.poll(Request(request_id=ID))
         return
     told = queue.poll(Request(request_id=ID))
@@ -991,7 +991,7 @@ def test_a_result_that_cannot_be_had_now_is_asked_for_again(
 ) -> None:
     fal.plays["queue.fal.run"] = answer(body, status)
 
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(FalUnavailable):
         queue.result(Request(request_id=ID, response_url=REQUESTS))
 
 
@@ -1001,7 +1001,7 @@ def test_a_result_whose_connection_breaks_is_asked_for_again(
 ) -> None:
     fal.plays["queue.fal.run"] = play
 
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(FalUnavailable):
         queue.result(Request(request_id=ID, response_url=REQUESTS))
 
 
@@ -1010,7 +1010,7 @@ def test_our_key_goes_to_no_other_host(queue: FalQueue, fal: Loopback) -> None:
     fal.plays["queue.fal.run"] = answer("", 307, elsewhere)
     fal.plays["evil.example.com"] = answer(OUTPUT)
 
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(FalUnavailable):
         queue.result(Request(request_id=ID, response_url=REQUESTS))
 
     assert fal.requests("evil.example.com") == []

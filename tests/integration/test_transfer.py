@@ -19,7 +19,7 @@ import pytest
 from aiohttp import web
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from phonoscene.errors import VideoRefused, VideoUnavailable
+from phonoscene.errors import CopyFailed, VideoRefused
 from phonoscene.net.public_https import Timeout
 from phonoscene.videos import cdn as product
 from phonoscene.videos.cdn import BUSY_TRIES, PART, TRIES, Cdn
@@ -243,7 +243,7 @@ def test_a_video_that_stays_truncated_is_not_stored(
 ) -> None:
     cdn.body, cdn.breaks = body, [10] * 100
 
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(CopyFailed):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert nothing_is_left(cloud)
@@ -255,7 +255,7 @@ def test_a_part_that_stays_broken_leaves_no_upload_behind(
 ) -> None:
     large.breaks = [None, *[10] * 100]
 
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(CopyFailed):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert nothing_is_left(cloud)
@@ -267,7 +267,7 @@ def test_a_cdn_without_ranges_that_breaks_off_is_not_believed(
 ) -> None:
     cdn.body, cdn.ranges, cdn.breaks = body, False, [len(body) - 1]
 
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(CopyFailed):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert nothing_is_left(cloud)
@@ -280,7 +280,7 @@ def test_a_cdn_that_does_not_answer_is_tried_again_later(
     environment.setattr(product, "TIMEOUT", Timeout(0.3, 0.3))
     internet.plays["v3.fal.media"] = play
 
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(CopyFailed):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert nothing_is_left(cloud)
@@ -292,7 +292,7 @@ def test_a_cdn_that_cannot_be_reached_is_tried_again_later(
 ) -> None:
     internet.dead.add("v3.fal.media")
 
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(CopyFailed):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert nothing_is_left(cloud)
@@ -304,7 +304,7 @@ def test_an_error_of_the_cdn_is_tried_again_later(
 ) -> None:
     internet.plays["v3.fal.media"] = answer("<html>", status)
 
-    with pytest.raises(VideoUnavailable, match=str(status)):
+    with pytest.raises(CopyFailed, match=str(status)):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert nothing_is_left(cloud)
@@ -319,7 +319,7 @@ def test_an_error_in_the_middle_leaves_no_upload_behind(
 
     internet.plays["v3.fal.media"] = expires
 
-    with pytest.raises(VideoUnavailable, match="404"):
+    with pytest.raises(CopyFailed, match="404"):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert nothing_is_left(cloud)
@@ -333,7 +333,7 @@ def test_a_range_that_was_not_asked_for_is_not_believed(
 ) -> None:
     internet.plays["v3.fal.media"] = answer(SMALL.decode("latin-1"), 206, {"Content-Range": told})
 
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(CopyFailed):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert nothing_is_left(cloud)
@@ -359,7 +359,7 @@ def test_a_later_range_that_was_not_asked_for_is_not_believed(
 
     internet.plays["v3.fal.media"] = mixed_up
 
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(CopyFailed):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert nothing_is_left(cloud)
@@ -431,7 +431,7 @@ def test_a_range_of_another_file_is_not_taken(
 ) -> None:
     internet.plays["v3.fal.media"] = bent(large, OTHER_FILES[bend])
 
-    with pytest.raises(VideoUnavailable, match="another file"):
+    with pytest.raises(CopyFailed, match="another file"):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert nothing_is_left(cloud)
@@ -592,7 +592,7 @@ def test_a_cdn_that_stays_busy_is_left_alone_after_some_tries(
     internet.plays["v3.fal.media"] = busy
     sink = Sink()
 
-    with pytest.raises(VideoUnavailable, match="429") as caught:
+    with pytest.raises(CopyFailed, match="429") as caught:
         Copier(OutputBucket(sink.client, OUTPUT)).copy_video(URL, KEY, ".mp4")
 
     assert caught.value.retry_after == 77
@@ -603,7 +603,7 @@ def test_a_cdn_that_stays_busy_is_left_alone_after_some_tries(
 def test_a_cdn_that_is_busy_at_once_says_for_how_long(copier: Copier, internet: Loopback) -> None:
     internet.plays["v3.fal.media"] = answer("", 429, {"Retry-After": "120"})
 
-    with pytest.raises(VideoUnavailable, match="429") as caught:
+    with pytest.raises(CopyFailed, match="429") as caught:
         copier.copy_video(URL, KEY, ".mp4")
 
     assert caught.value.retry_after == 120
@@ -617,7 +617,7 @@ def test_a_pause_that_is_longer_than_the_copy_may_take_is_not_waited_for(
     sink = Sink()
     began = time.monotonic()
 
-    with pytest.raises(VideoUnavailable, match="longer than"):
+    with pytest.raises(CopyFailed, match="longer than"):
         Copier(OutputBucket(sink.client, OUTPUT)).copy_video(URL, KEY, ".mp4")
 
     assert time.monotonic() - began < 1.5
@@ -656,7 +656,7 @@ def test_announcements_without_end_are_no_answer(
 
     internet.plays["v3.fal.media"] = endless
 
-    with pytest.raises(VideoUnavailable, match="broke off"):
+    with pytest.raises(CopyFailed, match="broke off"):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert nothing_is_left(cloud)
@@ -686,7 +686,7 @@ def test_a_head_that_drips_is_given_up_when_its_time_is_over(
     internet.plays["v3.fal.media"] = drip
     began = time.monotonic()
 
-    with pytest.raises(VideoUnavailable, match="longer than"):
+    with pytest.raises(CopyFailed, match="longer than"):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert time.monotonic() - began < 1.2
@@ -702,7 +702,7 @@ def test_a_handshake_that_drips_is_given_up_when_a_connection_may_take_no_longer
     internet.dripping.add("v3.fal.media")
     began = time.monotonic()
 
-    with pytest.raises(VideoUnavailable, match="broke off"):
+    with pytest.raises(CopyFailed, match="broke off"):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert time.monotonic() - began < 1.2
@@ -731,7 +731,7 @@ def test_a_drip_is_given_up_when_its_time_is_over(
     internet.plays["v3.fal.media"] = drip
     began = time.monotonic()
 
-    with pytest.raises(VideoUnavailable, match="longer than"):
+    with pytest.raises(CopyFailed, match="longer than"):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert time.monotonic() - began < 1.5
@@ -822,7 +822,7 @@ def test_a_redirect_to_another_place_is_not_followed_and_may_be_none_the_next_ti
     internet.plays["v3.fal.media"] = answer("", status, {"Location": location})
     internet.plays["evil.example.com"] = FileServer(SMALL)
 
-    with pytest.raises(VideoUnavailable, match=r"redirects|answered 30"):
+    with pytest.raises(CopyFailed, match=r"redirects|answered 30"):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert set(internet.tunnels) == {"v3.fal.media"}
@@ -874,7 +874,7 @@ def test_a_second_redirect_is_not_followed(
 ) -> None:
     internet.plays["v3.fal.media"] = answer("", 302, {"Location": "https://v3.fal.media/b.mp4"})
 
-    with pytest.raises(VideoUnavailable, match="more than once"):
+    with pytest.raises(CopyFailed, match="more than once"):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert len(internet.seen) == 2
@@ -966,7 +966,7 @@ def test_what_comes_in_place_of_a_video_may_be_one_the_next_time(
 
     internet.plays["v3.fal.media"] = odd
 
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(CopyFailed):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert nothing_is_left(cloud)
@@ -980,7 +980,7 @@ def test_an_empty_file_may_be_whole_the_next_time(
 ) -> None:
     cdn.body, cdn.ranges = b"", False
 
-    with pytest.raises(VideoUnavailable):
+    with pytest.raises(CopyFailed):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert nothing_is_left(cloud)
@@ -996,7 +996,7 @@ def test_fewer_bytes_than_fal_reported_may_be_all_the_next_time(
 ) -> None:
     cdn.body, cdn.ranges = body, with_ranges
 
-    with pytest.raises(VideoUnavailable, match="cut off"):
+    with pytest.raises(CopyFailed, match="cut off"):
         copier.copy_video(URL, KEY, ".mp4", len(body) + 1)
 
     assert nothing_is_left(cloud)
@@ -1010,7 +1010,7 @@ def test_a_container_that_says_that_it_goes_on_may_be_whole_the_next_time(
 ) -> None:
     cdn.body = film(suffix)[:-1]
 
-    with pytest.raises(VideoUnavailable, match="cut off"):
+    with pytest.raises(CopyFailed, match="cut off"):
         copier.copy_video(URL, KEY, suffix)
 
     assert nothing_is_left(cloud)
@@ -1060,7 +1060,7 @@ def test_what_lies_there_already_is_not_overwritten_by_another_video(
     copier.copy_video(URL, KEY, ".mp4")
     cdn.body = body
 
-    with pytest.raises(VideoUnavailable, match="another video"):
+    with pytest.raises(CopyFailed, match="another video"):
         copier.copy_video(URL, KEY, ".mp4")
 
     assert cloud.outputs() == {KEY: first}
@@ -1090,7 +1090,7 @@ def test_a_write_that_fails_is_tried_again_later_and_leaves_nothing(
     cdn.body = SMALL if call == "put_object" else LARGE
     with environment.context() as broken:
         broken.setattr(cloud.s3, call, fail)
-        with pytest.raises(VideoUnavailable):
+        with pytest.raises(CopyFailed):
             copier.copy_video(URL, KEY, ".mp4")
 
     assert nothing_is_left(cloud)
@@ -1105,7 +1105,7 @@ def test_an_abort_that_fails_does_not_hide_why(
     large.breaks = [None, *[10] * 100]
     environment.setattr(cloud.s3, "abort_multipart_upload", fail)
 
-    with pytest.raises(VideoUnavailable, match="of the"):
+    with pytest.raises(CopyFailed, match="of the"):
         copier.copy_video(URL, KEY, ".mp4")
 
 
@@ -1164,7 +1164,7 @@ def test_a_manifest_that_cannot_be_written_is_no_success(
 
     environment.setattr(cloud.s3, "put_object", fail)
 
-    with pytest.raises((ClientError, VideoUnavailable)):
+    with pytest.raises((ClientError, CopyFailed)):
         output.put_manifest("a.json", b"{}")
 
 

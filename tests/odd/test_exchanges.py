@@ -18,13 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phonoscene.errors import (
+    CopyFailed,
     DropRefused,
+    FalUnavailable,
     SigningKeysUnavailable,
     SubscriberUnreachable,
     UploadFailed,
     VerdictMalformed,
     VideoRefused,
-    VideoUnavailable,
 )
 from phonoscene.fal import client, signing_keys, storage
 from phonoscene.fal import queue as fal_queue
@@ -186,7 +187,7 @@ def test_a_poll_ends_in_an_outcome_or_can_be_repeated(
     with within(server, exchanges=2):
         try:
             outcome = queue.poll(Request(request_id=REQUEST_ID), is_overdue=is_overdue)
-        except VideoUnavailable:
+        except FalUnavailable:
             return
 
     assert isinstance(outcome, Pending | Unclear | Ended | Lost)
@@ -216,7 +217,7 @@ def test_only_a_list_that_was_understood_whole_proves_that_a_request_is_missing(
     with within(server, exchanges=20):
         try:
             found = queue.find("#no-such-marker", NOON, NOON)
-        except VideoUnavailable:
+        except FalUnavailable:
             return
 
     assert found is None
@@ -251,7 +252,7 @@ def test_a_video_is_read_whole_or_not_at_all(server: Server, raw: list[Raw]) -> 
             with Cdn(MAX_BYTES).open(VIDEO_URL) as source:
                 while part := source.next():
                     body += part.body
-        except VideoUnavailable:
+        except CopyFailed:
             return
         except VideoRefused:  # by what is said of its length
             assert any(b"99999" in one.data for one in raw)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.errors import VideoUnavailable
+from phonoscene.errors import CopyFailed
 from phonoscene.videos import video_formats
 from phonoscene.videos.video_formats import (
     CONTENT_TYPES,
@@ -181,12 +181,12 @@ def test_a_document_type_is_found_behind_fillers(filler: int, width: int) -> Non
 )
 def test_what_is_no_known_video_may_be_one_the_next_time(asked: str, head: bytes) -> None:
     assert kind_of(head, asked) is None
-    with pytest.raises(VideoUnavailable, match="no known video"):
+    with pytest.raises(CopyFailed, match="no known video"):
         check_container(head, asked)
 
 
 def test_an_empty_file_may_be_whole_the_next_time() -> None:
-    with pytest.raises(VideoUnavailable, match="empty"):
+    with pytest.raises(CopyFailed, match="empty"):
         check_container(b"", ".mp4")
 
 
@@ -321,7 +321,7 @@ def test_a_film_that_is_cut_off_is_refused_until_it_is_better_than_none() -> Non
         examination.add(MOVIE[:-1])
 
     lenient.check()
-    with pytest.raises(VideoUnavailable, match="cut off"):
+    with pytest.raises(CopyFailed, match="cut off"):
         strict.check()
 
 

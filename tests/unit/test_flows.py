@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from phonoscene.errors import VideoUnavailable
+from phonoscene.errors import CopyFailed
 from phonoscene.videos import output_bucket
 from phonoscene.videos.cdn import Part
 from phonoscene.videos.output_bucket import FEW, FLOWS, LOOK, OutputBucket
@@ -44,7 +44,7 @@ class Film:
                 return None
             time.sleep(self.waits * random.random())  # noqa: S311 - whatever order
             if number == self.breaks_at:
-                raise VideoUnavailable("broken")
+                raise CopyFailed("broken")
             body = used.body if used else bytearray(SIZE)
             body[:] = number.to_bytes(2, "big") * (SIZE // 2)
             return Part(number, body)
@@ -130,7 +130,7 @@ def test_a_part_that_does_not_come_ends_them_all(broken: int) -> None:
     film, sink = Film(waits=0.005, breaks_at=broken, count=10_000), Sink()
     others = threading.active_count()
 
-    with pytest.raises(VideoUnavailable, match="broken"):
+    with pytest.raises(CopyFailed, match="broken"):
         store(film, sink)
 
     assert sink.order == []

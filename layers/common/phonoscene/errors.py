@@ -5,7 +5,6 @@
     ├── DropRefused               the dropper can mend it: all its errors at once
     ├── MediaRefused              a file is not the audio or the image that it should be
     ├── TooMuchRead               a file is too large to be measured
-    ├── BucketUnversioned         S3 gives no version of an object: versioning is not on yet
     ├── ObjectUnreadable          S3 did not give an object's bytes this time
     ├── ProbeFailed               the function that measures media gave no answer this time
     ├── DropUnsettled             it is being overwritten right now; its event comes back
@@ -30,7 +29,8 @@
     ├── NotDelivered              the subscriber did not take an event
     ├── VideoRefused              the video may not be stored, now or ever
     │   └── VideoTooLarge         it is larger than the stack takes, by what the CDN says of it
-    └── VideoUnavailable          the video could not be copied this time
+    ├── CopyFailed                the video could not be copied this time
+    └── FalUnavailable            fal did not say how a request stands, or not in a form we know
 
 The docstring of a class is its message where it needs no more. Errors keep evidence for the code
 that catches them; what is logged of them are ids and codes.
@@ -216,7 +216,7 @@ class VideoTooLarge(VideoRefused):
     """The video is larger than the stack takes, by what the CDN says of it this time."""
 
 
-class VideoUnavailable(PhonosceneError):
+class CopyFailed(PhonosceneError):
     """The video could not be copied this time; its record says when it is tried again.
 
     ``retry_after`` is how many seconds the CDN wants to be left alone.
@@ -225,3 +225,7 @@ class VideoUnavailable(PhonosceneError):
     def __init__(self, reason: str = "", retry_after: int = 0) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
+
+
+class FalUnavailable(PhonosceneError):
+    """fal did not say how a request stands, or not in a form that is known; it is polled again."""

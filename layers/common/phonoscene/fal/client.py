@@ -16,7 +16,7 @@ import fal_client.client
 import httpx
 from fal_client import FalClientHTTPError, SyncClient, SyncRequestHandle
 
-from phonoscene.errors import VideoUnavailable
+from phonoscene.errors import FalUnavailable
 from phonoscene.fal.answers import accepted_id
 from phonoscene.fal.lenient_json import read_json
 from phonoscene.fal.requests import (
@@ -153,10 +153,10 @@ class FalClient:
         """What one GET brings, within so many ``seconds``.
 
         Raises:
-            VideoUnavailable: it cannot be had now, or not with our key.
+            FalUnavailable: it cannot be had now, or not with our key.
         """
         if not is_fals(url):
-            raise VideoUnavailable("a URL of the record is not fal's")
+            raise FalUnavailable("a URL of the record is not fal's")
         try:
             with (
                 self._exchange(seconds) as deadline,
@@ -164,9 +164,9 @@ class FalClient:
             ):
                 raw = _read(answer)
                 if deadline.is_over:  # a body without a length ends where its connection does
-                    raise VideoUnavailable(f"fal's answer takes longer than {deadline.seconds} s")
+                    raise FalUnavailable(f"fal's answer takes longer than {deadline.seconds} s")
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
-            raise VideoUnavailable(f"fal could not be asked: {type(exc).__name__}") from exc
+            raise FalUnavailable(f"fal could not be asked: {type(exc).__name__}") from exc
         units = answer.headers.get("X-Fal-Billable-Units")
         return Fetched(answer.status_code, _parsed(raw), units)
 
@@ -227,7 +227,7 @@ def _read(answer: httpx.Response) -> bytes:
     for chunk in answer.iter_bytes():
         raw += chunk
         if len(raw) > LONGEST_ANSWER:
-            raise VideoUnavailable("fal's answer is too long")
+            raise FalUnavailable("fal's answer is too long")
     return bytes(raw)
 
 

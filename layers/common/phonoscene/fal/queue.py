@@ -15,7 +15,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.errors import AnswerMalformed, MustWait, VideoUnavailable
+from phonoscene.errors import AnswerMalformed, FalUnavailable, MustWait
 from phonoscene.fal.answers import COMPLETED, QUEUED, read_page, read_status
 from phonoscene.fal.requests import ENDPOINT, REFUSED_ACCOUNT, Ended, Lost, Pending, Unclear
 from phonoscene.fal.results import Verdict, clean, from_failure, from_result
@@ -89,7 +89,7 @@ class FalQueue:
         """How a completed request ended; fal replays the model's own status code and body.
 
         Raises:
-            VideoUnavailable: it is not known now. Only 422 is the model's own word: any other
+            FalUnavailable: it is not known now. Only 422 is the model's own word: any other
             error may
                 be about our key, or the hour, and the video is paid for.
         """
@@ -97,11 +97,11 @@ class FalQueue:
         if code == HTTPStatus.UNPROCESSABLE_ENTITY:
             return from_failure(request.request_id, body, None)
         if code != HTTPStatus.OK:  # 202: it is not there yet
-            raise VideoUnavailable(f"fal answered {code} for the result")
+            raise FalUnavailable(f"fal answered {code} for the result")
         try:
             return from_result(request.request_id, body, units)
         except ValueError as exc:
-            raise VideoUnavailable("fal's result is not the endpoint's output") from exc
+            raise FalUnavailable("fal's result is not the endpoint's output") from exc
 
     def poll(
         self, request: Request, *, is_overdue: bool = False
@@ -112,14 +112,14 @@ class FalQueue:
         alone decides; and where the status is none that is known, the result.
 
         Raises:
-            VideoUnavailable: it is not known now.
+            FalUnavailable: it is not known now.
         """
         request = self._whole(request)
         code, body, _ = self._get(request.status_url, POLL_SECONDS)
         if code == HTTPStatus.NOT_FOUND:
             return Lost()
         if not _is_success(code):
-            raise VideoUnavailable(f"fal answered {code} for the status")
+            raise FalUnavailable(f"fal answered {code} for the status")
         status = read_status(body)
         if status.status in QUEUED:
             return Pending()
@@ -145,7 +145,7 @@ class FalQueue:
             status.has_failed and code >= HTTPStatus.BAD_REQUEST and (is_replayed or is_overdue)
         )
         if is_about_us or not is_the_runs:
-            raise VideoUnavailable(f"fal answered {code} for the result")
+            raise FalUnavailable(f"fal answered {code} for the result")
         return self._failed(request, status, body)
 
     def _failed(self, request: Request, status: Status, body: Any) -> Ended:
@@ -159,7 +159,7 @@ class FalQueue:
         None is a proof: the whole list was read and understood, and shows none.
 
         Raises:
-            VideoUnavailable: the list cannot be had now, or is not understood.
+            FalUnavailable: the list cannot be had now, or is not understood.
         """
         query = {
             "endpoint_id": ENDPOINT,
@@ -176,7 +176,7 @@ class FalQueue:
             is_whole &= page.is_whole and page.next_cursor not in seen
             seen |= {page.next_cursor} if page.next_cursor else set()
         if not is_whole:
-            raise VideoUnavailable("fal's list of requests is not understood")
+            raise FalUnavailable("fal's list of requests is not understood")
         return None
 
     def _pages(self, query: Mapping[str, Any]) -> Iterator[Page]:
@@ -184,19 +184,19 @@ class FalQueue:
         began = time.monotonic()
         for _ in range(MOST_PAGES):
             if time.monotonic() - began > SEARCH_SECONDS:
-                raise VideoUnavailable(f"the list of requests takes over {SEARCH_SECONDS:.0f} s")
+                raise FalUnavailable(f"the list of requests takes over {SEARCH_SECONDS:.0f} s")
             code, body, _ = self._get(REQUESTS_URL, PAGE_SECONDS, {**query, **cursor})
             if not _is_success(code):
-                raise VideoUnavailable(f"fal answered {code} for the list of requests")
+                raise FalUnavailable(f"fal answered {code} for the list of requests")
             try:
                 page = read_page(body)
             except AnswerMalformed as exc:
-                raise VideoUnavailable(str(exc)) from exc
+                raise FalUnavailable(str(exc)) from exc
             yield page
             if page.next_cursor is None:
                 return
             cursor = {"cursor": page.next_cursor}
-        raise VideoUnavailable("the list of requests is too long to be searched")
+        raise FalUnavailable("the list of requests is too long to be searched")
 
     def _whole(self, request: Request) -> Request:
         """The request with its URLs: as fal returned them, else as fal_client would ask."""

@@ -23,7 +23,7 @@ from threading import Condition, Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
-from phonoscene.errors import AddressRefused, VideoRefused, VideoTooLarge, VideoUnavailable
+from phonoscene.errors import AddressRefused, CopyFailed, VideoRefused, VideoTooLarge
 from phonoscene.jobs import ErrorDetail
 from phonoscene.net.connections import Connections, Response
 from phonoscene.net.public_https import Timeout, tls_context
@@ -109,7 +109,7 @@ class Cdn:
 
         Raises:
             VideoRefused: wrong host, or too large.
-            VideoUnavailable: it could not be read this time.
+            CopyFailed: it could not be read this time.
         """
         address, ends_at = checked_url(url), time.monotonic() + MOST_SECONDS
         for _ in range(2):
@@ -119,7 +119,7 @@ class Cdn:
                     yield _opened(connections, answer, self._most_bytes)
                     return
             address = _elsewhere(address, answer)
-        raise VideoUnavailable("the CDN redirects more than once")
+        raise CopyFailed("the CDN redirects more than once")
 
     @contextmanager
     def _connected(self, address: str, seconds: float) -> Iterator[Connections]:
@@ -128,12 +128,12 @@ class Cdn:
         with closing(connections):
             try:
                 yield connections
-            except (OSError, HTTPException, AddressRefused, VideoUnavailable) as exc:
+            except (OSError, HTTPException, AddressRefused, CopyFailed) as exc:
                 if connections.are_cut:
-                    raise VideoUnavailable(f"the copy takes longer than {MOST_SECONDS} s") from exc
-                if isinstance(exc, VideoUnavailable):
+                    raise CopyFailed(f"the copy takes longer than {MOST_SECONDS} s") from exc
+                if isinstance(exc, CopyFailed):
                     raise
-                raise VideoUnavailable(f"the CDN broke off: {type(exc).__name__}") from exc
+                raise CopyFailed(f"the CDN broke off: {type(exc).__name__}") from exc
 
 
 def _elsewhere(address: str, answer: Response) -> str:
@@ -144,8 +144,8 @@ def _elsewhere(address: str, answer: Response) -> str:
         if location:
             return checked_url(target)
     except (ValueError, VideoRefused) as exc:
-        raise VideoUnavailable("the CDN redirects to another host") from exc
-    raise VideoUnavailable(f"the CDN answered {answer.status}")
+        raise CopyFailed("the CDN redirects to another host") from exc
+    raise CopyFailed(f"the CDN answered {answer.status}")
 
 
 def _opened(connections: Connections, answer: Response, most_bytes: int) -> Source:
@@ -160,7 +160,7 @@ def _opened(connections: Connections, answer: Response, most_bytes: int) -> Sour
         answer = connections.get({})
         _check_answer(answer)
     if answer.status != HTTPStatus.OK:
-        raise VideoUnavailable(f"the CDN answered {answer.status}")
+        raise CopyFailed(f"the CDN answered {answer.status}")
     _check_length(answer.length, most_bytes)
     return _Stream(connections, answer, answer.length, most_bytes)
 
@@ -169,10 +169,10 @@ def _check_answer(answer: Response) -> None:
     """See that an answer carries a file's bytes as they are.
 
     Raises:
-        VideoUnavailable: it does not.
+        CopyFailed: it does not.
     """
     if why := _oddity(answer):
-        raise VideoUnavailable(why, _retry_after(answer))
+        raise CopyFailed(why, _retry_after(answer))
 
 
 def _oddity(answer: Response) -> str | None:
@@ -226,14 +226,14 @@ class _Gate:
         self._width: int | None = None
         self._inside = 0
         self._opens_at = time.monotonic()
-        self._failure: VideoUnavailable | None = None
+        self._failure: CopyFailed | None = None
 
     @contextmanager
     def entered(self) -> Iterator[None]:
         """One that reads, once there is room for it.
 
         Raises:
-            VideoUnavailable: there will be none: the copy has failed.
+            CopyFailed: there will be none: the copy has failed.
         """
         with self._changed:
             while not self._has_room():
@@ -249,9 +249,9 @@ class _Gate:
 
     def _has_room(self) -> bool:
         if self._failure:
-            raise VideoUnavailable(str(self._failure), self._failure.retry_after)
+            raise CopyFailed(str(self._failure), self._failure.retry_after)
         if self._connections.are_cut:
-            raise VideoUnavailable("time is up")
+            raise CopyFailed("time is up")
         is_narrow = self._width is not None and self._inside >= self._width
         return not is_narrow and time.monotonic() >= self._opens_at
 
@@ -262,7 +262,7 @@ class _Gate:
             self._opens_at = max(self._opens_at, time.monotonic() + seconds)
         self._connections.shed()
 
-    def close(self, failure: VideoUnavailable) -> None:
+    def close(self, failure: CopyFailed) -> None:
         """End every wait."""
         with self._changed:
             self._failure = self._failure or failure
@@ -303,7 +303,7 @@ class Source(ABC):
 
         Raises:
             VideoRefused: too large.
-            VideoUnavailable: it could not be read this time; so with OSError and HTTPException.
+            CopyFailed: it could not be read this time; so with OSError and HTTPException.
         """
         with self._lock:
             first, self._first = self._first, None
@@ -318,7 +318,7 @@ class Source(ABC):
         """The next part after the first, for one of several threads."""
 
 
-class _OddRange(VideoUnavailable):
+class _OddRange(CopyFailed):
     """The answer is not the range that was asked for; the next one may be."""
 
 
@@ -344,7 +344,7 @@ class _Ranged(Source):
         del part.body[length:]
         try:
             self._fill(part)
-        except VideoUnavailable as exc:
+        except CopyFailed as exc:
             self._gate.close(exc)
             raise
         return part
@@ -365,7 +365,7 @@ class _Ranged(Source):
                         raise
                     time.sleep(ODD_PAUSE)
         if got != length:
-            raise VideoUnavailable(f"the CDN sent {got} of the {length} bytes of a range")
+            raise CopyFailed(f"the CDN sent {got} of the {length} bytes of a range")
 
     def _read_range(self, first: int, view: memoryview) -> int:
         """How many bytes of it came; a CDN that is too busy for it is asked again."""
@@ -383,7 +383,7 @@ class _Ranged(Source):
             status, pause = answer.status, _retry_after(answer) or BUSY_PAUSE * 2**n
             logger.info("video.cdn_busy", extra={"status": status, "pause": pause})
             self._gate.narrow(min(pause, LONGEST_PAUSE))
-        raise VideoUnavailable(f"the CDN answered {status}", int(pause))
+        raise CopyFailed(f"the CDN answered {status}", int(pause))
 
     def _answer(self, first: int, last: int) -> Response | None:
         """None where the connection broke off: perhaps an idle one, given up meanwhile."""
@@ -464,5 +464,5 @@ class _Stream(Source):
     def _end(self) -> None:
         self._is_over = True
         if self.size and self._total != self.size:
-            raise VideoUnavailable(f"the CDN sent {self._total} of {self.size} bytes")
+            raise CopyFailed(f"the CDN sent {self._total} of {self.size} bytes")
         self.size = self._total

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from phonoscene.errors import VideoUnavailable
+from phonoscene.errors import CopyFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,7 @@ class OutputBucket:
         seen every byte and may still refuse them.
 
         Raises:
-            VideoUnavailable: S3 failed, or ``examination`` refuses. Whatever is raised, an
+            CopyFailed: S3 failed, or ``examination`` refuses. Whatever is raised, an
                 unfinished upload has been aborted.
         """
         upload = _Upload(self._client, {"Bucket": self.name, "Key": key}, content_type, examination)
@@ -86,7 +86,7 @@ class OutputBucket:
                 return upload.whole(b"".join(part.body for part in iter(source.next, None)))
             return upload.in_parts(source)
         except (BotoCoreError, ClientError) as exc:
-            raise VideoUnavailable(f"S3 broke off: {type(exc).__name__}") from exc
+            raise CopyFailed(f"S3 broke off: {type(exc).__name__}") from exc
         finally:
             upload.abort_unless_done()
 
@@ -307,10 +307,10 @@ class _Upload:
     def _as_found(self, exc: ClientError) -> Stored:
         """Another store wrote the same video first: take its version."""
         if exc.response["Error"]["Code"] not in _EXISTS | _CONFLICT:
-            raise VideoUnavailable(f"S3 answered {exc.response['Error']['Code']}") from exc
+            raise CopyFailed(f"S3 answered {exc.response['Error']['Code']}") from exc
         head = self._client.head_object(**self._at)
         if head["ContentLength"] != self._digest.length:
-            raise VideoUnavailable("another video lies at this job's key") from exc
+            raise CopyFailed("another video lies at this job's key") from exc
         return self._stored(head["VersionId"])
 
     def _stored(self, version_id: str) -> Stored:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from phonoscene.errors import VideoUnavailable
+from phonoscene.errors import CopyFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,13 +70,13 @@ def check_container(head: bytes, asked: str) -> str:
     """The suffix of the container that a file which begins with ``head`` is.
 
     Raises:
-        VideoUnavailable: it is empty, or no video that is known: a page in its place, perhaps.
+        CopyFailed: it is empty, or no video that is known: a page in its place, perhaps.
     """
     if not head:
-        raise VideoUnavailable("the CDN sent an empty file")
+        raise CopyFailed("the CDN sent an empty file")
     found = kind_of(head, asked)
     if found is None:
-        raise VideoUnavailable("the CDN sent what is no known video")
+        raise CopyFailed("the CDN sent what is no known video")
     return found
 
 
@@ -259,10 +259,10 @@ class Examination:
         """See that the file may be stored now.
 
         Raises:
-            VideoUnavailable: it is cut off, and may be whole the next time.
+            CopyFailed: it is cut off, and may be whole the next time.
         """
         if self.is_cut and not self._takes_cut:
-            raise VideoUnavailable(f"the video is cut off after {self.length} bytes")
+            raise CopyFailed(f"the video is cut off after {self.length} bytes")
 
     @property
     def is_cut(self) -> bool:

@@ -14,7 +14,7 @@ from datetime import timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from phonoscene.errors import VideoUnavailable, WriteRefused
+from phonoscene.errors import FalUnavailable, WriteRefused
 from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
 from phonoscene.fal.webhook_message import Delivery
 from phonoscene.jobs import ErrorDetail, Job, JobStatus, Request
@@ -148,7 +148,7 @@ class Reconciler:
             is_unclear = self._reconcile(job)
         except WriteRefused:  # it moved meanwhile: good news
             logger.info("reconcile.moved", extra={"id": job_id})
-        except VideoUnavailable as exc:
+        except FalUnavailable as exc:
             logger.warning("reconcile.unanswered", extra={"id": job_id, "reason": str(exc)})
             self._try_later(job)
         except Exception:
@@ -210,7 +210,7 @@ class Reconciler:
         is_late = now > job.last(JobStatus.SUBMITTED) + self.silence
         try:
             answer = self.queue.poll(request, is_overdue=job.is_overdue(now) or is_late)
-        except VideoUnavailable:
+        except FalUnavailable:
             if now < job.last(JobStatus.SUBMITTED) + self.silence + ASKED_FOR:
                 raise
             answer = Lost()
@@ -230,7 +230,7 @@ class Reconciler:
         """Fal knows nothing of a request that it took. Said soon, that is an outage of fal's."""
         kept_until = job.last(JobStatus.SUBMITTED) + self.silence + RESULT_KEPT
         if self.store.clock() < kept_until:
-            raise VideoUnavailable("fal knows nothing of a request that it took")
+            raise FalUnavailable("fal knows nothing of a request that it took")
         self._end(job, JobStatus.FAILED, errors=(_LOST,))
 
     def _settle(self, job: Job) -> None:
@@ -243,7 +243,7 @@ class Reconciler:
         self.store.look_again(job, self.store.clock() + ASK_AGAIN, job.unanswered_since)
         try:
             found = self.queue.find(job.marker, asked_at - ASK_AGAIN, asked_at + self.silence)
-        except VideoUnavailable:
+        except FalUnavailable:
             if self.store.clock() < asked_at + self.silence + ASKED_FOR:
                 raise
             self._end(job, JobStatus.FAILED, errors=(_UNPROVEN,))

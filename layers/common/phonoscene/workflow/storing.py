@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from phonoscene.drops.keys import output_key
 from phonoscene.drops.pricing import actual
 from phonoscene.errors import (
+    CopyFailed,
+    FalUnavailable,
     VerdictMalformed,
     VideoRefused,
     VideoTooLarge,
-    VideoUnavailable,
     WriteRefused,
 )
 from phonoscene.fal.requests import Ended, Lost
@@ -74,7 +75,7 @@ class Deliverer:
         for it.
 
         Raises:
-            VideoUnavailable: the result cannot be fetched now.
+            FalUnavailable: the result cannot be fetched now.
         """
         for _ in range(TRIES):
             with suppress(WriteRefused):  # the job moved on while it was looked at: look again
@@ -143,7 +144,7 @@ class Deliverer:
         It may be about fal's own trouble, and the video may exist.
 
         Raises:
-            VideoUnavailable: it is not known yet.
+            FalUnavailable: it is not known yet.
         """
         request = _request_of(job, delivery.request_id)
         match self.queue.poll(request, is_overdue=job.is_overdue(self.store.clock())):
@@ -151,7 +152,7 @@ class Deliverer:
                 return replace(delivery, body=body)
             case Lost():
                 return delivery
-        raise VideoUnavailable("fal calls a request failed that has not ended")
+        raise FalUnavailable("fal calls a request failed that has not ended")
 
     def _set_aside(self, job: Job, delivery: Delivery) -> Job:
         """An answer that says nothing of how the request ended: fal is asked, for some minutes.
@@ -223,11 +224,11 @@ class Deliverer:
             stored = found or self._copy(job, key, examination)
         except VideoRefused as exc:
             if isinstance(exc, VideoTooLarge) and not self._has_waited(job):
-                later = VideoUnavailable(str(exc))
+                later = CopyFailed(str(exc))
                 return self._copy_later(job, later, job.unanswered_since or self.store.clock())
             # where it lies is kept: it is paid for, and a person may want it
             return self._finish(job, JobStatus.FAILED, errors=(exc.error,))
-        except VideoUnavailable as exc:
+        except CopyFailed as exc:
             came = examination.length > 0 and examination.is_cut
             since = job.unanswered_since or (self.store.clock() if came else None)
             return self._copy_later(job, exc, since)
@@ -248,7 +249,7 @@ class Deliverer:
         since = job.unanswered_since
         return since is not None and self.store.clock() >= since + BECOMES_WHOLE_WITHIN
 
-    def _copy_later(self, job: Job, reason: VideoUnavailable, since: datetime | None) -> Job:
+    def _copy_later(self, job: Job, reason: CopyFailed, since: datetime | None) -> Job:
         """Have the copy begun again, soon at first: each pause is as long as all tries so far.
 
         ``since``: when the video was first seen to be cut off, or too large. One try is when that
