@@ -1,4 +1,4 @@
-"""StoreFunction: verdicts become stored videos."""
+"""StoreFunction: results become stored videos."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def build() -> App:
 
 
 def on_message(message: Message) -> None:
-    """One verdict; an error returns it to the queue."""
+    """One result; an error returns it to the queue."""
     count("Verdicts")
     try:
         delivery = Delivery(**message.json())
@@ -70,7 +70,7 @@ def on_message(message: Message) -> None:
         logger.warning("result.unavailable", extra={"reason": str(exc)})
         raise
     except Exception:
-        logger.exception("verdict.failed")
+        logger.exception("result.failed")
         raise
     finally:
         logger.remove_keys(["job_id"])

@@ -1,4 +1,4 @@
-"""WebhookFunction: checks fal's POST and queues its verdict; the one door to the internet."""
+"""WebhookFunction: checks fal's POST and queues its result; the one door to the internet."""
 
 from __future__ import annotations
 

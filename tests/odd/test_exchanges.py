@@ -21,10 +21,10 @@ from phonoscene.errors import (
     CopyFailed,
     DropRefused,
     FalUnavailable,
+    ResultMalformed,
     SigningKeysUnavailable,
     SubscriberUnreachable,
     UploadFailed,
-    VerdictMalformed,
     VideoRefused,
 )
 from phonoscene.fal import client, signing_keys, storage
@@ -201,7 +201,7 @@ def read_verdict(body: str) -> None:
     """It is a result, or known to be none."""
     try:
         verdict = from_webhook(body)
-    except VerdictMalformed:
+    except ResultMalformed:
         return
     json.dumps([error.model_dump(mode="json") for error in verdict.errors])
     assert not any("X-Amz-Signature" in error.message for error in verdict.errors)

@@ -17,7 +17,7 @@
     ├── UploadFailed              fal's storage did not take a file this time; the job waits
     ├── WebhookRefused            not fal's, not ours, not fresh, or not whole: one answer, 401
     ├── SigningKeysUnavailable    no webhook can be verified now: 503, and fal retries
-    ├── VerdictMalformed          signed by fal, and yet not a verdict
+    ├── ResultMalformed           signed by fal, and yet not a result
     ├── AnswerMalformed           fal's answer to a question is not as documented
     ├── AddressRefused            a host's name leads to an address that is not public
     ├── ReceiptContested          others write a job's receipt at the same time
@@ -157,8 +157,8 @@ class SigningKeysUnavailable(PhonosceneError):
     """fal's key set cannot be fetched now, so no webhook can be verified."""
 
 
-class VerdictMalformed(PhonosceneError):
-    """Signed by fal, and yet not a verdict."""
+class ResultMalformed(PhonosceneError):
+    """Signed by fal, and yet not a result."""
 
 
 class AnswerMalformed(PhonosceneError):

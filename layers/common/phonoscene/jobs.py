@@ -27,7 +27,7 @@ class JobStatus(StrEnum):
     UNCONFIRMED = "UNCONFIRMED"
     #: fal accepted the request; its id and its three URLs are stored.
     SUBMITTED = "SUBMITTED"
-    #: A verified verdict says that the video exists on fal's CDN; it is being copied.
+    #: A verified result says that the video exists on fal's CDN; it is being copied.
     GENERATED = "GENERATED"
     #: The video is in the output bucket.
     SUCCEEDED = "SUCCEEDED"

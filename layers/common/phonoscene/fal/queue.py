@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from phonoscene.errors import AnswerMalformed, FalUnavailable, MustWait
 from phonoscene.fal.answers import COMPLETED, QUEUED, read_page, read_status
 from phonoscene.fal.requests import ENDPOINT, REFUSED_ACCOUNT, Ended, Lost, Pending, Unclear
-from phonoscene.fal.results import Verdict, clean, from_failure, from_result
+from phonoscene.fal.results import Result, clean, from_failure, from_result
 from phonoscene.jobs import Request
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class FalQueue:
             return client if client is not before else None
         return None
 
-    def result(self, request: Request) -> Verdict:
+    def result(self, request: Request) -> Result:
         """How a completed request ended; fal replays the model's own status code and body.
 
         Raises:

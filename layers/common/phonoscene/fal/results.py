@@ -1,6 +1,6 @@
 """What fal says of a request, in any of the forms in which it says it.
 
-A webhook's body comes in five shapes, and a polled result in a sixth; all become one ``Verdict``.
+A webhook's body comes in five shapes, and a polled result in a sixth; all become one ``Result``.
 fal's vocabulary is kept out of the rest of the code.
 """
 
@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from phonoscene.errors import VerdictMalformed
+from phonoscene.errors import ResultMalformed
 from phonoscene.fal.lenient_json import read_json
 from phonoscene.jobs import ErrorDetail
 from phonoscene.retries import is_retryable
@@ -92,7 +92,7 @@ class Output(BaseModel):
         return result
 
 
-class Verdict(BaseModel):
+class Result(BaseModel):
     """How a request ended: with an output, with errors, or with an output that must be fetched."""
 
     model_config = ConfigDict(frozen=True)
@@ -131,11 +131,11 @@ class _Webhook(BaseModel):
     error_type: Text = None
 
 
-def from_webhook(body: str) -> Verdict:
-    """The verdict in a webhook's body.
+def from_webhook(body: str) -> Result:
+    """The result in a webhook's body.
 
     Raises:
-        VerdictMalformed: fal signed something that does not say how the request ended.
+        ResultMalformed: fal signed something that does not say how the request ended.
     """
     try:
         webhook = _Webhook.model_validate(read_json(body))
@@ -144,30 +144,30 @@ def from_webhook(body: str) -> Verdict:
                 webhook.request_id, webhook.payload, webhook.error, webhook.error_type
             )
         if webhook.status == "OK" and webhook.payload is None:
-            return Verdict(request_id=webhook.request_id)
+            return Result(request_id=webhook.request_id)
         return from_result(webhook.request_id, webhook.payload, webhook.billable_units)
     except ValidationError as exc:
         fields = sorted({".".join(map(str, e["loc"])) for e in exc.errors(include_input=False)})
         data = f"these fields are not as documented: {', '.join(fields)}"
-        raise VerdictMalformed(data) from None  # pydantic's own words show the values
+        raise ResultMalformed(data) from None  # pydantic's own words show the values
     except (ValueError, RecursionError):
-        raise VerdictMalformed("it is no JSON") from None
+        raise ResultMalformed("it is no JSON") from None
 
 
-def from_result(request_id: str, result: Any, billable_units: Any = None) -> Verdict:
-    """The verdict in the endpoint's output.
+def from_result(request_id: str, result: Any, billable_units: Any = None) -> Result:
+    """The result in the endpoint's output.
 
     Raises:
         ValidationError: no video's URL can be read there.
     """
     output = Output.model_validate(result)
-    return Verdict(request_id=request_id, output=output, billable_units=billable_units)
+    return Result(request_id=request_id, output=output, billable_units=billable_units)
 
 
 def from_failure(
     request_id: str, payload: Any, error: str | None, error_type: str | None = None
-) -> Verdict:
-    """The verdict in a failure: ``detail`` is a list for the model's errors, text for fal's.
+) -> Result:
+    """The result in a failure: ``detail`` is a list for the model's errors, text for fal's.
 
     ``error_type`` is what the status said, for a result that says none.
     """
@@ -176,12 +176,12 @@ def from_failure(
     entries = [detail] if isinstance(detail, dict) else detail
     if isinstance(entries, list) and entries:
         errors = tuple(_model_error(entry) for entry in entries[:MOST_ERRORS])
-        return Verdict(request_id=request_id, errors=errors)
+        return Result(request_id=request_id, errors=errors)
     said = payload.get("error_type") or error_type
     kind = clean(said or "fal_error", LONGEST_CODE)
     one = ErrorDetail(code=kind, message=_reason(detail, error), retryable=is_retryable(kind, None))
     is_unexplained = not said and not (isinstance(detail, str) and detail)
-    return Verdict(request_id=request_id, errors=(one,), is_unexplained=is_unexplained)
+    return Result(request_id=request_id, errors=(one,), is_unexplained=is_unexplained)
 
 
 def _model_error(entry: Any) -> ErrorDetail:
@@ -209,7 +209,7 @@ _VIDEO_URL = re.compile(r"https:\\?/\\?/[a-z0-9.-]+\.fal\.media\\?/[^\s\"'<>]{1,
 
 
 def video_url_in(body: str) -> str | None:
-    """The first address of fal's CDN in a text that is no verdict."""
+    """The first address of fal's CDN in a text that is no result."""
     found = _VIDEO_URL.search(body)
     return found[0].replace("\\", "") if found else None
 

@@ -28,7 +28,7 @@ class Canceller:
     def cancel(self, job_id: str) -> Job | None:
         """The job, CANCELLED unless it was generated or had ended; None where there is none.
 
-        What it held is given back. fal may still run and bill it: a late verdict is noted.
+        What it held is given back. fal may still run and bill it: a late result is noted.
         """
         job = self.store.get(job_id)
         for _ in range(TRIES):

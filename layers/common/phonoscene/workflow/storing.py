@@ -1,6 +1,6 @@
-"""From a verdict to a stored video: record it, copy, finish.
+"""From a result to a stored video: record it, copy, finish.
 
-The verdict is written before the copy and the video's record after it; the copy itself writes an
+The result is written before the copy and the video's record after it; the copy itself writes an
 object once. So a delivery that is cut off, or comes twice, does again only what is not done.
 """
 
@@ -20,13 +20,13 @@ from phonoscene.drops.pricing import actual
 from phonoscene.errors import (
     CopyFailed,
     FalUnavailable,
-    VerdictMalformed,
+    ResultMalformed,
     VideoRefused,
     VideoTooLarge,
     WriteRefused,
 )
 from phonoscene.fal.requests import Ended, Lost
-from phonoscene.fal.results import Verdict, from_webhook, video_url_in
+from phonoscene.fal.results import Result, from_webhook, video_url_in
 from phonoscene.jobs import UNANSWERED, ErrorDetail, Job, JobStatus, Request, Video
 from phonoscene.retries import MOST_ATTEMPTS, retry_at
 from phonoscene.videos.video_formats import CONTENT_TYPES, Examination, check_container, suffix_of
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: How often a verdict is taken up again because its job moved while it was looked at.
+#: How often a result is taken up again because its job moved while it was looked at.
 TRIES = 3
 #: Between two tries of a copy that fails.
 SHORTEST_PAUSE = timedelta(seconds=30)
@@ -61,7 +61,7 @@ BECOMES_WHOLE_WITHIN = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Deliverer:
-    """Brings verdicts home."""
+    """Stores the video of each result, or settles how its job ended."""
 
     store: JobStore
     queue: FalQueue
@@ -69,7 +69,7 @@ class Deliverer:
     output: OutputBucket
 
     def deliver(self, delivery: Delivery) -> Job | None:
-        """The job after its verdict, or None where the delivery is not for one of our jobs.
+        """The job after its result, or None where the delivery is not for one of our jobs.
 
         A copy that fails is tried again by the record, which says when: no message has to come back
         for it.
@@ -86,7 +86,7 @@ class Deliverer:
         job = self.store.get(delivery.job_id)
         if job is None or not _shows_token(job, delivery.token_hash):
             reason = "unknown_job" if job is None else "wrong_token"
-            logger.warning("verdict.refused", extra={"reason": reason})
+            logger.warning("result.refused", extra={"reason": reason})
             return None
         if job.status is JobStatus.GENERATED and not _is_anothers(job, delivery):
             return self._store(
@@ -97,46 +97,46 @@ class Deliverer:
         return self._conclude(job, delivery)
 
     def _note_late(self, job: Job, delivery: Delivery) -> Job:
-        """A verdict for a job that has its video, or has ended: again the same, or one too many.
+        """A result for a job that has its video, or has ended: again the same, or one too many.
 
         A success after a failure is the job's own video: it is paid for.
         """
-        logger.info("verdict.late", extra={"status": job.status})
+        logger.info("result.late", extra={"status": job.status})
         is_revived = job.status is JobStatus.FAILED and not job.was_generated
         is_its_own = job.status is not JobStatus.CANCELLED and not _is_anothers(job, delivery)
         is_known = is_its_own and job.request is not None and not is_revived
-        verdict = _read(delivery) if delivery.body and not is_known else None
-        if verdict is None or verdict.errors:
+        result = _read(delivery) if delivery.body and not is_known else None
+        if result is None or result.errors:
             return job
         if is_revived:
-            if verdict.must_be_fetched:
-                verdict = self.queue.result(_request_of(job, verdict.request_id))
-            return job if verdict.errors else self._store(self._record(job, verdict))
-        came = _actual(job, verdict)
+            if result.must_be_fetched:
+                result = self.queue.result(_request_of(job, result.request_id))
+            return job if result.errors else self._store(self._record(job, result))
+        came = _actual(job, result)
         with suppress(WriteRefused):  # it was noted before
             self.store.note_paid_again(job, delivery.request_id, came)
             _log_cost(job, came)
         return job
 
     def _conclude(self, job: Job, delivery: Delivery) -> Job:
-        verdict = _read(delivery)
-        if verdict is None:
+        result = _read(delivery)
+        if result is None:
             return self._set_aside(job, delivery)
-        if verdict.must_be_fetched:
+        if result.must_be_fetched:
             job = self._bind(job, delivery)
-            verdict = self.queue.result(_request_of(job, verdict.request_id))
-        elif verdict.is_unexplained:
+            result = self.queue.result(_request_of(job, result.request_id))
+        elif result.is_unexplained:
             job = self._bind(job, delivery)
             delivery = self._explained(job, delivery)
-            verdict = _read(delivery)
-            if verdict is None:
+            result = _read(delivery)
+            if result is None:
                 return self._set_aside(job, delivery)
-        if verdict.errors and (_is_anothers(job, delivery) or _is_past(job, delivery)):
-            logger.info("verdict.of_past_attempt")
+        if result.errors and (_is_anothers(job, delivery) or _is_past(job, delivery)):
+            logger.info("result.of_past_attempt")
             return job
-        if verdict.errors:
-            return self._fail_or_retry(job, verdict)
-        return self._store(self._record(job, verdict))
+        if result.errors:
+            return self._fail_or_retry(job, result)
+        return self._store(self._record(job, result))
 
     def _explained(self, job: Job, delivery: Delivery) -> Delivery:
         """A failure without a reason, as fal tells it when it is asked.
@@ -160,7 +160,7 @@ class Deliverer:
         Then the job ends, with what identifies the answer, and where it says that a video lies.
         """
         digest = hashlib.sha256(delivery.body.encode(errors="surrogatepass")).hexdigest()
-        logger.error("verdict.unreadable", extra={"sha256": digest})
+        logger.error("result.unreadable", extra={"sha256": digest})
         if _is_anothers(job, delivery) or _is_past(job, delivery):
             return job
         job, now = self._bind(job, delivery), self.store.clock()
@@ -187,18 +187,18 @@ class Deliverer:
             request=Request(request_id=delivery.request_id),
         )
 
-    def _record(self, job: Job, verdict: Verdict) -> Job:
+    def _record(self, job: Job, result: Result) -> Job:
         """Write down that the video exists, before a byte of it is copied.
 
         Raises:
-            WriteRefused: the job has moved on; a twin may have recorded the same verdict.
+            WriteRefused: the job has moved on; a twin may have recorded the same result.
         """
-        output: Any = verdict.output
-        came = _actual(job, verdict)
+        output: Any = result.output
+        came = _actual(job, result)
         recorded = self.store.move(
             job,
             JobStatus.GENERATED,
-            request=_request_of(job, verdict.request_id),
+            request=_request_of(job, result.request_id),
             errors=(),
             source_url=output.video.url,
             reported=output.video.model_dump(exclude={"url"}, exclude_none=True),
@@ -265,13 +265,13 @@ class Deliverer:
         self.store.look_again(job, max(at, now + wanted), since)
         return job
 
-    def _fail_or_retry(self, job: Job, verdict: Verdict) -> Job:
+    def _fail_or_retry(self, job: Job, result: Result) -> Job:
         """Back to READY where fal's errors may be gone next time, as often as is worth it."""
         taken = job.attempt - job.refusals
-        if all(error.retryable for error in verdict.errors) and taken < MOST_ATTEMPTS:
+        if all(error.retryable for error in result.errors) and taken < MOST_ATTEMPTS:
             at = retry_at(taken, self.store.clock())
             return self._finish(job, JobStatus.READY, at=at, request=None, waits_for="fal")
-        return self._fail(job, *verdict.errors, request=_request_of(job, verdict.request_id))
+        return self._fail(job, *result.errors, request=_request_of(job, result.request_id))
 
     def _fail(self, job: Job, *errors: ErrorDetail, **changes: Any) -> Job:
         return self._finish(
@@ -294,12 +294,12 @@ def _request_of(job: Job, request_id: str) -> Request:
     return job.request if job.request and is_the_jobs else Request(request_id=request_id)
 
 
-def _read(delivery: Delivery) -> Verdict | None:
-    """The verdict, or None where fal signed something that is none."""
+def _read(delivery: Delivery) -> Result | None:
+    """The result, or None where fal signed something that is none."""
     try:
         return from_webhook(delivery.body)
-    except VerdictMalformed as exc:
-        logger.warning("verdict.malformed", extra={"reason": str(exc)})
+    except ResultMalformed as exc:
+        logger.warning("result.malformed", extra={"reason": str(exc)})
         return None
 
 
@@ -315,15 +315,15 @@ def _is_past(job: Job, delivery: Delivery) -> bool:
 
 
 def _is_anothers(job: Job, delivery: Delivery) -> bool:
-    """Whether the job is bound to a request already, and this verdict is of another one."""
+    """Whether the job is bound to a request already, and this result is of another one."""
     return job.request is not None and job.request.request_id != delivery.request_id
 
 
-def _actual(job: Job, verdict: Verdict) -> Actual | None:
+def _actual(job: Job, result: Result) -> Actual | None:
     """What came, where fal reports figures of it."""
-    if verdict.output is None:
+    if result.output is None:
         return None
-    return actual(job, verdict.output.video, verdict.billable_units)
+    return actual(job, result.output.video, result.billable_units)
 
 
 def _log_cost(job: Job, came: Actual | None) -> None:

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from phonoscene.errors import VerdictMalformed
+from phonoscene.errors import ResultMalformed
 from phonoscene.fal.results import (
     Output,
     ReportedVideo,
-    Verdict,
+    Result,
     from_failure,
     from_result,
     from_webhook,
@@ -49,7 +49,7 @@ def test_a_success_carries_its_output(*, nulls: bool) -> None:
 
     verdict = from_webhook(webhook(**fields))
 
-    assert verdict == Verdict(
+    assert verdict == Result(
         request_id=REQUEST,
         output=Output(video=ReportedVideo(url=URL), seed=175932751, prompt="a harbour"),
     )
@@ -155,7 +155,7 @@ def test_a_failure_of_fals_own_is_one_error() -> None:
 def test_an_output_that_fal_could_not_serialise_must_be_fetched() -> None:
     verdict = from_webhook(webhook(status="OK", payload=None, payload_error=UNSERIALISABLE))
 
-    assert verdict == Verdict(request_id=REQUEST)
+    assert verdict == Result(request_id=REQUEST)
     assert verdict.must_be_fetched
 
 
@@ -233,14 +233,14 @@ def test_a_failure_of_any_form_has_one_error(payload: Any, code: str, message: s
     ],
 )
 def test_a_signed_body_of_no_known_form_is_malformed(body: str) -> None:
-    with pytest.raises(VerdictMalformed):
+    with pytest.raises(ResultMalformed):
         from_webhook(body)
 
 
 def test_a_malformed_verdict_names_fields_and_shows_no_value() -> None:
     body = webhook(status="OK", payload={"video": {"url": [PRESIGNED]}, "prompt": ["a secret"]})
 
-    with pytest.raises(VerdictMalformed) as caught:
+    with pytest.raises(ResultMalformed) as caught:
         from_webhook(body)
 
     assert "video.url" in str(caught.value)
@@ -358,7 +358,7 @@ def test_any_signed_body_is_a_verdict_or_malformed(
 
     try:
         verdict = from_webhook(body)
-    except VerdictMalformed:
+    except ResultMalformed:
         assert status == "OK"
     else:
         assert (status == "ERROR") is bool(verdict.errors)
