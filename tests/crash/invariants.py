@@ -177,7 +177,8 @@ def _sums(world: World, jobs: list[Job]) -> Iterator[str]:
 
 def spent(job: Job) -> Decimal:
     """What a job has cost by its record, beside what it holds."""
-    own = bool(job.actual or job.estimate) and has_video(job) and not job.reservation
+    is_billed = has_video(job) or job.is_maybe_billed
+    own = bool(job.actual or job.estimate) and is_billed and not job.reservation
     costs = [job.actual or job.estimate] * own + [*job.duplicate_actuals]
     unreported = len(job.duplicate_requests) - len(job.duplicate_actuals)
     costs += [job.estimate] * unreported

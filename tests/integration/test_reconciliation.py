@@ -505,6 +505,22 @@ def test_a_job_that_fails_to_be_looked_at_does_not_stop_the_others(
     assert "reconcile.failed" in caplog.messages
 
 
+def test_a_webhook_that_comes_while_fal_does_not_answer_is_no_failure(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = scene.bring(JobStatus.SUBMITTED)
+
+    def answer() -> None:
+        scene.deliverer.deliver(verdict(job))
+        raise UNHEARD
+
+    scene.fal.on_question = answer
+    later(scene, timedelta(minutes=2))
+
+    assert scene.read().status is JobStatus.SUCCEEDED
+    assert "reconcile.failed" not in caplog.messages
+
+
 def test_a_record_that_cannot_be_read_does_not_stop_the_others(scene: Scene) -> None:
     """A release that was rolled back may have left a state that this one does not know."""
     for n in range(2):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 FINAL: Final = {"SUCCEEDED", "FAILED", "REJECTED", "CANCELLED"}
+#: Errors of which docs/operations.md says that fal may have billed the job: its estimate is booked.
+MAYBE_BILLED: Final = {"result_lost", "result_unreadable", "outcome_unproven"}
 OK: Final = 200
 
 
@@ -240,6 +242,7 @@ def pair_of(record: Item) -> tuple[str, str, str]:
 def spent(record: Item) -> Decimal:
     """Dollars that a record says fal may bill, beside what it holds."""
     made = "GENERATED" in [step["status"] for step in record.get("history", [])]
+    made = made or bool(MAYBE_BILLED & {error["code"] for error in record.get("errors") or ()})
     own = [record.get("actual") or record.get("estimate")]
     known = record.get("duplicate_actuals") or []
     unknown = len(record.get("duplicate_requests") or ()) - len(known)

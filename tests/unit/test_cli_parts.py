@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from phonoscene.drops.keys import Kind, kind_of
 from phonoscene.drops.pairing import pairings
 from phonoscene.drops.sidecar_files import read_takes
+from phonoscene.drops.validation_errors import Errors
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import Actual, ErrorDetail, Estimate, Job, JobStatus, Reservation, Step, Video
-from phonoscene.workflow.examination import Errors, ExaminedTake
+from phonoscene.workflow.examination import ExaminedTake
 from phonoscene_cli.audit.backfill_estimate import ASSUMED_SECONDS, Plan
 from phonoscene_cli.audit.checkpoint import CursorFile, Progress, default_path
 from phonoscene_cli.audit.rate_limit import DEEP, Pace, hold_while_deep, rate_of

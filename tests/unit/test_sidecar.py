@@ -18,9 +18,9 @@ from phonoscene.drops.sidecar_files import (
     read_takes,
     waits_for_sidecar,
 )
+from phonoscene.drops.validation_errors import Errors
 from phonoscene.errors import DropRefused
 from phonoscene.table.items import to_dynamodb, to_item
-from phonoscene.workflow.examination import Errors
 
 if TYPE_CHECKING:
     from phonoscene.jobs import ErrorDetail

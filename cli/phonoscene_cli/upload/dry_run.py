@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 from phonoscene.drops.contents import Content, contents_of
 from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.drops.keys import DEFAULTS_NAME
-from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, ignores, waits_for_sidecar
+from phonoscene.drops.validation_errors import Errors
 from phonoscene.probe.prober import LocalProber
-from phonoscene.workflow.examination import DropFiles, DropLimits, Errors, ExaminedTake, Examiner
+from phonoscene.workflow.examination import DropLimits, ExaminedTake, Examiner
+from phonoscene.workflow.finding import NoDrop, find_drop
 from phonoscene_cli.stack.video_download import video_name
 
 if TYPE_CHECKING:
@@ -121,19 +122,10 @@ class Forecast:
 
 def forecast(bucket: DropBucket, rules: DropLimits, pairing: Pairing) -> Forecast:
     """What the product would make of a drop as it lies in ``bucket``; None of it is written."""
-    audio = bucket.find(str(pairing.audio)) if pairing.audio else None
-    if audio is None:
-        return Forecast()
-    errors, examiner = Errors(), Examiner(bucket, rules, LocalProber(bucket))
-    defaults = examiner.defaults(audio.key, errors)
-    if ignores(defaults):
-        return Forecast(is_ignored=True)
-    sidecar = bucket.read(pairing.sidecar, LONGEST_SIDECAR + 1) if pairing.sidecar else None
-    must_wait = not errors and waits_for_sidecar(defaults)
-    if sidecar is None and (pairing.sidecar or must_wait):
-        return Forecast()
-    halves = DropFiles(pairing, audio, *(sidecar or (None, b"")))
-    takes = examiner.examine(halves, defaults, errors)
+    drop = find_drop(bucket, pairing)
+    if isinstance(drop, NoDrop):
+        return Forecast(is_ignored=drop is NoDrop.IGNORED)
+    takes = Examiner(bucket, rules, LocalProber(bucket)).examine(drop)
     asked = [(take.fields.get("arguments", {}), take.images) for take in takes]
-    contents = contents_of(bucket.name, halves.audio, halves.sidecar, asked)
+    contents = contents_of(bucket.name, drop.audio, drop.sidecar, asked)
     return Forecast(tuple(takes), tuple(contents))

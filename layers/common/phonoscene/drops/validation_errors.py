@@ -6,16 +6,21 @@ import difflib
 import json
 import types
 import typing
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from phonoscene.drops.image_references import REFUSED
 from phonoscene.drops.keys import DEFAULTS_NAME
 from phonoscene.drops.sidecar import BLANK, Preset, Sidecar, VideoSize
+from phonoscene.errors import DropRefused
 from phonoscene.jobs import ErrorDetail
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+T = TypeVar("T")
+
+#: A record holds 400 KB, and a dropper does not read more.
+MOST_ERRORS = 50
 #: Key of ``_defaults.json`` only: an audio file of its folder starts without a sidecar when false.
 WAIT_KEY = "wait_for_sidecar"
 #: Key of ``_defaults.json`` only: nothing in its folder or below is a drop when true.
@@ -33,6 +38,24 @@ NOT_YOURS = types.MappingProxyType(
         ),
     }
 )
+
+
+class Errors(list[ErrorDetail]):
+    """Collects what is wrong, so that a dropper hears of all of it at once."""
+
+    def collect(self, check: Callable[..., T], *arguments: Any) -> T | None:
+        """The check's result, or None where it refused the drop."""
+        try:
+            return check(*arguments)
+        except DropRefused as exc:
+            self.extend(exc.errors)
+            return None
+
+    def listed(self) -> tuple[ErrorDetail, ...]:
+        """The first ``MOST_ERRORS`` of them: a record holds 400 KB."""
+        rest = len(self) - MOST_ERRORS
+        more = ErrorDetail(code="more_errors", message=f"There are {rest} more errors.")
+        return (*self[:MOST_ERRORS], more) if rest > 0 else tuple(self)
 
 
 def to_error(error: Any, origin: Mapping[str, str], home: str) -> ErrorDetail:

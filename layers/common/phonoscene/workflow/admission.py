@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from phonoscene.drops.contents import Content, Holders
     from phonoscene.jobs import ErrorDetail
     from phonoscene.table.job_store import JobStore
-    from phonoscene.workflow.examination import DropFiles, ExaminedTake
+    from phonoscene.workflow.examination import ExaminedTake
+    from phonoscene.workflow.finding import DropFiles
 
 logger = logging.getLogger(__name__)
 

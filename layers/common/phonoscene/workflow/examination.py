@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from phonoscene.drops.keys import beside, defaults_keys, fits, half_id, job_id, spellings, unsafe
+from phonoscene.drops.keys import beside, fits, spellings, unsafe
 from phonoscene.drops.pricing import PRESETS, estimate, needed_frames
 from phonoscene.drops.sidecar import Sidecar, VideoSize
-from phonoscene.drops.sidecar_files import (
-    LONGEST_SIDECAR,
-    SidecarFile,
-    parse,
-    read_sidecar_file,
-    read_takes,
-)
+from phonoscene.drops.sidecar_files import SidecarFile, parse, read_takes
+from phonoscene.drops.validation_errors import Errors
 from phonoscene.errors import DropRefused
 from phonoscene.fal.requests import check_size
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
     from phonoscene.drops.drop_bucket import DropBucket, Found
     from phonoscene.drops.media_facts import ImageFacts, Prober
     from phonoscene.drops.pairing import Pairing
+    from phonoscene.workflow.finding import DropFiles
 
 T = TypeVar("T")
-
-#: A record holds 400 KB, and a dropper does not read more.
-MOST_ERRORS = 50
-#: S3's dates and EventBridge's times are whole seconds, and need not be rounded alike.
-ROUNDED_TO = timedelta(seconds=1)
 
 #: How much longer than its video audio may be: an encoder pads a nominal 20 s to 20.06 s.
 PADDING_SECONDS = 0.25
@@ -61,57 +50,6 @@ class DropLimits:
 
 
 @dataclass(frozen=True)
-class DropFiles:
-    """A drop as it lies in the bucket: its audio, and its sidecar and its text, if any."""
-
-    pairing: Pairing
-    audio: Found
-    sidecar: Found | None
-    text: bytes
-
-    def has_newer_than(self, key: str, happened_at: datetime) -> bool:
-        """Whether the half other than ``key`` is newer than that one's event, and starts the job.
-
-        S3 dates an object no later than its event, give or take the second to which both are
-        rounded. So of two halves at most one leaves the job to the other: were each dated after the
-        other's event, each event would be before itself. Two halves within a second of each other
-        both go on, and make the same job.
-        """
-        other = self.sidecar if key == self.audio.key else self.audio
-        return other is not None and other.modified > happened_at + ROUNDED_TO
-
-    @property
-    def modified(self) -> datetime:
-        """When S3 dates the newer of the two."""
-        return max(half.modified for half in (self.audio, self.sidecar) if half)
-
-    def ids(self, bucket: str, take: int | None) -> tuple[str, list[str]]:
-        """The id of a take's job, and those of the waiting halves it replaces."""
-        audio = (self.audio.key, self.audio.version_id)
-        sidecar = (self.sidecar.key, self.sidecar.version_id) if self.sidecar else None
-        keys = [half.key for half in (self.audio, self.sidecar) if half]
-        return job_id(bucket, audio, sidecar, take), [half_id(bucket, key) for key in keys]
-
-
-class Errors(list[ErrorDetail]):
-    """Collects what is wrong, so that a dropper hears of all of it at once."""
-
-    def collect(self, check: Callable[..., T], *arguments: Any) -> T | None:
-        """The check's result, or None where it refused the drop."""
-        try:
-            return check(*arguments)
-        except DropRefused as exc:
-            self.extend(exc.errors)
-            return None
-
-    def listed(self) -> tuple[ErrorDetail, ...]:
-        """The first ``MOST_ERRORS`` of them: a record holds 400 KB."""
-        rest = len(self) - MOST_ERRORS
-        more = ErrorDetail(code="more_errors", message=f"There are {rest} more errors.")
-        return (*self[:MOST_ERRORS], more) if rest > 0 else tuple(self)
-
-
-@dataclass(frozen=True)
 class ExaminedTake:
     """One take: the fields of its record, what is wrong with it, and its images by field."""
 
@@ -128,19 +66,9 @@ class Examiner:
     rules: DropLimits
     prober: Prober
 
-    def defaults(self, audio: str, errors: Errors) -> list[SidecarFile]:
-        """The ``_defaults.json`` that hold for an audio file, nearest first."""
-        found = [
-            (key, errors.collect(self.bucket.read, key, LONGEST_SIDECAR + 1))
-            for key in defaults_keys(audio)
-        ]
-        documents = [errors.collect(read_sidecar_file, key, read[1]) for key, read in found if read]
-        return [document for document in documents if document]
-
-    def examine(
-        self, halves: DropFiles, defaults: Sequence[SidecarFile], errors: Errors
-    ) -> list[ExaminedTake]:
+    def examine(self, halves: DropFiles) -> list[ExaminedTake]:
         """What the drop asks for: one job, or one for each take of a sidecar that lists several."""
+        errors = Errors(halves.errors)
         if halves.pairing.rivals:
             errors.append(_ambiguous(halves.pairing))
         audio = errors.collect(self._measure, halves.audio)
@@ -149,7 +77,7 @@ class Examiner:
             return [ExaminedTake(self._pinned(halves, audio), errors, {})]
         takes = [Errors(errors) for _ in own]
         return [
-            self._take(halves, audio, [*document, *defaults], mine)
+            self._take(halves, audio, [*document, *halves.defaults], mine)
             for document, mine in zip(own, takes, strict=True)
         ]
 

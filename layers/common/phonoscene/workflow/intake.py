@@ -22,11 +22,10 @@ from phonoscene.drops.keys import (
 )
 from phonoscene.drops.near_names import alone, neighbourhoods
 from phonoscene.drops.pairing import Pairing, pairings
-from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, SidecarFile, ignores, waits_for_sidecar
-from phonoscene.errors import DropRefused, DropUnsettled, WriteRefused
+from phonoscene.errors import DropRefused, WriteRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus
 from phonoscene.workflow.admission import Admission
-from phonoscene.workflow.examination import DropFiles, Errors, Examiner
+from phonoscene.workflow.finding import NoDrop, find_drop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,12 +33,11 @@ if TYPE_CHECKING:
 
     from phonoscene.drops.drop_bucket import DropBucket
     from phonoscene.table.job_store import JobStore
+    from phonoscene.workflow.examination import Examiner
+    from phonoscene.workflow.finding import DropFiles
 
 logger = logging.getLogger(__name__)
 
-#: How often a pair is read that changes under the reader's eyes, before its event goes back to the
-#: queue.
-LOOKS = 3
 #: How many keys of a folder are looked through for a name that is nearly right.
 MOST_NEIGHBOURS = 1000
 
@@ -160,40 +158,17 @@ class Intake:
         return pairings(key, self.bucket.keys_under(*family_prefixes(key)))
 
     def _pair(self, announced: Announcement, pairing: Pairing) -> list[Job]:
-        errors = Errors()
-        defaults = self.examiner.defaults(pairing.audio or announced.key, errors)
-        if ignores(defaults):
-            logger.info("drop.ignored", extra={"key": announced.key})
-            return []
-        is_alone = pairing.sidecar is None and not errors and waits_for_sidecar(defaults)
-        if pairing.audio is None or is_alone:
+        drop = find_drop(self.bucket, pairing)
+        if drop is NoDrop.INCOMPLETE:
             return _present(self._wait(announced.key, pairing))
-        halves = self._look(pairing)
-        if halves is None:
+        if isinstance(drop, NoDrop):
+            logger.info("drop.none", extra={"key": announced.key, "reason": drop.name.lower()})
             return []
-        if halves.has_newer_than(announced.key, announced.happened_at):
+        if drop.has_newer_than(announced.key, announced.happened_at):
             self.store.stop_waiting(half_id(self.bucket.name, announced.key))
             logger.info("drop.left_to_newer_half", extra={"key": announced.key})
             return []
-        return self._admit(halves, defaults, errors)
-
-    def _look(self, pairing: Pairing) -> DropFiles | None:
-        """Both halves' newest versions, or None where one went away since they were listed.
-
-        The audio is looked at once more after the sidecar was read: two versions that were never
-        there together are no pair, and would be paid for.
-        """
-        audio = self.bucket.find(str(pairing.audio))
-        if pairing.sidecar is None:
-            return DropFiles(pairing, audio, None, b"") if audio else None
-        for _ in range(LOOKS):
-            sidecar = self.bucket.read(pairing.sidecar, LONGEST_SIDECAR + 1)
-            before, audio = audio, self.bucket.find(str(pairing.audio))
-            if not (audio and sidecar):
-                return None
-            if audio == before:
-                return DropFiles(pairing, audio, *sidecar)
-        raise DropUnsettled
+        return self._admit(drop)
 
     def _wait(self, key: str, pairing: Pairing) -> Job | None:
         """Record the half that is here, unless the other has come since the bucket was listed.
@@ -222,14 +197,12 @@ class Intake:
             return None
         return job
 
-    def _admit(
-        self, halves: DropFiles, defaults: Sequence[SidecarFile], errors: Errors
-    ) -> list[Job]:
-        examined = self.examiner.examine(halves, defaults, errors)
-        unused = filter(None, map(self.bucket.find, halves.pairing.unused))
-        dropped_at = max([halves.modified, *(found.modified for found in unused)])
+    def _admit(self, drop: DropFiles) -> list[Job]:
+        examined = self.examiner.examine(drop)
+        unused = filter(None, map(self.bucket.find, drop.pairing.unused))
+        dropped_at = max([drop.modified, *(found.modified for found in unused)])
         admission = Admission(self.store, self.bucket.name, self.skips_repeats)
-        return admission.admit(halves, examined, dropped_at)
+        return admission.admit(drop, examined, dropped_at)
 
     def _refuse(
         self,

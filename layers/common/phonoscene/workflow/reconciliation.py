@@ -168,6 +168,8 @@ class Reconciler:
         at = self.store.clock()
         try:
             self.store.look_again(job, at + ASK_AGAIN, job.unanswered_since or at)
+        except WriteRefused:
+            logger.info("reconcile.moved", extra={"id": job.job_id})
         except Exception:
             logger.exception("reconcile.failed", extra={"id": job.job_id})
 

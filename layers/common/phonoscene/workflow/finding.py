@@ -1,0 +1,130 @@
+"""Finds a drop's files: both halves as they are in the bucket now, and their folders' defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final
+
+from phonoscene.drops.keys import defaults_keys, half_id, job_id
+from phonoscene.drops.sidecar_files import (
+    LONGEST_SIDECAR,
+    SidecarFile,
+    ignores,
+    read_sidecar_file,
+    waits_for_sidecar,
+)
+from phonoscene.drops.validation_errors import Errors
+from phonoscene.errors import DropUnsettled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from phonoscene.drops.drop_bucket import DropBucket, Found
+    from phonoscene.drops.pairing import Pairing
+    from phonoscene.jobs import ErrorDetail
+
+#: How often a pair is read that changes meanwhile, before its event goes back to the queue.
+TRIES: Final = 3
+#: S3's dates and EventBridge's times are whole seconds, and need not be rounded alike.
+ROUNDED_TO: Final = timedelta(seconds=1)
+
+
+class NoDrop(Enum):
+    """Why there is nothing to examine."""
+
+    #: The defaults of its folder say so.
+    IGNORED = auto()
+    #: Its other half is not here.
+    INCOMPLETE = auto()
+    #: A half was deleted after the bucket was listed.
+    GONE = auto()
+
+
+@dataclass(frozen=True)
+class DropFiles:
+    """A drop as it is in the bucket: its audio, and its sidecar and its text, if any.
+
+    ``defaults``: the ``_defaults.json`` that apply, nearest first. ``errors``: what is wrong with
+    those.
+    """
+
+    pairing: Pairing
+    audio: Found
+    sidecar: Found | None
+    text: bytes
+    defaults: Sequence[SidecarFile] = ()
+    errors: Sequence[ErrorDetail] = ()
+
+    def has_newer_than(self, key: str, happened_at: datetime) -> bool:
+        """Whether the half other than ``key`` is newer than that one's event, and starts the job.
+
+        S3 dates an object no later than its event, give or take the second to which both are
+        rounded. So of two halves at most one leaves the job to the other: were each dated after the
+        other's event, each event would be before itself. Two halves within a second of each other
+        both go on, and make the same job.
+        """
+        other = self.sidecar if key == self.audio.key else self.audio
+        return other is not None and other.modified > happened_at + ROUNDED_TO
+
+    @property
+    def modified(self) -> datetime:
+        """When S3 dates the newer of the two."""
+        return max(half.modified for half in (self.audio, self.sidecar) if half)
+
+    def ids(self, bucket: str, take: int | None) -> tuple[str, list[str]]:
+        """The id of a take's job, and those of the waiting halves it replaces."""
+        audio = (self.audio.key, self.audio.version_id)
+        sidecar = (self.sidecar.key, self.sidecar.version_id) if self.sidecar else None
+        keys = [half.key for half in (self.audio, self.sidecar) if half]
+        return job_id(bucket, audio, sidecar, take), [half_id(bucket, key) for key in keys]
+
+
+def find_drop(bucket: DropBucket, pairing: Pairing) -> DropFiles | NoDrop:
+    """The files of a pairing, or why there is no drop.
+
+    Raises:
+        DropUnsettled: the audio is overwritten again and again while the sidecar is read.
+    """
+    errors = Errors()
+    defaults = _defaults(bucket, pairing.keys[0], errors)
+    if ignores(defaults):
+        return NoDrop.IGNORED
+    is_alone = pairing.sidecar is None and not errors and waits_for_sidecar(defaults)
+    if pairing.audio is None or is_alone:
+        return NoDrop.INCOMPLETE
+    found = _halves(bucket, pairing.audio, pairing.sidecar)
+    return DropFiles(pairing, *found, defaults, errors) if found else NoDrop.GONE
+
+
+def _defaults(bucket: DropBucket, key: str, errors: Errors) -> list[SidecarFile]:
+    """The ``_defaults.json`` that apply to a file, nearest first."""
+    found = [
+        (defaults, errors.collect(bucket.read, defaults, LONGEST_SIDECAR + 1))
+        for defaults in defaults_keys(key)
+    ]
+    files = [errors.collect(read_sidecar_file, name, read[1]) for name, read in found if read]
+    return [file for file in files if file]
+
+
+def _halves(
+    bucket: DropBucket, audio_key: str, sidecar_key: str | None
+) -> tuple[Found, Found | None, bytes] | None:
+    """Both halves' newest versions, or None if one was deleted after the bucket was listed.
+
+    The audio is looked up once more after the sidecar was read: two versions that were never
+    there together are no pair, and would be paid for.
+    """
+    audio = bucket.find(audio_key)
+    if sidecar_key is None:
+        return (audio, None, b"") if audio else None
+    for _ in range(TRIES):
+        sidecar = bucket.read(sidecar_key, LONGEST_SIDECAR + 1)
+        before, audio = audio, bucket.find(audio_key)
+        if not (audio and sidecar):
+            return None
+        if audio == before:
+            return audio, *sidecar
+    raise DropUnsettled
