@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 #: A shard's other records wait for this one.
-HASTY = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3})
+FAIL_FAST = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3})
 #: What a record needs of the function's time, in milliseconds.
-ENOUGH = 20_000
+MIN_TIME_MS = 20_000
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class App:
 def build() -> App:
     """Read the settings and make the clients, at the first event."""
     settings = PublishSettings.from_env(os.environ)
-    receipts = ReceiptBucket(boto3.client("s3", config=HASTY), settings.output_bucket)
-    bus = EventBus(boto3.client("events", config=HASTY), settings.event_bus)
+    receipts = ReceiptBucket(boto3.client("s3", config=FAIL_FAST), settings.output_bucket)
+    bus = EventBus(boto3.client("events", config=FAIL_FAST), settings.event_bus)
     unpublished = UnpublishedQueue(
-        boto3.client("sqs", config=HASTY), settings.unpublished_queue_url
+        boto3.client("sqs", config=FAIL_FAST), settings.unpublished_queue_url
     )
     return App(Publisher(receipts, bus), unpublished)
 
@@ -60,7 +60,7 @@ def on_record(
     is past already.
     """
     count("StreamRecords")
-    if lambda_context.get_remaining_time_in_millis() < ENOUGH:
+    if lambda_context.get_remaining_time_in_millis() < MIN_TIME_MS:
         raise OutOfTime
     change = record["dynamodb"]
     image = change.get("NewImage", {})

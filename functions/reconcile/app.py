@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from phonoscene.workflow.reconciliation import ReconcileReport
 
-#: What a pass leaves of the function's time for its last job, in milliseconds.
-RESERVE = 25_000
+#: What a run leaves of the function's time for its last job, in milliseconds.
+MIN_TIME_MS = 25_000
 #: fal's longest run, and a margin for its webhook: how long a request lives after its start.
 RUN_AND_CALL = timedelta(minutes=15)
 
@@ -66,24 +66,24 @@ def build() -> App:
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  # noqa: ARG001 - a tick
     """Lambda's entry: one pass."""
     app = build()
-    this = app.reconciler.run(lambda: context.get_remaining_time_in_millis() > RESERVE)
-    measure(this, app.limits.daily_budget_usd)
-    logger.info("reconcile.done", extra={"looked": this.looked, "dispatched": this.dispatched})
-    return this.looked
+    report = app.reconciler.run(lambda: context.get_remaining_time_in_millis() > MIN_TIME_MS)
+    measure(report, app.limits.daily_budget_usd)
+    logger.info("reconcile.done", extra={"looked": report.looked, "dispatched": report.dispatched})
+    return report.looked
 
 
-def measure(this: ReconcileReport, budget: Decimal) -> None:
-    """Tell what a pass saw."""
-    gauge("JobsLookedAt", this.looked.total())
-    gauge("Overdue", this.overdue.total_seconds(), MetricUnit.Seconds)
-    gauge("VideosAtRisk", this.at_risk)
-    gauge("StatusesUnknown", this.unclear)
-    gauge("SumsCorrected", this.corrected)
-    gauge("OldestReady", this.ready_for.total_seconds(), MetricUnit.Seconds)
-    if this.standing:
-        gauge("JobsInFlight", this.standing.in_flight)
-        gauge("OldestInFlight", this.standing.oldest.total_seconds(), MetricUnit.Seconds)
-        gauge("CommittedUsd", float(this.standing.committed_usd))
-        used = 100 * this.standing.committed_usd / budget if budget else 100
+def measure(report: ReconcileReport, budget: Decimal) -> None:
+    """Publish what a run saw as metrics."""
+    gauge("JobsLookedAt", report.looked.total())
+    gauge("Overdue", report.overdue.total_seconds(), MetricUnit.Seconds)
+    gauge("VideosAtRisk", report.at_risk)
+    gauge("StatusesUnknown", report.unclear)
+    gauge("SumsCorrected", report.corrected)
+    gauge("OldestReady", report.ready_for.total_seconds(), MetricUnit.Seconds)
+    if report.standing:
+        gauge("JobsInFlight", report.standing.in_flight)
+        gauge("OldestInFlight", report.standing.oldest.total_seconds(), MetricUnit.Seconds)
+        gauge("CommittedUsd", float(report.standing.committed_usd))
+        used = 100 * report.standing.committed_usd / budget if budget else 100
         gauge("BudgetUsed", float(used), MetricUnit.Percent)
-        gauge("DispatchPaused", int(this.standing.is_paused))
+        gauge("DispatchPaused", int(report.standing.is_paused))

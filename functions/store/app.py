@@ -21,7 +21,7 @@ from phonoscene.queues import DropsQueue
 from phonoscene.settings import StoreSettings
 from phonoscene.table.job_store import JobStore
 from phonoscene.videos.cdn import Cdn
-from phonoscene.videos.output_bucket import FLOWS, OutputBucket
+from phonoscene.videos.output_bucket import MAX_FLOWS, OutputBucket
 from phonoscene.workflow.dispatch import Dispatcher
 from phonoscene.workflow.storing import Deliverer
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 #: Each body has a checksum of its own, in a header that is signed; the SDK would hash it once more.
-UNSIGNED = Config(s3={"payload_signing_enabled": False}, max_pool_connections=FLOWS)
+UNSIGNED = Config(s3={"payload_signing_enabled": False}, max_pool_connections=MAX_FLOWS)
 
 
 @dataclass(frozen=True)

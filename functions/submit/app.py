@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     from phonoscene.workflow.media_urls import MediaUrls
 
 #: A claim is followed by a POST; what is slow must show itself before it.
-HASTY = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3})
+FAIL_FAST = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3})
 #: botocore would presign with SigV2 in us-east-1, and elsewhere for the global host, whose redirect
 #: breaks a signature that covers the host.
 PRESIGNING = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
 #: What a claim needs of the function's time, in milliseconds; and with uploads before it.
-ENOUGH = 60_000
-ENOUGH_TO_UPLOAD = 100_000
+MIN_TIME_MS = 60_000
+MIN_TIME_TO_UPLOAD_MS = 100_000
 #: How long at most from the first upload to the POST, from which fal's start timeout counts: a copy
 #: lives that much longer than a presigned URL.
 UPLOADING = timedelta(seconds=100)
@@ -82,7 +82,7 @@ class App:
     intake: Intake
     submitter: Submitter
     canceller: Canceller
-    enough: int
+    min_time_ms: int
 
     def jobs(self, message: Dispatch | Cancel | ObjectCreated, tries: int) -> list[Job]:
         """The jobs that a message names or starts, to be submitted."""
@@ -121,10 +121,10 @@ def build() -> App:
     """Read the settings and make the clients, at the first event."""
     settings = SubmitSettings.from_env(os.environ)
     store = JobStore(
-        boto3.client("dynamodb", config=HASTY), settings.jobs_table, on_change=announce
+        boto3.client("dynamodb", config=FAIL_FAST), settings.jobs_table, on_change=announce
     )
     bucket = DropBucket(
-        boto3.client("s3", config=HASTY),
+        boto3.client("s3", config=FAIL_FAST),
         boto3.client("s3", config=PRESIGNING),
         settings.drop_bucket,
     )
@@ -161,19 +161,19 @@ def build() -> App:
         else Presigned(bucket, life)
     )
     submitter = Submitter(media, store, queue, terms, limits)
-    enough = ENOUGH_TO_UPLOAD if uploads else ENOUGH
-    return App(store, intake, submitter, Canceller(store, queue), enough)
+    min_time_ms = MIN_TIME_TO_UPLOAD_MS if uploads else MIN_TIME_MS
+    return App(store, intake, submitter, Canceller(store, queue), min_time_ms)
 
 
 def on_message(message: Message, lambda_context: LambdaContext) -> None:
     """One message; an error returns it to the queue, and its neighbours go on."""
     count("DropMessages")
-    if lambda_context.get_remaining_time_in_millis() < ENOUGH:
+    if lambda_context.get_remaining_time_in_millis() < MIN_TIME_MS:
         raise OutOfTime
     try:
         app = build()
         for job in app.jobs(read_message(message.json()), message.tries):
-            if lambda_context.get_remaining_time_in_millis() < app.enough:
+            if lambda_context.get_remaining_time_in_millis() < app.min_time_ms:
                 logger.warning("job.left_to_dispatch")  # it is READY: its turn comes
                 break
             app.submitter.submit(job)

@@ -23,7 +23,7 @@ from phonoscene.errors import CopyFailed, VideoRefused
 from phonoscene.net.public_https import Timeout
 from phonoscene.videos import cdn as product
 from phonoscene.videos.cdn import BUSY_TRIES, PART, TRIES, Cdn
-from phonoscene.videos.output_bucket import FLOWS, OutputBucket, Stored
+from phonoscene.videos.output_bucket import MAX_FLOWS, OutputBucket, Stored
 from phonoscene.videos.video_formats import CONTENT_TYPES, Examination, check_container
 from tests.integration.cloud import OUTPUT, ROOT, Cloud
 from tests.integration.loopback import FileServer, Loopback, Seen, answer, cut, stall, vanish
@@ -554,7 +554,7 @@ def test_a_cdn_that_limits_connections_is_copied_from_with_fewer_of_them(
     Copier(OutputBucket(sink.client, OUTPUT)).copy_video(URL, KEY, ".mp4")
 
     assert sink.whole == many_parts.body
-    assert len(narrow.refusals) <= 2 * FLOWS
+    assert len(narrow.refusals) <= 2 * MAX_FLOWS
 
 
 @pytest.mark.parametrize(("told", "least"), [("1", 1.0), (" 1 ", 1.0), ("soon", 0.02)])
@@ -596,7 +596,7 @@ def test_a_cdn_that_stays_busy_is_left_alone_after_some_tries(
         Copier(OutputBucket(sink.client, OUTPUT)).copy_video(URL, KEY, ".mp4")
 
     assert caught.value.retry_after == 77
-    assert len(internet.seen) <= 1 + FLOWS * BUSY_TRIES
+    assert len(internet.seen) <= 1 + MAX_FLOWS * BUSY_TRIES
     assert (sink.parts, sink.aborted) == ({}, 1)
 
 

@@ -308,7 +308,7 @@ def test_a_function_does_nothing_when_it_is_imported(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(COMMAND_LINE))
-def test_the_command_line_knows_the_package_and_of_its_workflow_only_how_drops_are_found_and_examined(
+def test_the_command_line_knows_the_package_and_of_its_workflow_only_finding_and_examining(
     name: str,
 ) -> None:
     roots = {found.partition(".")[0] for found in imports(COMMAND_LINE[name], at_runtime=False)}

@@ -15,7 +15,7 @@ import pytest
 from phonoscene.errors import CopyFailed
 from phonoscene.videos import output_bucket
 from phonoscene.videos.cdn import Part
-from phonoscene.videos.output_bucket import FEW, FLOWS, LOOK, OutputBucket
+from phonoscene.videos.output_bucket import CHECK_SECONDS, FIRST_FLOWS, MAX_FLOWS, OutputBucket
 from phonoscene.videos.video_formats import Examination
 
 SIZE = 1000
@@ -110,7 +110,7 @@ def test_parts_that_come_in_any_order_make_the_film_and_its_digest(seed: int) ->
     assert sink.aborted == 0
 
 
-@pytest.mark.parametrize(("cpus", "at_most"), [(0.2, FLOWS), (1.5, FEW)])
+@pytest.mark.parametrize(("cpus", "at_most"), [(0.2, MAX_FLOWS), (1.5, FIRST_FLOWS)])
 def test_there_are_more_flows_where_the_process_is_not_busy(
     monkeypatch: pytest.MonkeyPatch, cpus: float, at_most: int
 ) -> None:
@@ -118,11 +118,11 @@ def test_there_are_more_flows_where_the_process_is_not_busy(
         monotonic=time.monotonic, process_time=lambda: cpus * time.monotonic()
     )
     monkeypatch.setattr(output_bucket, "time", clock)
-    film = Film(count=100, waits=LOOK / 2)
+    film = Film(count=100, waits=CHECK_SECONDS / 2)
 
     store(film, Sink())
 
-    assert at_most - FEW < film.most <= at_most
+    assert at_most - FIRST_FLOWS < film.most <= at_most
 
 
 @pytest.mark.parametrize("broken", [0, 1, 7, 39])
@@ -135,5 +135,5 @@ def test_a_part_that_does_not_come_ends_them_all(broken: int) -> None:
 
     assert sink.order == []
     assert sink.aborted == 1
-    assert film.handed <= broken + 2 * FLOWS
+    assert film.handed <= broken + 2 * MAX_FLOWS
     assert threading.active_count() == others

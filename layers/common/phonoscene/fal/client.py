@@ -66,7 +66,7 @@ class Fetched(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Poster:
+class SubmitClient:
     """Sends one submission, with a client that is ready."""
 
     client: FalClient
@@ -83,7 +83,7 @@ class Poster:
         except FalClientHTTPError as exc:
             unknown = exc.status_code == httpx.codes.UNAUTHORIZED
             client = self.renewed() if unknown else None
-            return Poster(client, lambda: None).submit(submission) if client else _answer(exc)
+            return SubmitClient(client, lambda: None).submit(submission) if client else _answer(exc)
 
     def _post(self, submission: Submission) -> SubmitOutcome:
         try:
@@ -118,10 +118,6 @@ class FalClient:
         self._http.headers["Connection"] = "close"
         self._http.event_hooks = {"request": [self._watch], "response": [self._keep]}
         self._now = _Exchange()
-
-    def poster(self, renewed: Callable[[], FalClient | None]) -> Poster:
-        """What sends one submission with this key, or with the one that is ``renewed``."""
-        return Poster(self, renewed)
 
     def submit(self, submission: Submission) -> Request:
         """The one POST; errors are httpx's and fal_client's.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from phonoscene.fal.answers import Page, Status
-    from phonoscene.fal.client import FalClient, Fetched, Poster
+    from phonoscene.fal.client import FalClient, Fetched, SubmitClient
 
 logger = logging.getLogger(__name__)
 
@@ -69,14 +69,16 @@ class FalQueue:
                 self._made = FalClient(key)
             return self._made
 
-    def ready(self) -> Poster:
+    def ready(self) -> SubmitClient:
         """What sends one POST; all that could fail before it is sent has been done.
 
         Raises:
             MustWait: the key cannot be used.
         """
+        from phonoscene.fal.client import SubmitClient  # noqa: PLC0415 - see above
+
         client = self._client()
-        return client.poster(partial(self._renewed, client))
+        return SubmitClient(client, partial(self._renewed, client))
 
     def _renewed(self, before: FalClient) -> FalClient | None:
         """A client for another key than the one before, if one was put since."""

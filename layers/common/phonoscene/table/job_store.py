@@ -1,6 +1,6 @@
 """The jobs table's records: the only module that reads or writes them.
 
-Every write is conditional, and the condition is generated from ``jobs.MAY_FOLLOW``. A write that
+Every write is conditional, and the condition is generated from ``jobs.TRANSITIONS``. A write that
 the table refuses raises ``WriteRefused`` with the record found, so it need not be read again.
 """
 
@@ -172,7 +172,7 @@ class JobStore:
         """Move a job to ``status`` and change some of its fields; None removes one.
 
         ``at`` is when somebody should look at it next; without it ``LOOK_AGAIN_AFTER`` decides.
-        ``only_from`` narrows what ``MAY_FOLLOW`` allows. The attempt must be the one that was read:
+        ``only_from`` narrows what ``TRANSITIONS`` allows. The attempt must be the one read:
         what is learnt of an earlier attempt cannot move a later one.
 
         Raises:

@@ -1,4 +1,4 @@
-"""One step of a job as a conditional update: the condition is generated from ``MAY_FOLLOW``."""
+"""One step of a job as a conditional update: the condition is generated from ``TRANSITIONS``."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ BUSY_TRIES: Final = 8
 BUSY_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 #: Seconds from one look to the next at whether there is any use in waiting.
-LOOK: Final = 0.25
+CHECK_SECONDS: Final = 0.25
 TIMEOUT: Final = Timeout(connect=5, read=15)
 #: One copy's time, in seconds: below the function's 300, so that an unfinished upload is aborted.
 MOST_SECONDS: Final = 270
@@ -238,7 +238,7 @@ class _Gate:
         with self._changed:
             while not self._has_room():
                 pause = self._opens_at - time.monotonic()
-                self._changed.wait(min(pause, LOOK) if pause > 0 else LOOK)
+                self._changed.wait(min(pause, CHECK_SECONDS) if pause > 0 else CHECK_SECONDS)
             self._inside += 1
         try:
             yield

@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 #: How many parts are on their way at once, each from the CDN to S3 in one thread and one memory: a
 #: few, and more of them for as long as this process uses less than a CPU. Measured: see
 #: docs/decisions.md.
-FEW: Final = 4
-FLOWS: Final = 12
+FIRST_FLOWS: Final = 4
+MAX_FLOWS: Final = 12
 #: Seconds from one look at that to the next.
-LOOK: Final = 0.1
+CHECK_SECONDS: Final = 0.1
 #: A video of so many parts goes in one request. An upload in parts pays for two more than it has.
 PARTS_OF_ONE_PUT: Final = 2
 READ: Final = 1024 * 1024
@@ -182,14 +182,14 @@ class _Flows:
     ) -> None:
         self._pool = pool
         self._task = partial(carry, source, self)
-        self._most = min(FLOWS, source.count or FLOWS)
+        self._most = min(MAX_FLOWS, source.count or MAX_FLOWS)
         self._flows: list[Future[None]] = []
         self._lock = Lock()
         self._seen = time.monotonic(), time.process_time()
 
     def start(self) -> None:
         """Begin a few, as far as there may be parts for them."""
-        for _ in range(min(FEW, self._most - len(self._flows))):
+        for _ in range(min(FIRST_FLOWS, self._most - len(self._flows))):
             self._flows.append(self._pool.submit(self._task))
 
     def grow(self) -> None:
@@ -206,7 +206,7 @@ class _Flows:
         with self._lock:
             now, used = time.monotonic(), time.process_time()
             passed, worked = now - self._seen[0], used - self._seen[1]
-            if passed < LOOK:
+            if passed < CHECK_SECONDS:
                 return False
             self._seen = now, used
             return worked < passed
@@ -249,7 +249,7 @@ class _Upload:
             **self._at, ContentType=self._type, ChecksumAlgorithm="CRC32"
         )
         self._id = answer["UploadId"]
-        with ThreadPoolExecutor(FLOWS) as pool:
+        with ThreadPoolExecutor(MAX_FLOWS) as pool:
             flows = _Flows(pool, self._carry, source)
             flows.start()
             flows.end()

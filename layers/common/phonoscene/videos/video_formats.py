@@ -123,7 +123,7 @@ def _doctype(head: bytes) -> bytes:
     return b""
 
 
-class _Piece(NamedTuple):
+class _Header(NamedTuple):
     """A box or an element: the bytes of its header, and of the whole; None: to the file's end."""
 
     name: bytes
@@ -131,7 +131,7 @@ class _Piece(NamedTuple):
     length: int | None
 
 
-def _box(raw: bytes) -> _Piece | None:
+def _box(raw: bytes) -> _Header | None:
     """The box that begins so; None where that is no box."""
     name, header, length = raw[4:8], 8, int.from_bytes(raw[:4])
     if length == 1:
@@ -140,10 +140,10 @@ def _box(raw: bytes) -> _Piece | None:
     is_name = len(name) == 4 and name.replace(b"\xa9", b"c").decode("latin-1").isprintable()  # noqa: PLR2004
     if not is_name or len(raw) < header or 0 < length < header or (header > 8 and not length):  # noqa: PLR2004
         return None
-    return _Piece(name, header, length or None)
+    return _Header(name, header, length or None)
 
 
-def _element(raw: bytes) -> _Piece | None:
+def _element(raw: bytes) -> _Header | None:
     """The EBML element that begins so; None where that is none."""
     id_length = _width(raw[:1])
     size_length = _width(raw[id_length : id_length + 1])
@@ -152,7 +152,7 @@ def _element(raw: bytes) -> _Piece | None:
         return None
     most = (1 << 7 * size_length) - 1
     size = int.from_bytes(raw[id_length:header]) & most
-    return _Piece(raw[:id_length], header, None if size == most else header + size)
+    return _Header(raw[:id_length], header, None if size == most else header + size)
 
 
 def _width(first: bytes) -> int:
@@ -160,7 +160,7 @@ def _width(first: bytes) -> int:
     return 9 - first[0].bit_length() if first and first[0] else 0
 
 
-def _outer_element(raw: bytes) -> _Piece | None:
+def _outer_element(raw: bytes) -> _Header | None:
     """The same, outside of all others: only these can be there."""
     found = _element(raw)
     return found if found and found.name in _OUTER else None
@@ -169,7 +169,7 @@ def _outer_element(raw: bytes) -> _Piece | None:
 class _Walk:
     """Follows a file's outermost pieces, one after another, as its bytes come."""
 
-    def __init__(self, read: Callable[[bytes], _Piece | None]) -> None:
+    def __init__(self, read: Callable[[bytes], _Header | None]) -> None:
         self._read = read
         #: Where the next piece begins, and how many bytes have come.
         self._at = self._end = 0

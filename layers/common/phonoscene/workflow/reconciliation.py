@@ -108,7 +108,7 @@ class Reconciler:
 
     def run(self, has_time: Callable[[], bool] = lambda: True) -> ReconcileReport:
         """Look at all that is due, recount, dispatch."""
-        this = ReconcileReport()
+        report = ReconcileReport()
         recounter = LedgerAudit(self.store)
         now = self.store.clock()
         due, turn = self.store.due(now), Lock()
@@ -124,14 +124,14 @@ class Reconciler:
         with ThreadPoolExecutor(JOBS_AT_ONCE) as pool:
             threads = [pool.submit(looks) for _ in range(JOBS_AT_ONCE)]
             for thread in threads:
-                this.count(thread.result())
+                report.count(thread.result())
         if next(due, None):  # the next pass goes on: what was looked at is due later now
-            logger.warning("reconcile.out_of_time", extra={"looked": this.looked.total()})
-        this.standing = recounter.recount()
-        this.corrected = len(recounter.corrected)
-        this.dispatched = self.dispatcher.dispatch()
-        this.ready_for = self.dispatcher.waiting_for()
-        return this
+            logger.warning("reconcile.out_of_time", extra={"looked": report.looked.total()})
+        report.standing = recounter.recount()
+        report.corrected = len(recounter.corrected)
+        report.dispatched = self.dispatcher.dispatch()
+        report.ready_for = self.dispatcher.waiting_for()
+        return report
 
     def _look(self, job_id: str, overdue: timedelta, recounter: LedgerAudit) -> Look:
         """One job; what happens to it must not stop the others."""
@@ -182,9 +182,7 @@ class Reconciler:
             case JobStatus.WAITING:  # submit sees the bucket, and what is beside the half
                 self._later(job, END_AGAIN)
                 self.dispatcher.drops.dispatch([job.job_id])
-            case (
-                JobStatus.SUBMITTING
-            ):  # its process died: it is unknown whether fal got the request
+            case JobStatus.SUBMITTING:  # its process died, before or after the POST
                 self._move(job, JobStatus.UNCONFIRMED)
             case JobStatus.UNCONFIRMED:
                 self._settle(job)

@@ -73,16 +73,17 @@ class Submitter:
             return job
         token = new_token()
         try:  # what fails before the claim was not sent
-            poster = self.queue.ready()
+            client = self.queue.ready()
             held_until = self._hold(job)
             submission = self._submission(job, token)
             claimed = self._claim(job, hash_token(token), held_until)
         except (MustWait, UploadFailed, DropRefused, WriteRefused) as exc:
             return self._leave(job, exc)
         is_ours = claimed.token_hashes[-1:] == (hash_token(token),)
-        if claimed.status is JobStatus.SUBMITTING and is_ours:
-            return self._settle(claimed, poster.submit(submission))
-        return claimed
+        if claimed.status is not JobStatus.SUBMITTING or not is_ours:
+            return claimed
+        outcome = client.submit(submission)  # this line, and no other, spends money
+        return self._settle(claimed, outcome)
 
     def _leave(self, job: Job, why: MustWait | UploadFailed | DropRefused | WriteRefused) -> Job:
         """What becomes of a job that was not claimed."""
@@ -164,8 +165,9 @@ class Submitter:
         logger.error("dispatch.paused", extra={"until": until.isoformat()})
         return until
 
-    def _settle(self, job: Job, answer: SubmitOutcome) -> Job:
-        match answer:
+    def _settle(self, job: Job, outcome: SubmitOutcome) -> Job:
+        """Write down what fal made of the request."""
+        match outcome:
             case Accepted(request):
                 at = self.store.clock() + self.terms.ask_after
                 job = self._move(job, JobStatus.SUBMITTED, at=at, request=request)
