@@ -15,11 +15,13 @@ import httpx
 import pytest
 from aws_lambda_powertools.utilities import parameters
 from moto import mock_aws
+from moto.core.botocore_stubber import BotocoreStubber
 
 from phonoscene.observability import logger
 from tests.integration import cloud as stack
 from tests.integration.desk import Desk
 from tests.integration.loopback import Loopback
+from tests.integration.scene import MOTO
 
 if TYPE_CHECKING:
     import io
@@ -71,7 +73,14 @@ def environment(_lambda: None, monkeypatch: pytest.MonkeyPatch) -> pytest.Monkey
 @pytest.fixture(scope="module")
 def _stack(_lambda: None) -> Iterator[Cloud]:
     """Made once a module: moto takes 5 ms a call."""
-    with mock_aws():
+    answer = BotocoreStubber.process_request
+
+    def in_turn(self: BotocoreStubber, request: Any) -> Any:
+        with MOTO:
+            return answer(self, request)
+
+    with mock_aws(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BotocoreStubber, "process_request", in_turn)
         yield stack.Cloud.make()
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from moto.backends import get_backend
@@ -77,6 +78,10 @@ class Clock:
         self.now += timedelta(**span)
 
 
+#: Moto's transactions copy the tables and put them back: threads take turns.
+MOTO: Final = RLock()
+
+
 class Wire:
     """A client of DynamoDB that writes down its calls; ``before`` may make one fail."""
 
@@ -93,7 +98,8 @@ class Wire:
         def call(*args: Any, **request: Any) -> Any:
             self.calls.append(name)
             self.before(name, request)
-            return inner(*args, **request)
+            with MOTO:
+                return inner(*args, **request)
 
         return call
 
