@@ -132,10 +132,13 @@ class Matrix:
         with ProcessPoolExecutor(PROCESSES) as pool:
             undisturbed = list(pool.map(partial(run, tell_moments=True), self.scenarios))
             first = [(one.scenario, (point,)) for one in undisturbed for point in one.moments]
-            firsts = list(pool.map(_first, first, chunksize=4))
-            others = list(pool.map(_plain, self._other_points(first), chunksize=16))
-            second = [(one.scenario, (*one.plan, point)) for one in firsts for point in one.moments]
-            seconds = list(pool.map(_plain, self._sampled(second), chunksize=16))
+            firsts = _followed("a crash", len(first), pool.map(_first, first, chunksize=4))
+            rest = self._other_points(first)
+            others = _followed("a fault", len(rest), pool.map(_plain, rest, chunksize=16))
+            second = self._sampled(
+                [(one.scenario, (*one.plan, point)) for one in firsts for point in one.moments]
+            )
+            seconds = _followed("two crashes", len(second), pool.map(_plain, second, chunksize=16))
         rows = {one.scenario: Row(one.scenario, one.calls) for one in undisturbed}
         for one in undisturbed:
             rows[one.scenario].moments = len(one.moments)
@@ -166,6 +169,18 @@ def _literal(undisturbed: Run, firsts: Sequence[Run]) -> int:
     weights = dict(zip(undisturbed.moments, undisturbed.weights, strict=True))
     mine = [one for one in firsts if one.scenario == undisturbed.scenario]
     return sum(weights[one.plan[0]] * sum(one.weights) for one in mine)
+
+
+def _followed(what: str, count: int, runs: Iterable[Run]) -> list[Run]:
+    """All runs; how far they are, and each failure at once, on stderr."""
+    done = []
+    for run_ in runs:
+        done.append(run_)
+        if run_.wrong:
+            print(f"FAILED {run_}", file=sys.stderr, flush=True)  # noqa: T201 - for a person
+        if len(done) % max(1, count // 50) == 0:
+            print(f"{what}: {len(done):,} of {count:,}", file=sys.stderr, flush=True)  # noqa: T201
+    return done
 
 
 def _first(what: tuple[str, tuple[Point, ...]]) -> Run:
