@@ -60,7 +60,7 @@ BECOMES_WHOLE_WITHIN = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Deliverer:
-    """Brings verdicts home."""
+    """Records fal's results and stores their videos."""
 
     store: JobStore
     queue: FalQueue
