@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from packaging.markers import Marker, default_environment
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
@@ -23,8 +23,7 @@ LAYERS = {
 }
 #: Pythons that a layer's list serves: Lambda's, and those of local clouds.
 PYTHONS = [
-    default_environment()
-    | {
+    {
         "platform_python_implementation": "CPython",
         "python_full_version": f"{version}.9",
         "python_version": version,
