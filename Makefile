@@ -119,8 +119,8 @@ samconfig.toml: | samconfig.example.toml
 
 lock: .venv/ready ## resolve pyproject.toml into uv.lock and the layers' lists (ARGS=--upgrade)
 	.venv/bin/uv lock --quiet --system-certs --default-index https://pypi.org/simple --python $(RUN) $(ARGS)
-	$(EXPORT) --no-dev >layers/common/requirements.txt
-	$(EXPORT) --only-group media >layers/media/requirements.txt
+	$(EXPORT) --no-dev --output-file layers/common/requirements.txt
+	$(EXPORT) --only-group media --output-file layers/media/requirements.txt
 
 hooks: .venv/ready ## check each commit's files: format, lint, spelling, YAML; seconds, no network
 	.venv/bin/pre-commit install
