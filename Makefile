@@ -12,13 +12,12 @@ RUN := .venv/bin/python
 SOURCES = layers/common/phonoscene functions cli local tests $(wildcard benchmarks)
 REPORTS := .build/reports
 PYTEST = $(RUN) -m pytest --junitxml=$(REPORTS)/$@.xml
-LOCK = .venv/bin/uv pip compile --quiet --system-certs --universal --generate-hashes --no-header \
-	--python-version 3.11 $(ARGS)
+EXPORT = .venv/bin/uv export --quiet --frozen --no-emit-project --no-header --python $(RUN)
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build deploy deploy-check lock clean
+.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build deploy deploy-check lock hooks clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -52,9 +51,11 @@ test: check unit integration e2e ## every check and test, in that order, up to t
 	bad, skipped = count("failures", "errors"), count("skipped"); \
 	print(count("tests") - bad - skipped, "passed,", bad, "failed,", skipped, "skipped")'
 
-check: .venv/ready .venv-sam/ready ## format, lint, types and the template
+check: .venv/ready .venv-sam/ready ## the lock, format, lint, spelling, types and the template
+	.venv/bin/uv lock --check --offline --quiet --python $(RUN) || { echo 'run `make lock`' >&2; exit 1; }
 	$(RUN) -m ruff format --check $(SOURCES)
 	$(RUN) -m ruff check $(SOURCES)
+	.venv/bin/codespell
 	$(RUN) -m mypy $(SOURCES) & types=$$!; \
 	.venv/bin/cfn-lint template.yaml && .venv-sam/bin/sam validate --lint --region us-east-1; \
 	template=$$?; wait $$types && exit $$template
@@ -116,33 +117,39 @@ samconfig.toml: | samconfig.example.toml
 	@cp samconfig.example.toml $@
 	@echo "made $@: set the stack's parameters there" >&2
 
-lock: .venv/ready ## resolve the *.in lists into hash-locked *.txt (ARGS=--upgrade)
-	$(LOCK) layers/common/requirements.in --output-file layers/common/requirements.txt
-	$(LOCK) layers/media/requirements.in --output-file layers/media/requirements.txt
-	$(LOCK) requirements-dev.in --output-file requirements-dev.txt
-	$(LOCK) requirements-sam.in --output-file requirements-sam.txt
-	$(LOCK) requirements-aws.in --output-file requirements-aws.txt
-	$(LOCK) requirements-audit.in --output-file requirements-audit.txt
-	$(LOCK) requirements-fuzz.in --output-file requirements-fuzz.txt
+lock: .venv/ready ## resolve pyproject.toml into uv.lock and the layers' lists (ARGS=--upgrade)
+	.venv/bin/uv lock --quiet --system-certs --default-index https://pypi.org/simple --python $(RUN) $(ARGS)
+	$(EXPORT) --no-dev --output-file layers/common/requirements.txt
+	$(EXPORT) --only-group media --output-file layers/media/requirements.txt
+
+hooks: .venv/ready ## check each commit's files: format, lint, spelling, YAML; seconds, no network
+	.venv/bin/pre-commit install
 
 clean: ## stop the local cloud; remove everything that was made, videos too
 	@if [ -e .venv/ready ]; then $(RUN) -m local down; fi
 	rm -rf .venv .venv-* .build build .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
+# uv.lock holds PyPI's own addresses, and `uv sync` asks no other. A list of hashes holds none, so it
+# installs from pip's index, too, which a mirror may be. uv does not read pip's configuration itself.
+define sync
+@$(EXPORT) --only-group $(1) >$(@D)/locked.txt
+@UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(RUN) -m pip config get global.index-url 2>/dev/null)}}" \
+	.venv/bin/uv pip sync --quiet --system-certs --require-hashes --python $(@D) $(2) $(@D)/locked.txt
+endef
+
 # uv installs the locked list in seconds; it stays, beside pip, for the next time.
-.venv/ready: requirements-dev.txt pyproject.toml
+.venv/ready: uv.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Phonoscene needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.13")'
 	@echo "installing the tools in .venv" >&2
 	@[ -x .venv/bin/uv ] || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@$(RUN) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@.venv/bin/uv pip sync --quiet --compile-bytecode --system-certs --require-hashes --python .venv requirements-dev.txt
+	$(call sync,dev,--compile-bytecode)
 	@.venv/bin/uv pip install --quiet --no-deps --no-build-isolation --python .venv --editable .
 	@touch $@
 
 # What pins libraries that the tools need newer has a venv of its own; the fuzzer runs the tests' code.
-.venv-fuzz/ready: requirements-dev.txt
-.venv-%/ready: requirements-%.txt | .venv/ready
+.venv-%/ready: uv.lock | .venv/ready
 	@echo "installing the tools of $(@D)" >&2
 	@[ -x $(@D)/bin/python ] || $(PYTHON) -m venv $(@D)
-	@.venv/bin/uv pip sync --quiet --system-certs --require-hashes --python $(@D) $(filter %.txt,$^)
+	$(call sync,$*)
 	@touch $@

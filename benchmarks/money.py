@@ -56,16 +56,16 @@ def measure() -> Section:
 def _rows(usd: float, lines: float) -> list[Row]:
     per_megapixel = Decimal(stack.template()["Parameters"]["PricePerMegapixelUsd"]["Default"])
     one = estimate(121, PRESETS["landscape_16_9"], per_megapixel)
-    fals = 1000 * float(one.lower_usd)
+    fal_usd = 1000 * float(one.lower_usd)
     return [
         Row.held("AWS for 1,000 jobs", f"{usd:.3f} USD", f"≤ {MOST_USD} USD", usd <= MOST_USD),
         Row(
             "the same, to what fal charges for 1,000 videos of 5 s",
             f"{usd:.3f} USD",
-            f"{fals:.2f} USD",
-            f"{usd / fals:.3%}",
+            f"{fal_usd:.2f} USD",
+            f"{usd / fal_usd:.3%}",
             f"≤ {MOST_OF_FALS:.1%}",
-            "yes" if usd <= MOST_OF_FALS * fals else "**no**",
+            "yes" if usd <= MOST_OF_FALS * fal_usd else "**no**",
         ),
         Row.held("log lines a job", f"{lines:.1f}", f"≤ {MOST_LINES}", lines <= MOST_LINES),
     ]

@@ -164,7 +164,7 @@ class Fal:
     copies: dict[str, tuple[bytes, datetime]] = field(default_factory=dict)
 
     def state(self) -> str:
-        """Tells two fals apart."""
+        """All that a request to this fal can change, as a text to compare."""
         return f"{self.requests} {self.posts} {self.play} {self.copies}"
 
     # what happens with time

@@ -54,7 +54,7 @@ SIMULATOR: Final = ("--concurrency", "40", "--retry-seconds", "0.3", "--run-seco
 #: Cheap to render.
 SMALL: Final[dict[str, Any]] = {"video_size": {"width": 64, "height": 64}, "video_quality": "low"}
 #: Hosts that fal's key may be shown to, over TLS.
-FALS: Final = {
+FAL_HOSTS: Final = {
     "https://queue.fal.run",
     "https://queue.falrun.com",
     "https://api.fal.ai",
@@ -320,7 +320,7 @@ class Books:
 
     records: dict[str, dict[str, Any]]
     videos: Counter[str]
-    fals: dict[str, Any]
+    at_fal: dict[str, Any]
     rules: list[dict[str, Any]]
 
     @classmethod
@@ -331,7 +331,7 @@ class Books:
         return cls(
             records={one["name"]: one for one in found},
             videos=Counter(key.rpartition("/")[0] for key in keys),
-            fals=stack.control("GET", "/requests"),
+            at_fal=stack.control("GET", "/requests"),
             rules=stack.control("GET", "/faults")["faults"],
         )
 
@@ -339,7 +339,7 @@ class Books:
         """How a row stands."""
         drop, prompt = drop_name(name, way), prompt_of(name, way)
         record = self.records.get(drop, {})
-        requests = [one for one in self.fals["requests"] if one["arguments"]["prompt"] == prompt]
+        requests = [one for one in self.at_fal["requests"] if one["arguments"]["prompt"] == prompt]
         paid = [one for one in requests if one["status_code"] == OK]
         price = (record.get("estimate") or {}).get("usd_per_megapixel", Decimal(0))
         held = (record.get("reservation") or {}).get("usd", Decimal(0))
@@ -349,7 +349,7 @@ class Books:
             videos=self.videos[drop],
             stored=int((record.get("video") or {}).get("bytes", 0)),
             made=_made(paid),
-            posts=sum(post["prompt"] == prompt for post in self.fals["posts"]),
+            posts=sum(post["prompt"] == prompt for post in self.at_fal["posts"]),
             billed=sum((Decimal(one["billable_units"]) * price for one in paid), Decimal(0)),
             booked=(spent(record) if record else Decimal(0)) + held,
             source_kept=bool(record.get("source_url")),
@@ -613,7 +613,7 @@ def test_the_key_was_shown_to_nobody_but_fal_over_tls(
     assert played
     books = stack.control("GET", "/requests")
 
-    assert set(books["keys_seen"]) <= FALS
+    assert set(books["keys_seen"]) <= FAL_HOSTS
     assert [host for host in books["refused_hosts"] if not host.startswith("169.254.")] == []
     downloads = [read for one in books["requests"] for read in one["downloads"]]
     assert not any(read["authorization"] for read in downloads)

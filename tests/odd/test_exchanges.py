@@ -74,7 +74,7 @@ MARGIN: Final = 1.0
 KEY: Final = "fal-key-id:fal-key-secret"
 TOKEN_OF_UPLOADS: Final = "Bearer upload-token"
 #: Hosts that fal's key may be shown to.
-FALS: Final = {"queue.fal.run", "queue.falrun.com", "api.fal.ai", "rest.fal.ai"}
+FAL_HOSTS: Final = {"queue.fal.run", "queue.falrun.com", "api.fal.ai", "rest.fal.ai"}
 MAX_BYTES: Final = 100_000
 #: A body of several parts where a part is this long.
 PART: Final = 4096
@@ -123,7 +123,7 @@ def within(server: Server, exchanges: int = 1) -> Iterator[None]:
     assert server.in_the_clear == []
     for asked in server.asked:
         if "fal-key" in asked.authorization:
-            assert asked.host in FALS
+            assert asked.host in FAL_HOSTS
         elif asked.authorization:
             assert (asked.host, asked.authorization) == ("v3.fal.media", TOKEN_OF_UPLOADS)
 

@@ -281,8 +281,9 @@ ROWS: Final = (
         i_packaging="test_the_layer_for_aws_holds_every_locked_package_that_lambda_needs "
         "test_the_bill_of_materials_names_every_package_of_the_layers_with_its_hashes "
         "test_a_function_imports_nothing_but_itself_the_layer_and_lambdas_own",
-        s_rows="test_every_requirement_is_locked_with_hashes "
-        "test_a_package_that_was_skipped_is_not_a_package_without_fault "
+        u_requirements="test_every_package_is_locked_with_hashes "
+        "test_the_list_of_a_layer_is_that_of_the_lock test_the_lock_names_no_mirror",
+        s_rows="test_a_package_that_was_skipped_is_not_a_package_without_fault "
         "test_an_audit_that_did_not_happen_is_no_audit_without_findings",
     ),
 )

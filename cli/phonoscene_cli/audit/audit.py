@@ -33,7 +33,7 @@ class Unreadable:
     named: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, problem: str) -> None:
-        """One more."""
+        """Count a drop, and keep its name if it is among the first."""
         self.count += 1
         if len(self.named) < MOST_NAMED:
             self.named[name] = problem
@@ -46,7 +46,7 @@ class Unreadable:
             yield f"and {self.count - len(self.named):,} more"
 
     def as_data(self) -> list[dict[str, str]]:
-        """For programs."""
+        """The list that ``--json`` prints: each name with its problem."""
         return [{"name": name, "problem": problem} for name, problem in self.named.items()]
 
 

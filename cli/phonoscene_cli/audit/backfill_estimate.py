@@ -46,7 +46,7 @@ class Plan:
         self.unreadable.add(drop.name, problem)
 
     def add(self, outlook: Forecast) -> None:
-        """One more drop."""
+        """Count a drop, its jobs and their prices, and the errors of those that are rejected."""
         self.drops += 1
         self.waiting += not outlook.takes
         for take in outlook.takes:
@@ -73,7 +73,7 @@ class Plan:
         return math.ceil(self.jobs.upper_usd / budget) if budget else 0
 
     def as_data(self) -> dict[str, Any]:
-        """For programs."""
+        """The object that ``--json`` prints."""
         return self.jobs.as_data() | {
             "drops": self.drops,
             "rejected": self.rejected,

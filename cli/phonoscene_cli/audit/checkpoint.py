@@ -83,7 +83,7 @@ class CursorFile:
         return self.path.with_name(f"{self.path.name}.part")
 
     def remove(self) -> None:
-        """It is finished."""
+        """Delete the file, because the backfill is complete."""
         self.path.unlink(missing_ok=True)
 
 

@@ -161,7 +161,7 @@ def _run(run: Backfill, total: int) -> None:
 
 
 def _tell_run(run: Backfill, look: _Look, *, as_json: bool) -> None:
-    """What was sent."""
+    """Print how many drops were sent, and how many remain."""
     if as_json:
         content = {"prefix": run.audit.prefix, "sent": run.sent, "complete": run.is_complete}
         failed = {"failed": run.audit.unreadable.as_data()}

@@ -60,7 +60,7 @@ def cancel(
 
 
 def _as_data(outcome: Outcome) -> dict[str, object]:
-    """For programs."""
+    """The object that ``--json`` prints for one job."""
     return {
         "job_id": outcome.before.job_id,
         "name": outcome.before.name,

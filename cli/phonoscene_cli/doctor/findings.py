@@ -17,7 +17,7 @@ DENIED: Final = frozenset(
 
 
 class Level(StrEnum):
-    """How it stands."""
+    """The result of a check, from best to worst."""
 
     OK = "ok"
     WARN = "warn"
@@ -34,7 +34,7 @@ class Check:
     next: str = ""
 
     def as_data(self) -> dict[str, str]:
-        """For programs."""
+        """The object that ``--json`` prints for one check."""
         return asdict(self)
 
 
@@ -43,5 +43,5 @@ Look = Callable[["Stack"], Looked]
 
 
 def ok(detail: str) -> Looked:
-    """Nothing to do."""
+    """The result of a check that found nothing to do."""
     return Level.OK, detail, ""

@@ -250,7 +250,7 @@ class Chosen:
 
     @cached_property
     def stack(self) -> Stack:
-        """That stack."""
+        """The stack that the options and the environment name."""
         if self.is_local or self.endpoints:
             return Stack.on_this_machine(self.endpoints)
         return Stack.on_aws(self.name, self.profile, self.region)

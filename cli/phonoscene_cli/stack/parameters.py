@@ -32,7 +32,7 @@ class StackParameters:
 
     @classmethod
     def from_values(cls, values: Mapping[str, str]) -> Self:
-        """From CloudFormation's list.
+        """The parameters, parsed from the texts that CloudFormation lists.
 
         Raises:
             StackUnreachable: one is missing; the stack is another release's.

@@ -36,7 +36,7 @@ class Spent:
 
     @classmethod
     def of(cls, job: Job) -> Self:
-        """One job's."""
+        """What one job cost, and what it may still cost."""
         if job.estimate is None:
             return cls(jobs=1)
         made, high = job.paid, job.estimate.upper_usd
@@ -61,7 +61,7 @@ class Spent:
         )
 
     def as_data(self) -> dict[str, Any]:
-        """For programs."""
+        """The object that ``--json`` prints."""
         return {
             "jobs": self.jobs,
             "videos": self.videos,

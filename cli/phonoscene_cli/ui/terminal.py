@@ -192,7 +192,7 @@ class Watch:
 
     @property
     def seconds(self) -> float:
-        """Since then."""
+        """Seconds since this watch was made."""
         return time.monotonic() - self._started
 
     def __str__(self) -> str:

@@ -62,7 +62,7 @@ def day_of(text: str) -> date:
 
 
 def since(text: str) -> datetime:
-    """``--since``, from now."""
+    """The moment that ``--since`` names; a span counts back from now."""
     return moment_of(text, datetime.now(UTC))
 
 

@@ -38,7 +38,7 @@ class Sum:
         return reduce(cls.plus, estimates, cls())
 
     def plus(self, more: Estimate) -> Sum:
-        """And one more."""
+        """The sum with one more estimate added."""
         return Sum(
             self.jobs + 1,
             self.frames + more.frames,
@@ -48,7 +48,7 @@ class Sum:
         )
 
     def as_data(self) -> dict[str, Any]:
-        """For programs."""
+        """The object that ``--json`` prints."""
         return {
             "jobs": self.jobs,
             "frames": self.frames,

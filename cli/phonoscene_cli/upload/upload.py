@@ -40,7 +40,7 @@ class FileUpload:
 
     @property
     def bytes(self) -> int:
-        """How many."""
+        """The size of the object in bytes."""
         return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
 
     @property
@@ -163,7 +163,7 @@ class _Body(io.FileIO):
         self._on_bytes = on_bytes
 
     def read(self, count: int | None = -1, /) -> bytes:
-        """As any file."""
+        """Read the next piece and report the position, unless the upload was stopped."""
         if self._is_stopped.is_set():
             raise _Stopped
         piece = super().read(-1 if count is None else count)

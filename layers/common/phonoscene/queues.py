@@ -82,7 +82,7 @@ class UnpublishedQueue:
 
 
 class VerdictsQueue:
-    """What ``store`` reads."""
+    """The queue that invokes ``store``."""
 
     def __init__(self, client: SQSClient, url: str) -> None:
         self._client = client

@@ -20,7 +20,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """Read every field.
+        """The settings, with every field read from its variable.
 
         Raises:
             SettingMissing: naming the variable; the template and the code disagree.

@@ -34,7 +34,7 @@ class Seen(Protocol):
 
     @property
     def key(self) -> str:
-        """Its key."""
+        """The object's key in the drop bucket."""
 
     @property
     def proofs(self) -> Mapping[str, str]:

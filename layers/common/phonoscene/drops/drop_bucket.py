@@ -186,7 +186,7 @@ def _found(key: str, answer: Any) -> Found:
 
 
 def _body(answer: Any, at_most: int | None = None) -> bytes:
-    """An answer's bytes.
+    """The bytes of S3's answer, up to ``at_most``.
 
     Raises:
         ObjectUnreadable: the connection broke off.

@@ -14,11 +14,11 @@ class SeekableFile(Protocol):
         ...
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move the position."""
+        """Move the position, and return the new one."""
         ...
 
     def tell(self) -> int:
-        """The position."""
+        """The position, in bytes from the beginning."""
         ...
 
 
@@ -61,5 +61,5 @@ class Prober(Protocol):
         ...
 
     def image(self, stored: StoredObject) -> ImageFacts:
-        """Measure an image."""
+        """Measure an image: its width, height and format."""
         ...

@@ -16,7 +16,7 @@ class Dispatch:
 
 @dataclass(frozen=True)
 class Cancel:
-    """Cancel this job."""
+    """A message that asks to cancel this job."""
 
     job_id: str
 

@@ -148,7 +148,7 @@ class _Tunnel(HTTPSConnection):
         """Ask the proxy for the way; ``connect`` calls this between TCP and TLS."""
         if self.deadline:
             self.watched = self.deadline.watch(self.sock)
-        super()._tunnel()  # type: ignore[misc]
+        super()._tunnel()  # type: ignore[misc]  # private, and so without a type
 
 
 def get(url: SplitResult, most_bytes: int, seconds: float) -> bytes:

@@ -91,7 +91,7 @@ class _Tally:
         return sum(samples / rate for rate, samples in self.samples.items())
 
     def demux(self, packet: Any) -> None:
-        """Count a packet."""
+        """Add a packet's duration, and keep the position of the first."""
         self.packet = float((packet.duration or 0) * packet.time_base)
         self.demuxed += self.packet
         if self.first is None:

@@ -125,7 +125,7 @@ def _in_frame(before: bytes, at: int) -> bool:
 
 def _is_sync(before: bytes, at: int) -> bool:
     """Whether an MPEG audio frame may begin there: eleven bits set."""
-    return at >= 0 and before[at] == 0xFF and before[at + 1] & 0xE0 == 0xE0  # noqa: PLR2004
+    return at >= 0 and before[at] == 0xFF and before[at + 1] & 0xE0 == 0xE0  # noqa: PLR2004 - the bits
 
 
 def _read(file: SeekableFile, size: int) -> bytes:

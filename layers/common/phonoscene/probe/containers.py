@@ -42,7 +42,7 @@ class _View:
         raise OSError("an earlier read failed")
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Move the position."""
+        """Move the position, and return the new one; the end is where reads end."""
         if whence == io.SEEK_END:
             return self._file.seek(self._end + offset)
         return self._file.seek(offset, whence)

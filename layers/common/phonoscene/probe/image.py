@@ -76,7 +76,7 @@ def _facts(container: Any) -> ImageFacts:
             )
         for frame in container.decode(stream):
             size = frame.width, frame.height
-            width, height = size[::-1] if abs(frame.rotation) == 90 else size  # noqa: PLR2004
+            width, height = size[::-1] if abs(frame.rotation) == 90 else size  # noqa: PLR2004 - degrees
             return ImageFacts(width, height, FORMATS[container.format.name])
     raise av.InvalidDataError(0, "no picture")
 

@@ -33,11 +33,11 @@ class ObjectReader(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """Always."""
+        """True, as the base class asks: every object can be read."""
         return True
 
     def seekable(self) -> bool:
-        """Always."""
+        """True, as the base class asks: S3 returns any range."""
         return True
 
     def tell(self) -> int:

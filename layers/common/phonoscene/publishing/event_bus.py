@@ -16,7 +16,7 @@ STATUS_CHANGED: Final = "Job Status Changed"
 
 
 class EventBus:
-    """One bus."""
+    """The stack's event bus, as a place to send events to."""
 
     def __init__(self, client: EventBridgeClient, name: str) -> None:
         self._client = client

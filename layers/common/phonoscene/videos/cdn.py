@@ -263,7 +263,7 @@ class _Gate:
         self._connections.shed()
 
     def close(self, failure: CopyFailed) -> None:
-        """End every wait."""
+        """Let every wait end with this failure; further calls change nothing."""
         with self._changed:
             self._failure = self._failure or failure
             self._changed.notify_all()

@@ -166,7 +166,7 @@ class _Digest:
 
     @property
     def length(self) -> int:
-        """Bytes so far."""
+        """Bytes that were added so far."""
         return self._examination.length
 
     def digest(self) -> bytes:

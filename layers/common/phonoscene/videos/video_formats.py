@@ -105,7 +105,7 @@ def _brands(head: bytes) -> list[bytes]:
         if box.name in _BRANDED:
             body = head[at + box.header : at + box.length]
             found = [body[:4], *(body[n : n + 4] for n in range(8, len(body), 4))]
-            return [brand for brand in found if len(brand.rstrip(b"\x00")) == 4]  # noqa: PLR2004
+            return [brand for brand in found if len(brand.rstrip(b"\x00")) == 4]  # noqa: PLR2004 - bytes of a brand
         at += box.length
     return []
 
@@ -137,8 +137,8 @@ def _box(raw: bytes) -> _Header | None:
     if length == 1:
         header, length = HEADER, int.from_bytes(raw[8:HEADER])
     # a name is printable; Apple's own begin with the sign of copyright
-    is_name = len(name) == 4 and name.replace(b"\xa9", b"c").decode("latin-1").isprintable()  # noqa: PLR2004
-    if not is_name or len(raw) < header or 0 < length < header or (header > 8 and not length):  # noqa: PLR2004
+    is_name = len(name) == 4 and name.replace(b"\xa9", b"c").decode("latin-1").isprintable()  # noqa: PLR2004 - bytes of a name
+    if not is_name or len(raw) < header or 0 < length < header or (header > 8 and not length):  # noqa: PLR2004 - a plain header
         return None
     return _Header(name, header, length or None)
 
@@ -148,7 +148,7 @@ def _element(raw: bytes) -> _Header | None:
     id_length = _width(raw[:1])
     size_length = _width(raw[id_length : id_length + 1])
     header = id_length + size_length
-    if not 1 <= id_length <= 4 or not size_length or len(raw) < header:  # noqa: PLR2004
+    if not 1 <= id_length <= 4 or not size_length or len(raw) < header:  # noqa: PLR2004 - EBML's longest id
         return None
     most = (1 << 7 * size_length) - 1
     size = int.from_bytes(raw[id_length:header]) & most
@@ -194,7 +194,7 @@ class _Walk:
         """Whether a piece, or the header of one, ends beyond the file; there is no more of it."""
         rest = self._begun
         # zeros are fillers, but for the first of a size's four bytes
-        while rest.strip(b"\x00") or 0 < len(rest) < 4:  # noqa: PLR2004
+        while rest.strip(b"\x00") or 0 < len(rest) < 4:  # noqa: PLR2004 - as just said
             piece = self._read(rest)
             if piece is None:
                 return True

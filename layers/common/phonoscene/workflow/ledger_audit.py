@@ -33,7 +33,7 @@ class LedgerStatus:
 
 
 class LedgerAudit:
-    """One pass's count."""
+    """Compares slots and reservations with the jobs, and corrects what differs."""
 
     def __init__(self, store: JobStore) -> None:
         self._store = store

@@ -44,7 +44,7 @@ class Presigned:
         return timedelta(0)
 
     def of(self, job: Job) -> dict[str, str]:
-        """The URLs."""
+        """A presigned URL for each file of the job, by field."""
         marker = job.next_marker
         return {
             field: self.bucket.presign(pinned, self.life, marker)

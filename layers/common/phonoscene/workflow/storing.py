@@ -61,7 +61,7 @@ BECOMES_WHOLE_WITHIN = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Deliverer:
-    """Stores the video of each result, or settles how its job ended."""
+    """Records fal's results and stores their videos."""
 
     store: JobStore
     queue: FalQueue
