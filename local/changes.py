@@ -21,7 +21,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.deploy import check_parameters, read_template
+from local.cloud.deploy import check_parameters, read_template
 from local.errors import LocalCloudError
 from phonoscene_cli.doctor import samconfig
 from phonoscene_cli.errors import CliError

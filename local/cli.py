@@ -17,16 +17,17 @@ from typing import Any, Final, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local import build, deploy, drops, materials, parameters, paying
 from local.arguments import parser
-from local.cloud import LocalCloud, lost
-from local.endpoints import Endpoints
+from local.cloud import build, deploy, parameters, sbom
+from local.cloud.cloud import LocalCloud, lost
+from local.cloud.endpoints import Endpoints
+from local.cloud.real_fal import RealFal, key_is_set
+from local.cloud.run_state import Options, Run
+from local.drops import drops, spending_consent
+from local.drops.jobs import Jobs
 from local.errors import LocalCloudError
-from local.jobs import Jobs
 from local.paths import DEFAULT_STATE
 from local.progress import RED, coloured, say, step
-from local.real_fal import RealFal, key_is_set
-from local.runs import Options, Run
 from phonoscene_cli.failures import DEBUG, explained
 from phonoscene_cli.upload.upload import Drop
 
@@ -68,10 +69,10 @@ def _end(number: int, _frame: object) -> NoReturn:
 def _up(chosen: argparse.Namespace) -> None:
     options, cloud = _options(chosen), _cloud()
     if options.real and cloud.run() is None:
-        paying.agree_to_pay(options.parameters, yes=chosen.yes)
+        spending_consent.agree_to_pay(options.parameters, yes=chosen.yes)
     endpoints = cloud.up(options)
     print(f"AWS        {endpoints.aws_endpoint_url}")
-    print(f"fal        {endpoints.simulator_url or paying.REAL}")
+    print(f"fal        {endpoints.simulator_url or spending_consent.REAL}")
     print(f"drop in    s3://{endpoints.drop_bucket}")
     print(f"videos in  s3://{endpoints.output_bucket}")
     print(f"endpoints  {_shown(DEFAULT_STATE.endpoints_file)}")
@@ -83,7 +84,7 @@ def _down(chosen: argparse.Namespace) -> None:
     if run and run.real and not run.has_emulator:
         say(lost(run))
     elif run and run.real and not chosen.force and DEFAULT_STATE.endpoints_file.is_file():
-        paying.bring_home(_cloud().endpoints(), DEFAULT_STATE.videos)
+        spending_consent.bring_home(_cloud().endpoints(), DEFAULT_STATE.videos)
     was_up = _cloud().down()
     say("The local cloud is down." if was_up else "The local cloud was not running.")
 
@@ -131,7 +132,7 @@ def _print_status(status: dict[str, Any]) -> None:
         if value and (not name.startswith("aws_") or name == "aws_endpoint_url"):
             print(f"{name:<18} {value}")
     if status["real_fal"]:
-        print(f"{'fal':<18} {paying.REAL}")
+        print(f"{'fal':<18} {spending_consent.REAL}")
     counts = ", ".join(f"{number} {state}" for state, number in sorted(status["jobs"].items()))
     print(f"{'jobs':<18} {counts or 'none yet'}")
 
@@ -162,7 +163,9 @@ def _drop(chosen: argparse.Namespace) -> None:
     drop = drops.file_drop(chosen.file, settings, chosen.image)
     endpoints = _endpoints_for(drop, chosen)
     if chosen.watch:
-        seconds = drops.FOLLOW_SECONDS if endpoints.simulator_url else paying.FOLLOW_SECONDS
+        seconds = (
+            drops.FOLLOW_SECONDS if endpoints.simulator_url else spending_consent.FOLLOW_SECONDS
+        )
         for video in drops.put_and_fetch(endpoints, drop, DEFAULT_STATE.videos, seconds):
             print(f"video: {_shown(video)}")
     else:
@@ -180,9 +183,9 @@ def _endpoints_for(drop: Drop, chosen: argparse.Namespace) -> Endpoints:
         return cloud.endpoints()
     real = RealFal.from_env(os.environ) if run is None and key_is_set() else None
     if real or (run and run.real):
-        paying.agree_to_drop(drop, run.parameters if run else {}, yes=chosen.yes)
+        spending_consent.agree_to_drop(drop, run.parameters if run else {}, yes=chosen.yes)
     else:
-        say(paying.simulated(is_running=run is not None))
+        say(spending_consent.simulated(is_running=run is not None))
     return cloud.up(Options(real=real)) if run is None or run.dead else cloud.endpoints()
 
 
@@ -201,9 +204,7 @@ def _logs(_: argparse.Namespace) -> None:
 def _build(_: argparse.Namespace) -> None:
     with step("building for AWS: python3.13 on arm64"):
         archives = build.build_all("aws")
-        archives.append(
-            materials.write([build.build_layer("aws", layer) for layer in build.ALL_LAYERS])
-        )
+        archives.append(sbom.write([build.build_layer("aws", layer) for layer in build.ALL_LAYERS]))
     for archive in archives:
         print(f"{_shown(archive)}  {archive.stat().st_size / 1e6:.2f} MB")
 

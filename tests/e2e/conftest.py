@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import av
 import pytest
 
-from local.certificates import SUBSCRIBER
-from local.cloud import running_cloud
-from local.jobs import Jobs
-from local.processes import free_port
+from local.cloud.certificates import SUBSCRIBER
+from local.cloud.cloud import running_cloud
+from local.cloud.processes import free_port
+from local.drops.jobs import Jobs
 from phonoscene.drops.keys import receipt_key
 from tests.e2e.subscriber import Subscriber
 from tests.e2e.traces import secrets_in
@@ -29,7 +29,7 @@ from tests.e2e.traces import secrets_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from local.endpoints import Endpoints
+    from local.cloud.endpoints import Endpoints
 
 #: Each process of the tests has a stack of its own.
 FOLDER = (

@@ -50,7 +50,7 @@ class Subscriber:
 
     @contextmanager
     def listening(self, tls: Path) -> Iterator[None]:
-        """With the papers of the local cloud, for the body's time."""
+        """With the TLS files of the local cloud, for the body's time."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(tls / "certificate.pem", tls / "private-key.pem")
         server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler())

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local import cli
-from local.cloud import LocalCloud
-from local.emulator import EMULATOR, SIMULATOR
+from local.cloud.cloud import LocalCloud
+from local.cloud.emulator import EMULATOR, SIMULATOR
 from local.paths import PROJECT, StateDirectory
 from tests.e2e.conftest import Phonoscene, eventually
 

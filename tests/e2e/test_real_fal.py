@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local import certificates, cli, deploy, emulator
-from local.cloud import LocalCloud
-from local.emulator import Fal, Ports
+from local import cli
+from local.cloud import certificates, deploy, emulator
+from local.cloud.cloud import LocalCloud
+from local.cloud.emulator import Fal, Ports
+from local.cloud.processes import free_port
 from local.paths import PROJECT, StateDirectory
-from local.processes import free_port
 from tests.e2e.conftest import Phonoscene, eventually, make_audio, make_picture
 
 if TYPE_CHECKING:
@@ -54,15 +55,15 @@ class Internet:
 @pytest.fixture(scope="module")
 def internet() -> Iterator[Internet]:
     state = StateDirectory(FOLDER / "internet")
-    papers = certificates.issue(state.tls)
+    tls_files = certificates.issue(state.tls)
     ports = Ports(
         aws=1, proxy=free_port(), control=free_port()
     )  # it reaches no AWS, and needs none
     state.temporary.mkdir(parents=True, exist_ok=True)
-    process = emulator.start_simulator(state, papers, ports, Fal(KEY, "github|1"), [])
+    process = emulator.start_simulator(state, tls_files, ports, Fal(KEY, "github|1"), [])
     try:
         emulator.await_simulator(process, ports, state.logs / "simulator.log")
-        yield Internet(ports, papers.ca_bundle)
+        yield Internet(ports, tls_files.ca_bundle)
     finally:
         process.stop()
 

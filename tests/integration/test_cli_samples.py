@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.paying import agree_to_drop
+from local.drops.spending_consent import agree_to_drop
 from phonoscene.jobs import Actual, DropObject, Estimate, JobStatus
 from phonoscene.publishing.wording import STATES
 from phonoscene_cli.doctor.checks import CHECKS

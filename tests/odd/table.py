@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.certificates import SUBSCRIBER
-from local.cloud import running_cloud
-from local.pace import Pacer
-from local.processes import free_port
+from local.cloud.certificates import SUBSCRIBER
+from local.cloud.cloud import running_cloud
+from local.cloud.processes import free_port
+from local.cloud.reconcile_ticker import Pacer
 from tests.e2e.conftest import (
     FINAL,
     NO_WEBHOOK,

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from local import cli, deploy, emulator, parameters
-from local.cloud import LocalCloud
-from local.drops import _reasons, file_drop
-from local.emulator import EMULATOR, PACER, SIMULATOR, Fal, Ports
+from local import cli
+from local.cloud import deploy, emulator, parameters
+from local.cloud.cloud import LocalCloud
+from local.cloud.emulator import EMULATOR, PACER, SIMULATOR, Fal, Ports
+from local.cloud.processes import Process, start_time
+from local.cloud.run_state import Options, Run
+from local.drops.drops import _reasons, file_drop
 from local.errors import LocalCloudError
 from local.paths import StateDirectory
-from local.processes import Process, start_time
-from local.runs import Options, Run
 from phonoscene.jobs import ErrorDetail, JobStatus
 from phonoscene_cli.errors import WrongUsage
 from tests.unit.test_cli_words import a_job

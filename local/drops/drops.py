@@ -9,10 +9,10 @@ from typing import Any
 
 import av
 
-from local import sample
-from local.endpoints import Endpoints
+from local.cloud.endpoints import Endpoints
+from local.drops import sample
+from local.drops.jobs import follow
 from local.errors import LocalCloudError
-from local.jobs import follow
 from local.progress import RED, coloured, say
 from phonoscene.jobs import Actual, Estimate, Job
 from phonoscene_cli.stack import video_download

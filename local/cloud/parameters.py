@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from local import deploy
+from local.cloud import deploy
 from local.errors import LocalCloudError
 
 

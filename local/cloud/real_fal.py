@@ -9,8 +9,8 @@ from typing import Self
 
 import certifi
 
+from local.cloud.processes import LOOPBACK
 from local.errors import LocalCloudError
-from local.processes import LOOPBACK
 
 # Files cannot be signed for fal here, and its webhooks cannot arrive here: fal gets copies, and is
 # polled. Five seconds are no burden to fal, whose own client asks ten times a second.

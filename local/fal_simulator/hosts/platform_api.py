@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 
-from local.fal_simulator.answers import obey, sent
+from local.fal_simulator.faults.answers import obey, sent
+from local.fal_simulator.hosts.storage import TOKEN_PATH
 from local.fal_simulator.schema import ENDPOINT
-from local.fal_simulator.storage import TOKEN_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from local.fal_simulator.config import Config
-    from local.fal_simulator.faults import Fault, FaultDial
+    from local.fal_simulator.faults.fault_dial import Fault, FaultDial
+    from local.fal_simulator.hosts.storage import Storage
     from local.fal_simulator.jobs import Queue, Request
     from local.fal_simulator.signing import Signer
-    from local.fal_simulator.storage import Storage
 
 KEY_SET = "/.well-known/jwks.json"
 DAY = 86_400.0

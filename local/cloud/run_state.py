@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from local.emulator import EMULATOR, PACER, SIMULATOR, Fal, Ports
+from local.cloud.emulator import EMULATOR, PACER, SIMULATOR, Fal, Ports
+from local.cloud.processes import Process
+from local.cloud.real_fal import RealFal
 from local.errors import LocalCloudError
-from local.processes import Process
-from local.real_fal import RealFal
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from local.fal_simulator import cdn, containers, render
+from local.fal_simulator.faults import containers
+from local.fal_simulator.generation import render
+from local.fal_simulator.hosts import cdn
 from local.fal_simulator.media import FetchError, fetch
 from local.fal_simulator.outcomes import ModelError, Outcome, infrastructure_error, success
 from local.fal_simulator.schema import MAX_FRAMES, PIXELS, ImageSize, OutputType, Preset
@@ -23,10 +25,10 @@ from local.fal_simulator.schema import MAX_FRAMES, PIXELS, ImageSize, OutputType
 if TYPE_CHECKING:
     from local.fal_simulator.config import Config
     from local.fal_simulator.dial import Dialer
-    from local.fal_simulator.faults import Fault, FaultDial
+    from local.fal_simulator.faults.fault_dial import Fault, FaultDial
+    from local.fal_simulator.hosts.storage import Storage
     from local.fal_simulator.jobs import Request
     from local.fal_simulator.schema import Inputs
-    from local.fal_simulator.storage import Storage
 
 log = logging.getLogger(__name__)
 

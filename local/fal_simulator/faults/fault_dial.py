@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from local.fal_simulator import containers, oddities
+from local.fal_simulator.faults import containers, oddities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

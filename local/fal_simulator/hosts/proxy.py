@@ -12,13 +12,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from local.fal_simulator.answers import reset
+from local.fal_simulator.faults.answers import reset
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
-    from local.fal_simulator.key_watch import KeyWatch
+    from local.fal_simulator.hosts.key_watch import KeyWatch
 
 log = logging.getLogger(__name__)
 

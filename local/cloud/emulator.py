@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from local.certificates import REGION, Papers
+from local.cloud.certificates import REGION, TlsFiles
+from local.cloud.processes import LOOPBACK, Process, start
+from local.cloud.real_fal import RealFal
 from local.errors import LocalCloudError
 from local.paths import StateDirectory
-from local.processes import LOOPBACK, Process, start
-from local.real_fal import RealFal
 
 ACCOUNT = "123456789012"
 EMULATOR = "emulator"
@@ -53,46 +53,46 @@ ACCESS_LOG = "%(m)s\t%(Uq)s\t%({x-amz-target}i)s\t%({authorization}i)s"
 
 def start_emulator(
     state: StateDirectory,
-    papers: Papers,
+    tls_files: TlsFiles,
     ports: Ports,
     real: RealFal | None = None,
     access_log: Path | None = None,
 ) -> Process:
     """Start ministack. hypercorn is run directly: ministack's own `main` also takes 443."""
     listen = ["--bind", f"{LOOPBACK}:{ports.aws}", "--keep-alive", "75", "--workers", "0"]
-    tls = ["--certfile", str(papers.certificate), "--keyfile", str(papers.private_key)]
+    tls = ["--certfile", str(tls_files.certificate), "--keyfile", str(tls_files.private_key)]
     data = ["--access-logfile", str(access_log), "--access-logformat", ACCESS_LOG]
     logs = data if access_log else []
     command = [sys.executable, "-m", "hypercorn", "ministack.app:app", *listen, *tls, *logs]
-    environment = emulator_environment(state, papers, ports, real)
+    environment = emulator_environment(state, tls_files, ports, real)
     return start(EMULATOR, command, environment, state.logs / "emulator.log")
 
 
 def start_simulator(
-    state: StateDirectory, papers: Papers, ports: Ports, fal: Fal, options: Sequence[str]
+    state: StateDirectory, tls_files: TlsFiles, ports: Ports, fal: Fal, options: Sequence[str]
 ) -> Process:
     """Start the proxy that plays fal."""
     command = [sys.executable, "-m", "local.fal_simulator"]
     settings = {
         "--proxy-port": ports.proxy,
         "--control-port": ports.control,
-        "--certificate": papers.certificate,
-        "--private-key": papers.private_key,
-        "--ca-bundle": papers.ca_bundle,
+        "--certificate": tls_files.certificate,
+        "--private-key": tls_files.private_key,
+        "--ca-bundle": tls_files.ca_bundle,
         "--emulator-port": ports.aws,
         "--fal-key": fal.key,
         "--user-id": fal.user_id,
         "--files": state.temporary / "fal",
     }
     arguments = [str(word) for pair in settings.items() for word in pair]
-    environment = {**minimal_environment(state), "SSL_CERT_FILE": str(papers.ca_bundle)}
+    environment = {**minimal_environment(state), "SSL_CERT_FILE": str(tls_files.ca_bundle)}
     log = state.logs / "simulator.log"
     return start(SIMULATOR, [*command, *arguments, *options], environment, log)
 
 
 def start_pacer(state: StateDirectory) -> Process:
     """Start what looks after jobs more often than the schedule; the stack must be deployed."""
-    command = [sys.executable, "-m", "local.pace", str(state.endpoints_file)]
+    command = [sys.executable, "-m", "local.cloud.reconcile_ticker", str(state.endpoints_file)]
     return start(PACER, command, minimal_environment(state), state.logs / "pacer.log")
 
 
@@ -107,7 +107,7 @@ def minimal_environment(state: StateDirectory) -> dict[str, str]:
     }
 
 
-def way_to_fal(papers: Papers, ports: Ports, real: RealFal | None) -> dict[str, str]:
+def way_to_fal(tls_files: TlsFiles, ports: Ports, real: RealFal | None) -> dict[str, str]:
     """How handlers reach fal: through the simulator's proxy only, or the real one as anybody does.
 
     The real one's certificate is signed by an authority of the world's.
@@ -116,20 +116,20 @@ def way_to_fal(papers: Papers, ports: Ports, real: RealFal | None) -> dict[str, 
         proxy = f"http://{LOOPBACK}:{ports.proxy}"
         # the second, so that what is sent in the clear is seen there
         own = {"HTTPS_PROXY": proxy, "HTTP_PROXY": proxy, "NO_PROXY": f"localhost,{LOOPBACK}"}
-        return own | {"SSL_CERT_FILE": str(papers.ca_bundle)}
-    everybody = real.trust(papers.ca_bundle, papers.ca_bundle.with_name("everybody.pem"))
+        return own | {"SSL_CERT_FILE": str(tls_files.ca_bundle)}
+    everybody = real.trust(tls_files.ca_bundle, tls_files.ca_bundle.with_name("everybody.pem"))
     return real.environment() | {"SSL_CERT_FILE": str(everybody)}
 
 
 def emulator_environment(
-    state: StateDirectory, papers: Papers, ports: Ports, real: RealFal | None = None
+    state: StateDirectory, tls_files: TlsFiles, ports: Ports, real: RealFal | None = None
 ) -> dict[str, str]:
     """The emulator's settings, and what every handler inherits from it. No key is among them."""
-    bundle = str(papers.ca_bundle)
+    bundle = str(tls_files.ca_bundle)
     return {
         **minimal_environment(state),
         # handlers
-        **way_to_fal(papers, ports, real),
+        **way_to_fal(tls_files, ports, real),
         "AWS_CA_BUNDLE": bundle,
         "REQUESTS_CA_BUNDLE": bundle,
         "AWS_ENDPOINT_URL": f"https://localhost:{ports.aws}",
@@ -139,8 +139,8 @@ def emulator_environment(
         # ministack
         "GATEWAY_PORT": str(ports.aws),
         "USE_SSL": "1",
-        "MINISTACK_SSL_CERT": str(papers.certificate),
-        "MINISTACK_SSL_KEY": str(papers.private_key),
+        "MINISTACK_SSL_CERT": str(tls_files.certificate),
+        "MINISTACK_SSL_KEY": str(tls_files.private_key),
         "AUTH": "true",
         "MINISTACK_ACCOUNT_ID": ACCOUNT,
         "MINISTACK_REGION": REGION,
@@ -156,9 +156,9 @@ def emulator_environment(
     }
 
 
-def await_emulator(process: Process, papers: Papers, ports: Ports, log: Path) -> None:
+def await_emulator(process: Process, tls_files: TlsFiles, ports: Ports, log: Path) -> None:
     """Return when the emulator answers."""
-    context = ssl.create_default_context(cafile=papers.ca_bundle)
+    context = ssl.create_default_context(cafile=tls_files.ca_bundle)
     _await(process, log, _Probe(ports.aws, "/_ministack/health", context))
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]  # ships none
 
-from local import build, layers
-from local.endpoints import Endpoints
+from local.cloud import build, layer_link
+from local.cloud.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.paths import PROJECT, TEMPLATE
 
@@ -112,7 +112,9 @@ class Stack:
         for key, archive in package.functions.items():
             self._put(key, archive.read_bytes())
         for key, archive in package.layers.items():
-            self._put(key, layers.by_reference(archive, self._unpacked / key.removesuffix(".zip")))
+            self._put(
+                key, layer_link.by_reference(archive, self._unpacked / key.removesuffix(".zip"))
+            )
         self._put(TEMPLATE_KEY, json.dumps(package.template).encode())
 
     def _put(self, key: str, body: bytes) -> None:

@@ -31,7 +31,7 @@ HOSTS = (
 
 
 @dataclass(frozen=True)
-class Papers:
+class TlsFiles:
     """PEM files. `ca_bundle` holds the local authority only: the real fal cannot be reached."""
 
     ca_bundle: Path
@@ -44,14 +44,14 @@ class Papers:
         return cls(folder / "ca.pem", folder / "certificate.pem", folder / "private-key.pem")
 
 
-def issue(folder: Path) -> Papers:
+def issue(folder: Path) -> TlsFiles:
     """Make a new authority and its certificate in `folder`; the authority's own key is dropped."""
     folder.mkdir(parents=True, exist_ok=True)
     authority = trustme.CA(organization_name="phonoscene local cloud")
     server = authority.issue_cert(*HOSTS)
-    papers = Papers.within(folder)
-    authority.cert_pem.write_to_path(papers.ca_bundle)
-    papers.certificate.write_bytes(b"".join(pem.bytes() for pem in server.cert_chain_pems))
-    papers.private_key.touch(mode=0o600)
-    server.private_key_pem.write_to_path(papers.private_key)
-    return papers
+    tls_files = TlsFiles.within(folder)
+    authority.cert_pem.write_to_path(tls_files.ca_bundle)
+    tls_files.certificate.write_bytes(b"".join(pem.bytes() for pem in server.cert_chain_pems))
+    tls_files.private_key.touch(mode=0o600)
+    server.private_key_pem.write_to_path(tls_files.private_key)
+    return tls_files

@@ -5,7 +5,7 @@ from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer
 
-from local.endpoints import Endpoints
+from local.cloud.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.progress import DIM, GREEN, RED, Ticker, coloured, say
 from phonoscene.jobs import Job, JobStatus

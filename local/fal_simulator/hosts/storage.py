@@ -18,14 +18,14 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from local.fal_simulator.answers import obey
+from local.fal_simulator.faults.answers import obey
 from local.fal_simulator.media import FetchError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from local.fal_simulator.config import Config
-    from local.fal_simulator.faults import FaultDial
+    from local.fal_simulator.faults.fault_dial import FaultDial
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 
-from local.fal_simulator import oddities
-from local.fal_simulator.answers import drop, obey, sent, told_status
+from local.fal_simulator.faults import oddities
+from local.fal_simulator.faults.answers import drop, obey, sent, told_status
 from local.fal_simulator.jobs import QueueStatus, Request
 from local.fal_simulator.redaction import without_secrets
 from local.fal_simulator.schema import APP, ENDPOINT, InvalidInputError, read
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from local.fal_simulator.config import Config
-    from local.fal_simulator.faults import Fault, FaultDial
+    from local.fal_simulator.faults.fault_dial import Fault, FaultDial
     from local.fal_simulator.jobs import Queue
     from local.fal_simulator.outcomes import Outcome
 

@@ -16,13 +16,13 @@ from urllib.parse import unquote
 
 from aiohttp import hdrs, web
 
-from local.fal_simulator import oddities
-from local.fal_simulator.answers import PAGE, drip, early_hints, page, reset
+from local.fal_simulator.faults import oddities
+from local.fal_simulator.faults.answers import PAGE, drip, early_hints, page, reset
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from local.fal_simulator.faults import Fault, FaultDial
+    from local.fal_simulator.faults.fault_dial import Fault, FaultDial
     from local.fal_simulator.jobs import Request
 
 HOST, OTHER_HOST = "v3b.fal.media", "v3.fal.media"

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from local import certificates, deploy, emulator, parameters, real_fal
-from local.emulator import PACER, SIMULATOR, Fal, Ports
-from local.endpoints import Endpoints
+from local.cloud import certificates, deploy, emulator, parameters, real_fal
+from local.cloud.emulator import PACER, SIMULATOR, Fal, Ports
+from local.cloud.endpoints import Endpoints
+from local.cloud.processes import LOOPBACK, Process, free_port
+from local.cloud.run_state import Options, Run
 from local.errors import LocalCloudError
 from local.paths import StateDirectory
-from local.processes import LOOPBACK, Process, free_port
 from local.progress import say, step
-from local.runs import Options, Run
 
 USUAL_PORT = 4566  # where AWS emulators listen; another one is taken when it is in use
 
@@ -147,10 +147,10 @@ class LocalCloud:
         """Start it again where it listened; it has forgotten its requests."""
         say("The fal simulator has ended, and forgot its requests. Everything else is untouched.")
         options = list(options) or run.simulator
-        papers = certificates.Papers.within(self.state.tls)
+        tls_files = certificates.TlsFiles.within(self.state.tls)
         with step("starting the fal simulator again"):
             self._end_rest_of(SIMULATOR)
-            simulator = emulator.start_simulator(self.state, papers, run.ports, run.fal, options)
+            simulator = emulator.start_simulator(self.state, tls_files, run.ports, run.fal, options)
             run = run.replacing(simulator)
             run.save(self.state.run_file)
             emulator.await_simulator(simulator, run.ports, self.state.logs / "simulator.log")
@@ -173,22 +173,22 @@ class LocalCloud:
 
     def _start_processes(self, run: Run, options: Options) -> Run:
         """All at once."""
-        papers = certificates.issue(self.state.tls)
+        tls_files = certificates.issue(self.state.tls)
         (self.state.temporary / "fal").mkdir(parents=True, exist_ok=True)
         logs = self.state.logs
         with step(f"starting the AWS emulator{'' if options.real else ' and the fal simulator'}"):
             if not options.real:
                 simulator = emulator.start_simulator(
-                    self.state, papers, run.ports, run.fal, options.simulator
+                    self.state, tls_files, run.ports, run.fal, options.simulator
                 )
                 self._add(run, simulator)
             aws = emulator.start_emulator(
-                self.state, papers, run.ports, options.real, options.access_log
+                self.state, tls_files, run.ports, options.real, options.access_log
             )
             self._add(run, aws)
             if not options.real:
                 emulator.await_simulator(simulator, run.ports, logs / "simulator.log")
-            emulator.await_emulator(aws, papers, run.ports, logs / "emulator.log")
+            emulator.await_emulator(aws, tls_files, run.ports, logs / "emulator.log")
         return run
 
     def _add(self, run: Run, process: Process) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from botocore.exceptions import ClientError
 
-from local import deploy, real_fal
+from local.cloud import deploy, real_fal
 from local.errors import LocalCloudError
 from local.progress import RED, coloured
 from phonoscene.drops.drop_bucket import DropBucket

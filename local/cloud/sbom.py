@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from local.build import ALL_LAYERS
+from local.cloud.build import ALL_LAYERS
 from local.errors import LocalCloudError
 from local.paths import PROJECT
 

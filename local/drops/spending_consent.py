@@ -4,11 +4,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.drops import fetch
-from local.endpoints import Endpoints
+from local.cloud.endpoints import Endpoints
+from local.drops.drops import fetch
+from local.drops.estimates import deciding, estimate_drop, example, interval
+from local.drops.jobs import Jobs
 from local.errors import LocalCloudError
-from local.estimates import deciding, estimate_drop, example, interval
-from local.jobs import Jobs
 from local.progress import RED, coloured, say
 from phonoscene.jobs import Job, JobStatus, Video
 from phonoscene_cli.upload.upload import Drop

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import hdrs, web
 
 if TYPE_CHECKING:
-    from local.fal_simulator.faults import Fault
+    from local.fal_simulator.faults.fault_dial import Fault
 
 PAGE = b"<!DOCTYPE html><html><body>The file you asked for is somewhere else.</body></html>\n"
 FRAMING = (hdrs.CONTENT_LENGTH, hdrs.CONNECTION, hdrs.TRANSFER_ENCODING)

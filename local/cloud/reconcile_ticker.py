@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from local.deploy import STACK
-from local.endpoints import Endpoints
+from local.cloud.deploy import STACK
+from local.cloud.endpoints import Endpoints
 
 SECONDS = 1
 
