@@ -11,20 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from local.cloud import certificates, deploy, emulator, parameters, real_fal
-from local.cloud.emulator import PACER, SIMULATOR, Fal, Ports
+from local.cloud.emulator import SIMULATOR, TICKER, Fal
 from local.cloud.endpoints import Endpoints
-from local.cloud.processes import LOOPBACK, Process, free_port
+from local.cloud.ports import LOOPBACK, Listeners
+from local.cloud.processes import Process
 from local.cloud.run_state import Options, Run
-from local.errors import LocalCloudError
+from local.errors import CloudUnreachable, LocalCloudError
 from local.paths import StateDirectory
 from local.progress import say, step
-
-USUAL_PORT = 4566  # where AWS emulators listen; another one is taken when it is in use
-
-# A person at a terminal waits for the first; on AWS its default gives uploads time to arrive. The
-# others leave the webhook its share of the emulator's ten workers: what it throttles, its queues
-# bring back only after their visibility timeout.
-QUICK = {"SettleSeconds": "1", "SubmitConcurrency": "3", "StoreConcurrency": "3"}
 
 
 class LocalCloud:
@@ -41,20 +35,25 @@ class LocalCloud:
         """What is up, parts of it perhaps dead; None where nothing is.
 
         Raises:
-            LocalCloudError: the emulator ended, and with it all that it held: this is not mended.
+            CloudUnreachable: the emulator ended, and with it all that it held: this is not mended.
         """
         run = self.recorded()
         if run is None or run.is_stale:
             return None
         if not run.has_emulator:
-            raise LocalCloudError(lost(run))
+            raise CloudUnreachable(lost(run))
         return run
 
     def endpoints(self) -> Endpoints:
         """The running cloud's endpoints."""
         if self.run() is None or not self.state.endpoints_file.is_file():
-            raise LocalCloudError("The local cloud is not running: start it with `make up`.")
+            raise CloudUnreachable(self.not_running)
         return Endpoints.load(self.state.endpoints_file)
+
+    @property
+    def not_running(self) -> str:
+        """What is said where no cloud is up."""
+        return f"No local cloud is running in {self.state.root}: start it with `make up`."
 
     def up(self, options: Options) -> Endpoints:
         """Start what does not run, and deploy what is not deployed. Nothing that runs is ended."""
@@ -73,37 +72,32 @@ class LocalCloud:
         return was_up
 
     def _start(self, options: Options) -> Endpoints:
-        ports = _ports(options.port)
         template = deploy.read_template()
         fal = Fal("", "") if options.real else Fal.simulated()
-        usual = (
-            {**QUICK, **real_fal.PARAMETERS}
-            if options.real
-            else {**QUICK, "FalUserId": fal.user_id}
-        )
-        values = {**usual, **options.parameters}
+        values = {**parameters.usual(fal.user_id or None), **options.parameters}
         parameters.check(template, values)
         if options.real:
             real_fal.check_parameters(values)
-        with step("building the layer and the functions"):
-            package = deploy.package(template)
-        run = Run(
-            [],
-            ports,
-            fal,
-            values,
-            real=options.real is not None,
-            simulator=list(options.simulator),
-            paced=options.pace,
-        )
-        try:
-            run = self._start_processes(run, options)
-            self._put_fal_key(run, options.real)
-            endpoints = self._deploy(run, package)
-            self._mend_pacer()
-        except BaseException:
-            self._remove()
-            raise
+        with Listeners.of_a_new_cloud(options.port) as listeners:
+            with step("building the layer and the functions"):
+                package = deploy.package(template)
+            run = Run(
+                [],
+                listeners.ports,
+                fal,
+                values,
+                real=options.real is not None,
+                simulator=list(options.simulator),
+                ticker=options.ticker,
+            )
+            try:
+                run = self._start_processes(run, options, listeners)
+                self._put_fal_key(run, options.real)
+                endpoints = self._deploy(run, package)
+                self._mend_ticker()
+            except BaseException:
+                self._remove()
+                raise
         return endpoints
 
     def _refresh(self, run: Run, options: Options) -> Endpoints:
@@ -126,7 +120,7 @@ class LocalCloud:
         else:
             say("The local cloud is already running; its sources or parameters changed.")
             endpoints = self._deploy(run, package)
-        self._mend_pacer()
+        self._mend_ticker()
         return endpoints
 
     def _check_options(self, run: Run, options: Options) -> None:
@@ -135,13 +129,21 @@ class LocalCloud:
             raise LocalCloudError(
                 f"The local cloud already runs, on port {run.ports.aws}: `make down` first."
             )
-        if options.simulator and SIMULATOR not in run.dead:
-            raise LocalCloudError(
-                "--fal sets how the fal simulator starts, and it already runs: `make down` first. "
-                "Its faults can be set while it runs (docs/fal-simulator.md)."
-            )
         if options.real and not run.real:
             raise LocalCloudError("The local cloud runs with the simulator: `make down` first.")
+        if options.simulator and run.real:
+            raise LocalCloudError(
+                "--fal sets how the fal simulator starts, and this cloud has the real fal: "
+                "`make down` first."
+            )
+        is_changed = options.simulator and list(options.simulator) != run.simulator
+        if is_changed and SIMULATOR not in run.dead:
+            raise LocalCloudError(
+                "--fal sets how the fal simulator starts, and it already runs: these options "
+                f"cannot change while it runs ({' '.join(run.simulator) or 'it has none'}). "
+                "Use `make down` first. Its faults can be set while it runs "
+                "(docs/fal-simulator.md)."
+            )
 
     def _mend_simulator(self, run: Run, options: Sequence[str]) -> Run:
         """Start it again where it listened; it has forgotten its requests."""
@@ -150,7 +152,10 @@ class LocalCloud:
         tls_files = certificates.TlsFiles.within(self.state.tls)
         with step("starting the fal simulator again"):
             self._end_rest_of(SIMULATOR)
-            simulator = emulator.start_simulator(self.state, tls_files, run.ports, run.fal, options)
+            with Listeners.of_a_simulator(run.ports) as listeners:
+                simulator = emulator.start_simulator(
+                    self.state, tls_files, listeners, run.fal, options
+                )
             run = run.replacing(simulator)
             run.save(self.state.run_file)
             emulator.await_simulator(simulator, run.ports, self.state.logs / "simulator.log")
@@ -158,11 +163,11 @@ class LocalCloud:
         run.save(self.state.run_file)
         return run
 
-    def _mend_pacer(self) -> None:
+    def _mend_ticker(self) -> None:
         """Start it if it does not run and should."""
         run = self.recorded()
-        if run and PACER in run.dead:
-            run.replacing(emulator.start_pacer(self.state)).save(self.state.run_file)
+        if run and TICKER in run.dead:
+            run.replacing(emulator.start_ticker(self.state)).save(self.state.run_file)
 
     def _end_rest_of(self, part: str) -> None:
         """End what a dead part has left of its process group."""
@@ -171,21 +176,22 @@ class LocalCloud:
             if process.name == part:
                 process.stop()
 
-    def _start_processes(self, run: Run, options: Options) -> Run:
-        """All at once."""
+    def _start_processes(self, run: Run, options: Options, listeners: Listeners) -> Run:
+        """All at once; the listeners are theirs then."""
         tls_files = certificates.issue(self.state.tls)
         (self.state.temporary / "fal").mkdir(parents=True, exist_ok=True)
         logs = self.state.logs
         with step(f"starting the AWS emulator{'' if options.real else ' and the fal simulator'}"):
             if not options.real:
                 simulator = emulator.start_simulator(
-                    self.state, tls_files, run.ports, run.fal, options.simulator
+                    self.state, tls_files, listeners, run.fal, options.simulator
                 )
                 self._add(run, simulator)
             aws = emulator.start_emulator(
-                self.state, tls_files, run.ports, options.real, options.access_log
+                self.state, tls_files, listeners, options.real, options.access_log
             )
             self._add(run, aws)
+            listeners.close()
             if not options.real:
                 emulator.await_simulator(simulator, run.ports, logs / "simulator.log")
             emulator.await_emulator(aws, tls_files, run.ports, logs / "emulator.log")
@@ -253,25 +259,16 @@ def running_cloud(
     simulator: Sequence[str] = (),
     *,
     real: real_fal.RealFal | None = None,
-    pace: bool = False,
+    ticker: bool = False,
     access_log: Path | None = None,
 ) -> Iterator[Endpoints]:
     """A cloud with its state in `directory`, on ports of its own, for the body's time."""
     cloud = LocalCloud(StateDirectory(directory))
-    options = Options(free_port(), parameters or {}, simulator, real, pace, access_log)
+    options = Options(0, parameters or {}, simulator, real, ticker, access_log)
     try:
         yield cloud.up(options)
     finally:
         cloud.down()
-
-
-def _ports(wanted: int | None) -> Ports:
-    aws = free_port(wanted if wanted is not None else USUAL_PORT)
-    if wanted not in (None, 0, aws):
-        raise LocalCloudError(
-            f"Port {wanted} is in use: choose another with --port, or leave it out."
-        )
-    return Ports(aws, free_port(), free_port())
 
 
 def _root_endpoints(run: Run, state: StateDirectory) -> Endpoints:

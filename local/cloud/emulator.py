@@ -1,4 +1,4 @@
-"""Starts the background processes: the AWS emulator (ministack), the fal simulator, the pacer."""
+"""Starts the background processes: the AWS emulator (ministack), the fal simulator, the ticker."""
 
 import http.client
 import os
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Self
 
 from local.cloud.certificates import REGION, TlsFiles
-from local.cloud.processes import LOOPBACK, Process, start
+from local.cloud.ports import LOOPBACK, Listeners, Ports
+from local.cloud.processes import Process, start
 from local.cloud.real_fal import RealFal
 from local.errors import LocalCloudError
 from local.paths import StateDirectory
@@ -21,17 +22,8 @@ from local.paths import StateDirectory
 ACCOUNT = "123456789012"
 EMULATOR = "emulator"
 SIMULATOR = "simulator"
-PACER = "pacer"
+TICKER = "ticker"
 START_SECONDS = 30  # it takes 0.5 s; a loaded CI machine may need ten times that
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Loopback ports of one cloud."""
-
-    aws: int
-    proxy: int
-    control: int
 
 
 @dataclass(frozen=True)
@@ -54,28 +46,36 @@ ACCESS_LOG = "%(m)s\t%(Uq)s\t%({x-amz-target}i)s\t%({authorization}i)s"
 def start_emulator(
     state: StateDirectory,
     tls_files: TlsFiles,
-    ports: Ports,
+    listeners: Listeners,
     real: RealFal | None = None,
     access_log: Path | None = None,
 ) -> Process:
     """Start ministack. hypercorn is run directly: ministack's own `main` also takes 443."""
-    listen = ["--bind", f"{LOOPBACK}:{ports.aws}", "--keep-alive", "75", "--workers", "0"]
+    ports = listeners.ports
+    socket = listeners.fd(ports.aws)
+    listen = ["--bind", f"fd://{socket}", "--keep-alive", "75", "--workers", "0"]
     tls = ["--certfile", str(tls_files.certificate), "--keyfile", str(tls_files.private_key)]
     data = ["--access-logfile", str(access_log), "--access-logformat", ACCESS_LOG]
     logs = data if access_log else []
     command = [sys.executable, "-m", "hypercorn", "ministack.app:app", *listen, *tls, *logs]
     environment = emulator_environment(state, tls_files, ports, real)
-    return start(EMULATOR, command, environment, state.logs / "emulator.log")
+    return start(EMULATOR, command, environment, state.logs / "emulator.log", [socket])
 
 
 def start_simulator(
-    state: StateDirectory, tls_files: TlsFiles, ports: Ports, fal: Fal, options: Sequence[str]
+    state: StateDirectory,
+    tls_files: TlsFiles,
+    listeners: Listeners,
+    fal: Fal,
+    options: Sequence[str],
 ) -> Process:
     """Start the proxy that plays fal."""
     command = [sys.executable, "-m", "local.fal_simulator"]
+    ports = listeners.ports
+    proxy, control = listeners.fd(ports.proxy), listeners.fd(ports.control)
     settings = {
-        "--proxy-port": ports.proxy,
-        "--control-port": ports.control,
+        "--proxy-port": f"fd://{proxy}",
+        "--control-port": f"fd://{control}",
         "--certificate": tls_files.certificate,
         "--private-key": tls_files.private_key,
         "--ca-bundle": tls_files.ca_bundle,
@@ -86,14 +86,14 @@ def start_simulator(
     }
     arguments = [str(word) for pair in settings.items() for word in pair]
     environment = {**minimal_environment(state), "SSL_CERT_FILE": str(tls_files.ca_bundle)}
-    log = state.logs / "simulator.log"
-    return start(SIMULATOR, [*command, *arguments, *options], environment, log)
+    command += [*arguments, *options]
+    return start(SIMULATOR, command, environment, state.logs / "simulator.log", [proxy, control])
 
 
-def start_pacer(state: StateDirectory) -> Process:
+def start_ticker(state: StateDirectory) -> Process:
     """Start what looks after jobs more often than the schedule; the stack must be deployed."""
     command = [sys.executable, "-m", "local.cloud.reconcile_ticker", str(state.endpoints_file)]
-    return start(PACER, command, minimal_environment(state), state.logs / "pacer.log")
+    return start(TICKER, command, minimal_environment(state), state.logs / "ticker.log")
 
 
 def minimal_environment(state: StateDirectory) -> dict[str, str]:

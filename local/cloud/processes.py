@@ -6,7 +6,6 @@ restart of the machine the recorded pid may be anybody's, and must not be killed
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,6 @@ from pathlib import Path
 from local.errors import LocalCloudError
 from local.paths import PROJECT
 
-LOOPBACK = "127.0.0.1"
 PROC = Path("/proc")
 
 
@@ -55,8 +53,14 @@ class Process:
             time.sleep(0.02)
 
 
-def start(name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
-    """Start `command` in the background; what it prints goes to `log`."""
+def start(
+    name: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    sockets: Sequence[int] = (),
+) -> Process:
+    """Start `command` in the background, with `sockets`; what it prints goes to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         child = subprocess.Popen(  # noqa: S603 - our own command lines
@@ -67,6 +71,7 @@ def start(name: str, command: Sequence[str], environment: Mapping[str, str], log
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=sockets,
         )
     # This process does not wait for it: this keeps Popen from warning when it is collected.
     child.returncode = 0
@@ -117,15 +122,3 @@ def _stat(folder: Path) -> list[str] | None:
 def _ps(*arguments: str) -> str:
     command = ["ps", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603 - no outside text
-
-
-def free_port(preferred: int = 0) -> int:
-    """`preferred` if nothing listens there, else one the system picks."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, preferred))
-        except OSError:
-            return free_port()
-        port: int = probe.getsockname()[1]
-        return port

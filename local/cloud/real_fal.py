@@ -9,7 +9,7 @@ from typing import Self
 
 import certifi
 
-from local.cloud.processes import LOOPBACK
+from local.cloud.ports import LOOPBACK
 from local.errors import LocalCloudError
 
 # Files cannot be signed for fal here, and its webhooks cannot arrive here: fal gets copies, and is

@@ -17,7 +17,7 @@ from local.cloud.endpoints import Endpoints
 SECONDS = 1
 
 
-class Pacer:
+class ReconcileTicker:
     """Watches one local cloud's table, as any outside observer could."""
 
     def __init__(self, endpoints: Endpoints) -> None:
@@ -26,7 +26,7 @@ class Pacer:
         self._lambda = endpoints.client("lambda")
         self._function = _reconcile(endpoints)
 
-    def beat(self) -> bool:
+    def tick(self) -> bool:
         """Reconcile if anything is due; whether it was."""
         if not self._is_due():
             return False
@@ -54,12 +54,12 @@ def _reconcile(endpoints: Endpoints) -> str:
 
 def main() -> None:
     """Go on until somebody ends it; what fails now may not fail later."""
-    pacer = Pacer(Endpoints.load(Path(sys.argv[1])))
+    ticker = ReconcileTicker(Endpoints.load(Path(sys.argv[1])))
     while True:
         try:
-            pacer.beat()
+            ticker.tick()
         except Exception as error:  # noqa: BLE001 - the emulator may be busy; the process must live
-            print(f"pace: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            print(f"ticker: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         time.sleep(SECONDS)
 
 

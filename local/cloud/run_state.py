@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from local.cloud.emulator import EMULATOR, PACER, SIMULATOR, Fal, Ports
+from local.cloud.emulator import EMULATOR, SIMULATOR, TICKER, Fal
+from local.cloud.ports import Ports
 from local.cloud.processes import Process
 from local.cloud.real_fal import RealFal
 from local.errors import LocalCloudError
@@ -15,13 +16,13 @@ from local.errors import LocalCloudError
 
 @dataclass(frozen=True)
 class Options:
-    """How to start a cloud. With `real` no simulator runs, and a pacer does, as with `pace`."""
+    """How to start a cloud. With `real` no simulator runs, and a ticker does, as with `ticker`."""
 
     port: int | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
     simulator: Sequence[str] = ()  # more arguments of local.fal_simulator
     real: RealFal | None = None
-    pace: bool = False
+    ticker: bool = False
     access_log: Path | None = None  # where the emulator writes one line a request: for the meter
 
 
@@ -37,14 +38,14 @@ class Run:
     real: bool = False
     #: The simulator's own options.
     simulator: list[str] = field(default_factory=list)
-    #: Whether a pacer runs, although fal is simulated.
-    paced: bool = False
+    #: Whether a ticker runs, although fal is simulated.
+    ticker: bool = False
 
     @property
     def parts(self) -> list[str]:
         """The processes that belong to it."""
         own = [] if self.real else [SIMULATOR]
-        return [*own, EMULATOR, *([PACER] if self.real or self.paced else [])]
+        return [*own, EMULATOR, *([TICKER] if self.real or self.ticker else [])]
 
     @property
     def dead(self) -> list[str]:
@@ -77,7 +78,9 @@ class Run:
         try:
             raw: dict[str, Any] = json.loads(file.read_text())
             processes = [Process(**process) for process in raw.pop("processes")]
-            return cls(processes, Ports(**raw.pop("ports")), Fal(**raw.pop("fal")), **raw)
+            ports, fal = Ports(**raw.pop("ports")), Fal(**raw.pop("fal"))
+            known = {key: value for key, value in raw.items() if key in cls.__dataclass_fields__}
+            return cls(processes, ports, fal, **known)
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError) as error:

@@ -3,7 +3,7 @@
 The command line's own parts do it; what is said of it is said here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,13 @@ import av
 
 from local.cloud.endpoints import Endpoints
 from local.drops import sample
-from local.drops.jobs import follow
 from local.errors import LocalCloudError
-from local.progress import RED, coloured, say
 from phonoscene.jobs import Actual, Estimate, Job
 from phonoscene_cli.stack import video_download
-from phonoscene_cli.ui.next_steps import next_step
+from phonoscene_cli.ui import terminal
 from phonoscene_cli.upload import sidecars
 from phonoscene_cli.upload.upload import Drop, FileUpload, Upload, put
 from phonoscene_cli.upload.upload_plan import PICTURES, DropOptions, assemble
-
-FOLLOW_SECONDS = 120
 
 
 def sample_drop() -> Drop:
@@ -56,31 +52,23 @@ def _takes(drop: Drop) -> int:
     return sidecars.takes_in(text) if isinstance(text, bytes) else 1
 
 
-def put_and_fetch(
-    endpoints: Endpoints, drop: Drop, folder: Path, seconds: float = FOLLOW_SECONDS
-) -> list[Path]:
-    """Put the drop, show what becomes of it, and save its videos under `folder`."""
-    job_ids = upload(endpoints, drop)
-    sidecar = f" with its sidecar {drop.sidecar.key}" if drop.sidecar else ""
-    say(f"dropped {drop.audio.key}{sidecar}")
-    jobs = follow(endpoints, job_ids, seconds)
-    failed = [job for job in jobs if job.video is None]
-    if failed:
-        raise LocalCloudError("\n".join(_reasons(job) for job in failed))
+def fetch_all(endpoints: Endpoints, jobs: Sequence[Job], folder: Path) -> list[Path]:
+    """Save the videos of a drop's jobs under `folder`; where they are."""
     out = video_download.Destination((folder / jobs[0].name).parent, is_folder=True)
     targets = out.files(map(video_download.video_of, jobs))
-    for job, target in zip(jobs, targets, strict=True):
+    found = [(job, target) for job, target in zip(jobs, targets, strict=True) if job.video]
+    for job, target in found:
         fetch(endpoints, job, target)
-    return targets
+    return [target for _, target in found]
 
 
 def fetch(endpoints: Endpoints, job: Job, target: Path) -> None:
     """Save a job's video, and describe it."""
     if job.video:
         video_download.fetch(endpoints.client("s3"), job.video, target)
-        say(describe(target))
+        terminal.say(describe(target))
     if cost := job.actual or job.estimate:
-        say(_cost(cost, is_real=not endpoints.simulator_url))
+        terminal.say(_cost(cost, is_real=not endpoints.simulator_url))
 
 
 def describe(video: Path) -> str:
@@ -101,9 +89,3 @@ def _cost(estimate: Actual | Estimate, *, is_real: bool) -> str:
     if is_real:
         return f"fal charges {dollars} for it"
     return f"fal would charge {dollars} for it; the simulator does not"
-
-
-def _reasons(job: Job) -> str:
-    head = f"{job.name} is {job.status}."
-    step = next_step(job).replace("`phonoscene ", "`phonoscene --local ")
-    return "\n".join([head, *(f"  {coloured(e.code, RED)}  {e.message}" for e in job.errors), step])

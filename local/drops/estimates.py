@@ -8,7 +8,6 @@ from botocore.exceptions import ClientError
 
 from local.cloud import deploy, real_fal
 from local.errors import LocalCloudError
-from local.progress import RED, coloured
 from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.drops.pairing import Pairing
 from phonoscene.drops.pricing import PRESETS, estimate
@@ -45,7 +44,7 @@ def estimate_drop(drop: Drop, prices: StackParameters) -> list[Estimate]:
     pairing = Pairing(drop.audio.key, sidecar)
     outlook = forecast(DropBucket(files, files, "a bucket that is empty"), prices.rules(), pairing)
     if outlook.errors:
-        wrong = [f"  {coloured(error.code, RED)}  {error.message}" for error in outlook.errors]
+        wrong = [f"  {error.code}  {error.message}" for error in outlook.errors]
         raise LocalCloudError("\n".join([f"{drop.audio.key} would be rejected:", *wrong]))
     return outlook.estimates
 

@@ -7,17 +7,19 @@ from boto3.dynamodb.types import TypeDeserializer
 
 from local.cloud.endpoints import Endpoints
 from local.errors import LocalCloudError
-from local.progress import DIM, GREEN, RED, Ticker, coloured, say
-from phonoscene.jobs import Job, JobStatus
+from phonoscene.jobs import Job
 from phonoscene.table.dynamodb import Table
+from phonoscene_cli.follow.follow import Labels, said
 from phonoscene_cli.follow.poller import Follower
 from phonoscene_cli.stack.jobs_reader import Reader
-from phonoscene_cli.ui.formatting import step_meaning
+from phonoscene_cli.ui import terminal
 
 Record = dict[str, Any]
 
 POLL_SECONDS = 0.2
-COLOURS = {JobStatus.SUCCEEDED: GREEN, JobStatus.FAILED: RED, JobStatus.REJECTED: RED}
+FOLLOW_SECONDS = 120
+#: fal's queue may be long; its own run of this model is some minutes.
+FOLLOW_REAL_FAL_SECONDS = 1800
 
 
 class Jobs:
@@ -61,27 +63,28 @@ class Jobs:
         return _plain(item) if item else None
 
 
-def follow(endpoints: Endpoints, job_ids: list[str], seconds: float) -> list[Job]:
-    """Show the steps of these jobs; return them at their end."""
+def follow(endpoints: Endpoints, job_ids: list[str]) -> list[Job]:
+    """Show the steps of a drop's jobs; return them at their end."""
+    seconds = FOLLOW_SECONDS if endpoints.simulator_url else FOLLOW_REAL_FAL_SECONDS
     reader = Reader(Table(endpoints.client("dynamodb"), endpoints.jobs_table))
     follower = Follower(reader.many, POLL_SECONDS)
-    with Ticker() as ticker:
-        for job, step in follower.follow(job_ids, lambda: ticker.seconds > seconds):
-            _show(step.status, step_meaning(job, step), ticker.seconds)
+    labels, watch = Labels(job_ids), terminal.Watch()
+    with terminal.working("waiting") as turn:
+
+        def enough() -> bool:
+            turn(f"waiting {watch}")
+            return watch.seconds > seconds
+
+        for job, step in follower.follow(job_ids, enough):
+            line = said(job, step, f"{watch.seconds:6.1f} s", labels.of(job))
+            terminal.people.print(line, soft_wrap=True)
     if not follower.all_ended(job_ids):
         standing = [f"still {job.status}" for job in follower.jobs.values() if not job.is_final]
         raise LocalCloudError(
-            f"No end after {seconds:.0f} s: {', '.join(standing) or 'no record of it'}. "
+            f"No end after {seconds} s: {', '.join(standing) or 'no record of it'}. "
             "`python -m local logs` shows what happened."
         )
     return [follower.jobs[job_id] for job_id in job_ids]
-
-
-def _show(status: JobStatus, meaning: str, seconds: float) -> None:
-    colour = COLOURS.get(status)
-    word = f"{status:<11}"
-    at = coloured(f"{seconds:6.1f} s", DIM)
-    say(f"{at}  {coloured(word, colour) if colour else word}  {meaning}")
 
 
 def _plain(item: Record) -> Record:

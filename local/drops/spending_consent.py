@@ -1,20 +1,20 @@
 """Consent before the real fal is paid, and care that no paid video is lost."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from rich.text import Text
 
 from local.cloud.endpoints import Endpoints
 from local.drops.drops import fetch
 from local.drops.estimates import deciding, estimate_drop, example, interval
 from local.drops.jobs import Jobs
 from local.errors import LocalCloudError
-from local.progress import RED, coloured, say
 from phonoscene.jobs import Job, JobStatus, Video
+from phonoscene_cli.ui import terminal
 from phonoscene_cli.upload.upload import Drop
 
 REAL = "the real one, paid by the account of FAL_KEY"
-FOLLOW_SECONDS = 1800  # fal's queue may be long; its own run of this model is some minutes
 #: Where fal may have made, or be making, a video that is not here yet.
 AT_STAKE = {
     JobStatus.SUBMITTING,
@@ -36,8 +36,8 @@ def agree_to_pay(parameters: Mapping[str, str], *, yes: bool) -> None:
     """Tell what jobs may cost, and go on only if the person says so."""
     prices = deciding(parameters)
     usual = interval([example(prices)])
-    say(
-        f"{coloured('Real money:', RED)} every job dropped in this cloud is paid to fal.ai, by the "
+    _tell_price(
+        f"every job dropped in this cloud is paid to fal.ai, by the "
         f"account of FAL_KEY.\n"
         f"Ten seconds of 1024x576 at 24 fps cost {usual}. At most ${prices.max_job_cost_usd} a "
         f"job and ${prices.daily_budget_usd} a day are spent (parameters MaxJobCostUsd and\n"
@@ -51,9 +51,8 @@ def agree_to_drop(drop: Drop, parameters: Mapping[str, str], *, yes: bool) -> No
     estimates = estimate_drop(drop, deciding(parameters))
     videos = "1 video" if len(estimates) == 1 else f"{len(estimates)} videos"
     frames = ", ".join(f"{one.width}x{one.height}, {one.frames} frames" for one in estimates)
-    say(
-        f"{coloured('Real money:', RED)} {videos} ({frames}) for {interval(estimates)}, paid to "
-        "fal.ai by the account of FAL_KEY."
+    _tell_price(
+        f"{videos} ({frames}) for {interval(estimates)}, paid to fal.ai by the account of FAL_KEY."
     )
     _confirm("Drop it?", yes=yes)
 
@@ -71,7 +70,7 @@ def bring_home(endpoints: Endpoints, videos: Path) -> None:
         if job.video and not _is_here(job, job.video, videos):
             target = videos / job.job_id / f"{job.name}{Path(job.video.key).suffix}"
             fetch(endpoints, job, target)
-            say(f"saved {target}")
+            terminal.say(f"saved {target}")
 
 
 def _is_here(job: Job, video: Video, videos: Path) -> bool:
@@ -82,10 +81,10 @@ def _is_here(job: Job, video: Video, videos: Path) -> bool:
 
 def _confirm(question: str, *, yes: bool) -> None:
     """Money is not spent on a guess."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise LocalCloudError("Cannot ask for confirmation without a terminal. Use --yes.")
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+    if not terminal.agreed(question, yes=yes):
         raise LocalCloudError("Nothing was started, and nothing is spent.")
+
+
+def _tell_price(text: str) -> None:
+    """What is paid, and by whom."""
+    terminal.people.print(Text.assemble(("Real money:", "red"), " ", text), soft_wrap=True)

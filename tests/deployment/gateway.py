@@ -10,7 +10,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from local.cloud.processes import LOOPBACK
+from local.cloud.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

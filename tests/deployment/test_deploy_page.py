@@ -21,7 +21,7 @@ import pytest
 
 from local.cloud import certificates, emulator
 from local.cloud.endpoints import Endpoints
-from local.cloud.processes import LOOPBACK, free_port
+from local.cloud.ports import LOOPBACK, Listeners
 from local.cloud.real_fal import RealFal
 from local.paths import StateDirectory
 from tests.deployment.gateway import gateway
@@ -175,11 +175,13 @@ def running(folder: Path) -> Iterator[tuple[Endpoints, dict[str, str]]]:
     """The emulator and the simulator, with nothing deployed; what a shell needs to mean them."""
     state = StateDirectory(folder)
     tls_files = certificates.issue(state.tls)
-    ports = emulator.Ports(free_port(), free_port(), free_port())
     fal = emulator.Fal.simulated()
     (state.temporary / "fal").mkdir(parents=True)
-    simulator = emulator.start_simulator(state, tls_files, ports, fal, ("--run-seconds", "0.5"))
-    aws = emulator.start_emulator(state, tls_files, ports)
+    options = ("--run-seconds", "0.5")
+    with Listeners.of_a_new_cloud(0) as listeners:
+        ports = listeners.ports
+        simulator = emulator.start_simulator(state, tls_files, listeners, fal, options)
+        aws = emulator.start_emulator(state, tls_files, listeners)
     try:
         emulator.await_simulator(simulator, ports, state.logs / "simulator.log")
         emulator.await_emulator(aws, tls_files, ports, state.logs / "emulator.log")

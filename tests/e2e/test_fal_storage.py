@@ -27,7 +27,7 @@ PARAMETERS = {"AudioDelivery": "fal-storage", "AskFalSeconds": "3", "MaxInFlight
 def stack() -> Iterator[Phonoscene]:
     """The deployed stack, and a fal that calls nobody."""
     simulator = ["--run-seconds", "0.05"]
-    with running_cloud(FOLDER, PARAMETERS, simulator, pace=True) as endpoints:
+    with running_cloud(FOLDER, PARAMETERS, simulator, ticker=True) as endpoints:
         yield Phonoscene(endpoints)
 
 

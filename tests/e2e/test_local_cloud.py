@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local import cli
+from local.app import main
 from local.cloud.cloud import LocalCloud
 from local.cloud.emulator import EMULATOR, SIMULATOR
 from local.paths import PROJECT, StateDirectory
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[StateDirectory]:
+def state() -> Iterator[StateDirectory]:
     made = StateDirectory(PROJECT / ".build" / "e2e-mended")
-    monkeypatch.setattr(cli, "DEFAULT_STATE", made)
     yield made
     LocalCloud(made).down()
 
@@ -39,15 +38,15 @@ def kill(state: StateDirectory, part: str) -> None:
 def test_a_simulator_that_was_killed_is_started_again_and_nothing_is_lost(
     state: StateDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["up", "--fal", "run-seconds=0"]) == 0
+    assert main(["up", "--fal", "run-seconds=0"], state) == 0
     stack = Phonoscene(LocalCloud(state).endpoints())
     stack.drop("before")
     before = stack.take("before")
 
     kill(state, SIMULATOR)
-    assert cli.main(["status"]) == 0
+    assert main(["status"], state) == 0
     said = capsys.readouterr().out
-    assert cli.main(["up"]) == 0
+    assert main(["up"], state) == 0
     mended = Phonoscene(LocalCloud(state).endpoints())
     mended.drop("after")
 
@@ -59,7 +58,7 @@ def test_a_simulator_that_was_killed_is_started_again_and_nothing_is_lost(
 
     kill(state, EMULATOR)
     capsys.readouterr()
-    assert cli.main(["up"]) == 1
+    assert main(["up"], state) == 3
     assert "make down" in capsys.readouterr().err
-    assert cli.main(["down"]) == 0
+    assert main(["down"], state) == 0
     assert LocalCloud(state).recorded() is None

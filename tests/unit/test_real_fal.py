@@ -11,29 +11,31 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from local.arguments import parser
+from local import app
 from local.cloud import real_fal
 from local.cloud.certificates import TlsFiles
-from local.cloud.emulator import Fal, Ports, emulator_environment, minimal_environment, way_to_fal
+from local.cloud.emulator import Fal, emulator_environment, minimal_environment, way_to_fal
+from local.cloud.ports import Ports
 from local.cloud.real_fal import RealFal
 from local.cloud.run_state import Options, Run
+from local.commands.options import fal_option, start_options
 from local.drops import spending_consent
 from local.drops.estimates import deciding, estimate_drop, example, interval
 from local.errors import LocalCloudError
 from local.paths import StateDirectory
 from phonoscene.drops.pricing import PRESETS, estimate
+from phonoscene_cli.errors import WrongUsage
 from phonoscene_cli.upload.upload import Drop, FileUpload
 from tests.integration.sounds import png
 
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Callable
     from pathlib import Path
 
 KEY = "key-id:key-secret"
 HUGE = '{"prompt": "x", "video_size": {"width": 9000, "height": 9000}}'
 PORTS = Ports(1, 2, 3)
 PRICES = deciding({})
-COMMANDS = dict.fromkeys(("up", "down", "status", "demo", "drop", "logs", "build"))
 
 
 @pytest.fixture
@@ -179,23 +181,21 @@ def test_the_real_fal_is_not_told_to_reach_this_machine(name: str, value: str) -
 # What is said and asked --------------------------------------------------------------------------
 
 
-def chosen(*words: str) -> argparse.Namespace:
-    return parser(COMMANDS).parse_args(words)
+def test_the_real_fal_has_an_option_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAL_KEY", KEY)
 
-
-def test_the_real_fal_has_a_word_of_its_own() -> None:
-    assert chosen("up", "--real-fal").real_fal
-    assert not chosen("up").real_fal
-    assert chosen("up", "--fal", "run-seconds=3").fal == [("run-seconds", "3")]
+    real = start_options(None, None, None, real_fal=True).real
+    assert real
+    assert real.key == KEY
+    assert start_options(None, None, None).real is None
+    assert fal_option("run-seconds=3") == ("run-seconds", "3")
 
 
 @pytest.mark.parametrize("words", [("up", "--fal", "real"), ("demo", "--real-fal")])
 def test_a_word_that_could_be_meant_otherwise_is_refused(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        chosen(*words)
-
+    assert app.main(words) == 2
     assert "--real-fal" in capsys.readouterr().err
 
 
@@ -204,16 +204,23 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Somebody at a terminal, who answers."""
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # so that rich takes stderr for one, too
+    return lambda answer: monkeypatch.setattr("sys.stdin", Terminal(answer))
+
+
 @pytest.mark.parametrize("answer", ["y\n", "Y\n", "yes\n", " Yes \n"])
-def test_a_yes_goes_on(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", Terminal(answer))
+def test_a_yes_goes_on(answer: str, person: Callable[[str], None]) -> None:
+    person(answer)
 
     spending_consent.agree_to_pay({}, yes=False)
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", "", "yep\n", "ja\n"])
-def test_anything_else_does_not(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", Terminal(answer))
+def test_anything_else_does_not(answer: str, person: Callable[[str], None]) -> None:
+    person(answer)
 
     with pytest.raises(LocalCloudError, match="nothing is spent"):
         spending_consent.agree_to_pay({}, yes=False)
@@ -224,7 +231,7 @@ def test_a_script_has_to_say_yes(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
 
-    with pytest.raises(LocalCloudError, match="--yes"):
+    with pytest.raises(WrongUsage, match="--yes"):
         spending_consent.agree_to_pay({}, yes=False)
     spending_consent.agree_to_pay({"DailyBudgetUsd": "7"}, yes=True)
 
