@@ -15,6 +15,7 @@ from local.errors import LocalCloudError
 LOOPBACK = "127.0.0.1"
 USUAL_PORT = 4566  # where AWS emulators listen; another one is taken when it is in use
 BACKLOG = 512
+REUSE = (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,11 @@ def listen(port: int = 0) -> socket.socket:
     """
     listener = socket.socket()
     try:
-        if port:  # its last connections may still be in TIME_WAIT
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if port:  # connections of its last process may still be in TIME_WAIT
+            listener.setsockopt(*REUSE)
         listener.bind((LOOPBACK, port))
         listener.listen(BACKLOG)
+        listener.setsockopt(*REUSE)  # for this process's; before, any port would not be ours alone
     except OSError:
         listener.close()
         raise

@@ -75,7 +75,10 @@ def test_a_process_answers_on_the_socket_that_it_inherits_and_the_port_is_never_
             listen(port)
         connection = http.client.HTTPConnection(LOOPBACK, port, timeout=20)
         connection.request("GET", "/")
-        assert connection.getresponse().status == 200
+        answer = connection.getresponse()
+        assert answer.status == 200
+        time.sleep(0.2)  # the server closes first, so that TIME_WAIT is its port's
+        answer.read()
         connection.close()
     finally:
         process.stop()
