@@ -14,6 +14,12 @@ def say(text: str) -> None:
         terminal.say(line)
 
 
+def tell(head: str, colour: str, text: str, aside: str = "") -> None:
+    """Lines to the person, whose first word is in a colour."""
+    line = Text.assemble((head, colour), f" {text} " if aside else f" {text}", (aside, "dim"))
+    terminal.people.print(line, soft_wrap=True)
+
+
 @contextmanager
 def step(label: str) -> Iterator[None]:
     """Show `label` while the body runs, and then how long it took."""
@@ -22,11 +28,6 @@ def step(label: str) -> Iterator[None]:
         with terminal.working(label):
             yield
     except BaseException:
-        _ended("✗", "red", label, watch)
+        tell("✗", "red", label, str(watch))
         raise
-    _ended("✓", "green", label, watch)
-
-
-def _ended(mark: str, colour: str, label: str, watch: terminal.Watch) -> None:
-    line = Text.assemble((mark, colour), f" {label} ", (str(watch), "dim"))
-    terminal.people.print(line, soft_wrap=True)
+    tell("✓", "green", label, str(watch))

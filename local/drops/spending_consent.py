@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.text import Text
-
 from local.cloud.endpoints import Endpoints
 from local.drops.drops import fetch
 from local.drops.estimates import deciding, estimate_drop, example, interval
 from local.drops.jobs import Jobs
 from local.errors import LocalCloudError
+from local.progress import tell
 from phonoscene.jobs import Job, JobStatus, Video
 from phonoscene_cli.ui import terminal
 from phonoscene_cli.upload.upload import Drop
@@ -36,12 +35,14 @@ def agree_to_pay(parameters: Mapping[str, str], *, yes: bool) -> None:
     """Tell what jobs may cost, and go on only if the person says so."""
     prices = deciding(parameters)
     usual = interval([example(prices)])
-    _tell_price(
+    tell(
+        "Real money:",
+        "red",
         f"every job dropped in this cloud is paid to fal.ai, by the "
         f"account of FAL_KEY.\n"
         f"Ten seconds of 1024x576 at 24 fps cost {usual}. At most ${prices.max_job_cost_usd} a "
         f"job and ${prices.daily_budget_usd} a day are spent (parameters MaxJobCostUsd and\n"
-        "DailyBudgetUsd), as long as this cloud is up: `make down` forgets what was spent."
+        "DailyBudgetUsd), as long as this cloud is up: `make down` forgets what was spent.",
     )
     _confirm("Start it?", yes=yes)
 
@@ -51,8 +52,10 @@ def agree_to_drop(drop: Drop, parameters: Mapping[str, str], *, yes: bool) -> No
     estimates = estimate_drop(drop, deciding(parameters))
     videos = "1 video" if len(estimates) == 1 else f"{len(estimates)} videos"
     frames = ", ".join(f"{one.width}x{one.height}, {one.frames} frames" for one in estimates)
-    _tell_price(
-        f"{videos} ({frames}) for {interval(estimates)}, paid to fal.ai by the account of FAL_KEY."
+    tell(
+        "Real money:",
+        "red",
+        f"{videos} ({frames}) for {interval(estimates)}, paid to fal.ai by the account of FAL_KEY.",
     )
     _confirm("Drop it?", yes=yes)
 
@@ -83,8 +86,3 @@ def _confirm(question: str, *, yes: bool) -> None:
     """Money is not spent on a guess."""
     if not terminal.agreed(question, yes=yes):
         raise LocalCloudError("Nothing was started, and nothing is spent.")
-
-
-def _tell_price(text: str) -> None:
-    """What is paid, and by whom."""
-    terminal.people.print(Text.assemble(("Real money:", "red"), " ", text), soft_wrap=True)

@@ -83,11 +83,16 @@ def test_a_process_answers_on_the_socket_that_it_inherits_and_the_port_is_never_
     finally:
         process.stop()
 
-    deadline = time.monotonic() + 10
-    while True:  # until then the system may hold the connection
+    await_end(port)
+    listen(port).close()
+
+
+def await_end(port: int, seconds: float = 10) -> None:
+    """Until the system has closed the socket."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         try:
             socket.create_connection((LOOPBACK, port), 1).close()
         except ConnectionRefusedError:
-            break
-        assert time.monotonic() < deadline
-    listen(port).close()
+            return
+    pytest.fail("the port still answers")
