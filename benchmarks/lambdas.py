@@ -14,7 +14,7 @@ from pathlib import Path
 from py_compile import PycInvalidationMode
 from typing import Final
 
-from local.build import COMMON, FUNCTIONS, MEDIA, build_layer
+from local.cloud.build import COMMON, FUNCTIONS, MEDIA, build_layer
 from local.paths import BUILD
 
 #: What the python3.13 runtime brings beside the standard library: the AWS SDK and its needs.

@@ -38,7 +38,7 @@ class Line:
 
 
 def read(line: str) -> Line:
-    """One line of the access log (``local.emulator.ACCESS_LOG``)."""
+    """One line of the access log (``local.cloud.emulator.ACCESS_LOG``)."""
     method, target, operation, authorization = line.rstrip("\n").split("\t")
     method = method.rpartition(" ")[2]  # behind the server's time, process and level
     split = urlsplit(target)

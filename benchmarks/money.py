@@ -15,9 +15,9 @@ from benchmarks.figures import Row, Section, Table, paragraphs
 from benchmarks.meter import Logged, amounts, requests
 from benchmarks.prices import AS_OF, PRICES
 from benchmarks.worlds import MeasuredWorld
-from local.cloud import running_cloud
-from local.jobs import Jobs
-from local.sample import make
+from local.cloud.cloud import running_cloud
+from local.drops.jobs import Jobs
+from local.drops.sample import make
 from phonoscene.drops.pricing import PRESETS, estimate
 from phonoscene.jobs import JobStatus
 from tests.crash.scenarios import SOUND, WISH
@@ -25,7 +25,7 @@ from tests.crash.world import load
 from tests.integration import cloud as stack
 
 if TYPE_CHECKING:
-    from local.endpoints import Endpoints
+    from local.cloud.endpoints import Endpoints
 
 JOBS: Final = 30
 VIDEO_BYTES: Final = 10_000_000

@@ -1,7 +1,7 @@
-"""`python -m local`: see `local.cli`."""
+"""`python -m local`: see `local.app`."""
 
 import sys
 
-from local.cli import main
+from local.app import main
 
 sys.exit(main())

@@ -21,7 +21,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.deploy import check_parameters, read_template
+from local.cloud.deploy import check_parameters, read_template
 from local.errors import LocalCloudError
 from phonoscene_cli.doctor import samconfig
 from phonoscene_cli.errors import CliError
@@ -149,7 +149,7 @@ def main() -> None:
         here = plan(asked, session)
         if review(here, deployed(session, here), read_template()):
             confirm()
-    except (LocalCloudError, CliError, ValueError) as exc:
+    except (CliError, ValueError) as exc:
         sys.exit(str(exc))
     except (BotoCoreError, ClientError) as exc:
         sys.exit(f"AWS cannot be asked: {exc}. `aws sts get-caller-identity` shows who you are.")

@@ -34,7 +34,7 @@ class StateDirectory:
 
     @property
     def tls(self) -> Path:
-        """The throw-away certificate authority's papers."""
+        """The throw-away certificate authority's files."""
         return self.root / "tls"
 
     @property

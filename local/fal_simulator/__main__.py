@@ -7,9 +7,13 @@ import json
 import logging
 import signal
 import sys
+from contextlib import closing
 
 from local.fal_simulator.config import Config, parse
-from local.fal_simulator.simulator import PortInUseError, Simulator
+from local.fal_simulator.control import Control
+from local.fal_simulator.faults.fault_dial import FaultDial
+from local.fal_simulator.listeners import PortInUseError, listen, serving
+from local.fal_simulator.simulator import Simulator
 
 
 def main() -> int:
@@ -29,10 +33,16 @@ async def _serve(config: Config) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with Simulator(config) as simulator:
-        ports = {"proxy_port": simulator.proxy_port, "control_port": simulator.control_port}
-        print(json.dumps(ports), flush=True)
-        await stopped.wait()
+    faults = FaultDial(config.seed)
+    with closing(listen(config.control_port)) as listener:
+        async with (
+            Simulator(config, faults) as simulator,
+            serving(Control(simulator, faults).application(), listener),
+        ):
+            control_port = listener.getsockname()[1]
+            ports = {"proxy_port": simulator.proxy_port, "control_port": control_port}
+            print(json.dumps(ports), flush=True)
+            await stopped.wait()
 
 
 sys.exit(main())

@@ -5,12 +5,26 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Self
 
-from local.certificates import SUBSCRIBER
+from local.cloud.certificates import SUBSCRIBER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: a port of 127.0.0.1, or a listening socket that the process inherits."""
+
+    port: int = 0
+    fd: int | None = None
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """`4600`, or `fd://5` as servers write it."""
+        fd = text.removeprefix("fd://")
+        return cls(int(text)) if fd == text else cls(fd=int(fd))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +41,9 @@ class Config:
     emulator_port: int
     fal_key: str
     user_id: str
-    proxy_port: int = 0
+    proxy_port: Address = Address()
     subscriber_port: int = 0
-    control_port: int = 0
+    control_port: Address = Address()
     concurrency: int = 2
     run_seconds: float = 0.2
     queue_seconds: float = 0.0
@@ -80,8 +94,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_addresses(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--proxy-port", type=int, required=True, help="HTTPS proxy; 0 picks a free port")
-    add("--control-port", type=int, required=True, help="control API; 0 picks a free port")
+    where = "; 0 picks a free port, fd://N is an inherited socket"
+    add("--proxy-port", type=Address.of, required=True, help=f"HTTPS proxy{where}")
+    add("--control-port", type=Address.of, required=True, help=f"control API{where}")
     add("--certificate", type=Path, required=True, help="PEM chain that names fal's hosts")
     add("--private-key", type=Path, required=True, help="PEM key of that certificate")
     add("--ca-bundle", type=Path, required=True, help="PEM CA that signed the emulator's TLS")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from local.fal_simulator.faults import InvalidFaultError
+from local.fal_simulator.faults.fault_dial import InvalidFaultError
 from local.fal_simulator.jobs import QueueStatus
 from local.fal_simulator.outcomes import BILLABLE_UNITS
 from local.fal_simulator.redaction import without_signatures, without_token
 from local.fal_simulator.schema import ENDPOINT
 
 if TYPE_CHECKING:
-    from local.fal_simulator.faults import FaultDial
+    from local.fal_simulator.faults.fault_dial import FaultDial
     from local.fal_simulator.jobs import Request
     from local.fal_simulator.simulator import Simulator
 
@@ -39,8 +39,9 @@ class Control:
         app.router.add_post("/reset", self._reset)
         return app
 
-    async def _health(self, _: web.Request) -> web.Response:
-        return _json({"status": "ok", **self._simulator.describe()})
+    async def _health(self, request: web.Request) -> web.Response:
+        port = request.get_extra_info("sockname")[1]
+        return _json({"status": "ok", "control_port": port, **self._simulator.describe()})
 
     async def _requests(self, _: web.Request) -> web.Response:
         found = self._simulator.queue.requests.values()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from local.fal_simulator.config import Config
-    from local.fal_simulator.faults import Fault, FaultDial
+    from local.fal_simulator.faults.fault_dial import Fault, FaultDial
     from local.fal_simulator.schema import Inputs
 
 log = logging.getLogger(__name__)

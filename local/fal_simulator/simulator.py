@@ -1,8 +1,7 @@
-"""The composition root: builds every part, binds the loopback ports, starts and stops them."""
+"""What plays fal: every part of it, started and stopped together."""
 
 from __future__ import annotations
 
-import socket
 import ssl
 import tempfile
 from contextlib import AsyncExitStack
@@ -11,46 +10,42 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
-from local.certificates import SUBSCRIBER
-from local.fal_simulator import storage
-from local.fal_simulator.cdn import Cdn
-from local.fal_simulator.control import Control
+from local.cloud.certificates import SUBSCRIBER
+from local.fal_simulator.config import Address
 from local.fal_simulator.dial import Dialer
-from local.fal_simulator.faults import FaultDial
+from local.fal_simulator.generation.runner import Runner, Sources
+from local.fal_simulator.hosts import storage
+from local.fal_simulator.hosts.cdn import Cdn
+from local.fal_simulator.hosts.key_watch import KeyWatch
+from local.fal_simulator.hosts.platform_api import PlatformApi, RestApi
+from local.fal_simulator.hosts.proxy import Proxy
+from local.fal_simulator.hosts.queue_api import QueueApi
+from local.fal_simulator.hosts.storage import Storage
 from local.fal_simulator.jobs import Queue
-from local.fal_simulator.key_watch import KeyWatch
-from local.fal_simulator.platform_api import PlatformApi, RestApi
-from local.fal_simulator.proxy import Proxy
-from local.fal_simulator.queue_api import QueueApi
-from local.fal_simulator.runner import Runner, Sources
+from local.fal_simulator.listeners import listen, serving
 from local.fal_simulator.signing import Signer
-from local.fal_simulator.storage import Storage
 from local.fal_simulator.webhooks import Deliverer
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable, Mapping
 
     from local.fal_simulator.config import Config
+    from local.fal_simulator.faults.fault_dial import FaultDial
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-LAST_WORDS = 0.05  # seconds for answers on their way at the end; for aiohttp, 0 would be for ever
 MAX_BODY = 10 * 2**20  # bytes; fal publishes no limit of its own
-
-
-class PortInUseError(Exception):
-    """Another process has the port."""
 
 
 class Simulator:
     """Everything that plays fal. Use as an async context manager."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, faults: FaultDial) -> None:
         self._config = config
+        self._faults = faults
         self._stack = AsyncExitStack()
-        self._faults = FaultDial(config.seed)
         self.proxy_port = 0
-        self.control_port = 0
 
     async def __aenter__(self) -> Self:
         try:
@@ -64,10 +59,9 @@ class Simulator:
         await self._stack.aclose()
 
     def describe(self) -> dict[str, Any]:
-        """Tell the ports and how much is going on."""
+        """Tell the proxy's port and how much is going on."""
         return {
             "proxy_port": self.proxy_port,
-            "control_port": self.control_port,
             "requests": len(self.queue.requests),
             "waiting": len(self.queue.waiting()),
         }
@@ -85,11 +79,8 @@ class Simulator:
         self._cdn.clear()
 
     async def _start(self) -> None:
-        proxy_socket = self._bind(self._config.proxy_port)
-        control_socket = self._bind(self._config.control_port)
-        tls_socket = self._bind(0)
+        proxy_socket, tls_socket = self._listen(self._config.proxy_port), self._listen(Address())
         self.proxy_port = proxy_socket.getsockname()[1]
-        self.control_port = control_socket.getsockname()[1]
         self._build()
         await self._serve_hosts(tls_socket)
         leads = dict.fromkeys(self._hosts, tls_socket.getsockname()[1])
@@ -98,14 +89,9 @@ class Simulator:
         self.proxy = Proxy(leads, self.keys_seen)
         self._stack.push_async_callback(self.proxy.stop)
         await self.proxy.start(proxy_socket)
-        await self._serve(Control(self, self._faults).application(), control_socket)
 
-    def _bind(self, port: int) -> socket.socket:
-        try:
-            listener = socket.create_server(("127.0.0.1", port), backlog=512)
-        except OSError as error:
-            raise PortInUseError(f"Port {port} is already in use; choose another.") from error
-        listener.setblocking(False)
+    def _listen(self, address: Address) -> socket.socket:
+        listener = listen(address)
         self._stack.callback(listener.close)
         return listener
 
@@ -158,7 +144,7 @@ class Simulator:
         app.router.add_route("*", "/{path:.*}", self._dispatch)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self._config.certificate, self._config.private_key)
-        await self._serve(app, listener, context)
+        await self._stack.enter_async_context(serving(app, listener, context))
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         host = request.host.removesuffix(":443").lower()
@@ -167,12 +153,3 @@ class Simulator:
         if handler is None:
             return web.json_response({"detail": "No such host here"}, status=421)
         return await handler(request)
-
-    async def _serve(
-        self, app: web.Application, listener: socket.socket, context: ssl.SSLContext | None = None
-    ) -> None:
-        # no handler cancellation: fal runs what it accepted even if its caller hangs up
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=LAST_WORDS)
-        await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
-        await web.SockSite(runner, listener, ssl_context=context).start()

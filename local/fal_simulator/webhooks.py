@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from local.fal_simulator import oddities
 from local.fal_simulator.dial import RefusedTargetError, UnreachableTargetError
+from local.fal_simulator.faults import oddities
 
 if TYPE_CHECKING:
     from local.fal_simulator.config import Config
     from local.fal_simulator.dial import Dialer
-    from local.fal_simulator.faults import Fault, FaultDial
+    from local.fal_simulator.faults.fault_dial import Fault, FaultDial
     from local.fal_simulator.jobs import Request
     from local.fal_simulator.signing import Signer
 

@@ -10,23 +10,23 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from local.processes import LOOPBACK
+from local.cloud.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from local.certificates import Papers
+    from local.cloud.certificates import TlsFiles
 
 _API = re.compile(r"([a-z0-9]+)\.execute-api\.[a-z0-9-]+\.amazonaws\.com")
 ENOUGH = 65536
 
 
 @contextmanager
-def gateway(papers: Papers, emulator: int) -> Iterator[int]:
+def gateway(tls_files: TlsFiles, emulator: int) -> Iterator[int]:
     """The proxy's port, for the body's time. The emulator knows an API by another host's name."""
     known = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    known.load_cert_chain(papers.certificate, papers.private_key)
-    trusting = ssl.create_default_context(cafile=papers.ca_bundle)
+    known.load_cert_chain(tls_files.certificate, tls_files.private_key)
+    trusting = ssl.create_default_context(cafile=tls_files.ca_bundle)
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:

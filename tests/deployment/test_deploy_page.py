@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from local import certificates, emulator
-from local.endpoints import Endpoints
+from local.cloud import certificates, emulator
+from local.cloud.endpoints import Endpoints
+from local.cloud.ports import LOOPBACK, Listeners
+from local.cloud.real_fal import RealFal
 from local.paths import StateDirectory
-from local.processes import LOOPBACK, free_port
-from local.real_fal import RealFal
 from tests.deployment.gateway import gateway
 from tests.deployment.page import ROOT, Command, Lines, steps, write
 from tests.e2e.conftest import make_audio
@@ -132,8 +132,8 @@ class Desk:
 def settle(desk: Desk) -> None:
     """What the emulator needs after a deployment, and AWS does not.
 
-    Limits are made numbers, as in local/deploy.py. A function's first start unpacks the layer,
-    which takes longer here than fal, or the doctor, waits.
+    Limits are made numbers, as in local/cloud/deploy.py. A function's first start unpacks the
+    layer, which takes longer here than fal, or the doctor, waits.
     """
     for region in (HERE, THERE):
         client = desk.client("lambda", region)
@@ -174,25 +174,27 @@ def clone(folder: Path) -> Path:
 def running(folder: Path) -> Iterator[tuple[Endpoints, dict[str, str]]]:
     """The emulator and the simulator, with nothing deployed; what a shell needs to mean them."""
     state = StateDirectory(folder)
-    papers = certificates.issue(state.tls)
-    ports = emulator.Ports(free_port(), free_port(), free_port())
+    tls_files = certificates.issue(state.tls)
     fal = emulator.Fal.simulated()
     (state.temporary / "fal").mkdir(parents=True)
-    simulator = emulator.start_simulator(state, papers, ports, fal, ("--run-seconds", "0.5"))
-    aws = emulator.start_emulator(state, papers, ports)
+    options = ("--run-seconds", "0.5")
+    with Listeners.of_a_new_cloud(0) as listeners:
+        ports = listeners.ports
+        simulator = emulator.start_simulator(state, tls_files, listeners, fal, options)
+        aws = emulator.start_emulator(state, tls_files, listeners)
     try:
         emulator.await_simulator(simulator, ports, state.logs / "simulator.log")
-        emulator.await_emulator(aws, papers, ports, state.logs / "emulator.log")
+        emulator.await_emulator(aws, tls_files, ports, state.logs / "emulator.log")
         endpoints = Endpoints(
             aws_endpoint_url=f"https://localhost:{ports.aws}",
-            ca_bundle=str(papers.ca_bundle),
+            ca_bundle=str(tls_files.ca_bundle),
             region=HERE,
             aws_access_key_id="test",
             aws_secret_access_key="test",
         )
         own = RealFal.from_env({**os.environ, "FAL_KEY": fal.key})
-        bundle = str(own.trust(papers.ca_bundle, folder / "everybody.pem"))
-        with gateway(papers, ports.aws) as proxy:
+        bundle = str(own.trust(tls_files.ca_bundle, folder / "everybody.pem"))
+        with gateway(tls_files, ports.aws) as proxy:
             yield (
                 endpoints,
                 {

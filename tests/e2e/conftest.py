@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 import av
 import pytest
 
-from local.certificates import SUBSCRIBER
-from local.cloud import running_cloud
-from local.jobs import Jobs
-from local.processes import free_port
+from local.cloud.certificates import SUBSCRIBER
+from local.cloud.cloud import running_cloud
+from local.drops.jobs import Jobs
 from phonoscene.drops.keys import receipt_key
 from tests.e2e.subscriber import Subscriber
 from tests.e2e.traces import secrets_in
@@ -29,7 +28,7 @@ from tests.e2e.traces import secrets_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from local.endpoints import Endpoints
+    from local.cloud.endpoints import Endpoints
 
 #: Each process of the tests has a stack of its own.
 FOLDER = (
@@ -115,7 +114,7 @@ class Phonoscene:
     """The stack as its users meet it: two buckets, a table, an address; and fal's own books."""
 
     endpoints: Endpoints
-    subscriber: Subscriber = field(default_factory=lambda: Subscriber(0))  # most stacks have none
+    subscriber: Subscriber = field(default_factory=Subscriber)  # most stacks have none
     jobs: Jobs = field(init=False)
 
     def __post_init__(self) -> None:
@@ -317,7 +316,7 @@ class Phonoscene:
 @contextmanager
 def deployed(folder: Path) -> Iterator[Phonoscene]:
     """A stack of its own with everything there is, and a system that listens to its events."""
-    subscriber = Subscriber(free_port())
+    subscriber = Subscriber()
     parameters = {
         "MaxInFlight": str(IN_FLIGHT),
         "EventWebhookUrl": f"https://{SUBSCRIBER}/hooks/phonoscene",

@@ -13,13 +13,17 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from local.cloud.ports import listen
+
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -35,7 +39,6 @@ class Subscriber:
     where it ``hangs``, never.
     """
 
-    port: int
     secret: str = field(
         default_factory=lambda: "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     )
@@ -48,15 +51,29 @@ class Subscriber:
     heard: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     forged: list[str] = field(default_factory=list)
 
+    @cached_property
+    def _listener(self) -> socket.socket:
+        """Open before the server is, so that the port is nobody else's."""
+        return listen()
+
+    @property
+    def port(self) -> int:
+        """Where it listens on this machine."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
     @contextmanager
     def listening(self, tls: Path) -> Iterator[None]:
-        """With the papers of the local cloud, for the body's time."""
+        """With the TLS files of the local cloud, for the body's time."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(tls / "certificate.pem", tls / "private-key.pem")
-        server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler())
+        server = ThreadingHTTPServer(
+            ("127.0.0.1", self.port), self._handler(), bind_and_activate=False
+        )
         server.daemon_threads = True
+        server.socket.close()
         server.socket = context.wrap_socket(
-            server.socket, server_side=True, do_handshake_on_connect=False
+            self._listener, server_side=True, do_handshake_on_connect=False
         )
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local.cloud import running_cloud
+from local.cloud.cloud import running_cloud
 from tests.e2e.conftest import FOLDER, Phonoscene
 from tests.e2e.terminal import Terminal
 from tests.e2e.test_command_line import unheard

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.cloud import running_cloud
+from local.cloud.cloud import running_cloud
 from tests.e2e.conftest import Phonoscene, is_put_off, make_audio, make_picture
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ PARAMETERS = {"AudioDelivery": "fal-storage", "AskFalSeconds": "3", "MaxInFlight
 def stack() -> Iterator[Phonoscene]:
     """The deployed stack, and a fal that calls nobody."""
     simulator = ["--run-seconds", "0.05"]
-    with running_cloud(FOLDER, PARAMETERS, simulator, pace=True) as endpoints:
+    with running_cloud(FOLDER, PARAMETERS, simulator, ticker=True) as endpoints:
         yield Phonoscene(endpoints)
 
 

@@ -1,65 +1,97 @@
-"""A local cloud one part of which is killed: it is mended, and keeps what it holds."""
+"""A local cloud one part of which is killed: it is mended, and keeps what it holds.
+
+The tests share one cloud, in this order: at the end nothing of it is left.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from local import cli
-from local.cloud import LocalCloud
-from local.emulator import EMULATOR, SIMULATOR
+from local.app import main
+from local.cloud.cloud import LocalCloud
+from local.cloud.emulator import EMULATOR, SIMULATOR
 from local.paths import PROJECT, StateDirectory
 from tests.e2e.conftest import Phonoscene, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from local.cloud.run_state import Run
 
-@pytest.fixture
-def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[StateDirectory]:
+pytestmark = [pytest.mark.timeout(400)]  # the first one starts, builds and deploys
+
+
+@pytest.fixture(scope="module")
+def state() -> Iterator[StateDirectory]:
     made = StateDirectory(PROJECT / ".build" / "e2e-mended")
-    monkeypatch.setattr(cli, "DEFAULT_STATE", made)
+    assert main(["up", "--fal", "run-seconds=0"], made) == 0
     yield made
     LocalCloud(made).down()
 
 
-def kill(state: StateDirectory, part: str) -> None:
-    """As `kill -9` does."""
+def recorded(state: StateDirectory) -> Run:
     run = LocalCloud(state).recorded()
     assert run
-    [process] = [one for one in run.processes if one.name == part]
+    return run
+
+
+def kill(state: StateDirectory, part: str) -> None:
+    """As `kill -9` does."""
+    [process] = [one for one in recorded(state).processes if one.name == part]
     os.kill(process.pid, signal.SIGKILL)
     assert eventually(lambda: not process.alive)
 
 
-@pytest.mark.timeout(400)  # it starts, builds and deploys
+def test_options_of_a_simulator_that_runs_cannot_change(
+    state: StateDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = recorded(state)
+
+    assert main(["up", "--fal", "run-seconds=3"], state) == 1
+
+    assert "cannot change while it runs (--run-seconds 0)" in capsys.readouterr().err
+    assert recorded(state) == before
+
+
 def test_a_simulator_that_was_killed_is_started_again_and_nothing_is_lost(
     state: StateDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["up", "--fal", "run-seconds=0"]) == 0
     stack = Phonoscene(LocalCloud(state).endpoints())
     stack.drop("before")
     before = stack.take("before")
+    others = [one for one in recorded(state).processes if one.name != SIMULATOR]
 
     kill(state, SIMULATOR)
-    assert cli.main(["status"]) == 0
+    capsys.readouterr()
+    assert main(["status"], state) == 0
     said = capsys.readouterr().out
-    assert cli.main(["up"]) == 0
+    assert main(["status", "--json"], state) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert main(["up"], state) == 0
     mended = Phonoscene(LocalCloud(state).endpoints())
     mended.drop("after")
 
     assert f"{SIMULATOR:<18} ended: `make up` starts it again" in said
+    assert (told["ended"], told["jobs"]) == ([SIMULATOR], {"SUCCEEDED": 1})
+    assert [one for one in recorded(state).processes if one.name != SIMULATOR] == others
     assert mended.jobs.takes("before")[0] == before
     assert len(mended.video(before)) == before["video"]["bytes"]
     after = mended.take("after", seconds=100)  # new keys, which are fetched once a minute
     assert after["status"] == "SUCCEEDED"
 
+
+def test_an_emulator_that_was_killed_is_only_cleared_away_when_asked(
+    state: StateDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
     kill(state, EMULATOR)
     capsys.readouterr()
-    assert cli.main(["up"]) == 1
+
+    assert main(["up"], state) == 3
     assert "make down" in capsys.readouterr().err
-    assert cli.main(["down"]) == 0
+    assert main(["down"], state) == 0
     assert LocalCloud(state).recorded() is None

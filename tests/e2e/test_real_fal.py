@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local import certificates, cli, deploy, emulator
-from local.cloud import LocalCloud
-from local.emulator import Fal, Ports
+from local.app import main
+from local.cloud import certificates, deploy, emulator
+from local.cloud.cloud import LocalCloud
+from local.cloud.emulator import Fal
+from local.cloud.ports import Listeners, Ports
 from local.paths import PROJECT, StateDirectory
-from local.processes import free_port
 from tests.e2e.conftest import Phonoscene, eventually, make_audio, make_picture
 
 if TYPE_CHECKING:
@@ -54,15 +55,14 @@ class Internet:
 @pytest.fixture(scope="module")
 def internet() -> Iterator[Internet]:
     state = StateDirectory(FOLDER / "internet")
-    papers = certificates.issue(state.tls)
-    ports = Ports(
-        aws=1, proxy=free_port(), control=free_port()
-    )  # it reaches no AWS, and needs none
+    tls_files = certificates.issue(state.tls)
     state.temporary.mkdir(parents=True, exist_ok=True)
-    process = emulator.start_simulator(state, papers, ports, Fal(KEY, "github|1"), [])
+    with Listeners.of_a_new_cloud(0) as listeners:  # it reaches no AWS, and needs none
+        ports = listeners.ports
+        process = emulator.start_simulator(state, tls_files, listeners, Fal(KEY, "github|1"), [])
     try:
         emulator.await_simulator(process, ports, state.logs / "simulator.log")
-        yield Internet(ports, papers.ca_bundle)
+        yield Internet(ports, tls_files.ca_bundle)
     finally:
         process.stop()
 
@@ -78,8 +78,6 @@ def _environment(internet: Internet, state: StateDirectory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in internet.environment().items():
             patch.setenv(name, value)
-        for module in (cli,):
-            patch.setattr(module, "DEFAULT_STATE", state)
         yield
         LocalCloud(state).down()
 
@@ -106,10 +104,9 @@ def at_a_terminal(words: list[str], answer: str) -> tuple[int, str]:
     """Run a command where somebody answers its question; the exit code, and what was shown."""
     leader, follower = pty.openpty()
     script = (
-        "import sys; from pathlib import Path; from local import cli; "
+        "import sys; from pathlib import Path; from local.app import main; "
         "from local.paths import StateDirectory; "
-        f"cli.DEFAULT_STATE = StateDirectory(Path({str(FOLDER / 'cloud')!r})); "
-        "sys.exit(cli.main(sys.argv[1:]))"
+        f"sys.exit(main(sys.argv[1:], StateDirectory(Path({str(FOLDER / 'cloud')!r}))))"
     )
     child = subprocess.Popen(  # noqa: S603 - our own words
         [sys.executable, "-c", script, *words],
@@ -181,7 +178,7 @@ def test_the_key_is_in_no_file_and_in_no_process_but_the_emulators_memory(
 
     assert holding == []
     assert run["real"] is True
-    assert [process["name"] for process in run["processes"]] == ["emulator", "pacer"]
+    assert [process["name"] for process in run["processes"]] == ["emulator", "ticker"]
     for process in run["processes"]:
         about = Path("/proc") / str(process["pid"])
         assert secret not in (about / "environ").read_bytes()
@@ -190,20 +187,22 @@ def test_the_key_is_in_no_file_and_in_no_process_but_the_emulators_memory(
 
 @pytest.mark.usefixtures("first_drop")
 def test_the_status_says_that_it_is_real(
+    state: StateDirectory,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert cli.main(["status"]) == 0
+    assert main(["status"], state) == 0
     assert "the real one, paid by the account of FAL_KEY" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("first_drop")
 def test_the_demonstration_does_not_spend_anything(
     internet: Internet,
+    state: StateDirectory,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = len(control(internet)["posts"])
 
-    assert cli.main(["demo"]) == 1
+    assert main(["demo"], state) == 1
 
     assert "make down" in capsys.readouterr().err
     assert len(control(internet)["posts"]) == before
@@ -213,13 +212,14 @@ def test_the_demonstration_does_not_spend_anything(
 def test_a_second_drop_asks_again_and_yes_answers_beforehand(
     up: Path,
     internet: Internet,
+    state: StateDirectory,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = ["drop", str(up), "--prompt", "x", "--image", str(up.with_name("cover.png")), *SMALL]
-    assert cli.main(words) == 1
+    assert main(words, state) == 2
     asked = capsys.readouterr().err
 
-    code = cli.main([*words, "--yes"])
+    code = main([*words, "--yes"], state)
 
     assert "Use --yes" in asked
     assert code == 0
@@ -235,7 +235,7 @@ def test_what_would_be_rejected_is_told_before_it_is_dropped(
 ) -> None:
     before = len(Phonoscene(LocalCloud(state).endpoints()).jobs.all())
 
-    code = cli.main(["drop", str(up), "--prompt", "x", "--set", "fps=99", "--yes"])
+    code = main(["drop", str(up), "--prompt", "x", "--set", "fps=99", "--yes"], state)
 
     assert code == 1
     assert "fps" in capsys.readouterr().err
@@ -250,30 +250,30 @@ def test_a_new_key_is_used_without_a_new_cloud(
     stack = Phonoscene(LocalCloud(state).endpoints())
     monkeypatch.setenv("FAL_KEY", "another-id:another-secret")
 
-    assert cli.main(["up", "--real-fal"]) == 0
+    assert main(["up", "--real-fal"], state) == 0
     other = stack.endpoints.client("ssm").get_parameter(
         Name="/phonoscene/fal-key", WithDecryption=True
     )
     monkeypatch.setenv("FAL_KEY", KEY)
-    assert cli.main(["up", "--real-fal"]) == 0
+    assert main(["up", "--real-fal"], state) == 0
 
     assert other["Parameter"]["Value"] == "another-id:another-secret"
 
 
 @pytest.mark.usefixtures("first_drop")
-def test_a_pacer_that_was_killed_is_started_again_beside_the_paid_videos(
+def test_a_ticker_that_was_killed_is_started_again_beside_the_paid_videos(
     state: StateDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = LocalCloud(state).recorded()
     assert run
-    [pacer] = [one for one in run.processes if one.name == emulator.PACER]
+    [ticker] = [one for one in run.processes if one.name == emulator.TICKER]
     before = len(Phonoscene(LocalCloud(state).endpoints()).jobs.all())
 
-    os.kill(pacer.pid, signal.SIGKILL)
-    assert eventually(lambda: not pacer.alive)
-    assert cli.main(["up"]) == 0
+    os.kill(ticker.pid, signal.SIGKILL)
+    assert eventually(lambda: not ticker.alive)
+    assert main(["up"], state) == 0
     capsys.readouterr()
-    assert cli.main(["status"]) == 0
+    assert main(["status"], state) == 0
 
     assert "ended" not in capsys.readouterr().out
     assert len(Phonoscene(LocalCloud(state).endpoints()).jobs.all()) == before
@@ -291,13 +291,13 @@ def test_what_is_paid_and_not_home_keeps_the_cloud_up(
     control(internet, "/faults", rule)
     song = up.with_name("slow.wav")
     song.write_bytes(make_audio("wav"))
-    assert cli.main(["drop", str(song), "--prompt", "x", "--no-watch", "--yes", *SMALL]) == 0
+    assert main(["drop", str(song), "--prompt", "x", "--no-watch", "--yes", *SMALL], state) == 0
     stack.take("slow", until={"SUBMITTED"})
 
-    refused = cli.main(["down"])
+    refused = main(["down"], state)
     told = capsys.readouterr().err
     job = stack.take("slow", seconds=60)
-    ended = cli.main(["down"])
+    ended = main(["down"], state)
 
     assert refused == 1
     assert "fal has 1 of this cloud's jobs" in told
@@ -318,10 +318,10 @@ def test_without_a_key_the_simulator_answers_and_says_so(
     for name in ("FAL_KEY", "HTTPS_PROXY", "SSL_CERT_FILE"):
         monkeypatch.delenv(name)
 
-    code = cli.main(["drop", "--start", str(up), "--prompt", "x", *SMALL])
+    code = main(["drop", "--start", str(up), "--prompt", "x", *SMALL], state)
     told = capsys.readouterr().err
     monkeypatch.setenv("FAL_KEY", KEY)
-    refused = cli.main(["up", "--real-fal", "--yes"])
+    refused = main(["up", "--real-fal", "--yes"], state)
 
     assert code == 0
     assert "The fal simulator answers: nothing is paid" in told

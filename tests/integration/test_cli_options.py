@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer.main
+from botocore.config import Config
 
+from local.cloud.ports import listen
 from phonoscene.jobs import JobStatus
 from phonoscene_cli import app
-from phonoscene_cli.stack.connection import Chosen
+from phonoscene_cli.errors import StackUnreachable
+from phonoscene_cli.stack.connection import Chosen, Stack
 from tests.integration.scene import Scene, an_id
 from tests.integration.sounds import silence
 
@@ -256,6 +261,23 @@ def test_a_folder_without_a_local_cloud_is_named(
     told = desk.screen.readouterr().err
     assert f"No local cloud is running in {tmp_path} or a folder above" in told
     assert "--endpoints" in told
+
+
+def test_a_local_cloud_that_does_not_answer_is_named_by_its_folder(tmp_path: Path) -> None:
+    file = tmp_path / ".local" / "endpoints.json"
+    file.parent.mkdir()
+    with listen() as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    names = ("aws_access_key_id", "aws_secret_access_key", "region", "ca_bundle")
+    file.write_text(json.dumps(dict.fromkeys(names, "x") | {"aws_endpoint_url": url}))
+    stack = Stack.on_this_machine(file)
+    once = Config(proxies={}, retries={"total_max_attempts": 1})
+    stack = dataclasses.replace(stack, options={**stack.options, "config": once})
+
+    with pytest.raises(StackUnreachable) as told:
+        _ = stack.description
+
+    assert f"the local cloud of {file.parent} with `make status`" in str(told.value)
 
 
 # addresses ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.paying import agree_to_drop
+from local.drops.spending_consent import agree_to_drop
 from phonoscene.jobs import Actual, DropObject, Estimate, JobStatus
 from phonoscene.publishing.wording import STATES
 from phonoscene_cli.doctor.checks import CHECKS
@@ -232,6 +232,7 @@ def test_the_local_page_shows_what_a_drop_with_the_real_fal_asks(
             return True
 
     environment.setattr("sys.stdin", Person("y\n"))
+    environment.setenv("TTY_COMPATIBLE", "1")  # so that rich takes stderr for a terminal, too
     agree_to_drop(drop, {}, yes=False)
 
     assert capsys.readouterr().err.splitlines() == [

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.fal_simulator import webhooks
-from local.fal_simulator.cdn import BigBlob, UnsatisfiableRangeError, head_of, span_of
 from local.fal_simulator.config import Config, parse
 from local.fal_simulator.dial import Dialer, RefusedTargetError, UnreachableTargetError
-from local.fal_simulator.faults import ACTIONS, FORMS, FaultDial, InvalidFaultError
+from local.fal_simulator.faults.fault_dial import ACTIONS, FORMS, FaultDial, InvalidFaultError
+from local.fal_simulator.hosts.cdn import BigBlob, UnsatisfiableRangeError, head_of, span_of
 from local.fal_simulator.jobs import Places, Request
 from local.fal_simulator.outcomes import success
 from local.fal_simulator.redaction import without_signatures, without_token

@@ -17,9 +17,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from local import build, materials
-from local.build import ALL_LAYERS, FUNCTIONS, LAYERS, MEDIA, Layer, build_layer
-from local.deploy import read_template
+from local.cloud import build, sbom
+from local.cloud.build import ALL_LAYERS, FUNCTIONS, LAYERS, MEDIA, Layer, build_layer
+from local.cloud.deploy import read_template
 
 HANDLERS = sorted(app.parent.name for app in FUNCTIONS.glob("*/app.py"))
 
@@ -322,7 +322,7 @@ def test_the_layers_for_aws_leave_room_below_lambdas_limit() -> None:
 @pytest.mark.timeout(300)
 def test_the_bill_of_materials_names_every_package_of_the_layers_with_its_hashes() -> None:
     folders = [build_layer("aws", layer) for layer in ALL_LAYERS]
-    bill = json.loads(materials.write(folders).read_text())
+    bill = json.loads(sbom.write(folders).read_text())
 
     named = {one["purl"]: one["externalReferences"][0]["hashes"] for one in bill["components"]}
     paths = [str(folder / "python") for folder in folders]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import av
 import pytest
 
-from local.fal_simulator.render import CONTAINERS, Shot, audio_seconds, render
+from local.fal_simulator.generation.render import CONTAINERS, Shot, audio_seconds, render
 from local.fal_simulator.schema import OutputType, Quality
 from tests.soak import media
 from tests.support.media.judging import is_measured

@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.certificates import SUBSCRIBER
-from local.cloud import running_cloud
-from local.pace import Pacer
-from local.processes import free_port
+from local.cloud.certificates import SUBSCRIBER
+from local.cloud.cloud import running_cloud
+from local.cloud.reconcile_ticker import ReconcileTicker
 from tests.e2e.conftest import (
     FINAL,
     NO_WEBHOOK,
@@ -236,7 +235,7 @@ LIST_CASES: Final = [(name, way) for name in LISTS for way in WAYS]
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Phonoscene]:
     """The deployed stack, with a system that listens to its events."""
-    subscriber = Subscriber(free_port())
+    subscriber = Subscriber()
     options = (*SIMULATOR, "--subscriber-port", str(subscriber.port))
     with running_cloud(FOLDER, PARAMETERS, options) as endpoints:
         endpoints.client("ssm").put_parameter(
@@ -258,14 +257,14 @@ def _come_back_soon(stack: Phonoscene) -> None:
 @contextmanager
 def quick_ticks(stack: Phonoscene) -> Iterator[None]:
     """Due jobs are looked at within a second, for the body's time."""
-    pacer, ended = Pacer(stack.endpoints), threading.Event()
+    ticker, ended = ReconcileTicker(stack.endpoints), threading.Event()
 
-    def beat() -> None:
+    def go_on() -> None:
         while not ended.wait(1):
             with suppress(BotoCoreError, ClientError):  # a pass that was cut off: another one
-                pacer.beat()
+                ticker.tick()
 
-    thread = threading.Thread(target=beat, daemon=True)
+    thread = threading.Thread(target=go_on, daemon=True)
     thread.start()
     try:
         yield

@@ -42,9 +42,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from boto3.dynamodb.types import TypeDeserializer
 
-from local.cloud import LocalCloud, running_cloud
+from local.cloud.cloud import LocalCloud, running_cloud
+from local.cloud.processes import PROC, members, start_time
 from local.paths import StateDirectory
-from local.processes import PROC, members, start_time
 from local.progress import say
 from tests.soak import media
 from tests.soak.books import FINAL, Audit, World
@@ -53,7 +53,7 @@ from tests.soak.plan import Drop, Wishes, background, plan
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from local.endpoints import Endpoints
+    from local.cloud.endpoints import Endpoints
 
 PARAMETERS: Final = {
     "DailyBudgetUsd": "100000",

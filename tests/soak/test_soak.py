@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.fal_simulator.faults import FaultDial
+from local.fal_simulator.faults.fault_dial import FaultDial
 from tests.soak.books import Audit, World
 from tests.soak.plan import FAULTS, Wishes, background, plan
 from tests.soak.soak import MUST_BE_ZERO, soak, table, verdict

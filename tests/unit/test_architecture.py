@@ -60,6 +60,26 @@ CLI_ROOMS = (
     "app",
     "__main__",
 )
+#: The same for the local cloud's, and for the simulator's within it.
+LOCAL_ROOMS = (
+    "",
+    "cloud",
+    "drops",
+    "fal_simulator",
+    "commands",
+    "changes",
+    "app",
+    "__main__",
+)
+SIMULATOR_ROOMS = (
+    "faults",
+    "",
+    "hosts",
+    "generation",
+    "simulator",
+    "control",
+    "__main__",
+)
 #: What only computes: no clock, no file, no network.
 PURE = {
     "limits",
@@ -154,10 +174,14 @@ EDGES = (
     - {name for name in MODULES if name.startswith("workflow")}
 )
 CLI = ROOT / "cli/phonoscene_cli"
-COMMAND_LINE = {
-    ".".join(file.relative_to(CLI).with_suffix("").parts): ast.parse(file.read_text("utf-8"))
-    for file in CLI.rglob("*.py")
-}
+LOCAL = ROOT / "local"
+COMMAND_LINE, LOCAL_CLOUD = (
+    {
+        ".".join(file.relative_to(folder).with_suffix("").parts): ast.parse(file.read_text("utf-8"))
+        for file in folder.rglob("*.py")
+    }
+    for folder in (CLI, LOCAL)
+)
 APPS = {
     file.parent.name: ast.parse(file.read_text("utf-8")) for file in ROOT.glob("functions/*/app.py")
 }
@@ -215,16 +239,34 @@ def test_a_module_knows_its_own_room_and_those_below(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(COMMAND_LINE))
 def test_a_module_of_the_command_line_knows_its_own_room_and_those_below(name: str) -> None:
-    parts = [
-        found.split(".")[1]
-        for found in imports(COMMAND_LINE[name], at_runtime=False)
-        if found.startswith("phonoscene_cli.")
-    ]
-    known = {part if part in CLI_ROOMS else "" for part in parts}
-    room = name.partition(".")[0]
+    assert rooms_above(name, COMMAND_LINE[name], "phonoscene_cli", CLI_ROOMS) == set()
 
-    mine = CLI_ROOMS.index(room if room in CLI_ROOMS else "")
-    assert not [other for other in known if CLI_ROOMS.index(other) > mine]
+
+@pytest.mark.parametrize("name", sorted(LOCAL_CLOUD))
+def test_a_module_of_the_local_cloud_knows_its_own_room_and_those_below(name: str) -> None:
+    tree = LOCAL_CLOUD[name]
+
+    assert rooms_above(name, tree, "local", LOCAL_ROOMS) == set()
+    if name.startswith("fal_simulator."):
+        inside = name.removeprefix("fal_simulator.")
+        assert rooms_above(inside, tree, "local.fal_simulator", SIMULATOR_ROOMS) == set()
+
+
+def rooms_above(name: str, tree: ast.AST, package: str, rooms: tuple[str, ...]) -> set[str]:
+    """The rooms that a module of a package knows and should not, as they are above its own."""
+
+    def room(module: str) -> str:
+        first = module.partition(".")[0]
+        return first if first in rooms else ""
+
+    named = imports(tree, at_runtime=False)
+    mine = rooms.index(room(name))
+    known = {
+        room(found.removeprefix(f"{package}."))
+        for found in named
+        if found.startswith(f"{package}.")
+    }
+    return {other for other in known if rooms.index(other) > mine}
 
 
 def test_no_module_is_reached_from_itself() -> None:
@@ -233,8 +275,27 @@ def test_no_module_is_reached_from_itself() -> None:
     list(graphlib.TopologicalSorter(arrows).static_order())
 
 
+def test_no_module_of_the_local_cloud_is_reached_from_itself_not_even_for_its_types() -> None:
+    arrows = {
+        name: {
+            max(
+                (m for m in LOCAL_CLOUD if f"{found}.".startswith(f"local.{m}.")),
+                key=len,
+                default=found,
+            )
+            for found in imports(tree, at_runtime=False)
+            if found.startswith("local.")
+        }
+        for name, tree in LOCAL_CLOUD.items()
+    }
+
+    list(graphlib.TopologicalSorter(arrows).static_order())
+
+
 def test_no_room_has_more_than_fourteen_modules() -> None:
-    folders = Counter(file.parent for file in (*PACKAGE.rglob("*.py"), *CLI.rglob("*.py")))
+    folders = Counter(
+        file.parent for file in (*PACKAGE.rglob("*.py"), *CLI.rglob("*.py"), *LOCAL.rglob("*.py"))
+    )
 
     assert {folder.name: count for folder, count in folders.items() if count > 15} == {}
 
@@ -337,10 +398,27 @@ def test_only_commands_know_the_options_and_only_the_terminal_and_they_know_tabl
     assert is_command or name in {"ui.terminal", "follow.follow"} or "rich" not in roots
 
 
+@pytest.mark.parametrize("name", sorted(LOCAL_CLOUD))
+def test_of_the_local_cloud_only_commands_know_the_options_and_progress_is_shown_in_one_way(
+    name: str,
+) -> None:
+    roots = {found.partition(".")[0] for found in imports(LOCAL_CLOUD[name], at_runtime=False)}
+    is_command = name == "app" or name.startswith("commands.")
+
+    assert not roots & {"functions", "cli", "tests", "benchmarks", "fal_client"}
+    assert is_command or "typer" not in roots
+    assert name == "progress" or "rich" not in roots
+
+
 def test_nothing_imports_by_relative_path() -> None:
     relative = [
         name
-        for name, tree in {**MODULES, **APPS, **COMMAND_LINE}.items()
+        for name, tree in [
+            *MODULES.items(),
+            *APPS.items(),
+            *COMMAND_LINE.items(),
+            *LOCAL_CLOUD.items(),
+        ]
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.level
     ]

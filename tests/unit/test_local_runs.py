@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import subprocess
@@ -10,14 +11,18 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from local import cli, deploy, emulator, parameters
-from local.cloud import LocalCloud
-from local.drops import _reasons, file_drop
-from local.emulator import EMULATOR, PACER, SIMULATOR, Fal, Ports
-from local.errors import LocalCloudError
+from local import app
+from local.cloud import deploy, emulator, parameters
+from local.cloud.cloud import LocalCloud
+from local.cloud.emulator import EMULATOR, SIMULATOR, TICKER, Fal
+from local.cloud.ports import Listeners, Ports
+from local.cloud.processes import Process, start_time
+from local.cloud.run_state import Options, Run
+from local.commands import drop as drop_command
+from local.drops import drops
+from local.drops.drops import file_drop
+from local.errors import CloudUnreachable, LocalCloudError
 from local.paths import StateDirectory
-from local.processes import Process, start_time
-from local.runs import Options, Run
 from phonoscene.jobs import ErrorDetail, JobStatus
 from phonoscene_cli.errors import WrongUsage
 from tests.unit.test_cli_words import a_job
@@ -45,18 +50,18 @@ def living() -> Iterator[int]:
         child.kill()
 
 
-def run(pid: int, *, dead: Collection[str], real: bool = False, paced: bool = False) -> Run:
+def run(pid: int, *, dead: Collection[str], real: bool = False, ticking: bool = False) -> Run:
     """A run some of whose parts have ended: their pids are other processes' by now."""
-    made = Run([], PORTS, FAL, {}, real=real, paced=paced)
+    made = Run([], PORTS, FAL, {}, real=real, ticker=ticking)
     began = start_time(pid) or ""
     processes = [Process(part, pid, "0" if part in dead else began) for part in made.parts]
-    return Run(processes, PORTS, FAL, {}, real=real, paced=paced)
+    return Run(processes, PORTS, FAL, {}, real=real, ticker=ticking)
 
 
 PARTS = {
     "simulated": (SIMULATOR, EMULATOR),
-    "paced": (SIMULATOR, EMULATOR, PACER),
-    "real": (EMULATOR, PACER),
+    "ticking": (SIMULATOR, EMULATOR, TICKER),
+    "real": (EMULATOR, TICKER),
 }
 CASES = [
     (kind, dead)
@@ -70,7 +75,7 @@ CASES = [
 def test_a_cloud_is_up_as_long_as_its_emulator_and_never_cleared_away_unasked(
     state: StateDirectory, living: int, kind: str, dead: tuple[str, ...]
 ) -> None:
-    made = run(living, dead=dead, real=kind == "real", paced=kind == "paced")
+    made = run(living, dead=dead, real=kind == "real", ticking=kind == "ticking")
     made.save(state.run_file)
     cloud = LocalCloud(state)
     is_all_dead = dead == PARTS[kind]
@@ -93,13 +98,11 @@ def test_the_status_names_each_part_that_ended_and_what_to_do(
     living: int,
     kind: str,
     dead: tuple[str, ...],
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run(living, dead=dead, real=kind == "real", paced=kind == "paced").save(state.run_file)
-    monkeypatch.setattr(cli, "DEFAULT_STATE", state)
+    run(living, dead=dead, real=kind == "real", ticking=kind == "ticking").save(state.run_file)
 
-    assert cli.main(["status"]) == 0
+    assert app.main(["status"], state) == 0
     told = capsys.readouterr().out
 
     for part in dead if EMULATOR not in dead else ():
@@ -117,8 +120,8 @@ def test_a_dead_simulator_is_started_again_where_it_listened_and_nothing_else_is
     started: list[tuple[object, ...]] = []
     again = Process(SIMULATOR, living, start_time(living) or "")
 
-    def start_simulator(_: object, __: object, *told: object) -> Process:
-        started.append(told)
+    def start_simulator(_: object, __: object, listeners: Listeners, *told: object) -> Process:
+        started.append((listeners.ports, *told))
         return again
 
     package = type("Package", (), {"fingerprint": lambda *_: made.fingerprint})()
@@ -127,6 +130,7 @@ def test_a_dead_simulator_is_started_again_where_it_listened_and_nothing_else_is
         "await_simulator": lambda *_: None,
     }.items():
         monkeypatch.setattr(emulator, name, part)
+    monkeypatch.setattr(Listeners, "of_a_simulator", lambda ports: Listeners(ports, {}))
     monkeypatch.setattr(LocalCloud, "_put_fal_key", lambda *_: None)
     monkeypatch.setattr(LocalCloud, "_remove", pytest.fail)
     monkeypatch.setattr(LocalCloud, "_end_rest_of", lambda *_: None)
@@ -148,8 +152,49 @@ def test_an_option_of_a_simulator_that_runs_is_refused_with_the_reason(
 ) -> None:
     run(living, dead=set()).save(state.run_file)
 
-    with pytest.raises(LocalCloudError, match="it already runs"):
+    with pytest.raises(LocalCloudError, match=r"cannot change while it runs.*make down"):
         LocalCloud(state).up(Options(simulator=["--run-seconds", "5"]))
+
+
+def test_an_option_that_a_running_simulator_already_has_is_no_change(
+    state: StateDirectory, living: int
+) -> None:
+    options = ["--run-seconds", "5"]
+    made = dataclasses.replace(run(living, dead=set()), simulator=options)
+
+    LocalCloud(state)._check_options(made, Options(simulator=options))
+
+
+def test_an_option_of_the_simulator_is_refused_where_fal_is_real(
+    state: StateDirectory, living: int
+) -> None:
+    run(living, dead=set(), real=True).save(state.run_file)
+
+    with pytest.raises(LocalCloudError, match=r"has the real fal.*make down"):
+        LocalCloud(state).up(Options(simulator=["--run-seconds", "5"]))
+
+
+@pytest.mark.parametrize("command", ["status", "logs"])
+def test_where_no_cloud_is_running_its_folder_is_named(
+    state: StateDirectory, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = app.main([command], state)
+
+    told = capsys.readouterr()
+    assert code == (0 if command == "status" else 3)
+    assert f"No local cloud is running in {state.root}: start it" in told.out + told.err
+
+
+def test_the_status_for_programs_names_what_ended(
+    state: StateDirectory, living: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(living, dead={SIMULATOR}).save(state.run_file)
+
+    assert app.main(["status", "--json"], state) == 0
+
+    told = json.loads(capsys.readouterr().out)
+    assert told["ended"] == [SIMULATOR]
+    assert told["running"] is False
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"processes": []}'])
@@ -164,12 +209,11 @@ def test_a_record_that_cannot_be_read_is_never_taken_for_none(
     assert (state.temporary / "paid").exists()
 
 
-def test_a_record_of_before_there_were_pacers_of_simulated_clouds_is_read(
-    state: StateDirectory,
-) -> None:
+@pytest.mark.parametrize("more", ["", ', "paced": true'])
+def test_a_record_of_another_version_is_read(state: StateDirectory, more: str) -> None:
     state.run_file.write_text(
         '{"processes": [], "ports": {"aws": 1, "proxy": 2, "control": 3}, '
-        '"fal": {"key": "k", "user_id": "u"}, "parameters": {}}'
+        f'"fal": {{"key": "k", "user_id": "u"}}, "parameters": {{}}{more}}}'
     )
 
     assert Run.load(state.run_file) == Run([], PORTS, Fal("k", "u"), {})
@@ -189,10 +233,7 @@ def test_a_record_of_before_there_were_pacers_of_simulated_clouds_is_read(
 def test_an_option_that_the_simulator_does_not_take_is_refused_before_anything_starts(
     pair: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as refused:
-        cli.main(["up", "--fal", pair])
-
-    assert refused.value.code == 2
+    assert app.main(["up", "--fal", pair]) == 2
     assert pair in capsys.readouterr().err
 
 
@@ -242,7 +283,8 @@ def test_every_default_of_the_template_may_be_given() -> None:
         (WrongUsage("So. Do that."), 2),
         (PermissionError(13, "Permission denied", ".local"), 1),
         (KeyError("DropBucketName"), 1),
-        (ReadTimeoutError(endpoint_url="https://localhost"), 1),
+        (CloudUnreachable("So. Do that."), 3),
+        (ReadTimeoutError(endpoint_url="https://localhost"), 3),
     ],
     ids=repr,
 )
@@ -252,11 +294,11 @@ def test_no_failure_of_the_local_cloud_shows_a_trace_unless_it_is_asked_for(
     def fail(_: object) -> None:
         raise error
 
-    monkeypatch.setitem(cli.COMMANDS, "logs", fail)
-    assert cli.main(["logs"]) == code
+    monkeypatch.setattr(LocalCloud, "endpoints", fail)
+    assert app.main(["logs"]) == code
     without = capsys.readouterr().err
     monkeypatch.setenv("PHONOSCENE_DEBUG", "1")
-    assert cli.main(["logs"]) == code
+    assert app.main(["logs"]) == code
 
     assert without.startswith("error: ")
     assert "Traceback" not in without
@@ -270,17 +312,27 @@ def test_a_file_that_nobody_would_look_at_is_refused_before_it_is_dropped(
     if name != "nothing.wav":
         (tmp_path / name).touch()
 
-    assert cli.main(["drop", str(tmp_path / name), "--prompt", "x"]) == 2
+    assert app.main(["drop", str(tmp_path / name), "--prompt", "x"]) == 2
     assert name in capsys.readouterr().err
 
 
-def test_a_job_that_failed_here_is_told_with_the_next_step_on_this_cloud() -> None:
-    error = ErrorDetail(code="oh", message="No.")
+def test_a_job_that_failed_here_is_told_with_the_next_step_on_this_cloud(
+    state: StateDirectory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "song.wav").write_bytes(b"x")
+    failed = a_job(JobStatus.FAILED, errors=(ErrorDetail(code="oh", message="No."),))
+    monkeypatch.setattr(drop_command, "_endpoints_for", lambda *_, **__: "endpoints")
+    monkeypatch.setattr(drops, "upload", lambda *_: [failed.job_id])
+    monkeypatch.setattr(drop_command, "follow", lambda *_: [failed])
 
-    told = _reasons(a_job(JobStatus.FAILED, errors=(error,)))
+    assert app.main(["drop", str(tmp_path / "song.wav"), "--prompt", "x"], state) == 1
 
+    told = capsys.readouterr().err
     assert "No." in told
-    assert told.endswith(f"`phonoscene --local retry {'0' * 32}`.")
+    assert told.endswith(f"`phonoscene --local retry {failed.job_id}`.\n")
 
 
 def test_a_dropped_file_takes_along_the_image_that_is_given_and_names_it(tmp_path: Path) -> None:

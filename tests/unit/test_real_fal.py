@@ -11,33 +11,36 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from local import paying, real_fal
-from local.arguments import parser
-from local.certificates import Papers
-from local.emulator import Fal, Ports, emulator_environment, minimal_environment, way_to_fal
+from local import app
+from local.cloud import real_fal
+from local.cloud.certificates import TlsFiles
+from local.cloud.emulator import Fal, emulator_environment, minimal_environment, way_to_fal
+from local.cloud.ports import Ports
+from local.cloud.real_fal import RealFal
+from local.cloud.run_state import Options, Run
+from local.commands.options import fal_option, start_options
+from local.drops import spending_consent
+from local.drops.estimates import deciding, estimate_drop, example, interval
 from local.errors import LocalCloudError
-from local.estimates import deciding, estimate_drop, example, interval
 from local.paths import StateDirectory
-from local.real_fal import RealFal
-from local.runs import Options, Run
 from phonoscene.drops.pricing import PRESETS, estimate
+from phonoscene_cli.errors import WrongUsage
 from phonoscene_cli.upload.upload import Drop, FileUpload
 from tests.integration.sounds import png
 
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Callable
     from pathlib import Path
 
 KEY = "key-id:key-secret"
 HUGE = '{"prompt": "x", "video_size": {"width": 9000, "height": 9000}}'
 PORTS = Ports(1, 2, 3)
 PRICES = deciding({})
-COMMANDS = dict.fromkeys(("up", "down", "status", "demo", "drop", "logs", "build"))
 
 
 @pytest.fixture
-def papers(tmp_path: Path) -> Papers:
-    made = Papers(tmp_path / "ca.pem", tmp_path / "certificate.pem", tmp_path / "key.pem")
+def tls_files(tmp_path: Path) -> TlsFiles:
+    made = TlsFiles(tmp_path / "ca.pem", tmp_path / "certificate.pem", tmp_path / "key.pem")
     trustme.CA().cert_pem.write_to_path(made.ca_bundle)
     return made
 
@@ -97,59 +100,59 @@ def test_handlers_reach_the_internet_as_this_persons_programs_do_and_the_emulato
     assert RealFal.from_env({"FAL_KEY": KEY} | environ).environment() == way
 
 
-def test_a_simulated_fal_is_all_that_can_be_reached(papers: Papers) -> None:
-    way = way_to_fal(papers, PORTS, None)
+def test_a_simulated_fal_is_all_that_can_be_reached(tls_files: TlsFiles) -> None:
+    way = way_to_fal(tls_files, PORTS, None)
 
     assert way["HTTPS_PROXY"] == "http://127.0.0.1:2"
-    assert way["SSL_CERT_FILE"] == str(papers.ca_bundle)
+    assert way["SSL_CERT_FILE"] == str(tls_files.ca_bundle)
 
 
-def test_with_the_real_one_handlers_trust_the_world_and_the_emulator(papers: Papers) -> None:
-    way = way_to_fal(papers, PORTS, RealFal.from_env({"FAL_KEY": KEY}))
+def test_with_the_real_one_handlers_trust_the_world_and_the_emulator(tls_files: TlsFiles) -> None:
+    way = way_to_fal(tls_files, PORTS, RealFal.from_env({"FAL_KEY": KEY}))
 
     everybody = ssl.create_default_context(cafile=way["SSL_CERT_FILE"]).get_ca_certs()
-    (local,) = ssl.create_default_context(cafile=papers.ca_bundle).get_ca_certs()
+    (local,) = ssl.create_default_context(cafile=tls_files.ca_bundle).get_ca_certs()
     assert "HTTPS_PROXY" not in way
     assert local in everybody
     assert len(everybody) > 20
 
 
 def test_an_authority_of_ones_own_is_trusted_instead_of_the_systems(
-    papers: Papers, tmp_path: Path
+    tls_files: TlsFiles, tmp_path: Path
 ) -> None:
     company = tmp_path / "company.pem"
     trustme.CA(organization_name="company").cert_pem.write_to_path(company)
     real = RealFal.from_env({"FAL_KEY": KEY, "SSL_CERT_FILE": str(company)})
 
-    bundle = real.trust(papers.ca_bundle, tmp_path / "all.pem")
+    bundle = real.trust(tls_files.ca_bundle, tmp_path / "all.pem")
 
     assert len(ssl.create_default_context(cafile=bundle).get_ca_certs()) == 2
     assert company.read_text() in bundle.read_text()
 
 
 def test_where_the_system_has_no_bundle_certifis_is_taken(
-    papers: Papers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tls_files: TlsFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(real_fal, "BUNDLES", ("/nonexistent",))
     nowhere = ssl.get_default_verify_paths()._replace(cafile="")
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nowhere)
 
-    bundle = RealFal(KEY).trust(papers.ca_bundle, tmp_path / "all.pem")
+    bundle = RealFal(KEY).trust(tls_files.ca_bundle, tmp_path / "all.pem")
 
     assert len(ssl.create_default_context(cafile=bundle).get_ca_certs()) > 20
 
 
 @pytest.mark.parametrize("real", [None, RealFal(KEY)])
 def test_no_process_is_told_the_key_and_the_emulator_writes_none_down(
-    papers: Papers, tmp_path: Path, real: RealFal | None, monkeypatch: pytest.MonkeyPatch
+    tls_files: TlsFiles, tmp_path: Path, real: RealFal | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAL_KEY", KEY)
     state = StateDirectory(tmp_path)
 
-    made = emulator_environment(state, papers, PORTS, real)
+    made = emulator_environment(state, tls_files, PORTS, real)
 
     assert made["PERSIST_STATE"] == "0"
-    assert made["AWS_CA_BUNDLE"] == str(papers.ca_bundle)  # AWS is the emulator, and nobody else
+    assert made["AWS_CA_BUNDLE"] == str(tls_files.ca_bundle)  # AWS is the emulator, and nobody else
     assert "key-secret" not in str(made) + str(minimal_environment(state))
 
 
@@ -178,23 +181,21 @@ def test_the_real_fal_is_not_told_to_reach_this_machine(name: str, value: str) -
 # What is said and asked --------------------------------------------------------------------------
 
 
-def chosen(*words: str) -> argparse.Namespace:
-    return parser(COMMANDS).parse_args(words)
+def test_the_real_fal_has_an_option_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAL_KEY", KEY)
 
-
-def test_the_real_fal_has_a_word_of_its_own() -> None:
-    assert chosen("up", "--real-fal").real_fal
-    assert not chosen("up").real_fal
-    assert chosen("up", "--fal", "run-seconds=3").fal == [("run-seconds", "3")]
+    real = start_options(None, None, None, real_fal=True).real
+    assert real
+    assert real.key == KEY
+    assert start_options(None, None, None).real is None
+    assert fal_option("run-seconds=3") == ("run-seconds", "3")
 
 
 @pytest.mark.parametrize("words", [("up", "--fal", "real"), ("demo", "--real-fal")])
 def test_a_word_that_could_be_meant_otherwise_is_refused(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        chosen(*words)
-
+    assert app.main(words) == 2
     assert "--real-fal" in capsys.readouterr().err
 
 
@@ -203,19 +204,26 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize("answer", ["y\n", "Y\n", "yes\n", " Yes \n"])
-def test_a_yes_goes_on(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", Terminal(answer))
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Somebody at a terminal, who answers."""
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # so that rich takes stderr for one, too
+    return lambda answer: monkeypatch.setattr("sys.stdin", Terminal(answer))
 
-    paying.agree_to_pay({}, yes=False)
+
+@pytest.mark.parametrize("answer", ["y\n", "Y\n", "yes\n", " Yes \n"])
+def test_a_yes_goes_on(answer: str, person: Callable[[str], None]) -> None:
+    person(answer)
+
+    spending_consent.agree_to_pay({}, yes=False)
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", "", "yep\n", "ja\n"])
-def test_anything_else_does_not(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", Terminal(answer))
+def test_anything_else_does_not(answer: str, person: Callable[[str], None]) -> None:
+    person(answer)
 
     with pytest.raises(LocalCloudError, match="nothing is spent"):
-        paying.agree_to_pay({}, yes=False)
+        spending_consent.agree_to_pay({}, yes=False)
 
 
 def test_a_script_has_to_say_yes(
@@ -223,9 +231,9 @@ def test_a_script_has_to_say_yes(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
 
-    with pytest.raises(LocalCloudError, match="--yes"):
-        paying.agree_to_pay({}, yes=False)
-    paying.agree_to_pay({"DailyBudgetUsd": "7"}, yes=True)
+    with pytest.raises(WrongUsage, match="--yes"):
+        spending_consent.agree_to_pay({}, yes=False)
+    spending_consent.agree_to_pay({"DailyBudgetUsd": "7"}, yes=True)
 
     told = capsys.readouterr().err
     assert "Real money" in told

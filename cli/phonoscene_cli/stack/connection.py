@@ -72,7 +72,7 @@ class Stack:
     name: str
     session: boto3.Session
     options: Mapping[str, Any] = field(default_factory=dict)
-    #: What the local cloud's file says beyond that.
+    #: What the local cloud's file says beyond that, and its folder.
     endpoints: Mapping[str, str] = field(default_factory=dict)
     _clients: dict[str, Any] = field(default_factory=dict, init=False)
 
@@ -118,7 +118,7 @@ class Stack:
             "verify": data["ca_bundle"],
             "config": PATIENT.merge(no_proxies),
         }
-        return cls(LOCAL_STACK, session, options, data)
+        return cls(LOCAL_STACK, session, options, data | {"folder": str(found.absolute().parent)})
 
     def client(self, service: str) -> Any:
         """The client of one AWS service; it may be used by many threads."""
@@ -151,7 +151,8 @@ class Stack:
     def _hint(self) -> str:
         """What to check when AWS does not answer."""
         if self.endpoints:
-            return "Check the local cloud with `make status`; start it with `make up`."
+            where = self.endpoints.get("folder", "")
+            return f"Check the local cloud of {where} with `make status`; start it with `make up`."
         return "Check your credentials with `aws sts get-caller-identity`."
 
     @cached_property

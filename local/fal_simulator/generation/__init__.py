@@ -1,0 +1,1 @@
+"""The run of a request: a real video, rendered from the sound."""
