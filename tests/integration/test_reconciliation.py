@@ -676,7 +676,7 @@ def test_a_place_that_leaked_is_given_back_by_a_pass_that_says_so(
     assert this.standing
     assert (this.corrected, this.standing.in_flight, scene.sums()[0]) == (1, 1, 1)
     (line,) = [record for record in caplog.records if record.message == "window.corrected"]
-    assert (line.__dict__["id"], line.__dict__["is_held"]) == (an_id(7), False)
+    assert (line.__dict__["job_id"], line.__dict__["is_held"]) == (an_id(7), False)
 
 
 def test_a_job_that_lost_its_place_takes_it_again_when_it_is_looked_at(scene: Scene) -> None:

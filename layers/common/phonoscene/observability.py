@@ -8,6 +8,7 @@ event names with fields: ids, codes and counts, never bodies, prompts, tokens or
 from __future__ import annotations
 
 import logging
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
@@ -24,6 +25,7 @@ for talkative in ("httpx", "httpcore"):
 logger = Logger(service="phonoscene", utc=True)
 #: Their dimension ``service`` is POWERTOOLS_SERVICE_NAME: in the template, the stack's name.
 metrics = Metrics(namespace="Phonoscene")
+_one_at_a_time = Lock()
 
 
 def count(name: str) -> None:
@@ -33,12 +35,13 @@ def count(name: str) -> None:
 
 def gauge(name: str, value: float, unit: MetricUnit = MetricUnit.Count) -> None:
     """How much there is of ``name``."""
-    metrics.add_metric(name=name, unit=unit, value=value)
+    with _one_at_a_time:  # Powertools' metrics are not safe for threads
+        metrics.add_metric(name=name, unit=unit, value=value)
 
 
 def announce(job: Job) -> None:
     """Log and count that a record was written: ``job.submitted``, ``JobsSubmitted``, and so on."""
-    logger.append_keys(job_id=job.job_id)
+    logger.thread_safe_append_keys(job_id=job.job_id)
     logger.info(
         "job.%s",
         job.status.lower(),

@@ -72,5 +72,5 @@ class LedgerAudit:
 
     def _correct(self, job_id: str, *, is_held: bool) -> None:
         if self._store.ledger.correct_place(job_id, is_held=is_held):
-            logger.error("window.corrected", extra={"id": job_id, "is_held": is_held})
+            logger.error("window.corrected", extra={"job_id": job_id, "is_held": is_held})
             self.corrected.append(job_id)

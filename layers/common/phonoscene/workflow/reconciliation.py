@@ -138,7 +138,7 @@ class Reconciler:
         try:
             job = self.store.get(job_id)
         except Exception:
-            logger.exception("reconcile.unreadable", extra={"id": job_id})
+            logger.exception("reconcile.unreadable", extra={"job_id": job_id})
             return Look("unreadable", overdue)
         if job is None:
             return Look(None, overdue)
@@ -147,12 +147,12 @@ class Reconciler:
             recounter.ensure_place(job)
             is_unclear = self._reconcile(job)
         except WriteRefused:  # it moved meanwhile: good news
-            logger.info("reconcile.moved", extra={"id": job_id})
+            logger.info("reconcile.moved", extra={"job_id": job_id})
         except FalUnavailable as exc:
-            logger.warning("reconcile.unanswered", extra={"id": job_id, "reason": str(exc)})
+            logger.warning("reconcile.unanswered", extra={"job_id": job_id, "reason": str(exc)})
             self._try_later(job)
         except Exception:
-            logger.exception("reconcile.failed", extra={"id": job_id})
+            logger.exception("reconcile.failed", extra={"job_id": job_id})
             self._try_later(job)
         return Look(job.status, overdue, is_at_risk, is_unclear)
 
@@ -169,9 +169,9 @@ class Reconciler:
         try:
             self.store.look_again(job, at + ASK_AGAIN, job.unanswered_since or at)
         except WriteRefused:
-            logger.info("reconcile.moved", extra={"id": job.job_id})
+            logger.info("reconcile.moved", extra={"job_id": job.job_id})
         except Exception:
-            logger.exception("reconcile.failed", extra={"id": job.job_id})
+            logger.exception("reconcile.failed", extra={"job_id": job.job_id})
 
     def _later(self, job: Job, pause: timedelta = ASK_AGAIN) -> None:
         self.store.look_again(job, self.store.clock() + pause)
@@ -191,7 +191,7 @@ class Reconciler:
             case JobStatus.GENERATED:
                 self._copy(job)
             case _:
-                logger.info("reconcile.not_due", extra={"id": job.job_id, "status": job.status})
+                logger.info("reconcile.not_due", extra={"job_id": job.job_id, "status": job.status})
         return False
 
     def _move(self, job: Job, status: JobStatus, **changes: Any) -> None:
@@ -220,7 +220,7 @@ class Reconciler:
             case Pending() if job.unanswered_since:
                 self._later(job, self.ask_again)
             case Unclear(status):
-                logger.error("status.unknown", extra={"id": job.job_id, "status": status})
+                logger.error("status.unknown", extra={"job_id": job.job_id, "status": status})
                 return True
             case Lost():
                 self._lose(job)
@@ -256,13 +256,13 @@ class Reconciler:
         elif job.resubmitted:
             self._end(job, JobStatus.FAILED, errors=(_UNKNOWN,))
         else:
-            logger.warning("job.resubmitted", extra={"id": job.job_id})
+            logger.warning("job.resubmitted", extra={"job_id": job.job_id})
             self._end(job, JobStatus.READY, resubmitted=True)
 
     def _copy(self, job: Job) -> None:
         """The copy was cut off, or failed: once more, as long as fal keeps the video."""
         if self.store.clock() > job.last(JobStatus.GENERATED) + self.output_lifetime:
-            logger.error("video.lost", extra={"id": job.job_id})
+            logger.error("video.lost", extra={"job_id": job.job_id})
             self.store.end(
                 job, JobStatus.FAILED, errors=(_NOT_COPIED,), source_url=None, reported={}
             )
