@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 from phonoscene.jobs import JobStatus
 from phonoscene_cli import app as whole
 from phonoscene_cli import errors
-from phonoscene_cli.dead_letters import Letters
+from phonoscene_cli.dead_letters import QUEUES, Letters
 from phonoscene_cli.ui.job_json import KEYS
 from tests.documented import PAGE, keys, section
+from tests.support.template import read
 
 GROUP: Any = typer.main.get_command(whole.app)
 COMMANDS = GROUP.commands
@@ -83,6 +84,17 @@ def test_the_exit_codes_are_told_in_the_page_and_in_the_help() -> None:
 
 def test_the_keys_of_a_job_are_told() -> None:
     assert keys("", "Keys of a job") == set(KEYS)
+
+
+def test_every_dead_letter_queue_is_told_to_be_moved_or_not_to_be() -> None:
+    outputs = {name.removesuffix("Url") for name in read()["Outputs"] if name.endswith("QueueUrl")}
+    working = {target.removesuffix("Url") for _, target in QUEUES.values()}
+    moved = {source.removesuffix("Url") for source, _ in QUEUES.values()}
+    [left] = outputs - working - moved
+
+    assert set(re.findall(r"^\| `(\w+)` \|", section("redrive"), re.MULTILINE)) == set(Letters)
+    assert f"`{left}Url` are not moved" in section("redrive")
+    assert f"{left} are not moved" in " ".join(COMMANDS["redrive"].help.split())
 
 
 @pytest.mark.parametrize("command", COMMANDS)

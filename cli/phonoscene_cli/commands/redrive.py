@@ -15,9 +15,7 @@ def redrive(
     context: typer.Context,
     letters: Annotated[
         list[Letters] | None,
-        typer.Argument(
-            metavar=f"[{'|'.join(Letters)}]...", help="The queues to redrive; default: all."
-        ),
+        typer.Argument(metavar="|".join(Letters), help="The queues to redrive; default: all."),
     ] = None,
     most: Annotated[
         int, typer.Option(min=1, help="Move at most this many messages per queue.")
@@ -29,13 +27,15 @@ def redrive(
 
     If it is interrupted, a message may be in both queues. That does no harm: everything in
     Phonoscene accepts a message twice. A stack without EventWebhookUrl has no notifications.
+    Messages of UnpublishedQueue are not moved: docs/operations.md says what to do about them.
 
     Example: phonoscene redrive drops --dry-run
     """
     stack = stack_of(context)
     sqs, data = stack.client("sqs"), {}
-    for name in letters or of_stack(stack.outputs):
-        queue = DeadLetters.of(stack.outputs, name)
+    names = dict.fromkeys(letters or of_stack(stack.outputs))
+    queues = {name: DeadLetters.of(stack.outputs, name) for name in names}
+    for name, queue in queues.items():
         waiting, moved = queue.count(sqs), 0
         if waiting and not dry_run:
             with terminal.advancing(f"{name}", min(waiting, most)) as advance:
