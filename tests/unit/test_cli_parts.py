@@ -8,6 +8,7 @@ import json
 import signal
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -463,7 +464,15 @@ def test_a_plan_sums_up_what_would_be_made_and_what_would_not() -> None:
     assert told["errors"] == {"not_audio": 1}
     assert told["upper_usd"] == 50.5
     assert told["days"] == 3
-    assert told["hours"] == pytest.approx(101 * 36 / 2 / 3600)
+    assert told["hours"] == pytest.approx(51 * 36 / 3600)  # two at once
+
+
+def test_a_few_jobs_take_as_long_as_one_of_them() -> None:
+    plan = Plan(replace(PARAMETERS, max_in_flight=40), usual=36.0)
+    for _ in range(5):
+        plan.add(Forecast((ExaminedTake({"estimate": COST}, Errors(), {}),)))
+
+    assert plan.hours == pytest.approx(36 / 3600)
 
 
 def test_a_plan_says_when_it_had_to_assume_how_long_a_video_takes() -> None:

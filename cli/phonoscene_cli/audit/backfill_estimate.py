@@ -63,8 +63,9 @@ class Plan:
 
     @property
     def hours(self) -> float:
-        """As long as the window is full all the time."""
-        return self.jobs.jobs * self.seconds_per_job / self.parameters.max_in_flight / 3600
+        """As many rounds of ``MaxInFlight`` jobs at once as there have to be."""
+        rounds = math.ceil(self.jobs.jobs / self.parameters.max_in_flight)
+        return rounds * self.seconds_per_job / 3600
 
     @property
     def days(self) -> int:

@@ -43,7 +43,7 @@ def audit(
     for line in this.unreadable.lines():
         terminal.say(line)
     if this.as_data()["missing_count"]:
-        age = "" if older_than is None else f" --older-than {formatting.seconds(older_than)}"
+        age = "" if older_than is None else f" --older-than {formatting.typed_span(older_than)}"
         backfill = f"`phonoscene backfill {formatting.typed(this.prefix)}{age}`"
         terminal.complain(
             "Drops are missing. Check the dead-letter queues with "

@@ -19,8 +19,11 @@ from phonoscene_cli.upload.upload import Drop, Dropped, Upload, UploadedDespiteI
 from phonoscene_cli.upload.upload_plan import PICTURES, DropOptions, Plan, plan
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from phonoscene.jobs import Job
     from phonoscene_cli.stack.connection import Stack
+    from phonoscene_cli.upload.sidecars import Setting
 
 
 def drop(
@@ -59,20 +62,18 @@ def drop(
 
     Example: phonoscene drop song.mp3 --prompt "Rain on a window" --out song.mp4
     """
+    named = {PICTURES["image"]: image, PICTURES["end_image"]: end_image}
+    pictures = {field: picture for field, picture in named.items() if picture}
+    changes = _changes(settings or [], prompt, pictures)
     stack = stack_of(context)
-    pictures = {PICTURES["image"]: image, PICTURES["end_image"]: end_image}
-    drop_options = DropOptions(
-        file,
-        *_place(stack, folder, name),
-        dict(settings or []) | ({"prompt": prompt} if prompt is not None else {}),
-        {field: picture for field, picture in pictures.items() if picture},
-    )
+    drop_options = DropOptions(file, *_place(stack, folder, name), changes, pictures)
     planned = plan(
         drop_options, stack.client("s3"), stack.outputs["DropBucketName"], stack.parameters
     )
     repeats = _repeats(planned, stack)
     data = _as_data(planned, repeats)
-    refuse_if_wrong(planned.outlook, data, "Nothing was dropped", as_json=as_json)
+    step = "Correct what is named above, then drop again."
+    refuse_if_wrong(planned.outlook, data, "Nothing was dropped", step, as_json=as_json)
     if out:
         out.check(planned.outlook.videos(name_of(planned.drop.audio.key)))
     _tell(planned, repeats, stack)
@@ -86,6 +87,20 @@ def drop(
     data["job_ids"] = dropped.job_ids(len(planned.outlook.takes))
     ending = follow.Ending(watch, out, timeout, as_json)
     raise typer.Exit(ending.come(stack, data))
+
+
+def _changes(
+    settings: list[Setting], prompt: str | None, pictures: Mapping[str, str]
+) -> dict[str, Any]:
+    """What --set and --prompt change in the sidecar.
+
+    Raises:
+        WrongUsage: --set and an option of its own give a field.
+    """
+    changes, prompts = dict(settings), {} if prompt is None else {"prompt": prompt}
+    if twice := changes.keys() & {*prompts, *pictures}:
+        raise WrongUsage(f"{min(twice)} is given by --set and by its own option. Use one of them.")
+    return changes | prompts
 
 
 def _place(stack: Stack, folder: str, name: str | None) -> tuple[str, str | None]:

@@ -76,9 +76,11 @@ def jobs(
         terminal.print_json([as_data(job) for job in found])
     elif found:
         terminal.show(_table(found))
+    elif name and not (day or since):
+        terminal.say("No jobs match. `phonoscene jobs` lists the recent ones.")
     else:
-        when = "" if name and not (day or since) else f" {formatting.period(period)}"
-        terminal.say(f"No jobs match{when}. Use --since to look further back.")
+        when = formatting.period(period)
+        terminal.say(f"No jobs match {when}. Use --since to look further back.")
 
 
 def _takes(takes: Iterator[Job], times: Period | None, wanted: Filter) -> Iterator[Job]:

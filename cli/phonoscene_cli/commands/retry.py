@@ -56,7 +56,8 @@ def retry(
         "jobs": [],
         "videos": [],
     }
-    refuse_if_wrong(planned.outlook, data, "It would be REJECTED again", as_json=as_json)
+    step = "Correct the field with --set, or drop corrected files."
+    refuse_if_wrong(planned.outlook, data, "It would be REJECTED again", step, as_json=as_json)
     if out:
         out.check(planned.outlook.videos(found.name))
     tell_price(planned.outlook, stack)

@@ -34,7 +34,7 @@ class FollowedJobs:
     """Some jobs, followed to their end; ``show`` is called with each step as it appears."""
 
     stack: Stack
-    job_ids: list[str]
+    labels: Labels
     show: Callable[[Job, Step, terminal.Watch], None]
     timeout: timedelta | None = None
     watch: terminal.Watch = field(default_factory=terminal.Watch)
@@ -48,52 +48,65 @@ class FollowedJobs:
         most = float("inf") if self.timeout is None else self.timeout.total_seconds()
         follower = Follower(self.stack.jobs.many)
         standing = StatusLine(self.stack, typical_seconds(self.stack.jobs))
-        patience = self.stack.parameters.settle.total_seconds() + SOON
+        patience, job_ids = self.stack.parameters.settle.total_seconds() + SOON, self.labels.job_ids
         with terminal.working("waiting for SettleSeconds before pairing") as turn:
 
             def enough() -> bool:
+                nonlocal patience
                 moving = [job for job in follower.jobs.values() if not job.is_final]
                 if moving:
-                    turn(standing.of(moving, len(self.job_ids)))
+                    turn(standing.of(moving, len(job_ids)))
                 elif self.watch.seconds > patience:
-                    turn(f"no record after {self.watch}: see `phonoscene doctor`")
+                    terminal.say(f"There is no record after {self.watch}. See `phonoscene doctor`.")
+                    patience = float("inf")  # it is said once
                 return self.watch.seconds > most
 
-            for job, step in follower.follow(self.job_ids, enough):
+            for job, step in follower.follow(job_ids, enough):
                 self.show(job, step, self.watch)
         for half in follower.gone:
             name = follower.jobs[half].name
             again = f"`phonoscene watch {formatting.typed(name)}`"
             raise CliError(f"The other half of {name} has arrived. Use {again}.")
-        if not follower.all_ended(self.job_ids):
-            raise CliError(f"Not finished after {self.watch}: {_where(follower, self.job_ids)}")
-        return [follower.jobs[job_id] for job_id in self.job_ids]
+        if not follower.all_ended(job_ids):
+            raise CliError(f"Not finished after {self.watch}: {_where(follower, self.labels)}")
+        return [follower.jobs[job_id] for job_id in job_ids]
 
 
-def _where(follower: Follower, job_ids: Sequence[str]) -> str:
+def _where(follower: Follower, labels: Labels) -> str:
     """How far the jobs have come, and how to go on watching."""
     moving = [job for job in follower.jobs.values() if not job.is_final]
     if not moving:
         return "there is no record of it: see `phonoscene doctor`."
-    seen = "; ".join(f"{job.name} is {job.status}" for job in moving)
-    return f"{seen}. `phonoscene watch {' '.join(job_ids)}` continues."
+    seen = "; ".join(f"{labels.with_name(job)} is {job.status}" for job in moving)
+    return f"{seen}. `phonoscene watch {' '.join(labels.job_ids)}` continues."
 
 
 @dataclass(frozen=True)
 class Labels:
     """Tells several jobs apart: takes of a drop by number, other jobs by name, or name and id."""
 
-    job_ids: Sequence[str]
+    job_ids: list[str]
     #: How many of the jobs have each name; without it they are takes of one drop.
     names: Counter[str] | None = None
 
     def of(self, job: Job) -> str:
         """What is put before a job's step; nothing where there is one job."""
-        if len(self.job_ids) == 1:
-            return ""
-        if self.names is None:
-            return f"take {self.job_ids.index(job.job_id) + 1}"
-        return f"{job.name} {job.job_id[:8]}" if self.names[job.name] > 1 else job.name
+        if self.names is None or len(self.job_ids) == 1:
+            return self._mark(job)
+        return f"{job.name} {self._mark(job)}".strip()
+
+    def with_name(self, job: Job) -> str:
+        """A job's name, with what else tells it apart."""
+        mark = self._mark(job)
+        return f"{job.name} ({mark})" if mark else job.name
+
+    def _mark(self, job: Job) -> str:
+        """What tells a job from the others of its name, if there are any."""
+        if self.names is None and job.job_id in self.job_ids:
+            number = self.job_ids.index(job.job_id) + 1
+            return f"take {number}" if len(self.job_ids) > 1 else ""
+        is_alone = len(self.job_ids) == 1 or (self.names and self.names[job.name] == 1)
+        return "" if is_alone else job.job_id[:8]  # a take that repeats a job has the job's id
 
 
 def said(job: Job, step: Step, when: str, label: str = "") -> Text:
@@ -112,9 +125,8 @@ def complain(jobs: Sequence[Job], labels: Labels) -> None:
     for job in jobs:
         if has_no_video(job):
             tell_errors(job.errors)
-            label = labels.of(job)
-            which = f" ({label})" if label and label != job.name else ""
-            terminal.complain(f"{job.name}{which} is {job.status}. {next_steps.next_step(job)}")
+            which = labels.with_name(job)
+            terminal.complain(f"{which} is {job.status}. {next_steps.next_step(job)}")
 
 
 def bring_home(stack: Stack, jobs: Sequence[Job], out: Destination | None) -> dict[str, Path]:
@@ -172,7 +184,7 @@ class Ending:
                 terminal.people.print(line, soft_wrap=True)
 
         try:
-            return FollowedJobs(stack, job_ids, show, self.timeout).run()
+            return FollowedJobs(stack, labels, show, self.timeout).run()
         except KeyboardInterrupt:
             terminal.say(
                 f"The job continues. To follow it again: `phonoscene watch {' '.join(job_ids)}`"

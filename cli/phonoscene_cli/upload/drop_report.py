@@ -67,9 +67,9 @@ def tell_errors(errors: Iterable[ErrorDetail]) -> None:
 
 
 def refuse_if_wrong(
-    outlook: Forecast, data: dict[str, Any], sentence: str, *, as_json: bool
+    outlook: Forecast, data: dict[str, Any], sentence: str, step: str, *, as_json: bool
 ) -> None:
-    """Tell what is wrong with a drop that is not dropped yet.
+    """Tell what is wrong with a drop that is not dropped yet, and the next ``step``.
 
     Raises:
         CliError: something is.
@@ -80,7 +80,7 @@ def refuse_if_wrong(
         terminal.print_json(data)
     else:
         tell_errors(outlook.errors)
-    raise CliError(f"{sentence}: {formatting.number(len(outlook.errors), 'error')}.")
+    raise CliError(f"{sentence}: {formatting.number(len(outlook.errors), 'error')}. {step}")
 
 
 def tell_price(outlook: Forecast, stack: Stack) -> None:

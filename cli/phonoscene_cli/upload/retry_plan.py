@@ -93,7 +93,10 @@ def retake(
     overlay: Any = Overlay(s3, files)
     outlook = forecast(DropBucket(overlay, s3, bucket), parameters.rules(), pairing)
     if outlook.is_ignored:
-        raise CliError(f"{audio.key} would be ignored, because a {DEFAULTS_NAME} says so.")
+        raise CliError(
+            f"{audio.key} would be ignored, because a {DEFAULTS_NAME} excludes it. Drop it again "
+            "with `phonoscene drop`, in another --folder."
+        )
     if not outlook.takes:
         raise CliError(f"{audio.key} would wait for a sidecar. Add one with --set prompt=…")
     return Retake(bucket, now, piece, outlook)
@@ -137,7 +140,8 @@ def _unchanged(
         return here
     if here.version_id != audio.version_id:
         raise CliError(
-            f"{audio.key} has been dropped again since: `phonoscene jobs --name {typed(job.name)}`."
+            f"{audio.key} has been dropped again since. Retry its newest take: "
+            f"`phonoscene jobs --name {typed(job.name)}`."
         )
     what = f"is now {now[0]}, in another version" if now else "is no longer in the bucket"
     raise CliError(
