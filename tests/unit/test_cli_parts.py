@@ -35,6 +35,7 @@ from phonoscene_cli.stack.parameters import StackParameters
 from phonoscene_cli.stack.spending import Spent, folder_of, total
 from phonoscene_cli.stack.video_download import Destination, fetch, video_of
 from phonoscene_cli.ui.job_json import KEYS, as_data
+from phonoscene_cli.ui.terminal import dumped
 from phonoscene_cli.upload import sidecars
 from phonoscene_cli.upload.dry_run import Forecast
 from phonoscene_cli.upload.upload import (
@@ -312,8 +313,8 @@ def test_what_a_job_has_cost_follows_from_its_way(
 ) -> None:
     spent = Spent.of(job)
 
-    assert (spent.lower, spent.upper) == (made * COST.lower_usd, made * USD)
-    assert (spent.perhaps, spent.aside) == (perhaps * USD, aside * USD)
+    assert (spent.lower_usd, spent.upper_usd) == (made * COST.lower_usd, made * USD)
+    assert (spent.unbilled_risk_usd, spent.reserved_usd) == (perhaps * USD, aside * USD)
 
 
 MADE = Actual(
@@ -355,7 +356,7 @@ BILLED = MADE.model_copy(update={"lower_usd": Decimal("0.2"), "upper_usd": Decim
 def test_what_came_counts_as_fal_reported_it(job: Job, lower: str, upper: str) -> None:
     spent = Spent.of(job)
 
-    assert (spent.lower, spent.upper) == (Decimal(lower), Decimal(upper))
+    assert (spent.lower_usd, spent.upper_usd) == (Decimal(lower), Decimal(upper))
 
 
 def test_costs_add_up() -> None:
@@ -363,8 +364,10 @@ def test_costs_add_up() -> None:
 
     both = total(map(Spent.of, jobs))
 
-    assert both == Spent(jobs=3, videos=1, lower=COST.lower_usd, upper=USD, aside=USD)
-    assert {name: type(value) for name, value in both.as_data().items()} == {
+    assert both == Spent(
+        jobs=3, videos=1, lower_usd=COST.lower_usd, upper_usd=USD, reserved_usd=USD
+    )
+    assert {name: type(value) for name, value in json.loads(dumped(both)).items()} == {
         "jobs": int,
         "videos": int,
         "lower_usd": float,
@@ -458,7 +461,7 @@ def test_a_plan_sums_up_what_would_be_made_and_what_would_not() -> None:
     )
     plan.add(Forecast())
 
-    told = plan.as_data()
+    told = json.loads(dumped(plan.result("", 0)))
 
     assert (told["drops"], told["jobs"], told["rejected"], told["waiting"]) == (102, 101, 1, 1)
     assert told["errors"] == {"not_audio": 1}
@@ -476,7 +479,7 @@ def test_a_few_jobs_take_as_long_as_one_of_them() -> None:
 
 
 def test_a_plan_says_when_it_had_to_assume_how_long_a_video_takes() -> None:
-    assert Plan(PARAMETERS, None).as_data()["seconds_are_assumed"]
+    assert Plan(PARAMETERS, None).result("", 0).seconds_are_assumed
     assert Plan(PARAMETERS, None).seconds_per_job == ASSUMED_SECONDS
 
 

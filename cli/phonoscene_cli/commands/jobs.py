@@ -13,7 +13,6 @@ from phonoscene.jobs import Job, JobStatus
 from phonoscene_cli.commands.options import Day, Json, Since, stack_of
 from phonoscene_cli.stack.job_lookup import folder_in, takes_of
 from phonoscene_cli.ui import formatting, terminal
-from phonoscene_cli.ui.job_json import as_data
 from phonoscene_cli.ui.time_arguments import Period
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def jobs(
         found = list(stack.jobs.whole(islice(_recent(stack.jobs, period, wanted), limit)))
     terminal.tell_unreadable(stack.jobs.unreadable)
     if as_json:
-        terminal.print_json([as_data(job) for job in found])
+        terminal.print_json(found)
     elif found:
         terminal.show(_table(found))
     elif name and not (day or since):

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from phonoscene_cli.commands.options import Json, stack_of
 from phonoscene_cli.dead_letters import DeadLetters, Letters, of_stack
+from phonoscene_cli.results import Result
 from phonoscene_cli.ui import terminal
+
+
+@dataclass(frozen=True)
+class RedriveResult(Result):
+    """How many messages a queue had, and how many were moved."""
+
+    waiting: int
+    moved: int
 
 
 def redrive(
@@ -32,7 +42,7 @@ def redrive(
     Example: phonoscene redrive drops --dry-run
     """
     stack = stack_of(context)
-    sqs, data = stack.client("sqs"), {}
+    sqs, results = stack.client("sqs"), dict[str, RedriveResult]()
     names = dict.fromkeys(letters or of_stack(stack.outputs))
     queues = {name: DeadLetters.of(stack.outputs, name) for name in names}
     for name, queue in queues.items():
@@ -42,10 +52,11 @@ def redrive(
                 for more in queue.redrive(sqs, most):
                     moved += more
                     advance(moved)
-        data[str(name)] = {"waiting": waiting, "moved": moved}
-    if as_json:
-        terminal.print_json(data)
-        return
-    for queue_name, one in data.items():
-        what = f"{one['waiting']} waiting" if dry_run else f"{one['moved']} moved"
-        terminal.line(f"{queue_name}: {what}")
+        results[name] = RedriveResult(waiting, moved)
+
+    def show() -> None:
+        for name, one in results.items():
+            what = f"{one.waiting} waiting" if dry_run else f"{one.moved} moved"
+            terminal.line(f"{name}: {what}")
+
+    terminal.tell(results, show, as_json=as_json)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
@@ -11,7 +11,6 @@ from phonoscene_cli.errors import NOT_FINE, CliError
 from phonoscene_cli.follow.poller import Follower, has_no_video, typical_seconds
 from phonoscene_cli.stack.video_download import fetch, video_of
 from phonoscene_cli.ui import formatting, next_steps, terminal
-from phonoscene_cli.ui.job_json import as_data
 from phonoscene_cli.ui.status_line import StatusLine
 from phonoscene_cli.upload.drop_report import tell_errors
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from phonoscene.jobs import Job, Step, Video
     from phonoscene_cli.stack.connection import Stack
     from phonoscene_cli.stack.video_download import Destination
+    from phonoscene_cli.upload.drop_report import NewJobs
 
 #: As many seconds after its rest a drop should have been looked at.
 SOON: Final = 60.0
@@ -155,27 +155,26 @@ class Ending:
     timeout: timedelta | None
     as_json: bool
 
-    def come(self, stack: Stack, data: dict[str, Any]) -> int:
-        """Follow the jobs of ``data`` if asked to, and print the result; returns the exit code.
+    def come(self, stack: Stack, result: NewJobs) -> int:
+        """Follow the jobs of ``result`` if asked to, and print the result; returns the exit code.
 
         If an error is raised, the ids of the jobs are printed first: they exist.
         """
+        labels = Labels(list(result.job_ids))
         try:
-            jobs = self._follow(stack, data["job_ids"])
-            data["jobs"] = [as_data(job) for job in jobs]
-            videos = bring_home(stack, jobs, self.out)
+            result = replace(result, jobs=self._follow(stack, labels))
+            videos = bring_home(stack, result.jobs, self.out)
         except Exception:
-            tell_end(data, as_json=self.as_json)
+            tell_end(result, as_json=self.as_json)
             raise
-        data["videos"] = [str(path) for path in videos.values()]
-        tell_end(data, as_json=self.as_json)
-        complain(jobs, Labels(data["job_ids"]))
-        return exit_code(jobs)
+        result = replace(result, videos=[str(path) for path in videos.values()])
+        tell_end(result, as_json=self.as_json)
+        complain(result.jobs, labels)
+        return exit_code(result.jobs)
 
-    def _follow(self, stack: Stack, job_ids: list[str]) -> list[Job]:
+    def _follow(self, stack: Stack, labels: Labels) -> list[Job]:
         if not self.watch and self.out is None and self.timeout is None:
             return []
-        labels = Labels(job_ids)
 
         def show(job: Job, step: Step, watch: terminal.Watch) -> None:
             """On stderr: it goes with a result that comes later."""
@@ -186,9 +185,8 @@ class Ending:
         try:
             return FollowedJobs(stack, labels, show, self.timeout).run()
         except KeyboardInterrupt:
-            terminal.say(
-                f"The job continues. To follow it again: `phonoscene watch {' '.join(job_ids)}`"
-            )
+            ids = " ".join(labels.job_ids)
+            terminal.say(f"The job continues. To follow it again: `phonoscene watch {ids}`")
             raise
 
 
@@ -199,17 +197,16 @@ def too_late(job_ids: list[str]) -> None:
     )
 
 
-def tell_end(data: dict[str, Any], *, as_json: bool) -> None:
+def tell_end(result: NewJobs, *, as_json: bool) -> None:
     """The result on stdout: where the videos are, or which jobs there will be."""
-    if as_json:
-        terminal.print_json(data)
-        return
-    for video in data["videos"]:
+    terminal.tell(result, lambda: _tell_jobs(result), as_json=as_json)
+
+
+def _tell_jobs(result: NewJobs) -> None:
+    stored = [f"s3://{job.video.bucket}/{job.video.key}" for job in result.jobs if job.video]
+    for video in result.videos or stored:
         terminal.line(f"video: {video}")
-    for job in data["jobs"]:
-        if job["video"] and not data["videos"]:
-            terminal.line(f"video: s3://{job['video']['bucket']}/{job['video']['key']}")
-    for job_id in [] if data["jobs"] else data["job_ids"]:
+    for job_id in [] if result.jobs else result.job_ids:
         terminal.line(f"job: {job_id}")
 
 
