@@ -46,7 +46,7 @@ def look(python: Path = PYTHON, patience: float = PATIENCE) -> Looked:
 
 def _unreachable(python: Path, patience: float) -> str:
     """Why PyPI cannot be asked; empty where it can."""
-    command = [python, "-c", PROBE]
+    command: list[str | Path] = [python, "-c", PROBE]
     try:
         subprocess.run(  # noqa: S603 - our own command line
             command, capture_output=True, text=True, check=True, timeout=patience

@@ -233,7 +233,8 @@ def test_nothing_is_sent_while_a_queue_is_deep() -> None:
                 }
             }
 
-    hold_while_deep(Queue(), "url", slept.append)
+    queue: Any = Queue()
+    hold_while_deep(queue, "url", slept.append)
 
     assert len(slept) == 2
 
@@ -575,7 +576,7 @@ ALL = ["a/cover.png", "a/song.mp3", "a/song.json"]
 
 
 def test_images_go_first_and_the_sidecar_completes_the_pair(song: Drop) -> None:
-    bucket = Bucket()
+    bucket: Any = Bucket()
     heard: list[int] = []
 
     dropped = put(Upload(bucket, "drops", song, heard.append))
@@ -591,7 +592,7 @@ def test_images_go_first_and_the_sidecar_completes_the_pair(song: Drop) -> None:
 
 @pytest.mark.parametrize("key", ALL)
 def test_what_fails_takes_back_what_was_put_before(song: Drop, key: str) -> None:
-    bucket = Bucket()
+    bucket: Any = Bucket()
 
     def fail() -> None:
         raise EndpointConnectionError(endpoint_url="https://s3")
@@ -606,7 +607,7 @@ def test_what_fails_takes_back_what_was_put_before(song: Drop, key: str) -> None
 
 @pytest.mark.parametrize("key", ALL)
 def test_a_stop_at_any_time_leaves_everything_or_nothing(song: Drop, key: str) -> None:
-    bucket = Bucket()
+    bucket: Any = Bucket()
     upload = Upload(bucket, "drops", song)
     bucket.before_end[key] = upload.stop
 
@@ -617,7 +618,7 @@ def test_a_stop_at_any_time_leaves_everything_or_nothing(song: Drop, key: str) -
 
 
 def test_what_cannot_be_taken_back_does_not_hide_why_it_was_to_be(song: Drop) -> None:
-    bucket = Bucket()
+    bucket: Any = Bucket()
 
     def refuse(**_: Any) -> None:
         raise ClientError({"Error": {"Code": "AccessDenied"}}, "DeleteObject")
@@ -625,7 +626,7 @@ def test_what_cannot_be_taken_back_does_not_hide_why_it_was_to_be(song: Drop) ->
     def fail() -> None:
         raise EndpointConnectionError(endpoint_url="https://s3")
 
-    bucket.delete_object = refuse  # type: ignore[method-assign]  # as S3 may
+    bucket.delete_object = refuse  # as S3 may
     bucket.before_end["a/song.json"] = fail
 
     with pytest.raises(EndpointConnectionError):
@@ -634,7 +635,8 @@ def test_what_cannot_be_taken_back_does_not_hide_why_it_was_to_be(song: Drop) ->
 
 @pytest.mark.parametrize(("key", "is_dropped"), [("a/song.mp3", False), ("a/song.json", True)])
 def test_an_interrupt_is_told_what_it_came_to(song: Drop, key: str, *, is_dropped: bool) -> None:
-    bucket, stopped = Bucket(), threading.Event()
+    bucket: Any = Bucket()
+    stopped = threading.Event()
     upload = Upload(bucket, "drops", song)
     upload._stopped = stopped
 
@@ -677,12 +679,13 @@ class Outputs:
 def test_a_video_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     import hashlib  # noqa: PLC0415 - for this test alone
 
+    s3: Any = Outputs()
     right = VIDEO.model_copy(update={"sha256": hashlib.sha256(BODY).hexdigest()})
 
     with pytest.raises(CliError, match="checksum mismatch"):
-        fetch(Outputs(), VIDEO, tmp_path / "x.mp4")
+        fetch(s3, VIDEO, tmp_path / "x.mp4")
     assert list(tmp_path.iterdir()) == []
-    assert fetch(Outputs(), right, tmp_path / "new" / "x.mp4").read_bytes() == BODY
+    assert fetch(s3, right, tmp_path / "new" / "x.mp4").read_bytes() == BODY
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["x.mp4"]
 
 

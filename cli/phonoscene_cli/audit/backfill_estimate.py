@@ -7,7 +7,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from phonoscene_cli.audit.audit import Unreadable
 from phonoscene_cli.failures import reason
@@ -18,6 +18,8 @@ from phonoscene_cli.upload.dry_run import Forecast, Frugal, forecast
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from decimal import Decimal
+
+    from mypy_boto3_s3 import S3Client
 
     from phonoscene_cli.audit.audit import UnreadableDrop
     from phonoscene_cli.audit.bucket_listing import BucketDrop
@@ -116,7 +118,7 @@ class Plan:
         )
 
 
-def examine(plan: Plan, s3: Any, bucket: str, drops: Iterable[BucketDrop]) -> Iterator[None]:
+def examine(plan: Plan, s3: S3Client, bucket: str, drops: Iterable[BucketDrop]) -> Iterator[None]:
     """Add each drop to the plan; yields after each. Many are read at once, and few are in memory.
 
     A drop that cannot be examined, whatever the reason, is not the end of the others.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import timedelta
     from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
 
     from phonoscene.jobs import Job, Step, Video
     from phonoscene_cli.stack.connection import Stack
@@ -138,7 +140,7 @@ def bring_home(stack: Stack, jobs: Sequence[Job], out: Destination | None) -> di
     return {job.job_id: _fetch(s3, job.video, target, job) for job, target in pairs if job.video}
 
 
-def _fetch(s3: Any, video: Video, target: Path, job: Job) -> Path:
+def _fetch(s3: S3Client, video: Video, target: Path, job: Job) -> Path:
     """A job's video, which stays in its bucket if that fails."""
     try:
         return fetch(s3, video, target)

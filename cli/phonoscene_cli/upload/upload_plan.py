@@ -29,6 +29,8 @@ from phonoscene_cli.upload.upload import Drop, FileUpload
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from mypy_boto3_s3 import S3Client
+
     from phonoscene_cli.stack.parameters import StackParameters
 
 #: The options that name a picture, and the field each one sets.
@@ -113,7 +115,7 @@ def assemble(options: DropOptions, present: Collection[str] = ()) -> Drop:
     return Drop(FileUpload(key, options.file), sidecar, _images(options, sidecar))
 
 
-def plan(options: DropOptions, s3: Any, bucket: str, parameters: StackParameters) -> Plan:
+def plan(options: DropOptions, s3: S3Client, bucket: str, parameters: StackParameters) -> Plan:
     """Everything that can be known before a byte goes up.
 
     Raises:
