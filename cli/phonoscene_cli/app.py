@@ -6,10 +6,12 @@ import os
 import shlex
 import sys
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer._click.exceptions import NoSuchOption
 from typer.core import TyperGroup
 
 from phonoscene_cli.commands.audit import audit
@@ -28,6 +30,9 @@ from phonoscene_cli.failures import DEBUG, explained
 from phonoscene_cli.stack.connection import ENDPOINTS_VARIABLE, LOCAL_STACK, STACK_VARIABLE, Chosen
 from phonoscene_cli.ui import terminal
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 EXIT_CODES: Final = (
     "Exit codes: 0 fine · 1 not fine, and the last line says what to do · 2 wrong usage · "
     "3 AWS or the stack cannot be reached, or refuses · 130 interrupted · "
@@ -43,16 +48,39 @@ COMMANDS: Final = {
 class Commands(TyperGroup):
     """The commands; a pipe whose reader has gone ends them in silence, as it ends any program."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options before the command."""
+        own = [option for command in self.commands.values() for option in command.params]
+        with _its_place(own, "after the command: `phonoscene COMMAND … {option}`"):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named, and write what is left of its output."""
+        place = "before the command: `phonoscene {option} {command} …`"
         try:
             try:
-                return super().invoke(ctx)
+                with _its_place(self.params, place):
+                    return super().invoke(ctx)
             finally:
                 sys.stdout.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left of it
             sys.exit(READER_GONE)
+
+
+@contextmanager
+def _its_place(options: Iterable[Any], place: str) -> Iterator[None]:
+    """Say of one of these options, which is not where it was written, where it is."""
+    try:
+        yield
+    except NoSuchOption as exc:
+        found = next((one for one in options if exc.option_name in one.opts), None)
+        if found:
+            typed = exc.option_name if found.is_flag else f"{exc.option_name} VALUE"
+            goes = place.format(option=typed, command=exc.ctx.info_name if exc.ctx else "COMMAND")
+            exc.message = f"{exc.option_name} goes {goes}."
+            exc.possibilities = None
+        raise
 
 
 app = typer.Typer(

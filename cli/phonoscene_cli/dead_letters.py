@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from phonoscene_cli.errors import CliError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from mypy_boto3_sqs import SQSClient
 
 
 class Letters(StrEnum):
@@ -61,13 +63,16 @@ class DeadLetters:
             raise CliError(f"This stack has no {letters}: deploy it with EventWebhookUrl.")
         return cls(outputs[source], outputs[target])
 
-    def count(self, sqs: Any) -> int:
+    def count(self, sqs: SQSClient) -> int:
         """About how many messages lie there; those that somebody looks at are counted too."""
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        data = sqs.get_queue_attributes(QueueUrl=self.source, AttributeNames=names)
-        return sum(int(data["Attributes"].get(name, 0)) for name in names)
+        found = sqs.get_queue_attributes(
+            QueueUrl=self.source,
+            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+        )["Attributes"]
+        free = int(found.get("ApproximateNumberOfMessages", 0))
+        return free + int(found.get("ApproximateNumberOfMessagesNotVisible", 0))
 
-    def redrive(self, sqs: Any, most: int) -> Iterator[int]:
+    def redrive(self, sqs: SQSClient, most: int) -> Iterator[int]:
         """Move at most ``most`` messages; yields how many were moved at each step."""
         empty = moved = 0
         while empty < EMPTY_ANSWERS and moved < most:

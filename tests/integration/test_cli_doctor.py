@@ -23,9 +23,10 @@ from phonoscene_cli import app
 from phonoscene_cli.doctor import checks
 from phonoscene_cli.doctor.checks import CHECKS
 from phonoscene_cli.stack.connection import Chosen, Stack
-from tests.documented import keys
+from tests.documented import PAGE, keys
 from tests.integration.cloud import ACCOUNT, DROPS, KEY_PARAMETER, OUTPUT, REGION, client
 from tests.integration.scene import Scene
+from tests.integration.test_cli_samples import samples, shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -497,6 +498,17 @@ def test_the_resources_of_a_stack_are_those_of_every_page() -> None:
         assert stack.resources("SNS::Topic") == {}
 
 
+def test_the_page_shows_what_the_doctor_prints(desk: Desk) -> None:
+    """But for what this stack has not: a samconfig.toml, a function that measures audio."""
+    shown = {shape(line) for line in desk.says("doctor").out.splitlines()}
+
+    lines = [line for line in samples(PAGE)["phonoscene doctor"] if line.startswith("ok ")]
+    assert {shape(line) for line in lines} - shown == {
+        "ok parameters samconfig.toml has the stack's values",
+        "ok probe ProbeFunction starts",
+    }
+
+
 def test_a_write_that_is_tried_writes_nothing(desk: Desk, cloud: Cloud) -> None:
     checks.drops_may_be_written(desk.stack())
 
@@ -525,6 +537,28 @@ def test_messages_come_back_from_each_dead_letter_queue(
     assert moved.data == {"drops": {"waiting": 12, "moved": 5}}
     assert rest.out.splitlines() == ["drops: 7 moved", "undelivered: 12 moved", "verdicts: 0 moved"]
     assert len(set(desk.messages("DropsQueueUrl"))) == 24
+
+
+def test_no_message_moves_before_every_queue_that_is_named_is_known(desk: Desk) -> None:
+    desk.cloud.sqs.send_message(QueueUrl=desk.urls["DropsDeadLetterQueueUrl"], MessageBody="{}")
+
+    told = desk.says("redrive", "drops", "notifications")
+
+    assert (told.code, told.out) == (1, "")
+    assert "EventWebhookUrl" in told.err
+    assert desk.messages("DropsQueueUrl") == []
+    assert len(desk.messages("DropsDeadLetterQueueUrl")) == 1
+
+
+def test_a_queue_that_is_named_twice_is_redriven_once(
+    desk: Desk, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setattr("phonoscene_cli.dead_letters.EMPTY_ANSWERS", 1)
+    desk.cloud.sqs.send_message(QueueUrl=desk.urls["DropsDeadLetterQueueUrl"], MessageBody="{}")
+
+    told = desk.says("redrive", "drops", "drops", "--json")
+
+    assert told.data == {"drops": {"waiting": 1, "moved": 1}}
 
 
 # the outer edge ---------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ import pytest
 from phonoscene.fal import requests
 from phonoscene.jobs import ErrorDetail, JobStatus
 from phonoscene.table.job_store import JobStore
+from phonoscene_cli.follow import follow
+from phonoscene_cli.upload.upload import Dropped, Upload
 from tests.documented import keys
 from tests.integration.cloud import JOBS, client
 from tests.integration.scene import Clock, Scene
@@ -88,7 +90,7 @@ def test_a_person_sees_what_it_is_and_costs_and_where_it_went(desk: Desk, folder
     told = desk.says("drop", "song.wav", *PROMPT, "--yes")
 
     assert "song.wav: 2.00 s of audio/wav" in told.err
-    assert "49 frames of 1024x576, 28.9 megapixels: $0.0291 to $0.0350" in told.err
+    assert "up to 49 frames of 1024x576, 28.9 megapixels: $0.0291 to $0.0350" in told.err
     assert "dropped s3://drops/song.wav" in told.err
     assert told.out.startswith("job: ")
 
@@ -214,7 +216,9 @@ def test_a_person_is_told_every_error_with_its_way_out(desk: Desk, folder: Path)
     assert told.code == 1
     assert "did you mean fps?" in told.err
     assert "a number from 1 to 60" in told.err
-    assert told.err.strip().endswith("error: Nothing was dropped: 2 errors.")
+    assert told.err.strip().endswith(
+        "error: Nothing was dropped: 2 errors. Correct what is named above, then drop again."
+    )
 
 
 def test_defaults_of_the_folder_count_and_may_make_a_sidecar_needless(
@@ -351,6 +355,63 @@ def test_the_takes_of_a_drop_are_told_apart(
     for take in (1, 2):
         assert f"READY        take {take}  paired" in told.err
         assert f"song (take {take}) is CANCELLED." in told.err
+
+
+def test_takes_that_are_not_at_their_end_in_time_are_told_apart(
+    desk: Desk, folder: Path, environment: pytest.MonkeyPatch
+) -> None:
+    (folder / "song.json").write_text(json.dumps([{"prompt": "a"}, {"prompt": "b"}]))
+    environment.setattr(time, "sleep", desk.work)
+
+    def announce(self: Upload) -> Dropped:
+        dropped = run(self)
+        with redirect_stdout(io.StringIO()):
+            desk.announce("song.json")
+        return dropped
+
+    run = Upload.run
+    environment.setattr(Upload, "run", announce)
+
+    told = desk.says("drop", "song.wav", "--yes", "--timeout", "0s")
+
+    assert told.code == 1
+    assert "song (take 1) is SUBMITTED; song (take 2) is SUBMITTED." in told.err
+
+
+def test_a_take_that_repeats_a_job_is_followed_by_that_jobs_id(
+    desk: Desk, cloud: Cloud, folder: Path, environment: pytest.MonkeyPatch
+) -> None:
+    takes = [{"prompt": "a"}, {"prompt": "b"}]
+    (folder / "song.json").write_text(json.dumps(takes[:1]))
+    desk.says("drop", "song.wav", "--yes")
+    desk.announce("song.wav", "song.json")
+    [job] = cloud.items()
+    (folder / "song.json").write_text(json.dumps(takes))
+
+    def announce(_: float) -> None:
+        with redirect_stdout(io.StringIO()):
+            desk.announce("song.wav", "song.json")
+
+    environment.setattr(time, "sleep", announce)
+
+    told = desk.says("drop", "song.wav", "--yes", "--timeout", "3s")
+
+    assert f"SUBMITTED    {job['job_id'][:8]}  " in told.err
+    assert "SUBMITTED    take 2  " in told.err
+
+
+def test_a_drop_without_a_record_is_said_to_have_none_where_there_is_no_terminal(
+    desk: Desk,
+    folder: Path,  # noqa: ARG001
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setattr(follow, "SOON", -1.0)
+    environment.setattr(time, "sleep", lambda _: None)
+
+    told = desk.says("drop", "song.wav", *PROMPT, "--yes", "--timeout", "1s")
+
+    assert told.err.count("There is no record after") == 1
+    assert told.err.count("phonoscene doctor") == 2  # and at the end
 
 
 def test_where_there_is_nobody_to_ask_nothing_is_dropped(

@@ -96,6 +96,12 @@ def test_where_nothing_is_found_the_time_that_was_looked_at_is_said(
     assert "--status" not in told
 
 
+def test_a_name_that_has_no_takes_is_not_looked_for_further_back(desk: Desk) -> None:
+    told = desk.says("jobs", "--name", "talks/nothing").err
+
+    assert told == "No jobs match. `phonoscene jobs` lists the recent ones.\n"
+
+
 def test_takes_of_a_name_are_those_of_a_time_where_one_is_given(desk: Desk, scene: Scene) -> None:
     scene.clock.now = NOW - timedelta(days=30)
     scene.admit(1, name="talks/intro")
@@ -316,7 +322,7 @@ def test_jobs_of_one_name_are_told_apart(desk: Desk, scene: Scene) -> None:
         "talks/outro  ",
     ):
         assert label in told.out
-    assert f"talks/intro (talks/intro {an_id(2)[:8]}) is CANCELLED" in told.err
+    assert f"talks/intro ({an_id(2)[:8]}) is CANCELLED" in told.err
 
 
 def test_a_program_is_told_each_step_in_a_line_of_its_own(desk: Desk, scene: Scene) -> None:

@@ -96,6 +96,65 @@ def test_a_wrong_option_is_refused_before_aws_is_asked_anything(  # noqa: PLR091
     assert asked == []
 
 
+GLOBAL = [
+    (max(one.opts, key=len), [] if one.is_flag else ["x"])
+    for one in GROUP.params
+    if one.name not in {"help", "install_completion", "show_completion"}
+]
+
+
+@pytest.mark.parametrize("command", GROUP.commands)
+@pytest.mark.parametrize(("option", "value"), GLOBAL)
+def test_an_option_that_goes_before_the_command_says_so_after_it(
+    desk: Desk, asked: list[str], command: str, option: str, value: list[str]
+) -> None:
+    told = desk.says(command, *WORDS.get(command, []), option, *value)
+
+    typed = " ".join([option, *(["VALUE"] if value else [])])
+    assert told.code == 2
+    assert f"{option} goes before the command: `phonoscene {typed} {command} …`." in told.err
+    assert "Possible options" not in told.err
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("option", "typed"), [("--json", "--json"), ("-y", "-y"), ("--limit", "--limit VALUE")]
+)
+def test_an_option_that_goes_after_the_command_says_so_before_it(
+    desk: Desk, option: str, typed: str
+) -> None:
+    told = desk.says(option, "jobs")
+
+    assert told.code == 2
+    assert f"{option} goes after the command: `phonoscene COMMAND … {typed}`." in told.err
+
+
+def test_all_global_options_are_tried() -> None:
+    named = {"--stack", "--local", "--endpoints", "--profile", "--region"}
+
+    assert {option for option, _ in GLOBAL} == named
+
+
+@pytest.mark.parametrize(
+    ("setting", "option"),
+    [
+        ("prompt=y", ()),
+        ("image_url=a.png", ("--image", "b.png")),
+        ("end_image_url=a.png", ("--end-image", "b.png")),
+    ],
+)
+def test_a_field_with_two_values_is_refused_before_aws_is_asked_anything(
+    desk: Desk, asked: list[str], setting: str, option: tuple[str, ...]
+) -> None:
+    words = ("drop", "song.wav", "--prompt", "x", "--yes")
+
+    told = desk.says(*words, "--set", setting, *option)
+
+    assert told.code == 2
+    assert f"{setting.partition('=')[0]} is given by --set and by its own option" in told.err
+    assert asked == []
+
+
 def test_the_options_with_a_form_of_their_own_are_all_tried() -> None:
     assert {value for _, _, value in options()} == {*BAD.values(), "none of these"}
     assert ("drop", "--timeout", "5") in options()
@@ -138,7 +197,7 @@ def test_a_cursor_that_cannot_be_written_is_refused_before_anything_is_sent(
 
     told = desk.says(*words, cursor.format(tmp=tmp_path))
 
-    assert told.code == 1
+    assert told.code == 2
     assert "--cursor" in told.err
     assert desk.messages("DropsQueueUrl") == []
 

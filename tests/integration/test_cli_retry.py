@@ -75,7 +75,10 @@ def test_a_rejected_job_is_taken_again_once_its_field_is_mended(desk: Desk, clou
     desk.announce("talks/intro.json")
 
     assert (as_it_was.code, as_it_was.data["errors"][0]["field"]) == (1, "fps")
-    assert "REJECTED again" in as_it_was.err
+    assert as_it_was.err.splitlines()[-1] == (
+        "error: It would be REJECTED again: 1 error. "
+        "Correct the field with --set, or drop corrected files."
+    )
     assert cloud.item(told.data["job_ids"][0])["arguments"]["fps"] == 12
     assert body(cloud) == SIDECAR | {"fps": 12}
 

@@ -18,20 +18,19 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[2]
 AUDITOR: Final = ROOT / ".venv-audit" / "bin" / "pip-audit"
+PYTHON: Final = AUDITOR.with_name("python")
 UNKNOWN: Final = 2
-
-
+#: An exit code, and lines for a person.
+Looked = tuple[int, list[str]]
 #: Asks PyPI as pip-audit does, but once: that waits for each package, five minutes in all.
-PROBE: Final = "import requests; requests.get('https://pypi.org/pypi/pip/json', timeout=20)"
+PROBE: Final = "import requests; requests.get('https://pypi.org/pypi/pip/json')"
+#: Seconds for the answer, whichever of PyPI's addresses it comes from.
+PATIENCE: Final = 10.0
 
 
-def look() -> tuple[int, list[str]]:
-    """The exit code, and lines for a person."""
-    probe = subprocess.run(  # noqa: S603 - our own command line
-        [AUDITOR.with_name("python"), "-c", PROBE], capture_output=True, text=True, check=False
-    )
-    if probe.returncode:
-        why = probe.stderr.strip().rpartition("\n")[2][-300:]
+def look(python: Path = PYTHON, patience: float = PATIENCE) -> Looked:
+    """The exit code, and lines for a person; ``python`` asks whether PyPI can be reached."""
+    if why := _unreachable(python, patience):
         return UNKNOWN, ["no advisory database could be reached", why]
     lock = ROOT / "layers" / "common" / "requirements.txt"
     options = ["--require-hashes", "--disable-pip", "--progress-spinner", "off", "--timeout", "20"]
@@ -45,11 +44,25 @@ def look() -> tuple[int, list[str]]:
     return read(asked.stdout, asked.stderr)
 
 
+def _unreachable(python: Path, patience: float) -> str:
+    """Why PyPI cannot be asked; empty where it can."""
+    command: list[str | Path] = [python, "-c", PROBE]
+    try:
+        subprocess.run(  # noqa: S603 - our own command line
+            command, capture_output=True, text=True, check=True, timeout=patience
+        )
+    except subprocess.TimeoutExpired:
+        return f"PyPI does not answer within {patience:.0f} s"
+    except subprocess.CalledProcessError as exc:
+        return str(exc.stderr).strip().rpartition("\n")[2][-300:] or "no reason"
+    return ""
+
+
 #: How pip-audit and requests say that a host cannot be reached.
 _UNREACHED: Final = ("Could not connect to", "network may be blocking", "Max retries", "timed out")
 
 
-def read(report: str, errors: str) -> tuple[int, list[str]]:
+def read(report: str, errors: str) -> Looked:
     """What pip-audit said; without a report, only an unreachable database is no failure."""
     try:
         packages: list[dict[str, Any]] = json.loads(report)["dependencies"]
@@ -61,7 +74,7 @@ def read(report: str, errors: str) -> tuple[int, list[str]]:
     return judge(packages)
 
 
-def judge(packages: list[dict[str, Any]]) -> tuple[int, list[str]]:
+def judge(packages: list[dict[str, Any]]) -> Looked:
     """What pip-audit's report means; a package that it skipped is not a package without fault."""
     if not packages:
         return 1, ["pip-audit looked at no package"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.security.advisories import UNKNOWN, judge, read
+from tests.security.advisories import UNKNOWN, judge, look, read
 from tests.security.rows import ROWS, Row
 
 ROOT = Path(__file__).parents[2]
@@ -63,3 +65,22 @@ def test_an_audit_that_did_not_happen_is_no_audit_without_findings() -> None:
 
     assert codes == [UNKNOWN, 1]
     assert judge([])[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("backlog", "said"), [(None, "Max retries"), (8, "does not answer within 2")]
+)
+def test_a_network_that_refuses_or_says_nothing_is_known_within_seconds(
+    monkeypatch: pytest.MonkeyPatch, backlog: int | None, said: str
+) -> None:
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        if backlog:
+            proxy.listen(backlog)  # it takes connections, and never answers
+        for name in ("HTTPS_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+
+        code, lines = look(Path(sys.executable), patience=2)
+
+    assert code == UNKNOWN
+    assert said in lines[1]

@@ -148,7 +148,8 @@ def test_a_prefix_may_end_anywhere_and_cuts_no_pair(prefix: str, names: set[str]
         for end in ("json", "mp3")
     ]
 
-    drops = list(drops_under(Listing(keys), "drops", prefix, Census()))
+    s3: Any = Listing(keys)
+    drops = list(drops_under(s3, "drops", prefix, Census()))
 
     assert {drop.name for drop in drops} == names
     assert all(drop.pairing.is_whole for drop in drops)

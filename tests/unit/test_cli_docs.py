@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -12,9 +13,22 @@ from typer.testing import CliRunner
 from phonoscene.jobs import JobStatus
 from phonoscene_cli import app as whole
 from phonoscene_cli import errors
-from phonoscene_cli.dead_letters import Letters
+from phonoscene_cli.audit.audit import AuditResult, MissingDrop, UnreadableDrop
+from phonoscene_cli.audit.backfill_estimate import DryRun
+from phonoscene_cli.commands.backfill import BackfillResult
+from phonoscene_cli.commands.cancel import CancelResult
+from phonoscene_cli.commands.cost import Budget, CostResult, Group
+from phonoscene_cli.commands.drop import DropResult
+from phonoscene_cli.commands.redrive import RedriveResult
+from phonoscene_cli.commands.retry import RetryResult
+from phonoscene_cli.dead_letters import QUEUES, Letters
+from phonoscene_cli.doctor.findings import Check
+from phonoscene_cli.results import Result
+from phonoscene_cli.stack.spending import Spent
 from phonoscene_cli.ui.job_json import KEYS
+from phonoscene_cli.upload.drop_report import NewJobs, Sum
 from tests.documented import PAGE, keys, section
+from tests.support.template import read
 
 GROUP: Any = typer.main.get_command(whole.app)
 COMMANDS = GROUP.commands
@@ -81,8 +95,55 @@ def test_the_exit_codes_are_told_in_the_page_and_in_the_help() -> None:
     assert re.findall(r"(?:codes:|·) (\d+) ", whole.EXIT_CODES) == codes
 
 
+def subclasses(one: type[Result]) -> set[type[Result]]:
+    """All that are derived from a class."""
+    return {found for own in one.__subclasses__() for found in {own, *subclasses(own)}}
+
+
+#: Of each result the command and the part of its JSON, and the keys that the page tells elsewhere.
+TOLD: dict[type[Any], tuple[str, str, set[str]]] = {
+    DropResult: ("drop", "Keys", set()),
+    Sum: ("drop", "Keys of `estimate`", set()),
+    RetryResult: ("retry", "Keys", set()),
+    CancelResult: ("cancel", "Keys", set()),
+    Check: ("doctor", "Keys", set()),
+    AuditResult: ("audit", "Keys", {"missing"}),
+    MissingDrop: ("audit", "Keys of `missing`", set()),
+    UnreadableDrop: ("audit", "Keys of `unreadable`, which has the first 100", set()),
+    BackfillResult: ("backfill", "Keys", set()),
+    DryRun: ("backfill", "Keys of a dry run", set()),
+    CostResult: ("cost", "Keys", set()),
+    Spent: ("cost", "Keys of `groups`", {"group"}),
+    Group: ("cost", "Keys of `groups`", set()),
+    Budget: ("cost", "Keys of `budgets`", set()),
+    RedriveResult: ("redrive", "Keys", set()),
+}
+
+
+@pytest.mark.parametrize("result", TOLD, ids=lambda result: result.__name__)
+def test_the_keys_of_every_result_are_told(result: type[Any]) -> None:
+    command, part, others = TOLD[result]
+
+    assert {field.name for field in fields(result)} | others == keys(command, part)
+
+
+def test_no_result_is_left_out() -> None:
+    assert subclasses(Result) - {NewJobs} == set(TOLD)  # whose fields are those of its subclasses
+
+
 def test_the_keys_of_a_job_are_told() -> None:
     assert keys("", "Keys of a job") == set(KEYS)
+
+
+def test_every_dead_letter_queue_is_told_to_be_moved_or_not_to_be() -> None:
+    outputs = {name.removesuffix("Url") for name in read()["Outputs"] if name.endswith("QueueUrl")}
+    working = {target.removesuffix("Url") for _, target in QUEUES.values()}
+    moved = {source.removesuffix("Url") for source, _ in QUEUES.values()}
+    [left] = outputs - working - moved
+
+    assert set(re.findall(r"^\| `(\w+)` \|", section("redrive"), re.MULTILINE)) == set(Letters)
+    assert f"`{left}Url` are not moved" in section("redrive")
+    assert f"{left} are not moved" in " ".join(COMMANDS["redrive"].help.split())
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -8,6 +8,7 @@ import json
 import signal
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -35,6 +36,7 @@ from phonoscene_cli.stack.parameters import StackParameters
 from phonoscene_cli.stack.spending import Spent, folder_of, total
 from phonoscene_cli.stack.video_download import Destination, fetch, video_of
 from phonoscene_cli.ui.job_json import KEYS, as_data
+from phonoscene_cli.ui.terminal import dumped
 from phonoscene_cli.upload import sidecars
 from phonoscene_cli.upload.dry_run import Forecast
 from phonoscene_cli.upload.upload import (
@@ -232,7 +234,8 @@ def test_nothing_is_sent_while_a_queue_is_deep() -> None:
                 }
             }
 
-    hold_while_deep(Queue(), "url", slept.append)
+    queue: Any = Queue()
+    hold_while_deep(queue, "url", slept.append)
 
     assert len(slept) == 2
 
@@ -312,8 +315,8 @@ def test_what_a_job_has_cost_follows_from_its_way(
 ) -> None:
     spent = Spent.of(job)
 
-    assert (spent.lower, spent.upper) == (made * COST.lower_usd, made * USD)
-    assert (spent.perhaps, spent.aside) == (perhaps * USD, aside * USD)
+    assert (spent.lower_usd, spent.upper_usd) == (made * COST.lower_usd, made * USD)
+    assert (spent.unbilled_risk_usd, spent.reserved_usd) == (perhaps * USD, aside * USD)
 
 
 MADE = Actual(
@@ -355,7 +358,7 @@ BILLED = MADE.model_copy(update={"lower_usd": Decimal("0.2"), "upper_usd": Decim
 def test_what_came_counts_as_fal_reported_it(job: Job, lower: str, upper: str) -> None:
     spent = Spent.of(job)
 
-    assert (spent.lower, spent.upper) == (Decimal(lower), Decimal(upper))
+    assert (spent.lower_usd, spent.upper_usd) == (Decimal(lower), Decimal(upper))
 
 
 def test_costs_add_up() -> None:
@@ -363,8 +366,10 @@ def test_costs_add_up() -> None:
 
     both = total(map(Spent.of, jobs))
 
-    assert both == Spent(jobs=3, videos=1, lower=COST.lower_usd, upper=USD, aside=USD)
-    assert {name: type(value) for name, value in both.as_data().items()} == {
+    assert both == Spent(
+        jobs=3, videos=1, lower_usd=COST.lower_usd, upper_usd=USD, reserved_usd=USD
+    )
+    assert {name: type(value) for name, value in json.loads(dumped(both)).items()} == {
         "jobs": int,
         "videos": int,
         "lower_usd": float,
@@ -458,17 +463,25 @@ def test_a_plan_sums_up_what_would_be_made_and_what_would_not() -> None:
     )
     plan.add(Forecast())
 
-    told = plan.as_data()
+    told = json.loads(dumped(plan.result("", 0)))
 
     assert (told["drops"], told["jobs"], told["rejected"], told["waiting"]) == (102, 101, 1, 1)
     assert told["errors"] == {"not_audio": 1}
     assert told["upper_usd"] == 50.5
     assert told["days"] == 3
-    assert told["hours"] == pytest.approx(101 * 36 / 2 / 3600)
+    assert told["hours"] == pytest.approx(51 * 36 / 3600)  # two at once
+
+
+def test_a_few_jobs_take_as_long_as_one_of_them() -> None:
+    plan = Plan(replace(PARAMETERS, max_in_flight=40), usual=36.0)
+    for _ in range(5):
+        plan.add(Forecast((ExaminedTake({"estimate": COST}, Errors(), {}),)))
+
+    assert plan.hours == pytest.approx(36 / 3600)
 
 
 def test_a_plan_says_when_it_had_to_assume_how_long_a_video_takes() -> None:
-    assert Plan(PARAMETERS, None).as_data()["seconds_are_assumed"]
+    assert Plan(PARAMETERS, None).result("", 0).seconds_are_assumed
     assert Plan(PARAMETERS, None).seconds_per_job == ASSUMED_SECONDS
 
 
@@ -564,7 +577,7 @@ ALL = ["a/cover.png", "a/song.mp3", "a/song.json"]
 
 
 def test_images_go_first_and_the_sidecar_completes_the_pair(song: Drop) -> None:
-    bucket = Bucket()
+    bucket: Any = Bucket()
     heard: list[int] = []
 
     dropped = put(Upload(bucket, "drops", song, heard.append))
@@ -580,7 +593,7 @@ def test_images_go_first_and_the_sidecar_completes_the_pair(song: Drop) -> None:
 
 @pytest.mark.parametrize("key", ALL)
 def test_what_fails_takes_back_what_was_put_before(song: Drop, key: str) -> None:
-    bucket = Bucket()
+    bucket: Any = Bucket()
 
     def fail() -> None:
         raise EndpointConnectionError(endpoint_url="https://s3")
@@ -595,7 +608,7 @@ def test_what_fails_takes_back_what_was_put_before(song: Drop, key: str) -> None
 
 @pytest.mark.parametrize("key", ALL)
 def test_a_stop_at_any_time_leaves_everything_or_nothing(song: Drop, key: str) -> None:
-    bucket = Bucket()
+    bucket: Any = Bucket()
     upload = Upload(bucket, "drops", song)
     bucket.before_end[key] = upload.stop
 
@@ -606,7 +619,7 @@ def test_a_stop_at_any_time_leaves_everything_or_nothing(song: Drop, key: str) -
 
 
 def test_what_cannot_be_taken_back_does_not_hide_why_it_was_to_be(song: Drop) -> None:
-    bucket = Bucket()
+    bucket: Any = Bucket()
 
     def refuse(**_: Any) -> None:
         raise ClientError({"Error": {"Code": "AccessDenied"}}, "DeleteObject")
@@ -614,7 +627,7 @@ def test_what_cannot_be_taken_back_does_not_hide_why_it_was_to_be(song: Drop) ->
     def fail() -> None:
         raise EndpointConnectionError(endpoint_url="https://s3")
 
-    bucket.delete_object = refuse  # type: ignore[method-assign]  # as S3 may
+    bucket.delete_object = refuse  # as S3 may
     bucket.before_end["a/song.json"] = fail
 
     with pytest.raises(EndpointConnectionError):
@@ -623,7 +636,8 @@ def test_what_cannot_be_taken_back_does_not_hide_why_it_was_to_be(song: Drop) ->
 
 @pytest.mark.parametrize(("key", "is_dropped"), [("a/song.mp3", False), ("a/song.json", True)])
 def test_an_interrupt_is_told_what_it_came_to(song: Drop, key: str, *, is_dropped: bool) -> None:
-    bucket, stopped = Bucket(), threading.Event()
+    bucket: Any = Bucket()
+    stopped = threading.Event()
     upload = Upload(bucket, "drops", song)
     upload._stopped = stopped
 
@@ -666,12 +680,13 @@ class Outputs:
 def test_a_video_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     import hashlib  # noqa: PLC0415 - for this test alone
 
+    s3: Any = Outputs()
     right = VIDEO.model_copy(update={"sha256": hashlib.sha256(BODY).hexdigest()})
 
     with pytest.raises(CliError, match="checksum mismatch"):
-        fetch(Outputs(), VIDEO, tmp_path / "x.mp4")
+        fetch(s3, VIDEO, tmp_path / "x.mp4")
     assert list(tmp_path.iterdir()) == []
-    assert fetch(Outputs(), right, tmp_path / "new" / "x.mp4").read_bytes() == BODY
+    assert fetch(s3, right, tmp_path / "new" / "x.mp4").read_bytes() == BODY
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["x.mp4"]
 
 

@@ -237,6 +237,13 @@ def test_spans_are_understood(text: str, seconds: int) -> None:
     assert time_arguments.moment_of(text, NOW) == NOW - timedelta(seconds=seconds)
 
 
+@pytest.mark.parametrize("text", ["0s", "1s", "90s", "5m", "12h", "25h", "3d", "2w", "999999w"])
+def test_a_span_is_written_as_options_take_it(text: str) -> None:
+    span = time_arguments.span_of(text) if text != "999999w" else timedelta(weeks=5000)
+
+    assert time_arguments.span_of(formatting.typed_span(span)) == span
+
+
 @pytest.mark.parametrize(
     ("text", "at"),
     [

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from phonoscene_cli.audit.accounting import Accountant
 from phonoscene_cli.audit.bucket_listing import Census, drops_under
+from phonoscene_cli.results import Result
 from phonoscene_cli.upload.dry_run import Frugal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from phonoscene_cli.audit.accounting import Account
     from phonoscene_cli.audit.bucket_listing import BucketDrop
@@ -24,30 +25,66 @@ MARGIN: Final = timedelta(minutes=5)
 MOST_NAMED: Final = 100
 
 
+@dataclass(frozen=True)
+class MissingDrop(Result):
+    """A drop that has no record: its name, its keys, and when it was dropped."""
+
+    name: str
+    audio: str | None
+    sidecar: str | None
+    modified: datetime
+
+    @classmethod
+    def of(cls, drop: BucketDrop) -> Self:
+        """The same as it lies in the bucket."""
+        audio, sidecar = (half.key if half else None for half in (drop.audio, drop.sidecar))
+        return cls(drop.name, audio, sidecar, drop.modified)
+
+
+@dataclass(frozen=True)
+class UnreadableDrop(Result):
+    """A drop that S3 does not let be looked at, and why."""
+
+    name: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class AuditResult(Result):
+    """The counts of an audit; the missing drops are told before, each when it is found."""
+
+    bucket: str
+    prefix: str
+    dropped: int
+    accounted: int
+    states: Mapping[str, int]
+    resting: int
+    ignored: int
+    unreadable: Sequence[UnreadableDrop]
+    unreadable_count: int
+    missing_count: int
+
+
 @dataclass
 class Unreadable:
     """Drops that S3 does not let be looked at: archived, or encrypted with a key that is gone."""
 
     count: int = 0
-    #: The first ones, by name, with the reason.
-    named: dict[str, str] = field(default_factory=dict)
+    #: The first ones.
+    named: list[UnreadableDrop] = field(default_factory=list)
 
     def add(self, name: str, problem: str) -> None:
         """Count a drop, and keep its name if it is among the first."""
         self.count += 1
         if len(self.named) < MOST_NAMED:
-            self.named[name] = problem
+            self.named.append(UnreadableDrop(name, problem))
 
     def lines(self) -> Iterator[str]:
         """For a person: which, and why."""
-        for name, problem in self.named.items():
-            yield f"cannot be read: {name} ({problem})"
+        for one in self.named:
+            yield f"cannot be read: {one.name} ({one.problem})"
         if self.count > len(self.named):
             yield f"and {self.count - len(self.named):,} more"
-
-    def as_data(self) -> list[dict[str, str]]:
-        """The list that ``--json`` prints: each name with its problem."""
-        return [{"name": name, "problem": problem} for name, problem in self.named.items()]
 
 
 @dataclass
@@ -99,33 +136,23 @@ class Audit:
             self.resting += 1
         return account.status is None and account.drop.modified <= self.settled
 
-    def as_data(self) -> dict[str, Any]:
-        """The counts, for programs."""
-        return {
-            "bucket": self.bucket,
-            "prefix": self.prefix,
-            "dropped": self.dropped,
-            "accounted": self.accounted,
-            "states": dict(self.states),
-            "resting": self.resting,
-            "ignored": self.census.ignored,
-            "unreadable": self.unreadable.as_data(),
-            "unreadable_count": self.unreadable.count,
-            "missing_count": (self.dropped - self.accounted - self.resting - self.unreadable.count),
-        }
+    def result(self) -> AuditResult:
+        """The counts."""
+        return AuditResult(
+            bucket=self.bucket,
+            prefix=self.prefix,
+            dropped=self.dropped,
+            accounted=self.accounted,
+            states=self.states,
+            resting=self.resting,
+            ignored=self.census.ignored,
+            unreadable=self.unreadable.named,
+            unreadable_count=self.unreadable.count,
+            missing_count=self.dropped - self.accounted - self.resting - self.unreadable.count,
+        )
 
 
 def settled_at(stack: Stack, older_than: timedelta | None) -> datetime:
     """Until when a drop must have come to be expected in the table."""
     rest = stack.parameters.settle + MARGIN if older_than is None else older_than
     return datetime.now(UTC) - rest
-
-
-def as_data(drop: BucketDrop) -> dict[str, Any]:
-    """A drop of the bucket, for programs."""
-    return {
-        "name": drop.name,
-        "audio": drop.audio.key if drop.audio else None,
-        "sidecar": drop.sidecar.key if drop.sidecar else None,
-        "modified": drop.modified.isoformat(),
-    }

@@ -7,7 +7,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from phonoscene_cli.audit.audit import Unreadable
 from phonoscene_cli.failures import reason
@@ -16,14 +16,38 @@ from phonoscene_cli.upload.drop_report import Sum
 from phonoscene_cli.upload.dry_run import Forecast, Frugal, forecast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from decimal import Decimal
 
+    from mypy_boto3_s3 import S3Client
+
+    from phonoscene_cli.audit.audit import UnreadableDrop
     from phonoscene_cli.audit.bucket_listing import BucketDrop
     from phonoscene_cli.stack.parameters import StackParameters
 
 #: Where no video tells how long fal takes.
 ASSUMED_SECONDS: Final = 60.0
 TOGETHER: Final = 10 * THREADS
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun(Sum):
+    """What admitting the drops under a prefix would come to."""
+
+    prefix: str
+    drops: int
+    rejected: int
+    errors: Mapping[str, int]
+    waiting: int
+    unreadable: Sequence[UnreadableDrop]
+    unreadable_count: int
+    seconds_per_job: float
+    seconds_are_assumed: bool
+    max_in_flight: int
+    hours: float
+    daily_budget_usd: Decimal
+    days: int
+    remaining: int
 
 
 @dataclass
@@ -63,8 +87,9 @@ class Plan:
 
     @property
     def hours(self) -> float:
-        """As long as the window is full all the time."""
-        return self.jobs.jobs * self.seconds_per_job / self.parameters.max_in_flight / 3600
+        """As many rounds of ``MaxInFlight`` jobs at once as there have to be."""
+        rounds = math.ceil(self.jobs.jobs / self.parameters.max_in_flight)
+        return rounds * self.seconds_per_job / 3600
 
     @property
     def days(self) -> int:
@@ -72,25 +97,28 @@ class Plan:
         budget = self.parameters.daily_budget_usd
         return math.ceil(self.jobs.upper_usd / budget) if budget else 0
 
-    def as_data(self) -> dict[str, Any]:
-        """The object that ``--json`` prints."""
-        return self.jobs.as_data() | {
-            "drops": self.drops,
-            "rejected": self.rejected,
-            "errors": dict(self.errors),
-            "waiting": self.waiting,
-            "unreadable": self.unreadable.as_data(),
-            "unreadable_count": self.unreadable.count,
-            "seconds_per_job": self.seconds_per_job,
-            "seconds_are_assumed": self.usual is None,
-            "max_in_flight": self.parameters.max_in_flight,
-            "hours": self.hours,
-            "daily_budget_usd": float(self.parameters.daily_budget_usd),
-            "days": self.days,
-        }
+    def result(self, prefix: str, remaining: int) -> DryRun:
+        """The sums; ``remaining`` drops are beyond the limit."""
+        return DryRun(
+            **vars(self.jobs),
+            prefix=prefix,
+            drops=self.drops,
+            rejected=self.rejected,
+            errors=self.errors,
+            waiting=self.waiting,
+            unreadable=self.unreadable.named,
+            unreadable_count=self.unreadable.count,
+            seconds_per_job=self.seconds_per_job,
+            seconds_are_assumed=self.usual is None,
+            max_in_flight=self.parameters.max_in_flight,
+            hours=self.hours,
+            daily_budget_usd=self.parameters.daily_budget_usd,
+            days=self.days,
+            remaining=remaining,
+        )
 
 
-def examine(plan: Plan, s3: Any, bucket: str, drops: Iterable[BucketDrop]) -> Iterator[None]:
+def examine(plan: Plan, s3: S3Client, bucket: str, drops: Iterable[BucketDrop]) -> Iterator[None]:
     """Add each drop to the plan; yields after each. Many are read at once, and few are in memory.
 
     A drop that cannot be examined, whatever the reason, is not the end of the others.

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
+    from mypy_boto3_s3 import S3Client
+
     Look = Callable[[str], Iterable[Found]]
 
 
@@ -154,11 +156,11 @@ def _over(families: list[_Family], last: str | None, look: Look) -> Iterator[Buc
     yield from (replace(drop, done=done) for drop in drops[-1:])
 
 
-def listed(s3: Any, bucket: str, prefix: str, after: str | None = None) -> Iterator[Found]:
+def listed(s3: S3Client, bucket: str, prefix: str, after: str | None = None) -> Iterator[Found]:
     """The newest version of every object under a prefix, in the order of keys, page by page."""
-    pages = s3.get_paginator("list_object_versions").paginate(
-        Bucket=bucket, Prefix=prefix, **({"KeyMarker": after} if after else {})
-    )
+    start: Any = {"KeyMarker": after} if after else {}
+    listing = s3.get_paginator("list_object_versions")
+    pages = listing.paginate(Bucket=bucket, Prefix=prefix, **start)
     for page in pages:
         for one in page.get("Versions", []):
             if one["IsLatest"]:
@@ -172,7 +174,7 @@ def listed(s3: Any, bucket: str, prefix: str, after: str | None = None) -> Itera
 
 
 def drops_under(
-    s3: Any, bucket: str, prefix: str, census: Census, after: str | None = None
+    s3: S3Client, bucket: str, prefix: str, census: Census, after: str | None = None
 ) -> Iterator[BucketDrop]:
     """The drops under a prefix, which may end anywhere: in a folder, a name, or a suffix."""
     folder, slash, rest = prefix.rpartition("/")

@@ -8,7 +8,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from phonoscene_cli.errors import CliError
+from phonoscene_cli.errors import CliError, WrongUsage
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class CursorFile:
         """See that it can be written, before anything depends on it.
 
         Raises:
-            CliError: it cannot.
+            WrongUsage: it cannot.
         """
         part = self._part
         try:
@@ -75,7 +75,7 @@ class CursorFile:
             part.touch()
             part.unlink()
         except OSError as exc:
-            raise CliError(f"{self.path} cannot be written. Choose another --cursor.") from exc
+            raise WrongUsage(f"{self.path} cannot be written. Choose another --cursor.") from exc
 
     @property
     def _part(self) -> Path:

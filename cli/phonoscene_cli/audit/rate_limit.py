@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from phonoscene_cli.errors import WrongUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from mypy_boto3_sqs import SQSClient
 
 #: Messages that may wait: more of them would keep fresh drops waiting behind.
 DEEP: Final = 500
@@ -52,11 +54,14 @@ class Pace:
         self._free_at = max(now, self._free_at) + count / self.per_second
 
 
-def hold_while_deep(sqs: Any, url: str, sleep: Callable[[float], None] = time.sleep) -> None:
+def hold_while_deep(sqs: SQSClient, url: str, sleep: Callable[[float], None] = time.sleep) -> None:
     """Until no more than ``DEEP`` messages wait in a queue."""
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"]
     while True:
-        data = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-        if sum(int(data.get(name, 0)) for name in names) <= DEEP:
+        found = sqs.get_queue_attributes(
+            QueueUrl=url,
+            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"],
+        )["Attributes"]
+        now = int(found.get("ApproximateNumberOfMessages", 0))
+        if now + int(found.get("ApproximateNumberOfMessagesDelayed", 0)) <= DEEP:
             return
         sleep(HOLD)

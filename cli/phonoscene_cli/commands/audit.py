@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Final
 
 import typer
 
-from phonoscene_cli.audit.audit import Audit, as_data, settled_at
+from phonoscene_cli.audit.audit import Audit, MissingDrop, settled_at
 from phonoscene_cli.commands.options import Json, OlderThan, stack_of
 from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.stack.job_lookup import key_in
@@ -42,8 +41,8 @@ def audit(
         _for_people(this)
     for line in this.unreadable.lines():
         terminal.say(line)
-    if this.as_data()["missing_count"]:
-        age = "" if older_than is None else f" --older-than {formatting.seconds(older_than)}"
+    if this.result().missing_count:
+        age = "" if older_than is None else f" --older-than {formatting.typed_span(older_than)}"
         backfill = f"`phonoscene backfill {formatting.typed(this.prefix)}{age}`"
         terminal.complain(
             "Drops are missing. Check the dead-letter queues with "
@@ -61,9 +60,9 @@ def _as_json(this: Audit) -> None:
     print('{\n  "missing": [', end="")
     between = "\n    "
     for drop in this.missing():
-        print(f"{between}{json.dumps(as_data(drop), ensure_ascii=False)}", end="")
+        print(f"{between}{terminal.dumped(MissingDrop.of(drop))}", end="")
         between = ",\n    "
-    print("\n  ],", json.dumps(this.as_data(), ensure_ascii=False, indent=2)[1:])
+    print("\n  ],", terminal.dumped(this.result(), indent=2)[1:])
 
 
 def _for_people(this: Audit) -> None:
@@ -74,9 +73,8 @@ def _for_people(this: Audit) -> None:
                 keys = " and ".join(half.key for half in drop.halves)
                 terminal.line(f"missing: {keys}, dropped {formatting.moment(drop.modified)}")
             turn(f"{this.dropped:,} drops")
-    data = this.as_data()
     resting = f", too recent to judge {this.resting:,}" if this.resting else ""
-    missing = f"missing {data['missing_count']:,}"
+    missing = f"missing {this.result().missing_count:,}"
     terminal.line(f"dropped {this.dropped:,}, accounted {this.accounted:,}{resting}, {missing}")
     states = ", ".join(f"{count:,} {state}" for state, count in sorted(this.states.items()))
     if states:

@@ -18,15 +18,28 @@ from phonoscene_cli.audit.rate_limit import Pace, rate_of
 from phonoscene_cli.commands.options import Json, OlderThan, Yes, stack_of
 from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.follow.poller import typical_seconds
+from phonoscene_cli.results import Result
 from phonoscene_cli.stack.job_lookup import key_in
 from phonoscene_cli.stack.jobs_reader import FAR
 from phonoscene_cli.ui import formatting, terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from phonoscene_cli.audit.audit import UnreadableDrop
     from phonoscene_cli.audit.bucket_listing import BucketDrop
     from phonoscene_cli.stack.connection import Stack
+
+
+@dataclass(frozen=True)
+class BackfillResult(Result):
+    """What was sent of the drops under a prefix, and what was passed over or left."""
+
+    prefix: str
+    sent: int
+    complete: bool
+    failed: Sequence[UnreadableDrop]
+    remaining: int
 
 
 def backfill(
@@ -161,14 +174,15 @@ def _run(run: Backfill, total: int) -> None:
 
 
 def _tell_run(run: Backfill, look: _Look, *, as_json: bool) -> None:
-    """Print how many drops were sent, and how many remain."""
-    if as_json:
-        content = {"prefix": run.audit.prefix, "sent": run.sent, "complete": run.is_complete}
-        failed = {"failed": run.audit.unreadable.as_data()}
-        terminal.print_json(content | failed | {"remaining": look.more})
-        return
-    terminal.line(f"sent {formatting.number(run.sent, 'drop')} on their way")
-    _tell_rest(look, "The same command goes on with them.")
+    """What was sent."""
+
+    def show() -> None:
+        terminal.line(f"sent {formatting.number(run.sent, 'drop')} on their way")
+        _tell_rest(look, "The same command goes on with them.")
+
+    failed = run.audit.unreadable.named
+    result = BackfillResult(run.audit.prefix, run.sent, run.is_complete, failed, look.more)
+    terminal.tell(result, show, as_json=as_json)
 
 
 def _end(failed: Unreadable) -> None:
@@ -207,13 +221,14 @@ def _examine(plan: Plan, this: Audit, missing: Iterator[BucketDrop]) -> None:
 
 
 def _tell_plan(plan: Plan, look: _Look, this: Audit, *, as_json: bool) -> None:
-    if as_json:
-        data = {"prefix": this.prefix} | plan.as_data()
-        terminal.print_json(data | {"remaining": look.more})
-        return
-    for line in _lines(plan, this):
-        terminal.line(line)
-    _tell_rest(look, "Omit --limit to count them too.")
+    """What would be sent."""
+
+    def show() -> None:
+        for line in _lines(plan, this):
+            terminal.line(line)
+        _tell_rest(look, "Omit --limit to count them too.")
+
+    terminal.tell(plan.result(this.prefix, look.more), show, as_json=as_json)
 
 
 def _lines(plan: Plan, this: Audit) -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
@@ -11,10 +12,35 @@ from phonoscene_cli.commands.options import Json, stack_of
 from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.follow.cancellation import Outcome
 from phonoscene_cli.follow.cancellation import cancel as cancel_jobs
+from phonoscene_cli.results import Result
 from phonoscene_cli.stack.job_lookup import find_job
 from phonoscene_cli.ui import terminal
 from phonoscene_cli.ui.formatting import number
 from phonoscene_cli.ui.time_arguments import span_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from phonoscene.jobs import JobStatus
+
+
+@dataclass(frozen=True)
+class CancelResult(Result):
+    """One job, before and after; ``status`` is None where it became part of another."""
+
+    job_id: str
+    name: str
+    before: JobStatus
+    status: JobStatus | None
+    cancelled: bool
+    may_be_billed: bool
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Self:
+        """What became of a job."""
+        job, after = outcome.before, outcome.after.status if outcome.after else None
+        ends = (outcome.is_cancelled, outcome.may_be_billed)
+        return cls(job.job_id, job.name, job.status, after, *ends)
 
 
 def cancel(
@@ -47,11 +73,8 @@ def cancel(
     except KeyboardInterrupt:
         terminal.say("The requests that were sent still apply; `phonoscene jobs` shows the result.")
         raise
-    if as_json:
-        terminal.print_json([_as_data(outcome) for outcome in outcomes])
-    else:
-        for outcome in outcomes:
-            terminal.line(f"{outcome.before.name}: {outcome.sentence}")
+    results = [CancelResult.of(outcome) for outcome in outcomes]
+    terminal.tell(results, lambda: _show(outcomes), as_json=as_json)
     others = [outcome.before.job_id for outcome in outcomes if not outcome.is_cancelled]
     if others:
         shown = ", ".join(f"`phonoscene show {job_id}`" for job_id in others)
@@ -59,13 +82,6 @@ def cancel(
         raise typer.Exit(NOT_FINE)
 
 
-def _as_data(outcome: Outcome) -> dict[str, object]:
-    """The object that ``--json`` prints for one job."""
-    return {
-        "job_id": outcome.before.job_id,
-        "name": outcome.before.name,
-        "before": outcome.before.status,
-        "status": outcome.after.status if outcome.after else None,
-        "cancelled": outcome.is_cancelled,
-        "may_be_billed": outcome.may_be_billed,
-    }
+def _show(outcomes: Iterable[Outcome]) -> None:
+    for outcome in outcomes:
+        terminal.line(f"{outcome.before.name}: {outcome.sentence}")

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.table import Table
 
 from phonoscene.limits import day_of
 from phonoscene_cli.commands.options import Day, Json, Since, stack_of
+from phonoscene_cli.results import Result
 from phonoscene_cli.stack.spending import Spent, folder_of, total
 from phonoscene_cli.ui import formatting, terminal
 from phonoscene_cli.ui.time_arguments import Period
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from decimal import Decimal
 
     from phonoscene.jobs import Job
     from phonoscene_cli.stack.connection import Stack
@@ -33,6 +36,33 @@ class By(StrEnum):
     DAY = "day"
     FOLDER = "folder"
     NAME = "name"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group(Spent):
+    """What the jobs of a day, a folder or a name have cost."""
+
+    group: str
+
+
+@dataclass(frozen=True)
+class Budget(Result):
+    """What of a day's budget is spent or reserved, and reserved."""
+
+    day: str
+    committed_usd: Decimal
+    reserved_usd: Decimal
+
+
+@dataclass(frozen=True)
+class CostResult(Result):
+    """What was spent on jobs that were created from ``since`` to ``until``."""
+
+    since: datetime
+    until: datetime
+    groups: list[Group]
+    total: Spent
+    budgets: list[Budget]
 
 
 def cost(
@@ -57,15 +87,23 @@ def cost(
         for job in _jobs(stack.jobs, first, last):
             groups[_group(job, by)] += Spent.of(job)
     terminal.tell_unreadable(stack.jobs.unreadable)
-    budgets = list(_budgets(stack, first, last))
-    if as_json:
-        terminal.print_json(_as_data(groups, budgets, first, last))
-        return
-    terminal.show(_table(groups, by))
-    for budget in budgets:
+    result = CostResult(
+        since=first,
+        until=last,
+        groups=[Group(group=name, **vars(spent)) for name, spent in sorted(groups.items())],
+        total=total(groups.values()),
+        budgets=list(_budgets(stack, first, last)),
+    )
+    daily = stack.parameters.daily_budget_usd
+    terminal.tell(result, lambda: _show(result, by, daily), as_json=as_json)
+
+
+def _show(result: CostResult, by: By, daily_budget_usd: Decimal) -> None:
+    terminal.show(_table(result, by))
+    for budget in result.budgets:
         terminal.line(
-            f"{budget['day']}: {formatting.usd(budget['committed'])} of the day's "
-            f"{formatting.usd(stack.parameters.daily_budget_usd)} budget is spent or reserved"
+            f"{budget.day}: {formatting.usd(budget.committed_usd)} of the day's "
+            f"{formatting.usd(daily_budget_usd)} budget is spent or reserved"
         )
 
 
@@ -79,47 +117,28 @@ def _group(job: Job, by: By) -> str:
     return job.name if by is By.NAME else folder_of(job)
 
 
-def _budgets(stack: Stack, first: datetime, last: datetime) -> Iterator[dict[str, Any]]:
+def _budgets(stack: Stack, first: datetime, last: datetime) -> Iterator[Budget]:
     """The sums of each day, of those on which anything was claimed."""
     days = (last.astimezone(UTC).date() - first.astimezone(UTC).date()).days
     for ago in range(min(days, MOST_DAYS - 1), -1, -1):
         found = stack.jobs.ledger.day(day_of(last - timedelta(days=ago)))
         if found:
-            yield {"day": found.day, "committed": found.committed, "reserved": found.reserved}
+            yield Budget(found.day, found.committed, found.reserved)
 
 
-def _table(groups: dict[str, Spent], by: By) -> Table:
+def _table(result: CostResult, by: By) -> Table:
     table = terminal.grid(by.value, "jobs", "videos", "spent", "may be billed", "reserved")
-    rows = sorted(groups.items())
+    rows: list[tuple[str, Spent]] = [(one.group, one) for one in result.groups]
     if len(rows) != 1:
-        rows.append(("total", total(groups.values())))
+        rows.append(("total", result.total))
     for name, spent in rows:
         terminal.row(
             table,
             name,
             f"{spent.jobs:,}",
             f"{spent.videos:,}",
-            formatting.interval(spent.lower, spent.upper),
-            formatting.usd(spent.perhaps) if spent.perhaps else "",
-            formatting.usd(spent.aside) if spent.aside else "",
+            formatting.interval(spent.lower_usd, spent.upper_usd),
+            formatting.usd(spent.unbilled_risk_usd) if spent.unbilled_risk_usd else "",
+            formatting.usd(spent.reserved_usd) if spent.reserved_usd else "",
         )
     return table
-
-
-def _as_data(
-    groups: dict[str, Spent], budgets: list[dict[str, Any]], first: datetime, last: datetime
-) -> dict[str, Any]:
-    return {
-        "since": first.isoformat(),
-        "until": last.isoformat(),
-        "groups": [{"group": name} | spent.as_data() for name, spent in sorted(groups.items())],
-        "total": total(groups.values()).as_data(),
-        "budgets": [
-            {
-                "day": budget["day"],
-                "committed_usd": float(budget["committed"]),
-                "reserved_usd": float(budget["reserved"]),
-            }
-            for budget in budgets
-        ],
-    }

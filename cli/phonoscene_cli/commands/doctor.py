@@ -32,7 +32,7 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
         if name == "stack" and one.level is Level.FAIL:
             break  # all others ask it for names
     if as_json:
-        terminal.print_json([one.as_data() for one in data])
+        terminal.print_json(data)
     if any(one.level is Level.FAIL for one in data):
         raise typer.Exit(NOT_FINE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,14 +14,27 @@ from phonoscene_cli.errors import NOT_FINE, WrongUsage
 from phonoscene_cli.follow import follow
 from phonoscene_cli.stack.job_lookup import folder_in, key_in
 from phonoscene_cli.ui import terminal
-from phonoscene_cli.upload.drop_report import Sum, refuse_if_wrong, tell_price
+from phonoscene_cli.upload.drop_report import NewJobs, Sum, refuse_if_wrong, tell_price
 from phonoscene_cli.upload.dry_run import Forecast
 from phonoscene_cli.upload.upload import Drop, Dropped, Upload, UploadedDespiteInterrupt, put
 from phonoscene_cli.upload.upload_plan import PICTURES, DropOptions, Plan, plan
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from phonoscene.jobs import Job
     from phonoscene_cli.stack.connection import Stack
+    from phonoscene_cli.upload.sidecars import Setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropResult(NewJobs):
+    """The keys of the files, and the ids of the jobs whose content this is."""
+
+    audio: str
+    sidecar: str | None
+    images: Sequence[str]
+    repeats: Sequence[str]
 
 
 def drop(
@@ -59,33 +73,45 @@ def drop(
 
     Example: phonoscene drop song.mp3 --prompt "Rain on a window" --out song.mp4
     """
+    named = {PICTURES["image"]: image, PICTURES["end_image"]: end_image}
+    pictures = {field: picture for field, picture in named.items() if picture}
+    changes = _changes(settings or [], prompt, pictures)
     stack = stack_of(context)
-    pictures = {PICTURES["image"]: image, PICTURES["end_image"]: end_image}
-    drop_options = DropOptions(
-        file,
-        *_place(stack, folder, name),
-        dict(settings or []) | ({"prompt": prompt} if prompt is not None else {}),
-        {field: picture for field, picture in pictures.items() if picture},
-    )
+    drop_options = DropOptions(file, *_place(stack, folder, name), changes, pictures)
     planned = plan(
         drop_options, stack.client("s3"), stack.outputs["DropBucketName"], stack.parameters
     )
     repeats = _repeats(planned, stack)
-    data = _as_data(planned, repeats)
-    refuse_if_wrong(planned.outlook, data, "Nothing was dropped", as_json=as_json)
+    result = _result(planned, repeats)
+    step = "Correct what is named above, then drop again."
+    refuse_if_wrong(result, "Nothing was dropped", step, as_json=as_json)
     if out:
         out.check(planned.outlook.videos(name_of(planned.drop.audio.key)))
     _tell(planned, repeats, stack)
     if dry_run:
-        follow.tell_end(data, as_json=as_json)
+        follow.tell_end(result, as_json=as_json)
         return
     if not terminal.agreed(f"Drop it as {planned.drop.audio.key}?", yes=yes):
         terminal.say("Nothing was dropped.")
         raise typer.Exit(NOT_FINE)
     dropped = _upload(planned, stack)
-    data["job_ids"] = dropped.job_ids(len(planned.outlook.takes))
+    result = replace(result, job_ids=dropped.job_ids(len(planned.outlook.takes)))
     ending = follow.Ending(watch, out, timeout, as_json)
-    raise typer.Exit(ending.come(stack, data))
+    raise typer.Exit(ending.come(stack, result))
+
+
+def _changes(
+    settings: list[Setting], prompt: str | None, pictures: Mapping[str, str]
+) -> dict[str, Any]:
+    """What --set and --prompt change in the sidecar.
+
+    Raises:
+        WrongUsage: --set and an option of its own give a field.
+    """
+    changes, prompts = dict(settings), {} if prompt is None else {"prompt": prompt}
+    if twice := changes.keys() & {*prompts, *pictures}:
+        raise WrongUsage(f"{min(twice)} is given by --set and by its own option. Use one of them.")
+    return changes | prompts
 
 
 def _place(stack: Stack, folder: str, name: str | None) -> tuple[str, str | None]:
@@ -117,21 +143,17 @@ def _new(planned: Plan, repeats: dict[int, Job]) -> Forecast:
     return Forecast(tuple(take for number, take in takes if number not in repeats))
 
 
-def _as_data(planned: Plan, repeats: dict[int, Job]) -> dict[str, Any]:
+def _result(planned: Plan, repeats: dict[int, Job]) -> DropResult:
     """The result, as far as it is known before anything went up."""
     drop = planned.drop
-    sidecar = drop.sidecar.key if drop.sidecar else planned.pairing.sidecar
-    return {
-        "audio": drop.audio.key,
-        "sidecar": sidecar,
-        "images": [image.key for image in drop.images],
-        "estimate": Sum.of(_new(planned, repeats).estimates).as_data(),
-        "repeats": [job.job_id for job in repeats.values()],
-        "errors": [error.model_dump(mode="json") for error in planned.outlook.errors],
-        "job_ids": [],
-        "jobs": [],
-        "videos": [],
-    }
+    return DropResult(
+        audio=drop.audio.key,
+        sidecar=drop.sidecar.key if drop.sidecar else planned.pairing.sidecar,
+        images=[image.key for image in drop.images],
+        estimate=Sum.of(_new(planned, repeats).estimates),
+        repeats=[job.job_id for job in repeats.values()],
+        errors=planned.outlook.errors,
+    )
 
 
 def _tell(planned: Plan, repeats: dict[int, Job], stack: Stack) -> None:

@@ -13,7 +13,6 @@ from phonoscene.jobs import Job, JobStatus
 from phonoscene_cli.commands.options import Day, Json, Since, stack_of
 from phonoscene_cli.stack.job_lookup import folder_in, takes_of
 from phonoscene_cli.ui import formatting, terminal
-from phonoscene_cli.ui.job_json import as_data
 from phonoscene_cli.ui.time_arguments import Period
 
 if TYPE_CHECKING:
@@ -73,12 +72,14 @@ def jobs(
         found = list(stack.jobs.whole(islice(_recent(stack.jobs, period, wanted), limit)))
     terminal.tell_unreadable(stack.jobs.unreadable)
     if as_json:
-        terminal.print_json([as_data(job) for job in found])
+        terminal.print_json(found)
     elif found:
         terminal.show(_table(found))
+    elif name and not (day or since):
+        terminal.say("No jobs match. `phonoscene jobs` lists the recent ones.")
     else:
-        when = "" if name and not (day or since) else f" {formatting.period(period)}"
-        terminal.say(f"No jobs match{when}. Use --since to look further back.")
+        when = formatting.period(period)
+        terminal.say(f"No jobs match {when}. Use --since to look further back.")
 
 
 def _takes(takes: Iterator[Job], times: Period | None, wanted: Filter) -> Iterator[Job]:

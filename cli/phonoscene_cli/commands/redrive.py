@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from phonoscene_cli.commands.options import Json, stack_of
 from phonoscene_cli.dead_letters import DeadLetters, Letters, of_stack
+from phonoscene_cli.results import Result
 from phonoscene_cli.ui import terminal
+
+
+@dataclass(frozen=True)
+class RedriveResult(Result):
+    """How many messages a queue had, and how many were moved."""
+
+    waiting: int
+    moved: int
 
 
 def redrive(
     context: typer.Context,
     letters: Annotated[
         list[Letters] | None,
-        typer.Argument(
-            metavar=f"[{'|'.join(Letters)}]...", help="The queues to redrive; default: all."
-        ),
+        typer.Argument(metavar="|".join(Letters), help="The queues to redrive; default: all."),
     ] = None,
     most: Annotated[
         int, typer.Option(min=1, help="Move at most this many messages per queue.")
@@ -29,23 +37,26 @@ def redrive(
 
     If it is interrupted, a message may be in both queues. That does no harm: everything in
     Phonoscene accepts a message twice. A stack without EventWebhookUrl has no notifications.
+    Messages of UnpublishedQueue are not moved: docs/operations.md says what to do about them.
 
     Example: phonoscene redrive drops --dry-run
     """
     stack = stack_of(context)
-    sqs, data = stack.client("sqs"), {}
-    for name in letters or of_stack(stack.outputs):
-        queue = DeadLetters.of(stack.outputs, name)
+    sqs, results = stack.client("sqs"), dict[str, RedriveResult]()
+    names = dict.fromkeys(letters or of_stack(stack.outputs))
+    queues = {name: DeadLetters.of(stack.outputs, name) for name in names}
+    for name, queue in queues.items():
         waiting, moved = queue.count(sqs), 0
         if waiting and not dry_run:
             with terminal.advancing(f"{name}", min(waiting, most)) as advance:
                 for more in queue.redrive(sqs, most):
                     moved += more
                     advance(moved)
-        data[str(name)] = {"waiting": waiting, "moved": moved}
-    if as_json:
-        terminal.print_json(data)
-        return
-    for queue_name, one in data.items():
-        what = f"{one['waiting']} waiting" if dry_run else f"{one['moved']} moved"
-        terminal.line(f"{queue_name}: {what}")
+        results[name] = RedriveResult(waiting, moved)
+
+    def show() -> None:
+        for name, one in results.items():
+            what = f"{one.waiting} waiting" if dry_run else f"{one.moved} moved"
+            terminal.line(f"{name}: {what}")
+
+    terminal.tell(results, show, as_json=as_json)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,12 +13,19 @@ from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.follow import follow
 from phonoscene_cli.stack.job_lookup import find_job
 from phonoscene_cli.ui import terminal
-from phonoscene_cli.upload.drop_report import Sum, refuse_if_wrong, tell_price
+from phonoscene_cli.upload.drop_report import NewJobs, Sum, refuse_if_wrong, tell_price
 from phonoscene_cli.upload.retry_plan import retake
 from phonoscene_cli.upload.upload import UploadedDespiteInterrupt, unbroken
 
 if TYPE_CHECKING:
     from phonoscene.jobs import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryResult(NewJobs):
+    """The new take, and the id of the job that is taken again."""
+
+    retry_of: str
 
 
 def retry(
@@ -48,15 +56,13 @@ def retry(
     s3, bucket = stack.client("s3"), stack.outputs["DropBucketName"]
     changes = dict(settings or [])
     planned = retake(found, changes, s3, bucket, stack.parameters, stack.jobs)
-    data: dict[str, Any] = {
-        "retry_of": found.job_id,
-        "estimate": Sum.of(planned.outlook.estimates).as_data(),
-        "errors": [error.model_dump(mode="json") for error in planned.outlook.errors],
-        "job_ids": [],
-        "jobs": [],
-        "videos": [],
-    }
-    refuse_if_wrong(planned.outlook, data, "It would be REJECTED again", as_json=as_json)
+    result = RetryResult(
+        retry_of=found.job_id,
+        estimate=Sum.of(planned.outlook.estimates),
+        errors=planned.outlook.errors,
+    )
+    step = "Correct the field with --set, or drop corrected files."
+    refuse_if_wrong(result, "It would be REJECTED again", step, as_json=as_json)
     if out:
         out.check(planned.outlook.videos(found.name))
     tell_price(planned.outlook, stack)
@@ -68,9 +74,9 @@ def retry(
     except UploadedDespiteInterrupt as exc:
         follow.too_late(exc.dropped.job_ids(len(planned.outlook.takes)))
         raise
-    data["job_ids"] = dropped.job_ids(len(planned.outlook.takes))
+    result = replace(result, job_ids=dropped.job_ids(len(planned.outlook.takes)))
     ending = follow.Ending(watch, out, timeout, as_json)
-    raise typer.Exit(ending.come(stack, data))
+    raise typer.Exit(ending.come(stack, result))
 
 
 def _question(job: Job) -> str:

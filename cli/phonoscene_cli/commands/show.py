@@ -14,7 +14,6 @@ from phonoscene.publishing.public_job import notes
 from phonoscene_cli.commands.options import Json, stack_of
 from phonoscene_cli.stack.job_lookup import find_job
 from phonoscene_cli.ui import formatting, next_steps, terminal
-from phonoscene_cli.ui.job_json import as_data
 from phonoscene_cli.ui.status_line import StatusLine
 
 if TYPE_CHECKING:
@@ -40,9 +39,10 @@ def show(
     """
     stack = stack_of(context)
     found = find_job(stack, job)
-    if as_json:
-        terminal.print_json(as_data(found))
-        return
+    terminal.tell(found, lambda: _show(stack, found), as_json=as_json)
+
+
+def _show(stack: Stack, found: Job) -> None:
     _head(stack, found)
     for name, text in _facts(found):
         terminal.line(f"  {name:<11}", text)

@@ -65,7 +65,7 @@ def watch(
             terminal.line(follow.said(job, step, formatting.moment(step.at), labels.of(job)))
 
     try:
-        jobs = follow.FollowedJobs(stack, ids, tell, timeout).run()
+        jobs = follow.FollowedJobs(stack, labels, tell, timeout).run()
     except KeyboardInterrupt:
         terminal.say(f"The jobs continue. To follow them again: `phonoscene watch {' '.join(ids)}`")
         raise

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
+
+from phonoscene_cli.results import Result
 
 if TYPE_CHECKING:
     from phonoscene_cli.stack.connection import Stack
@@ -25,17 +27,13 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True)
-class Check:
+class Check(Result):
     """One line: what was looked at, how it stands, and the next step where there is one."""
 
     check: str
     level: Level
     detail: str
     next: str = ""
-
-    def as_data(self) -> dict[str, str]:
-        """The object that ``--json`` prints for one check."""
-        return asdict(self)
 
 
 Looked = tuple[Level, str, str]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
@@ -11,7 +11,6 @@ from phonoscene_cli.errors import NOT_FINE, CliError
 from phonoscene_cli.follow.poller import Follower, has_no_video, typical_seconds
 from phonoscene_cli.stack.video_download import fetch, video_of
 from phonoscene_cli.ui import formatting, next_steps, terminal
-from phonoscene_cli.ui.job_json import as_data
 from phonoscene_cli.ui.status_line import StatusLine
 from phonoscene_cli.upload.drop_report import tell_errors
 
@@ -21,9 +20,12 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
+    from mypy_boto3_s3 import S3Client
+
     from phonoscene.jobs import Job, Step, Video
     from phonoscene_cli.stack.connection import Stack
     from phonoscene_cli.stack.video_download import Destination
+    from phonoscene_cli.upload.drop_report import NewJobs
 
 #: As many seconds after its rest a drop should have been looked at.
 SOON: Final = 60.0
@@ -34,7 +36,7 @@ class FollowedJobs:
     """Some jobs, followed to their end; ``show`` is called with each step as it appears."""
 
     stack: Stack
-    job_ids: list[str]
+    labels: Labels
     show: Callable[[Job, Step, terminal.Watch], None]
     timeout: timedelta | None = None
     watch: terminal.Watch = field(default_factory=terminal.Watch)
@@ -48,52 +50,65 @@ class FollowedJobs:
         most = float("inf") if self.timeout is None else self.timeout.total_seconds()
         follower = Follower(self.stack.jobs.many)
         standing = StatusLine(self.stack, typical_seconds(self.stack.jobs))
-        patience = self.stack.parameters.settle.total_seconds() + SOON
+        patience, job_ids = self.stack.parameters.settle.total_seconds() + SOON, self.labels.job_ids
         with terminal.working("waiting for SettleSeconds before pairing") as turn:
 
             def enough() -> bool:
+                nonlocal patience
                 moving = [job for job in follower.jobs.values() if not job.is_final]
                 if moving:
-                    turn(standing.of(moving, len(self.job_ids)))
+                    turn(standing.of(moving, len(job_ids)))
                 elif self.watch.seconds > patience:
-                    turn(f"no record after {self.watch}: see `phonoscene doctor`")
+                    terminal.say(f"There is no record after {self.watch}. See `phonoscene doctor`.")
+                    patience = float("inf")  # it is said once
                 return self.watch.seconds > most
 
-            for job, step in follower.follow(self.job_ids, enough):
+            for job, step in follower.follow(job_ids, enough):
                 self.show(job, step, self.watch)
         for half in follower.gone:
             name = follower.jobs[half].name
             again = f"`phonoscene watch {formatting.typed(name)}`"
             raise CliError(f"The other half of {name} has arrived. Use {again}.")
-        if not follower.all_ended(self.job_ids):
-            raise CliError(f"Not finished after {self.watch}: {_where(follower, self.job_ids)}")
-        return [follower.jobs[job_id] for job_id in self.job_ids]
+        if not follower.all_ended(job_ids):
+            raise CliError(f"Not finished after {self.watch}: {_where(follower, self.labels)}")
+        return [follower.jobs[job_id] for job_id in job_ids]
 
 
-def _where(follower: Follower, job_ids: Sequence[str]) -> str:
+def _where(follower: Follower, labels: Labels) -> str:
     """How far the jobs have come, and how to go on watching."""
     moving = [job for job in follower.jobs.values() if not job.is_final]
     if not moving:
         return "there is no record of it: see `phonoscene doctor`."
-    seen = "; ".join(f"{job.name} is {job.status}" for job in moving)
-    return f"{seen}. `phonoscene watch {' '.join(job_ids)}` continues."
+    seen = "; ".join(f"{labels.with_name(job)} is {job.status}" for job in moving)
+    return f"{seen}. `phonoscene watch {' '.join(labels.job_ids)}` continues."
 
 
 @dataclass(frozen=True)
 class Labels:
     """Tells several jobs apart: takes of a drop by number, other jobs by name, or name and id."""
 
-    job_ids: Sequence[str]
+    job_ids: list[str]
     #: How many of the jobs have each name; without it they are takes of one drop.
     names: Counter[str] | None = None
 
     def of(self, job: Job) -> str:
         """What is put before a job's step; nothing where there is one job."""
-        if len(self.job_ids) == 1:
-            return ""
-        if self.names is None:
-            return f"take {self.job_ids.index(job.job_id) + 1}"
-        return f"{job.name} {job.job_id[:8]}" if self.names[job.name] > 1 else job.name
+        if self.names is None or len(self.job_ids) == 1:
+            return self._mark(job)
+        return f"{job.name} {self._mark(job)}".strip()
+
+    def with_name(self, job: Job) -> str:
+        """A job's name, with what else tells it apart."""
+        mark = self._mark(job)
+        return f"{job.name} ({mark})" if mark else job.name
+
+    def _mark(self, job: Job) -> str:
+        """What tells a job from the others of its name, if there are any."""
+        if self.names is None and job.job_id in self.job_ids:
+            number = self.job_ids.index(job.job_id) + 1
+            return f"take {number}" if len(self.job_ids) > 1 else ""
+        is_alone = len(self.job_ids) == 1 or (self.names and self.names[job.name] == 1)
+        return "" if is_alone else job.job_id[:8]  # a take that repeats a job has the job's id
 
 
 def said(job: Job, step: Step, when: str, label: str = "") -> Text:
@@ -112,9 +127,8 @@ def complain(jobs: Sequence[Job], labels: Labels) -> None:
     for job in jobs:
         if has_no_video(job):
             tell_errors(job.errors)
-            label = labels.of(job)
-            which = f" ({label})" if label and label != job.name else ""
-            terminal.complain(f"{job.name}{which} is {job.status}. {next_steps.next_step(job)}")
+            which = labels.with_name(job)
+            terminal.complain(f"{which} is {job.status}. {next_steps.next_step(job)}")
 
 
 def bring_home(stack: Stack, jobs: Sequence[Job], out: Destination | None) -> dict[str, Path]:
@@ -126,7 +140,7 @@ def bring_home(stack: Stack, jobs: Sequence[Job], out: Destination | None) -> di
     return {job.job_id: _fetch(s3, job.video, target, job) for job, target in pairs if job.video}
 
 
-def _fetch(s3: Any, video: Video, target: Path, job: Job) -> Path:
+def _fetch(s3: S3Client, video: Video, target: Path, job: Job) -> Path:
     """A job's video, which stays in its bucket if that fails."""
     try:
         return fetch(s3, video, target)
@@ -143,27 +157,26 @@ class Ending:
     timeout: timedelta | None
     as_json: bool
 
-    def come(self, stack: Stack, data: dict[str, Any]) -> int:
-        """Follow the jobs of ``data`` if asked to, and print the result; returns the exit code.
+    def come(self, stack: Stack, result: NewJobs) -> int:
+        """Follow the jobs of ``result`` if asked to, and print the result; returns the exit code.
 
         If an error is raised, the ids of the jobs are printed first: they exist.
         """
+        labels = Labels(list(result.job_ids))
         try:
-            jobs = self._follow(stack, data["job_ids"])
-            data["jobs"] = [as_data(job) for job in jobs]
-            videos = bring_home(stack, jobs, self.out)
+            result = replace(result, jobs=self._follow(stack, labels))
+            videos = bring_home(stack, result.jobs, self.out)
         except Exception:
-            tell_end(data, as_json=self.as_json)
+            tell_end(result, as_json=self.as_json)
             raise
-        data["videos"] = [str(path) for path in videos.values()]
-        tell_end(data, as_json=self.as_json)
-        complain(jobs, Labels(data["job_ids"]))
-        return exit_code(jobs)
+        result = replace(result, videos=[str(path) for path in videos.values()])
+        tell_end(result, as_json=self.as_json)
+        complain(result.jobs, labels)
+        return exit_code(result.jobs)
 
-    def _follow(self, stack: Stack, job_ids: list[str]) -> list[Job]:
+    def _follow(self, stack: Stack, labels: Labels) -> list[Job]:
         if not self.watch and self.out is None and self.timeout is None:
             return []
-        labels = Labels(job_ids)
 
         def show(job: Job, step: Step, watch: terminal.Watch) -> None:
             """On stderr: it goes with a result that comes later."""
@@ -172,11 +185,10 @@ class Ending:
                 terminal.people.print(line, soft_wrap=True)
 
         try:
-            return FollowedJobs(stack, job_ids, show, self.timeout).run()
+            return FollowedJobs(stack, labels, show, self.timeout).run()
         except KeyboardInterrupt:
-            terminal.say(
-                f"The job continues. To follow it again: `phonoscene watch {' '.join(job_ids)}`"
-            )
+            ids = " ".join(labels.job_ids)
+            terminal.say(f"The job continues. To follow it again: `phonoscene watch {ids}`")
             raise
 
 
@@ -187,17 +199,16 @@ def too_late(job_ids: list[str]) -> None:
     )
 
 
-def tell_end(data: dict[str, Any], *, as_json: bool) -> None:
+def tell_end(result: NewJobs, *, as_json: bool) -> None:
     """The result on stdout: where the videos are, or which jobs there will be."""
-    if as_json:
-        terminal.print_json(data)
-        return
-    for video in data["videos"]:
+    terminal.tell(result, lambda: _tell_jobs(result), as_json=as_json)
+
+
+def _tell_jobs(result: NewJobs) -> None:
+    stored = [f"s3://{job.video.bucket}/{job.video.key}" for job in result.jobs if job.video]
+    for video in result.videos or stored:
         terminal.line(f"video: {video}")
-    for job in data["jobs"]:
-        if job["video"] and not data["videos"]:
-            terminal.line(f"video: s3://{job['video']['bucket']}/{job['video']['key']}")
-    for job_id in [] if data["jobs"] else data["job_ids"]:
+    for job_id in [] if result.jobs else result.job_ids:
         terminal.line(f"job: {job_id}")
 
 

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
 
 import boto3
 import botocore.session
@@ -27,6 +27,9 @@ from phonoscene_cli.stack.parameters import StackParameters
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
+
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
 
 LOCAL_STACK: Final = "phonoscene"
 STACK_VARIABLE: Final = "PHONOSCENE_STACK"
@@ -120,6 +123,12 @@ class Stack:
         }
         return cls(LOCAL_STACK, session, options, data | {"folder": str(found.absolute().parent)})
 
+    @overload
+    def client(self, service: Literal["s3"]) -> S3Client: ...
+    @overload
+    def client(self, service: Literal["sqs"]) -> SQSClient: ...
+    @overload
+    def client(self, service: str) -> Any: ...
     def client(self, service: str) -> Any:
         """The client of one AWS service; it may be used by many threads."""
         if service not in self._clients:

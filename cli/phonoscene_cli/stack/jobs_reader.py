@@ -73,7 +73,8 @@ class Reader:
         except ValidationError as exc:
             raise CliError(
                 f"The record {job_id} cannot be read by this release: missing or invalid "
-                f"{', '.join(sorted({str(error['loc'][0]) for error in exc.errors()}))}."
+                f"{', '.join(sorted({str(error['loc'][0]) for error in exc.errors()}))}. "
+                "Update this command line."
             ) from exc
 
     def many(self, job_ids: Iterable[str]) -> dict[str, Job]:

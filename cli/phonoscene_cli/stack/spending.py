@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from phonoscene.jobs import MAYBE_BILLED, Job, JobStatus
+from phonoscene_cli.results import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,19 +21,19 @@ UNKNOWN_ENDS: Final = MAYBE_BILLED | {"outcome_unknown"}
 
 
 @dataclass(frozen=True)
-class Spent:
-    """US dollars: ``lower`` to ``upper`` for what fal made.
+class Spent(Result):
+    """US dollars: ``lower_usd`` to ``upper_usd`` for what fal made.
 
-    ``perhaps``: what it may bill although no video arrived; ``aside``: what is held for jobs
-    on their way.
+    ``unbilled_risk_usd``: what it may bill although no video arrived; ``reserved_usd``: what is
+    held for jobs on their way.
     """
 
     jobs: int = 0
     videos: int = 0
-    lower: Decimal = ZERO
-    upper: Decimal = ZERO
-    perhaps: Decimal = ZERO
-    aside: Decimal = ZERO
+    lower_usd: Decimal = ZERO
+    upper_usd: Decimal = ZERO
+    unbilled_risk_usd: Decimal = ZERO
+    reserved_usd: Decimal = ZERO
 
     @classmethod
     def of(cls, job: Job) -> Self:
@@ -44,32 +45,21 @@ class Spent:
         return cls(
             jobs=1,
             videos=int(job.status is _S.SUCCEEDED),
-            lower=sum((one.lower_usd for one in made), ZERO),
-            upper=sum((one.upper_usd for one in made), ZERO),
-            perhaps=ZERO if made or is_held else unseen_runs(job) * high,
-            aside=high if is_held else ZERO,
+            lower_usd=sum((one.lower_usd for one in made), ZERO),
+            upper_usd=sum((one.upper_usd for one in made), ZERO),
+            unbilled_risk_usd=ZERO if made or is_held else unseen_runs(job) * high,
+            reserved_usd=high if is_held else ZERO,
         )
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(
             self.jobs + other.jobs,
             self.videos + other.videos,
-            self.lower + other.lower,
-            self.upper + other.upper,
-            self.perhaps + other.perhaps,
-            self.aside + other.aside,
+            self.lower_usd + other.lower_usd,
+            self.upper_usd + other.upper_usd,
+            self.unbilled_risk_usd + other.unbilled_risk_usd,
+            self.reserved_usd + other.reserved_usd,
         )
-
-    def as_data(self) -> dict[str, Any]:
-        """The object that ``--json`` prints."""
-        return {
-            "jobs": self.jobs,
-            "videos": self.videos,
-            "lower_usd": float(self.lower),
-            "upper_usd": float(self.upper),
-            "unbilled_risk_usd": float(self.perhaps),
-            "reserved_usd": float(self.aside),
-        }
 
 
 def unseen_runs(job: Job) -> int:

@@ -15,6 +15,8 @@ from phonoscene_cli.errors import CliError, WrongUsage
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from mypy_boto3_s3 import S3Client
+
     from phonoscene.jobs import Job, Video
 
 CHUNK: Final = 1024 * 1024
@@ -106,7 +108,7 @@ def _part(file: Path) -> Path:
     return file.with_name(f"{file.name}.part")
 
 
-def fetch(s3: Any, video: Video, target: Path) -> Path:
+def fetch(s3: S3Client, video: Video, target: Path) -> Path:
     """Write the video; ``target`` appears when its last byte is there and its digest is right.
 
     Raises:
@@ -126,12 +128,12 @@ def fetch(s3: Any, video: Video, target: Path) -> Path:
     return target
 
 
-def _write(s3: Any, video: Video, part: Path) -> str:
+def _write(s3: S3Client, video: Video, part: Path) -> str:
     """The SHA-256 of what was written, in hex."""
     digest = hashlib.sha256()
-    at = {"Bucket": video.bucket, "Key": video.key, "VersionId": video.version_id}
+    found = s3.get_object(Bucket=video.bucket, Key=video.key, VersionId=video.version_id)
     with part.open("wb") as file:
-        for chunk in s3.get_object(**at)["Body"].iter_chunks(CHUNK):
+        for chunk in found["Body"].iter_chunks(CHUNK):
             digest.update(chunk)
             file.write(chunk)
     return digest.hexdigest()

@@ -6,7 +6,7 @@ import shlex
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from phonoscene.jobs import Job, JobStatus
+from phonoscene.jobs import Estimate, Job, JobStatus
 from phonoscene.publishing.wording import STATES, WAITS
 from phonoscene_cli.stack.spending import unseen_runs
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from decimal import Decimal
 
-    from phonoscene.jobs import Actual, Estimate, Step
+    from phonoscene.jobs import Actual, Step
     from phonoscene_cli.ui.time_arguments import Period
 
 _S = JobStatus
@@ -31,6 +31,10 @@ COLOURS: Final[Mapping[str, str]] = MappingProxyType(
         _S.UNCONFIRMED: "yellow",
     }
 )
+
+
+#: What a span may be typed in, and how many seconds each unit has.
+UNITS: Final = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 
 
 def usd(amount: Decimal) -> str:
@@ -65,9 +69,11 @@ def span(time: timedelta) -> str:
     return " ".join(data[:2])
 
 
-def seconds(time: timedelta) -> str:
-    """A span as options take it."""
-    return f"{time.total_seconds():.0f}s"
+def typed_span(time: timedelta) -> str:
+    """A span as options take it, in the largest unit of which it is a whole number."""
+    left = int(time.total_seconds())
+    unit = next((name for name, size in UNITS.items() if left and left % size == 0), "s")
+    return f"{left // UNITS[unit]}{unit}"
 
 
 def moment(at: datetime) -> str:
@@ -96,9 +102,10 @@ def number(count: int, one: str, more: str | None = None) -> str:
 
 
 def picture(estimate: Actual | Estimate) -> str:
-    """What is, or was, made: frames, their size, and the area that is paid for."""
+    """What is made, at most, or was: frames, their size, and the area that is paid for."""
+    most = "up to " if isinstance(estimate, Estimate) else ""
     size_of = f"{estimate.width}x{estimate.height}"
-    return f"{estimate.frames} frames of {size_of}, {estimate.megapixels:.1f} megapixels"
+    return f"{most}{estimate.frames} frames of {size_of}, {estimate.megapixels:.1f} megapixels"
 
 
 def typed(text: str) -> str:

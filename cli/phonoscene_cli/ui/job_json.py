@@ -1,12 +1,14 @@
-"""A job as JSON for programs: its keys are documented, and always all there."""
+"""Results and jobs as JSON for programs: their keys are documented, and always all there."""
 
 from __future__ import annotations
 
+from dataclasses import fields
+from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from phonoscene.jobs import FrozenModel, Job
+from phonoscene.jobs import FrozenModel, Job
+from phonoscene_cli.results import Result
 
 #: Of a job's record. Not: hashes of tokens, fal's URLs, what fal reported before the copy.
 KEYS = (
@@ -42,6 +44,19 @@ KEYS = (
     "created_at",
     "updated_at",
 )
+
+
+def plain(value: Any) -> Any:
+    """A part of a result in terms of JSON's own: dollars are numbers, times ISO 8601."""
+    if isinstance(value, Result):
+        return {one.name: getattr(value, one.name) for one in fields(value)}  # type: ignore[arg-type]  # a dataclass
+    if isinstance(value, Job):
+        return as_data(value)
+    if isinstance(value, FrozenModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Decimal):
+        return float(value)
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def as_data(job: Job) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from rich.text import Text
 
 from phonoscene_cli.errors import WrongUsage
 from phonoscene_cli.ui.formatting import COLOURS, number, printable, span
+from phonoscene_cli.ui.job_json import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -117,14 +118,27 @@ def state(status: JobStatus, width: int = 0) -> Text:
     return Text(f"{status:<{width}}", style=COLOURS.get(status, ""))
 
 
+def dumped(value: Any, indent: int | None = None) -> str:
+    """A result, for programs."""
+    return json.dumps(value, indent=indent, default=plain, ensure_ascii=False)
+
+
 def print_json(value: Any) -> None:
     """The result, for programs."""
-    print(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+    print(dumped(value, indent=2))
 
 
 def print_json_line(value: Any) -> None:
     """One of many results, at once."""
-    print(json.dumps(value, default=str, ensure_ascii=False), flush=True)
+    print(dumped(value), flush=True)
+
+
+def tell(result: Any, show: Callable[[], None], *, as_json: bool) -> None:
+    """The result: as JSON, or as ``show`` prints it for a person."""
+    if as_json:
+        print_json(result)
+    else:
+        show()
 
 
 def agreed(question: str, *, yes: bool) -> bool:

@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final, Self
 
 from phonoscene_cli.errors import WrongUsage
+from phonoscene_cli.ui.formatting import UNITS
 
 LONGEST: Final = timedelta(days=36_500)
 #: Without ``--since`` and ``--day``.
 USUAL: Final = timedelta(weeks=1)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def span_of(text: str) -> timedelta:
@@ -22,7 +22,7 @@ def span_of(text: str) -> timedelta:
         WrongUsage: it is none of these.
     """
     found = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip())
-    span = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else LONGEST
+    span = timedelta(seconds=UNITS[found[2]] * int(found[1])) if found else LONGEST
     if span >= LONGEST:  # what is longer would reach back beyond the calendar
         raise WrongUsage(f"{text!r} is not a duration. Use 90s, 5m, 12h, 3d or 2w.")
     return span

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from phonoscene.limits import day_of
 from phonoscene_cli.errors import CliError
+from phonoscene_cli.results import Result
 from phonoscene_cli.ui import formatting, next_steps, terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from phonoscene.jobs import ErrorDetail, Estimate
+    from phonoscene.jobs import ErrorDetail, Estimate, Job
     from phonoscene_cli.stack.connection import Stack
     from phonoscene_cli.upload.dry_run import Forecast
 
@@ -23,7 +24,7 @@ ZERO = Decimal(0)
 
 
 @dataclass(frozen=True)
-class Sum:
+class Sum(Result):
     """What several jobs are together; dollars are US dollars."""
 
     jobs: int = 0
@@ -47,15 +48,17 @@ class Sum:
             self.upper_usd + more.upper_usd,
         )
 
-    def as_data(self) -> dict[str, Any]:
-        """The object that ``--json`` prints."""
-        return {
-            "jobs": self.jobs,
-            "frames": self.frames,
-            "megapixels": float(self.megapixels),
-            "lower_usd": float(self.lower_usd),
-            "upper_usd": float(self.upper_usd),
-        }
+
+@dataclass(frozen=True, kw_only=True)
+class NewJobs(Result):
+    """The jobs that a command makes: what ``drop`` and ``retry`` have in common."""
+
+    estimate: Sum
+    errors: Sequence[ErrorDetail]
+    job_ids: Sequence[str] = ()
+    #: Those that were followed, at their end, and the files that their videos are in.
+    jobs: Sequence[Job] = ()
+    videos: Sequence[str] = ()
 
 
 def tell_errors(errors: Iterable[ErrorDetail]) -> None:
@@ -66,21 +69,16 @@ def tell_errors(errors: Iterable[ErrorDetail]) -> None:
             terminal.say(f"    {name:<8} {text}")
 
 
-def refuse_if_wrong(
-    outlook: Forecast, data: dict[str, Any], sentence: str, *, as_json: bool
-) -> None:
-    """Tell what is wrong with a drop that is not dropped yet.
+def refuse_if_wrong(result: NewJobs, sentence: str, step: str, *, as_json: bool) -> None:
+    """Tell what is wrong with a drop that is not dropped yet, and the next ``step``.
 
     Raises:
         CliError: something is.
     """
-    if not outlook.errors:
+    if not result.errors:
         return
-    if as_json:
-        terminal.print_json(data)
-    else:
-        tell_errors(outlook.errors)
-    raise CliError(f"{sentence}: {formatting.number(len(outlook.errors), 'error')}.")
+    terminal.tell(result, lambda: tell_errors(result.errors), as_json=as_json)
+    raise CliError(f"{sentence}: {formatting.number(len(result.errors), 'error')}. {step}")
 
 
 def tell_price(outlook: Forecast, stack: Stack) -> None:

@@ -27,6 +27,8 @@ from phonoscene_cli.stack.video_download import video_name
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mypy_boto3_s3 import S3Client
+
     from phonoscene.drops.drop_bucket import Found
     from phonoscene.drops.pairing import Pairing
     from phonoscene.jobs import Estimate
@@ -81,7 +83,7 @@ def _md5(source: Source) -> str:
 class Frugal(DropBucket):
     """Asks once for each ``_defaults.json``: many drops share them."""
 
-    def __init__(self, s3: Any, bucket: str) -> None:
+    def __init__(self, s3: S3Client, bucket: str) -> None:
         super().__init__(s3, s3, bucket)
         self._defaults = lru_cache(maxsize=1000)(super().read)
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CopySourceTypeDef
+
     from phonoscene_cli.stack.jobs_reader import Reader
     from phonoscene_cli.stack.parameters import StackParameters
 
@@ -44,21 +47,25 @@ class Retake:
     sidecar: FileUpload | None
     outlook: Forecast
 
-    def put(self, s3: Any) -> Dropped:
+    def put(self, s3: S3Client) -> Dropped:
         """Put it, in one request: before it nothing has changed, after it everything."""
         mark = {MARK: secrets.token_hex(8)}
         if self.sidecar:
             answer = s3.put_object(
                 Bucket=self.bucket,
                 Key=self.sidecar.key,
-                Body=self.sidecar.source,
+                Body=self.sidecar.source,  # type: ignore[arg-type]  # the text of a sidecar
                 ContentType=self.sidecar.content_type,
                 Metadata=mark,
             )
             put = DropObject(key=self.sidecar.key, version_id=answer["VersionId"])
             return Dropped(self.bucket, self.audio, put)
-        source = {"Bucket": self.bucket, "Key": self.audio.key, "VersionId": self.audio.version_id}
-        answer = s3.copy_object(  # REPLACE: S3 refuses to copy an object to itself unchanged
+        source: CopySourceTypeDef = {
+            "Bucket": self.bucket,
+            "Key": self.audio.key,
+            "VersionId": self.audio.version_id,
+        }
+        copied = s3.copy_object(  # REPLACE: S3 refuses to copy an object to itself unchanged
             Bucket=self.bucket,
             Key=self.audio.key,
             CopySource=source,
@@ -66,14 +73,14 @@ class Retake:
             Metadata=mark,
             ContentType=FileUpload(self.audio.key, b"").content_type,
         )
-        again = DropObject(key=self.audio.key, version_id=answer["VersionId"])
+        again = DropObject(key=self.audio.key, version_id=copied["VersionId"])
         return Dropped(self.bucket, again, None)
 
 
 def retake(
     job: Job,
     changes: Mapping[str, Any],
-    s3: Any,
+    s3: S3Client,
     bucket: str,
     parameters: StackParameters,
     reader: Reader,
@@ -93,7 +100,10 @@ def retake(
     overlay: Any = Overlay(s3, files)
     outlook = forecast(DropBucket(overlay, s3, bucket), parameters.rules(), pairing)
     if outlook.is_ignored:
-        raise CliError(f"{audio.key} would be ignored, because a {DEFAULTS_NAME} says so.")
+        raise CliError(
+            f"{audio.key} would be ignored, because a {DEFAULTS_NAME} excludes it. Drop it again "
+            "with `phonoscene drop`, in another --folder."
+        )
     if not outlook.takes:
         raise CliError(f"{audio.key} would wait for a sidecar. Add one with --set prompt=…")
     return Retake(bucket, now, piece, outlook)
@@ -137,7 +147,8 @@ def _unchanged(
         return here
     if here.version_id != audio.version_id:
         raise CliError(
-            f"{audio.key} has been dropped again since: `phonoscene jobs --name {typed(job.name)}`."
+            f"{audio.key} has been dropped again since. Retry its newest take: "
+            f"`phonoscene jobs --name {typed(job.name)}`."
         )
     what = f"is now {now[0]}, in another version" if now else "is no longer in the bucket"
     raise CliError(
@@ -154,14 +165,14 @@ def _repeats(job: Job, audio: DropObject, sidecar: tuple[str, str] | None, reade
 
 
 def _sidecar(
-    job: Job, audio: Audio, changes: Mapping[str, Any], s3: Any, present: AbstractSet[str]
+    job: Job, audio: Audio, changes: Mapping[str, Any], s3: S3Client, present: AbstractSet[str]
 ) -> FileUpload | None:
     """The sidecar to put: the job's own with the changes; of several takes the job's alone."""
     if job.sidecar is None:
         text = sidecars.changed("", None, changes)
         return FileUpload(sidecar_key(audio.key, present), text) if text else None
     key, version = job.sidecar.key, job.sidecar.version_id
-    raw = _read(s3, {"Bucket": job.bucket, "Key": key, "VersionId": version})
+    raw = _read(s3, job.bucket, key, version)
     number = _take(job, audio, job.sidecar)
     try:
         if number is not None:
@@ -172,18 +183,18 @@ def _sidecar(
     return FileUpload(key, text or raw)
 
 
-def _read(s3: Any, at: dict[str, str]) -> bytes:
+def _read(s3: S3Client, bucket: str, key: str, version: str) -> bytes:
     """A version of a sidecar."""
     try:
-        raw: bytes = s3.get_object(**at)["Body"].read(LONGEST_SIDECAR + 1)
+        found = s3.get_object(Bucket=bucket, Key=key, VersionId=version)
     except ClientError as exc:
         if exc.response["Error"]["Code"] not in ("NoSuchVersion", "NoSuchKey"):
             raise
         raise CliError(
-            f"The version of {at['Key']} that the job was made of is no longer in the bucket. "
+            f"The version of {key} that the job was made of is no longer in the bucket. "
             "Drop it again with `phonoscene drop`."
         ) from exc
-    return raw
+    return found["Body"].read(LONGEST_SIDECAR + 1)
 
 
 def _take(job: Job, audio: Audio, sidecar: DropObject) -> int | None:

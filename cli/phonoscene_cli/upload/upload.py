@@ -13,7 +13,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -24,6 +24,8 @@ from phonoscene_cli.errors import CliError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
 
     from phonoscene_cli.upload.dry_run import Source
 
@@ -100,7 +102,7 @@ class _Stopped(BaseException):
 class Upload:
     """One drop on its way; ``on_bytes`` hears how many bytes of the audio are sent."""
 
-    s3: Any
+    s3: S3Client
     bucket: str
     drop: Drop
     on_bytes: Callable[[int], None] = lambda _: None
@@ -140,7 +142,7 @@ class Upload:
             )
         return str(answer["VersionId"])
 
-    def _body(self, piece: FileUpload) -> io.RawIOBase | io.BytesIO:
+    def _body(self, piece: FileUpload) -> _Body | io.BytesIO:
         if isinstance(piece.source, bytes):
             return io.BytesIO(piece.source)
         on_bytes = self.on_bytes if piece is self.drop.audio else lambda _: None

@@ -29,6 +29,8 @@ from phonoscene_cli.upload.upload import Drop, FileUpload
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from mypy_boto3_s3 import S3Client
+
     from phonoscene_cli.stack.parameters import StackParameters
 
 #: The options that name a picture, and the field each one sets.
@@ -78,8 +80,8 @@ def _fine(key: str, file: Path) -> str:
         )
     if kind_of(key) is Kind.IGNORED:
         raise WrongUsage(
-            f"{key} would be ignored, as all files whose names begin with . or _. Choose another "
-            "name with --name."
+            f"{key} would be ignored, as all files and folders whose names begin with . or _. "
+            "Choose others with --folder and --name."
         )
     if why := unsafe(key):
         raise WrongUsage(f"The key {key!r} would be refused: {why}. Choose --folder and --name.")
@@ -113,7 +115,7 @@ def assemble(options: DropOptions, present: Collection[str] = ()) -> Drop:
     return Drop(FileUpload(key, options.file), sidecar, _images(options, sidecar))
 
 
-def plan(options: DropOptions, s3: Any, bucket: str, parameters: StackParameters) -> Plan:
+def plan(options: DropOptions, s3: S3Client, bucket: str, parameters: StackParameters) -> Plan:
     """Everything that can be known before a byte goes up.
 
     Raises:
@@ -160,7 +162,7 @@ def _sidecar(options: DropOptions, key: str, present: Collection[str]) -> FileUp
     try:
         text = sidecars.changed(name, raw, options.settings)
     except DropRefused as exc:
-        raise CliError(f"The sidecar cannot be changed: {exc}") from exc
+        raise CliError(f"The sidecar cannot be changed: {exc} Correct it by hand.") from exc
     is_long = file is not None and file.name == f"{options.file.name}.json"
     return FileUpload(sidecar_key(key, present, is_long=is_long), text) if text else None
 
@@ -171,7 +173,7 @@ def _read(file: Path) -> bytes:
         with file.open("rb") as opened:
             return opened.read(LONGEST_SIDECAR + 1)
     except OSError as exc:
-        raise CliError(f"{file} cannot be read: {exc.strerror}.") from exc
+        raise CliError(f"{file} cannot be read: {exc.strerror}. Make it readable.") from exc
 
 
 def sidecar_key(audio: str, present: Collection[str], *, is_long: bool = False) -> str:
