@@ -12,7 +12,7 @@ from local import cli
 from local.cloud import LocalCloud
 from local.emulator import EMULATOR, SIMULATOR
 from local.paths import PROJECT, StateDirectory
-from tests.e2e.conftest import Phonoscene, eventually
+from tests.support.local_stack import Phonoscene, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,7 @@ from local.cloud import LocalCloud
 from local.emulator import Fal, Ports
 from local.paths import PROJECT, StateDirectory
 from local.processes import free_port
-from tests.e2e.conftest import Phonoscene, eventually, make_audio, make_picture
+from tests.support.local_stack import Phonoscene, eventually, make_audio, make_picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

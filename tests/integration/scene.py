@@ -28,10 +28,11 @@ from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.reconciliation import Reconciler
 from phonoscene.workflow.storing import Deliverer
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
-from tests.crash.table import Refused as TableRefused
-from tests.crash.table import Table
-from tests.integration.cloud import ACCOUNT, DROPS, JOBS, OUTPUT, REGION, WEBHOOKS, Cloud, Fal
-from tests.integration.sounds import film
+from tests.integration.moto_stack import Cloud, Fal
+from tests.support.fakes.table import Refused as TableRefused
+from tests.support.fakes.table import Table
+from tests.support.media.samples import film
+from tests.support.stack import ACCOUNT, DROPS, JOBS, OUTPUT, REGION, WEBHOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

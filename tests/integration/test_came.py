@@ -21,8 +21,6 @@ from phonoscene.observability import announce
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.workflow.ledger_audit import LedgerAudit
 from phonoscene.workflow.storing import Deliverer
-from tests.crash.invariants import spent
-from tests.integration.cloud import FAL_KEY
 from tests.integration.loopback import answer
 from tests.integration.scene import (
     OUTPUT_LIVES,
@@ -33,11 +31,13 @@ from tests.integration.scene import (
     verdict,
 )
 from tests.integration.test_races import ROUNDS, Race
+from tests.support.invariants import spent
+from tests.support.stack import FAL_KEY
 
 if TYPE_CHECKING:
     from phonoscene.fal.webhook_message import Delivery
-    from tests.integration.cloud import Cloud
     from tests.integration.loopback import Loopback
+    from tests.integration.moto_stack import Cloud
 
 S = JobStatus
 PRICE = Decimal("0.001205")

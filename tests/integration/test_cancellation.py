@@ -11,7 +11,6 @@ import pytest
 from phonoscene.errors import WriteRefused
 from phonoscene.fal.queue import FalQueue
 from phonoscene.jobs import FINAL, JobStatus, Request
-from tests.integration.cloud import FAL_KEY, Fal, sqs
 from tests.integration.loopback import Loopback, answer, vanish
 from tests.integration.scene import (
     USD,
@@ -23,13 +22,14 @@ from tests.integration.scene import (
     request_of,
     verdict,
 )
+from tests.support.stack import FAL_KEY, sqs
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from phonoscene.fal.requests import Submission
-    from tests.integration.cloud import Cloud
     from tests.integration.conftest import Context
+    from tests.integration.moto_stack import Cloud, Fal
 
 ZERO = Decimal(0)
 NOTHING = (0, ZERO, ZERO)

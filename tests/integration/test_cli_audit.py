@@ -22,17 +22,18 @@ from phonoscene_cli.audit import backfill as backfill_module
 from phonoscene_cli.audit.audit import Audit, settled_at
 from phonoscene_cli.audit.rate_limit import Pace
 from phonoscene_cli.ui import terminal
-from tests.documented import keys
-from tests.integration.cloud import JOBS, client
+from tests.integration.moto_stack import client
 from tests.integration.scene import Direct, a_job
-from tests.integration.sounds import silence
+from tests.support.documented import keys
+from tests.support.media.samples import silence
+from tests.support.stack import JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.integration.cloud import Cloud
     from tests.integration.desk import Desk
+    from tests.integration.moto_stack import Cloud
 
 SIDECAR = {"prompt": "A stage", "video_size": {"width": 64, "height": 64}}
 SOUND = silence(0.5)

@@ -23,15 +23,16 @@ from phonoscene_cli import app
 from phonoscene_cli.doctor import checks
 from phonoscene_cli.doctor.checks import CHECKS
 from phonoscene_cli.stack.connection import Chosen, Stack
-from tests.documented import keys
-from tests.integration.cloud import ACCOUNT, DROPS, KEY_PARAMETER, OUTPUT, REGION, client
+from tests.integration.moto_stack import client
 from tests.integration.scene import Scene
+from tests.support.documented import keys
+from tests.support.stack import ACCOUNT, DROPS, KEY_PARAMETER, OUTPUT, REGION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.cloud import Cloud
     from tests.integration.desk import Answer, Desk
+    from tests.integration.moto_stack import Cloud
 
 
 @pytest.fixture(autouse=True)

@@ -14,16 +14,17 @@ import pytest
 from phonoscene.fal import requests
 from phonoscene.jobs import ErrorDetail, JobStatus
 from phonoscene.table.job_store import JobStore
-from tests.documented import keys
-from tests.integration.cloud import JOBS, client
+from tests.integration.moto_stack import client
 from tests.integration.scene import Clock, Scene
-from tests.integration.sounds import png, silence
+from tests.support.documented import keys
+from tests.support.media.samples import png, silence
+from tests.support.stack import JOBS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.cloud import Cloud
     from tests.integration.desk import Desk
+    from tests.integration.moto_stack import Cloud
 
 SMALL = {"width": 64, "height": 64}
 PROMPT = ("--prompt", "A stage")

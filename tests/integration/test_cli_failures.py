@@ -23,17 +23,17 @@ from phonoscene.jobs import JobStatus
 from phonoscene_cli import app
 from phonoscene_cli.errors import NOT_FINE, UNREACHABLE, CliError, WrongUsage
 from phonoscene_cli.failures import explained
-from tests.documented import PAGE
-from tests.integration.cloud import client
+from tests.integration.moto_stack import client
 from tests.integration.scene import Scene, an_id
-from tests.integration.sounds import silence
+from tests.support.documented import PAGE
+from tests.support.media.samples import silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.integration.cloud import Cloud
     from tests.integration.desk import Desk
+    from tests.integration.moto_stack import Cloud
 
 COMMANDS = {
     "drop": ["song.wav", "--prompt", "x", "--yes", "--timeout", "0s"],

@@ -16,15 +16,15 @@ from phonoscene.table.items import SHARDS
 from phonoscene_cli.stack.jobs_reader import FAR, Reader
 from phonoscene_cli.ui.job_json import KEYS
 from phonoscene_cli.ui.status_line import StatusLine
-from tests.documented import keys
-from tests.integration.cloud import JOBS
 from tests.integration.scene import Clock, Scene, an_id
+from tests.support.documented import keys
+from tests.support.stack import JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.cloud import Cloud
     from tests.integration.desk import Desk
+    from tests.integration.moto_stack import Cloud
 
 _S = JobStatus
 NOW = datetime.now(UTC)

@@ -11,13 +11,13 @@ from phonoscene.jobs import JobStatus
 from phonoscene_cli import app
 from phonoscene_cli.stack.connection import Chosen
 from tests.integration.scene import Scene, an_id
-from tests.integration.sounds import silence
+from tests.support.media.samples import silence
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.cloud import Cloud
     from tests.integration.desk import Desk
+    from tests.integration.moto_stack import Cloud
 
 GROUP: Any = typer.main.get_command(app.app)
 #: What each kind of value is not, by the metavar of its options.

@@ -10,14 +10,15 @@ import pytest
 from phonoscene.fal.requests import Refused
 from phonoscene.jobs import FINAL, JobStatus
 from phonoscene.table.job_store import JobStore
-from tests.documented import keys
-from tests.integration.cloud import JOBS, client
+from tests.integration.moto_stack import client
 from tests.integration.scene import Scene
-from tests.integration.sounds import silence
+from tests.support.documented import keys
+from tests.support.media.samples import silence
+from tests.support.stack import JOBS
 
 if TYPE_CHECKING:
-    from tests.integration.cloud import Cloud, Fal
     from tests.integration.desk import Desk
+    from tests.integration.moto_stack import Cloud, Fal
 
 _S = JobStatus
 SIDECAR = {"prompt": "A stage", "video_size": {"width": 64, "height": 64}}

@@ -17,15 +17,15 @@ from phonoscene.publishing.wording import STATES
 from phonoscene_cli.doctor.checks import CHECKS
 from phonoscene_cli.ui import terminal
 from phonoscene_cli.upload.upload import Drop, FileUpload
-from tests.documented import PAGE
 from tests.integration.scene import Clock, Scene
-from tests.integration.sounds import silence
+from tests.support.documented import PAGE
+from tests.support.media.samples import silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.cloud import Cloud
     from tests.integration.desk import Desk
+    from tests.integration.moto_stack import Cloud
 
 LOCAL = (Path(__file__).parents[2] / "docs" / "local.md").read_text()
 _S = JobStatus

@@ -29,19 +29,10 @@ from phonoscene.videos.cdn import Cdn
 from phonoscene.videos.output_bucket import OutputBucket
 from phonoscene.videos.video_formats import CUT_OFF, FEWER_BYTES, OTHER_CONTAINER
 from phonoscene.workflow.storing import BECOMES_WHOLE_WITHIN, SHORTEST_PAUSE, Deliverer
-from tests.integration.cloud import (
-    DROPS,
-    FAL_KEY,
-    JOBS,
-    KEY_PARAMETER,
-    OUTPUT,
-    Cloud,
-    event,
-    sqs,
-)
 from tests.integration.loopback import FileServer, Loopback, Seen, answer
 from tests.integration.scene import noted
-from tests.integration.sounds import film
+from tests.support.media.samples import film
+from tests.support.stack import DROPS, FAL_KEY, JOBS, KEY_PARAMETER, OUTPUT, event, sqs
 
 if TYPE_CHECKING:
     import io
@@ -51,6 +42,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from tests.integration.conftest import Context
+    from tests.integration.moto_stack import Cloud
 
 ID = "0f343b0931126a20f133d67c2b018a3b"
 NOW = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)

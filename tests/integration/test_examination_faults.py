@@ -12,8 +12,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 from botocore.response import StreamingBody
 
 from phonoscene.probe import object_reader
-from tests.integration.cloud import Cloud, Fal, client, created, sqs
-from tests.integration.sounds import png, silence
+from tests.integration.moto_stack import Cloud, Fal, client
+from tests.support.media.samples import png, silence
+from tests.support.stack import created, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

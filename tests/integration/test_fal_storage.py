@@ -28,10 +28,12 @@ from phonoscene.limits import cost_of
 from phonoscene.retries import MOST_REFUSALS
 from phonoscene.workflow.media_urls import Uploaded
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
-from tests.integration.cloud import DROPS, FAL_KEY, ROOT, WEBHOOKS, Cloud, Fal, client, created, sqs
 from tests.integration.loopback import Loopback, Seen, answer, cut, stall, vanish
+from tests.integration.moto_stack import Cloud, Fal, client
 from tests.integration.scene import DAY, Scene, an_id
-from tests.integration.sounds import png, silence
+from tests.support.media.samples import png, silence
+from tests.support.stack import DROPS, FAL_KEY, WEBHOOKS, created, sqs
+from tests.support.template import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,19 +16,10 @@ import pytest
 
 from phonoscene.jobs import JobStatus
 from phonoscene.table.job_store import JobStore
-from tests.integration.cloud import (
-    DROPS,
-    JOBS,
-    KEY_PARAMETER,
-    OUTPUT,
-    ROOT,
-    Cloud,
-    Fal,
-    created,
-    sqs,
-)
 from tests.integration.scene import Reel, Scene, Wire, verdict
-from tests.integration.sounds import silence
+from tests.support.media.samples import silence
+from tests.support.stack import DROPS, JOBS, KEY_PARAMETER, OUTPUT, created, sqs
+from tests.support.template import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +27,7 @@ if TYPE_CHECKING:
 
     from phonoscene.fal.requests import Submission
     from tests.integration.conftest import Context
+    from tests.integration.moto_stack import Cloud, Fal
 
     Send = Callable[..., list[str]]
 

@@ -13,8 +13,9 @@ from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.fal.requests import Refused
 from phonoscene.jobs import JobStatus
 from phonoscene.probe.prober import LocalProber
-from tests.integration.cloud import DROPS, Cloud, Fal, client, created, sqs
-from tests.integration.sounds import SOUNDS, png, silence, sound, with_id3
+from tests.integration.moto_stack import Cloud, Fal, client
+from tests.support.media.samples import SOUNDS, png, silence, sound, with_id3
+from tests.support.stack import DROPS, created, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

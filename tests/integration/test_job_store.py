@@ -22,12 +22,12 @@ from phonoscene.jobs import (
 )
 from phonoscene.limits import SpendingLimits
 from phonoscene.table.job_store import JobStore
-from tests.integration.cloud import DROPS, JOBS
+from tests.support.stack import DROPS, JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.cloud import Cloud
+    from tests.integration.moto_stack import Cloud
 
 NOW = datetime(2026, 11, 22, 10, 15, 30, 123000, tzinfo=UTC)
 ID = "0f343b0931126a20f133d67c2b018a3b"

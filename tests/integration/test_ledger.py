@@ -30,7 +30,7 @@ from tests.integration.scene import (
 )
 
 if TYPE_CHECKING:
-    from tests.integration.cloud import Cloud
+    from tests.integration.moto_stack import Cloud
 
 ZERO = Decimal(0)
 NOTHING = (0, ZERO, ZERO)

@@ -11,16 +11,16 @@ from urllib.parse import quote_plus, unquote, urlsplit
 import pytest
 
 from phonoscene.drops.keys import AUDIO_SUFFIXES, half_id
-from tests.integration.cloud import DROPS, created, sqs
-from tests.integration.sounds import png, silence, sound
+from tests.support.media.samples import png, silence, sound
+from tests.support.stack import DROPS, created, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from tests.integration.cloud import Cloud, Fal
     from tests.integration.conftest import Context
     from tests.integration.desk import Desk
+    from tests.integration.moto_stack import Cloud, Fal
 
     Send = Callable[..., list[str]]
 

@@ -14,8 +14,8 @@ from standardwebhooks import Webhook
 from phonoscene.errors import SubscriberUnreachable
 from phonoscene.net.public_https import Timeout
 from phonoscene.publishing.endpoint import Endpoint
-from tests.integration.cloud import Cloud, event, sqs
 from tests.integration.loopback import Loopback, answer, stall, vanish
+from tests.support.stack import event, sqs
 from tests.unit.test_notifications import a_secret
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import Context
     from tests.integration.loopback import Play, Seen
+    from tests.integration.moto_stack import Cloud
 
 HOST = "subscriber.example.com"
 SECRET = a_secret()

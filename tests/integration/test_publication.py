@@ -18,11 +18,11 @@ from phonoscene.publishing.receipt_bucket import ReceiptBucket, StoredReceipt
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.table.items import from_item, to_job
 from phonoscene.workflow.publication import next_look
-from tests.crash.stream import batch, record
-from tests.integration import cloud as stack
-from tests.integration.cloud import OUTPUT, Bus, Cloud, event
+from tests.integration.moto_stack import Bus, Cloud
 from tests.integration.scene import InMemory, Scene, a_job, an_id
-from tests.unit import schemas
+from tests.support import schemas, stack
+from tests.support.fakes.stream import batch, record
+from tests.support.stack import OUTPUT, event
 
 if TYPE_CHECKING:
     import io

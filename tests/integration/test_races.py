@@ -20,14 +20,14 @@ from phonoscene.jobs import Job, JobStatus
 from phonoscene.limits import SpendingLimits
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import Submitter
-from tests.crash.invariants import spent
 from tests.integration.scene import TERMS, USD, Desk, InMemory, Scene, a_job, failure, verdict
+from tests.support.invariants import spent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from phonoscene.fal.requests import Submission, SubmitOutcome
-    from tests.integration.cloud import Cloud
+    from tests.integration.moto_stack import Cloud
 
 ROUNDS = 200
 SUBMITTERS = 8

@@ -31,16 +31,8 @@ from phonoscene.workflow.reconciliation import (
     ReconcileReport,
 )
 from phonoscene.workflow.storing import LONGEST_PAUSE, SHORTEST_PAUSE
-from tests.integration.cloud import (
-    ACCOUNT,
-    FAL_KEY,
-    JOBS,
-    KEY_PARAMETER,
-    REGION,
-    client,
-    event,
-)
 from tests.integration.loopback import Loopback, answer
+from tests.integration.moto_stack import client
 from tests.integration.scene import (
     OUTPUT_LIVES,
     QUEUE,
@@ -60,13 +52,14 @@ from tests.integration.scene import (
     request_of,
     verdict,
 )
+from tests.support.stack import ACCOUNT, FAL_KEY, JOBS, KEY_PARAMETER, REGION, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
-    from tests.integration.cloud import Cloud
     from tests.integration.conftest import Context
+    from tests.integration.moto_stack import Cloud
 
 ZERO = Decimal(0)
 SUCCESS = event("fal-success")

@@ -13,17 +13,18 @@ from phonoscene.drops.keys import job_id
 from phonoscene.fal.requests import Refused, Unknown
 from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
 from phonoscene.table.job_store import JobStore
-from tests.integration.cloud import DROPS, JOBS, client, created, sqs
+from tests.integration.moto_stack import client
 from tests.integration.scene import WAY, Crash
-from tests.integration.sounds import png, silence
+from tests.support.media.samples import png, silence
+from tests.support.stack import DROPS, JOBS, created, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
     from phonoscene.fal.requests import SubmitOutcome
-    from tests.integration.cloud import Cloud, Fal
     from tests.integration.conftest import Context
+    from tests.integration.moto_stack import Cloud, Fal
 
     Send = Callable[..., list[str]]
 

@@ -24,8 +24,8 @@ from phonoscene.retries import (
     retry_at,
 )
 from phonoscene.workflow.submission import PAUSE
-from tests.integration.cloud import DROPS, client, sqs
 from tests.integration.loopback import Loopback, answer
+from tests.integration.moto_stack import client
 from tests.integration.scene import (
     START,
     USD,
@@ -37,13 +37,14 @@ from tests.integration.scene import (
     token_hash_of,
     verdict,
 )
+from tests.support.stack import DROPS, sqs
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from phonoscene.jobs import Job
-    from tests.integration.cloud import Cloud
     from tests.integration.conftest import Context
+    from tests.integration.moto_stack import Cloud
 
 ZERO = Decimal(0)
 BUSY = Refused("fal_busy", "fal answered 503", retryable=True)

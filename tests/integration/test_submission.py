@@ -20,19 +20,10 @@ from phonoscene.retries import MOST_REFUSALS
 from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
-from tests.integration.cloud import (
-    DROPS,
-    JOBS,
-    KEY_PARAMETER,
-    WEBHOOKS,
-    Cloud,
-    Fal,
-    client,
-    created,
-    sqs,
-)
+from tests.integration.moto_stack import Cloud, Fal, client
 from tests.integration.scene import Clock, Direct
-from tests.integration.sounds import silence
+from tests.support.media.samples import silence
+from tests.support.stack import DROPS, JOBS, KEY_PARAMETER, WEBHOOKS, created, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

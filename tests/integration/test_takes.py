@@ -10,16 +10,16 @@ import pytest
 from phonoscene.drops.sidecar_files import MOST_TAKES
 from phonoscene.jobs import JobStatus
 from phonoscene.table.job_store import JobStore
-from tests.integration.cloud import Fal, created, sqs
 from tests.integration.scene import Crash, Scene
-from tests.integration.sounds import png, silence
+from tests.support.media.samples import png, silence
+from tests.support.stack import created, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from tests.integration.cloud import Cloud
     from tests.integration.conftest import Context
+    from tests.integration.moto_stack import Cloud, Fal
 
     Announce = Callable[..., list[str]]
 

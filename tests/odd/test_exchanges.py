@@ -49,7 +49,6 @@ from phonoscene.publishing import endpoint
 from phonoscene.publishing.endpoint import Endpoint
 from phonoscene.videos import cdn
 from phonoscene.videos.cdn import Cdn
-from tests.crash.fal import REQUEST_ID, VIDEO_URL, film
 from tests.odd.answers import (
     ACCEPTED,
     FAILURE,
@@ -63,6 +62,7 @@ from tests.odd.answers import (
 )
 from tests.odd.runs import MARKS, drawn
 from tests.odd.server import Raw, Server
+from tests.support.fakes.fal import REQUEST_ID, VIDEO_URL, film
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from phonoscene_cli import app as whole
 from phonoscene_cli import errors
 from phonoscene_cli.dead_letters import Letters
 from phonoscene_cli.ui.job_json import KEYS
-from tests.documented import PAGE, keys, section
+from tests.support.documented import PAGE, keys, section
 
 GROUP: Any = typer.main.get_command(whole.app)
 COMMANDS = GROUP.commands

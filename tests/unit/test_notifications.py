@@ -17,8 +17,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from phonoscene.errors import NotificationMalformed, SecretUnusable
 from phonoscene.publishing.event_webhooks import LONGEST_PAUSE, PAUSES, Notification, pause_after
+from tests.support.schemas import EVENTS
 from tests.support.template import of_type
-from tests.unit.schemas import EVENTS
 
 SAMPLE = (EVENTS / "job-status-changed.json").read_text()
 HOUR = 3600

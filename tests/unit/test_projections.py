@@ -33,7 +33,7 @@ from phonoscene.jobs import (
 from phonoscene.publishing.events import MOST_ERRORS, StatusChanged
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.publishing.wording import STATES, WAITS, fix
-from tests.unit import schemas
+from tests.support import schemas
 from tests.unit.fakes import NOON
 from tests.unit.test_jobs import a_job, jobs, maybe, times
 
@@ -545,7 +545,7 @@ def test_the_sample_is_an_event_as_eventbridge_hands_it_out() -> None:
 
 
 def test_the_schema_that_is_published_is_the_codes_own() -> None:
-    assert schemas.published() == schemas.generated(), "python -m tests.unit.schemas writes it"
+    assert schemas.published() == schemas.generated(), "python -m tests.support.schemas writes it"
 
 
 def test_the_schema_describes_every_field() -> None:

@@ -22,7 +22,7 @@ from local.real_fal import RealFal
 from local.runs import Options, Run
 from phonoscene.drops.pricing import PRESETS, estimate
 from phonoscene_cli.upload.upload import Drop, FileUpload
-from tests.integration.sounds import png
+from tests.support.media.samples import png
 
 if TYPE_CHECKING:
     import argparse

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cache, cached_property
 from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.awsrequest import AWSResponse
@@ -18,6 +16,7 @@ from moto.backends import get_backend
 
 from phonoscene.fal.requests import Accepted
 from phonoscene.jobs import Request
+from tests.support.stack import ACCOUNT, DROPS, FAL_KEY, JOBS, KEY_PARAMETER, OUTPUT, REGION
 from tests.support.template import read
 
 if TYPE_CHECKING:
@@ -29,21 +28,6 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
     from phonoscene.fal.requests import Submission, SubmitOutcome
-
-ROOT: Final = Path(__file__).parents[2]
-ACCOUNT: Final = "123456789012"  # moto's
-REGION: Final = "us-east-1"
-DROPS: Final = "drops"
-OUTPUT: Final = "outputs"
-JOBS: Final = "jobs"
-KEY_PARAMETER: Final = "/phonoscene/fal-key"
-FAL_KEY: Final = "key-id:key-secret"
-WEBHOOKS: Final = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com"
-
-
-def template() -> dict[str, Any]:
-    """template.yaml, parsed."""
-    return read()
 
 
 @cache
@@ -141,7 +125,7 @@ class Cloud:
         for bucket in (DROPS, OUTPUT):
             s3.create_bucket(Bucket=bucket)
             s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-        table = template()["Resources"]["JobsTable"]["Properties"]
+        table = read()["Resources"]["JobsTable"]["Properties"]
         dynamodb.create_table(
             TableName=JOBS,
             **{
@@ -222,26 +206,6 @@ class Cloud:
         """The bodies of the messages that wait in the verdicts queue."""
         got = self.sqs.receive_message(QueueUrl=self.verdicts_url, MaxNumberOfMessages=10)
         return [message["Body"] for message in got.get("Messages", [])]
-
-
-def event(name: str) -> Any:
-    """A payload of ``events/``."""
-    return json.loads((ROOT / "events" / f"{name}.json").read_text())
-
-
-def created(key: str, at: datetime | None = None) -> dict[str, Any]:
-    """S3's event for a key, as of ``at`` or now."""
-    payload: dict[str, Any] = event("s3-audio-created")
-    payload["detail"]["object"]["key"] = key
-    payload["time"] = (at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return payload
-
-
-def sqs(*bodies: Any) -> dict[str, Any]:
-    """A batch of an SQS event source; ids are m0, m1, …"""
-    one = event("sqs-drops")["Records"][0]
-    texts = [body if isinstance(body, str) else json.dumps(body) for body in bodies]
-    return {"Records": [one | {"messageId": f"m{n}", "body": text} for n, text in enumerate(texts)]}
 
 
 @dataclass
