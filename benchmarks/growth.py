@@ -18,7 +18,8 @@ from phonoscene.table.items import index_attributes, to_dynamodb, to_item, to_re
 from tests.support import stack
 from tests.support.fakes.fal import QUEUE, RUNS_FOR
 from tests.support.fakes.fal import Request as Submitted
-from tests.support.fakes.world import NOON, load
+from tests.support.fakes.world import load
+from tests.support.jobs import NOON
 from tests.support.scenarios import SOUND, WISH
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from phonoscene.publishing.receipts import Receipt
 from phonoscene.workflow.ledger_audit import LedgerAudit
 from phonoscene.workflow.storing import Deliverer
 from tests.integration.loopback import answer
+from tests.integration.races import ROUNDS, Race
 from tests.integration.scene import (
     OUTPUT_LIVES,
     VIDEO_URL,
@@ -30,7 +31,6 @@ from tests.integration.scene import (
     request_of,
     verdict,
 )
-from tests.integration.test_races import ROUNDS, Race
 from tests.support.invariants import spent
 from tests.support.stack import FAL_KEY
 

@@ -15,8 +15,7 @@ from phonoscene.errors import SubscriberUnreachable
 from phonoscene.net.public_https import Timeout
 from phonoscene.publishing.endpoint import Endpoint
 from tests.integration.loopback import Loopback, answer, stall, vanish
-from tests.support.stack import event, sqs
-from tests.unit.test_notifications import a_secret
+from tests.support.stack import event, sqs, webhook_secret
 
 if TYPE_CHECKING:
     import io
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from tests.integration.moto_stack import Cloud
 
 HOST = "subscriber.example.com"
-SECRET = a_secret()
+SECRET = webhook_secret()
 PARAMETER = "/phonoscene/event-webhook-secret"
 
 

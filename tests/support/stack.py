@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -36,3 +38,8 @@ def sqs(*bodies: Any) -> dict[str, Any]:
     one = event("sqs-drops")["Records"][0]
     texts = [body if isinstance(body, str) else json.dumps(body) for body in bodies]
     return {"Records": [one | {"messageId": f"m{n}", "body": text} for n, text in enumerate(texts)]}
+
+
+def webhook_secret(length: int = 32) -> str:
+    """A new secret of so many bytes for event webhooks."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(length)).decode()

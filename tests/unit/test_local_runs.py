@@ -20,7 +20,7 @@ from local.processes import Process, start_time
 from local.runs import Options, Run
 from phonoscene.jobs import ErrorDetail, JobStatus
 from phonoscene_cli.errors import WrongUsage
-from tests.unit.test_cli_words import a_job
+from tests.support.jobs import a_job
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

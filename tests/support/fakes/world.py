@@ -22,7 +22,7 @@ from collections import defaultdict
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -45,6 +45,7 @@ from tests.support.fakes.aws import KEY, Buckets, Message, Queue
 from tests.support.fakes.calls import Calls, Crash, NotModelled
 from tests.support.fakes.fal import KEY_SET, Fal, Line, Play
 from tests.support.fakes.table import Refused, Table
+from tests.support.jobs import NOON
 from tests.support.template import ROOT, read
 
 if TYPE_CHECKING:
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 
     from botocore.config import Config
 
-NOON: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
 LONGEST_PAUSE: Final = timedelta(minutes=16)
 #: Ticks after everything has ended: nothing may be put right, or found to be done, then.
