@@ -9,8 +9,9 @@ import pytest
 
 from tests.support import scenarios, stack
 from tests.support.fakes.calls import Calls
-from tests.support.fakes.world import MINUTE, NOON
+from tests.support.fakes.world import MINUTE
 from tests.support.invariants import always_broken, jobs_of
+from tests.support.jobs import NOON
 from tests.support.scenarios import AUDIO, LATER, SIDECAR, WISH, Scenario
 
 if TYPE_CHECKING:

@@ -16,11 +16,13 @@ from moto.backends import get_backend
 
 from phonoscene.fal.requests import Accepted
 from phonoscene.jobs import Request
+from phonoscene.table.items import index_attributes, to_item, to_record
 from tests.support.stack import ACCOUNT, DROPS, FAL_KEY, JOBS, KEY_PARAMETER, OUTPUT, REGION
 from tests.support.template import read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
 
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
     from phonoscene.fal.requests import Submission, SubmitOutcome
+    from phonoscene.jobs import Job
 
 
 @cache
@@ -160,6 +163,13 @@ class Cloud:
         """Put an object in the drop bucket; its version."""
         raw = json.dumps(body) if isinstance(body, dict) else body
         return str(self.s3.put_object(Bucket=DROPS, Key=key, Body=raw)["VersionId"])
+
+    def put_jobs(self, jobs: Iterable[Job], at: datetime | None = None) -> None:
+        """Put records as they are; ``at`` is when somebody must look at them."""
+        items = [to_item(to_record(job) | index_attributes(job, at)) for job in jobs]
+        puts: Any = [{"PutRequest": {"Item": item}} for item in items]
+        for start in range(0, len(puts), 25):
+            self.dynamodb.batch_write_item(RequestItems={JOBS: puts[start : start + 25]})
 
     def items(self) -> list[dict[str, Any]]:
         """Every record of the jobs table, as Python values; not the sums."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from phonoscene.jobs import Job, JobStatus
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import Submitter
-from tests.integration.scene import TERMS, Desk, InMemory, Scene, a_job
+from tests.integration.scene import TERMS, Desk, FakeDynamoDB, Scene, a_job
 from tests.support.invariants import spent
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Turns:
 class InTurn:
     """A client whose every call is a turn."""
 
-    def __init__(self, client: InMemory, turns: Turns) -> None:
+    def __init__(self, client: FakeDynamoDB, turns: Turns) -> None:
         self._client = client
         self._turns = turns
         self.exceptions = client.exceptions
@@ -126,7 +126,7 @@ class Race:
         cls, cloud: Cloud, seed: int, limits: SpendingLimits, costs: Sequence[Decimal]
     ) -> Race:
         jobs = [a_job(n, usd) for n, usd in enumerate(costs)]
-        client = InMemory(cloud, jobs)
+        client = FakeDynamoDB(jobs)
         scene = Scene(cloud, limits, client=client)
         race = cls(scene, Turns(random.Random(seed)), jobs)  # noqa: S311 - a seed to repeat
         race.turns.after_each = race.watch

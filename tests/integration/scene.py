@@ -7,11 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
-
-from moto.backends import get_backend
-from moto.dynamodb import exceptions as moto_exceptions
-from moto.dynamodb.comparisons import get_filter_expression
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from phonoscene.errors import VideoUnavailable
 from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
@@ -28,11 +24,11 @@ from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.reconciliation import Reconciler
 from phonoscene.workflow.storing import Deliverer
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
-from tests.integration.moto_stack import Cloud, Fal
+from tests.integration.moto_stack import Cloud, Fal, client
 from tests.support.fakes.table import Refused as TableRefused
 from tests.support.fakes.table import Table
 from tests.support.media.samples import film
-from tests.support.stack import ACCOUNT, DROPS, JOBS, OUTPUT, REGION, WEBHOOKS
+from tests.support.stack import DROPS, JOBS, OUTPUT, WEBHOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -99,88 +95,13 @@ class Wire:
         return call
 
 
-class Direct:
-    """DynamoDB's client with moto's table at hand instead of at a wire's end: ten times as quick.
+class FakeDynamoDB:
+    """DynamoDB's client over a table in this process, whose answers are compared with moto's."""
 
-    The calls that the job store makes most are answered here, by moto's own evaluation of the same
-    expressions; the others take the wire.
-    """
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    @property
-    def _moto(self) -> Any:
-        return get_backend("dynamodb")[ACCOUNT][REGION]
-
-    def get_item(self, **request: Any) -> dict[str, Any]:
-        item = self._moto.get_item(request["TableName"], request["Key"])
-        return {"Item": item.to_json()["Attributes"]} if item else {}
-
-    def update_item(self, **request: Any) -> dict[str, Any]:
-        try:
-            item = self._moto.update_item(
-                request["TableName"],
-                request["Key"],
-                request["UpdateExpression"],
-                request.get("ExpressionAttributeNames", {}),
-                request["ExpressionAttributeValues"],
-                condition_expression=request.get("ConditionExpression"),
-                return_values_on_condition_check_failure="ALL_OLD",
-            )
-        except moto_exceptions.ConditionalCheckFailed as exc:
-            told = json.loads(exc.description)
-            code = "ConditionalCheckFailedException"
-            raise self.exceptions.ConditionalCheckFailedException(
-                {"Error": {"Code": code, "Message": ""}, "Item": told.get("Item")}, "UpdateItem"
-            ) from exc
-        return {"Attributes": item.to_json()["Attributes"]}
-
-    def put_item(self, **request: Any) -> None:
-        self._moto.put_item(
-            request["TableName"],
-            request["Item"],
-            condition_expression=request.get("ConditionExpression"),
-            expression_attribute_values=request.get("ExpressionAttributeValues"),
-        )
-
-    def transact_write_items(self, **request: Any) -> None:
-        """All conditions, then all writes; moto copies the whole table instead."""
-        (parts, kinds) = zip(
-            *((one[kind], kind) for one in request["TransactItems"] for kind in one), strict=True
-        )
-        reasons = [self._reason(part) for part in parts]
-        if any(reason["Code"] != "None" for reason in reasons):
-            raise canceled(self, *reasons)
-        writes = {"Update": self.update_item, "Put": self.put_item, "Delete": self.delete_item}
-        for part, kind in zip(parts, kinds, strict=True):
-            unconditional = {n: value for n, value in part.items() if n != "ConditionExpression"}
-            if kind in writes:
-                writes[kind](**unconditional)
-
-    def _reason(self, part: dict[str, Any]) -> dict[str, Any]:
-        key = part.get("Key") or {"job_id": part["Item"]["job_id"]}
-        item = self._moto.get_item(part["TableName"], key)
-        condition = get_filter_expression(
-            part.get("ConditionExpression"),
-            part.get("ExpressionAttributeNames"),
-            part.get("ExpressionAttributeValues"),
-        )
-        if condition.expr(item):
-            return {"Code": "None"}
-        found = {"Item": item.to_json()["Attributes"]} if item else {}
-        return {"Code": "ConditionalCheckFailed", **found}
-
-
-class InMemory:
-    """A client of DynamoDB over a table in this process; its answers are checked against moto's."""
-
-    def __init__(self, cloud: Cloud, jobs: Sequence[Job] = ()) -> None:
-        self.exceptions = cloud.dynamodb.exceptions
-        self._operations = cloud.dynamodb.meta.method_to_api_mapping
+    def __init__(self, jobs: Sequence[Job] = ()) -> None:
+        real = client("dynamodb")
+        self.exceptions = real.exceptions
+        self._operations = real.meta.method_to_api_mapping
         self._table = Table()
         for job in jobs:
             item = to_item(to_record(job) | index_attributes(job, None))
@@ -197,6 +118,18 @@ class InMemory:
                 raise error(exc.response, operation) from exc
 
         return call
+
+    def items(self) -> list[dict[str, Any]]:
+        """Every record, as Python values; not the sums."""
+        return [from_item(item) for item in self._table.items() if "status" in item]
+
+    def item(self, job_id: str) -> dict[str, Any]:
+        """One of them."""
+        return next(item for item in self.items() if item["job_id"] == job_id)
+
+    def index(self, name: str) -> set[str]:
+        """The ids that an index holds."""
+        return self._table.index(name)
 
 
 def canceled(client: Any, *reasons: dict[str, Any] | str) -> Exception:
@@ -343,13 +276,17 @@ class Scene:
     reel: Reel = field(default_factory=Reel)
     bucket: DropBucket | None = None
     slept: list[float] = field(default_factory=list)
-    #: Another table than the stack's; then only what reads through a client reads it.
-    client: Any = None
+    #: Of a table; functions and the command line know the stack's alone (``on_moto``).
+    client: Any = field(default_factory=FakeDynamoDB)
 
     def __post_init__(self) -> None:
-        self.client = self.client or Direct(self.cloud.dynamodb)
         self.wire = Wire(self.client)
         self.store = self.store_on(self.wire)
+
+    @classmethod
+    def on_moto(cls, cloud: Cloud, **parts: Any) -> Self:
+        """With the stack's own table."""
+        return cls(cloud, client=cloud.dynamodb, **parts)
 
     def store_on(self, client: Any) -> JobStore:
         """The same table, through another client."""
@@ -409,7 +346,8 @@ class Scene:
 
     def turn(self, n: int = 1) -> datetime | None:
         """When somebody will look at a job: at what its index is sorted by."""
-        item = self.cloud.item(an_id(n))
+        key = {"job_id": {"S": an_id(n)}}
+        item = from_item(self.client.get_item(TableName=JOBS, Key=key)["Item"])
         told = item.get("dispatch_at") or item.get("due_at")
         return datetime.fromisoformat(told) if told else None
 
@@ -434,7 +372,7 @@ class Scene:
     def set_sums(self, key: str, **attributes: Any) -> None:
         """The same for any sum."""
         written = {name: to_dynamodb(value) for name, value in attributes.items()}
-        self.cloud.dynamodb.update_item(
+        self.client.update_item(
             TableName=JOBS,
             Key={"job_id": {"S": key}},
             UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in written),

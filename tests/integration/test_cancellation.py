@@ -47,7 +47,7 @@ def scene(cloud: Cloud) -> Scene:
 
 @pytest.mark.parametrize("status", STOPPABLE)
 def test_a_job_that_has_no_video_yet_is_cancelled_and_holds_nothing(
-    scene: Scene, cloud: Cloud, status: JobStatus
+    scene: Scene, status: JobStatus
 ) -> None:
     job = scene.bring(status)
 
@@ -57,7 +57,7 @@ def test_a_job_that_has_no_video_yet_is_cancelled_and_holds_nothing(
     assert cancelled.status is JobStatus.CANCELLED
     assert cancelled.reservation is None
     assert scene.sums() == NOTHING
-    assert (cloud.index("due"), cloud.index("backlog")) == (set(), set())
+    assert (scene.client.index("due"), scene.client.index("backlog")) == (set(), set())
 
 
 @pytest.mark.parametrize("status", PAST_STOPPING)
@@ -76,7 +76,7 @@ def test_a_job_that_has_its_video_or_has_ended_stays_as_it_is(
 
 def test_a_job_that_does_not_exist_cannot_be_cancelled(scene: Scene) -> None:
     assert scene.canceller.cancel(an_id(7)) is None
-    assert scene.cloud.items() == []
+    assert scene.client.items() == []
 
 
 def test_a_cancelled_job_leaves_its_place_to_the_next(scene: Scene) -> None:
@@ -325,7 +325,7 @@ def test_a_record_that_moves_at_every_look_is_given_up_after_a_few(scene: Scene)
 def test_a_message_of_the_drops_queue_cancels_the_job_it_names_and_no_other(
     cloud: Cloud, submit: ModuleType, fal: Fal, context: Context
 ) -> None:
-    scene = Scene(cloud)
+    scene = Scene.on_moto(cloud)
     job, other = scene.bring(JobStatus.SUBMITTED, 1), scene.bring(JobStatus.SUBMITTED, 2)
 
     told = submit.handler(sqs({"cancel": job.job_id}), context)
@@ -340,7 +340,7 @@ def test_a_message_of_the_drops_queue_cancels_the_job_it_names_and_no_other(
 def test_a_message_that_comes_twice_or_names_no_job_is_no_failure(
     cloud: Cloud, submit: ModuleType, fal: Fal, context: Context
 ) -> None:
-    scene = Scene(cloud)
+    scene = Scene.on_moto(cloud)
     job = scene.bring(JobStatus.READY)
     batch = sqs({"cancel": job.job_id}, {"cancel": job.job_id}, {"cancel": an_id(9)})
 
@@ -356,7 +356,7 @@ def test_a_message_that_comes_twice_or_names_no_job_is_no_failure(
 def test_a_cancel_of_what_is_no_job_harms_nothing(
     cloud: Cloud, submit: ModuleType, fal: Fal, context: Context, body: Any
 ) -> None:
-    scene = Scene(cloud)
+    scene = Scene.on_moto(cloud)
     job = scene.bring(JobStatus.SUBMITTED)
 
     submit.handler(sqs(json.dumps(body)), context)

@@ -185,7 +185,7 @@ def letter(desk: Desk, _: Any) -> None:
 
 
 def pause(desk: Desk, _: Any) -> None:
-    Scene(desk.cloud).store.ledger.pause(datetime.now(UTC) + timedelta(minutes=5))
+    Scene.on_moto(desk.cloud).store.ledger.pause(datetime.now(UTC) + timedelta(minutes=5))
 
 
 def unpin(desk: Desk, _: Any) -> None:

@@ -367,7 +367,7 @@ def test_where_there_is_nobody_to_ask_nothing_is_dropped(
 
 def test_a_days_spent_money_is_told_beforehand(desk: Desk, cloud: Cloud, folder: Path) -> None:  # noqa: ARG001
     desk.parameters["DailyBudgetUsd"] = "0.51"
-    scene = Scene(cloud, clock=Clock(datetime.now(UTC)))
+    scene = Scene.on_moto(cloud, clock=Clock(datetime.now(UTC)))
     scene.bring(JobStatus.SUBMITTED)
 
     told = desk.says("drop", "song.wav", *PROMPT, "--dry-run")

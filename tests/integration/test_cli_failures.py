@@ -108,7 +108,7 @@ def busy(desk: Desk, cloud: Cloud, tmp_path: Path, environment: pytest.MonkeyPat
     environment.setattr(time, "sleep", lambda _: None)
     (tmp_path / "song.wav").write_bytes(silence(1))
     cloud.drop("a.wav", silence(1))
-    scene = Scene(cloud)
+    scene = Scene.on_moto(cloud)
     scene.bring(JobStatus.FAILED, 1, name="failed")
     scene.bring(JobStatus.SUBMITTED, 2, name="moving")
     cloud.sqs.send_message(QueueUrl=desk.urls["DropsDeadLetterQueueUrl"], MessageBody="{}")

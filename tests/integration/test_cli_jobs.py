@@ -32,7 +32,7 @@ NOW = datetime.now(UTC)
 
 @pytest.fixture
 def scene(cloud: Cloud) -> Scene:
-    return Scene(cloud, clock=Clock(NOW))
+    return Scene.on_moto(cloud, clock=Clock(NOW))
 
 
 def ids(told: Any) -> list[str]:

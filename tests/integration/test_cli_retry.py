@@ -156,7 +156,7 @@ def test_a_key_that_was_refused_cannot_be_retried(desk: Desk, cloud: Cloud) -> N
 def test_what_may_still_have_its_video_is_not_taken_again(
     desk: Desk, cloud: Cloud, status: JobStatus
 ) -> None:
-    job = Scene(cloud).bring(status)
+    job = Scene.on_moto(cloud).bring(status)
 
     told = desk.says("retry", job.job_id, "--yes")
 

@@ -61,7 +61,7 @@ COMMANDS = {
 
 @pytest.fixture
 def scene(cloud: Cloud) -> Scene:
-    return Scene(cloud, clock=Clock(datetime.now(UTC)))
+    return Scene.on_moto(cloud, clock=Clock(datetime.now(UTC)))
 
 
 @pytest.fixture

@@ -374,7 +374,7 @@ def drop(
         result = submit.handler(sqs(created("a/song.json")), context)
         assert result == {"batchItemFailures": []}
         (item,) = cloud.items()
-        found = Scene(cloud).store.get(item["job_id"])
+        found = Scene.on_moto(cloud).store.get(item["job_id"])
         assert found
         return found
 
@@ -477,7 +477,7 @@ def test_a_refused_upload_leaves_the_job_ready_says_so_and_sends_nothing(
 
     assert (job.status, job.waits_for, job.uploads_failed) == (JobStatus.READY, "storage", 1)
     assert (job.attempt, job.refusals, posts(drop)) == (0, 0, [])
-    assert Scene(cloud).sums()[0] == 0
+    assert Scene.on_moto(cloud).sums()[0] == 0
     turn = datetime.fromisoformat(cloud.item(job.job_id)["dispatch_at"]) - job.updated_at
     assert timedelta(seconds=14) < turn < timedelta(seconds=40)
 
@@ -527,7 +527,7 @@ ID: Final = an_id(1)
 
 @pytest.fixture
 def scene(cloud: Cloud) -> Scene:
-    return Scene(cloud)
+    return Scene.on_moto(cloud)
 
 
 @pytest.fixture

@@ -441,7 +441,7 @@ def test_every_message_of_a_jobs_life_redriven_days_later_changes_nothing(
     (item,) = cloud.items()
     job_id = item["job_id"]
     token = str(fal.posts[0].webhook_url).rpartition("/")[2]
-    job = Scene(cloud).store.get(job_id)
+    job = Scene.on_moto(cloud).store.get(job_id)
     assert job
     assert job.request
     told = verdict(job)
@@ -449,7 +449,7 @@ def test_every_message_of_a_jobs_life_redriven_days_later_changes_nothing(
     delivery = json.loads(told.to_message()) | {"request_id": name}
     delivery["body"] = delivery["body"].replace(told.request_id, name)
     failed += store(delivery)
-    ended, sums = cloud.item(job_id), Scene(cloud).sums()
+    ended, sums = cloud.item(job_id), Scene.on_moto(cloud).sums()
 
     old = [event | {"time": "2020-01-01T00:00:00Z"} for event in events]
     failed += send(*events, *old, {"job_id": job_id}, {"cancel": job_id})
@@ -458,7 +458,7 @@ def test_every_message_of_a_jobs_life_redriven_days_later_changes_nothing(
     assert failed == []
     assert ended["status"] == "SUCCEEDED"
     assert cloud.items() == [ended]
-    assert Scene(cloud).sums() == sums
+    assert Scene.on_moto(cloud).sums() == sums
     assert len(fal.posts) == 1
     assert len(cloud.output_versions()) == 2  # one video, one manifest
     assert token not in json.dumps(ended, default=str)
@@ -525,7 +525,7 @@ def test_a_poison_message_fails_alone_and_writes_nothing(
 def test_a_poison_verdict_fails_alone_and_writes_nothing(
     cloud: Cloud, store: Send, poison: Any
 ) -> None:
-    scene = Scene(cloud)
+    scene = Scene.on_moto(cloud)
     job, other = scene.bring(JobStatus.SUBMITTED, 1), scene.bring(JobStatus.SUBMITTED, 2)
 
     failed = store(poison, json.loads(verdict(job).to_message()), poison)
@@ -536,7 +536,7 @@ def test_a_poison_verdict_fails_alone_and_writes_nothing(
 
 
 def test_a_poison_verdict_that_fal_has_signed_has_fal_asked_soon(cloud: Cloud, store: Send) -> None:
-    scene = Scene(cloud)
+    scene = Scene.on_moto(cloud)
     job = scene.bring(JobStatus.SUBMITTED)
     delivery = json.loads(verdict(job).to_message()) | {"body": '{"request_id": 7}'}
 

@@ -19,7 +19,7 @@ from phonoscene.publishing.receipts import Receipt
 from phonoscene.table.items import from_item, to_job
 from phonoscene.workflow.publication import next_look
 from tests.integration.moto_stack import Bus, Cloud
-from tests.integration.scene import InMemory, Scene, a_job, an_id
+from tests.integration.scene import Scene, a_job, an_id
 from tests.support import schemas, stack
 from tests.support.fakes.stream import batch, record
 from tests.support.stack import OUTPUT, event
@@ -71,7 +71,7 @@ def publish(
 @pytest.fixture
 def scene(cloud: Cloud) -> Scene:
     """A table that tells its stream."""
-    return Scene(cloud, client=InMemory(cloud))
+    return Scene(cloud)
 
 
 def told(scene: Scene) -> list[dict[str, Any]]:

@@ -20,7 +20,6 @@ from phonoscene.fal.results import from_webhook
 from phonoscene.jobs import LOOK_AGAIN_AFTER, JobStatus
 from phonoscene.limits import SpendingLimits
 from phonoscene.queues import DropsQueue
-from phonoscene.table.items import index_attributes, to_item, to_record
 from phonoscene.workflow.ledger_audit import LedgerStatus
 from phonoscene.workflow.reconciliation import (
     ASK_AGAIN,
@@ -42,7 +41,6 @@ from tests.integration.scene import (
     USD,
     Clock,
     Desk,
-    InMemory,
     Scene,
     a_half,
     a_job,
@@ -464,7 +462,7 @@ def test_a_copy_is_not_begun_again_while_the_last_may_still_run(scene: Scene) ->
 
 
 def test_a_video_that_cannot_be_copied_while_fal_keeps_it_fails_its_job(cloud: Cloud) -> None:
-    scene = Scene(cloud, client=InMemory(cloud))  # some 3,000 calls
+    scene = Scene(cloud)
     scene.bring(JobStatus.GENERATED)
     while scene.read().status is JobStatus.GENERATED:
         later(scene, COPY_AGAIN)
@@ -502,7 +500,7 @@ def test_a_record_that_cannot_be_read_does_not_stop_the_others(scene: Scene) -> 
     """A release that was rolled back may have left a state that this one does not know."""
     for n in range(2):
         scene.bring(JobStatus.SUBMITTED, n)
-    scene.cloud.dynamodb.update_item(
+    scene.client.update_item(
         TableName=JOBS,
         Key={"job_id": {"S": an_id(0)}},
         UpdateExpression="SET #status = :unknown",
@@ -798,7 +796,7 @@ def due_jobs(cloud: Cloud, count: int) -> None:
     """As many records, of every state that can be due, as they were half an hour ago."""
     clock = Clock(datetime.now(UTC) - timedelta(minutes=30))
     states = sorted(LOOK_AGAIN_AFTER)
-    requests = []
+    jobs = []
     for n in range(count):
         job = a_half(n, clock()) if n % 5 == 0 else a_job(n, at=clock())
         if n % 5:
@@ -807,10 +805,8 @@ def due_jobs(cloud: Cloud, count: int) -> None:
             changes = {"status": status, "attempt": 1, "history": (*job.history, step)}
             told = {"token_hashes": ("hash",), "request": a_request(f"request-{n}")}
             job = job.model_copy(update=changes | told)
-        item = to_record(job) | index_attributes(job, clock())
-        requests.append({"PutRequest": {"Item": to_item(item)}})
-    for start in range(0, count, 25):
-        cloud.dynamodb.batch_write_item(RequestItems={JOBS: requests[start : start + 25]})  # type: ignore[dict-item]  # the items as they are
+        jobs.append(job)
+    cloud.put_jobs(jobs, clock())
 
 
 def calls_of_a_pass(
@@ -853,7 +849,7 @@ def test_a_minutes_tick_looks_at_200_due_jobs_at_a_constant_cost_each(
 def test_a_tick_announces_the_jobs_whose_turn_it_is(
     cloud: Cloud, reconcile: ModuleType, context: Context
 ) -> None:
-    scene = Scene(cloud, clock=Clock(datetime.now(UTC) - timedelta(minutes=3)))
+    scene = Scene.on_moto(cloud, clock=Clock(datetime.now(UTC) - timedelta(minutes=3)))
     for n in (3, 1, 2):
         scene.admit(n)
         scene.clock.go_on(seconds=30)

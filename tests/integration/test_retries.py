@@ -29,7 +29,6 @@ from tests.integration.moto_stack import client
 from tests.integration.scene import (
     START,
     USD,
-    InMemory,
     Scene,
     an_id,
     failure,
@@ -111,12 +110,6 @@ def scene(cloud: Cloud) -> Scene:
     return Scene(cloud)
 
 
-@pytest.fixture
-def quick(cloud: Cloud) -> Scene:
-    """With a table in this process: for what asks little of it, and often."""
-    return Scene(cloud, client=InMemory(cloud))
-
-
 def model_failure(job: Job, *entries: dict[str, Any]) -> Any:
     """What fal says where the model refused its input, or broke."""
     detail = [{"loc": ["body"], "msg": "It did not work."} | entry for entry in entries]
@@ -128,28 +121,28 @@ def model_failure(job: Job, *entries: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize(("kind", "worth_it"), INFRASTRUCTURE.items())
 def test_an_error_of_fals_own_sends_the_job_back_where_it_may_pass(
-    quick: Scene, kind: str, worth_it: bool
+    scene: Scene, kind: str, worth_it: bool
 ) -> None:
-    job = quick.bring(JobStatus.SUBMITTED)
+    job = scene.bring(JobStatus.SUBMITTED)
 
-    quick.deliverer.deliver(failure(job, kind))
+    scene.deliverer.deliver(failure(job, kind))
 
-    told = quick.read()
+    told = scene.read()
     assert told.status is (JobStatus.READY if worth_it else JobStatus.FAILED)
     assert told.waits_for == ("fal" if worth_it else None)
     assert [error.code for error in told.errors] == ([] if worth_it else [kind])
-    assert quick.sums() == (0, ZERO, ZERO)
+    assert scene.sums() == (0, ZERO, ZERO)
 
 
 @pytest.mark.parametrize(("kind", "worth_it"), MODEL.items())
 def test_an_error_of_the_model_sends_the_job_back_where_it_may_pass(
-    quick: Scene, kind: str, worth_it: bool
+    scene: Scene, kind: str, worth_it: bool
 ) -> None:
-    job = quick.bring(JobStatus.SUBMITTED)
+    job = scene.bring(JobStatus.SUBMITTED)
 
-    quick.deliverer.deliver(model_failure(job, {"type": kind, "loc": ["body", "prompt"]}))
+    scene.deliverer.deliver(model_failure(job, {"type": kind, "loc": ["body", "prompt"]}))
 
-    told = quick.read()
+    told = scene.read()
     assert told.status is (JobStatus.READY if worth_it else JobStatus.FAILED)
     assert [error.code for error in told.errors] == ([] if worth_it else [kind])
 
@@ -350,15 +343,15 @@ def second_attempt(scene: Scene, status: JobStatus) -> Job:
 @pytest.mark.parametrize("kind", ["runner_disconnected", "bad_request"])
 @pytest.mark.parametrize("status", LATER)
 def test_a_late_failure_of_an_old_attempt_does_nothing(
-    quick: Scene, status: JobStatus, kind: str
+    scene: Scene, status: JobStatus, kind: str
 ) -> None:
-    job = second_attempt(quick, status)
-    sums = quick.sums()
+    job = second_attempt(scene, status)
+    sums = scene.sums()
 
-    quick.deliverer.deliver(failure(job, kind, attempt=1))
+    scene.deliverer.deliver(failure(job, kind, attempt=1))
 
-    assert quick.read() == job
-    assert quick.sums() == sums
+    assert scene.read() == job
+    assert scene.sums() == sums
 
 
 @pytest.mark.parametrize(
@@ -445,7 +438,7 @@ def test_a_locked_account_is_told_apart_from_a_bad_job_over_the_wire(
     code: int,
     detail: str,
 ) -> None:
-    scene = Scene(cloud)
+    scene = Scene.on_moto(cloud)
     jobs = [scene.admit(n) for n in range(3)]
     internet.plays["queue.fal.run"] = answer({"detail": detail}, code)
 

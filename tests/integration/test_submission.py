@@ -21,7 +21,7 @@ from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
 from tests.integration.moto_stack import Cloud, Fal, client
-from tests.integration.scene import Clock, Direct
+from tests.integration.scene import Clock, FakeDynamoDB
 from tests.support.media.samples import silence
 from tests.support.stack import DROPS, JOBS, KEY_PARAMETER, WEBHOOKS, created, sqs
 
@@ -45,6 +45,7 @@ class Crash(BaseException):
 @dataclass
 class World:
     clock: Clock
+    table: FakeDynamoDB
     store: JobStore
     fal: Fal
     submitter: Submitter
@@ -66,10 +67,10 @@ class World:
 
 
 @pytest.fixture
-def world(cloud: Cloud) -> World:
+def world(cloud: Cloud) -> World:  # noqa: ARG001 - where its S3 is
     clock = Clock(NOW)
-    direct: Any = Direct(cloud.dynamodb)
-    store = JobStore(direct, JOBS, clock=clock)
+    table: Any = FakeDynamoDB()
+    store = JobStore(table, JOBS, clock=clock)
     fal = Fal()
     s3 = client("s3", "s3v4")
     bucket = DropBucket(s3, s3, DROPS)
@@ -88,7 +89,7 @@ def world(cloud: Cloud) -> World:
         ),
         (),
     )
-    return World(clock, store, fal, submitter)
+    return World(clock, table, store, fal, submitter)
 
 
 def token_of(submission: Submission) -> str:
@@ -106,9 +107,7 @@ def test_the_claim_stands_in_the_table_when_the_post_arrives(world: World) -> No
     assert claimed.token_hashes == (hash_token(token_of(world.fal.posts[0])),)
 
 
-def test_an_accepted_job_keeps_its_request_and_leaves_the_backlog(
-    world: World, cloud: Cloud
-) -> None:
+def test_an_accepted_job_keeps_its_request_and_leaves_the_backlog(world: World) -> None:
     job = world.submit()
 
     assert job == world.record
@@ -116,12 +115,12 @@ def test_an_accepted_job_keeps_its_request_and_leaves_the_backlog(
     assert job.request
     assert job.request.request_id == "request-1"
     assert job.request.status_url
-    assert (cloud.index("backlog"), cloud.index("due")) == (set(), {ID})
+    assert (world.table.index("backlog"), world.table.index("due")) == (set(), {ID})
     assert [step.status for step in job.history] == ["READY", "SUBMITTING", "SUBMITTED"]
 
 
 def test_fal_is_asked_when_the_stack_says_and_not_told_whom_to_call_where_it_could_not(
-    world: World, cloud: Cloud
+    world: World,
 ) -> None:
     terms = SubmissionSettings("", 3600, 86400, ask_after=timedelta(seconds=5))
     polls = dataclasses.replace(world.submitter, terms=terms)
@@ -130,16 +129,14 @@ def test_fal_is_asked_when_the_stack_says_and_not_told_whom_to_call_where_it_cou
 
     assert job.status is JobStatus.SUBMITTED
     assert world.fal.posts[0].webhook_url is None
-    assert datetime.fromisoformat(cloud.item(ID)["due_at"]) == NOW + timedelta(seconds=5)
+    assert datetime.fromisoformat(world.table.item(ID)["due_at"]) == NOW + timedelta(seconds=5)
     assert len(job.token_hashes) == 1  # a result that is polled comes home by it
 
 
-def test_the_token_is_nowhere_in_the_record_and_neither_is_a_presigned_url(
-    world: World, cloud: Cloud
-) -> None:
+def test_the_token_is_nowhere_in_the_record_and_neither_is_a_presigned_url(world: World) -> None:
     world.submit()
 
-    item = json.dumps(cloud.item(ID), default=str)
+    item = json.dumps(world.table.item(ID), default=str)
     assert token_of(world.fal.posts[0]) not in item
     assert "X-Amz-" not in item
 
@@ -240,7 +237,7 @@ def test_a_crash_while_the_post_is_under_way_is_never_sent_again(world: World) -
 
 
 def test_a_crash_between_claim_and_post_is_not_sent_either(
-    world: World, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*_: Any) -> str:
         raise Crash
@@ -255,11 +252,13 @@ def test_a_crash_between_claim_and_post_is_not_sent_either(
 
     # where the claim had been written, nobody can know what happened after it
     assert len(world.fal.posts) == (1 if status is JobStatus.READY else 0)
-    assert (cloud.index("due") == {ID}) == (status is JobStatus.SUBMITTING or bool(world.fal.posts))
+    assert (world.table.index("due") == {ID}) == (
+        status is JobStatus.SUBMITTING or bool(world.fal.posts)
+    )
 
 
 def test_a_crash_before_the_answer_is_written_is_never_sent_again(
-    world: World, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     move = world.store.move
 
@@ -277,7 +276,7 @@ def test_a_crash_before_the_answer_is_written_is_never_sent_again(
 
     assert again.status is JobStatus.SUBMITTING
     assert len(world.fal.posts) == 1
-    assert cloud.index("due") == {ID}
+    assert world.table.index("due") == {ID}
 
 
 def test_an_unknown_outcome_is_kept_and_not_sent_again(world: World) -> None:
@@ -299,26 +298,24 @@ def test_a_refusal_for_good_fails_the_job_with_fals_words(world: World) -> None:
     assert error.message == "fal refused the job: prompt: no"
 
 
-def test_a_refusal_for_now_returns_the_job_to_the_backlog_with_a_later_date(
-    world: World, cloud: Cloud
-) -> None:
+def test_a_refusal_for_now_returns_the_job_to_the_backlog_with_a_later_date(world: World) -> None:
     world.fal.answer = BUSY
 
     job = world.submit()
 
     assert job.waits_for == "fal"
     assert (world.record.status, world.record.attempt) == (JobStatus.READY, 1)
-    assert (cloud.index("backlog"), cloud.index("due")) == ({ID}, set())
-    wait = datetime.fromisoformat(cloud.item(ID)["dispatch_at"]) - NOW
+    assert (world.table.index("backlog"), world.table.index("due")) == ({ID}, set())
+    wait = datetime.fromisoformat(world.table.item(ID)["dispatch_at"]) - NOW
     assert timedelta(seconds=15) <= wait <= timedelta(seconds=30)
 
 
-def test_each_postponement_waits_longer(world: World, cloud: Cloud) -> None:
+def test_each_postponement_waits_longer(world: World) -> None:
     world.fal.answer = BUSY
     waits = []
     for _ in range(7):
         world.submit_in_turn()
-        waits.append(datetime.fromisoformat(cloud.item(ID)["dispatch_at"]) - world.clock())
+        waits.append(datetime.fromisoformat(world.table.item(ID)["dispatch_at"]) - world.clock())
 
     for attempt, wait in enumerate(waits, 1):
         longest = min(timedelta(seconds=30) * 2 ** (attempt - 1), timedelta(seconds=900))

@@ -88,7 +88,7 @@ def test_each_take_takes_a_place_and_money_of_its_own(cloud: Cloud, announce: An
     announce(drop(cloud, prompts(3)))
 
     held = [job["reservation"] for job in jobs(cloud)]
-    in_flight, _, reserved = Scene(cloud).sums(held[0]["day"])
+    in_flight, _, reserved = Scene.on_moto(cloud).sums(held[0]["day"])
     assert in_flight == len(held) == 3
     assert reserved == sum(one["usd"] for one in held) > 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
@@ -96,7 +96,7 @@ def test_a_video_that_was_refused_is_not_paid_twice_for_want_of_its_address() ->
     assert "https://v3.fal.media/x.mp4" in next_steps.next_step(job)
 
 
-WHOLE: dict[str, object] = {
+WHOLE: dict[str, Any] = {
     "audio": Audio(key="a.mp3", version_id="1", bytes=1),
     "sidecar": DropObject(key="a.json", version_id="1"),
     "arguments": {"prompt": "x"},
@@ -123,7 +123,7 @@ def an_error(field: str | None, code: str = "out_of_range") -> ErrorDetail:
     ],
 )
 def test_a_rejected_job_is_advised_to_be_retried_only_where_an_option_could_mend_it(
-    error: ErrorDetail, fields: dict[str, object], setting: str | None
+    error: ErrorDetail, fields: dict[str, Any], setting: str | None
 ) -> None:
     step = next_steps.next_step(a_job(JobStatus.REJECTED, **WHOLE | {"errors": (error,)} | fields))
 

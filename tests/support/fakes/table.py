@@ -64,6 +64,11 @@ class Table:
         """Every item."""
         return list(self._items.values())
 
+    def index(self, name: str) -> set[str]:
+        """The ids that an index holds."""
+        partition, sort, _ = _indexes()[name]
+        return {key for key, item in self._items.items() if partition in item and sort in item}
+
     def state(self) -> str:
         """Tells two tables apart."""
         if self._state is None:
