@@ -19,6 +19,7 @@ from moto import mock_aws
 from phonoscene.observability import logger
 from tests.integration import moto_stack
 from tests.integration.desk import Desk
+from tests.integration.fal_queue import FakeFalQueue
 from tests.integration.loopback import Loopback
 from tests.support import stack
 from tests.support.template import ROOT
@@ -156,9 +157,9 @@ def submit(function: Callable[..., ModuleType], cloud: Cloud) -> ModuleType:  # 
 
 
 @pytest.fixture
-def fal(submit: ModuleType, environment: pytest.MonkeyPatch) -> moto_stack.Fal:
+def fal(submit: ModuleType, environment: pytest.MonkeyPatch) -> FakeFalQueue:
     """In fal's place, for the function ``submit``."""
-    queue = moto_stack.Fal()
+    queue = FakeFalQueue()
     environment.setattr(submit, "FalQueue", lambda _: queue)
     return queue
 
@@ -221,7 +222,7 @@ def desk(
     environment: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     submit: ModuleType,
-    fal: moto_stack.Fal,  # noqa: ARG001 - in its place
+    fal: FakeFalQueue,  # noqa: ARG001 - in its place
     context: Context,
 ) -> Desk:
     """The command line on this stack."""

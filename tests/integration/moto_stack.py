@@ -14,8 +14,6 @@ from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from moto.backends import get_backend
 
-from phonoscene.fal.requests import Accepted
-from phonoscene.jobs import Request
 from phonoscene.table.items import index_attributes, to_item, to_record
 from tests.support.stack import ACCOUNT, DROPS, FAL_KEY, JOBS, KEY_PARAMETER, OUTPUT, REGION
 from tests.support.template import read
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
-    from phonoscene.fal.requests import Submission, SubmitOutcome
     from phonoscene.jobs import Job
 
 
@@ -216,35 +213,3 @@ class Cloud:
         """The bodies of the messages that wait in the verdicts queue."""
         got = self.sqs.receive_message(QueueUrl=self.verdicts_url, MaxNumberOfMessages=10)
         return [message["Body"] for message in got.get("Messages", [])]
-
-
-@dataclass
-class Fal:
-    """Stands in for ``FalQueue``: keeps what it was sent, and answers what it was told to."""
-
-    posts: list[Submission] = field(default_factory=list)
-    cancelled: list[Request] = field(default_factory=list)
-    answer: SubmitOutcome | None = None
-    #: Called while the POST is under way.
-    on_post: Callable[[Submission], None] = lambda _: None
-
-    def cancel(self, request: Request) -> None:
-        self.cancelled.append(request)
-
-    def ready(self) -> Fal:
-        """The key is fine."""
-        return self
-
-    def submit(self, submission: Submission) -> SubmitOutcome:
-        self.posts.append(submission)
-        self.on_post(submission)
-        request_id = f"request-{len(self.posts)}"
-        url = f"https://queue.fal.run/fal-ai/ltx-2.3-22b/requests/{request_id}"
-        return self.answer or Accepted(
-            Request(
-                request_id=request_id,
-                status_url=url + "/status",
-                response_url=url,
-                cancel_url=url + "/cancel",
-            )
-        )

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from phonoscene.jobs import Job, JobStatus
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import Submitter
-from tests.integration.scene import TERMS, Desk, FakeDynamoDB, Scene, a_job
+from tests.integration.fal_queue import FakeFalQueue
+from tests.integration.workspace import TERMS, FakeDynamoDB, Workspace, a_job
 from tests.support.invariants import spent
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class InTurn:
 class Race:
     """One round: some jobs, some limits, and threads that all want to submit."""
 
-    scene: Scene
+    workspace: Workspace
     turns: Turns
     jobs: list[Job]
     worst: tuple[int, Decimal] = (0, Decimal(0))
@@ -127,49 +128,49 @@ class Race:
     ) -> Race:
         jobs = [a_job(n, usd) for n, usd in enumerate(costs)]
         client = FakeDynamoDB(jobs)
-        scene = Scene(cloud, limits, client=client)
-        race = cls(scene, Turns(random.Random(seed)), jobs)  # noqa: S311 - a seed to repeat
+        workspace = Workspace(cloud, limits, client=client)
+        race = cls(workspace, Turns(random.Random(seed)), jobs)  # noqa: S311 - a seed to repeat
         race.turns.after_each = race.watch
-        scene.store = scene.store_on(InTurn(client, race.turns))
+        workspace.store = workspace.store_on(InTurn(client, race.turns))
         return race
 
     def watch(self) -> None:
         """After each call: no sum is beyond its limit, not even for a moment."""
-        in_flight, committed, reserved = self.scene.sums()
+        in_flight, committed, reserved = self.workspace.sums()
         self.worst = (max(self.worst[0], in_flight), max(self.worst[1], committed))
-        assert 0 <= in_flight <= self.scene.limits.max_in_flight
-        assert 0 <= reserved <= committed <= self.scene.limits.daily_budget_usd
+        assert 0 <= in_flight <= self.workspace.limits.max_in_flight
+        assert 0 <= reserved <= committed <= self.workspace.limits.daily_budget_usd
 
     def submitter(self, job: Job, answer: SubmitOutcome | None = None) -> Callable[[], None]:
         """One process that submits this job, as it read it before the race; fal is its own."""
 
         def submit() -> None:
-            fal: Any = Desk()
+            fal: Any = FakeFalQueue()
             fal.answer = answer
             fal.on_post = self.posts.append
             bucket: Any = None
             Submitter(
-                Presigned(bucket, 3600), self.scene.store, fal, TERMS, self.scene.limits
+                Presigned(bucket, 3600), self.workspace.store, fal, TERMS, self.workspace.limits
             ).submit(job)
 
         return submit
 
     def lacks(self, job: Job) -> str | None:
         """What there was none of for a job that was left behind: nothing was given back since."""
-        in_flight, committed, _ = self.scene.sums()
-        left = self.scene.limits.daily_budget_usd - committed
+        in_flight, committed, _ = self.workspace.sums()
+        left = self.workspace.limits.daily_budget_usd - committed
         assert job.estimate
         lacks = {
-            "slot": in_flight == self.scene.limits.max_in_flight,
+            "slot": in_flight == self.workspace.limits.max_in_flight,
             "budget": job.estimate.upper_usd > left,
         }
         return job.waits_for if lacks[str(job.waits_for)] else None
 
     def ended(self) -> list[Job]:
         """All jobs as they stand; the sums are theirs."""
-        jobs = [self.scene.read(n) for n in range(len(self.jobs))]
+        jobs = [self.workspace.read(n) for n in range(len(self.jobs))]
         held = [job.reservation.usd for job in jobs if job.reservation]
         costs = sum((spent(job) for job in jobs), Decimal(0))
         assert all((job.reservation is not None) == (job.status in HOLDING) for job in jobs)
-        assert self.scene.sums() == (len(held), sum(held) + costs, sum(held))
+        assert self.workspace.sums() == (len(held), sum(held) + costs, sum(held))
         return jobs

@@ -23,7 +23,7 @@ from phonoscene_cli.audit.audit import Audit, settled_at
 from phonoscene_cli.audit.rate_limit import Pace
 from phonoscene_cli.ui import terminal
 from tests.integration.moto_stack import client
-from tests.integration.scene import a_job
+from tests.integration.workspace import a_job
 from tests.support.documented import keys
 from tests.support.media.samples import silence
 from tests.support.stack import JOBS

@@ -24,7 +24,7 @@ from phonoscene_cli.doctor import checks
 from phonoscene_cli.doctor.checks import CHECKS
 from phonoscene_cli.stack.connection import Chosen, Stack
 from tests.integration.moto_stack import client
-from tests.integration.scene import Scene
+from tests.integration.workspace import Workspace
 from tests.support.documented import keys
 from tests.support.stack import ACCOUNT, DROPS, KEY_PARAMETER, OUTPUT, REGION
 
@@ -185,7 +185,7 @@ def letter(desk: Desk, _: Any) -> None:
 
 
 def pause(desk: Desk, _: Any) -> None:
-    Scene.on_moto(desk.cloud).store.ledger.pause(datetime.now(UTC) + timedelta(minutes=5))
+    Workspace.on_moto(desk.cloud).store.ledger.pause(datetime.now(UTC) + timedelta(minutes=5))
 
 
 def unpin(desk: Desk, _: Any) -> None:

@@ -15,7 +15,7 @@ from phonoscene.fal import requests
 from phonoscene.jobs import ErrorDetail, JobStatus
 from phonoscene.table.job_store import JobStore
 from tests.integration.moto_stack import client
-from tests.integration.scene import Clock, Scene
+from tests.integration.workspace import Clock, Workspace
 from tests.support.documented import keys
 from tests.support.media.samples import png, silence
 from tests.support.stack import JOBS
@@ -367,7 +367,7 @@ def test_where_there_is_nobody_to_ask_nothing_is_dropped(
 
 def test_a_days_spent_money_is_told_beforehand(desk: Desk, cloud: Cloud, folder: Path) -> None:  # noqa: ARG001
     desk.parameters["DailyBudgetUsd"] = "0.51"
-    scene = Scene.on_moto(cloud, clock=Clock(datetime.now(UTC)))
+    scene = Workspace.on_moto(cloud, clock=Clock(datetime.now(UTC)))
     scene.bring(JobStatus.SUBMITTED)
 
     told = desk.says("drop", "song.wav", *PROMPT, "--dry-run")

@@ -10,7 +10,7 @@ import typer.main
 from phonoscene.jobs import JobStatus
 from phonoscene_cli import app
 from phonoscene_cli.stack.connection import Chosen
-from tests.integration.scene import Scene, an_id
+from tests.integration.workspace import Workspace, an_id
 from tests.support.media.samples import silence
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def test_a_watch_refuses_an_out_of_another_format_before_it_watches(
     desk: Desk, cloud: Cloud, tmp_path: Path
 ) -> None:
     arguments = {"prompt": "x", "video_output_type": "GIF (.gif)"}
-    job = Scene.on_moto(cloud).bring(JobStatus.SUBMITTED, arguments=arguments)
+    job = Workspace.on_moto(cloud).bring(JobStatus.SUBMITTED, arguments=arguments)
 
     told = desk.says("watch", job.job_id, "--out", str(tmp_path / "a.mp4"))
 
@@ -312,7 +312,7 @@ def test_an_address_is_understood_by_audit_backfill_jobs_and_watch(
 ) -> None:
     cloud.drop("talks/a.wav", silence(1))
     cloud.drop("other/b.wav", silence(1))
-    Scene.on_moto(cloud).bring(JobStatus.SUCCEEDED, 1, name="talks/done")
+    Workspace.on_moto(cloud).bring(JobStatus.SUCCEEDED, 1, name="talks/done")
     address, now = "s3://drops/talks/", ("--older-than", "0s")
 
     assert desk.says("audit", address, *now, "--json").data["prefix"] == "talks/"

@@ -30,7 +30,7 @@ from phonoscene.videos.output_bucket import OutputBucket
 from phonoscene.videos.video_formats import CUT_OFF, FEWER_BYTES, OTHER_CONTAINER
 from phonoscene.workflow.storing import BECOMES_WHOLE_WITHIN, SHORTEST_PAUSE, Deliverer
 from tests.integration.loopback import FileServer, Loopback, Seen, answer
-from tests.integration.scene import noted
+from tests.integration.workspace import noted
 from tests.support.media.samples import film
 from tests.support.stack import DROPS, FAL_KEY, JOBS, KEY_PARAMETER, OUTPUT, event, sqs
 

@@ -12,7 +12,7 @@ import pytest
 from phonoscene.fal.requests import ACCOUNT, Refused, Unknown
 from phonoscene.jobs import Job, JobStatus
 from phonoscene.limits import SpendingLimits
-from tests.integration.scene import USD, failure, verdict
+from tests.integration.workspace import USD, failure, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,15 +99,17 @@ def test_a_cancel_and_two_verdicts_that_meet_give_back_once(
     ends = set()
     for seed in range(ROUNDS // 8):
         race = Race.make(cloud, seed, SpendingLimits(2, Decimal(10)), [USD, USD])
-        scene = race.scene
-        job = scene.step(scene.step(race.jobs[0], JobStatus.SUBMITTING), JobStatus.SUBMITTED)
-        other = scene.step(race.jobs[1], JobStatus.SUBMITTING)
+        workspace = race.workspace
+        job = workspace.step(
+            workspace.step(race.jobs[0], JobStatus.SUBMITTING), JobStatus.SUBMITTED
+        )
+        other = workspace.step(race.jobs[1], JobStatus.SUBMITTING)
 
         race.turns.run(
             [
-                partial(scene.canceller.cancel, job.job_id),
-                partial(scene.deliverer.deliver, tells(job)),
-                partial(scene.deliverer.deliver, tells(job)),
+                partial(workspace.canceller.cancel, job.job_id),
+                partial(workspace.deliverer.deliver, tells(job)),
+                partial(workspace.deliverer.deliver, tells(job)),
             ]
         )
 

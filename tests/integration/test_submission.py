@@ -20,8 +20,9 @@ from phonoscene.retries import MOST_REFUSALS
 from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
-from tests.integration.moto_stack import Cloud, Fal, client
-from tests.integration.scene import Clock, FakeDynamoDB
+from tests.integration.fal_queue import FakeFalQueue
+from tests.integration.moto_stack import Cloud, client
+from tests.integration.workspace import Clock, FakeDynamoDB
 from tests.support.media.samples import silence
 from tests.support.stack import DROPS, JOBS, KEY_PARAMETER, WEBHOOKS, created, sqs
 
@@ -47,7 +48,7 @@ class World:
     clock: Clock
     table: FakeDynamoDB
     store: JobStore
-    fal: Fal
+    fal: FakeFalQueue
     submitter: Submitter
 
     @property
@@ -71,7 +72,7 @@ def world(cloud: Cloud) -> World:  # noqa: ARG001 - where its S3 is
     clock = Clock(NOW)
     table: Any = FakeDynamoDB()
     store = JobStore(table, JOBS, clock=clock)
-    fal = Fal()
+    fal = FakeFalQueue()
     s3 = client("s3", "s3v4")
     bucket = DropBucket(s3, s3, DROPS)
     terms = SubmissionSettings(WEBHOOKS, 3600, 86400)
@@ -393,7 +394,7 @@ def test_without_the_fal_key_the_job_stays_ready_and_the_message_comes_back(
 def test_a_postponed_job_is_no_failed_message_and_its_log_names_no_secret(
     cloud: Cloud,
     submit: ModuleType,
-    fal: Fal,
+    fal: FakeFalQueue,
     context: Context,
     log: Any,
     load_event: Callable[[str], Any],

@@ -1,4 +1,4 @@
-"""A jobs table with a clock that the test turns, and stand-ins for whom the workflows talk to."""
+"""A jobs table, a clock that the test sets, and fakes for what the workflows call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from phonoscene.errors import VideoUnavailable
-from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
 from phonoscene.fal.webhook_message import Delivery, hash_token
 from phonoscene.jobs import FINAL, Audio, DropObject, Estimate, Job, JobStatus, Request
 from phonoscene.limits import SpendingLimits
@@ -24,7 +23,8 @@ from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.reconciliation import Reconciler
 from phonoscene.workflow.storing import Deliverer
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
-from tests.integration.moto_stack import Cloud, Fal, client
+from tests.integration.fal_queue import FakeFalQueue
+from tests.integration.moto_stack import Cloud, client
 from tests.support.fakes.table import Refused as TableRefused
 from tests.support.fakes.table import Table
 from tests.support.media.samples import film
@@ -74,7 +74,7 @@ class Clock:
         self.now += timedelta(**span)
 
 
-class Wire:
+class RecordingClient:
     """A client of DynamoDB that writes down its calls; ``before`` may make one fail."""
 
     def __init__(self, client: Any) -> None:
@@ -143,44 +143,8 @@ def canceled(client: Any, *reasons: dict[str, Any] | str) -> Exception:
 
 
 @dataclass
-class Desk(Fal):
-    """fal, who can be asked about what it was sent, too."""
-
-    #: How a request stands, by its id; an error is raised.
-    standing: dict[str, Pending | Unclear | Ended | Lost | Exception] = field(default_factory=dict)
-    #: What the list of requests shows, by marker.
-    listed: dict[str, Request] = field(default_factory=dict)
-    #: Raised instead of the list.
-    unlisted: Exception | None = None
-    polled: list[str] = field(default_factory=list)
-    #: Whether each question was asked for long.
-    overdue: list[bool] = field(default_factory=list)
-    searched: list[tuple[str, datetime, datetime]] = field(default_factory=list)
-    #: Called while a question is under way.
-    on_question: Callable[[], object] = lambda: None
-
-    def poll(
-        self, request: Request, *, is_overdue: bool = False
-    ) -> Pending | Unclear | Ended | Lost:
-        self.overdue.append(is_overdue)
-        self.polled.append(request.request_id)
-        self.on_question()
-        stands = self.standing.get(request.request_id, Pending())
-        if isinstance(stands, Exception):
-            raise stands
-        return stands
-
-    def find(self, marker: str, since: datetime, until: datetime) -> Request | None:
-        self.searched.append((marker, since, until))
-        self.on_question()
-        if self.unlisted:
-            raise self.unlisted
-        return self.listed.get(marker)
-
-
-@dataclass
-class Reel:
-    """fal's CDN, where one film lies at every URL."""
+class FakeCdn:
+    """fal's CDN, with one video at every URL."""
 
     body: bytes = field(default_factory=lambda: film(".mp4"))
     opened: list[str] = field(default_factory=list)
@@ -191,11 +155,11 @@ class Reel:
         self.opened.append(url)
         if self.is_down:
             raise VideoUnavailable("the CDN answered 503")
-        yield Whole(self.body)
+        yield OnePartSource(self.body)
 
 
-class Whole(Source):
-    """A film of one part."""
+class OnePartSource(Source):
+    """A video of one part."""
 
     def __init__(self, body: bytes) -> None:
         nobody: Any = None
@@ -207,8 +171,8 @@ class Whole(Source):
 
 
 @dataclass
-class Tray:
-    """Both queues: what was announced, and what was handed over."""
+class RecordingQueues:
+    """Both queues: the jobs dispatched and the deliveries sent."""
 
     dispatched: list[str] = field(default_factory=list)
     delivered: list[Delivery] = field(default_factory=list)
@@ -265,23 +229,23 @@ def a_half(n: int = 1, at: datetime = START, *, is_audio: bool = True) -> Job:
 
 
 @dataclass
-class Scene:
-    """One table, one clock, and everybody who works on it."""
+class Workspace:
+    """One table, one clock, and the workflows on them."""
 
     cloud: Cloud
     limits: SpendingLimits = field(default_factory=lambda: SpendingLimits(4, Decimal(10)))
     clock: Clock = field(default_factory=Clock)
-    fal: Desk = field(default_factory=Desk)
-    tray: Tray = field(default_factory=Tray)
-    reel: Reel = field(default_factory=Reel)
+    fal: FakeFalQueue = field(default_factory=FakeFalQueue)
+    queues: RecordingQueues = field(default_factory=RecordingQueues)
+    cdn: FakeCdn = field(default_factory=FakeCdn)
     bucket: DropBucket | None = None
     slept: list[float] = field(default_factory=list)
     #: Of a table; functions and the command line know the stack's alone (``on_moto``).
     client: Any = field(default_factory=FakeDynamoDB)
 
     def __post_init__(self) -> None:
-        self.wire = Wire(self.client)
-        self.store = self.store_on(self.wire)
+        self.recording_client = RecordingClient(self.client)
+        self.store = self.store_on(self.recording_client)
 
     @classmethod
     def on_moto(cls, cloud: Cloud, **parts: Any) -> Self:
@@ -300,7 +264,7 @@ class Scene:
 
     @property
     def reconciler(self) -> Reconciler:
-        queues = _as_any(self.tray)
+        queues = _as_any(self.queues)
         dispatcher = Dispatcher(self.store, queues, self.limits)
         return Reconciler(self.store, _as_any(self.fal), queues, dispatcher, SILENCE, OUTPUT_LIVES)
 
@@ -311,7 +275,7 @@ class Scene:
     @property
     def deliverer(self) -> Deliverer:
         output = OutputBucket(self.cloud.s3, OUTPUT)
-        return Deliverer(self.store, _as_any(self.fal), _as_any(self.reel), output)
+        return Deliverer(self.store, _as_any(self.fal), _as_any(self.cdn), output)
 
     def admit(self, n: int = 1, usd: Decimal = USD, **fields: Any) -> Job:
         return self.store.admit(a_job(n, usd, self.clock(), **fields), ())
@@ -391,12 +355,12 @@ def _as_any(stand_in: Any) -> Any:
 
 
 def token_hash_of(job: Job, attempt: int) -> str:
-    """Of the token that ``Scene.step`` gives an attempt."""
+    """Of the token that ``Workspace.step`` gives an attempt."""
     return hash_token(f"{job.job_id}, attempt {attempt}")
 
 
 def request_of(job: Job, attempt: int | None = None) -> Request:
-    """What fal calls an attempt in these scenes."""
+    """What fal calls an attempt in these tests."""
     return a_request(f"request-{job.job_id[:8]}-{attempt or job.attempt}")
 
 
