@@ -16,7 +16,7 @@ from phonoscene.jobs import Job, JobStatus
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import Submitter
 from tests.integration.fal_queue import FakeFalQueue
-from tests.integration.workspace import TERMS, FakeDynamoDB, Workspace, a_job
+from tests.integration.workspace import TERMS, FakeDynamoDB, Workspace, numbered_job
 from tests.support.invariants import spent
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Race:
     def make(
         cls, cloud: Cloud, seed: int, limits: SpendingLimits, costs: Sequence[Decimal]
     ) -> Race:
-        jobs = [a_job(n, usd) for n, usd in enumerate(costs)]
+        jobs = [numbered_job(n, usd) for n, usd in enumerate(costs)]
         client = FakeDynamoDB(jobs)
         workspace = Workspace(cloud, limits, client=client)
         race = cls(workspace, Turns(random.Random(seed)), jobs)  # noqa: S311 - a seed to repeat

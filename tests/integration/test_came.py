@@ -31,6 +31,7 @@ from tests.integration.workspace import (
     request_of,
     verdict,
 )
+from tests.support.fakes.calls import Crash
 from tests.support.invariants import spent
 from tests.support.stack import FAL_KEY
 
@@ -228,17 +229,14 @@ def test_a_correction_whose_answer_was_lost_is_not_made_again(workspace: Workspa
     client = workspace.recording_client._client
     write = client.transact_write_items
 
-    class Dead(BaseException):
-        pass
-
     def dying(name: str, request: dict[str, Any]) -> None:
         if name == "transact_write_items":
             workspace.recording_client.before = lambda _, __: None
             write(**request)
-            raise Dead
+            raise Crash
 
     workspace.recording_client.before = dying
-    with pytest.raises(Dead):
+    with pytest.raises(Crash):
         workspace.deliverer.deliver(came(job, LARGER))
     cut = workspace.sums()
 

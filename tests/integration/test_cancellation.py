@@ -14,7 +14,6 @@ from phonoscene.jobs import FINAL, JobStatus, Request
 from tests.integration.loopback import Loopback, answer, vanish
 from tests.integration.workspace import (
     USD,
-    Crash,
     Workspace,
     a_request,
     an_id,
@@ -22,6 +21,7 @@ from tests.integration.workspace import (
     request_of,
     verdict,
 )
+from tests.support.fakes.calls import Crash
 from tests.support.stack import FAL_KEY, sqs
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from phonoscene_cli.audit.audit import Audit, settled_at
 from phonoscene_cli.audit.rate_limit import Pace
 from phonoscene_cli.ui import terminal
 from tests.integration.moto_stack import client
-from tests.integration.workspace import a_job
+from tests.integration.workspace import numbered_job
 from tests.support.documented import keys
 from tests.support.media.samples import silence
 from tests.support.stack import JOBS
@@ -269,7 +269,9 @@ def test_many_drops_take_few_questions(desk: Desk, cloud: Cloud) -> None:
         halves = [(key, cloud.drop(key, b"x")) for key in (f"{n:03}.wav", f"{n:03}.json")]
         made = job_id("drops", halves[0], halves[1])
         pinned = [DropObject(key=key, version_id=version) for key, version in halves]
-        job = a_job(1, job_id=made, audio={**pinned[0].model_dump(), "bytes": 1}, sidecar=pinned[1])
+        job = numbered_job(
+            1, job_id=made, audio={**pinned[0].model_dump(), "bytes": 1}, sidecar=pinned[1]
+        )
         jobs.append(job)
     cloud.put_jobs(jobs)
     calls: list[str] = []

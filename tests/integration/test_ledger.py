@@ -24,9 +24,9 @@ from tests.integration.workspace import (
     USD,
     WAY,
     Workspace,
-    a_job,
     an_id,
     canceled,
+    numbered_job,
 )
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def test_a_step_that_ends_no_attempt_changes_no_sum(
 
 
 def test_a_job_whose_cost_is_not_known_takes_a_place_and_no_money(workspace: Workspace) -> None:
-    job = workspace.store.admit(a_job(estimate=None), ())
+    job = workspace.store.admit(numbered_job(estimate=None), ())
 
     workspace.store.claim(job, workspace.limits, "hash")
 

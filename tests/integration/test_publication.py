@@ -19,7 +19,7 @@ from phonoscene.publishing.receipts import Receipt
 from phonoscene.table.items import from_item, to_job
 from phonoscene.workflow.publication import next_look
 from tests.integration.moto_stack import Bus, Cloud
-from tests.integration.workspace import Workspace, a_job, an_id
+from tests.integration.workspace import Workspace, an_id, numbered_job
 from tests.support import schemas, stack
 from tests.support.fakes.stream import batch, record
 from tests.support.stack import OUTPUT, event
@@ -170,7 +170,7 @@ def test_a_half_has_a_receipt_that_becomes_its_jobs(
     half = workspace.bring(S.WAITING)
     publish(*told(workspace))
     waiting = receipt(cloud)
-    workspace.store.admit(a_job(2, name=half.name, audio=half.audio), (half.job_id,))
+    workspace.store.admit(numbered_job(2, name=half.name, audio=half.audio), (half.job_id,))
 
     publish(*told(workspace))
 
@@ -288,7 +288,7 @@ def test_an_event_that_the_bus_did_not_take_is_sent_again_and_the_receipt_stays(
 
 
 def test_a_bus_that_refuses_is_told_apart_from_one_that_takes(bus: Bus) -> None:
-    job = a_job()
+    job = numbered_job()
     sent = StatusChanged.of(None, job, None, OUTPUT)
     assert sent
     bus.refuses = ["InternalFailure"]

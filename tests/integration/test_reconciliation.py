@@ -42,11 +42,11 @@ from tests.integration.workspace import (
     USD,
     Clock,
     Workspace,
-    a_half,
-    a_job,
     a_request,
     an_id,
     noted,
+    numbered_half,
+    numbered_job,
     request_of,
     verdict,
 )
@@ -86,7 +86,7 @@ def a_pass(workspace: Workspace, span: timedelta) -> ReconcileReport:
 def test_a_half_whose_grace_is_over_is_handed_to_submit_until_its_wait_has_ended(
     workspace: Workspace, is_audio: bool
 ) -> None:
-    half = a_half(is_audio=is_audio)
+    half = numbered_half(is_audio=is_audio)
     workspace.store.wait(half, START + HOUR)
 
     seen = [
@@ -117,7 +117,7 @@ def test_a_half_that_found_its_other_meanwhile_is_not_rejected(workspace: Worksp
     def pair(name: str, _: dict[str, Any]) -> None:
         if name == "update_item":
             workspace.recording_client.before = lambda _, __: None
-            workspace.store.admit(a_job(2), (half.job_id,))
+            workspace.store.admit(numbered_job(2), (half.job_id,))
 
     workspace.recording_client.before = pair
     workspace.reconciler.run()
@@ -615,7 +615,7 @@ def test_ready_jobs_are_dispatched_oldest_first_up_to_the_room_there_is(
 ) -> None:
     ages = [7, 3, 9, 1, 5]  # in an order that is not the shards'
     for n, minutes in enumerate(ages):
-        workspace.store.admit(a_job(n, at=START - timedelta(minutes=minutes)), ())
+        workspace.store.admit(numbered_job(n, at=START - timedelta(minutes=minutes)), ())
     workspace.bring(JobStatus.SUBMITTED, 9)
 
     workspace.reconciler.run()
@@ -820,7 +820,7 @@ def due_jobs(cloud: Cloud, count: int) -> None:
     states = sorted(LOOK_AGAIN_AFTER)
     jobs = []
     for n in range(count):
-        job = a_half(n, clock()) if n % 5 == 0 else a_job(n, at=clock())
+        job = numbered_half(n, clock()) if n % 5 == 0 else numbered_job(n, at=clock())
         if n % 5:
             status = states[n % 5 - 1]
             step = job.history[0].model_copy(update={"status": status})

@@ -14,7 +14,8 @@ from phonoscene.fal.requests import Refused, Unknown
 from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
 from phonoscene.table.job_store import JobStore
 from tests.integration.moto_stack import client
-from tests.integration.workspace import WAY, Crash
+from tests.integration.workspace import WAY
+from tests.support.fakes.calls import Crash
 from tests.support.media.samples import png, silence
 from tests.support.stack import DROPS, JOBS, created, sqs
 

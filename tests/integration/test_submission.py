@@ -23,6 +23,8 @@ from phonoscene.workflow.submission import SubmissionSettings, Submitter
 from tests.integration.fal_queue import FakeFalQueue
 from tests.integration.moto_stack import Cloud, client
 from tests.integration.workspace import Clock, FakeDynamoDB
+from tests.support.fakes.calls import Crash
+from tests.support.jobs import a_job
 from tests.support.media.samples import silence
 from tests.support.stack import DROPS, JOBS, KEY_PARAMETER, WEBHOOKS, created, sqs
 
@@ -37,10 +39,6 @@ NOW = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
 ID = "0f343b0931126a20f133d67c2b018a3b"
 BUSY = Refused("fal_busy", "fal answered 503", retryable=True)
 OVERTAKERS = (JobStatus.GENERATED, JobStatus.CANCELLED, JobStatus.FAILED)
-
-
-class Crash(BaseException):
-    """The function's process ends."""
 
 
 @dataclass
@@ -78,12 +76,10 @@ def world(cloud: Cloud) -> World:  # noqa: ARG001 - where its S3 is
     terms = SubmissionSettings(WEBHOOKS, 3600, 86400)
     submitter = Submitter(Presigned(bucket, 3600), store, fal, terms, LIMITS)  # type: ignore[arg-type]  # it plays FalQueue
     store.admit(
-        Job.born(
-            JobStatus.READY,
-            NOW - timedelta(minutes=5),
+        a_job(
+            at=NOW - timedelta(minutes=5),
             job_id=ID,
             name="song",
-            bucket=DROPS,
             audio=Audio(key="song.mp3", version_id="v1", bytes=9),
             images={"image_url": DropObject(key="cover.png", version_id="v7")},
             arguments={"prompt": "x", "image_url": "cover.png", "sync_mode": False},

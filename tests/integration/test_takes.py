@@ -10,7 +10,8 @@ import pytest
 from phonoscene.drops.sidecar_files import MOST_TAKES
 from phonoscene.jobs import JobStatus
 from phonoscene.table.job_store import JobStore
-from tests.integration.workspace import Crash, Workspace
+from tests.integration.workspace import Workspace
+from tests.support.fakes.calls import Crash
 from tests.support.media.samples import png, silence
 from tests.support.stack import created, sqs
 

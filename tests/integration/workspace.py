@@ -27,8 +27,9 @@ from tests.integration.fal_queue import FakeFalQueue
 from tests.integration.moto_stack import Cloud, client
 from tests.support.fakes.table import Refused as TableRefused
 from tests.support.fakes.table import Table
+from tests.support.jobs import a_job
 from tests.support.media.samples import film
-from tests.support.stack import DROPS, JOBS, OUTPUT, WEBHOOKS
+from tests.support.stack import JOBS, OUTPUT, WEBHOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,10 +56,6 @@ WAY: Final[dict[JobStatus, tuple[JobStatus, ...]]] = {
     _S.FAILED: (_S.SUBMITTING, _S.SUBMITTED, _S.FAILED),
     _S.CANCELLED: (_S.CANCELLED,),
 }
-
-
-class Crash(BaseException):
-    """The function's process ends."""
 
 
 @dataclass
@@ -196,7 +193,7 @@ def a_request(name: str) -> Request:
     )
 
 
-def a_job(n: int = 1, usd: Decimal = USD, at: datetime = START, **fields: Any) -> Job:
+def numbered_job(n: int = 1, usd: Decimal = USD, at: datetime = START, **fields: Any) -> Job:
     """A READY job, unless ``status`` says otherwise; it has no audio, so nothing is presigned."""
     status = fields.pop("status", _S.READY)
     cost = Estimate(
@@ -205,11 +202,10 @@ def a_job(n: int = 1, usd: Decimal = USD, at: datetime = START, **fields: Any) -
     told = {
         "job_id": an_id(n),
         "name": f"albums/song{n}",
-        "bucket": DROPS,
         "arguments": {"prompt": "A stage", "video_output_type": "X264 (.mp4)"},
         "estimate": cost,
     }
-    return Job.born(status, at, **told | fields)
+    return a_job(status, at, **told | fields)
 
 
 def noted(job: Job, *, writes: int = 1, **changes: Any) -> Job:
@@ -217,7 +213,7 @@ def noted(job: Job, *, writes: int = 1, **changes: Any) -> Job:
     return job.model_copy(update=changes | {"revision": job.revision + writes})
 
 
-def a_half(n: int = 1, at: datetime = START, *, is_audio: bool = True) -> Job:
+def numbered_half(n: int = 1, at: datetime = START, *, is_audio: bool = True) -> Job:
     """A record that waits for the other half."""
     pinned = {"key": f"albums/song{n}.mp3" if is_audio else f"albums/song{n}.json"}
     half: dict[str, Any] = (
@@ -225,7 +221,7 @@ def a_half(n: int = 1, at: datetime = START, *, is_audio: bool = True) -> Job:
         if is_audio
         else {"sidecar": DropObject(**pinned, version_id="v1")}
     )
-    return Job.born(_S.WAITING, at, job_id=an_id(n), name=f"albums/song{n}", bucket=DROPS, **half)
+    return a_job(_S.WAITING, at, job_id=an_id(n), name=f"albums/song{n}", **half)
 
 
 @dataclass
@@ -278,12 +274,14 @@ class Workspace:
         return Deliverer(self.store, _as_any(self.fal), _as_any(self.cdn), output)
 
     def admit(self, n: int = 1, usd: Decimal = USD, **fields: Any) -> Job:
-        return self.store.admit(a_job(n, usd, self.clock(), **fields), ())
+        return self.store.admit(numbered_job(n, usd, self.clock(), **fields), ())
 
     def bring(self, status: JobStatus, n: int = 1, **fields: Any) -> Job:
         """A job that came to a state by the writes that lead there."""
         if status is _S.WAITING:
-            self.store.wait(half := a_half(n, self.clock()), self.clock() + timedelta(minutes=60))
+            self.store.wait(
+                half := numbered_half(n, self.clock()), self.clock() + timedelta(minutes=60)
+            )
             return half
         if status is _S.REJECTED:
             return self.admit(n, status=status, **fields)
