@@ -78,7 +78,7 @@ fuzz: .venv-fuzz/ready ## look for input that breaks a door to the outside (SECO
 		-m tests.security.fuzz --seconds $(SECONDS) $(ARGS)
 
 permissions: .venv/ready ## what breaks without each action of each role, in two orders (ARGS="--seed 7")
-	@$(RUN) -W ignore -m tests.security.removals $(ARGS)
+	@$(RUN) -W ignore -m tests.support.permissions.removals $(ARGS)
 
 crash-matrix: .venv/ready ## a crash before and after every I/O call, and every pair of crashes
 	@PYTHONPATH=layers/common $(RUN) -m tests.crash.matrix $(ARGS)

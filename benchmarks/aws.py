@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from tests.crash.table import Refused
+from tests.support.fakes.table import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

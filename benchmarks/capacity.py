@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.worlds import IndexedTable
-from tests.crash.table import _indexes
+from tests.support.fakes.table import _indexes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks.figures import Row, Section, Table, paragraphs
 from benchmarks.growth import an_item, put, ready_job
 from benchmarks.worlds import MeasuredWorld
-from tests.crash.aws import Message
-from tests.crash.fal import RUNS_FOR
-from tests.crash.world import load
+from tests.support.fakes.aws import Message
+from tests.support.fakes.fal import RUNS_FOR
+from tests.support.fakes.world import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

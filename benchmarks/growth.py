@@ -15,11 +15,12 @@ from benchmarks.worlds import IndexedTable, MeasuredWorld
 from phonoscene.fal.webhook_message import hash_token
 from phonoscene.jobs import Audio, Estimate, Job, JobStatus, Request
 from phonoscene.table.items import index_attributes, to_dynamodb, to_item, to_record
-from tests.crash.fal import QUEUE, RUNS_FOR
-from tests.crash.fal import Request as Submitted
-from tests.crash.scenarios import SOUND, WISH
-from tests.crash.world import NOON, load
-from tests.integration import cloud as stack
+from tests.support import stack
+from tests.support.fakes.fal import QUEUE, RUNS_FOR
+from tests.support.fakes.fal import Request as Submitted
+from tests.support.fakes.world import load
+from tests.support.jobs import NOON
+from tests.support.scenarios import SOUND, WISH
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -20,9 +20,9 @@ from local.drops.jobs import Jobs
 from local.drops.sample import make
 from phonoscene.drops.pricing import PRESETS, estimate
 from phonoscene.jobs import JobStatus
-from tests.crash.scenarios import SOUND, WISH
-from tests.crash.world import load
-from tests.integration import cloud as stack
+from tests.support.fakes.world import load
+from tests.support.scenarios import SOUND, WISH
+from tests.support.template import read
 
 if TYPE_CHECKING:
     from local.cloud.endpoints import Endpoints
@@ -54,7 +54,7 @@ def measure() -> Section:
 
 
 def _rows(usd: float, lines: float) -> list[Row]:
-    per_megapixel = Decimal(stack.template()["Parameters"]["PricePerMegapixelUsd"]["Default"])
+    per_megapixel = Decimal(read()["Parameters"]["PricePerMegapixelUsd"]["Default"])
     one = estimate(121, PRESETS["landscape_16_9"], per_megapixel)
     fal_usd = 1000 * float(one.lower_usd)
     return [

@@ -22,7 +22,7 @@ from benchmarks.figures import Row, Sample, Section, Table, paragraphs, seconds
 from benchmarks.transfer.ground import issue
 from benchmarks.transfer.wire import LOOPBACK
 from local.paths import PROJECT
-from tests.crash.world import FUNCTIONS, environment
+from tests.support.fakes.world import FUNCTIONS, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

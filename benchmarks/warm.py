@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.figures import Row, Sample, Section, Table, milliseconds, paragraphs
 from benchmarks.worlds import MeasuredWorld, TimedCalls
-from tests.crash.fal import film
-from tests.crash.scenarios import SOUND, WISH
-from tests.crash.world import FUNCTIONS, load
+from tests.support.fakes.fal import film
+from tests.support.fakes.world import FUNCTIONS, load
+from tests.support.scenarios import SOUND, WISH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

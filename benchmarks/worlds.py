@@ -28,12 +28,12 @@ from botocore.httpsession import URLLib3Session
 
 from benchmarks.aws import Asked, answer, service
 from phonoscene.observability import logger
-from tests.crash import stream
-from tests.crash.calls import Calls
-from tests.crash.expressions import condition, sortable
-from tests.crash.fal import RUNS_FOR, Fal, Request, film
-from tests.crash.table import Table, _indexes, _scope
-from tests.crash.world import World
+from tests.support.fakes import stream
+from tests.support.fakes.calls import Calls
+from tests.support.fakes.expressions import condition, sortable
+from tests.support.fakes.fal import RUNS_FOR, Fal, Request, film
+from tests.support.fakes.table import Table, _indexes, _scope
+from tests.support.fakes.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

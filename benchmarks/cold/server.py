@@ -21,12 +21,12 @@ from benchmarks.worlds import MeasuredWorld
 from phonoscene.fal.webhook_message import Delivery, hash_token
 from phonoscene.fal.webhook_signature import sign
 from phonoscene.jobs import JobStatus, Request
-from tests.crash import stream
-from tests.crash.aws import Version
-from tests.crash.fal import KEY_SET, QUEUE, SIGNER
-from tests.crash.fal import Request as Submitted
-from tests.crash.scenarios import AUDIO, SIDECAR, SOUND, WISH
-from tests.integration import cloud as stack
+from tests.support import stack
+from tests.support.fakes import stream
+from tests.support.fakes.aws import Version
+from tests.support.fakes.fal import KEY_SET, QUEUE, SIGNER
+from tests.support.fakes.fal import Request as Submitted
+from tests.support.scenarios import AUDIO, SIDECAR, SOUND, WISH
 
 if TYPE_CHECKING:
     import socket

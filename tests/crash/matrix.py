@@ -24,10 +24,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from tests.crash.calls import FAULTS, Calls, Point
-from tests.crash.invariants import broken, gave_up, jobs_of
-from tests.crash.scenarios import MATRIX, SCENARIOS
-from tests.crash.world import load
+from tests.support.fakes.calls import FAULTS, Calls, Point
+from tests.support.fakes.world import load
+from tests.support.invariants import broken, gave_up, jobs_of
+from tests.support.scenarios import MATRIX, SCENARIOS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -20,12 +20,12 @@ import httpx
 
 from phonoscene.drops.keys import half_id
 from phonoscene.jobs import JobStatus
-from tests.crash.calls import Calls, Crash
-from tests.crash.fal import Play
-from tests.crash.invariants import broken
-from tests.crash.scenarios import AUDIO, LARGER, SHORTER, SIDECAR, SOUND, WISH, Scenario
-from tests.crash.world import World
-from tests.integration import cloud as stack
+from tests.support import stack
+from tests.support.fakes.calls import Calls, Crash
+from tests.support.fakes.fal import Play
+from tests.support.fakes.world import World
+from tests.support.invariants import broken
+from tests.support.scenarios import AUDIO, LARGER, SHORTER, SIDECAR, SOUND, WISH, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

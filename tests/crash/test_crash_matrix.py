@@ -13,11 +13,11 @@ import pytest
 from phonoscene.jobs import JobStatus
 from phonoscene.table import ledger
 from phonoscene.workflow.reconciliation import Reconciler
-from tests.crash.calls import FAULTS, Calls, Point
-from tests.crash.invariants import broken
 from tests.crash.matrix import Matrix, Row, Run, main, points, run, table
-from tests.crash.scenarios import SCENARIOS
-from tests.crash.table import Twins
+from tests.support.fakes.calls import FAULTS, Calls, Point
+from tests.support.fakes.table import Twins
+from tests.support.invariants import broken
+from tests.support.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
     from phonoscene.jobs import Job

@@ -22,14 +22,14 @@ from phonoscene.drops.keys import half_id, job_id
 from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
 from phonoscene.table.items import from_item
 from phonoscene.workflow.reconciliation import Reconciler
-from tests.crash.calls import Calls
-from tests.crash.fal import Made, Play
-from tests.crash.invariants import always_broken, gave_up, jobs_of, paid, spent
 from tests.crash.orders import Explored
-from tests.crash.scenarios import LARGER, LONGER, SHORTER, SOUND, WISH
-from tests.crash.world import World
-from tests.integration import cloud as stack
-from tests.integration.sounds import silence
+from tests.support import stack
+from tests.support.fakes.calls import Calls
+from tests.support.fakes.fal import Made, Play
+from tests.support.fakes.world import World
+from tests.support.invariants import always_broken, gave_up, jobs_of, paid, spent
+from tests.support.media.samples import silence
+from tests.support.scenarios import LARGER, LONGER, SHORTER, SOUND, WISH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phonoscene.publishing.receipts import Receipt
-from tests.crash.calls import FAULTS, Calls, Point
-from tests.crash.invariants import published
-from tests.crash.scenarios import SCENARIOS
-from tests.crash.world import function
-from tests.integration import cloud as stack
+from tests.support import stack
+from tests.support.fakes.calls import FAULTS, Calls, Point
+from tests.support.fakes.world import function
+from tests.support.invariants import published
+from tests.support.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.crash.world import World
+    from tests.support.fakes.world import World
 
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS)
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.crash import scenarios
-from tests.crash.calls import Calls
-from tests.crash.invariants import always_broken, jobs_of
-from tests.crash.scenarios import AUDIO, LATER, SIDECAR, WISH, Scenario
-from tests.crash.world import MINUTE, NOON
-from tests.integration import cloud as stack
+from tests.support import scenarios, stack
+from tests.support.fakes.calls import Calls
+from tests.support.fakes.world import MINUTE
+from tests.support.invariants import always_broken, jobs_of
+from tests.support.jobs import NOON
+from tests.support.scenarios import AUDIO, LATER, SIDECAR, WISH, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.crash.world import World
+    from tests.support.fakes.world import World
 
 SONG, SONG_WAV, SONG_MP3 = (
     f"albums/{name}.status.json" for name in ("song", "song.wav", "song.mp3")

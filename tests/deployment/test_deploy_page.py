@@ -25,10 +25,10 @@ from local.cloud.ports import LOOPBACK, Listeners
 from local.cloud.real_fal import RealFal
 from local.paths import StateDirectory
 from tests.deployment.gateway import gateway
-from tests.deployment.page import ROOT, Command, Lines, steps, write
-from tests.e2e.conftest import make_audio
-from tests.e2e.terminal import Terminal
 from tests.support import template
+from tests.support.deploy_page import ROOT, Command, Lines, steps, write
+from tests.support.local_stack import make_audio
+from tests.support.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

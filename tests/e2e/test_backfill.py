@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local.cloud.cloud import running_cloud
-from tests.e2e.conftest import FOLDER, Phonoscene
-from tests.e2e.terminal import Terminal
-from tests.e2e.test_command_line import unheard
-from tests.integration.sounds import silence
+from tests.e2e.command_line import without_s3_events
+from tests.support.local_stack import FOLDER, Phonoscene
+from tests.support.media.samples import silence
+from tests.support.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ def archive() -> Iterator[Phonoscene]:
         made = Phonoscene(endpoints)
         sound = silence(0.4)
         keys = [f"archive/album {n // 50}/song {n:03}.wav" for n in range(COUNT)]
-        with unheard(made), ThreadPoolExecutor(8) as pool:
+        with without_s3_events(made), ThreadPoolExecutor(8) as pool:
             made.put("archive/_defaults.json", json.dumps(DEFAULTS).encode())
             list(pool.map(lambda key: made.put(key, sound), keys))
         yield made

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
-from boto3.dynamodb.types import TypeDeserializer
 
-from tests.e2e.conftest import eventually, listening, make_audio
-from tests.e2e.test_command_line import shown, told
-from tests.soak.books import spent
-from tests.unit import schemas
+from tests.e2e.command_line import json_of, output_of
+from tests.support import schemas
+from tests.support.local_stack import eventually, listening, make_audio
+from tests.support.records import unexplained
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Phonoscene
+    from tests.support.local_stack import Phonoscene
 
 #: One second of sound is 25 frames at most: one megapixel, $0.001205.
 SMALL = {"video_size": {"width": 64, "height": 64}}
@@ -60,9 +59,9 @@ def test_more_than_was_reserved_is_noted_and_counted(
     event = listener.heard_of(name)[-1]
     assert (event["notes"], event["actual"]) == (receipt["notes"], receipt["actual"])
     jsonschema.validate(event, schemas.closed(schemas.published()))
-    assert note in shown("show", name)
-    assert told("jobs", "--name", name)[0]["actual"]["upper_usd"] == usd
-    (group,) = [one for one in told("cost", "--by", "name")["groups"] if one["group"] == name]
+    assert note in output_of("show", name)
+    assert json_of("jobs", "--name", name)[0]["actual"]["upper_usd"] == usd
+    (group,) = [one for one in json_of("cost", "--by", "name")["groups"] if one["group"] == name]
     assert (group["videos"], group["upper_usd"], group["reserved_usd"]) == (1, usd, 0)
     assert eventually(lambda: unexplained(phonoscene) == before)
 
@@ -81,31 +80,10 @@ def test_less_than_was_reserved_is_given_back(phonoscene: Phonoscene, name: str)
     )
     assert eventually(lambda: phonoscene.is_told(name))
     assert phonoscene.receipt(name)["notes"] == []
-    (group,) = [one for one in told("cost", "--by", "name")["groups"] if one["group"] == name]
+    (group,) = [one for one in json_of("cost", "--by", "name")["groups"] if one["group"] == name]
     assert group["upper_usd"] == 0.0013
     assert eventually(lambda: unexplained(phonoscene) == before)
     manifest = phonoscene.s3.get_object(
         Bucket=phonoscene.endpoints.output_bucket, Key=f"{name}/{job['job_id']}.json"
     )
     assert json.load(manifest["Body"])["actual"]["width"] == 64
-
-
-def items(phonoscene: Phonoscene) -> list[dict[str, Any]]:
-    plain = TypeDeserializer().deserialize
-    pages = phonoscene.dynamodb.get_paginator("scan").paginate(
-        TableName=phonoscene.endpoints.jobs_table, ConsistentRead=True
-    )
-    found = [item for page in pages for item in page["Items"]]
-    return [{key: plain(value) for key, value in item.items()} for item in found]
-
-
-def unexplained(phonoscene: Phonoscene) -> Decimal:
-    """Dollars that the days have committed, and no job holds or has spent.
-
-    Other tests of the same stack delete the records of jobs whose money was spent.
-    """
-    found = items(phonoscene)
-    jobs = [one for one in found if "status" in one]
-    days = [one["committed_usd"] for one in found if one["job_id"].startswith("budget#")]
-    held = [job["reservation"]["usd"] for job in jobs if job.get("reservation")]
-    return sum(days, Decimal(0)) - sum(held, Decimal(0)) - sum(map(spent, jobs), Decimal(0))

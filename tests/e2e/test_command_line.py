@@ -6,7 +6,7 @@ import io
 import json
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import av
 import pytest
@@ -15,36 +15,16 @@ from phonoscene.fal.webhook_message import Delivery
 from phonoscene_cli.dead_letters import DeadLetters, Letters, of_stack
 from phonoscene_cli.doctor.checks import CHECKS
 from phonoscene_cli.errors import CliError
-from tests.e2e.conftest import FOLDER, NO_WEBHOOK, eventually, make_audio
-from tests.e2e.terminal import COLOUR, Terminal
-from tests.unit import schemas
+from tests.e2e.command_line import ENDPOINTS, at_terminal, json_of, output_of, without_s3_events
+from tests.support import schemas
+from tests.support.local_stack import NO_WEBHOOK, eventually, make_audio
+from tests.support.terminal import COLOUR, Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.e2e.conftest import Phonoscene
-
-ENDPOINTS = ("--endpoints", str(FOLDER / "endpoints.json"))
-
-
-def at_terminal(*words: str, **options: Any) -> Terminal:
-    """Type a command."""
-    return Terminal(sys.executable, "-m", "phonoscene_cli", *ENDPOINTS, *words, **options)
-
-
-def shown(*words: str, code: int = 0, **options: Any) -> str:
-    """What a command shows that asks nothing."""
-    with at_terminal(*words, **options) as terminal:
-        assert terminal.end() == code, terminal.text
-        return terminal.text
-
-
-def told(*words: str, code: int = 0) -> Any:
-    """What a command tells a program, beside what it shows to the person at the terminal."""
-    text = shown(*words, "--json", code=code)
-    begin = min(text.index(mark) for mark in "[{" if mark in text)
-    return json.JSONDecoder().raw_decode(text, begin)[0]
+    from tests.support.local_stack import Phonoscene
 
 
 @pytest.fixture
@@ -53,20 +33,6 @@ def song(tmp_path: Path) -> Path:
     file = tmp_path / "song.wav"
     file.write_bytes(make_audio("wav"))
     return file
-
-
-@contextmanager
-def unheard(phonoscene: Phonoscene) -> Iterator[None]:
-    """S3's events of this time get lost."""
-    events = phonoscene.endpoints.client("events")
-    (rule,) = (
-        one["Name"] for one in events.list_rules()["Rules"] if "RouteDropsRule" in one["Name"]
-    )
-    events.disable_rule(Name=rule)
-    try:
-        yield
-    finally:
-        events.enable_rule(Name=rule)
 
 
 def test_a_file_is_priced_dropped_followed_and_its_video_is_on_disk(
@@ -119,7 +85,7 @@ def test_an_interrupt_while_it_is_followed_leaves_the_job_alone_and_says_so(
 
     job = phonoscene.take(name)
     assert job["status"] == "SUCCEEDED"
-    assert "SUCCEEDED" in shown("watch", job["job_id"])
+    assert "SUCCEEDED" in output_of("watch", job["job_id"])
 
 
 def test_an_interrupt_while_it_goes_up_leaves_nothing_of_it(
@@ -152,8 +118,8 @@ def test_a_wrong_drop_is_mended_and_taken_again(phonoscene: Phonoscene, name: st
     phonoscene.drop(name, fps=99)
     rejected = phonoscene.take(name)
 
-    text = shown("show", name)
-    again = shown("retry", name, "--set", "fps=12", "--yes", "--watch")
+    text = output_of("show", name)
+    again = output_of("retry", name, "--set", "fps=12", "--yes", "--watch")
 
     assert "fps is 99; allowed is a number from 1 to 60." in text
     assert f"retry {rejected['job_id']} --set fps=…`" in text
@@ -165,15 +131,15 @@ def test_a_wrong_drop_is_mended_and_taken_again(phonoscene: Phonoscene, name: st
 
 def test_jobs_are_listed_shown_followed_and_summed_up(phonoscene: Phonoscene, name: str) -> None:
     phonoscene.drop(name)
-    followed = shown("watch", f"{name}.wav") if phonoscene.take(name) else ""
+    followed = output_of("watch", f"{name}.wav") if phonoscene.take(name) else ""
     job = phonoscene.take(name)
 
-    assert [one["job_id"] for one in told("jobs", "--name", name)] == [job["job_id"]]
-    assert job["job_id"] in shown("jobs", "--limit", "1")
-    assert job["job_id"] not in shown("jobs", "--limit", "1", columns=80)
+    assert [one["job_id"] for one in json_of("jobs", "--name", name)] == [job["job_id"]]
+    assert job["job_id"] in output_of("jobs", "--limit", "1")
+    assert job["job_id"] not in output_of("jobs", "--limit", "1", columns=80)
     assert "SUCCEEDED" in followed
-    assert job["video"]["sha256"] in shown("show", job["job_id"])
-    cost = next(one for one in told("cost", "--by", "name")["groups"] if one["group"] == name)
+    assert job["video"]["sha256"] in output_of("show", job["job_id"])
+    cost = next(one for one in json_of("cost", "--by", "name")["groups"] if one["group"] == name)
     assert (cost["videos"], cost["upper_usd"]) == (1, float(job["estimate"]["upper_usd"]))
 
 
@@ -185,35 +151,35 @@ def test_what_runs_is_cancelled_and_it_is_told_that_fal_may_bill_it(
     phonoscene.put(f"{name}-half.wav", make_audio("wav"))
     phonoscene.take(f"{name}-half", until={"WAITING"})
 
-    text = shown("cancel", job["job_id"], f"{name}-half")
+    text = output_of("cancel", job["job_id"], f"{name}-half")
 
     assert f"{name}: CANCELLED; fal was asked to stop" in text
     assert f"{name}-half: CANCELLED; nothing was spent" in text
-    assert "retry" in shown("show", name)
+    assert "retry" in output_of("show", name)
 
 
 def test_a_planted_missing_drop_is_found_and_admitted(
     phonoscene: Phonoscene, name: str, tmp_path: Path
 ) -> None:
-    with unheard(phonoscene):
+    with without_s3_events(phonoscene):
         phonoscene.drop(f"{name}/lost")
         phonoscene.put(f"{name}/_defaults.json", b"{}")
     phonoscene.drop(f"{name}/there")
     phonoscene.take(f"{name}/there")
     now = ("--older-than", "0s")
 
-    text = shown("audit", f"{name}/", *now, code=1)
-    found = told("audit", f"{name}/", *now, code=1)
+    text = output_of("audit", f"{name}/", *now, code=1)
+    found = json_of("audit", f"{name}/", *now, code=1)
     state = {"XDG_STATE_HOME": str(tmp_path)}
-    plan = shown("backfill", f"{name}/", "--dry-run", *now)
-    shown("backfill", f"{name}/", *now, "--yes", env=state)
+    plan = output_of("backfill", f"{name}/", "--dry-run", *now)
+    output_of("backfill", f"{name}/", *now, "--yes", env=state)
 
     assert f"missing: {name}/lost.wav and {name}/lost.json" in text
     assert "dropped 2, accounted 1, missing 1" in text
     assert [one["name"] for one in found["missing"]] == [f"{name}/lost"]
     assert "1 job would be created, 25 frames" in plan
     assert phonoscene.take(f"{name}/lost")["status"] == "SUCCEEDED"
-    assert "missing 0" in shown("audit", f"{name}/", *now)
+    assert "missing 0" in output_of("audit", f"{name}/", *now)
     assert list(tmp_path.rglob("*.json")) == []  # the cursor
 
 
@@ -231,8 +197,8 @@ def ticking(phonoscene: Phonoscene) -> Iterator[None]:
 
 def test_everything_works_and_the_doctor_says_so(phonoscene: Phonoscene) -> None:
     with ticking(phonoscene):
-        checks = told("doctor")
-        text = shown("doctor")
+        checks = json_of("doctor")
+        text = output_of("doctor")
 
     assert [(one["check"], one["level"]) for one in checks] == [(name, "ok") for name in CHECKS]
     assert text.count("ok ") >= len(CHECKS)
@@ -246,7 +212,7 @@ def test_a_stack_that_does_not_tick_and_hears_of_no_drops_is_what_the_doctor_fai
     del before["ResponseMetadata"]
     phonoscene.s3.put_bucket_notification_configuration(**at, NotificationConfiguration={})
     try:
-        checks = told("doctor", code=1)
+        checks = json_of("doctor", code=1)
     finally:
         phonoscene.s3.put_bucket_notification_configuration(**at, NotificationConfiguration=before)
 
@@ -278,14 +244,14 @@ def test_a_message_in_a_dead_letter_queue_is_brought_back_to_its_function(
     half = phonoscene.take(name, until={"WAITING"})
     output = {"drops": "DropsDeadLetterQueueUrl", "undelivered": "UndeliveredDropsQueueUrl"}
     phonoscene.send(output[letters], {"cancel": half["job_id"]})
-    counted = told("redrive", letters, "--dry-run")
+    counted = json_of("redrive", letters, "--dry-run")
 
-    moved = told("redrive", letters)
+    moved = json_of("redrive", letters)
 
     assert counted == {letters: {"waiting": 1, "moved": 0}}
     assert moved == {letters: {"waiting": 1, "moved": 1}}
     assert phonoscene.take(name)["status"] == "CANCELLED"
-    assert told("redrive", letters) == {letters: {"waiting": 0, "moved": 0}}
+    assert json_of("redrive", letters) == {letters: {"waiting": 0, "moved": 0}}
 
 
 def test_an_event_that_lies_there_still_reaches_the_subscriber(
@@ -295,7 +261,7 @@ def test_an_event_that_lies_there_still_reaches_the_subscriber(
     event["detail"]["name"] = name
     phonoscene.send("NotificationsDeadLetterQueueUrl", event)
 
-    moved = told("redrive", "notifications")
+    moved = json_of("redrive", "notifications")
 
     assert moved == {"notifications": {"waiting": 1, "moved": 1}}
     assert eventually(lambda: phonoscene.subscriber.states(name) == ["SUCCEEDED"])
@@ -319,7 +285,7 @@ def test_a_verdict_that_lies_there_still_becomes_its_video(
     verdict = Delivery(job["job_id"], job["token_hashes"][-1], body["request_id"], json.dumps(body))
     phonoscene.send("VerdictsDeadLetterQueueUrl", json.loads(verdict.to_message()))
 
-    moved = told("redrive")
+    moved = json_of("redrive")
 
     assert moved["verdicts"] == {"waiting": 1, "moved": 1}
     assert phonoscene.take(name)["status"] == "SUCCEEDED"

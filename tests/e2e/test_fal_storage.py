@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from local.cloud.cloud import running_cloud
-from tests.e2e.conftest import Phonoscene, is_put_off, make_audio, make_picture
+from tests.support.local_stack import Phonoscene, is_put_off, make_audio, make_picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from local.app import main
 from local.cloud.cloud import LocalCloud
 from local.cloud.emulator import EMULATOR, SIMULATOR
 from local.paths import PROJECT, StateDirectory
-from tests.e2e.conftest import Phonoscene, eventually
+from tests.support.local_stack import Phonoscene, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import pytest
 
-from tests.e2e.conftest import (
+from tests.support.local_stack import (
     ENCODINGS,
     NO_WEBHOOK,
     eventually,
@@ -23,7 +23,7 @@ from tests.e2e.conftest import (
 )
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Phonoscene
+    from tests.support.local_stack import Phonoscene
 
 ORDERS = ("audio first", "sidecar first")
 STRANGE = (

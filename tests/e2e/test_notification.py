@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.conftest import eventually
+from tests.support.local_stack import eventually
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Phonoscene
+    from tests.support.local_stack import Phonoscene
 
 WAY = ["READY", "SUBMITTING", "SUBMITTED", "GENERATED", "SUCCEEDED"]
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.security.permission_bench import Bench, bench
-from tests.security.permission_cases import CASES, NOT_ENFORCED
-from tests.security.removals import Trials, Verdict
+from tests.support.permissions.bench import Bench, bench
+from tests.support.permissions.cases import CASES, NOT_ENFORCED
+from tests.support.permissions.removals import Trials, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.conftest import Phonoscene
+    from tests.support.local_stack import Phonoscene
 
 ONE_OF_EACH = {
     "SubmitFunction": "s3:GetObjectVersion",

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 
-from tests.e2e.conftest import eventually, listening, make_audio
-from tests.unit import schemas
+from tests.support import schemas
+from tests.support.local_stack import eventually, listening, make_audio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.conftest import Phonoscene
+    from tests.support.local_stack import Phonoscene
 
 WAY = ["READY", "SUBMITTING", "SUBMITTED", "GENERATED", "SUCCEEDED"]
 

@@ -27,7 +27,7 @@ from local.cloud.cloud import LocalCloud
 from local.cloud.emulator import Fal
 from local.cloud.ports import Listeners, Ports
 from local.paths import PROJECT, StateDirectory
-from tests.e2e.conftest import Phonoscene, eventually, make_audio, make_picture
+from tests.support.local_stack import Phonoscene, eventually, make_audio, make_picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

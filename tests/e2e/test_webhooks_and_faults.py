@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from phonoscene.fal.webhook_signature import sign
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Phonoscene
+    from tests.support.local_stack import Phonoscene
 
 
 @pytest.mark.parametrize("forgery", ["unsigned", "signed by a stranger", "signed long ago"])

@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from tests.e2e.traces import Search, fal_key, logs, records, secrets_in
+from tests.support.traces import Search, fal_key, logs, records, secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.e2e.conftest import Phonoscene
+    from tests.support.local_stack import Phonoscene
 
 
 def test_no_secret_is_in_any_log_record_or_output_of_the_whole_suite(

@@ -18,10 +18,13 @@ from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 
 from phonoscene.observability import logger
-from tests.integration import cloud as stack
+from tests.integration import moto_stack
 from tests.integration.desk import Desk
+from tests.integration.fal_queue import FakeFalQueue
 from tests.integration.loopback import Loopback
-from tests.integration.scene import MOTO
+from tests.integration.workspace import MOTO
+from tests.support import stack
+from tests.support.template import ROOT
 
 if TYPE_CHECKING:
     import io
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
     from botocore.config import Config
 
-    from tests.integration.cloud import Cloud
+    from tests.integration.moto_stack import Cloud
 
 
 @dataclass(frozen=True)
@@ -81,20 +84,20 @@ def _stack(_lambda: None) -> Iterator[Cloud]:
 
     with mock_aws(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(BotocoreStubber, "process_request", in_turn)
-        yield stack.Cloud.make()
+        yield moto_stack.Cloud.make()
 
 
 @pytest.fixture
 def cloud(_stack: Cloud, environment: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """An empty stack; whatever asks boto3 for a client gets one that was made before."""
 
-    probe = stack.Probe(_function("probe").handler, Context())
+    probe = moto_stack.Probe(_function("probe").handler, Context())
 
     def known_client(service: str, config: Config | None = None) -> Any:
         if service == "lambda":
             return probe.client
         signature = getattr(config, "signature_version", None)
-        return stack.client(service, signature) if signature else stack.client(service)
+        return moto_stack.client(service, signature) if signature else moto_stack.client(service)
 
     environment.setattr(boto3, "client", known_client)
     environment.setenv("DROP_BUCKET", stack.DROPS)
@@ -112,7 +115,7 @@ def _forget_parameters() -> None:
 @cache
 def _function(name: str) -> ModuleType:
     """functions/<name>/app.py, as Lambda loads it, under a name of its own."""
-    path = stack.ROOT / "functions" / name / "app.py"
+    path = ROOT / "functions" / name / "app.py"
     spec = importlib.util.spec_from_file_location(f"phonoscene_{name}_app", path)
     assert spec
     assert spec.loader
@@ -163,9 +166,9 @@ def submit(function: Callable[..., ModuleType], cloud: Cloud) -> ModuleType:  # 
 
 
 @pytest.fixture
-def fal(submit: ModuleType, environment: pytest.MonkeyPatch) -> stack.Fal:
+def fal(submit: ModuleType, environment: pytest.MonkeyPatch) -> FakeFalQueue:
     """In fal's place, for the function ``submit``."""
-    queue = stack.Fal()
+    queue = FakeFalQueue()
     environment.setattr(submit, "FalQueue", lambda _: queue)
     return queue
 
@@ -228,7 +231,7 @@ def desk(
     environment: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     submit: ModuleType,
-    fal: stack.Fal,  # noqa: ARG001 - in its place
+    fal: FakeFalQueue,  # noqa: ARG001 - in its place
     context: Context,
 ) -> Desk:
     """The command line on this stack."""

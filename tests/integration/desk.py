@@ -16,8 +16,8 @@ from moto.backends import get_backend
 
 from phonoscene_cli import app
 from phonoscene_cli.stack.connection import Stack
-from tests.integration import cloud as parts
-from tests.integration.cloud import (
+from tests.integration import moto_stack
+from tests.support.stack import (
     ACCOUNT,
     DROPS,
     JOBS,
@@ -25,7 +25,7 @@ from tests.integration.cloud import (
     OUTPUT,
     REGION,
     WEBHOOKS,
-    Cloud,
+    created,
     sqs,
 )
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from tests.integration.conftest import Context
+    from tests.integration.moto_stack import Cloud
 
 ALARM_TOPIC: Final = f"arn:aws:sns:{REGION}:{ACCOUNT}:alarms"
 QUEUES: Final = {
@@ -119,7 +120,7 @@ class Desk:
             for name, (kind, given) in self.resources.items()
         ]
         for service in ("s3", "dynamodb", "sqs", "ssm", "sns", "cloudwatch", "events", "lambda"):
-            made.__dict__["_clients"][service] = parts.client(service)
+            made.__dict__["_clients"][service] = moto_stack.client(service)
         return made
 
     def says(self, *words: str) -> Answer:
@@ -153,4 +154,4 @@ class Desk:
     def announce(self, *keys: str) -> None:
         """Hand S3's events of these keys to ``submit``."""
         assert self.submit
-        self.submit.handler(sqs(*map(parts.created, keys)), self.context)
+        self.submit.handler(sqs(*map(created, keys)), self.context)

@@ -23,7 +23,7 @@ from benchmarks.transfer.sink import Part, WrongBytesError, length_of
 from benchmarks.transfer.ways import WAYS
 from benchmarks.transfer.wire import Network
 from local.paths import PROJECT
-from tests.crash.world import load
+from tests.support.fakes.world import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

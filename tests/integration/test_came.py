@@ -21,23 +21,24 @@ from phonoscene.observability import announce
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.workflow.ledger_audit import LedgerAudit
 from phonoscene.workflow.storing import Deliverer
-from tests.crash.invariants import spent
-from tests.integration.cloud import FAL_KEY
 from tests.integration.loopback import answer
-from tests.integration.scene import (
+from tests.integration.races import ROUNDS, Race
+from tests.integration.workspace import (
     OUTPUT_LIVES,
     VIDEO_URL,
-    Scene,
+    Workspace,
     failure,
     request_of,
     verdict,
 )
-from tests.integration.test_races import ROUNDS, Race
+from tests.support.fakes.calls import Crash
+from tests.support.invariants import spent
+from tests.support.stack import FAL_KEY
 
 if TYPE_CHECKING:
     from phonoscene.fal.webhook_message import Delivery
-    from tests.integration.cloud import Cloud
     from tests.integration.loopback import Loopback
+    from tests.integration.moto_stack import Cloud
 
 S = JobStatus
 PRICE = Decimal("0.001205")
@@ -61,12 +62,12 @@ COSTS = [
 
 
 @pytest.fixture
-def scene(cloud: Cloud) -> Scene:
-    return Scene(cloud, SpendingLimits(9, Decimal(1000)))
+def workspace(cloud: Cloud) -> Workspace:
+    return Workspace(cloud, SpendingLimits(9, Decimal(1000)))
 
 
-def bring(scene: Scene, status: JobStatus = S.SUBMITTED, n: int = 1) -> Job:
-    return scene.bring(status, n, estimate=ASKED)
+def bring(workspace: Workspace, status: JobStatus = S.SUBMITTED, n: int = 1) -> Job:
+    return workspace.bring(status, n, estimate=ASKED)
 
 
 def came(job: Job, reported: dict[str, Any], attempt: int | None = None) -> Delivery:
@@ -74,12 +75,12 @@ def came(job: Job, reported: dict[str, Any], attempt: int | None = None) -> Deli
     return verdict(job, attempt, payload={"video": {"url": VIDEO_URL, **reported}})
 
 
-def budget_is_what_the_records_say(scene: Scene, *numbers: int) -> None:
-    jobs = [scene.read(n) for n in numbers or (1,)]
+def budget_is_what_the_records_say(workspace: Workspace, *numbers: int) -> None:
+    jobs = [workspace.read(n) for n in numbers or (1,)]
     held = sum((job.reservation.usd for job in jobs if job.reservation), ZERO)
-    _, committed, reserved = scene.sums()
+    _, committed, reserved = workspace.sums()
     assert (committed, reserved) == (held + sum(map(spent, jobs), ZERO), held)
-    recounter = LedgerAudit(scene.store)
+    recounter = LedgerAudit(workspace.store)
     recounter.recount()
     assert recounter.corrected == []
 
@@ -87,62 +88,62 @@ def budget_is_what_the_records_say(scene: Scene, *numbers: int) -> None:
 @pytest.mark.parametrize("before", MOTION, ids=str)
 @pytest.mark.parametrize(("reported", "usd"), COSTS)
 def test_the_day_counts_what_came_and_not_what_was_reserved(
-    scene: Scene, before: JobStatus, reported: dict[str, Any], usd: str
+    workspace: Workspace, before: JobStatus, reported: dict[str, Any], usd: str
 ) -> None:
-    job = bring(scene, before)
+    job = bring(workspace, before)
 
-    stored = scene.deliverer.deliver(came(job, reported))
+    stored = workspace.deliverer.deliver(came(job, reported))
 
     assert stored
     assert stored.status is S.SUCCEEDED
-    assert scene.sums() == (0, Decimal(usd), ZERO)
-    budget_is_what_the_records_say(scene)
+    assert workspace.sums() == (0, Decimal(usd), ZERO)
+    budget_is_what_the_records_say(workspace)
 
 
 @pytest.mark.parametrize(("reported", "usd"), COSTS)
 def test_the_day_knows_it_while_the_video_is_still_to_be_copied(
-    scene: Scene, reported: dict[str, Any], usd: str
+    workspace: Workspace, reported: dict[str, Any], usd: str
 ) -> None:
-    scene.reel.is_down = True
-    job = bring(scene)
+    workspace.cdn.is_down = True
+    job = bring(workspace)
 
-    scene.deliverer.deliver(came(job, reported))
+    workspace.deliverer.deliver(came(job, reported))
 
-    generated = scene.read()
+    generated = workspace.read()
     assert generated.status is S.GENERATED
     assert generated.reservation
-    assert scene.sums() == (1, Decimal(usd), Decimal(usd))
-    budget_is_what_the_records_say(scene)
+    assert workspace.sums() == (1, Decimal(usd), Decimal(usd))
+    budget_is_what_the_records_say(workspace)
 
 
 @pytest.mark.parametrize(("reported", "usd"), COSTS)
 def test_a_paid_video_that_could_not_be_copied_stays_counted_as_it_came(
-    scene: Scene, reported: dict[str, Any], usd: str
+    workspace: Workspace, reported: dict[str, Any], usd: str
 ) -> None:
-    scene.reel.is_down = True
-    scene.deliverer.deliver(came(bring(scene), reported))
-    scene.clock.now += OUTPUT_LIVES + timedelta(minutes=1)
+    workspace.cdn.is_down = True
+    workspace.deliverer.deliver(came(bring(workspace), reported))
+    workspace.clock.now += OUTPUT_LIVES + timedelta(minutes=1)
 
-    scene.reconciler.run()
+    workspace.reconciler.run()
 
-    assert scene.read().status is S.FAILED
-    assert scene.sums() == (0, Decimal(usd), ZERO)
-
-
-def test_what_came_as_it_was_asked_for_takes_no_transaction(scene: Scene) -> None:
-    scene.reel.is_down = True
-    job = bring(scene)
-    scene.wire.calls.clear()
-
-    scene.deliverer.deliver(came(job, AS_ASKED))
-
-    assert "transact_write_items" not in scene.wire.calls
+    assert workspace.read().status is S.FAILED
+    assert workspace.sums() == (0, Decimal(usd), ZERO)
 
 
-def test_the_record_keeps_what_came_beside_what_was_asked(scene: Scene) -> None:
-    scene.deliverer.deliver(came(bring(scene), LARGER))
+def test_what_came_as_it_was_asked_for_takes_no_transaction(workspace: Workspace) -> None:
+    workspace.cdn.is_down = True
+    job = bring(workspace)
+    workspace.recording_client.calls.clear()
 
-    job = scene.read()
+    workspace.deliverer.deliver(came(job, AS_ASKED))
+
+    assert "transact_write_items" not in workspace.recording_client.calls
+
+
+def test_the_record_keeps_what_came_beside_what_was_asked(workspace: Workspace) -> None:
+    workspace.deliverer.deliver(came(bring(workspace), LARGER))
+
+    job = workspace.read()
     assert job.estimate == ASKED
     assert job.actual
     assert job.actual.model_dump() == {
@@ -161,49 +162,49 @@ def test_the_record_keeps_what_came_beside_what_was_asked(scene: Scene) -> None:
 
 
 def test_more_than_was_reserved_is_counted_once_and_what_fits_is_not(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[str] = []
     monkeypatch.setattr("phonoscene.observability.count", counted.append)
     monkeypatch.setattr("phonoscene.observability.gauge", lambda *_: None)
-    monkeypatch.setattr(scene.store, "_on_change", announce)
+    monkeypatch.setattr(workspace.store, "_on_change", announce)
     for n, (reported, _) in enumerate(COSTS):
-        job = bring(scene, n=n)
-        scene.deliverer.deliver(came(job, reported))
-        scene.deliverer.deliver(came(job, reported))
+        job = bring(workspace, n=n)
+        workspace.deliverer.deliver(came(job, reported))
+        workspace.deliverer.deliver(came(job, reported))
 
     over = [usd for _, usd in COSTS if Decimal(usd) > RESERVED]
     assert counted.count("OverReserved") == len(over) == 3
 
 
 def test_what_was_not_needed_is_there_for_other_jobs(cloud: Cloud) -> None:
-    scene = Scene(cloud, SpendingLimits(9, RESERVED * 2 - Decimal("0.05")))
-    job = bring(scene)
-    other = scene.admit(2, estimate=ASKED)
+    workspace = Workspace(cloud, SpendingLimits(9, RESERVED * 2 - Decimal("0.05")))
+    job = bring(workspace)
+    other = workspace.admit(2, estimate=ASKED)
     with pytest.raises(MustWait):
-        scene.store.claim(other, scene.limits, "hash")
+        workspace.store.claim(other, workspace.limits, "hash")
 
-    scene.deliverer.deliver(came(job, SMALLER))
+    workspace.deliverer.deliver(came(job, SMALLER))
 
-    assert scene.store.claim(other, scene.limits, "hash").status is S.SUBMITTING
+    assert workspace.store.claim(other, workspace.limits, "hash").status is S.SUBMITTING
 
 
 def test_what_came_too_large_leaves_less_for_other_jobs(cloud: Cloud) -> None:
-    scene = Scene(cloud, SpendingLimits(9, RESERVED * 2))
-    scene.deliverer.deliver(came(bring(scene), LARGER))
+    workspace = Workspace(cloud, SpendingLimits(9, RESERVED * 2))
+    workspace.deliverer.deliver(came(bring(workspace), LARGER))
 
     with pytest.raises(MustWait, match="budget"):
-        scene.store.claim(scene.admit(2, estimate=ASKED), scene.limits, "hash")
+        workspace.store.claim(workspace.admit(2, estimate=ASKED), workspace.limits, "hash")
 
 
-def test_the_day_that_reserved_is_the_day_that_is_corrected(scene: Scene) -> None:
-    job = bring(scene)
-    scene.clock.go_on(hours=20)
+def test_the_day_that_reserved_is_the_day_that_is_corrected(workspace: Workspace) -> None:
+    job = bring(workspace)
+    workspace.clock.go_on(hours=20)
 
-    scene.deliverer.deliver(came(job, LARGER))
+    workspace.deliverer.deliver(came(job, LARGER))
 
-    assert scene.sums("2026-11-22")[1:] == (Decimal("9.6051"), ZERO)
-    assert scene.sums("2026-11-23")[1:] == (ZERO, ZERO)
+    assert workspace.sums("2026-11-22")[1:] == (Decimal("9.6051"), ZERO)
+    assert workspace.sums("2026-11-23")[1:] == (ZERO, ZERO)
 
 
 # Twice, late, cut off ----------------------------------------------------------------------------
@@ -211,109 +212,108 @@ def test_the_day_that_reserved_is_the_day_that_is_corrected(scene: Scene) -> Non
 
 @pytest.mark.parametrize(("reported", "usd"), COSTS)
 def test_a_webhook_that_comes_again_corrects_nothing_again(
-    scene: Scene, reported: dict[str, Any], usd: str
+    workspace: Workspace, reported: dict[str, Any], usd: str
 ) -> None:
-    job = bring(scene)
+    job = bring(workspace)
     for _ in range(3):
-        scene.deliverer.deliver(came(job, reported))
+        workspace.deliverer.deliver(came(job, reported))
 
-    scene.deliverer.deliver(came(job, LARGER))  # and with other figures neither
+    workspace.deliverer.deliver(came(job, LARGER))  # and with other figures neither
 
-    assert scene.sums() == (0, Decimal(usd), ZERO)
+    assert workspace.sums() == (0, Decimal(usd), ZERO)
 
 
-def test_a_correction_whose_answer_was_lost_is_not_made_again(scene: Scene) -> None:
+def test_a_correction_whose_answer_was_lost_is_not_made_again(workspace: Workspace) -> None:
     """The process dies after the table's write and before it hears of it."""
-    job = bring(scene)
-    client = scene.wire._client
+    job = bring(workspace)
+    client = workspace.recording_client._client
     write = client.transact_write_items
-
-    class Dead(BaseException):
-        pass
 
     def dying(name: str, request: dict[str, Any]) -> None:
         if name == "transact_write_items":
-            scene.wire.before = lambda _, __: None
+            workspace.recording_client.before = lambda _, __: None
             write(**request)
-            raise Dead
+            raise Crash
 
-    scene.wire.before = dying
-    with pytest.raises(Dead):
-        scene.deliverer.deliver(came(job, LARGER))
-    cut = scene.sums()
+    workspace.recording_client.before = dying
+    with pytest.raises(Crash):
+        workspace.deliverer.deliver(came(job, LARGER))
+    cut = workspace.sums()
 
-    scene.deliverer.deliver(came(job, LARGER))
+    workspace.deliverer.deliver(came(job, LARGER))
 
     assert cut == (1, Decimal("9.6051"), Decimal("9.6051"))
-    assert scene.sums() == (0, Decimal("9.6051"), ZERO)
-    budget_is_what_the_records_say(scene)
+    assert workspace.sums() == (0, Decimal("9.6051"), ZERO)
+    budget_is_what_the_records_say(workspace)
 
 
 @pytest.mark.parametrize(("reported", "usd"), COSTS)
 def test_a_video_that_comes_after_its_money_went_back_costs_what_came(
-    scene: Scene, reported: dict[str, Any], usd: str
+    workspace: Workspace, reported: dict[str, Any], usd: str
 ) -> None:
-    job = bring(scene)
-    scene.step(job, S.READY)
+    job = bring(workspace)
+    workspace.step(job, S.READY)
 
-    scene.deliverer.deliver(came(job, reported))
+    workspace.deliverer.deliver(came(job, reported))
 
-    assert scene.sums() == (0, Decimal(usd), ZERO)
-    budget_is_what_the_records_say(scene)
+    assert workspace.sums() == (0, Decimal(usd), ZERO)
+    budget_is_what_the_records_say(workspace)
 
 
 def test_a_result_that_meets_the_end_of_its_attempt_is_paid_all_the_same(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is read while the attempt holds its money, and recorded when that went back."""
-    read = bring(scene, S.SUBMITTING)
-    scene.step(read, S.READY)
-    stale, get = iter([read]), scene.store.get
-    monkeypatch.setattr(scene.store, "get", lambda job_id: next(stale, None) or get(job_id))
+    read = bring(workspace, S.SUBMITTING)
+    workspace.step(read, S.READY)
+    stale, get = iter([read]), workspace.store.get
+    monkeypatch.setattr(workspace.store, "get", lambda job_id: next(stale, None) or get(job_id))
 
-    scene.deliverer.deliver(came(read, LARGER))
+    workspace.deliverer.deliver(came(read, LARGER))
 
-    assert scene.sums() == (0, Decimal("9.6051"), ZERO)
-    budget_is_what_the_records_say(scene)
+    assert workspace.sums() == (0, Decimal("9.6051"), ZERO)
+    budget_is_what_the_records_say(workspace)
 
 
 @pytest.mark.parametrize(("reported", "usd"), COSTS)
 def test_a_video_of_a_cancelled_job_costs_what_came_once(
-    scene: Scene, reported: dict[str, Any], usd: str
+    workspace: Workspace, reported: dict[str, Any], usd: str
 ) -> None:
-    job = bring(scene)
-    scene.canceller.cancel(job.job_id)
+    job = bring(workspace)
+    workspace.canceller.cancel(job.job_id)
 
     for _ in range(2):
-        scene.deliverer.deliver(came(job, reported))
+        workspace.deliverer.deliver(came(job, reported))
 
-    assert scene.read().duplicate_requests == {request_of(job).request_id}
-    assert scene.sums() == (0, Decimal(usd), ZERO)
-    budget_is_what_the_records_say(scene)
+    assert workspace.read().duplicate_requests == {request_of(job).request_id}
+    assert workspace.sums() == (0, Decimal(usd), ZERO)
+    budget_is_what_the_records_say(workspace)
 
 
-def test_each_request_that_answers_costs_what_came_of_it(scene: Scene) -> None:
-    job = scene.step(scene.step(bring(scene), S.READY), S.SUBMITTING)
+def test_each_request_that_answers_costs_what_came_of_it(workspace: Workspace) -> None:
+    job = workspace.step(workspace.step(bring(workspace), S.READY), S.SUBMITTING)
 
-    scene.deliverer.deliver(came(job, SMALLER, 2))
+    workspace.deliverer.deliver(came(job, SMALLER, 2))
     for reported in (LARGER, {}, LARGER):
-        scene.deliverer.deliver(came(job, reported, 1))
+        workspace.deliverer.deliver(came(job, reported, 1))
 
-    found = scene.read()
+    found = workspace.read()
     assert [one.upper_usd for one in found.duplicate_actuals] == [Decimal("9.6051")]
-    assert scene.sums() == (0, Decimal("9.6051") + Decimal("0.0109"), ZERO)
+    assert workspace.sums() == (0, Decimal("9.6051") + Decimal("0.0109"), ZERO)
     assert Receipt.of(found, None).duplicates == 1
-    budget_is_what_the_records_say(scene)
+    budget_is_what_the_records_say(workspace)
 
 
-def test_another_request_that_reports_nothing_costs_what_was_estimated(scene: Scene) -> None:
-    job = scene.step(scene.step(bring(scene), S.READY), S.SUBMITTING)
+def test_another_request_that_reports_nothing_costs_what_was_estimated(
+    workspace: Workspace,
+) -> None:
+    job = workspace.step(workspace.step(bring(workspace), S.READY), S.SUBMITTING)
 
-    scene.deliverer.deliver(came(job, SMALLER, 2))
-    scene.deliverer.deliver(came(job, {}, 1))
+    workspace.deliverer.deliver(came(job, SMALLER, 2))
+    workspace.deliverer.deliver(came(job, {}, 1))
 
-    assert scene.sums() == (0, RESERVED + Decimal("0.0109"), ZERO)
-    budget_is_what_the_records_say(scene)
+    assert workspace.sums() == (0, RESERVED + Decimal("0.0109"), ZERO)
+    budget_is_what_the_records_say(workspace)
 
 
 FIGURES = st.sampled_from([reported for reported, _ in COSTS])
@@ -337,47 +337,47 @@ def test_in_whatever_order_things_come_the_budget_is_what_the_records_say(
     cloud: Cloud, events: list[tuple[str, int, dict[str, Any]]]
 ) -> None:
     cloud.empty()
-    scene = Scene(cloud, SpendingLimits(9, Decimal(1000)))
-    bring(scene)
+    workspace = Workspace(cloud, SpendingLimits(9, Decimal(1000)))
+    bring(workspace)
     for kind, attempt, reported in events:
-        job = scene.read()
-        scene.clock.go_on(minutes=1)
+        job = workspace.read()
+        workspace.clock.go_on(minutes=1)
         if kind == "cancel":
-            scene.canceller.cancel(job.job_id)
+            workspace.canceller.cancel(job.job_id)
         elif kind == "tick":
-            scene.reconciler.run()
+            workspace.reconciler.run()
         elif kind == "cdn":
-            scene.reel.is_down = not scene.reel.is_down
+            workspace.cdn.is_down = not workspace.cdn.is_down
         elif kind == "claim" and job.status is S.READY:
-            scene.step(job, S.SUBMITTING)
+            workspace.step(job, S.SUBMITTING)
         elif kind == "failure" and attempt <= job.attempt:
-            scene.deliverer.deliver(failure(job, attempt=attempt))
+            workspace.deliverer.deliver(failure(job, attempt=attempt))
         elif kind == "webhook" and attempt <= job.attempt:
-            scene.deliverer.deliver(came(job, reported, attempt))
-        budget_is_what_the_records_say(scene)
+            workspace.deliverer.deliver(came(job, reported, attempt))
+        budget_is_what_the_records_say(workspace)
 
 
 def test_two_webhooks_a_poll_and_a_cancel_that_meet_correct_once(cloud: Cloud) -> None:
     ends = set()
     for seed in range(ROUNDS // 4):
         race = Race.make(cloud, seed, SpendingLimits(2, Decimal(1000)), [RESERVED, RESERVED])
-        scene = race.scene
-        ready = scene.admit(5, estimate=ASKED)
-        job = scene.step(scene.step(ready, S.SUBMITTING), S.SUBMITTED)
+        workspace = race.workspace
+        ready = workspace.admit(5, estimate=ASKED)
+        job = workspace.step(workspace.step(ready, S.SUBMITTING), S.SUBMITTED)
         chance = random.Random(seed)  # noqa: S311 - a seed to repeat
         reported, _ = chance.choice(COSTS)
         tasks: list[Any] = [
-            partial(scene.deliverer.deliver, came(job, reported)),
-            partial(scene.deliverer.deliver, came(job, reported)),
-            partial(scene.deliverer.deliver, came(job, LARGER)),  # polled, with another figure
-            partial(scene.canceller.cancel, job.job_id),
+            partial(workspace.deliverer.deliver, came(job, reported)),
+            partial(workspace.deliverer.deliver, came(job, reported)),
+            partial(workspace.deliverer.deliver, came(job, LARGER)),  # polled, with another figure
+            partial(workspace.canceller.cancel, job.job_id),
         ]
 
         race.turns.run(tasks[: 2 + seed % 3])
 
-        found = scene.read(5)
+        found = workspace.read(5)
         ends.add(found.status)
-        _, committed, reserved = scene.sums()
+        _, committed, reserved = workspace.sums()
         assert (committed, reserved) == (spent(found), ZERO)
         assert found.paid
     assert ends == {S.SUCCEEDED, S.CANCELLED}
@@ -398,13 +398,13 @@ def test_two_webhooks_a_poll_and_a_cancel_that_meet_correct_once(cloud: Cloud) -
     ],
 )
 def test_a_result_that_is_fetched_costs_what_its_header_says(
-    scene: Scene, internet: Loopback, units: str | None, source: str, usd: str
+    workspace: Workspace, internet: Loopback, units: str | None, source: str, usd: str
 ) -> None:
-    job = bring(scene)
+    job = bring(workspace)
     payload = {"video": {"url": VIDEO_URL, **AS_ASKED}}
     headers = {"X-Fal-Billable-Units": units} if units else {}
     internet.plays["queue.fal.run"] = answer(payload, headers=headers)
-    parts = scene.deliverer
+    parts = workspace.deliverer
     deliverer = Deliverer(parts.store, FalQueue(lambda **_: FAL_KEY), parts.cdn, parts.output)
 
     stored = deliverer.deliver(verdict(job, payload=None, payload_error="not serialisable"))
@@ -412,35 +412,35 @@ def test_a_result_that_is_fetched_costs_what_its_header_says(
     assert stored
     assert stored.actual
     assert (stored.status, stored.actual.source) == (S.SUCCEEDED, source)
-    assert scene.sums() == (0, Decimal(usd), ZERO)
+    assert workspace.sums() == (0, Decimal(usd), ZERO)
     note = ("fal bills 9,000.00 megapixels: up to $10.8450, $0.0868 was reserved.",)
     assert Receipt.of(stored, None).notes == (note if units == "9000" else ())
 
 
-def test_the_manifest_beside_the_video_says_what_came(scene: Scene) -> None:
-    job = bring(scene)
+def test_the_manifest_beside_the_video_says_what_came(workspace: Workspace) -> None:
+    job = bring(workspace)
 
-    scene.deliverer.deliver(came(job, LARGER))
+    workspace.deliverer.deliver(came(job, LARGER))
 
-    manifest = scene.cloud.outputs()[f"{job.name}/{job.job_id}.json"].decode()
+    manifest = workspace.cloud.outputs()[f"{job.name}/{job.job_id}.json"].decode()
     assert '"frames": 961' in manifest
     assert '"upper_usd": "9.6051"' in manifest
 
 
-def test_a_job_of_before_without_a_price_costs_what_was_reserved(scene: Scene) -> None:
+def test_a_job_of_before_without_a_price_costs_what_was_reserved(workspace: Workspace) -> None:
     before = ASKED.model_copy(update={"usd_per_megapixel": None})
-    job = scene.bring(S.SUBMITTED, estimate=before)
+    job = workspace.bring(S.SUBMITTED, estimate=before)
 
-    scene.deliverer.deliver(came(job, LARGER))
+    workspace.deliverer.deliver(came(job, LARGER))
 
-    assert isinstance(scene.read().estimate, Estimate)
-    assert scene.read().actual is None
-    assert scene.sums() == (0, RESERVED, ZERO)
+    assert isinstance(workspace.read().estimate, Estimate)
+    assert workspace.read().actual is None
+    assert workspace.sums() == (0, RESERVED, ZERO)
 
 
-def test_a_stale_record_cannot_be_corrected(scene: Scene) -> None:
-    read = bring(scene)
-    scene.step(read, S.CANCELLED)
+def test_a_stale_record_cannot_be_corrected(workspace: Workspace) -> None:
+    read = bring(workspace)
+    workspace.step(read, S.CANCELLED)
 
     with pytest.raises(WriteRefused):
-        scene.step(read, S.GENERATED)
+        workspace.step(read, S.GENERATED)

@@ -11,25 +11,26 @@ import pytest
 from phonoscene.errors import WriteRefused
 from phonoscene.fal.queue import FalQueue
 from phonoscene.jobs import FINAL, JobStatus, Request
-from tests.integration.cloud import FAL_KEY, Fal, sqs
 from tests.integration.loopback import Loopback, answer, vanish
-from tests.integration.scene import (
+from tests.integration.workspace import (
     USD,
-    Crash,
-    Scene,
+    Workspace,
     a_request,
     an_id,
     failure,
     request_of,
     verdict,
 )
+from tests.support.fakes.calls import Crash
+from tests.support.stack import FAL_KEY, sqs
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from phonoscene.fal.requests import Submission
-    from tests.integration.cloud import Cloud
     from tests.integration.conftest import Context
+    from tests.integration.fal_queue import FakeFalQueue
+    from tests.integration.moto_stack import Cloud
 
 ZERO = Decimal(0)
 NOTHING = (0, ZERO, ZERO)
@@ -38,8 +39,8 @@ PAST_STOPPING = sorted((FINAL - {JobStatus.CANCELLED}) | {JobStatus.GENERATED})
 
 
 @pytest.fixture
-def scene(cloud: Cloud) -> Scene:
-    return Scene(cloud)
+def workspace(cloud: Cloud) -> Workspace:
+    return Workspace(cloud)
 
 
 # From every state -------------------------------------------------------------------------------
@@ -47,89 +48,89 @@ def scene(cloud: Cloud) -> Scene:
 
 @pytest.mark.parametrize("status", STOPPABLE)
 def test_a_job_that_has_no_video_yet_is_cancelled_and_holds_nothing(
-    scene: Scene, cloud: Cloud, status: JobStatus
+    workspace: Workspace, status: JobStatus
 ) -> None:
-    job = scene.bring(status)
+    job = workspace.bring(status)
 
-    cancelled = scene.canceller.cancel(job.job_id)
+    cancelled = workspace.canceller.cancel(job.job_id)
 
-    assert cancelled == scene.read()
+    assert cancelled == workspace.read()
     assert cancelled.status is JobStatus.CANCELLED
     assert cancelled.reservation is None
-    assert scene.sums() == NOTHING
-    assert (cloud.index("due"), cloud.index("backlog")) == (set(), set())
+    assert workspace.sums() == NOTHING
+    assert (workspace.client.index("due"), workspace.client.index("backlog")) == (set(), set())
 
 
 @pytest.mark.parametrize("status", PAST_STOPPING)
 def test_a_job_that_has_its_video_or_has_ended_stays_as_it_is(
-    scene: Scene, status: JobStatus
+    workspace: Workspace, status: JobStatus
 ) -> None:
-    job = scene.bring(status)
-    sums = scene.sums()
+    job = workspace.bring(status)
+    sums = workspace.sums()
 
-    told = scene.canceller.cancel(job.job_id)
+    told = workspace.canceller.cancel(job.job_id)
 
-    assert told == scene.read() == job
-    assert scene.sums() == sums
-    assert scene.fal.cancelled == []
-
-
-def test_a_job_that_does_not_exist_cannot_be_cancelled(scene: Scene) -> None:
-    assert scene.canceller.cancel(an_id(7)) is None
-    assert scene.cloud.items() == []
+    assert told == workspace.read() == job
+    assert workspace.sums() == sums
+    assert workspace.fal.cancelled == []
 
 
-def test_a_cancelled_job_leaves_its_place_to_the_next(scene: Scene) -> None:
+def test_a_job_that_does_not_exist_cannot_be_cancelled(workspace: Workspace) -> None:
+    assert workspace.canceller.cancel(an_id(7)) is None
+    assert workspace.client.items() == []
+
+
+def test_a_cancelled_job_leaves_its_place_to_the_next(workspace: Workspace) -> None:
     for n in range(4):
-        scene.bring(JobStatus.SUBMITTED, n)
-    waiting = scene.admit(9)
+        workspace.bring(JobStatus.SUBMITTED, n)
+    waiting = workspace.admit(9)
 
-    scene.canceller.cancel(an_id(2))
-    scene.reconciler.run()
+    workspace.canceller.cancel(an_id(2))
+    workspace.reconciler.run()
 
-    assert scene.tray.dispatched == [waiting.job_id]
+    assert workspace.queues.dispatched == [waiting.job_id]
 
 
 # fal --------------------------------------------------------------------------------------------
 
 
-def test_fal_is_asked_to_stop_the_request_that_the_record_names(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
+def test_fal_is_asked_to_stop_the_request_that_the_record_names(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
 
-    scene.canceller.cancel(job.job_id)
+    workspace.canceller.cancel(job.job_id)
 
-    assert scene.fal.cancelled == [request_of(job)]
+    assert workspace.fal.cancelled == [request_of(job)]
 
 
 @pytest.mark.parametrize(
     "status", [JobStatus.WAITING, JobStatus.READY, JobStatus.SUBMITTING, JobStatus.UNCONFIRMED]
 )
-def test_where_no_request_is_known_nobody_is_asked(scene: Scene, status: JobStatus) -> None:
-    job = scene.bring(status)
+def test_where_no_request_is_known_nobody_is_asked(workspace: Workspace, status: JobStatus) -> None:
+    job = workspace.bring(status)
 
-    scene.canceller.cancel(job.job_id)
+    workspace.canceller.cancel(job.job_id)
 
-    assert scene.fal.cancelled == []
+    assert workspace.fal.cancelled == []
 
 
 def test_a_cancellation_that_was_cut_off_before_fal_was_asked_is_finished_by_the_next(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
+    job = workspace.bring(JobStatus.SUBMITTED)
 
     def crash(*_: Any) -> None:
         raise Crash
 
     with monkeypatch.context() as broken:
-        broken.setattr(scene.fal, "cancel", crash)
+        broken.setattr(workspace.fal, "cancel", crash)
         with pytest.raises(Crash):
-            scene.canceller.cancel(job.job_id)
+            workspace.canceller.cancel(job.job_id)
 
-    scene.canceller.cancel(job.job_id)
+    workspace.canceller.cancel(job.job_id)
 
-    assert scene.read().status is JobStatus.CANCELLED
-    assert scene.fal.cancelled == [request_of(job)]
-    assert scene.sums() == NOTHING
+    assert workspace.read().status is JobStatus.CANCELLED
+    assert workspace.fal.cancelled == [request_of(job)]
+    assert workspace.sums() == NOTHING
 
 
 def test_fal_gets_one_put_at_the_url_that_it_gave_us(internet: Loopback) -> None:
@@ -166,145 +167,147 @@ def test_our_key_is_shown_to_nobody_but_fal(internet: Loopback, url: str | None)
 # What comes afterwards --------------------------------------------------------------------------
 
 
-def test_a_video_that_comes_too_late_is_noted_and_not_stored(scene: Scene, cloud: Cloud) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
-    scene.canceller.cancel(job.job_id)
+def test_a_video_that_comes_too_late_is_noted_and_not_stored(
+    workspace: Workspace, cloud: Cloud
+) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.canceller.cancel(job.job_id)
 
-    scene.deliverer.deliver(verdict(job))
+    workspace.deliverer.deliver(verdict(job))
 
-    told = scene.read()
+    told = workspace.read()
     assert told.status is JobStatus.CANCELLED
     assert told.duplicate_requests == {request_of(job).request_id}
-    assert (scene.reel.opened, cloud.outputs()) == ([], {})
-    assert scene.sums() == (0, USD, ZERO)  # fal made it, and bills it
+    assert (workspace.cdn.opened, cloud.outputs()) == ([], {})
+    assert workspace.sums() == (0, USD, ZERO)  # fal made it, and bills it
 
 
-def test_a_late_failure_of_a_cancelled_job_is_no_second_payment(scene: Scene) -> None:
+def test_a_late_failure_of_a_cancelled_job_is_no_second_payment(workspace: Workspace) -> None:
     """It is how a request ends that fal has stopped."""
-    job = scene.bring(JobStatus.SUBMITTED)
-    cancelled = scene.canceller.cancel(job.job_id)
+    job = workspace.bring(JobStatus.SUBMITTED)
+    cancelled = workspace.canceller.cancel(job.job_id)
 
-    scene.deliverer.deliver(failure(job, "client_cancelled"))
+    workspace.deliverer.deliver(failure(job, "client_cancelled"))
 
-    assert scene.read() == cancelled
+    assert workspace.read() == cancelled
 
 
-def test_a_cancelled_job_that_is_dispatched_is_not_sent(scene: Scene) -> None:
-    job = scene.admit()
-    scene.canceller.cancel(job.job_id)
+def test_a_cancelled_job_that_is_dispatched_is_not_sent(workspace: Workspace) -> None:
+    job = workspace.admit()
+    workspace.canceller.cancel(job.job_id)
 
-    told = scene.submitter.submit(job)
+    told = workspace.submitter.submit(job)
 
     assert told.status is JobStatus.CANCELLED
-    assert scene.fal.posts == []
-    assert scene.sums() == NOTHING
+    assert workspace.fal.posts == []
+    assert workspace.sums() == NOTHING
 
 
-def test_a_cancelled_job_is_not_looked_after_any_more(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
-    scene.canceller.cancel(job.job_id)
-    scene.clock.go_on(hours=5)
+def test_a_cancelled_job_is_not_looked_after_any_more(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.canceller.cancel(job.job_id)
+    workspace.clock.go_on(hours=5)
 
-    seen = scene.reconciler.run()
+    seen = workspace.reconciler.run()
 
-    assert (seen.looked.total(), scene.fal.polled) == (0, [])
+    assert (seen.looked.total(), workspace.fal.polled) == (0, [])
 
 
 # Races ------------------------------------------------------------------------------------------
 
 
 def test_a_cancel_while_the_post_is_under_way_stops_the_request_as_soon_as_it_is_known(
-    scene: Scene,
+    workspace: Workspace,
 ) -> None:
-    job = scene.admit()
+    job = workspace.admit()
 
     def cancel(_: Submission) -> None:
-        scene.canceller.cancel(job.job_id)
+        workspace.canceller.cancel(job.job_id)
 
-    scene.fal.on_post = cancel
-    told = scene.submitter.submit(job)
+    workspace.fal.on_post = cancel
+    told = workspace.submitter.submit(job)
 
-    assert told == scene.read()
+    assert told == workspace.read()
     assert told.status is JobStatus.CANCELLED
-    assert [request.request_id for request in scene.fal.cancelled] == ["request-1"]
-    assert scene.sums() == NOTHING
+    assert [request.request_id for request in workspace.fal.cancelled] == ["request-1"]
+    assert workspace.sums() == NOTHING
 
 
-def meanwhile(scene: Scene, what: Any) -> None:
+def meanwhile(workspace: Workspace, what: Any) -> None:
     """Before the canceller's write, and after its read."""
 
     def once(name: str, _: dict[str, Any]) -> None:
         if name in {"update_item", "transact_write_items"}:
-            scene.wire.before = lambda _, __: None
+            workspace.recording_client.before = lambda _, __: None
             what()
 
-    scene.wire.before = once
+    workspace.recording_client.before = once
 
 
-def test_a_cancel_that_meets_a_claim_cancels_the_claimed_job(scene: Scene) -> None:
-    job = scene.admit()
-    meanwhile(scene, lambda: scene.step(job, JobStatus.SUBMITTING))
+def test_a_cancel_that_meets_a_claim_cancels_the_claimed_job(workspace: Workspace) -> None:
+    job = workspace.admit()
+    meanwhile(workspace, lambda: workspace.step(job, JobStatus.SUBMITTING))
 
-    cancelled = scene.canceller.cancel(job.job_id)
+    cancelled = workspace.canceller.cancel(job.job_id)
 
-    assert cancelled == scene.read()
+    assert cancelled == workspace.read()
     assert (cancelled.status, cancelled.attempt) == (JobStatus.CANCELLED, 1)
-    assert scene.sums() == NOTHING
+    assert workspace.sums() == NOTHING
 
 
-def test_a_cancel_that_meets_a_success_leaves_the_video_alone(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
-    meanwhile(scene, lambda: scene.step(job, JobStatus.GENERATED))
+def test_a_cancel_that_meets_a_success_leaves_the_video_alone(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    meanwhile(workspace, lambda: workspace.step(job, JobStatus.GENERATED))
 
-    told = scene.canceller.cancel(job.job_id)
+    told = workspace.canceller.cancel(job.job_id)
 
-    assert told == scene.read()
+    assert told == workspace.read()
     assert told.status is JobStatus.GENERATED
-    assert scene.fal.cancelled == []
-    assert scene.sums() == (1, USD, USD)
+    assert workspace.fal.cancelled == []
+    assert workspace.sums() == (1, USD, USD)
 
 
 def test_a_cancel_that_read_an_attempt_which_is_given_up_meanwhile_gives_back_once(
-    scene: Scene,
+    workspace: Workspace,
 ) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
-    other = scene.bring(JobStatus.SUBMITTED, 2)
-    meanwhile(scene, lambda: scene.deliverer.deliver(failure(job)))
+    job = workspace.bring(JobStatus.SUBMITTED)
+    other = workspace.bring(JobStatus.SUBMITTED, 2)
+    meanwhile(workspace, lambda: workspace.deliverer.deliver(failure(job)))
 
-    cancelled = scene.canceller.cancel(job.job_id)
+    cancelled = workspace.canceller.cancel(job.job_id)
 
-    assert cancelled == scene.read()
+    assert cancelled == workspace.read()
     assert cancelled.status is JobStatus.CANCELLED
-    assert scene.read(2) == other
-    assert scene.sums() == (1, USD, USD)
+    assert workspace.read(2) == other
+    assert workspace.sums() == (1, USD, USD)
 
 
-def test_two_cancels_give_back_once(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
-    scene.bring(JobStatus.SUBMITTED, 2)
-    meanwhile(scene, lambda: scene.canceller.cancel(job.job_id))
+def test_two_cancels_give_back_once(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.bring(JobStatus.SUBMITTED, 2)
+    meanwhile(workspace, lambda: workspace.canceller.cancel(job.job_id))
 
-    told = scene.canceller.cancel(job.job_id)
+    told = workspace.canceller.cancel(job.job_id)
 
-    assert told == scene.read()
+    assert told == workspace.read()
     assert [step.status for step in told.history].count(JobStatus.CANCELLED) == 1
-    assert scene.sums() == (1, USD, USD)
+    assert workspace.sums() == (1, USD, USD)
 
 
-def test_a_verdict_that_meets_a_cancel_stores_nothing(scene: Scene, cloud: Cloud) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
-    meanwhile(scene, lambda: scene.canceller.cancel(job.job_id))
+def test_a_verdict_that_meets_a_cancel_stores_nothing(workspace: Workspace, cloud: Cloud) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    meanwhile(workspace, lambda: workspace.canceller.cancel(job.job_id))
 
-    told = scene.deliverer.deliver(verdict(job))
+    told = workspace.deliverer.deliver(verdict(job))
 
     assert told
-    assert told.status is scene.read().status is JobStatus.CANCELLED
+    assert told.status is workspace.read().status is JobStatus.CANCELLED
     assert cloud.outputs() == {}
-    assert scene.sums() == (0, USD, ZERO)
+    assert workspace.sums() == (0, USD, ZERO)
 
 
-def test_a_record_that_moves_at_every_look_is_given_up_after_a_few(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
+def test_a_record_that_moves_at_every_look_is_given_up_after_a_few(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
     looks = []
 
     def move_on(name: str, _: dict[str, Any]) -> None:
@@ -312,8 +315,8 @@ def test_a_record_that_moves_at_every_look_is_given_up_after_a_few(scene: Scene)
             looks.append(name)
             raise WriteRefused(job)
 
-    scene.wire.before = move_on
-    told = scene.canceller.cancel(job.job_id)
+    workspace.recording_client.before = move_on
+    told = workspace.canceller.cancel(job.job_id)
 
     assert told == job
     assert 1 < len(looks) <= 10
@@ -323,44 +326,44 @@ def test_a_record_that_moves_at_every_look_is_given_up_after_a_few(scene: Scene)
 
 
 def test_a_message_of_the_drops_queue_cancels_the_job_it_names_and_no_other(
-    cloud: Cloud, submit: ModuleType, fal: Fal, context: Context
+    cloud: Cloud, submit: ModuleType, fal: FakeFalQueue, context: Context
 ) -> None:
-    scene = Scene(cloud)
-    job, other = scene.bring(JobStatus.SUBMITTED, 1), scene.bring(JobStatus.SUBMITTED, 2)
+    workspace = Workspace.on_moto(cloud)
+    job, other = workspace.bring(JobStatus.SUBMITTED, 1), workspace.bring(JobStatus.SUBMITTED, 2)
 
     told = submit.handler(sqs({"cancel": job.job_id}), context)
 
     assert told == {"batchItemFailures": []}
-    assert scene.read(1).status is JobStatus.CANCELLED
-    assert scene.read(2) == other
+    assert workspace.read(1).status is JobStatus.CANCELLED
+    assert workspace.read(2) == other
     assert fal.cancelled == [request_of(job)]
     assert fal.posts == []
 
 
 def test_a_message_that_comes_twice_or_names_no_job_is_no_failure(
-    cloud: Cloud, submit: ModuleType, fal: Fal, context: Context
+    cloud: Cloud, submit: ModuleType, fal: FakeFalQueue, context: Context
 ) -> None:
-    scene = Scene(cloud)
-    job = scene.bring(JobStatus.READY)
+    workspace = Workspace.on_moto(cloud)
+    job = workspace.bring(JobStatus.READY)
     batch = sqs({"cancel": job.job_id}, {"cancel": job.job_id}, {"cancel": an_id(9)})
 
     told = submit.handler(batch, context)
 
     assert told == {"batchItemFailures": []}
-    assert scene.read().status is JobStatus.CANCELLED
+    assert workspace.read().status is JobStatus.CANCELLED
     assert [item["job_id"] for item in cloud.items()] == [job.job_id]
     assert fal.posts == []
 
 
 @pytest.mark.parametrize("body", [{"cancel": "window"}, {"cancel": None}, {"cancel": {"a": 1}}])
 def test_a_cancel_of_what_is_no_job_harms_nothing(
-    cloud: Cloud, submit: ModuleType, fal: Fal, context: Context, body: Any
+    cloud: Cloud, submit: ModuleType, fal: FakeFalQueue, context: Context, body: Any
 ) -> None:
-    scene = Scene(cloud)
-    job = scene.bring(JobStatus.SUBMITTED)
+    workspace = Workspace.on_moto(cloud)
+    job = workspace.bring(JobStatus.SUBMITTED)
 
     submit.handler(sqs(json.dumps(body)), context)
 
-    assert scene.read() == job
-    assert scene.sums() == (1, USD, USD)
+    assert workspace.read() == job
+    assert workspace.sums() == (1, USD, USD)
     assert fal.cancelled == []

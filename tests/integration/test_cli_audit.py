@@ -22,17 +22,18 @@ from phonoscene_cli.audit import backfill as backfill_module
 from phonoscene_cli.audit.audit import Audit, settled_at
 from phonoscene_cli.audit.rate_limit import Pace
 from phonoscene_cli.ui import terminal
-from tests.documented import keys
-from tests.integration.cloud import JOBS, client
-from tests.integration.scene import Direct, a_job
-from tests.integration.sounds import silence
+from tests.integration.moto_stack import client
+from tests.integration.workspace import numbered_job
+from tests.support.documented import keys
+from tests.support.media.samples import silence
+from tests.support.stack import JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.integration.cloud import Cloud
     from tests.integration.desk import Desk
+    from tests.integration.moto_stack import Cloud
 
 SIDECAR = {"prompt": "A stage", "video_size": {"width": 64, "height": 64}}
 SOUND = silence(0.5)
@@ -263,14 +264,16 @@ def test_every_take_must_be_there(desk: Desk, cloud: Cloud) -> None:
 
 def test_many_drops_take_few_questions(desk: Desk, cloud: Cloud) -> None:
     clients = (client("s3"), client("dynamodb"))
-    direct: Any = Direct(client("dynamodb"))
-    store = JobStore(direct, JOBS)
+    jobs = []
     for n in range(250):
         halves = [(key, cloud.drop(key, b"x")) for key in (f"{n:03}.wav", f"{n:03}.json")]
         made = job_id("drops", halves[0], halves[1])
         pinned = [DropObject(key=key, version_id=version) for key, version in halves]
-        job = a_job(1, job_id=made, audio={**pinned[0].model_dump(), "bytes": 1}, sidecar=pinned[1])
-        store.admit(job, ())
+        job = numbered_job(
+            1, job_id=made, audio={**pinned[0].model_dump(), "bytes": 1}, sidecar=pinned[1]
+        )
+        jobs.append(job)
+    cloud.put_jobs(jobs)
     calls: list[str] = []
     heard: Any = lambda model, **_: calls.append(model.name)  # noqa: E731 - an event's handler
     for service in clients:

@@ -23,16 +23,16 @@ from phonoscene_cli import app
 from phonoscene_cli.doctor import checks
 from phonoscene_cli.doctor.checks import CHECKS
 from phonoscene_cli.stack.connection import Chosen, Stack
-from tests.documented import PAGE, keys
-from tests.integration.cloud import ACCOUNT, DROPS, KEY_PARAMETER, OUTPUT, REGION, client
-from tests.integration.scene import Scene
-from tests.integration.test_cli_samples import samples, shape
+from tests.integration.moto_stack import client
+from tests.integration.workspace import Workspace
+from tests.support.documented import PAGE, keys, samples, shape
+from tests.support.stack import ACCOUNT, DROPS, KEY_PARAMETER, OUTPUT, REGION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.cloud import Cloud
     from tests.integration.desk import Answer, Desk
+    from tests.integration.moto_stack import Cloud
 
 
 @pytest.fixture(autouse=True)
@@ -185,7 +185,7 @@ def letter(desk: Desk, _: Any) -> None:
 
 
 def pause(desk: Desk, _: Any) -> None:
-    Scene(desk.cloud).store.ledger.pause(datetime.now(UTC) + timedelta(minutes=5))
+    Workspace.on_moto(desk.cloud).store.ledger.pause(datetime.now(UTC) + timedelta(minutes=5))
 
 
 def unpin(desk: Desk, _: Any) -> None:

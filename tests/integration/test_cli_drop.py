@@ -16,16 +16,17 @@ from phonoscene.jobs import ErrorDetail, JobStatus
 from phonoscene.table.job_store import JobStore
 from phonoscene_cli.follow import follow
 from phonoscene_cli.upload.upload import Dropped, Upload
-from tests.documented import keys
-from tests.integration.cloud import JOBS, client
-from tests.integration.scene import Clock, Scene
-from tests.integration.sounds import png, silence
+from tests.integration.moto_stack import client
+from tests.integration.workspace import Clock, Workspace
+from tests.support.documented import keys
+from tests.support.media.samples import png, silence
+from tests.support.stack import JOBS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.cloud import Cloud
     from tests.integration.desk import Desk
+    from tests.integration.moto_stack import Cloud
 
 SMALL = {"width": 64, "height": 64}
 PROMPT = ("--prompt", "A stage")
@@ -427,7 +428,7 @@ def test_where_there_is_nobody_to_ask_nothing_is_dropped(
 
 def test_a_days_spent_money_is_told_beforehand(desk: Desk, cloud: Cloud, folder: Path) -> None:  # noqa: ARG001
     desk.parameters["DailyBudgetUsd"] = "0.51"
-    scene = Scene(cloud, clock=Clock(datetime.now(UTC)))
+    scene = Workspace.on_moto(cloud, clock=Clock(datetime.now(UTC)))
     scene.bring(JobStatus.SUBMITTED)
 
     told = desk.says("drop", "song.wav", *PROMPT, "--dry-run")

@@ -23,17 +23,17 @@ from phonoscene.jobs import JobStatus
 from phonoscene_cli import app
 from phonoscene_cli.errors import NOT_FINE, UNREACHABLE, CliError, WrongUsage
 from phonoscene_cli.failures import explained
-from tests.documented import PAGE
-from tests.integration.cloud import client
-from tests.integration.scene import Scene, an_id
-from tests.integration.sounds import silence
+from tests.integration.moto_stack import client
+from tests.integration.workspace import Workspace, an_id
+from tests.support.documented import PAGE
+from tests.support.media.samples import silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.integration.cloud import Cloud
     from tests.integration.desk import Desk
+    from tests.integration.moto_stack import Cloud
 
 COMMANDS = {
     "drop": ["song.wav", "--prompt", "x", "--yes", "--timeout", "0s"],
@@ -108,7 +108,7 @@ def busy(desk: Desk, cloud: Cloud, tmp_path: Path, environment: pytest.MonkeyPat
     environment.setattr(time, "sleep", lambda _: None)
     (tmp_path / "song.wav").write_bytes(silence(1))
     cloud.drop("a.wav", silence(1))
-    scene = Scene(cloud)
+    scene = Workspace.on_moto(cloud)
     scene.bring(JobStatus.FAILED, 1, name="failed")
     scene.bring(JobStatus.SUBMITTED, 2, name="moving")
     cloud.sqs.send_message(QueueUrl=desk.urls["DropsDeadLetterQueueUrl"], MessageBody="{}")

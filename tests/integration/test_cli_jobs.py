@@ -16,23 +16,23 @@ from phonoscene.table.items import SHARDS
 from phonoscene_cli.stack.jobs_reader import FAR, Reader
 from phonoscene_cli.ui.job_json import KEYS
 from phonoscene_cli.ui.status_line import StatusLine
-from tests.documented import keys
-from tests.integration.cloud import JOBS
-from tests.integration.scene import Clock, Scene, an_id
+from tests.integration.workspace import Clock, Workspace, an_id
+from tests.support.documented import keys
+from tests.support.stack import JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.cloud import Cloud
     from tests.integration.desk import Desk
+    from tests.integration.moto_stack import Cloud
 
 _S = JobStatus
 NOW = datetime.now(UTC)
 
 
 @pytest.fixture
-def scene(cloud: Cloud) -> Scene:
-    return Scene(cloud, clock=Clock(NOW))
+def scene(cloud: Cloud) -> Workspace:
+    return Workspace.on_moto(cloud, clock=Clock(NOW))
 
 
 def ids(told: Any) -> list[str]:
@@ -42,7 +42,9 @@ def ids(told: Any) -> list[str]:
 # jobs -------------------------------------------------------------------------------------------
 
 
-def test_jobs_are_listed_the_newest_first_across_days_and_shards(desk: Desk, scene: Scene) -> None:
+def test_jobs_are_listed_the_newest_first_across_days_and_shards(
+    desk: Desk, scene: Workspace
+) -> None:
     for n in range(40):
         scene.clock.now = NOW - timedelta(hours=3 * n)
         scene.admit(n)
@@ -52,7 +54,7 @@ def test_jobs_are_listed_the_newest_first_across_days_and_shards(desk: Desk, sce
     assert len(ids(desk.says("jobs", "--json", "--since", "24h", "--limit", "99"))) == 8
 
 
-def test_a_day_is_a_utc_day(desk: Desk, scene: Scene) -> None:
+def test_a_day_is_a_utc_day(desk: Desk, scene: Workspace) -> None:
     yesterday = (NOW - timedelta(days=1)).date()
     scene.admit(0)
     scene.clock.now = datetime(yesterday.year, yesterday.month, yesterday.day, 12, tzinfo=UTC)
@@ -62,7 +64,7 @@ def test_a_day_is_a_utc_day(desk: Desk, scene: Scene) -> None:
     assert ids(desk.says("jobs", "--json", "--day", "yesterday")) == [an_id(1)]
 
 
-def test_jobs_are_found_by_state_by_folder_and_by_name(desk: Desk, scene: Scene) -> None:
+def test_jobs_are_found_by_state_by_folder_and_by_name(desk: Desk, scene: Workspace) -> None:
     scene.admit(0, name="talks/intro")
     scene.admit(1, name="talks/more/intro")
     scene.admit(2, name="talksmore/intro")
@@ -102,7 +104,9 @@ def test_a_name_that_has_no_takes_is_not_looked_for_further_back(desk: Desk) -> 
     assert told == "No jobs match. `phonoscene jobs` lists the recent ones.\n"
 
 
-def test_takes_of_a_name_are_those_of_a_time_where_one_is_given(desk: Desk, scene: Scene) -> None:
+def test_takes_of_a_name_are_those_of_a_time_where_one_is_given(
+    desk: Desk, scene: Workspace
+) -> None:
     scene.clock.now = NOW - timedelta(days=30)
     scene.admit(1, name="talks/intro")
     scene.clock.now = NOW
@@ -113,7 +117,7 @@ def test_takes_of_a_name_are_those_of_a_time_where_one_is_given(desk: Desk, scen
     assert ids(lately) == [an_id(2)]
 
 
-def test_a_column_in_which_nothing_is_told_is_left_out(desk: Desk, scene: Scene) -> None:
+def test_a_column_in_which_nothing_is_told_is_left_out(desk: Desk, scene: Workspace) -> None:
     scene.admit(0)
     without = desk.says("jobs").out
     scene.store.put_off(scene.read(0), "budget", NOW)
@@ -122,7 +126,7 @@ def test_a_column_in_which_nothing_is_told_is_left_out(desk: Desk, scene: Scene)
     assert "note" in desk.says("jobs").out.split("\n")[0]
 
 
-def test_a_table_shows_what_there_is_to_know_at_a_glance(desk: Desk, scene: Scene) -> None:
+def test_a_table_shows_what_there_is_to_know_at_a_glance(desk: Desk, scene: Workspace) -> None:
     scene.admit(0, name="talks/[red]intro\x1b[31m")
     scene.store.put_off(scene.read(0), "budget", NOW)
 
@@ -143,7 +147,7 @@ def test_nothing_found_is_said(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("command", ["jobs", "show", "watch", "cost", "audit", "cancel"])
-def test_the_table_is_never_scanned(desk: Desk, scene: Scene, command: str) -> None:
+def test_the_table_is_never_scanned(desk: Desk, scene: Workspace, command: str) -> None:
     scene.bring(_S.SUCCEEDED)
     words = {"jobs": [], "cost": [], "audit": []}.get(command, [an_id(1)])
     stack = desk.stack()
@@ -166,7 +170,9 @@ def test_the_table_is_never_scanned(desk: Desk, scene: Scene, command: str) -> N
 
 
 @pytest.mark.parametrize("status", JobStatus)
-def test_every_state_is_shown_and_told_in_full(desk: Desk, scene: Scene, status: JobStatus) -> None:
+def test_every_state_is_shown_and_told_in_full(
+    desk: Desk, scene: Workspace, status: JobStatus
+) -> None:
     job = scene.bring(status)
 
     shown = desk.says("show", job.job_id)
@@ -178,7 +184,9 @@ def test_every_state_is_shown_and_told_in_full(desk: Desk, scene: Scene, status:
     assert told.data["status"] == status
 
 
-def test_a_drop_is_shown_by_its_newest_take_with_the_others_named(desk: Desk, scene: Scene) -> None:
+def test_a_drop_is_shown_by_its_newest_take_with_the_others_named(
+    desk: Desk, scene: Workspace
+) -> None:
     scene.admit(1, name="talks/intro")
     scene.clock.go_on(seconds=1)
     scene.admit(2, name="talks/intro")
@@ -189,7 +197,7 @@ def test_a_drop_is_shown_by_its_newest_take_with_the_others_named(desk: Desk, sc
     assert f"other takes  {an_id(1)}" in shown.out
 
 
-def test_errors_are_shown_with_the_fix_and_the_next_step(desk: Desk, scene: Scene) -> None:
+def test_errors_are_shown_with_the_fix_and_the_next_step(desk: Desk, scene: Workspace) -> None:
     error = {
         "code": "out_of_range",
         "message": "fps is 90.",
@@ -224,7 +232,7 @@ def test_what_is_not_there_is_missed_with_a_next_step(desk: Desk) -> None:
 
 
 def test_a_record_of_another_release_is_missed_in_words(
-    desk: Desk, scene: Scene, cloud: Cloud
+    desk: Desk, scene: Workspace, cloud: Cloud
 ) -> None:
     job = scene.admit()
     cloud.dynamodb.update_item(
@@ -248,7 +256,7 @@ def test_a_record_of_another_release_is_missed_in_words(
 # watch ------------------------------------------------------------------------------------------
 
 
-def test_an_ended_job_is_told_and_its_end_is_the_exit_code(desk: Desk, scene: Scene) -> None:
+def test_an_ended_job_is_told_and_its_end_is_the_exit_code(desk: Desk, scene: Workspace) -> None:
     scene.bring(_S.SUCCEEDED, 1, name="a")
     scene.bring(_S.CANCELLED, 2, name="b")
 
@@ -265,7 +273,7 @@ ERROR = {"code": "content_policy_violation", "message": "No.", "field": "prompt"
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_the_last_line_on_stderr_says_what_to_do_about_a_job_without_a_video(
-    desk: Desk, scene: Scene, options: tuple[str, ...]
+    desk: Desk, scene: Workspace, options: tuple[str, ...]
 ) -> None:
     job = scene.bring(_S.SUBMITTED, 1, name="a")
     scene.step(job, _S.FAILED, errors=(ErrorDetail(**ERROR),))
@@ -279,7 +287,7 @@ def test_the_last_line_on_stderr_says_what_to_do_about_a_job_without_a_video(
 
 
 def test_why_a_job_went_back_to_wait_is_said_and_so_is_each_new_reason(
-    desk: Desk, scene: Scene, environment: pytest.MonkeyPatch
+    desk: Desk, scene: Workspace, environment: pytest.MonkeyPatch
 ) -> None:
     job = scene.bring(_S.SUBMITTED)
     scene.clock.go_on(seconds=1)
@@ -309,7 +317,7 @@ def test_why_a_job_went_back_to_wait_is_said_and_so_is_each_new_reason(
     assert "waits for a slot" in lines[4]
 
 
-def test_jobs_of_one_name_are_told_apart(desk: Desk, scene: Scene) -> None:
+def test_jobs_of_one_name_are_told_apart(desk: Desk, scene: Workspace) -> None:
     for n in (1, 2):
         scene.bring(_S.CANCELLED, n, name="talks/intro")
     scene.bring(_S.CANCELLED, 3, name="talks/outro")
@@ -325,7 +333,7 @@ def test_jobs_of_one_name_are_told_apart(desk: Desk, scene: Scene) -> None:
     assert f"talks/intro ({an_id(2)[:8]}) is CANCELLED" in told.err
 
 
-def test_a_program_is_told_each_step_in_a_line_of_its_own(desk: Desk, scene: Scene) -> None:
+def test_a_program_is_told_each_step_in_a_line_of_its_own(desk: Desk, scene: Workspace) -> None:
     job = scene.bring(_S.SUCCEEDED)
 
     told = [json.loads(line) for line in desk.says("watch", job.job_id, "--json").out.splitlines()]
@@ -335,7 +343,7 @@ def test_a_program_is_told_each_step_in_a_line_of_its_own(desk: Desk, scene: Sce
 
 
 def test_a_watch_ends_with_its_time(
-    desk: Desk, scene: Scene, environment: pytest.MonkeyPatch
+    desk: Desk, scene: Workspace, environment: pytest.MonkeyPatch
 ) -> None:
     job = scene.bring(_S.SUBMITTED)
     environment.setattr(time, "sleep", lambda _: None)
@@ -347,7 +355,7 @@ def test_a_watch_ends_with_its_time(
 
 
 def test_a_half_that_becomes_part_of_a_job_is_said_to(
-    desk: Desk, scene: Scene, environment: pytest.MonkeyPatch
+    desk: Desk, scene: Workspace, environment: pytest.MonkeyPatch
 ) -> None:
     half = scene.bring(_S.WAITING)
     environment.setattr(time, "sleep", lambda _: scene.store.stop_waiting(half.job_id))
@@ -359,7 +367,7 @@ def test_a_half_that_becomes_part_of_a_job_is_said_to(
 
 
 def test_a_folder_is_watched_for_what_is_on_its_way_there(
-    desk: Desk, scene: Scene, environment: pytest.MonkeyPatch
+    desk: Desk, scene: Workspace, environment: pytest.MonkeyPatch
 ) -> None:
     moving = scene.admit(1, name="talks/a")
     scene.bring(_S.SUCCEEDED, 2, name="talks/b")
@@ -383,7 +391,7 @@ def test_a_folder_is_watched_for_what_is_on_its_way_there(
     ],
 )
 def test_what_is_known_of_a_jobs_standing_is_told(
-    desk: Desk, scene: Scene, status: JobStatus, said: str
+    desk: Desk, scene: Workspace, status: JobStatus, said: str
 ) -> None:
     for n in (1, 2):
         scene.admit(n)
@@ -395,13 +403,13 @@ def test_what_is_known_of_a_jobs_standing_is_told(
     assert said in StatusLine(desk.stack(), 40.0).of([job], 1)
 
 
-def test_a_job_that_was_put_off_says_until_when(desk: Desk, scene: Scene) -> None:
+def test_a_job_that_was_put_off_says_until_when(desk: Desk, scene: Workspace) -> None:
     job = scene.store.put_off(scene.admit(), "budget", NOW + timedelta(hours=5))
 
     assert "a new one starts at 00:00 UTC" in StatusLine(desk.stack(), None).of([job], 1)
 
 
-def test_nobody_counts_a_long_queue_to_its_end(scene: Scene, cloud: Cloud) -> None:
+def test_nobody_counts_a_long_queue_to_its_end(scene: Workspace, cloud: Cloud) -> None:
     class Long(Table):
         read = 0
 
@@ -429,7 +437,7 @@ def working(desk: Desk, environment: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 
 def test_jobs_are_stopped_and_it_is_told_whether_fal_may_bill_them(
-    working: Callable[..., Any], scene: Scene
+    working: Callable[..., Any], scene: Workspace
 ) -> None:
     scene.admit(1, name="a")
     scene.bring(_S.SUBMITTED, 2, name="b")
@@ -445,7 +453,7 @@ def test_jobs_are_stopped_and_it_is_told_whether_fal_may_bill_them(
 
 @pytest.mark.parametrize("status", [_S.GENERATED, *sorted(FINAL, key=str)])
 def test_what_cannot_be_stopped_is_said_and_no_message_is_sent(
-    working: Callable[..., Any], desk: Desk, scene: Scene, status: JobStatus
+    working: Callable[..., Any], desk: Desk, scene: Workspace, status: JobStatus
 ) -> None:
     job = scene.bring(status)
 
@@ -456,14 +464,14 @@ def test_what_cannot_be_stopped_is_said_and_no_message_is_sent(
     assert desk.messages("DropsQueueUrl") == []
 
 
-def test_a_person_is_told_what_it_means(working: Callable[..., Any], scene: Scene) -> None:
+def test_a_person_is_told_what_it_means(working: Callable[..., Any], scene: Workspace) -> None:
     scene.bring(_S.SUBMITTED, 1, name="a")
 
     assert "may still be billed" in working("cancel", "a").out
 
 
 def test_of_a_lost_answer_nobody_is_said_to_be_asked_to_stop(
-    working: Callable[..., Any], scene: Scene
+    working: Callable[..., Any], scene: Workspace
 ) -> None:
     scene.bring(_S.UNCONFIRMED, 1, name="a")
 
@@ -479,7 +487,7 @@ def test_of_a_lost_answer_nobody_is_said_to_be_asked_to_stop(
     [(_S.READY, "nothing is billed"), (_S.SUBMITTED, "bill it"), (_S.UNCONFIRMED, "bill it")],
 )
 def test_a_cancelled_job_says_whether_it_may_be_billed(
-    desk: Desk, scene: Scene, status: JobStatus, said: str
+    desk: Desk, scene: Workspace, status: JobStatus, said: str
 ) -> None:
     scene.step(scene.bring(status), _S.CANCELLED)
 
@@ -487,7 +495,7 @@ def test_a_cancelled_job_says_whether_it_may_be_billed(
 
 
 def test_where_not_all_are_cancelled_the_last_line_says_where_to_look(
-    working: Callable[..., Any], scene: Scene
+    working: Callable[..., Any], scene: Workspace
 ) -> None:
     scene.admit(1)
     scene.bring(_S.SUCCEEDED, 2)
@@ -499,7 +507,7 @@ def test_where_not_all_are_cancelled_the_last_line_says_where_to_look(
 
 
 def test_a_message_that_is_not_looked_at_in_time_is_said_to_wait(
-    desk: Desk, scene: Scene, environment: pytest.MonkeyPatch
+    desk: Desk, scene: Workspace, environment: pytest.MonkeyPatch
 ) -> None:
     job = scene.admit(1)
     environment.setattr(time, "sleep", lambda _: None)
@@ -515,7 +523,7 @@ def test_a_message_that_is_not_looked_at_in_time_is_said_to_wait(
 
 
 def test_costs_are_told_by_day_by_folder_and_by_name_against_the_budget(
-    desk: Desk, scene: Scene
+    desk: Desk, scene: Workspace
 ) -> None:
     scene.bring(_S.SUCCEEDED, 1, name="talks/a")
     scene.bring(_S.SUCCEEDED, 2, name="talks/b")
@@ -556,7 +564,7 @@ def test_nothing_costs_nothing(desk: Desk) -> None:
 
 
 def test_many_items_are_read_at_once_and_what_was_left_out_is_asked_for_again(
-    cloud: Cloud, scene: Scene
+    cloud: Cloud, scene: Workspace
 ) -> None:
     for n in range(7):
         scene.admit(n)

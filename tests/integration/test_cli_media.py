@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.cloud import ROOT
-from tests.integration.sounds import silence
 from tests.support.media.judging import FRAME, seconds_of
+from tests.support.media.samples import silence
+from tests.support.template import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.cloud import Cloud
     from tests.integration.desk import Answer, Desk
+    from tests.integration.moto_stack import Cloud
 
 CASES = ROOT / "tests/media/cases"
 FPS = 24

@@ -15,14 +15,14 @@ from phonoscene.jobs import JobStatus
 from phonoscene_cli import app
 from phonoscene_cli.errors import StackUnreachable
 from phonoscene_cli.stack.connection import Chosen, Stack
-from tests.integration.scene import Scene, an_id
-from tests.integration.sounds import silence
+from tests.integration.workspace import Workspace, an_id
+from tests.support.media.samples import silence
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.cloud import Cloud
     from tests.integration.desk import Desk
+    from tests.integration.moto_stack import Cloud
 
 GROUP: Any = typer.main.get_command(app.app)
 #: What each kind of value is not, by the metavar of its options.
@@ -178,7 +178,7 @@ def test_a_watch_refuses_an_out_of_another_format_before_it_watches(
     desk: Desk, cloud: Cloud, tmp_path: Path
 ) -> None:
     arguments = {"prompt": "x", "video_output_type": "GIF (.gif)"}
-    job = Scene(cloud).bring(JobStatus.SUBMITTED, arguments=arguments)
+    job = Workspace.on_moto(cloud).bring(JobStatus.SUBMITTED, arguments=arguments)
 
     told = desk.says("watch", job.job_id, "--out", str(tmp_path / "a.mp4"))
 
@@ -393,7 +393,7 @@ def test_an_address_is_understood_by_audit_backfill_jobs_and_watch(
 ) -> None:
     cloud.drop("talks/a.wav", silence(1))
     cloud.drop("other/b.wav", silence(1))
-    Scene(cloud).bring(JobStatus.SUCCEEDED, 1, name="talks/done")
+    Workspace.on_moto(cloud).bring(JobStatus.SUCCEEDED, 1, name="talks/done")
     address, now = "s3://drops/talks/", ("--older-than", "0s")
 
     assert desk.says("audit", address, *now, "--json").data["prefix"] == "talks/"

@@ -10,14 +10,16 @@ import pytest
 from phonoscene.fal.requests import Refused
 from phonoscene.jobs import FINAL, JobStatus
 from phonoscene.table.job_store import JobStore
-from tests.documented import keys
-from tests.integration.cloud import JOBS, client
-from tests.integration.scene import Scene
-from tests.integration.sounds import silence
+from tests.integration.moto_stack import client
+from tests.integration.workspace import Workspace
+from tests.support.documented import keys
+from tests.support.media.samples import silence
+from tests.support.stack import JOBS
 
 if TYPE_CHECKING:
-    from tests.integration.cloud import Cloud, Fal
     from tests.integration.desk import Desk
+    from tests.integration.fal_queue import FakeFalQueue
+    from tests.integration.moto_stack import Cloud
 
 _S = JobStatus
 SIDECAR = {"prompt": "A stage", "video_size": {"width": 64, "height": 64}}
@@ -50,7 +52,7 @@ def body(cloud: Cloud, key: str = "talks/intro.json") -> Any:
     return json.load(cloud.s3.get_object(Bucket="drops", Key=key)["Body"])
 
 
-def test_a_failed_job_is_taken_again_as_it_was(desk: Desk, cloud: Cloud, fal: Fal) -> None:
+def test_a_failed_job_is_taken_again_as_it_was(desk: Desk, cloud: Cloud, fal: FakeFalQueue) -> None:
     fal.answer = Refused("fal_refused", "no", retryable=False)
     [failed] = dropped(desk)
     assert failed["status"] == "FAILED"
@@ -158,7 +160,7 @@ def test_a_key_that_was_refused_cannot_be_retried(desk: Desk, cloud: Cloud) -> N
 def test_what_may_still_have_its_video_is_not_taken_again(
     desk: Desk, cloud: Cloud, status: JobStatus
 ) -> None:
-    job = Scene(cloud).bring(status)
+    job = Workspace.on_moto(cloud).bring(status)
 
     told = desk.says("retry", job.job_id, "--yes")
 

@@ -17,39 +17,20 @@ from phonoscene.publishing.wording import STATES
 from phonoscene_cli.doctor.checks import CHECKS
 from phonoscene_cli.ui import terminal
 from phonoscene_cli.upload.upload import Drop, FileUpload
-from tests.documented import PAGE
-from tests.integration.scene import Clock, Scene
-from tests.integration.sounds import silence
+from tests.integration.workspace import Clock, Workspace
+from tests.support.documented import PAGE, samples, shape
+from tests.support.media.samples import silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.cloud import Cloud
     from tests.integration.desk import Desk
+    from tests.integration.moto_stack import Cloud
 
 LOCAL = (Path(__file__).parents[2] / "docs" / "local.md").read_text()
 _S = JobStatus
 #: A step of a job, as lines of ``drop --watch``, ``watch`` and ``make demo`` have it.
 STEP = re.compile(r" *(?:[\d.]+ s|[\d-]+ [\d:]+)  ([A-Z]+) +(.+)")
-
-
-def samples(page: str) -> dict[str, list[str]]:
-    """The lines below each command of a page's consoles."""
-    found: dict[str, list[str]] = {}
-    for block in re.findall(r"```console\n(.*?)```", page, re.DOTALL):
-        for typed, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
-            found.setdefault(typed, []).extend(shown.splitlines())
-    return found
-
-
-def shape(line: str) -> str:
-    """A line without what differs from run to run: ids, numbers, paths, plurals, room."""
-    line = re.sub(r"\b[0-9a-f]{8}[-0-9a-f]{24,}|\b[0-9a-f]{32}\b", "ID", line)
-    line = re.sub(r"s3://[^/ ]+/", "s3://BUCKET/", line)
-    line = re.sub(r"\$?\d[\d,.:-]*", "#", line)
-    line = re.sub(r"# (min|kB|MB|h|bytes?)( # s)?", "# s", line)
-    line = re.sub(rf"\b({'|'.join(_S)})$", "STATE", line.strip())
-    return " ".join(re.sub(r"\b(jobs|drops|days)\b", lambda m: m[0][:-1], line).split())
 
 
 COMMANDS = {
@@ -60,8 +41,8 @@ COMMANDS = {
 
 
 @pytest.fixture
-def scene(cloud: Cloud) -> Scene:
-    return Scene(cloud, clock=Clock(datetime.now(UTC)))
+def scene(cloud: Cloud) -> Workspace:
+    return Workspace.on_moto(cloud, clock=Clock(datetime.now(UTC)))
 
 
 @pytest.fixture
@@ -88,7 +69,7 @@ CAME = Actual(
 )
 
 
-def one_that_succeeded(scene: Scene, name: str = "talks/intro") -> None:
+def one_that_succeeded(scene: Workspace, name: str = "talks/intro") -> None:
     pinned = {"key": f"{name}.wav", "version_id": "1f199aa3-2b54-482e-a0c3-c2b57bf7165b"}
     scene.bring(
         _S.SUCCEEDED,
@@ -102,7 +83,7 @@ def one_that_succeeded(scene: Scene, name: str = "talks/intro") -> None:
     )
 
 
-def two(_: Desk, scene: Scene) -> None:
+def two(_: Desk, scene: Workspace) -> None:
     one_that_succeeded(scene)
     one_that_succeeded(scene, "talks/outro")
 
@@ -112,19 +93,19 @@ def pair(cloud: Cloud, name: str) -> None:
     cloud.drop(f"{name}.json", {"prompt": "x"})
 
 
-def missing(desk: Desk, scene: Scene) -> None:
+def missing(desk: Desk, scene: Workspace) -> None:
     cancelled(desk, scene, "talks/there")
     pair(desk.cloud, "talks/lost")
 
 
-def cancelled(desk: Desk, scene: Scene, name: str) -> None:
+def cancelled(desk: Desk, scene: Workspace, name: str) -> None:
     pair(desk.cloud, name)
     desk.announce(f"{name}.json")
     [job] = desk.cloud.items()
     scene.store.end(scene.store.get(job["job_id"]), _S.CANCELLED)  # type: ignore[arg-type]
 
 
-def with_a_video(desk: Desk, scene: Scene) -> None:
+def with_a_video(desk: Desk, scene: Workspace) -> None:
     pair(desk.cloud, "talks/outro")
     desk.announce("talks/outro.json")
     [item] = desk.cloud.items()
@@ -133,20 +114,20 @@ def with_a_video(desk: Desk, scene: Scene) -> None:
     scene.store.end(scene.store.move(job, _S.GENERATED), _S.SUCCEEDED)
 
 
-def wrong(desk: Desk, scene: Scene) -> None:
+def wrong(desk: Desk, scene: Workspace) -> None:
     one_that_succeeded(scene)
     for name in "ab":
         pair(desk.cloud, f"archive/{name}")
     desk.cloud.drop("archive/b.json", json.dumps({"prompt": "x", "fps": 90}))
 
 
-def at_fal(_: Desk, scene: Scene) -> None:
+def at_fal(_: Desk, scene: Workspace) -> None:
     scene.bring(_S.SUBMITTED, 1, name="talks/intro")
     scene.admit(2, name="talks/half")
 
 
 #: What there is before a command, by the command.
-BEFORE: dict[str, Callable[[Desk, Scene], Any]] = {
+BEFORE: dict[str, Callable[[Desk, Workspace], Any]] = {
     "jobs": two,
     "show": lambda _, scene: one_that_succeeded(scene),
     "watch": lambda _, scene: one_that_succeeded(scene, "talks/outro"),
@@ -175,7 +156,7 @@ def ran(desk: Desk, typed: str, environment: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("typed", [one for one in COMMANDS if one != "phonoscene doctor"])
 def test_the_page_shows_what_the_command_prints(
-    desk: Desk, scene: Scene, here: Path, environment: pytest.MonkeyPatch, typed: str
+    desk: Desk, scene: Workspace, here: Path, environment: pytest.MonkeyPatch, typed: str
 ) -> None:
     command = typed.split()[1]
     if command in BEFORE:

@@ -29,19 +29,12 @@ from phonoscene.videos.cdn import Cdn
 from phonoscene.videos.output_bucket import OutputBucket
 from phonoscene.videos.video_formats import CUT_OFF, FEWER_BYTES, OTHER_CONTAINER
 from phonoscene.workflow.storing import BECOMES_WHOLE_WITHIN, SHORTEST_PAUSE, Deliverer
-from tests.integration.cloud import (
-    DROPS,
-    FAL_KEY,
-    JOBS,
-    KEY_PARAMETER,
-    OUTPUT,
-    Cloud,
-    event,
-    sqs,
-)
 from tests.integration.loopback import FileServer, Loopback, Seen, answer
-from tests.integration.scene import noted
-from tests.integration.sounds import film
+from tests.integration.workspace import noted
+from tests.support.fakes.calls import Crash
+from tests.support.jobs import a_job
+from tests.support.media.samples import film
+from tests.support.stack import FAL_KEY, JOBS, KEY_PARAMETER, OUTPUT, event, sqs
 
 if TYPE_CHECKING:
     import io
@@ -51,6 +44,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from tests.integration.conftest import Context
+    from tests.integration.moto_stack import Cloud
 
 ID = "0f343b0931126a20f133d67c2b018a3b"
 NOW = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
@@ -61,10 +55,6 @@ SUCCESS["payload"]["video"]["file_size"] = len(FILM)
 REQUEST = SUCCESS["request_id"]
 QUEUE = f"https://queue.fal.run/fal-ai/ltx-2.3-22b/requests/{REQUEST}"
 VIDEO_KEY, MANIFEST_KEY = f"albums/song/{ID}.mp4", f"albums/song/{ID}.json"
-
-
-class Crash(BaseException):
-    """The function's process ends."""
 
 
 def delivery(body: Any = SUCCESS, **changes: Any) -> Delivery:
@@ -120,12 +110,10 @@ def world(cloud: Cloud, internet: Loopback) -> World:
     internet.plays["v3.fal.media"] = FileServer(FILM)
     passed = [timedelta(0)]
     store = JobStore(cloud.dynamodb, JOBS, clock=lambda: NOW + passed[0])
-    ready = Job.born(
-        JobStatus.READY,
-        NOW,
+    ready = a_job(
+        at=NOW,
         job_id=ID,
         name="albums/song",
-        bucket=DROPS,
         audio=Audio(key="albums/song.mp3", version_id="v1", bytes=9, seconds=5.04, format="mp3"),
         sidecar=DropObject(key="albums/song.json", version_id="v2"),
         arguments={"prompt": "A stage", "video_output_type": "X264 (.mp4)", "fps": 24},
@@ -144,12 +132,10 @@ def a_claim_whose_answer_was_lost(world: World, status: JobStatus) -> None:
     """The same job with nothing known of its request."""
     world.cloud.dynamodb.delete_item(TableName=JOBS, Key={"job_id": {"S": ID}})
     job = world.store.admit(
-        Job.born(
-            JobStatus.READY,
-            NOW,
+        a_job(
+            at=NOW,
             job_id=ID,
             name="albums/song",
-            bucket=DROPS,
             arguments={"video_output_type": "X264 (.mp4)"},
         ),
         (),
@@ -538,7 +524,7 @@ def test_a_delivery_without_the_jobs_own_token_changes_nothing(
 
 
 def test_a_job_that_was_never_claimed_has_no_token_to_show(world: World) -> None:
-    world.store.admit(Job.born(JobStatus.READY, NOW, job_id="b" * 32, name="n", bucket=DROPS), ())
+    world.store.admit(a_job(at=NOW, job_id="b" * 32, name="n"), ())
 
     assert world.deliver(delivery(job_id="b" * 32, token_hash=hash_token(""))) is None
 

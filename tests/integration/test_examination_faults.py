@@ -12,14 +12,16 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 from botocore.response import StreamingBody
 
 from phonoscene.probe import object_reader
-from tests.integration.cloud import Cloud, Fal, client, created, sqs
-from tests.integration.sounds import png, silence
+from tests.integration.moto_stack import Cloud, client
+from tests.support.media.samples import png, silence
+from tests.support.stack import created, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
     from tests.integration.conftest import Context
+    from tests.integration.fal_queue import FakeFalQueue
 
     Send = Callable[..., list[str]]
 
@@ -27,7 +29,7 @@ KEY = "a/song.wav"
 
 
 @pytest.fixture
-def send(submit: ModuleType, fal: Fal, context: Context) -> Send:
+def send(submit: ModuleType, fal: FakeFalQueue, context: Context) -> Send:
     """Announce ``KEY`` to submit for the n-th time; the ids of messages that failed."""
     del fal  # it is in its place
     created_at = datetime.now(UTC)
@@ -117,7 +119,7 @@ def disturb(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[Any], A
 @pytest.mark.usefixtures("drop")
 def test_no_fault_of_any_ranged_read_rejects_a_drop(
     cloud: Cloud,
-    fal: Fal,
+    fal: FakeFalQueue,
     send: Send,
     disturb: Callable[[int, Callable[[Any], Any]], list[str]],
     fault: str,
@@ -253,7 +255,7 @@ def test_an_error_of_the_probe_itself_brings_the_message_back(
 
 @pytest.mark.parametrize(("seconds", "status"), [(20.06, "SUBMITTED"), (20.3, "REJECTED")])
 def test_audio_that_is_longer_by_an_encoders_padding_is_made_into_the_longest_video(
-    cloud: Cloud, fal: Fal, send: Send, seconds: float, status: str
+    cloud: Cloud, fal: FakeFalQueue, send: Send, seconds: float, status: str
 ) -> None:
     cloud.drop(KEY, silence(seconds))
     cloud.drop("a/song.json", {"prompt": "A stage"})

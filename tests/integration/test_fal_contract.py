@@ -35,18 +35,9 @@ from phonoscene.fal.requests import (
 )
 from phonoscene.fal.results import from_webhook
 from phonoscene.jobs import Request
-from tests.integration.cloud import (
-    DROPS,
-    FAL_KEY,
-    KEY_PARAMETER,
-    WEBHOOKS,
-    Cloud,
-    created,
-    event,
-    sqs,
-)
 from tests.integration.loopback import Loopback, Seen, answer, cut, stall, vanish
-from tests.integration.sounds import png, silence
+from tests.support.media.samples import png, silence
+from tests.support.stack import DROPS, FAL_KEY, KEY_PARAMETER, WEBHOOKS, created, event, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +45,7 @@ if TYPE_CHECKING:
 
     from phonoscene.fal.requests import SubmitOutcome
     from tests.integration.conftest import Context
+    from tests.integration.moto_stack import Cloud
 
 ID = "764cabcf-b745-4b3e-ae38-1200304cf45b"
 REQUESTS = f"https://queue.fal.run/fal-ai/ltx-2.3-22b/requests/{ID}"

@@ -28,10 +28,13 @@ from phonoscene.limits import cost_of
 from phonoscene.retries import MOST_REFUSALS
 from phonoscene.workflow.media_urls import Uploaded
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
-from tests.integration.cloud import DROPS, FAL_KEY, ROOT, WEBHOOKS, Cloud, Fal, client, created, sqs
+from tests.integration.fal_queue import FakeFalQueue
 from tests.integration.loopback import Loopback, Seen, answer, cut, stall, vanish
-from tests.integration.scene import DAY, Scene, an_id
-from tests.integration.sounds import png, silence
+from tests.integration.moto_stack import Cloud, client
+from tests.integration.workspace import DAY, Workspace, an_id
+from tests.support.media.samples import png, silence
+from tests.support.stack import DROPS, FAL_KEY, WEBHOOKS, created, sqs
+from tests.support.template import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -361,7 +364,7 @@ def drop(
     context: Context,
 ) -> Callable[..., Job]:
     """Drop a sound with this sidecar where fal gets copies; the job, and what fal was sent."""
-    queue = Fal()
+    queue = FakeFalQueue()
     environment.setattr(submit, "FalQueue", lambda _: queue)
     environment.setenv("AUDIO_DELIVERY", "fal-storage")
     submit.build.cache_clear()
@@ -372,7 +375,7 @@ def drop(
         result = submit.handler(sqs(created("a/song.json")), context)
         assert result == {"batchItemFailures": []}
         (item,) = cloud.items()
-        found = Scene(cloud).store.get(item["job_id"])
+        found = Workspace.on_moto(cloud).store.get(item["job_id"])
         assert found
         return found
 
@@ -475,7 +478,7 @@ def test_a_refused_upload_leaves_the_job_ready_says_so_and_sends_nothing(
 
     assert (job.status, job.waits_for, job.uploads_failed) == (JobStatus.READY, "storage", 1)
     assert (job.attempt, job.refusals, posts(drop)) == (0, 0, [])
-    assert Scene(cloud).sums()[0] == 0
+    assert Workspace.on_moto(cloud).sums()[0] == 0
     turn = datetime.fromisoformat(cloud.item(job.job_id)["dispatch_at"]) - job.updated_at
     assert timedelta(seconds=14) < turn < timedelta(seconds=40)
 
@@ -524,29 +527,29 @@ ID: Final = an_id(1)
 
 
 @pytest.fixture
-def scene(cloud: Cloud) -> Scene:
-    return Scene(cloud)
+def workspace(cloud: Cloud) -> Workspace:
+    return Workspace.on_moto(cloud)
 
 
 @pytest.fixture
-def submitter(scene: Scene, cloud: Cloud, storage: FalStorage) -> Submitter:
+def submitter(workspace: Workspace, cloud: Cloud, storage: FalStorage) -> Submitter:
     bucket = DropBucket(cloud.s3, client("s3", "s3v4"), DROPS)
     media = Uploaded(bucket, storage, LIFE, timedelta(seconds=100))
     settings = SubmissionSettings(WEBHOOKS, 3600, 86400)
-    queue: Any = scene.fal
-    return Submitter(media, scene.store, queue, settings, scene.limits)
+    queue: Any = workspace.fal
+    return Submitter(media, workspace.store, queue, settings, workspace.limits)
 
 
 @pytest.fixture
-def job(scene: Scene, cloud: Cloud) -> Job:
+def job(workspace: Workspace, cloud: Cloud) -> Job:
     """READY, with a sound that lies in the bucket."""
     version = cloud.drop("song.wav", SOUND)
     audio = Audio(key="song.wav", version_id=version, bytes=len(SOUND))
-    return scene.admit(1, audio=audio)
+    return workspace.admit(1, audio=audio)
 
 
-def full(scene: Scene) -> None:
-    scene.cloud.dynamodb.update_item(
+def full(workspace: Workspace) -> None:
+    workspace.cloud.dynamodb.update_item(
         TableName="jobs",
         Key={"job_id": {"S": "window"}},
         UpdateExpression="ADD in_flight :jobs",
@@ -554,48 +557,48 @@ def full(scene: Scene) -> None:
     )
 
 
-def spent(scene: Scene) -> None:
-    scene.set_sums(f"budget#{DAY}", committed_usd=Decimal("9.6"), reserved_usd=0, changes=1)
+def spent(workspace: Workspace) -> None:
+    workspace.set_sums(f"budget#{DAY}", committed_usd=Decimal("9.6"), reserved_usd=0, changes=1)
 
 
-def paused(scene: Scene) -> None:
-    scene.set_window(paused_until=scene.clock() + timedelta(minutes=1))
+def paused(workspace: Workspace) -> None:
+    workspace.set_window(paused_until=workspace.clock() + timedelta(minutes=1))
 
 
 @pytest.mark.parametrize(
     ("lack", "waits_for"), [(full, "slot"), (spent, "budget"), (paused, "account")]
 )
 def test_nothing_is_uploaded_for_a_job_that_has_no_room(
-    scene: Scene,
+    workspace: Workspace,
     submitter: Submitter,
     job: Job,
     fal: Loopback,
-    lack: Callable[[Scene], None],
+    lack: Callable[[Workspace], None],
     waits_for: str,
 ) -> None:
-    lack(scene)
+    lack(workspace)
 
     left = submitter.submit(job)
 
     assert (left.status, left.waits_for) == (JobStatus.READY, waits_for)
-    assert left == scene.read()
-    assert (fal.seen, scene.fal.posts) == ([], [])
+    assert left == workspace.read()
+    assert (fal.seen, workspace.fal.posts) == ([], [])
 
 
 @pytest.mark.parametrize(
     ("lack", "waits_for"), [(full, "slot"), (spent, "budget"), (paused, "account")]
 )
 def test_the_look_sees_what_the_claim_would_be_refused_for(
-    scene: Scene, job: Job, lack: Callable[[Scene], None], waits_for: str
+    workspace: Workspace, job: Job, lack: Callable[[Workspace], None], waits_for: str
 ) -> None:
-    cost = cost_of(job, scene.clock())
-    scene.store.ledger.look(cost, scene.limits)
-    lack(scene)
+    cost = cost_of(job, workspace.clock())
+    workspace.store.ledger.look(cost, workspace.limits)
+    lack(workspace)
 
     refused = []
     for attempt in (
-        lambda: scene.store.ledger.look(cost, scene.limits),
-        lambda: scene.store.claim(job, scene.limits, "hash"),
+        lambda: workspace.store.ledger.look(cost, workspace.limits),
+        lambda: workspace.store.claim(job, workspace.limits, "hash"),
     ):
         with pytest.raises(MustWait) as found:
             attempt()
@@ -606,24 +609,24 @@ def test_the_look_sees_what_the_claim_would_be_refused_for(
 
 @pytest.mark.parametrize("status", sorted(set(JobStatus) - {JobStatus.READY, JobStatus.WAITING}))
 def test_nothing_is_uploaded_for_a_job_that_moved_on(
-    scene: Scene, submitter: Submitter, fal: Loopback, status: JobStatus
+    workspace: Workspace, submitter: Submitter, fal: Loopback, status: JobStatus
 ) -> None:
-    now = scene.bring(status)
+    now = workspace.bring(status)
     as_read = now.model_copy(update={"status": JobStatus.READY})
 
     with pytest.raises(WriteRefused):
-        scene.store.hold(as_read, scene.limits, timedelta(seconds=100))
+        workspace.store.hold(as_read, workspace.limits, timedelta(seconds=100))
     assert submitter.submit(as_read) == now
-    assert (fal.seen, scene.fal.posts) == ([], [])
+    assert (fal.seen, workspace.fal.posts) == ([], [])
 
 
 def test_nothing_is_uploaded_before_a_jobs_turn(
-    scene: Scene, submitter: Submitter, job: Job, fal: Loopback
+    workspace: Workspace, submitter: Submitter, job: Job, fal: Loopback
 ) -> None:
-    waiting = scene.store.put_off(job, "fal", scene.clock() + timedelta(seconds=30))
+    waiting = workspace.store.put_off(job, "fal", workspace.clock() + timedelta(seconds=30))
 
     early = submitter.submit(waiting)
-    scene.clock.go_on(seconds=31)
+    workspace.clock.go_on(seconds=31)
     in_turn = submitter.submit(waiting)
 
     assert (early.status, early.waits_for) == (JobStatus.READY, "fal")
@@ -632,21 +635,21 @@ def test_nothing_is_uploaded_before_a_jobs_turn(
 
 
 def test_a_place_that_is_lost_while_the_files_are_uploaded_is_waited_for(
-    scene: Scene, submitter: Submitter, job: Job, fal: Loopback
+    workspace: Workspace, submitter: Submitter, job: Job, fal: Loopback
 ) -> None:
     async def meanwhile(seen: Seen, request: web.Request) -> web.StreamResponse:
-        full(scene)
+        full(workspace)
         return await store(seen, request)
 
     fal.plays["v3.fal.media"] = meanwhile
 
     left = submitter.submit(job)
 
-    assert (left.status, left.waits_for, scene.fal.posts) == (JobStatus.READY, "slot", [])
+    assert (left.status, left.waits_for, workspace.fal.posts) == (JobStatus.READY, "slot", [])
 
 
 def test_of_two_submitters_one_uploads(
-    scene: Scene, submitter: Submitter, job: Job, fal: Loopback
+    workspace: Workspace, submitter: Submitter, job: Job, fal: Loopback
 ) -> None:
     """However long the first takes: a dispatch comes again and again while a job is READY."""
     others = []
@@ -660,35 +663,39 @@ def test_of_two_submitters_one_uploads(
     first = submitter.submit(job)
 
     assert [other.status for other in others] == [JobStatus.READY]
-    assert first == scene.read()
+    assert first == workspace.read()
     assert first.status is JobStatus.SUBMITTED
-    assert (len(fal.requests("v3.fal.media", "POST")), len(scene.fal.posts)) == (1, 1)
+    assert (len(fal.requests("v3.fal.media", "POST")), len(workspace.fal.posts)) == (1, 1)
 
 
 def test_who_died_while_uploading_holds_the_job_for_no_longer_than_it_takes(
-    scene: Scene, submitter: Submitter, job: Job
+    workspace: Workspace, submitter: Submitter, job: Job
 ) -> None:
-    scene.store.hold(job, scene.limits, timedelta(seconds=100))  # and is gone
+    workspace.store.hold(job, workspace.limits, timedelta(seconds=100))  # and is gone
 
     early = submitter.submit(job)
-    held_until = scene.turn()
-    scene.clock.go_on(seconds=100)
+    held_until = workspace.turn()
+    workspace.clock.go_on(seconds=100)
     done = submitter.submit(job)
 
     assert early.status is JobStatus.READY
-    assert held_until == scene.clock()
+    assert held_until == workspace.clock()
     assert done.status is JobStatus.SUBMITTED
 
 
 def test_of_two_that_hold_a_job_after_all_one_claims_it(
-    scene: Scene, submitter: Submitter, job: Job, fal: Loopback, environment: pytest.MonkeyPatch
+    workspace: Workspace,
+    submitter: Submitter,
+    job: Job,
+    fal: Loopback,
+    environment: pytest.MonkeyPatch,
 ) -> None:
     """The first was slower than it may be; the claim is the only truth."""
     others, look = [], DropBucket.open
 
     def slow(self: DropBucket, pinned: DropObject) -> Any:
         environment.setattr(DropBucket, "open", look)
-        scene.clock.go_on(seconds=101)
+        workspace.clock.go_on(seconds=101)
         others.append(submitter.submit(job))
         return look(self, pinned)
 
@@ -696,36 +703,36 @@ def test_of_two_that_hold_a_job_after_all_one_claims_it(
 
     first = submitter.submit(job)
 
-    assert first == others[0] == scene.read()
-    assert (len(fal.requests("v3.fal.media", "POST")), len(scene.fal.posts)) == (2, 1)
+    assert first == others[0] == workspace.read()
+    assert (len(fal.requests("v3.fal.media", "POST")), len(workspace.fal.posts)) == (2, 1)
 
 
 def test_a_job_that_somebody_else_put_off_meanwhile_is_not_claimed(
-    scene: Scene, submitter: Submitter, job: Job, fal: Loopback
+    workspace: Workspace, submitter: Submitter, job: Job, fal: Loopback
 ) -> None:
     async def meanwhile(seen: Seen, request: web.Request) -> web.StreamResponse:
-        scene.store.put_off(job, "account", scene.clock() + timedelta(minutes=5))
+        workspace.store.put_off(job, "account", workspace.clock() + timedelta(minutes=5))
         return await store(seen, request)
 
     fal.plays["v3.fal.media"] = meanwhile
 
     left = submitter.submit(job)
 
-    assert (left.status, left.waits_for, scene.fal.posts) == (JobStatus.READY, "account", [])
+    assert (left.status, left.waits_for, workspace.fal.posts) == (JobStatus.READY, "account", [])
 
 
 # What does not get there -------------------------------------------------------------------------
 
 
 def test_a_job_that_was_not_uploaded_is_uploaded_in_its_turn_under_the_same_name(
-    scene: Scene, submitter: Submitter, job: Job, fal: Loopback
+    workspace: Workspace, submitter: Submitter, job: Job, fal: Loopback
 ) -> None:
     fal.plays["v3.fal.media"] = answer("", 500)
     submitter.submit(job)
     fal.plays["v3.fal.media"] = store
-    scene.clock.go_on(seconds=31)
+    workspace.clock.go_on(seconds=31)
 
-    done = submitter.submit(scene.read())
+    done = submitter.submit(workspace.read())
 
     assert (done.status, done.attempt, done.waits_for) == (JobStatus.SUBMITTED, 1, None)
     names = {one.headers["x-fal-file-name"] for one in fal.requests("v3.fal.media", "POST")}
@@ -733,10 +740,10 @@ def test_a_job_that_was_not_uploaded_is_uploaded_in_its_turn_under_the_same_name
 
 
 def test_each_attempt_has_a_copy_of_its_own(
-    scene: Scene, submitter: Submitter, job: Job, fal: Loopback
+    workspace: Workspace, submitter: Submitter, job: Job, fal: Loopback
 ) -> None:
     first = submitter.submit(job)
-    back = scene.store.end(first, JobStatus.READY, request=None)
+    back = workspace.store.end(first, JobStatus.READY, request=None)
 
     submitter.submit(back)
 
@@ -745,15 +752,15 @@ def test_each_attempt_has_a_copy_of_its_own(
 
 
 def test_each_failure_waits_longer_and_a_day_of_them_is_the_end(
-    scene: Scene, submitter: Submitter, job: Job, fal: Loopback
+    workspace: Workspace, submitter: Submitter, job: Job, fal: Loopback
 ) -> None:
     fal.plays["rest.fal.ai"] = answer("", 503)
     waits = []
     for _ in range(4):
-        job = submitter.submit(scene.read())
-        waits.append((scene.turn() or scene.clock()) - scene.clock())
-        scene.clock.go_on(minutes=15)
-    worn = scene.store.put_off(job, "storage", scene.clock(), uploads_failed=MOST_REFUSALS)
+        job = submitter.submit(workspace.read())
+        waits.append((workspace.turn() or workspace.clock()) - workspace.clock())
+        workspace.clock.go_on(minutes=15)
+    worn = workspace.store.put_off(job, "storage", workspace.clock(), uploads_failed=MOST_REFUSALS)
 
     ended = submitter.submit(worn)
 
@@ -762,24 +769,24 @@ def test_each_failure_waits_longer_and_a_day_of_them_is_the_end(
         assert longest / 2 <= wait <= longest
     assert ended.status is JobStatus.FAILED
     assert [error.code for error in ended.errors] == ["fal_storage"]
-    assert ended == scene.read()
-    assert scene.sums()[0] == 0
+    assert ended == workspace.read()
+    assert workspace.sums()[0] == 0
 
 
 def test_a_refused_account_pauses_everybody_and_is_not_the_jobs_fault(
-    scene: Scene, submitter: Submitter, job: Job, fal: Loopback
+    workspace: Workspace, submitter: Submitter, job: Job, fal: Loopback
 ) -> None:
     fal.plays["rest.fal.ai"] = answer({"detail": "User is locked"}, 403)
 
     left = submitter.submit(job)
 
     assert (left.status, left.waits_for, left.uploads_failed) == (JobStatus.READY, "account", 0)
-    assert scene.store.ledger.room(scene.limits) == 0
-    assert scene.turn() == scene.clock() + timedelta(minutes=5)
+    assert workspace.store.ledger.room(workspace.limits) == 0
+    assert workspace.turn() == workspace.clock() + timedelta(minutes=5)
 
 
 def test_a_version_that_is_gone_ends_the_job_with_the_way_out(
-    scene: Scene, submitter: Submitter, job: Job, cloud: Cloud
+    workspace: Workspace, submitter: Submitter, job: Job, cloud: Cloud
 ) -> None:
     assert job.audio
     cloud.s3.delete_object(Bucket=DROPS, Key="song.wav", VersionId=job.audio.version_id)
@@ -789,11 +796,15 @@ def test_a_version_that_is_gone_ends_the_job_with_the_way_out(
     (error,) = ended.errors
     assert (ended.status, error.code) == (JobStatus.FAILED, "drop_gone")
     assert "song.wav is no longer in the bucket" in error.message
-    assert ended == scene.read()
+    assert ended == workspace.read()
 
 
 def test_a_bucket_that_cannot_be_read_is_nobodys_verdict(
-    scene: Scene, submitter: Submitter, job: Job, cloud: Cloud, environment: pytest.MonkeyPatch
+    workspace: Workspace,
+    submitter: Submitter,
+    job: Job,
+    cloud: Cloud,
+    environment: pytest.MonkeyPatch,
 ) -> None:
     def broken(**_: Any) -> None:
         raise OSError("S3 is having a moment")
@@ -803,7 +814,7 @@ def test_a_bucket_that_cannot_be_read_is_nobodys_verdict(
     with pytest.raises(OSError, match="a moment"):
         submitter.submit(job)
 
-    assert scene.read().model_copy(update={"revision": job.revision}) == job
+    assert workspace.read().model_copy(update={"revision": job.revision}) == job
 
 
 @pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchVersion"])
@@ -831,13 +842,13 @@ async def break_off(_: Seen, request: web.Request) -> web.StreamResponse:
 
 
 def test_half_an_answer_is_none(
-    scene: Scene, submitter: Submitter, job: Job, fal: Loopback
+    workspace: Workspace, submitter: Submitter, job: Job, fal: Loopback
 ) -> None:
     fal.plays["v3.fal.media"] = break_off
 
     left = submitter.submit(job)
 
-    assert (left.status, left.waits_for, scene.fal.posts) == (JobStatus.READY, "storage", [])
+    assert (left.status, left.waits_for, workspace.fal.posts) == (JobStatus.READY, "storage", [])
 
 
 def test_the_words_that_fal_is_sent_are_those_of_its_own_client() -> None:

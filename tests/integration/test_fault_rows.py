@@ -16,19 +16,10 @@ import pytest
 
 from phonoscene.jobs import JobStatus
 from phonoscene.table.job_store import JobStore
-from tests.integration.cloud import (
-    DROPS,
-    JOBS,
-    KEY_PARAMETER,
-    OUTPUT,
-    ROOT,
-    Cloud,
-    Fal,
-    created,
-    sqs,
-)
-from tests.integration.scene import Reel, Scene, Wire, verdict
-from tests.integration.sounds import silence
+from tests.integration.workspace import FakeCdn, RecordingClient, Workspace, verdict
+from tests.support.media.samples import silence
+from tests.support.stack import DROPS, JOBS, KEY_PARAMETER, OUTPUT, created, sqs
+from tests.support.template import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +27,8 @@ if TYPE_CHECKING:
 
     from phonoscene.fal.requests import Submission
     from tests.integration.conftest import Context
+    from tests.integration.fal_queue import FakeFalQueue
+    from tests.integration.moto_stack import Cloud
 
     Send = Callable[..., list[str]]
 
@@ -287,7 +280,7 @@ def test_every_test_that_a_row_names_exists(file: str) -> None:
 
 
 @pytest.fixture
-def send(submit: ModuleType, fal: Fal, context: Context) -> Send:  # noqa: ARG001 - in its place
+def send(submit: ModuleType, fal: FakeFalQueue, context: Context) -> Send:  # noqa: ARG001 - in its place
     """Deliver messages to the function submit; the ids of those that failed."""
 
     def deliver(*messages: Any) -> list[str]:
@@ -315,7 +308,7 @@ def store(
         MAX_IN_FLIGHT="2",
         DAILY_BUDGET_USD="25",
     )
-    environment.setattr(module, "Cdn", lambda _: Reel())
+    environment.setattr(module, "Cdn", lambda _: FakeCdn())
 
     def deliver(*messages: Any) -> list[str]:
         failed = module.handler(sqs(*messages), context)["batchItemFailures"]
@@ -335,7 +328,7 @@ def audio_of(post: Submission) -> dict[str, list[str]]:
 
 
 def test_a_sound_that_is_overwritten_under_way_is_read_as_it_was(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     drop(cloud)
     first = cloud.s3.head_object(Bucket=DROPS, Key="albums/song.mp3")["VersionId"]
@@ -357,7 +350,7 @@ def test_a_sound_that_is_overwritten_under_way_is_read_as_it_was(
 
 
 def test_a_sidecar_that_is_edited_after_the_post_is_a_take_of_its_own(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     drop(cloud)
     send(created("albums/song.json"))
@@ -376,22 +369,22 @@ def throttled(
     submit: ModuleType, environment: pytest.MonkeyPatch, cloud: Cloud
 ) -> Callable[[int], None]:
     """Let the function's n-th call of the table be refused, as after all of the SDK's tries."""
-    wire = Wire(cloud.dynamodb)
+    recording_client = RecordingClient(cloud.dynamodb)
     code = "ProvisionedThroughputExceededException"
     slow = cloud.dynamodb.exceptions.ProvisionedThroughputExceededException(
         {"Error": {"Code": code, "Message": ""}}, "UpdateItem"
     )
 
     def store(_: Any, table: str, **options: Any) -> JobStore:
-        client: Any = wire
+        client: Any = recording_client
         return JobStore(client, table, **options)
 
     def throttle(nth: int) -> None:
         def strike(_: str, __: dict[str, Any]) -> None:
-            if len(wire.calls) == nth:
+            if len(recording_client.calls) == nth:
                 raise slow
 
-        wire.before = strike
+        recording_client.before = strike
         environment.setattr(submit, "JobStore", store)
 
     return throttle
@@ -403,7 +396,12 @@ def throttled(
     ids=["first", "second", "third", "at fal's answer", "never"],
 )
 def test_a_throttled_table_delays_a_drop_and_never_sends_it_twice(
-    cloud: Cloud, fal: Fal, send: Send, throttled: Callable[[int], None], nth: int, ends: str
+    cloud: Cloud,
+    fal: FakeFalQueue,
+    send: Send,
+    throttled: Callable[[int], None],
+    nth: int,
+    ends: str,
 ) -> None:
     drop(cloud)
     throttled(nth)
@@ -421,7 +419,7 @@ def test_a_throttled_table_delays_a_drop_and_never_sends_it_twice(
 def test_clocks_that_disagree_lose_no_drop_and_send_none_twice(
     cloud: Cloud,
     submit: ModuleType,
-    fal: Fal,
+    fal: FakeFalQueue,
     send: Send,
     environment: pytest.MonkeyPatch,
     ahead: timedelta,
@@ -441,7 +439,7 @@ def test_clocks_that_disagree_lose_no_drop_and_send_none_twice(
 
 
 def test_every_message_of_a_jobs_life_redriven_days_later_changes_nothing(
-    cloud: Cloud, fal: Fal, send: Send, store: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send, store: Send
 ) -> None:
     drop(cloud)
     events = [created("albums/song.mp3"), created("albums/song.json")]
@@ -449,7 +447,7 @@ def test_every_message_of_a_jobs_life_redriven_days_later_changes_nothing(
     (item,) = cloud.items()
     job_id = item["job_id"]
     token = str(fal.posts[0].webhook_url).rpartition("/")[2]
-    job = Scene(cloud).store.get(job_id)
+    job = Workspace.on_moto(cloud).store.get(job_id)
     assert job
     assert job.request
     told = verdict(job)
@@ -457,7 +455,7 @@ def test_every_message_of_a_jobs_life_redriven_days_later_changes_nothing(
     delivery = json.loads(told.to_message()) | {"request_id": name}
     delivery["body"] = delivery["body"].replace(told.request_id, name)
     failed += store(delivery)
-    ended, sums = cloud.item(job_id), Scene(cloud).sums()
+    ended, sums = cloud.item(job_id), Workspace.on_moto(cloud).sums()
 
     old = [event | {"time": "2020-01-01T00:00:00Z"} for event in events]
     failed += send(*events, *old, {"job_id": job_id}, {"cancel": job_id})
@@ -466,7 +464,7 @@ def test_every_message_of_a_jobs_life_redriven_days_later_changes_nothing(
     assert failed == []
     assert ended["status"] == "SUCCEEDED"
     assert cloud.items() == [ended]
-    assert Scene(cloud).sums() == sums
+    assert Workspace.on_moto(cloud).sums() == sums
     assert len(fal.posts) == 1
     assert len(cloud.output_versions()) == 2  # one video, one manifest
     assert token not in json.dumps(ended, default=str)
@@ -474,7 +472,7 @@ def test_every_message_of_a_jobs_life_redriven_days_later_changes_nothing(
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mov", ".gif"])
 def test_a_video_dropped_back_starts_nothing(
-    cloud: Cloud, fal: Fal, send: Send, suffix: str
+    cloud: Cloud, fal: FakeFalQueue, send: Send, suffix: str
 ) -> None:
     key = f"albums/song/{'0' * 32}{suffix}"
     cloud.drop(key, b"\0\0\0\x18ftypmp42")
@@ -485,7 +483,7 @@ def test_a_video_dropped_back_starts_nothing(
 
 
 def test_a_manifest_dropped_back_waits_for_a_sound_and_sends_nothing(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     """Beside its video it looks like a sidecar; the video is no sound, so the two are no pair."""
     name = f"albums/song/{'0' * 32}"
@@ -513,7 +511,7 @@ NOT_UNDERSTOOD = {
 
 @pytest.mark.parametrize("poison", NOT_UNDERSTOOD.values(), ids=NOT_UNDERSTOOD)
 def test_a_poison_message_fails_alone_and_writes_nothing(
-    cloud: Cloud, fal: Fal, send: Send, poison: Any
+    cloud: Cloud, fal: FakeFalQueue, send: Send, poison: Any
 ) -> None:
     failed_alone = send(poison)
     written = cloud.items()
@@ -533,23 +531,23 @@ def test_a_poison_message_fails_alone_and_writes_nothing(
 def test_a_poison_verdict_fails_alone_and_writes_nothing(
     cloud: Cloud, store: Send, poison: Any
 ) -> None:
-    scene = Scene(cloud)
-    job, other = scene.bring(JobStatus.SUBMITTED, 1), scene.bring(JobStatus.SUBMITTED, 2)
+    workspace = Workspace.on_moto(cloud)
+    job, other = workspace.bring(JobStatus.SUBMITTED, 1), workspace.bring(JobStatus.SUBMITTED, 2)
 
     failed = store(poison, json.loads(verdict(job).to_message()), poison)
 
     assert failed == ["m0", "m2"]
-    assert scene.read(1).status is JobStatus.SUCCEEDED
-    assert scene.read(2) == other
+    assert workspace.read(1).status is JobStatus.SUCCEEDED
+    assert workspace.read(2) == other
 
 
 def test_a_poison_verdict_that_fal_has_signed_has_fal_asked_soon(cloud: Cloud, store: Send) -> None:
-    scene = Scene(cloud)
-    job = scene.bring(JobStatus.SUBMITTED)
+    workspace = Workspace.on_moto(cloud)
+    job = workspace.bring(JobStatus.SUBMITTED)
     delivery = json.loads(verdict(job).to_message()) | {"body": '{"request_id": 7}'}
 
     failed = store(delivery)
 
     assert failed == []
-    assert scene.read().status is JobStatus.SUBMITTED
-    assert scene.read().unanswered_since
+    assert workspace.read().status is JobStatus.SUBMITTED
+    assert workspace.read().unanswered_since

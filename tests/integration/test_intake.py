@@ -13,8 +13,9 @@ from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.fal.requests import Refused
 from phonoscene.jobs import JobStatus
 from phonoscene.probe.prober import LocalProber
-from tests.integration.cloud import DROPS, Cloud, Fal, client, created, sqs
-from tests.integration.sounds import SOUNDS, png, silence, sound, with_id3
+from tests.integration.moto_stack import Cloud, client
+from tests.support.media.samples import SOUNDS, png, silence, sound, with_id3
+from tests.support.stack import DROPS, created, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from phonoscene.drops.media_facts import AudioFacts
     from tests.integration.conftest import Context
+    from tests.integration.fal_queue import FakeFalQueue
 
     Send = Callable[..., list[str]]
 
@@ -30,7 +32,7 @@ LATER = timedelta(hours=1)
 
 
 @pytest.fixture
-def send(submit: ModuleType, fal: Fal, context: Context) -> Send:
+def send(submit: ModuleType, fal: FakeFalQueue, context: Context) -> Send:
     """Deliver messages, or keys that S3 announces, in one batch; the ids of those that failed."""
 
     del fal  # it is in its place
@@ -70,7 +72,7 @@ def errors(cloud: Cloud) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("sidecar", ["albums/song.json", "albums/song.mp3.json"])
 @pytest.mark.parametrize("audio_first", [True, False])
 def test_either_half_may_arrive_first_and_the_other_starts_the_job(
-    cloud: Cloud, fal: Fal, send: Send, sidecar: str, audio_first: bool
+    cloud: Cloud, fal: FakeFalQueue, send: Send, sidecar: str, audio_first: bool
 ) -> None:
     halves: dict[str, Any] = {"albums/song.mp3": silence(2), sidecar: SIDECAR}
     one, other = list(halves) if audio_first else reversed(list(halves))
@@ -86,7 +88,7 @@ def test_either_half_may_arrive_first_and_the_other_starts_the_job(
     assert (only(cloud)["status"], len(fal.posts)) == ("SUBMITTED", 1)
 
 
-def test_both_halves_in_one_batch_are_one_job(cloud: Cloud, fal: Fal, send: Send) -> None:
+def test_both_halves_in_one_batch_are_one_job(cloud: Cloud, fal: FakeFalQueue, send: Send) -> None:
     cloud.drop("song.mp3", silence(2))
     cloud.drop("song.json", SIDECAR)
 
@@ -96,7 +98,9 @@ def test_both_halves_in_one_batch_are_one_job(cloud: Cloud, fal: Fal, send: Send
     assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"], 1)
 
 
-def test_ten_announcements_of_a_drop_are_one_post(cloud: Cloud, fal: Fal, send: Send) -> None:
+def test_ten_announcements_of_a_drop_are_one_post(
+    cloud: Cloud, fal: FakeFalQueue, send: Send
+) -> None:
     cloud.drop("song.mp3", silence(2))
     cloud.drop("song.json", SIDECAR)
 
@@ -107,7 +111,7 @@ def test_ten_announcements_of_a_drop_are_one_post(cloud: Cloud, fal: Fal, send: 
 
 
 def test_dropping_again_is_a_new_take_and_the_older_halfs_event_stands_back(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("song.mp3", silence(2))
     cloud.drop("song.json", SIDECAR)
@@ -145,7 +149,7 @@ def test_a_drop_in_the_first_minutes_of_versioning_comes_back_and_says_why(
 
 
 def test_the_job_and_its_url_are_bound_to_the_versions_that_were_checked(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     version = cloud.drop("song.mp3", silence(2))
     sidecar = cloud.drop("song.json", SIDECAR)
@@ -162,7 +166,7 @@ def test_the_job_and_its_url_are_bound_to_the_versions_that_were_checked(
 
 
 def test_an_event_without_a_version_starts_the_job_too(
-    cloud: Cloud, fal: Fal, send: Send, load_event: Callable[[str], Any]
+    cloud: Cloud, fal: FakeFalQueue, send: Send, load_event: Callable[[str], Any]
 ) -> None:
     event = load_event("s3-without-version-id")
     cloud.drop("albums/song.mp3", silence(2))
@@ -175,7 +179,7 @@ def test_an_event_without_a_version_starts_the_job_too(
 
 def test_the_batch_that_lambda_passes_is_understood(
     cloud: Cloud,
-    fal: Fal,
+    fal: FakeFalQueue,
     submit: ModuleType,
     context: Context,
     load_event: Callable[[str], Any],
@@ -201,7 +205,7 @@ def test_the_batch_that_lambda_passes_is_understood(
     ],
 )
 def test_a_key_with_plus_percent_spaces_or_unicode_is_taken_as_it_is(
-    cloud: Cloud, fal: Fal, send: Send, load_event: Callable[[str], Any], key: str
+    cloud: Cloud, fal: FakeFalQueue, send: Send, load_event: Callable[[str], Any], key: str
 ) -> None:
     documented = load_event("s3-unusual-key")
     documented["detail"]["object"]["key"] = key
@@ -216,7 +220,7 @@ def test_a_key_with_plus_percent_spaces_or_unicode_is_taken_as_it_is(
     assert unquote(url.path).endswith(key)
 
 
-def test_keys_as_long_as_s3_allows_work(cloud: Cloud, fal: Fal, send: Send) -> None:
+def test_keys_as_long_as_s3_allows_work(cloud: Cloud, fal: FakeFalQueue, send: Send) -> None:
     longest = "é" * 510 + ".mp3"
     halves = "é" * 509 + "x.mp3", "é" * 509 + "x.json"
     cloud.drop("_defaults.json", SIDECAR | {"wait_for_sidecar": False})
@@ -252,7 +256,7 @@ def test_keys_as_long_as_s3_allows_work(cloud: Cloud, fal: Fal, send: Send) -> N
     ],
 )
 def test_what_is_no_half_of_a_drop_is_nobodys_business(
-    cloud: Cloud, fal: Fal, send: Send, key: str
+    cloud: Cloud, fal: FakeFalQueue, send: Send, key: str
 ) -> None:
     cloud.drop(key, b"{}")
 
@@ -263,7 +267,7 @@ def test_what_is_no_half_of_a_drop_is_nobodys_business(
 
 @pytest.mark.parametrize("key", ["a/../song.mp3", "./song.mp3", "so\nng.mp3", "\x1b[31m.mp3"])
 def test_an_unsafe_key_is_rejected_once_with_what_to_do(
-    cloud: Cloud, fal: Fal, send: Send, key: str
+    cloud: Cloud, fal: FakeFalQueue, send: Send, key: str
 ) -> None:
     cloud.drop(key, silence(2))
 
@@ -276,7 +280,7 @@ def test_an_unsafe_key_is_rejected_once_with_what_to_do(
 
 
 def test_a_drop_that_is_gone_when_its_event_comes_leaves_nothing(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     failed = send("song.mp3", "song.json")
 
@@ -296,7 +300,7 @@ def test_the_same_half_announced_twice_waits_once_and_until_its_grace_ends(
 
 
 def test_a_sidecar_that_two_audio_files_claim_is_refused_naming_both(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("song.mp3", silence(2))
     cloud.drop("song.wav", silence(2))
@@ -315,7 +319,7 @@ def test_a_sidecar_that_two_audio_files_claim_is_refused_naming_both(
 
 
 def test_a_long_name_settles_which_of_two_audio_files_is_meant(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("song.mp3", silence(2))
     cloud.drop("song.wav", silence(2))
@@ -333,7 +337,7 @@ def test_a_long_name_settles_which_of_two_audio_files_is_meant(
 
 
 def test_defaults_are_inherited_key_by_key_and_the_nearest_wins(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("_defaults.json", {"fps": 30, "video_quality": "low", "negative_prompt": "root"})
     cloud.drop("a/_defaults.json", {"fps": 25, "prompt": "From a"})
@@ -355,7 +359,7 @@ def test_defaults_are_inherited_key_by_key_and_the_nearest_wins(
 
 
 def test_audio_alone_starts_where_the_defaults_say_it_need_not_wait(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("_defaults.json", SIDECAR | {"wait_for_sidecar": True})
     cloud.drop("now/_defaults.json", {"wait_for_sidecar": False})
@@ -370,7 +374,7 @@ def test_audio_alone_starts_where_the_defaults_say_it_need_not_wait(
 
 
 def test_a_fault_in_the_defaults_is_told_with_their_name(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("a/_defaults.json", {"fps": 61})
     cloud.drop("a/song.mp3", silence(2))
@@ -386,7 +390,7 @@ def test_a_fault_in_the_defaults_is_told_with_their_name(
 
 
 def test_an_image_beside_is_pinned_presigned_and_gives_auto_its_size(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     version = cloud.drop("a/cover.png", png(640, 360))
     cloud.drop("a/song.mp3", silence(2))
@@ -402,7 +406,7 @@ def test_an_image_beside_is_pinned_presigned_and_gives_auto_its_size(
 
 
 def test_an_image_named_in_the_defaults_lies_beside_the_defaults(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("cover.png", png(640, 360))
     cloud.drop("_defaults.json", {"image_url": "cover.png"})
@@ -453,7 +457,7 @@ def test_an_image_that_fal_cannot_read_is_refused_before_anything_is_paid(
 
 
 def test_audio_too_long_is_told_with_the_sum_and_the_three_ways_out(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("song.wav", silence(30))
     cloud.drop("song.json", SIDECAR)
@@ -490,7 +494,9 @@ def test_no_way_out_is_advised_that_the_sidecar_does_not_take(
     [{"fps": 16.03}, {"match_audio_length": False}],
     ids=["lower fps", "match_audio_length"],
 )
-def test_each_way_out_leads_out(cloud: Cloud, fal: Fal, send: Send, change: dict[str, Any]) -> None:
+def test_each_way_out_leads_out(
+    cloud: Cloud, fal: FakeFalQueue, send: Send, change: dict[str, Any]
+) -> None:
     cloud.drop("song.wav", silence(30))
     cloud.drop("song.json", SIDECAR | change)
 
@@ -499,7 +505,7 @@ def test_each_way_out_leads_out(cloud: Cloud, fal: Fal, send: Send, change: dict
     assert (only(cloud)["status"], len(fal.posts)) == ("SUBMITTED", 1)
 
 
-def test_trimming_to_the_told_length_leads_out(cloud: Cloud, fal: Fal, send: Send) -> None:
+def test_trimming_to_the_told_length_leads_out(cloud: Cloud, fal: FakeFalQueue, send: Send) -> None:
     cloud.drop("song.wav", silence(20.04))
     cloud.drop("song.json", SIDECAR)
 
@@ -525,7 +531,7 @@ def test_trimming_to_the_told_length_leads_out(cloud: Cloud, fal: Fal, send: Sen
 )
 @pytest.mark.parametrize("suffix", ["mp3", "m4a"])
 def test_what_is_not_audio_is_refused_whatever_its_name(
-    cloud: Cloud, fal: Fal, send: Send, body: bytes, code: str, suffix: str
+    cloud: Cloud, fal: FakeFalQueue, send: Send, body: bytes, code: str, suffix: str
 ) -> None:
     cloud.drop(f"song.{suffix}", body)
     cloud.drop("song.json", SIDECAR)
@@ -555,7 +561,7 @@ def test_what_is_not_audio_is_refused_whatever_its_name(
     ],
 )
 def test_a_sidecar_that_cannot_be_read_is_refused_and_spends_nothing(
-    cloud: Cloud, fal: Fal, send: Send, text: bytes, code: str | None
+    cloud: Cloud, fal: FakeFalQueue, send: Send, text: bytes, code: str | None
 ) -> None:
     cloud.drop("song.mp3", silence(2))
     cloud.drop("song.json", text)
@@ -569,7 +575,7 @@ def test_a_sidecar_that_cannot_be_read_is_refused_and_spends_nothing(
 
 
 def test_a_byte_order_mark_and_a_sidecar_of_64_kib_are_fine(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     text = b"\xef\xbb\xbf" + json.dumps(SIDECAR).encode()
     cloud.drop("song.mp3", silence(2))
@@ -580,7 +586,7 @@ def test_a_byte_order_mark_and_a_sidecar_of_64_kib_are_fine(
     assert (only(cloud)["status"], len(fal.posts)) == ("SUBMITTED", 1)
 
 
-def test_all_that_is_wrong_is_told_at_once(cloud: Cloud, fal: Fal, send: Send) -> None:
+def test_all_that_is_wrong_is_told_at_once(cloud: Cloud, fal: FakeFalQueue, send: Send) -> None:
     cloud.drop("song.mp3", b"")
     cloud.drop("song.wav", silence(2))
     cloud.drop(
@@ -616,7 +622,9 @@ def test_a_strength_of_next_to_nothing_is_no_reason_to_lose_the_drop(
     assert only(cloud)["status"] in {"SUBMITTED", "REJECTED"}
 
 
-def test_a_rejected_drop_that_is_mended_is_a_new_job(cloud: Cloud, fal: Fal, send: Send) -> None:
+def test_a_rejected_drop_that_is_mended_is_a_new_job(
+    cloud: Cloud, fal: FakeFalQueue, send: Send
+) -> None:
     cloud.drop("song.mp3", silence(2))
     cloud.drop("song.json", {"fps": 24})
     send("song.json")
@@ -631,7 +639,7 @@ def test_a_rejected_drop_that_is_mended_is_a_new_job(cloud: Cloud, fal: Fal, sen
 
 
 def test_a_dispatch_submits_the_job_it_names_and_no_other(
-    cloud: Cloud, fal: Fal, send: Send, load_event: Callable[[str], Any]
+    cloud: Cloud, fal: FakeFalQueue, send: Send, load_event: Callable[[str], Any]
 ) -> None:
     fal.answer = Refused("fal_busy", "later", retryable=True)
     for name in ("one", "two"):
@@ -652,7 +660,7 @@ def test_a_dispatch_submits_the_job_it_names_and_no_other(
 
 
 def test_a_dispatch_of_no_job_or_of_one_under_way_does_nothing(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("song.mp3", silence(2))
     cloud.drop("song.json", SIDECAR)
@@ -668,7 +676,9 @@ def test_a_dispatch_of_no_job_or_of_one_under_way_does_nothing(
     "poison",
     ["{not json", '{"detail": {}}', '["job_id"]', "{}", '{"job_id": ""}'],
 )
-def test_a_poison_message_fails_alone(cloud: Cloud, fal: Fal, send: Send, poison: str) -> None:
+def test_a_poison_message_fails_alone(
+    cloud: Cloud, fal: FakeFalQueue, send: Send, poison: str
+) -> None:
     cloud.drop("one.mp3", silence(2))
     cloud.drop("one.json", SIDECAR)
     cloud.drop("two.mp3", silence(2))
@@ -684,7 +694,7 @@ def test_a_poison_message_fails_alone(cloud: Cloud, fal: Fal, send: Send, poison
     assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"] * 2, 2)
 
 
-def test_an_event_of_another_bucket_is_poison(cloud: Cloud, fal: Fal, send: Send) -> None:
+def test_an_event_of_another_bucket_is_poison(cloud: Cloud, fal: FakeFalQueue, send: Send) -> None:
     foreign = created("song.mp3")
     foreign["detail"]["bucket"]["name"] = "outputs"
 
@@ -694,7 +704,7 @@ def test_an_event_of_another_bucket_is_poison(cloud: Cloud, fal: Fal, send: Send
 
 
 def test_a_job_that_fal_would_not_take_now_waits_for_its_dispatch(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("song.mp3", silence(2))
     cloud.drop("song.json", SIDECAR)

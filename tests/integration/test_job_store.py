@@ -22,12 +22,13 @@ from phonoscene.jobs import (
 )
 from phonoscene.limits import SpendingLimits
 from phonoscene.table.job_store import JobStore
-from tests.integration.cloud import DROPS, JOBS
+from tests.support.jobs import a_job
+from tests.support.stack import JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.cloud import Cloud
+    from tests.integration.moto_stack import Cloud
 
 NOW = datetime(2026, 11, 22, 10, 15, 30, 123000, tzinfo=UTC)
 ID = "0f343b0931126a20f133d67c2b018a3b"
@@ -60,21 +61,21 @@ def store(cloud: Cloud, changes: list[Job]) -> JobStore:
     return JobStore(cloud.dynamodb, JOBS, on_change=changes.append, clock=lambda: NOW)
 
 
-def a_job(status: JobStatus = JobStatus.READY, **fields: Any) -> Job:
-    return Job.born(status, NOW, **{"job_id": ID, "name": "albums/song", "bucket": DROPS} | fields)
+def the_job(status: JobStatus = JobStatus.READY, **fields: Any) -> Job:
+    return a_job(status, NOW, **{"job_id": ID, "name": "albums/song"} | fields)
 
 
-def a_half(version: str = "v1", **fields: Any) -> Job:
+def the_half(version: str = "v1", **fields: Any) -> Job:
     audio = Audio(key="albums/song.mp3", version_id=version, bytes=9)
-    return a_job(JobStatus.WAITING, **{"job_id": HALF, "audio": audio} | fields)
+    return the_job(JobStatus.WAITING, **{"job_id": HALF, "audio": audio} | fields)
 
 
 def a_job_that_is(status: JobStatus, store: JobStore) -> Job:
     """Bring a job there by the writes that lead there."""
     if status is JobStatus.WAITING:
-        store.wait(half := a_half(job_id=ID), NOW)
+        store.wait(half := the_half(job_id=ID), NOW)
         return half
-    job = store.admit(a_job(status if status is JobStatus.REJECTED else JobStatus.READY), ())
+    job = store.admit(the_job(status if status is JobStatus.REJECTED else JobStatus.READY), ())
     for step in WAY[status]:
         job = store.move(job, step)
     return job
@@ -121,7 +122,7 @@ def test_it_is_the_record_that_decides_and_not_what_was_read_of_it(
 
 
 def test_what_is_learnt_of_an_earlier_attempt_cannot_move_a_later_one(store: JobStore) -> None:
-    ready = store.admit(a_job(), ())
+    ready = store.admit(the_job(), ())
     first = store.move(ready, JobStatus.SUBMITTING, attempt=1)
     again = store.move(first, JobStatus.READY)
     second = store.move(again, JobStatus.SUBMITTING, attempt=2)
@@ -134,7 +135,7 @@ def test_what_is_learnt_of_an_earlier_attempt_cannot_move_a_later_one(store: Job
 
 
 def test_a_move_of_a_record_that_is_gone_finds_nothing(store: JobStore) -> None:
-    never_written = a_job()
+    never_written = the_job()
 
     with pytest.raises(WriteRefused) as refused:
         store.move(never_written, JobStatus.SUBMITTING)
@@ -146,11 +147,11 @@ def test_a_move_of_a_record_that_is_gone_finds_nothing(store: JobStore) -> None:
 def test_a_job_is_admitted_once_and_the_second_time_the_first_is_found(
     store: JobStore, changes: list[Job]
 ) -> None:
-    first = store.admit(a_job(), ())
+    first = store.admit(the_job(), ())
     moved = store.move(first, JobStatus.SUBMITTING, attempt=1)
 
     with pytest.raises(WriteRefused) as refused:
-        store.admit(a_job(name="another"), ())
+        store.admit(the_job(name="another"), ())
 
     assert refused.value.found == store.get(ID) == moved
     assert changes == [first, moved]
@@ -160,10 +161,10 @@ def test_the_waiting_halves_go_in_the_transaction_that_admits_their_job(
     store: JobStore, cloud: Cloud
 ) -> None:
     sidecar = DropObject(key="albums/song.json", version_id="v2")
-    store.wait(a_half(), NOW)
-    store.wait(a_half(job_id="b" * 32, audio=None, sidecar=sidecar), NOW)
+    store.wait(the_half(), NOW)
+    store.wait(the_half(job_id="b" * 32, audio=None, sidecar=sidecar), NOW)
 
-    store.admit(a_job(), (HALF, "b" * 32))
+    store.admit(the_job(), (HALF, "b" * 32))
 
     assert [item["job_id"] for item in cloud.items()] == [ID]
 
@@ -171,11 +172,11 @@ def test_the_waiting_halves_go_in_the_transaction_that_admits_their_job(
 def test_a_job_that_is_not_admitted_leaves_the_halves_where_they_are(
     store: JobStore, cloud: Cloud
 ) -> None:
-    store.admit(a_job(), ())
-    store.wait(a_half(), NOW)
+    store.admit(the_job(), ())
+    store.wait(the_half(), NOW)
 
     with pytest.raises(WriteRefused):
-        store.admit(a_job(), (HALF,))
+        store.admit(the_job(), (HALF,))
 
     assert {item["job_id"] for item in cloud.items()} == {ID, HALF}
 
@@ -183,19 +184,19 @@ def test_a_job_that_is_not_admitted_leaves_the_halves_where_they_are(
 def test_the_same_version_of_a_half_waits_once_and_a_new_version_takes_its_place(
     store: JobStore,
 ) -> None:
-    first = a_half("v1")
+    first = the_half("v1")
     store.wait(first, NOW)
 
     with pytest.raises(WriteRefused) as refused:
-        store.wait(a_half("v1", name="another"), NOW + timedelta(hours=1))
-    store.wait(a_half("v2"), NOW)
+        store.wait(the_half("v1", name="another"), NOW + timedelta(hours=1))
+    store.wait(the_half("v2"), NOW)
 
     assert refused.value.found == first
-    assert store.get(HALF) == a_half("v2")
+    assert store.get(HALF) == the_half("v2")
 
 
 def test_a_half_stops_waiting_however_often_it_is_told(store: JobStore) -> None:
-    store.wait(a_half(), NOW)
+    store.wait(the_half(), NOW)
 
     store.stop_waiting(HALF)
     store.stop_waiting(HALF)
@@ -231,7 +232,7 @@ def test_a_record_in_motion_is_due_after_its_states_own_time(
 
 def test_a_date_that_is_given_counts_before_the_states_own(store: JobStore, cloud: Cloud) -> None:
     job = a_job_that_is(JobStatus.SUBMITTING, store)
-    store.wait(a_half(), NOW + timedelta(minutes=60))
+    store.wait(the_half(), NOW + timedelta(minutes=60))
 
     store.move(job, JobStatus.READY, at=NOW + timedelta(seconds=30))
 
@@ -241,7 +242,7 @@ def test_a_date_that_is_given_counts_before_the_states_own(store: JobStore, clou
 
 def test_sixteen_shards_share_the_jobs(store: JobStore, cloud: Cloud) -> None:
     for n in range(16, 32):
-        store.admit(a_job(job_id=f"{n:08x}" + "0" * 24), ())
+        store.admit(the_job(job_id=f"{n:08x}" + "0" * 24), ())
 
     shards = {int(item["backlog_shard"]) for item in cloud.items()}
 
@@ -272,7 +273,7 @@ def test_a_seed_comes_back_digit_for_digit(store: JobStore, seed: int) -> None:
 def test_a_broken_number_comes_back_bit_for_bit(store: JobStore, number: float) -> None:
     arguments = {"fps": number, "video_size": {"width": 64, "scale": [number]}}
 
-    store.admit(a_job(arguments=arguments), ())
+    store.admit(the_job(arguments=arguments), ())
 
     found = store.get(ID)
     assert found
@@ -283,7 +284,7 @@ def test_a_broken_number_comes_back_bit_for_bit(store: JobStore, number: float) 
 def test_a_number_too_small_for_dynamodb_is_no_reason_to_lose_a_job(
     store: JobStore, number: float
 ) -> None:
-    store.admit(a_job(arguments={"image_strength": number}), ())
+    store.admit(the_job(arguments={"image_strength": number}), ())
 
     found = store.get(ID)
     assert found
@@ -293,7 +294,7 @@ def test_a_number_too_small_for_dynamodb_is_no_reason_to_lose_a_job(
 def test_false_zero_and_empty_words_in_the_arguments_are_kept(store: JobStore) -> None:
     arguments = {"match_audio_length": False, "image_strength": 0, "negative_prompt": ""}
 
-    store.admit(a_job(arguments=arguments), ())
+    store.admit(the_job(arguments=arguments), ())
 
     found = store.get(ID)
     assert found
@@ -317,7 +318,7 @@ def test_every_error_of_a_rejected_drop_is_kept(store: JobStore) -> None:
         ErrorDetail(code="empty_audio", message="no bytes"),
     )
 
-    store.admit(a_job(JobStatus.REJECTED, errors=errors), ())
+    store.admit(the_job(JobStatus.REJECTED, errors=errors), ())
 
     found = store.get(ID)
     assert found
@@ -340,7 +341,7 @@ def test_a_duplicate_request_is_noted_once_beside_others(store: JobStore) -> Non
 
 def test_a_duplicate_of_a_record_that_is_gone_makes_none(store: JobStore, cloud: Cloud) -> None:
     with pytest.raises(WriteRefused) as refused:
-        store.note_paid_again(a_job(), "r2")
+        store.note_paid_again(the_job(), "r2")
 
     assert refused.value.found is None
     assert cloud.items() == []
@@ -351,7 +352,7 @@ def test_a_job_that_was_never_written_is_none(store: JobStore) -> None:
 
 
 def test_a_field_that_a_newer_release_wrote_is_passed_over(store: JobStore, cloud: Cloud) -> None:
-    store.admit(a_job(), ())
+    store.admit(the_job(), ())
     cloud.dynamodb.update_item(
         TableName=JOBS,
         Key={"job_id": {"S": ID}},
@@ -359,7 +360,7 @@ def test_a_field_that_a_newer_release_wrote_is_passed_over(store: JobStore, clou
         ExpressionAttributeValues={":t": {"S": "x"}},
     )
 
-    assert store.get(ID) == a_job()
+    assert store.get(ID) == the_job()
 
 
 WRITES: dict[str, Callable[[JobStore, Job], object]] = {
@@ -387,7 +388,7 @@ def test_every_write_of_a_record_is_counted(
 
 
 def test_what_is_put_off_and_what_is_claimed_is_counted_too(store: JobStore) -> None:
-    job = store.admit(a_job(), ())
+    job = store.admit(the_job(), ())
 
     put_off = store.put_off(job, "slot", NOW)
     claimed = store.claim(put_off, SpendingLimits(1, Decimal(1)), "a hash")

@@ -11,16 +11,17 @@ from urllib.parse import quote_plus, unquote, urlsplit
 import pytest
 
 from phonoscene.drops.keys import AUDIO_SUFFIXES, half_id
-from tests.integration.cloud import DROPS, created, sqs
-from tests.integration.sounds import png, silence, sound
+from tests.support.media.samples import png, silence, sound
+from tests.support.stack import DROPS, created, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from tests.integration.cloud import Cloud, Fal
     from tests.integration.conftest import Context
     from tests.integration.desk import Desk
+    from tests.integration.fal_queue import FakeFalQueue
+    from tests.integration.moto_stack import Cloud
 
     Send = Callable[..., list[str]]
 
@@ -29,7 +30,7 @@ SOUND = silence(1)
 
 
 @pytest.fixture
-def send(submit: ModuleType, fal: Fal, context: Context) -> Send:  # noqa: ARG001 - in its place
+def send(submit: ModuleType, fal: FakeFalQueue, context: Context) -> Send:  # noqa: ARG001 - in its place
     """Hand the function S3's events of these keys, or messages; the ids of those that failed."""
 
     def deliver(*told: Any) -> list[str]:
@@ -71,7 +72,7 @@ def only_error(cloud: Cloud) -> dict[str, Any]:
 @pytest.mark.parametrize("audio_first", [True, False])
 @pytest.mark.parametrize("name", ["café", "Événements/café", "ガ/각"])
 def test_halves_whose_accents_are_spelled_in_two_ways_are_one_drop(
-    cloud: Cloud, fal: Fal, send: Send, forms: Any, audio_first: bool, name: str
+    cloud: Cloud, fal: FakeFalQueue, send: Send, forms: Any, audio_first: bool, name: str
 ) -> None:
     audio, sidecar = forms[0](f"{name}.wav"), forms[1](f"{name}.json")
     halves: dict[str, Any] = {audio: SOUND, sidecar: SIDECAR}
@@ -104,7 +105,9 @@ def test_an_image_and_defaults_are_found_however_their_names_are_spelled(
     assert job["images"]["image_url"]["key"] == nfd("é/château.png")
 
 
-def test_a_name_that_is_spelled_anew_is_the_same_job(cloud: Cloud, fal: Fal, send: Send) -> None:
+def test_a_name_that_is_spelled_anew_is_the_same_job(
+    cloud: Cloud, fal: FakeFalQueue, send: Send
+) -> None:
     for form in (nfc, nfd):
         for key, body in (("café.wav", SOUND), ("café.json", SIDECAR)):
             cloud.drop(form(key), body)
@@ -188,7 +191,7 @@ def test_an_event_of_an_object_that_is_gone_is_counted(
 @pytest.mark.parametrize("keys", [["song.wav"], ["song.json"], ["song.wav", "song.json"]], ids=str)
 @pytest.mark.parametrize("folder", ["done/", "done/2026/"])
 def test_nothing_is_made_of_what_is_in_a_folder_that_is_ignored(
-    cloud: Cloud, fal: Fal, send: Send, keys: list[str], folder: str
+    cloud: Cloud, fal: FakeFalQueue, send: Send, keys: list[str], folder: str
 ) -> None:
     cloud.drop("done/_defaults.json", {"ignore": True})
     for key in keys:
@@ -200,7 +203,7 @@ def test_nothing_is_made_of_what_is_in_a_folder_that_is_ignored(
 
 
 def test_files_that_are_moved_to_such_a_folder_keep_their_job(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("talks/done/_defaults.json", {"ignore": True})
     for key, body in (("song.wav", SOUND), ("song.json", json.dumps(SIDECAR))):
@@ -405,7 +408,7 @@ def test_a_sidecar_beside_the_one_that_counts_is_noted_and_waits_for_nothing(
 
 @pytest.mark.parametrize("event", ["song.wav", "song.json", "song.wav.json"])
 def test_of_two_sidecars_that_come_together_the_longer_name_makes_the_only_job(
-    cloud: Cloud, fal: Fal, send: Send, event: str
+    cloud: Cloud, fal: FakeFalQueue, send: Send, event: str
 ) -> None:
     for key, body in FILES.items():
         cloud.drop(key, body if isinstance(body, bytes) else json.dumps(body))
@@ -418,7 +421,7 @@ def test_of_two_sidecars_that_come_together_the_longer_name_makes_the_only_job(
 
 
 def test_a_second_audio_file_is_rejected_alone_under_its_own_name(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("talk.wav", SOUND)
     cloud.drop("talk.json", SIDECAR)
@@ -437,7 +440,7 @@ def test_a_second_audio_file_is_rejected_alone_under_its_own_name(
 
 
 def test_a_job_whose_sidecar_another_audio_file_could_have_takes_repeats(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("talk.wav", SOUND)
     cloud.drop("talk.json", SIDECAR)
@@ -453,7 +456,7 @@ def test_a_job_whose_sidecar_another_audio_file_could_have_takes_repeats(
 
 
 def test_a_changed_sidecar_that_two_audio_files_could_have_is_rejected_for_both(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("talk.wav", SOUND)
     cloud.drop("talk.json", SIDECAR)
@@ -470,7 +473,7 @@ def test_a_changed_sidecar_that_two_audio_files_could_have_is_rejected_for_both(
 
 @pytest.mark.parametrize("event", ["talk.json", "talk.wav", "talk.mp3"])
 def test_halves_that_wait_and_turn_out_to_be_ambiguous_wait_no_more(
-    cloud: Cloud, fal: Fal, send: Send, event: str
+    cloud: Cloud, fal: FakeFalQueue, send: Send, event: str
 ) -> None:
     for key in ("talk.wav", "talk.mp3"):
         cloud.drop(key, SOUND)

@@ -14,9 +14,8 @@ from standardwebhooks import Webhook
 from phonoscene.errors import SubscriberUnreachable
 from phonoscene.net.public_https import Timeout
 from phonoscene.publishing.endpoint import Endpoint
-from tests.integration.cloud import Cloud, event, sqs
 from tests.integration.loopback import Loopback, answer, stall, vanish
-from tests.unit.test_notifications import a_secret
+from tests.support.stack import event, sqs, webhook_secret
 
 if TYPE_CHECKING:
     import io
@@ -25,9 +24,10 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import Context
     from tests.integration.loopback import Play, Seen
+    from tests.integration.moto_stack import Cloud
 
 HOST = "subscriber.example.com"
-SECRET = a_secret()
+SECRET = webhook_secret()
 PARAMETER = "/phonoscene/event-webhook-secret"
 
 

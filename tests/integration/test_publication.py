@@ -18,11 +18,11 @@ from phonoscene.publishing.receipt_bucket import ReceiptBucket, StoredReceipt
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.table.items import from_item, to_job
 from phonoscene.workflow.publication import next_look
-from tests.crash.stream import batch, record
-from tests.integration import cloud as stack
-from tests.integration.cloud import OUTPUT, Bus, Cloud, event
-from tests.integration.scene import InMemory, Scene, a_job, an_id
-from tests.unit import schemas
+from tests.integration.moto_stack import Bus, Cloud
+from tests.integration.workspace import Workspace, an_id, numbered_job
+from tests.support import schemas, stack
+from tests.support.fakes.stream import batch, record
+from tests.support.stack import OUTPUT, event
 
 if TYPE_CHECKING:
     import io
@@ -69,14 +69,14 @@ def publish(
 
 
 @pytest.fixture
-def scene(cloud: Cloud) -> Scene:
+def workspace(cloud: Cloud) -> Workspace:
     """A table that tells its stream."""
-    return Scene(cloud, client=InMemory(cloud))
+    return Workspace(cloud)
 
 
-def told(scene: Scene) -> list[dict[str, Any]]:
+def told(workspace: Workspace) -> list[dict[str, Any]]:
     """The whole stream: its records' sequence numbers are 1, 2, 3, …"""
-    changes = scene.client._table.changes
+    changes = workspace.client._table.changes
     return [record(number, change) for number, change in enumerate(changes, 1)]
 
 
@@ -129,10 +129,14 @@ def test_an_event_is_put_on_the_stacks_bus_as_its_schema_says(
 
 @pytest.mark.parametrize("status", JobStatus)
 def test_a_job_in_any_state_ends_with_the_receipt_of_its_record(
-    cloud: Cloud, bus: Bus, scene: Scene, publish: Callable[..., list[str]], status: JobStatus
+    cloud: Cloud,
+    bus: Bus,
+    workspace: Workspace,
+    publish: Callable[..., list[str]],
+    status: JobStatus,
 ) -> None:
-    scene.bring(status)
-    records = told(scene)
+    workspace.bring(status)
+    records = told(workspace)
 
     failed = publish(*records)
 
@@ -146,12 +150,12 @@ def test_a_job_in_any_state_ends_with_the_receipt_of_its_record(
 
 
 def test_sums_and_deletions_are_passed_over(
-    cloud: Cloud, bus: Bus, scene: Scene, publish: Callable[..., list[str]]
+    cloud: Cloud, bus: Bus, workspace: Workspace, publish: Callable[..., list[str]]
 ) -> None:
-    scene.bring(S.WAITING)
-    scene.store.stop_waiting(an_id(1))
-    scene.store.ledger.pause(scene.clock())
-    waiting, *others = told(scene)
+    workspace.bring(S.WAITING)
+    workspace.store.stop_waiting(an_id(1))
+    workspace.store.ledger.pause(workspace.clock())
+    waiting, *others = told(workspace)
 
     failed = publish(*others)
 
@@ -161,14 +165,14 @@ def test_sums_and_deletions_are_passed_over(
 
 
 def test_a_half_has_a_receipt_that_becomes_its_jobs(
-    cloud: Cloud, scene: Scene, publish: Callable[..., list[str]]
+    cloud: Cloud, workspace: Workspace, publish: Callable[..., list[str]]
 ) -> None:
-    half = scene.bring(S.WAITING)
-    publish(*told(scene))
+    half = workspace.bring(S.WAITING)
+    publish(*told(workspace))
     waiting = receipt(cloud)
-    scene.store.admit(a_job(2, name=half.name, audio=half.audio), (half.job_id,))
+    workspace.store.admit(numbered_job(2, name=half.name, audio=half.audio), (half.job_id,))
 
-    publish(*told(scene))
+    publish(*told(workspace))
 
     assert (waiting["status"], waiting["waits"]["what"]) == ("WAITING", "sidecar")
     assert waiting["waits"]["until"] == "2026-11-22T11:15:30.000Z"
@@ -176,13 +180,13 @@ def test_a_half_has_a_receipt_that_becomes_its_jobs(
 
 
 def test_a_job_that_waits_says_for_what_and_until_when(
-    cloud: Cloud, bus: Bus, scene: Scene, publish: Callable[..., list[str]]
+    cloud: Cloud, bus: Bus, workspace: Workspace, publish: Callable[..., list[str]]
 ) -> None:
-    job = scene.bring(S.READY)
-    scene.clock.go_on(hours=2)
-    scene.store.put_off(job, "budget", scene.clock())
+    job = workspace.bring(S.READY)
+    workspace.clock.go_on(hours=2)
+    workspace.store.put_off(job, "budget", workspace.clock())
 
-    publish(*told(scene))
+    publish(*told(workspace))
 
     assert receipt(cloud)["waits"]["what"] == "budget"
     assert receipt(cloud)["waits"]["until"] == "2026-11-22T12:15:30.000Z"
@@ -190,11 +194,11 @@ def test_a_job_that_waits_says_for_what_and_until_when(
 
 
 def test_steps_that_come_together_are_events_each_and_one_receipt(
-    cloud: Cloud, bus: Bus, scene: Scene, publish: Callable[..., list[str]]
+    cloud: Cloud, bus: Bus, workspace: Workspace, publish: Callable[..., list[str]]
 ) -> None:
-    scene.bring(S.SUCCEEDED)
+    workspace.bring(S.SUCCEEDED)
 
-    publish(*of_jobs(told(scene)))
+    publish(*of_jobs(told(workspace)))
 
     assert [sent["status"] for sent in bus.details] == [
         "READY",
@@ -230,13 +234,13 @@ def refusing(publish: Any, environment: pytest.MonkeyPatch) -> Callable[[str, in
 def test_a_record_that_fails_is_overtaken_by_none_and_comes_back_with_the_rest(
     cloud: Cloud,
     bus: Bus,
-    scene: Scene,
+    workspace: Workspace,
     publish: Callable[..., list[str]],
     refusing: Callable[[str, int], None],
 ) -> None:
     for n in (1, 2):
-        scene.bring(S.SUBMITTED, n)
-    records = of_jobs(told(scene))
+        workspace.bring(S.SUBMITTED, n)
+    records = of_jobs(told(workspace))
     refusing("SlowDown", 2)
 
     failed = publish(*records)
@@ -253,24 +257,24 @@ def test_a_record_that_fails_is_overtaken_by_none_and_comes_back_with_the_rest(
 
 def test_a_batch_of_which_nothing_was_published_fails_as_a_whole(
     bus: Bus,
-    scene: Scene,
+    workspace: Workspace,
     publish: Callable[..., list[str]],
     refusing: Callable[[str, int], None],
 ) -> None:
-    scene.bring(S.SUBMITTED)
+    workspace.bring(S.SUBMITTED)
     refusing("SlowDown", 1)
 
     with pytest.raises(ClientError, match="SlowDown"):
-        publish(*of_jobs(told(scene)))
+        publish(*of_jobs(told(workspace)))
 
     assert bus.events == []
 
 
 def test_an_event_that_the_bus_did_not_take_is_sent_again_and_the_receipt_stays(
-    cloud: Cloud, bus: Bus, scene: Scene, publish: Callable[..., list[str]]
+    cloud: Cloud, bus: Bus, workspace: Workspace, publish: Callable[..., list[str]]
 ) -> None:
-    scene.bring(S.SUBMITTING)
-    records = of_jobs(told(scene))
+    workspace.bring(S.SUBMITTING)
+    records = of_jobs(told(workspace))
     bus.refuses = [None, "ThrottlingException"]
 
     failed = publish(*records)
@@ -284,7 +288,7 @@ def test_an_event_that_the_bus_did_not_take_is_sent_again_and_the_receipt_stays(
 
 
 def test_a_bus_that_refuses_is_told_apart_from_one_that_takes(bus: Bus) -> None:
-    job = a_job()
+    job = numbered_job()
     sent = StatusChanged.of(None, job, None, OUTPUT)
     assert sent
     bus.refuses = ["InternalFailure"]
@@ -295,18 +299,18 @@ def test_a_bus_that_refuses_is_told_apart_from_one_that_takes(bus: Bus) -> None:
 
 def test_too_little_time_for_a_record_leaves_it_and_its_followers_to_the_next_invocation(
     bus: Bus,
-    scene: Scene,
+    workspace: Workspace,
     publish: Callable[..., list[str]],
     context: Context,
     environment: pytest.MonkeyPatch,
 ) -> None:
-    scene.bring(S.SUBMITTED)
+    workspace.bring(S.SUBMITTED)
     left = iter([60_000, 19_999, 60_000])
     environment.setattr(
         type(context), "get_remaining_time_in_millis", lambda _: next(left), raising=True
     )
 
-    failed = publish(*of_jobs(told(scene)))
+    failed = publish(*of_jobs(told(workspace)))
 
     assert len(failed) == 2
     assert [sent["status"] for sent in bus.details] == ["READY"]
@@ -325,14 +329,14 @@ UNREADABLE = {
 def test_a_record_that_cannot_be_read_is_set_aside_and_holds_up_nobody(
     cloud: Cloud,
     bus: Bus,
-    scene: Scene,
+    workspace: Workspace,
     publish: Callable[..., list[str]],
     log: io.StringIO,
     spoilt: dict[str, Any],
 ) -> None:
     for n in (1, 2):
-        scene.bring(S.READY, n, arguments={"prompt": "PRIVATE"})
-    records = told(scene)
+        workspace.bring(S.READY, n, arguments={"prompt": "PRIVATE"})
+    records = told(workspace)
     records[0]["dynamodb"]["NewImage"] = records[0]["dynamodb"]["NewImage"] | spoilt
 
     failed = publish(*records)
@@ -350,12 +354,12 @@ def test_a_record_that_cannot_be_read_is_set_aside_and_holds_up_nobody(
 @pytest.mark.parametrize("spoilt", UNREADABLE.values(), ids=UNREADABLE)
 def test_a_write_before_one_that_cannot_be_read_has_its_receipt(
     cloud: Cloud,
-    scene: Scene,
+    workspace: Workspace,
     publish: Callable[..., list[str]],
     spoilt: dict[str, Any],
 ) -> None:
-    scene.bring(S.SUBMITTING)
-    before, after = of_jobs(told(scene))
+    workspace.bring(S.SUBMITTING)
+    before, after = of_jobs(told(workspace))
     after["dynamodb"]["NewImage"] = after["dynamodb"]["NewImage"] | spoilt
 
     assert publish(before, after) == []
@@ -364,10 +368,10 @@ def test_a_write_before_one_that_cannot_be_read_has_its_receipt(
 
 
 def test_a_record_that_was_unreadable_is_published_when_it_is_mended(
-    cloud: Cloud, bus: Bus, scene: Scene, publish: Callable[..., list[str]]
+    cloud: Cloud, bus: Bus, workspace: Workspace, publish: Callable[..., list[str]]
 ) -> None:
-    scene.bring(S.READY)
-    (one,) = told(scene)
+    workspace.bring(S.READY)
+    (one,) = told(workspace)
     mended = one["dynamodb"]["NewImage"]
     one["dynamodb"]["OldImage"] = mended | {"status": {"S": "DREAMING"}}
 
@@ -454,11 +458,11 @@ def test_no_more_is_read_than_a_receipt_can_be_long(cloud: Cloud) -> None:
     "name", ["a b+c%d", "\N{SNOWMAN}/é", "x" * 1020, "\N{GRINNING FACE}" * 255, "/a//b", "a/../b"]
 )
 def test_a_receipt_of_any_name_can_be_written(
-    cloud: Cloud, scene: Scene, publish: Callable[..., list[str]], name: str
+    cloud: Cloud, workspace: Workspace, publish: Callable[..., list[str]], name: str
 ) -> None:
-    scene.bring(S.READY, name=name)
+    workspace.bring(S.READY, name=name)
 
-    failed = publish(*told(scene))
+    failed = publish(*told(workspace))
 
     ((key, body),) = cloud.outputs().items()
     assert failed == []
@@ -467,11 +471,15 @@ def test_a_receipt_of_any_name_can_be_written(
 
 
 def test_nothing_secret_reaches_a_log_a_receipt_or_an_event(
-    cloud: Cloud, bus: Bus, scene: Scene, publish: Callable[..., list[str]], log: io.StringIO
+    cloud: Cloud,
+    bus: Bus,
+    workspace: Workspace,
+    publish: Callable[..., list[str]],
+    log: io.StringIO,
 ) -> None:
-    job = scene.bring(S.GENERATED, arguments={"prompt": "PRIVATE", "video_output_type": "x"})
+    job = workspace.bring(S.GENERATED, arguments={"prompt": "PRIVATE", "video_output_type": "x"})
 
-    publish(*told(scene))
+    publish(*told(workspace))
 
     out = log.getvalue() + json.dumps(receipt(cloud)) + json.dumps(bus.details)
     assert job.source_url

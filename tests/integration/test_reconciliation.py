@@ -20,7 +20,6 @@ from phonoscene.fal.results import from_webhook
 from phonoscene.jobs import LOOK_AGAIN_AFTER, JobStatus
 from phonoscene.limits import SpendingLimits
 from phonoscene.queues import DropsQueue
-from phonoscene.table.items import index_attributes, to_item, to_record
 from phonoscene.workflow.ledger_audit import LedgerStatus
 from phonoscene.workflow.reconciliation import (
     ASK_AGAIN,
@@ -31,17 +30,10 @@ from phonoscene.workflow.reconciliation import (
     ReconcileReport,
 )
 from phonoscene.workflow.storing import LONGEST_PAUSE, SHORTEST_PAUSE
-from tests.integration.cloud import (
-    ACCOUNT,
-    FAL_KEY,
-    JOBS,
-    KEY_PARAMETER,
-    REGION,
-    client,
-    event,
-)
+from tests.integration.fal_queue import FakeFalQueue
 from tests.integration.loopback import Loopback, answer
-from tests.integration.scene import (
+from tests.integration.moto_stack import client
+from tests.integration.workspace import (
     OUTPUT_LIVES,
     QUEUE,
     SILENCE,
@@ -49,24 +41,23 @@ from tests.integration.scene import (
     UNHEARD,
     USD,
     Clock,
-    Desk,
-    InMemory,
-    Scene,
-    a_half,
-    a_job,
+    Workspace,
     a_request,
     an_id,
     noted,
+    numbered_half,
+    numbered_job,
     request_of,
     verdict,
 )
+from tests.support.stack import ACCOUNT, FAL_KEY, JOBS, KEY_PARAMETER, REGION, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
-    from tests.integration.cloud import Cloud
     from tests.integration.conftest import Context
+    from tests.integration.moto_stack import Cloud
 
 ZERO = Decimal(0)
 SUCCESS = event("fal-success")
@@ -74,18 +65,18 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def scene(cloud: Cloud) -> Scene:
-    return Scene(cloud)
+def workspace(cloud: Cloud) -> Workspace:
+    return Workspace(cloud)
 
 
-def later(scene: Scene, span: timedelta) -> Counter[str]:
+def later(workspace: Workspace, span: timedelta) -> Counter[str]:
     """One pass, after a while."""
-    return a_pass(scene, span).looked
+    return a_pass(workspace, span).looked
 
 
-def a_pass(scene: Scene, span: timedelta) -> ReconcileReport:
-    scene.clock.now += span
-    return scene.reconciler.run()
+def a_pass(workspace: Workspace, span: timedelta) -> ReconcileReport:
+    workspace.clock.now += span
+    return workspace.reconciler.run()
 
 
 # A half that waits ------------------------------------------------------------------------------
@@ -93,218 +84,228 @@ def a_pass(scene: Scene, span: timedelta) -> ReconcileReport:
 
 @pytest.mark.parametrize("is_audio", [True, False])
 def test_a_half_whose_grace_is_over_is_handed_to_submit_until_its_wait_has_ended(
-    scene: Scene, is_audio: bool
+    workspace: Workspace, is_audio: bool
 ) -> None:
-    half = a_half(is_audio=is_audio)
-    scene.store.wait(half, START + HOUR)
+    half = numbered_half(is_audio=is_audio)
+    workspace.store.wait(half, START + HOUR)
 
-    seen = [later(scene, HOUR), later(scene, timedelta(minutes=5)), later(scene, END_AGAIN)]
+    seen = [
+        later(workspace, HOUR),
+        later(workspace, timedelta(minutes=5)),
+        later(workspace, END_AGAIN),
+    ]
 
     assert seen == [{"WAITING": 1}, {}, {"WAITING": 1}]
-    assert scene.tray.dispatched == [half.job_id] * 2
-    assert scene.read().status is JobStatus.WAITING
-    assert scene.sums() == (0, ZERO, ZERO)
+    assert workspace.queues.dispatched == [half.job_id] * 2
+    assert workspace.read().status is JobStatus.WAITING
+    assert workspace.sums() == (0, ZERO, ZERO)
 
 
-def test_a_half_within_its_grace_is_left_alone(scene: Scene) -> None:
-    scene.bring(JobStatus.WAITING)
+def test_a_half_within_its_grace_is_left_alone(workspace: Workspace) -> None:
+    workspace.bring(JobStatus.WAITING)
 
-    seen = later(scene, HOUR - timedelta(milliseconds=1))
+    seen = later(workspace, HOUR - timedelta(milliseconds=1))
 
     assert seen == {}
-    assert scene.read().status is JobStatus.WAITING
+    assert workspace.read().status is JobStatus.WAITING
 
 
-def test_a_half_that_found_its_other_meanwhile_is_not_rejected(scene: Scene) -> None:
-    half = scene.bring(JobStatus.WAITING)
-    scene.clock.now += HOUR
+def test_a_half_that_found_its_other_meanwhile_is_not_rejected(workspace: Workspace) -> None:
+    half = workspace.bring(JobStatus.WAITING)
+    workspace.clock.now += HOUR
 
     def pair(name: str, _: dict[str, Any]) -> None:
         if name == "update_item":
-            scene.wire.before = lambda _, __: None
-            scene.store.admit(a_job(2), (half.job_id,))
+            workspace.recording_client.before = lambda _, __: None
+            workspace.store.admit(numbered_job(2), (half.job_id,))
 
-    scene.wire.before = pair
-    scene.reconciler.run()
+    workspace.recording_client.before = pair
+    workspace.reconciler.run()
 
-    assert scene.store.get(half.job_id) is None
-    assert scene.read(2).status is JobStatus.READY
+    assert workspace.store.get(half.job_id) is None
+    assert workspace.read(2).status is JobStatus.READY
 
 
 # A POST whose outcome nobody knows --------------------------------------------------------------
 
 
-def test_a_submission_whose_process_died_is_unconfirmed_and_never_sent_again(scene: Scene) -> None:
-    scene.bring(JobStatus.SUBMITTING)
+def test_a_submission_whose_process_died_is_unconfirmed_and_never_sent_again(
+    workspace: Workspace,
+) -> None:
+    workspace.bring(JobStatus.SUBMITTING)
 
-    seen = later(scene, LOOK_AGAIN_AFTER[JobStatus.SUBMITTING])
+    seen = later(workspace, LOOK_AGAIN_AFTER[JobStatus.SUBMITTING])
 
     assert seen == {"SUBMITTING": 1}
-    assert scene.read().status is JobStatus.UNCONFIRMED
-    assert scene.sums() == (1, USD, USD)
-    assert (scene.fal.posts, scene.tray.dispatched) == ([], [])
+    assert workspace.read().status is JobStatus.UNCONFIRMED
+    assert workspace.sums() == (1, USD, USD)
+    assert (workspace.fal.posts, workspace.queues.dispatched) == ([], [])
 
 
-def test_a_submission_that_is_under_way_is_left_alone(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTING)
+def test_a_submission_that_is_under_way_is_left_alone(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTING)
 
-    later(scene, LOOK_AGAIN_AFTER[JobStatus.SUBMITTING] - timedelta(seconds=1))
+    later(workspace, LOOK_AGAIN_AFTER[JobStatus.SUBMITTING] - timedelta(seconds=1))
 
-    assert scene.read() == job
+    assert workspace.read() == job
 
 
-def test_a_lost_answer_is_found_in_fals_list_by_the_mark_on_the_audios_url(scene: Scene) -> None:
-    job = scene.bring(JobStatus.UNCONFIRMED)
-    scene.fal.listed = {job.marker: a_request("found")}
+def test_a_lost_answer_is_found_in_fals_list_by_the_mark_on_the_audios_url(
+    workspace: Workspace,
+) -> None:
+    job = workspace.bring(JobStatus.UNCONFIRMED)
+    workspace.fal.listed = {job.marker: a_request("found")}
 
-    later(scene, LOOK_AGAIN_AFTER[JobStatus.UNCONFIRMED])
+    later(workspace, LOOK_AGAIN_AFTER[JobStatus.UNCONFIRMED])
 
-    found = scene.read()
+    found = workspace.read()
     assert (found.status, found.request) == (JobStatus.SUBMITTED, a_request("found"))
-    assert scene.turn() == scene.clock()  # the next pass asks how it ended
-    assert scene.sums() == (1, USD, USD)
-    ((_, since, until),) = scene.fal.searched
+    assert workspace.turn() == workspace.clock()  # the next pass asks how it ended
+    assert workspace.sums() == (1, USD, USD)
+    ((_, since, until),) = workspace.fal.searched
     assert since < START
     assert until == START + SILENCE  # what ends later was not sent by this attempt
 
 
-def test_a_request_of_an_earlier_attempt_is_not_the_lost_one(scene: Scene) -> None:
-    first = scene.bring(JobStatus.SUBMITTED)
-    second = scene.step(scene.step(first, JobStatus.READY), JobStatus.SUBMITTING)
-    scene.step(second, JobStatus.UNCONFIRMED)
-    scene.fal.listed = {first.marker: a_request("the-first")}
+def test_a_request_of_an_earlier_attempt_is_not_the_lost_one(workspace: Workspace) -> None:
+    first = workspace.bring(JobStatus.SUBMITTED)
+    second = workspace.step(workspace.step(first, JobStatus.READY), JobStatus.SUBMITTING)
+    workspace.step(second, JobStatus.UNCONFIRMED)
+    workspace.fal.listed = {first.marker: a_request("the-first")}
 
-    later(scene, LOOK_AGAIN_AFTER[JobStatus.UNCONFIRMED])
+    later(workspace, LOOK_AGAIN_AFTER[JobStatus.UNCONFIRMED])
 
-    assert scene.read().status is JobStatus.UNCONFIRMED
+    assert workspace.read().status is JobStatus.UNCONFIRMED
 
 
 @pytest.mark.parametrize("minutes", [1, 30, 74])
 def test_before_the_silence_is_over_an_unconfirmed_job_is_only_looked_at_again(
-    scene: Scene, minutes: int
+    workspace: Workspace, minutes: int
 ) -> None:
-    job = scene.bring(JobStatus.UNCONFIRMED)
+    job = workspace.bring(JobStatus.UNCONFIRMED)
 
-    later(scene, timedelta(minutes=minutes))
+    later(workspace, timedelta(minutes=minutes))
 
-    assert scene.read() == noted(job)
-    assert scene.turn() == scene.clock() + ASK_AGAIN
+    assert workspace.read() == noted(job)
+    assert workspace.turn() == workspace.clock() + ASK_AGAIN
 
 
 def test_a_silence_that_is_over_allows_one_more_submission_and_the_record_says_so(
-    scene: Scene,
+    workspace: Workspace,
 ) -> None:
-    scene.bring(JobStatus.UNCONFIRMED)
+    workspace.bring(JobStatus.UNCONFIRMED)
 
-    later(scene, SILENCE)
+    later(workspace, SILENCE)
 
-    again = scene.read()
+    again = workspace.read()
     assert (again.status, again.resubmitted, again.attempt) == (JobStatus.READY, True, 1)
-    assert scene.sums() == (0, ZERO, ZERO)
-    assert scene.tray.dispatched == [an_id(1)]
+    assert workspace.sums() == (0, ZERO, ZERO)
+    assert workspace.queues.dispatched == [an_id(1)]
 
 
-def test_a_second_silence_fails_the_job(scene: Scene) -> None:
-    first = scene.bring(JobStatus.UNCONFIRMED)
-    later(scene, SILENCE)
-    again = scene.step(scene.read(), JobStatus.SUBMITTING)
-    scene.step(again, JobStatus.UNCONFIRMED)
+def test_a_second_silence_fails_the_job(workspace: Workspace) -> None:
+    first = workspace.bring(JobStatus.UNCONFIRMED)
+    later(workspace, SILENCE)
+    again = workspace.step(workspace.read(), JobStatus.SUBMITTING)
+    workspace.step(again, JobStatus.UNCONFIRMED)
 
-    later(scene, SILENCE)
+    later(workspace, SILENCE)
 
-    failed = scene.read()
+    failed = workspace.read()
     assert failed.status is JobStatus.FAILED
     assert [error.code for error in failed.errors] == ["outcome_unknown"]
     assert [step.status for step in failed.history].count(JobStatus.SUBMITTING) == 2
-    assert scene.sums() == (0, ZERO, ZERO)
+    assert workspace.sums() == (0, ZERO, ZERO)
     assert first.marker != again.marker
 
 
 def test_a_list_that_cannot_be_read_for_a_day_ends_the_job_and_its_money_stays_spent(
-    scene: Scene,
+    workspace: Workspace,
 ) -> None:
-    job = scene.bring(JobStatus.UNCONFIRMED)
-    scene.fal.unlisted = UNHEARD
+    job = workspace.bring(JobStatus.UNCONFIRMED)
+    workspace.fal.unlisted = UNHEARD
 
-    later(scene, SILENCE + ASKED_FOR)
+    later(workspace, SILENCE + ASKED_FOR)
 
-    failed = scene.read()
+    failed = workspace.read()
     assert (failed.status, failed.errors[0].code) == (JobStatus.FAILED, "outcome_unproven")
-    assert scene.fal.posts == []
+    assert workspace.fal.posts == []
     assert job.estimate
-    assert scene.sums() == (0, job.estimate.upper_usd, ZERO)
+    assert workspace.sums() == (0, job.estimate.upper_usd, ZERO)
 
 
-def test_a_job_has_had_its_turn_before_fal_is_asked_about_it(scene: Scene) -> None:
+def test_a_job_has_had_its_turn_before_fal_is_asked_about_it(workspace: Workspace) -> None:
     """Should fal never answer, and the function end, the next pass begins with another job."""
-    scene.bring(JobStatus.SUBMITTED)
+    workspace.bring(JobStatus.SUBMITTED)
     turns: list[object] = []
-    scene.fal.on_question = lambda: turns.append(scene.turn())
+    workspace.fal.on_question = lambda: turns.append(workspace.turn())
 
-    later(scene, timedelta(minutes=2))
+    later(workspace, timedelta(minutes=2))
 
-    assert turns == [scene.clock() + ASK_AGAIN]
+    assert turns == [workspace.clock() + ASK_AGAIN]
 
 
-def test_a_status_that_fal_does_not_document_is_asked_for_again_and_counted(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
-    scene.fal.standing[request_of(job).request_id] = Unclear("FAILED")
+def test_a_status_that_fal_does_not_document_is_asked_for_again_and_counted(
+    workspace: Workspace,
+) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.fal.standing[request_of(job).request_id] = Unclear("FAILED")
 
-    this = a_pass(scene, timedelta(minutes=2))
-    after_all = a_pass(scene, SILENCE + timedelta(minutes=1))
+    this = a_pass(workspace, timedelta(minutes=2))
+    after_all = a_pass(workspace, SILENCE + timedelta(minutes=1))
 
     assert (this.unclear, after_all.unclear) == (1, 1)
-    assert scene.read().status is JobStatus.SUBMITTED
-    assert scene.fal.overdue == [False, True]  # the result decides, once fal must have ended it
+    assert workspace.read().status is JobStatus.SUBMITTED
+    assert workspace.fal.overdue == [False, True]  # the result decides, once fal must have ended it
 
 
-def test_a_request_of_which_fal_tells_nothing_for_a_day_ends(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
-    scene.fal.standing[request_of(job).request_id] = UNHEARD
+def test_a_request_of_which_fal_tells_nothing_for_a_day_ends(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.fal.standing[request_of(job).request_id] = UNHEARD
 
-    later(scene, SILENCE + ASKED_FOR)
+    later(workspace, SILENCE + ASKED_FOR)
 
-    assert [error.code for error in scene.read().errors] == ["result_lost"]
+    assert [error.code for error in workspace.read().errors] == ["result_lost"]
 
 
 @pytest.mark.parametrize("resubmitted", [False, True])
 def test_while_fals_list_cannot_be_had_no_silence_proves_anything(
-    scene: Scene, resubmitted: bool
+    workspace: Workspace, resubmitted: bool
 ) -> None:
-    job = scene.bring(JobStatus.UNCONFIRMED, resubmitted=resubmitted)
-    scene.fal.unlisted = UNHEARD
+    job = workspace.bring(JobStatus.UNCONFIRMED, resubmitted=resubmitted)
+    workspace.fal.unlisted = UNHEARD
 
-    later(scene, SILENCE * 10)
+    later(workspace, SILENCE * 10)
 
-    assert scene.read() == noted(job, writes=2, unanswered_since=scene.clock())
-    assert scene.turn() == scene.clock() + ASK_AGAIN
+    assert workspace.read() == noted(job, writes=2, unanswered_since=workspace.clock())
+    assert workspace.turn() == workspace.clock() + ASK_AGAIN
 
 
 @pytest.mark.parametrize("resubmitted", [False, True])
 def test_a_verdict_that_comes_while_fal_is_asked_is_not_overwritten(
-    scene: Scene, resubmitted: bool
+    workspace: Workspace, resubmitted: bool
 ) -> None:
-    job = scene.bring(JobStatus.UNCONFIRMED, resubmitted=resubmitted)
-    scene.fal.on_question = lambda: scene.step(job, JobStatus.GENERATED)
+    job = workspace.bring(JobStatus.UNCONFIRMED, resubmitted=resubmitted)
+    workspace.fal.on_question = lambda: workspace.step(job, JobStatus.GENERATED)
 
-    later(scene, SILENCE)
+    later(workspace, SILENCE)
 
-    assert scene.read().status is JobStatus.GENERATED
-    assert scene.sums() == (1, USD, USD)
+    assert workspace.read().status is JobStatus.GENERATED
+    assert workspace.sums() == (1, USD, USD)
 
 
 # A webhook that does not come -------------------------------------------------------------------
 
 
-def test_a_request_that_runs_is_asked_about_again(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
-    scene.fal.standing[request_of(job).request_id] = Pending()
+def test_a_request_that_runs_is_asked_about_again(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.fal.standing[request_of(job).request_id] = Pending()
 
-    later(scene, LOOK_AGAIN_AFTER[JobStatus.SUBMITTED])
+    later(workspace, LOOK_AGAIN_AFTER[JobStatus.SUBMITTED])
 
-    assert scene.read() == noted(job)
-    assert scene.turn() == scene.clock() + ASK_AGAIN
-    assert scene.tray.delivered == []
+    assert workspace.read() == noted(job)
+    assert workspace.turn() == workspace.clock() + ASK_AGAIN
+    assert workspace.queues.delivered == []
 
 
 def test_a_request_is_asked_about_within_two_minutes_after_its_end() -> None:
@@ -339,212 +340,216 @@ def test_a_request_is_asked_about_within_two_minutes_after_its_end() -> None:
     ids=["a success", "an error for good", "an error for now"],
 )
 def test_a_request_that_ended_goes_the_way_of_its_webhook(
-    scene: Scene, body: dict[str, Any], becomes: JobStatus
+    workspace: Workspace, body: dict[str, Any], becomes: JobStatus
 ) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
+    job = workspace.bring(JobStatus.SUBMITTED)
     name = request_of(job).request_id
-    scene.fal.standing[name] = Ended(json.dumps({"request_id": name, **body}))
+    workspace.fal.standing[name] = Ended(json.dumps({"request_id": name, **body}))
 
-    later(scene, LOOK_AGAIN_AFTER[JobStatus.SUBMITTED])
+    later(workspace, LOOK_AGAIN_AFTER[JobStatus.SUBMITTED])
 
-    (delivery,) = scene.tray.delivered
-    assert scene.read().status is JobStatus.SUBMITTED  # it is the store's to conclude
-    assert scene.turn() == scene.clock() + ASK_AGAIN
-    concluded = scene.deliverer.deliver(delivery)
-    assert concluded == scene.read()
+    (delivery,) = workspace.queues.delivered
+    assert workspace.read().status is JobStatus.SUBMITTED  # it is the store's to conclude
+    assert workspace.turn() == workspace.clock() + ASK_AGAIN
+    concluded = workspace.deliverer.deliver(delivery)
+    assert concluded == workspace.read()
     assert concluded.status is becomes
-    assert scene.sums()[0] == 0
+    assert workspace.sums()[0] == 0
 
 
-def test_an_end_that_is_told_twice_and_by_the_webhook_too_is_stored_once(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
+def test_an_end_that_is_told_twice_and_by_the_webhook_too_is_stored_once(
+    workspace: Workspace,
+) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
     name = request_of(job).request_id
-    scene.fal.standing[name] = Ended(verdict(job).body)
-    later(scene, timedelta(minutes=1))
-    later(scene, timedelta(minutes=1))
+    workspace.fal.standing[name] = Ended(verdict(job).body)
+    later(workspace, timedelta(minutes=1))
+    later(workspace, timedelta(minutes=1))
 
-    for delivery in (*scene.tray.delivered, verdict(job)):
-        scene.deliverer.deliver(delivery)
+    for delivery in (*workspace.queues.delivered, verdict(job)):
+        workspace.deliverer.deliver(delivery)
 
-    assert len(scene.tray.delivered) == 2
-    assert len(scene.reel.opened) == 1
-    assert len(scene.cloud.output_versions()) == 2  # a video and its manifest
-    assert scene.read().duplicate_requests == frozenset()
+    assert len(workspace.queues.delivered) == 2
+    assert len(workspace.cdn.opened) == 1
+    assert len(workspace.cloud.output_versions()) == 2  # a video and its manifest
+    assert workspace.read().duplicate_requests == frozenset()
 
 
 def test_a_request_that_fal_does_not_know_is_asked_about_as_long_as_its_result_may_live(
-    scene: Scene,
+    workspace: Workspace,
 ) -> None:
     """Said soon after it was taken, that is a mishap of fal's, and the video is paid for."""
-    job = scene.bring(JobStatus.SUBMITTED)
-    scene.fal.standing[request_of(job).request_id] = Lost()
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.fal.standing[request_of(job).request_id] = Lost()
 
-    later(scene, SILENCE + RESULT_KEPT - timedelta(seconds=1))
+    later(workspace, SILENCE + RESULT_KEPT - timedelta(seconds=1))
 
-    assert scene.read().status is JobStatus.SUBMITTED
-    assert scene.turn() == scene.clock() + ASK_AGAIN
-    assert scene.read().unanswered_since == scene.clock()
+    assert workspace.read().status is JobStatus.SUBMITTED
+    assert workspace.turn() == workspace.clock() + ASK_AGAIN
+    assert workspace.read().unanswered_since == workspace.clock()
 
 
-def test_a_request_that_fal_has_forgotten_fails_the_job(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
-    scene.fal.standing[request_of(job).request_id] = Lost()
+def test_a_request_that_fal_has_forgotten_fails_the_job(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.fal.standing[request_of(job).request_id] = Lost()
 
-    later(scene, SILENCE + RESULT_KEPT)
+    later(workspace, SILENCE + RESULT_KEPT)
 
-    failed = scene.read()
+    failed = workspace.read()
     assert failed.status is JobStatus.FAILED
     assert [error.code for error in failed.errors] == ["result_lost"]
     assert failed.estimate
-    assert scene.sums() == (0, failed.estimate.upper_usd, ZERO)  # fal may bill it
+    assert workspace.sums() == (0, failed.estimate.upper_usd, ZERO)  # fal may bill it
 
 
 @pytest.mark.parametrize("meanwhile", [JobStatus.GENERATED, JobStatus.READY])
 def test_what_fal_has_forgotten_does_not_fail_a_job_that_moved_while_it_was_asked(
-    scene: Scene, meanwhile: JobStatus
+    workspace: Workspace, meanwhile: JobStatus
 ) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
-    scene.fal.standing[request_of(job).request_id] = Lost()
-    scene.fal.on_question = lambda: scene.step(job, meanwhile)
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.fal.standing[request_of(job).request_id] = Lost()
+    workspace.fal.on_question = lambda: workspace.step(job, meanwhile)
 
-    later(scene, SILENCE + RESULT_KEPT)
+    later(workspace, SILENCE + RESULT_KEPT)
 
-    assert scene.read().status is meanwhile
-    assert scene.sums()[0] == (1 if meanwhile is JobStatus.GENERATED else 0)
+    assert workspace.read().status is meanwhile
+    assert workspace.sums()[0] == (1 if meanwhile is JobStatus.GENERATED else 0)
 
 
 def test_a_fal_that_cannot_be_reached_changes_nothing_but_when_it_is_asked_again(
-    scene: Scene,
+    workspace: Workspace,
 ) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
-    scene.fal.standing[request_of(job).request_id] = UNHEARD
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.fal.standing[request_of(job).request_id] = UNHEARD
 
-    later(scene, timedelta(hours=5))
+    later(workspace, timedelta(hours=5))
 
-    assert scene.read() == noted(job, writes=2, unanswered_since=scene.clock())
-    assert scene.turn() == scene.clock() + ASK_AGAIN
+    assert workspace.read() == noted(job, writes=2, unanswered_since=workspace.clock())
+    assert workspace.turn() == workspace.clock() + ASK_AGAIN
 
 
 # A copy that was cut off ------------------------------------------------------------------------
 
 
-def test_a_copy_that_was_cut_off_is_begun_again(scene: Scene) -> None:
-    scene.bring(JobStatus.GENERATED)
+def test_a_copy_that_was_cut_off_is_begun_again(workspace: Workspace) -> None:
+    workspace.bring(JobStatus.GENERATED)
 
-    later(scene, LOOK_AGAIN_AFTER[JobStatus.GENERATED])
+    later(workspace, LOOK_AGAIN_AFTER[JobStatus.GENERATED])
 
-    (delivery,) = scene.tray.delivered
-    assert scene.turn() == scene.clock() + COPY_AGAIN
-    stored = scene.deliverer.deliver(delivery)
+    (delivery,) = workspace.queues.delivered
+    assert workspace.turn() == workspace.clock() + COPY_AGAIN
+    stored = workspace.deliverer.deliver(delivery)
     assert stored
-    assert stored.status is scene.read().status is JobStatus.SUCCEEDED
-    assert scene.sums() == (0, USD, ZERO)
+    assert stored.status is workspace.read().status is JobStatus.SUCCEEDED
+    assert workspace.sums() == (0, USD, ZERO)
 
 
-def test_a_copy_that_fails_is_begun_again_soon_and_then_ever_more_rarely(scene: Scene) -> None:
-    scene.reel.is_down = True
-    scene.deliverer.deliver(verdict(scene.bring(JobStatus.SUBMITTED)))
+def test_a_copy_that_fails_is_begun_again_soon_and_then_ever_more_rarely(
+    workspace: Workspace,
+) -> None:
+    workspace.cdn.is_down = True
+    workspace.deliverer.deliver(verdict(workspace.bring(JobStatus.SUBMITTED)))
     pauses = []
     for _ in range(12):
-        turn = scene.turn()
+        turn = workspace.turn()
         assert turn
-        pauses.append(turn - scene.clock())
-        later(scene, pauses[-1])
-        scene.deliverer.deliver(scene.tray.delivered[-1])
+        pauses.append(turn - workspace.clock())
+        later(workspace, pauses[-1])
+        workspace.deliverer.deliver(workspace.queues.delivered[-1])
 
     assert pauses[0] == SHORTEST_PAUSE
     assert pauses == sorted(pauses)
     assert pauses[-1] == LONGEST_PAUSE
-    assert len(scene.tray.delivered) == 12
-    scene.reel.is_down = False
-    scene.deliverer.deliver(scene.tray.delivered[-1])
-    assert scene.read().status is JobStatus.SUCCEEDED
+    assert len(workspace.queues.delivered) == 12
+    workspace.cdn.is_down = False
+    workspace.deliverer.deliver(workspace.queues.delivered[-1])
+    assert workspace.read().status is JobStatus.SUCCEEDED
 
 
-def test_a_copy_is_not_begun_again_while_the_last_may_still_run(scene: Scene) -> None:
-    scene.bring(JobStatus.GENERATED)
-    later(scene, LOOK_AGAIN_AFTER[JobStatus.GENERATED])
+def test_a_copy_is_not_begun_again_while_the_last_may_still_run(workspace: Workspace) -> None:
+    workspace.bring(JobStatus.GENERATED)
+    later(workspace, LOOK_AGAIN_AFTER[JobStatus.GENERATED])
 
-    later(scene, COPY_AGAIN - timedelta(seconds=1))
+    later(workspace, COPY_AGAIN - timedelta(seconds=1))
 
-    assert len(scene.tray.delivered) == 1
+    assert len(workspace.queues.delivered) == 1
 
 
 def test_a_video_that_cannot_be_copied_while_fal_keeps_it_fails_its_job(cloud: Cloud) -> None:
-    scene = Scene(cloud, client=InMemory(cloud))  # some 3,000 calls
-    scene.bring(JobStatus.GENERATED)
-    while scene.read().status is JobStatus.GENERATED:
-        later(scene, COPY_AGAIN)
+    workspace = Workspace(cloud)
+    workspace.bring(JobStatus.GENERATED)
+    while workspace.read().status is JobStatus.GENERATED:
+        later(workspace, COPY_AGAIN)
 
-    failed = scene.read()
+    failed = workspace.read()
     assert [error.code for error in failed.errors] == ["video_unavailable"]
     assert OUTPUT_LIVES < failed.updated_at - START <= OUTPUT_LIVES + COPY_AGAIN
-    assert len(scene.tray.delivered) == OUTPUT_LIVES // COPY_AGAIN
+    assert len(workspace.queues.delivered) == OUTPUT_LIVES // COPY_AGAIN
     assert (failed.source_url, failed.reported) == (None, {})
-    assert scene.sums() == (0, USD, ZERO)  # fal made it, and bills it
+    assert workspace.sums() == (0, USD, ZERO)  # fal made it, and bills it
 
 
 # A pass -----------------------------------------------------------------------------------------
 
 
 def test_a_job_that_fails_to_be_looked_at_does_not_stop_the_others(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     for n in range(4):
-        scene.bring(JobStatus.SUBMITTED, n)
-    scene.fal.standing[request_of(scene.read(0)).request_id] = RuntimeError("a bug")
-    waiting = scene.admit(5)
-    scene.limits = SpendingLimits(5, Decimal(10))
+        workspace.bring(JobStatus.SUBMITTED, n)
+    workspace.fal.standing[request_of(workspace.read(0)).request_id] = RuntimeError("a bug")
+    waiting = workspace.admit(5)
+    workspace.limits = SpendingLimits(5, Decimal(10))
 
-    seen = later(scene, timedelta(minutes=2))
+    seen = later(workspace, timedelta(minutes=2))
 
     assert seen == {"SUBMITTED": 4}
-    assert len(scene.fal.polled) == 4
-    assert scene.turn(0) == scene.clock() + ASK_AGAIN
-    assert scene.tray.dispatched == [waiting.job_id]
+    assert len(workspace.fal.polled) == 4
+    assert workspace.turn(0) == workspace.clock() + ASK_AGAIN
+    assert workspace.queues.dispatched == [waiting.job_id]
     assert "reconcile.failed" in caplog.messages
 
 
 def test_a_webhook_that_comes_while_fal_does_not_answer_is_no_failure(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
+    job = workspace.bring(JobStatus.SUBMITTED)
 
     def answer() -> None:
-        scene.deliverer.deliver(verdict(job))
+        workspace.deliverer.deliver(verdict(job))
         raise UNHEARD
 
-    scene.fal.on_question = answer
-    later(scene, timedelta(minutes=2))
+    workspace.fal.on_question = answer
+    later(workspace, timedelta(minutes=2))
 
-    assert scene.read().status is JobStatus.SUCCEEDED
+    assert workspace.read().status is JobStatus.SUCCEEDED
     assert "reconcile.failed" not in caplog.messages
 
 
-def test_a_record_that_cannot_be_read_does_not_stop_the_others(scene: Scene) -> None:
+def test_a_record_that_cannot_be_read_does_not_stop_the_others(workspace: Workspace) -> None:
     """A release that was rolled back may have left a state that this one does not know."""
     for n in range(2):
-        scene.bring(JobStatus.SUBMITTED, n)
-    scene.cloud.dynamodb.update_item(
+        workspace.bring(JobStatus.SUBMITTED, n)
+    workspace.client.update_item(
         TableName=JOBS,
         Key={"job_id": {"S": an_id(0)}},
         UpdateExpression="SET #status = :unknown",
         ExpressionAttributeNames={"#status": "status"},
         ExpressionAttributeValues={":unknown": {"S": "UPSCALING"}},
     )
-    waiting = scene.admit(5)
+    waiting = workspace.admit(5)
 
-    later(scene, timedelta(minutes=2))
+    later(workspace, timedelta(minutes=2))
 
-    assert scene.fal.polled == [request_of(scene.read(1)).request_id]
-    assert scene.tray.dispatched == [waiting.job_id]
+    assert workspace.fal.polled == [request_of(workspace.read(1)).request_id]
+    assert workspace.queues.dispatched == [waiting.job_id]
 
 
-def test_a_job_that_cannot_even_be_put_off_does_not_stop_the_others(scene: Scene) -> None:
+def test_a_job_that_cannot_even_be_put_off_does_not_stop_the_others(workspace: Workspace) -> None:
     for n in range(3):
-        scene.bring(JobStatus.SUBMITTED, n)
-    waiting = scene.admit(5)
-    slow = scene.cloud.dynamodb.exceptions.ProvisionedThroughputExceededException(
+        workspace.bring(JobStatus.SUBMITTED, n)
+    waiting = workspace.admit(5)
+    slow = workspace.cloud.dynamodb.exceptions.ProvisionedThroughputExceededException(
         {"Error": {"Code": "ProvisionedThroughputExceededException", "Message": ""}}, "UpdateItem"
     )
 
@@ -552,11 +557,11 @@ def test_a_job_that_cannot_even_be_put_off_does_not_stop_the_others(scene: Scene
         if name == "update_item" and request["Key"]["job_id"]["S"] == an_id(0):
             raise slow
 
-    scene.wire.before = throttle
-    later(scene, timedelta(minutes=2))
+    workspace.recording_client.before = throttle
+    later(workspace, timedelta(minutes=2))
 
-    assert len(scene.fal.polled) == 2
-    assert scene.tray.dispatched == [waiting.job_id]
+    assert len(workspace.fal.polled) == 2
+    assert workspace.queues.dispatched == [waiting.job_id]
 
 
 def clock_that_ends_after(looks: int) -> Iterator[bool]:
@@ -566,51 +571,53 @@ def clock_that_ends_after(looks: int) -> Iterator[bool]:
 
 
 def test_a_pass_that_runs_out_of_time_still_dispatches_and_the_next_one_goes_on(
-    scene: Scene,
+    workspace: Workspace,
 ) -> None:
-    scene.limits = SpendingLimits(9, Decimal(10))
+    workspace.limits = SpendingLimits(9, Decimal(10))
     for n in range(5):
-        scene.bring(JobStatus.SUBMITTED, n)
-    waiting = scene.admit(9)
-    scene.clock.go_on(minutes=2)
+        workspace.bring(JobStatus.SUBMITTED, n)
+    waiting = workspace.admit(9)
+    workspace.clock.go_on(minutes=2)
 
-    first = scene.reconciler.run(clock_that_ends_after(3).__next__)
-    polled = set(scene.fal.polled)
-    scene.clock.go_on(seconds=1)
-    second = scene.reconciler.run()
+    first = workspace.reconciler.run(clock_that_ends_after(3).__next__)
+    polled = set(workspace.fal.polled)
+    workspace.clock.go_on(seconds=1)
+    second = workspace.reconciler.run()
 
     assert (first.looked.total(), second.looked.total()) == (3, 2)
-    assert scene.tray.dispatched[0] == waiting.job_id
+    assert workspace.queues.dispatched[0] == waiting.job_id
     assert len(polled) == 3
-    assert len(set(scene.fal.polled)) == len(scene.fal.polled) == 5
+    assert len(set(workspace.fal.polled)) == len(workspace.fal.polled) == 5
 
 
-def test_a_slow_answer_of_fal_keeps_no_other_job_from_its_turn(scene: Scene) -> None:
-    scene.limits = SpendingLimits(9, Decimal(10))
+def test_a_slow_answer_of_fal_keeps_no_other_job_from_its_turn(workspace: Workspace) -> None:
+    workspace.limits = SpendingLimits(9, Decimal(10))
     for n in range(9):
-        scene.bring(JobStatus.SUBMITTED, n)
+        workspace.bring(JobStatus.SUBMITTED, n)
     first, others_had_their_turn = Lock(), Event()
 
     def answer() -> None:
         if first.acquire(blocking=False):  # this one waits until all the others were polled
             assert others_had_their_turn.wait(20)
-        elif len(scene.fal.polled) == 9:
+        elif len(workspace.fal.polled) == 9:
             others_had_their_turn.set()
 
-    scene.fal.on_question = answer
-    seen = later(scene, timedelta(minutes=2))
+    workspace.fal.on_question = answer
+    seen = later(workspace, timedelta(minutes=2))
 
     assert seen == {"SUBMITTED": 9}
-    assert len(set(scene.fal.polled)) == len(scene.fal.polled) == 9
+    assert len(set(workspace.fal.polled)) == len(workspace.fal.polled) == 9
 
 
-def test_passes_that_run_out_of_time_come_to_every_job_nevertheless(scene: Scene) -> None:
+def test_passes_that_run_out_of_time_come_to_every_job_nevertheless(workspace: Workspace) -> None:
     """Fal answers slowly: what was looked at first is due again before the last was looked at."""
-    scene.limits = SpendingLimits(16, Decimal(10))
-    ids = {scene.bring(JobStatus.SUBMITTED, n).job_id for n in range(16)}
-    scene.clock.go_on(minutes=2)
+    workspace.limits = SpendingLimits(16, Decimal(10))
+    ids = {workspace.bring(JobStatus.SUBMITTED, n).job_id for n in range(16)}
+    workspace.clock.go_on(minutes=2)
 
-    passes = [{one for one, _ in islice(scene.store.due(scene.clock()), 8)} for _ in range(30)]
+    passes = [
+        {one for one, _ in islice(workspace.store.due(workspace.clock()), 8)} for _ in range(30)
+    ]
 
     # a pass begins anywhere: 30 that see half of them miss one of 16 once in 67 million times
     assert set().union(*passes) == ids
@@ -619,87 +626,91 @@ def test_passes_that_run_out_of_time_come_to_every_job_nevertheless(scene: Scene
 # Dispatching ------------------------------------------------------------------------------------
 
 
-def test_ready_jobs_are_dispatched_oldest_first_up_to_the_room_there_is(scene: Scene) -> None:
+def test_ready_jobs_are_dispatched_oldest_first_up_to_the_room_there_is(
+    workspace: Workspace,
+) -> None:
     ages = [7, 3, 9, 1, 5]  # in an order that is not the shards'
     for n, minutes in enumerate(ages):
-        scene.store.admit(a_job(n, at=START - timedelta(minutes=minutes)), ())
-    scene.bring(JobStatus.SUBMITTED, 9)
+        workspace.store.admit(numbered_job(n, at=START - timedelta(minutes=minutes)), ())
+    workspace.bring(JobStatus.SUBMITTED, 9)
 
-    scene.reconciler.run()
+    workspace.reconciler.run()
 
     oldest = sorted(range(5), key=lambda n: -ages[n])[:3]
-    assert scene.tray.dispatched == [an_id(n) for n in oldest]
+    assert workspace.queues.dispatched == [an_id(n) for n in oldest]
 
 
-def test_a_job_whose_turn_has_not_come_is_not_dispatched(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
-    scene.store.end(job, JobStatus.READY, at=START + timedelta(minutes=10))
+def test_a_job_whose_turn_has_not_come_is_not_dispatched(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.store.end(job, JobStatus.READY, at=START + timedelta(minutes=10))
 
-    later(scene, timedelta(minutes=9, seconds=59))
-    before = list(scene.tray.dispatched)
-    later(scene, timedelta(seconds=1))
+    later(workspace, timedelta(minutes=9, seconds=59))
+    before = list(workspace.queues.dispatched)
+    later(workspace, timedelta(seconds=1))
 
     assert before == []
-    assert scene.tray.dispatched == [job.job_id]
+    assert workspace.queues.dispatched == [job.job_id]
 
 
-def test_nothing_is_dispatched_without_room(scene: Scene) -> None:
+def test_nothing_is_dispatched_without_room(workspace: Workspace) -> None:
     for n in range(4):
-        scene.bring(JobStatus.SUBMITTED, n)
-    scene.admit(9)
+        workspace.bring(JobStatus.SUBMITTED, n)
+    workspace.admit(9)
 
-    scene.reconciler.run()
+    workspace.reconciler.run()
 
-    assert scene.tray.dispatched == []
+    assert workspace.queues.dispatched == []
 
 
-def test_nothing_is_dispatched_during_a_pause_which_ends_by_itself(scene: Scene) -> None:
-    job = scene.admit()
-    scene.store.ledger.pause(START + timedelta(minutes=5))
+def test_nothing_is_dispatched_during_a_pause_which_ends_by_itself(workspace: Workspace) -> None:
+    job = workspace.admit()
+    workspace.store.ledger.pause(START + timedelta(minutes=5))
 
-    later(scene, timedelta(minutes=4, seconds=59))
-    during = list(scene.tray.dispatched)
-    later(scene, timedelta(seconds=1))
+    later(workspace, timedelta(minutes=4, seconds=59))
+    during = list(workspace.queues.dispatched)
+    later(workspace, timedelta(seconds=1))
 
     assert during == []
-    assert scene.tray.dispatched == [job.job_id]
+    assert workspace.queues.dispatched == [job.job_id]
 
 
 def test_a_place_that_leaked_is_given_back_by_a_pass_that_says_so(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
-    scene.set_window(in_flight={job.job_id, an_id(7)})
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.set_window(in_flight={job.job_id, an_id(7)})
 
-    this = scene.reconciler.run()
+    this = workspace.reconciler.run()
 
     assert this.standing
-    assert (this.corrected, this.standing.in_flight, scene.sums()[0]) == (1, 1, 1)
+    assert (this.corrected, this.standing.in_flight, workspace.sums()[0]) == (1, 1, 1)
     (line,) = [record for record in caplog.records if record.message == "window.corrected"]
     assert (line.__dict__["job_id"], line.__dict__["is_held"]) == (an_id(7), False)
 
 
-def test_a_job_that_lost_its_place_takes_it_again_when_it_is_looked_at(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
-    scene.set_window(in_flight={an_id(7)})
+def test_a_job_that_lost_its_place_takes_it_again_when_it_is_looked_at(
+    workspace: Workspace,
+) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.set_window(in_flight={an_id(7)})
 
-    this = a_pass(scene, timedelta(minutes=2))
+    this = a_pass(workspace, timedelta(minutes=2))
 
     assert this.corrected == 2
-    assert scene.store.ledger.window().in_flight == {job.job_id}
+    assert workspace.store.ledger.window().in_flight == {job.job_id}
 
 
 # What a pass tells ------------------------------------------------------------------------------
 
 
-def test_a_pass_tells_how_long_the_oldest_of_each_kind_has_waited(scene: Scene) -> None:
-    scene.bring(JobStatus.SUBMITTED, 1)
-    scene.clock.go_on(minutes=3)
-    scene.bring(JobStatus.SUBMITTED, 2)
-    scene.admit(3)
-    scene.limits = SpendingLimits(2, Decimal(10))
+def test_a_pass_tells_how_long_the_oldest_of_each_kind_has_waited(workspace: Workspace) -> None:
+    workspace.bring(JobStatus.SUBMITTED, 1)
+    workspace.clock.go_on(minutes=3)
+    workspace.bring(JobStatus.SUBMITTED, 2)
+    workspace.admit(3)
+    workspace.limits = SpendingLimits(2, Decimal(10))
 
-    this = a_pass(scene, timedelta(minutes=2))
+    this = a_pass(workspace, timedelta(minutes=2))
 
     assert this.standing
     assert this.standing.oldest == timedelta(minutes=5)
@@ -709,18 +720,18 @@ def test_a_pass_tells_how_long_the_oldest_of_each_kind_has_waited(scene: Scene) 
     assert not this.standing.is_paused
 
 
-def test_a_quiet_table_has_nothing_to_tell(scene: Scene) -> None:
-    this = scene.reconciler.run()
+def test_a_quiet_table_has_nothing_to_tell(workspace: Workspace) -> None:
+    this = workspace.reconciler.run()
 
     nothing = timedelta(0)
     assert (this.overdue, this.ready_for, this.dispatched, this.at_risk) == (nothing, nothing, 0, 0)
     assert this.standing == LedgerStatus(0, nothing, ZERO, is_paused=False)
 
 
-def test_a_pause_is_told_as_long_as_it_lasts(scene: Scene) -> None:
-    scene.store.ledger.pause(START + timedelta(minutes=5))
+def test_a_pause_is_told_as_long_as_it_lasts(workspace: Workspace) -> None:
+    workspace.store.ledger.pause(START + timedelta(minutes=5))
 
-    told = [a_pass(scene, timedelta(minutes=minutes)).standing for minutes in (4, 1)]
+    told = [a_pass(workspace, timedelta(minutes=minutes)).standing for minutes in (4, 1)]
 
     assert [one and one.is_paused for one in told] == [True, False]
 
@@ -728,68 +739,70 @@ def test_a_pause_is_told_as_long_as_it_lasts(scene: Scene) -> None:
 # A paid video that is not home ------------------------------------------------------------------
 
 
-def test_a_copy_that_takes_more_than_ten_minutes_is_at_risk(scene: Scene) -> None:
-    scene.bring(JobStatus.GENERATED)
+def test_a_copy_that_takes_more_than_ten_minutes_is_at_risk(workspace: Workspace) -> None:
+    workspace.bring(JobStatus.GENERATED)
 
-    soon = a_pass(scene, timedelta(minutes=10))
-    late = a_pass(scene, COPY_AGAIN)
+    soon = a_pass(workspace, timedelta(minutes=10))
+    late = a_pass(workspace, COPY_AGAIN)
 
     assert (soon.at_risk, late.at_risk) == (0, 1)
 
 
 @pytest.mark.parametrize("status", [JobStatus.SUBMITTED, JobStatus.UNCONFIRMED])
 def test_a_job_of_which_fal_tells_nothing_for_two_minutes_is_at_risk_until_it_does(
-    scene: Scene, status: JobStatus
+    workspace: Workspace, status: JobStatus
 ) -> None:
-    job = scene.bring(status)
+    job = workspace.bring(status)
     name = request_of(job).request_id
-    scene.fal.standing[name] = scene.fal.unlisted = UNHEARD
+    workspace.fal.standing[name] = workspace.fal.unlisted = UNHEARD
 
-    risks = [a_pass(scene, timedelta(minutes=1)).at_risk for _ in range(5)]
-    scene.fal.unlisted = None
-    scene.fal.standing[name] = Pending()
-    after = [a_pass(scene, timedelta(minutes=1)).at_risk for _ in range(2)]
+    risks = [a_pass(workspace, timedelta(minutes=1)).at_risk for _ in range(5)]
+    workspace.fal.unlisted = None
+    workspace.fal.standing[name] = Pending()
+    after = [a_pass(workspace, timedelta(minutes=1)).at_risk for _ in range(2)]
 
     assert risks == [0, 0, 0, 1, 1]
     assert after == [1, 0]
-    assert scene.read().unanswered_since is None
+    assert workspace.read().unanswered_since is None
 
 
-def test_what_fal_did_not_tell_is_forgotten_when_the_job_moves(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
-    scene.fal.standing[request_of(job).request_id] = UNHEARD
-    a_pass(scene, timedelta(minutes=1))
+def test_what_fal_did_not_tell_is_forgotten_when_the_job_moves(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.fal.standing[request_of(job).request_id] = UNHEARD
+    a_pass(workspace, timedelta(minutes=1))
 
-    moved = scene.step(scene.read(), JobStatus.GENERATED)
+    moved = workspace.step(workspace.read(), JobStatus.GENERATED)
 
-    assert moved.unanswered_since is scene.read().unanswered_since is None
+    assert moved.unanswered_since is workspace.read().unanswered_since is None
 
 
-def test_a_request_is_asked_about_as_often_as_the_stack_wants(scene: Scene) -> None:
-    scene.bring(JobStatus.SUBMITTED)
-    eager = dataclasses.replace(scene.reconciler, ask_again=timedelta(seconds=3))
-    scene.clock.go_on(minutes=1)
+def test_a_request_is_asked_about_as_often_as_the_stack_wants(workspace: Workspace) -> None:
+    workspace.bring(JobStatus.SUBMITTED)
+    eager = dataclasses.replace(workspace.reconciler, ask_again=timedelta(seconds=3))
+    workspace.clock.go_on(minutes=1)
 
     asked = []
     for _ in range(3):
         eager.run()
-        asked.append((scene.turn() or scene.clock()) - scene.clock())
-        scene.clock.go_on(seconds=3)
+        asked.append((workspace.turn() or workspace.clock()) - workspace.clock())
+        workspace.clock.go_on(seconds=3)
 
     assert asked == [timedelta(seconds=3)] * 3
-    assert len(scene.fal.polled) == 3
+    assert len(workspace.fal.polled) == 3
 
 
-def test_what_fal_does_not_answer_and_its_list_are_asked_no_more_often(scene: Scene) -> None:
-    scene.bring(JobStatus.SUBMITTED, 1)
-    scene.bring(JobStatus.UNCONFIRMED, 2)
-    scene.fal.standing[request_of(scene.read(1)).request_id] = UNHEARD
-    eager = dataclasses.replace(scene.reconciler, ask_again=timedelta(seconds=3))
-    scene.clock.go_on(minutes=2)
+def test_what_fal_does_not_answer_and_its_list_are_asked_no_more_often(
+    workspace: Workspace,
+) -> None:
+    workspace.bring(JobStatus.SUBMITTED, 1)
+    workspace.bring(JobStatus.UNCONFIRMED, 2)
+    workspace.fal.standing[request_of(workspace.read(1)).request_id] = UNHEARD
+    eager = dataclasses.replace(workspace.reconciler, ask_again=timedelta(seconds=3))
+    workspace.clock.go_on(minutes=2)
 
     eager.run()
 
-    assert [scene.turn(n) for n in (1, 2)] == [scene.clock() + ASK_AGAIN] * 2
+    assert [workspace.turn(n) for n in (1, 2)] == [workspace.clock() + ASK_AGAIN] * 2
 
 
 # The function -----------------------------------------------------------------------------------
@@ -813,7 +826,7 @@ def reconcile(
         MAX_IN_FLIGHT="2",
         DAILY_BUDGET_USD="25",
     )
-    environment.setattr(module, "FalQueue", lambda _: Desk())
+    environment.setattr(module, "FalQueue", lambda _: FakeFalQueue())
     return module
 
 
@@ -821,19 +834,17 @@ def due_jobs(cloud: Cloud, count: int) -> None:
     """As many records, of every state that can be due, as they were half an hour ago."""
     clock = Clock(datetime.now(UTC) - timedelta(minutes=30))
     states = sorted(LOOK_AGAIN_AFTER)
-    requests = []
+    jobs = []
     for n in range(count):
-        job = a_half(n, clock()) if n % 5 == 0 else a_job(n, at=clock())
+        job = numbered_half(n, clock()) if n % 5 == 0 else numbered_job(n, at=clock())
         if n % 5:
             status = states[n % 5 - 1]
             step = job.history[0].model_copy(update={"status": status})
             changes = {"status": status, "attempt": 1, "history": (*job.history, step)}
             told = {"token_hashes": ("hash",), "request": a_request(f"request-{n}")}
             job = job.model_copy(update=changes | told)
-        item = to_record(job) | index_attributes(job, clock())
-        requests.append({"PutRequest": {"Item": to_item(item)}})
-    for start in range(0, count, 25):
-        cloud.dynamodb.batch_write_item(RequestItems={JOBS: requests[start : start + 25]})  # type: ignore[dict-item]  # the items as they are
+        jobs.append(job)
+    cloud.put_jobs(jobs, clock())
 
 
 def calls_of_a_pass(
@@ -876,10 +887,10 @@ def test_a_minutes_tick_looks_at_200_due_jobs_at_a_constant_cost_each(
 def test_a_tick_announces_the_jobs_whose_turn_it_is(
     cloud: Cloud, reconcile: ModuleType, context: Context
 ) -> None:
-    scene = Scene(cloud, clock=Clock(datetime.now(UTC) - timedelta(minutes=3)))
+    workspace = Workspace.on_moto(cloud, clock=Clock(datetime.now(UTC) - timedelta(minutes=3)))
     for n in (3, 1, 2):
-        scene.admit(n)
-        scene.clock.go_on(seconds=30)
+        workspace.admit(n)
+        workspace.clock.go_on(seconds=30)
 
     reconcile.handler({}, context)
 

@@ -13,17 +13,20 @@ from phonoscene.drops.keys import job_id
 from phonoscene.fal.requests import Refused, Unknown
 from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
 from phonoscene.table.job_store import JobStore
-from tests.integration.cloud import DROPS, JOBS, client, created, sqs
-from tests.integration.scene import WAY, Crash
-from tests.integration.sounds import png, silence
+from tests.integration.moto_stack import client
+from tests.integration.workspace import WAY
+from tests.support.fakes.calls import Crash
+from tests.support.media.samples import png, silence
+from tests.support.stack import DROPS, JOBS, created, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
     from phonoscene.fal.requests import SubmitOutcome
-    from tests.integration.cloud import Cloud, Fal
     from tests.integration.conftest import Context
+    from tests.integration.fal_queue import FakeFalQueue
+    from tests.integration.moto_stack import Cloud
 
     Send = Callable[..., list[str]]
 
@@ -34,7 +37,7 @@ _S = JobStatus
 
 
 @pytest.fixture
-def send(submit: ModuleType, fal: Fal, context: Context) -> Send:  # noqa: ARG001 - in its place
+def send(submit: ModuleType, fal: FakeFalQueue, context: Context) -> Send:  # noqa: ARG001 - in its place
     """Hand the function S3's events of these keys, or messages; the ids of those that failed."""
 
     def deliver(*told: Any) -> list[str]:
@@ -101,7 +104,7 @@ def brought(store: JobStore, job: str, status: JobStatus) -> Job:
     ids=["metadata", "storage class", "encryption", "tags"],
 )
 def test_a_copy_in_place_is_the_same_job_and_noted_on_it(
-    cloud: Cloud, fal: Fal, send: Send, store: JobStore, key: str, changes: dict[str, Any]
+    cloud: Cloud, fal: FakeFalQueue, send: Send, store: JobStore, key: str, changes: dict[str, Any]
 ) -> None:
     before = drop(cloud, send)
     copy_in_place(cloud, key, **changes)
@@ -121,7 +124,7 @@ def test_a_copy_in_place_is_the_same_job_and_noted_on_it(
 
 
 def test_a_repeat_is_counted_once_however_often_it_is_announced(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     drop(cloud, send)
     copy_in_place(cloud, AUDIO)
@@ -134,7 +137,7 @@ def test_a_repeat_is_counted_once_however_often_it_is_announced(
     assert (len(fal.posts), job["repeats"]) == (1, 1)
 
 
-def bring(cloud: Cloud, fal: Fal, send: Send, store: JobStore, status: JobStatus) -> str:
+def bring(cloud: Cloud, fal: FakeFalQueue, send: Send, store: JobStore, status: JobStatus) -> str:
     """The id of a drop's job in any state in which it has its video, or may have it."""
     answers: dict[JobStatus, SubmitOutcome] = {
         _S.READY: Refused("fal_busy", "busy", retryable=True),
@@ -160,7 +163,7 @@ def _crash(_: Any) -> None:
 
 @pytest.mark.parametrize("status", sorted(set(WAY) - WITHOUT_VIDEO, key=str))
 def test_what_has_its_video_or_is_on_its_way_to_it_is_not_made_again(
-    cloud: Cloud, fal: Fal, send: Send, store: JobStore, status: JobStatus
+    cloud: Cloud, fal: FakeFalQueue, send: Send, store: JobStore, status: JobStatus
 ) -> None:
     first = bring(cloud, fal, send, store, status)
     before = cloud.item(first)["status"]
@@ -176,7 +179,7 @@ def test_what_has_its_video_or_is_on_its_way_to_it_is_not_made_again(
 
 @pytest.mark.parametrize("status", [_S.FAILED, _S.CANCELLED])
 def test_what_ended_without_a_video_starts_anew(
-    cloud: Cloud, fal: Fal, send: Send, store: JobStore, status: JobStatus
+    cloud: Cloud, fal: FakeFalQueue, send: Send, store: JobStore, status: JobStatus
 ) -> None:
     first = drop(cloud, send)["job_id"]
     brought(store, first, status)
@@ -192,7 +195,7 @@ def test_what_ended_without_a_video_starts_anew(
 
 
 def test_an_event_of_a_job_that_failed_does_not_start_it_anew(
-    cloud: Cloud, fal: Fal, send: Send, store: JobStore
+    cloud: Cloud, fal: FakeFalQueue, send: Send, store: JobStore
 ) -> None:
     brought(store, drop(cloud, send)["job_id"], _S.FAILED)
 
@@ -203,7 +206,7 @@ def test_an_event_of_a_job_that_failed_does_not_start_it_anew(
 
 
 def test_an_event_of_a_repeat_whose_job_failed_since_does_not_start_it_anew(
-    cloud: Cloud, fal: Fal, send: Send, store: JobStore
+    cloud: Cloud, fal: FakeFalQueue, send: Send, store: JobStore
 ) -> None:
     first = drop(cloud, send)["job_id"]
     copy_in_place(cloud, AUDIO)
@@ -216,7 +219,7 @@ def test_an_event_of_a_repeat_whose_job_failed_since_does_not_start_it_anew(
     assert len(fal.posts) == 1
 
 
-def test_a_rejected_drop_is_examined_anew(cloud: Cloud, fal: Fal, send: Send) -> None:
+def test_a_rejected_drop_is_examined_anew(cloud: Cloud, fal: FakeFalQueue, send: Send) -> None:
     drop(cloud, send, SIDECAR | {"image_url": "cover.png"})
     cloud.drop("talks/cover.png", png(64, 64))
     copy_in_place(cloud, TEXT)
@@ -239,7 +242,7 @@ def test_a_rejected_drop_is_examined_anew(cloud: Cloud, fal: Fal, send: Send) ->
     ids=["indented", "in another order", "as a list", "with defaults", "with a BOM"],
 )
 def test_a_sidecar_that_says_the_same_in_other_bytes_is_the_same(
-    cloud: Cloud, fal: Fal, send: Send, text: str
+    cloud: Cloud, fal: FakeFalQueue, send: Send, text: str
 ) -> None:
     drop(cloud, send)
     cloud.drop(TEXT, text)
@@ -277,7 +280,7 @@ def test_a_drop_that_repeats_a_job_is_not_rejected_by_limits_that_came_later(
     ],
 )
 def test_what_was_changed_is_a_new_take(
-    cloud: Cloud, fal: Fal, send: Send, key: str, body: str | bytes
+    cloud: Cloud, fal: FakeFalQueue, send: Send, key: str, body: str | bytes
 ) -> None:
     drop(cloud, send)
     cloud.drop(key, body)
@@ -293,7 +296,7 @@ def test_what_was_changed_is_a_new_take(
     ['{"prompt": "Another"}', '{"wait_for_sidecar": true}', '{"ignore": false}', "{}"],
 )
 def test_defaults_that_change_nothing_for_a_drop_make_no_new_take(
-    cloud: Cloud, fal: Fal, send: Send, defaults: str
+    cloud: Cloud, fal: FakeFalQueue, send: Send, defaults: str
 ) -> None:
     drop(cloud, send)
     cloud.drop("talks/_defaults.json", defaults)
@@ -306,7 +309,7 @@ def test_defaults_that_change_nothing_for_a_drop_make_no_new_take(
 
 @pytest.mark.parametrize(("image", "jobs"), [(png(64, 64), 1), (png(64, 48), 2)])
 def test_an_image_that_is_put_again_is_the_same_and_another_one_is_not(
-    cloud: Cloud, fal: Fal, send: Send, image: bytes, jobs: int
+    cloud: Cloud, fal: FakeFalQueue, send: Send, image: bytes, jobs: int
 ) -> None:
     cloud.drop("talks/cover.png", png(64, 64))
     drop(cloud, send, SIDECAR | {"image_url": "cover.png"})
@@ -319,7 +322,7 @@ def test_an_image_that_is_put_again_is_the_same_and_another_one_is_not(
 
 
 def test_what_is_changed_back_is_the_first_job_and_the_newest_drop_of_the_name(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     first = drop(cloud, send)
     cloud.drop(TEXT, json.dumps(SIDECAR | {"seed": 1}))
@@ -334,7 +337,7 @@ def test_what_is_changed_back_is_the_first_job_and_the_newest_drop_of_the_name(
 
 
 def test_an_audio_file_that_needs_no_sidecar_is_not_made_again(
-    cloud: Cloud, fal: Fal, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("talks/_defaults.json", SIDECAR | {"wait_for_sidecar": False})
     cloud.drop(AUDIO, SOUND)
@@ -352,7 +355,7 @@ def test_an_audio_file_that_needs_no_sidecar_is_not_made_again(
 
 @pytest.mark.parametrize("key", [AUDIO, TEXT])
 def test_a_mark_in_the_metadata_is_another_take_and_its_copies_are_not(
-    cloud: Cloud, fal: Fal, send: Send, key: str
+    cloud: Cloud, fal: FakeFalQueue, send: Send, key: str
 ) -> None:
     drop(cloud, send)
     copy_in_place(cloud, key, MetadataDirective="REPLACE", Metadata={MARK: "2"})
@@ -366,7 +369,7 @@ def test_a_mark_in_the_metadata_is_another_take_and_its_copies_are_not(
 
 
 def test_new_take_makes_a_job_of_each_drop_with_the_ids_of_its_versions(
-    cloud: Cloud, fal: Fal, send: Send, environment: pytest.MonkeyPatch
+    cloud: Cloud, fal: FakeFalQueue, send: Send, environment: pytest.MonkeyPatch
 ) -> None:
     environment.setenv("SAME_CONTENT", "new-take")
     ids = []
@@ -382,7 +385,7 @@ def test_new_take_makes_a_job_of_each_drop_with_the_ids_of_its_versions(
 
 
 def test_a_repeat_stays_one_when_the_stack_no_longer_skips_them(
-    cloud: Cloud, fal: Fal, send: Send, submit: ModuleType, environment: pytest.MonkeyPatch
+    cloud: Cloud, fal: FakeFalQueue, send: Send, submit: ModuleType, environment: pytest.MonkeyPatch
 ) -> None:
     drop(cloud, send)
     copy_in_place(cloud, AUDIO)

@@ -24,26 +24,26 @@ from phonoscene.retries import (
     retry_at,
 )
 from phonoscene.workflow.submission import PAUSE
-from tests.integration.cloud import DROPS, client, sqs
 from tests.integration.loopback import Loopback, answer
-from tests.integration.scene import (
+from tests.integration.moto_stack import client
+from tests.integration.workspace import (
     START,
     USD,
-    InMemory,
-    Scene,
+    Workspace,
     an_id,
     failure,
     request_of,
     token_hash_of,
     verdict,
 )
+from tests.support.stack import DROPS, sqs
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from phonoscene.jobs import Job
-    from tests.integration.cloud import Cloud
     from tests.integration.conftest import Context
+    from tests.integration.moto_stack import Cloud
 
 ZERO = Decimal(0)
 BUSY = Refused("fal_busy", "fal answered 503", retryable=True)
@@ -106,14 +106,8 @@ MODEL = {
 
 
 @pytest.fixture
-def scene(cloud: Cloud) -> Scene:
-    return Scene(cloud)
-
-
-@pytest.fixture
-def quick(cloud: Cloud) -> Scene:
-    """With a table in this process: for what asks little of it, and often."""
-    return Scene(cloud, client=InMemory(cloud))
+def workspace(cloud: Cloud) -> Workspace:
+    return Workspace(cloud)
 
 
 def model_failure(job: Job, *entries: dict[str, Any]) -> Any:
@@ -127,28 +121,28 @@ def model_failure(job: Job, *entries: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize(("kind", "worth_it"), INFRASTRUCTURE.items())
 def test_an_error_of_fals_own_sends_the_job_back_where_it_may_pass(
-    quick: Scene, kind: str, worth_it: bool
+    workspace: Workspace, kind: str, worth_it: bool
 ) -> None:
-    job = quick.bring(JobStatus.SUBMITTED)
+    job = workspace.bring(JobStatus.SUBMITTED)
 
-    quick.deliverer.deliver(failure(job, kind))
+    workspace.deliverer.deliver(failure(job, kind))
 
-    told = quick.read()
+    told = workspace.read()
     assert told.status is (JobStatus.READY if worth_it else JobStatus.FAILED)
     assert told.waits_for == ("fal" if worth_it else None)
     assert [error.code for error in told.errors] == ([] if worth_it else [kind])
-    assert quick.sums() == (0, ZERO, ZERO)
+    assert workspace.sums() == (0, ZERO, ZERO)
 
 
 @pytest.mark.parametrize(("kind", "worth_it"), MODEL.items())
 def test_an_error_of_the_model_sends_the_job_back_where_it_may_pass(
-    quick: Scene, kind: str, worth_it: bool
+    workspace: Workspace, kind: str, worth_it: bool
 ) -> None:
-    job = quick.bring(JobStatus.SUBMITTED)
+    job = workspace.bring(JobStatus.SUBMITTED)
 
-    quick.deliverer.deliver(model_failure(job, {"type": kind, "loc": ["body", "prompt"]}))
+    workspace.deliverer.deliver(model_failure(job, {"type": kind, "loc": ["body", "prompt"]}))
 
-    told = quick.read()
+    told = workspace.read()
     assert told.status is (JobStatus.READY if worth_it else JobStatus.FAILED)
     assert [error.code for error in told.errors] == ([] if worth_it else [kind])
 
@@ -176,70 +170,74 @@ def test_a_file_of_ours_that_fal_could_not_read_is_signed_anew(
     assert is_retryable(kind, field) is worth_it
 
 
-def test_an_audio_url_that_expired_in_fals_queue_sends_the_job_back(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
+def test_an_audio_url_that_expired_in_fals_queue_sends_the_job_back(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
     expired = {"type": "file_download_error", "loc": ["body", "audio_url"]}
 
-    scene.deliverer.deliver(model_failure(job, expired))
+    workspace.deliverer.deliver(model_failure(job, expired))
 
-    assert scene.read().status is JobStatus.READY
+    assert workspace.read().status is JobStatus.READY
 
 
-def test_one_error_for_good_among_others_is_for_good(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
+def test_one_error_for_good_among_others_is_for_good(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
     both = ({"type": "internal_server_error"}, {"type": "audio_duration_too_long"})
 
-    scene.deliverer.deliver(model_failure(job, *both))
+    workspace.deliverer.deliver(model_failure(job, *both))
 
-    told = scene.read()
+    told = workspace.read()
     assert told.status is JobStatus.FAILED
     assert [error.code for error in told.errors] == [entry["type"] for entry in both]
 
 
-def test_an_error_that_fal_does_not_name_is_for_good(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
+def test_an_error_that_fal_does_not_name_is_for_good(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
     unnamed = verdict(job, status="ERROR", payload=None, error="Oops")
-    scene.fal.standing[request_of(job).request_id] = Ended(unnamed.body)  # asked, it says the same
+    workspace.fal.standing[request_of(job).request_id] = Ended(
+        unnamed.body
+    )  # asked, it says the same
 
-    scene.deliverer.deliver(unnamed)
+    workspace.deliverer.deliver(unnamed)
 
-    assert scene.read().status is JobStatus.FAILED
+    assert workspace.read().status is JobStatus.FAILED
 
 
 # How often, and when ----------------------------------------------------------------------------
 
 
-def submitted_again(scene: Scene) -> Job:
+def submitted_again(workspace: Workspace) -> Job:
     """Go on to the job's turn, and submit it as a dispatch would; fal accepts."""
-    turn = scene.turn()
+    turn = workspace.turn()
     assert turn
-    scene.clock.now = max(turn, scene.clock())
-    assert scene.store.oldest_ready(9, scene.clock()) == [an_id(1)]
-    return scene.step(scene.step(scene.read(), JobStatus.SUBMITTING), JobStatus.SUBMITTED)
+    workspace.clock.now = max(turn, workspace.clock())
+    assert workspace.store.oldest_ready(9, workspace.clock()) == [an_id(1)]
+    return workspace.step(
+        workspace.step(workspace.read(), JobStatus.SUBMITTING), JobStatus.SUBMITTED
+    )
 
 
-def test_a_job_is_given_up_after_its_last_attempt(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
+def test_a_job_is_given_up_after_its_last_attempt(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
     for _ in range(MOST_ATTEMPTS - 1):
-        scene.deliverer.deliver(failure(job))
-        job = submitted_again(scene)
+        workspace.deliverer.deliver(failure(job))
+        job = submitted_again(workspace)
 
-    scene.deliverer.deliver(failure(job))
+    workspace.deliverer.deliver(failure(job))
 
-    told = scene.read()
+    told = workspace.read()
     assert (told.status, told.attempt) == (JobStatus.FAILED, MOST_ATTEMPTS)
     assert [error.code for error in told.errors] == ["runner_disconnected"]
     assert len(set(told.token_hashes)) == MOST_ATTEMPTS
-    assert scene.sums() == (0, ZERO, ZERO)
+    assert workspace.sums() == (0, ZERO, ZERO)
 
 
-def test_each_attempt_waits_longer_than_the_last(scene: Scene) -> None:
-    job = scene.bring(JobStatus.SUBMITTED)
+def test_each_attempt_waits_longer_than_the_last(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
     waits = []
     for _ in range(MOST_ATTEMPTS - 1):
-        scene.deliverer.deliver(failure(job))
-        waits.append((scene.turn() or START) - scene.clock())
-        job = submitted_again(scene)
+        workspace.deliverer.deliver(failure(job))
+        waits.append((workspace.turn() or START) - workspace.clock())
+        job = submitted_again(workspace)
 
     for n, wait in enumerate(waits):
         longest = timedelta(seconds=BACKOFF * 2**n)
@@ -261,30 +259,30 @@ def test_jobs_that_failed_together_do_not_come_back_together() -> None:
 
 @pytest.mark.parametrize("refusal", [BUSY, LOCKED], ids=["busy", "account"])
 def test_what_fal_refused_to_take_does_not_count_as_an_attempt(
-    scene: Scene, refusal: Refused
+    workspace: Workspace, refusal: Refused
 ) -> None:
     """It cost nothing; an hour of outage must not fail the jobs that met it."""
-    scene.admit()
-    scene.fal.answer = refusal
+    workspace.admit()
+    workspace.fal.answer = refusal
     for _ in range(MOST_ATTEMPTS + 2):
-        told = scene.submitter.submit(scene.read())
+        told = workspace.submitter.submit(workspace.read())
         assert told.status is JobStatus.READY
-        scene.clock.now = (scene.turn() or START) + timedelta(seconds=1)
-    job = submitted_again(scene)
+        workspace.clock.now = (workspace.turn() or START) + timedelta(seconds=1)
+    job = submitted_again(workspace)
 
-    scene.deliverer.deliver(failure(job))
+    workspace.deliverer.deliver(failure(job))
 
-    assert scene.read().status is JobStatus.READY
+    assert workspace.read().status is JobStatus.READY
     assert job.attempt - job.refusals == 1
 
 
-def test_a_fal_that_refuses_for_ever_fails_the_job_in_the_end(scene: Scene) -> None:
-    scene.admit(refusals=MOST_REFUSALS)
-    scene.fal.answer = BUSY
+def test_a_fal_that_refuses_for_ever_fails_the_job_in_the_end(workspace: Workspace) -> None:
+    workspace.admit(refusals=MOST_REFUSALS)
+    workspace.fal.answer = BUSY
 
-    told = scene.submitter.submit(scene.read())
+    told = workspace.submitter.submit(workspace.read())
 
-    assert told == scene.read()
+    assert told == workspace.read()
     assert told.status is JobStatus.FAILED
     assert [error.code for error in told.errors] == ["fal_busy"]
 
@@ -292,23 +290,23 @@ def test_a_fal_that_refuses_for_ever_fails_the_job_in_the_end(scene: Scene) -> N
 # A new attempt ----------------------------------------------------------------------------------
 
 
-def test_a_new_attempt_has_a_token_and_urls_of_its_own(scene: Scene) -> None:
+def test_a_new_attempt_has_a_token_and_urls_of_its_own(workspace: Workspace) -> None:
     s3 = client("s3", "s3v4")
-    scene.bucket = DropBucket(s3, s3, DROPS)
+    workspace.bucket = DropBucket(s3, s3, DROPS)
     audio = Audio(key="song.mp3", version_id="v1", bytes=9)
     cover = {"image_url": DropObject(key="cover.png", version_id="v2")}
-    job = scene.submitter.submit(scene.admit(audio=audio, images=cover))
+    job = workspace.submitter.submit(workspace.admit(audio=audio, images=cover))
     assert job.request
     name = job.request.request_id
     told = failure(job)
     body = told.body.replace(told.request_id, name)
-    scene.deliverer.deliver(replace(told, request_id=name, body=body))
-    scene.clock.go_on(minutes=15)
+    workspace.deliverer.deliver(replace(told, request_id=name, body=body))
+    workspace.clock.go_on(minutes=15)
 
-    scene.submitter.submit(scene.read())
+    workspace.submitter.submit(workspace.read())
 
-    first, second = scene.fal.posts
-    assert scene.read().token_hashes == tuple(
+    first, second = workspace.fal.posts
+    assert workspace.read().token_hashes == tuple(
         hash_token(str(post.webhook_url).rpartition("/")[2]) for post in (first, second)
     )
     assert first.webhook_url != second.webhook_url
@@ -338,60 +336,62 @@ LATER = {
 }
 
 
-def second_attempt(scene: Scene, status: JobStatus) -> Job:
+def second_attempt(workspace: Workspace, status: JobStatus) -> Job:
     """A job whose first attempt was given up, and that stands there with its second."""
-    job = scene.step(scene.bring(JobStatus.SUBMITTED), JobStatus.READY, request=None)
+    job = workspace.step(workspace.bring(JobStatus.SUBMITTED), JobStatus.READY, request=None)
     for step in LATER[status]:
-        job = scene.step(job, step)
+        job = workspace.step(job, step)
     return job
 
 
 @pytest.mark.parametrize("kind", ["runner_disconnected", "bad_request"])
 @pytest.mark.parametrize("status", LATER)
 def test_a_late_failure_of_an_old_attempt_does_nothing(
-    quick: Scene, status: JobStatus, kind: str
+    workspace: Workspace, status: JobStatus, kind: str
 ) -> None:
-    job = second_attempt(quick, status)
-    sums = quick.sums()
+    job = second_attempt(workspace, status)
+    sums = workspace.sums()
 
-    quick.deliverer.deliver(failure(job, kind, attempt=1))
+    workspace.deliverer.deliver(failure(job, kind, attempt=1))
 
-    assert quick.read() == job
-    assert quick.sums() == sums
+    assert workspace.read() == job
+    assert workspace.sums() == sums
 
 
 @pytest.mark.parametrize(
     "status",
     [JobStatus.READY, JobStatus.SUBMITTING, JobStatus.UNCONFIRMED],
 )
-def test_a_late_video_of_an_old_attempt_is_the_jobs_video(scene: Scene, status: JobStatus) -> None:
-    job = second_attempt(scene, status)
+def test_a_late_video_of_an_old_attempt_is_the_jobs_video(
+    workspace: Workspace, status: JobStatus
+) -> None:
+    job = second_attempt(workspace, status)
 
-    told = scene.deliverer.deliver(verdict(job, attempt=1))
+    told = workspace.deliverer.deliver(verdict(job, attempt=1))
 
     assert told
-    assert told.status is scene.read().status is JobStatus.SUCCEEDED
+    assert told.status is workspace.read().status is JobStatus.SUCCEEDED
     assert told.request
     assert told.request.request_id == request_of(job, 1).request_id
-    assert scene.sums()[0] == 0
+    assert workspace.sums()[0] == 0
 
 
 def test_of_two_attempts_that_both_succeed_one_is_stored_and_the_other_noted(
-    scene: Scene,
+    workspace: Workspace,
 ) -> None:
-    job = second_attempt(scene, JobStatus.SUBMITTED)
-    scene.deliverer.deliver(verdict(job))
+    job = second_attempt(workspace, JobStatus.SUBMITTED)
+    workspace.deliverer.deliver(verdict(job))
 
-    scene.deliverer.deliver(verdict(job, attempt=1))
+    workspace.deliverer.deliver(verdict(job, attempt=1))
 
-    told = scene.read()
+    told = workspace.read()
     assert told.duplicate_requests == {request_of(job, 1).request_id}
-    assert len(scene.reel.opened) == 1
-    assert len(scene.cloud.output_versions()) == 2
+    assert len(workspace.cdn.opened) == 1
+    assert len(workspace.cloud.output_versions()) == 2
 
 
-def test_the_tokens_of_these_tests_are_the_attempts_own(scene: Scene) -> None:
-    job = second_attempt(scene, JobStatus.SUBMITTED)
+def test_the_tokens_of_these_tests_are_the_attempts_own(workspace: Workspace) -> None:
+    job = second_attempt(workspace, JobStatus.SUBMITTED)
 
     assert job.token_hashes == (token_hash_of(job, 1), token_hash_of(job, 2))
 
@@ -399,33 +399,33 @@ def test_the_tokens_of_these_tests_are_the_attempts_own(scene: Scene) -> None:
 # The account ------------------------------------------------------------------------------------
 
 
-def test_a_refused_account_pauses_everybody_and_fails_nobody(scene: Scene) -> None:
+def test_a_refused_account_pauses_everybody_and_fails_nobody(workspace: Workspace) -> None:
     for n in range(3):
-        scene.admit(n)
-    scene.fal.answer = LOCKED
+        workspace.admit(n)
+    workspace.fal.answer = LOCKED
 
-    told = [scene.submitter.submit(scene.read(n)) for n in range(3)]
+    told = [workspace.submitter.submit(workspace.read(n)) for n in range(3)]
 
     assert [(job.status, job.waits_for) for job in told] == [(JobStatus.READY, "account")] * 3
-    assert len(scene.fal.posts) == 1
-    assert {scene.turn(n) for n in range(3)} == {START + PAUSE}
-    assert scene.sums() == (0, ZERO, ZERO)
+    assert len(workspace.fal.posts) == 1
+    assert {workspace.turn(n) for n in range(3)} == {START + PAUSE}
+    assert workspace.sums() == (0, ZERO, ZERO)
 
 
-def test_after_the_pause_one_job_finds_out_and_the_others_follow(scene: Scene) -> None:
+def test_after_the_pause_one_job_finds_out_and_the_others_follow(workspace: Workspace) -> None:
     for n in range(3):
-        scene.admit(n)
-    scene.fal.answer = LOCKED
-    scene.submitter.submit(scene.read(0))
-    scene.fal.answer = None
-    scene.clock.now += PAUSE
+        workspace.admit(n)
+    workspace.fal.answer = LOCKED
+    workspace.submitter.submit(workspace.read(0))
+    workspace.fal.answer = None
+    workspace.clock.now += PAUSE
 
-    scene.reconciler.run()
-    told = [scene.submitter.submit(scene.read(n)) for n in range(3)]
+    workspace.reconciler.run()
+    told = [workspace.submitter.submit(workspace.read(n)) for n in range(3)]
 
-    assert sorted(scene.tray.dispatched) == [an_id(n) for n in range(3)]
+    assert sorted(workspace.queues.dispatched) == [an_id(n) for n in range(3)]
     assert {job.status for job in told} == {JobStatus.SUBMITTED}
-    assert scene.sums() == (3, USD * 3, USD * 3)
+    assert workspace.sums() == (3, USD * 3, USD * 3)
 
 
 @pytest.mark.parametrize(
@@ -444,14 +444,14 @@ def test_a_locked_account_is_told_apart_from_a_bad_job_over_the_wire(
     code: int,
     detail: str,
 ) -> None:
-    scene = Scene(cloud)
-    jobs = [scene.admit(n) for n in range(3)]
+    workspace = Workspace.on_moto(cloud)
+    jobs = [workspace.admit(n) for n in range(3)]
     internet.plays["queue.fal.run"] = answer({"detail": detail}, code)
 
     told = submit.handler(sqs(*({"job_id": job.job_id} for job in jobs)), context)
 
     assert told == {"batchItemFailures": []}
     assert len(internet.requests("queue.fal.run", "POST")) == 1
-    statuses = [(scene.read(n).status, scene.read(n).waits_for) for n in range(3)]
+    statuses = [(workspace.read(n).status, workspace.read(n).waits_for) for n in range(3)]
     assert statuses == [(JobStatus.READY, "account")] * 3
-    assert scene.sums(f"{scene.read(0).updated_at:%Y-%m-%d}") == (0, ZERO, ZERO)
+    assert workspace.sums(f"{workspace.read(0).updated_at:%Y-%m-%d}") == (0, ZERO, ZERO)

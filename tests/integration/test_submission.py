@@ -20,19 +20,13 @@ from phonoscene.retries import MOST_REFUSALS
 from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
-from tests.integration.cloud import (
-    DROPS,
-    JOBS,
-    KEY_PARAMETER,
-    WEBHOOKS,
-    Cloud,
-    Fal,
-    client,
-    created,
-    sqs,
-)
-from tests.integration.scene import Clock, Direct
-from tests.integration.sounds import silence
+from tests.integration.fal_queue import FakeFalQueue
+from tests.integration.moto_stack import Cloud, client
+from tests.integration.workspace import Clock, FakeDynamoDB
+from tests.support.fakes.calls import Crash
+from tests.support.jobs import a_job
+from tests.support.media.samples import silence
+from tests.support.stack import DROPS, JOBS, KEY_PARAMETER, WEBHOOKS, created, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,15 +41,12 @@ BUSY = Refused("fal_busy", "fal answered 503", retryable=True)
 OVERTAKERS = (JobStatus.GENERATED, JobStatus.CANCELLED, JobStatus.FAILED)
 
 
-class Crash(BaseException):
-    """The function's process ends."""
-
-
 @dataclass
 class World:
     clock: Clock
+    table: FakeDynamoDB
     store: JobStore
-    fal: Fal
+    fal: FakeFalQueue
     submitter: Submitter
 
     @property
@@ -75,29 +66,27 @@ class World:
 
 
 @pytest.fixture
-def world(cloud: Cloud) -> World:
+def world(cloud: Cloud) -> World:  # noqa: ARG001 - where its S3 is
     clock = Clock(NOW)
-    direct: Any = Direct(cloud.dynamodb)
-    store = JobStore(direct, JOBS, clock=clock)
-    fal = Fal()
+    table: Any = FakeDynamoDB()
+    store = JobStore(table, JOBS, clock=clock)
+    fal = FakeFalQueue()
     s3 = client("s3", "s3v4")
     bucket = DropBucket(s3, s3, DROPS)
     terms = SubmissionSettings(WEBHOOKS, 3600, 86400)
     submitter = Submitter(Presigned(bucket, 3600), store, fal, terms, LIMITS)  # type: ignore[arg-type]  # it plays FalQueue
     store.admit(
-        Job.born(
-            JobStatus.READY,
-            NOW - timedelta(minutes=5),
+        a_job(
+            at=NOW - timedelta(minutes=5),
             job_id=ID,
             name="song",
-            bucket=DROPS,
             audio=Audio(key="song.mp3", version_id="v1", bytes=9),
             images={"image_url": DropObject(key="cover.png", version_id="v7")},
             arguments={"prompt": "x", "image_url": "cover.png", "sync_mode": False},
         ),
         (),
     )
-    return World(clock, store, fal, submitter)
+    return World(clock, table, store, fal, submitter)
 
 
 def token_of(submission: Submission) -> str:
@@ -115,9 +104,7 @@ def test_the_claim_stands_in_the_table_when_the_post_arrives(world: World) -> No
     assert claimed.token_hashes == (hash_token(token_of(world.fal.posts[0])),)
 
 
-def test_an_accepted_job_keeps_its_request_and_leaves_the_backlog(
-    world: World, cloud: Cloud
-) -> None:
+def test_an_accepted_job_keeps_its_request_and_leaves_the_backlog(world: World) -> None:
     job = world.submit()
 
     assert job == world.record
@@ -125,12 +112,12 @@ def test_an_accepted_job_keeps_its_request_and_leaves_the_backlog(
     assert job.request
     assert job.request.request_id == "request-1"
     assert job.request.status_url
-    assert (cloud.index("backlog"), cloud.index("due")) == (set(), {ID})
+    assert (world.table.index("backlog"), world.table.index("due")) == (set(), {ID})
     assert [step.status for step in job.history] == ["READY", "SUBMITTING", "SUBMITTED"]
 
 
 def test_fal_is_asked_when_the_stack_says_and_not_told_whom_to_call_where_it_could_not(
-    world: World, cloud: Cloud
+    world: World,
 ) -> None:
     terms = SubmissionSettings("", 3600, 86400, ask_after=timedelta(seconds=5))
     polls = dataclasses.replace(world.submitter, terms=terms)
@@ -139,16 +126,14 @@ def test_fal_is_asked_when_the_stack_says_and_not_told_whom_to_call_where_it_cou
 
     assert job.status is JobStatus.SUBMITTED
     assert world.fal.posts[0].webhook_url is None
-    assert datetime.fromisoformat(cloud.item(ID)["due_at"]) == NOW + timedelta(seconds=5)
+    assert datetime.fromisoformat(world.table.item(ID)["due_at"]) == NOW + timedelta(seconds=5)
     assert len(job.token_hashes) == 1  # a result that is polled comes home by it
 
 
-def test_the_token_is_nowhere_in_the_record_and_neither_is_a_presigned_url(
-    world: World, cloud: Cloud
-) -> None:
+def test_the_token_is_nowhere_in_the_record_and_neither_is_a_presigned_url(world: World) -> None:
     world.submit()
 
-    item = json.dumps(cloud.item(ID), default=str)
+    item = json.dumps(world.table.item(ID), default=str)
     assert token_of(world.fal.posts[0]) not in item
     assert "X-Amz-" not in item
 
@@ -249,7 +234,7 @@ def test_a_crash_while_the_post_is_under_way_is_never_sent_again(world: World) -
 
 
 def test_a_crash_between_claim_and_post_is_not_sent_either(
-    world: World, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*_: Any) -> str:
         raise Crash
@@ -264,11 +249,13 @@ def test_a_crash_between_claim_and_post_is_not_sent_either(
 
     # where the claim had been written, nobody can know what happened after it
     assert len(world.fal.posts) == (1 if status is JobStatus.READY else 0)
-    assert (cloud.index("due") == {ID}) == (status is JobStatus.SUBMITTING or bool(world.fal.posts))
+    assert (world.table.index("due") == {ID}) == (
+        status is JobStatus.SUBMITTING or bool(world.fal.posts)
+    )
 
 
 def test_a_crash_before_the_answer_is_written_is_never_sent_again(
-    world: World, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     move = world.store.move
 
@@ -286,7 +273,7 @@ def test_a_crash_before_the_answer_is_written_is_never_sent_again(
 
     assert again.status is JobStatus.SUBMITTING
     assert len(world.fal.posts) == 1
-    assert cloud.index("due") == {ID}
+    assert world.table.index("due") == {ID}
 
 
 def test_an_unknown_outcome_is_kept_and_not_sent_again(world: World) -> None:
@@ -308,26 +295,24 @@ def test_a_refusal_for_good_fails_the_job_with_fals_words(world: World) -> None:
     assert error.message == "fal refused the job: prompt: no"
 
 
-def test_a_refusal_for_now_returns_the_job_to_the_backlog_with_a_later_date(
-    world: World, cloud: Cloud
-) -> None:
+def test_a_refusal_for_now_returns_the_job_to_the_backlog_with_a_later_date(world: World) -> None:
     world.fal.answer = BUSY
 
     job = world.submit()
 
     assert job.waits_for == "fal"
     assert (world.record.status, world.record.attempt) == (JobStatus.READY, 1)
-    assert (cloud.index("backlog"), cloud.index("due")) == ({ID}, set())
-    wait = datetime.fromisoformat(cloud.item(ID)["dispatch_at"]) - NOW
+    assert (world.table.index("backlog"), world.table.index("due")) == ({ID}, set())
+    wait = datetime.fromisoformat(world.table.item(ID)["dispatch_at"]) - NOW
     assert timedelta(seconds=15) <= wait <= timedelta(seconds=30)
 
 
-def test_each_postponement_waits_longer(world: World, cloud: Cloud) -> None:
+def test_each_postponement_waits_longer(world: World) -> None:
     world.fal.answer = BUSY
     waits = []
     for _ in range(7):
         world.submit_in_turn()
-        waits.append(datetime.fromisoformat(cloud.item(ID)["dispatch_at"]) - world.clock())
+        waits.append(datetime.fromisoformat(world.table.item(ID)["dispatch_at"]) - world.clock())
 
     for attempt, wait in enumerate(waits, 1):
         longest = min(timedelta(seconds=30) * 2 ** (attempt - 1), timedelta(seconds=900))
@@ -405,7 +390,7 @@ def test_without_the_fal_key_the_job_stays_ready_and_the_message_comes_back(
 def test_a_postponed_job_is_no_failed_message_and_its_log_names_no_secret(
     cloud: Cloud,
     submit: ModuleType,
-    fal: Fal,
+    fal: FakeFalQueue,
     context: Context,
     log: Any,
     load_event: Callable[[str], Any],

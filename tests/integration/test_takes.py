@@ -10,16 +10,18 @@ import pytest
 from phonoscene.drops.sidecar_files import MOST_TAKES
 from phonoscene.jobs import JobStatus
 from phonoscene.table.job_store import JobStore
-from tests.integration.cloud import Fal, created, sqs
-from tests.integration.scene import Crash, Scene
-from tests.integration.sounds import png, silence
+from tests.integration.workspace import Workspace
+from tests.support.fakes.calls import Crash
+from tests.support.media.samples import png, silence
+from tests.support.stack import created, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from tests.integration.cloud import Cloud
     from tests.integration.conftest import Context
+    from tests.integration.fal_queue import FakeFalQueue
+    from tests.integration.moto_stack import Cloud
 
     Announce = Callable[..., list[str]]
 
@@ -27,7 +29,7 @@ SMALL = {"width": 64, "height": 64}
 
 
 @pytest.fixture
-def announce(submit: ModuleType, fal: Fal, context: Context) -> Announce:  # noqa: ARG001 - in its place
+def announce(submit: ModuleType, fal: FakeFalQueue, context: Context) -> Announce:  # noqa: ARG001 - in its place
     """Hand the function S3's event for a key; the messages that failed."""
 
     def announce(key: str) -> list[str]:
@@ -55,7 +57,7 @@ def prompts(count: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("count", [1, 2, 3, MOST_TAKES])
 def test_each_take_is_a_job_of_its_own_from_the_same_sound(
-    cloud: Cloud, fal: Fal, announce: Announce, count: int
+    cloud: Cloud, fal: FakeFalQueue, announce: Announce, count: int
 ) -> None:
     key = drop(cloud, prompts(count))
 
@@ -74,7 +76,7 @@ def test_each_take_is_a_job_of_its_own_from_the_same_sound(
 
 
 def test_a_list_of_one_take_is_the_same_job_as_the_take_alone(
-    cloud: Cloud, fal: Fal, announce: Announce
+    cloud: Cloud, fal: FakeFalQueue, announce: Announce
 ) -> None:
     key = drop(cloud, prompts(1))
 
@@ -88,13 +90,13 @@ def test_each_take_takes_a_place_and_money_of_its_own(cloud: Cloud, announce: An
     announce(drop(cloud, prompts(3)))
 
     held = [job["reservation"] for job in jobs(cloud)]
-    in_flight, _, reserved = Scene(cloud).sums(held[0]["day"])
+    in_flight, _, reserved = Workspace.on_moto(cloud).sums(held[0]["day"])
     assert in_flight == len(held) == 3
     assert reserved == sum(one["usd"] for one in held) > 0
 
 
 def test_a_sound_that_comes_last_starts_all_takes_and_nothing_waits_any_more(
-    cloud: Cloud, fal: Fal, announce: Announce
+    cloud: Cloud, fal: FakeFalQueue, announce: Announce
 ) -> None:
     cloud.drop("albums/song.json", json.dumps(prompts(3)))
     announce("albums/song.json")
@@ -113,7 +115,7 @@ def test_a_sound_that_comes_last_starts_all_takes_and_nothing_waits_any_more(
 
 @pytest.mark.parametrize("count", [0, MOST_TAKES + 1])
 def test_a_list_of_no_takes_or_of_too_many_is_refused_as_a_whole(
-    cloud: Cloud, fal: Fal, announce: Announce, count: int
+    cloud: Cloud, fal: FakeFalQueue, announce: Announce, count: int
 ) -> None:
     announce(drop(cloud, prompts(count)))
 
@@ -126,7 +128,7 @@ def test_a_list_of_no_takes_or_of_too_many_is_refused_as_a_whole(
 
 @pytest.mark.parametrize("take", ["a prompt", 7, None, True, ["a", "list"]])
 def test_a_take_that_is_no_object_is_refused_by_its_place_and_nothing_is_sent(
-    cloud: Cloud, fal: Fal, announce: Announce, take: Any
+    cloud: Cloud, fal: FakeFalQueue, announce: Announce, take: Any
 ) -> None:
     announce(drop(cloud, [*prompts(3), take, *prompts(1)]))
 
@@ -139,7 +141,7 @@ def test_a_take_that_is_no_object_is_refused_by_its_place_and_nothing_is_sent(
 
 
 def test_a_take_with_errors_is_rejected_alone_and_told_by_its_place(
-    cloud: Cloud, fal: Fal, announce: Announce
+    cloud: Cloud, fal: FakeFalQueue, announce: Announce
 ) -> None:
     takes = prompts(5)
     takes[3] |= {"fps": 61, "promt": "x"}
@@ -163,7 +165,7 @@ def test_a_take_with_errors_is_rejected_alone_and_told_by_its_place(
 
 
 def test_a_sound_that_is_none_rejects_every_take(
-    cloud: Cloud, fal: Fal, announce: Announce
+    cloud: Cloud, fal: FakeFalQueue, announce: Announce
 ) -> None:
     key = drop(cloud, prompts(3))
     cloud.drop("albums/song.mp3", b"")
@@ -178,7 +180,7 @@ def test_a_sound_that_is_none_rejects_every_take(
 
 
 def test_a_take_that_is_too_dear_is_rejected_alone(
-    cloud: Cloud, fal: Fal, announce: Announce
+    cloud: Cloud, fal: FakeFalQueue, announce: Announce
 ) -> None:
     """The limit is a job's; what all cost together is the budget's business."""
     dear = {"prompt": "Zoom", "video_size": {"width": 14142, "height": 14142}}
@@ -221,7 +223,7 @@ def test_what_one_take_says_is_not_said_by_the_next(cloud: Cloud, announce: Anno
 
 
 def test_an_image_that_a_take_names_lies_beside_the_sidecar(
-    cloud: Cloud, fal: Fal, announce: Announce
+    cloud: Cloud, fal: FakeFalQueue, announce: Announce
 ) -> None:
     version = cloud.drop("albums/cover.png", png(64, 48))
     takes = prompts(2)
@@ -241,7 +243,7 @@ def test_an_image_that_a_take_names_lies_beside_the_sidecar(
 
 
 def test_the_same_event_again_makes_no_take_twice(
-    cloud: Cloud, fal: Fal, announce: Announce
+    cloud: Cloud, fal: FakeFalQueue, announce: Announce
 ) -> None:
     key = drop(cloud, prompts(3))
     announce(key)
@@ -257,7 +259,7 @@ def test_the_same_event_again_makes_no_take_twice(
 @pytest.mark.parametrize("admitted", [0, 1, 2])
 def test_a_crash_between_takes_is_made_good_by_the_next_delivery(
     cloud: Cloud,
-    fal: Fal,
+    fal: FakeFalQueue,
     announce: Announce,
     monkeypatch: pytest.MonkeyPatch,
     admitted: int,
@@ -288,7 +290,7 @@ def test_a_crash_between_takes_is_made_good_by_the_next_delivery(
 
 @pytest.mark.parametrize("posted", [1, 2, 3])
 def test_a_crash_in_the_middle_of_the_posts_sends_none_of_them_twice(
-    cloud: Cloud, fal: Fal, announce: Announce, posted: int
+    cloud: Cloud, fal: FakeFalQueue, announce: Announce, posted: int
 ) -> None:
     key = drop(cloud, prompts(3))
 
@@ -310,7 +312,7 @@ def test_a_crash_in_the_middle_of_the_posts_sends_none_of_them_twice(
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_of_a_sidecar_with_another_take_only_that_one_is_a_new_job(
-    cloud: Cloud, fal: Fal, announce: Announce, place: int
+    cloud: Cloud, fal: FakeFalQueue, announce: Announce, place: int
 ) -> None:
     announce(drop(cloud, prompts(2)))
     before = jobs(cloud)
@@ -327,7 +329,7 @@ def test_of_a_sidecar_with_another_take_only_that_one_is_a_new_job(
 
 
 def test_a_sidecar_that_becomes_a_list_keeps_its_job(
-    cloud: Cloud, fal: Fal, announce: Announce
+    cloud: Cloud, fal: FakeFalQueue, announce: Announce
 ) -> None:
     [only] = prompts(1)
     announce(drop(cloud, only))
@@ -339,7 +341,7 @@ def test_a_sidecar_that_becomes_a_list_keeps_its_job(
 
 
 def test_a_take_that_is_listed_twice_is_made_twice_and_no_more(
-    cloud: Cloud, fal: Fal, announce: Announce
+    cloud: Cloud, fal: FakeFalQueue, announce: Announce
 ) -> None:
     announce(drop(cloud, prompts(1) * 2))
     cloud.drop("albums/song.json", json.dumps(prompts(1) * 3))
@@ -351,7 +353,11 @@ def test_a_take_that_is_listed_twice_is_made_twice_and_no_more(
 
 
 def test_takes_that_the_functions_time_does_not_reach_are_left_to_the_next_dispatch(
-    cloud: Cloud, fal: Fal, announce: Announce, environment: pytest.MonkeyPatch, context: Context
+    cloud: Cloud,
+    fal: FakeFalQueue,
+    announce: Announce,
+    environment: pytest.MonkeyPatch,
+    context: Context,
 ) -> None:
     left = iter([120_000, 110_000, 70_000, 59_999])
     environment.setattr(type(context), "get_remaining_time_in_millis", lambda _: next(left))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
@@ -25,9 +25,13 @@ from phonoscene.videos import cdn as product
 from phonoscene.videos.cdn import BUSY_TRIES, PART, TRIES, Cdn
 from phonoscene.videos.output_bucket import MAX_FLOWS, OutputBucket, Stored
 from phonoscene.videos.video_formats import CONTENT_TYPES, Examination, check_container
-from tests.integration.cloud import OUTPUT, ROOT, Cloud
 from tests.integration.loopback import FileServer, Loopback, Seen, answer, cut, stall, vanish
-from tests.integration.sounds import film
+from tests.support.media.samples import film
+from tests.support.stack import OUTPUT
+from tests.support.template import ROOT
+
+if TYPE_CHECKING:
+    from tests.integration.moto_stack import Cloud
 
 URL = "https://v3.fal.media/files/penguin/phonoscene.mp4"
 KEY = "albums/song/0f343b0931126a20f133d67c2b018a3b.mp4"

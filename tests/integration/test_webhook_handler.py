@@ -15,16 +15,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from phonoscene.fal.webhook_message import Delivery, hash_token
 from phonoscene.fal.webhook_signature import REQUEST_ID, SIGNATURE, TIMESTAMP, USER_ID, sign
-from tests.integration.cloud import client
 from tests.integration.loopback import Loopback, Seen, answer, cut, vanish
+from tests.integration.moto_stack import client
 
 if TYPE_CHECKING:
     import io
     from collections.abc import Callable
     from types import ModuleType
 
-    from tests.integration.cloud import Cloud
     from tests.integration.conftest import Context
+    from tests.integration.moto_stack import Cloud
 
 USER = "github|1234567"
 TOKEN = "Zm9ub3NjZW5lLXRlc3QtdG9rZW4tb2YtNDMtY2hhcnM"

@@ -11,7 +11,7 @@ import pytest
 
 from local.fal_simulator.generation.render import CONTAINERS, Shot, audio_seconds, render
 from local.fal_simulator.schema import OutputType, Quality
-from tests.soak import media
+from tests.support.media import one_second
 from tests.support.media.judging import is_measured
 from tests.support.media.reading import read
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 FRAMES = 25
 
 
-@pytest.mark.parametrize("kind", media.CHOICES[media.ALL], ids=", ".join)
+@pytest.mark.parametrize("kind", one_second.CHOICES[one_second.ALL], ids=", ".join)
 def test_what_the_product_measures_the_simulator_hears_and_renders(
-    tmp_path: Path, kind: media.Kind
+    tmp_path: Path, kind: one_second.Kind
 ) -> None:
     audio, video = tmp_path / "audio", tmp_path / "video.mp4"
-    audio.write_bytes(media.sound(kind))
+    audio.write_bytes(one_second.sound(kind))
     shot = Shot(
         audio=audio,
         output=video,
@@ -41,6 +41,6 @@ def test_what_the_product_measures_the_simulator_hears_and_renders(
 
     render(shot, Event())
 
-    assert is_measured(audio_seconds(audio, enough=60), read(media.sound(kind), kind[0]))
+    assert is_measured(audio_seconds(audio, enough=60), read(one_second.sound(kind), kind[0]))
     with av.open(video) as made:
         assert sum(1 for _ in made.decode(video=0)) == FRAMES

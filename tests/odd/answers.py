@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
 
-from tests.crash.fal import REQUEST_ID as ID
-from tests.crash.fal import VIDEO_URL
 from tests.odd.server import End, Raw
+from tests.support.fakes.fal import REQUEST_ID as ID
+from tests.support.fakes.fal import VIDEO_URL
 
 if TYPE_CHECKING:
     from collections.abc import Callable

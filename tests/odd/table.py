@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local.cloud.certificates import SUBSCRIBER
 from local.cloud.cloud import running_cloud
 from local.cloud.reconcile_ticker import ReconcileTicker
-from tests.e2e.conftest import (
+from tests.support.local_stack import (
     FINAL,
     NO_WEBHOOK,
     SECRET_PARAMETER,
@@ -31,14 +32,13 @@ from tests.e2e.conftest import (
     eventually,
     make_audio,
 )
-from tests.e2e.subscriber import Subscriber
-from tests.e2e.test_came import items, unexplained
-from tests.soak.books import OK, spent
+from tests.support.records import items, spent, unexplained
+from tests.support.subscriber import Subscriber
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.conftest import Fault
+    from tests.support.local_stack import Fault
 
 FOLDER = Path(__file__).parents[2] / ".build" / "odd"
 PARAMETERS: Final = {
@@ -339,7 +339,7 @@ class Books:
         drop, prompt = drop_name(name, way), prompt_of(name, way)
         record = self.records.get(drop, {})
         requests = [one for one in self.at_fal["requests"] if one["arguments"]["prompt"] == prompt]
-        paid = [one for one in requests if one["status_code"] == OK]
+        paid = [one for one in requests if one["status_code"] == HTTPStatus.OK]
         price = (record.get("estimate") or {}).get("usd_per_megapixel", Decimal(0))
         held = (record.get("reservation") or {}).get("usd", Decimal(0))
         return Outcome(

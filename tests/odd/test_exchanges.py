@@ -10,7 +10,6 @@ import json
 import re
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -50,7 +49,6 @@ from phonoscene.publishing import endpoint
 from phonoscene.publishing.endpoint import Endpoint
 from phonoscene.videos import cdn
 from phonoscene.videos.cdn import Cdn
-from tests.crash.fal import REQUEST_ID, VIDEO_URL, film
 from tests.odd.answers import (
     ACCEPTED,
     FAILURE,
@@ -64,6 +62,8 @@ from tests.odd.answers import (
 )
 from tests.odd.runs import MARKS, drawn
 from tests.odd.server import Raw, Server
+from tests.support.fakes.fal import REQUEST_ID, VIDEO_URL, film
+from tests.support.jobs import NOON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,6 @@ FAL_HOSTS: Final = {"queue.fal.run", "queue.falrun.com", "api.fal.ai", "rest.fal
 MAX_BYTES: Final = 100_000
 #: A body of several parts where a part is this long.
 PART: Final = 4096
-NOON: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
 VIDEO: Final = film(b" the film " * 1000)
 
 pytestmark = MARKS

@@ -16,11 +16,6 @@ from hypothesis import strategies as st
 
 from phonoscene.fal.answers import accepted_id
 from phonoscene.jobs import JobStatus
-from tests.crash.calls import Calls
-from tests.crash.fal import REQUEST_ID, Play, film
-from tests.crash.invariants import always_broken, jobs_of, paid
-from tests.crash.scenarios import drop
-from tests.crash.world import World
 from tests.odd.answers import (
     ACCEPTED,
     CODES,
@@ -32,6 +27,11 @@ from tests.odd.answers import (
     json_bodies,
 )
 from tests.odd.runs import MARKS, drawn
+from tests.support.fakes.calls import Calls
+from tests.support.fakes.fal import REQUEST_ID, Play, film
+from tests.support.fakes.world import World
+from tests.support.invariants import always_broken, jobs_of, paid
+from tests.support.scenarios import drop
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

@@ -26,10 +26,10 @@ from phonoscene.fal.signing_keys import SigningKeys
 from phonoscene.fal.webhook_signature import sign
 from phonoscene.probe.prober import LocalProber
 from phonoscene.settings import WebhookSettings
-from tests.crash.calls import Calls
-from tests.crash.invariants import always_broken
-from tests.crash.world import Context, World, function
-from tests.integration import cloud as stack
+from tests.support import stack
+from tests.support.fakes.calls import Calls
+from tests.support.fakes.world import Context, World, function
+from tests.support.invariants import always_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

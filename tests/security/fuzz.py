@@ -69,8 +69,8 @@ def _door(name: str) -> Callable[[bytes], object]:
 
 def _drop(raw: bytes) -> object:
     """The bytes are a key, a sidecar and a message, by lines."""
-    from tests.crash.scenarios import SOUND  # noqa: PLC0415 - after atheris has seen imports
     from tests.security.doors import drop_door  # noqa: PLC0415
+    from tests.support.scenarios import SOUND  # noqa: PLC0415 - after atheris has seen imports
 
     key, sidecar, message = [*raw.split(b"\n", 2), b"", b""][:3]
     name = key.decode(errors="ignore")[:200] or "song"

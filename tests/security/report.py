@@ -128,7 +128,7 @@ class Run:
 
     def permissions(self) -> list[Line]:
         """Every action of every role, taken away once in each of two orders."""
-        told = _json("tests.security.removals", "--seed", str(self.seed))
+        told = _json("tests.support.permissions.removals", "--seed", str(self.seed))
         count = str(len(told["rows"]))
         missing = [] if told["rows"] else ["No action was tried. Alone: make permissions"]
         return [Line("permissions not proven to be needed", count, (*told["wrong"], *missing))]

@@ -14,10 +14,6 @@ from hypothesis import strategies as st
 
 from phonoscene.jobs import JobStatus
 from phonoscene.workflow.intake import Intake
-from tests.crash.invariants import jobs_of
-from tests.crash.scenarios import SOUND
-from tests.e2e.conftest import make_picture
-from tests.integration.sounds import SOUNDS, sound
 from tests.security.doors import (
     PROBES,
     Breach,
@@ -28,6 +24,10 @@ from tests.security.doors import (
 )
 from tests.security.fuzz import CORPUS, DOORS
 from tests.security.storm import storm
+from tests.support.invariants import jobs_of
+from tests.support.local_stack import make_picture
+from tests.support.media.samples import SOUNDS, sound
+from tests.support.scenarios import SOUND
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.security.permission_bench import less
-from tests.security.permission_cases import CASES, NOT_ENFORCED, Effect, sentence
-from tests.security.removals import Row, Verdict, disagreements, judge
-from tests.security.sdk_monitor import Denial, denial_in
+from tests.support.permissions.bench import less
+from tests.support.permissions.cases import CASES, NOT_ENFORCED, Effect, sentence
+from tests.support.permissions.removals import Row, Verdict, disagreements, judge
+from tests.support.permissions.sdk_monitor import Denial, denial_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,6 +11,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.support.records import spent
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 FINAL: Final = {"SUCCEEDED", "FAILED", "REJECTED", "CANCELLED"}
-#: Errors of which docs/operations.md says that fal may have billed the job: its estimate is booked.
-MAYBE_BILLED: Final = {"result_lost", "result_unreadable", "outcome_unproven"}
 OK: Final = 200
 
 
@@ -237,18 +237,6 @@ def pair_of(record: Item) -> tuple[str, str, str]:
     """Which audio and which versions a record was made from."""
     audio, sidecar = record.get("audio") or {}, record.get("sidecar") or {}
     return audio.get("key", ""), audio.get("version_id", ""), sidecar.get("version_id", "")
-
-
-def spent(record: Item) -> Decimal:
-    """Dollars that a record says fal may bill, beside what it holds."""
-    made = "GENERATED" in [step["status"] for step in record.get("history", [])]
-    made = made or bool(MAYBE_BILLED & {error["code"] for error in record.get("errors") or ()})
-    own = [record.get("actual") or record.get("estimate")]
-    known = record.get("duplicate_actuals") or []
-    unknown = len(record.get("duplicate_requests") or ()) - len(known)
-    costs = [*(own * (made and not record.get("reservation"))), *known]
-    costs += [record.get("estimate")] * unknown
-    return sum((cost["upper_usd"] for cost in costs if cost), Decimal(0))
 
 
 def _by(things: Iterable[Any], key: Any) -> dict[Any, list[Any]]:

@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.soak import media
+from tests.support.media import one_second
 
 #: Cheap to render: mostly less than a megapixel in all, some more, and of odd sides.
 SIZES: Final = ((64, 64), (64, 64), (97, 65), (321, 181))
@@ -20,7 +20,9 @@ BAD_SIDECARS: Final[dict[str, dict[str, Any]]] = {
     "a field that cannot be set": {"sync_mode": True},
 }
 #: Audio that is refused before anything is spent.
-BAD_MEDIA: Final[dict[str, media.Kind]] = {mux: (form, mux) for form, mux in media.REFUSED}
+BAD_MEDIA: Final[dict[str, one_second.Kind]] = {
+    mux: (form, mux) for form, mux in one_second.REFUSED
+}
 BAD: Final = (*BAD_SIDECARS, *BAD_MEDIA)
 
 
@@ -153,7 +155,7 @@ class Drop:
     name: str
     prompt: str
     suffix: str
-    media: media.Kind
+    media: one_second.Kind
     audio_first: bool
     twice: bool = False
     bad: str | None = None
@@ -215,8 +217,8 @@ class Wishes:
     webhooks: bool = True
     #: MaxInFlight.
     in_flight: int = 40
-    #: Which of ``media.CHOICES`` is dropped.
-    media: str = media.ALL
+    #: Which of ``one_second.CHOICES`` is dropped.
+    media: str = one_second.ALL
 
 
 def plan(wishes: Wishes) -> list[Drop]:
@@ -262,11 +264,11 @@ def background(wishes: Wishes) -> list[dict[str, Any]]:
 
 
 def _drop(number: int, wishes: Wishes, chance: random.Random) -> Drop:
-    kind = chance.choice(media.CHOICES[wishes.media])
+    kind = chance.choice(one_second.CHOICES[wishes.media])
     return Drop(
         name=f"soak/{number % 10}/{number:05d}",
         prompt=f"soak {wishes.seed} drop {number:05d} {chance.getrandbits(64):016x}",
-        suffix=chance.choice(media.suffixes(kind)),
+        suffix=chance.choice(one_second.suffixes(kind)),
         media=kind,
         audio_first=chance.random() < 0.5,
         size=chance.choice(SIZES),

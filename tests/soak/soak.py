@@ -46,9 +46,9 @@ from local.cloud.cloud import LocalCloud, running_cloud
 from local.cloud.processes import PROC, members, start_time
 from local.paths import StateDirectory
 from local.progress import say
-from tests.soak import media
 from tests.soak.books import FINAL, Audit, World
 from tests.soak.plan import Drop, Wishes, background, plan
+from tests.support.media import one_second
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,12 +107,12 @@ class Soak:
         for url, seconds in zip(self.queues, (DROPS_VISIBILITY, VERDICTS_VISIBILITY), strict=True):
             self.sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": seconds})
         for drop in self.drops:  # while nothing runs yet
-            media.sound(drop.media)
+            one_second.sound(drop.media)
         rules = [rule for drop in self.drops for rule in drop.rules()]
         self._control("POST", "/faults", rules + background(self.wishes))
 
     def _drop(self, drop: Drop) -> None:
-        halves = [("audio", media.sound(drop.media)), ("sidecar", drop.document())]
+        halves = [("audio", one_second.sound(drop.media)), ("sidecar", drop.document())]
         for half, body in halves if drop.audio_first else reversed(halves):
             key = getattr(drop, half)
             answer = self.s3.put_object(Bucket=self.cloud.drop_bucket, Key=key, Body=body)
@@ -464,7 +464,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="only faults whose way out takes seconds")
     add("--no-webhooks", action="store_true", help="fal sends none: reconciling must do it all")
     add("--in-flight", type=_count, default=40, help="MaxInFlight (40)")
-    add("--media", choices=media.CHOICES, default=media.ALL, help="formats and muxes (all)")
+    add(
+        "--media",
+        choices=one_second.CHOICES,
+        default=one_second.ALL,
+        help="formats and muxes (all)",
+    )
     add("--minutes", type=float, help="give up after so many (8, and 1 more per 60 drops)")
     add("--folder", type=Path, help="keep the cloud's logs here")
     add("--json", action="store_true", help="the figures as JSON")

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from phonoscene.errors import DropUnsettled
 from phonoscene.workflow.examination import DropLimits, Examiner
 from phonoscene.workflow.intake import Announcement, Intake
-from tests.unit.fakes import NOON, MemoryBucket, MemoryProber, MemoryStore
+from tests.support.jobs import NOON
+from tests.unit.fakes import MemoryBucket, MemoryProber, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

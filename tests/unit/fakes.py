@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from phonoscene.drops.contents import Holders
@@ -24,13 +24,12 @@ from phonoscene.publishing.event_bus import EventBus
 from phonoscene.publishing.receipt_bucket import ReceiptBucket, StoredReceipt
 from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.intake import Announcement
+from tests.support.jobs import NOON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from phonoscene.publishing.events import StatusChanged
-
-NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,10 @@ OUTSIDE = {
 }
 
 
+#: What tests and benchmarks may import of the repository beside their own folder.
+SHARED = "tests.support"
+
+
 def module_of(file: Path) -> str:
     parts = file.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts).removesuffix(".__init__")
@@ -182,6 +186,11 @@ COMMAND_LINE, LOCAL_CLOUD = (
     }
     for folder in (CLI, LOCAL)
 )
+TESTS = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts): ast.parse(file.read_text("utf-8"))
+    for folder in ("tests", "benchmarks")
+    for file in (ROOT / folder).rglob("*.py")
+}
 APPS = {
     file.parent.name: ast.parse(file.read_text("utf-8")) for file in ROOT.glob("functions/*/app.py")
 }
@@ -211,6 +220,25 @@ def own(tree: ast.AST, *, at_runtime: bool = True) -> set[str]:
         max((m for m in MODULES if name == m or name.startswith(m + ".")), key=len, default=name)
         for name in named
     }
+
+
+def of_tests(name: str, *, at_runtime: bool = True) -> set[str]:
+    """The modules of tests and benchmarks that one of them imports."""
+    named = [
+        found
+        for found in imports(TESTS[name], at_runtime=at_runtime)
+        if found.startswith(("tests.", "benchmarks."))
+    ]
+    return {
+        max((m for m in TESTS if found == m or found.startswith(m + ".")), key=len, default=found)
+        for found in named
+    }
+
+
+def folder_of(module: str) -> str:
+    """A suite of the tests, or the benchmarks."""
+    parts = module.split(".")
+    return parts[0] if parts[0] == "benchmarks" else ".".join(parts[:2])
 
 
 def room_of(module: str) -> str:
@@ -410,6 +438,21 @@ def test_of_the_local_cloud_only_commands_know_the_options_and_progress_is_shown
     assert name == "progress" or "rich" not in roots
 
 
+@pytest.mark.parametrize("name", sorted(TESTS))
+def test_a_test_knows_its_own_suite_and_the_shared_support(name: str) -> None:
+    known = of_tests(name, at_runtime=False)
+    subject = {"benchmarks"} if name == "tests.integration.test_benchmarks" else set()
+
+    assert {folder_of(other) for other in known} <= {folder_of(name), SHARED} | subject
+    assert not [other for other in known if other.rpartition(".")[2].startswith("test_")]
+
+
+def test_no_module_of_the_tests_is_reached_from_itself() -> None:
+    arrows = {name: of_tests(name) - {name} for name in TESTS}
+
+    list(graphlib.TopologicalSorter(arrows).static_order())
+
+
 def test_nothing_imports_by_relative_path() -> None:
     relative = [
         name
@@ -418,6 +461,7 @@ def test_nothing_imports_by_relative_path() -> None:
             *APPS.items(),
             *COMMAND_LINE.items(),
             *LOCAL_CLOUD.items(),
+            *TESTS.items(),
         ]
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.level

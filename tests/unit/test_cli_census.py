@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tracemalloc
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,13 +16,13 @@ from phonoscene.drops.keys import Kind, kind_of, name_of
 from phonoscene.drops.pairing import all_pairings, pairings
 from phonoscene_cli.audit.accounting import TOGETHER, Accountant
 from phonoscene_cli.audit.bucket_listing import BucketDrop, Census, drops_under
+from tests.support.jobs import NOON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from phonoscene.drops.pairing import Pairing
 
-NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SUFFIXES = (
     "mp3",
     "json",

@@ -27,7 +27,7 @@ from phonoscene_cli.results import Result
 from phonoscene_cli.stack.spending import Spent
 from phonoscene_cli.ui.job_json import KEYS
 from phonoscene_cli.upload.drop_report import NewJobs, Sum
-from tests.documented import PAGE, keys, section
+from tests.support.documented import PAGE, keys, section
 from tests.support.template import read
 
 GROUP: Any = typer.main.get_command(whole.app)

@@ -48,7 +48,7 @@ from phonoscene_cli.upload.upload import (
     put,
 )
 from phonoscene_cli.upload.upload_plan import DropOptions, sidecar_key
-from tests.unit.test_cli_words import NOW, a_job
+from tests.support.jobs import NOON, a_job
 
 _S = JobStatus
 USD = Decimal("0.5000")
@@ -276,7 +276,7 @@ def test_each_prefix_has_a_cursor_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
 # ------------------------------------------------------------------------------
 def with_history(*states: JobStatus, **fields: Any) -> Job:
     steps = tuple(
-        Step(status=status, at=NOW + timedelta(seconds=n)) for n, status in enumerate(states)
+        Step(status=status, at=NOON + timedelta(seconds=n)) for n, status in enumerate(states)
     )
     return a_job(states[-1], estimate=COST, history=steps, **fields).model_copy(
         update={"history": steps}
@@ -762,4 +762,4 @@ def test_a_file_that_was_there_survives_the_check(tmp_path: Path) -> None:
 
 
 def test_times_are_told_in_utc_where_programs_read_them() -> None:
-    assert datetime.fromisoformat(as_data(a_job(_S.READY))["created_at"]) == NOW.astimezone(UTC)
+    assert datetime.fromisoformat(as_data(a_job(_S.READY))["created_at"]) == NOON.astimezone(UTC)

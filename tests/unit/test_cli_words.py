@@ -5,35 +5,21 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.jobs import FINAL, Audio, DropObject, ErrorDetail, Job, JobStatus, Step
+from phonoscene.jobs import FINAL, Audio, DropObject, ErrorDetail, JobStatus
 from phonoscene.publishing.wording import WAITS, fix
 from phonoscene_cli.errors import NOT_FINE, WRONG_USAGE, CliError, WrongUsage
 from phonoscene_cli.stack import job_lookup
 from phonoscene_cli.ui import formatting, next_steps, time_arguments
+from tests.support.jobs import NOON, a_job
 
 if TYPE_CHECKING:
     from phonoscene_cli.stack.connection import Stack
-
-NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-
-
-def a_job(status: JobStatus, **fields: object) -> Job:
-    told = {"job_id": "0" * 32, "name": "talks/intro", "bucket": "drops"} | fields
-    return Job.model_validate(
-        {
-            **told,
-            "status": status,
-            "created_at": NOW,
-            "updated_at": NOW,
-            "history": (Step(status=status, at=NOW),),
-        }
-    )
 
 
 @pytest.mark.parametrize(
@@ -110,7 +96,7 @@ def test_a_video_that_was_refused_is_not_paid_twice_for_want_of_its_address() ->
     assert "https://v3.fal.media/x.mp4" in next_steps.next_step(job)
 
 
-WHOLE: dict[str, object] = {
+WHOLE: dict[str, Any] = {
     "audio": Audio(key="a.mp3", version_id="1", bytes=1),
     "sidecar": DropObject(key="a.json", version_id="1"),
     "arguments": {"prompt": "x"},
@@ -137,7 +123,7 @@ def an_error(field: str | None, code: str = "out_of_range") -> ErrorDetail:
     ],
 )
 def test_a_rejected_job_is_advised_to_be_retried_only_where_an_option_could_mend_it(
-    error: ErrorDetail, fields: dict[str, object], setting: str | None
+    error: ErrorDetail, fields: dict[str, Any], setting: str | None
 ) -> None:
     step = next_steps.next_step(a_job(JobStatus.REJECTED, **WHOLE | {"errors": (error,)} | fields))
 
@@ -234,7 +220,7 @@ def test_an_address_in_another_bucket_is_refused_with_the_right_one(text: str) -
 )
 def test_spans_are_understood(text: str, seconds: int) -> None:
     assert time_arguments.span_of(text) == timedelta(seconds=seconds)
-    assert time_arguments.moment_of(text, NOW) == NOW - timedelta(seconds=seconds)
+    assert time_arguments.moment_of(text, NOON) == NOON - timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("text", ["0s", "1s", "90s", "5m", "12h", "25h", "3d", "2w", "999999w"])
@@ -255,7 +241,7 @@ def test_a_span_is_written_as_options_take_it(text: str) -> None:
 def test_times_are_understood_and_are_utc_unless_they_say_otherwise(
     text: str, at: datetime
 ) -> None:
-    assert time_arguments.moment_of(text, NOW) == at
+    assert time_arguments.moment_of(text, NOON) == at
 
 
 @pytest.mark.parametrize(
@@ -263,7 +249,7 @@ def test_times_are_understood_and_are_utc_unless_they_say_otherwise(
 )
 def test_what_is_no_time_is_wrong_usage_with_an_example(text: str) -> None:
     with pytest.raises(WrongUsage, match="Use"):
-        time_arguments.moment_of(text, NOW)
+        time_arguments.moment_of(text, NOON)
     with pytest.raises(WrongUsage, match="Use"):
         time_arguments.day_of(text)
 
@@ -277,14 +263,14 @@ def test_a_day_is_the_whole_of_it_and_nothing_else() -> None:
 
 
 def test_without_a_day_it_is_the_time_since_or_a_week() -> None:
-    assert time_arguments.Period.of(None, NOW).first == NOW
+    assert time_arguments.Period.of(None, NOON).first == NOON
     week = time_arguments.Period.of(None, None)
     assert week.last - week.first == time_arguments.USUAL
 
 
 def test_a_day_and_a_time_since_exclude_each_other() -> None:
     with pytest.raises(WrongUsage, match="--since"):
-        time_arguments.Period.of(date(2026, 11, 22), NOW)
+        time_arguments.Period.of(date(2026, 11, 22), NOON)
 
 
 def test_yesterday_is_the_day_before_today() -> None:

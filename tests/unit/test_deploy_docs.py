@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.deployment.page import PAGE, ROOT, Command, Lines, steps, titles, write
+from tests.support.deploy_page import PAGE, ROOT, Command, Lines, steps, titles, write
 
 if TYPE_CHECKING:
     from pathlib import Path

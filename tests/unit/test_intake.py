@@ -11,8 +11,9 @@ import pytest
 from phonoscene.drops.keys import half_id
 from phonoscene.jobs import Job, JobStatus
 from phonoscene.workflow.intake import Announcement
+from tests.support.jobs import NOON
 from tests.unit.explorer import RULES, intake_of
-from tests.unit.fakes import NOON, MemoryBucket, MemoryStore
+from tests.unit.fakes import MemoryBucket, MemoryStore
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from phonoscene.drops.keys import half_id, job_id
 from phonoscene.jobs import JobStatus
+from tests.support.jobs import NOON
 from tests.unit.explorer import Upload, World, ends, intake_of
-from tests.unit.fakes import NOON, MemoryBucket, MemoryStore
+from tests.unit.fakes import MemoryBucket, MemoryStore
 
 if TYPE_CHECKING:
     from phonoscene.jobs import DropObject

@@ -25,7 +25,7 @@ from local.errors import CloudUnreachable, LocalCloudError
 from local.paths import StateDirectory
 from phonoscene.jobs import ErrorDetail, JobStatus
 from phonoscene_cli.errors import WrongUsage
-from tests.unit.test_cli_words import a_job
+from tests.support.jobs import a_job
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

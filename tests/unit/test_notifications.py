@@ -17,8 +17,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from phonoscene.errors import NotificationMalformed, SecretUnusable
 from phonoscene.publishing.event_webhooks import LONGEST_PAUSE, PAUSES, Notification, pause_after
+from tests.support.schemas import EVENTS
+from tests.support.stack import webhook_secret
 from tests.support.template import of_type
-from tests.unit.schemas import EVENTS
 
 SAMPLE = (EVENTS / "job-status-changed.json").read_text()
 HOUR = 3600
@@ -26,16 +27,12 @@ HOUR = 3600
 MOST_HIDDEN = 12 * HOUR
 
 
-def a_secret(length: int = 32) -> str:
-    return "whsec_" + base64.b64encode(secrets.token_bytes(length)).decode()
-
-
 def now() -> datetime:
     return datetime.now(UTC)
 
 
 def test_the_reference_package_believes_what_is_sent() -> None:
-    secret, notification = a_secret(), Notification.of(SAMPLE)
+    secret, notification = webhook_secret(), Notification.of(SAMPLE)
 
     told = Webhook(secret).verify(notification.body, notification.headers(secret, now()))
 
@@ -57,7 +54,7 @@ def test_the_signature_is_the_one_that_the_standard_describes() -> None:
 
 @pytest.mark.parametrize("changed", ["webhook-id", "webhook-timestamp", "webhook-signature"])
 def test_what_is_changed_on_its_way_is_not_believed(changed: str) -> None:
-    secret, notification = a_secret(), Notification.of(SAMPLE)
+    secret, notification = webhook_secret(), Notification.of(SAMPLE)
     headers = notification.headers(secret, now())
     headers[changed] = headers[changed][:-2] + "00"
 
@@ -66,7 +63,7 @@ def test_what_is_changed_on_its_way_is_not_believed(changed: str) -> None:
 
 
 def test_what_is_sent_again_has_the_same_id_and_body_and_the_time_of_its_attempt() -> None:
-    secret = a_secret()
+    secret = webhook_secret()
     first, again = Notification.of(SAMPLE), Notification.of(SAMPLE)
 
     before = first.headers(secret, now() - timedelta(hours=3))
@@ -81,7 +78,7 @@ def test_what_is_sent_again_has_the_same_id_and_body_and_the_time_of_its_attempt
 
 
 def test_while_a_secret_is_replaced_either_is_good() -> None:
-    old, new, other = a_secret(), a_secret(64), a_secret(24)
+    old, new, other = webhook_secret(), webhook_secret(64), webhook_secret(24)
     notification = Notification.of(SAMPLE)
 
     headers = notification.headers(f" {new}\n{old} ", now())
@@ -97,12 +94,12 @@ UNUSABLE = {
     "blank": "  ",
     "a prefix": "whsec_",
     "a word": "secret",
-    "no prefix": a_secret()[6:],
-    "too short": a_secret(23),
-    "too long": a_secret(65),
-    "no base64": a_secret() + "!",
-    "another kind": "whsk_" + a_secret()[6:],
-    "one good and one bad": f"{a_secret()} whsec_short",
+    "no prefix": webhook_secret()[6:],
+    "too short": webhook_secret(23),
+    "too long": webhook_secret(65),
+    "no base64": webhook_secret() + "!",
+    "another kind": "whsk_" + webhook_secret()[6:],
+    "one good and one bad": f"{webhook_secret()} whsec_short",
 }
 
 
@@ -115,8 +112,8 @@ def test_without_a_good_secret_nothing_is_signed_and_none_is_shown(secret: str) 
     assert not any(part in told for part in secret.split() if len(part) > len("whsec_short"))
 
 
-def test_padding_may_be_left_out_of_a_secret() -> None:
-    secret, notification = a_secret(25), Notification.of(SAMPLE)
+def test_padding_may_be_left_out_of_webhook_secret() -> None:
+    secret, notification = webhook_secret(25), Notification.of(SAMPLE)
 
     headers = notification.headers(secret.rstrip("="), now())
 

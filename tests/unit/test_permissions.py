@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from phonoscene.drops.keys import RECEIPT_SUFFIX
-from tests.support.template import expand, mentioned
-from tests.unit.test_template import FUNCTIONS, RESOURCES, TEMPLATE, TEXT
+from tests.support.template import FILE, expand, mentioned, of_type, read
 
+RESOURCES: dict[str, dict[str, Any]] = read()["Resources"]
+FUNCTIONS = of_type("AWS::Serverless::Function")
 READ_A_QUEUE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 WRITE_A_LOG = {"logs:CreateLogStream", "logs:PutLogEvents"}
 #: What each function may do, and nothing else.
@@ -87,7 +88,7 @@ EVERY = [
 
 
 def test_each_function_has_a_role_of_its_own_and_nobody_else_has_one() -> None:
-    made = expand(TEMPLATE)["Resources"]
+    made = expand(read())["Resources"]
 
     roles = {name for name, found in made.items() if found["Type"] == "AWS::IAM::Role"}
     used = [role_of(function) for function in FUNCTIONS]
@@ -98,7 +99,7 @@ def test_each_function_has_a_role_of_its_own_and_nobody_else_has_one() -> None:
 
 
 def test_no_role_has_a_policy_that_is_not_written_in_the_template() -> None:
-    made = expand(TEMPLATE)["Resources"]
+    made = expand(read())["Resources"]
 
     for function in FUNCTIONS:
         role = made[role_of(function)]["Properties"]
@@ -134,7 +135,7 @@ def test_what_every_role_may_is_without_resource_only_where_aws_knows_none() -> 
 
     assert set(traces["Action"]) == WITHOUT_RESOURCE
     assert traces["Resource"] == "*"
-    assert 'Resource: "*" # ' in TEXT  # with its reason
+    assert 'Resource: "*" # ' in FILE.read_text(encoding="utf-8")  # with its reason
     with_key = key["Fn::If"][1]
     assert (with_key["Action"], with_key["Resource"]) == (
         ["kms:Decrypt", "kms:GenerateDataKey"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -22,8 +21,9 @@ from phonoscene.drops.pricing import (
 )
 from phonoscene.drops.sidecar import Sidecar
 from phonoscene.fal.results import ReportedVideo
-from phonoscene.jobs import Actual, Estimate, Job, JobStatus
+from phonoscene.jobs import Actual, Estimate, Job
 from phonoscene.table.items import from_item, to_item, to_job, to_record
+from tests.support.jobs import a_job
 
 PRICE = Decimal("0.001205")
 
@@ -218,24 +218,18 @@ def test_frames_never_fall_short_of_the_audio_by_more_than_rounding(
 URL = "https://v3.fal.media/files/b/koala/video.mp4"
 
 
-def a_job(
+def priced_job(
     frames: int = 430, size: tuple[int, int] = (1024, 576), price: Decimal | None = PRICE
 ) -> Job:
     cost = estimate(frames, size, PRICE, from_audio=True)
-    return Job.born(
-        JobStatus.READY,
-        datetime(2026, 11, 26, tzinfo=UTC),
-        job_id="0" * 32,
-        name="a",
-        bucket="b",
-        arguments={"fps": 24},
-        estimate=cost.model_copy(update={"usd_per_megapixel": price}),
+    return a_job(
+        arguments={"fps": 24}, estimate=cost.model_copy(update={"usd_per_megapixel": price})
     )
 
 
 def came(units: str | None = None, job: Job | None = None, **reported: Any) -> Actual | None:
     video = ReportedVideo(url=URL, **reported)
-    return actual(job or a_job(), video, Decimal(units) if units else None)
+    return actual(job or priced_job(), video, Decimal(units) if units else None)
 
 
 SIZE: dict[str, Any] = {"width": 1024, "height": 576}
@@ -296,7 +290,9 @@ def test_figures_that_are_missing_or_cannot_be_true_are_compared_with_nothing(
     assert came(**reported) is None
 
 
-@pytest.mark.parametrize("job", [a_job(price=None), a_job().model_copy(update={"estimate": None})])
+@pytest.mark.parametrize(
+    "job", [priced_job(price=None), priced_job().model_copy(update={"estimate": None})]
+)
 def test_a_job_without_a_price_is_compared_with_nothing(job: Job) -> None:
     assert came(job=job, **SIZE, num_frames=430) is None
 
@@ -305,7 +301,7 @@ def test_a_job_without_a_price_is_compared_with_nothing(job: Job) -> None:
 def test_what_comes_as_it_was_asked_for_costs_no_more_than_was_reserved(
     frames: int, width: int, height: int
 ) -> None:
-    job = a_job(frames, (width, height))
+    job = priced_job(frames, (width, height))
 
     found = came(job=job, num_frames=frames, width=width, height=height)
 
@@ -330,9 +326,9 @@ def test_whatever_fal_reports_the_table_can_hold_what_follows_from_it(
         url=URL, width=width, height=height, num_frames=frames, duration=duration, fps=fps
     )
 
-    found = actual(a_job(), video, units)
+    found = actual(priced_job(), video, units)
 
-    job = a_job().model_copy(update={"actual": found})
+    job = priced_job().model_copy(update={"actual": found})
     back = to_job(from_item(to_item(to_record(job))))
     assert back == job
     if found:

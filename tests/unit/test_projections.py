@@ -33,9 +33,9 @@ from phonoscene.jobs import (
 from phonoscene.publishing.events import MOST_ERRORS, StatusChanged
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.publishing.wording import STATES, WAITS, fix
-from tests.unit import schemas
-from tests.unit.fakes import NOON
-from tests.unit.test_jobs import a_job, jobs, maybe, times
+from tests.support import schemas
+from tests.support.jobs import NOON, a_job
+from tests.unit.strategies import jobs, maybe, times
 
 AUDIO = Audio(key="song.mp3", version_id="v1", bytes=9, seconds=1.0)
 SIDECAR = DropObject(key="song.json", version_id="v1")
@@ -59,17 +59,12 @@ def step(job: Job, status: JobStatus, **changes: Any) -> Job:
     return job.model_copy(update=told | {"history": (*job.history, Step(status=status, at=at))})
 
 
-def born(status: JobStatus = JobStatus.READY, **fields: Any) -> Job:
-    told = {"job_id": "a" * 32, "name": "song", "bucket": "drops"}
-    return Job.born(status, NOON, **told | fields)
-
-
 # What they say
 
 
 @pytest.mark.parametrize("status", JobStatus)
 def test_every_state_is_told_in_words(status: JobStatus) -> None:
-    receipt = Receipt.of(a_job(status=status), None)
+    receipt = Receipt.of(a_job(status), None)
 
     assert (receipt.status, receipt.state) == (status, STATES[status])
     assert receipt.is_final is (status in FINAL)
@@ -78,7 +73,7 @@ def test_every_state_is_told_in_words(status: JobStatus) -> None:
 def test_a_receipt_tells_each_error_with_its_place_what_is_allowed_and_what_to_do() -> None:
     error = wrong(field="fps", value="61", allowed="a number from 1 to 60", source="a/song.json")
 
-    [told] = Receipt.of(born(JobStatus.REJECTED, errors=(error,)), None).errors
+    [told] = Receipt.of(a_job(JobStatus.REJECTED, errors=(error,)), None).errors
 
     assert told.model_dump(exclude={"fix"}) == error.model_dump()
     assert told.fix == "Correct fps in a/song.json and drop it again; nothing was spent."
@@ -119,7 +114,7 @@ def test_what_is_odd_about_a_video_is_a_note(flaws: tuple[str, ...], words: list
     )
     asked = {"video_output_type": "X264 (.mp4)"}
     url = "https://v3.fal.media/files/x.mp4"
-    job = born(
+    job = a_job(
         video=video,
         video_flaws=frozenset(flaws),
         reported={"file_size": 1627},
@@ -138,7 +133,7 @@ def test_what_is_odd_about_a_video_is_a_note(flaws: tuple[str, ...], words: list
     ("half", "what"), [({"audio": AUDIO}, "sidecar"), ({"sidecar": SIDECAR}, "audio")]
 )
 def test_a_half_says_what_it_waits_for_and_until_when(half: dict[str, Any], what: str) -> None:
-    waits = Receipt.of(born(JobStatus.WAITING, **half), NOON).waits
+    waits = Receipt.of(a_job(JobStatus.WAITING, **half), NOON).waits
 
     assert waits
     assert (waits.what, waits.meaning, waits.until) == (what, WAITS[what], NOON)
@@ -150,14 +145,14 @@ def test_a_half_says_what_it_waits_for_and_until_when(half: dict[str, Any], what
 def test_a_ready_job_says_what_holds_it_up_and_how_long_if_anybody_knows(
     what: str, until: object
 ) -> None:
-    waits = Receipt.of(born(waits_for=what), NOON).waits
+    waits = Receipt.of(a_job(waits_for=what), NOON).waits
 
     assert waits
     assert (waits.what, waits.meaning, waits.until) == (what, WAITS[what], until)
 
 
 def test_a_job_whose_turn_it_is_waits_for_nothing() -> None:
-    assert Receipt.of(born(), NOON).waits is None
+    assert Receipt.of(a_job(), NOON).waits is None
 
 
 @pytest.mark.parametrize(
@@ -176,7 +171,7 @@ def test_a_job_whose_turn_it_is_waits_for_nothing() -> None:
 def test_what_was_paid_or_sent_twice_is_said_plainly(
     changes: dict[str, Any], status: JobStatus, said: list[str]
 ) -> None:
-    receipt = Receipt.of(born().model_copy(update={"status": status, **changes}), None)
+    receipt = Receipt.of(a_job().model_copy(update={"status": status, **changes}), None)
 
     text = " ".join(receipt.notes)
     assert bool(receipt.notes) == bool(said)
@@ -217,7 +212,7 @@ CAME = Actual(
 def test_what_may_cost_more_than_was_reserved_is_said_plainly(
     changes: dict[str, Any], said: str
 ) -> None:
-    job = born(estimate=ASKED, actual=CAME.model_copy(update=changes))
+    job = a_job(estimate=ASKED, actual=CAME.model_copy(update=changes))
 
     text = " ".join(Receipt.of(job, None).notes)
 
@@ -226,7 +221,7 @@ def test_what_may_cost_more_than_was_reserved_is_said_plainly(
 
 
 def test_what_came_is_told_in_numbers_beside_what_was_asked() -> None:
-    told = json.loads(Receipt.of(born(estimate=ASKED, actual=CAME), None).to_json())
+    told = json.loads(Receipt.of(a_job(estimate=ASKED, actual=CAME), None).to_json())
 
     assert told["cost"] == {"lower_usd": 0.302, "upper_usd": 0.3085}
     assert told["actual"] == {
@@ -238,7 +233,7 @@ def test_what_came_is_told_in_numbers_beside_what_was_asked() -> None:
         "lower_usd": 9.605,
         "upper_usd": 9.605,
     }
-    assert "actual" not in json.loads(Receipt.of(born(estimate=ASKED), None).to_json())
+    assert "actual" not in json.loads(Receipt.of(a_job(estimate=ASKED), None).to_json())
 
 
 def test_cost_video_and_every_step_are_told() -> None:
@@ -251,7 +246,7 @@ def test_cost_video_and_every_step_are_told() -> None:
         sha256="ab",
         content_type="video/mp4",
     )
-    job = born(audio=AUDIO, sidecar=SIDECAR, estimate=cost)
+    job = a_job(audio=AUDIO, sidecar=SIDECAR, estimate=cost)
     for status in (JobStatus.SUBMITTING, JobStatus.SUBMITTED, JobStatus.GENERATED):
         job = step(job, status)
     job = step(job, JobStatus.SUCCEEDED, video=video)
@@ -295,7 +290,7 @@ def test_the_query_of_a_url_that_was_refused_is_left_out() -> None:
     url = '"http://host/cover.png?X-Amz-Signature=SECRET"'
     error = wrong(field="image_url", value=url, message=f"image_url is {url}; allowed is https.")
 
-    [told] = Receipt.of(born(JobStatus.REJECTED, errors=(error,)), None).errors
+    [told] = Receipt.of(a_job(JobStatus.REJECTED, errors=(error,)), None).errors
 
     assert told.value == '"http://host/cover.png?…"'
     assert told.message == 'image_url is "http://host/cover.png?…"; allowed is https.'
@@ -304,7 +299,7 @@ def test_the_query_of_a_url_that_was_refused_is_left_out() -> None:
 def test_a_question_is_no_query() -> None:
     error = wrong(value='"Who? https://host/why is it?"')
 
-    [told] = Receipt.of(born(JobStatus.REJECTED, errors=(error,)), None).errors
+    [told] = Receipt.of(a_job(JobStatus.REJECTED, errors=(error,)), None).errors
 
     assert told.value == error.value
 
@@ -361,9 +356,9 @@ def test_what_is_no_receipt_is_not_read_as_one(body: bytes) -> None:
 
 
 def test_what_a_newer_release_added_to_a_receipt_is_passed_over() -> None:
-    told = json.loads(Receipt.of(born(), None).to_json()) | {"mood": "calm"}
+    told = json.loads(Receipt.of(a_job(), None).to_json()) | {"mood": "calm"}
 
-    assert Receipt.read(json.dumps(told).encode()) == Receipt.of(born(), None)
+    assert Receipt.read(json.dumps(told).encode()) == Receipt.of(a_job(), None)
 
 
 def newer(one: Job, other: Job) -> bool:
@@ -371,7 +366,7 @@ def newer(one: Job, other: Job) -> bool:
 
 
 def test_of_a_record_the_later_write_is_newer() -> None:
-    first = born()
+    first = a_job()
     later = first.model_copy(update={"revision": 2})
 
     assert newer(later, first)
@@ -380,7 +375,7 @@ def test_of_a_record_the_later_write_is_newer() -> None:
 
 
 def test_a_record_without_revisions_is_ordered_by_its_steps() -> None:
-    first = born().model_copy(update={"revision": 0})
+    first = a_job().model_copy(update={"revision": 0})
     later = first.model_copy(update={"updated_at": NOON + SECOND})
 
     assert newer(later, first)
@@ -393,18 +388,18 @@ def test_a_job_is_newer_than_the_half_it_began_with_whatever_their_writers_clock
     ahead: timedelta, which: str
 ) -> None:
     both: dict[str, Any] = {"audio": AUDIO, "sidecar": SIDECAR}
-    half = born(JobStatus.WAITING, **{which: both[which]}, dropped_at=NOON).model_copy(
+    half = a_job(JobStatus.WAITING, **{which: both[which]}, dropped_at=NOON).model_copy(
         update={"job_id": half_id("drops", both[which].key), "created_at": NOON + ahead}
     )
-    job = born(**both, dropped_at=NOON)
+    job = a_job(**both, dropped_at=NOON)
 
     assert newer(job, half)
     assert not newer(half, job)
 
 
 def test_a_half_that_is_dropped_after_a_job_is_newer_than_it() -> None:
-    job = born(audio=AUDIO, sidecar=SIDECAR, dropped_at=NOON)
-    half = born(JobStatus.WAITING, audio=AUDIO, dropped_at=NOON + SECOND).model_copy(
+    job = a_job(audio=AUDIO, sidecar=SIDECAR, dropped_at=NOON)
+    half = a_job(JobStatus.WAITING, audio=AUDIO, dropped_at=NOON + SECOND).model_copy(
         update={"job_id": half_id("drops", AUDIO.key)}
     )
 
@@ -412,8 +407,8 @@ def test_a_half_that_is_dropped_after_a_job_is_newer_than_it() -> None:
 
 
 def test_a_half_that_is_dropped_again_begins_anew() -> None:
-    ended = step(born(JobStatus.WAITING, audio=AUDIO), JobStatus.REJECTED)
-    again = born(JobStatus.WAITING, audio=AUDIO).model_copy(
+    ended = step(a_job(JobStatus.WAITING, audio=AUDIO), JobStatus.REJECTED)
+    again = a_job(JobStatus.WAITING, audio=AUDIO).model_copy(
         update={"created_at": ended.updated_at + SECOND}
     )
 
@@ -422,7 +417,7 @@ def test_a_half_that_is_dropped_again_begins_anew() -> None:
 
 
 def test_of_two_takes_of_one_drop_one_is_always_the_newer() -> None:
-    takes = [born(job_id=n * 32, audio=AUDIO, dropped_at=NOON) for n in "abc"]
+    takes = [a_job(job_id=n * 32, audio=AUDIO, dropped_at=NOON) for n in "abc"]
 
     for one, other in permutations(takes, 2):
         assert newer(one, other) == (one.job_id > other.job_id)
@@ -459,25 +454,25 @@ def test_of_two_that_differ_one_is_the_newer_and_never_both(one: Job, other: Job
     ("before", "after"), [(b, a) for b in JobStatus for a in sorted(TRANSITIONS[b])]
 )
 def test_a_step_is_one_event(before: JobStatus, after: JobStatus) -> None:
-    job = born().model_copy(update={"status": before})
+    job = a_job().model_copy(update={"status": before})
     moved = step(job, after)
 
     event = event_of(job, moved)
 
     assert (event.previous_status, event.status) == (before, after)
     assert (event.at, event.revision) == (moved.updated_at, moved.revision)
-    assert (event.receipt.bucket, event.receipt.key) == ("outputs", "song.status.json")
+    assert (event.receipt.bucket, event.receipt.key) == ("outputs", "talks/intro.status.json")
 
 
 @pytest.mark.parametrize("status", sorted(BORN_AS))
 def test_a_new_record_is_an_event_without_a_before(status: JobStatus) -> None:
-    event = event_of(None, born(status))
+    event = event_of(None, a_job(status))
 
     assert (event.previous_status, event.status, event.at) == (None, status, NOON)
 
 
 def test_a_half_that_is_dropped_again_is_a_new_record() -> None:
-    first = born(JobStatus.WAITING, audio=AUDIO)
+    first = a_job(JobStatus.WAITING, audio=AUDIO)
     again = first.model_copy(update={"created_at": NOON + SECOND})
 
     event = event_of(first, again)
@@ -495,14 +490,14 @@ def test_a_half_that_is_dropped_again_is_a_new_record() -> None:
     ],
 )
 def test_a_write_that_is_no_step_is_no_event(note: dict[str, Any]) -> None:
-    job = born()
+    job = a_job()
     noted = job.model_copy(update=note | {"revision": 2})
 
     assert StatusChanged.of(job, noted, None, "outputs") is None
 
 
 def test_each_step_has_an_id_of_its_own_that_never_changes() -> None:
-    way = [born()]
+    way = [a_job()]
     for status in (JobStatus.SUBMITTING, JobStatus.READY, JobStatus.SUBMITTING, JobStatus.FAILED):
         way.append(step(way[-1], status))
 
@@ -516,7 +511,7 @@ def test_each_step_has_an_id_of_its_own_that_never_changes() -> None:
 def test_an_event_of_a_job_with_many_errors_is_small_and_says_how_many_there_are() -> None:
     long = {"message": "é" * 100_000, "value": "y" * 501, "allowed": "z" * 500}
     errors = tuple(wrong(field=str(n), **long) for n in range(51))
-    job = born(JobStatus.REJECTED, errors=errors)
+    job = a_job(JobStatus.REJECTED, errors=errors)
 
     event = event_of(None, job)
 
@@ -545,7 +540,7 @@ def test_the_sample_is_an_event_as_eventbridge_hands_it_out() -> None:
 
 
 def test_the_schema_that_is_published_is_the_codes_own() -> None:
-    assert schemas.published() == schemas.generated(), "python -m tests.unit.schemas writes it"
+    assert schemas.published() == schemas.generated(), "python -m tests.support.schemas writes it"
 
 
 def test_the_schema_describes_every_field() -> None:

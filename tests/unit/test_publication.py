@@ -19,7 +19,8 @@ from phonoscene.errors import ReceiptContested
 from phonoscene.jobs import BORN_AS, TRANSITIONS, Audio, Job, JobStatus, Step
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.workflow.publication import TRIES, Publisher, Write
-from tests.unit.fakes import NOON, MemoryBus, MemoryReceipts
+from tests.support.jobs import NOON, a_job
+from tests.unit.fakes import MemoryBus, MemoryReceipts
 
 if TYPE_CHECKING:
     import random
@@ -35,8 +36,7 @@ def born(
     at: timedelta = timedelta(),
     name: str = "a",
 ) -> Job:
-    told = {"job_id": job_id, "name": name, "bucket": "drops", "audio": AUDIO}
-    return Job.born(status, NOON + at, **told, dropped_at=NOON + at)
+    return a_job(status, NOON + at, job_id=job_id, name=name, audio=AUDIO, dropped_at=NOON + at)
 
 
 def after(job: Job, status: JobStatus | None) -> Job:

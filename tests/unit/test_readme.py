@@ -18,7 +18,7 @@ from phonoscene.publishing.event_bus import SOURCE, STATUS_CHANGED
 from phonoscene.publishing.event_webhooks import TYPE
 from phonoscene.publishing.receipts import Receipt
 from tests.support.state_diagram import state_diagram, with_diagram
-from tests.unit.test_template import RESOURCES
+from tests.support.template import read
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -68,7 +68,7 @@ def test_the_rule_that_starts_another_system_fits_the_events_that_are_sent() -> 
 def test_the_reference_counts_what_the_stack_creates() -> None:
     words = ["no", "one", "a", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
     made = REFERENCE.partition("\n## What the stack creates")[2].partition("\n## ")[0]
-    always = [one for one in RESOURCES.values() if "Condition" not in one]
+    always = [one for one in read()["Resources"].values() if "Condition" not in one]
     kinds = Counter(one["Type"] for one in always)
 
     assert f"{words[kinds['AWS::SQS::Queue'] + 1]} queues, a table" in made

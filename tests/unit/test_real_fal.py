@@ -26,7 +26,7 @@ from local.paths import StateDirectory
 from phonoscene.drops.pricing import PRESETS, estimate
 from phonoscene_cli.errors import WrongUsage
 from phonoscene_cli.upload.upload import Drop, FileUpload
-from tests.integration.sounds import png
+from tests.support.media.samples import png
 
 if TYPE_CHECKING:
     from collections.abc import Callable

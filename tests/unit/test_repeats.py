@@ -15,8 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from phonoscene.drops.keys import composed, half_id, job_id
 from phonoscene.drops.pairing import all_pairings
 from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
+from tests.support.jobs import NOON
 from tests.unit.explorer import intake_of
-from tests.unit.fakes import NOON, MemoryBucket, MemoryStore
+from tests.unit.fakes import MemoryBucket, MemoryStore
 
 if TYPE_CHECKING:
     from phonoscene.workflow.intake import Announcement

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.e2e.conftest import (
+from tests.support.local_stack import (
     IN_FLIGHT,
     NO_WEBHOOK,
     Phonoscene,

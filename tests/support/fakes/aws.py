@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.response import StreamingBody
 
-from tests.crash.calls import NotModelled
-from tests.crash.table import Refused
-from tests.integration import cloud as stack
+from tests.support import stack
+from tests.support.fakes.calls import NotModelled
+from tests.support.fakes.table import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,6 +1,6 @@
 """The schemas of what other systems are sent, as published and as the code has them.
 
-python -m tests.unit.schemas            writes events/schemas/ anew
+python -m tests.support.schemas            writes events/schemas/ anew
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Takes every action away from every role, one at a time, on a deployed stack.
 
-    python -m tests.security.removals --only "StoreFunction s3:" --seed 7
+    python -m tests.support.permissions.removals --only "StoreFunction s3:" --seed 7
 
 For each action there is a case (``permission_cases``). Before its first action is taken away, a
 case runs with all permissions, and its effect must be seen. Then it runs without the action: AWS
@@ -29,14 +29,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.e2e.conftest import deployed, eventually
-from tests.security.permission_bench import Bench, bench
-from tests.security.permission_cases import BOUND, CASES, NOT_ENFORCED, reach, sentence
+from tests.support.local_stack import deployed, eventually
+from tests.support.permissions.bench import Bench, bench
+from tests.support.permissions.cases import BOUND, CASES, NOT_ENFORCED, reach, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.security.permission_cases import Case, Effect, Steps
+    from tests.support.permissions.cases import Case, Effect, Steps
 
 ROOT: Final = Path(__file__).parents[2]
 #: The most seconds that a denied effect is watched for: as long as it took with permission.
@@ -207,7 +207,7 @@ def shuffled(found: Bench, seed: str, only: str) -> list[tuple[str, str]]:
 
 def run_orders(orders: int, seed: int, only: str) -> list[Row]:
     """Several orders side by side, each in a process of its own."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.security.removals", "--json"]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.support.permissions.removals", "--json"]
     options = ["--seed", str(seed), "--only", only]
     running = [
         subprocess.Popen(  # noqa: S603 - ourselves
@@ -248,7 +248,7 @@ def say(line: str) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(
-        prog="python -m tests.security.removals",
+        prog="python -m tests.support.permissions.removals",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.e2e.conftest import Phonoscene, eventually
-from tests.e2e.traces import records
-from tests.security.permission_cases import reach, unfinished
-from tests.security.sdk_monitor import SdkMonitor
+from tests.support.local_stack import Phonoscene, eventually
+from tests.support.permissions.cases import reach, unfinished
+from tests.support.permissions.sdk_monitor import SdkMonitor
+from tests.support.traces import records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.security.permission_cases import Case, Steps
+    from tests.support.permissions.cases import Case, Steps
 
 #: The queues whose messages move jobs, each with the function that reads it. While both are empty,
 #: no job moves.

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.drops.keys import half_id
 from phonoscene.jobs import JobStatus
-from tests.crash.fal import Made, Play
-from tests.crash.table import Table
-from tests.crash.world import World
-from tests.integration import cloud as stack
-from tests.integration.sounds import png, silence
+from tests.support import stack
+from tests.support.fakes.fal import Made, Play
+from tests.support.fakes.table import Table
+from tests.support.fakes.world import World
+from tests.support.media.samples import png, silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.crash.calls import Calls
+    from tests.support.fakes.calls import Calls
 
 AUDIO, SIDECAR, COVER = "albums/song.wav", "albums/song.json", "albums/cover.png"
 RIVAL, LONG_SIDECAR = "albums/song.mp3", "albums/song.wav.json"

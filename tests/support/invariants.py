@@ -14,14 +14,14 @@ from phonoscene.jobs import BORN_AS, TRANSITIONS, WITHOUT_VIDEO, Job, JobStatus
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.table.items import from_item
 from phonoscene.workflow.publication import next_look
-from tests.integration import cloud as stack
+from tests.support import stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.crash.fal import Made
-    from tests.crash.scenarios import Scenario
-    from tests.crash.world import World
+    from tests.support.fakes.fal import Made
+    from tests.support.fakes.world import World
+    from tests.support.scenarios import Scenario
 
 
 #: Dollars for a megapixel: the template's default.

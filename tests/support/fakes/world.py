@@ -22,7 +22,7 @@ from collections import defaultdict
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -39,12 +39,14 @@ from phonoscene.observability import metrics
 from phonoscene.table.job_store import JobStore
 from phonoscene.videos import cdn, output_bucket
 from phonoscene.workflow import reconciliation
-from tests.crash import stream
-from tests.crash.aws import KEY, Buckets, Message, Queue
-from tests.crash.calls import Calls, Crash, NotModelled
-from tests.crash.fal import KEY_SET, Fal, Line, Play
-from tests.crash.table import Refused, Table
-from tests.integration import cloud as stack
+from tests.support import stack
+from tests.support.fakes import stream
+from tests.support.fakes.aws import KEY, Buckets, Message, Queue
+from tests.support.fakes.calls import Calls, Crash, NotModelled
+from tests.support.fakes.fal import KEY_SET, Fal, Line, Play
+from tests.support.fakes.table import Refused, Table
+from tests.support.jobs import NOON
+from tests.support.template import ROOT, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +55,6 @@ if TYPE_CHECKING:
 
     from botocore.config import Config
 
-NOON: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
 LONGEST_PAUSE: Final = timedelta(minutes=16)
 #: Ticks after everything has ended: nothing may be put right, or found to be done, then.
@@ -104,7 +105,7 @@ class Inline:
 @cache
 def function(name: str) -> ModuleType:
     """functions/<name>/app.py, as Lambda loads it."""
-    path = stack.ROOT / "functions" / name / "app.py"
+    path = ROOT / "functions" / name / "app.py"
     spec = importlib.util.spec_from_file_location(f"phonoscene_crash_{name}_app", path)
     assert spec
     assert spec.loader
@@ -123,14 +124,14 @@ def load() -> None:
 @cache
 def environment(name: str) -> dict[str, str]:
     """The variables that the template gives a function."""
-    resource = stack.template()["Resources"][f"{name.title()}Function"]["Properties"]
+    resource = read()["Resources"][f"{name.title()}Function"]["Properties"]
     return {key: _resolved(value) for key, value in resource["Environment"]["Variables"].items()}
 
 
 def _resolved(value: Any) -> str:
     if not isinstance(value, dict):
         return str(value)
-    parameters = stack.template()["Parameters"]
+    parameters = read()["Parameters"]
     [(intrinsic, target)] = value.items()
     if intrinsic == "Fn::If":  # no condition of the template holds by default
         return _resolved(target[2])
@@ -153,7 +154,7 @@ RESOURCES: Final = {
 
 def _queue(resource: str, trigger: str, clock: Callable[[], datetime]) -> Queue:
     """An SQS queue as the template has it, with the function that reads it."""
-    resources = stack.template()["Resources"]
+    resources = read()["Resources"]
     queue = resources[resource]["Properties"]
     delay = queue.get("DelaySeconds", 0)
     events = resources[trigger]["Properties"]["Events"].values()

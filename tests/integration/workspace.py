@@ -1,4 +1,4 @@
-"""A jobs table with a clock that the test turns, and stand-ins for whom the workflows talk to."""
+"""A jobs table, a clock that the test sets, and fakes for what the workflows call."""
 
 from __future__ import annotations
 
@@ -8,14 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final
-
-from moto.backends import get_backend
-from moto.dynamodb import exceptions as moto_exceptions
-from moto.dynamodb.comparisons import get_filter_expression
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from phonoscene.errors import CopyFailed, FalUnavailable
-from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
 from phonoscene.fal.webhook_message import Delivery, hash_token
 from phonoscene.jobs import FINAL, Audio, DropObject, Estimate, Job, JobStatus, Request
 from phonoscene.limits import SpendingLimits
@@ -29,10 +24,13 @@ from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.reconciliation import Reconciler
 from phonoscene.workflow.storing import Deliverer
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
-from tests.crash.table import Refused as TableRefused
-from tests.crash.table import Table
-from tests.integration.cloud import ACCOUNT, DROPS, JOBS, OUTPUT, REGION, WEBHOOKS, Cloud, Fal
-from tests.integration.sounds import film
+from tests.integration.fal_queue import FakeFalQueue
+from tests.integration.moto_stack import Cloud, client
+from tests.support.fakes.table import Refused as TableRefused
+from tests.support.fakes.table import Table
+from tests.support.jobs import a_job
+from tests.support.media.samples import film
+from tests.support.stack import JOBS, OUTPUT, WEBHOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -61,10 +59,6 @@ WAY: Final[dict[JobStatus, tuple[JobStatus, ...]]] = {
 }
 
 
-class Crash(BaseException):
-    """The function's process ends."""
-
-
 @dataclass
 class Clock:
     """The time, until the test says otherwise."""
@@ -82,7 +76,7 @@ class Clock:
 MOTO: Final = RLock()
 
 
-class Wire:
+class RecordingClient:
     """A client of DynamoDB that writes down its calls; ``before`` may make one fail."""
 
     def __init__(self, client: Any) -> None:
@@ -104,88 +98,13 @@ class Wire:
         return call
 
 
-class Direct:
-    """DynamoDB's client with moto's table at hand instead of at a wire's end: ten times as quick.
+class FakeDynamoDB:
+    """DynamoDB's client over a table in this process, whose answers are compared with moto's."""
 
-    The calls that the job store makes most are answered here, by moto's own evaluation of the same
-    expressions; the others take the wire.
-    """
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    @property
-    def _moto(self) -> Any:
-        return get_backend("dynamodb")[ACCOUNT][REGION]
-
-    def get_item(self, **request: Any) -> dict[str, Any]:
-        item = self._moto.get_item(request["TableName"], request["Key"])
-        return {"Item": item.to_json()["Attributes"]} if item else {}
-
-    def update_item(self, **request: Any) -> dict[str, Any]:
-        try:
-            item = self._moto.update_item(
-                request["TableName"],
-                request["Key"],
-                request["UpdateExpression"],
-                request.get("ExpressionAttributeNames", {}),
-                request["ExpressionAttributeValues"],
-                condition_expression=request.get("ConditionExpression"),
-                return_values_on_condition_check_failure="ALL_OLD",
-            )
-        except moto_exceptions.ConditionalCheckFailed as exc:
-            told = json.loads(exc.description)
-            code = "ConditionalCheckFailedException"
-            raise self.exceptions.ConditionalCheckFailedException(
-                {"Error": {"Code": code, "Message": ""}, "Item": told.get("Item")}, "UpdateItem"
-            ) from exc
-        return {"Attributes": item.to_json()["Attributes"]}
-
-    def put_item(self, **request: Any) -> None:
-        self._moto.put_item(
-            request["TableName"],
-            request["Item"],
-            condition_expression=request.get("ConditionExpression"),
-            expression_attribute_values=request.get("ExpressionAttributeValues"),
-        )
-
-    def transact_write_items(self, **request: Any) -> None:
-        """All conditions, then all writes; moto copies the whole table instead."""
-        (parts, kinds) = zip(
-            *((one[kind], kind) for one in request["TransactItems"] for kind in one), strict=True
-        )
-        reasons = [self._reason(part) for part in parts]
-        if any(reason["Code"] != "None" for reason in reasons):
-            raise canceled(self, *reasons)
-        writes = {"Update": self.update_item, "Put": self.put_item, "Delete": self.delete_item}
-        for part, kind in zip(parts, kinds, strict=True):
-            unconditional = {n: value for n, value in part.items() if n != "ConditionExpression"}
-            if kind in writes:
-                writes[kind](**unconditional)
-
-    def _reason(self, part: dict[str, Any]) -> dict[str, Any]:
-        key = part.get("Key") or {"job_id": part["Item"]["job_id"]}
-        item = self._moto.get_item(part["TableName"], key)
-        condition = get_filter_expression(
-            part.get("ConditionExpression"),
-            part.get("ExpressionAttributeNames"),
-            part.get("ExpressionAttributeValues"),
-        )
-        if condition.expr(item):
-            return {"Code": "None"}
-        found = {"Item": item.to_json()["Attributes"]} if item else {}
-        return {"Code": "ConditionalCheckFailed", **found}
-
-
-class InMemory:
-    """A client of DynamoDB over a table in this process; its answers are checked against moto's."""
-
-    def __init__(self, cloud: Cloud, jobs: Sequence[Job] = ()) -> None:
-        self.exceptions = cloud.dynamodb.exceptions
-        self._operations = cloud.dynamodb.meta.method_to_api_mapping
+    def __init__(self, jobs: Sequence[Job] = ()) -> None:
+        real = client("dynamodb")
+        self.exceptions = real.exceptions
+        self._operations = real.meta.method_to_api_mapping
         self._table = Table()
         for job in jobs:
             item = to_item(to_record(job) | index_attributes(job, None))
@@ -203,6 +122,18 @@ class InMemory:
 
         return call
 
+    def items(self) -> list[dict[str, Any]]:
+        """Every record, as Python values; not the sums."""
+        return [from_item(item) for item in self._table.items() if "status" in item]
+
+    def item(self, job_id: str) -> dict[str, Any]:
+        """One of them."""
+        return next(item for item in self.items() if item["job_id"] == job_id)
+
+    def index(self, name: str) -> set[str]:
+        """The ids that an index holds."""
+        return self._table.index(name)
+
 
 def canceled(client: Any, *reasons: dict[str, Any] | str) -> Exception:
     """What DynamoDB raises for a transaction that it cancelled, for these reasons."""
@@ -215,44 +146,8 @@ def canceled(client: Any, *reasons: dict[str, Any] | str) -> Exception:
 
 
 @dataclass
-class Desk(Fal):
-    """fal, who can be asked about what it was sent, too."""
-
-    #: How a request stands, by its id; an error is raised.
-    standing: dict[str, Pending | Unclear | Ended | Lost | Exception] = field(default_factory=dict)
-    #: What the list of requests shows, by marker.
-    listed: dict[str, Request] = field(default_factory=dict)
-    #: Raised instead of the list.
-    unlisted: Exception | None = None
-    polled: list[str] = field(default_factory=list)
-    #: Whether each question was asked for long.
-    overdue: list[bool] = field(default_factory=list)
-    searched: list[tuple[str, datetime, datetime]] = field(default_factory=list)
-    #: Called while a question is under way.
-    on_question: Callable[[], object] = lambda: None
-
-    def poll(
-        self, request: Request, *, is_overdue: bool = False
-    ) -> Pending | Unclear | Ended | Lost:
-        self.overdue.append(is_overdue)
-        self.polled.append(request.request_id)
-        self.on_question()
-        stands = self.standing.get(request.request_id, Pending())
-        if isinstance(stands, Exception):
-            raise stands
-        return stands
-
-    def find(self, marker: str, since: datetime, until: datetime) -> Request | None:
-        self.searched.append((marker, since, until))
-        self.on_question()
-        if self.unlisted:
-            raise self.unlisted
-        return self.listed.get(marker)
-
-
-@dataclass
-class Reel:
-    """fal's CDN, where one film lies at every URL."""
+class FakeCdn:
+    """fal's CDN, with one video at every URL."""
 
     body: bytes = field(default_factory=lambda: film(".mp4"))
     opened: list[str] = field(default_factory=list)
@@ -263,11 +158,11 @@ class Reel:
         self.opened.append(url)
         if self.is_down:
             raise CopyFailed("the CDN answered 503")
-        yield Whole(self.body)
+        yield OnePartSource(self.body)
 
 
-class Whole(Source):
-    """A film of one part."""
+class OnePartSource(Source):
+    """A video of one part."""
 
     def __init__(self, body: bytes) -> None:
         nobody: Any = None
@@ -279,8 +174,8 @@ class Whole(Source):
 
 
 @dataclass
-class Tray:
-    """Both queues: what was announced, and what was handed over."""
+class RecordingQueues:
+    """Both queues: the jobs dispatched and the deliveries sent."""
 
     dispatched: list[str] = field(default_factory=list)
     delivered: list[Delivery] = field(default_factory=list)
@@ -304,7 +199,7 @@ def a_request(name: str) -> Request:
     )
 
 
-def a_job(n: int = 1, usd: Decimal = USD, at: datetime = START, **fields: Any) -> Job:
+def numbered_job(n: int = 1, usd: Decimal = USD, at: datetime = START, **fields: Any) -> Job:
     """A READY job, unless ``status`` says otherwise; it has no audio, so nothing is presigned."""
     status = fields.pop("status", _S.READY)
     cost = Estimate(
@@ -313,11 +208,10 @@ def a_job(n: int = 1, usd: Decimal = USD, at: datetime = START, **fields: Any) -
     told = {
         "job_id": an_id(n),
         "name": f"albums/song{n}",
-        "bucket": DROPS,
         "arguments": {"prompt": "A stage", "video_output_type": "X264 (.mp4)"},
         "estimate": cost,
     }
-    return Job.born(status, at, **told | fields)
+    return a_job(status, at, **told | fields)
 
 
 def noted(job: Job, *, writes: int = 1, **changes: Any) -> Job:
@@ -325,7 +219,7 @@ def noted(job: Job, *, writes: int = 1, **changes: Any) -> Job:
     return job.model_copy(update=changes | {"revision": job.revision + writes})
 
 
-def a_half(n: int = 1, at: datetime = START, *, is_audio: bool = True) -> Job:
+def numbered_half(n: int = 1, at: datetime = START, *, is_audio: bool = True) -> Job:
     """A record that waits for the other half."""
     pinned = {"key": f"albums/song{n}.mp3" if is_audio else f"albums/song{n}.json"}
     half: dict[str, Any] = (
@@ -333,28 +227,32 @@ def a_half(n: int = 1, at: datetime = START, *, is_audio: bool = True) -> Job:
         if is_audio
         else {"sidecar": DropObject(**pinned, version_id="v1")}
     )
-    return Job.born(_S.WAITING, at, job_id=an_id(n), name=f"albums/song{n}", bucket=DROPS, **half)
+    return a_job(_S.WAITING, at, job_id=an_id(n), name=f"albums/song{n}", **half)
 
 
 @dataclass
-class Scene:
-    """One table, one clock, and everybody who works on it."""
+class Workspace:
+    """One table, one clock, and the workflows on them."""
 
     cloud: Cloud
     limits: SpendingLimits = field(default_factory=lambda: SpendingLimits(4, Decimal(10)))
     clock: Clock = field(default_factory=Clock)
-    fal: Desk = field(default_factory=Desk)
-    tray: Tray = field(default_factory=Tray)
-    reel: Reel = field(default_factory=Reel)
+    fal: FakeFalQueue = field(default_factory=FakeFalQueue)
+    queues: RecordingQueues = field(default_factory=RecordingQueues)
+    cdn: FakeCdn = field(default_factory=FakeCdn)
     bucket: DropBucket | None = None
     slept: list[float] = field(default_factory=list)
-    #: Another table than the stack's; then only what reads through a client reads it.
-    client: Any = None
+    #: Of a table; functions and the command line know the stack's alone (``on_moto``).
+    client: Any = field(default_factory=FakeDynamoDB)
 
     def __post_init__(self) -> None:
-        self.client = self.client or Direct(self.cloud.dynamodb)
-        self.wire = Wire(self.client)
-        self.store = self.store_on(self.wire)
+        self.recording_client = RecordingClient(self.client)
+        self.store = self.store_on(self.recording_client)
+
+    @classmethod
+    def on_moto(cls, cloud: Cloud, **parts: Any) -> Self:
+        """With the stack's own table."""
+        return cls(cloud, client=cloud.dynamodb, **parts)
 
     def store_on(self, client: Any) -> JobStore:
         """The same table, through another client."""
@@ -368,7 +266,7 @@ class Scene:
 
     @property
     def reconciler(self) -> Reconciler:
-        queues = _as_any(self.tray)
+        queues = _as_any(self.queues)
         dispatcher = Dispatcher(self.store, queues, self.limits)
         return Reconciler(self.store, _as_any(self.fal), queues, dispatcher, SILENCE, OUTPUT_LIVES)
 
@@ -379,15 +277,17 @@ class Scene:
     @property
     def deliverer(self) -> Deliverer:
         output = OutputBucket(self.cloud.s3, OUTPUT)
-        return Deliverer(self.store, _as_any(self.fal), _as_any(self.reel), output)
+        return Deliverer(self.store, _as_any(self.fal), _as_any(self.cdn), output)
 
     def admit(self, n: int = 1, usd: Decimal = USD, **fields: Any) -> Job:
-        return self.store.admit(a_job(n, usd, self.clock(), **fields), ())
+        return self.store.admit(numbered_job(n, usd, self.clock(), **fields), ())
 
     def bring(self, status: JobStatus, n: int = 1, **fields: Any) -> Job:
         """A job that came to a state by the writes that lead there."""
         if status is _S.WAITING:
-            self.store.wait(half := a_half(n, self.clock()), self.clock() + timedelta(minutes=60))
+            self.store.wait(
+                half := numbered_half(n, self.clock()), self.clock() + timedelta(minutes=60)
+            )
             return half
         if status is _S.REJECTED:
             return self.admit(n, status=status, **fields)
@@ -414,7 +314,8 @@ class Scene:
 
     def turn(self, n: int = 1) -> datetime | None:
         """When somebody will look at a job: at what its index is sorted by."""
-        item = self.cloud.item(an_id(n))
+        key = {"job_id": {"S": an_id(n)}}
+        item = from_item(self.client.get_item(TableName=JOBS, Key=key)["Item"])
         told = item.get("dispatch_at") or item.get("due_at")
         return datetime.fromisoformat(told) if told else None
 
@@ -439,7 +340,7 @@ class Scene:
     def set_sums(self, key: str, **attributes: Any) -> None:
         """The same for any sum."""
         written = {name: to_dynamodb(value) for name, value in attributes.items()}
-        self.cloud.dynamodb.update_item(
+        self.client.update_item(
             TableName=JOBS,
             Key={"job_id": {"S": key}},
             UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in written),
@@ -458,12 +359,12 @@ def _as_any(stand_in: Any) -> Any:
 
 
 def token_hash_of(job: Job, attempt: int) -> str:
-    """Of the token that ``Scene.step`` gives an attempt."""
+    """Of the token that ``Workspace.step`` gives an attempt."""
     return hash_token(f"{job.job_id}, attempt {attempt}")
 
 
 def request_of(job: Job, attempt: int | None = None) -> Request:
-    """What fal calls an attempt in these scenes."""
+    """What fal calls an attempt in these tests."""
     return a_request(f"request-{job.job_id[:8]}-{attempt or job.attempt}")
 
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.crash.calls import NotModelled
+from tests.support.fakes.calls import NotModelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable

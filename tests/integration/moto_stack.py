@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cache, cached_property
 from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.awsrequest import AWSResponse
@@ -16,34 +14,20 @@ from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from moto.backends import get_backend
 
-from phonoscene.fal.requests import Accepted
-from phonoscene.jobs import Request
+from phonoscene.table.items import index_attributes, to_item, to_record
+from tests.support.stack import ACCOUNT, DROPS, FAL_KEY, JOBS, KEY_PARAMETER, OUTPUT, REGION
 from tests.support.template import read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
 
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
-    from phonoscene.fal.requests import Submission, SubmitOutcome
-
-ROOT: Final = Path(__file__).parents[2]
-ACCOUNT: Final = "123456789012"  # moto's
-REGION: Final = "us-east-1"
-DROPS: Final = "drops"
-OUTPUT: Final = "outputs"
-JOBS: Final = "jobs"
-KEY_PARAMETER: Final = "/phonoscene/fal-key"
-FAL_KEY: Final = "key-id:key-secret"
-WEBHOOKS: Final = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com"
-
-
-def template() -> dict[str, Any]:
-    """template.yaml, parsed."""
-    return read()
+    from phonoscene.jobs import Job
 
 
 @cache
@@ -141,7 +125,7 @@ class Cloud:
         for bucket in (DROPS, OUTPUT):
             s3.create_bucket(Bucket=bucket)
             s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-        table = template()["Resources"]["JobsTable"]["Properties"]
+        table = read()["Resources"]["JobsTable"]["Properties"]
         dynamodb.create_table(
             TableName=JOBS,
             **{
@@ -176,6 +160,13 @@ class Cloud:
         """Put an object in the drop bucket; its version."""
         raw = json.dumps(body) if isinstance(body, dict) else body
         return str(self.s3.put_object(Bucket=DROPS, Key=key, Body=raw)["VersionId"])
+
+    def put_jobs(self, jobs: Iterable[Job], at: datetime | None = None) -> None:
+        """Put records as they are; ``at`` is when somebody must look at them."""
+        items = [to_item(to_record(job) | index_attributes(job, at)) for job in jobs]
+        puts: Any = [{"PutRequest": {"Item": item}} for item in items]
+        for start in range(0, len(puts), 25):
+            self.dynamodb.batch_write_item(RequestItems={JOBS: puts[start : start + 25]})
 
     def items(self) -> list[dict[str, Any]]:
         """Every record of the jobs table, as Python values; not the sums."""
@@ -222,55 +213,3 @@ class Cloud:
         """The bodies of the messages that wait in the verdicts queue."""
         got = self.sqs.receive_message(QueueUrl=self.verdicts_url, MaxNumberOfMessages=10)
         return [message["Body"] for message in got.get("Messages", [])]
-
-
-def event(name: str) -> Any:
-    """A payload of ``events/``."""
-    return json.loads((ROOT / "events" / f"{name}.json").read_text())
-
-
-def created(key: str, at: datetime | None = None) -> dict[str, Any]:
-    """S3's event for a key, as of ``at`` or now."""
-    payload: dict[str, Any] = event("s3-audio-created")
-    payload["detail"]["object"]["key"] = key
-    payload["time"] = (at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return payload
-
-
-def sqs(*bodies: Any) -> dict[str, Any]:
-    """A batch of an SQS event source; ids are m0, m1, …"""
-    one = event("sqs-drops")["Records"][0]
-    texts = [body if isinstance(body, str) else json.dumps(body) for body in bodies]
-    return {"Records": [one | {"messageId": f"m{n}", "body": text} for n, text in enumerate(texts)]}
-
-
-@dataclass
-class Fal:
-    """Stands in for ``FalQueue``: keeps what it was sent, and answers what it was told to."""
-
-    posts: list[Submission] = field(default_factory=list)
-    cancelled: list[Request] = field(default_factory=list)
-    answer: SubmitOutcome | None = None
-    #: Called while the POST is under way.
-    on_post: Callable[[Submission], None] = lambda _: None
-
-    def cancel(self, request: Request) -> None:
-        self.cancelled.append(request)
-
-    def ready(self) -> Fal:
-        """The key is fine."""
-        return self
-
-    def submit(self, submission: Submission) -> SubmitOutcome:
-        self.posts.append(submission)
-        self.on_post(submission)
-        request_id = f"request-{len(self.posts)}"
-        url = f"https://queue.fal.run/fal-ai/ltx-2.3-22b/requests/{request_id}"
-        return self.answer or Accepted(
-            Request(
-                request_id=request_id,
-                status_url=url + "/status",
-                response_url=url,
-                cancel_url=url + "/cancel",
-            )
-        )

@@ -12,7 +12,7 @@ from phonoscene.table.items import from_item
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.conftest import Phonoscene
+    from tests.support.local_stack import Phonoscene
 
 PRESIGNED = re.compile(rb"X-Amz-(Signature|Credential|Security-Token)=", re.IGNORECASE)
 #: Only whole runs: a token stands between quotes, slashes or spaces.

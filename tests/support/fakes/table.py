@@ -15,9 +15,10 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.utilities import dynamo_json_dump
 from moto.dynamodb.responses import DynamoHandler
 
-from tests.crash.calls import NotModelled
-from tests.crash.expressions import Scope, condition, sortable, update
-from tests.integration import cloud as stack
+from tests.support import stack
+from tests.support.fakes.calls import NotModelled
+from tests.support.fakes.expressions import Scope, condition, sortable, update
+from tests.support.template import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +35,7 @@ class Refused(Exception):
 @cache
 def _indexes() -> dict[str, tuple[str, str, frozenset[str] | None]]:
     """Each index's two keys, and the attributes it holds; None: all."""
-    table = stack.template()["Resources"]["JobsTable"]["Properties"]
+    table = read()["Resources"]["JobsTable"]["Properties"]
     found = {}
     for index in table["GlobalSecondaryIndexes"]:
         partition, sort = (key["AttributeName"] for key in index["KeySchema"])
@@ -62,6 +63,11 @@ class Table:
     def items(self) -> list[dict[str, Any]]:
         """Every item."""
         return list(self._items.values())
+
+    def index(self, name: str) -> set[str]:
+        """The ids that an index holds."""
+        partition, sort, _ = _indexes()[name]
+        return {key for key, item in self._items.items() if partition in item and sort in item}
 
     def state(self) -> str:
         """Tells two tables apart."""
@@ -221,7 +227,7 @@ def _comparable(told: Any) -> Any:
 
 @cache
 def _make_motos() -> None:
-    table = stack.template()["Resources"]["JobsTable"]["Properties"]
+    table = read()["Resources"]["JobsTable"]["Properties"]
     names = ("BillingMode", "KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes")
     _asked("create_table", {"TableName": stack.JOBS, **{name: table[name] for name in names}})
 

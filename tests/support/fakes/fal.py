@@ -23,13 +23,13 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from phonoscene.fal.webhook_signature import sign
-from tests.crash.calls import NotModelled
-from tests.integration.cloud import FAL_KEY as KEY
+from tests.support.fakes.calls import NotModelled
+from tests.support.stack import FAL_KEY as KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.crash.calls import Calls
+    from tests.support.fakes.calls import Calls
 
 RUNS_FOR: Final = timedelta(seconds=35)
 RESULT_LIVES: Final = timedelta(hours=1)

@@ -1,0 +1,146 @@
+"""Hypothesis strategies for jobs and their parts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+from hypothesis import strategies as st
+
+from phonoscene.jobs import (
+    Actual,
+    Audio,
+    DropObject,
+    ErrorDetail,
+    Estimate,
+    Job,
+    JobStatus,
+    Request,
+    Step,
+    Video,
+)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+counts = st.integers(0, 2**63)
+times = st.datetimes(
+    datetime(2000, 1, 1),  # noqa: DTZ001 - the zone is given below
+    datetime(2200, 1, 1),  # noqa: DTZ001
+    timezones=st.just(UTC) | st.just(timezone(timedelta(hours=5, minutes=45))),
+).map(lambda at: at.replace(microsecond=at.microsecond // 1000 * 1000))
+numbers = st.floats(0, 1e9).filter(lambda number: number == 0 or number > 1e-100)
+money = st.decimals("0", "1000", places=4)
+json_values = st.recursive(
+    st.booleans() | st.integers(-(2**63), 2**64 - 1) | numbers | texts,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(keys, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | strategy
+
+
+pins = st.builds(DropObject, key=keys, version_id=keys)
+actuals = st.builds(
+    Actual,
+    source=st.sampled_from(["billable_units", "frames", "duration", "size"]),
+    width=counts,
+    height=counts,
+    frames=counts,
+    megapixels=money,
+    lower_usd=money,
+    upper_usd=money,
+)
+jobs = st.builds(
+    Job,
+    job_id=st.text("0123456789abcdef", min_size=32, max_size=32),
+    name=keys,
+    status=st.sampled_from(JobStatus),
+    bucket=keys,
+    audio=maybe(
+        st.builds(
+            Audio,
+            key=keys,
+            version_id=keys,
+            bytes=counts,
+            seconds=maybe(numbers),
+            format=maybe(keys),
+        )
+    ),
+    sidecar=maybe(pins),
+    images=st.dictionaries(keys, pins, max_size=2),
+    arguments=st.dictionaries(keys, json_values, max_size=3),
+    estimate=maybe(
+        st.builds(
+            Estimate,
+            width=counts,
+            height=counts,
+            frames=counts,
+            megapixels=money,
+            usd_per_megapixel=maybe(money),
+            lower_usd=money,
+            upper_usd=money,
+        )
+    ),
+    actual=maybe(actuals),
+    duplicate_actuals=st.lists(actuals, max_size=2).map(tuple),
+    attempt=st.integers(0, 9),
+    token_hashes=st.lists(keys, max_size=2).map(tuple),
+    request=maybe(
+        st.builds(
+            Request,
+            request_id=keys,
+            status_url=maybe(keys),
+            response_url=maybe(keys),
+            cancel_url=maybe(keys),
+        )
+    ),
+    source_url=maybe(keys),
+    video_flaws=st.frozensets(keys, max_size=2),
+    reported=st.dictionaries(keys, json_values, max_size=2),
+    video=maybe(
+        st.builds(
+            Video,
+            bucket=keys,
+            key=keys,
+            version_id=keys,
+            bytes=counts,
+            sha256=keys,
+            content_type=keys,
+            width=maybe(counts),
+            height=maybe(counts),
+            fps=maybe(numbers),
+            frames=maybe(counts),
+            duration=maybe(numbers),
+        )
+    ),
+    seed=maybe(
+        st.sampled_from([0, 1, 2**63 - 1, 2**63, 17454220438242315174, 2**64 - 1])
+        | st.integers(0, 2**64 - 1)
+    ),
+    prompt_used=maybe(texts),
+    errors=st.lists(
+        st.builds(
+            ErrorDetail,
+            code=keys,
+            message=texts,
+            field=maybe(texts),
+            value=maybe(texts),
+            allowed=maybe(texts),
+            source=maybe(keys),
+            retryable=st.booleans(),
+        ),
+        max_size=2,
+    ).map(tuple),
+    duplicate_requests=st.frozensets(keys, max_size=2),
+    waits_for=maybe(st.sampled_from(["slot", "budget", "account", "fal"])),
+    resubmitted=st.booleans(),
+    revision=st.integers(0, 9),
+    dropped_at=maybe(times),
+    history=st.lists(st.builds(Step, status=st.sampled_from(JobStatus), at=times), max_size=3).map(
+        tuple
+    ),
+    created_at=times,
+    updated_at=times,
+)
