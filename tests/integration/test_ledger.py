@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from phonoscene.errors import MustWait, WriteRefused
@@ -435,6 +435,12 @@ def is_right(workspace: Workspace, jobs: list[Job]) -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=STEPS)
+@example(
+    steps=[
+        (0, status, 0)
+        for status in (JobStatus.FAILED, JobStatus.GENERATED, JobStatus.FAILED, JobStatus.GENERATED)
+    ]
+)
 def test_after_any_history_the_sums_are_those_of_the_jobs_and_at_its_end_nobody_holds_a_thing(
     cloud: Cloud, steps: list[tuple[int, JobStatus, int]]
 ) -> None:
@@ -459,11 +465,26 @@ def test_after_any_history_the_sums_are_those_of_the_jobs_and_at_its_end_nobody_
 
 
 def taken(workspace: Workspace, job: Job, status: JobStatus) -> Job:
-    """A step, where there is room for it."""
+    """A step, where there is room for it; a video is made once."""
     try:
         return workspace.step(job, status)
     except MustWait:
         return job
+    except WriteRefused:
+        assert status is JobStatus.GENERATED
+        assert JobStatus.GENERATED in states(job)
+        return job
+
+
+def test_two_late_successes_that_meet_are_booked_once(workspace: Workspace) -> None:
+    failed = workspace.step(workspace.bring(JobStatus.SUBMITTED), JobStatus.FAILED)
+
+    revived = workspace.step(failed, JobStatus.GENERATED)
+    workspace.step(revived, JobStatus.FAILED)  # its video could not be copied
+    with pytest.raises(WriteRefused):
+        workspace.step(failed, JobStatus.GENERATED)  # by a process that had read it before
+
+    assert workspace.sums() == (0, USD, ZERO)
 
 
 # Recounting -------------------------------------------------------------------------------------

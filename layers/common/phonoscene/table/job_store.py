@@ -181,11 +181,14 @@ class JobStore:
         clock = self.clock()
         if status is not JobStatus.GENERATED:
             return self._move(Transition(job, status, clock, at, only_from, changes), [])
+        if job.was_generated:  # its video was booked then; one more would be booked apart
+            raise WriteRefused(job)
         held, sums = ledger.settle(job, changes.get("actual"), clock)
         changes |= {"reservation": held} if sums else {}
-        return self._move(
-            Transition(job, status, clock, at, only_from, changes, settles=True), sums
-        )
+        # a failed job may meanwhile have been generated, and have failed again
+        revision = job.revision if job.status is JobStatus.FAILED else None
+        step = Transition(job, status, clock, at, only_from, changes, settles=True, seen=revision)
+        return self._move(step, sums)
 
     def hold(self, job: Job, limits: SpendingLimits, span: timedelta) -> datetime:
         """Postpone a READY job, so that no other process prepares it meanwhile; returns until when.
