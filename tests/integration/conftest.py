@@ -15,6 +15,7 @@ import httpx
 import pytest
 from aws_lambda_powertools.utilities import parameters
 from moto import mock_aws
+from moto.core.serialize import ResponseSerializer
 
 from phonoscene.observability import logger
 from tests.integration import cloud as stack
@@ -71,7 +72,10 @@ def environment(_lambda: None, monkeypatch: pytest.MonkeyPatch) -> pytest.Monkey
 @pytest.fixture(scope="module")
 def _stack(_lambda: None) -> Iterator[Cloud]:
     """Made once a module: moto takes 5 ms a call."""
-    with mock_aws():
+    with mock_aws(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            ResponseSerializer, "get_value", stack.plain_value(ResponseSerializer.get_value)
+        )
         yield stack.Cloud.make()
 
 
@@ -79,11 +83,9 @@ def _stack(_lambda: None) -> Iterator[Cloud]:
 def cloud(_stack: Cloud, environment: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """An empty stack; whatever asks boto3 for a client gets one that was made before."""
 
-    probe = stack.Probe(_function("probe").handler, Context())
-
     def known_client(service: str, config: Config | None = None) -> Any:
         if service == "lambda":
-            return probe.client
+            return _probe().client
         signature = getattr(config, "signature_version", None)
         return stack.client(service, signature) if signature else stack.client(service)
 
@@ -94,6 +96,11 @@ def cloud(_stack: Cloud, environment: pytest.MonkeyPatch) -> Iterator[Cloud]:
     _stack.empty()
     yield _stack
     _forget_parameters()
+
+
+@cache
+def _probe() -> stack.Probe:
+    return stack.Probe(_function("probe").handler, Context())
 
 
 def _forget_parameters() -> None:
