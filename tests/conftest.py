@@ -2,6 +2,11 @@
 
 import gc
 import signal
+import sys
+
+# jsonschema would compile 38 grammars of URIs and IRIs for 2 s, in every process of the tests; no
+# schema here has one checked.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # "cannot be imported"
 
 
 def pytest_sessionstart() -> None:

@@ -16,6 +16,7 @@ import pytest
 from aws_lambda_powertools.utilities import parameters
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
+from moto.core.serialize import ResponseSerializer
 
 from phonoscene.observability import logger
 from tests.integration import moto_stack
@@ -84,6 +85,8 @@ def _stack(_lambda: None) -> Iterator[Cloud]:
 
     with mock_aws(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(BotocoreStubber, "process_request", in_turn)
+        get_value = moto_stack.plain_value(ResponseSerializer.get_value)
+        patch.setattr(ResponseSerializer, "get_value", get_value)
         yield moto_stack.Cloud.make()
 
 
@@ -91,11 +94,9 @@ def _stack(_lambda: None) -> Iterator[Cloud]:
 def cloud(_stack: Cloud, environment: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """An empty stack; whatever asks boto3 for a client gets one that was made before."""
 
-    probe = moto_stack.Probe(_function("probe").handler, Context())
-
     def known_client(service: str, config: Config | None = None) -> Any:
         if service == "lambda":
-            return probe.client
+            return _probe().client
         signature = getattr(config, "signature_version", None)
         return moto_stack.client(service, signature) if signature else moto_stack.client(service)
 
@@ -106,6 +107,11 @@ def cloud(_stack: Cloud, environment: pytest.MonkeyPatch) -> Iterator[Cloud]:
     _stack.empty()
     yield _stack
     _forget_parameters()
+
+
+@cache
+def _probe() -> moto_stack.Probe:
+    return moto_stack.Probe(_function("probe").handler, Context())
 
 
 def _forget_parameters() -> None:

@@ -7,12 +7,14 @@ import json
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-import boto3
 import pytest
+import typer.main
 from moto.backends import get_backend
+from moto.sqs.models import SQSBackend
 
 from phonoscene_cli import app
 from phonoscene_cli.stack.connection import Stack
@@ -57,6 +59,15 @@ PARAMETERS: Final = {
     "SameContent": "skip",
 }
 
+_RECEIVE: Final = SQSBackend.receive_message
+#: The parser of the command line, which takes as long to make as many a command to run.
+get_command: Final = cache(typer.main.get_command)
+
+
+def receive_now(backend: SQSBackend, queue: str, most: int, _: int, *more: Any) -> Any:
+    """What lies in a queue; nobody sends anything while a command waits."""
+    return _RECEIVE(backend, queue, most, 0, *more)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -93,12 +104,14 @@ class Desk:
             self.resources[output.removesuffix("Url")] = ("AWS::SQS::Queue", self.urls[output])
         chosen = SimpleNamespace()
         self.patch.setattr(app, "Chosen", SimpleNamespace(of=lambda *_: chosen))
+        self.patch.setattr(typer.main, "get_command", get_command)
+        self.patch.setattr(SQSBackend, "receive_message", receive_now)
         self.patch.setenv("COLUMNS", "200")
         self._chosen = chosen
 
     def stack(self) -> Stack:
         """A stack of moto's parts, as CloudFormation would describe it."""
-        made = Stack("phonoscene", boto3.Session(region_name=REGION))
+        made = Stack("phonoscene", moto_stack.session())
         outputs = self.urls | {
             "DropBucketName": DROPS,
             "OutputBucketName": OUTPUT,

@@ -14,7 +14,7 @@ from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from moto.backends import get_backend
 
-from phonoscene.table.items import index_attributes, to_item, to_record
+from phonoscene.table.items import from_item, index_attributes, to_item, to_record
 from tests.support.stack import ACCOUNT, DROPS, FAL_KEY, JOBS, KEY_PARAMETER, OUTPUT, REGION
 from tests.support.template import read
 
@@ -31,10 +31,16 @@ if TYPE_CHECKING:
 
 
 @cache
+def session() -> boto3.Session:
+    """One for all clients: each reads AWS's descriptions of its services again, up to 1 MB each."""
+    return boto3.Session(region_name=REGION)
+
+
+@cache
 def client(service: str, signature: str | None = None) -> Any:
     """One client a session: making one takes 70 ms, and moto empties its own backends."""
     config = Config(signature_version=signature) if signature else None
-    made: Any = boto3.session.Session().client(service, config=config)  # type: ignore[call-overload]  # any service
+    made: Any = session().client(service, config=config)  # type: ignore[call-overload]  # any service
     made.meta.events.register_first("before-send.s3.UploadPart", _in_bytes)
     return made
 
@@ -54,7 +60,7 @@ class Bus:
 
     @cached_property
     def client(self) -> Any:
-        made: Any = boto3.session.Session().client("events")
+        made: Any = session().client("events")
         made.meta.events.register("before-send.events.PutEvents", self._answer)
         return made
 
@@ -83,7 +89,7 @@ class Probe:
 
     @cached_property
     def client(self) -> Any:
-        made: Any = boto3.session.Session().client("lambda")
+        made: Any = session().client("lambda")
         made.meta.events.register("before-send.lambda.Invoke", self._answer)
         return made
 
@@ -102,6 +108,20 @@ class _Raw(BytesIO):
 
     def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
         yield self.read()
+
+
+def plain_value(of_any: Callable[..., Any]) -> Callable[..., Any]:
+    """How moto finds a field of what it answers with; DynamoDB's values have one of ten.
+
+    moto looks for each of the ten under each alias of its name, which took a sixth of the time.
+    """
+
+    def find(serializer: Any, value: Any, key: str, shape: Any) -> Any:
+        if type(value) is dict and shape.parent.name == "AttributeValue":
+            return value.get(key)
+        return of_any(serializer, value, key, shape)
+
+    return find
 
 
 @dataclass(frozen=True)
@@ -170,11 +190,9 @@ class Cloud:
 
     def items(self) -> list[dict[str, Any]]:
         """Every record of the jobs table, as Python values; not the sums."""
-        deserialize = boto3.dynamodb.types.TypeDeserializer().deserialize  # type: ignore[attr-defined]  # loaded by boto3 itself
-        found = self.dynamodb.scan(TableName=JOBS)["Items"]
-        return [
-            {name: deserialize(v) for name, v in item.items()} for item in found if "status" in item
-        ]
+        table = get_backend("dynamodb")[ACCOUNT][REGION].tables[JOBS]  # a scan takes 20 ms
+        found = [item.to_json()["Attributes"] for item in table.all_items()]
+        return [from_item(item) for item in found if "status" in item]
 
     def item(self, job_id: str) -> dict[str, Any]:
         return next(item for item in self.items() if item["job_id"] == job_id)

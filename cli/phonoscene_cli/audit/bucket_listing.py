@@ -11,7 +11,7 @@ such a name is looked for under the other spelling.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from phonoscene.drops.drop_bucket import Found
@@ -78,7 +78,12 @@ class _Family:
     @property
     def has_lonely(self) -> bool:
         """Whether one of them has no other half here."""
-        return any(not pairing.is_whole for pairing in _pairings(self.objects))
+        return not all(pairing.is_whole for pairing in self.pairings)
+
+    @cached_property
+    def pairings(self) -> list[Pairing]:
+        """Of its objects, which are all here."""
+        return _pairings(self.objects)
 
     def drops(self, look: Look) -> Iterator[BucketDrop]:
         """An audio file with its sidecar, or alone; a sidecar that no audio claims.
@@ -86,13 +91,12 @@ class _Family:
         Another spelling's family that is listed earlier has yielded the pairs of both already.
         """
         others = self._others(look) if self.has_lonely else []
-        objects = self.objects | {
-            key: found for one in others for key, found in one.objects.items()
-        }
+        added = {key: found for one in others for key, found in one.objects.items()}
+        objects = self.objects | added
         earlier = {
             key for one in others if one.stem < self.stem and one.has_lonely for key in one.objects
         }
-        for pairing in _pairings(objects):
+        for pairing in _pairings(objects) if added else self.pairings:
             keys = set(pairing.keys)
             if keys & self.objects.keys() and not keys & earlier:
                 audio, sidecar = pairing.audio or "", pairing.sidecar or ""

@@ -9,6 +9,7 @@ import hashlib
 import json
 import unicodedata
 from enum import StrEnum
+from functools import lru_cache
 from itertools import product
 from types import MappingProxyType
 
@@ -50,6 +51,7 @@ class Kind(StrEnum):
     IGNORED = "ignored"
 
 
+@lru_cache(maxsize=64)  # a drop's pairing asks for each of its few keys several times
 def kind_of(key: str) -> Kind:
     """Read off a key: its suffix decides, unless a part of its path is private to its owner."""
     name = key.rpartition("/")[2]
