@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MB: Final = 1024 * 1024
 SMALL, LARGE, HUGE = 16 * MB, 512 * MB, 2048 * MB
 #: Of memory, at 512 MB; and how much more at 2 GB.
-MOST_BYTES, MOST_MORE = 130e6, 10e6
+MAX_BYTES, MAX_MORE = 130e6, 10e6
 #: A CDN's single flow, in bytes a second, and an answer's way, in seconds.
 LIMITED: Final = Network(60e6, 0.02)
 UNLIMITED: Final = Network()
@@ -106,11 +106,11 @@ def _rows(run: dict[tuple[int, bool], Copies]) -> list[Row]:
             "512 MB: most memory of the process",
             peak.told(megabytes),
             "≤ 130 MB",
-            max(peak.values) <= MOST_BYTES,
+            max(peak.values) <= MAX_BYTES,
             _of(fast, DISK, _peak).told(megabytes),
         ),
         Row.held(
-            "2 GB: memory above that", megabytes(max(0.0, grown)), "≤ 10 MB", grown <= MOST_MORE
+            "2 GB: memory above that", megabytes(max(0.0, grown)), "≤ 10 MB", grown <= MAX_MORE
         ),
     ]
 

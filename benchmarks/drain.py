@@ -32,9 +32,9 @@ JOBS: Final = 800
 COMES_HOME: Final = timedelta(seconds=2.0)
 GOES_OUT: Final = timedelta(seconds=1.5)
 GAP: Final = COMES_HOME + GOES_OUT
-MOST_RATIO: Final = 1.02
+MAX_RATIO: Final = 1.02
 #: Events that a job takes at most.
-MOST_STEPS: Final = 100
+MAX_STEPS: Final = 100
 #: A share of time that is told as 0.0 %.
 NO_SHARE: Final = 0.0005
 
@@ -107,7 +107,7 @@ def drain(jobs: int, concurrency: int, places: int) -> Drained:
         put(world, an_item(job, job.created_at + timedelta(milliseconds=number)))
     with world.under():
         world.invoke("reconcile", {})
-        for _ in range(MOST_STEPS * jobs):
+        for _ in range(MAX_STEPS * jobs):
             if not (
                 len(world.fal.requests) < jobs
                 or any(q.messages for q in world.queues.values())
@@ -146,7 +146,7 @@ def measure() -> Section:
         tight = drain(JOBS, concurrency, concurrency)
         roomy = drain(JOBS, concurrency, concurrency + spare(concurrency))
         runs += [tight, roomy]
-        section.rows += [_million(tight, None), _million(roomy, MOST_RATIO), *_kept(roomy)]
+        section.rows += [_million(tight, None), _million(roomy, MAX_RATIO), *_kept(roomy)]
     section.tables.append(("A million jobs of 35 s each:", _table(runs)))
     section.notes += paragraphs(NOTES)
     return section

@@ -29,7 +29,7 @@ WAITING: Final = (100, 10_000, 100_000)
 DUE: Final = (1_000, 10_000)
 #: Jobs that go all the way while the others wait, and as many that are dropped.
 MOVING: Final = 60
-MOST_GROWTH: Final = 1.1
+MAX_GROWTH: Final = 1.1
 RICH: Final = {"DAILY_BUDGET_USD": "100000"}
 #: How often each size is measured; the least time counts, as the rest is the machine's.
 ROUNDS: Final = 3
@@ -62,9 +62,9 @@ def _waiting() -> list[Row]:
         what = f"with {waiting:,} waiting, to {WAITING[0]}"
         ours, theirs = cost.requests, few.requests
         told = (ours, f"{ours:.1f}"), (theirs, f"{theirs:.1f}")
-        rows.append(Row.at_most(f"AWS requests a job {what}", *told, MOST_GROWTH))
+        rows.append(Row.at_most(f"AWS requests a job {what}", *told, MAX_GROWTH))
         times = [(one.seconds, milliseconds(one.seconds)) for one in (cost, few)]
-        rows.append(Row.at_most(f"own time a job {what}", times[0], times[1], MOST_GROWTH))
+        rows.append(Row.at_most(f"own time a job {what}", times[0], times[1], MAX_GROWTH))
     return rows
 
 
@@ -140,7 +140,7 @@ def ready_job(**fields: Any) -> Job:
             upper_usd=one,
         ),
     }
-    return Job.born(JobStatus.READY, NOON - timedelta(days=1), **told | fields)
+    return Job.new(JobStatus.READY, NOON - timedelta(days=1), **told | fields)
 
 
 def _due() -> list[Row]:
@@ -151,7 +151,7 @@ def _due() -> list[Row]:
             f"requests a job, a pass over {DUE[1]:,} due, to {DUE[0]:,}",
             requests[1],
             requests[0],
-            MOST_GROWTH,
+            MAX_GROWTH,
         ),
         Row.held(
             f"memory of a pass over {DUE[1]:,} due, beside {DUE[0]:,}",

@@ -33,9 +33,9 @@ VIDEO_BYTES: Final = 10_000_000
 PATIENCE: Final = 60 + 4 * JOBS
 #: A day's jobs are far apart for an emulator that has two cores.
 PAUSE: Final = 0.5
-MOST_USD: Final = 0.25
-MOST_OF_FALS: Final = 0.002
-MOST_LINES: Final = 40
+MAX_USD: Final = 0.25
+MAX_OF_FALS: Final = 0.002
+MAX_LINES: Final = 40
 PARAMETERS: Final = {"DailyBudgetUsd": "1000"}
 
 
@@ -58,16 +58,16 @@ def _rows(usd: float, lines: float) -> list[Row]:
     one = estimate(121, PRESETS["landscape_16_9"], per_megapixel)
     fal_usd = 1000 * float(one.lower_usd)
     return [
-        Row.held("AWS for 1,000 jobs", f"{usd:.3f} USD", f"≤ {MOST_USD} USD", usd <= MOST_USD),
+        Row.held("AWS for 1,000 jobs", f"{usd:.3f} USD", f"≤ {MAX_USD} USD", usd <= MAX_USD),
         Row(
             "the same, to what fal charges for 1,000 videos of 5 s",
             f"{usd:.3f} USD",
             f"{fal_usd:.2f} USD",
             f"{usd / fal_usd:.3%}",
-            f"≤ {MOST_OF_FALS:.1%}",
-            "yes" if usd <= MOST_OF_FALS * fal_usd else "**no**",
+            f"≤ {MAX_OF_FALS:.1%}",
+            "yes" if usd <= MAX_OF_FALS * fal_usd else "**no**",
         ),
-        Row.held("log lines a job", f"{lines:.1f}", f"≤ {MOST_LINES}", lines <= MOST_LINES),
+        Row.held("log lines a job", f"{lines:.1f}", f"≤ {MAX_LINES}", lines <= MAX_LINES),
     ]
 
 

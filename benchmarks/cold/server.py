@@ -18,7 +18,7 @@ from benchmarks.growth import an_item, ready_job
 from benchmarks.transfer.sink import body_of
 from benchmarks.transfer.wire import Network, Wire, announce_and_stay, serve, tls
 from benchmarks.worlds import MeasuredWorld
-from phonoscene.fal.webhook_message import Delivery, hash_token
+from phonoscene.fal.webhook_message import WebhookMessage, hash_token
 from phonoscene.fal.webhook_signature import sign
 from phonoscene.jobs import JobStatus, Request
 from tests.support import stack
@@ -62,7 +62,7 @@ def first_events() -> dict[str, Any]:
     """The first event of each function, by name."""
     body = _verdict()
     sound = Version("", SOUND, datetime.now(UTC))
-    delivery = Delivery(JOB, hash_token(TOKEN), REQUEST, body)
+    delivery = WebhookMessage(JOB, hash_token(TOKEN), REQUEST, body)
     at = int(datetime.now(UTC).timestamp())
     headers = sign(SIGNER, REQUEST, "github|1", at, body.encode())
     return {

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOOPBACK: Final = "127.0.0.1"
-LONGEST_HEAD: Final = 64 * 1024
+MAX_HEAD: Final = 64 * 1024
 #: What is sent or awaited at once, in bytes.
 STEP: Final = 256 * 1024
 
@@ -67,7 +67,7 @@ class Wire:
     def head(self) -> Request | None:
         """The next request; None where the other end has gone."""
         while b"\r\n\r\n" not in self._rest:
-            if not self._more() or len(self._rest) > LONGEST_HEAD:
+            if not self._more() or len(self._rest) > MAX_HEAD:
                 return None
         raw, _, self._rest = self._rest.partition(b"\r\n\r\n")
         first, *lines = raw.decode("latin-1").split("\r\n")
@@ -100,7 +100,7 @@ class Wire:
         return body
 
     def _more(self) -> bool:
-        got = self.sock.recv(LONGEST_HEAD)
+        got = self.sock.recv(MAX_HEAD)
         self._rest += got
         return bool(got)
 

@@ -14,7 +14,7 @@ from phonoscene.batch import Message, each
 from phonoscene.errors import FalUnavailable
 from phonoscene.fal.api_key import FalKey
 from phonoscene.fal.queue import FalQueue
-from phonoscene.fal.webhook_message import Delivery
+from phonoscene.fal.webhook_message import WebhookMessage
 from phonoscene.limits import SpendingLimits
 from phonoscene.observability import announce, count, logger, metrics
 from phonoscene.queues import DropsQueue
@@ -23,7 +23,7 @@ from phonoscene.table.job_store import JobStore
 from phonoscene.videos.cdn import Cdn
 from phonoscene.videos.output_bucket import MAX_FLOWS, OutputBucket
 from phonoscene.workflow.dispatch import Dispatcher
-from phonoscene.workflow.storing import Deliverer
+from phonoscene.workflow.storing import ResultHandler
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -36,7 +36,7 @@ UNSIGNED = Config(s3={"payload_signing_enabled": False}, max_pool_connections=MA
 class App:
     """What one event needs."""
 
-    deliverer: Deliverer
+    result_handler: ResultHandler
     dispatcher: Dispatcher
 
 
@@ -45,7 +45,7 @@ def build() -> App:
     """Read the settings and make the clients, at the first event."""
     settings = StoreSettings.from_env(os.environ)
     store = JobStore(boto3.client("dynamodb"), settings.jobs_table, on_change=announce)
-    deliverer = Deliverer(
+    result_handler = ResultHandler(
         store=store,
         queue=FalQueue(FalKey(settings.fal_key_parameter, partial(boto3.client, "ssm"))),
         cdn=Cdn(settings.max_video_bytes),
@@ -53,17 +53,17 @@ def build() -> App:
     )
     limits = SpendingLimits(settings.max_in_flight, settings.daily_budget_usd)
     drops = DropsQueue(boto3.client("sqs"), settings.drops_queue_url)
-    return App(deliverer, Dispatcher(store, drops, limits))
+    return App(result_handler, Dispatcher(store, drops, limits))
 
 
 def on_message(message: Message) -> None:
     """One result; an error returns it to the queue."""
     count("Verdicts")
     try:
-        delivery = Delivery(**message.json())
-        logger.append_keys(job_id=delivery.job_id)
+        webhook = WebhookMessage(**message.json())
+        logger.append_keys(job_id=webhook.job_id)
         app = build()
-        job = app.deliverer.deliver(delivery)
+        job = app.result_handler.handle(webhook)
         if job and job.is_final:  # a place is free
             app.dispatcher.dispatch()
     except FalUnavailable as exc:

@@ -37,7 +37,7 @@ class App:
 @cache
 def build() -> App:
     """Read the settings and make the client, at the first event."""
-    # fal waits 15 s for the first delivery: two tries of 3 s each, and the rest is fal's own retry
+    # fal waits 15 s for the first webhook: two tries of 3 s each, and the rest is fal's own retry
     hasty = Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 2})
     settings = WebhookSettings.from_env(os.environ)
     sqs = boto3.client("sqs", config=hasty)
@@ -51,11 +51,11 @@ def handler(event: Any, context: LambdaContext) -> dict[str, Any]:  # noqa: ARG0
     app = build()
     try:
         post = _post(event)
-        delivery = receive(post, app.keys, app.settings.fal_user_id)
-        logger.append_keys(job_id=delivery.job_id)
+        webhook = receive(post, app.keys, app.settings.fal_user_id)
+        logger.append_keys(job_id=webhook.job_id)
         if not app.settings.fal_user_id:  # so that an operator can learn it, and pin it
             logger.warning("webhook.unpinned", extra={"fal_user_id": post.headers[USER_ID]})
-        app.verdicts.deliver(delivery)
+        app.verdicts.send(webhook)
     except WebhookRefused as exc:
         return _answer(401, "WebhooksRefused", exc.reason)
     except (SigningKeysUnavailable, ClientError, BotoCoreError) as exc:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 MAX_ATTEMPTS = 31
 FIRST_TIMEOUT = 15.0  # seconds; fal gives the first attempt less time than the retries
 RETRY_TIMEOUT = 120.0
-LONGEST_PAUSE = 120  # times --retry-seconds; fal says "growing backoff", not how it grows
+MAX_PAUSE = 120  # times --retry-seconds; fal says "growing backoff", not how it grows
 EARLY_WAIT = 60.0  # seconds an early webhook may hold back the submit answer
 PAYLOAD_ERROR = (
     "Response payload is not JSON serializable. Either return a JSON serializable object or use "
@@ -78,7 +78,7 @@ class Deliverer:
             delivery = await self.attempt(request)
             if delivery["settled"]:
                 return
-            pause = self._pause * min(2 ** (attempt - 1), LONGEST_PAUSE)
+            pause = self._pause * min(2 ** (attempt - 1), MAX_PAUSE)
             if request.expires_at is None or time.time() + pause >= request.expires_at:
                 break
             await asyncio.sleep(pause)

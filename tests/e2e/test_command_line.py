@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import av
 import pytest
 
-from phonoscene.fal.webhook_message import Delivery
+from phonoscene.fal.webhook_message import WebhookMessage
 from phonoscene_cli.dead_letters import DeadLetters, Letters, of_stack
 from phonoscene_cli.doctor.checks import CHECKS
 from phonoscene_cli.errors import CliError
@@ -282,7 +282,9 @@ def test_a_verdict_that_lies_there_still_becomes_its_video(
     job = phonoscene.take(name, until={"SUBMITTED"})
     request = phonoscene.ended_request(prompt)
     body = {"request_id": request["request_id"], "status": "OK", "payload": request["result"]}
-    verdict = Delivery(job["job_id"], job["token_hashes"][-1], body["request_id"], json.dumps(body))
+    verdict = WebhookMessage(
+        job["job_id"], job["token_hashes"][-1], body["request_id"], json.dumps(body)
+    )
     phonoscene.send("VerdictsDeadLetterQueueUrl", json.loads(verdict.to_message()))
 
     moved = json_of("redrive")

@@ -20,7 +20,7 @@ from phonoscene.limits import SpendingLimits
 from phonoscene.observability import announce
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.workflow.ledger_audit import LedgerAudit
-from phonoscene.workflow.storing import Deliverer
+from phonoscene.workflow.storing import ResultHandler
 from tests.integration.loopback import answer
 from tests.integration.races import ROUNDS, Race
 from tests.integration.workspace import (
@@ -36,7 +36,7 @@ from tests.support.invariants import spent
 from tests.support.stack import FAL_KEY
 
 if TYPE_CHECKING:
-    from phonoscene.fal.webhook_message import Delivery
+    from phonoscene.fal.webhook_message import WebhookMessage
     from tests.integration.loopback import Loopback
     from tests.integration.moto_stack import Cloud
 
@@ -70,7 +70,7 @@ def bring(workspace: Workspace, status: JobStatus = S.SUBMITTED, n: int = 1) -> 
     return workspace.bring(status, n, estimate=ASKED)
 
 
-def came(job: Job, reported: dict[str, Any], attempt: int | None = None) -> Delivery:
+def came(job: Job, reported: dict[str, Any], attempt: int | None = None) -> WebhookMessage:
     """fal's webhook for a video of these figures."""
     return verdict(job, attempt, payload={"video": {"url": VIDEO_URL, **reported}})
 
@@ -92,7 +92,7 @@ def test_the_day_counts_what_came_and_not_what_was_reserved(
 ) -> None:
     job = bring(workspace, before)
 
-    stored = workspace.deliverer.deliver(came(job, reported))
+    stored = workspace.result_handler.handle(came(job, reported))
 
     assert stored
     assert stored.status is S.SUCCEEDED
@@ -107,7 +107,7 @@ def test_the_day_knows_it_while_the_video_is_still_to_be_copied(
     workspace.cdn.is_down = True
     job = bring(workspace)
 
-    workspace.deliverer.deliver(came(job, reported))
+    workspace.result_handler.handle(came(job, reported))
 
     generated = workspace.read()
     assert generated.status is S.GENERATED
@@ -121,7 +121,7 @@ def test_a_paid_video_that_could_not_be_copied_stays_counted_as_it_came(
     workspace: Workspace, reported: dict[str, Any], usd: str
 ) -> None:
     workspace.cdn.is_down = True
-    workspace.deliverer.deliver(came(bring(workspace), reported))
+    workspace.result_handler.handle(came(bring(workspace), reported))
     workspace.clock.now += OUTPUT_LIVES + timedelta(minutes=1)
 
     workspace.reconciler.run()
@@ -135,13 +135,13 @@ def test_what_came_as_it_was_asked_for_takes_no_transaction(workspace: Workspace
     job = bring(workspace)
     workspace.recording_client.calls.clear()
 
-    workspace.deliverer.deliver(came(job, AS_ASKED))
+    workspace.result_handler.handle(came(job, AS_ASKED))
 
     assert "transact_write_items" not in workspace.recording_client.calls
 
 
 def test_the_record_keeps_what_came_beside_what_was_asked(workspace: Workspace) -> None:
-    workspace.deliverer.deliver(came(bring(workspace), LARGER))
+    workspace.result_handler.handle(came(bring(workspace), LARGER))
 
     job = workspace.read()
     assert job.estimate == ASKED
@@ -170,8 +170,8 @@ def test_more_than_was_reserved_is_counted_once_and_what_fits_is_not(
     monkeypatch.setattr(workspace.store, "_on_change", announce)
     for n, (reported, _) in enumerate(COSTS):
         job = bring(workspace, n=n)
-        workspace.deliverer.deliver(came(job, reported))
-        workspace.deliverer.deliver(came(job, reported))
+        workspace.result_handler.handle(came(job, reported))
+        workspace.result_handler.handle(came(job, reported))
 
     over = [usd for _, usd in COSTS if Decimal(usd) > RESERVED]
     assert counted.count("OverReserved") == len(over) == 3
@@ -184,14 +184,14 @@ def test_what_was_not_needed_is_there_for_other_jobs(cloud: Cloud) -> None:
     with pytest.raises(MustWait):
         workspace.store.claim(other, workspace.limits, "hash")
 
-    workspace.deliverer.deliver(came(job, SMALLER))
+    workspace.result_handler.handle(came(job, SMALLER))
 
     assert workspace.store.claim(other, workspace.limits, "hash").status is S.SUBMITTING
 
 
 def test_what_came_too_large_leaves_less_for_other_jobs(cloud: Cloud) -> None:
     workspace = Workspace(cloud, SpendingLimits(9, RESERVED * 2))
-    workspace.deliverer.deliver(came(bring(workspace), LARGER))
+    workspace.result_handler.handle(came(bring(workspace), LARGER))
 
     with pytest.raises(MustWait, match="budget"):
         workspace.store.claim(workspace.admit(2, estimate=ASKED), workspace.limits, "hash")
@@ -201,7 +201,7 @@ def test_the_day_that_reserved_is_the_day_that_is_corrected(workspace: Workspace
     job = bring(workspace)
     workspace.clock.go_on(hours=20)
 
-    workspace.deliverer.deliver(came(job, LARGER))
+    workspace.result_handler.handle(came(job, LARGER))
 
     assert workspace.sums("2026-11-22")[1:] == (Decimal("9.6051"), ZERO)
     assert workspace.sums("2026-11-23")[1:] == (ZERO, ZERO)
@@ -216,9 +216,9 @@ def test_a_webhook_that_comes_again_corrects_nothing_again(
 ) -> None:
     job = bring(workspace)
     for _ in range(3):
-        workspace.deliverer.deliver(came(job, reported))
+        workspace.result_handler.handle(came(job, reported))
 
-    workspace.deliverer.deliver(came(job, LARGER))  # and with other figures neither
+    workspace.result_handler.handle(came(job, LARGER))  # and with other figures neither
 
     assert workspace.sums() == (0, Decimal(usd), ZERO)
 
@@ -237,10 +237,10 @@ def test_a_correction_whose_answer_was_lost_is_not_made_again(workspace: Workspa
 
     workspace.recording_client.before = dying
     with pytest.raises(Crash):
-        workspace.deliverer.deliver(came(job, LARGER))
+        workspace.result_handler.handle(came(job, LARGER))
     cut = workspace.sums()
 
-    workspace.deliverer.deliver(came(job, LARGER))
+    workspace.result_handler.handle(came(job, LARGER))
 
     assert cut == (1, Decimal("9.6051"), Decimal("9.6051"))
     assert workspace.sums() == (0, Decimal("9.6051"), ZERO)
@@ -254,7 +254,7 @@ def test_a_video_that_comes_after_its_money_went_back_costs_what_came(
     job = bring(workspace)
     workspace.step(job, S.READY)
 
-    workspace.deliverer.deliver(came(job, reported))
+    workspace.result_handler.handle(came(job, reported))
 
     assert workspace.sums() == (0, Decimal(usd), ZERO)
     budget_is_what_the_records_say(workspace)
@@ -269,7 +269,7 @@ def test_a_result_that_meets_the_end_of_its_attempt_is_paid_all_the_same(
     stale, get = iter([read]), workspace.store.get
     monkeypatch.setattr(workspace.store, "get", lambda job_id: next(stale, None) or get(job_id))
 
-    workspace.deliverer.deliver(came(read, LARGER))
+    workspace.result_handler.handle(came(read, LARGER))
 
     assert workspace.sums() == (0, Decimal("9.6051"), ZERO)
     budget_is_what_the_records_say(workspace)
@@ -283,7 +283,7 @@ def test_a_video_of_a_cancelled_job_costs_what_came_once(
     workspace.canceller.cancel(job.job_id)
 
     for _ in range(2):
-        workspace.deliverer.deliver(came(job, reported))
+        workspace.result_handler.handle(came(job, reported))
 
     assert workspace.read().duplicate_requests == {request_of(job).request_id}
     assert workspace.sums() == (0, Decimal(usd), ZERO)
@@ -293,9 +293,9 @@ def test_a_video_of_a_cancelled_job_costs_what_came_once(
 def test_each_request_that_answers_costs_what_came_of_it(workspace: Workspace) -> None:
     job = workspace.step(workspace.step(bring(workspace), S.READY), S.SUBMITTING)
 
-    workspace.deliverer.deliver(came(job, SMALLER, 2))
+    workspace.result_handler.handle(came(job, SMALLER, 2))
     for reported in (LARGER, {}, LARGER):
-        workspace.deliverer.deliver(came(job, reported, 1))
+        workspace.result_handler.handle(came(job, reported, 1))
 
     found = workspace.read()
     assert [one.upper_usd for one in found.duplicate_actuals] == [Decimal("9.6051")]
@@ -309,8 +309,8 @@ def test_another_request_that_reports_nothing_costs_what_was_estimated(
 ) -> None:
     job = workspace.step(workspace.step(bring(workspace), S.READY), S.SUBMITTING)
 
-    workspace.deliverer.deliver(came(job, SMALLER, 2))
-    workspace.deliverer.deliver(came(job, {}, 1))
+    workspace.result_handler.handle(came(job, SMALLER, 2))
+    workspace.result_handler.handle(came(job, {}, 1))
 
     assert workspace.sums() == (0, RESERVED + Decimal("0.0109"), ZERO)
     budget_is_what_the_records_say(workspace)
@@ -351,9 +351,9 @@ def test_in_whatever_order_things_come_the_budget_is_what_the_records_say(
         elif kind == "claim" and job.status is S.READY:
             workspace.step(job, S.SUBMITTING)
         elif kind == "failure" and attempt <= job.attempt:
-            workspace.deliverer.deliver(failure(job, attempt=attempt))
+            workspace.result_handler.handle(failure(job, attempt=attempt))
         elif kind == "webhook" and attempt <= job.attempt:
-            workspace.deliverer.deliver(came(job, reported, attempt))
+            workspace.result_handler.handle(came(job, reported, attempt))
         budget_is_what_the_records_say(workspace)
 
 
@@ -367,9 +367,11 @@ def test_two_webhooks_a_poll_and_a_cancel_that_meet_correct_once(cloud: Cloud) -
         chance = random.Random(seed)  # noqa: S311 - a seed to repeat
         reported, _ = chance.choice(COSTS)
         tasks: list[Any] = [
-            partial(workspace.deliverer.deliver, came(job, reported)),
-            partial(workspace.deliverer.deliver, came(job, reported)),
-            partial(workspace.deliverer.deliver, came(job, LARGER)),  # polled, with another figure
+            partial(workspace.result_handler.handle, came(job, reported)),
+            partial(workspace.result_handler.handle, came(job, reported)),
+            partial(
+                workspace.result_handler.handle, came(job, LARGER)
+            ),  # polled, with another figure
             partial(workspace.canceller.cancel, job.job_id),
         ]
 
@@ -404,10 +406,11 @@ def test_a_result_that_is_fetched_costs_what_its_header_says(
     payload = {"video": {"url": VIDEO_URL, **AS_ASKED}}
     headers = {"X-Fal-Billable-Units": units} if units else {}
     internet.plays["queue.fal.run"] = answer(payload, headers=headers)
-    parts = workspace.deliverer
-    deliverer = Deliverer(parts.store, FalQueue(lambda **_: FAL_KEY), parts.cdn, parts.output)
+    parts = workspace.result_handler
+    queue = FalQueue(lambda **_: FAL_KEY)
+    handler = ResultHandler(parts.store, queue, parts.cdn, parts.output)
 
-    stored = deliverer.deliver(verdict(job, payload=None, payload_error="not serialisable"))
+    stored = handler.handle(verdict(job, payload=None, payload_error="not serialisable"))
 
     assert stored
     assert stored.actual
@@ -420,7 +423,7 @@ def test_a_result_that_is_fetched_costs_what_its_header_says(
 def test_the_manifest_beside_the_video_says_what_came(workspace: Workspace) -> None:
     job = bring(workspace)
 
-    workspace.deliverer.deliver(came(job, LARGER))
+    workspace.result_handler.handle(came(job, LARGER))
 
     manifest = workspace.cloud.outputs()[f"{job.name}/{job.job_id}.json"].decode()
     assert '"frames": 961' in manifest
@@ -431,7 +434,7 @@ def test_a_job_of_before_without_a_price_costs_what_was_reserved(workspace: Work
     before = ASKED.model_copy(update={"usd_per_megapixel": None})
     job = workspace.bring(S.SUBMITTED, estimate=before)
 
-    workspace.deliverer.deliver(came(job, LARGER))
+    workspace.result_handler.handle(came(job, LARGER))
 
     assert isinstance(workspace.read().estimate, Estimate)
     assert workspace.read().actual is None

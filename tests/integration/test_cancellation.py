@@ -173,7 +173,7 @@ def test_a_video_that_comes_too_late_is_noted_and_not_stored(
     job = workspace.bring(JobStatus.SUBMITTED)
     workspace.canceller.cancel(job.job_id)
 
-    workspace.deliverer.deliver(verdict(job))
+    workspace.result_handler.handle(verdict(job))
 
     told = workspace.read()
     assert told.status is JobStatus.CANCELLED
@@ -187,7 +187,7 @@ def test_a_late_failure_of_a_cancelled_job_is_no_second_payment(workspace: Works
     job = workspace.bring(JobStatus.SUBMITTED)
     cancelled = workspace.canceller.cancel(job.job_id)
 
-    workspace.deliverer.deliver(failure(job, "client_cancelled"))
+    workspace.result_handler.handle(failure(job, "client_cancelled"))
 
     assert workspace.read() == cancelled
 
@@ -272,7 +272,7 @@ def test_a_cancel_that_read_an_attempt_which_is_given_up_meanwhile_gives_back_on
 ) -> None:
     job = workspace.bring(JobStatus.SUBMITTED)
     other = workspace.bring(JobStatus.SUBMITTED, 2)
-    meanwhile(workspace, lambda: workspace.deliverer.deliver(failure(job)))
+    meanwhile(workspace, lambda: workspace.result_handler.handle(failure(job)))
 
     cancelled = workspace.canceller.cancel(job.job_id)
 
@@ -298,7 +298,7 @@ def test_a_verdict_that_meets_a_cancel_stores_nothing(workspace: Workspace, clou
     job = workspace.bring(JobStatus.SUBMITTED)
     meanwhile(workspace, lambda: workspace.canceller.cancel(job.job_id))
 
-    told = workspace.deliverer.deliver(verdict(job))
+    told = workspace.result_handler.handle(verdict(job))
 
     assert told
     assert told.status is workspace.read().status is JobStatus.CANCELLED

@@ -14,7 +14,7 @@ import pytest
 
 from phonoscene.errors import FalUnavailable
 from phonoscene.fal.queue import FalQueue
-from phonoscene.fal.webhook_message import Delivery, hash_token
+from phonoscene.fal.webhook_message import WebhookMessage, hash_token
 from phonoscene.jobs import (
     LOOK_AGAIN_AFTER,
     Audio,
@@ -28,7 +28,7 @@ from phonoscene.table.job_store import JobStore
 from phonoscene.videos.cdn import Cdn
 from phonoscene.videos.output_bucket import OutputBucket
 from phonoscene.videos.video_formats import CUT_OFF, FEWER_BYTES, OTHER_CONTAINER
-from phonoscene.workflow.storing import BECOMES_WHOLE_WITHIN, SHORTEST_PAUSE, Deliverer
+from phonoscene.workflow.storing import BECOMES_WHOLE_WITHIN, MIN_PAUSE, ResultHandler
 from tests.integration.loopback import FileServer, Loopback, Seen, answer
 from tests.integration.workspace import noted
 from tests.support.fakes.calls import Crash
@@ -57,9 +57,9 @@ QUEUE = f"https://queue.fal.run/fal-ai/ltx-2.3-22b/requests/{REQUEST}"
 VIDEO_KEY, MANIFEST_KEY = f"albums/song/{ID}.mp4", f"albums/song/{ID}.json"
 
 
-def delivery(body: Any = SUCCESS, **changes: Any) -> Delivery:
+def delivery(body: Any = SUCCESS, **changes: Any) -> WebhookMessage:
     """What the webhook queued of such a body."""
-    told = Delivery(
+    told = WebhookMessage(
         job_id=ID,
         token_hash=TOKEN,
         request_id=body["request_id"],
@@ -79,7 +79,7 @@ def reporting(file_size: Any) -> Any:
 class World:
     cloud: Cloud
     store: JobStore
-    deliverer: Deliverer
+    result_handler: ResultHandler
     #: By how much time has passed.
     passed: list[timedelta]
 
@@ -89,8 +89,8 @@ class World:
         assert found
         return found
 
-    def deliver(self, verdict: Delivery | None = None) -> Job | None:
-        return self.deliverer.deliver(verdict or delivery())
+    def deliver(self, verdict: WebhookMessage | None = None) -> Job | None:
+        return self.result_handler.handle(verdict or delivery())
 
     def due_after(self) -> timedelta:
         """After how long since it was generated the job is looked at again."""
@@ -124,8 +124,8 @@ def world(cloud: Cloud, internet: Loopback) -> World:
     request = Request(request_id=REQUEST, response_url=QUEUE, status_url=f"{QUEUE}/status")
     store.move(claimed, JobStatus.SUBMITTED, request=request)
     queue = FalQueue(lambda **_: FAL_KEY)
-    deliverer = Deliverer(store, queue, Cdn(2**20), OutputBucket(cloud.s3, OUTPUT))
-    return World(cloud, store, deliverer, passed)
+    result_handler = ResultHandler(store, queue, Cdn(2**20), OutputBucket(cloud.s3, OUTPUT))
+    return World(cloud, store, result_handler, passed)
 
 
 def a_claim_whose_answer_was_lost(world: World, status: JobStatus) -> None:
@@ -928,7 +928,7 @@ def test_a_video_that_cannot_be_copied_is_left_to_its_record_and_to_no_message(
     assert world.record.status is JobStatus.GENERATED
     due_at = datetime.fromisoformat(world.cloud.item(ID)["due_at"])
     assert (
-        SHORTEST_PAUSE
+        MIN_PAUSE
         <= due_at - world.record.last(JobStatus.GENERATED)
         < LOOK_AGAIN_AFTER[JobStatus.GENERATED]
     )

@@ -542,7 +542,7 @@ def test_a_handshake_that_drips_ends_with_the_time_of_its_exchange(
 
 
 def test_an_answer_that_is_too_long_is_not_read_to_its_end(queue: FalQueue, fal: Loopback) -> None:
-    fal.plays["queue.fal.run"] = answer("x" * (fal_client_module.LONGEST_ANSWER + 1))
+    fal.plays["queue.fal.run"] = answer("x" * (fal_client_module.MAX_ANSWER_BYTES + 1))
 
     with pytest.raises(FalUnavailable):
         queue.poll(Request(request_id=ID))

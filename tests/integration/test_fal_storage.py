@@ -25,7 +25,7 @@ from phonoscene.fal.requests import LARGEST_UPLOAD, Medium
 from phonoscene.fal.storage import FalStorage
 from phonoscene.jobs import Audio, DropObject, Job, JobStatus
 from phonoscene.limits import cost_of
-from phonoscene.retries import MOST_REFUSALS
+from phonoscene.retries import MAX_REFUSALS
 from phonoscene.workflow.media_urls import Uploaded
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
 from tests.integration.fal_queue import FakeFalQueue
@@ -269,7 +269,7 @@ def test_an_answer_that_does_not_come_is_waited_for_no_longer(
 def test_the_files_of_a_job_have_their_time_together(
     fal: Loopback, storage: FalStorage, environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setattr(product, "MOST_SECONDS", 0.2)
+    environment.setattr(product, "MAX_SECONDS", 0.2)
     asked = 0
 
     def drip() -> Iterator[bytes]:
@@ -424,7 +424,7 @@ def test_a_copy_outlives_the_time_in_which_fal_may_begin(
 
     header = fal.requests("v3.fal.media", "POST")[0].headers["x-fal-object-lifecycle"]
     life = json.loads(header)["expiration_duration_seconds"]
-    until_the_post = product.MOST_SECONDS + 60  # uploads, claim, POST
+    until_the_post = product.MAX_SECONDS + 60  # uploads, claim, POST
     assert posts(drop)[0].start_timeout + 300 <= life - until_the_post
 
 
@@ -760,7 +760,7 @@ def test_each_failure_waits_longer_and_a_day_of_them_is_the_end(
         job = submitter.submit(workspace.read())
         waits.append((workspace.turn() or workspace.clock()) - workspace.clock())
         workspace.clock.go_on(minutes=15)
-    worn = workspace.store.put_off(job, "storage", workspace.clock(), uploads_failed=MOST_REFUSALS)
+    worn = workspace.store.put_off(job, "storage", workspace.clock(), uploads_failed=MAX_REFUSALS)
 
     ended = submitter.submit(worn)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from phonoscene.errors import MustWait, WriteRefused
 from phonoscene.jobs import FINAL, TRANSITIONS, Job, JobStatus
 from phonoscene.limits import SpendingLimits, day_of
-from phonoscene.table.dynamodb import MOST_CONFLICTS
+from phonoscene.table.dynamodb import MAX_CONFLICTS
 from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.ledger_audit import LedgerAudit
 from phonoscene.workflow.submission import PAUSE
@@ -675,7 +675,7 @@ def test_conflicts_without_an_end_rise_after_a_few_seconds(workspace: Workspace)
     with pytest.raises(workspace.cloud.dynamodb.exceptions.TransactionCanceledException):
         workspace.store.claim(job, workspace.limits, "hash")
 
-    assert workspace.recording_client.calls == ["transact_write_items"] * MOST_CONFLICTS
+    assert workspace.recording_client.calls == ["transact_write_items"] * MAX_CONFLICTS
     assert sum(workspace.slept) <= 5
     assert workspace.sums() == NOTHING
 

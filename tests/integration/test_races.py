@@ -108,8 +108,8 @@ def test_a_cancel_and_two_verdicts_that_meet_give_back_once(
         race.turns.run(
             [
                 partial(workspace.canceller.cancel, job.job_id),
-                partial(workspace.deliverer.deliver, tells(job)),
-                partial(workspace.deliverer.deliver, tells(job)),
+                partial(workspace.result_handler.handle, tells(job)),
+                partial(workspace.result_handler.handle, tells(job)),
             ]
         )
 

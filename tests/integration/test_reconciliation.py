@@ -29,7 +29,7 @@ from phonoscene.workflow.reconciliation import (
     RESULT_KEPT,
     ReconcileReport,
 )
-from phonoscene.workflow.storing import LONGEST_PAUSE, SHORTEST_PAUSE
+from phonoscene.workflow.storing import MAX_PAUSE, MIN_PAUSE
 from tests.integration.fal_queue import FakeFalQueue
 from tests.integration.loopback import Loopback, answer
 from tests.integration.moto_stack import client
@@ -351,7 +351,7 @@ def test_a_request_that_ended_goes_the_way_of_its_webhook(
     (delivery,) = workspace.queues.delivered
     assert workspace.read().status is JobStatus.SUBMITTED  # it is the store's to conclude
     assert workspace.turn() == workspace.clock() + ASK_AGAIN
-    concluded = workspace.deliverer.deliver(delivery)
+    concluded = workspace.result_handler.handle(delivery)
     assert concluded == workspace.read()
     assert concluded.status is becomes
     assert workspace.sums()[0] == 0
@@ -367,7 +367,7 @@ def test_an_end_that_is_told_twice_and_by_the_webhook_too_is_stored_once(
     later(workspace, timedelta(minutes=1))
 
     for delivery in (*workspace.queues.delivered, verdict(job)):
-        workspace.deliverer.deliver(delivery)
+        workspace.result_handler.handle(delivery)
 
     assert len(workspace.queues.delivered) == 2
     assert len(workspace.cdn.opened) == 1
@@ -438,7 +438,7 @@ def test_a_copy_that_was_cut_off_is_begun_again(workspace: Workspace) -> None:
 
     (delivery,) = workspace.queues.delivered
     assert workspace.turn() == workspace.clock() + COPY_AGAIN
-    stored = workspace.deliverer.deliver(delivery)
+    stored = workspace.result_handler.handle(delivery)
     assert stored
     assert stored.status is workspace.read().status is JobStatus.SUCCEEDED
     assert workspace.sums() == (0, USD, ZERO)
@@ -448,21 +448,21 @@ def test_a_copy_that_fails_is_begun_again_soon_and_then_ever_more_rarely(
     workspace: Workspace,
 ) -> None:
     workspace.cdn.is_down = True
-    workspace.deliverer.deliver(verdict(workspace.bring(JobStatus.SUBMITTED)))
+    workspace.result_handler.handle(verdict(workspace.bring(JobStatus.SUBMITTED)))
     pauses = []
     for _ in range(12):
         turn = workspace.turn()
         assert turn
         pauses.append(turn - workspace.clock())
         later(workspace, pauses[-1])
-        workspace.deliverer.deliver(workspace.queues.delivered[-1])
+        workspace.result_handler.handle(workspace.queues.delivered[-1])
 
-    assert pauses[0] == SHORTEST_PAUSE
+    assert pauses[0] == MIN_PAUSE
     assert pauses == sorted(pauses)
-    assert pauses[-1] == LONGEST_PAUSE
+    assert pauses[-1] == MAX_PAUSE
     assert len(workspace.queues.delivered) == 12
     workspace.cdn.is_down = False
-    workspace.deliverer.deliver(workspace.queues.delivered[-1])
+    workspace.result_handler.handle(workspace.queues.delivered[-1])
     assert workspace.read().status is JobStatus.SUCCEEDED
 
 
@@ -516,7 +516,7 @@ def test_a_webhook_that_comes_while_fal_does_not_answer_is_no_failure(
     job = workspace.bring(JobStatus.SUBMITTED)
 
     def answer() -> None:
-        workspace.deliverer.deliver(verdict(job))
+        workspace.result_handler.handle(verdict(job))
         raise UNHEARD
 
     workspace.fal.on_question = answer

@@ -16,9 +16,9 @@ from phonoscene.fal.webhook_message import hash_token
 from phonoscene.jobs import Audio, DropObject, JobStatus
 from phonoscene.retries import (
     BACKOFF,
-    LONGEST_BACKOFF,
-    MOST_ATTEMPTS,
-    MOST_REFUSALS,
+    MAX_ATTEMPTS,
+    MAX_BACKOFF,
+    MAX_REFUSALS,
     RETRYABLE,
     is_retryable,
     retry_at,
@@ -125,7 +125,7 @@ def test_an_error_of_fals_own_sends_the_job_back_where_it_may_pass(
 ) -> None:
     job = workspace.bring(JobStatus.SUBMITTED)
 
-    workspace.deliverer.deliver(failure(job, kind))
+    workspace.result_handler.handle(failure(job, kind))
 
     told = workspace.read()
     assert told.status is (JobStatus.READY if worth_it else JobStatus.FAILED)
@@ -140,7 +140,7 @@ def test_an_error_of_the_model_sends_the_job_back_where_it_may_pass(
 ) -> None:
     job = workspace.bring(JobStatus.SUBMITTED)
 
-    workspace.deliverer.deliver(model_failure(job, {"type": kind, "loc": ["body", "prompt"]}))
+    workspace.result_handler.handle(model_failure(job, {"type": kind, "loc": ["body", "prompt"]}))
 
     told = workspace.read()
     assert told.status is (JobStatus.READY if worth_it else JobStatus.FAILED)
@@ -174,7 +174,7 @@ def test_an_audio_url_that_expired_in_fals_queue_sends_the_job_back(workspace: W
     job = workspace.bring(JobStatus.SUBMITTED)
     expired = {"type": "file_download_error", "loc": ["body", "audio_url"]}
 
-    workspace.deliverer.deliver(model_failure(job, expired))
+    workspace.result_handler.handle(model_failure(job, expired))
 
     assert workspace.read().status is JobStatus.READY
 
@@ -183,7 +183,7 @@ def test_one_error_for_good_among_others_is_for_good(workspace: Workspace) -> No
     job = workspace.bring(JobStatus.SUBMITTED)
     both = ({"type": "internal_server_error"}, {"type": "audio_duration_too_long"})
 
-    workspace.deliverer.deliver(model_failure(job, *both))
+    workspace.result_handler.handle(model_failure(job, *both))
 
     told = workspace.read()
     assert told.status is JobStatus.FAILED
@@ -197,7 +197,7 @@ def test_an_error_that_fal_does_not_name_is_for_good(workspace: Workspace) -> No
         unnamed.body
     )  # asked, it says the same
 
-    workspace.deliverer.deliver(unnamed)
+    workspace.result_handler.handle(unnamed)
 
     assert workspace.read().status is JobStatus.FAILED
 
@@ -218,24 +218,24 @@ def submitted_again(workspace: Workspace) -> Job:
 
 def test_a_job_is_given_up_after_its_last_attempt(workspace: Workspace) -> None:
     job = workspace.bring(JobStatus.SUBMITTED)
-    for _ in range(MOST_ATTEMPTS - 1):
-        workspace.deliverer.deliver(failure(job))
+    for _ in range(MAX_ATTEMPTS - 1):
+        workspace.result_handler.handle(failure(job))
         job = submitted_again(workspace)
 
-    workspace.deliverer.deliver(failure(job))
+    workspace.result_handler.handle(failure(job))
 
     told = workspace.read()
-    assert (told.status, told.attempt) == (JobStatus.FAILED, MOST_ATTEMPTS)
+    assert (told.status, told.attempt) == (JobStatus.FAILED, MAX_ATTEMPTS)
     assert [error.code for error in told.errors] == ["runner_disconnected"]
-    assert len(set(told.token_hashes)) == MOST_ATTEMPTS
+    assert len(set(told.token_hashes)) == MAX_ATTEMPTS
     assert workspace.sums() == (0, ZERO, ZERO)
 
 
 def test_each_attempt_waits_longer_than_the_last(workspace: Workspace) -> None:
     job = workspace.bring(JobStatus.SUBMITTED)
     waits = []
-    for _ in range(MOST_ATTEMPTS - 1):
-        workspace.deliverer.deliver(failure(job))
+    for _ in range(MAX_ATTEMPTS - 1):
+        workspace.result_handler.handle(failure(job))
         waits.append((workspace.turn() or START) - workspace.clock())
         job = submitted_again(workspace)
 
@@ -245,10 +245,10 @@ def test_each_attempt_waits_longer_than_the_last(workspace: Workspace) -> None:
 
 
 def test_no_wait_is_longer_than_a_quarter_of_an_hour() -> None:
-    waits = [retry_at(times, START) - START for times in range(1, MOST_REFUSALS + 1)]
+    waits = [retry_at(times, START) - START for times in range(1, MAX_REFUSALS + 1)]
 
-    assert max(waits) <= timedelta(seconds=LONGEST_BACKOFF)
-    assert min(waits[-10:]) >= timedelta(seconds=LONGEST_BACKOFF / 2)
+    assert max(waits) <= timedelta(seconds=MAX_BACKOFF)
+    assert min(waits[-10:]) >= timedelta(seconds=MAX_BACKOFF / 2)
 
 
 def test_jobs_that_failed_together_do_not_come_back_together() -> None:
@@ -264,20 +264,20 @@ def test_what_fal_refused_to_take_does_not_count_as_an_attempt(
     """It cost nothing; an hour of outage must not fail the jobs that met it."""
     workspace.admit()
     workspace.fal.answer = refusal
-    for _ in range(MOST_ATTEMPTS + 2):
+    for _ in range(MAX_ATTEMPTS + 2):
         told = workspace.submitter.submit(workspace.read())
         assert told.status is JobStatus.READY
         workspace.clock.now = (workspace.turn() or START) + timedelta(seconds=1)
     job = submitted_again(workspace)
 
-    workspace.deliverer.deliver(failure(job))
+    workspace.result_handler.handle(failure(job))
 
     assert workspace.read().status is JobStatus.READY
     assert job.attempt - job.refusals == 1
 
 
 def test_a_fal_that_refuses_for_ever_fails_the_job_in_the_end(workspace: Workspace) -> None:
-    workspace.admit(refusals=MOST_REFUSALS)
+    workspace.admit(refusals=MAX_REFUSALS)
     workspace.fal.answer = BUSY
 
     told = workspace.submitter.submit(workspace.read())
@@ -300,7 +300,7 @@ def test_a_new_attempt_has_a_token_and_urls_of_its_own(workspace: Workspace) -> 
     name = job.request.request_id
     told = failure(job)
     body = told.body.replace(told.request_id, name)
-    workspace.deliverer.deliver(replace(told, request_id=name, body=body))
+    workspace.result_handler.handle(replace(told, request_id=name, body=body))
     workspace.clock.go_on(minutes=15)
 
     workspace.submitter.submit(workspace.read())
@@ -352,7 +352,7 @@ def test_a_late_failure_of_an_old_attempt_does_nothing(
     job = second_attempt(workspace, status)
     sums = workspace.sums()
 
-    workspace.deliverer.deliver(failure(job, kind, attempt=1))
+    workspace.result_handler.handle(failure(job, kind, attempt=1))
 
     assert workspace.read() == job
     assert workspace.sums() == sums
@@ -367,7 +367,7 @@ def test_a_late_video_of_an_old_attempt_is_the_jobs_video(
 ) -> None:
     job = second_attempt(workspace, status)
 
-    told = workspace.deliverer.deliver(verdict(job, attempt=1))
+    told = workspace.result_handler.handle(verdict(job, attempt=1))
 
     assert told
     assert told.status is workspace.read().status is JobStatus.SUCCEEDED
@@ -380,9 +380,9 @@ def test_of_two_attempts_that_both_succeed_one_is_stored_and_the_other_noted(
     workspace: Workspace,
 ) -> None:
     job = second_attempt(workspace, JobStatus.SUBMITTED)
-    workspace.deliverer.deliver(verdict(job))
+    workspace.result_handler.handle(verdict(job))
 
-    workspace.deliverer.deliver(verdict(job, attempt=1))
+    workspace.result_handler.handle(verdict(job, attempt=1))
 
     told = workspace.read()
     assert told.duplicate_requests == {request_of(job, 1).request_id}

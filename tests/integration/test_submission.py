@@ -16,7 +16,7 @@ from phonoscene.fal.requests import Accepted, Refused, Submission, Unknown
 from phonoscene.fal.webhook_message import hash_token
 from phonoscene.jobs import Audio, DropObject, Job, JobStatus, Request
 from phonoscene.limits import SpendingLimits
-from phonoscene.retries import MOST_REFUSALS
+from phonoscene.retries import MAX_REFUSALS
 from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
@@ -333,7 +333,7 @@ def test_a_dispatch_before_its_turn_does_not_forget_that_a_job_was_put_off(world
 def test_a_job_that_fal_would_not_take_for_a_day_has_failed(world: World) -> None:
     world.fal.answer = BUSY
 
-    for _ in range(MOST_REFUSALS + 1):
+    for _ in range(MAX_REFUSALS + 1):
         world.submit_in_turn()
 
     assert world.record.status is JobStatus.FAILED

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.drops.sidecar_files import MOST_TAKES
+from phonoscene.drops.sidecar_files import MAX_TAKES
 from phonoscene.jobs import JobStatus
 from phonoscene.table.job_store import JobStore
 from tests.integration.workspace import Workspace
@@ -55,7 +55,7 @@ def prompts(count: int) -> list[dict[str, Any]]:
     return [{"prompt": f"Take {n:02}", "video_size": SMALL} for n in range(count)]
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, MOST_TAKES])
+@pytest.mark.parametrize("count", [1, 2, 3, MAX_TAKES])
 def test_each_take_is_a_job_of_its_own_from_the_same_sound(
     cloud: Cloud, fal: FakeFalQueue, announce: Announce, count: int
 ) -> None:
@@ -113,7 +113,7 @@ def test_a_sound_that_comes_last_starts_all_takes_and_nothing_waits_any_more(
 # What is refused --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [0, MOST_TAKES + 1])
+@pytest.mark.parametrize("count", [0, MAX_TAKES + 1])
 def test_a_list_of_no_takes_or_of_too_many_is_refused_as_a_whole(
     cloud: Cloud, fal: FakeFalQueue, announce: Announce, count: int
 ) -> None:

@@ -586,7 +586,7 @@ def test_a_cdn_that_stays_busy_is_left_alone_after_some_tries(
     many_parts: FileServer, internet: Loopback, environment: pytest.MonkeyPatch
 ) -> None:
     environment.setattr(product, "BUSY_PAUSE", 0.001)
-    environment.setattr(product, "LONGEST_PAUSE", 0.01)
+    environment.setattr(product, "MAX_PAUSE", 0.01)
 
     async def busy(seen: Seen, request: web.Request) -> web.StreamResponse:
         if seen.headers["range"].startswith("bytes=0-"):
@@ -616,7 +616,7 @@ def test_a_cdn_that_is_busy_at_once_says_for_how_long(copier: Copier, internet: 
 def test_a_pause_that_is_longer_than_the_copy_may_take_is_not_waited_for(
     many_parts: FileServer, internet: Loopback, environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setattr(product, "MOST_SECONDS", 0.5)
+    environment.setattr(product, "MAX_SECONDS", 0.5)
     internet.plays["v3.fal.media"] = Narrow(many_parts, 1, headers={"Retry-After": "20"})
     sink = Sink()
     began = time.monotonic()
@@ -677,7 +677,7 @@ HEADS = {
 def test_a_head_that_drips_is_given_up_when_its_time_is_over(
     copier: Copier, cloud: Cloud, internet: Loopback, environment: pytest.MonkeyPatch, head: str
 ) -> None:
-    environment.setattr(product, "MOST_SECONDS", 0.4)
+    environment.setattr(product, "MAX_SECONDS", 0.4)
 
     async def drip(_: Seen, request: web.Request) -> web.StreamResponse:
         assert request.transport
@@ -721,7 +721,7 @@ def test_a_drip_is_given_up_when_its_time_is_over(
     environment: pytest.MonkeyPatch,
     with_ranges: bool,
 ) -> None:
-    environment.setattr(product, "MOST_SECONDS", 0.4)
+    environment.setattr(product, "MAX_SECONDS", 0.4)
 
     async def drip(_: Seen, request: web.Request) -> web.StreamResponse:
         headers = {"Content-Range": f"bytes 0-{len(SMALL) - 1}/{len(SMALL)}"} if with_ranges else {}

@@ -13,7 +13,7 @@ from aiohttp import web
 from botocore.exceptions import ClientError, EndpointConnectionError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from phonoscene.fal.webhook_message import Delivery, hash_token
+from phonoscene.fal.webhook_message import WebhookMessage, hash_token
 from phonoscene.fal.webhook_signature import REQUEST_ID, SIGNATURE, TIMESTAMP, USER_ID, sign
 from tests.integration.loopback import Loopback, Seen, answer, cut, vanish
 from tests.integration.moto_stack import client
@@ -105,7 +105,7 @@ def test_a_genuine_webhook_is_queued_byte_for_byte_and_answered_202(
 
     assert answered["statusCode"] == 202
     (message,) = cloud.verdicts()
-    assert Delivery(**json.loads(message)) == Delivery(
+    assert WebhookMessage(**json.loads(message)) == WebhookMessage(
         job_id="0f343b0931126a20f133d67c2b018a3b",
         token_hash=hash_token(TOKEN),
         request_id=door.request_id,

@@ -11,7 +11,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from phonoscene.errors import CopyFailed, FalUnavailable
-from phonoscene.fal.webhook_message import Delivery, hash_token
+from phonoscene.fal.webhook_message import WebhookMessage, hash_token
 from phonoscene.jobs import FINAL, Audio, DropObject, Estimate, Job, JobStatus, Request
 from phonoscene.limits import SpendingLimits
 from phonoscene.table.items import from_item, index_attributes, to_dynamodb, to_item, to_record
@@ -22,7 +22,7 @@ from phonoscene.workflow.cancellation import Canceller
 from phonoscene.workflow.dispatch import Dispatcher
 from phonoscene.workflow.media_urls import Presigned
 from phonoscene.workflow.reconciliation import Reconciler
-from phonoscene.workflow.storing import Deliverer
+from phonoscene.workflow.storing import ResultHandler
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
 from tests.integration.fal_queue import FakeFalQueue
 from tests.integration.moto_stack import Cloud, client
@@ -178,12 +178,12 @@ class RecordingQueues:
     """Both queues: the jobs dispatched and the deliveries sent."""
 
     dispatched: list[str] = field(default_factory=list)
-    delivered: list[Delivery] = field(default_factory=list)
+    delivered: list[WebhookMessage] = field(default_factory=list)
 
     def dispatch(self, job_ids: Sequence[str]) -> None:
         self.dispatched += job_ids
 
-    def deliver(self, delivery: Delivery) -> None:
+    def deliver(self, delivery: WebhookMessage) -> None:
         self.delivered.append(delivery)
 
 
@@ -275,9 +275,9 @@ class Workspace:
         return Canceller(self.store, _as_any(self.fal))
 
     @property
-    def deliverer(self) -> Deliverer:
+    def result_handler(self) -> ResultHandler:
         output = OutputBucket(self.cloud.s3, OUTPUT)
-        return Deliverer(self.store, _as_any(self.fal), _as_any(self.cdn), output)
+        return ResultHandler(self.store, _as_any(self.fal), _as_any(self.cdn), output)
 
     def admit(self, n: int = 1, usd: Decimal = USD, **fields: Any) -> Job:
         return self.store.admit(numbered_job(n, usd, self.clock(), **fields), ())
@@ -368,12 +368,12 @@ def request_of(job: Job, attempt: int | None = None) -> Request:
     return a_request(f"request-{job.job_id[:8]}-{attempt or job.attempt}")
 
 
-def verdict(job: Job, attempt: int | None = None, **body: Any) -> Delivery:
+def verdict(job: Job, attempt: int | None = None, **body: Any) -> WebhookMessage:
     """What fal says of an attempt, the job's last if not told: OK, unless ``body`` says else."""
     number = attempt or job.attempt
     request_id = request_of(job, number).request_id
     told = {"status": "OK", "payload": {"video": {"url": VIDEO_URL}}} | body
-    return Delivery(
+    return WebhookMessage(
         job_id=job.job_id,
         token_hash=job.token_hashes[number - 1],
         request_id=request_id,
@@ -381,7 +381,7 @@ def verdict(job: Job, attempt: int | None = None, **body: Any) -> Delivery:
     )
 
 
-def failure(job: Job, error_type: str = "runner_disconnected", **told: Any) -> Delivery:
+def failure(job: Job, error_type: str = "runner_disconnected", **told: Any) -> WebhookMessage:
     """The same, where the run failed by fal's own fault or for another reason."""
     payload = {"detail": "It did not work.", "error_type": error_type}
     return verdict(job, status="ERROR", payload=payload, **told)

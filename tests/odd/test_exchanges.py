@@ -94,10 +94,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         patch.setattr(client, "TIMEOUT", SHORT)
         for limit in ("POLL_SECONDS", "RESULT_SECONDS", "PAGE_SECONDS", "SEARCH_SECONDS"):
             patch.setattr(fal_queue, limit, SHORT)
-        patch.setattr(storage, "MOST_SECONDS", SHORT)
+        patch.setattr(storage, "MAX_SECONDS", SHORT)
         patch.setattr(signing_keys, "FETCH_TIMEOUT", SHORT)
-        patch.setattr(endpoint, "MOST_SECONDS", SHORT)
-        patch.setattr(cdn, "MOST_SECONDS", SHORT)
+        patch.setattr(endpoint, "MAX_SECONDS", SHORT)
+        patch.setattr(cdn, "MAX_SECONDS", SHORT)
         patch.setattr(cdn, "TIMEOUT", Timeout(connect=SHORT, read=SHORT))
         patch.setattr(cdn, "ODD_PAUSE", 0.001)
         patch.setattr(cdn, "BUSY_PAUSE", 0.001)

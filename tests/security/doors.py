@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.drops.media_facts import StoredObject
-from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, parse, read_takes
+from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES, parse, read_takes
 from phonoscene.errors import DropRefused
 from phonoscene.fal.signing_keys import SigningKeys
 from phonoscene.fal.webhook_signature import sign
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import ModuleType
 
-    from phonoscene.fal.webhook_message import Delivery
+    from phonoscene.fal.webhook_message import WebhookMessage
 
 KEY: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 USER: Final = "github|1234567"
@@ -51,9 +51,9 @@ class Breach(AssertionError):
 class Tray:
     """In the verdicts queue's place."""
 
-    delivered: list[Delivery] = field(default_factory=list)
+    delivered: list[WebhookMessage] = field(default_factory=list)
 
-    def deliver(self, delivery: Delivery) -> None:
+    def deliver(self, delivery: WebhookMessage) -> None:
         self.delivered.append(delivery)
 
 
@@ -143,7 +143,7 @@ def sidecar_door(raw: bytes) -> str:
         Breach: it raised anything else than a refusal, or a refusal without words.
     """
     try:
-        for take in read_takes("a/song.json", raw[: LONGEST_SIDECAR + 1]):
+        for take in read_takes("a/song.json", raw[: MAX_SIDECAR_BYTES + 1]):
             parse([take])[0].arguments()
     except DropRefused as exc:
         return _told(exc)

@@ -349,7 +349,7 @@ def test_a_file_of_the_smallest_boxes_is_followed_so_far_and_no_further(
 ) -> None:
     read = Mock(side_effect=video_formats._box)
     monkeypatch.setattr(video_formats, "_box", read)
-    monkeypatch.setattr(video_formats, "MOST_PIECES", 500)
+    monkeypatch.setattr(video_formats, "MAX_BOXES", 500)
     body = box(b"free", b"") * 100_000
 
     examination = Examination(".mp4")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.drops.contents import MOST_HOLDERS, Content, Holders, contents_of
+from phonoscene.drops.contents import MAX_HOLDERS, Content, Holders, contents_of
 from phonoscene.drops.sidecar import Sidecar
 
 if TYPE_CHECKING:
@@ -199,6 +199,6 @@ def test_few_jobs_are_remembered_and_those_without_a_video_go_first(
 
     kept = [one.job_id for one in holders.holders]
     alive = [str(number) for number, (_, is_alive) in enumerate(jobs) if is_alive]
-    assert len(kept) <= MOST_HOLDERS
+    assert len(kept) <= MAX_HOLDERS
     assert holders.revision == len(jobs)
-    assert len(alive) > MOST_HOLDERS - 1 or set(alive) <= set(kept)
+    assert len(alive) > MAX_HOLDERS - 1 or set(alive) <= set(kept)

@@ -91,12 +91,12 @@ def test_a_record_is_born_waiting_ready_or_rejected_and_in_no_other_state(
     status: JobStatus,
 ) -> None:
     if status in {"WAITING", "READY", "REJECTED"}:
-        job = Job.born(status, NOON, job_id="0" * 32, name="song", bucket="drops")
+        job = Job.new(status, NOON, job_id="0" * 32, name="song", bucket="drops")
         assert job.history == (Step(status=status, at=NOON),)
         assert job.created_at == job.updated_at == NOON
     else:
-        with pytest.raises(ValueError, match=f"no record is born {status}"):
-            Job.born(status, NOON, job_id="0" * 32, name="song", bucket="drops")
+        with pytest.raises(ValueError, match=f"no new record is {status}"):
+            Job.new(status, NOON, job_id="0" * 32, name="song", bucket="drops")
 
 
 @pytest.mark.parametrize("field", Job.model_fields)

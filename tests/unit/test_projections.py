@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.drops.keys import LONGEST_KEY, half_id, name_of, receipt_key, unsafe
+from phonoscene.drops.keys import MAX_KEY_BYTES, half_id, name_of, receipt_key, unsafe
 from phonoscene.jobs import (
     BORN_AS,
     FINAL,
@@ -30,7 +30,7 @@ from phonoscene.jobs import (
     Step,
     Video,
 )
-from phonoscene.publishing.events import MOST_ERRORS, StatusChanged
+from phonoscene.publishing.events import MAX_ERRORS, StatusChanged
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.publishing.wording import STATES, WAITS, fix
 from tests.support import schemas
@@ -315,14 +315,14 @@ names = st.text(
 def test_a_receipts_key_fits_s3_and_is_folded_away_by_nobody(name: str) -> None:
     key = receipt_key(name)
 
-    assert len(key.encode()) <= LONGEST_KEY
+    assert len(key.encode()) <= MAX_KEY_BYTES
     assert unsafe(key) is None
     assert key.endswith(".status.json")
 
 
 @given(names.filter(lambda name: not unsafe(name)))
 def test_a_receipt_lies_at_the_drops_name_wherever_that_fits(name: str) -> None:
-    room = LONGEST_KEY - len(".status.json")
+    room = MAX_KEY_BYTES - len(".status.json")
 
     assert (receipt_key(name) == name + ".status.json") == (len(name.encode()) <= room)
 
@@ -515,7 +515,7 @@ def test_an_event_of_a_job_with_many_errors_is_small_and_says_how_many_there_are
 
     event = event_of(None, job)
 
-    assert (len(event.errors), event.error_count) == (MOST_ERRORS, 51)
+    assert (len(event.errors), event.error_count) == (MAX_ERRORS, 51)
     assert len(event.to_json().encode()) < 30_000
     assert [len(event.errors[0].message), event.errors[0].value] == [500, "y" * 499 + "…"]
     assert event.errors[0].allowed == long["allowed"]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from phonoscene.errors import SigningKeysUnavailable, WebhookRefused
 from phonoscene.fal.signing_keys import SigningKeys
-from phonoscene.fal.webhook_message import Delivery, hash_token, new_token
+from phonoscene.fal.webhook_message import WebhookMessage, hash_token, new_token
 from phonoscene.fal.webhook_signature import Claims, public_keys, sign, signed_message
 from phonoscene.workflow.receiving import Post, receive
 
@@ -157,14 +157,14 @@ def test_what_is_signed_are_four_lines_without_a_line_feed_at_the_end() -> None:
 def test_a_genuine_post_becomes_a_delivery_with_the_signed_text_byte_for_byte() -> None:
     delivery = receive(post(), Jwks(KEY).signing_keys(), USER)
 
-    assert delivery == Delivery(JOB, hash_token(TOKEN), REQUEST, BODY.decode())
+    assert delivery == WebhookMessage(JOB, hash_token(TOKEN), REQUEST, BODY.decode())
     assert delivery.body.encode() == BODY
 
 
 def test_a_delivery_survives_its_queue() -> None:
     delivery = receive(post(), Jwks(KEY).signing_keys(), USER)
 
-    assert Delivery(**json.loads(delivery.to_message())) == delivery
+    assert WebhookMessage(**json.loads(delivery.to_message())) == delivery
     assert TOKEN not in delivery.to_message()
 
 
@@ -175,10 +175,10 @@ SQS_TAKES = re.compile("[\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 @example("a prompt with \ufffe and \uffff and \x0b")
 def test_a_delivery_of_any_text_is_a_message_that_sqs_takes(body: str) -> None:
-    delivery = Delivery(JOB, hash_token(TOKEN), REQUEST, body)
+    delivery = WebhookMessage(JOB, hash_token(TOKEN), REQUEST, body)
 
     assert SQS_TAKES.fullmatch(delivery.to_message())
-    assert Delivery(**json.loads(delivery.to_message())) == delivery
+    assert WebhookMessage(**json.loads(delivery.to_message())) == delivery
 
 
 @given(
@@ -350,7 +350,7 @@ def test_a_signed_body_that_does_not_name_its_request_once_is_refused(
 def test_what_is_odd_and_harmless_in_a_signed_body_passes(body: bytes) -> None:
     delivery = receive(post(body), Jwks(KEY).signing_keys(), USER)
 
-    assert Delivery(**json.loads(delivery.to_message())) == delivery
+    assert WebhookMessage(**json.loads(delivery.to_message())) == delivery
 
 
 @pytest.mark.parametrize(

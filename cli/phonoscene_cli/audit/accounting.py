@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from phonoscene.drops.keys import defaults_keys, half_id, job_id, unsafe
-from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, ignores, read_sidecar_file, read_takes
+from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES, ignores, read_sidecar_file, read_takes
 from phonoscene.errors import DropRefused
 from phonoscene_cli.failures import reason
 from phonoscene_cli.stack.connection import THREADS
@@ -80,7 +80,7 @@ class Accountant:
         defaults = []
         for key in defaults_keys(drop.halves[0].key):
             with suppress(DropRefused):
-                read = self.bucket.read(key, LONGEST_SIDECAR + 1)
+                read = self.bucket.read(key, MAX_SIDECAR_BYTES + 1)
                 defaults += [read_sidecar_file(key, read[1])] if read else []
         return ignores(defaults)
 
@@ -112,7 +112,7 @@ class Accountant:
         """Whether all takes are there, where the record is the first of several."""
         if drop.sidecar is None or record["job_id"] != self._job(drop, 0):
             return True
-        read = self.bucket.read(drop.sidecar.key, LONGEST_SIDECAR + 1)
+        read = self.bucket.read(drop.sidecar.key, MAX_SIDECAR_BYTES + 1)
         try:
             takes = len(read_takes(drop.sidecar.key, read[1])) if read else 0
         except DropRefused:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: What a drop needs to be looked at, beyond its rest, when a queue is busy.
 MARGIN: Final = timedelta(minutes=5)
 #: As many drops that cannot be read are named: memory does not grow with the bucket.
-MOST_NAMED: Final = 100
+MAX_NAMED: Final = 100
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Unreadable:
     def add(self, name: str, problem: str) -> None:
         """Count a drop, and keep its name if it is among the first."""
         self.count += 1
-        if len(self.named) < MOST_NAMED:
+        if len(self.named) < MAX_NAMED:
             self.named.append(UnreadableDrop(name, problem))
 
     def lines(self) -> Iterator[str]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: How often a message is offered that the queue does not take.
 TRIES: Final = 5
 #: So many messages in a row that the queue does not take: it is the queue, not a message.
-MOST_REFUSED: Final = 3
+MAX_REFUSED: Final = 3
 
 
 @dataclass
@@ -90,7 +90,7 @@ class Backfill:
             self._refused_in_a_row += len(refused)
         else:
             self._refused_in_a_row = 0
-        if self._refused_in_a_row >= MOST_REFUSED:
+        if self._refused_in_a_row >= MAX_REFUSED:
             raise CliError(
                 f"The drops queue did not accept the event of {refused[0].key}. Try again later."
             )

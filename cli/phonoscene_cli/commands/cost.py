@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from phonoscene_cli.stack.jobs_reader import Reader
 
 #: Budgets are shown for the last days only, at most this many.
-MOST_DAYS: Final = 31
+MAX_DAYS: Final = 31
 
 
 class By(StrEnum):
@@ -120,7 +120,7 @@ def _group(job: Job, by: By) -> str:
 def _budgets(stack: Stack, first: datetime, last: datetime) -> Iterator[Budget]:
     """The sums of each day, of those on which anything was claimed."""
     days = (last.astimezone(UTC).date() - first.astimezone(UTC).date()).days
-    for ago in range(min(days, MOST_DAYS - 1), -1, -1):
+    for ago in range(min(days, MAX_DAYS - 1), -1, -1):
         found = stack.jobs.ledger.day(day_of(last - timedelta(days=ago)))
         if found:
             yield Budget(found.day, found.committed, found.reserved)

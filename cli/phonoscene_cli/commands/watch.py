@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from phonoscene_cli.stack.connection import Stack
     from phonoscene_cli.stack.jobs_reader import Reader
 
-#: A job that is still on its way was born within this time, or waits for its budget in vain.
+#: A job that is still on its way was created within this time, or waits for its budget in vain.
 IN_MOTION: Final = timedelta(days=7)
 
 

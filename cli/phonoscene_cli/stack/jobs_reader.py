@@ -149,7 +149,7 @@ class Reader:
             yield from (found[job_id] for job_id in page if job_id in found)
 
     def of_day(self, day: str) -> Iterator[Entry]:
-        """The jobs that were born on a day (``2026-11-22``, UTC), the newest first."""
+        """The jobs that were created on a day (``2026-11-22``, UTC), the newest first."""
         shards = [self._shard(f"{day}#{shard}") for shard in range(SHARDS)]
         with ThreadPoolExecutor(SHARDS) as pool:  # the first page of each: mostly there is no other
             firsts: list[list[Item]] = list(pool.map(lambda pages: next(pages, []), shards))
@@ -164,7 +164,7 @@ class Reader:
         return self._table.pages("by_day", "day_shard = :key", {":key": key}, **more)
 
     def since(self, first: datetime, last: datetime) -> Iterator[Entry]:
-        """The jobs that were born between two times, the newest first."""
+        """The jobs that were created between two times, the newest first."""
         day = last.astimezone(UTC).date()
         while day >= first.astimezone(UTC).date():
             for entry in self.of_day(f"{day}"):

@@ -17,7 +17,7 @@ from phonoscene.drops.contents import MARK
 from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.drops.keys import DEFAULTS_NAME, family_prefixes, job_id
 from phonoscene.drops.pairing import pairings
-from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, MOST_TAKES, read_takes
+from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES, MAX_TAKES, read_takes
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import Audio, DropObject, Job
 from phonoscene_cli.errors import CliError
@@ -160,7 +160,7 @@ def _unchanged(
 def _repeats(job: Job, audio: DropObject, sidecar: tuple[str, str] | None, reader: Reader) -> bool:
     """Whether what is in the bucket now is known to have the content of the job."""
     pair = (audio.key, audio.version_id), sidecar
-    ids = [job_id(job.bucket, *pair, number) for number in (None, *range(MOST_TAKES))]
+    ids = [job_id(job.bucket, *pair, number) for number in (None, *range(MAX_TAKES))]
     return any(one.job_id == job.job_id for one in reader.many(ids).values())
 
 
@@ -194,11 +194,11 @@ def _read(s3: S3Client, bucket: str, key: str, version: str) -> bytes:
             f"The version of {key} that the job was made of is no longer in the bucket. "
             "Drop it again with `phonoscene drop`."
         ) from exc
-    return found["Body"].read(LONGEST_SIDECAR + 1)
+    return found["Body"].read(MAX_SIDECAR_BYTES + 1)
 
 
 def _take(job: Job, audio: Audio, sidecar: DropObject) -> int | None:
     """Which of the takes that its sidecar lists a job is; None where it is the only one."""
     pair = (audio.key, audio.version_id), (sidecar.key, sidecar.version_id)
-    ids = {job_id(job.bucket, *pair, number): number for number in range(MOST_TAKES)}
+    ids = {job_id(job.bucket, *pair, number): number for number in range(MAX_TAKES)}
     return ids.get(job.job_id)

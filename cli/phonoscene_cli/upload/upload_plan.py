@@ -10,7 +10,7 @@ from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.drops.keys import (
     AUDIO_SUFFIXES,
     DEFAULTS_NAME,
-    LONGEST_KEY,
+    MAX_KEY_BYTES,
     Kind,
     beside,
     family_prefixes,
@@ -18,7 +18,7 @@ from phonoscene.drops.keys import (
     unsafe,
 )
 from phonoscene.drops.pairing import Pairing, pairings
-from phonoscene.drops.sidecar_files import LONGEST_SIDECAR, read_takes
+from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES, read_takes
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import DropObject
 from phonoscene_cli.errors import CliError, WrongUsage
@@ -85,9 +85,9 @@ def _fine(key: str, file: Path) -> str:
         )
     if why := unsafe(key):
         raise WrongUsage(f"The key {key!r} would be refused: {why}. Choose --folder and --name.")
-    if not key.isprintable() or len(key.encode()) > LONGEST_KEY - len(".json"):
+    if not key.isprintable() or len(key.encode()) > MAX_KEY_BYTES - len(".json"):
         raise WrongUsage(
-            f"{key!r} is not a valid S3 key (printable, at most {LONGEST_KEY} bytes with its "
+            f"{key!r} is not a valid S3 key (printable, at most {MAX_KEY_BYTES} bytes with its "
             "sidecar's suffix). Choose another with --folder and --name."
         )
     return key
@@ -171,7 +171,7 @@ def _read(file: Path) -> bytes:
     """As much as is needed to see that it is too much."""
     try:
         with file.open("rb") as opened:
-            return opened.read(LONGEST_SIDECAR + 1)
+            return opened.read(MAX_SIDECAR_BYTES + 1)
     except OSError as exc:
         raise CliError(f"{file} cannot be read: {exc.strerror}. Make it readable.") from exc
 

@@ -41,7 +41,7 @@ class JobStatus(StrEnum):
 
 _S = JobStatus
 
-#: The states a record may be born in.
+#: The statuses that a new record may have.
 BORN_AS = frozenset({_S.WAITING, _S.READY, _S.REJECTED})
 
 #: The whole state machine. A webhook may overtake the answer to our own POST (SUBMITTING to
@@ -290,17 +290,17 @@ class Job(FrozenModel):
     updated_at: AwareDatetime
 
     @classmethod
-    def born(cls, status: JobStatus, at: datetime, **fields: Any) -> Self:
+    def new(cls, status: JobStatus, at: datetime, **fields: Any) -> Self:
         """A new record in one of the states of ``BORN_AS``."""
         if status not in BORN_AS:
-            raise ValueError(f"no record is born {status}")
+            raise ValueError(f"no new record is {status}")
         history = (Step(status=status, at=at),)
         return cls(
             status=status, history=history, revision=1, created_at=at, updated_at=at, **fields
         )
 
     def last(self, status: JobStatus) -> datetime:
-        """When the job last became that; when it was born, if it never did."""
+        """When the job last became that; when it was created, if it never did."""
         return max(
             (step.at for step in self.history if step.status is status), default=self.created_at
         )

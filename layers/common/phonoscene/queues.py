@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
     from phonoscene.drops.drop_bucket import Found
-    from phonoscene.fal.webhook_message import Delivery
+    from phonoscene.fal.webhook_message import WebhookMessage
 
 
 class DropsQueue:
@@ -88,9 +88,9 @@ class VerdictsQueue:
         self._client = client
         self._url = url
 
-    def deliver(self, delivery: Delivery) -> None:
-        """Hand a believed delivery over."""
-        self._client.send_message(QueueUrl=self._url, MessageBody=delivery.to_message())
+    def send(self, webhook: WebhookMessage) -> None:
+        """Hand a believed webhook over."""
+        self._client.send_message(QueueUrl=self._url, MessageBody=webhook.to_message())
 
 
 def _created(bucket: str, found: Found) -> dict[str, Any]:

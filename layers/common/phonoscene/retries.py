@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 #: Attempts of one job that fal accepts, the first among them.
-MOST_ATTEMPTS: Final = 4
+MAX_ATTEMPTS: Final = 4
 #: How often fal may refuse a job before it is queued, which costs nothing: a day of outage.
-MOST_REFUSALS: Final = 100
+MAX_REFUSALS: Final = 100
 #: Before the second attempt, in seconds; doubled at each further one, with jitter.
 BACKOFF: Final = 30
-LONGEST_BACKOFF: Final = 900
+MAX_BACKOFF: Final = 900
 
 #: Infrastructure, not the job: fal marks these retryable, or they name a runner that broke.
 #: ``request_timeout`` is also how a start timeout ends: by then our presigned URL is of no use, and
@@ -51,5 +51,5 @@ def is_retryable(code: str, field: str | None) -> bool:
 
 def retry_at(times: int, at: datetime) -> datetime:
     """When to try again after something failed for the ``times``-th time."""
-    longest = min(LONGEST_BACKOFF, BACKOFF * 2 ** min(10, max(0, times - 1)))
+    longest = min(MAX_BACKOFF, BACKOFF * 2 ** min(10, max(0, times - 1)))
     return at + timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311 - jitter

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from botocore.config import Config
 
 MINUTE: Final = timedelta(minutes=1)
-LONGEST_PAUSE: Final = timedelta(minutes=16)
+MAX_PAUSE: Final = timedelta(minutes=16)
 #: Ticks after everything has ended: nothing may be put right, or found to be done, then.
 LAST_TICKS: Final = 2
 FUNCTIONS: Final = ("submit", "probe", "webhook", "store", "reconcile", "publish")
@@ -64,7 +64,7 @@ FUNCTIONS: Final = ("submit", "probe", "webhook", "store", "reconcile", "publish
 WITH_STORE: Final = ("submit", "store", "reconcile")
 #: Records that Lambda hands to the stream's reader at once, and how often before it gives one up.
 BATCH: Final = 25
-MOST_TRIES: Final = 9
+MAX_TRIES: Final = 9
 CLIENTS: Final[dict[str, Any]] = {}
 
 
@@ -270,7 +270,7 @@ class World:
         if act is None:
             return False
         self.now = max(self.now, at)
-        self._pause = min(2 * self._pause, LONGEST_PAUSE) if is_tick else MINUTE
+        self._pause = min(2 * self._pause, MAX_PAUSE) if is_tick else MINUTE
         act()
         self._tick_at = self.now + self._pause if is_tick else min(self._tick_at, self.now + MINUTE)
         return True
@@ -328,7 +328,7 @@ class World:
 
     def hand_out(self, records: list[dict[str, Any]]) -> None:
         """As Lambda does: again from the first that failed; all of it where the process died."""
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             answer = self.invoke("publish", stream.batch(records))
             failed = answer and {one["itemIdentifier"] for one in answer["batchItemFailures"]}
             if answer and not failed:

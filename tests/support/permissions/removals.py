@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 #: The most seconds that a denied effect is watched for: as long as it took with permission.
-LONGEST_GRACE: Final = 3.0
+MAX_GRACE: Final = 3.0
 
 
 class Verdict(StrEnum):
@@ -173,7 +173,7 @@ def judge(
     after = time.monotonic() - began
     if not denied():
         return Verdict.UNUSED, f"the effect after {after:.1f} s, and no denial"
-    if eventually(effect.is_seen, min(took, LONGEST_GRACE)):
+    if eventually(effect.is_seen, min(took, MAX_GRACE)):
         return Verdict.UNUSED, f"a denial after {after:.1f} s, and the effect nevertheless"
     return Verdict.NEEDED, f"seen after {took:.1f} s, denied after {after:.1f} s"
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: each value.
 MARK: Final = "phonoscene-take"
 #: How many jobs of one key and one request are remembered, with the content of each.
-MOST_HOLDERS: Final = 10
+MAX_HOLDERS: Final = 10
 
 
 #: The arguments that may name an image of the drop bucket.
@@ -126,8 +126,8 @@ class Holders(FrozenModel):
         """With a new job; where there are too many, those that ``ended`` without a video go."""
         files = {name: dict(proofs) for name, proofs in content.files.items()}
         kept = [*self.holders, Holder(job_id=job_id, mark=content.mark, files=files)]
-        if len(kept) > MOST_HOLDERS:
-            kept = [holder for holder in kept if holder.job_id not in ended][-MOST_HOLDERS:]
+        if len(kept) > MAX_HOLDERS:
+            kept = [holder for holder in kept if holder.job_id not in ended][-MAX_HOLDERS:]
         return self._with(kept)
 
     def with_repeat(self, content: Content, job_id: str) -> Self:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from phonoscene.drops.keys import IMAGE_SUFFIXES
-from phonoscene.fal.requests import LONGEST_URL
+from phonoscene.fal.requests import MAX_URL_LENGTH
 
 #: The type of the error that pydantic carries when a reference is refused; its context has
 #: ``problem``.
@@ -37,7 +37,7 @@ def _url_problem(url: str) -> str | None:
         return "it is not a URL"
     checks = (
         (parts.scheme != "https", "its scheme is not https"),
-        (len(url) > LONGEST_URL, f"it is longer than {LONGEST_URL} characters"),
+        (len(url) > MAX_URL_LENGTH, f"it is longer than {MAX_URL_LENGTH} characters"),
         (
             not url.isascii() or not url.isprintable() or " " in url,
             "it holds a space or a character a URL must escape",
@@ -68,4 +68,4 @@ def _image_name_problem(name: str) -> str | None:
     return None if name.isprintable() else "it contains a control character"
 
 
-ImageReference = Annotated[str, MinLen(1), MaxLen(LONGEST_URL), AfterValidator(_image_reference)]
+ImageReference = Annotated[str, MinLen(1), MaxLen(MAX_URL_LENGTH), AfterValidator(_image_reference)]

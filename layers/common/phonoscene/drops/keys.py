@@ -40,7 +40,7 @@ RECEIPT_SUFFIX = ".status.json"
 #: Folders that NAS systems and operating systems fill with files of their own; in any case.
 SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "$recycle.bin", "#recycle"})
 #: S3's longest key, in bytes of UTF-8.
-LONGEST_KEY = 1024
+MAX_KEY_BYTES = 1024
 
 
 class Kind(StrEnum):
@@ -113,7 +113,7 @@ def _forms(text: str) -> tuple[str, str]:
 
 def fits(key: str) -> bool:
     """Whether a text is no longer than S3's longest key."""
-    return len(key.encode(errors="replace")) <= LONGEST_KEY
+    return len(key.encode(errors="replace")) <= MAX_KEY_BYTES
 
 
 def stem_of(key: str) -> str:
@@ -200,7 +200,7 @@ def refusal_id(bucket: str, key: str, happened_at: str) -> str:
 def output_key(name: str, job: str, suffix: str) -> str:
     """``{name}/{job}{suffix}``: the video's key, or with ``.json`` its manifest's."""
     tail = f"/{job}{suffix}"
-    return _fitting(name, LONGEST_KEY - len(tail)) + tail
+    return _fitting(name, MAX_KEY_BYTES - len(tail)) + tail
 
 
 def receipt_key(name: str) -> str:
@@ -209,7 +209,7 @@ def receipt_key(name: str) -> str:
     Folders named ``.`` and ``..`` are written ``_`` and ``__``: HTTP clients fold them away.
     """
     folders = [{".": "_", "..": "__"}.get(folder, folder) for folder in name.split("/")]
-    return _fitting("/".join(folders), LONGEST_KEY - len(RECEIPT_SUFFIX)) + RECEIPT_SUFFIX
+    return _fitting("/".join(folders), MAX_KEY_BYTES - len(RECEIPT_SUFFIX)) + RECEIPT_SUFFIX
 
 
 def event_id(job: str, born_at: str, step: int) -> str:

@@ -40,7 +40,7 @@ PRESETS = MappingProxyType(
 )
 
 #: The fewest frames the endpoint makes.
-FEWEST_FRAMES = 9
+MIN_FRAMES = 9
 #: The model's latent grid: 8 frames and one more; 32 pixels, and 64 where the first of two passes
 #: has half the size.
 STEP_FRAMES: Final = 8
@@ -57,17 +57,17 @@ def needed_frames(sidecar: Sidecar, seconds: float) -> int:
     """
     if not sidecar.match_audio_length:
         return sidecar.num_frames
-    return max(FEWEST_FRAMES, math.ceil(round(seconds * sidecar.fps, 6)))
+    return max(MIN_FRAMES, math.ceil(round(seconds * sidecar.fps, 6)))
 
 
 def billed_frames(frames: int) -> int:
     """The most frames that fal may bill for so many: the next number of the form 8n + 1."""
-    return max(FEWEST_FRAMES, math.ceil((frames - 1) / STEP_FRAMES) * STEP_FRAMES + 1)
+    return max(MIN_FRAMES, math.ceil((frames - 1) / STEP_FRAMES) * STEP_FRAMES + 1)
 
 
 def _fewest_frames(frames: int) -> int:
     """The fewest: the number of that form before it."""
-    return max(FEWEST_FRAMES, (frames - 1) // STEP_FRAMES * STEP_FRAMES + 1)
+    return max(MIN_FRAMES, (frames - 1) // STEP_FRAMES * STEP_FRAMES + 1)
 
 
 def estimate(

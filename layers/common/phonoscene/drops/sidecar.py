@@ -19,7 +19,7 @@ from phonoscene.drops.image_references import ImageReference
 
 #: A result of 10 KB or more shortens fal's result window from 1 h to 6 min, and the prompt is in
 #: it.
-LONGEST_PROMPT = 5000
+MAX_PROMPT_LENGTH = 5000
 
 Preset = Literal[
     "auto",
@@ -72,7 +72,7 @@ class Sidecar(_Strict):
     """What a dropper may ask of the endpoint."""
 
     prompt: Annotated[str, AfterValidator(_not_blank)] = Field(
-        min_length=1, max_length=LONGEST_PROMPT, description="What the video shows."
+        min_length=1, max_length=MAX_PROMPT_LENGTH, description="What the video shows."
     )
     negative_prompt: str = Field(
         default=(
@@ -80,7 +80,7 @@ class Sidecar(_Strict):
             "cartoon, childish, watermark, logo, text, on screen text, subtitles, titles, "
             "signature, slowmo, static"
         ),
-        max_length=LONGEST_PROMPT,
+        max_length=MAX_PROMPT_LENGTH,
         description="What it should not show.",
     )
     enable_prompt_expansion: bool = Field(default=True, description="Let fal enrich the prompt.")

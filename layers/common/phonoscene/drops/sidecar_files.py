@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 #: A sidecar is a page of parameters; more is a mistake, or an attack.
-LONGEST_SIDECAR = 64 * 1024
-MOST_TAKES = 20
+MAX_SIDECAR_BYTES = 64 * 1024
+MAX_TAKES = 20
 #: Python converts no more digits to a number, against a known attack (CVE-2020-10735).
-MOST_DIGITS = 4300
+MAX_DIGITS = 4300
 
 
 @dataclass(frozen=True)
@@ -59,20 +59,20 @@ def read_takes(source: str, raw: bytes) -> list[SidecarFile]:
     """Parse a sidecar: one object, or an array of objects that make one job each.
 
     Raises:
-        DropRefused: as above; or the array is empty, or has more than ``MOST_TAKES``.
+        DropRefused: as above; or the array is empty, or has more than ``MAX_TAKES``.
     """
     values = _parsed(source, raw)
     if not isinstance(values, list):
         return [_document(source, values)]
-    if not 1 <= len(values) <= MOST_TAKES:
-        what = f"lists {len(values)} takes; it may list 1 to {MOST_TAKES}"
+    if not 1 <= len(values) <= MAX_TAKES:
+        what = f"lists {len(values)} takes; it may list 1 to {MAX_TAKES}"
         raise _refused(source, "wrong_number_of_takes", what)
     return [_document(f"{source}[{n}]", take) for n, take in enumerate(values)]
 
 
 def _parsed(source: str, raw: bytes) -> Any:
-    if len(raw) > LONGEST_SIDECAR:
-        what = f"has more than the {LONGEST_SIDECAR:,} bytes that are read"
+    if len(raw) > MAX_SIDECAR_BYTES:
+        what = f"has more than the {MAX_SIDECAR_BYTES:,} bytes that are read"
         raise _refused(source, "sidecar_too_long", what)
     try:
         return _json(raw)
@@ -136,7 +136,7 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_huge_number(digits: str) -> int:
-    if len(digits) > MOST_DIGITS:
+    if len(digits) > MAX_DIGITS:
         raise ValueError(f"a number in it has {len(digits):,} digits")
     return int(digits)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: A record holds 400 KB, and a dropper does not read more.
-MOST_ERRORS = 50
+MAX_ERRORS = 50
 #: Key of ``_defaults.json`` only: an audio file of its folder starts without a sidecar when false.
 WAIT_KEY = "wait_for_sidecar"
 #: Key of ``_defaults.json`` only: nothing in its folder or below is a drop when true.
@@ -52,10 +52,10 @@ class Errors(list[ErrorDetail]):
             return None
 
     def listed(self) -> tuple[ErrorDetail, ...]:
-        """The first ``MOST_ERRORS`` of them: a record holds 400 KB."""
-        rest = len(self) - MOST_ERRORS
+        """The first ``MAX_ERRORS`` of them: a record holds 400 KB."""
+        rest = len(self) - MAX_ERRORS
         more = ErrorDetail(code="more_errors", message=f"There are {rest} more errors.")
-        return (*self[:MOST_ERRORS], more) if rest > 0 else tuple(self)
+        return (*self[:MAX_ERRORS], more) if rest > 0 else tuple(self)
 
 
 def to_error(error: Any, origin: Mapping[str, str], home: str) -> ErrorDetail:

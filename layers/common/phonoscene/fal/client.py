@@ -46,7 +46,7 @@ _HOSTS: Final = frozenset({"queue.fal.run", "queue.falrun.com", "api.fal.ai"})
 #: Seconds for a POST or PUT from connecting to its last byte, far below the functions' timeouts.
 TIMEOUT: Final = 20.0
 #: The longest answer that is read, in bytes: a page of the list holds a hundred inputs.
-LONGEST_ANSWER: Final = 4 * 1024 * 1024
+MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 #: What fal_client raises where an answer is not as it expects.
@@ -222,7 +222,7 @@ def _read(answer: httpx.Response) -> bytes:
     raw = bytearray()
     for chunk in answer.iter_bytes():
         raw += chunk
-        if len(raw) > LONGEST_ANSWER:
+        if len(raw) > MAX_ANSWER_BYTES:
             raise FalUnavailable("fal's answer is too long")
     return bytes(raw)
 

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 #: fal's Platform API: finished requests of the endpoint, newest first.
 REQUESTS_URL: Final = "https://api.fal.ai/v1/models/requests/by-endpoint"
-MOST_PAGES: Final = 20
+MAX_PAGES: Final = 20
 #: Seconds for the answer about one request: other jobs wait for their turn.
 POLL_SECONDS: Final = 5.0
 #: Seconds for the result that a webhook only announced.
@@ -184,7 +184,7 @@ class FalQueue:
     def _pages(self, query: Mapping[str, Any]) -> Iterator[Page]:
         cursor: dict[str, str] = {}
         began = time.monotonic()
-        for _ in range(MOST_PAGES):
+        for _ in range(MAX_PAGES):
             if time.monotonic() - began > SEARCH_SECONDS:
                 raise FalUnavailable(f"the list of requests takes over {SEARCH_SECONDS:.0f} s")
             code, body, _ = self._get(REQUESTS_URL, PAGE_SECONDS, {**query, **cursor})

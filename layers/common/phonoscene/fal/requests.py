@@ -83,7 +83,7 @@ class Submission:
 
 
 #: fal's toolkit refuses longer URLs.
-LONGEST_URL = 2048
+MAX_URL_LENGTH = 2048
 #: The most that fal_client uploads in one request, in bytes; more takes an upload in parts.
 LARGEST_UPLOAD: Final = 100 * 1024 * 1024
 

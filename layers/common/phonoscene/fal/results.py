@@ -114,7 +114,7 @@ class Result(BaseModel):
 #: What a record calls a field of fal's that no sidecar sets: it is the file that was dropped.
 _OURS = {"audio_url": "audio"}
 #: fal lists an error for each field that is wrong; a record holds 400 KB.
-MOST_ERRORS = 20
+MAX_ERRORS = 20
 
 
 class _Webhook(BaseModel):
@@ -175,10 +175,10 @@ def from_failure(
     detail = payload.get("detail")
     entries = [detail] if isinstance(detail, dict) else detail
     if isinstance(entries, list) and entries:
-        errors = tuple(_model_error(entry) for entry in entries[:MOST_ERRORS])
+        errors = tuple(_model_error(entry) for entry in entries[:MAX_ERRORS])
         return Result(request_id=request_id, errors=errors)
     said = payload.get("error_type") or error_type
-    kind = clean(said or "fal_error", LONGEST_CODE)
+    kind = clean(said or "fal_error", MAX_CODE_LENGTH)
     one = ErrorDetail(code=kind, message=_reason(detail, error), retryable=is_retryable(kind, None))
     is_unexplained = not said and not (isinstance(detail, str) and detail)
     return Result(request_id=request_id, errors=(one,), is_unexplained=is_unexplained)
@@ -189,8 +189,8 @@ def _model_error(entry: Any) -> ErrorDetail:
     entry = entry if isinstance(entry, dict) else {"msg": entry}
     where = entry.get("loc")
     place = [str(part) for part in where if part != "body"] if isinstance(where, list) else []
-    code = clean(entry.get("type") or "fal_error", LONGEST_CODE)
-    field = ".".join(part for part in place if _NAME.fullmatch(part))[:LONGEST_CODE] or None
+    code = clean(entry.get("type") or "fal_error", MAX_CODE_LENGTH)
+    field = ".".join(part for part in place if _NAME.fullmatch(part))[:MAX_CODE_LENGTH] or None
     return ErrorDetail(
         code=code,
         message=_reason(entry.get("msg")),
@@ -202,7 +202,7 @@ def _model_error(entry: Any) -> ErrorDetail:
 def _reason(*reasons: Any) -> str:
     """The first reason that is text, without addresses: ours hold signatures and tokens."""
     text = next((reason for reason in reasons if isinstance(reason, str) and reason), "")
-    return clean(text, LONGEST_MESSAGE) or "fal gave no reason"
+    return clean(text, MAX_MESSAGE_LENGTH) or "fal gave no reason"
 
 
 _VIDEO_URL = re.compile(r"https:\\?/\\?/[a-z0-9.-]+\.fal\.media\\?/[^\s\"'<>]{1,500}")
@@ -214,8 +214,8 @@ def video_url_in(body: str) -> str | None:
     return found[0].replace("\\", "") if found else None
 
 
-LONGEST_CODE = 100
-LONGEST_MESSAGE = 500
+MAX_CODE_LENGTH = 100
+MAX_MESSAGE_LENGTH = 500
 #: What may pass in somebody else's text: words, numbers, and the punctuation between them. What
 #: has a slash, a host's dots, a query's signs or is longer than a word may be an address or a key.
 _PLAIN_WORD = re.compile(r"(?:[\w'\"()\[\]{}<>,;:!?.+*=~$-]|[^\x00-\x7f]){1,40}")

@@ -31,13 +31,13 @@ KEY_SET_URLS: Final = (
 #: fal's own limit on caching; before it, old keys still serve while fal cannot be asked.
 STALE_AFTER: Final = 24 * 3600
 REFRESH_AFTER: Final = 3600
-#: A delivery that no key verifies asks for a refetch; forgers must not turn that into a storm.
+#: A webhook that no key verifies asks for a refetch; forgers must not turn that into a storm.
 REFETCH_EVERY: Final = 60
-#: While there is no key at all every delivery is turned away, so the next try comes sooner.
+#: While there is no key at all every webhook is turned away, so the next try comes sooner.
 FIRST_FETCH_EVERY: Final = 5
 #: For connecting, headers and body together; fal waits 15 s for our answer.
 FETCH_TIMEOUT: Final = 4.0
-LONGEST_KEY_SET: Final = 64 * 1024
+MAX_KEY_SET_BYTES: Final = 64 * 1024
 
 
 _FAILURES: Final = (OSError, HTTPException, AddressRefused, ValueError, RecursionError)
@@ -49,7 +49,7 @@ def fetch() -> dict[str, Any]:
     Raises:
         OSError, HTTPException, AddressRefused: it cannot be reached within ``FETCH_TIMEOUT``.
         ValueError: it answers with an error, a redirect, no JSON, no key, or more than
-            ``LONGEST_KEY_SET``.
+            ``MAX_KEY_SET_BYTES``.
     """
     first, second = KEY_SET_URLS
     try:
@@ -60,7 +60,7 @@ def fetch() -> dict[str, Any]:
 
 
 def _fetch(url: str) -> dict[str, Any]:
-    body = get(urlsplit(url), LONGEST_KEY_SET, FETCH_TIMEOUT)
+    body = get(urlsplit(url), MAX_KEY_SET_BYTES, FETCH_TIMEOUT)
     parsed = json.loads(body)
     if not isinstance(parsed, dict) or not public_keys(parsed):
         raise ValueError("the answer holds no key")

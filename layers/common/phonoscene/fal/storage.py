@@ -18,7 +18,7 @@ import httpx
 
 from phonoscene.errors import DropRefused, UploadFailed
 from phonoscene.fal.lenient_json import read_json
-from phonoscene.fal.requests import LONGEST_URL, check_size
+from phonoscene.fal.requests import MAX_URL_LENGTH, check_size
 from phonoscene.jobs import ErrorDetail
 from phonoscene.net.deadlines import Deadline
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 SIGN_IN_URL: Final = "https://rest.fal.ai/storage/auth/token?storage_type=fal-cdn-v3"
 UPLOAD_URL: Final = "https://v3.fal.media/files/upload"
 #: For a token and all files of one job: what the function's time leaves before the claim.
-MOST_SECONDS: Final = 40
+MAX_SECONDS: Final = 40
 TIMEOUT: Final = httpx.Timeout(15.0, connect=5.0)
 
 _ACCOUNT: Final = frozenset({401, 402, 403})
@@ -57,9 +57,9 @@ class FalStorage:
         Raises:
             UploadFailed: fal gives none now, or refuses the account.
         """
-        ends_at = time.monotonic() + MOST_SECONDS
+        ends_at = time.monotonic() + MAX_SECONDS
         with (
-            Deadline(MOST_SECONDS) as deadline,
+            Deadline(MAX_SECONDS) as deadline,
             httpx.Client(
                 timeout=TIMEOUT,
                 follow_redirects=False,
@@ -127,7 +127,7 @@ class Uploads:
     def _timed(self, medium: Medium) -> Iterator[bytes]:
         for chunk in medium.chunks:
             if time.monotonic() > self._ends_at:
-                raise UploadFailed(f"the uploads take longer than {MOST_SECONDS} s")
+                raise UploadFailed(f"the uploads take longer than {MAX_SECONDS} s")
             yield chunk
 
 
@@ -159,7 +159,7 @@ def _address(data: dict[str, Any]) -> str:
         host = parts.hostname or ""
     except ValueError:
         parts, host = urlsplit(""), ""
-    is_plain = url.isascii() and url.isprintable() and " " not in url and len(url) <= LONGEST_URL
+    is_plain = url.isascii() and url.isprintable() and " " not in url and len(url) <= MAX_URL_LENGTH
     if parts.scheme != "https" or not _ADDRESS.fullmatch(host) or not is_plain:
         raise UploadFailed("fal's storage returned no address of fal's CDN")
     return url

@@ -1,4 +1,4 @@
-"""A webhook on its way from the door to the job: the delivery, and the token that it shows.
+"""A webhook on its way from the function that checked it to the job, with the token it shows.
 
 Apart from ``webhook_signature``, whose cryptography only the door needs.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Delivery:
+class WebhookMessage:
     """One verified POST of fal's, on its way to the verdicts queue.
 
     The path's token travels as its hash; ``body`` is the signed text, byte for byte, because fal's

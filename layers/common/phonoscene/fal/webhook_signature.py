@@ -1,4 +1,4 @@
-"""fal's webhook: what is signed, how it is signed, and how a delivery is checked.
+"""fal's webhook: what is signed, how it is signed, and how a webhook is checked.
 
 ``sign`` and ``verify`` stand side by side; the first makes the tests of the second.
 Source of the scheme: https://fal.ai/docs/documentation/model-apis/inference/webhooks
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 TOLERANCE_SECONDS = 300
 #: fal's longest answer of this endpoint stays under 10 KB; a body is capped before any
 #: cryptography.
-LONGEST_BODY = 128 * 1024
+MAX_BODY_BYTES = 128 * 1024
 
 #: Digits of a time in seconds until the year 33658.
-LONGEST_TIMESTAMP = 12
+MAX_TIMESTAMP = 12
 
 REQUEST_ID = "x-fal-webhook-request-id"
 USER_ID = "x-fal-webhook-user-id"
@@ -78,7 +78,7 @@ def _public_key(entry: Any) -> Ed25519PublicKey | None:
 
 @dataclass(frozen=True)
 class Claims:
-    """The four headers of a delivery, read but not yet believed."""
+    """The four headers of a webhook, read but not yet believed."""
 
     request_id: str
     user_id: str
@@ -101,7 +101,7 @@ class Claims:
     def check_time(self, now: float) -> None:
         """Refuse what was signed more than ``TOLERANCE_SECONDS`` before or after ``now``."""
         is_plain = self.timestamp.isascii() and self.timestamp.isdigit()
-        if not is_plain or len(self.timestamp) > LONGEST_TIMESTAMP:
+        if not is_plain or len(self.timestamp) > MAX_TIMESTAMP:
             raise WebhookRefused("timestamp_malformed")
         if abs(now - int(self.timestamp)) > TOLERANCE_SECONDS:
             raise WebhookRefused("timestamp_out_of_tolerance")
@@ -121,7 +121,7 @@ def _is_signed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
 
 
 def check_tenant(claims: Claims, user_id: str) -> None:
-    """Refuse a delivery that is signed for another customer of fal.
+    """Refuse a webhook that is signed for another customer of fal.
 
     One global key set signs for everybody, so a genuine signature alone proves only that fal sent
     it. ``user_id`` empty: not pinned.

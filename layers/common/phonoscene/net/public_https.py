@@ -30,7 +30,7 @@ HTTPS: Final = 443
 #: Some firewalls refuse who does not say what it is.
 AGENT: Final = {"User-Agent": "Phonoscene"}
 #: So many answers may come before the answer itself.
-MOST_HINTS: Final = 10
+MAX_HINTS: Final = 10
 #: Addresses that stand for an IPv4 address behind a gateway (RFC 6052).
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 
@@ -94,7 +94,7 @@ class _Response(HTTPResponse):
 
     def begin(self) -> None:
         """Read the head of the answer."""
-        for _ in range(MOST_HINTS):
+        for _ in range(MAX_HINTS):
             super().begin()
             is_hint = self.status < HTTPStatus.OK
             if not is_hint or self.status == HTTPStatus.SWITCHING_PROTOCOLS:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 #: The standard gives a subscriber 15 to 30 seconds.
-MOST_SECONDS: Final = 20.0
-TIMEOUT: Final = Timeout(connect=5, read=MOST_SECONDS)
+MAX_SECONDS: Final = 20.0
+TIMEOUT: Final = Timeout(connect=5, read=MAX_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Endpoint:
     def _post(self, headers: dict[str, str], body: bytes) -> DeliveryResponse:
         at = self._url
         with (
-            Deadline(MOST_SECONDS) as deadline,
+            Deadline(MAX_SECONDS) as deadline,
             closing(
                 dial(at.hostname or "", at.port or HTTPS, self._context, TIMEOUT, deadline)
             ) as connection,

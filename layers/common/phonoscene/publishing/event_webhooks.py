@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 TYPE: Final = "job.status_changed"
 PREFIX: Final = "whsec_"
 #: Bytes of a secret.
-SHORTEST_SECRET, LONGEST_SECRET = 24, 64
+MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
 #: After each failure, in seconds: the standard's own schedule over 75 hours, but for its pauses of
 #: 14, 20 and 24 hours, because SQS hides a message for 12 hours at most.
 PAUSES: Final = (5, 300, 1800, 7200, 18_000, 36_000, *[43_200] * 5)
 #: SQS counts its 12 hours from the receipt of the message.
-LONGEST_PAUSE: Final = 43_200 - 120
+MAX_PAUSE: Final = 43_200 - 120
 _ID: Final = re.compile("[0-9a-f]{32}")
 
 
@@ -86,7 +86,7 @@ def _secret_bytes(secret: str) -> bytes:
         raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except binascii.Error:
         raise SecretUnusable from None  # the reason shows the secret
-    if encoded == secret or not SHORTEST_SECRET <= len(raw) <= LONGEST_SECRET:
+    if encoded == secret or not MIN_SECRET_BYTES <= len(raw) <= MAX_SECRET_BYTES:
         raise SecretUnusable
     return raw
 
@@ -94,4 +94,4 @@ def _secret_bytes(secret: str) -> bytes:
 def pause_after(tries: int, retry_after: int = 0) -> int:
     """How long to wait after so many tries, in seconds; the subscriber may ask for longer."""
     pause = PAUSES[min(tries, len(PAUSES)) - 1] * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
-    return min(max(int(pause), retry_after), LONGEST_PAUSE)
+    return min(max(int(pause), retry_after), MAX_PAUSE)

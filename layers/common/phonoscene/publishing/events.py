@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 #: What an event tells of errors, and of each in characters: EventBridge takes 256 KB, and one that
 #: it does not take would come back for hours. The receipt has all.
-MOST_ERRORS = 10
-LONGEST_TEXT = 500
+MAX_ERRORS = 10
+MAX_TEXT_LENGTH = 500
 
 
 class ObjectLocation(FrozenModel):
@@ -38,7 +38,7 @@ class StatusChanged(PublicJob):
     id: str = described("The step's; an event that comes again has the same.")
     at: Time = described("When the step was taken.")
     previous_status: JobStatus | None = described("Absent for a new record.", default=None)
-    error_count: int = described(f"How many errors there are; the event has {MOST_ERRORS} at most.")
+    error_count: int = described(f"How many errors there are; the event has {MAX_ERRORS} at most.")
     receipt: ObjectLocation = described("The job's receipt, with all its errors and its history.")
 
     @classmethod
@@ -54,7 +54,7 @@ class StatusChanged(PublicJob):
             id=event_id(after.job_id, born_at, len(after.history)),
             at=after.history[-1].at if after.history else after.updated_at,
             previous_status=earlier.status if earlier else None,
-            errors=tuple(map(_shortened, problems(after)[:MOST_ERRORS])),
+            errors=tuple(map(_shortened, problems(after)[:MAX_ERRORS])),
             error_count=len(after.errors),
             receipt=ObjectLocation(bucket=output, key=receipt_key(after.name)),
         )
@@ -62,7 +62,7 @@ class StatusChanged(PublicJob):
 
 def _shortened(problem: Problem) -> Problem:
     texts = {name: getattr(problem, name) or "" for name in ("message", "value", "allowed")}
-    long = {name: text for name, text in texts.items() if len(text) > LONGEST_TEXT}
+    long = {name: text for name, text in texts.items() if len(text) > MAX_TEXT_LENGTH}
     return problem.model_copy(
-        update={name: text[: LONGEST_TEXT - 1] + "…" for name, text in long.items()}
+        update={name: text[: MAX_TEXT_LENGTH - 1] + "…" for name, text in long.items()}
     )

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 #: How often a transaction is tried that meets another on the same items: 20 ms doubled, 5 s in all.
-MOST_CONFLICTS: Final = 8
+MAX_CONFLICTS: Final = 8
 #: As many items as DynamoDB reads in one call.
-MOST_AT_ONCE: Final = 100
+MAX_CONCURRENCY: Final = 100
 
 Item = dict[str, Any]
 
@@ -50,8 +50,8 @@ class Table:
         names = {f"#{n}": name for n, name in enumerate(attributes)}
         part = {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
         distinct = [to_item({"job_id": key}) for key in dict.fromkeys(keys)]
-        for first in range(0, len(distinct), MOST_AT_ONCE):
-            wanted = {"Keys": distinct[first : first + MOST_AT_ONCE], "ConsistentRead": True}
+        for first in range(0, len(distinct), MAX_CONCURRENCY):
+            wanted = {"Keys": distinct[first : first + MAX_CONCURRENCY], "ConsistentRead": True}
             yield from self._get_some(wanted | (part if attributes else {}))
 
     def _get_some(self, wanted: Item) -> Iterator[Item]:
@@ -104,14 +104,14 @@ class Table:
 
     def _write(self, operation: str, **request: Any) -> Any:
         """A conflict with another transaction on the same items is retried."""
-        for attempt in range(1, MOST_CONFLICTS + 1):
+        for attempt in range(1, MAX_CONFLICTS + 1):
             try:
                 return getattr(self._client, operation)(**request)
             except ClientError as exc:
                 reasons = _reasons(exc)
                 _raise_refusal(reasons, exc)
                 is_conflict = any("TransactionConflict" in reason["Code"] for reason in reasons)
-                if not is_conflict or attempt == MOST_CONFLICTS:
+                if not is_conflict or attempt == MAX_CONFLICTS:
                     raise
                 self._sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter
         raise AssertionError("the last try returns or raises")

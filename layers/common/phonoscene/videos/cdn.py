@@ -48,12 +48,12 @@ ODD_PAUSE: Final = 0.2
 #: CDN's own, else twice as many each time.
 BUSY_TRIES: Final = 8
 BUSY_PAUSE: Final = 0.5
-LONGEST_PAUSE: Final = 30.0
+MAX_PAUSE: Final = 30.0
 #: Seconds from one look to the next at whether there is any use in waiting.
 CHECK_SECONDS: Final = 0.25
 TIMEOUT: Final = Timeout(connect=5, read=15)
 #: One copy's time, in seconds: below the function's 300, so that an unfinished upload is aborted.
-MOST_SECONDS: Final = 270
+MAX_SECONDS: Final = 270
 _FAL_HOST: Final = re.compile(r"([a-z0-9-]+\.)+fal\.media")
 _REDIRECTS: Final = range(300, 400)
 _BUSY: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
@@ -111,7 +111,7 @@ class Cdn:
             VideoRefused: wrong host, or too large.
             CopyFailed: it could not be read this time.
         """
-        address, ends_at = checked_url(url), time.monotonic() + MOST_SECONDS
+        address, ends_at = checked_url(url), time.monotonic() + MAX_SECONDS
         for _ in range(2):
             with self._connected(address, ends_at - time.monotonic()) as connections:
                 answer = connections.get(_range(0, PART - 1))
@@ -130,7 +130,7 @@ class Cdn:
                 yield connections
             except (OSError, HTTPException, AddressRefused, CopyFailed) as exc:
                 if connections.are_cut:
-                    raise CopyFailed(f"the copy takes longer than {MOST_SECONDS} s") from exc
+                    raise CopyFailed(f"the copy takes longer than {MAX_SECONDS} s") from exc
                 if isinstance(exc, CopyFailed):
                     raise
                 raise CopyFailed(f"the CDN broke off: {type(exc).__name__}") from exc
@@ -382,7 +382,7 @@ class _Ranged(Source):
             self._connections.done(answer)
             status, pause = answer.status, _retry_after(answer) or BUSY_PAUSE * 2**n
             logger.info("video.cdn_busy", extra={"status": status, "pause": pause})
-            self._gate.narrow(min(pause, LONGEST_PAUSE))
+            self._gate.narrow(min(pause, MAX_PAUSE))
         raise CopyFailed(f"the CDN answered {status}", int(pause))
 
     def _answer(self, first: int, last: int) -> Response | None:

@@ -36,7 +36,7 @@ HEAD: Final = 64 * 1024
 #: Bytes of the longest header: a box with a 64-bit size.
 HEADER: Final = 16
 #: So many pieces of a file are followed: 20 s of film have a few hundred, however it is cut up.
-MOST_PIECES: Final = 20_000
+MAX_BOXES: Final = 20_000
 
 #: What may be odd about a video that is stored all the same: ``Job.video_flaws``.
 FEWER_BYTES: Final = "fewer_bytes"
@@ -210,7 +210,7 @@ class _Walk:
         """Go on to the next piece; whether it is followed by another that can be found."""
         piece = self._read(raw)
         self._pieces += 1
-        if piece is None or self._pieces > MOST_PIECES:
+        if piece is None or self._pieces > MAX_BOXES:
             return False
         self.names.add(piece.name)
         self._at += piece.length or 0

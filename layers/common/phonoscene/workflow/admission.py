@@ -76,7 +76,7 @@ class Admission:
         Another audio file of that name may have its job, whose receipt must stay.
         """
         key, rivals = halves.audio.key, halves.pairing.rivals
-        return Job.born(
+        return Job.new(
             JobStatus.REJECTED if examined.errors else JobStatus.READY,
             self.store.clock(),
             name=name_of_one(key) if rivals else name_of(key),

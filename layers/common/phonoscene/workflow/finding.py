@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from phonoscene.drops.keys import defaults_keys, half_id, job_id
 from phonoscene.drops.sidecar_files import (
-    LONGEST_SIDECAR,
+    MAX_SIDECAR_BYTES,
     SidecarFile,
     ignores,
     read_sidecar_file,
@@ -102,7 +102,7 @@ def find_drop(bucket: DropBucket, pairing: Pairing) -> DropFiles | NoDrop:
 def _defaults(bucket: DropBucket, key: str, errors: Errors) -> list[SidecarFile]:
     """The ``_defaults.json`` that apply to a file, nearest first."""
     found = [
-        (defaults, errors.collect(bucket.read, defaults, LONGEST_SIDECAR + 1))
+        (defaults, errors.collect(bucket.read, defaults, MAX_SIDECAR_BYTES + 1))
         for defaults in defaults_keys(key)
     ]
     files = [errors.collect(read_sidecar_file, name, read[1]) for name, read in found if read]
@@ -121,7 +121,7 @@ def _halves(
     if sidecar_key is None:
         return (audio, None, b"") if audio else None
     for _ in range(TRIES):
-        sidecar = bucket.read(sidecar_key, LONGEST_SIDECAR + 1)
+        sidecar = bucket.read(sidecar_key, MAX_SIDECAR_BYTES + 1)
         before, audio = audio, bucket.find(audio_key)
         if not (audio and sidecar):
             return None

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: How many keys of a folder are looked through for a name that is nearly right.
-MOST_NEIGHBOURS = 1000
+MAX_NEIGHBOURS = 1000
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,9 @@ class Intake:
     def _neighbours(self, key: str) -> set[str]:
         """Keys of the same folder; of a large folder the first, and those that begin alike."""
         folder, *parts = neighbourhoods(key)
-        found, is_all = self.bucket.first_keys(folder, MOST_NEIGHBOURS)
+        found, is_all = self.bucket.first_keys(folder, MAX_NEIGHBOURS)
         for prefix in parts if not is_all else ():
-            found |= self.bucket.first_keys(prefix, MOST_NEIGHBOURS)[0]
+            found |= self.bucket.first_keys(prefix, MAX_NEIGHBOURS)[0]
         return found
 
     def _pairings(self, key: str) -> list[Pairing]:
@@ -227,7 +227,7 @@ class Intake:
 
     def _born(self, status: JobStatus, identifier: str, key: str, **fields: Any) -> Job:
         at = self.store.clock()
-        return Job.born(
+        return Job.new(
             status, at, job_id=identifier, name=name_of(key), bucket=self.bucket.name, **fields
         )
 

@@ -1,4 +1,4 @@
-"""From fal's POST to a delivery that is believed: every check there is, cheapest first."""
+"""From fal's POST to a webhook that is believed: every check there is, cheapest first."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from phonoscene.errors import WebhookRefused
-from phonoscene.fal.webhook_message import Delivery, hash_token
-from phonoscene.fal.webhook_signature import LONGEST_BODY, Claims, check_body, check_tenant
+from phonoscene.fal.webhook_message import WebhookMessage, hash_token
+from phonoscene.fal.webhook_signature import MAX_BODY_BYTES, Claims, check_body, check_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ class Post:
     at: float
 
 
-def receive(post: Post, keys: SigningKeys, user_id: str) -> Delivery:
+def receive(post: Post, keys: SigningKeys, user_id: str) -> WebhookMessage:
     """Check a POST; nothing of its body is parsed before its signature is believed.
 
     The token is not compared here: this function may not read the table. Its hash travels along.
@@ -42,7 +42,7 @@ def receive(post: Post, keys: SigningKeys, user_id: str) -> Delivery:
         WebhookRefused: with the reason, for the log only.
         SigningKeysUnavailable: no webhook can be verified now.
     """
-    if len(post.body) > LONGEST_BODY:
+    if len(post.body) > MAX_BODY_BYTES:
         raise WebhookRefused("body_too_long")
     if not (_JOB_ID.fullmatch(post.job_id) and _TOKEN.fullmatch(post.token)):
         raise WebhookRefused("path_malformed")
@@ -51,7 +51,7 @@ def receive(post: Post, keys: SigningKeys, user_id: str) -> Delivery:
     if not _is_signed(claims, post.body, keys):
         raise WebhookRefused("signature_invalid")
     check_tenant(claims, user_id)
-    return Delivery(
+    return WebhookMessage(
         job_id=post.job_id,
         token_hash=hash_token(post.token),
         request_id=claims.request_id,

@@ -1,7 +1,7 @@
 """Looks after jobs that are in motion for too long: none waits for an event that never comes.
 
 The index ``due`` holds them with the time to look. What is found is brought home on the same way as
-a webhook's: as a delivery in the verdicts queue, or as a dispatch in the drops queue.
+a webhook's: as a webhook in the verdicts queue, or as a dispatch in the drops queue.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from phonoscene.errors import FalUnavailable, WriteRefused
 from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
-from phonoscene.fal.webhook_message import Delivery
+from phonoscene.fal.webhook_message import WebhookMessage
 from phonoscene.jobs import ErrorDetail, Job, JobStatus, Request
 from phonoscene.workflow.ledger_audit import LedgerAudit
 
@@ -272,7 +272,7 @@ class Reconciler:
 
     def _deliver(self, job: Job, request_id: str, body: str) -> None:
         """As a webhook would; the job's own token hash vouches for it."""
-        self.verdicts.deliver(Delivery(job.job_id, job.token_hashes[-1], request_id, body))
+        self.verdicts.send(WebhookMessage(job.job_id, job.token_hashes[-1], request_id, body))
 
 
 _LOST = ErrorDetail(

@@ -1,7 +1,7 @@
 """From a result to a stored video: record it, copy, finish.
 
 The result is written before the copy and the video's record after it; the copy itself writes an
-object once. So a delivery that is cut off, or comes twice, does again only what is not done.
+object once. So a webhook that is cut off, or comes twice, does again only what is not done.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from phonoscene.errors import (
 from phonoscene.fal.requests import Ended, Lost
 from phonoscene.fal.results import Result, from_webhook, video_url_in
 from phonoscene.jobs import UNANSWERED, ErrorDetail, Job, JobStatus, Request, Video
-from phonoscene.retries import MOST_ATTEMPTS, retry_at
+from phonoscene.retries import MAX_ATTEMPTS, retry_at
 from phonoscene.videos.video_formats import CONTENT_TYPES, Examination, check_container, suffix_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from phonoscene.fal.queue import FalQueue
-    from phonoscene.fal.webhook_message import Delivery
+    from phonoscene.fal.webhook_message import WebhookMessage
     from phonoscene.jobs import Actual
     from phonoscene.table.job_store import JobStore
     from phonoscene.videos.cdn import Cdn
@@ -46,8 +46,8 @@ logger = logging.getLogger(__name__)
 #: How often a result is taken up again because its job moved while it was looked at.
 TRIES = 3
 #: Between two tries of a copy that fails.
-SHORTEST_PAUSE = timedelta(seconds=30)
-LONGEST_PAUSE = timedelta(minutes=15)
+MIN_PAUSE = timedelta(seconds=30)
+MAX_PAUSE = timedelta(minutes=15)
 #: Between two questions to fal after an answer that cannot be read.
 ASK_AGAIN = timedelta(seconds=45)
 _UNREADABLE = (
@@ -60,7 +60,7 @@ BECOMES_WHOLE_WITHIN = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
-class Deliverer:
+class ResultHandler:
     """Records fal's results and stores their videos."""
 
     store: JobStore
@@ -68,8 +68,8 @@ class Deliverer:
     cdn: Cdn
     output: OutputBucket
 
-    def deliver(self, delivery: Delivery) -> Job | None:
-        """The job after its result, or None where the delivery is not for one of our jobs.
+    def handle(self, webhook: WebhookMessage) -> Job | None:
+        """The job after its result, or None where the webhook is not for one of our jobs.
 
         A copy that fails is tried again by the record, which says when: no message has to come back
         for it.
@@ -79,33 +79,33 @@ class Deliverer:
         """
         for _ in range(TRIES):
             with suppress(WriteRefused):  # the job moved on while it was looked at: look again
-                return self._deliver(delivery)
-        return self._deliver(delivery)
+                return self._handle(webhook)
+        return self._handle(webhook)
 
-    def _deliver(self, delivery: Delivery) -> Job | None:
-        job = self.store.get(delivery.job_id)
-        if job is None or not _shows_token(job, delivery.token_hash):
+    def _handle(self, webhook: WebhookMessage) -> Job | None:
+        job = self.store.get(webhook.job_id)
+        if job is None or not _shows_token(job, webhook.token_hash):
             reason = "unknown_job" if job is None else "wrong_token"
             logger.warning("result.refused", extra={"reason": reason})
             return None
-        if job.status is JobStatus.GENERATED and not _is_anothers(job, delivery):
+        if job.status is JobStatus.GENERATED and not _is_anothers(job, webhook):
             return self._store(
                 job, is_retry=True
             )  # it was recorded, and then cut off, or by a twin
         if job.is_final or job.status is JobStatus.GENERATED:
-            return self._note_late(job, delivery)
-        return self._conclude(job, delivery)
+            return self._note_late(job, webhook)
+        return self._conclude(job, webhook)
 
-    def _note_late(self, job: Job, delivery: Delivery) -> Job:
+    def _note_late(self, job: Job, webhook: WebhookMessage) -> Job:
         """A result for a job that has its video, or has ended: again the same, or one too many.
 
         A success after a failure is the job's own video: it is paid for.
         """
         logger.info("result.late", extra={"status": job.status})
         is_revived = job.status is JobStatus.FAILED and not job.was_generated
-        is_its_own = job.status is not JobStatus.CANCELLED and not _is_anothers(job, delivery)
+        is_its_own = job.status is not JobStatus.CANCELLED and not _is_anothers(job, webhook)
         is_known = is_its_own and job.request is not None and not is_revived
-        result = _read(delivery) if delivery.body and not is_known else None
+        result = _read(webhook) if webhook.body and not is_known else None
         if result is None or result.errors:
             return job
         if is_revived:
@@ -114,31 +114,31 @@ class Deliverer:
             return job if result.errors else self._store(self._record(job, result))
         came = _actual(job, result)
         with suppress(WriteRefused):  # it was noted before
-            self.store.note_paid_again(job, delivery.request_id, came)
+            self.store.note_paid_again(job, webhook.request_id, came)
             _log_cost(job, came)
         return job
 
-    def _conclude(self, job: Job, delivery: Delivery) -> Job:
-        result = _read(delivery)
+    def _conclude(self, job: Job, webhook: WebhookMessage) -> Job:
+        result = _read(webhook)
         if result is None:
-            return self._set_aside(job, delivery)
+            return self._set_aside(job, webhook)
         if result.must_be_fetched:
-            job = self._bind(job, delivery)
+            job = self._bind(job, webhook)
             result = self.queue.result(_request_of(job, result.request_id))
         elif result.is_unexplained:
-            job = self._bind(job, delivery)
-            delivery = self._explained(job, delivery)
-            result = _read(delivery)
+            job = self._bind(job, webhook)
+            webhook = self._explained(job, webhook)
+            result = _read(webhook)
             if result is None:
-                return self._set_aside(job, delivery)
-        if result.errors and (_is_anothers(job, delivery) or _is_past(job, delivery)):
+                return self._set_aside(job, webhook)
+        if result.errors and (_is_anothers(job, webhook) or _is_past(job, webhook)):
             logger.info("result.of_past_attempt")
             return job
         if result.errors:
             return self._fail_or_retry(job, result)
         return self._store(self._record(job, result))
 
-    def _explained(self, job: Job, delivery: Delivery) -> Delivery:
+    def _explained(self, job: Job, webhook: WebhookMessage) -> WebhookMessage:
         """A failure without a reason, as fal tells it when it is asked.
 
         It may be about fal's own trouble, and the video may exist.
@@ -146,45 +146,45 @@ class Deliverer:
         Raises:
             FalUnavailable: it is not known yet.
         """
-        request = _request_of(job, delivery.request_id)
+        request = _request_of(job, webhook.request_id)
         match self.queue.poll(request, is_overdue=job.is_overdue(self.store.clock())):
             case Ended(body):
-                return replace(delivery, body=body)
+                return replace(webhook, body=body)
             case Lost():
-                return delivery
+                return webhook
         raise FalUnavailable("fal calls a request failed that has not ended")
 
-    def _set_aside(self, job: Job, delivery: Delivery) -> Job:
+    def _set_aside(self, job: Job, webhook: WebhookMessage) -> Job:
         """An answer that says nothing of how the request ended: fal is asked, for some minutes.
 
         Then the job ends, with what identifies the answer, and where it says that a video lies.
         """
-        digest = hashlib.sha256(delivery.body.encode(errors="surrogatepass")).hexdigest()
+        digest = hashlib.sha256(webhook.body.encode(errors="surrogatepass")).hexdigest()
         logger.error("result.unreadable", extra={"sha256": digest})
-        if _is_anothers(job, delivery) or _is_past(job, delivery):
+        if _is_anothers(job, webhook) or _is_past(job, webhook):
             return job
-        job, now = self._bind(job, delivery), self.store.clock()
+        job, now = self._bind(job, webhook), self.store.clock()
         since = job.unanswered_since or now
         if not job.is_overdue(now):
             self.store.look_again(job, now + ASK_AGAIN, since)
             return job
-        message = _UNREADABLE.format(request=delivery.request_id, digest=digest)
+        message = _UNREADABLE.format(request=webhook.request_id, digest=digest)
         error = ErrorDetail(code="result_unreadable", message=message)
-        url = video_url_in(delivery.body)
+        url = video_url_in(webhook.body)
         return self._finish(job, JobStatus.FAILED, errors=(error,), source_url=url)
 
-    def _bind(self, job: Job, delivery: Delivery) -> Job:
+    def _bind(self, job: Job, webhook: WebhookMessage) -> Job:
         """Write down which request has ended before its result is asked for.
 
         fal may keep it for six minutes only; from here on reconciling asks for it as well.
         """
-        if job.status not in UNANSWERED or _is_past(job, delivery):
+        if job.status not in UNANSWERED or _is_past(job, webhook):
             return job
         return self.store.move(
             job,
             JobStatus.SUBMITTED,
             only_from=UNANSWERED,
-            request=Request(request_id=delivery.request_id),
+            request=Request(request_id=webhook.request_id),
         )
 
     def _record(self, job: Job, result: Result) -> Job:
@@ -257,10 +257,10 @@ class Deliverer:
         """
         now = self.store.clock()
         tried_for = now - job.last(JobStatus.GENERATED)
-        at = now + min(max(tried_for, SHORTEST_PAUSE), LONGEST_PAUSE)
+        at = now + min(max(tried_for, MIN_PAUSE), MAX_PAUSE)
         if since and now < since + BECOMES_WHOLE_WITHIN < at:
             at = since + BECOMES_WHOLE_WITHIN
-        wanted = min(timedelta(seconds=reason.retry_after), LONGEST_PAUSE)
+        wanted = min(timedelta(seconds=reason.retry_after), MAX_PAUSE)
         logger.warning("video.unavailable", extra={"reason": str(reason)})
         self.store.look_again(job, max(at, now + wanted), since)
         return job
@@ -268,7 +268,7 @@ class Deliverer:
     def _fail_or_retry(self, job: Job, result: Result) -> Job:
         """Back to READY where fal's errors may be gone next time, as often as is worth it."""
         taken = job.attempt - job.refusals
-        if all(error.retryable for error in result.errors) and taken < MOST_ATTEMPTS:
+        if all(error.retryable for error in result.errors) and taken < MAX_ATTEMPTS:
             at = retry_at(taken, self.store.clock())
             return self._finish(job, JobStatus.READY, at=at, request=None, waits_for="fal")
         return self._fail(job, *result.errors, request=_request_of(job, result.request_id))
@@ -294,10 +294,10 @@ def _request_of(job: Job, request_id: str) -> Request:
     return job.request if job.request and is_the_jobs else Request(request_id=request_id)
 
 
-def _read(delivery: Delivery) -> Result | None:
+def _read(webhook: WebhookMessage) -> Result | None:
     """The result, or None where fal signed something that is none."""
     try:
-        return from_webhook(delivery.body)
+        return from_webhook(webhook.body)
     except ResultMalformed as exc:
         logger.warning("result.malformed", extra={"reason": str(exc)})
         return None
@@ -309,14 +309,14 @@ def _shows_token(job: Job, token_hash: str) -> bool:
     return any(matches)
 
 
-def _is_past(job: Job, delivery: Delivery) -> bool:
+def _is_past(job: Job, webhook: WebhookMessage) -> bool:
     """Whether it is about an attempt that was given up: its failure is not the job's."""
-    return job.status is JobStatus.READY or job.token_hashes[-1] != delivery.token_hash
+    return job.status is JobStatus.READY or job.token_hashes[-1] != webhook.token_hash
 
 
-def _is_anothers(job: Job, delivery: Delivery) -> bool:
+def _is_anothers(job: Job, webhook: WebhookMessage) -> bool:
     """Whether the job is bound to a request already, and this result is of another one."""
-    return job.request is not None and job.request.request_id != delivery.request_id
+    return job.request is not None and job.request.request_id != webhook.request_id
 
 
 def _actual(job: Job, result: Result) -> Actual | None:

@@ -16,7 +16,7 @@ from phonoscene.fal.requests import ACCOUNT, Accepted, Refused, Submission, Subm
 from phonoscene.fal.webhook_message import hash_token, new_token
 from phonoscene.jobs import LOOK_AGAIN_AFTER, UNANSWERED, ErrorDetail, Job, JobStatus
 from phonoscene.limits import next_day
-from phonoscene.retries import MOST_REFUSALS, retry_at
+from phonoscene.retries import MAX_REFUSALS, retry_at
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -131,7 +131,7 @@ class Submitter:
         if failure.waits_for == "account":
             return self._note(job, "account", self._pause())
         times = job.uploads_failed + 1
-        if times > MOST_REFUSALS:
+        if times > MAX_REFUSALS:
             return self._fail(job, (_NOT_UPLOADED,))
         turn = retry_at(times, self.store.clock())
         return self._note(job, failure.waits_for, turn, uploads_failed=times)
@@ -180,7 +180,7 @@ class Submitter:
             case Refused(code, _, retryable=True) if code == ACCOUNT:
                 refused = {"refusals": job.refusals + 1, "waits_for": "account"}
                 return self._end(job, JobStatus.READY, at=self._pause(), **refused)
-            case Refused(_, _, retryable=True) if job.refusals < MOST_REFUSALS:
+            case Refused(_, _, retryable=True) if job.refusals < MAX_REFUSALS:
                 refused = {"refusals": job.refusals + 1, "waits_for": "fal"}
                 at = retry_at(job.refusals + 1, self.store.clock())
                 return self._end(job, JobStatus.READY, at=at, **refused)
