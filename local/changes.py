@@ -58,7 +58,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 def plan(asked: argparse.Namespace, session: boto3.Session) -> Plan:
-    """What would be deployed."""
+    """The parameters that a deployment would have."""
     found = samconfig.read(asked.config_file)
     if asked.config_env not in found:
         raise LocalCloudError(

@@ -57,7 +57,7 @@ class DeadLetters:
 
     @classmethod
     def of(cls, outputs: Mapping[str, str], letters: Letters) -> DeadLetters:
-        """By the stack's outputs."""
+        """The queues of a stack, by the names of its outputs."""
         source, target = QUEUES[letters]
         if source not in outputs:
             raise CliError(f"This stack has no {letters}: deploy it with EventWebhookUrl.")

@@ -33,7 +33,7 @@ MIN_TIME_MS = 20_000
 
 @dataclass(frozen=True)
 class App:
-    """What one event needs."""
+    """The clients and settings that an invocation needs."""
 
     publisher: Publisher
     unpublished: UnpublishedQueue

@@ -36,7 +36,7 @@ RUN_AND_CALL = timedelta(minutes=15)
 
 @dataclass(frozen=True)
 class App:
-    """What one tick needs."""
+    """The clients and settings that an invocation needs."""
 
     reconciler: Reconciler
     limits: SpendingLimits

@@ -34,7 +34,7 @@ UNSIGNED = Config(s3={"payload_signing_enabled": False}, max_pool_connections=MA
 
 @dataclass(frozen=True)
 class App:
-    """What one event needs."""
+    """The clients and settings that an invocation needs."""
 
     result_handler: ResultHandler
     dispatcher: Dispatcher

@@ -76,7 +76,7 @@ SKIP = "skip"
 
 @dataclass(frozen=True)
 class App:
-    """What one event needs."""
+    """The clients and settings that an invocation needs."""
 
     store: JobStore
     intake: Intake

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class App:
-    """What one event needs."""
+    """The clients and settings that an invocation needs."""
 
     settings: WebhookSettings
     keys: SigningKeys

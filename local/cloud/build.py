@@ -48,7 +48,7 @@ class Layer:
 
     @property
     def requirements(self) -> Path:
-        """The locked list."""
+        """The path of the layer's locked requirements."""
         return LAYERS / self.sources / "requirements.txt"
 
     def stamp(self, goal: str, made_by: str) -> str:

@@ -35,7 +35,7 @@ class Fal:
 
     @classmethod
     def simulated(cls) -> Self:
-        """A new one."""
+        """Make one for a new cloud."""
         return cls(f"{uuid.uuid4()}:{secrets.token_hex(16)}", f"local|{uuid.uuid4().hex}")
 
 

@@ -36,7 +36,7 @@ class Listeners:
 
     @classmethod
     def of_a_new_cloud(cls, aws: int | None = None) -> Self:
-        """Three ports that nobody has; ``aws`` may be 0 for any, or None for the usual one.
+        """Three free ports; ``aws`` may be 0 for any, or None for the usual one.
 
         Raises:
             LocalCloudError: the port that was asked for is in use.

@@ -21,7 +21,7 @@ from phonoscene_cli.upload.upload_plan import PICTURES, DropOptions, assemble
 
 
 def sample_drop() -> Drop:
-    """The demonstration's."""
+    """The drop that `make demo` makes."""
     sidecar = FileUpload("demo/song.json", sidecars.as_json(sample.SIDECAR))
     return Drop(FileUpload("demo/song.wav", sample.make()), sidecar)
 

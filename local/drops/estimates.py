@@ -53,9 +53,9 @@ class Nowhere:
     """S3's client, in whose buckets nothing lies."""
 
     def head_object(self, **_: str) -> NoReturn:
-        """Nothing."""
+        """Raise S3's answer for a missing object."""
         raise ClientError({"Error": {"Code": "404", "Message": ""}}, "HeadObject")
 
     def get_object(self, **_: str) -> NoReturn:
-        """Nothing."""
+        """Raise S3's answer for a missing object."""
         raise ClientError({"Error": {"Code": "NoSuchKey", "Message": ""}}, "GetObject")

@@ -51,7 +51,7 @@ class UnreadableDrop(Result):
 
 @dataclass(frozen=True)
 class AuditResult(Result):
-    """The counts of an audit; the missing drops are told before, each when it is found."""
+    """The counts of an audit; each missing drop is printed before, as soon as it is found."""
 
     bucket: str
     prefix: str
@@ -137,7 +137,7 @@ class Audit:
         return account.status is None and account.drop.modified <= self.settled
 
     def result(self) -> AuditResult:
-        """The counts."""
+        """The counts as ``--json`` prints them."""
         return AuditResult(
             bucket=self.bucket,
             prefix=self.prefix,

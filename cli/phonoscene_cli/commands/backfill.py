@@ -112,7 +112,7 @@ class _Look:
 
 
 def _new_plan(stack: Stack) -> Plan:
-    """Of no drop yet."""
+    """A plan without any drop yet."""
     return Plan(stack.parameters, typical_seconds(stack.jobs, datetime.now(UTC)))
 
 
@@ -174,7 +174,7 @@ def _run(run: Backfill, total: int) -> None:
 
 
 def _tell_run(run: Backfill, look: _Look, *, as_json: bool) -> None:
-    """What was sent."""
+    """Print how many drops were sent, and how many remain."""
 
     def show() -> None:
         terminal.line(f"sent {formatting.number(run.sent, 'drop')} on their way")
@@ -221,7 +221,7 @@ def _examine(plan: Plan, this: Audit, missing: Iterator[BucketDrop]) -> None:
 
 
 def _tell_plan(plan: Plan, look: _Look, this: Audit, *, as_json: bool) -> None:
-    """What would be sent."""
+    """Print what would be sent, and its price."""
 
     def show() -> None:
         for line in _lines(plan, this):

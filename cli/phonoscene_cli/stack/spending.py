@@ -71,7 +71,7 @@ def unseen_runs(job: Job) -> int:
 
 
 def total(spent: Iterable[Spent]) -> Spent:
-    """Of all of them."""
+    """Add up what several jobs have cost."""
     return sum(spent, Spent())
 
 

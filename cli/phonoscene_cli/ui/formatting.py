@@ -51,7 +51,7 @@ def interval(lower: Decimal, upper: Decimal) -> str:
 
 
 def cost(estimate: Actual | Estimate | None) -> str:
-    """The same, of a job."""
+    """The same for a job: its price in US dollars."""
     return interval(estimate.lower_usd, estimate.upper_usd) if estimate else ""
 
 

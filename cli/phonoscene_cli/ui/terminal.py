@@ -67,7 +67,7 @@ def _advised(text: str) -> str:
 
 
 def say(text: str, style: str | None = None) -> None:
-    """A line to the person."""
+    """Print a line for the person, on stderr."""
     people.print(_advised(text), style=style, soft_wrap=True)
 
 
@@ -84,7 +84,7 @@ def tell_unreadable(job_ids: Collection[str]) -> None:
 
 
 def line(*parts: str | Text) -> None:
-    """A line of the result."""
+    """Print a line of the result, on stdout."""
     safe = (_advised(part) if isinstance(part, str) else part for part in parts)
     results.print(*safe, soft_wrap=True)
 
@@ -105,7 +105,7 @@ _WHOLE: Final = frozenset({"created", "job"})
 
 
 def grid(*headers: str) -> Table:
-    """A table without rules."""
+    """Print a table without rules between its rows."""
     made = Table(box=None, pad_edge=False, header_style="dim")
     for header in headers:
         is_whole = header in _WHOLE or not results.is_terminal
@@ -114,12 +114,12 @@ def grid(*headers: str) -> Table:
 
 
 def state(status: JobStatus, width: int = 0) -> Text:
-    """A state in its colour."""
+    """Return a status in its colour."""
     return Text(f"{status:<{width}}", style=COLOURS.get(status, ""))
 
 
 def dumped(value: Any, indent: int | None = None) -> str:
-    """A result, for programs."""
+    """Print a result as JSON, for programs."""
     return json.dumps(value, indent=indent, default=plain, ensure_ascii=False)
 
 

@@ -35,7 +35,7 @@ class Sum(Result):
 
     @classmethod
     def of(cls, estimates: Iterable[Estimate]) -> Sum:
-        """Of all of them."""
+        """Add up several estimates."""
         return reduce(cls.plus, estimates, cls())
 
     def plus(self, more: Estimate) -> Sum:

@@ -107,7 +107,7 @@ class Forecast:
 
     @property
     def errors(self) -> Errors:
-        """Of all takes, each once."""
+        """Return the errors of all takes, each once."""
         data = [error for take in self.takes for error in take.errors.listed()]
         return Errors(dict.fromkeys(data))
 

@@ -184,7 +184,7 @@ def _sidecar(
 
 
 def _read(s3: S3Client, bucket: str, key: str, version: str) -> bytes:
-    """A version of a sidecar."""
+    """A version of a sidecar in the drop bucket."""
     try:
         found = s3.get_object(Bucket=bucket, Key=key, VersionId=version)
     except ClientError as exc:

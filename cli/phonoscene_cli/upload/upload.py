@@ -47,7 +47,7 @@ class FileUpload:
 
     @property
     def content_type(self) -> str:
-        """By the key's suffix."""
+        """The content type, by the key's suffix."""
         return mimetypes.guess_type(self.key)[0] or "application/octet-stream"
 
 

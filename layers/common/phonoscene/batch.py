@@ -25,7 +25,7 @@ class Message:
 
     @classmethod
     def of(cls, record: Record) -> Self:
-        """As Lambda hands it over."""
+        """Read a record of Lambda's event."""
         tries = int(record["attributes"]["ApproximateReceiveCount"])
         return cls(record["body"], record["receiptHandle"], tries)
 

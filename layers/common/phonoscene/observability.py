@@ -29,12 +29,12 @@ _one_at_a_time = Lock()
 
 
 def count(name: str) -> None:
-    """One more of ``name``."""
+    """Add one to the metric ``name``."""
     gauge(name, 1)
 
 
 def gauge(name: str, value: float, unit: MetricUnit = MetricUnit.Count) -> None:
-    """How much there is of ``name``."""
+    """Publish a value of the metric ``name``."""
     with _one_at_a_time:  # Powertools' metrics are not safe for threads
         metrics.add_metric(name=name, unit=unit, value=value)
 

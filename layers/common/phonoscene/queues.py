@@ -23,12 +23,12 @@ class DropsQueue:
         self._url = url
 
     def dispatch(self, job_ids: Sequence[str]) -> None:
-        """Have these jobs submitted now: nothing has to settle."""
+        """Ask ``submit`` to submit these jobs at once."""
         for job_id in job_ids:
             self._send({"job_id": job_id})
 
     def cancel(self, job_id: str) -> None:
-        """Have a job stopped."""
+        """Ask ``submit`` to cancel a job."""
         self._send({"cancel": job_id})
 
     def _send(self, message: dict[str, str]) -> None:
@@ -89,7 +89,7 @@ class VerdictsQueue:
         self._url = url
 
     def send(self, webhook: WebhookMessage) -> None:
-        """Hand a believed webhook over."""
+        """Send a verified webhook to ``store``."""
         self._client.send_message(QueueUrl=self._url, MessageBody=webhook.to_message())
 
 

@@ -141,7 +141,7 @@ def _failures() -> Iterator[None]:
 
 
 def _content(answer: httpx.Response) -> dict[str, Any]:
-    """What a good answer says."""
+    """Return the JSON of a successful answer."""
     if not answer.is_success:
         raise UploadFailed(f"fal's storage answered {answer.status_code}")
     try:

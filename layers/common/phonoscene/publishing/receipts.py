@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class HistoryEntry(FrozenModel):
-    """A step of the job."""
+    """A step in the job's history, as the receipt shows it."""
 
     status: JobStatus
     state: str = described("The same in words.")

@@ -137,7 +137,7 @@ class Cdn:
 
 
 def _elsewhere(address: str, answer: Response) -> str:
-    """Where a redirect leads."""
+    """Return the address that a redirect leads to."""
     location = answer.header("Location")
     try:
         target = urljoin(address, quote(location, safe=_KEPT, encoding="latin-1"))

@@ -170,7 +170,7 @@ class _Digest:
         return self._examination.length
 
     def digest(self) -> bytes:
-        """Of all that was added."""
+        """Return the SHA-256 of all bytes that were added, in hex."""
         return self._sha256.digest()
 
 
@@ -227,7 +227,7 @@ class _Upload:
         self._sent: dict[int, Any] = {}
 
     def whole(self, body: bytes) -> Stored:
-        """The object in one PUT."""
+        """Write the object in one PUT."""
         self._digest.add(0, body)
         self._examination.check()
         checksum = base64.b64encode(self._digest.digest()).decode()

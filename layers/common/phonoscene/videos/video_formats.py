@@ -271,7 +271,7 @@ class Examination:
 
     @property
     def flaws(self) -> frozenset[str]:
-        """What is odd about it."""
+        """Return what is odd about the video, by code."""
         found = {
             FEWER_BYTES: self.length < self._reported,
             CUT_OFF: self._is_cut_off(),

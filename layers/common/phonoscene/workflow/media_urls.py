@@ -23,7 +23,7 @@ class MediaUrls(Protocol):
 
     @property
     def takes(self) -> timedelta:
-        """How long, at most."""
+        """Return how long ``of`` takes at most; zero if nothing has to be prepared."""
         ...
 
     def of(self, job: Job) -> dict[str, str]:
@@ -40,7 +40,7 @@ class Presigned:
 
     @property
     def takes(self) -> timedelta:
-        """A signature is a sum."""
+        """Return zero: signing a URL needs no request."""
         return timedelta(0)
 
     def of(self, job: Job) -> dict[str, str]:

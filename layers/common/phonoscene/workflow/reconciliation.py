@@ -62,7 +62,7 @@ class Look(NamedTuple):
 
 @dataclass
 class ReconcileReport:
-    """What one pass saw."""
+    """What one run saw, for its metrics."""
 
     #: Jobs that were due, by state, and for how long the first of them had been.
     looked: Counter[str] = field(default_factory=Counter)
