@@ -567,8 +567,8 @@ def test_a_rule_that_is_added_while_jobs_run_may_send_from_its_first_event_on() 
 @pytest.mark.parametrize("name", TEMPLATE["Outputs"])
 def test_an_output_is_there_for_a_program_or_a_page(name: str) -> None:
     files = [
-        *ROOT.glob("cli/phonoscene_cli/*.py"),
-        *ROOT.glob("local/*.py"),
+        *ROOT.glob("cli/**/*.py"),
+        *ROOT.glob("local/**/*.py"),
         *ROOT.glob("docs/*.md"),
         ROOT / "README.md",
     ]
