@@ -167,7 +167,7 @@ ROWS: dict[int, Row] = {
     ),
     19: row(
         "a webhook that could not carry its payload, of a success and of a failure",
-        u_verdicts="test_an_output_that_fal_could_not_serialise_must_be_fetched "
+        u_results="test_an_output_that_fal_could_not_serialise_must_be_fetched "
         "test_a_failure_that_fal_could_not_serialise_is_a_failure",
         i_delivery="test_a_result_that_the_webhook_could_not_carry_is_fetched",
     ),

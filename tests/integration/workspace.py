@@ -183,8 +183,8 @@ class RecordingQueues:
     def dispatch(self, job_ids: Sequence[str]) -> None:
         self.dispatched += job_ids
 
-    def deliver(self, delivery: WebhookMessage) -> None:
-        self.delivered.append(delivery)
+    def send(self, webhook: WebhookMessage) -> None:
+        self.delivered.append(webhook)
 
 
 def an_id(n: int) -> str:

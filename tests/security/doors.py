@@ -53,8 +53,8 @@ class Tray:
 
     delivered: list[WebhookMessage] = field(default_factory=list)
 
-    def deliver(self, delivery: WebhookMessage) -> None:
-        self.delivered.append(delivery)
+    def send(self, webhook: WebhookMessage) -> None:
+        self.delivered.append(webhook)
 
 
 class WebhookDoor:

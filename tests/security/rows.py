@@ -197,7 +197,7 @@ ROWS: Final = (
         i_fal_contract="test_a_key_that_was_stored_with_its_line_feed_goes_out_without "
         "test_a_job_that_fal_refused_for_a_rotated_key_is_sent_with_the_new_one "
         "test_a_key_that_no_header_can_hold_sends_nothing",
-        u_verdicts="test_the_input_that_fal_repeats_never_comes_into_an_error "
+        u_results="test_the_input_that_fal_repeats_never_comes_into_an_error "
         "test_a_presigned_signature_never_comes_into_an_error",
         e_written_traces="test_no_secret_is_in_any_log_record_or_output_of_the_whole_suite",
     ),
