@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
@@ -226,7 +227,7 @@ def mutated(draw: DrawFn, document: Any, instead: SearchStrategy[Any] = values) 
 def _change(draw: DrawFn, at: Any, key: Any, instead: SearchStrategy[Any]) -> None:
     match draw(st.sampled_from(("replace", "drop", "wrap", "text", "add"))):
         case "replace":
-            at[key] = draw(instead)
+            at[key] = deepcopy(draw(instead))
         case "drop":
             del at[key]
         case "wrap":
@@ -234,7 +235,9 @@ def _change(draw: DrawFn, at: Any, key: Any, instead: SearchStrategy[Any]) -> No
         case "text":
             at[key] = str(at[key])
         case "add" if isinstance(at, dict):
-            at[draw(st.sampled_from(("status", "error", "next", "videos", "x")))] = draw(instead)
+            at[draw(st.sampled_from(("status", "error", "next", "videos", "x")))] = deepcopy(
+                draw(instead)
+            )
 
 
 def _encoded(document: Any) -> bytes:

@@ -414,6 +414,7 @@ def test_every_field_of_a_record_is_told_or_left_out_on_purpose() -> None:
         "token_hashes",
         "reservation",
         "unanswered_since",
+        "unreadable_results",
         "reported",
         "request",
         "output_lifetime",

@@ -253,6 +253,8 @@ class Job(FrozenModel):
     #: Since when fal has not given what it should: an answer about a job that it may have been paid
     #: for, or the whole of a video.
     unanswered_since: AwareDatetime | None = None
+    #: How many results of fal's in a row could not be read.
+    unreadable_results: int | None = None
     #: Whether the one resubmission after a proven silence has been used.
     resubmitted: bool = False
     token_hashes: tuple[str, ...] = ()

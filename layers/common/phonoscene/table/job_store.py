@@ -278,13 +278,19 @@ class JobStore:
         values = {f":{name}": value for name, value in noted.items()}
         return self._note(job, f"SET dispatch_at = :at{sets}", {":at": at, **values})
 
-    def look_again(self, job: Job, at: datetime, unanswered_since: datetime | None = None) -> None:
-        """Look at a job in motion again at ``at``; since when fal tells nothing of it, if so."""
-        silent, answered = "SET due_at = :at, unanswered_since = :since", "REMOVE unanswered_since"
+    def look_again(
+        self, job: Job, at: datetime, unanswered_since: datetime | None = None, **noted: Any
+    ) -> None:
+        """Look at a job in motion again at ``at``.
+
+        ``unanswered_since``: since when fal has said nothing of it, if so. ``noted``: other fields.
+        """
         if unanswered_since:
-            self._note(job, silent, {":at": at, ":since": unanswered_since})
-        else:
-            self._note(job, f"SET due_at = :at {answered}", {":at": at})
+            noted["unanswered_since"] = unanswered_since
+        sets = "".join(f", {name} = :{name}" for name in noted)
+        removed = "" if unanswered_since else " REMOVE unanswered_since"
+        values = {f":{name}": value for name, value in noted.items()}
+        self._note(job, f"SET due_at = :at{sets}{removed}", {":at": at, **values})
 
     def _note(self, job: Job, expression: str, values: dict[str, Any], condition: str = "") -> Job:
         """Change a record that stands as it was read, without a step of its history."""

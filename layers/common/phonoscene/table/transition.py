@@ -53,7 +53,8 @@ class Transition:
     def _all_changes(self) -> dict[str, Any]:
         """With what every step changes: what held the job up before it is past."""
         always = {"status": self.status, "updated_at": self.clock}
-        return always | {"waits_for": None, "unanswered_since": None} | self.changes
+        past = dict.fromkeys(("waits_for", "unanswered_since", "unreadable_results"))
+        return always | past | self.changes
 
     def _condition(self, origins: Mapping[str, str]) -> str:
         condition = f"#status IN ({', '.join(origins)}) AND attempt = :seen"

@@ -48,8 +48,10 @@ TRIES = 3
 #: Between two tries of a copy that fails.
 MIN_PAUSE = timedelta(seconds=30)
 MAX_PAUSE = timedelta(minutes=15)
-#: Between two questions to fal after an answer that cannot be read.
+#: Between two questions to fal after an answer that cannot be read, and how many of those it takes:
+#: minutes may pass between two questions, and the next answer may be good.
 ASK_AGAIN = timedelta(seconds=45)
+MIN_UNREADABLE = 5
 _UNREADABLE = (
     "fal's answer to request {request} cannot be read, and a video may have been made and billed. "
     "Show fal's support the request, and the SHA-256 of the answer: {digest}"
@@ -164,9 +166,10 @@ class ResultHandler:
         if _is_anothers(job, webhook) or _is_past(job, webhook):
             return job
         job, now = self._bind(job, webhook), self.store.clock()
-        since = job.unanswered_since or now
-        if not job.is_overdue(now):
-            self.store.look_again(job, now + ASK_AGAIN, since)
+        since, unreadable = job.unanswered_since or now, (job.unreadable_results or 0) + 1
+        if not job.is_overdue(now) or unreadable < MIN_UNREADABLE:
+            noted = {"unreadable_results": unreadable}
+            self.store.look_again(job, now + ASK_AGAIN, since, **noted)
             return job
         message = _UNREADABLE.format(request=webhook.request_id, digest=digest)
         error = ErrorDetail(code="result_unreadable", message=message)
