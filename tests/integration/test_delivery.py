@@ -702,7 +702,13 @@ def test_a_video_at_a_strange_place_fails_the_job_without_a_request(
     assert internet.tunnels == {}
 
 
-@pytest.mark.parametrize("payload", [{}, {"video": None}, {"video": {}}, "done", [1], 7])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        *({"video": video} for video in (None, {}, {"url": "video.mp4"}, "{'url': 'https://x'}")),
+        *({}, "done", [1], 7),
+    ],
+)
 def test_a_verdict_that_cannot_be_read_is_asked_for_again_and_ends_the_job_after_minutes(
     world: World, payload: Any
 ) -> None:

@@ -53,12 +53,19 @@ Units = Annotated[
 ]
 
 
+def _is_url(text: str) -> str:
+    """A text that is no URL at all says nothing of where the video is: fal is polled again."""
+    if not text.lstrip().lower().startswith(("https://", "http://")):
+        raise ValueError("not a URL")
+    return text
+
+
 class ReportedVideo(BaseModel):
     """The endpoint's ``VideoFile``: all but the URL may be absent or null."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    url: Annotated[str, Field(min_length=1), AfterValidator(_encodable)]
+    url: Annotated[str, AfterValidator(_is_url), AfterValidator(_encodable)]
     width: Whole = None
     height: Whole = None
     fps: Number = None
