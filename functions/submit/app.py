@@ -176,6 +176,7 @@ def on_message(message: Message, lambda_context: LambdaContext) -> None:
             if lambda_context.get_remaining_time_in_millis() < app.min_time_ms:
                 logger.warning("job.left_to_dispatch")  # it is READY: its turn comes
                 break
+            logger.append_keys(job_id=job.job_id)
             app.submitter.submit(job)
     except Exception:
         logger.exception("drop.failed")

@@ -179,7 +179,8 @@ def _followed(what: str, count: int, runs: Iterable[Run]) -> list[Run]:
         if run_.wrong:
             print(f"FAILED {run_}", file=sys.stderr, flush=True)  # noqa: T201 - for a person
         if len(done) % max(1, count // 50) == 0:
-            print(f"{what}: {len(done):,} of {count:,}", file=sys.stderr, flush=True)  # noqa: T201
+            line = f"{what}: {len(done):,} of {count:,}"
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 - for a person
     return done
 
 

@@ -65,7 +65,7 @@ get_command: Final = cache(typer.main.get_command)
 
 
 def receive_now(backend: SQSBackend, queue: str, most: int, _: int, *more: Any) -> Any:
-    """What lies in a queue; nobody sends anything while a command waits."""
+    """The messages in a queue; no more arrive while a command waits."""
     return _RECEIVE(backend, queue, most, 0, *more)
 
 

@@ -36,7 +36,7 @@ class MissingDrop(Result):
 
     @classmethod
     def of(cls, drop: BucketDrop) -> Self:
-        """The same as it lies in the bucket."""
+        """Read it from a drop as the bucket has it."""
         audio, sidecar = (half.key if half else None for half in (drop.audio, drop.sidecar))
         return cls(drop.name, audio, sidecar, drop.modified)
 

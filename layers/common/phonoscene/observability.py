@@ -41,11 +41,14 @@ def gauge(name: str, value: float, unit: MetricUnit = MetricUnit.Count) -> None:
 
 def announce(job: Job) -> None:
     """Log and count that a record was written: ``job.submitted``, ``JobsSubmitted``, and so on."""
-    logger.thread_safe_append_keys(job_id=job.job_id)
     logger.info(
         "job.%s",
         job.status.lower(),
-        extra={"attempt": job.attempt, "errors": [e.code for e in job.errors]},
+        extra={
+            "job_id": job.job_id,
+            "attempt": job.attempt,
+            "errors": [e.code for e in job.errors],
+        },
     )
     count(f"Jobs{job.status.title()}")
     if job.is_final and job.is_maybe_billed:

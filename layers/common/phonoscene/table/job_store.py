@@ -187,7 +187,9 @@ class JobStore:
         changes |= {"reservation": held} if sums else {}
         # a failed job may meanwhile have been generated, and have failed again
         revision = job.revision if job.status is JobStatus.FAILED else None
-        step = Transition(job, status, clock, at, only_from, changes, settles=True, seen=revision)
+        step = Transition(
+            job, status, clock, at, only_from, changes, settles=True, revision=revision
+        )
         return self._move(step, sums)
 
     def hold(self, job: Job, limits: SpendingLimits, span: timedelta) -> datetime:

@@ -29,7 +29,7 @@ class Transition:
     #: When the job's turn must have come: until then it was put off.
     turn: datetime | None = None
     #: The revision that the record must still have, where its status and attempt do not say enough.
-    seen: int | None = None
+    revision: int | None = None
 
     @property
     def allowed(self) -> list[JobStatus]:
@@ -61,7 +61,7 @@ class Transition:
         if self.settles:
             is_held = "attribute_exists" if self.job.reservation else "attribute_not_exists"
             condition += f" AND {is_held}(reservation)"
-        condition += " AND revision = :revision" if self.seen is not None else ""
+        condition += " AND revision = :revision" if self.revision is not None else ""
         return condition + (" AND #dispatch_at <= :turn" if self.turn else "")
 
     def request(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Transition:
         values = {f":{name}": value for name, value in kept.items()} | origins
         values |= {":step": [to_dynamodb(self._step)], ":none": [], ":seen": self.job.attempt}
         values |= {":one": 1} | ({":turn": to_dynamodb(self.turn)} if self.turn else {})
-        values |= {":revision": self.seen} if self.seen is not None else {}
+        values |= {":revision": self.revision} if self.revision is not None else {}
         removal = f" REMOVE {', '.join(removed)}" if removed else ""
         request = update(
             self.job.job_id,

@@ -310,7 +310,7 @@ class _Upload:
             raise CopyFailed(f"S3 answered {exc.response['Error']['Code']}") from exc
         head = self._client.head_object(**self._at)
         if head["ContentLength"] != self._digest.length:
-            raise CopyFailed("another video lies at this job's key") from exc
+            raise CopyFailed("another video is stored at this job's key") from exc
         return self._stored(head["VersionId"])
 
     def _stored(self, version_id: str) -> Stored:

@@ -1,7 +1,7 @@
 """Looks after jobs that are in motion for too long: none waits for an event that never comes.
 
-The index ``due`` holds them with the time to look. What is found is brought home on the same way as
-a webhook's: as a webhook in the verdicts queue, or as a dispatch in the drops queue.
+The index ``due`` holds them with the time to look. What is found takes the same way as
+a webhook: a message in the verdicts queue, or a dispatch in the drops queue.
 """
 
 from __future__ import annotations

@@ -168,8 +168,7 @@ class ResultHandler:
         job, now = self._bind(job, webhook), self.store.clock()
         since, unreadable = job.unanswered_since or now, (job.unreadable_results or 0) + 1
         if not job.is_overdue(now) or unreadable < MIN_UNREADABLE:
-            noted = {"unreadable_results": unreadable}
-            self.store.look_again(job, now + ASK_AGAIN, since, **noted)
+            self.store.look_again(job, now + ASK_AGAIN, since, unreadable_results=unreadable)
             return job
         message = _UNREADABLE.format(request=webhook.request_id, digest=digest)
         error = ErrorDetail(code="result_unreadable", message=message)
