@@ -3,12 +3,11 @@
 from collections import Counter
 from typing import Any
 
-from boto3.dynamodb.types import TypeDeserializer
-
 from local.cloud.endpoints import Endpoints
 from local.errors import LocalCloudError
 from phonoscene.jobs import Job
 from phonoscene.table.dynamodb import Table
+from phonoscene.table.items import from_item
 from phonoscene_cli.follow.follow import Labels, said
 from phonoscene_cli.follow.poller import Follower
 from phonoscene_cli.stack.jobs_reader import Reader
@@ -39,7 +38,7 @@ class Jobs:
     def all(self) -> list[Job]:
         """Every job. A scan as well."""
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table)
-        items = [_plain(item) for page in pages for item in page["Items"]]
+        items = [from_item(item) for page in pages for item in page["Items"]]
         return [Job.model_validate(item) for item in items if "status" in item]
 
     def takes(self, name: str) -> list[Record]:
@@ -60,7 +59,7 @@ class Jobs:
         item = self._dynamodb.get_item(
             TableName=self._table, Key={"job_id": key}, ConsistentRead=True
         ).get("Item")
-        return _plain(item) if item else None
+        return from_item(item) if item else None
 
 
 def follow(endpoints: Endpoints, job_ids: list[str]) -> list[Job]:
@@ -85,8 +84,3 @@ def follow(endpoints: Endpoints, job_ids: list[str]) -> list[Job]:
             "`python -m local logs` shows what happened."
         )
     return [follower.jobs[job_id] for job_id in job_ids]
-
-
-def _plain(item: Record) -> Record:
-    deserializer = TypeDeserializer()
-    return {key: deserializer.deserialize(value) for key, value in item.items()}

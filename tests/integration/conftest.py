@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import os
-import sys
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -25,7 +23,7 @@ from tests.integration.fal_queue import FakeFalQueue
 from tests.integration.loopback import Loopback
 from tests.integration.workspace import MOTO
 from tests.support import stack
-from tests.support.template import ROOT
+from tests.support.functions import load_function
 
 if TYPE_CHECKING:
     import io
@@ -121,14 +119,7 @@ def _forget_parameters() -> None:
 @cache
 def _function(name: str) -> ModuleType:
     """functions/<name>/app.py, as Lambda loads it, under a name of its own."""
-    path = ROOT / "functions" / name / "app.py"
-    spec = importlib.util.spec_from_file_location(f"phonoscene_{name}_app", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
+    return load_function(name, f"phonoscene_{name}_app")
 
 
 @pytest.fixture

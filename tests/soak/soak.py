@@ -40,8 +40,6 @@ from os import kill
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from boto3.dynamodb.types import TypeDeserializer
-
 from local.cloud.cloud import LocalCloud, running_cloud
 from local.cloud.processes import PROC, members, start_time
 from local.paths import StateDirectory
@@ -49,6 +47,7 @@ from local.progress import say
 from tests.soak.books import FINAL, Audit, World
 from tests.soak.plan import Drop, Wishes, background, plan
 from tests.support.media import one_second
+from tests.support.records import scanned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -193,15 +192,7 @@ class Soak:
         return [item for item in self._items() if "status" in item]
 
     def _items(self) -> list[dict[str, Any]]:
-        plain = TypeDeserializer().deserialize
-        pages = self.dynamodb.get_paginator("scan").paginate(
-            TableName=self.cloud.jobs_table, ConsistentRead=True
-        )
-        return [
-            {key: plain(value) for key, value in item.items()}
-            for page in pages
-            for item in page["Items"]
-        ]
+        return scanned(self.dynamodb, self.cloud.jobs_table)
 
     def _outputs(self) -> list[tuple[str, str | None]]:
         pages = self.s3.get_paginator("list_object_versions").paginate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from boto3.dynamodb.types import TypeDeserializer
+from phonoscene.table.items import from_item
 
 if TYPE_CHECKING:
     from tests.support.local_stack import Phonoscene
@@ -16,12 +16,14 @@ MAYBE_BILLED: Final = {"result_lost", "result_unreadable", "outcome_unproven"}
 
 
 def items(phonoscene: Phonoscene) -> list[dict[str, Any]]:
-    plain = TypeDeserializer().deserialize
-    pages = phonoscene.dynamodb.get_paginator("scan").paginate(
-        TableName=phonoscene.endpoints.jobs_table, ConsistentRead=True
-    )
-    found = [item for page in pages for item in page["Items"]]
-    return [{key: plain(value) for key, value in item.items()} for item in found]
+    """Every item of the stack's table."""
+    return scanned(phonoscene.dynamodb, phonoscene.endpoints.jobs_table)
+
+
+def scanned(dynamodb: Any, table: str) -> list[dict[str, Any]]:
+    """Every item of a table, as Python values."""
+    pages = dynamodb.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+    return [from_item(item) for page in pages for item in page["Items"]]
 
 
 def unexplained(phonoscene: Phonoscene) -> Decimal:

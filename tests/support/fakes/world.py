@@ -9,14 +9,12 @@ while nothing but ticks happens: the product must not count them.
 from __future__ import annotations
 
 import base64
-import importlib.util
 import io
 import json
 import logging
 import random
 import re
 import secrets
-import sys
 import types
 from collections import defaultdict
 from concurrent.futures import Future
@@ -45,8 +43,9 @@ from tests.support.fakes.aws import KEY, Buckets, Message, Queue
 from tests.support.fakes.calls import Calls, Crash, NotModelled
 from tests.support.fakes.fal import KEY_SET, Fal, Line, Play
 from tests.support.fakes.table import Refused, Table
+from tests.support.functions import load_function
 from tests.support.jobs import NOON
-from tests.support.template import ROOT, read
+from tests.support.template import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,14 +104,7 @@ class Inline:
 @cache
 def function(name: str) -> ModuleType:
     """functions/<name>/app.py, as Lambda loads it."""
-    path = ROOT / "functions" / name / "app.py"
-    spec = importlib.util.spec_from_file_location(f"phonoscene_crash_{name}_app", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
+    return load_function(name, f"phonoscene_crash_{name}_app")
 
 
 def load() -> None:
