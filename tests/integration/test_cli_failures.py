@@ -23,7 +23,7 @@ from phonoscene.jobs import JobStatus
 from phonoscene_cli import app
 from phonoscene_cli.errors import NOT_FINE, UNREACHABLE, CliError, WrongUsage
 from phonoscene_cli.failures import explained
-from tests.integration.moto_stack import client
+from tests.integration.moto_stack import client, over_http
 from tests.integration.workspace import Workspace, an_id
 from tests.support.documented import PAGE
 from tests.support.media.samples import silence
@@ -122,7 +122,8 @@ def test_no_failure_of_aws_shows_a_trace(busy: Desk, command: str, failure: str)
         events, name = client(service).meta.events, f"before-send.{service}"
         events.register_first(name, FAILURES[failure])
         try:
-            told = busy.says(command, *COMMANDS[command])
+            with over_http(client("dynamodb")):
+                told = busy.says(command, *COMMANDS[command])
         finally:
             events.unregister(name, FAILURES[failure])
 

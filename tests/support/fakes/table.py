@@ -1,13 +1,13 @@
 """DynamoDB in this process: one table with its indexes, conditional writes and transactions.
 
-moto would do, at a hundred times the time; ``Twins`` asks both and compares.
+moto takes a hundred times as long; ``Twins`` asks both and compares.
 """
 
 from __future__ import annotations
 
 import json
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore import xform_name
 from moto.core.exceptions import JsonRESTError
@@ -46,6 +46,10 @@ def _indexes() -> dict[str, tuple[str, str, frozenset[str] | None]]:
     return found
 
 
+#: No page of a query or a scan is larger, in bytes.
+PAGE: Final = 1024 * 1024
+
+
 def _scope(asked: dict[str, Any], item: dict[str, Any]) -> Scope:
     names = asked.get("ExpressionAttributeNames", {})
     return Scope(item, names, asked.get("ExpressionAttributeValues", {}))
@@ -59,6 +63,12 @@ class Table:
         self._state: str | None = None
         #: What the stream tells: each write's item before and after it, empty where there is none.
         self.changes: list[tuple[dict[str, Any], dict[str, Any]]] = []
+
+    def clear(self) -> None:
+        """As it was made."""
+        self._items.clear()
+        self._state = None
+        self.changes.clear()
 
     def items(self) -> list[dict[str, Any]]:
         """Every item."""
@@ -85,7 +95,10 @@ class Table:
             "UpdateItem": self._write,
             "DeleteItem": self._write,
             "TransactWriteItems": self._transact,
+            "BatchGetItem": self._get_many,
+            "BatchWriteItem": self._write_many,
             "Query": self._query,
+            "Scan": self._scan,
         }
         if operation not in answers:
             raise NotModelled(f"dynamodb {operation}")
@@ -156,22 +169,78 @@ class Table:
         ]
         raise Refused("TransactionCanceledException", CancellationReasons=reasons)
 
+    def _get_many(self, asked: dict[str, Any]) -> Any:
+        [(name, wanted)] = asked["RequestItems"].items()
+        found = [self._items.get(key["job_id"]["S"]) for key in wanted["Keys"]]
+        return {
+            "Responses": {name: [_projected(item, wanted) for item in found if item]},
+            "UnprocessedKeys": {},
+        }
+
+    def _write_many(self, asked: dict[str, Any]) -> Any:
+        [writes] = asked["RequestItems"].values()
+        for write in writes:
+            [one] = write.values()
+            self._apply(one)
+        return {"UnprocessedItems": {}}
+
     def _query(self, asked: dict[str, Any]) -> Any:
-        partition, sort, held = _indexes()[asked["IndexName"]]
+        partition, sort, _ = _indexes()[asked["IndexName"]]
         indexed = [item for item in self._items.values() if partition in item and sort in item]
         matches = condition(asked["KeyConditionExpression"])
         found = [item for item in indexed if matches(_scope(asked, item))]
-        found.sort(key=lambda item: sortable(item[sort]))
-        found = found[: asked.get("Limit")]
-        kept = [
-            {name: value for name, value in item.items() if held is None or name in held}
-            for item in found
-        ]
-        if "FilterExpression" in asked:
-            passes = condition(asked["FilterExpression"])
-            kept = [item for item in kept if passes(_scope(asked, item))]
-        told = {"Count": len(kept), "ScannedCount": len(found)}
-        return told if asked.get("Select") == "COUNT" else told | {"Items": kept}
+        is_backward = not asked.get("ScanIndexForward", True)
+        found.sort(key=lambda item: sortable(item[sort]), reverse=is_backward)
+        return _page(asked, found, (partition, sort))
+
+    def _scan(self, asked: dict[str, Any]) -> Any:
+        if "IndexName" not in asked:
+            return _page(asked, self.items(), ())
+        partition, sort, _ = _indexes()[asked["IndexName"]]
+        found = [item for item in self._items.values() if partition in item and sort in item]
+        return _page(asked, found, (partition, sort))
+
+
+def _projected(item: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """The attributes that a read asks for; whole without a projection."""
+    if "ProjectionExpression" not in asked:
+        return item
+    scope = _scope(asked, item)
+    names = [scope.name(token.strip()) for token in asked["ProjectionExpression"].split(",")]
+    return {name: item[name] for name in names if name in item}
+
+
+def _page(asked: dict[str, Any], found: list[dict[str, Any]], keys: tuple[str, ...]) -> Any:
+    """The items of a query or a scan up to its limit or 1 MiB, and where the next page begins."""
+    if "ExclusiveStartKey" in asked:
+        last = asked["ExclusiveStartKey"]["job_id"]
+        found = found[[item["job_id"] for item in found].index(last) + 1 :]
+    read: list[dict[str, Any]] = []
+    size = 0
+    for item in found:
+        if len(read) == asked.get("Limit") or size >= PAGE:
+            break
+        read.append(item)
+        size += _size(item)
+    held = _indexes()[asked["IndexName"]][2] if "IndexName" in asked else None
+    kept = [
+        {name: value for name, value in item.items() if held is None or name in held}
+        for item in read
+    ]
+    if "FilterExpression" in asked:
+        passes = condition(asked["FilterExpression"])
+        kept = [item for item in kept if passes(_scope(asked, item))]
+    answer: dict[str, Any] = {"Count": len(kept), "ScannedCount": len(read)}
+    if asked.get("Select") != "COUNT":
+        answer["Items"] = [_projected(item, asked) for item in kept]
+    if len(read) < len(found) or len(read) == asked.get("Limit"):
+        answer["LastEvaluatedKey"] = {name: read[-1][name] for name in ("job_id", *keys)}
+    return answer
+
+
+def _size(item: dict[str, Any]) -> int:
+    """About the bytes of an item."""
+    return len(json.dumps(item))
 
 
 class Mismatch(BaseException):
