@@ -176,12 +176,23 @@ def update(text: str) -> Callable[[Scope], dict[str, Any]]:
         changed = dict(scope.item)
         for step in steps:
             name, value = step(scope)
-            if "." in name:
-                raise NotModelled(name)
-            changed.pop(name, None) if value is None else changed.update({name: value})
+            _put(changed, name.split("."), value)
         return changed
 
     return updated
+
+
+def _put(item: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set or remove what a path leads to, in a map of the item if need be."""
+    name, *rest = path
+    if rest:
+        inner = dict(item[name]["M"])
+        _put(inner, rest, value)
+        item[name] = {"M": inner}
+    elif value is None:
+        item.pop(name, None)
+    else:
+        item[name] = value
 
 
 def _set(reader: _Reader) -> Callable[[Scope], tuple[str, Any]]:

@@ -55,6 +55,13 @@ def _scope(asked: dict[str, Any], item: dict[str, Any]) -> Scope:
     return Scope(item, names, asked.get("ExpressionAttributeValues", {}))
 
 
+def _key(asked: dict[str, Any]) -> str:
+    key: str = (asked.get("Key") or asked["Item"])["job_id"]["S"]
+    if not key:
+        raise Refused("ValidationException")
+    return key
+
+
 class Table:
     """The jobs table; items are in DynamoDB's types, and never changed in place."""
 
@@ -105,12 +112,11 @@ class Table:
         return answers[operation](asked)
 
     def _get(self, asked: dict[str, Any]) -> Any:
-        found = self._items.get(asked["Key"]["job_id"]["S"])
+        found = self._items.get(_key(asked))
         return {"Item": found} if found else {}
 
     def _there(self, asked: dict[str, Any]) -> dict[str, Any]:
-        key = asked.get("Key") or asked["Item"]
-        return self._items.get(key["job_id"]["S"], {})
+        return self._items.get(_key(asked), {})
 
     def _holds(self, asked: dict[str, Any]) -> bool:
         wanted = asked.get("ConditionExpression")
@@ -138,7 +144,7 @@ class Table:
             scope = _scope(asked, before)
             after = {**asked["Key"], **update(asked["UpdateExpression"])(scope)}
         else:
-            self._items.pop(asked["Key"]["job_id"]["S"], None)
+            self._items.pop(_key(asked), None)
             self._tell(before, {})
             return None
         self._items[after["job_id"]["S"]] = after
@@ -153,7 +159,7 @@ class Table:
     def _transact(self, asked: dict[str, Any]) -> Any:
         kinds = [kind for item in asked["TransactItems"] for kind in item]
         writes = [write for item in asked["TransactItems"] for write in item.values()]
-        keys = [(write.get("Key") or write["Item"])["job_id"]["S"] for write in writes]
+        keys = [_key(write) for write in writes]
         if len(set(keys)) != len(keys):
             raise Refused("ValidationException")
         if all(self._holds(write) for write in writes):

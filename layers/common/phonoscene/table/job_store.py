@@ -356,22 +356,15 @@ class JobStore:
             ):
                 yield from ((item["job_id"], _time(item["due_at"])) for item in page)
 
-    def oldest_ready(self, most: int, before: datetime) -> list[str]:
-        """The ids of at most ``most`` READY jobs whose turn has come, oldest first."""
-        return [job_id for _, job_id in self._backlog(most, before)]
-
-    def first_turn(self, before: datetime) -> datetime | None:
-        """Since when the oldest READY job's turn has come."""
-        return next((_time(turn) for turn, _ in self._backlog(1, before)), None)
-
-    def _backlog(self, most: int, before: datetime) -> list[tuple[str, str]]:
+    def oldest_ready(self, most: int, before: datetime) -> list[tuple[str, datetime]]:
+        """The ids of at most ``most`` READY jobs whose turn has come, and since when; oldest first."""
         found: list[tuple[str, str]] = []
         condition = "backlog_shard = :shard AND dispatch_at <= :before"
         for shard in range(SHARDS):
             values = {":shard": shard, ":before": to_dynamodb(before)}
             first = next(self._table.pages("backlog", condition, values, Limit=most))
             found += [(item["dispatch_at"], item["job_id"]) for item in first]
-        return sorted(found)[:most]
+        return [(job_id, _time(turn)) for turn, job_id in sorted(found)[:most]]
 
 
 def _held(holders: Holders) -> tuple[str, dict[str, Any]]:

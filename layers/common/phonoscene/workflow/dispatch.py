@@ -16,6 +16,14 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Dispatched:
+    """How many jobs were announced, and for how long the oldest READY job could have been sent."""
+
+    jobs: int
+    oldest_ready: timedelta
+
+
+@dataclass(frozen=True)
 class Dispatcher:
     """Knows the backlog and the room there is; the claim itself is the submitter's."""
 
@@ -23,16 +31,13 @@ class Dispatcher:
     drops: DropsQueue
     limits: SpendingLimits
 
-    def dispatch(self) -> int:
-        """Announce the jobs whose turn it is; how many. Announced twice, a job is claimed once."""
-        room = self.store.ledger.room(self.limits)
-        jobs = self.store.oldest_ready(room, self.store.clock()) if room else []
+    def dispatch(self) -> Dispatched:
+        """Announce the READY jobs that there is room for. Announced twice, a job is claimed once."""
+        room, now = self.store.ledger.room(self.limits), self.store.clock()
+        backlog = self.store.oldest_ready(max(room, 1), now)
+        jobs = [job_id for job_id, _ in backlog[:room]]
         self.drops.dispatch(jobs)
         if jobs:
             logger.info("jobs.dispatched", extra={"count": len(jobs)})
-        return len(jobs)
-
-    def waiting_for(self) -> timedelta:
-        """For how long the oldest READY job could have been sent, had there been room."""
-        now = self.store.clock()
-        return max(timedelta(0), now - (self.store.first_turn(now) or now))
+        oldest = backlog[0][1] if backlog else now
+        return Dispatched(len(jobs), max(timedelta(0), now - oldest))

@@ -129,8 +129,8 @@ class Reconciler:
             logger.warning("reconcile.out_of_time", extra={"looked": report.looked.total()})
         report.standing = recounter.recount()
         report.corrected = len(recounter.corrected)
-        report.dispatched = self.dispatcher.dispatch()
-        report.ready_for = self.dispatcher.waiting_for()
+        dispatched = self.dispatcher.dispatch()
+        report.dispatched, report.ready_for = dispatched.jobs, dispatched.oldest_ready
         return report
 
     def _look(self, job_id: str, overdue: timedelta, recounter: LedgerAudit) -> Look:
