@@ -13,6 +13,7 @@ import httpx
 import pytest
 from aws_lambda_powertools.utilities import parameters
 from moto import mock_aws
+from moto.core.base_backend import BaseBackend
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.core.serialize import ResponseSerializer
 
@@ -85,6 +86,8 @@ def _stack(_lambda: None) -> Iterator[Cloud]:
         patch.setattr(BotocoreStubber, "process_request", in_turn)
         get_value = moto_stack.plain_value(ResponseSerializer.get_value)
         patch.setattr(ResponseSerializer, "get_value", get_value)
+        # moto puts the same table of addresses together for each request
+        patch.setattr(BaseBackend, "urls", property(cache(BaseBackend.urls.fget)))
         yield moto_stack.Cloud.make()
 
 
