@@ -57,8 +57,9 @@ def start_emulator(
     tls = ["--certfile", str(tls_files.certificate), "--keyfile", str(tls_files.private_key)]
     data = ["--access-logfile", str(access_log), "--access-logformat", ACCESS_LOG]
     logs = data if access_log else []
-    command = [sys.executable, "-m", "hypercorn", "ministack.app:app", *listen, *tls, *logs]
+    server = [sys.executable, "-m", "local.cloud.emulator_server", "ministack.app:app"]
     environment = emulator_environment(state, tls_files, ports, real)
+    command = [*server, *listen, *tls, *logs]
     return start(EMULATOR, command, environment, state.logs / "emulator.log", [socket])
 
 
