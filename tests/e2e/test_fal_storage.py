@@ -14,13 +14,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from local.cloud.cloud import running_cloud
-from tests.support.local_stack import Phonoscene, is_put_off, make_audio, make_picture
+from tests.support.local_stack import (
+    FEW_PROCESSES,
+    Phonoscene,
+    is_put_off,
+    make_audio,
+    make_picture,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FOLDER = Path(__file__).parents[2] / ".build" / "e2e-storage"
-PARAMETERS = {"AudioDelivery": "fal-storage", "AskFalSeconds": "3", "MaxInFlight": "2"}
+PARAMETERS = {
+    "AudioDelivery": "fal-storage",
+    "AskFalSeconds": "3",
+    "MaxInFlight": "2",
+    **FEW_PROCESSES,
+}
 
 
 @pytest.fixture(scope="module")

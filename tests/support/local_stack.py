@@ -12,6 +12,7 @@ import urllib.request
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,8 @@ ENCODINGS = {
 }
 RATE = 48_000
 IN_FLIGHT = 40
+#: Each more costs a process of its functions a second of CPU time, and several stacks run at once.
+FEW_PROCESSES = {"SubmitConcurrency": "2", "StoreConcurrency": "2"}
 SECRET_PARAMETER = "/phonoscene/e2e-event-webhook-secret"
 SIMULATOR = ("--concurrency", "4", "--retry-seconds", "0.3", "--run-seconds", "0.05")
 #: What fal does wrong for a request: stage, action and parameters of a rule of the simulator.
@@ -53,6 +56,7 @@ NO_WEBHOOK: Fault = ("webhook", "never", {"times": None})
 FINAL = {"SUCCEEDED", "FAILED", "REJECTED", "CANCELLED"}
 
 
+@cache
 def make_audio(suffix: str, seconds: float = 1.0) -> bytes:
     """A tone of ``seconds`` in the encoding of ``suffix``."""
     container, codec = ENCODINGS[suffix]
@@ -79,6 +83,7 @@ def _tone(seconds: float) -> av.AudioFrame:
     return frame
 
 
+@cache
 def make_picture() -> bytes:
     """A PNG of 320 x 192 pixels."""
     out = io.BytesIO()
@@ -300,6 +305,7 @@ def deployed(folder: Path) -> Iterator[Phonoscene]:
     subscriber = Subscriber()
     parameters = {
         "MaxInFlight": str(IN_FLIGHT),
+        **FEW_PROCESSES,
         "EventWebhookUrl": f"https://{SUBSCRIBER}/hooks/phonoscene",
         "EventWebhookSecretParameter": SECRET_PARAMETER,
     }
