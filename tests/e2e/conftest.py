@@ -39,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (*FILES, item.path.stem).index(item.path.stem))
     for item in items:
         item.add_marker(pytest.mark.xdist_group(GROUP_OF.get(item.path.stem, item.path.stem)))
+        if not item.get_closest_marker("timeout"):  # a test may wait for several steps in turn
+            item.add_marker(pytest.mark.timeout(300))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.local_stack import (
     ENCODINGS,
+    PATIENCE,
     eventually,
     make_audio,
     make_picture,
@@ -58,7 +59,7 @@ def dropped(phonoscene: Phonoscene, lost: dict[str, str], refused: str) -> dict[
 def test_a_drop_of_any_kind_in_any_order_becomes_one_paid_video(
     phonoscene: Phonoscene, dropped: dict[str, str], name: str
 ) -> None:
-    job = phonoscene.take(name, seconds=90)
+    job = phonoscene.take(name)
 
     assert job["status"] == "SUCCEEDED"
     assert len(phonoscene.requests(dropped[name])) == 1
@@ -140,7 +141,7 @@ def test_dropping_both_halves_again_is_one_new_take(phonoscene: Phonoscene, name
     phonoscene.take(name)
 
     second = phonoscene.drop(name)
-    assert eventually(lambda: len(phonoscene.jobs.takes(name)) == 2, 30)
+    assert eventually(lambda: len(phonoscene.jobs.takes(name)) == 2)
     phonoscene.take(name)
 
     assert [len(phonoscene.requests(prompt)) for prompt in (first, second)] == [1, 1]
@@ -221,7 +222,7 @@ def test_a_sidecar_that_lists_takes_makes_a_video_of_each(
     phonoscene.put(f"{name}.json", json.dumps(takes).encode())
     phonoscene.put(f"{name}.wav", make_audio("wav"))
 
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         jobs = phonoscene.jobs.takes(name)
         if [job["status"] for job in jobs] == ["SUCCEEDED"] * 3:

@@ -45,4 +45,4 @@ def test_a_job_without_a_place_waits_and_says_so_until_there_is_one(
     phonoscene: Phonoscene, crowded_out: dict[str, Any]
 ) -> None:
     assert crowded_out["waits_for"] == "slot"
-    assert phonoscene.take("crowded/out", seconds=90)["status"] == "SUCCEEDED"
+    assert phonoscene.take("crowded/out", seconds=130)["status"] == "SUCCEEDED"

@@ -26,13 +26,12 @@ FAILURES: dict[str, Fault] = {
     "content_policy_violation": ("render", "error", {"type": "content_policy_violation"}),
     "video_url_refused": ("cdn", "wrong_host", {}),
 }
-#: Each drop of this file, with what fal does wrong for its request.
+#: What is dropped at once, with what fal does wrong for its request.
 FAULTS: dict[str, Fault | None] = {
     **dict.fromkeys(FORGERIES),
     **{action: ("webhook", action, {}) for action in UNPROVEN},
     "twice": ("webhook", "duplicate", {"count": 3}),
     "a lost answer": ("submit", "lost_response", {}),
-    "a late answer": ("submit", "delay", {"seconds": 3}),
     **AWKWARD,
     **FAILURES,
 }
@@ -98,16 +97,6 @@ def test_a_lost_answer_is_never_sent_again_and_the_webhook_settles_it(
     assert len(phonoscene.requests(prompts["a lost answer"])) == 1
 
 
-def test_a_webhook_that_overtakes_the_answer_is_no_trouble(
-    phonoscene: Phonoscene, prompts: dict[str, str]
-) -> None:
-    job = phonoscene.take(_in_bucket("a late answer"))
-
-    assert job["status"] == "SUCCEEDED"
-    assert "SUBMITTED" not in [step["status"] for step in job["history"]]
-    assert len(phonoscene.requests(prompts["a late answer"])) == 1
-
-
 @pytest.mark.parametrize("name", AWKWARD)
 def test_an_awkward_answer_still_becomes_a_video(
     phonoscene: Phonoscene, prompts: dict[str, str], name: str
@@ -127,6 +116,18 @@ def test_a_failure_is_told_with_its_reason(
     assert job["status"] == "FAILED"
     assert [error["code"] for error in job["errors"]] == [code]
     assert len(phonoscene.requests(prompts[code])) == 1
+
+
+def test_a_webhook_that_overtakes_the_answer_is_no_trouble(
+    phonoscene: Phonoscene, name: str
+) -> None:
+    prompt = phonoscene.drop(name, ("submit", "delay", {"seconds": 3}))  # fal is idle by now
+
+    job = phonoscene.take(name)
+
+    assert job["status"] == "SUCCEEDED"
+    assert "SUBMITTED" not in [step["status"] for step in job["history"]]
+    assert len(phonoscene.requests(prompt)) == 1
 
 
 def _answers(phonoscene: Phonoscene, prompt: str) -> list[int]:

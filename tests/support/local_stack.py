@@ -53,6 +53,8 @@ SIMULATOR = ("--concurrency", "4", "--retry-seconds", "0.3", "--run-seconds", "0
 Fault = tuple[str, str, dict[str, Any]]
 #: fal never sends the webhook of a request.
 NO_WEBHOOK: Fault = ("webhook", "never", {"times": None})
+#: Seconds until a step counts as failed. It is never waited for where all is well.
+PATIENCE = 90.0
 FINAL = {"SUCCEEDED", "FAILED", "REJECTED", "CANCELLED"}
 
 
@@ -138,7 +140,7 @@ class Phonoscene:
         *,
         until: set[str] | None = None,
         once: Callable[[dict[str, Any]], bool] = lambda _: True,
-        seconds: float = 40,
+        seconds: float = PATIENCE,
     ) -> dict[str, Any]:
         """The newest record of a name, once it is in one of the states ``until``, and is so."""
         wanted = until or FINAL
@@ -189,7 +191,7 @@ class Phonoscene:
         listed = self.control("GET", "/requests")["requests"]
         return [one for one in listed if one["arguments"]["prompt"] == prompt]
 
-    def ended_request(self, prompt: str, seconds: float = 20) -> dict[str, Any]:
+    def ended_request(self, prompt: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """The one submission for a prompt, once fal has ended it."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -323,7 +325,7 @@ def is_put_off(job: dict[str, Any]) -> bool:
     return "waits_for" in job
 
 
-def eventually(is_so: Callable[[], object], seconds: float = 10) -> bool:
+def eventually(is_so: Callable[[], object], seconds: float = PATIENCE) -> bool:
     """Whether something becomes true in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
