@@ -16,6 +16,7 @@ import pytest
 from local.cloud.cloud import running_cloud
 from tests.support.local_stack import (
     FEW_PROCESSES,
+    PATIENCE,
     Phonoscene,
     is_put_off,
     make_audio,
