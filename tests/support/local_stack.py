@@ -97,6 +97,19 @@ def make_picture() -> bytes:
     return out.getvalue()
 
 
+def looks(seconds: float) -> Iterator[None]:
+    """Yield for each look at something that may take so long, and once more at its end.
+
+    The longer it takes, the longer the pauses: a look costs 10 ms of the CPU time that the stack
+    needs, so that ten a second from each process would be half a core.
+    """
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < seconds:
+        yield
+        time.sleep(min(0.1 + passed / 10, 1.0))
+    yield
+
+
 @dataclass
 class Phonoscene:
     """The stack as its users meet it: two buckets, a table, an address; and fal's own books."""
@@ -144,12 +157,10 @@ class Phonoscene:
     ) -> dict[str, Any]:
         """The newest record of a name, once it is in one of the states ``until``, and is so."""
         wanted = until or FINAL
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        for _ in looks(seconds):
             takes = self.jobs.takes(name)
             if takes and takes[0]["status"] in wanted and once(takes[0]):
                 return takes[0]
-            time.sleep(0.1)
         raise AssertionError(f"{name} is not {wanted} after {seconds} s: {takes}")
 
     def video(self, job: dict[str, Any]) -> bytes:
@@ -193,12 +204,10 @@ class Phonoscene:
 
     def ended_request(self, prompt: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """The one submission for a prompt, once fal has ended it."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        for _ in looks(seconds):
             for request in self.requests(prompt):
                 if request["completed_at"]:
                     return request
-            time.sleep(0.1)
         raise AssertionError(f"fal has not ended the request of {prompt}")
 
     def send(self, output: str, message: dict[str, Any]) -> None:
@@ -327,12 +336,7 @@ def is_put_off(job: dict[str, Any]) -> bool:
 
 def eventually(is_so: Callable[[], object], seconds: float = PATIENCE) -> bool:
     """Whether something becomes true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if is_so():
-            return True
-        time.sleep(0.1)
-    return False
+    return any(is_so() for _ in looks(seconds))
 
 
 @dataclass
