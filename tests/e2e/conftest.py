@@ -34,6 +34,7 @@ FILES = [f"test_{name}" for names in GROUPS.values() for name in names]
 GROUP_OF = {f"test_{name}": group for group, names in GROUPS.items() for name in names}
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group the files for `--dist loadgroup`, and order them; each test stays where it stands."""
     items.sort(key=lambda item: (*FILES, item.path.stem).index(item.path.stem))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jsonschema
 import pytest
 
 from tests.e2e.command_line import json_of, output_of
 from tests.support import schemas
-from tests.support.local_stack import eventually, listening
+from tests.support.local_stack import SMALL, eventually, listening
 from tests.support.records import unexplained
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from tests.support.local_stack import Fault, Listener, Phonoscene
 
-#: One second of sound is 25 frames at most: one megapixel, $0.001205.
-SMALL: dict[str, Any] = {"video_size": {"width": 64, "height": 64}}
+#: One second of sound is 25 small frames at most: one megapixel, $0.001205.
 RESERVED = "$0.0013 was reserved."
 BIGGER: Fault = ("render", "bigger_video", {"width": 640, "height": 360})
 LONGER: Fault = ("render", "longer_video", {"frames": 500})
@@ -55,8 +54,8 @@ def dropped(phonoscene: Phonoscene) -> Iterator[Dropped]:
     before = unexplained(phonoscene)
     with listening(phonoscene) as listener:
         for name, (faults, _, _) in MORE.items():
-            phonoscene.drop(f"came/{name}", *faults, **SMALL)
-        phonoscene.drop("came/smaller", LESS)
+            phonoscene.drop(f"came/{name}", *faults, video_size=SMALL)
+        phonoscene.drop("came/smaller", LESS, video_size="landscape_16_9")
         yield Dropped(before, listener)
 
 

@@ -69,7 +69,7 @@ def test_a_drop_with_a_picture_comes_home_although_nobody_calls(
 ) -> None:
     picture = make_picture()
     stack.put(f"{name}/cover.png", picture)
-    prompt = stack.drop(f"{name}/song", image_url="cover.png", video_size="square")
+    prompt = stack.drop(f"{name}/song", image_url="cover.png")
 
     job = stack.take(f"{name}/song")
 
@@ -88,7 +88,7 @@ def test_a_drop_with_a_picture_comes_home_although_nobody_calls(
 
 
 def test_the_copies_address_is_nowhere_but_with_fal(stack: Phonoscene, name: str) -> None:
-    stack.drop(name, video_size="square")
+    stack.drop(name)
     job = stack.take(name)
     at = {"Bucket": job["video"]["bucket"], "Key": f"{name}/{job['job_id']}.json"}
 
@@ -111,7 +111,7 @@ def test_a_lost_answer_is_found_by_the_name_of_the_copy_and_not_paid_twice(
     stack: Phonoscene, name: str
 ) -> None:
     tell(stack, "submit", "lost_response")
-    prompt = stack.drop(name, video_size="square")
+    prompt = stack.drop(name)
     until_it_waits = stack.take(name, until={"UNCONFIRMED"})
 
     _look_at_once(stack, until_it_waits["job_id"])
@@ -132,7 +132,7 @@ def test_a_refused_upload_is_tried_again_in_its_turn(
     stack: Phonoscene, name: str, action: str, more: dict[str, Any]
 ) -> None:
     tell(stack, "storage", action, **more)
-    prompt = stack.drop(name, video_size="square")
+    prompt = stack.drop(name)
     waiting = stack.take(name, until={"READY"}, once=is_put_off)
 
     _look_at_once(stack, waiting["job_id"])
@@ -145,7 +145,7 @@ def test_a_refused_upload_is_tried_again_in_its_turn(
 
 def test_a_refused_account_lets_everybody_wait(stack: Phonoscene, name: str) -> None:
     tell(stack, "storage", "status", code=403, call="token")
-    stack.drop(name, video_size="square")
+    stack.drop(name)
     waiting = stack.take(name, until={"READY"}, once=is_put_off)
 
     _end_the_pause(stack)
@@ -157,7 +157,7 @@ def test_a_refused_account_lets_everybody_wait(stack: Phonoscene, name: str) -> 
 
 def test_a_copy_that_is_gone_before_the_start_is_made_anew(stack: Phonoscene, name: str) -> None:
     tell(stack, "storage", "expired")
-    prompt = stack.drop(name, video_size="square")
+    prompt = stack.drop(name)
     again = stack.take(name, until={"READY"}, once=lambda job: job["attempt"] > 0)
 
     _look_at_once(stack, again["job_id"])
@@ -175,7 +175,7 @@ def test_a_copy_that_is_gone_before_the_start_is_made_anew(stack: Phonoscene, na
 def test_of_many_drops_only_those_are_uploaded_that_have_room(stack: Phonoscene, name: str) -> None:
     tell(stack, "render", "delay", seconds=4, times=2)
     for number in range(5):
-        stack.drop(f"{name}/{number}", video_size="square")
+        stack.drop(f"{name}/{number}")
     deadline = time.monotonic() + PATIENCE
     names = [f"{name}/{number}" for number in range(5)]
     jobs: list[dict[str, Any]] = []

@@ -67,7 +67,8 @@ def test_a_drop_of_any_kind_in_any_order_becomes_one_paid_video(
 
 
 def test_the_video_is_what_the_defaults_promise(phonoscene: Phonoscene, name: str) -> None:
-    phonoscene.drop(name)
+    phonoscene.put(f"{name}.json", b'{"prompt": "a sidecar without anything else"}')
+    phonoscene.put(f"{name}.wav", make_audio("wav"))
 
     job = phonoscene.take(name)
 
