@@ -64,9 +64,8 @@ def start_emulator(
     tls = ["--certfile", str(tls_files.certificate), "--keyfile", str(tls_files.private_key)]
     data = ["--access-logfile", str(access_log), "--access-logformat", ACCESS_LOG]
     logs = data if access_log else []
-    server = [sys.executable, "-m", "local.cloud.emulator_server", "ministack.app:app"]
+    command = [sys.executable, "-c", HYPERCORN, "ministack.app:app", *listen, *tls, *logs]
     environment = emulator_environment(state, tls_files, ports, real)
-    command = [*server, *listen, *tls, *logs]
     return start(EMULATOR, command, environment, state.logs / "emulator.log", [socket])
 
 
