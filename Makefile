@@ -93,7 +93,7 @@ soak: .venv/ready ## many drops under faults, every id checked (DROPS=1000 FAULT
 	@$(RUN) -m tests.soak.soak --drops $(DROPS) --faults $(FAULTS) --seed $(SEED) $(ARGS)
 
 e2e: .venv/ready ## the deployed stack on a local cloud of its own
-	$(PYTEST) -n 4 --dist loadfile --no-loadscope-reorder tests/e2e tests/soak $(ARGS)
+	$(PYTEST) -n 6 --dist loadgroup --no-loadscope-reorder tests/e2e tests/soak $(ARGS)
 
 bench: .venv/ready ## figures beside what people write instead, in benchmarks/RESULTS.md (ARGS="--only cold")
 	@PYTHONPATH=layers/common:cli $(RUN) -m benchmarks $(ARGS)

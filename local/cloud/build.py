@@ -69,7 +69,7 @@ def build_layer(target: Target, layer: Layer = COMMON) -> Path:
     folder = BUILD / target / layer.name
     _check_tools()
     made_by = _interpreter(target, layer, folder)
-    with _turn():
+    with turn():
         for goal in layer.goals:
             file = BUILD / target / f"{layer.name}.{goal}"
             stamp = layer.stamp(goal, made_by)
@@ -171,7 +171,7 @@ def _zip(folder: Path, archive: Path, compression: int) -> Path:
     files = _all_files(folder) if folder.is_relative_to(BUILD) else _files(folder)
     stamp = archive.with_suffix(".zip.sha256")
     now = _listing(files)
-    with _turn():
+    with turn():
         if not (archive.is_file() and stamp.is_file() and stamp.read_text() == now):
             archive.parent.mkdir(parents=True, exist_ok=True)
             with zipfile.ZipFile(archive, "w", compression) as output:
@@ -195,7 +195,8 @@ def _add(output: zipfile.ZipFile, file: Path, name: str, compression: int) -> No
 
 
 @contextmanager
-def _turn() -> Iterator[None]:
+def turn() -> Iterator[None]:
+    """Wait until no other process of this working copy builds, and let none build meanwhile."""
     BUILD.mkdir(exist_ok=True)
     with (BUILD / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -112,9 +112,10 @@ class Stack:
         for key, archive in package.functions.items():
             self._put(key, archive.read_bytes())
         for key, archive in package.layers.items():
-            self._put(
-                key, layer_link.by_reference(archive, self._unpacked / key.removesuffix(".zip"))
-            )
+            built, mine = archive.with_suffix(""), self._unpacked / key.removesuffix(".zip")
+            with build.turn():  # what is being built anew is not whole
+                guide = layer_link.by_reference(built, mine)
+            self._put(key, guide)
         self._put(TEMPLATE_KEY, json.dumps(package.template).encode())
 
     def _put(self, key: str, body: bytes) -> None:

@@ -117,7 +117,7 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
     add("--queue-seconds", type=_seconds, default=0.0, help="the shortest wait in the queue")
     add("--retry-seconds", type=_seconds, default=1.0, help="first pause between webhook attempts")
     add("--result-lifetime", type=_seconds, default=3600.0, help="how long a result is kept")
-    add("--files", type=Path, help="folder for the videos; default: a temporary one")
+    add("--files", type=Path, help="folder for videos and signing key; default: temporary")
     add("--seed", type=int, help="makes probabilities and generated seeds repeatable")
 
 

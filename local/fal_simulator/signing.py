@@ -6,9 +6,12 @@ import base64
 import hashlib
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEPT_KEYS = 4  # a rotated key stays listed for a while, so deliveries on their way still verify
 
@@ -25,6 +28,22 @@ class SigningKey:
         """Make a new pair with a random name."""
         return cls(secrets.token_hex(8), Ed25519PrivateKey.generate())
 
+    @classmethod
+    def kept(cls, file: Path) -> SigningKey:
+        """Read the pair of a file, or make one there: fal's keys outlive a restart of its servers.
+
+        A receiver reads the key set once a minute at most, so a new pair would cost it a minute.
+        """
+        if not file.is_file():
+            part = file.with_suffix(".part")
+            part.touch(mode=0o600)
+            part.write_bytes(Ed25519PrivateKey.generate().private_bytes_raw())
+            part.replace(file)
+        private = Ed25519PrivateKey.from_private_bytes(file.read_bytes())
+        return cls(
+            hashlib.sha256(private.public_key().public_bytes_raw()).hexdigest()[:16], private
+        )
+
     def jwk(self, *, padded: bool) -> dict[str, Any]:
         """Describe the public half; unpadded base64url is 43 characters, padded 44."""
         encoded = base64.urlsafe_b64encode(self.private.public_key().public_bytes_raw()).decode()
@@ -35,9 +54,9 @@ class SigningKey:
 class Signer:
     """Signs for one account with the newest of its keys."""
 
-    def __init__(self, user_id: str) -> None:
+    def __init__(self, user_id: str, first: SigningKey | None = None) -> None:
         self.user_id = user_id
-        self._keys = [SigningKey.generate()]
+        self._keys = [first or SigningKey.generate()]
         self._stranger = SigningKey.generate()  # never listed
 
     def rotate(self) -> None:

@@ -23,7 +23,7 @@ from local.fal_simulator.hosts.queue_api import QueueApi
 from local.fal_simulator.hosts.storage import Storage
 from local.fal_simulator.jobs import Queue
 from local.fal_simulator.listeners import listen, serving
-from local.fal_simulator.signing import Signer
+from local.fal_simulator.signing import Signer, SigningKey
 from local.fal_simulator.webhooks import Deliverer
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ class Simulator:
         config, faults = self._config, self._faults
         dialer = Dialer(config.emulator_port, config.ca_bundle)
         self._stack.push_async_callback(dialer.close)
-        signer = Signer(config.user_id)
-        self._cdn = Cdn(faults)
         folder = self._folder()
+        signer = Signer(config.user_id, SigningKey.kept(folder / "signing-key"))
+        self._cdn = Cdn(faults)
         self.storage = Storage(config, faults, folder)
         runner = Runner(config, folder, Sources(dialer, self.storage, self._cdn), faults)
         self._stack.callback(runner.close)

@@ -3,33 +3,59 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # ships none
 
-from tests.support.local_stack import FOLDER, Phonoscene, deployed
+from tests.support.local_stack import (
+    FOLDER,
+    NO_WEBHOOK,
+    Phonoscene,
+    deployed,
+    full_window,
+    is_put_off,
+)
 from tests.support.traces import secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: The files that take longest begin first, so that all processes end at about the same time.
-LONGEST = (
-    "main_job",
-    "fal_storage",
-    "command_line",
-    "permissions",
-    "webhooks_and_faults",
-    "real_fal",
-    "backfill",
-    "soak",
-)
+#: Which files share a process, and so a stack, in this order. All groups begin at once and last
+#: about equally long. Each group more costs a stack: two dozen processes, and seconds of CPU time.
+GROUPS = {
+    "main": ("main_job", "publication", "notification", "ticks"),
+    "commands": ("command_line",),
+    "faults": ("webhooks_and_faults", "came", "written_traces", "permissions"),
+    "real": ("real_fal",),
+    "storage": ("fal_storage", "local_cloud"),
+    "many": ("soak", "backfill"),
+}
+FILES = [f"test_{name}" for names in GROUPS.values() for name in names]
+GROUP_OF = {f"test_{name}": group for group, names in GROUPS.items() for name in names}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the files; the tests of each stay as they stand there."""
-    rank = {f"test_{name}": n for n, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
+    """Order the files as in ``GROUPS``; the tests of each stay as they stand there."""
+    items.sort(key=lambda item: (*FILES, item.path.stem).index(item.path.stem))
+    for item in items:
+        if not item.get_closest_marker("timeout"):  # a test may wait for several steps in turn
+            item.add_marker(pytest.mark.timeout(300))
+
+
+class Groups(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
+    """Gives each group to one process. xdist's own marks for it have no effect in pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """The group of a test; a file that is in none is its own."""
+        name = Path(nodeid.partition("::")[0]).stem
+        return GROUP_OF.get(name, name)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """Distribute by group for `--dist loadgroup`; otherwise as xdist does."""
+    return Groups(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +84,26 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 def name() -> str:
     """A name nobody else drops."""
     return f"e2e/{uuid.uuid4().hex}"
+
+
+# What waits for a tick, which comes once a minute, is dropped before everything else -------------
+
+
+@pytest.fixture(scope="session")
+def crowded_out(phonoscene: Phonoscene) -> dict[str, Any]:
+    """A drop that found every place taken, for a moment; its record of then."""
+    with full_window(phonoscene):
+        phonoscene.drop("crowded/out")
+        return phonoscene.take("crowded/out", until={"READY"}, once=is_put_off)
+
+
+@pytest.fixture(scope="session")
+def lost(phonoscene: Phonoscene, crowded_out: dict[str, Any]) -> dict[str, str]:  # noqa: ARG001 - it wants the window for itself
+    """Drops whose webhook never comes, in fal's hands by now or soon; the prompt of each."""
+    return {name: phonoscene.drop(name, NO_WEBHOOK) for name in (f"lost/{n}" for n in range(10))}
+
+
+@pytest.fixture(scope="session")
+def refused(phonoscene: Phonoscene) -> str:
+    """A drop that fal turns away at first; its prompt."""
+    return phonoscene.drop("refused/once", ("submit", "status", {"code": 429}))

@@ -47,6 +47,12 @@ def kill(state: StateDirectory, part: str) -> None:
     assert eventually(lambda: not process.alive)
 
 
+def answers(stack: Phonoscene, prompt: str) -> list[int]:
+    """What the stack answered to each delivery of a request's webhook."""
+    (request,) = stack.requests(prompt)
+    return [one["status_code"] for one in request["deliveries"]]
+
+
 def test_options_of_a_simulator_that_runs_cannot_change(
     state: StateDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,8 +87,10 @@ def test_a_simulator_that_was_killed_is_started_again_and_nothing_is_lost(
     assert [one for one in recorded(state).processes if one.name != SIMULATOR] == others
     assert mended.jobs.takes("before")[0] == before
     assert len(mended.video(before)) == before["video"]["bytes"]
-    after = mended.take("after", seconds=100)  # new keys, which are fetched once a minute
+    after = mended.take("after")
     assert after["status"] == "SUCCEEDED"
+    prompt = after["arguments"]["prompt"]
+    assert eventually(lambda: answers(mended, prompt) == [202])  # it signs with the same key
 
 
 def test_an_emulator_that_was_killed_is_only_cleared_away_when_asked(

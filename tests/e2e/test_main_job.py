@@ -14,10 +14,8 @@ import pytest
 
 from tests.support.local_stack import (
     ENCODINGS,
-    NO_WEBHOOK,
+    PATIENCE,
     eventually,
-    full_window,
-    is_put_off,
     make_audio,
     make_picture,
 )
@@ -43,32 +41,8 @@ DROPS = {
 }
 
 
-#: Drops whose webhook never comes; they wait while the others are tried.
-LOST = [f"lost/{n}" for n in range(10)]
-
-
 @pytest.fixture(scope="module")
-def crowded_out(phonoscene: Phonoscene) -> dict[str, Any]:
-    """A drop that found every place taken, for a moment; its record of then."""
-    with full_window(phonoscene):
-        phonoscene.drop("crowded/out")
-        return phonoscene.take("crowded/out", until={"READY"}, once=is_put_off)
-
-
-@pytest.fixture(scope="module")
-def lost(phonoscene: Phonoscene, crowded_out: dict[str, Any]) -> dict[str, str]:  # noqa: ARG001 - it wants the window for itself
-    """All of LOST, in fal's hands by now or soon."""
-    return {name: phonoscene.drop(name, NO_WEBHOOK) for name in LOST}
-
-
-@pytest.fixture(scope="module")
-def refused(phonoscene: Phonoscene) -> str:
-    """A drop that fal turns away at first; its prompt."""
-    return phonoscene.drop("refused/once", ("submit", "status", {"code": 429}))
-
-
-@pytest.fixture(scope="module")
-def dropped(phonoscene: Phonoscene, lost: dict[str, str], refused: str) -> dict[str, str]:  # noqa: ARG001 - these first
+def dropped(phonoscene: Phonoscene, lost: dict[str, str], refused: str) -> dict[str, str]:  # noqa: ARG001 - test_ticks.py waits for these
     """All of DROPS at once, so that their waits overlap; the prompt of each."""
     prompts = {}
     for name, (suffix, order) in DROPS.items():
@@ -85,7 +59,7 @@ def dropped(phonoscene: Phonoscene, lost: dict[str, str], refused: str) -> dict[
 def test_a_drop_of_any_kind_in_any_order_becomes_one_paid_video(
     phonoscene: Phonoscene, dropped: dict[str, str], name: str
 ) -> None:
-    job = phonoscene.take(name, seconds=90)
+    job = phonoscene.take(name)
 
     assert job["status"] == "SUCCEEDED"
     assert len(phonoscene.requests(dropped[name])) == 1
@@ -93,7 +67,8 @@ def test_a_drop_of_any_kind_in_any_order_becomes_one_paid_video(
 
 
 def test_the_video_is_what_the_defaults_promise(phonoscene: Phonoscene, name: str) -> None:
-    phonoscene.drop(name)
+    phonoscene.put(f"{name}.json", b'{"prompt": "a sidecar without anything else"}')
+    phonoscene.put(f"{name}.wav", make_audio("wav"))
 
     job = phonoscene.take(name)
 
@@ -167,7 +142,7 @@ def test_dropping_both_halves_again_is_one_new_take(phonoscene: Phonoscene, name
     phonoscene.take(name)
 
     second = phonoscene.drop(name)
-    assert eventually(lambda: len(phonoscene.jobs.takes(name)) == 2, 30)
+    assert eventually(lambda: len(phonoscene.jobs.takes(name)) == 2)
     phonoscene.take(name)
 
     assert [len(phonoscene.requests(prompt)) for prompt in (first, second)] == [1, 1]
@@ -248,7 +223,7 @@ def test_a_sidecar_that_lists_takes_makes_a_video_of_each(
     phonoscene.put(f"{name}.json", json.dumps(takes).encode())
     phonoscene.put(f"{name}.wav", make_audio("wav"))
 
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         jobs = phonoscene.jobs.takes(name)
         if [job["status"] for job in jobs] == ["SUCCEEDED"] * 3:
@@ -257,48 +232,6 @@ def test_a_sidecar_that_lists_takes_makes_a_video_of_each(
 
     assert sorted(job["seed"] for job in jobs) == [0, 1, 2]
     assert {job["status"] for job in jobs} == {"SUCCEEDED"}
-
-
-# Waiting for a tick, which comes once a minute: all three were dropped before the others ----------
-
-
-def test_lost_webhooks_are_asked_for_and_stored_within_two_minutes(
-    phonoscene: Phonoscene, lost: dict[str, str]
-) -> None:
-    jobs = {name: phonoscene.take(name, seconds=130) for name in lost}
-
-    for name, job in jobs.items():
-        (request,) = phonoscene.requests(lost[name])
-        stored_at = datetime.fromisoformat(job["history"][-1]["at"]).timestamp()
-        assert job["status"] == "SUCCEEDED"
-        assert stored_at - request["completed_at"] < 120
-        assert [one["status_code"] for one in request["deliveries"] if one["status_code"]] == []
-
-
-def test_a_job_that_fal_turned_away_said_what_it_waited_for_and_was_sent_in_its_turn(
-    phonoscene: Phonoscene, refused: str
-) -> None:
-    job = phonoscene.take("refused/once", seconds=130)
-
-    assert job["status"] == "SUCCEEDED"
-    assert [step["status"] for step in job["history"]] == [
-        "READY",
-        "SUBMITTING",
-        "READY",
-        "SUBMITTING",
-        "SUBMITTED",
-        "GENERATED",
-        "SUCCEEDED",
-    ]
-    assert (job["attempt"], job["refusals"], job.get("waits_for")) == (2, 1, None)
-    assert len(phonoscene.requests(refused)) == 1
-
-
-def test_a_job_without_a_place_waits_and_says_so_until_there_is_one(
-    phonoscene: Phonoscene, crowded_out: dict[str, Any]
-) -> None:
-    assert crowded_out["waits_for"] == "slot"
-    assert phonoscene.take("crowded/out", seconds=90)["status"] == "SUCCEEDED"
 
 
 def _created(phonoscene: Phonoscene, key: str) -> dict[str, Any]:

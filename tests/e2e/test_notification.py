@@ -41,7 +41,7 @@ def test_a_subscriber_that_is_down_for_a_while_hears_it_when_it_is_back(
         subscriber.status = 204
     turned_away = len(subscriber.heard)
 
-    assert eventually(lambda: _again(phonoscene, name, turned_away) == sorted(WAY), 20)
+    assert eventually(lambda: _again(phonoscene, name, turned_away) == sorted(WAY))
     assert len({one for one, told in subscriber.heard if told["data"]["name"] == name}) == len(WAY)
 
 

@@ -296,7 +296,7 @@ def test_what_is_paid_and_not_home_keeps_the_cloud_up(
 
     refused = main(["down"], state)
     told = capsys.readouterr().err
-    job = stack.take("slow", seconds=60)
+    job = stack.take("slow")
     ended = main(["down"], state)
 
     assert refused == 1

@@ -22,7 +22,7 @@ from local.fal_simulator.jobs import Places, Request
 from local.fal_simulator.outcomes import success
 from local.fal_simulator.redaction import without_signatures, without_token
 from local.fal_simulator.schema import Inputs
-from local.fal_simulator.signing import Signer
+from local.fal_simulator.signing import Signer, SigningKey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -331,3 +331,15 @@ def test_a_silent_receiver_is_tried_31_times_first_for_15_seconds_then_for_120()
 
     assert dialer.waited == [15] + [120] * 30
     assert {one["kind"] for one in request.deliveries} == {"timeout"}
+
+
+def test_a_restarted_simulator_signs_with_the_same_key_which_only_its_owner_may_read(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "signing-key"
+
+    first, second = SigningKey.kept(file), SigningKey.kept(file)
+
+    assert first.jwk(padded=False) == second.jwk(padded=False)
+    assert first.jwk(padded=False) != SigningKey.kept(tmp_path / "another").jwk(padded=False)
+    assert file.stat().st_mode & 0o777 == 0o600

@@ -12,6 +12,7 @@ import urllib.request
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,15 +45,21 @@ ENCODINGS = {
 }
 RATE = 48_000
 IN_FLIGHT = 40
+#: Each more costs a process of its functions a second of CPU time, and several stacks run at once.
+FEW_PROCESSES = {"SubmitConcurrency": "2", "StoreConcurrency": "2"}
 SECRET_PARAMETER = "/phonoscene/e2e-event-webhook-secret"
 SIMULATOR = ("--concurrency", "4", "--retry-seconds", "0.3", "--run-seconds", "0.05")
+SMALL = {"width": 64, "height": 64}
 #: What fal does wrong for a request: stage, action and parameters of a rule of the simulator.
 Fault = tuple[str, str, dict[str, Any]]
 #: fal never sends the webhook of a request.
 NO_WEBHOOK: Fault = ("webhook", "never", {"times": None})
+#: Seconds until a step counts as failed. It is never waited for where all is well.
+PATIENCE = 90.0
 FINAL = {"SUCCEEDED", "FAILED", "REJECTED", "CANCELLED"}
 
 
+@cache
 def make_audio(suffix: str, seconds: float = 1.0) -> bytes:
     """A tone of ``seconds`` in the encoding of ``suffix``."""
     container, codec = ENCODINGS[suffix]
@@ -79,6 +86,7 @@ def _tone(seconds: float) -> av.AudioFrame:
     return frame
 
 
+@cache
 def make_picture() -> bytes:
     """A PNG of 320 x 192 pixels."""
     out = io.BytesIO()
@@ -88,6 +96,19 @@ def make_picture() -> bytes:
         file.mux(stream.encode(av.VideoFrame(320, 192, "rgb24")))
         file.mux(stream.encode(None))
     return out.getvalue()
+
+
+def looks(seconds: float) -> Iterator[None]:
+    """Yield for each look at something that may take so long, and once more at its end.
+
+    The longer it takes, the longer the pauses: a look costs 10 ms of the CPU time that the stack
+    needs, so that ten a second from each process would be half a core.
+    """
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < seconds:
+        yield
+        time.sleep(min(0.1 + passed / 10, 1.0))
+    yield
 
 
 @dataclass
@@ -113,8 +134,12 @@ class Phonoscene:
         return str(answer["VersionId"])
 
     def sidecar(self, key: str, **fields: Any) -> str:
-        """Drop a sidecar with a prompt of its own, which finds its request in fal's books."""
-        fields = {"prompt": f"a test {uuid.uuid4()}", **fields}
+        """Drop a sidecar with a prompt of its own, which finds its request in fal's books.
+
+        Its video is small unless ``fields`` say otherwise: to render the usual one takes as long as
+        all the rest of a job.
+        """
+        fields = {"prompt": f"a test {uuid.uuid4()}", "video_size": SMALL, **fields}
         self.put(key, json.dumps(fields).encode())
         return str(fields["prompt"])
 
@@ -133,16 +158,14 @@ class Phonoscene:
         *,
         until: set[str] | None = None,
         once: Callable[[dict[str, Any]], bool] = lambda _: True,
-        seconds: float = 40,
+        seconds: float = PATIENCE,
     ) -> dict[str, Any]:
         """The newest record of a name, once it is in one of the states ``until``, and is so."""
         wanted = until or FINAL
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        for _ in looks(seconds):
             takes = self.jobs.takes(name)
             if takes and takes[0]["status"] in wanted and once(takes[0]):
                 return takes[0]
-            time.sleep(0.1)
         raise AssertionError(f"{name} is not {wanted} after {seconds} s: {takes}")
 
     def video(self, job: dict[str, Any]) -> bytes:
@@ -184,14 +207,12 @@ class Phonoscene:
         listed = self.control("GET", "/requests")["requests"]
         return [one for one in listed if one["arguments"]["prompt"] == prompt]
 
-    def ended_request(self, prompt: str, seconds: float = 20) -> dict[str, Any]:
+    def ended_request(self, prompt: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """The one submission for a prompt, once fal has ended it."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        for _ in looks(seconds):
             for request in self.requests(prompt):
                 if request["completed_at"]:
                     return request
-            time.sleep(0.1)
         raise AssertionError(f"fal has not ended the request of {prompt}")
 
     def send(self, output: str, message: dict[str, Any]) -> None:
@@ -300,6 +321,7 @@ def deployed(folder: Path) -> Iterator[Phonoscene]:
     subscriber = Subscriber()
     parameters = {
         "MaxInFlight": str(IN_FLIGHT),
+        **FEW_PROCESSES,
         "EventWebhookUrl": f"https://{SUBSCRIBER}/hooks/phonoscene",
         "EventWebhookSecretParameter": SECRET_PARAMETER,
     }
@@ -317,14 +339,9 @@ def is_put_off(job: dict[str, Any]) -> bool:
     return "waits_for" in job
 
 
-def eventually(is_so: Callable[[], object], seconds: float = 10) -> bool:
+def eventually(is_so: Callable[[], object], seconds: float = PATIENCE) -> bool:
     """Whether something becomes true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if is_so():
-            return True
-        time.sleep(0.1)
-    return False
+    return any(is_so() for _ in looks(seconds))
 
 
 @dataclass

@@ -79,7 +79,7 @@ class Terminal:
         """The same as a person reads it, line by line."""
         return CONTROLS.sub("", self.raw).replace("\r\n", "\n")
 
-    def await_text(self, text: str, seconds: float = 20) -> None:
+    def await_text(self, text: str, seconds: float = 60) -> None:
         """Until that stands there."""
         deadline = time.monotonic() + seconds
         while text not in self.text:
@@ -93,7 +93,7 @@ class Terminal:
         """As on a keyboard; ``\\x03`` is ^C."""
         os.write(self._keyboard, text.encode())
 
-    def end(self, seconds: float = 30) -> int:
+    def end(self, seconds: float = 90) -> int:
         """The exit code, once it has ended."""
         try:
             code = self._program.wait(seconds)
