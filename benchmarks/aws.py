@@ -72,12 +72,12 @@ def answer(asked: Asked, ask: Callable[[str, str, dict[str, Any]], Any]) -> Answ
     prefix, _, operation = target.partition(".")
     kind = {"Content-Type": "application/x-amz-json-1.0"}
     try:
-        told = ask(_JSON_SERVICES[prefix], operation, json.loads(asked.body))
+        data = ask(_JSON_SERVICES[prefix], operation, json.loads(asked.body))
     except Refused as exc:
         error = exc.response.pop("Error")
-        told = {"__type": f"com.amazonaws#{error['Code']}", "message": error["Message"]}
-        return Answered(400, kind, json.dumps(told | exc.response).encode())
-    return Answered(200, kind, json.dumps(told).encode())
+        data = {"__type": f"com.amazonaws#{error['Code']}", "message": error["Message"]}
+        return Answered(400, kind, json.dumps(data | exc.response).encode())
+    return Answered(200, kind, json.dumps(data).encode())
 
 
 def _s3(asked: Asked, ask: Callable[[str, str, dict[str, Any]], Any]) -> Answered:
@@ -87,12 +87,12 @@ def _s3(asked: Asked, ask: Callable[[str, str, dict[str, Any]], Any]) -> Answere
     }
     operation = operation_of(asked.method, query, has_key=bool(place_of(asked.url)[1]))
     try:
-        told = ask("s3", operation, _parameters(asked, query))
+        found = ask("s3", operation, _parameters(asked, query))
     except Refused as exc:
         code = str(exc)
         body = "" if asked.method == "HEAD" else f"<Error><Code>{code}</Code></Error>"
         return Answered(_S3_STATUS.get(code, 400), {}, body.encode())
-    return _encoded(operation, told)
+    return _encoded(operation, found)
 
 
 def place_of(url: str) -> tuple[str, str]:
@@ -123,16 +123,16 @@ def operation_of(method: str, query: Mapping[str, str], *, has_key: bool) -> str
 
 def _parameters(asked: Asked, query: Mapping[str, str]) -> dict[str, Any]:
     bucket, key = place_of(asked.url)
-    told: dict[str, Any] = {"Bucket": bucket, "Key": key, "Body": asked.body}
+    fields: dict[str, Any] = {"Bucket": bucket, "Key": key, "Body": asked.body}
     named = {"uploadId": "UploadId", "versionId": "VersionId", "prefix": "Prefix"}
-    told |= {named[name]: value for name, value in query.items() if name in named}
+    fields |= {named[name]: value for name, value in query.items() if name in named}
     if "partNumber" in query:
-        told["PartNumber"] = int(query["partNumber"])
-    told |= {name: asked.headers[header] for header, name in HEADERS if header in asked.headers}
+        fields["PartNumber"] = int(query["partNumber"])
+    fields |= {name: asked.headers[header] for header, name in HEADERS if header in asked.headers}
     if b"<CompleteMultipartUpload" in asked.body:
         numbers = re.findall(rb"<PartNumber>(\d+)</PartNumber>", asked.body)
-        told["MultipartUpload"] = {"Parts": [{"PartNumber": int(n)} for n in numbers]}
-    return told
+        fields["MultipartUpload"] = {"Parts": [{"PartNumber": int(n)} for n in numbers]}
+    return fields
 
 
 def _encoded(operation: str, told: dict[str, Any]) -> Answered:

@@ -128,8 +128,8 @@ def _compared(
     what: str, copies: Copies, way: str, of: Callable[[Copy], float], most: float | None
 ) -> Row:
     ours, theirs = _of(copies, OURS, of), _of(copies, way, of)
-    told = (ours.median, ours.told(seconds)), (theirs.median, theirs.told(seconds))
-    return Row.at_most(what, *told, most)
+    shown = (ours.median, ours.told(seconds)), (theirs.median, theirs.told(seconds))
+    return Row.at_most(what, *shown, most)
 
 
 def _of(copies: Copies, way: str, of: Callable[[Copy], float]) -> Sample:

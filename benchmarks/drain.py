@@ -66,11 +66,11 @@ class Drain(MeasuredWorld):
 
     def invoke(self, name: str, event: Any) -> Any:
         """One invocation, after which the window is looked at."""
-        told = super().invoke(name, event)
+        result = super().invoke(name, event)
         window = self.table.answer("GetItem", {"Key": {"job_id": {"S": "window"}}})
         held = window.get("Item", {}).get("in_flight", {"SS": []})["SS"]
         self.most_in_flight = max(self.most_in_flight, len(held))
-        return told
+        return result
 
 
 @dataclass(frozen=True)

@@ -76,10 +76,10 @@ class Row:
     ) -> Row:
         """A ratio of ours to theirs, each with how it is told; ``most`` is the goal, if any."""
         ratio = ours[0] / theirs[0] if theirs[0] else float("inf")
-        told = f"{ratio:.2f} ×"
+        text = f"{ratio:.2f} ×"
         if most is None:
-            return cls(what, ours[1], theirs[1], told)
-        return cls(what, ours[1], theirs[1], told, f"≤ {most:g} ×", met(ratio <= most))
+            return cls(what, ours[1], theirs[1], text)
+        return cls(what, ours[1], theirs[1], text, f"≤ {most:g} ×", met(ratio <= most))
 
     @classmethod
     def held(cls, what: str, ours: str, goal: str, is_met: bool, theirs: str = NONE) -> Row:

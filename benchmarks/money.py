@@ -147,11 +147,11 @@ def _units() -> dict[str, float]:
         world.at(at, lambda name=name: world.drop(f"{name}.wav", SOUND))  # type: ignore[misc]
         world.at(at + 1, lambda name=name: world.drop(f"{name}.json", WISH))  # type: ignore[misc]
     world.run()
-    told = {WRITES: 0.0, READS: 0.0}
+    fields = {WRITES: 0.0, READS: 0.0}
     for (function, kind), units in table.units.items():
         if function != "reconcile":  # its ticks come with time
-            told[kind] += units
-    return told
+            fields[kind] += units
+    return fields
 
 
 NOTES: Final = f"""\

@@ -59,10 +59,10 @@ class Ground:
         """One cold start."""
         self._reset()
         done = self._run(name, [])
-        told = json.loads(done.stderr.splitlines()[-1])
-        if name != SDK and not is_fine(told["answer"]):
-            raise RuntimeError(f"{name} answered {told['answer']}:\n{done.stdout}")
-        return Started(told["init"], told["event"])
+        data = json.loads(done.stderr.splitlines()[-1])
+        if name != SDK and not is_fine(data["answer"]):
+            raise RuntimeError(f"{name} answered {data['answer']}:\n{done.stdout}")
+        return Started(data["init"], data["event"])
 
     def tree(self, name: str) -> Counter[str]:
         """Microseconds of each package's own modules, as they are imported."""
@@ -162,9 +162,9 @@ def measure() -> Section:
 
 def _row(name: str, starts: Mapping[str, list[Started]]) -> Row:
     ours, theirs = (Sample.of(one.init for one in starts[each]) for each in (name, SDK))
-    told = (ours.median, ours.told(seconds)), (theirs.median, theirs.told(seconds))
+    shown = (ours.median, ours.told(seconds)), (theirs.median, theirs.told(seconds))
     what = "a handler with everything at the top" if name == PLAIN else name
-    return Row.at_most(f"{what}: import, to `import boto3`", *told, MOST.get(name))
+    return Row.at_most(f"{what}: import, to `import boto3`", *shown, MOST.get(name))
 
 
 def _times(starts: Mapping[str, list[Started]]) -> Table:

@@ -54,10 +54,10 @@ def run(jobs: int) -> MeasuredWorld:
 def _row(name: str, own: list[float]) -> Row:
     sample = Sample.of(own)
     p99 = sample.percentile(99)
-    told = f"{milliseconds(sample.median)}, p99 {milliseconds(p99)}"
+    text = f"{milliseconds(sample.median)}, p99 {milliseconds(p99)}"
     if name == "webhook":
-        return Row.held(f"{name}: own time an event", told, "p99 < 15 ms", p99 < MAX_WEBHOOK)
-    return Row(f"{name}: own time an event", told)
+        return Row.held(f"{name}: own time an event", text, "p99 < 15 ms", p99 < MAX_WEBHOOK)
+    return Row(f"{name}: own time an event", text)
 
 
 def aws_calls(counts: Mapping[str, int]) -> Counter[str]:

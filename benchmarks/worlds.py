@@ -301,9 +301,9 @@ class MeasuredWorld(World):
         def send(_: URLLib3Session, request: AWSPreparedRequest) -> AWSResponse:
             headers = {str(name).lower(): _text(value) for name, value in request.headers.items()}
             asked = Asked(request.method, request.url, headers, _bytes(request.body))
-            told = answer(asked, self._asked)
-            told_headers: Any = HeadersDict(told.headers)  # a dict that ignores case
-            return AWSResponse(request.url, told.status, told_headers, _Raw(told.body))
+            found = answer(asked, self._asked)
+            told_headers: Any = HeadersDict(found.headers)  # a dict that ignores case
+            return AWSResponse(request.url, found.status, told_headers, _Raw(found.body))
 
         return send
 

@@ -67,8 +67,8 @@ class Ground:
             raise CopyFailedError(f"{way}, {size} bytes: {done.stderr.strip()[-1500:]}")
         if (arrived := self._length(key)) != size:
             raise CopyFailedError(f"{way}: {arrived} of {size} bytes arrived")
-        told: dict[str, Any] = json.loads(done.stdout)
-        return Copy(**told)
+        data: dict[str, Any] = json.loads(done.stdout)
+        return Copy(**data)
 
     def _process(self, way: str) -> tuple[list[str], dict[str, str]]:
         """Ours as it is deployed, the others in this virtual environment."""

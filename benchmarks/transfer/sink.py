@@ -120,8 +120,8 @@ class Sink:
         upload = f"upload-{next(self._numbers)}"
         self._uploads[upload] = {}
         name = "InitiateMultipartUploadResult"
-        told = f"<{name}><UploadId>{upload}</UploadId></{name}>"
-        wire.answer("200 OK", XML, told.encode())
+        text = f"<{name}><UploadId>{upload}</UploadId></{name}>"
+        wire.answer("200 OK", XML, text.encode())
 
     def _part(self, wire: Wire, upload: str, number: int, body: bytearray) -> None:
         if upload not in self._uploads:
@@ -134,8 +134,8 @@ class Sink:
         parts = self._uploads.pop(upload)
         numbers = [int(found) for found in re.findall(rb"<PartNumber>(\d+)</PartNumber>", body)]
         self._objects[path] = length_of([parts[number] for number in numbers])
-        told = "<CompleteMultipartUploadResult><ETag>whole</ETag></CompleteMultipartUploadResult>"
-        wire.answer("200 OK", {**XML, **VERSION}, told.encode())
+        text = "<CompleteMultipartUploadResult><ETag>whole</ETag></CompleteMultipartUploadResult>"
+        wire.answer("200 OK", {**XML, **VERSION}, text.encode())
 
     def _look(self, wire: Wire, method: str, path: str) -> None:
         """HEAD of an object: its length, which is how a copy is proved; GET has no body to give."""
@@ -147,8 +147,8 @@ class Sink:
 
 
 def _refuse(wire: Wire, status: str, code: str, message: str = "") -> None:
-    told = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    wire.answer(status, XML, told.encode())
+    text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    wire.answer(status, XML, text.encode())
 
 
 def body_of(wire: Wire, request: Request) -> bytearray:

@@ -143,8 +143,8 @@ class Desk:
         self.screen.readouterr()
         with pytest.raises(SystemExit) as ended:
             app.main()
-        told = self.screen.readouterr()
-        return Answer(int(ended.value.code or 0), told.out, told.err)
+        output = self.screen.readouterr()
+        return Answer(int(ended.value.code or 0), output.out, output.err)
 
     def work(self, *_: Any) -> int:
         """Hand every message of the drops queue to ``submit``; how many there were."""

@@ -102,7 +102,7 @@ def line(method: str, target: str, operation: str = "-", authorization: str = "-
 
 
 @pytest.mark.parametrize(
-    ("told", "counted"),
+    ("answer", "counted"),
     [
         (
             line("POST", "/", "DynamoDB_20120810.GetItem", ROLE.format("dynamodb")),
@@ -117,8 +117,8 @@ def line(method: str, target: str, operation: str = "-", authorization: str = "-
         (line("PUT", "/b/k", "-", DROPPER.format("s3")), "dropper s3 PutObject"),
     ],
 )
-def test_each_request_is_counted_as_what_it_was(told: str, counted: str) -> None:
-    assert meter.requests([told]) == {counted: 1}
+def test_each_request_is_counted_as_what_it_was(answer: str, counted: str) -> None:
+    assert meter.requests([answer]) == {counted: 1}
 
 
 def test_what_the_benchmark_asks_for_itself_is_not_counted() -> None:
@@ -229,10 +229,10 @@ def test_the_report_holds_every_row_and_what_fell_short(monkeypatch: pytest.Monk
     monkeypatch.setattr(report, "described", lambda: ["a machine"])
     section = Section("A part", [Row.held("a row", "2", "≤ 1", is_met=False)], ["a note"])
 
-    told = report.markdown([section], ["a word"])
+    answer = report.markdown([section], ["a word"])
 
     assert all(
-        word in told for word in ("a machine", "a word", "A part", "| a row | 2 |", "a note")
+        word in answer for word in ("a machine", "a word", "A part", "| a row | 2 |", "a note")
     )
     assert report.unmet([section]) == ["a row"]
 
@@ -260,11 +260,11 @@ class Module:
 
 def test_the_command_line_explains_itself_and_refuses_what_it_does_not_know() -> None:
     asked = [[sys.executable, "-m", "benchmarks", word] for word in ("--help", "--fast")]
-    told = [
+    result = [
         subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False)  # noqa: S603
         for words in asked
     ]
 
-    assert [one.returncode for one in told] == [0, 2]
-    assert "exit codes" in told[0].stdout
-    assert all(part in told[0].stdout for part in command.PARTS)
+    assert [one.returncode for one in result] == [0, 2]
+    assert "exit codes" in result[0].stdout
+    assert all(part in result[0].stdout for part in command.PARTS)

@@ -68,9 +68,9 @@ def test_a_job_that_has_its_video_or_has_ended_stays_as_it_is(
     job = workspace.bring(status)
     sums = workspace.sums()
 
-    told = workspace.canceller.cancel(job.job_id)
+    result = workspace.canceller.cancel(job.job_id)
 
-    assert told == workspace.read() == job
+    assert result == workspace.read() == job
     assert workspace.sums() == sums
     assert workspace.fal.cancelled == []
 
@@ -175,9 +175,9 @@ def test_a_video_that_comes_too_late_is_noted_and_not_stored(
 
     workspace.result_handler.handle(verdict(job))
 
-    told = workspace.read()
-    assert told.status is JobStatus.CANCELLED
-    assert told.duplicate_requests == {request_of(job).request_id}
+    after = workspace.read()
+    assert after.status is JobStatus.CANCELLED
+    assert after.duplicate_requests == {request_of(job).request_id}
     assert (workspace.cdn.opened, cloud.outputs()) == ([], {})
     assert workspace.sums() == (0, USD, ZERO)  # fal made it, and bills it
 
@@ -196,9 +196,9 @@ def test_a_cancelled_job_that_is_dispatched_is_not_sent(workspace: Workspace) ->
     job = workspace.admit()
     workspace.canceller.cancel(job.job_id)
 
-    told = workspace.submitter.submit(job)
+    submitted = workspace.submitter.submit(job)
 
-    assert told.status is JobStatus.CANCELLED
+    assert submitted.status is JobStatus.CANCELLED
     assert workspace.fal.posts == []
     assert workspace.sums() == NOTHING
 
@@ -225,10 +225,10 @@ def test_a_cancel_while_the_post_is_under_way_stops_the_request_as_soon_as_it_is
         workspace.canceller.cancel(job.job_id)
 
     workspace.fal.on_post = cancel
-    told = workspace.submitter.submit(job)
+    submitted = workspace.submitter.submit(job)
 
-    assert told == workspace.read()
-    assert told.status is JobStatus.CANCELLED
+    assert submitted == workspace.read()
+    assert submitted.status is JobStatus.CANCELLED
     assert [request.request_id for request in workspace.fal.cancelled] == ["request-1"]
     assert workspace.sums() == NOTHING
 
@@ -259,10 +259,10 @@ def test_a_cancel_that_meets_a_success_leaves_the_video_alone(workspace: Workspa
     job = workspace.bring(JobStatus.SUBMITTED)
     meanwhile(workspace, lambda: workspace.step(job, JobStatus.GENERATED))
 
-    told = workspace.canceller.cancel(job.job_id)
+    result = workspace.canceller.cancel(job.job_id)
 
-    assert told == workspace.read()
-    assert told.status is JobStatus.GENERATED
+    assert result == workspace.read()
+    assert result.status is JobStatus.GENERATED
     assert workspace.fal.cancelled == []
     assert workspace.sums() == (1, USD, USD)
 
@@ -287,10 +287,10 @@ def test_two_cancels_give_back_once(workspace: Workspace) -> None:
     workspace.bring(JobStatus.SUBMITTED, 2)
     meanwhile(workspace, lambda: workspace.canceller.cancel(job.job_id))
 
-    told = workspace.canceller.cancel(job.job_id)
+    result = workspace.canceller.cancel(job.job_id)
 
-    assert told == workspace.read()
-    assert [step.status for step in told.history].count(JobStatus.CANCELLED) == 1
+    assert result == workspace.read()
+    assert [step.status for step in result.history].count(JobStatus.CANCELLED) == 1
     assert workspace.sums() == (1, USD, USD)
 
 
@@ -298,10 +298,10 @@ def test_a_verdict_that_meets_a_cancel_stores_nothing(workspace: Workspace, clou
     job = workspace.bring(JobStatus.SUBMITTED)
     meanwhile(workspace, lambda: workspace.canceller.cancel(job.job_id))
 
-    told = workspace.result_handler.handle(verdict(job))
+    result = workspace.result_handler.handle(verdict(job))
 
-    assert told
-    assert told.status is workspace.read().status is JobStatus.CANCELLED
+    assert result
+    assert result.status is workspace.read().status is JobStatus.CANCELLED
     assert cloud.outputs() == {}
     assert workspace.sums() == (0, USD, ZERO)
 
@@ -316,9 +316,9 @@ def test_a_record_that_moves_at_every_look_is_given_up_after_a_few(workspace: Wo
             raise WriteRefused(job)
 
     workspace.recording_client.before = move_on
-    told = workspace.canceller.cancel(job.job_id)
+    result = workspace.canceller.cancel(job.job_id)
 
-    assert told == job
+    assert result == job
     assert 1 < len(looks) <= 10
 
 
@@ -331,9 +331,9 @@ def test_a_message_of_the_drops_queue_cancels_the_job_it_names_and_no_other(
     workspace = Workspace.on_moto(cloud)
     job, other = workspace.bring(JobStatus.SUBMITTED, 1), workspace.bring(JobStatus.SUBMITTED, 2)
 
-    told = submit.handler(sqs({"cancel": job.job_id}), context)
+    result = submit.handler(sqs({"cancel": job.job_id}), context)
 
-    assert told == {"batchItemFailures": []}
+    assert result == {"batchItemFailures": []}
     assert workspace.read(1).status is JobStatus.CANCELLED
     assert workspace.read(2) == other
     assert fal.cancelled == [request_of(job)]
@@ -347,9 +347,9 @@ def test_a_message_that_comes_twice_or_names_no_job_is_no_failure(
     job = workspace.bring(JobStatus.READY)
     batch = sqs({"cancel": job.job_id}, {"cancel": job.job_id}, {"cancel": an_id(9)})
 
-    told = submit.handler(batch, context)
+    result = submit.handler(batch, context)
 
-    assert told == {"batchItemFailures": []}
+    assert result == {"batchItemFailures": []}
     assert workspace.read().status is JobStatus.CANCELLED
     assert [item["job_id"] for item in cloud.items()] == [job.job_id]
     assert fal.posts == []

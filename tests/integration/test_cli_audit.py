@@ -50,14 +50,14 @@ def pair(desk: Desk, name: str, sidecar: Any = SIDECAR, *, told: bool = True) ->
 
 
 def audit(desk: Desk, *words: str) -> Any:
-    told = desk.says("audit", *words, *NOW, "--json")
-    assert told.code == (1 if told.data["missing"] else 0)
-    assert set(told.data) == keys("audit")
+    result = desk.says("audit", *words, *NOW, "--json")
+    assert result.code == (1 if result.data["missing"] else 0)
+    assert set(result.data) == keys("audit")
     parts = ("accounted", "resting", "unreadable_count", "missing_count")
-    counted = sum(told.data[part] for part in parts)
-    assert told.data["dropped"] == counted
-    assert told.data["missing_count"] == len(told.data["missing"])
-    return told.data
+    counted = sum(result.data[part] for part in parts)
+    assert result.data["dropped"] == counted
+    assert result.data["missing_count"] == len(result.data["missing"])
+    return result.data
 
 
 def missing(desk: Desk, *words: str) -> list[str]:
@@ -72,11 +72,11 @@ def test_what_has_its_record_is_accounted_for_and_what_has_none_is_named(desk: D
     pair(desk, "talks/lost", told=False)
     desk.cloud.drop("talks/cover.png", b"picture")
 
-    told = audit(desk)
+    result = audit(desk)
 
-    assert (told["dropped"], told["accounted"], told["ignored"]) == (2, 1, 1)
-    assert told["states"] == {"SUBMITTED": 1}
-    [lost] = told["missing"]
+    assert (result["dropped"], result["accounted"], result["ignored"]) == (2, 1, 1)
+    assert result["states"] == {"SUBMITTED": 1}
+    [lost] = result["missing"]
     assert set(lost) == keys("audit", "Keys of `missing`")
     assert (lost["audio"], lost["sidecar"]) == ("talks/lost.wav", "talks/lost.json")
     assert missing(desk, "talks/h") == []
@@ -86,21 +86,21 @@ def test_what_has_its_record_is_accounted_for_and_what_has_none_is_named(desk: D
 def test_a_person_is_told_what_is_missing_and_what_to_do(desk: Desk) -> None:
     pair(desk, "talks/lost", told=False)
 
-    told = desk.says("audit", "talks/", *NOW)
+    result = desk.says("audit", "talks/", *NOW)
 
-    assert told.code == 1
-    assert "missing: talks/lost.wav and talks/lost.json, dropped " in told.out
-    assert "dropped 1, accounted 0, missing 1" in told.out
-    assert "phonoscene redrive" in told.err
-    assert "phonoscene backfill talks/" in told.err
+    assert result.code == 1
+    assert "missing: talks/lost.wav and talks/lost.json, dropped " in result.out
+    assert "dropped 1, accounted 0, missing 1" in result.out
+    assert "phonoscene redrive" in result.err
+    assert "phonoscene backfill talks/" in result.err
 
 
 def test_a_drop_that_came_a_moment_ago_is_not_missed_yet(desk: Desk) -> None:
     pair(desk, "talks/new", told=False)
 
-    told = desk.says("audit", "--json")
+    result = desk.says("audit", "--json")
 
-    assert (told.code, told.data["resting"], told.data["missing"]) == (0, 1, [])
+    assert (result.code, result.data["resting"], result.data["missing"]) == (0, 1, [])
     assert "too recent to judge 1" in desk.says("audit").out
 
 
@@ -223,9 +223,9 @@ def test_what_is_in_a_folder_that_is_ignored_is_counted_as_that(desk: Desk) -> N
     pair(desk, "done/old")
     pair(desk, "new")
 
-    told = audit(desk)
+    result = audit(desk)
 
-    assert (told["dropped"], told["accounted"], told["ignored"]) == (1, 1, 3)
+    assert (result["dropped"], result["accounted"], result["ignored"]) == (1, 1, 3)
 
 
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")], ids=str)
@@ -239,9 +239,9 @@ def test_halves_that_are_spelled_in_two_ways_are_one_drop(
     if is_told:
         desk.announce(f"{names[0]}.wav")
 
-    told = audit(desk)
+    result = audit(desk)
 
-    assert (told["dropped"], told["accounted"]) == (1, int(is_told))
+    assert (result["dropped"], result["accounted"]) == (1, int(is_told))
 
 
 def test_a_half_that_waits_is_missed_once_its_pair_should_be_a_job(desk: Desk) -> None:
@@ -279,12 +279,12 @@ def test_many_drops_take_few_questions(desk: Desk, cloud: Cloud) -> None:
     for service in clients:
         service.meta.events.register("before-call", heard)
     try:
-        told = audit(desk)
+        result = audit(desk)
     finally:
         for service in clients:
             service.meta.events.unregister("before-call", heard)
 
-    assert told["accounted"] == 250
+    assert result["accounted"] == 250
     assert set(calls) == {"ListObjectVersions", "BatchGetItem"}
     assert len(calls) <= 10
 
@@ -313,14 +313,14 @@ def test_a_dry_run_counts_and_prices_what_would_be_admitted_and_admits_nothing(
     desk.cloud.drop("archive/alone.wav", SOUND)
     before = cloud.items()
 
-    told = desk.says("backfill", "archive/", "--dry-run", *NOW, "--json").data
+    data = desk.says("backfill", "archive/", "--dry-run", *NOW, "--json").data
     shown = desk.says("backfill", "archive/", "--dry-run", *NOW).out
 
-    assert set(told) == keys("backfill", "Keys of a dry run")
-    assert (told["drops"], told["jobs"], told["rejected"], told["waiting"]) == (5, 3, 1, 1)
-    assert told["errors"] == {"out_of_range": 1}
-    assert told["frames"] == 3 * 17
-    assert told["days"] == 1
+    assert set(data) == keys("backfill", "Keys of a dry run")
+    assert (data["drops"], data["jobs"], data["rejected"], data["waiting"]) == (5, 3, 1, 1)
+    assert data["errors"] == {"out_of_range": 1}
+    assert data["frames"] == 3 * 17
+    assert data["days"] == 1
     assert "5 drops under 'archive/' without a job" in shown
     assert "1 job would be REJECTED: 1 out_of_range" in shown
     assert "3 jobs would be created, 51 frames" in shown
@@ -453,12 +453,12 @@ def test_an_event_that_the_queue_never_takes_is_passed_over_and_named(
         return bad
 
     environment.setattr(DropsQueue, "announce", picky)
-    told = backfill(desk, cursor, "--json")
+    result = backfill(desk, cursor, "--json")
 
-    assert (told.code, told.data["sent"], told.data["complete"]) == (1, 2, True)
-    assert [one["name"] for one in told.data["failed"]] == ["archive/b"]
-    assert "cannot be read: archive/b (the queue did not accept its event)" in told.err
-    assert told.err.strip().endswith("run the command again.")
+    assert (result.code, result.data["sent"], result.data["complete"]) == (1, 2, True)
+    assert [one["name"] for one in result.data["failed"]] == ["archive/b"]
+    assert "cannot be read: archive/b (the queue did not accept its event)" in result.err
+    assert result.err.strip().endswith("run the command again.")
 
 
 def test_a_queue_that_takes_nothing_ends_the_backfill(
@@ -498,16 +498,16 @@ def test_a_drop_that_cannot_be_read_does_not_end_the_audit_and_is_named(
     pair(desk, "c", told=False)
     archived.add("a.json")
 
-    told = desk.says("audit", *NOW, "--json")
+    result = desk.says("audit", *NOW, "--json")
     shown = desk.says("audit", *NOW)
 
-    assert told.code == 1
-    assert told.data["unreadable"] == [{"name": "a", "problem": "InvalidObjectState"}]
-    assert set(told.data["unreadable"][0]) == keys(
+    assert result.code == 1
+    assert result.data["unreadable"] == [{"name": "a", "problem": "InvalidObjectState"}]
+    assert set(result.data["unreadable"][0]) == keys(
         "audit", "Keys of `unreadable`, which has the first 100"
     )
-    assert (told.data["dropped"], told.data["accounted"]) == (3, 1)
-    assert (told.data["unreadable_count"], told.data["missing_count"]) == (1, 1)
+    assert (result.data["dropped"], result.data["accounted"]) == (3, 1)
+    assert (result.data["unreadable_count"], result.data["missing_count"]) == (1, 1)
     assert "cannot be read: a (InvalidObjectState)" in shown.err
 
 
@@ -530,12 +530,12 @@ def test_a_drop_that_cannot_be_examined_does_not_end_the_dry_run_and_is_named(
         pair(desk, f"archive/{name}", told=False)
     archived.add("archive/b.json")
 
-    told = desk.says("backfill", "archive/", "--dry-run", *NOW, "--json")
+    result = desk.says("backfill", "archive/", "--dry-run", *NOW, "--json")
     shown = desk.says("backfill", "archive/", "--dry-run", *NOW)
 
-    assert told.code == 1
-    assert (told.data["jobs"], told.data["unreadable_count"]) == (2, 1)
-    assert told.data["unreadable"] == [{"name": "archive/b", "problem": "InvalidObjectState"}]
+    assert result.code == 1
+    assert (result.data["jobs"], result.data["unreadable_count"]) == (2, 1)
+    assert result.data["unreadable"] == [{"name": "archive/b", "problem": "InvalidObjectState"}]
     assert "1 drop cannot be read" in shown.out
     assert "cannot be read: archive/b (InvalidObjectState)" in shown.err
 
@@ -547,10 +547,10 @@ def test_a_backfill_goes_on_past_what_cannot_be_read(
     pair(desk, "archive/b", told=False)
     archived.add("archive/a.json")
 
-    told = backfill(desk, cursor, "--json")
+    result = backfill(desk, cursor, "--json")
 
-    assert (told.code, told.data["sent"], told.data["complete"]) == (1, 1, True)
-    assert told.data["failed"] == [{"name": "archive/a", "problem": "InvalidObjectState"}]
+    assert (result.code, result.data["sent"], result.data["complete"]) == (1, 1, True)
+    assert result.data["failed"] == [{"name": "archive/a", "problem": "InvalidObjectState"}]
 
 
 def test_a_person_is_asked_with_the_price_and_told_how_many_remain(
@@ -562,22 +562,22 @@ def test_a_person_is_asked_with_the_price_and_told_how_many_remain(
     environment.setattr("sys.stdin", io.StringIO("y\n"))
     words = ("backfill", "archive/", *NOW, "--cursor", str(cursor), "--limit", "2")
 
-    told = desk.says(*words)
+    result = desk.says(*words)
 
-    assert "  2 jobs would be created, 34 frames" in told.err
-    assert "megapixels: $0 to $0.0026" in told.err
-    assert "Admit 2 drops without a job" in told.err
-    assert "3 more are left." in told.err
-    assert told.out == "sent 2 drops on their way\n"
+    assert "  2 jobs would be created, 34 frames" in result.err
+    assert "megapixels: $0 to $0.0026" in result.err
+    assert "Admit 2 drops without a job" in result.err
+    assert "3 more are left." in result.err
+    assert result.out == "sent 2 drops on their way\n"
 
 
 def test_what_came_too_recently_is_said_to_be_left_out(desk: Desk, cursor: Path) -> None:
     pair(desk, "archive/a", told=False)
 
-    told = desk.says("backfill", "archive/", "--yes", "--cursor", str(cursor))
+    result = desk.says("backfill", "archive/", "--yes", "--cursor", str(cursor))
 
-    assert told.out == "sent 0 drops on their way\n"
-    assert "1 drop skipped as too recent" in told.err
+    assert result.out == "sent 0 drops on their way\n"
+    assert "1 drop skipped as too recent" in result.err
 
 
 def test_the_backfill_that_an_audit_advises_admits_what_it_missed(desk: Desk, cursor: Path) -> None:
@@ -585,17 +585,17 @@ def test_the_backfill_that_an_audit_advises_admits_what_it_missed(desk: Desk, cu
     missed = desk.says("audit", "my archive/", *NOW)
     [advised] = re.findall(r"`phonoscene (backfill [^`]+)`", missed.err)
 
-    told = desk.says(*shlex.split(advised), "--yes", "--cursor", str(cursor), "--json")
+    result = desk.says(*shlex.split(advised), "--yes", "--cursor", str(cursor), "--json")
 
-    assert told.data["sent"] == 1
+    assert result.data["sent"] == 1
 
 
 def test_nothing_is_sent_without_a_yes(desk: Desk) -> None:
     pair(desk, "archive/a", told=False)
 
-    told = desk.says("backfill", "archive/", *NOW)
+    result = desk.says("backfill", "archive/", *NOW)
 
-    assert told.code == 2
+    assert result.code == 2
     assert desk.messages("DropsQueueUrl") == []
 
 

@@ -149,8 +149,8 @@ def ran(desk: Desk, typed: str, environment: pytest.MonkeyPatch) -> list[str]:
         words = words[:-2] if words[-2] == "--out" else words  # nobody makes the video here
     if words[0] == "cancel":
         environment.setattr("time.sleep", desk.work)
-    told = desk.says(*words)
-    text = (told.out + told.err).replace("[y/N] ", "[y/N]\n").replace(" --older-than 0s", "")
+    result = desk.says(*words)
+    text = (result.out + result.err).replace("[y/N] ", "[y/N]\n").replace(" --older-than 0s", "")
     return [shape(line) for line in text.splitlines()]
 
 
@@ -180,9 +180,9 @@ def test_the_page_shows_each_check_of_the_doctor() -> None:
 
 
 def test_every_command_is_shown_with_what_it_prints() -> None:
-    told = set(re.findall(r"^## `(\w+)`", PAGE, re.MULTILINE))
+    answer = set(re.findall(r"^## `(\w+)`", PAGE, re.MULTILINE))
 
-    assert {typed.split()[1] for typed in COMMANDS} == told
+    assert {typed.split()[1] for typed in COMMANDS} == answer
 
 
 # the local cloud ----------------------------------------------------------------------------------

@@ -64,13 +64,13 @@ VIDEO_KEY, MANIFEST_KEY = f"albums/song/{ID}.mp4", f"albums/song/{ID}.json"
 
 def delivery(body: Any = SUCCESS, **changes: Any) -> WebhookMessage:
     """What the webhook queued of such a body."""
-    told = WebhookMessage(
+    found = WebhookMessage(
         job_id=ID,
         token_hash=TOKEN,
         request_id=body["request_id"],
         body=json.dumps(body, sort_keys=True),
     )
-    return replace(told, **changes)
+    return replace(found, **changes)
 
 
 def reporting(file_size: Any) -> Any:
@@ -160,8 +160,8 @@ def test_a_verdict_becomes_a_stored_video_and_a_record_of_it(world: World) -> No
     assert job.status is JobStatus.SUCCEEDED
     assert world.cloud.outputs()[VIDEO_KEY] == FILM
     assert job.video
-    told = job.video.model_dump()
-    assert told == {
+    found = job.video.model_dump()
+    assert found == {
         "bucket": OUTPUT,
         "key": VIDEO_KEY,
         "bytes": len(FILM),
@@ -772,9 +772,9 @@ def test_a_paid_video_is_read_out_of_an_odd_verdict(world: World, form: str) -> 
         "nan": payload | {"seed": float("nan"), "timings": {"inference": float("inf")}},
         "bom": payload,
     }
-    told = delivery(SUCCESS | {"payload": odd[form]})
+    fields = delivery(SUCCESS | {"payload": odd[form]})
 
-    job = world.deliver(replace(told, body="\ufeff" * (form == "bom") + told.body))
+    job = world.deliver(replace(fields, body="\ufeff" * (form == "bom") + fields.body))
 
     assert job
     assert job.status is JobStatus.SUCCEEDED

@@ -198,7 +198,7 @@ def test_a_file_that_fal_will_never_take_is_named(
 
 
 @pytest.mark.parametrize(
-    "told",
+    "found",
     [
         "",
         "[]",
@@ -209,8 +209,8 @@ def test_a_file_that_fal_will_never_take_is_named(
         '{"token": "t\\nX-Evil: 1", "token_type": "Bearer"}',
     ],
 )
-def test_a_token_that_is_none_is_no_token(fal: Loopback, storage: FalStorage, told: str) -> None:
-    fal.plays["rest.fal.ai"] = answer(told)
+def test_a_token_that_is_none_is_no_token(fal: Loopback, storage: FalStorage, found: str) -> None:
+    fal.plays["rest.fal.ai"] = answer(found)
 
     with pytest.raises(UploadFailed):
         send(storage)
@@ -219,7 +219,7 @@ def test_a_token_that_is_none_is_no_token(fal: Loopback, storage: FalStorage, to
 
 
 @pytest.mark.parametrize(
-    "told",
+    "found",
     [
         "",
         "[]",
@@ -243,9 +243,9 @@ def test_a_token_that_is_none_is_no_token(fal: Loopback, storage: FalStorage, to
     ],
 )
 def test_an_address_that_is_not_fals_cdn_is_not_passed_on(
-    fal: Loopback, storage: FalStorage, told: str
+    fal: Loopback, storage: FalStorage, found: str
 ) -> None:
-    fal.plays["v3.fal.media"] = answer(told)
+    fal.plays["v3.fal.media"] = answer(found)
 
     with pytest.raises(UploadFailed):
         send(storage)
@@ -369,8 +369,8 @@ def drop(
     environment.setenv("AUDIO_DELIVERY", "fal-storage")
     submit.build.cache_clear()
 
-    def do(sound: bytes = SOUND, **sidecar: Any) -> Job:
-        cloud.drop("a/song.wav", sound)
+    def do(audio: bytes = SOUND, **sidecar: Any) -> Job:
+        cloud.drop("a/song.wav", audio)
         cloud.drop("a/song.json", {"prompt": "A stage"} | sidecar)
         result = submit.handler(sqs(created("a/song.json")), context)
         assert result == {"batchItemFailures": []}
@@ -391,8 +391,8 @@ def posts(drop: Any) -> list[Any]:
 def test_fal_is_sent_the_copies_addresses_and_nothing_of_ours(
     drop: Callable[..., Job], cloud: Cloud, fal: Loopback
 ) -> None:
-    picture = png(64, 64)
-    cloud.drop("a/cover.png", picture)
+    image = png(64, 64)
+    cloud.drop("a/cover.png", image)
 
     job = drop(image_url="cover.png")
 
@@ -404,7 +404,7 @@ def test_fal_is_sent_the_copies_addresses_and_nothing_of_ours(
     bodies = {
         seen.headers["content-type"]: seen.body for seen in fal.requests("v3.fal.media", "POST")
     }
-    assert bodies == {"audio/wav": SOUND, "image/png": picture}
+    assert bodies == {"audio/wav": SOUND, "image/png": image}
     assert job.marker in post.arguments["audio_url"]
 
 
@@ -492,8 +492,8 @@ def test_what_is_too_large_to_upload_is_rejected_with_everything_else(
     job = drop(image_url="cover.png", fps=99)
 
     assert job.status is JobStatus.REJECTED
-    told = sorted((error.code, error.source) for error in job.errors)
-    assert told == [("out_of_range", "a/song.json"), ("too_large_to_upload", "a/song.wav")]
+    found = sorted((error.code, error.source) for error in job.errors)
+    assert found == [("out_of_range", "a/song.json"), ("too_large_to_upload", "a/song.wav")]
     assert fal.seen == []
 
 

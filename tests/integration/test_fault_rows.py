@@ -450,16 +450,16 @@ def test_every_message_of_a_jobs_life_redriven_days_later_changes_nothing(
     job = Workspace.on_moto(cloud).store.get(job_id)
     assert job
     assert job.request
-    told = verdict(job)
+    answer = verdict(job)
     name = job.request.request_id
-    delivery = json.loads(told.to_message()) | {"request_id": name}
-    delivery["body"] = delivery["body"].replace(told.request_id, name)
-    failed += store(delivery)
+    message = json.loads(answer.to_message()) | {"request_id": name}
+    message["body"] = message["body"].replace(answer.request_id, name)
+    failed += store(message)
     ended, sums = cloud.item(job_id), Workspace.on_moto(cloud).sums()
 
     old = [event | {"time": "2020-01-01T00:00:00Z"} for event in events]
     failed += send(*events, *old, {"job_id": job_id}, {"cancel": job_id})
-    failed += store(delivery, delivery)
+    failed += store(message, message)
 
     assert failed == []
     assert ended["status"] == "SUCCEEDED"
@@ -544,9 +544,9 @@ def test_a_poison_verdict_fails_alone_and_writes_nothing(
 def test_a_poison_verdict_that_fal_has_signed_has_fal_asked_soon(cloud: Cloud, store: Send) -> None:
     workspace = Workspace.on_moto(cloud)
     job = workspace.bring(JobStatus.SUBMITTED)
-    delivery = json.loads(verdict(job).to_message()) | {"body": '{"request_id": 7}'}
+    message = json.loads(verdict(job).to_message()) | {"body": '{"request_id": 7}'}
 
-    failed = store(delivery)
+    failed = store(message)
 
     assert failed == []
     assert workspace.read().status is JobStatus.SUBMITTED

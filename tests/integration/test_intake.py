@@ -749,19 +749,19 @@ def test_audio_is_told_by_its_bytes_and_not_by_its_name(cloud: Cloud, variety: s
 
 
 @pytest.mark.parametrize(
-    ("variety", "picture"),
+    ("variety", "image"),
     [
-        (variety, picture)
+        (variety, image)
         for variety in ("mp3 cbr", "mp3 vbr", "mp3 without a Xing header", "aac")
-        for picture in (64, 300_000, 6_000_000)
+        for image in (64, 300_000, 6_000_000)
         # FFmpeg, and so fal, takes raw AAC for MP3 behind a tag that is as long as that
-        if (variety, picture) != ("aac", 6_000_000)
+        if (variety, image) != ("aac", 6_000_000)
     ],
 )
 def test_a_tag_with_a_cover_before_the_sound_does_not_count(
-    cloud: Cloud, variety: str, picture: int
+    cloud: Cloud, variety: str, image: int
 ) -> None:
-    audio = measured(cloud, "song.mp3", with_id3(sound(variety), picture))
+    audio = measured(cloud, "song.mp3", with_id3(sound(variety), image))
 
     assert audio.seconds == pytest.approx(2.0, abs=0.1)
 

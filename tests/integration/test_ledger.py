@@ -323,10 +323,14 @@ def test_a_job_that_finds_no_place_keeps_its_turn_and_says_what_it_waits_for(
     job = workspace.admit(2)
     workspace.clock.go_on(minutes=10)
 
-    told = workspace.submitter.submit(job)
+    submitted = workspace.submitter.submit(job)
 
-    assert told == workspace.read(2)
-    assert (told.status, told.waits_for, told.attempt) == (JobStatus.READY, "slot", 0)
+    assert submitted == workspace.read(2)
+    assert (submitted.status, submitted.waits_for, submitted.attempt) == (
+        JobStatus.READY,
+        "slot",
+        0,
+    )
     assert workspace.turn(2) == START
     assert workspace.fal.posts == []
 
@@ -336,10 +340,10 @@ def test_a_job_that_finds_no_money_waits_for_the_next_day(cloud: Cloud) -> None:
     workspace.bring(JobStatus.SUBMITTED, 1)
     job = workspace.admit(2)
 
-    told = workspace.submitter.submit(job)
+    submitted = workspace.submitter.submit(job)
 
-    assert told == workspace.read(2)
-    assert (told.status, told.waits_for) == (JobStatus.READY, "budget")
+    assert submitted == workspace.read(2)
+    assert (submitted.status, submitted.waits_for) == (JobStatus.READY, "budget")
     assert workspace.turn(2) == datetime(2026, 11, 23, tzinfo=UTC)
     assert workspace.store.oldest_ready(9, workspace.clock()) == []
 
@@ -350,9 +354,9 @@ def test_a_job_that_finds_the_account_closed_is_tried_again_after_the_pause(
     job = workspace.admit()
     workspace.store.ledger.pause(START + PAUSE)
 
-    told = workspace.submitter.submit(job)
+    submitted = workspace.submitter.submit(job)
 
-    assert told.waits_for == "account"
+    assert submitted.waits_for == "account"
     assert workspace.turn() == START + PAUSE
     assert workspace.fal.posts == []
 
@@ -363,9 +367,9 @@ def test_waiting_is_no_step_of_a_jobs_history(cloud: Cloud) -> None:
     job = workspace.admit()
     workspace.clock.go_on(minutes=10)
 
-    told = workspace.submitter.submit(job)
+    submitted = workspace.submitter.submit(job)
 
-    assert (told.history, told.updated_at) == (job.history, job.updated_at)
+    assert (submitted.history, submitted.updated_at) == (job.history, job.updated_at)
 
 
 @pytest.mark.parametrize("after", sorted(TRANSITIONS[JobStatus.READY]), ids=str)

@@ -102,9 +102,9 @@ def test_a_sample_of_the_stream_becomes_a_receipt_and_an_event(
 ) -> None:
     failed = publish(*event("dynamodb-job-changed")["Records"])
 
-    told = receipt(cloud, "talks/intro.status.json")
+    answer = receipt(cloud, "talks/intro.status.json")
     assert failed == []
-    assert (told["status"], told["revision"]) == ("SUBMITTING", 2)
+    assert (answer["status"], answer["revision"]) == ("SUBMITTING", 2)
     (sent,) = bus.details
     assert (sent["previous_status"], sent["status"]) == ("READY", "SUBMITTING")
     head = cloud.s3.head_object(Bucket=OUTPUT, Key="talks/intro.status.json")

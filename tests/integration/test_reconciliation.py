@@ -348,10 +348,10 @@ def test_a_request_that_ended_goes_the_way_of_its_webhook(
 
     later(workspace, LOOK_AGAIN_AFTER[JobStatus.SUBMITTED])
 
-    (delivery,) = workspace.queues.delivered
+    (message,) = workspace.queues.delivered
     assert workspace.read().status is JobStatus.SUBMITTED  # it is the store's to conclude
     assert workspace.turn() == workspace.clock() + ASK_AGAIN
-    concluded = workspace.result_handler.handle(delivery)
+    concluded = workspace.result_handler.handle(message)
     assert concluded == workspace.read()
     assert concluded.status is becomes
     assert workspace.sums()[0] == 0
@@ -366,8 +366,8 @@ def test_an_end_that_is_told_twice_and_by_the_webhook_too_is_stored_once(
     later(workspace, timedelta(minutes=1))
     later(workspace, timedelta(minutes=1))
 
-    for delivery in (*workspace.queues.delivered, verdict(job)):
-        workspace.result_handler.handle(delivery)
+    for message in (*workspace.queues.delivered, verdict(job)):
+        workspace.result_handler.handle(message)
 
     assert len(workspace.queues.delivered) == 2
     assert len(workspace.cdn.opened) == 1
@@ -436,9 +436,9 @@ def test_a_copy_that_was_cut_off_is_begun_again(workspace: Workspace) -> None:
 
     later(workspace, LOOK_AGAIN_AFTER[JobStatus.GENERATED])
 
-    (delivery,) = workspace.queues.delivered
+    (message,) = workspace.queues.delivered
     assert workspace.turn() == workspace.clock() + COPY_AGAIN
-    stored = workspace.result_handler.handle(delivery)
+    stored = workspace.result_handler.handle(message)
     assert stored
     assert stored.status is workspace.read().status is JobStatus.SUCCEEDED
     assert workspace.sums() == (0, USD, ZERO)
@@ -731,9 +731,9 @@ def test_a_quiet_table_has_nothing_to_tell(workspace: Workspace) -> None:
 def test_a_pause_is_told_as_long_as_it_lasts(workspace: Workspace) -> None:
     workspace.store.ledger.pause(START + timedelta(minutes=5))
 
-    told = [a_pass(workspace, timedelta(minutes=minutes)).standing for minutes in (4, 1)]
+    shown = [a_pass(workspace, timedelta(minutes=minutes)).standing for minutes in (4, 1)]
 
-    assert [one and one.is_paused for one in told] == [True, False]
+    assert [one and one.is_paused for one in shown] == [True, False]
 
 
 # A paid video that is not home ------------------------------------------------------------------
@@ -841,8 +841,8 @@ def due_jobs(cloud: Cloud, count: int) -> None:
             status = states[n % 5 - 1]
             step = job.history[0].model_copy(update={"status": status})
             changes = {"status": status, "attempt": 1, "history": (*job.history, step)}
-            told = {"token_hashes": ("hash",), "request": a_request(f"request-{n}")}
-            job = job.model_copy(update=changes | told)
+            fields = {"token_hashes": ("hash",), "request": a_request(f"request-{n}")}
+            job = job.model_copy(update=changes | fields)
         jobs.append(job)
     cloud.put_jobs(jobs, clock())
 
@@ -932,19 +932,19 @@ def asked(
 @pytest.mark.parametrize("state", ["IN_QUEUE", "IN_PROGRESS"])
 @pytest.mark.parametrize("code", [200, 202])
 def test_a_request_in_fals_queue_is_pending(internet: Loopback, state: str, code: int) -> None:
-    told = asked(internet, answer({"status": state}, code))
+    result = asked(internet, answer({"status": state}, code))
 
-    assert told == Pending()
+    assert result == Pending()
     assert [seen.target for seen in internet.requests("queue.fal.run")] == [
         QUEUE.removeprefix("https://queue.fal.run") + "/r1/status"
     ]
 
 
 def test_a_completed_request_is_told_as_its_webhook_would_tell_it(internet: Loopback) -> None:
-    told = asked(internet, answer(STATUS), SUCCESS["payload"])
+    result = asked(internet, answer(STATUS), SUCCESS["payload"])
 
-    assert isinstance(told, Ended)
-    assert json.loads(told.body) == {
+    assert isinstance(result, Ended)
+    assert json.loads(result.body) == {
         "request_id": "r1",
         "status": "OK",
         "payload": SUCCESS["payload"],
@@ -954,18 +954,18 @@ def test_a_completed_request_is_told_as_its_webhook_would_tell_it(internet: Loop
 def test_what_fal_bills_for_a_polled_result_travels_with_it(internet: Loopback) -> None:
     bill: Any = {"X-Fal-Billable-Units": "71.5"}
 
-    told = asked(internet, answer(STATUS), SUCCESS["payload"], **bill)
+    result = asked(internet, answer(STATUS), SUCCESS["payload"], **bill)
 
-    assert from_webhook(told.body).billable_units == Decimal("71.5")
+    assert from_webhook(result.body).billable_units == Decimal("71.5")
 
 
 def test_a_completed_request_whose_run_failed_is_an_error(internet: Loopback) -> None:
     detail = [{"loc": ["body", "prompt"], "msg": "no", "type": "content_policy_violation"}]
 
-    told = asked(internet, answer(STATUS | {"error": "no"}), {"detail": detail}, 422)
+    result = asked(internet, answer(STATUS | {"error": "no"}), {"detail": detail}, 422)
 
-    assert isinstance(told, Ended)
-    body = json.loads(told.body)
+    assert isinstance(result, Ended)
+    body = json.loads(result.body)
     assert (body["status"], body["payload"]) == ("ERROR", {"detail": detail})
 
 

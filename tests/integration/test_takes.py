@@ -205,10 +205,10 @@ def test_defaults_hold_for_each_take_and_a_take_wins_over_them(
 
     announce(drop(cloud, takes))
 
-    told = [job["arguments"] for job in jobs(cloud)]
-    assert [arguments["fps"] for arguments in told] == [10, 30]
-    assert [arguments["video_quality"] for arguments in told] == ["low", "low"]
-    assert [arguments["video_size"] for arguments in told] == [SMALL, SMALL]
+    shown = [job["arguments"] for job in jobs(cloud)]
+    assert [arguments["fps"] for arguments in shown] == [10, 30]
+    assert [arguments["video_quality"] for arguments in shown] == ["low", "low"]
+    assert [arguments["video_size"] for arguments in shown] == [SMALL, SMALL]
 
 
 def test_what_one_take_says_is_not_said_by_the_next(cloud: Cloud, announce: Announce) -> None:
@@ -217,9 +217,9 @@ def test_what_one_take_says_is_not_said_by_the_next(cloud: Cloud, announce: Anno
 
     announce(drop(cloud, takes))
 
-    told = [job["arguments"] for job in jobs(cloud)]
-    assert [arguments["fps"] for arguments in told] == [24, 30, 24]
-    assert ["seed" in arguments for arguments in told] == [False, True, False]
+    shown = [job["arguments"] for job in jobs(cloud)]
+    assert [arguments["fps"] for arguments in shown] == [24, 30, 24]
+    assert ["seed" in arguments for arguments in shown] == [False, True, False]
 
 
 def test_an_image_that_a_take_names_lies_beside_the_sidecar(

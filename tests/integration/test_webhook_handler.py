@@ -61,13 +61,13 @@ class Door:
         return answered
 
     def signed(self, body: bytes, **changes: Any) -> dict[str, str]:
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "key": KEY,
             "request_id": self.request_id,
             "user_id": USER,
             "timestamp": int(time.time()),
         }
-        return sign(**told | changes, body=body)
+        return sign(**fields | changes, body=body)
 
 
 @pytest.fixture

@@ -52,17 +52,17 @@ class Row:
     @classmethod
     def of(cls, job: Job, verdicts: Sequence[Verdict]) -> Row:
         """Of its files."""
-        readings = [verdict.reading for verdict in verdicts]
+        readings = [result.reading for result in verdicts]
         return cls(
             *job,
             files=len(verdicts),
-            wrong=sum(verdict.wrong is not None for verdict in verdicts),
-            worst_error_seconds=round(max(verdict.error for verdict in verdicts), 4),
+            wrong=sum(result.wrong is not None for result in verdicts),
+            worst_error_seconds=round(max(result.error for result in verdicts), 4),
             slowest_ms=round(max(reading.milliseconds for reading in readings), 1),
             most_bytes_read=max(reading.bytes for reading in readings),
             most_requests=max(reading.requests for reading in readings),
             most_memory_bytes=max(reading.memory for reading in readings),
-            largest_file_bytes=max(verdict.bytes for verdict in verdicts),
+            largest_file_bytes=max(result.bytes for result in verdicts),
         )
 
 
@@ -76,7 +76,7 @@ class Report:
     def add(self, job: Job, verdicts: Sequence[Verdict]) -> None:
         """One group's files."""
         self.rows.append(Row.of(job, verdicts))
-        self.wrong |= {verdict.name: verdict.wrong for verdict in verdicts if verdict.wrong}
+        self.wrong |= {result.name: result.wrong for result in verdicts if result.wrong}
 
     def data(self) -> dict[str, Any]:
         """As JSON."""

@@ -291,10 +291,10 @@ class Outcome:
     seconds: float
 
     def __str__(self) -> str:
-        told = f"{self.status} {','.join(self.errors)}"
+        answer = f"{self.status} {','.join(self.errors)}"
         sums = f"{self.billed:8} {self.booked:8}"
         return (
-            f"{told:40} {self.videos:6} {self.posts:5} {sums} {self.struck:6} {self.seconds:7.1f}"
+            f"{answer:40} {self.videos:6} {self.posts:5} {sums} {self.struck:6} {self.seconds:7.1f}"
         )
 
 
@@ -405,12 +405,12 @@ def _drop_all(stack: Phonoscene, faults: dict[tuple[str, str], tuple[Fault, ...]
         for stage, action, more in own
     ]
     stack.control("POST", "/faults", rules)
-    sound = make_audio("wav")
+    audio = make_audio("wav")
     for case in faults:
         row, drop = ROWS.get(case[0]), drop_name(*case)
         sidecar = {**SMALL, **(row.sidecar if row else {}), "prompt": prompt_of(*case)}
         stack.put(f"{drop}.json", json.dumps(sidecar).encode())
-        stack.put(f"{drop}.wav", sound)
+        stack.put(f"{drop}.wav", audio)
 
 
 def _faults(name: str, way: str) -> tuple[Fault, ...]:
@@ -461,7 +461,7 @@ def test_a_subscriber_that_never_ends_its_answer_is_left_after_its_time_and_told
     finally:
         subscriber.drip, subscriber.hangs = 0.0, False
 
-    assert next(seconds for told, seconds in subscriber.took if told == name) < LEFT_AFTER
+    assert next(seconds for answer, seconds in subscriber.took if answer == name) < LEFT_AFTER
     assert eventually(lambda: "SUCCEEDED" in subscriber.states(name), 30)
     assert subscriber.forged == []
 

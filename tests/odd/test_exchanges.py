@@ -200,11 +200,11 @@ def test_a_poll_ends_in_an_outcome_or_can_be_repeated(
 def read_verdict(body: str) -> None:
     """It is a result, or known to be none."""
     try:
-        verdict = from_webhook(body)
+        result = from_webhook(body)
     except ResultMalformed:
         return
-    json.dumps([error.model_dump(mode="json") for error in verdict.errors])
-    assert not any("X-Amz-Signature" in error.message for error in verdict.errors)
+    json.dumps([error.model_dump(mode="json") for error in result.errors])
+    assert not any("X-Amz-Signature" in error.message for error in result.errors)
 
 
 @given(raw=answers(json_bodies(LISTED)))

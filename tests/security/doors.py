@@ -99,8 +99,8 @@ class WebhookDoor:
             raise Breach(f"the webhook answered {status}")
         if (status == 202) != bool(self.tray.delivered):
             raise Breach("the answer and the queue disagree")
-        for delivery in self.tray.delivered:
-            if delivery.body.encode() != self.body or delivery.request_id != self.request_id:
+        for message in self.tray.delivered:
+            if message.body.encode() != self.body or message.request_id != self.request_id:
                 raise Breach("the webhook believed what nobody had signed")
         return status
 
@@ -163,14 +163,14 @@ def file_door(kind: str, raw: bytes) -> str:
     stored = StoredObject(key="a/song.mp3", etag="e", bytes=len(raw))
     began = time.process_time()
     try:
-        told = str(PROBES[kind](prober, stored))
+        answer = str(PROBES[kind](prober, stored))
     except DropRefused as exc:
-        told = _told(exc)
+        answer = _told(exc)
     except Exception as exc:
         raise Breach(f"the {kind} raised {exc!r}") from exc
     if time.process_time() - began > SLOW.total_seconds():
         raise Breach(f"the {kind} took too long to be examined")
-    return told
+    return answer
 
 
 #: CPU time that one file may take.

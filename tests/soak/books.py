@@ -185,16 +185,16 @@ class Audit:
         for key, versions in stored.items():
             if len(versions) != 1 or versions[0][1] is None:
                 self._breach("double_videos", f"{key}: {len(versions)} versions")
-        told = {}
+        fields = {}
         for record in self.world.records:
             video = record.get("video")
             if record["status"] == "SUCCEEDED":
                 key = video["key"] if video else ""
-                told[key] = record
+                fields[key] = record
                 if not video or (key, video["version_id"]) not in stored.get(key, []):
                     self._breach("lost_videos", f"{record['name']}: {key or 'no video'}")
         moving = [r["job_id"] for r in self.world.records if r["status"] not in FINAL]
-        for key in stored.keys() - told.keys():
+        for key in stored.keys() - fields.keys():
             if not any(job in key for job in moving):
                 self._breach("orphan_videos", key)
         self.figures["videos"] = len(stored)
@@ -226,11 +226,13 @@ class Audit:
         if self.world.receipts is None:
             return
         for record in self.world.records:
-            told = self.world.receipts.get(f"{record['name']}.status.json", {})
+            answer = self.world.receipts.get(f"{record['name']}.status.json", {})
             same = ("job_id", "status", "revision")
-            if [told.get(field) for field in same] != [record.get(field) for field in same]:
+            if [answer.get(field) for field in same] != [record.get(field) for field in same]:
                 stands = f"{record['status']} at {record.get('revision')}"
-                self._breach("stale_receipts", f"{record['name']}: {stands}, told {told or 'none'}")
+                self._breach(
+                    "stale_receipts", f"{record['name']}: {stands}, told {answer or 'none'}"
+                )
 
 
 def pair_of(record: Item) -> tuple[str, str, str]:

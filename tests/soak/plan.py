@@ -237,9 +237,9 @@ def plan(wishes: Wishes) -> list[Drop]:
         drop.cancel = True
     for drop in chance.sample(drops, len(drops) // 10):
         drop.twice = True
-    sound = [drop for drop in drops if not (drop.bad or drop.cancel)]
+    audio = [drop for drop in drops if not (drop.bad or drop.cancel)]
     kinds = [fault for fault in FAULTS if not (wishes.quick and fault.slow)]
-    hit = chance.sample(sound, min(len(sound), round(wishes.faults * len(drops))))
+    hit = chance.sample(audio, min(len(audio), round(wishes.faults * len(drops))))
     chance.shuffle(kinds)
     for number, drop in enumerate(hit):  # each kind about as often
         drop.fault = kinds[number % len(kinds)]

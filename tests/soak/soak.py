@@ -165,9 +165,9 @@ class Soak:
 
     def _show(self, records: list[dict[str, Any]]) -> None:
         counts = Counter(record["status"] for record in records)
-        told = "  ".join(f"{status} {count}" for status, count in sorted(counts.items()))
+        text = "  ".join(f"{status} {count}" for status, count in sorted(counts.items()))
         killed = self.handlers.killed.total()
-        say(f"{self._at()}  {told or 'no record yet'}" + (f"  (killed {killed})" if killed else ""))
+        say(f"{self._at()}  {text or 'no record yet'}" + (f"  (killed {killed})" if killed else ""))
         self._cancel(records)
 
     def _cancel(self, records: list[dict[str, Any]]) -> None:
@@ -218,8 +218,8 @@ class Soak:
         return sum(self._attribute(url, "ApproximateNumberOfMessages") for url in urls)
 
     def _attribute(self, url: str, name: str) -> int:
-        told = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
-        return int(told["Attributes"].get(name, 0))
+        answer = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
+        return int(answer["Attributes"].get(name, 0))
 
     def _control(self, method: str, path: str, body: Any = None) -> Any:
         request = urllib.request.Request(  # noqa: S310 - loopback

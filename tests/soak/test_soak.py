@@ -169,9 +169,9 @@ def test_a_bill_above_the_reservation_is_no_breach_where_fal_was_told_and_the_re
         world.items[0]["actual"] = {"upper_usd": Decimal(3)}
         world.items[2]["committed_usd"] = Decimal(3)
 
-    told = next(fault for fault in FAULTS if fault.bills_more)
+    answer = next(fault for fault in FAULTS if fault.bills_more)
 
-    assert _audit(larger, told).breaches == []
+    assert _audit(larger, answer).breaches == []
     assert len(_audit(larger).breaches) == 1
 
 

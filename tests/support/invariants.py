@@ -40,8 +40,8 @@ def gave_up(world: World, job: Job) -> bool:
     The product sends a job again after one proven silence, not after two. Nothing may have been
     paid for it then, and the dropper must be told.
     """
-    told = [error.code for error in job.errors]
-    return job.resubmitted and not paid(world, job) and told == ["outcome_unknown"]
+    shown = [error.code for error in job.errors]
+    return job.resubmitted and not paid(world, job) and shown == ["outcome_unknown"]
 
 
 def broken(world: World, scenario: Scenario) -> list[str]:
@@ -101,12 +101,12 @@ def _outputs(world: World, jobs: list[Job]) -> Iterator[str]:
         if job.status is not JobStatus.SUCCEEDED or not (job.video and job.request):
             continue
         versions = written.pop(job.video.key, [])
-        films = [
+        videos = [
             one.video for one in world.fal.requests if one.request_id == job.request.request_id
         ]
-        if [one.body for one in versions] != films:
+        if [one.body for one in versions] != videos:
             yield f"{len(versions)} versions of the video, or other bytes than fal's"
-        elif versions[0].version_id != job.video.version_id or len(films[0]) != job.video.bytes:
+        elif versions[0].version_id != job.video.version_id or len(videos[0]) != job.video.bytes:
             yield "the record names another version of the video"
         manifest = output_key(job.name, job.job_id, ".json")
         if len(written.pop(manifest, [])) != 1:
@@ -236,9 +236,9 @@ def published(world: World) -> Iterator[str]:
             there = newest.get(receipt.key)
             if there is None or receipt.is_newer_than(there):
                 newest[receipt.key] = receipt
-            told = sent.get((job.job_id, item["created_at"]))
-            if told != [str(step.status) for step in job.history]:
-                yield f"events {told} of a job with other steps"
+            answer = sent.get((job.job_id, item["created_at"]))
+            if answer != [str(step.status) for step in job.history]:
+                yield f"events {answer} of a job with other steps"
     for key, receipt in newest.items():
         versions = world.buckets.versions.get((stack.OUTPUT, key))
         if not versions or Receipt.read(versions[-1].body) != receipt:
@@ -251,10 +251,10 @@ def _sent(world: World) -> dict[tuple[str, str], list[str]]:
     A half that is dropped again is another record by the same id.
     """
     events = {event["id"]: event for event in map(json.loads, world.events)}
-    told: dict[tuple[str, str], list[str]] = {}
+    fields: dict[tuple[str, str], list[str]] = {}
     for event in events.values():
-        told.setdefault((event["job_id"], event["created_at"]), []).append(event["status"])
-    return told
+        fields.setdefault((event["job_id"], event["created_at"]), []).append(event["status"])
+    return fields
 
 
 def _history(job: Job) -> Iterator[str]:

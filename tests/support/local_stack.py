@@ -160,8 +160,8 @@ class Phonoscene:
 
     def receipt(self, name: str) -> dict[str, Any]:
         """The receipt of a name as it stands; empty where there is none."""
-        told = self.receipts(name)
-        return told[-1] if told else {}
+        answer = self.receipts(name)
+        return answer[-1] if answer else {}
 
     def receipts(self, name: str) -> list[dict[str, Any]]:
         """Every version of a name's receipt, in the order in which they were written."""

@@ -148,10 +148,10 @@ def test_every_dead_letter_queue_is_told_to_be_moved_or_not_to_be() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_help_says_what_it_is_and_gives_an_example(command: str) -> None:
-    told = CliRunner().invoke(whole.app, [command, "--help"], env={"COLUMNS": "200"})
+    result = CliRunner().invoke(whole.app, [command, "--help"], env={"COLUMNS": "200"})
 
-    assert told.exit_code == 0
-    assert f"Example: phonoscene {command}" in told.output
+    assert result.exit_code == 0
+    assert f"Example: phonoscene {command}" in result.output
     assert COMMANDS[command].help
 
 
@@ -172,6 +172,6 @@ def test_a_shell_is_offered_commands_options_and_states(typed: str, offered: set
         "COMP_CWORD": str(len(words) - 1),
     }
 
-    told = CliRunner().invoke(whole.app, [], env=env, prog_name="phonoscene")
+    result = CliRunner().invoke(whole.app, [], env=env, prog_name="phonoscene")
 
-    assert {word.lower() for word in told.output.split()} >= offered
+    assert {word.lower() for word in result.output.split()} >= offered

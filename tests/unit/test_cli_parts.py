@@ -398,15 +398,15 @@ def test_a_job_for_programs_has_all_its_keys_and_no_secret(status: JobStatus) ->
         request={"request_id": "r", "cancel_url": "https://queue.fal.run/secret"},
     )
 
-    told = json.dumps(as_data(job))
+    answer = json.dumps(as_data(job))
 
-    assert tuple(json.loads(told)) == KEYS
-    assert "secret" not in told
-    assert json.loads(told)["seed"] == 2**64 - 1
-    assert json.loads(told)["estimate"]["upper_usd"] == 0.5
-    assert json.loads(told)["duplicate_requests"] == ["a", "b"]
-    assert json.loads(told)["actual"]["upper_usd"] == 0.9
-    assert json.loads(told)["duplicate_actuals"][0]["upper_usd"] == 0.3
+    assert tuple(json.loads(answer)) == KEYS
+    assert "secret" not in answer
+    assert json.loads(answer)["seed"] == 2**64 - 1
+    assert json.loads(answer)["estimate"]["upper_usd"] == 0.5
+    assert json.loads(answer)["duplicate_requests"] == ["a", "b"]
+    assert json.loads(answer)["actual"]["upper_usd"] == 0.9
+    assert json.loads(answer)["duplicate_actuals"][0]["upper_usd"] == 0.3
 
 
 def test_every_field_of_a_record_is_told_or_left_out_on_purpose() -> None:
@@ -464,13 +464,13 @@ def test_a_plan_sums_up_what_would_be_made_and_what_would_not() -> None:
     )
     plan.add(Forecast())
 
-    told = json.loads(dumped(plan.result("", 0)))
+    data = json.loads(dumped(plan.result("", 0)))
 
-    assert (told["drops"], told["jobs"], told["rejected"], told["waiting"]) == (102, 101, 1, 1)
-    assert told["errors"] == {"not_audio": 1}
-    assert told["upper_usd"] == 50.5
-    assert told["days"] == 3
-    assert told["hours"] == pytest.approx(51 * 36 / 3600)  # two at once
+    assert (data["drops"], data["jobs"], data["rejected"], data["waiting"]) == (102, 101, 1, 1)
+    assert data["errors"] == {"not_audio": 1}
+    assert data["upper_usd"] == 50.5
+    assert data["days"] == 3
+    assert data["hours"] == pytest.approx(51 * 36 / 3600)  # two at once
 
 
 def test_a_few_jobs_take_as_long_as_one_of_them() -> None:

@@ -112,11 +112,11 @@ def test_in_any_order_and_any_number_of_times_every_receipt_ends_as_its_record(
     lives: list[list[Write]], data: st.DataObject
 ) -> None:
     all_writes = [write for life in lives for write in life]
-    told = data.draw(st.permutations(all_writes)) + data.draw(
+    answer = data.draw(st.permutations(all_writes)) + data.draw(
         st.lists(st.sampled_from(all_writes), max_size=20)
     )
 
-    receipts, _ = publish(told)
+    receipts, _ = publish(answer)
 
     assert written(receipts) == newest(lives)
 
@@ -129,9 +129,9 @@ def test_events_of_a_job_come_in_its_steps_order_and_none_is_missing(
     order = [number for number, life in enumerate(lives) for _ in life]
     choose.shuffle(order)
     left = {number: iter(life) for number, life in enumerate(lives)}
-    told = [next(left[number]) for number in order]
+    shown = [next(left[number]) for number in order]
 
-    _, bus = publish([*told, *told])
+    _, bus = publish([*shown, *shown])
 
     for life in lives:
         job = life[-1].after

@@ -485,11 +485,11 @@ def test_a_sidecar_of_nothing_but_errors_still_fits_in_its_record() -> None:
     text = "{" + ",".join(f'"k{number}":0' for number in range(6500)) + "}"
     assert 60_000 < len(text) < 65_536
 
-    told = Errors(refused(text)).listed()
+    answer = Errors(refused(text)).listed()
 
-    record = json.dumps([error.model_dump() for error in told])
+    record = json.dumps([error.model_dump() for error in answer])
     assert len(record) < 350_000  # DynamoDB's item limit is 400 KB
-    assert told[-1].message == "There are 6451 more errors."
+    assert answer[-1].message == "There are 6451 more errors."
 
 
 @pytest.mark.parametrize(

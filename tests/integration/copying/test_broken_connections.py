@@ -141,12 +141,12 @@ def test_an_error_in_the_middle_leaves_no_upload_behind(
 
 
 @pytest.mark.parametrize(
-    "told", ["bytes */9", "bytes 5-9/900", "chunks 0-9/900", "", "bytes 0-9/*"]
+    "found", ["bytes */9", "bytes 5-9/900", "chunks 0-9/900", "", "bytes 0-9/*"]
 )
 def test_a_range_that_was_not_asked_for_is_not_believed(
-    copier: Copier, cloud: Cloud, internet: Loopback, told: str
+    copier: Copier, cloud: Cloud, internet: Loopback, found: str
 ) -> None:
-    internet.plays["v3.fal.media"] = answer(SMALL.decode("latin-1"), 206, {"Content-Range": told})
+    internet.plays["v3.fal.media"] = answer(SMALL.decode("latin-1"), 206, {"Content-Range": found})
 
     with pytest.raises(CopyFailed):
         copier.copy_video(URL, KEY, ".mp4")
@@ -167,10 +167,10 @@ def test_a_later_range_that_was_not_asked_for_is_not_believed(
         last = min(last, len(LARGE) - 1)
         piece, total = LARGE[: last - first + 1], len(LARGE)
         if shift == "another range":
-            told = f"bytes 0-{last - first}/{total}"
+            text = f"bytes 0-{last - first}/{total}"
         else:
-            told = f"bytes {first}-{last}/{total + 1}"
-        return web.Response(body=piece, status=206, headers={"Content-Range": told})
+            text = f"bytes {first}-{last}/{total + 1}"
+        return web.Response(body=piece, status=206, headers={"Content-Range": text})
 
     internet.plays["v3.fal.media"] = mixed_up
 
@@ -192,8 +192,8 @@ def bent(server: FileServer, bend: Bend) -> Any:
             return web.Response(body=server.body)
         first, last = map(int, seen.headers["range"].removeprefix("bytes=").split("-"))
         piece = server.body[first : last + 1]
-        told = {"Content-Range": f"bytes {first}-{first + len(piece) - 1}/{len(server.body)}"}
-        return web.Response(body=piece, status=206, headers=bend(told, first))
+        fields = {"Content-Range": f"bytes {first}-{first + len(piece) - 1}/{len(server.body)}"}
+        return web.Response(body=piece, status=206, headers=bend(fields, first))
 
     return play
 
@@ -253,12 +253,12 @@ def test_a_range_of_another_file_is_not_taken(
     assert len(internet.seen) <= 1 + 2 * TRIES
 
 
-@pytest.mark.parametrize("told", ["bytes 0-{last}/*", "bytes 0-{last}/0", "", "items 0-1/2"])
+@pytest.mark.parametrize("found", ["bytes 0-{last}/*", "bytes 0-{last}/0", "", "items 0-1/2"])
 def test_where_a_range_does_not_tell_the_length_the_file_is_read_without_ranges(
-    copier: Copier, cloud: Cloud, large: FileServer, internet: Loopback, told: str
+    copier: Copier, cloud: Cloud, large: FileServer, internet: Loopback, found: str
 ) -> None:
     internet.plays["v3.fal.media"] = bent(
-        large, lambda _, __: {"Content-Range": told.format(last=PART - 1)}
+        large, lambda _, __: {"Content-Range": found.format(last=PART - 1)}
     )
 
     copier.copy_video(URL, KEY, ".mp4")
@@ -281,12 +281,12 @@ def test_an_odd_answer_for_a_range_costs_that_range_and_no_more(
         if isinstance(odd, int):
             return web.Response(status=odd, text="not now")
         headers = {"page": {"Content-Type": "text/html"}, "packed": {"Content-Encoding": "br"}}
-        told = {
+        fields = {
             "Content-Range": f"bytes 0-8/{TOTAL}"
             if odd == "another range"
             else f"{wanted.replace('=', ' ')}/{TOTAL}"
         }
-        return web.Response(status=206, body=b"not video", headers=told | headers.get(odd, {}))
+        return web.Response(status=206, body=b"not video", headers=fields | headers.get(odd, {}))
 
     internet.plays["v3.fal.media"] = play
 
@@ -372,16 +372,16 @@ def test_a_cdn_that_limits_connections_is_copied_from_with_fewer_of_them(
     assert len(narrow.refusals) <= 2 * MAX_FLOWS
 
 
-@pytest.mark.parametrize(("told", "least"), [("1", 1.0), (" 1 ", 1.0), ("soon", 0.02)])
+@pytest.mark.parametrize(("found", "least"), [("1", 1.0), (" 1 ", 1.0), ("soon", 0.02)])
 def test_a_cdn_that_names_a_pause_is_left_alone_for_it(
     many_parts: FileServer,
     internet: Loopback,
     environment: pytest.MonkeyPatch,
-    told: str,
+    found: str,
     least: float,
 ) -> None:
     environment.setattr(product, "BUSY_PAUSE", 0.02)
-    narrow = Narrow(many_parts, 2, headers={"Retry-After": told})
+    narrow = Narrow(many_parts, 2, headers={"Retry-After": found})
     internet.plays["v3.fal.media"] = narrow
     sink = Sink()
 

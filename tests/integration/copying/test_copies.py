@@ -345,6 +345,6 @@ def test_memory_stays_flat_while_a_gigabyte_passes(internet: Loopback) -> None:
         timeout=100,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["stored"] == told["got"] == size
-    assert told["grown"] < 150 * 1024 * 1024
+    data = json.loads(done.stdout)
+    assert data["stored"] == data["got"] == size
+    assert data["grown"] < 150 * 1024 * 1024

@@ -182,9 +182,9 @@ def test_after_a_rotation_only_a_fresh_key_set_verifies(fal: Fal) -> None:
 
     fal.submit()
 
-    delivery = fal.deliveries()[0]
-    assert not signed(delivery, old)
-    assert signed(delivery, fal.keys())
+    message = fal.deliveries()[0]
+    assert not signed(message, old)
+    assert signed(message, fal.keys())
 
 
 # answers that nobody documents
@@ -204,16 +204,16 @@ def test_an_output_can_have_another_form_once_and_is_sound_afterwards(
 ) -> None:
     fal.fault(by, "malformed", form=form)
     request_id = fal.submit()
-    (delivery,) = fal.deliveries()
+    (message,) = fal.deliveries()
 
-    odd, sound = fal.call(request_id).json(), fal.call(request_id).json()
+    odd, audio = fal.call(request_id).json(), fal.call(request_id).json()
 
-    told = {"webhook": delivery.json["payload"], "result": odd}
-    other = {"webhook": odd, "result": delivery.json["payload"]}
-    assert isinstance(output_of(told[by]), kind)
+    fields = {"webhook": message.json["payload"], "result": odd}
+    other = {"webhook": odd, "result": message.json["payload"]}
+    assert isinstance(output_of(fields[by]), kind)
     assert isinstance(output_of(other[by]), dict)
-    assert isinstance(output_of(sound), dict)
-    assert signed(delivery, fal.keys())
+    assert isinstance(output_of(audio), dict)
+    assert signed(message, fal.keys())
 
 
 @pytest.mark.parametrize(
@@ -223,12 +223,12 @@ def test_an_output_can_be_text_that_strict_parsers_refuse(fal: Fal, form: str, m
     for stage in ("webhook", "result"):
         fal.fault(stage, "malformed", form=form)
     request_id = fal.submit()
-    (delivery,) = fal.deliveries()
+    (message,) = fal.deliveries()
 
     fetched = fal.call(request_id).content
 
-    assert mark in delivery.body
-    assert signed(delivery, fal.keys())
+    assert mark in message.body
+    assert signed(message, fal.keys())
     assert mark in fetched
     assert mark not in fal.call(request_id).content
 
@@ -280,20 +280,20 @@ def test_a_submit_answer_can_name_addresses_that_are_not_fals(
 ) -> None:
     fal.fault("submit", "foreign_urls", **rule)
 
-    told = fal.post(hook=None).json()
+    data = fal.post(hook=None).json()
 
-    urls = [told[name] for name in ("status_url", "response_url", "cancel_url")]
+    urls = [data[name] for name in ("status_url", "response_url", "cancel_url")]
     assert all(url.startswith(address) for url in urls)
-    assert fal.finished(told["request_id"])["status_code"] == 200
+    assert fal.finished(data["request_id"])["status_code"] == 200
 
 
 def test_a_submit_answer_can_name_no_address(fal: Fal) -> None:
     fal.fault("submit", "without_urls")
 
-    told = fal.post(hook=None).json()
+    data = fal.post(hook=None).json()
 
-    assert not [name for name in told if name.endswith("_url")]
-    assert fal.finished(told["request_id"])["status_code"] == 200
+    assert not [name for name in data if name.endswith("_url")]
+    assert fal.finished(data["request_id"])["status_code"] == 200
 
 
 def test_a_submit_can_be_redirected_and_who_follows_posts_again(fal: Fal) -> None:
@@ -411,20 +411,20 @@ def listed_requests(fal: Fal, **query: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "answer"),
     [
         ({}, ...),
         ({"form": "null"}, None),
         ({"form": "no_url"}, {"prompt": "A cat sings", "video_size": SMALL}),
     ],
 )
-def test_a_list_can_leave_out_what_was_sent(fal: Fal, rule: dict[str, Any], told: Any) -> None:
+def test_a_list_can_leave_out_what_was_sent(fal: Fal, rule: dict[str, Any], answer: Any) -> None:
     fal.run()
     fal.fault("requests", "without_input", **rule)
 
     (odd,) = listed_requests(fal).json()["items"]
 
-    assert odd.get("json_input", ...) == told
+    assert odd.get("json_input", ...) == answer
     assert listed_requests(fal).json()["items"][0]["json_input"]["audio_url"]
 
 

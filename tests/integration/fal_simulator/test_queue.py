@@ -32,14 +32,14 @@ def test_fals_own_client_gets_a_video_and_the_webhook_is_signed(
     handle = client.submit(ENDPOINT, arguments=fal.arguments(), webhook_url=HOOK)
     result = handle.get()
 
-    delivery = fal.deliveries()[0]
-    assert delivery.json["request_id"] == handle.request_id
-    assert delivery.json["payload"] == result
-    assert delivery.json["status"] == "OK"
-    assert delivery.headers["X-Fal-Webhook-User-Id"] == USER
-    assert signed(delivery, fal.keys())
-    assert delivery.host == f"abcd1234.execute-api.localhost:{fal.emulator.port}"
-    assert delivery.path == "/webhooks/fal/job-1/secret-token"
+    message = fal.deliveries()[0]
+    assert message.json["request_id"] == handle.request_id
+    assert message.json["payload"] == result
+    assert message.json["status"] == "OK"
+    assert message.headers["X-Fal-Webhook-User-Id"] == USER
+    assert signed(message, fal.keys())
+    assert message.host == f"abcd1234.execute-api.localhost:{fal.emulator.port}"
+    assert message.path == "/webhooks/fal/job-1/secret-token"
 
 
 def test_the_webhook_body_is_spaced_and_sorted_as_the_observed_one(fal: Fal) -> None:

@@ -47,9 +47,9 @@ def uploads(fal: Fal) -> list[dict[str, Any]]:
 def test_fals_own_client_uploads_and_a_runner_reads_the_copy(
     fal: Fal, client: fal_client.SyncClient
 ) -> None:
-    sound = a_sound(2)
+    audio = a_sound(2)
 
-    url = upload(client, sound)
+    url = upload(client, audio)
     done = fal.run(audio_url=url, image_url=None)
 
     assert re.fullmatch(r"https://v3b\.fal\.media/files/b/[0-9a-f]{8}/[\w-]+_job-1\.wav", url)
@@ -60,7 +60,7 @@ def test_fals_own_client_uploads_and_a_runner_reads_the_copy(
         "audio/wav",
         "Bearer",
     )
-    assert (copy["size"], copy["sha256"]) == (len(sound), hashlib.sha256(sound).hexdigest())
+    assert (copy["size"], copy["sha256"]) == (len(audio), hashlib.sha256(audio).hexdigest())
     assert copy["expires_at"] - copy["at"] == pytest.approx(3600, abs=1)
     assert [(read["by"], read["status_code"]) for read in copy["reads"]] == [("runner", 200)]
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.enable_socket
 
 
 @pytest.mark.parametrize(
-    ("output_type", "container", "codec", "sound", "content_type"),
+    ("output_type", "container", "codec", "audio", "content_type"),
     [
         ("X264 (.mp4)", "mp4", "h264", "aac", "video/mp4"),
         ("VP9 (.webm)", "webm", "vp9", "opus", "video/webm"),
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.enable_socket
     ],
 )
 def test_each_output_type_is_a_real_video_as_described(
-    fal: Fal, output_type: str, container: str, codec: str, sound: str | None, content_type: str
+    fal: Fal, output_type: str, container: str, codec: str, audio: str | None, content_type: str
 ) -> None:
     made = fal.run(video_output_type=output_type)["result"]["video"]
 
@@ -41,7 +41,7 @@ def test_each_output_type_is_a_real_video_as_described(
     with av.open(io.BytesIO(answer.content), "r") as video:
         frames = list(video.decode(video=0))
         assert video.streams.video[0].codec_context.name == codec
-        assert [s.codec_context.name for s in video.streams.audio] == ([sound] if sound else [])
+        assert [s.codec_context.name for s in video.streams.audio] == ([audio] if audio else [])
         assert video.duration is not None
         assert abs(video.duration / av.time_base - 1) < 0.1
     assert (frames[0].width, frames[0].height) == (made["width"], made["height"]) == (64, 48)
@@ -141,8 +141,8 @@ def test_a_video_can_be_made_or_billed_otherwise_than_it_was_asked_for(
     assert {name: video[name] for name in made} == made
     assert done["billable_units"] == units
     assert fal.call(done["request_id"]).headers["x-fal-billable-units"] == units
-    with av.open(io.BytesIO(fal.http.get(video["url"]).content), "r") as film:
-        frames = list(film.decode(video=0))
+    with av.open(io.BytesIO(fal.http.get(video["url"]).content), "r") as video_bytes:
+        frames = list(video_bytes.decode(video=0))
     assert len(frames) == video["num_frames"]
     assert (frames[0].width, frames[0].height) == (video["width"], video["height"])
     assert fal.run()["result"]["video"]["num_frames"] == 24
@@ -320,8 +320,8 @@ def test_an_etag_can_be_weak_or_missing(fal: Fal, form: str, tags: list[str | No
 
     parts = [fal.http.get(url, headers={"Range": f"bytes={at}-"}) for at in (0, 9)]
 
-    told = [part.headers.get("etag") for part in parts]
-    assert told == [None if mark is None else f"{mark}{tag}" for mark in tags]
+    shown = [part.headers.get("etag") for part in parts]
+    assert shown == [None if mark is None else f"{mark}{tag}" for mark in tags]
 
 
 def test_hints_can_come_before_a_file(fal: Fal) -> None:
@@ -409,10 +409,10 @@ def test_a_video_can_begin_otherwise_and_plays_all_the_same(
         assert data.index(b"webm") > 64
     else:
         assert data[4:].startswith(begins)
-    with av.open(io.BytesIO(data), "r") as film:
-        assert len(list(film.decode(video=0))) == 24
-        film.seek(0)
-        assert len(list(film.decode(audio=0))) > 0
+    with av.open(io.BytesIO(data), "r") as video_bytes:
+        assert len(list(video_bytes.decode(video=0))) == 24
+        video_bytes.seek(0)
+        assert len(list(video_bytes.decode(audio=0))) > 0
 
 
 def test_a_form_of_another_container_fails_the_run(fal: Fal) -> None:
@@ -435,5 +435,5 @@ def test_a_video_can_come_in_another_container_than_was_asked_for(
     video = fal.run(video_output_type=asked)["result"]["video"]
 
     assert video["content_type"] == content_type
-    with av.open(io.BytesIO(fal.http.get(video["url"]).content), "r") as film:
-        assert film.streams.video[0].codec_context.name == codec
+    with av.open(io.BytesIO(fal.http.get(video["url"]).content), "r") as video_bytes:
+        assert video_bytes.streams.video[0].codec_context.name == codec

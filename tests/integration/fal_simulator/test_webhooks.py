@@ -18,9 +18,9 @@ def test_a_refused_webhook_is_sent_again_with_a_fresh_signature(fal: Fal) -> Non
     fal.emulator.answers[:] = [503, 401, 404]
     request_id = fal.submit()
 
-    deliveries = fal.deliveries(4)
+    messages = fal.deliveries(4)
     until(lambda: len(fal.record(request_id)["deliveries"]) == 4)
-    assert all(signed(delivery, fal.keys()) for delivery in deliveries)
+    assert all(signed(message, fal.keys()) for message in messages)
     records = fal.record(request_id)["deliveries"]
     assert [r["status_code"] for r in records] == [503, 401, 404, 200]
     assert [r["attempt"] for r in records] == [1, 2, 3, 4]
@@ -88,7 +88,7 @@ def test_a_duplicated_webhook_arrives_again(fal: Fal) -> None:
 
     fal.submit()
 
-    bodies = {delivery.body for delivery in fal.deliveries(3)}
+    bodies = {message.body for message in fal.deliveries(3)}
     assert len(bodies) == 1
 
 
@@ -131,9 +131,9 @@ def test_a_delivery_with_a_flaw_has_that_flaw_only_and_the_retry_none(
 
     request_id = fal.submit()
 
-    flawed, sound = fal.deliveries(2)
+    flawed, audio = fal.deliveries(2)
     assert signed(flawed, fal.keys()) is verifies
-    assert signed(sound, fal.keys())
+    assert signed(audio, fal.keys())
     expected = {"Request-Id": request_id, "User-Id": USER}
     for name in ("Request-Id", "User-Id"):
         same = flawed.headers[f"X-Fal-Webhook-{name}"] == expected[name]

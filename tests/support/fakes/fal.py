@@ -270,14 +270,14 @@ class Fal:
             return self._reply(odd, found)
         if self.play.form("post") == "bare":
             return httpx.Response(200, json={"request_id": found.request_id})
-        told = {
+        fields = {
             "request_id": found.request_id,
             "response_url": url,
             "status_url": f"{url}/status",
             "cancel_url": f"{url}/cancel",
             "queue_position": 0,
         }
-        return httpx.Response(200, json=told)
+        return httpx.Response(200, json=fields)
 
     def _accept(self, asked: httpx.Request) -> Request:
         number = len(self.requests) + 1
@@ -312,13 +312,13 @@ class Fal:
         """The key is good for a token; the CDN is never shown the key itself."""
         if asked.headers["Authorization"] != f"Key {KEY}":
             raise NotModelled("a call of rest.fal.ai without the key")
-        told = {
+        fields = {
             "token": "upload-token",
             "token_type": "Bearer",
             "base_url": "https://v3.fal.media",
             "expires_at": "2026-11-23T12:00:00+00:00",
         }
-        return httpx.Response(200, json=told)
+        return httpx.Response(200, json=fields)
 
     def _upload(self, asked: httpx.Request) -> httpx.Response:
         if asked.headers["Authorization"] != "Bearer upload-token":
@@ -434,10 +434,10 @@ class Line:
             self._answer = self.calls.make(f"{method} {self.host}", lambda: odd)
             return
         asked = httpx.Request(method, f"https://{self.host}{target}", headers=headers)
-        told = self.calls.make(f"{method} {self.host}", lambda: self.fal.answer(asked))
-        lines = (f"{name}: {value}\r\n" for name, value in told.headers.items())
-        head = f"HTTP/1.1 {told.status_code} \r\n{''.join(lines)}\r\n"
-        self._answer = head.encode() + told.content
+        answer = self.calls.make(f"{method} {self.host}", lambda: self.fal.answer(asked))
+        lines = (f"{name}: {value}\r\n" for name, value in answer.headers.items())
+        head = f"HTTP/1.1 {answer.status_code} \r\n{''.join(lines)}\r\n"
+        self._answer = head.encode() + answer.content
 
     def getresponse(self) -> HTTPResponse:
         response = HTTPResponse(self)  # type: ignore[arg-type]  # all that it asks of a socket

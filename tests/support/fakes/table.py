@@ -170,8 +170,8 @@ class Table:
         if "FilterExpression" in asked:
             passes = condition(asked["FilterExpression"])
             kept = [item for item in kept if passes(_scope(asked, item))]
-        told = {"Count": len(kept), "ScannedCount": len(found)}
-        return told if asked.get("Select") == "COUNT" else told | {"Items": kept}
+        fields = {"Count": len(kept), "ScannedCount": len(found)}
+        return fields if asked.get("Select") == "COUNT" else fields | {"Items": kept}
 
 
 class Mismatch(BaseException):

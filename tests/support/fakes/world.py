@@ -312,9 +312,9 @@ class World:
     def publish(self, seed: int = 0) -> None:
         """Tell the stream: shuffled across records, some of it twice, the end once more."""
         choose = random.Random(seed or len(self.table.changes))  # noqa: S311 - a sample
-        told = stream.shuffled(self.table.changes, choose)
-        while told:
-            batch, told = told[:BATCH], told[BATCH:]
+        answer = stream.shuffled(self.table.changes, choose)
+        while answer:
+            batch, answer = answer[:BATCH], answer[BATCH:]
             self.hand_out(batch)
             self.hand_out(batch[choose.randrange(len(batch)) :])
 
@@ -390,8 +390,8 @@ class World:
         """A synchronous invocation by another function, in the words of Lambda's API."""
         if operation != "Invoke":
             raise NotModelled(f"lambda {operation}")
-        told = self.invoke(asked["FunctionName"], json.loads(asked["Payload"]))
-        answer = {"errorType": "Runtime.ExitError"} if told is None else told
+        data = self.invoke(asked["FunctionName"], json.loads(asked["Payload"]))
+        answer = {"errorType": "Runtime.ExitError"} if data is None else data
         return {"StatusCode": 200, "Payload": io.BytesIO(json.dumps(answer).encode())}
 
     # what lies below the product

@@ -106,14 +106,14 @@ class Trials:
         case = CASES.get(function, {}).get(action)
         if case is None:
             reason = NOT_ENFORCED.get(function, {}).get(action)
-            verdict = Verdict.EXPLAINED if reason else Verdict.NO_CASE
+            result = Verdict.EXPLAINED if reason else Verdict.NO_CASE
             return Row(
-                function, action, reason or "a case", verdict, "the emulator does not enforce it"
+                function, action, reason or "a case", result, "the emulator does not enforce it"
             )
         began = time.monotonic()
-        verdict, seen = self._try(function, action, case)
+        result, seen = self._try(function, action, case)
         took = time.monotonic() - began
-        return Row(function, action, sentence(case), verdict, seen, took)
+        return Row(function, action, sentence(case), result, seen, took)
 
     def _try(self, function: str, action: str, case: Case) -> tuple[Verdict, str]:
         try:
@@ -145,11 +145,11 @@ class Trials:
                 is_reported = self.bench.is_denied(function, action, before)
                 return is_reported or bool(effect.is_denied())
 
-            verdict, seen = judge(effect, denied, self._took[case])
+            result, seen = judge(effect, denied, self._took[case])
             others = {str(one) for one in denials[before:] if action not in one.actions}
-        if verdict is Verdict.NEEDED and others:
+        if result is Verdict.NEEDED and others:
             return Verdict.OTHER_DENIAL, f"denied as well: {', '.join(sorted(others))}"
-        return verdict, seen
+        return result, seen
 
 
 def act(steps: Steps) -> Effect:
@@ -272,8 +272,8 @@ def main(given: Sequence[str] | None = None) -> int:
         rows = run_orders(orders, seed, asked.only)
     wrong = [str(row) for row in rows if not row.is_proven] + disagreements(rows)
     lines = [*wrong, f"{len(rows)} rows, {len(wrong)} not proven (seed {seed})"]
-    told = {"rows": [asdict(row) for row in rows], "wrong": wrong}
-    print(json.dumps(told) if asked.json else "\n".join(lines))  # noqa: T201 - for a person
+    fields = {"rows": [asdict(row) for row in rows], "wrong": wrong}
+    print(json.dumps(fields) if asked.json else "\n".join(lines))  # noqa: T201 - for a person
     return int(bool(wrong or not rows))
 
 
