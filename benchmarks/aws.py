@@ -135,29 +135,29 @@ def _parameters(asked: Asked, query: Mapping[str, str]) -> dict[str, Any]:
     return fields
 
 
-def _encoded(operation: str, told: dict[str, Any]) -> Answered:
-    headers = {"ETag": str(told.get("ETag", '"e"'))}
-    if "VersionId" in told:
-        headers["x-amz-version-id"] = told["VersionId"]
-    if "LastModified" in told:
-        headers["Last-Modified"] = format_datetime(told["LastModified"], usegmt=True)
-    if "ContentRange" in told:
-        headers["Content-Range"] = told["ContentRange"]
+def _encoded(operation: str, answer: dict[str, Any]) -> Answered:
+    headers = {"ETag": str(answer.get("ETag", '"e"'))}
+    if "VersionId" in answer:
+        headers["x-amz-version-id"] = answer["VersionId"]
+    if "LastModified" in answer:
+        headers["Last-Modified"] = format_datetime(answer["LastModified"], usegmt=True)
+    if "ContentRange" in answer:
+        headers["Content-Range"] = answer["ContentRange"]
     if operation == "HeadObject":
-        return Answered(200, headers | {"Content-Length": str(told["ContentLength"])})
-    body = _body(operation, told)
+        return Answered(200, headers | {"Content-Length": str(answer["ContentLength"])})
+    body = _body(operation, answer)
     return Answered(200, headers | {"Content-Length": str(len(body))}, body)
 
 
-def _body(operation: str, told: dict[str, Any]) -> bytes:
+def _body(operation: str, answer: dict[str, Any]) -> bytes:
     if operation == "GetObject":
-        return bytes(told["Body"].read())
+        return bytes(answer["Body"].read())
     if operation == "ListObjectsV2":
         keys = "".join(
-            f"<Contents><Key>{escape(one['Key'])}</Key></Contents>" for one in told["Contents"]
+            f"<Contents><Key>{escape(one['Key'])}</Key></Contents>" for one in answer["Contents"]
         )
         return (
             f"<ListBucketResult>{keys}<IsTruncated>false</IsTruncated></ListBucketResult>".encode()
         )
-    inner = f"<UploadId>{told['UploadId']}</UploadId>" if "UploadId" in told else ""
+    inner = f"<UploadId>{answer['UploadId']}</UploadId>" if "UploadId" in answer else ""
     return f"<Result>{inner}</Result>".encode()

@@ -104,7 +104,7 @@ def _rows(run: dict[tuple[int, bool], Copies]) -> list[Row]:
         _compared("2 GB, limited: time, to /tmp's", run[HUGE, True], DISK, _wall, None),
         Row.held(
             "512 MB: most memory of the process",
-            peak.told(megabytes),
+            peak.formatted(megabytes),
             "≤ 130 MB",
             max(peak.values) <= MAX_BYTES,
             _of(fast, DISK, _peak).told(megabytes),
@@ -128,7 +128,7 @@ def _compared(
     what: str, copies: Copies, way: str, of: Callable[[Copy], float], most: float | None
 ) -> Row:
     ours, theirs = _of(copies, OURS, of), _of(copies, way, of)
-    shown = (ours.median, ours.told(seconds)), (theirs.median, theirs.told(seconds))
+    shown = (ours.median, ours.formatted(seconds)), (theirs.median, theirs.formatted(seconds))
     return Row.at_most(what, *shown, most)
 
 

@@ -33,7 +33,7 @@ class Sample:
         ordered = sorted(self.values)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
-    def told(self, unit: Callable[[float], str]) -> str:
+    def formatted(self, unit: Callable[[float], str]) -> str:
         """The median and, where there are several, from least to most."""
         if len(self.values) == 1:
             return unit(self.median)

@@ -162,7 +162,7 @@ def measure() -> Section:
 
 def _row(name: str, starts: Mapping[str, list[Started]]) -> Row:
     ours, theirs = (Sample.of(one.init for one in starts[each]) for each in (name, SDK))
-    shown = (ours.median, ours.told(seconds)), (theirs.median, theirs.told(seconds))
+    shown = (ours.median, ours.formatted(seconds)), (theirs.median, theirs.formatted(seconds))
     what = "a handler with everything at the top" if name == PLAIN else name
     return Row.at_most(f"{what}: import, to `import boto3`", *shown, MOST.get(name))
 
@@ -175,7 +175,7 @@ def _times(starts: Mapping[str, list[Started]]) -> Table:
             for values in zip(*((one.init, one.event) for one in measured), strict=True)
         )
         both = Sample.of(one.init + one.event for one in measured)
-        lines.append((name, *(one.told(seconds) for one in (init, event, both))))
+        lines.append((name, *(one.formatted(seconds) for one in (init, event, both))))
     return Table(("process", "import", "first event", "both"), tuple(lines))
 
 

@@ -154,8 +154,8 @@ class Server:
         kept = {name: value for name, value in found.headers.items() if name != "content-length"}
         return Answered(found.status_code, kept, found.content)
 
-    def _send(self, wire: Wire, told: Answered) -> None:
-        wire.answer(f"{told.status} Told", told.headers, told.body)
+    def _send(self, wire: Wire, answer: Answered) -> None:
+        wire.answer(f"{answer.status} Answer", answer.headers, answer.body)
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ SMALL = 100_000
 PARTS = 12 * 1024 * 1024 + 5  # above S3's least size of a part: it goes in several
 
 
-def film(offset: int, length: int) -> bytearray:
+def video_part(offset: int, length: int) -> bytearray:
     return bytearray(piece(offset, length))
 
 
@@ -49,7 +49,7 @@ def servers() -> Iterator[Ground]:
 
 @pytest.mark.parametrize("size", [SMALL, PARTS])
 @pytest.mark.parametrize("way", WAYS)
-def test_each_way_copies_the_whole_film(servers: Ground, way: str, size: int) -> None:
+def test_each_way_copies_the_whole_video(servers: Ground, way: str, size: int) -> None:
     copied = servers.copy(way, size, "whole")
 
     assert copied.peak >= copied.before > 0
@@ -61,8 +61,8 @@ def test_a_copy_that_fails_is_no_figure(servers: Ground) -> None:
 
 
 @given(st.integers(0, 3 * PERIOD), st.integers(32, 5000))
-def test_any_range_of_the_film_is_recognised(offset: int, length: int) -> None:
-    body = film(offset, length)
+def test_any_range_of_the_video_is_recognised(offset: int, length: int) -> None:
+    body = video_part(offset, length)
 
     assert place_of(bytes(body[:32])) == offset % PERIOD
     assert is_film(body, offset)
@@ -70,7 +70,7 @@ def test_any_range_of_the_film_is_recognised(offset: int, length: int) -> None:
 
 @given(st.integers(0, 3 * PERIOD), st.integers(32, 5000), st.data())
 def test_one_other_byte_is_noticed(offset: int, length: int, data: st.DataObject) -> None:
-    body = film(offset, length)
+    body = video_part(offset, length)
     at = data.draw(st.integers(0, len(body) - 1))
     body[at] ^= 1
 
@@ -78,14 +78,14 @@ def test_one_other_byte_is_noticed(offset: int, length: int, data: st.DataObject
 
 
 def test_parts_that_changed_places_are_noticed() -> None:
-    first, second = Part.of(film(0, 5000)), Part.of(film(5000, 5000))
+    first, second = Part.of(video_part(0, 5000)), Part.of(video_part(5000, 5000))
 
     assert length_of([first, second]) == 10_000
     with pytest.raises(WrongBytesError):
         length_of([second, first])
 
 
-def test_a_part_that_is_none_of_the_films_is_refused() -> None:
+def test_a_part_that_is_none_of_the_videos_is_refused() -> None:
     with pytest.raises(WrongBytesError):
         Part.of(bytearray(5000))
 
@@ -185,12 +185,12 @@ def drained() -> Drained:
     return drain(jobs=40, concurrency=2, places=4)
 
 
-def test_a_drain_never_takes_more_places_than_there_are(drained: Drained) -> None:
+def test_a_drain_never_takes_more_slots_than_there_are(drained: Drained) -> None:
     assert drained.most_in_flight == 4
     assert max(drained.peaks.values()) <= 8
 
 
-def test_a_drain_leaves_no_runner_idle_and_nobody_behind(drained: Drained) -> None:
+def test_a_drain_leaves_no_runner_idle_and_no_job_behind(drained: Drained) -> None:
     assert drained.idle == pytest.approx(0, abs=0.001)
     assert drained.overtaken < drained.places
 
@@ -221,7 +221,7 @@ def test_a_goal_is_met_up_to_its_limit() -> None:
 def test_a_sample_tells_its_median_and_its_spread() -> None:
     sample = Sample.of([3, 1, 2])
 
-    assert sample.told(str) == "2 (1 to 3)"
+    assert sample.formatted(str) == "2 (1 to 3)"
     assert replace(sample, values=(7.0,)).told(str) == "7.0"
 
 

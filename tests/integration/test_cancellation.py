@@ -19,7 +19,7 @@ from tests.integration.workspace import (
     an_id,
     failure,
     request_of,
-    verdict,
+    result_message,
 )
 from tests.support.fakes.calls import Crash
 from tests.support.stack import FAL_KEY, sqs
@@ -80,7 +80,7 @@ def test_a_job_that_does_not_exist_cannot_be_cancelled(workspace: Workspace) -> 
     assert workspace.client.items() == []
 
 
-def test_a_cancelled_job_leaves_its_place_to_the_next(workspace: Workspace) -> None:
+def test_a_cancelled_job_leaves_its_slot_to_the_next(workspace: Workspace) -> None:
     for n in range(4):
         workspace.bring(JobStatus.SUBMITTED, n)
     waiting = workspace.admit(9)
@@ -105,7 +105,9 @@ def test_fal_is_asked_to_stop_the_request_that_the_record_names(workspace: Works
 @pytest.mark.parametrize(
     "status", [JobStatus.WAITING, JobStatus.READY, JobStatus.SUBMITTING, JobStatus.UNCONFIRMED]
 )
-def test_where_no_request_is_known_nobody_is_asked(workspace: Workspace, status: JobStatus) -> None:
+def test_where_no_request_is_known_fal_is_not_asked(
+    workspace: Workspace, status: JobStatus
+) -> None:
     job = workspace.bring(status)
 
     workspace.canceller.cancel(job.job_id)
@@ -155,7 +157,7 @@ def test_a_fal_that_will_not_stop_is_no_error_and_not_asked_twice(
 
 
 @pytest.mark.parametrize("url", [None, "https://evil.example.com/cancel"])
-def test_our_key_is_shown_to_nobody_but_fal(internet: Loopback, url: str | None) -> None:
+def test_our_key_is_shown_to_fal_alone(internet: Loopback, url: str | None) -> None:
     FalQueue(lambda **_: FAL_KEY).cancel(Request(request_id="r1", cancel_url=url))
 
     assert [seen.target for seen in internet.requests("queue.fal.run", "PUT")] == [
@@ -173,7 +175,7 @@ def test_a_video_that_comes_too_late_is_noted_and_not_stored(
     job = workspace.bring(JobStatus.SUBMITTED)
     workspace.canceller.cancel(job.job_id)
 
-    workspace.result_handler.handle(verdict(job))
+    workspace.result_handler.handle(result_message(job))
 
     after = workspace.read()
     assert after.status is JobStatus.CANCELLED
@@ -294,11 +296,11 @@ def test_two_cancels_give_back_once(workspace: Workspace) -> None:
     assert workspace.sums() == (1, USD, USD)
 
 
-def test_a_verdict_that_meets_a_cancel_stores_nothing(workspace: Workspace, cloud: Cloud) -> None:
+def test_a_result_that_meets_a_cancel_stores_nothing(workspace: Workspace, cloud: Cloud) -> None:
     job = workspace.bring(JobStatus.SUBMITTED)
     meanwhile(workspace, lambda: workspace.canceller.cancel(job.job_id))
 
-    result = workspace.result_handler.handle(verdict(job))
+    result = workspace.result_handler.handle(result_message(job))
 
     assert result
     assert result.status is workspace.read().status is JobStatus.CANCELLED

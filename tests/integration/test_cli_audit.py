@@ -41,11 +41,11 @@ NOW = ("--older-than", "0s")
 ZERO, MINUTE = timedelta(0), timedelta(minutes=1)
 
 
-def pair(desk: Desk, name: str, sidecar: Any = SIDECAR, *, told: bool = True) -> None:
-    """Drop both halves; ``told``: S3's events arrive."""
+def pair(desk: Desk, name: str, sidecar: Any = SIDECAR, *, announced: bool = True) -> None:
+    """Drop both halves; ``announced``: S3's events arrive."""
     desk.cloud.drop(f"{name}.wav", SOUND)
     desk.cloud.drop(f"{name}.json", json.dumps(sidecar))
-    if told:
+    if announced:
         desk.announce(f"{name}.wav", f"{name}.json")
 
 
@@ -69,7 +69,7 @@ def missing(desk: Desk, *words: str) -> list[str]:
 
 def test_what_has_its_record_is_accounted_for_and_what_has_none_is_named(desk: Desk) -> None:
     pair(desk, "talks/here")
-    pair(desk, "talks/lost", told=False)
+    pair(desk, "talks/lost", announced=False)
     desk.cloud.drop("talks/cover.png", b"picture")
 
     result = audit(desk)
@@ -83,8 +83,8 @@ def test_what_has_its_record_is_accounted_for_and_what_has_none_is_named(desk: D
     assert missing(desk, "talks/lost.wav") == ["talks/lost"]
 
 
-def test_a_person_is_told_what_is_missing_and_what_to_do(desk: Desk) -> None:
-    pair(desk, "talks/lost", told=False)
+def test_a_person_reads_what_is_missing_and_what_to_do(desk: Desk) -> None:
+    pair(desk, "talks/lost", announced=False)
 
     result = desk.says("audit", "talks/", *NOW)
 
@@ -96,7 +96,7 @@ def test_a_person_is_told_what_is_missing_and_what_to_do(desk: Desk) -> None:
 
 
 def test_a_drop_that_came_a_moment_ago_is_not_missed_yet(desk: Desk) -> None:
-    pair(desk, "talks/new", told=False)
+    pair(desk, "talks/new", announced=False)
 
     result = desk.says("audit", "--json")
 
@@ -118,22 +118,22 @@ def remove(key: str) -> Callable[[Desk], None]:
     return lambda desk: desk.cloud.s3.delete_object(Bucket="drops", Key=key) and None
 
 
-def put(key: str, value: Any = SIDECAR, *, told: bool = True) -> Callable[[Desk], None]:
+def put(key: str, value: Any = SIDECAR, *, announced: bool = True) -> Callable[[Desk], None]:
     def act(desk: Desk) -> None:
         desk.cloud.drop(key, value)
-        if told:
+        if announced:
             desk.announce(key)
 
     return act
 
 
-def copy(key: str, *, told: bool = True) -> Callable[[Desk], None]:
+def copy(key: str, *, announced: bool = True) -> Callable[[Desk], None]:
     """A new version of the same bytes."""
 
     def act(desk: Desk) -> None:
         at: Any = {"Bucket": "drops", "Key": key}
         desk.cloud.s3.copy_object(**at, CopySource=at, MetadataDirective="REPLACE")
-        if told:
+        if announced:
             desk.announce(key)
 
     return act
@@ -159,29 +159,29 @@ LATER: dict[str, tuple[list[Callable[[Desk], None]], list[str]]] = {
     "both are removed": ([remove("song.json"), remove("song.wav")], []),
     "a longer-named sidecar takes its place": ([put("song.wav.json")], []),
     "and is removed again": ([put("song.wav.json"), remove("song.wav.json")], []),
-    "its event is lost": ([put("song.wav.json", told=False)], ["song"]),
+    "its event is lost": ([put("song.wav.json", announced=False)], ["song"]),
     "the audio's new version is lost": ([again], ["song"]),
-    "the sidecar's new version is lost": ([put("song.json", told=False)], ["song"]),
+    "the sidecar's new version is lost": ([put("song.json", announced=False)], ["song"]),
     "the sidecar comes again": ([put("song.json")], []),
     "a tool copies the audio in place": ([copy("song.wav")], []),
     "a tool copies both in place": ([copy("song.wav"), copy("song.json")], []),
-    "the event of a copy is lost": ([copy("song.wav", told=False)], ["song"]),
+    "the event of a copy is lost": ([copy("song.wav", announced=False)], ["song"]),
     "a sidecar that is not used comes": (
         [put("song.wav.json"), put("song.json", SIDECAR | {"seed": 1})],
         [],
     ),
     "both are moved to a folder that is ignored": (
         [
-            put("done/_defaults.json", {"ignore": True}, told=False),
+            put("done/_defaults.json", {"ignore": True}, announced=False),
             move("song.wav"),
             move("song.json"),
         ],
         [],
     ),
     "a rival audio comes": ([put("song.mp3", SOUND)], []),
-    "a rival audio is lost": ([put("song.mp3", SOUND, told=False)], ["song"]),
+    "a rival audio is lost": ([put("song.mp3", SOUND, announced=False)], ["song"]),
     "another name that begins alike is lost": (
-        [put("song.live.wav", SOUND, told=False)],
+        [put("song.live.wav", SOUND, announced=False)],
         ["song.live"],
     ),
 }
@@ -307,9 +307,9 @@ def test_a_dry_run_counts_and_prices_what_would_be_admitted_and_admits_nothing(
     desk: Desk, cloud: Cloud
 ) -> None:
     for n in range(3):
-        pair(desk, f"archive/{n}", told=False)
+        pair(desk, f"archive/{n}", announced=False)
     pair(desk, "archive/there")
-    pair(desk, "archive/wrong", SIDECAR | {"fps": 99}, told=False)
+    pair(desk, "archive/wrong", SIDECAR | {"fps": 99}, announced=False)
     desk.cloud.drop("archive/alone.wav", SOUND)
     before = cloud.items()
 
@@ -331,7 +331,7 @@ def test_the_price_of_a_plan_is_that_of_the_jobs_it_makes(
     desk: Desk, cloud: Cloud, cursor: Path
 ) -> None:
     for n in range(3):
-        pair(desk, f"archive/{n}", SIDECAR | {"fps": 10 + n}, told=False)
+        pair(desk, f"archive/{n}", SIDECAR | {"fps": 10 + n}, announced=False)
     plan = desk.says("backfill", "archive/", "--dry-run", *NOW, "--json").data
 
     backfill(desk, cursor)
@@ -346,7 +346,7 @@ def test_what_is_admitted_becomes_jobs_once_and_is_not_admitted_again(
     desk: Desk, cloud: Cloud, cursor: Path
 ) -> None:
     for n in range(25):
-        pair(desk, f"archive/{n:02}", told=False)
+        pair(desk, f"archive/{n:02}", announced=False)
     desk.cloud.drop("archive/alone.wav", SOUND)
 
     first = backfill(desk, cursor, "--json")
@@ -373,7 +373,7 @@ def test_no_more_are_admitted_than_the_limit_says_and_the_next_run_goes_on(
     desk: Desk, cloud: Cloud, cursor: Path
 ) -> None:
     for n in range(5):
-        pair(desk, f"archive/{n}", told=False)
+        pair(desk, f"archive/{n}", announced=False)
 
     first = backfill(desk, cursor, "--limit", "2", "--json")
     second = backfill(desk, cursor, "--json")
@@ -427,7 +427,7 @@ def test_an_interrupt_anywhere_loses_nothing_and_doubles_nothing(
 def test_what_the_queue_does_not_take_is_offered_again(
     desk: Desk, cursor: Path, environment: pytest.MonkeyPatch
 ) -> None:
-    pair(desk, "archive/a", told=False)
+    pair(desk, "archive/a", announced=False)
     announce, refusals = DropsQueue.announce, iter([1, 1, 0])
 
     def hesitant(self: DropsQueue, bucket: str, objects: Any) -> Any:
@@ -443,7 +443,7 @@ def test_an_event_that_the_queue_never_takes_is_passed_over_and_named(
     desk: Desk, cursor: Path, environment: pytest.MonkeyPatch
 ) -> None:
     for name in "abc":
-        pair(desk, f"archive/{name}", told=False)
+        pair(desk, f"archive/{name}", announced=False)
     announce = DropsQueue.announce
 
     def picky(self: DropsQueue, bucket: str, objects: Any) -> Any:
@@ -465,7 +465,7 @@ def test_a_queue_that_takes_nothing_ends_the_backfill(
     desk: Desk, cursor: Path, environment: pytest.MonkeyPatch
 ) -> None:
     for name in "abc":
-        pair(desk, f"archive/{name}", told=False)
+        pair(desk, f"archive/{name}", announced=False)
     environment.setattr(DropsQueue, "announce", lambda _, __, objects: objects)
 
     given_up = backfill(desk, cursor)
@@ -495,7 +495,7 @@ def test_a_drop_that_cannot_be_read_does_not_end_the_audit_and_is_named(
 ) -> None:
     pair(desk, "a", [SIDECAR | {"prompt": text} for text in "ab"])
     pair(desk, "b")
-    pair(desk, "c", told=False)
+    pair(desk, "c", announced=False)
     archived.add("a.json")
 
     result = desk.says("audit", *NOW, "--json")
@@ -527,7 +527,7 @@ def test_a_drop_that_cannot_be_examined_does_not_end_the_dry_run_and_is_named(
     desk: Desk, archived: set[str]
 ) -> None:
     for name in "abc":
-        pair(desk, f"archive/{name}", told=False)
+        pair(desk, f"archive/{name}", announced=False)
     archived.add("archive/b.json")
 
     result = desk.says("backfill", "archive/", "--dry-run", *NOW, "--json")
@@ -544,7 +544,7 @@ def test_a_backfill_goes_on_past_what_cannot_be_read(
     desk: Desk, cursor: Path, archived: set[str]
 ) -> None:
     pair(desk, "archive/a", [SIDECAR | {"prompt": text} for text in "ab"])
-    pair(desk, "archive/b", told=False)
+    pair(desk, "archive/b", announced=False)
     archived.add("archive/a.json")
 
     result = backfill(desk, cursor, "--json")
@@ -553,11 +553,11 @@ def test_a_backfill_goes_on_past_what_cannot_be_read(
     assert result.data["failed"] == [{"name": "archive/a", "problem": "InvalidObjectState"}]
 
 
-def test_a_person_is_asked_with_the_price_and_told_how_many_remain(
+def test_a_person_is_asked_with_the_price_and_reads_how_many_remain(
     desk: Desk, cursor: Path, environment: pytest.MonkeyPatch
 ) -> None:
     for n in range(5):
-        pair(desk, f"archive/{n}", told=False)
+        pair(desk, f"archive/{n}", announced=False)
     environment.setattr(terminal, "must_be_able_to_ask", lambda: None)
     environment.setattr("sys.stdin", io.StringIO("y\n"))
     words = ("backfill", "archive/", *NOW, "--cursor", str(cursor), "--limit", "2")
@@ -572,7 +572,7 @@ def test_a_person_is_asked_with_the_price_and_told_how_many_remain(
 
 
 def test_what_came_too_recently_is_said_to_be_left_out(desk: Desk, cursor: Path) -> None:
-    pair(desk, "archive/a", told=False)
+    pair(desk, "archive/a", announced=False)
 
     result = desk.says("backfill", "archive/", "--yes", "--cursor", str(cursor))
 
@@ -581,7 +581,7 @@ def test_what_came_too_recently_is_said_to_be_left_out(desk: Desk, cursor: Path)
 
 
 def test_the_backfill_that_an_audit_advises_admits_what_it_missed(desk: Desk, cursor: Path) -> None:
-    pair(desk, "my archive/a", told=False)
+    pair(desk, "my archive/a", announced=False)
     missed = desk.says("audit", "my archive/", *NOW)
     [advised] = re.findall(r"`phonoscene (backfill [^`]+)`", missed.err)
 
@@ -591,7 +591,7 @@ def test_the_backfill_that_an_audit_advises_admits_what_it_missed(desk: Desk, cu
 
 
 def test_nothing_is_sent_without_a_yes(desk: Desk) -> None:
-    pair(desk, "archive/a", told=False)
+    pair(desk, "archive/a", announced=False)
 
     result = desk.says("backfill", "archive/", *NOW)
 
@@ -600,8 +600,8 @@ def test_nothing_is_sent_without_a_yes(desk: Desk) -> None:
 
 
 def test_a_cursor_may_be_left_aside(desk: Desk, cursor: Path) -> None:
-    pair(desk, "archive/a", told=False)
-    pair(desk, "archive/b", told=False)
+    pair(desk, "archive/a", announced=False)
+    pair(desk, "archive/b", announced=False)
     backfill(desk, cursor, "--limit", "1")
 
     assert backfill(desk, cursor, "--restart", "--json").data["sent"] == 2

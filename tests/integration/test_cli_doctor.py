@@ -152,12 +152,12 @@ def limit_of(most: int) -> Any:
     return {"AccountLimit": {"ConcurrentExecutions": most}}
 
 
-def lines(told: Answer) -> dict[str, dict[str, str]]:
-    assert all(set(one) == keys("doctor") for one in told.data)
-    return {one["check"]: one for one in told.data}
+def lines(answer: Answer) -> dict[str, dict[str, str]]:
+    assert all(set(one) == keys("doctor") for one in answer.data)
+    return {one["check"]: one for one in answer.data}
 
 
-def test_a_stack_that_works_is_told_so_line_by_line(desk: Desk, webhook: dict[str, Any]) -> None:
+def test_a_stack_that_works_is_reported_line_by_line(desk: Desk, webhook: dict[str, Any]) -> None:
     result, shown = desk.says("doctor", "--json"), desk.says("doctor")
 
     assert [one["check"] for one in result.data] == list(CHECKS)
@@ -334,7 +334,7 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
 
 
 @pytest.mark.parametrize("case", FAULTS)
-def test_each_fault_is_told_in_its_line_with_the_next_step(
+def test_each_fault_is_reported_in_its_line_with_the_next_step(
     desk: Desk, webhook: dict[str, Any], case: str
 ) -> None:
     act, line, level, step = FAULTS[case]
@@ -359,7 +359,7 @@ def test_each_fault_is_told_in_its_line_with_the_next_step(
         ("ROLLBACK_COMPLETE", "fail"),
     ],
 )
-def test_the_stacks_own_state_is_told(desk: Desk, status: str, level: str) -> None:
+def test_the_stacks_own_state_is_reported(desk: Desk, status: str, level: str) -> None:
     stack = desk.stack()
     stack.description["StackStatus"] = status
 
@@ -367,7 +367,7 @@ def test_the_stacks_own_state_is_told(desk: Desk, status: str, level: str) -> No
 
 
 @pytest.mark.parametrize("name", ["may read drops", "may drop", "may fetch", "may see queues"])
-def test_what_the_caller_may_not_is_told_with_the_call(
+def test_what_the_caller_may_not_is_reported_with_the_call(
     desk: Desk, name: str, environment: pytest.MonkeyPatch
 ) -> None:
     stack = desk.stack()
@@ -388,7 +388,7 @@ def test_what_the_caller_may_not_is_told_with_the_call(
     assert found.next
 
 
-def test_who_may_not_read_the_key_is_not_told_that_it_is_wrong(
+def test_who_may_not_read_the_key_reads_no_report_that_it_is_wrong(
     desk: Desk, environment: pytest.MonkeyPatch
 ) -> None:
     stack = desk.stack()
@@ -427,7 +427,7 @@ def test_a_probe_that_fails_without_a_reason_fails(desk: Desk, payload: bytes) -
     assert (found["level"], "Unhandled" in found["detail"]) == ("fail", True)
 
 
-def test_who_may_not_invoke_the_probe_is_not_told_that_it_is_broken(desk: Desk) -> None:
+def test_who_may_not_invoke_the_probe_reads_no_report_that_it_is_broken(desk: Desk) -> None:
     def denied(**_: Any) -> Any:
         raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "Invoke")
 
@@ -448,7 +448,7 @@ def test_an_alarm_of_a_stack_that_is_minutes_old_only_warns(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "name", ["drop events", "triggers", "functions", "concurrency", "alarms", "alarm mail"]
 )
-def test_who_may_not_look_at_a_part_is_not_told_that_it_is_broken(
+def test_who_may_not_look_at_a_part_reads_no_report_that_it_is_broken(
     desk: Desk, name: str, environment: pytest.MonkeyPatch
 ) -> None:
     stack = desk.stack()

@@ -52,7 +52,7 @@ def body(cloud: Cloud, key: str) -> Any:
 # drop -------------------------------------------------------------------------------------------
 
 
-def test_a_drop_becomes_the_job_that_was_foretold_at_the_price_that_was_foretold(
+def test_a_drop_becomes_the_job_that_was_forecast_at_the_price_of_the_forecast(
     desk: Desk, cloud: Cloud, folder: Path
 ) -> None:
     (folder / "song.json").write_text(json.dumps({"prompt": "A stage", "fps": 12}))
@@ -132,7 +132,7 @@ def test_of_several_takes_only_those_are_priced_that_are_new(
     assert len(cloud.items()) == 2
 
 
-def test_where_repeats_are_not_skipped_none_is_foretold(desk: Desk, folder: Path) -> None:
+def test_where_repeats_are_not_skipped_none_is_forecast(desk: Desk, folder: Path) -> None:
     del folder
     desk.says("drop", "song.wav", *PROMPT, "--yes")
     desk.announce("song.wav", "song.json")
@@ -174,7 +174,7 @@ WRONG: dict[str, tuple[bytes, Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_told_before_anything_goes_up_in_the_products_own_words(
+def test_what_is_wrong_is_reported_before_anything_goes_up_in_the_products_own_words(
     desk: Desk, cloud: Cloud, folder: Path, case: str
 ) -> None:
     audio, sidecar, lying = WRONG[case]
@@ -211,7 +211,7 @@ def test_what_fals_storage_would_not_take_does_not_go_up(
     assert objects(cloud) == []
 
 
-def test_a_person_is_told_every_error_with_its_way_out(desk: Desk, folder: Path) -> None:  # noqa: ARG001
+def test_a_person_sees_every_error_with_its_fix(desk: Desk, folder: Path) -> None:  # noqa: ARG001
     result = desk.says("drop", "song.wav", *PROMPT, "--set", "fsp=30", "--set", "fps=90", "--yes")
 
     assert result.code == 1
@@ -236,7 +236,7 @@ def test_defaults_of_the_folder_count_and_may_make_a_sidecar_needless(
     assert objects(cloud) == ["talks/_defaults.json", "talks/song.wav"]
 
 
-def test_a_sidecar_that_lies_there_serves_for_a_new_take(
+def test_a_sidecar_that_is_there_serves_for_a_new_take(
     desk: Desk,
     cloud: Cloud,
     folder: Path,  # noqa: ARG001
@@ -271,7 +271,7 @@ def test_the_sidecar_is_named_so_that_it_is_this_audios(
     assert cloud.item(result.data["job_ids"][0])["status"] == "SUBMITTED"
 
 
-def test_each_take_of_a_sidecar_is_foretold(desk: Desk, cloud: Cloud, folder: Path) -> None:
+def test_each_take_of_a_sidecar_is_forecast(desk: Desk, cloud: Cloud, folder: Path) -> None:
     (folder / "song.json").write_text(json.dumps([{"prompt": "a"}, {"prompt": "b"}]))
 
     result = desk.says(
@@ -309,7 +309,7 @@ def test_a_job_that_is_not_at_its_end_in_time_is_named_to_a_program(
     assert "no record of it" in result.err
 
 
-def test_a_drop_is_followed_to_its_end_and_the_end_is_told(
+def test_a_drop_is_followed_to_its_end_and_the_end_is_reported(
     desk: Desk,
     cloud: Cloud,
     folder: Path,  # noqa: ARG001
@@ -335,7 +335,7 @@ def test_a_drop_is_followed_to_its_end_and_the_end_is_told(
     assert "phonoscene retry" in result.err
 
 
-def test_the_takes_of_a_drop_are_told_apart(
+def test_the_takes_of_a_drop_are_distinguished(
     desk: Desk, cloud: Cloud, folder: Path, environment: pytest.MonkeyPatch
 ) -> None:
     (folder / "song.json").write_text(json.dumps([{"prompt": "a"}, {"prompt": "b"}]))
@@ -358,7 +358,7 @@ def test_the_takes_of_a_drop_are_told_apart(
         assert f"song (take {take}) is CANCELLED." in result.err
 
 
-def test_takes_that_are_not_at_their_end_in_time_are_told_apart(
+def test_takes_that_are_not_at_their_end_in_time_are_distinguished(
     desk: Desk, folder: Path, environment: pytest.MonkeyPatch
 ) -> None:
     (folder / "song.json").write_text(json.dumps([{"prompt": "a"}, {"prompt": "b"}]))
@@ -415,7 +415,7 @@ def test_a_drop_without_a_record_is_said_to_have_none_where_there_is_no_terminal
     assert result.err.count("phonoscene doctor") == 2  # and at the end
 
 
-def test_where_there_is_nobody_to_ask_nothing_is_dropped(
+def test_where_there_is_no_terminal_nothing_is_dropped(
     desk: Desk,
     cloud: Cloud,
     folder: Path,  # noqa: ARG001
@@ -426,7 +426,7 @@ def test_where_there_is_nobody_to_ask_nothing_is_dropped(
     assert "--yes" in result.err
 
 
-def test_a_days_spent_money_is_told_beforehand(desk: Desk, cloud: Cloud, folder: Path) -> None:  # noqa: ARG001
+def test_a_days_spent_money_is_reported_beforehand(desk: Desk, cloud: Cloud, folder: Path) -> None:  # noqa: ARG001
     desk.parameters["DailyBudgetUsd"] = "0.51"
     scene = Workspace.on_moto(cloud, clock=Clock(datetime.now(UTC)))
     scene.bring(JobStatus.SUBMITTED)

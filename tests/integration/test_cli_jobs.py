@@ -35,8 +35,8 @@ def scene(cloud: Cloud) -> Workspace:
     return Workspace.on_moto(cloud, clock=Clock(NOW))
 
 
-def ids(told: Any) -> list[str]:
-    return [job["job_id"] for job in told.data]
+def ids(answer: Any) -> list[str]:
+    return [job["job_id"] for job in answer.data]
 
 
 # jobs -------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def test_takes_of_a_name_are_those_of_a_time_where_one_is_given(
     assert ids(lately) == [an_id(2)]
 
 
-def test_a_column_in_which_nothing_is_told_is_left_out(desk: Desk, scene: Workspace) -> None:
+def test_an_empty_column_is_left_out(desk: Desk, scene: Workspace) -> None:
     scene.admit(0)
     without = desk.says("jobs").out
     scene.store.put_off(scene.read(0), "budget", NOW)
@@ -170,9 +170,7 @@ def test_the_table_is_never_scanned(desk: Desk, scene: Workspace, command: str) 
 
 
 @pytest.mark.parametrize("status", JobStatus)
-def test_every_state_is_shown_and_told_in_full(
-    desk: Desk, scene: Workspace, status: JobStatus
-) -> None:
+def test_every_state_is_shown_in_full(desk: Desk, scene: Workspace, status: JobStatus) -> None:
     job = scene.bring(status)
 
     shown = desk.says("show", job.job_id)
@@ -256,7 +254,9 @@ def test_a_record_of_another_release_is_missed_in_words(
 # watch ------------------------------------------------------------------------------------------
 
 
-def test_an_ended_job_is_told_and_its_end_is_the_exit_code(desk: Desk, scene: Workspace) -> None:
+def test_an_ended_job_is_reported_and_its_end_is_the_exit_code(
+    desk: Desk, scene: Workspace
+) -> None:
     scene.bring(_S.SUCCEEDED, 1, name="a")
     scene.bring(_S.CANCELLED, 2, name="b")
 
@@ -317,7 +317,7 @@ def test_why_a_job_went_back_to_wait_is_said_and_so_is_each_new_reason(
     assert "waits for a slot" in lines[4]
 
 
-def test_jobs_of_one_name_are_told_apart(desk: Desk, scene: Workspace) -> None:
+def test_jobs_of_one_name_are_distinguished(desk: Desk, scene: Workspace) -> None:
     for n in (1, 2):
         scene.bring(_S.CANCELLED, n, name="talks/intro")
     scene.bring(_S.CANCELLED, 3, name="talks/outro")
@@ -333,7 +333,7 @@ def test_jobs_of_one_name_are_told_apart(desk: Desk, scene: Workspace) -> None:
     assert f"talks/intro ({an_id(2)[:8]}) is CANCELLED" in result.err
 
 
-def test_a_program_is_told_each_step_in_a_line_of_its_own(desk: Desk, scene: Workspace) -> None:
+def test_a_program_reads_each_step_in_a_line_of_its_own(desk: Desk, scene: Workspace) -> None:
     job = scene.bring(_S.SUCCEEDED)
 
     output = [
@@ -392,7 +392,7 @@ def test_a_folder_is_watched_for_what_is_on_its_way_there(
         (_S.UNCONFIRMED, "UNCONFIRMED for"),
     ],
 )
-def test_what_is_known_of_a_jobs_standing_is_told(
+def test_what_is_known_of_a_jobs_status_is_reported(
     desk: Desk, scene: Workspace, status: JobStatus, said: str
 ) -> None:
     for n in (1, 2):
@@ -405,13 +405,13 @@ def test_what_is_known_of_a_jobs_standing_is_told(
     assert said in StatusLine(desk.stack(), 40.0).of([job], 1)
 
 
-def test_a_job_that_was_put_off_says_until_when(desk: Desk, scene: Workspace) -> None:
+def test_a_job_that_was_postponed_says_until_when(desk: Desk, scene: Workspace) -> None:
     job = scene.store.put_off(scene.admit(), "budget", NOW + timedelta(hours=5))
 
     assert "a new one starts at 00:00 UTC" in StatusLine(desk.stack(), None).of([job], 1)
 
 
-def test_nobody_counts_a_long_queue_to_its_end(scene: Workspace, cloud: Cloud) -> None:
+def test_no_call_counts_a_long_queue_to_its_end(scene: Workspace, cloud: Cloud) -> None:
     class Long(Table):
         read = 0
 
@@ -438,7 +438,7 @@ def working(desk: Desk, environment: pytest.MonkeyPatch) -> Callable[..., Any]:
     return desk.says
 
 
-def test_jobs_are_stopped_and_it_is_told_whether_fal_may_bill_them(
+def test_jobs_are_stopped_and_it_is_reported_whether_fal_may_bill_them(
     working: Callable[..., Any], scene: Workspace
 ) -> None:
     scene.admit(1, name="a")
@@ -466,13 +466,13 @@ def test_what_cannot_be_stopped_is_said_and_no_message_is_sent(
     assert desk.messages("DropsQueueUrl") == []
 
 
-def test_a_person_is_told_what_it_means(working: Callable[..., Any], scene: Workspace) -> None:
+def test_a_person_reads_what_it_means(working: Callable[..., Any], scene: Workspace) -> None:
     scene.bring(_S.SUBMITTED, 1, name="a")
 
     assert "may still be billed" in working("cancel", "a").out
 
 
-def test_of_a_lost_answer_nobody_is_said_to_be_asked_to_stop(
+def test_of_a_lost_answer_no_request_is_cancelled(
     working: Callable[..., Any], scene: Workspace
 ) -> None:
     scene.bring(_S.UNCONFIRMED, 1, name="a")
@@ -524,7 +524,7 @@ def test_a_message_that_is_not_looked_at_in_time_is_said_to_wait(
 # cost -------------------------------------------------------------------------------------------
 
 
-def test_costs_are_told_by_day_by_folder_and_by_name_against_the_budget(
+def test_costs_are_reported_by_day_by_folder_and_by_name_against_the_budget(
     desk: Desk, scene: Workspace
 ) -> None:
     scene.bring(_S.SUCCEEDED, 1, name="talks/a")

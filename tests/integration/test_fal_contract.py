@@ -347,7 +347,7 @@ def meant(result: SubmitOutcome) -> str:
             return "accepted"
 
 
-def test_a_refused_argument_is_told_without_what_fal_echoes_of_it(
+def test_a_refused_argument_is_reported_without_what_fal_echoes_of_it(
     queue: FalQueue, fal: Loopback
 ) -> None:
     detail = event("fal-model-error")["payload"]["detail"]
@@ -636,7 +636,7 @@ def test_a_long_list_that_comes_slowly_proves_nothing_and_ends_in_time(
 
 
 @pytest.mark.parametrize("item", UNREAD, ids=json.dumps)
-def test_a_request_that_is_found_is_found_whatever_stands_beside_it(
+def test_a_request_that_is_found_is_found_whatever_is_beside_it(
     listing: Callable[..., Request | None], item: Any
 ) -> None:
     assert listing({"items": [item, MINE]}) == Request(request_id=ID)
@@ -741,7 +741,7 @@ def test_a_redirect_is_never_a_second_post(queue: FalQueue, fal: Loopback, statu
 forgotten_socket = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 
 
-def test_nobody_listening_is_refused_for_sure_and_nothing_was_sent(
+def test_a_closed_port_is_refused_for_sure_and_nothing_was_sent(
     queue: FalQueue, fal: Loopback, environment: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as closed:

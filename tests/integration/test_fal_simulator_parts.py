@@ -286,7 +286,7 @@ def test_a_shown_url_keeps_its_path_and_loses_its_secrets() -> None:
 # waiting and delivering
 
 
-def test_a_place_given_to_someone_who_leaves_in_that_moment_is_not_lost() -> None:
+def test_a_slot_given_to_someone_who_leaves_in_that_moment_is_not_lost() -> None:
     async def check() -> None:
         places = Places(1)
         await places.take(0)

@@ -428,7 +428,7 @@ def test_a_copy_outlives_the_time_in_which_fal_may_begin(
     assert posts(drop)[0].start_timeout + 300 <= life - until_the_post
 
 
-def test_the_version_that_was_dropped_is_uploaded_whatever_lies_there_now(
+def test_the_version_that_was_dropped_is_uploaded_whatever_is_there_now(
     drop: Callable[..., Job], cloud: Cloud, fal: Loopback, environment: pytest.MonkeyPatch
 ) -> None:
     look = DropBucket.open
@@ -634,7 +634,7 @@ def test_nothing_is_uploaded_before_a_jobs_turn(
     assert len(fal.requests("v3.fal.media", "POST")) == 1
 
 
-def test_a_place_that_is_lost_while_the_files_are_uploaded_is_waited_for(
+def test_a_slot_that_is_lost_while_the_files_are_uploaded_is_waited_for(
     workspace: Workspace, submitter: Submitter, job: Job, fal: Loopback
 ) -> None:
     async def meanwhile(seen: Seen, request: web.Request) -> web.StreamResponse:
@@ -707,7 +707,7 @@ def test_of_two_that_hold_a_job_after_all_one_claims_it(
     assert (len(fal.requests("v3.fal.media", "POST")), len(workspace.fal.posts)) == (2, 1)
 
 
-def test_a_job_that_somebody_else_put_off_meanwhile_is_not_claimed(
+def test_a_job_that_somebody_else_postponed_meanwhile_is_not_claimed(
     workspace: Workspace, submitter: Submitter, job: Job, fal: Loopback
 ) -> None:
     async def meanwhile(seen: Seen, request: web.Request) -> web.StreamResponse:
@@ -799,7 +799,7 @@ def test_a_version_that_is_gone_ends_the_job_with_the_way_out(
     assert ended == workspace.read()
 
 
-def test_a_bucket_that_cannot_be_read_is_nobodys_verdict(
+def test_a_bucket_that_cannot_be_read_is_no_result(
     workspace: Workspace,
     submitter: Submitter,
     job: Job,

@@ -16,7 +16,7 @@ import pytest
 
 from phonoscene.jobs import JobStatus
 from phonoscene.table.job_store import JobStore
-from tests.integration.workspace import FakeCdn, RecordingClient, Workspace, verdict
+from tests.integration.workspace import FakeCdn, RecordingClient, Workspace, result_message
 from tests.support.media.samples import silence
 from tests.support.stack import DROPS, JOBS, KEY_PARAMETER, OUTPUT, created, sqs
 from tests.support.template import ROOT
@@ -55,7 +55,7 @@ ROWS: dict[int, Row] = {
     1: row(
         "S3 announces the same object more than once",
         i_intake="test_ten_announcements_of_a_drop_are_one_post",
-        u_intake_orders="test_an_event_that_comes_again_after_its_job_gives_the_job_as_it_stands_now",
+        u_intake_orders="test_an_event_that_comes_again_after_its_job_gives_the_job_as_it_is_now",
         e_main_job="test_the_same_s3_event_ten_times_is_one_submission",
     ),
     2: row(
@@ -72,7 +72,7 @@ ROWS: dict[int, Row] = {
     ),
     4: row(
         "the sound is overwritten while its job is under way",
-        i_fault_rows="test_a_sound_that_is_overwritten_under_way_is_read_as_it_was",
+        i_fault_rows="test_an_audio_file_that_is_overwritten_under_way_is_read_as_it_was",
         i_intake="test_the_job_and_its_url_are_bound_to_the_versions_that_were_checked",
     ),
     5: row(
@@ -94,12 +94,12 @@ ROWS: dict[int, Row] = {
         "a sound of no bytes, of another kind, or too long",
         u_probe="test_what_is_not_audio_is_refused",
         i_intake="test_what_is_not_audio_is_refused_whatever_its_name "
-        "test_audio_too_long_is_told_with_the_sum_and_the_three_ways_out",
+        "test_audio_too_long_is_reported_with_the_sum_and_the_three_ways_out",
     ),
     9: row(
         "a sidecar that is no JSON, has a byte order mark, an unknown key or one twice",
         u_sidecar="test_a_file_that_is_not_one_json_object_in_utf8_is_refused "
-        "test_a_byte_order_mark_is_fine test_a_key_that_stands_twice_is_named "
+        "test_a_byte_order_mark_is_fine test_a_key_that_is_there_twice_is_named "
         "test_a_misspelt_name_is_answered_with_the_nearest_real_one",
         i_intake="test_a_sidecar_that_cannot_be_read_is_refused_and_spends_nothing",
         e_main_job="test_a_bad_sidecar_is_rejected_with_all_its_errors_and_nothing_is_spent",
@@ -126,8 +126,8 @@ ROWS: dict[int, Row] = {
     13: row(
         "fal answers the POST with 429, 500, 502, 503 or 401, or the balance is exhausted",
         i_fal_contract="test_an_error_is_one_post_and_means_what_it_says_of_acceptance",
-        i_retries="test_a_locked_account_is_told_apart_from_a_bad_job_over_the_wire "
-        "test_a_refused_account_pauses_everybody_and_fails_nobody "
+        i_retries="test_a_locked_account_is_distinguished_from_a_bad_job_over_the_wire "
+        "test_a_refused_account_pauses_everybody_and_fails_no_job "
         "test_what_fal_refused_to_take_does_not_count_as_an_attempt",
     ),
     14: row(
@@ -137,9 +137,9 @@ ROWS: dict[int, Row] = {
     ),
     15: row(
         "the webhook comes twice, or twice at once",
-        i_delivery="test_a_delivery_that_comes_twice_is_stored_once "
+        i_delivery="test_a_message_that_comes_twice_is_stored_once "
         "test_twins_that_copy_at_the_same_time_store_one_video",
-        i_races="test_a_cancel_and_two_verdicts_that_meet_give_back_once",
+        i_races="test_a_cancel_and_two_results_that_meet_give_back_once",
         e_webhooks_and_faults="test_a_webhook_that_comes_twice_stores_one_version",
     ),
     16: row(
@@ -155,14 +155,14 @@ ROWS: dict[int, Row] = {
         "test_a_timestamp_beyond_300_seconds_is_refused "
         "test_a_signed_body_that_does_not_name_its_request_once_is_refused",
         i_webhook_handler="test_whatever_is_wrong_the_answer_is_the_same_401_and_nothing_is_queued",
-        i_delivery="test_a_delivery_without_the_jobs_own_token_changes_nothing",
+        i_delivery="test_a_message_without_the_jobs_own_token_changes_nothing",
         e_webhooks_and_faults="test_a_forged_webhook_is_answered_401_and_says_no_more",
     ),
     18: row(
         "fal's key set is down, rotated, slow, or without padding",
         u_webhooks="test_a_key_is_read_with_and_without_padding "
         "test_a_rotated_key_is_fetched_when_the_first_post_that_it_signed_arrives",
-        i_webhook_handler="test_without_keys_nobody_is_let_in_and_fal_is_asked_to_try_again "
+        i_webhook_handler="test_without_keys_no_webhook_is_accepted_and_fal_is_asked_to_try_again "
         "test_keys_that_cannot_be_refreshed_serve_for_a_day_and_no_longer",
     ),
     19: row(
@@ -195,7 +195,7 @@ ROWS: dict[int, Row] = {
     23: row(
         "a crash in the middle of an upload in parts",
         i_transfer="test_a_part_that_stays_broken_leaves_no_upload_behind",
-        i_delivery="test_a_delivery_that_is_cut_off_is_finished_by_the_next_and_stored_once",
+        i_delivery="test_a_message_that_is_cut_off_is_finished_by_the_next_and_stored_once",
         i_reconciliation="test_a_copy_that_was_cut_off_is_begun_again",
     ),
     24: row(
@@ -207,12 +207,12 @@ ROWS: dict[int, Row] = {
     25: row(
         "a verdict for a job that was cancelled, or has failed",
         i_cancellation="test_a_video_that_comes_too_late_is_noted_and_not_stored",
-        i_delivery="test_a_verdict_that_is_too_late_stores_nothing",
+        i_delivery="test_a_result_that_is_too_late_stores_nothing",
         i_retries="test_a_late_failure_of_an_old_attempt_does_nothing",
     ),
     26: row(
         "several submitters race for the last place or the last dollar",
-        i_races="test_the_last_place_and_the_last_dollar_are_given_once "
+        i_races="test_the_last_slot_and_the_last_dollar_are_given_once "
         "test_of_eight_that_read_the_same_job_one_sends_it",
     ),
     27: row(
@@ -235,12 +235,12 @@ ROWS: dict[int, Row] = {
     30: row(
         "a video is dropped back into the drop bucket",
         i_fault_rows="test_a_video_dropped_back_starts_nothing "
-        "test_a_manifest_dropped_back_waits_for_a_sound_and_sends_nothing",
+        "test_a_manifest_dropped_back_waits_for_an_audio_file_and_sends_nothing",
     ),
     31: row(
         "a message that nobody can understand",
         i_fault_rows="test_a_poison_message_fails_alone_and_writes_nothing "
-        "test_a_poison_verdict_fails_alone_and_writes_nothing",
+        "test_a_poison_result_fails_alone_and_writes_nothing",
         i_intake="test_a_poison_message_fails_alone",
     ),
     32: row(
@@ -327,7 +327,7 @@ def audio_of(post: Submission) -> dict[str, list[str]]:
     return parse_qs(urlsplit(post.arguments["audio_url"]).query)
 
 
-def test_a_sound_that_is_overwritten_under_way_is_read_as_it_was(
+def test_an_audio_file_that_is_overwritten_under_way_is_read_as_it_was(
     cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     drop(cloud)
@@ -450,7 +450,7 @@ def test_every_message_of_a_jobs_life_redriven_days_later_changes_nothing(
     job = Workspace.on_moto(cloud).store.get(job_id)
     assert job
     assert job.request
-    answer = verdict(job)
+    answer = result_message(job)
     name = job.request.request_id
     message = json.loads(answer.to_message()) | {"request_id": name}
     message["body"] = message["body"].replace(answer.request_id, name)
@@ -482,7 +482,7 @@ def test_a_video_dropped_back_starts_nothing(
     assert (failed, cloud.items(), fal.posts) == ([], [], [])
 
 
-def test_a_manifest_dropped_back_waits_for_a_sound_and_sends_nothing(
+def test_a_manifest_dropped_back_waits_for_an_audio_file_and_sends_nothing(
     cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     """Beside its video it looks like a sidecar; the video is no sound, so the two are no pair."""
@@ -528,23 +528,23 @@ def test_a_poison_message_fails_alone_and_writes_nothing(
     "poison",
     [*list(NOT_UNDERSTOOD.values())[:7], {"job_id": "0" * 32}, {"job_id": "0" * 32, "more": 1}],
 )
-def test_a_poison_verdict_fails_alone_and_writes_nothing(
+def test_a_poison_result_fails_alone_and_writes_nothing(
     cloud: Cloud, store: Send, poison: Any
 ) -> None:
     workspace = Workspace.on_moto(cloud)
     job, other = workspace.bring(JobStatus.SUBMITTED, 1), workspace.bring(JobStatus.SUBMITTED, 2)
 
-    failed = store(poison, json.loads(verdict(job).to_message()), poison)
+    failed = store(poison, json.loads(result_message(job).to_message()), poison)
 
     assert failed == ["m0", "m2"]
     assert workspace.read(1).status is JobStatus.SUCCEEDED
     assert workspace.read(2) == other
 
 
-def test_a_poison_verdict_that_fal_has_signed_has_fal_asked_soon(cloud: Cloud, store: Send) -> None:
+def test_a_poison_result_that_fal_has_signed_has_fal_asked_soon(cloud: Cloud, store: Send) -> None:
     workspace = Workspace.on_moto(cloud)
     job = workspace.bring(JobStatus.SUBMITTED)
-    message = json.loads(verdict(job).to_message()) | {"body": '{"request_id": 7}'}
+    message = json.loads(result_message(job).to_message()) | {"body": '{"request_id": 7}'}
 
     failed = store(message)
 

@@ -48,7 +48,7 @@ from tests.integration.workspace import (
     numbered_half,
     numbered_job,
     request_of,
-    verdict,
+    result_message,
 )
 from tests.support.stack import ACCOUNT, FAL_KEY, JOBS, KEY_PARAMETER, REGION, event
 
@@ -282,7 +282,7 @@ def test_while_fals_list_cannot_be_had_no_silence_proves_anything(
 
 
 @pytest.mark.parametrize("resubmitted", [False, True])
-def test_a_verdict_that_comes_while_fal_is_asked_is_not_overwritten(
+def test_a_result_that_comes_while_fal_is_asked_is_not_overwritten(
     workspace: Workspace, resubmitted: bool
 ) -> None:
     job = workspace.bring(JobStatus.UNCONFIRMED, resubmitted=resubmitted)
@@ -357,16 +357,16 @@ def test_a_request_that_ended_goes_the_way_of_its_webhook(
     assert workspace.sums()[0] == 0
 
 
-def test_an_end_that_is_told_twice_and_by_the_webhook_too_is_stored_once(
+def test_an_end_that_is_reported_twice_and_by_the_webhook_too_is_stored_once(
     workspace: Workspace,
 ) -> None:
     job = workspace.bring(JobStatus.SUBMITTED)
     name = request_of(job).request_id
-    workspace.fal.standing[name] = Ended(verdict(job).body)
+    workspace.fal.standing[name] = Ended(result_message(job).body)
     later(workspace, timedelta(minutes=1))
     later(workspace, timedelta(minutes=1))
 
-    for message in (*workspace.queues.delivered, verdict(job)):
+    for message in (*workspace.queues.delivered, result_message(job)):
         workspace.result_handler.handle(message)
 
     assert len(workspace.queues.delivered) == 2
@@ -448,7 +448,7 @@ def test_a_copy_that_fails_is_begun_again_soon_and_then_ever_more_rarely(
     workspace: Workspace,
 ) -> None:
     workspace.cdn.is_down = True
-    workspace.result_handler.handle(verdict(workspace.bring(JobStatus.SUBMITTED)))
+    workspace.result_handler.handle(result_message(workspace.bring(JobStatus.SUBMITTED)))
     pauses = []
     for _ in range(12):
         turn = workspace.turn()
@@ -516,7 +516,7 @@ def test_a_webhook_that_comes_while_fal_does_not_answer_is_no_failure(
     job = workspace.bring(JobStatus.SUBMITTED)
 
     def answer() -> None:
-        workspace.result_handler.handle(verdict(job))
+        workspace.result_handler.handle(result_message(job))
         raise UNHEARD
 
     workspace.fal.on_question = answer
@@ -545,7 +545,7 @@ def test_a_record_that_cannot_be_read_does_not_stop_the_others(workspace: Worksp
     assert workspace.queues.dispatched == [waiting.job_id]
 
 
-def test_a_job_that_cannot_even_be_put_off_does_not_stop_the_others(workspace: Workspace) -> None:
+def test_a_job_that_cannot_even_be_postponed_does_not_stop_the_others(workspace: Workspace) -> None:
     for n in range(3):
         workspace.bring(JobStatus.SUBMITTED, n)
     waiting = workspace.admit(5)
@@ -674,7 +674,7 @@ def test_nothing_is_dispatched_during_a_pause_which_ends_by_itself(workspace: Wo
     assert workspace.queues.dispatched == [job.job_id]
 
 
-def test_a_place_that_leaked_is_given_back_by_a_pass_that_says_so(
+def test_a_slot_that_leaked_is_given_back_by_a_pass_that_says_so(
     workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = workspace.bring(JobStatus.SUBMITTED)
@@ -688,7 +688,7 @@ def test_a_place_that_leaked_is_given_back_by_a_pass_that_says_so(
     assert (line.__dict__["job_id"], line.__dict__["is_held"]) == (an_id(7), False)
 
 
-def test_a_job_that_lost_its_place_takes_it_again_when_it_is_looked_at(
+def test_a_job_that_lost_its_slot_takes_it_again_when_it_is_looked_at(
     workspace: Workspace,
 ) -> None:
     job = workspace.bring(JobStatus.SUBMITTED)
@@ -728,7 +728,7 @@ def test_a_quiet_table_has_nothing_to_tell(workspace: Workspace) -> None:
     assert this.standing == LedgerStatus(0, nothing, ZERO, is_paused=False)
 
 
-def test_a_pause_is_told_as_long_as_it_lasts(workspace: Workspace) -> None:
+def test_a_pause_is_reported_as_long_as_it_lasts(workspace: Workspace) -> None:
     workspace.store.ledger.pause(START + timedelta(minutes=5))
 
     shown = [a_pass(workspace, timedelta(minutes=minutes)).standing for minutes in (4, 1)]
@@ -940,7 +940,7 @@ def test_a_request_in_fals_queue_is_pending(internet: Loopback, state: str, code
     ]
 
 
-def test_a_completed_request_is_told_as_its_webhook_would_tell_it(internet: Loopback) -> None:
+def test_a_completed_request_is_reported_as_its_webhook_would_report_it(internet: Loopback) -> None:
     result = asked(internet, answer(STATUS), SUCCESS["payload"])
 
     assert isinstance(result, Ended)

@@ -33,8 +33,8 @@ from tests.integration.workspace import (
     an_id,
     failure,
     request_of,
+    result_message,
     token_hash_of,
-    verdict,
 )
 from tests.support.stack import DROPS, sqs
 
@@ -113,7 +113,7 @@ def workspace(cloud: Cloud) -> Workspace:
 def model_failure(job: Job, *entries: dict[str, Any]) -> Any:
     """What fal says where the model refused its input, or broke."""
     detail = [{"loc": ["body"], "msg": "It did not work."} | entry for entry in entries]
-    return verdict(job, status="ERROR", payload={"detail": detail})
+    return result_message(job, status="ERROR", payload={"detail": detail})
 
 
 # What is worth it -------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_one_error_for_good_among_others_is_for_good(workspace: Workspace) -> No
 
 def test_an_error_that_fal_does_not_name_is_for_good(workspace: Workspace) -> None:
     job = workspace.bring(JobStatus.SUBMITTED)
-    unnamed = verdict(job, status="ERROR", payload=None, error="Oops")
+    unnamed = result_message(job, status="ERROR", payload=None, error="Oops")
     workspace.fal.standing[request_of(job).request_id] = Ended(
         unnamed.body
     )  # asked, it says the same
@@ -367,7 +367,7 @@ def test_a_late_video_of_an_old_attempt_is_the_jobs_video(
 ) -> None:
     job = second_attempt(workspace, status)
 
-    result = workspace.result_handler.handle(verdict(job, attempt=1))
+    result = workspace.result_handler.handle(result_message(job, attempt=1))
 
     assert result
     assert result.status is workspace.read().status is JobStatus.SUCCEEDED
@@ -380,9 +380,9 @@ def test_of_two_attempts_that_both_succeed_one_is_stored_and_the_other_noted(
     workspace: Workspace,
 ) -> None:
     job = second_attempt(workspace, JobStatus.SUBMITTED)
-    workspace.result_handler.handle(verdict(job))
+    workspace.result_handler.handle(result_message(job))
 
-    workspace.result_handler.handle(verdict(job, attempt=1))
+    workspace.result_handler.handle(result_message(job, attempt=1))
 
     after = workspace.read()
     assert after.duplicate_requests == {request_of(job, 1).request_id}
@@ -399,7 +399,7 @@ def test_the_tokens_of_these_tests_are_the_attempts_own(workspace: Workspace) ->
 # The account ------------------------------------------------------------------------------------
 
 
-def test_a_refused_account_pauses_everybody_and_fails_nobody(workspace: Workspace) -> None:
+def test_a_refused_account_pauses_everybody_and_fails_no_job(workspace: Workspace) -> None:
     for n in range(3):
         workspace.admit(n)
     workspace.fal.answer = LOCKED
@@ -436,7 +436,7 @@ def test_after_the_pause_one_job_finds_out_and_the_others_follow(workspace: Work
         (403, "User is locked. Reason: Exhausted balance. Top up your balance."),
     ],
 )
-def test_a_locked_account_is_told_apart_from_a_bad_job_over_the_wire(
+def test_a_locked_account_is_distinguished_from_a_bad_job_over_the_wire(
     cloud: Cloud,
     submit: ModuleType,
     internet: Loopback,

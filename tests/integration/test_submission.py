@@ -93,7 +93,7 @@ def token_of(submission: Submission) -> str:
     return str(submission.webhook_url).rpartition("/")[2]
 
 
-def test_the_claim_stands_in_the_table_when_the_post_arrives(world: World) -> None:
+def test_the_claim_is_in_the_table_when_the_post_arrives(world: World) -> None:
     seen: list[Job] = []
     world.fal.on_post = lambda _: seen.append(world.record)
 
@@ -116,7 +116,7 @@ def test_an_accepted_job_keeps_its_request_and_leaves_the_backlog(world: World) 
     assert [step.status for step in job.history] == ["READY", "SUBMITTING", "SUBMITTED"]
 
 
-def test_fal_is_asked_when_the_stack_says_and_not_told_whom_to_call_where_it_could_not(
+def test_fal_is_asked_when_the_stack_says_and_gets_no_webhook_url_that_it_could_not_call(
     world: World,
 ) -> None:
     terms = SubmissionSettings("", 3600, 86400, ask_after=timedelta(seconds=5))
@@ -319,7 +319,7 @@ def test_each_postponement_waits_longer(world: World) -> None:
         assert longest / 2 <= wait <= longest
 
 
-def test_a_dispatch_before_its_turn_does_not_forget_that_a_job_was_put_off(world: World) -> None:
+def test_a_dispatch_before_its_turn_does_not_forget_that_a_job_was_postponed(world: World) -> None:
     world.fal.answer = BUSY
     waiting = world.submit()
     world.fal.answer = None

@@ -29,7 +29,7 @@ from tests.integration.moto_stack import Cloud, client
 from tests.support.fakes.table import Refused as TableRefused
 from tests.support.fakes.table import Table
 from tests.support.jobs import a_job
-from tests.support.media.samples import film
+from tests.support.media.samples import video_file
 from tests.support.stack import JOBS, OUTPUT, WEBHOOKS
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def canceled(client: Any, *reasons: dict[str, Any] | str) -> Exception:
 class FakeCdn:
     """fal's CDN, with one video at every URL."""
 
-    body: bytes = field(default_factory=lambda: film(".mp4"))
+    body: bytes = field(default_factory=lambda: video_file(".mp4"))
     opened: list[str] = field(default_factory=list)
     is_down: bool = False
 
@@ -368,7 +368,7 @@ def request_of(job: Job, attempt: int | None = None) -> Request:
     return a_request(f"request-{job.job_id[:8]}-{attempt or job.attempt}")
 
 
-def verdict(job: Job, attempt: int | None = None, **body: Any) -> WebhookMessage:
+def result_message(job: Job, attempt: int | None = None, **body: Any) -> WebhookMessage:
     """What fal says of an attempt, the job's last if not told: OK, unless ``body`` says else."""
     number = attempt or job.attempt
     request_id = request_of(job, number).request_id
@@ -384,4 +384,4 @@ def verdict(job: Job, attempt: int | None = None, **body: Any) -> WebhookMessage
 def failure(job: Job, error_type: str = "runner_disconnected", **answer: Any) -> WebhookMessage:
     """The same, where the run failed by fal's own fault or for another reason."""
     payload = {"detail": "It did not work.", "error_type": error_type}
-    return verdict(job, status="ERROR", payload=payload, **answer)
+    return result_message(job, status="ERROR", payload=payload, **answer)

@@ -428,7 +428,7 @@ def table(outcomes: dict[tuple[str, str], Outcome]) -> str:
 # is full of those of the table
 
 
-def test_a_dripping_key_set_holds_up_no_delivery_for_longer_than_fal_waits(
+def test_a_dripping_key_set_delays_no_webhook_for_longer_than_fal_waits(
     stack: Phonoscene,
 ) -> None:
     stack.control("POST", "/faults", {"stage": "keys", "action": "drip", "seconds": 0.5})
@@ -449,7 +449,7 @@ def _deliveries(stack: Phonoscene, prompt: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("way", ["hangs", "drips"])
-def test_a_subscriber_that_never_ends_its_answer_is_left_after_its_time_and_told_again(
+def test_an_endpoint_that_never_ends_its_answer_is_left_after_its_time_and_gets_the_event_again(
     stack: Phonoscene, way: str
 ) -> None:
     subscriber, name = stack.subscriber, f"odd/subscriber-{way}"
@@ -606,7 +606,7 @@ def test_every_fault_of_the_table_was_met(played: dict[tuple[str, str], Outcome]
 
 
 @pytest.mark.timeout(900)
-def test_the_key_was_shown_to_nobody_but_fal_over_tls(
+def test_the_key_was_shown_to_fal_alone_over_tls(
     stack: Phonoscene, played: dict[tuple[str, str], Outcome]
 ) -> None:
     assert played

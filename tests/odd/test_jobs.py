@@ -111,7 +111,7 @@ plays = st.fixed_dictionaries(
 
 @given(odd=plays, calls=st.booleans())
 @drawn
-def test_a_paid_video_comes_home_whatever_was_answered_before(
+def test_a_paid_video_is_stored_whatever_was_answered_before(
     odd: dict[str, deque[Any]], *, calls: bool
 ) -> None:
     play = Play(webhooks=calls, replies=odd, result_lives=timedelta(days=2))

@@ -411,7 +411,7 @@ def table(figures: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def verdict(figures: dict[str, Any]) -> int:
+def exit_code(figures: dict[str, Any]) -> int:
     """The exit code."""
     if figures["breaches"]:
         return 1
@@ -438,7 +438,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures = soak(wishes, folder.absolute())  # handlers run elsewhere
     shown = json.dumps(figures, indent=2) + "\n" if asked.json else table(figures)
     sys.stdout.write(shown)
-    return verdict(figures)
+    return exit_code(figures)
 
 
 def _parser() -> argparse.ArgumentParser:

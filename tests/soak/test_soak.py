@@ -11,7 +11,7 @@ import pytest
 from local.fal_simulator.faults.fault_dial import FaultDial
 from tests.soak.books import Audit, World
 from tests.soak.plan import FAULTS, Wishes, background, plan
-from tests.soak.soak import MUST_BE_ZERO, soak, table, verdict
+from tests.soak.soak import MUST_BE_ZERO, exit_code, soak, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def test_twenty_drops_under_faults_are_all_accounted_for() -> None:
 
     figures = soak(wishes, FOLDER)
 
-    assert verdict(figures) == 0, table(figures)
+    assert exit_code(figures) == 0, table(figures)
     assert figures["accounted"] == figures["dropped"] == 20
     assert sum(figures["struck"].values()) >= 4
 
@@ -161,7 +161,7 @@ def test_the_audit_sees(harm: Callable[[World], None], breach: str) -> None:
     assert kinds <= MUST_BE_ZERO.keys()
 
 
-def test_a_bill_above_the_reservation_is_no_breach_where_fal_was_told_and_the_record_knows() -> (
+def test_a_bill_above_the_reservation_is_no_breach_where_the_simulator_bills_more_and_the_job_says_so() -> (
     None
 ):
     def larger(world: World) -> None:

@@ -151,7 +151,7 @@ def test_the_sidecar_that_is_put_is_the_audios_and_no_other_audios(there: tuple[
         assert all(pairings(str(one.audio), after) == [one] for one in before)
 
 
-def test_a_drop_lies_in_its_folder_under_its_name(tmp_path: Path) -> None:
+def test_a_drop_is_in_its_folder_under_its_name(tmp_path: Path) -> None:
     file = tmp_path / "My Song.MP3"
     file.touch()
 
@@ -409,7 +409,7 @@ def test_a_job_for_programs_has_all_its_keys_and_no_secret(status: JobStatus) ->
     assert json.loads(answer)["duplicate_actuals"][0]["upper_usd"] == 0.3
 
 
-def test_every_field_of_a_record_is_told_or_left_out_on_purpose() -> None:
+def test_every_field_of_a_record_is_reported_or_left_out_on_purpose() -> None:
     left_out = {
         "token_hashes",
         "reservation",
@@ -526,7 +526,7 @@ def test_a_half_whose_record_is_gone_is_followed_no_further() -> None:
     assert (steps, follower.gone) == ([_S.WAITING], {"a"})
 
 
-def test_a_follower_stops_when_it_is_told_to() -> None:
+def test_a_follower_stops_on_request() -> None:
     follower = Follower(lambda _: {}, sleep=lambda _: None)
 
     assert list(follower.follow(["a"], lambda: True)) == []
@@ -636,7 +636,7 @@ def test_what_cannot_be_taken_back_does_not_hide_why_it_was_to_be(song: Drop) ->
 
 
 @pytest.mark.parametrize(("key", "is_dropped"), [("a/song.mp3", False), ("a/song.json", True)])
-def test_an_interrupt_is_told_what_it_came_to(song: Drop, key: str, *, is_dropped: bool) -> None:
+def test_an_interrupt_is_followed_by_the_outcome(song: Drop, key: str, *, is_dropped: bool) -> None:
     bucket: Any = Bucket()
     stopped = threading.Event()
     upload = Upload(bucket, "drops", song)
@@ -762,5 +762,5 @@ def test_a_file_that_was_there_survives_the_check(tmp_path: Path) -> None:
     assert (tmp_path / "a.mp4").read_bytes() == b"before"
 
 
-def test_times_are_told_in_utc_where_programs_read_them() -> None:
+def test_times_are_reported_in_utc_where_programs_read_them() -> None:
     assert datetime.fromisoformat(as_data(a_job(_S.READY))["created_at"]) == NOON.astimezone(UTC)

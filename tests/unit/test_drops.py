@@ -474,7 +474,7 @@ def test_defaults_are_looked_for_in_the_folder_and_every_one_above(
         ("_defaults.json", "cover.png", "cover.png"),
     ],
 )
-def test_a_name_lies_beside_the_file_that_mentions_it(owner: str, name: str, expected: str) -> None:
+def test_a_name_is_beside_the_file_that_mentions_it(owner: str, name: str, expected: str) -> None:
     assert beside(owner, name) == expected
 
 

@@ -95,7 +95,7 @@ def store(film: Film, sink: Sink) -> Any:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_parts_that_come_in_any_order_make_the_film_and_its_digest(seed: int) -> None:
+def test_parts_that_come_in_any_order_make_the_video_and_its_digest(seed: int) -> None:
     random.seed(seed)
     video, sink = Film(waits=0.01), Sink()
 

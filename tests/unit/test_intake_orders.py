@@ -250,7 +250,7 @@ def test_the_second_half_replaces_the_record_of_the_first(
     assert store.items == {pair(1, 1): job}
 
 
-def test_an_event_that_comes_again_after_its_job_gives_the_job_as_it_stands_now(
+def test_an_event_that_comes_again_after_its_job_gives_the_job_as_it_is_now(
     bucket: MemoryBucket, store: MemoryStore, intake: Intake
 ) -> None:
     bucket.put(SIDECAR, TEXT)

@@ -20,7 +20,7 @@ ACCOUNT = "the simulator's account"
 DEFAULT = "default"
 
 
-def test_the_exit_codes_are_told_in_the_page_and_in_the_help() -> None:
+def test_the_exit_codes_are_in_the_page_and_in_the_help() -> None:
     known = (errors.NOT_FINE, errors.WRONG_USAGE, errors.UNREACHABLE, 130, errors.READER_GONE)
     codes = ["0", *map(str, known)]
 

@@ -306,7 +306,7 @@ def test_no_failure_of_the_local_cloud_shows_a_trace_unless_it_is_asked_for(
 
 
 @pytest.mark.parametrize("name", ["_song.wav", ".song.wav", "song.txt", "nothing.wav"])
-def test_a_file_that_nobody_would_look_at_is_refused_before_it_is_dropped(
+def test_a_file_that_no_one_would_look_at_is_refused_before_it_is_dropped(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if name != "nothing.wav":
@@ -316,7 +316,7 @@ def test_a_file_that_nobody_would_look_at_is_refused_before_it_is_dropped(
     assert name in capsys.readouterr().err
 
 
-def test_a_job_that_failed_here_is_told_with_the_next_step_on_this_cloud(
+def test_a_job_that_failed_here_is_reported_with_the_next_step_on_this_cloud(
     state: StateDirectory,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -63,14 +63,14 @@ def step(job: Job, status: JobStatus, **changes: Any) -> Job:
 
 
 @pytest.mark.parametrize("status", JobStatus)
-def test_every_state_is_told_in_words(status: JobStatus) -> None:
+def test_every_state_is_described_in_words(status: JobStatus) -> None:
     receipt = Receipt.of(a_job(status), None)
 
     assert (receipt.status, receipt.state) == (status, STATES[status])
     assert receipt.is_final is (status in FINAL)
 
 
-def test_a_receipt_tells_each_error_with_its_place_what_is_allowed_and_what_to_do() -> None:
+def test_a_receipt_tells_each_error_with_its_field_what_is_allowed_and_what_to_do() -> None:
     error = wrong(field="fps", value="61", allowed="a number from 1 to 60", source="a/song.json")
 
     [answer] = Receipt.of(a_job(JobStatus.REJECTED, errors=(error,)), None).errors
@@ -220,7 +220,7 @@ def test_what_may_cost_more_than_was_reserved_is_said_plainly(
     assert bool(text) == bool(said)
 
 
-def test_what_came_is_told_in_numbers_beside_what_was_asked() -> None:
+def test_what_came_is_reported_in_numbers_beside_what_was_asked() -> None:
     data = json.loads(Receipt.of(a_job(estimate=ASKED, actual=CAME), None).to_json())
 
     assert data["cost"] == {"lower_usd": 0.302, "upper_usd": 0.3085}
@@ -236,7 +236,7 @@ def test_what_came_is_told_in_numbers_beside_what_was_asked() -> None:
     assert "actual" not in json.loads(Receipt.of(a_job(estimate=ASKED), None).to_json())
 
 
-def test_cost_video_and_every_step_are_told() -> None:
+def test_cost_video_and_every_step_are_reported() -> None:
     cost = Estimate(width=1, height=1, frames=9, megapixels=1, lower_usd="0.0859", upper_usd="0.1")
     video = Video(
         bucket="outputs",
@@ -268,7 +268,7 @@ def test_cost_video_and_every_step_are_told() -> None:
 
 
 @given(jobs)
-def test_nothing_that_opens_anything_is_told(job: Job) -> None:
+def test_nothing_that_opens_anything_is_reported(job: Job) -> None:
     secret = "https://v3.fal.media/SECRET?X-Amz-Signature=SECRET"
     kept = {
         "token_hashes": ("SECRET",),
@@ -312,7 +312,7 @@ names = st.text(
 
 
 @given(names)
-def test_a_receipts_key_fits_s3_and_is_folded_away_by_nobody(name: str) -> None:
+def test_a_receipts_key_fits_s3_and_is_unique_even_when_folded(name: str) -> None:
     key = receipt_key(name)
 
     assert len(key.encode()) <= MAX_KEY_BYTES
@@ -321,7 +321,7 @@ def test_a_receipts_key_fits_s3_and_is_folded_away_by_nobody(name: str) -> None:
 
 
 @given(names.filter(lambda name: not unsafe(name)))
-def test_a_receipt_lies_at_the_drops_name_wherever_that_fits(name: str) -> None:
+def test_a_receipt_is_at_the_drops_name_wherever_that_fits(name: str) -> None:
     room = MAX_KEY_BYTES - len(".status.json")
 
     assert (receipt_key(name) == name + ".status.json") == (len(name.encode()) <= room)

@@ -185,7 +185,7 @@ def test_a_name_whose_addresses_all_refuse_is_a_failed_connection(
     assert sorted(wire.dialled) == sorted(PUBLIC)
 
 
-def test_a_name_that_nobody_knows_is_a_failed_connection(dns: Callable[..., list[str]]) -> None:
+def test_a_name_that_no_one_knows_is_a_failed_connection(dns: Callable[..., list[str]]) -> None:
     dns([])
 
     with pytest.raises(OSError, match="unknown"):

@@ -206,7 +206,7 @@ def test_what_is_no_receipt_gives_way_to_one(garbage: bytes) -> None:
     assert written(receipts) == {"a.status.json": Receipt.of(born(), None)}
 
 
-def test_a_record_that_is_told_again_writes_nothing() -> None:
+def test_a_record_that_comes_again_writes_nothing() -> None:
     receipts, bus = MemoryReceipts(), MemoryBus()
     write = Write(None, born(), None)
 

@@ -143,7 +143,7 @@ def test_where_the_system_has_no_bundle_certifis_is_taken(
 
 
 @pytest.mark.parametrize("real", [None, RealFal(KEY)])
-def test_no_process_is_told_the_key_and_the_emulator_writes_none_down(
+def test_no_process_gets_the_key_and_the_emulator_writes_none_down(
     tls_files: TlsFiles, tmp_path: Path, real: RealFal | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAL_KEY", KEY)
@@ -171,7 +171,7 @@ def test_a_run_of_the_real_one_is_remembered_without_its_key(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "value"), [("AudioDelivery", "presigned"), ("ResultsBy", "webhook")]
 )
-def test_the_real_fal_is_not_told_to_reach_this_machine(name: str, value: str) -> None:
+def test_the_real_fal_gets_no_url_of_this_machine(name: str, value: str) -> None:
     real_fal.check_parameters(real_fal.PARAMETERS | {"AskFalSeconds": "9"})
 
     with pytest.raises(LocalCloudError, match=name):
@@ -269,7 +269,7 @@ def test_takes_are_paid_each() -> None:
     assert interval(answer) == f"${lower:.4f} to ${upper:.4f}"
 
 
-def test_the_size_is_the_pictures_where_it_is_to_be() -> None:
+def test_the_size_is_the_images_where_it_is_to_be() -> None:
     image = png(64, 48)
     wish = '{"prompt": "x", "video_size": "auto", "image_url": "cover.png"}'
 
@@ -290,7 +290,7 @@ def test_the_size_is_the_pictures_where_it_is_to_be() -> None:
         (of(b"no sound", '{"prompt": "x"}'), "not_audio"),
     ],
 )
-def test_what_would_be_rejected_is_told_and_not_priced(wrong: Drop, named: str) -> None:
+def test_what_would_be_rejected_is_reported_and_not_priced(wrong: Drop, named: str) -> None:
     with pytest.raises(LocalCloudError) as refused:
         estimate_drop(wrong, PRICES)
 

@@ -115,7 +115,7 @@ def test_a_figure_of_the_video_that_is_odd_does_not_lose_the_video(field: str, v
     assert result.output.video.url == URL
 
 
-def test_a_models_errors_are_told_one_by_one() -> None:
+def test_a_models_errors_are_reported_one_by_one() -> None:
     detail = [
         {
             "loc": ["body", "image_url"],
@@ -235,7 +235,7 @@ def test_a_signed_body_of_no_known_form_is_malformed(body: str) -> None:
         from_webhook(body)
 
 
-def test_a_malformed_verdict_names_fields_and_shows_no_value() -> None:
+def test_a_malformed_result_names_fields_and_shows_no_value() -> None:
     body = webhook(status="OK", payload={"video": {"url": [PRESIGNED]}, "prompt": ["a secret"]})
 
     with pytest.raises(ResultMalformed) as caught:
@@ -349,7 +349,7 @@ ANYTHING = st.recursive(
 
 
 @given(st.sampled_from(["OK", "ERROR"]), ANYTHING, st.none() | st.text(max_size=5))
-def test_any_signed_body_is_a_verdict_or_malformed(
+def test_any_signed_body_is_a_result_or_malformed(
     status: str, payload: Any, error: str | None
 ) -> None:
     body = webhook(status=status, payload=payload, error=error)

@@ -154,14 +154,14 @@ def test_what_is_signed_are_four_lines_without_a_line_feed_at_the_end() -> None:
     )
 
 
-def test_a_genuine_post_becomes_a_delivery_with_the_signed_text_byte_for_byte() -> None:
+def test_a_genuine_post_becomes_a_message_with_the_signed_text_byte_for_byte() -> None:
     message = receive(post(), Jwks(KEY).signing_keys(), USER)
 
     assert message == WebhookMessage(JOB, hash_token(TOKEN), REQUEST, BODY.decode())
     assert message.body.encode() == BODY
 
 
-def test_a_delivery_survives_its_queue() -> None:
+def test_a_message_survives_its_queue() -> None:
     message = receive(post(), Jwks(KEY).signing_keys(), USER)
 
     assert WebhookMessage(**json.loads(message.to_message())) == message
@@ -174,7 +174,7 @@ SQS_TAKES = re.compile("[\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 @example("a prompt with \ufffe and \uffff and \x0b")
-def test_a_delivery_of_any_text_is_a_message_that_sqs_takes(body: str) -> None:
+def test_a_webhook_of_any_text_is_a_message_that_sqs_takes(body: str) -> None:
     message = WebhookMessage(JOB, hash_token(TOKEN), REQUEST, body)
 
     assert SQS_TAKES.fullmatch(message.to_message())
@@ -457,7 +457,7 @@ def test_a_broken_entry_is_passed_over_and_its_neighbours_are_kept(entry: Any) -
 
 
 @pytest.mark.parametrize("answer", [{}, {"keys": None}, {"keys": {}}, {"keys": "x"}, {"keys": []}])
-def test_a_key_set_without_keys_verifies_nobody(answer: dict[str, Any]) -> None:
+def test_a_key_set_without_keys_verifies_nothing(answer: dict[str, Any]) -> None:
     jwks = Jwks()
     jwks.answer = answer
 
@@ -529,7 +529,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
-def test_nobody_is_verified_while_there_is_no_key_and_the_next_try_is_soon(
+def test_no_webhook_is_verified_while_there_is_no_key_and_the_next_try_is_soon(
     failure: Exception,
 ) -> None:
     jwks = Jwks(KEY)

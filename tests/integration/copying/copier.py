@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from phonoscene.videos.cdn import PART, Cdn
 from phonoscene.videos.video_formats import CONTENT_TYPES, Examination, check_container
-from tests.support.media.samples import film
+from tests.support.media.samples import video_file
 
 if TYPE_CHECKING:
     from phonoscene.videos.output_bucket import OutputBucket, Stored
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 URL = "https://v3.fal.media/files/penguin/phonoscene.mp4"
 KEY = "albums/song/0f343b0931126a20f133d67c2b018a3b.mp4"
 MOST = 64 * 1024 * 1024
-SMALL = film(".mp4")
+SMALL = video_file(".mp4")
 #: Three parts, the last one short; no two places of it are alike.
 LARGE = SMALL + b"".join(n.to_bytes(4, "big") for n in range((2 * PART + 1_000_000) // 4))
 

@@ -18,7 +18,7 @@ from phonoscene.errors import CopyFailed
 from phonoscene.videos.cdn import PART
 from tests.integration.copying.copier import KEY, LARGE, SMALL, URL, Copier, nothing_is_left, ranges
 from tests.integration.loopback import FileServer, Loopback, Seen
-from tests.support.media.samples import film
+from tests.support.media.samples import video_file
 from tests.support.stack import OUTPUT
 from tests.support.template import ROOT
 
@@ -94,7 +94,7 @@ def test_the_cdn_is_asked_for_plain_bytes_and_shown_no_credentials(
 def test_each_container_is_known_and_typed(
     copier: Copier, cloud: Cloud, cdn: FileServer, suffix: str
 ) -> None:
-    cdn.body = film(suffix)
+    cdn.body = video_file(suffix)
 
     stored = copier.copy_video(URL, f"a/b{suffix}", suffix)
 
@@ -154,7 +154,7 @@ def test_the_second_writer_gets_the_firsts_version(
 
 
 @pytest.mark.parametrize("body", [SMALL, LARGE], ids=["one PUT", "parts"])
-def test_what_lies_there_already_is_not_overwritten_by_another_video(
+def test_what_is_there_already_is_not_overwritten_by_another_video(
     copier: Copier, cloud: Cloud, cdn: FileServer, body: bytes
 ) -> None:
     first = body + bytes(4)

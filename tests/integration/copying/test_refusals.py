@@ -13,7 +13,7 @@ from phonoscene.videos.output_bucket import OutputBucket
 from phonoscene.videos.video_formats import CONTENT_TYPES
 from tests.integration.copying.copier import KEY, LARGE, SMALL, URL, Copier, nothing_is_left
 from tests.integration.loopback import FileServer, Loopback, Seen, answer
-from tests.support.media.samples import film
+from tests.support.media.samples import video_file
 from tests.support.stack import OUTPUT
 
 if TYPE_CHECKING:
@@ -215,13 +215,13 @@ ASKED = (".mp4", ".webm", ".mov", ".gif")
 def test_another_container_than_was_asked_for_is_stored_as_what_it_is(
     copier: Copier, cloud: Cloud, cdn: FileServer, asked: str, got: str
 ) -> None:
-    cdn.body = film(got)
+    cdn.body = video_file(got)
 
     stored = copier.copy_video(URL, KEY, asked)
 
     head = cloud.s3.head_object(Bucket=OUTPUT, Key=KEY)
     assert stored.content_type == head["ContentType"] == CONTENT_TYPES[got]
-    assert cloud.outputs() == {KEY: film(got)}
+    assert cloud.outputs() == {KEY: video_file(got)}
 
 
 PAGES = {
@@ -290,7 +290,7 @@ def test_fewer_bytes_than_fal_reported_may_be_all_the_next_time(
 def test_a_container_that_says_that_it_goes_on_may_be_whole_the_next_time(
     copier: Copier, cloud: Cloud, cdn: FileServer, suffix: str
 ) -> None:
-    cdn.body = film(suffix)[:-1]
+    cdn.body = video_file(suffix)[:-1]
 
     with pytest.raises(CopyFailed, match="cut off"):
         copier.copy_video(URL, KEY, suffix)

@@ -50,7 +50,7 @@ def fal(process: Fal, emulator: Emulator) -> Fal:
     process.control.delete("/faults")
     process.control.post("/reset")
     emulator.files = {"a.wav": a_sound(1)}
-    for seen in (emulator.answers, emulator.deliveries, emulator.reads):
+    for seen in (emulator.answers, emulator.webhooks, emulator.reads):
         seen.clear()
     return process
 

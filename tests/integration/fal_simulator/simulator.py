@@ -85,7 +85,7 @@ def a_picture(width: int, height: int) -> bytes:
 
 
 @dataclass
-class Delivery:
+class Webhook:
     host: str
     path: str
     headers: dict[str, str]
@@ -103,7 +103,7 @@ class Emulator:
 
     files: dict[str, bytes] = field(default_factory=dict)
     answers: list[int] = field(default_factory=list)
-    deliveries: list[Delivery] = field(default_factory=list)
+    webhooks: list[Webhook] = field(default_factory=list)
     reads: list[str] = field(default_factory=list)
     port: int = 0
 
@@ -135,7 +135,7 @@ class Emulator:
 
     async def _receive(self, request: web.Request) -> web.Response:
         body = await request.read()
-        self.deliveries.append(Delivery(request.host, request.path, dict(request.headers), body))
+        self.webhooks.append(Webhook(request.host, request.path, dict(request.headers), body))
         status = self.answers.pop(0) if self.answers else 200
         return web.Response(status=status, headers={"Location": "/elsewhere"})
 
@@ -230,9 +230,9 @@ class Fal:
         """Submit without a webhook, wait, return the control record."""
         return self.finished(self.submit(**{"hook": None} | options))
 
-    def deliveries(self, count: int = 1) -> list[Delivery]:
-        until(lambda: len(self.emulator.deliveries) >= count)
-        return self.emulator.deliveries
+    def webhooks(self, count: int = 1) -> list[Webhook]:
+        until(lambda: len(self.emulator.webhooks) >= count)
+        return self.emulator.webhooks
 
     def keys(self) -> list[Ed25519PublicKey]:
         answer = self.http.get("https://rest.fal.ai/.well-known/jwks.json").json()
@@ -279,11 +279,11 @@ def command(papers: Papers, emulator_port: int, *options: str) -> list[str]:
     ]
 
 
-def signed(delivery: Delivery, keys: list[Ed25519PublicKey]) -> bool:
-    headers = delivery.headers
+def signed(webhook: Webhook, keys: list[Ed25519PublicKey]) -> bool:
+    headers = webhook.headers
     names = ("Request-Id", "User-Id", "Timestamp")
     parts = [headers[f"X-Fal-Webhook-{name}"] for name in names]
-    message = "\n".join([*parts, hashlib.sha256(delivery.body).hexdigest()]).encode()
+    message = "\n".join([*parts, hashlib.sha256(webhook.body).hexdigest()]).encode()
     for key in keys:
         with contextlib.suppress(InvalidSignature):
             key.verify(bytes.fromhex(headers["X-Fal-Webhook-Signature"]), message)

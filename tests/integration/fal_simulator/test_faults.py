@@ -97,7 +97,7 @@ def test_a_result_can_be_gone(fal: Fal) -> None:
     assert fal.call(request_id).status_code == 200
 
 
-def test_a_running_job_stops_on_cancel_only_if_told_to(fal: Fal) -> None:
+def test_a_running_job_stops_on_cancel_only_if_a_rule_says_so(fal: Fal) -> None:
     fal.fault("cancel", "stop_running")
     fal.fault("render", "delay", seconds=30)
     request_id = fal.submit()
@@ -134,7 +134,7 @@ def test_a_running_job_stops_on_cancel_only_if_told_to(fal: Fal) -> None:
         ),
     ],
 )
-def test_a_run_can_be_told_to_fail_in_either_shape(
+def test_a_run_can_fail_in_either_shape(
     fal: Fal, stage: str, rule: dict[str, Any], status_code: int, error_type: str
 ) -> None:
     fal.fault(stage, **rule)
@@ -151,7 +151,7 @@ def test_a_run_can_be_told_to_fail_in_either_shape(
         assert result.headers["x-fal-retryable"] == expected
 
 
-def test_a_sound_can_be_fetched_late(fal: Fal) -> None:
+def test_an_audio_file_can_be_fetched_late(fal: Fal) -> None:
     fal.fault("audio", "delay", seconds=0.3)
 
     record = fal.run()
@@ -182,7 +182,7 @@ def test_after_a_rotation_only_a_fresh_key_set_verifies(fal: Fal) -> None:
 
     fal.submit()
 
-    message = fal.deliveries()[0]
+    message = fal.webhooks()[0]
     assert not signed(message, old)
     assert signed(message, fal.keys())
 
@@ -199,12 +199,12 @@ def output_of(body: dict[str, Any]) -> Any:
     ("form", "kind"),
     [("video_list", list), ("videos", list), ("url_text", str), ("empty", type(None))],
 )
-def test_an_output_can_have_another_form_once_and_is_sound_afterwards(
+def test_an_output_can_have_another_form_once_and_is_whole_afterwards(
     fal: Fal, by: str, form: str, kind: type
 ) -> None:
     fal.fault(by, "malformed", form=form)
     request_id = fal.submit()
-    (message,) = fal.deliveries()
+    (message,) = fal.webhooks()
 
     odd, audio = fal.call(request_id).json(), fal.call(request_id).json()
 
@@ -223,7 +223,7 @@ def test_an_output_can_be_text_that_strict_parsers_refuse(fal: Fal, form: str, m
     for stage in ("webhook", "result"):
         fal.fault(stage, "malformed", form=form)
     request_id = fal.submit()
-    (message,) = fal.deliveries()
+    (message,) = fal.webhooks()
 
     fetched = fal.call(request_id).content
 
@@ -239,7 +239,7 @@ def test_a_malformed_output_leaves_a_failure_as_it_is(fal: Fal) -> None:
 
     fal.submit()
 
-    assert fal.deliveries()[0].json["payload"]["detail"][0]["type"] == "unsupported_audio_format"
+    assert fal.webhooks()[0].json["payload"]["detail"][0]["type"] == "unsupported_audio_format"
 
 
 def test_an_error_can_precede_the_success_of_the_same_request(fal: Fal) -> None:
@@ -247,7 +247,7 @@ def test_an_error_can_precede_the_success_of_the_same_request(fal: Fal) -> None:
 
     request_id = fal.submit()
 
-    first, second = fal.deliveries(2)
+    first, second = fal.webhooks(2)
     assert [one.json["status"] for one in (first, second)] == ["ERROR", "OK"]
     assert {one.json["request_id"] for one in (first, second)} == {request_id}
     assert first.json["payload"]["error_type"] == "internal_error"
@@ -261,7 +261,7 @@ def test_a_webhook_can_call_a_result_unavailable_that_is_there(fal: Fal) -> None
 
     request_id = fal.submit()
 
-    body = fal.deliveries()[0].json
+    body = fal.webhooks()[0].json
     assert (body["status"], body["error"]) == ("ERROR", "Invalid status code: 503")
     assert (body["payload"], fal.call(request_id).status_code) == (None, 200)
 

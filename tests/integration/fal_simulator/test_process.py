@@ -66,7 +66,7 @@ def test_the_proxy_leads_to_fal_and_nowhere_else(fal: Fal) -> None:
 def test_no_signature_token_or_key_is_shown_or_logged(fal: Fal) -> None:
     headers = {"X-Fal-Tags": "job=1", "x-app-fal-upload-policy": '{"policy": "hush"}'}
     request_id = fal.submit(headers=headers)
-    fal.deliveries()
+    fal.webhooks()
 
     record = fal.record(request_id)
     shown = json.dumps(record) + fal.log.read_text()
@@ -112,7 +112,7 @@ def test_a_reset_forgets_the_requests(fal: Fal) -> None:
 def test_a_result_lives_for_an_hour_and_a_large_one_for_six_minutes(
     papers: Papers, emulator: Emulator
 ) -> None:
-    emulator.files, emulator.deliveries = {"a.wav": a_sound(0.4)}, []
+    emulator.files, emulator.webhooks = {"a.wav": a_sound(0.4)}, []
     emulator.answers[:] = [503] * 200
     short = Fal(
         papers, emulator, "--result-lifetime", "2", "--run-seconds", "0", "--retry-seconds", "0.05"

@@ -32,7 +32,7 @@ def test_fals_own_client_gets_a_video_and_the_webhook_is_signed(
     handle = client.submit(ENDPOINT, arguments=fal.arguments(), webhook_url=HOOK)
     result = handle.get()
 
-    message = fal.deliveries()[0]
+    message = fal.webhooks()[0]
     assert message.json["request_id"] == handle.request_id
     assert message.json["payload"] == result
     assert message.json["status"] == "OK"
@@ -45,7 +45,7 @@ def test_fals_own_client_gets_a_video_and_the_webhook_is_signed(
 def test_the_webhook_body_is_spaced_and_sorted_as_the_observed_one(fal: Fal) -> None:
     fal.submit()
 
-    body = fal.deliveries()[0].body
+    body = fal.webhooks()[0].body
     assert body == json.dumps(json.loads(body), sort_keys=True).encode()
     assert body.startswith(b'{"error": null, "gateway_request_id": "')
 
@@ -187,7 +187,7 @@ def test_two_jobs_run_and_the_third_waits_its_turn(fal: Fal) -> None:
     assert ended.json()["metrics"]["inference_time"] > 0.4
 
 
-def test_the_sound_is_fetched_once_after_the_wait_with_its_query_untouched(fal: Fal) -> None:
+def test_the_audio_is_fetched_once_after_the_wait_with_its_query_untouched(fal: Fal) -> None:
     fal.fault("queue", "delay", seconds=0.3)
     url = f"https://localhost:{fal.emulator.port}/drop/a.wav?X-Amz-Signature=a%2Fb%20c&x=%C3%A9"
     request_id = fal.submit(hook=None, audio_url=url)
@@ -212,7 +212,7 @@ def test_a_job_that_does_not_start_in_time_is_a_504_of_its_user(fal: Fal, header
     fal.fault("queue", "delay", seconds=30)
     request_id = fal.submit(headers={header: "0.2"})
 
-    body = fal.deliveries()[0].json
+    body = fal.webhooks()[0].json
     assert (body["status"], body["error"]) == ("ERROR", "Invalid status code: 504")
     result = fal.call(request_id)
     assert result.status_code == 504
@@ -261,7 +261,7 @@ def test_an_unknown_request_is_not_found(fal: Fal) -> None:
         ("https://localhost:{port}/drop/long.wav", "audio_duration_too_long"),
     ],
 )
-def test_a_sound_that_cannot_be_used_is_an_error_webhook_with_fals_type(
+def test_an_audio_file_that_cannot_be_used_is_an_error_webhook_with_fals_type(
     fal: Fal, url: str, kind: str
 ) -> None:
     playlist = b"#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n"
@@ -270,7 +270,7 @@ def test_a_sound_that_cannot_be_used_is_an_error_webhook_with_fals_type(
 
     fal.submit(audio_url=url.format(port=fal.emulator.port), fps=60)
 
-    body = fal.deliveries()[0].json
+    body = fal.webhooks()[0].json
     assert (body["status"], body["error"]) == ("ERROR", "Invalid status code: 422")
     (mistake,) = body["payload"]["detail"]
     assert (mistake["type"], mistake["loc"]) == (kind, ["body", "audio_url"])

@@ -136,7 +136,7 @@ def test_a_lifecycle_that_means_nothing_is_refused(fal: Fal, lifecycle: str) -> 
     assert (answer.status_code, uploads(fal)) == (422, [])
 
 
-def test_storage_fails_as_it_is_told(fal: Fal, client: fal_client.SyncClient) -> None:
+def test_storage_fails_as_its_rules_say(fal: Fal, client: fal_client.SyncClient) -> None:
     fal.fault("storage", "status", code=401, call="token")
     with pytest.raises(httpx.HTTPStatusError, match="401"):
         upload(client, b"x")

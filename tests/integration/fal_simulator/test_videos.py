@@ -60,7 +60,7 @@ def test_each_output_type_is_a_real_video_as_described(
         ("opus", "opus", "libopus", 48_000),
     ],
 )
-def test_each_sound_format_makes_a_video_of_its_own_length(
+def test_each_audio_format_makes_a_video_of_its_own_length(
     fal: Fal, name: str, container: str, codec: str, rate: int
 ) -> None:
     fal.emulator.files["a.wav"] = converted(a_sound(1.5), container, codec, rate)
@@ -149,7 +149,7 @@ def test_a_video_can_be_made_or_billed_otherwise_than_it_was_asked_for(
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(1.0, 24), (1.001, 25), (1.03, 25), (0.2, 9)])
-def test_a_frame_of_the_sound_that_is_begun_is_made(fal: Fal, seconds: float, frames: int) -> None:
+def test_a_frame_of_the_audio_that_is_begun_is_made(fal: Fal, seconds: float, frames: int) -> None:
     fal.emulator.files["a.wav"] = a_sound(seconds)
 
     assert fal.run()["result"]["video"]["num_frames"] == frames
@@ -361,7 +361,7 @@ def test_a_file_can_be_announced_before_it_is_there(fal: Fal) -> None:
 @pytest.mark.parametrize(
     ("form", "mark"), [("escaped_slash", "%2F"), ("non_ascii", "é"), ("leading_space", " https:")]
 )
-def test_a_video_can_lie_at_an_odd_address_and_is_there(fal: Fal, form: str, mark: str) -> None:
+def test_a_video_can_be_at_an_odd_address_and_is_there(fal: Fal, form: str, mark: str) -> None:
     fal.fault("cdn", "odd_url", form=form)
 
     video = fal.run()["result"]["video"]

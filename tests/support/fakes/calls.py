@@ -78,7 +78,7 @@ class Passed:
 
 @dataclass
 class Calls:
-    """The calls of one run. ``state`` tells two worlds apart; without it moments are not told."""
+    """The calls of one run. ``state`` tells two worlds apart; without it moments are not recorded."""
 
     plan: Sequence[Point] = ()
     state: Callable[[], int] | None = None

@@ -57,7 +57,7 @@ class Table:
     def __init__(self) -> None:
         self._items: dict[str, dict[str, Any]] = {}
         self._state: str | None = None
-        #: What the stream tells: each write's item before and after it, empty where there is none.
+        #: What the stream contains: each write's item before and after it, empty where there is none.
         self.changes: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
     def items(self) -> list[dict[str, Any]]:
@@ -133,7 +133,7 @@ class Table:
         return dict(after)
 
     def _tell(self, before: dict[str, Any], after: dict[str, Any]) -> None:
-        """A write that changes nothing is not told."""
+        """A write that changes nothing is not in the stream."""
         if before != after:
             self.changes.append((before, after))
 
@@ -206,11 +206,11 @@ def _said(answer: Callable[[str, Any], Any], operation: str, asked: Any) -> Any:
         return exc
 
 
-def _comparable(told: Any) -> Any:
-    """An answer without what is only told: capacities, and texts for people."""
-    if isinstance(told, Refused):
-        return _comparable({"Refused": str(told), **told.response})
-    if isinstance(told, dict):
+def _comparable(answer: Any) -> Any:
+    """An answer without what differs without meaning: capacities, and texts for people."""
+    if isinstance(answer, Refused):
+        return _comparable({"Refused": str(answer), **answer.response})
+    if isinstance(answer, dict):
         left_out = (
             "ConsumedCapacity",
             "ConsumedCapacityUnits",
@@ -220,9 +220,9 @@ def _comparable(told: Any) -> Any:
             "Message",
             "message",
         )
-        kept = {name: _comparable(value) for name, value in told.items() if name not in left_out}
+        kept = {name: _comparable(value) for name, value in answer.items() if name not in left_out}
         return {"N": float(kept["N"])} if set(kept) == {"N"} else kept
-    return [_comparable(one) for one in told] if isinstance(told, list) else told
+    return [_comparable(one) for one in answer] if isinstance(answer, list) else answer
 
 
 @cache

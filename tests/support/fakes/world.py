@@ -179,7 +179,7 @@ class World:
     #: The details of what was put on the bus, and what was set aside.
     events: list[str] = field(default_factory=list)
     unpublished: list[str] = field(default_factory=list)
-    #: Whether the stream is told when everything is at rest: it costs a third of a run's time.
+    #: Whether the stream is published when everything is at rest: it costs a third of a run's time.
     publishes: bool = True
     #: What happened, for a person who looks for the reason.
     log: list[str] = field(default_factory=list)

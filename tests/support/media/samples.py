@@ -104,7 +104,7 @@ _FILMS: Final = {
 
 
 @cache
-def film(suffix: str) -> bytes:
+def video_file(suffix: str) -> bytes:
     """Three black frames in one of the four containers."""
     form, codec, pixels = _FILMS[suffix]
     file = io.BytesIO()
