@@ -38,7 +38,7 @@ _INVOKED: Final = re.compile(r"/functions/([^/]+)/invocations$")
 
 @dataclass(frozen=True)
 class Asked:
-    """One request, whoever carried it; header names are lower-case."""
+    """One request, who carried it; header names are lower-case."""
 
     method: str
     url: str

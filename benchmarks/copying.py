@@ -107,7 +107,7 @@ def _rows(run: dict[tuple[int, bool], Copies]) -> list[Row]:
             peak.formatted(megabytes),
             "≤ 130 MB",
             max(peak.values) <= MAX_BYTES,
-            _of(fast, DISK, _peak).told(megabytes),
+            _of(fast, DISK, _peak).formatted(megabytes),
         ),
         Row.held(
             "2 GB: memory above that", megabytes(max(0.0, grown)), "≤ 10 MB", grown <= MAX_MORE
@@ -116,7 +116,7 @@ def _rows(run: dict[tuple[int, bool], Copies]) -> list[Row]:
 
 
 def _hashing() -> float:
-    """CPU seconds of the digest of the large film, part by part."""
+    """CPU seconds of the digest of the large video, part by part."""
     part, digest = bytes(5 * MB), hashlib.sha256()
     before = time.process_time()
     for _ in range(LARGE // len(part)):
@@ -152,9 +152,9 @@ def _table(copies: Copies) -> Table:
     lines = tuple(
         (
             NAMES[way],
-            _of(copies, way, _wall).told(seconds),
-            _of(copies, way, _cpu).told(seconds),
-            _of(copies, way, _peak).told(megabytes),
+            _of(copies, way, _wall).formatted(seconds),
+            _of(copies, way, _cpu).formatted(seconds),
+            _of(copies, way, _peak).formatted(megabytes),
         )
         for way in copies
     )
@@ -169,8 +169,8 @@ cores: unlimited, they and the copier compete for them.
 Ours runs on the function's folder and the built layer alone, and hashes the whole file (SHA-256)
 and each part (CRC-32); the others hash what the SDK does by default, the pipe nothing.
 
-Where ours falls short of the best's CPU or of the pipe's time: the SHA-256 of the whole, told in a
-row of its own, is CPU that nobody else spends. Python's own part of a copy is about a tenth.
+Where ours falls short of the best's CPU or of the pipe's time: the SHA-256 of the whole, in a row of
+its own, is CPU that the others do not spend. Python's own part of a copy is about a tenth.
 docs/decisions.md has what was tried.
 
 At 2 GB the way through memory is left out: the function does not have that much.

@@ -74,7 +74,7 @@ class Row:
         theirs: tuple[float, str],
         most: float | None = None,
     ) -> Row:
-        """A ratio of ours to theirs, each with how it is told; ``most`` is the goal, if any."""
+        """A ratio of ours to theirs, each with its text; ``most`` is the goal, if any."""
         ratio = ours[0] / theirs[0] if theirs[0] else float("inf")
         text = f"{ratio:.2f} ×"
         if most is None:

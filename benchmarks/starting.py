@@ -103,7 +103,7 @@ class Ground:
         }
 
     def _reset(self) -> None:
-        """Put the stand-ins back to how things stood at first."""
+        """Put the stand-ins back to their first state."""
         context = ssl.create_default_context(cafile=str(self.authority))
         connection = http.client.HTTPSConnection(LOOPBACK, self.aws, context=context)
         connection.request("POST", "/reset")
@@ -198,7 +198,7 @@ process. The kernel's page cache is warm, which a real cold start's is not.
 
 Where a function falls short: pydantic, which takes 50 ms before there is a model, and the models,
 which would be built at the first event if not at the import; in submit fal_client. The layer's
-bytecode took half of each import away; what is left of it nobody waits for but the next step of a
+bytecode took half of each import away; what is left delays only the next step of a
 job that takes fal half a minute.
 
 The handler with everything at the top also makes its clients there; the others make theirs at the

@@ -38,7 +38,7 @@ REQUEST: Final = "00000000-0000-4000-8000-000000000001"
 
 
 def world() -> MeasuredWorld:
-    """How things stand before a first event: a pair was dropped, and an earlier job has run."""
+    """How things are before a first event: a pair was dropped, and an earlier job has run."""
     made = MeasuredWorld(now=datetime.now(UTC), settings={})
     made.buckets.put(stack.DROPS, AUDIO, SOUND)
     made.buckets.put(stack.DROPS, SIDECAR, json.dumps(WISH).encode())

@@ -48,7 +48,7 @@ class Ground:
     authority: Path
 
     def copy(self, way: str, size: int, name: str) -> Copy:
-        """Copy a film of ``size`` bytes one way, and see that it arrived whole.
+        """Copy a video of ``size`` bytes one way, and see that it arrived whole.
 
         Raises:
             CopyFailedError: it did not.
@@ -101,7 +101,7 @@ class Ground:
 
 
 class CopyFailedError(Exception):
-    """A copy ended with an error, or with other bytes than the film's."""
+    """A copy ended with an error, or with other bytes than the video's."""
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """An S3 in a process of its own: it takes objects whole or in parts, and compares each byte.
 
-Nothing is kept but where in the film a part stands and how long it is; the parts must make the
-film when they are put together.
+Nothing is kept but where in the video a part is and how long it is; the parts must make the
+video when they are put together.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VERSION: Final = {"x-amz-version-id": "v1"}
 
 
 class WrongBytesError(Exception):
-    """What came is not the film."""
+    """What came is not the video."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Part:
 
     @classmethod
     def of(cls, body: bytearray, number: int = 1) -> Part:
-        """Recognise a part, and compare all of it; most stand behind others as long as they are."""
+        """Recognise a part, and compare all of it; most are behind others as long as they are."""
         if len(body) < TELLING:
             return cls(None, len(body), body)
         place = place_of(bytes(body[:TELLING]), (number - 1) * len(body))
@@ -47,7 +47,7 @@ class Part:
         return cls(place, len(body))
 
     def stands_at(self, offset: int) -> bool:
-        """Whether the film holds this part there."""
+        """Whether the video holds this part there."""
         if self.place is None:
             return is_film(self.tiny, offset)
         return self.place == offset % PERIOD
@@ -57,7 +57,7 @@ def length_of(parts: list[Part]) -> int:
     """The whole's length.
 
     Raises:
-        WrongBytesError: put together, the parts are not the film.
+        WrongBytesError: put together, the parts are not the video.
     """
     total = 0
     for part in parts:

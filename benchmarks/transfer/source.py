@@ -1,4 +1,4 @@
-"""A CDN in a process of its own: it answers CONNECT itself, and serves ranges of the film.
+"""A CDN in a process of its own: it answers CONNECT itself, and serves ranges of the video.
 
 The client believes in a proxy; that this end of the tunnel is also the CDN spares a relay, whose
 work would be measured with everybody's.

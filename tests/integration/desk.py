@@ -155,7 +155,7 @@ class Desk:
         return len(bodies)
 
     def messages(self, output: str) -> list[str]:
-        """Take what lies in a queue."""
+        """Take what is in a queue."""
         bodies: list[str] = []
         at: Any = {"QueueUrl": self.urls[output]}
         while got := self.cloud.sqs.receive_message(**at, MaxNumberOfMessages=10).get("Messages"):

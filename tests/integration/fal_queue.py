@@ -24,7 +24,7 @@ class FakeFalQueue:
     answer: SubmitOutcome | None = None
     #: Called while the POST is under way.
     on_post: Callable[[Submission], None] = lambda _: None
-    #: How a request stands, by its id; an error is raised.
+    #: How a request is, by its id; an error is raised.
     standing: dict[str, Pending | Unclear | Ended | Lost | Exception] = field(default_factory=dict)
     #: What the list of requests shows, by marker.
     listed: dict[str, Request] = field(default_factory=dict)

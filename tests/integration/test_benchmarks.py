@@ -182,7 +182,7 @@ def test_a_transaction_costs_twice() -> None:
 @pytest.fixture(scope="module")
 def drained() -> Drained:
     load()
-    return drain(jobs=40, concurrency=2, places=4)
+    return drain(jobs=40, concurrency=2, slots=4)
 
 
 def test_a_drain_never_takes_more_slots_than_there_are(drained: Drained) -> None:
@@ -192,7 +192,7 @@ def test_a_drain_never_takes_more_slots_than_there_are(drained: Drained) -> None
 
 def test_a_drain_leaves_no_runner_idle_and_no_job_behind(drained: Drained) -> None:
     assert drained.idle == pytest.approx(0, abs=0.001)
-    assert drained.overtaken < drained.places
+    assert drained.overtaken < drained.slots
 
 
 @given(st.integers(1, 10**6), st.integers(1, 40), st.floats(0, 0.5))
@@ -222,7 +222,7 @@ def test_a_sample_tells_its_median_and_its_spread() -> None:
     sample = Sample.of([3, 1, 2])
 
     assert sample.formatted(str) == "2 (1 to 3)"
-    assert replace(sample, values=(7.0,)).told(str) == "7.0"
+    assert replace(sample, values=(7.0,)).formatted(str) == "7.0"
 
 
 def test_the_report_holds_every_row_and_what_fell_short(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def stack_of_parts(
     desk: Desk, cloud: Cloud, tmp_path: Path, environment: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """The rest of what a stack has, on moto; moto knows no limits of an account."""
-    environment.chdir(tmp_path)  # where no samconfig.toml lies
+    environment.chdir(tmp_path)  # where no samconfig.toml is
     sqs, events, sns = map(client, ("sqs", "events", "sns"))
     for queue in ("drops", "verdicts"):
         arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}-dead"

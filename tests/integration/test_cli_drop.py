@@ -154,7 +154,7 @@ def test_a_folder_that_is_ignored_takes_no_drop(desk: Desk, cloud: Cloud, folder
     assert objects(cloud) == ["done/_defaults.json"]
 
 
-#: What is wrong with a drop: the file, its sidecar, and what lies in the bucket already.
+#: What is wrong with a drop: the file, its sidecar, and what is in the bucket already.
 WRONG: dict[str, tuple[bytes, Any, dict[str, Any]]] = {
     "misspelt": (silence(2), {"prompt": "a", "fsp": 3, "seed": "x"}, {}),
     "no prompt": (silence(2), {"fps": 3}, {}),

@@ -1,4 +1,4 @@
-"""Events to a subscriber over real HTTPS, through the function notify and its queue."""
+"""Events to an endpoint over real HTTPS, through the function notify and its queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What S3 refuses, what it does not answer, and what nobody foresaw: nothing ends in silence."""
+"""What S3 refuses, what it does not answer, and what no one foresaw: nothing ends in silence."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def posts(fal: Loopback) -> list[Seen]:
 
 @pytest.fixture
 def drop(cloud: Cloud, fal: Loopback, submit: ModuleType, context: Context) -> Callable[..., Seen]:
-    """Drop a sound and this sidecar; the POST that fal gets."""
+    """Drop an audio file and this sidecar; the POST that fal gets."""
 
     def send(**sidecar: Any) -> Seen:
         cloud.drop("a/song.mp3", silence(2))

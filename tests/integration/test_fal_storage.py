@@ -363,7 +363,7 @@ def drop(
     environment: pytest.MonkeyPatch,
     context: Context,
 ) -> Callable[..., Job]:
-    """Drop a sound with this sidecar where fal gets copies; the job, and what fal was sent."""
+    """Drop an audio file with this sidecar where fal gets copies; the job, and fal's POST."""
     queue = FakeFalQueue()
     environment.setattr(submit, "FalQueue", lambda _: queue)
     environment.setenv("AUDIO_DELIVERY", "fal-storage")
@@ -542,7 +542,7 @@ def submitter(workspace: Workspace, cloud: Cloud, storage: FalStorage) -> Submit
 
 @pytest.fixture
 def job(workspace: Workspace, cloud: Cloud) -> Job:
-    """READY, with a sound that lies in the bucket."""
+    """READY, with an audio file that is in the bucket."""
     version = cloud.drop("song.wav", SOUND)
     audio = Audio(key="song.wav", version_id=version, bytes=len(SOUND))
     return workspace.admit(1, audio=audio)

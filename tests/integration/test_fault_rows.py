@@ -205,13 +205,13 @@ ROWS: dict[int, Row] = {
         "test_a_throttled_transaction_rises_untouched_and_the_message_comes_back",
     ),
     25: row(
-        "a verdict for a job that was cancelled, or has failed",
+        "a result for a job that was cancelled, or has failed",
         i_cancellation="test_a_video_that_comes_too_late_is_noted_and_not_stored",
         i_delivery="test_a_result_that_is_too_late_stores_nothing",
         i_retries="test_a_late_failure_of_an_old_attempt_does_nothing",
     ),
     26: row(
-        "several submitters race for the last place or the last dollar",
+        "several submitters race for the last slot or the last dollar",
         i_races="test_the_last_slot_and_the_last_dollar_are_given_once "
         "test_of_eight_that_read_the_same_job_one_sends_it",
     ),
@@ -297,7 +297,7 @@ def store(
     environment: pytest.MonkeyPatch,
     context: Context,
 ) -> Send:
-    """The same for the function store, whose CDN has a film at every URL."""
+    """The same for the function store, whose CDN has a video at every URL."""
     module = function(
         "store",
         JOBS_TABLE=JOBS,
@@ -485,7 +485,7 @@ def test_a_video_dropped_back_starts_nothing(
 def test_a_manifest_dropped_back_waits_for_an_audio_file_and_sends_nothing(
     cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
-    """Beside its video it looks like a sidecar; the video is no sound, so the two are no pair."""
+    """Beside its video it looks like a sidecar; the video is no audio, so the two are no pair."""
     name = f"albums/song/{'0' * 32}"
     cloud.drop(f"{name}.mp4", b"\0\0\0\x18ftypmp42")
     cloud.drop(f"{name}.json", {"job_id": "0" * 32, "arguments": {"prompt": "A stage"}})

@@ -1,4 +1,4 @@
-"""The window and the budget: what a claim takes, every ending gives back, and nobody overdraws."""
+"""Slots and the budget: what a claim takes, every ending gives back, and no job overdraws."""
 
 from __future__ import annotations
 
@@ -455,7 +455,7 @@ def test_after_any_history_the_sums_are_those_of_the_jobs_and_at_its_end_no_job_
     jobs = [workspace.admit(n) for n in range(3)]
     for n, status, hours in steps:
         workspace.clock.go_on(hours=hours)
-        # a verdict that comes after its attempt holds nothing: no sum can tell of it
+        # a result that comes after its attempt holds nothing: no sum can tell of it
         is_late = (jobs[n].status, status) == (JobStatus.READY, JobStatus.GENERATED)
         if status in TRANSITIONS[jobs[n].status] and not is_late:
             jobs[n] = taken(workspace, jobs[n], status)
@@ -593,7 +593,7 @@ def test_before_the_first_claim_there_is_nothing_to_recount(workspace: Workspace
 
 
 def test_a_job_in_motion_that_holds_no_slot_gets_none(workspace: Workspace) -> None:
-    """A late verdict brought a job on whose place had gone back with its attempt."""
+    """A late result advanced a job whose slot had gone back with its attempt."""
     back = workspace.step(workspace.bring(JobStatus.SUBMITTED), JobStatus.READY)
     late = workspace.step(back, JobStatus.GENERATED)
     recounter = LedgerAudit(workspace.store)
@@ -604,7 +604,7 @@ def test_a_job_in_motion_that_holds_no_slot_gets_none(workspace: Workspace) -> N
     assert workspace.sums() == (0, USD, ZERO)
 
 
-# Money that nobody had set aside ----------------------------------------------------------------
+# Money that no one had set aside ----------------------------------------------------------------
 
 
 def test_a_video_that_comes_after_its_money_went_back_is_the_days_all_the_same(

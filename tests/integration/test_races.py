@@ -90,7 +90,7 @@ def test_whatever_fal_answers_and_however_they_interleave_the_sums_are_the_jobs(
 
 @pytest.mark.parametrize(
     ("tells", "possible"),
-    [(verdict, {"CANCELLED", "SUCCEEDED"}), (failure, {"CANCELLED"})],
+    [(result_message, {"CANCELLED", "SUCCEEDED"}), (failure, {"CANCELLED"})],
     ids=["a success", "a failure for now"],
 )
 def test_a_cancel_and_two_results_that_meet_give_back_once(

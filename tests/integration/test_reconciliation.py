@@ -126,7 +126,7 @@ def test_a_half_that_found_its_other_meanwhile_is_not_rejected(workspace: Worksp
     assert workspace.read(2).status is JobStatus.READY
 
 
-# A POST whose outcome nobody knows --------------------------------------------------------------
+# A POST whose outcome no one knows --------------------------------------------------------------
 
 
 def test_a_submission_whose_process_died_is_unconfirmed_and_never_sent_again(
@@ -736,7 +736,7 @@ def test_a_pause_is_reported_as_long_as_it_lasts(workspace: Workspace) -> None:
     assert [one and one.is_paused for one in shown] == [True, False]
 
 
-# A paid video that is not home ------------------------------------------------------------------
+# A paid video that is not stored ---------------------------------------------------------------
 
 
 def test_a_copy_that_takes_more_than_ten_minutes_is_at_risk(workspace: Workspace) -> None:

@@ -96,7 +96,7 @@ MODEL = {
     "unsupported_video_format": False,
     "video_duration_too_long": False,
     "video_duration_too_short": False,
-    # pydantic's own names, and what nobody has heard of
+    # pydantic's own names, and what no one has heard of
     "missing": False,
     "string_type": False,
     "enum": False,
@@ -337,7 +337,7 @@ LATER = {
 
 
 def second_attempt(workspace: Workspace, status: JobStatus) -> Job:
-    """A job whose first attempt was given up, and that stands there with its second."""
+    """A job whose first attempt was given up, and that is there with its second."""
     job = workspace.step(workspace.bring(JobStatus.SUBMITTED), JobStatus.READY, request=None)
     for step in LATER[status]:
         job = workspace.step(job, step)

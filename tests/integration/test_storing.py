@@ -1,4 +1,4 @@
-"""From a verdict to a stored video, once, wherever the way there is cut off."""
+"""From a result to a stored video, once, wherever the way there is cut off."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ class World:
         assert found
         return found
 
-    def deliver(self, verdict: WebhookMessage | None = None) -> Job | None:
-        return self.result_handler.handle(verdict or webhook_message())
+    def deliver(self, message: WebhookMessage | None = None) -> Job | None:
+        return self.result_handler.handle(message or webhook_message())
 
     def due_after(self) -> timedelta:
         """After how long since it was generated the job is looked at again."""
@@ -279,7 +279,7 @@ def _crash(*_: Any, **__: Any) -> None:
 
 
 CUTS = (
-    "before the verdict is written",
+    "before the result is written",
     "before the copy",
     "in the midst of the copy",
     "before the manifest",
@@ -289,7 +289,7 @@ CUTS = (
 
 
 def cut_off(world: World, patch: pytest.MonkeyPatch, cut: str) -> None:
-    """Make the next delivery end there."""
+    """Make the next message end there."""
 
     def moving(move: Any, job: Job, status: JobStatus, **changes: Any) -> Any:
         if (cut, status) in {(CUTS[0], JobStatus.GENERATED), (CUTS[4], JobStatus.SUCCEEDED)}:

@@ -60,7 +60,7 @@ class World:
         return self.submitter.submit(self.record)
 
     def submit_in_turn(self) -> Job:
-        """The same, once the time has come until which the job was put off."""
+        """The same, once the time has come until which the job was postponed."""
         self.clock.go_on(minutes=15)
         return self.submit()
 
@@ -127,7 +127,7 @@ def test_fal_is_asked_when_the_stack_says_and_gets_no_webhook_url_that_it_could_
     assert job.status is JobStatus.SUBMITTED
     assert world.fal.posts[0].webhook_url is None
     assert datetime.fromisoformat(world.table.item(ID)["due_at"]) == NOW + timedelta(seconds=5)
-    assert len(job.token_hashes) == 1  # a result that is polled comes home by it
+    assert len(job.token_hashes) == 1  # a result that is polled is stored by it
 
 
 def test_the_token_is_nowhere_in_the_record_and_neither_is_a_presigned_url(world: World) -> None:
@@ -247,7 +247,7 @@ def test_a_crash_between_claim_and_post_is_not_sent_either(
     status = world.record.status
     world.submit()
 
-    # where the claim had been written, nobody can know what happened after it
+    # where the claim had been written, no one can know what happened after it
     assert len(world.fal.posts) == (1 if status is JobStatus.READY else 0)
     assert (world.table.index("due") == {ID}) == (
         status is JobStatus.SUBMITTING or bool(world.fal.posts)

@@ -1,4 +1,4 @@
-"""A sidecar that lists several takes: one job each, all of the same sound."""
+"""A sidecar that lists several takes: one job each, all of the same audio."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def announce(submit: ModuleType, fal: FakeFalQueue, context: Context) -> Announc
 
 
 def drop(cloud: Cloud, takes: Any, name: str = "albums/song") -> str:
-    """A sound and a sidecar of this; the sidecar's key."""
+    """An audio file and a sidecar of this; the sidecar's key."""
     cloud.drop(f"{name}.mp3", silence(2))
     cloud.drop(f"{name}.json", json.dumps(takes))
     return f"{name}.json"

@@ -170,7 +170,7 @@ def test_without_a_pinned_account_any_customer_of_fal_is_let_in(make: Callable[.
 
 
 def refusals(door: Door) -> dict[str, dict[str, Any]]:
-    """What to change of a genuine delivery, by what is then wrong with it."""
+    """What to change of a genuine message, by what is then wrong with it."""
     now = int(time.time())
     signed = door.signed(door.body)
 

@@ -175,7 +175,7 @@ class OnePartSource(Source):
 
 @dataclass
 class RecordingQueues:
-    """Both queues: the jobs dispatched and the deliveries sent."""
+    """Both queues: the jobs dispatched and the messages sent."""
 
     dispatched: list[str] = field(default_factory=list)
     delivered: list[WebhookMessage] = field(default_factory=list)
@@ -188,7 +188,7 @@ class RecordingQueues:
 
 
 def an_id(n: int) -> str:
-    """The n-th job's; it lies in shard n of 16."""
+    """The n-th job's; it is in shard n of 16."""
     return f"{n:08x}" + "0" * 24
 
 
@@ -369,7 +369,7 @@ def request_of(job: Job, attempt: int | None = None) -> Request:
 
 
 def result_message(job: Job, attempt: int | None = None, **body: Any) -> WebhookMessage:
-    """What fal says of an attempt, the job's last if not told: OK, unless ``body`` says else."""
+    """fal's result of an attempt, by default the job's last: OK, unless ``body`` says otherwise."""
     number = attempt or job.attempt
     request_id = request_of(job, number).request_id
     fields = {"status": "OK", "payload": {"video": {"url": VIDEO_URL}}} | body

@@ -212,7 +212,7 @@ def _wav_at(size: int) -> bytes:
     return wave.file(before=[(b"JUNK", bytes(size - 12 - 24 - 8))])
 
 
-#: Makes a file whose first sound, or its header, is about so many bytes behind the beginning.
+#: Makes a file whose first audio, or its header, is about so many bytes behind the beginning.
 SHIFTED: Final[dict[str, Callable[[int], bytes]]] = {
     "wav": _wav_at,
     "mp3": lambda size: tags.id3v2(size - 50) + base("mp3, CBR"),

@@ -262,7 +262,7 @@ BODIES: Final[dict[str, bytes]] = {
 
 
 def json_bodies(document: Any, instead: SearchStrategy[Any] = values) -> SearchStrategy[bytes]:
-    """Bytes of what may stand in this document's place."""
+    """Bytes that may replace this document."""
     others = st.sampled_from((ACCEPTED, STATUS, RESULT, FAILURE, LISTED))
     good = (mutated(document, instead) | instead | others).map(_encoded)
     return st.one_of(

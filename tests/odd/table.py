@@ -64,7 +64,7 @@ STRANGER: Final = "evil.example.com"
 PATIENCE: Final = 600.0
 #: Seconds; longer than a batch of the drops takes, and than a copy.
 VISIBILITY: Final = 45
-#: Seconds; a subscriber has 20 to answer, and notices late that it was left.
+#: Seconds; an endpoint has 20 to answer, and notices late that it was left.
 LEFT_AFTER: Final = 23
 #: What proves that a submission was not taken: the life of its audio URL, and fal's longest run.
 SILENCE: Final = timedelta(seconds=600, minutes=15)
@@ -74,7 +74,7 @@ WAYS: Final = (WEBHOOK, POLLING)
 FOR_EVER: Final = {"times": None}
 WEBM: Final = {"video_output_type": "VP9 (.webm)"}
 MOV: Final = {"video_output_type": "PRORES4444 (.mov)"}
-#: A video of several ranges; its bytes are of no film.
+#: A video of several ranges; its bytes are of no video.
 LARGE: Fault = ("render", "big_file", {"bytes": 17 * 2**20})
 
 
@@ -324,7 +324,7 @@ class Books:
 
     @classmethod
     def of(cls, stack: Phonoscene) -> Books:
-        """As they stand now."""
+        """As they are now."""
         found = [one for one in items(stack) if "status" in one]
         keys = [key for key in stack.versions("odd/") if not key.endswith(".json")]
         return cls(
@@ -335,7 +335,7 @@ class Books:
         )
 
     def outcome(self, name: str, way: str, seconds: float = 0.0) -> Outcome:
-        """How a row stands."""
+        """How a row is."""
         drop, prompt = drop_name(name, way), prompt_of(name, way)
         record = self.records.get(drop, {})
         requests = [one for one in self.at_fal["requests"] if one["arguments"]["prompt"] == prompt]
@@ -456,7 +456,7 @@ def test_an_endpoint_that_never_ends_its_answer_is_left_after_its_time_and_gets_
     subscriber.drip, subscriber.hangs = (1.0, False) if way == "drips" else (0.0, True)
     try:
         stack.drop(name, **SMALL)
-        assert stack.take(name)["status"] == "SUCCEEDED"  # it holds up nobody
+        assert stack.take(name)["status"] == "SUCCEEDED"  # it holds up no one
         assert eventually(lambda: name in dict(subscriber.took), 30)
     finally:
         subscriber.drip, subscriber.hangs = 0.0, False
@@ -489,7 +489,7 @@ class Lists:
 
     def _lose_answers(self) -> None:
         lost: Fault = ("submit", "lost_response", {})
-        withheld: Fault = ("webhook", "never", {})  # the first delivery; another is sent by hand
+        withheld: Fault = ("webhook", "never", {})  # the first message; another is sent by hand
         _drop_all(self.stack, dict.fromkeys(LIST_CASES, (lost, withheld)))
         for case in LIST_CASES:
             self.stack.take(drop_name(*case), until={"UNCONFIRMED"}, seconds=60)

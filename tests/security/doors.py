@@ -1,7 +1,7 @@
 """The doors through which strangers speak to us, each as one function of bytes or events.
 
-Whatever comes, a door answers as it should, or raises ``Breach``: an exception that nobody
-expected, a 5xx, a message that nobody understands and that stops others, a forgery that was
+Whatever comes, a door answers as it should, or raises ``Breach``: an exception that no one
+expected, a 5xx, a message that no one understands and that stops others, a forgery that was
 believed.
 """
 
@@ -63,7 +63,7 @@ class WebhookDoor:
     def __init__(self) -> None:
         x = base64.urlsafe_b64encode(KEY.public_key().public_bytes_raw()).decode().rstrip("=")
         key_set = {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x}]}
-        self.module: ModuleType = function.__wrapped__("webhook")  # one that nobody else uses
+        self.module: ModuleType = function.__wrapped__("webhook")  # one that no one else uses
         self.tray = Tray()
         settings = WebhookSettings(verdicts_queue_url="", fal_user_id=USER)
         app = self.module.App(settings, SigningKeys(lambda: key_set), self.tray)
@@ -72,7 +72,7 @@ class WebhookDoor:
         self.request_id = str(json.loads(self.body)["request_id"])
 
     def event(self, **headers: str) -> dict[str, Any]:
-        """A genuine delivery, as the HTTP API hands it over."""
+        """A genuine message, as the HTTP API hands it over."""
         at = int(time.time())
         signed = sign(KEY, self.request_id, USER, at, self.body)
         event: dict[str, Any] = stack.event("http-webhook")

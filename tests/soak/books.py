@@ -153,7 +153,7 @@ class Audit:
                 self._breach("unexplained_requests", text)
 
     def _bills(self, drop: Drop, record: Item, paid: list[Item]) -> None:
-        """fal bills no more than was reserved, unless it was told to; then the record knows it."""
+        """fal bills no more than was reserved, unless a fault adds to it; then the job says so."""
         asked = record.get("estimate") or {}
         for one in paid:
             if not asked or one.get("billable_units") is None:
@@ -205,9 +205,9 @@ class Audit:
         for record in held:
             if record["status"] in FINAL | {"READY"}:
                 self._breach("leaked_reservations", f"{record['name']}: {record['status']}")
-        places = len(self.world.item("window").get("in_flight", ()))
-        if places != len(held):
-            self._breach("leaked_places", f"{places} taken, {len(held)} held")
+        slots = len(self.world.item("window").get("in_flight", ()))
+        if slots != len(held):
+            self._breach("leaked_slots", f"{slots} taken, {len(held)} held")
         days = [item for item in self.world.items if item["job_id"].startswith("budget#")]
         for item in days:
             day = item["job_id"].partition("#")[2]
@@ -219,10 +219,10 @@ class Audit:
         due += sum(map(spent, self.world.records), Decimal(0))
         if committed != due:
             self._breach("miscounted_usd", f"{committed} committed, {due} by the records")
-        self.figures |= {"places_taken": places, "committed_usd": str(committed)}
+        self.figures |= {"slots_taken": slots, "committed_usd": str(committed)}
 
     def _receipts(self) -> None:
-        """Each record's receipt tells how it stands: every name has one job here."""
+        """Each receipt has the status of its job: every name has one job here."""
         if self.world.receipts is None:
             return
         for record in self.world.records:
@@ -231,7 +231,7 @@ class Audit:
             if [answer.get(field) for field in same] != [record.get(field) for field in same]:
                 stands = f"{record['status']} at {record.get('revision')}"
                 self._breach(
-                    "stale_receipts", f"{record['name']}: {stands}, told {answer or 'none'}"
+                    "stale_receipts", f"{record['name']}: {stands}, receipt {answer or 'none'}"
                 )
 
 

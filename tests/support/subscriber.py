@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Seconds until a subscriber that hangs gives up by itself.
+#: Seconds until an endpoint that hangs gives up by itself.
 LONGEST: Final = 60.0
 
 
@@ -53,7 +53,7 @@ class Subscriber:
 
     @cached_property
     def _listener(self) -> socket.socket:
-        """Open before the server is, so that the port is nobody else's."""
+        """Open before the server is, so that the port is no one else's."""
         return listen()
 
     @property

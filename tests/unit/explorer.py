@@ -1,4 +1,4 @@
-"""Runs the intake through every order in which puts, deliveries and crashes can come.
+"""Runs the intake through every order in which puts, events and crashes can come.
 
 A handler that is cut off between two of its calls cannot be copied, so it is replayed: it starts
 again, hears the answers it has heard before, and is let through to the world for one call more.
@@ -115,7 +115,7 @@ def _said(announced: Announcement) -> str:
 
 @dataclass(frozen=True)
 class Handler:
-    """One delivery at work, between two of its calls."""
+    """One event at work, between two of its calls."""
 
     announced: Announcement
     answers: tuple[Answer, ...] = ()
@@ -311,7 +311,7 @@ class World:
 
 
 def ends(start: World) -> Iterator[World]:
-    """Every world in which all is uploaded and every delivery is done."""
+    """Every world in which all is uploaded and every event is done."""
     seen, stack = {start.identity}, [start]
     while stack:
         world = stack.pop()

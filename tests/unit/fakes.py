@@ -159,7 +159,7 @@ class MemoryStore(JobStore):
         return twin
 
     def by_status(self, status: JobStatus) -> list[Job]:
-        """The records that stand at ``status``."""
+        """The records that are at ``status``."""
         return [job for job in self.items.values() if job.status is status]
 
     def get(self, job_id: str) -> Job | None:
@@ -167,7 +167,7 @@ class MemoryStore(JobStore):
         return self.items.get(self.repeats.get(job_id, job_id))
 
     def wait(self, half: Job, due_at: datetime) -> None:
-        """Put a half, unless the same version lies there."""
+        """Put a half, unless the same version is there."""
         there = self.items.get(half.job_id)
         if there and _versions(there) == _versions(half):
             raise WriteRefused(there)
@@ -269,11 +269,11 @@ class MemoryReceipts(ReceiptBucket):
         self.meanwhile: Callable[[str], None] = lambda _: None
 
     def read(self, key: str) -> StoredReceipt | None:
-        """What lies there."""
+        """What is there."""
         return self.objects.get(key)
 
     def replace(self, kept: StoredReceipt | None, key: str, body: bytes) -> bool:
-        """Write, if what was read is what lies there."""
+        """Write, if what was read is what is there."""
         self.meanwhile(key)
         there = self.objects.get(key)
         if (there and there.etag) != (kept and kept.etag):

@@ -723,7 +723,7 @@ def test_an_out_that_cannot_be_written_is_refused_when_it_is_read(
     ("out", "kind"),
     [
         ("wrong.mp4", "PRORES4444 (.mov)"),  # it would play in nothing
-        ("song.wav", "X264 (.mp4)"),  # the sound itself
+        ("song.wav", "X264 (.mp4)"),  # the audio itself
         ("take.1", "X264 (.mp4)"),
         (f"{'x' * 250}.mp4", "X264 (.mp4)"),  # no room for its name while it is not whole
         ("taken.mp4", "X264 (.mp4)"),  # a folder

@@ -204,7 +204,7 @@ def test_a_whole_video_has_no_flaw_but_what_was_asked_for(name: str) -> None:
 
 
 def ends_of_pieces(whole: bytes, name: str) -> set[int]:
-    """Where a film may end and look whole by its outermost sizes: a box further, nothing is missed.
+    """Where a video may end and look whole by its outer sizes: a box further, nothing is missed.
 
     A GIF looks whole where a byte happens to be its trailer's.
     """

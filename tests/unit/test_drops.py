@@ -208,7 +208,7 @@ TABLE: list[tuple[str, str, list[Pairing]]] = [
         "song.json.json",
         [Pairing("song.json.mp3", "song.json.json")],
     ),
-    # neighbours that are nobody's drop
+    # neighbours that are no one's drop
     ("song.mp3 .song.mp3 song.json", "song.json", [Pairing("song.mp3", "song.json")]),
     ("song.mp3 song.mp3.part songs.json song2.json", "song.mp3", [Pairing("song.mp3", None)]),
     # the event's object has gone

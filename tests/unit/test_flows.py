@@ -23,7 +23,7 @@ SIZE = 1000
 
 @dataclass
 class Film:
-    """A source of small parts; what it does before it hands one out is told, and counted."""
+    """A source of small parts; what it does before it hands one out is recorded and counted."""
 
     count: int = 40
     waits: float = 0.0

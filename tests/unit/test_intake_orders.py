@@ -209,7 +209,7 @@ def test_in_every_order_a_half_alone_is_one_waiting_record_and_no_job(upload: Up
         assert list(world.store.items) == [half_id("drops", upload.key)]
 
 
-# The same, told as single stories.
+# The same as single examples.
 
 
 @pytest.fixture
@@ -360,7 +360,7 @@ def test_after_any_history_every_whole_pair_is_a_job_and_none_of_its_halves_wait
         elif action == "remove" and what in bucket.versions:
             before = whole_pairs(set(bucket.versions))
             bucket.remove(what)
-            # nobody is told of a removal: a pair that it uncovers has to be announced again
+            # S3 announces no removal: a pair that it uncovers has to be announced again
             halves = set(chain(*(whole_pairs(set(bucket.versions)) - before)))
             undelivered.update(n for n, event in enumerate(events) if event.key in halves)
         elif action == "tick":

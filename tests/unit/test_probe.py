@@ -103,7 +103,7 @@ def test_what_is_not_audio_is_refused(content: bytes, code: str) -> None:
 
 
 def video_of(container: str = "mp4", codec: str = "mpeg4") -> bytes:
-    """A second of picture without sound."""
+    """A second of image without audio."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream: Any = output.add_stream(codec, rate=8)

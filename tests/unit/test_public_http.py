@@ -217,7 +217,7 @@ def test_without_a_proxy_addresses_are_checked(
 
 
 def test_with_a_proxy_nothing_goes_past_it(monkeypatch: pytest.MonkeyPatch, wire: Wire) -> None:
-    """Not even what NO_PROXY names: nobody would have checked it."""
+    """Not even what NO_PROXY names: no one would have checked it."""
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", HOST)
     wire.refuses.add("proxy.example")

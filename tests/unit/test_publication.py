@@ -1,7 +1,7 @@
-"""However a stream tells what was written, receipts end as their records and no event is missing.
+"""However a stream repeats what was written, receipts end as their records and no event is missing.
 
-Writes of several jobs of a few names, shuffled across jobs, doubled, late and told from the start
-again; and two publishers at the same receipt.
+Writes of several jobs of a few names, shuffled across jobs, doubled, late and repeated from the
+start; and two publishers at the same receipt.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def test_in_any_order_and_any_number_of_times_every_receipt_ends_as_its_record(
 def test_events_of_a_job_come_in_its_steps_order_and_none_is_missing(
     lives: list[list[Write]], choose: random.Random
 ) -> None:
-    """The stream keeps each job's order, and no other; then it is told from the start again."""
+    """The stream keeps each job's order, and no other; then it repeats all from the start."""
     order = [number for number, life in enumerate(lives) for _ in life]
     choose.shuffle(order)
     left = {number: iter(life) for number, life in enumerate(lives)}

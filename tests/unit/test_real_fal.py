@@ -152,7 +152,7 @@ def test_no_process_gets_the_key_and_the_emulator_writes_none_down(
     made = emulator_environment(state, tls_files, PORTS, real)
 
     assert made["PERSIST_STATE"] == "0"
-    assert made["AWS_CA_BUNDLE"] == str(tls_files.ca_bundle)  # AWS is the emulator, and nobody else
+    assert made["AWS_CA_BUNDLE"] == str(tls_files.ca_bundle)  # AWS is the emulator, and no one else
     assert "key-secret" not in str(made) + str(minimal_environment(state))
 
 
@@ -271,9 +271,9 @@ def test_takes_are_paid_each() -> None:
 
 def test_the_size_is_the_images_where_it_is_to_be() -> None:
     image = png(64, 48)
-    wish = '{"prompt": "x", "video_size": "auto", "image_url": "cover.png"}'
+    sidecar = '{"prompt": "x", "video_size": "auto", "image_url": "cover.png"}'
 
-    (answer,) = estimate_drop(drop(wish, cover_png=image), PRICES)
+    (answer,) = estimate_drop(drop(sidecar, cover_png=image), PRICES)
 
     assert (answer.width, answer.height) == (64, 48)
 

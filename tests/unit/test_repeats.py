@@ -153,7 +153,7 @@ class History(RuleBasedStateMachine):
                 )
 
     def _has_record(self, audio: str, sidecar: str) -> None:
-        """The pair that is there now is a job, or repeats one of the same sound and prompt."""
+        """The pair that is there now is a job, or repeats one of the same audio and prompt."""
         halves = [(key, self.bucket.versions[key][-1].version_id) for key in (audio, sidecar)]
         job = self.store.get(job_id("drops", halves[0], halves[1]))
         assert job

@@ -1,4 +1,4 @@
-"""Whatever form fal's answer takes, it becomes one verdict, without any secret of ours."""
+"""Whatever form fal's answer takes, it becomes one result, without any secret of ours."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_a_failure_of_any_form_has_one_error(payload: Any, code: str, message: s
     assert (error.code, error.message) == (code, message)
 
 
-# Not a verdict
+# Not a result
 
 
 @pytest.mark.parametrize(

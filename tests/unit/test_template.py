@@ -475,7 +475,7 @@ def test_the_page_adds_up_what_runs_at_once_as_the_doctor_does() -> None:
     assert defaults["WebhookReservedConcurrency"] == "0"  # a new account has none to reserve
 
 
-#: What whoever turns a key on must be allowed with it (DynamoDB's and Lambda's developer guides).
+#: Actions on the key that a person needs to set it (DynamoDB's and Lambda's developer guides).
 DEPLOYER = {
     "kms:Encrypt",
     "kms:Decrypt",

@@ -27,7 +27,7 @@ def copier(output: OutputBucket) -> Copier:
 
 @pytest.fixture
 def cdn(internet: Loopback) -> FileServer:
-    """Serves the small film."""
+    """Serves the small video."""
     server = FileServer(SMALL)
     internet.plays["v3.fal.media"] = server
     return server

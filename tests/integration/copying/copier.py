@@ -24,7 +24,7 @@ LARGE = SMALL + b"".join(n.to_bytes(4, "big") for n in range((2 * PART + 1_000_0
 
 @dataclass(frozen=True)
 class Copier:
-    """The two edges, joined as a delivery joins them."""
+    """The two edges, joined as a message joins them."""
 
     output: OutputBucket
     most_bytes: int = MOST

@@ -350,7 +350,7 @@ class Narrow:
 
 @pytest.fixture
 def many_parts(cdn: FileServer, environment: pytest.MonkeyPatch) -> FileServer:
-    """Twenty-four parts of a film, the last one short."""
+    """Twenty-four parts of a video, the last one short."""
     environment.setattr(product, "PART", 128 * 1024)
     cdn.body = LARGE[: 23 * 128 * 1024 + 77]
     return cdn

@@ -187,7 +187,7 @@ def test_after_a_rotation_only_a_fresh_key_set_verifies(fal: Fal) -> None:
     assert signed(message, fal.keys())
 
 
-# answers that nobody documents
+# answers that no one documents
 
 
 def output_of(body: dict[str, Any]) -> Any:

@@ -87,7 +87,7 @@ class Play:
     #: Whether the copies of the next uploads are gone before a run comes to read them.
     expired: deque[bool] = field(default_factory=deque)
     webhooks: bool = True
-    #: What the runs make, in turn; one second of sound asks for the default.
+    #: What the runs make, in turn; one second of audio asks for the default.
     makes: tuple[Made, ...] = (Made(),)
     #: How often a webhook is sent that was answered already.
     duplicates: int = 0
@@ -97,7 +97,7 @@ class Play:
     early: bool = False
     #: For how long a result can be read; fal documents an hour, and keeps most for longer.
     result_lives: timedelta = RESULT_LIVES
-    #: The forms of the next answers that nobody documents, by what is asked: ``post``, ``status``,
+    #: The forms of the next answers that no one documents, by what is asked: ``post``, ``status``,
     #: ``result``, ``list``, ``file``, ``webhook``. An empty one is the usual form.
     odd: dict[str, deque[str]] = field(default_factory=dict)
     #: The next answers themselves, by what is asked: code, headers and body; of ``file`` the bytes
@@ -140,11 +140,11 @@ class Request:
 
     @property
     def video(self) -> bytes:
-        """The bytes of its film: an mp4 of several parts, where parts are small."""
-        return film(f" the film of {self.request_id} ".encode() * 6)
+        """The bytes of its video: an mp4 of several parts, where parts are small."""
+        return video_of(f" the film of {self.request_id} ".encode() * 6)
 
 
-def film(frames: bytes) -> bytes:
+def video_of(frames: bytes) -> bytes:
     """A whole MP4 around these bytes, which no player would play."""
     boxes = {b"ftyp": b"isom\0\0\2\0isom", b"moov": b"", b"mdat": frames}
     return b"".join((8 + len(body)).to_bytes(4) + name + body for name, body in boxes.items())
@@ -409,7 +409,7 @@ class Fal:
 
 
 def _in_form(output: dict[str, Any], form: str) -> dict[str, Any]:
-    """The output as nobody documents it, where a form is named."""
+    """The output as no one documents it, where a form is named."""
     odd: dict[str, dict[str, Any]] = {
         "empty": {},
         "videos": {"videos": [output["video"]], "seed": output["seed"]},

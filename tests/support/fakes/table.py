@@ -57,7 +57,7 @@ class Table:
     def __init__(self) -> None:
         self._items: dict[str, dict[str, Any]] = {}
         self._state: str | None = None
-        #: What the stream contains: each write's item before and after it, empty where there is none.
+        #: The stream: each write's item before and after it, empty where there is none.
         self.changes: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
     def items(self) -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ class Table:
         return {key for key, item in self._items.items() if partition in item and sort in item}
 
     def state(self) -> str:
-        """Tells two tables apart."""
+        """Distinguishes two tables."""
         if self._state is None:
             self._state = repr(self._items)
         return self._state
@@ -116,7 +116,7 @@ class Table:
         return {"Attributes": after} if asked.get("ReturnValues") == "ALL_NEW" else {}
 
     def _apply(self, asked: dict[str, Any]) -> dict[str, Any] | None:
-        """Put, update or delete; the item as it then stands."""
+        """Put, update or delete; the item as it then is."""
         self._state = None
         before = self._there(asked)
         if "Item" in asked:

@@ -1,7 +1,7 @@
 """The deployed functions in a world of their own: AWS, fal, two queues, a schedule, and a clock.
 
 The handlers are those of ``functions/``, built by their own ``build()`` with the template's own
-settings. What is replaced lies below boto3, httpx and http.client, and is the clock and the
+settings. What is replaced is below boto3, httpx and http.client, and is the clock and the
 threads. Time jumps from event to event. The schedule ticks each minute, and more and more rarely
 while nothing but ticks happens: the product must not count them.
 """
@@ -299,7 +299,7 @@ class World:
 
     @contextmanager
     def _uncounted(self) -> Iterator[None]:
-        """Calls that no crash is planned for: nobody reads what is published.
+        """Calls that no crash is planned for: no one reads what is published.
 
         ``test_publication`` plans for them, on what undisturbed worlds have written.
         """
@@ -394,7 +394,7 @@ class World:
         answer = {"errorType": "Runtime.ExitError"} if data is None else data
         return {"StatusCode": 200, "Payload": io.BytesIO(json.dumps(answer).encode())}
 
-    # what lies below the product
+    # what is below the product
 
     @contextmanager
     def under(self) -> Iterator[None]:
@@ -498,7 +498,7 @@ class World:
         return get
 
     def state(self) -> int:
-        """Tells two worlds apart."""
+        """Distinguishes two worlds."""
         queues = "".join(queue.state() for queue in self.queues.values())
         return hash((self.table.state(), self.buckets.state(), queues, self.fal.state()))
 

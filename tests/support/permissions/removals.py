@@ -5,10 +5,10 @@
 For each action there is a case (``permission_cases``). Before its first action is taken away, a
 case runs with all permissions, and its effect must be seen. Then it runs without the action: AWS
 must deny exactly that action, and the effect must not be seen. Each run begins from a state of its
-own, and each verdict rests on what was seen: a slow machine makes it later, not another one.
+own, and each result rests on what was seen: a slow machine makes it later, not another one.
 
 Cases must not help each other. So they run in two shuffled orders, each on a local cloud of its
-own, and both orders must give the same verdicts.
+own, and both orders must give the same results.
 
 exit codes:
   0  every action is needed by its case, or explained
@@ -62,7 +62,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Row:
-    """One action of one role; ``seen`` is what the verdict rests on."""
+    """One action of one role; ``seen`` is what the result rests on."""
 
     function: str
     action: str
@@ -102,7 +102,7 @@ class Trials:
     _took: dict[Case, float] = field(default_factory=dict)
 
     def run(self, function: str, action: str) -> Row:
-        """The verdict on one action of a function's role."""
+        """The result on one action of a function's role."""
         case = CASES.get(function, {}).get(action)
         if case is None:
             reason = NOT_ENFORCED.get(function, {}).get(action)
