@@ -169,8 +169,8 @@ cores: unlimited, they and the copier compete for them.
 Ours runs on the function's folder and the built layer alone, and hashes the whole file (SHA-256)
 and each part (CRC-32); the others hash what the SDK does by default, the pipe nothing.
 
-Where ours falls short of the best's CPU or of the pipe's time: the SHA-256 of the whole, in a row of
-its own, is CPU that the others do not spend. Python's own part of a copy is about a tenth.
+Where ours falls short of the best's CPU or of the pipe's time: the SHA-256 of the whole, in a row
+of its own, is CPU that the others do not spend. Python's own part of a copy is about a tenth.
 docs/decisions.md has what was tried.
 
 At 2 GB the way through memory is left out: the function does not have that much.

@@ -117,7 +117,7 @@ def test_a_key_of_another_kind_is_ignored(bucket: MemoryBucket, store: MemorySto
 
         assert intake_of(bucket, store).take(Announcement(key, NOON)) == []
 
-    assert store.items == {}
+    assert store.jobs == {}
 
 
 @pytest.mark.parametrize(
