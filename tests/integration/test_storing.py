@@ -923,7 +923,7 @@ def handle(
 def test_the_function_stores_what_the_queue_brings(
     world: World, handle: Callable[..., list[str]], load_event: Callable[[str], Any]
 ) -> None:
-    message = json.loads(load_event("sqs-verdict")["Records"][0]["body"])
+    message = json.loads(load_event("sqs-webhook-message")["Records"][0]["body"])
     forged, genuine = message, message | {"token_hash": TOKEN, "body": webhook_message().body}
 
     assert handle(forged, genuine) == []

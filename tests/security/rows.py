@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 UNIT, INTEGRATION = "tests/unit/test_", "tests/integration/test_"
+COPYING = "tests/integration/copying/test_"
 E2E, SECURITY, ODD = "tests/e2e/test_", "tests/security/test_", "tests/odd/test_"
 
 
@@ -24,7 +25,7 @@ class Row:
 
 def row(threat: str, control: str, **files: str) -> Row:
     """Files are named by their folder's initial and their name: ``u_webhooks="test_a test_b"``."""
-    folders = {"u": UNIT, "i": INTEGRATION, "e": E2E, "s": SECURITY, "o": ODD}
+    folders = {"u": UNIT, "i": INTEGRATION, "e": E2E, "s": SECURITY, "o": ODD, "c": COPYING}
     proofs = []
     for file, tests in files.items():
         folder, _, name = file.partition("_")
@@ -54,7 +55,7 @@ ROWS: Final = (
         "hash and compared in constant time. A request belongs to one job.",
         u_webhooks="test_a_genuine_post_for_another_customer_is_refused "
         "test_a_new_token_fits_the_path_and_is_another_each_time test_a_token_is_kept_as_its_sha256",
-        i_delivery="test_a_message_without_the_jobs_own_token_changes_nothing "
+        i_storing="test_a_message_without_the_jobs_own_token_changes_nothing "
         "test_another_requests_result_is_noted_and_stores_nothing",
         e_webhooks_and_faults="test_a_delivery_that_proves_nothing_is_refused_and_the_next_one_is_believed",
     ),
@@ -70,7 +71,7 @@ ROWS: Final = (
         "video is written once.",
         u_webhooks="test_a_timestamp_beyond_300_seconds_is_refused "
         "test_a_timestamp_that_is_not_plain_digits_is_refused",
-        i_delivery="test_a_message_that_comes_twice_is_stored_once "
+        i_storing="test_a_message_that_comes_twice_is_stored_once "
         "test_a_result_that_is_too_late_stores_nothing",
         e_webhooks_and_faults="test_a_webhook_that_comes_twice_stores_one_version",
     ),
@@ -110,12 +111,12 @@ ROWS: Final = (
         "Only https, only fal's hosts, one redirect at most and only to them, only public "
         "addresses (checked at the connection), limits on bytes and time, the container's own "
         "first bytes, no credentials.",
-        i_transfer="test_any_other_place_is_refused_without_a_request "
+        c_copies="test_the_cdn_is_asked_for_plain_bytes_and_shown_no_credentials",
+        c_broken_connections="test_a_drip_is_given_up_when_its_time_is_over",
+        c_refusals="test_any_other_place_is_refused_without_a_request "
         "test_a_redirect_to_another_place_is_not_followed_and_may_be_none_the_next_time "
         "test_a_second_redirect_is_not_followed "
-        "test_the_cdn_is_asked_for_plain_bytes_and_shown_no_credentials "
         "test_a_video_that_is_too_large_without_a_word_is_given_up "
-        "test_a_drip_is_given_up_when_its_time_is_over "
         "test_what_comes_in_place_of_a_video_may_be_one_the_next_time",
         u_public_http="test_a_name_that_leads_inside_is_not_dialled "
         "test_the_address_that_was_checked_is_dialled_whatever_dns_says_next "
@@ -252,7 +253,7 @@ ROWS: Final = (
         "test_what_is_changed_on_its_way_is_not_believed "
         "test_without_a_good_secret_nothing_is_signed_and_none_is_shown "
         "test_what_is_sent_again_has_the_same_id_and_body_and_the_time_of_its_attempt",
-        i_notification="test_an_inner_address_is_never_dialled "
+        i_event_webhooks="test_an_inner_address_is_never_dialled "
         "test_anything_but_a_2xx_is_tried_again "
         "test_with_a_secret_that_is_none_nothing_is_sent_until_there_is_one "
         "test_neither_the_url_nor_the_secret_nor_the_event_is_logged "
