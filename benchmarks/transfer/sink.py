@@ -62,7 +62,7 @@ def length_of(parts: list[Part]) -> int:
     total = 0
     for part in parts:
         if not part.stands_at(total):
-            raise WrongBytesError("a part stands in another's place")
+            raise WrongBytesError("a part is in another's place")
         total += part.length
     return total
 

@@ -1,4 +1,4 @@
-"""Stands in for ``FalQueue`` below the workflow."""
+"""A stand-in for ``FalQueue`` below the workflow."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ class FakeFalQueue:
         self.overdue.append(is_overdue)
         self.polled.append(request.request_id)
         self.on_question()
-        stands = self.standing.get(request.request_id, Pending())
-        if isinstance(stands, Exception):
-            raise stands
-        return stands
+        state = self.standing.get(request.request_id, Pending())
+        if isinstance(state, Exception):
+            raise state
+        return state
 
     def find(self, marker: str, since: datetime, until: datetime) -> Request | None:
         self.searched.append((marker, since, until))

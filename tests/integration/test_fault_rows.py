@@ -238,13 +238,13 @@ ROWS: dict[int, Row] = {
         "test_a_manifest_dropped_back_waits_for_an_audio_file_and_sends_nothing",
     ),
     31: row(
-        "a message that nobody can understand",
+        "a message that cannot be understood",
         i_fault_rows="test_a_poison_message_fails_alone_and_writes_nothing "
         "test_a_poison_result_fails_alone_and_writes_nothing",
         i_intake="test_a_poison_message_fails_alone",
     ),
     32: row(
-        "whoever reads the table's stream is down, and comes back",
+        "the reader of the table's stream is down, and comes back",
         u_publication="test_in_any_order_and_any_number_of_times_every_receipt_ends_as_its_record "
         "test_events_of_a_job_come_in_its_steps_order_and_none_is_missing",
         i_publication="test_a_record_that_fails_is_overtaken_by_none_and_comes_back_with_the_rest "

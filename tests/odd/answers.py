@@ -66,7 +66,7 @@ CODES: Final = (
 )
 #: Interim answers, and codes that are none.
 STRANGE_CODES: Final = (100, 101, 102, 103, 99, 0, 600, 999, 1000)
-#: Stands for a line that is longer than any library reads.
+#: In place of a line that is longer than any library reads.
 LONG: Final = b"[a long line]"
 STATUS_LINES: Final = (
     b"HTTP/1.1 200 OK",

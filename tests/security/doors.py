@@ -101,7 +101,7 @@ class WebhookDoor:
             raise Breach("the answer and the queue disagree")
         for message in self.tray.delivered:
             if message.body.encode() != self.body or message.request_id != self.request_id:
-                raise Breach("the webhook believed what nobody had signed")
+                raise Breach("the webhook believed what no key had signed")
         return status
 
 

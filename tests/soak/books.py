@@ -229,9 +229,9 @@ class Audit:
             answer = self.world.receipts.get(f"{record['name']}.status.json", {})
             same = ("job_id", "status", "revision")
             if [answer.get(field) for field in same] != [record.get(field) for field in same]:
-                stands = f"{record['status']} at {record.get('revision')}"
+                shown = f"{record['status']} at {record.get('revision')}"
                 self._breach(
-                    "stale_receipts", f"{record['name']}: {stands}, receipt {answer or 'none'}"
+                    "stale_receipts", f"{record['name']}: {shown}, receipt {answer or 'none'}"
                 )
 
 

@@ -111,7 +111,7 @@ def _outputs(world: World, jobs: list[Job]) -> Iterator[str]:
         manifest = output_key(job.name, job.job_id, ".json")
         if len(written.pop(manifest, [])) != 1:
             yield "not one manifest"
-    yield from (f"an output of nobody: {key}" for key in written)
+    yield from (f"an output of no job: {key}" for key in written)
 
 
 def _copies(world: World, jobs: list[Job]) -> Iterator[str]:

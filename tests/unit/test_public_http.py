@@ -1,4 +1,4 @@
-"""Whoever names a host, we dial public addresses only, and the ones that were checked."""
+"""Only public addresses are dialled, and only those that were checked, for any host name."""
 
 from __future__ import annotations
 
