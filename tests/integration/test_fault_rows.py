@@ -42,8 +42,14 @@ class Row:
 
 
 def row(fault: str, **proofs: str) -> Row:
-    """``file="test, another test"``; a file is named without ``test_`` and its folder's initial."""
-    folders = {"u": "unit", "i": "integration", "c": "crash", "e": "e2e"}
+    """``file="test, another test"``; a file is named by its folder's letter, without ``test_``."""
+    folders = {
+        "u": "unit",
+        "i": "integration",
+        "c": "crash",
+        "e": "e2e",
+        "x": "integration/copying",
+    }
     found = []
     for file, names in proofs.items():
         folder, name = file.split("_", 1)
@@ -137,7 +143,7 @@ ROWS: dict[int, Row] = {
     ),
     15: row(
         "the webhook comes twice, or twice at once",
-        i_delivery="test_a_message_that_comes_twice_is_stored_once "
+        i_storing="test_a_message_that_comes_twice_is_stored_once "
         "test_twins_that_copy_at_the_same_time_store_one_video",
         i_races="test_a_cancel_and_two_results_that_meet_give_back_once",
         e_webhooks_and_faults="test_a_webhook_that_comes_twice_stores_one_version",
@@ -155,7 +161,7 @@ ROWS: dict[int, Row] = {
         "test_a_timestamp_beyond_300_seconds_is_refused "
         "test_a_signed_body_that_does_not_name_its_request_once_is_refused",
         i_webhook_handler="test_whatever_is_wrong_the_answer_is_the_same_401_and_nothing_is_queued",
-        i_delivery="test_a_message_without_the_jobs_own_token_changes_nothing",
+        i_storing="test_a_message_without_the_jobs_own_token_changes_nothing",
         e_webhooks_and_faults="test_a_forged_webhook_is_answered_401_and_says_no_more",
     ),
     18: row(
@@ -169,7 +175,7 @@ ROWS: dict[int, Row] = {
         "a webhook that could not carry its payload, of a success and of a failure",
         u_results="test_an_output_that_fal_could_not_serialise_must_be_fetched "
         "test_a_failure_that_fal_could_not_serialise_is_a_failure",
-        i_delivery="test_a_result_that_the_webhook_could_not_carry_is_fetched",
+        i_storing="test_a_result_that_the_webhook_could_not_carry_is_fetched",
     ),
     20: row(
         "a request that is COMPLETED, with an error",
@@ -178,24 +184,24 @@ ROWS: dict[int, Row] = {
     21: row(
         "the result cannot be fetched: 504",
         i_fal_contract="test_a_result_that_cannot_be_had_now_is_asked_for_again",
-        i_delivery="test_a_result_that_cannot_be_fetched_now_is_not_a_failure",
+        i_storing="test_a_result_that_cannot_be_fetched_now_is_not_a_failure",
         i_reconciliation="test_an_error_that_is_not_the_runs_own_word_fails_no_paid_video",
     ),
     22: row(
         "a video that is refused, gone, redirected, too large, cut off, slow, of another kind, or "
         "without ranges",
-        i_transfer="test_an_error_of_the_cdn_is_tried_again_later "
-        "test_a_redirect_to_another_place_is_not_followed_and_may_be_none_the_next_time "
-        "test_a_video_that_is_too_large_without_a_word_is_given_up "
+        x_broken_connections="test_an_error_of_the_cdn_is_tried_again_later "
         "test_a_video_that_stays_truncated_is_not_stored "
         "test_a_drip_is_given_up_when_its_time_is_over "
-        "test_what_comes_in_place_of_a_video_may_be_one_the_next_time "
         "test_a_cdn_without_ranges_that_breaks_off_is_not_believed",
+        x_refusals="test_a_redirect_to_another_place_is_not_followed_and_may_be_none_the_next_time "
+        "test_a_video_that_is_too_large_without_a_word_is_given_up "
+        "test_what_comes_in_place_of_a_video_may_be_one_the_next_time",
     ),
     23: row(
         "a crash in the middle of an upload in parts",
-        i_transfer="test_a_part_that_stays_broken_leaves_no_upload_behind",
-        i_delivery="test_a_message_that_is_cut_off_is_finished_by_the_next_and_stored_once",
+        x_broken_connections="test_a_part_that_stays_broken_leaves_no_upload_behind",
+        i_storing="test_a_message_that_is_cut_off_is_finished_by_the_next_and_stored_once",
         i_reconciliation="test_a_copy_that_was_cut_off_is_begun_again",
     ),
     24: row(
@@ -207,7 +213,7 @@ ROWS: dict[int, Row] = {
     25: row(
         "a result for a job that was cancelled, or has failed",
         i_cancellation="test_a_video_that_comes_too_late_is_noted_and_not_stored",
-        i_delivery="test_a_result_that_is_too_late_stores_nothing",
+        i_storing="test_a_result_that_is_too_late_stores_nothing",
         i_retries="test_a_late_failure_of_an_old_attempt_does_nothing",
     ),
     26: row(
