@@ -38,7 +38,7 @@ _INVOKED: Final = re.compile(r"/functions/([^/]+)/invocations$")
 
 @dataclass(frozen=True)
 class Asked:
-    """One request, whoever carried it; header names are lower-case."""
+    """One request, who carried it; header names are lower-case."""
 
     method: str
     url: str
@@ -72,12 +72,12 @@ def answer(asked: Asked, ask: Callable[[str, str, dict[str, Any]], Any]) -> Answ
     prefix, _, operation = target.partition(".")
     kind = {"Content-Type": "application/x-amz-json-1.0"}
     try:
-        told = ask(_JSON_SERVICES[prefix], operation, json.loads(asked.body))
+        data = ask(_JSON_SERVICES[prefix], operation, json.loads(asked.body))
     except Refused as exc:
         error = exc.response.pop("Error")
-        told = {"__type": f"com.amazonaws#{error['Code']}", "message": error["Message"]}
-        return Answered(400, kind, json.dumps(told | exc.response).encode())
-    return Answered(200, kind, json.dumps(told).encode())
+        data = {"__type": f"com.amazonaws#{error['Code']}", "message": error["Message"]}
+        return Answered(400, kind, json.dumps(data | exc.response).encode())
+    return Answered(200, kind, json.dumps(data).encode())
 
 
 def _s3(asked: Asked, ask: Callable[[str, str, dict[str, Any]], Any]) -> Answered:
@@ -87,12 +87,12 @@ def _s3(asked: Asked, ask: Callable[[str, str, dict[str, Any]], Any]) -> Answere
     }
     operation = operation_of(asked.method, query, has_key=bool(place_of(asked.url)[1]))
     try:
-        told = ask("s3", operation, _parameters(asked, query))
+        found = ask("s3", operation, _parameters(asked, query))
     except Refused as exc:
         code = str(exc)
         body = "" if asked.method == "HEAD" else f"<Error><Code>{code}</Code></Error>"
         return Answered(_S3_STATUS.get(code, 400), {}, body.encode())
-    return _encoded(operation, told)
+    return _encoded(operation, found)
 
 
 def place_of(url: str) -> tuple[str, str]:
@@ -123,41 +123,41 @@ def operation_of(method: str, query: Mapping[str, str], *, has_key: bool) -> str
 
 def _parameters(asked: Asked, query: Mapping[str, str]) -> dict[str, Any]:
     bucket, key = place_of(asked.url)
-    told: dict[str, Any] = {"Bucket": bucket, "Key": key, "Body": asked.body}
+    fields: dict[str, Any] = {"Bucket": bucket, "Key": key, "Body": asked.body}
     named = {"uploadId": "UploadId", "versionId": "VersionId", "prefix": "Prefix"}
-    told |= {named[name]: value for name, value in query.items() if name in named}
+    fields |= {named[name]: value for name, value in query.items() if name in named}
     if "partNumber" in query:
-        told["PartNumber"] = int(query["partNumber"])
-    told |= {name: asked.headers[header] for header, name in HEADERS if header in asked.headers}
+        fields["PartNumber"] = int(query["partNumber"])
+    fields |= {name: asked.headers[header] for header, name in HEADERS if header in asked.headers}
     if b"<CompleteMultipartUpload" in asked.body:
         numbers = re.findall(rb"<PartNumber>(\d+)</PartNumber>", asked.body)
-        told["MultipartUpload"] = {"Parts": [{"PartNumber": int(n)} for n in numbers]}
-    return told
+        fields["MultipartUpload"] = {"Parts": [{"PartNumber": int(n)} for n in numbers]}
+    return fields
 
 
-def _encoded(operation: str, told: dict[str, Any]) -> Answered:
-    headers = {"ETag": str(told.get("ETag", '"e"'))}
-    if "VersionId" in told:
-        headers["x-amz-version-id"] = told["VersionId"]
-    if "LastModified" in told:
-        headers["Last-Modified"] = format_datetime(told["LastModified"], usegmt=True)
-    if "ContentRange" in told:
-        headers["Content-Range"] = told["ContentRange"]
+def _encoded(operation: str, answer: dict[str, Any]) -> Answered:
+    headers = {"ETag": str(answer.get("ETag", '"e"'))}
+    if "VersionId" in answer:
+        headers["x-amz-version-id"] = answer["VersionId"]
+    if "LastModified" in answer:
+        headers["Last-Modified"] = format_datetime(answer["LastModified"], usegmt=True)
+    if "ContentRange" in answer:
+        headers["Content-Range"] = answer["ContentRange"]
     if operation == "HeadObject":
-        return Answered(200, headers | {"Content-Length": str(told["ContentLength"])})
-    body = _body(operation, told)
+        return Answered(200, headers | {"Content-Length": str(answer["ContentLength"])})
+    body = _body(operation, answer)
     return Answered(200, headers | {"Content-Length": str(len(body))}, body)
 
 
-def _body(operation: str, told: dict[str, Any]) -> bytes:
+def _body(operation: str, answer: dict[str, Any]) -> bytes:
     if operation == "GetObject":
-        return bytes(told["Body"].read())
+        return bytes(answer["Body"].read())
     if operation == "ListObjectsV2":
         keys = "".join(
-            f"<Contents><Key>{escape(one['Key'])}</Key></Contents>" for one in told["Contents"]
+            f"<Contents><Key>{escape(one['Key'])}</Key></Contents>" for one in answer["Contents"]
         )
         return (
             f"<ListBucketResult>{keys}<IsTruncated>false</IsTruncated></ListBucketResult>".encode()
         )
-    inner = f"<UploadId>{told['UploadId']}</UploadId>" if "UploadId" in told else ""
+    inner = f"<UploadId>{answer['UploadId']}</UploadId>" if "UploadId" in answer else ""
     return f"<Result>{inner}</Result>".encode()

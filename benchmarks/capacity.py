@@ -40,15 +40,15 @@ class MeteredTable(IndexedTable):
         return super().answer(operation, asked)
 
     def _get(self, asked: dict[str, Any]) -> Any:
-        told = super()._get(asked)
+        answer = super()._get(asked)
         factor = 1 if asked.get("ConsistentRead") else 0.5
-        self._count(READS, factor * read_units(size_of(told.get("Item", {}))))
-        return told
+        self._count(READS, factor * read_units(size_of(answer.get("Item", {}))))
+        return answer
 
     def _query(self, asked: dict[str, Any]) -> Any:
-        told = super()._query(asked)
-        self._count(READS, 0.5 * read_units(sum(map(size_of, told["Items"]))))
-        return told
+        answer = super()._query(asked)
+        self._count(READS, 0.5 * read_units(sum(map(size_of, answer["Items"]))))
+        return answer
 
     def _apply(self, asked: dict[str, Any]) -> dict[str, Any] | None:
         before = self._there(asked)

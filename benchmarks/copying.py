@@ -104,10 +104,10 @@ def _rows(run: dict[tuple[int, bool], Copies]) -> list[Row]:
         _compared("2 GB, limited: time, to /tmp's", run[HUGE, True], DISK, _wall, None),
         Row.held(
             "512 MB: most memory of the process",
-            peak.told(megabytes),
+            peak.formatted(megabytes),
             "≤ 130 MB",
             max(peak.values) <= MAX_BYTES,
-            _of(fast, DISK, _peak).told(megabytes),
+            _of(fast, DISK, _peak).formatted(megabytes),
         ),
         Row.held(
             "2 GB: memory above that", megabytes(max(0.0, grown)), "≤ 10 MB", grown <= MAX_MORE
@@ -116,7 +116,7 @@ def _rows(run: dict[tuple[int, bool], Copies]) -> list[Row]:
 
 
 def _hashing() -> float:
-    """CPU seconds of the digest of the large film, part by part."""
+    """CPU seconds of the digest of the large video, part by part."""
     part, digest = bytes(5 * MB), hashlib.sha256()
     before = time.process_time()
     for _ in range(LARGE // len(part)):
@@ -128,8 +128,8 @@ def _compared(
     what: str, copies: Copies, way: str, of: Callable[[Copy], float], most: float | None
 ) -> Row:
     ours, theirs = _of(copies, OURS, of), _of(copies, way, of)
-    told = (ours.median, ours.told(seconds)), (theirs.median, theirs.told(seconds))
-    return Row.at_most(what, *told, most)
+    shown = (ours.median, ours.formatted(seconds)), (theirs.median, theirs.formatted(seconds))
+    return Row.at_most(what, *shown, most)
 
 
 def _of(copies: Copies, way: str, of: Callable[[Copy], float]) -> Sample:
@@ -152,9 +152,9 @@ def _table(copies: Copies) -> Table:
     lines = tuple(
         (
             NAMES[way],
-            _of(copies, way, _wall).told(seconds),
-            _of(copies, way, _cpu).told(seconds),
-            _of(copies, way, _peak).told(megabytes),
+            _of(copies, way, _wall).formatted(seconds),
+            _of(copies, way, _cpu).formatted(seconds),
+            _of(copies, way, _peak).formatted(megabytes),
         )
         for way in copies
     )
@@ -169,8 +169,8 @@ cores: unlimited, they and the copier compete for them.
 Ours runs on the function's folder and the built layer alone, and hashes the whole file (SHA-256)
 and each part (CRC-32); the others hash what the SDK does by default, the pipe nothing.
 
-Where ours falls short of the best's CPU or of the pipe's time: the SHA-256 of the whole, told in a
-row of its own, is CPU that nobody else spends. Python's own part of a copy is about a tenth.
+Where ours falls short of the best's CPU or of the pipe's time: the SHA-256 of the whole, in a row
+of its own, is CPU that the others do not spend. Python's own part of a copy is about a tenth.
 docs/decisions.md has what was tried.
 
 At 2 GB the way through memory is left out: the function does not have that much.

@@ -1,6 +1,6 @@
 """Drains a backlog against a clock that jumps: the real workflow, and then the sum for a million.
 
-The handlers are the deployed ones. What a second of theirs would be is told: how long a verdict
+The handlers are the deployed ones. What a second of theirs would be is stated: how long a result
 takes from fal's end to the stored video, and a dispatch from there to fal's acceptance.
 """
 
@@ -29,13 +29,13 @@ JOBS: Final = 800
 #: From fal's end to the stored video: the webhook, a queue, the copy of 10 MB. And from there to
 #: fal's acceptance of the next: a queue, and the POST. Assumed, and generously: on AWS a warm
 #: function has done either in less.
-COMES_HOME: Final = timedelta(seconds=2.0)
-GOES_OUT: Final = timedelta(seconds=1.5)
-GAP: Final = COMES_HOME + GOES_OUT
+STORES: Final = timedelta(seconds=2.0)
+SUBMITS: Final = timedelta(seconds=1.5)
+GAP: Final = STORES + SUBMITS
 MAX_RATIO: Final = 1.02
 #: Events that a job takes at most.
 MAX_STEPS: Final = 100
-#: A share of time that is told as 0.0 %.
+#: A share of time that is printed as 0.0 %.
 NO_SHARE: Final = 0.0005
 
 
@@ -52,25 +52,25 @@ def spare(concurrency: int) -> int:
 class Drain(MeasuredWorld):
     """A backlog, and a clock; what moves through a queue takes as long as its handler would."""
 
-    #: The largest number of messages that each queue held, and of jobs that held a place.
+    #: The largest number of messages that each queue held, and of jobs that held a slot.
     peaks: dict[str, int] = field(default_factory=dict)
     most_in_flight: int = 0
 
     def send(self, queue: str, body: str, delay: int | None = None) -> None:
         """A message, seen when its handler would be done with it."""
-        takes = COMES_HOME if queue == "verdicts" else GOES_OUT
+        takes = STORES if queue == "verdicts" else SUBMITS
         target = self.queues[queue]
         visible_at = self.now + takes + timedelta(seconds=delay or 0)
         target.messages.append(Message(body, visible_at))
         self.peaks[queue] = max(self.peaks.get(queue, 0), len(target.messages))
 
     def invoke(self, name: str, event: Any) -> Any:
-        """One invocation, after which the window is looked at."""
-        told = super().invoke(name, event)
+        """One invocation, after which the slots are counted."""
+        result = super().invoke(name, event)
         window = self.table.answer("GetItem", {"Key": {"job_id": {"S": "window"}}})
         held = window.get("Item", {}).get("in_flight", {"SS": []})["SS"]
         self.most_in_flight = max(self.most_in_flight, len(held))
-        return told
+        return result
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ class Drained:
 
     jobs: int
     concurrency: int
-    places: int
+    slots: int
     most_in_flight: int
     #: Share of the runners' time in which one was free although jobs waited.
     idle: float
-    #: How many places of the queue a job was overtaken by at most.
+    #: How many positions of the queue a job was overtaken by at most.
     overtaken: int
     peaks: dict[str, int]
 
@@ -98,9 +98,9 @@ def hours(jobs: int, concurrency: int, idle: float) -> float:
     return ideal_hours(jobs, concurrency) / (1 - idle) + (RUNS_FOR + GAP) / HOUR
 
 
-def drain(jobs: int, concurrency: int, places: int) -> Drained:
+def drain(jobs: int, concurrency: int, slots: int) -> Drained:
     """Run a backlog down."""
-    settings = {"MAX_IN_FLIGHT": str(places), "DAILY_BUDGET_USD": "1000000"}
+    settings = {"MAX_IN_FLIGHT": str(slots), "DAILY_BUDGET_USD": "1000000"}
     world = Drain(settings=settings, concurrency=concurrency)
     for number in range(jobs):
         job = ready_job(job_id=f"{(number * 7919) % 2**32:08x}{number:024x}")
@@ -117,19 +117,19 @@ def drain(jobs: int, concurrency: int, places: int) -> Drained:
             world._step()
         else:
             raise RuntimeError("the backlog is not drained")
-    return _drained(world, jobs, concurrency, places)
+    return _drained(world, jobs, concurrency, slots)
 
 
-def _drained(world: Drain, jobs: int, concurrency: int, places: int) -> Drained:
+def _drained(world: Drain, jobs: int, concurrency: int, slots: int) -> Drained:
     runs = list(zip(world.fal.began, world.fal.requests, strict=True))
     first, last = runs[0][0], max(world.fal.began)
     busy = sum((min(one.ends_at, last) - began for began, one in runs), timedelta(0))
-    # a job's number stands in its id, and that in the address of its webhook
+    # a job's number is in its id, and that in the address of its webhook
     numbers = [int(one.webhook_url.split("/")[-2][8:], 16) for one in world.fal.requests]
     return Drained(
         jobs=jobs,
         concurrency=concurrency,
-        places=places,
+        slots=slots,
         most_in_flight=world.most_in_flight,
         idle=1 - busy / (concurrency * (last - first)),
         overtaken=max(abs(number - place) for place, number in enumerate(numbers)),
@@ -154,22 +154,20 @@ def measure() -> Section:
 
 def _million(run: Drained, most: float | None) -> Row:
     took, ideal = hours(MILLION, run.concurrency, run.idle), ideal_hours(MILLION, run.concurrency)
-    what = (
-        f"fal runs {run.concurrency}, MaxInFlight {run.places}: hours for a million, to the ideal"
-    )
+    what = f"fal runs {run.concurrency}, MaxInFlight {run.slots}: hours for a million, to the ideal"
     return Row.at_most(what, (took, f"{took:,.0f} h"), (ideal, f"{ideal:,.0f} h"), most)
 
 
 def _kept(run: Drained) -> Sequence[Row]:
     """What must hold at any time."""
-    what, peak = f"fal runs {run.concurrency}, MaxInFlight {run.places}", max(run.peaks.values())
+    what, peak = f"fal runs {run.concurrency}, MaxInFlight {run.slots}", max(run.peaks.values())
     held, idle, late = str(run.most_in_flight), f"{run.idle:.1%}", str(run.overtaken)
-    is_held, in_order = run.most_in_flight <= run.places, run.overtaken < run.places
-    most, few = 2 * run.places, peak <= 2 * run.places
+    is_held, in_order = run.most_in_flight <= run.slots, run.overtaken < run.slots
+    most, few = 2 * run.slots, peak <= 2 * run.slots
     return [
-        Row.held(f"{what}: places taken at most", held, f"≤ {run.places}", is_held),
+        Row.held(f"{what}: slots taken at most", held, f"≤ {run.slots}", is_held),
         Row.held(f"{what}: a runner idle though jobs wait", idle, "0 %", run.idle < NO_SHARE),
-        Row.held(f"{what}: started out of turn, by places", late, f"< {run.places}", in_order),
+        Row.held(f"{what}: started out of turn, by positions", late, f"< {run.slots}", in_order),
         Row.held(f"{what}: messages in a queue at most", str(peak), f"≤ {most}", few),
     ]
 
@@ -183,7 +181,7 @@ def _table(runs: Sequence[Drained]) -> Table:
         lines.append(
             (
                 str(run.concurrency),
-                str(run.places),
+                str(run.slots),
                 f"{run.idle:.1%}",
                 f"{took:,.0f}",
                 f"{took / 24:,.1f}",
@@ -195,15 +193,15 @@ def _table(runs: Sequence[Drained]) -> Table:
 
 NOTES: Final = f"""\
 {JOBS:,} jobs a run through the deployed handlers on a clock that jumps. A run at fal takes
-{RUNS_FOR.seconds} s, give or take 30 %. A video is assumed to be home
-{COMES_HOME.total_seconds():g} s after fal's end, and the next job at fal
-{GOES_OUT.total_seconds():g} s after that. The share of time in which a runner is idle although
+{RUNS_FOR.seconds} s, give or take 30 %. A video is assumed to be stored
+{STORES.total_seconds():g} s after fal's end, and the next job at fal
+{SUBMITS.total_seconds():g} s after that. The share of time in which a runner is idle although
 jobs wait is measured in the run; the hours for a million follow from it.
 
 With MaxInFlight as large as what fal runs at once, a runner is idle for that gap between two
-jobs. Some places more hide it: their jobs wait in fal's queue, which starts them at once.
+jobs. A few more slots hide it: their jobs wait in fal's queue, which starts them at once.
 
-When all places become free in one moment, as after an outage, each end announces as many jobs as
-there are places by then: at most MaxInFlight × (MaxInFlight + 1) / 2 messages, 1,176 for 48, and
+When all slots become free in one moment, as after an outage, each end announces as many jobs as
+there are slots by then: at most MaxInFlight × (MaxInFlight + 1) / 2 messages, 1,176 for 48, and
 each job is still claimed once.
 """

@@ -33,7 +33,7 @@ class Sample:
         ordered = sorted(self.values)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
-    def told(self, unit: Callable[[float], str]) -> str:
+    def formatted(self, unit: Callable[[float], str]) -> str:
         """The median and, where there are several, from least to most."""
         if len(self.values) == 1:
             return unit(self.median)
@@ -74,12 +74,12 @@ class Row:
         theirs: tuple[float, str],
         most: float | None = None,
     ) -> Row:
-        """A ratio of ours to theirs, each with how it is told; ``most`` is the goal, if any."""
+        """A ratio of ours to theirs, each with its text; ``most`` is the goal, if any."""
         ratio = ours[0] / theirs[0] if theirs[0] else float("inf")
-        told = f"{ratio:.2f} ×"
+        text = f"{ratio:.2f} ×"
         if most is None:
-            return cls(what, ours[1], theirs[1], told)
-        return cls(what, ours[1], theirs[1], told, f"≤ {most:g} ×", met(ratio <= most))
+            return cls(what, ours[1], theirs[1], text)
+        return cls(what, ours[1], theirs[1], text, f"≤ {most:g} ×", met(ratio <= most))
 
     @classmethod
     def held(cls, what: str, ours: str, goal: str, is_met: bool, theirs: str = NONE) -> Row:

@@ -61,8 +61,8 @@ def _waiting() -> list[Row]:
     for waiting, cost in zip(WAITING[1:], more, strict=True):
         what = f"with {waiting:,} waiting, to {WAITING[0]}"
         ours, theirs = cost.requests, few.requests
-        told = (ours, f"{ours:.1f}"), (theirs, f"{theirs:.1f}")
-        rows.append(Row.at_most(f"AWS requests a job {what}", *told, MAX_GROWTH))
+        shown = (ours, f"{ours:.1f}"), (theirs, f"{theirs:.1f}")
+        rows.append(Row.at_most(f"AWS requests a job {what}", *shown, MAX_GROWTH))
         times = [(one.seconds, milliseconds(one.seconds)) for one in (cost, few)]
         rows.append(Row.at_most(f"own time a job {what}", times[0], times[1], MAX_GROWTH))
     return rows
@@ -125,7 +125,7 @@ def an_item(job: Job, at: datetime | None = None) -> dict[str, Any]:
 def ready_job(**fields: Any) -> Job:
     """A READY job that can be submitted."""
     one = Decimal("0.0868")
-    told: dict[str, Any] = {
+    answer: dict[str, Any] = {
         "job_id": "0" * 32,
         "name": "albums/song",
         "bucket": stack.DROPS,
@@ -140,7 +140,7 @@ def ready_job(**fields: Any) -> Job:
             upper_usd=one,
         ),
     }
-    return Job.new(JobStatus.READY, NOON - timedelta(days=1), **told | fields)
+    return Job.new(JobStatus.READY, NOON - timedelta(days=1), **answer | fields)
 
 
 def _due() -> list[Row]:

@@ -106,8 +106,8 @@ def _row(one: Measured) -> Row:
     ours = one.own
     return Row.at_most(
         one.name,
-        (ours.median, ours.told(milliseconds)),
-        (one.whole.median, one.whole.told(milliseconds)),
+        (ours.median, ours.formatted(milliseconds)),
+        (one.whole.median, one.whole.formatted(milliseconds)),
     )
 
 

@@ -31,7 +31,7 @@ DEARER: Final = {
 
 @dataclass(frozen=True)
 class Line:
-    """One request: whose it was (a key id, or nobody's), and what it was: ``s3 GetObject``."""
+    """One request: whose it was (a key id, or no one's), and what it was: ``s3 GetObject``."""
 
     who: str
     what: str
@@ -64,7 +64,7 @@ def _s3(method: str, target: str) -> str:
 
 
 def requests(lines: Iterable[str]) -> Counter[str]:
-    """How often what was asked for by the functions, by fal, and by whoever drops."""
+    """How often what was asked for by the functions, by fal, and by droppers."""
     counted: Counter[str] = Counter()
     for line in map(read, lines):
         if line.who == ROOT:

@@ -92,14 +92,14 @@ def _on_the_local_cloud(folder: Path) -> tuple[dict[str, float], int]:
     """What the drops used, and how many lines the functions wrote."""
     log, audio = folder / "access.log", make()
     with running_cloud(folder / "cloud", PARAMETERS, access_log=log) as cloud:
-        _make_films_large(cloud)
+        _make_videos_large(cloud)
         begun = len(log.read_text().splitlines())  # what was before is the deployment's
         s3 = cloud.client("s3")
         for number in range(JOBS):
             name = f"metered/{number}"
             s3.put_object(Bucket=cloud.drop_bucket, Key=f"{name}.wav", Body=audio)
-            wish = json.dumps({"prompt": f"rain {number}"}).encode()
-            s3.put_object(Bucket=cloud.drop_bucket, Key=f"{name}.json", Body=wish)
+            sidecar = json.dumps({"prompt": f"rain {number}"}).encode()
+            s3.put_object(Bucket=cloud.drop_bucket, Key=f"{name}.json", Body=sidecar)
             time.sleep(PAUSE)
         _await_all(Jobs(cloud))
         counted = requests(log.read_text().splitlines()[begun:])
@@ -107,7 +107,7 @@ def _on_the_local_cloud(folder: Path) -> tuple[dict[str, float], int]:
     return amounts(counted, logged, len(audio)), logged.lines
 
 
-def _make_films_large(cloud: Endpoints) -> None:
+def _make_videos_large(cloud: Endpoints) -> None:
     rule = {"stage": "render", "action": "big_file", "bytes": VIDEO_BYTES, "times": None}
     body = json.dumps([rule]).encode()
     headers = {"Content-Type": "application/json"}
@@ -147,11 +147,11 @@ def _units() -> dict[str, float]:
         world.at(at, lambda name=name: world.drop(f"{name}.wav", SOUND))  # type: ignore[misc]
         world.at(at + 1, lambda name=name: world.drop(f"{name}.json", WISH))  # type: ignore[misc]
     world.run()
-    told = {WRITES: 0.0, READS: 0.0}
+    fields = {WRITES: 0.0, READS: 0.0}
     for (function, kind), units in table.units.items():
         if function != "reconcile":  # its ticks come with time
-            told[kind] += units
-    return told
+            fields[kind] += units
+    return fields
 
 
 NOTES: Final = f"""\

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 BEGINNING: Final = """\
 # Results
 
-Written by `make bench`; the newest run replaces what stood here. *ours* is the deployed code,
+Written by `make bench`; the newest run replaces the whole file. *ours* is the deployed code,
 *theirs* what it is compared with, the ratio is ours to theirs. Medians, with the least and the
 most where there are several.
 """

@@ -59,10 +59,10 @@ class Ground:
         """One cold start."""
         self._reset()
         done = self._run(name, [])
-        told = json.loads(done.stderr.splitlines()[-1])
-        if name != SDK and not is_fine(told["answer"]):
-            raise RuntimeError(f"{name} answered {told['answer']}:\n{done.stdout}")
-        return Started(told["init"], told["event"])
+        data = json.loads(done.stderr.splitlines()[-1])
+        if name != SDK and not is_fine(data["answer"]):
+            raise RuntimeError(f"{name} answered {data['answer']}:\n{done.stdout}")
+        return Started(data["init"], data["event"])
 
     def tree(self, name: str) -> Counter[str]:
         """Microseconds of each package's own modules, as they are imported."""
@@ -103,7 +103,7 @@ class Ground:
         }
 
     def _reset(self) -> None:
-        """Put the stand-ins back to how things stood at first."""
+        """Put the stand-ins back to their first state."""
         context = ssl.create_default_context(cafile=str(self.authority))
         connection = http.client.HTTPSConnection(LOOPBACK, self.aws, context=context)
         connection.request("POST", "/reset")
@@ -162,9 +162,9 @@ def measure() -> Section:
 
 def _row(name: str, starts: Mapping[str, list[Started]]) -> Row:
     ours, theirs = (Sample.of(one.init for one in starts[each]) for each in (name, SDK))
-    told = (ours.median, ours.told(seconds)), (theirs.median, theirs.told(seconds))
+    shown = (ours.median, ours.formatted(seconds)), (theirs.median, theirs.formatted(seconds))
     what = "a handler with everything at the top" if name == PLAIN else name
-    return Row.at_most(f"{what}: import, to `import boto3`", *told, MOST.get(name))
+    return Row.at_most(f"{what}: import, to `import boto3`", *shown, MOST.get(name))
 
 
 def _times(starts: Mapping[str, list[Started]]) -> Table:
@@ -175,7 +175,7 @@ def _times(starts: Mapping[str, list[Started]]) -> Table:
             for values in zip(*((one.init, one.event) for one in measured), strict=True)
         )
         both = Sample.of(one.init + one.event for one in measured)
-        lines.append((name, *(one.told(seconds) for one in (init, event, both))))
+        lines.append((name, *(one.formatted(seconds) for one in (init, event, both))))
     return Table(("process", "import", "first event", "both"), tuple(lines))
 
 
@@ -198,7 +198,7 @@ process. The kernel's page cache is warm, which a real cold start's is not.
 
 Where a function falls short: pydantic, which takes 50 ms before there is a model, and the models,
 which would be built at the first event if not at the import; in submit fal_client. The layer's
-bytecode took half of each import away; what is left of it nobody waits for but the next step of a
+bytecode took half of each import away; what is left delays only the next step of a
 job that takes fal half a minute.
 
 The handler with everything at the top also makes its clients there; the others make theirs at the

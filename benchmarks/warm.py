@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.figures import Row, Sample, Section, Table, milliseconds, paragraphs
 from benchmarks.worlds import MeasuredWorld, TimedCalls
-from tests.support.fakes.fal import film
+from tests.support.fakes.fal import video_of
 from tests.support.fakes.world import FUNCTIONS, load
 from tests.support.scenarios import SOUND, WISH
 
@@ -18,13 +18,13 @@ JOBS: Final = 120
 #: The first events build clients and caches: not warm.
 COLD: Final = 5
 VIDEO_BYTES: Final = 10_000_000
-FILM: Final = film(b" the film " * (VIDEO_BYTES // 10))
+VIDEO: Final = video_of(b" the film " * (VIDEO_BYTES // 10))
 MAX_WEBHOOK: Final = 0.015
 SETTINGS: Final = {"MAX_IN_FLIGHT": "40", "DAILY_BUDGET_USD": "100000"}
 
 
 def measure() -> Section:
-    """Drop many jobs, one after another, and let each come home."""
+    """Drop many jobs, one after another, and let each be stored."""
     load()
     world = run(JOBS)
     section = Section("Warm handlers")
@@ -39,7 +39,7 @@ def measure() -> Section:
 def run(jobs: int) -> MeasuredWorld:
     """A world after so many jobs."""
     world = MeasuredWorld(
-        settings=dict(SETTINGS), most_events=jobs * 40, has_whole_sdk=True, film=FILM
+        settings=dict(SETTINGS), most_events=jobs * 40, has_whole_sdk=True, video=VIDEO
     )
     for number in range(jobs):
         at, name = number * 60.0, f"albums/{number}"
@@ -54,10 +54,10 @@ def run(jobs: int) -> MeasuredWorld:
 def _row(name: str, own: list[float]) -> Row:
     sample = Sample.of(own)
     p99 = sample.percentile(99)
-    told = f"{milliseconds(sample.median)}, p99 {milliseconds(p99)}"
+    text = f"{milliseconds(sample.median)}, p99 {milliseconds(p99)}"
     if name == "webhook":
-        return Row.held(f"{name}: own time an event", told, "p99 < 15 ms", p99 < MAX_WEBHOOK)
-    return Row(f"{name}: own time an event", told)
+        return Row.held(f"{name}: own time an event", text, "p99 < 15 ms", p99 < MAX_WEBHOOK)
+    return Row(f"{name}: own time an event", text)
 
 
 def aws_calls(counts: Mapping[str, int]) -> Counter[str]:

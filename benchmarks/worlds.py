@@ -31,7 +31,7 @@ from phonoscene.observability import logger
 from tests.support.fakes import stream
 from tests.support.fakes.calls import Calls
 from tests.support.fakes.expressions import condition, sortable
-from tests.support.fakes.fal import RUNS_FOR, Fal, Request, film
+from tests.support.fakes.fal import RUNS_FOR, Fal, Request, video_of
 from tests.support.fakes.table import Table, _indexes, _scope
 from tests.support.fakes.world import World
 
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The film of a world where no other is asked for: as small as the crash tests'.
-SMALL_FILM: Final = film(b" the film " * 30)
+#: The video of a world where no other is asked for: as small as the crash tests'.
+SMALL_VIDEO: Final = video_of(b" the film " * 30)
 
 #: DynamoDB's page is a megabyte: so many entries of an index that holds keys only.
 PAGE: Final = 8000
@@ -157,14 +157,14 @@ class TimedCalls(Calls):
 
 
 class QuickFal(Fal):
-    """fal that finds a request at once, runs only so many at a time, and makes films of any size.
+    """fal that finds a request at once, runs only so many at a time, and makes videos of any size.
 
     Where it runs only so many, runs differ in length, by up to 30 % from ``RUNS_FOR``.
     """
 
-    def __init__(self, fal: Fal, film: bytes, concurrency: int | None) -> None:
+    def __init__(self, fal: Fal, video: bytes, concurrency: int | None) -> None:
         super().__init__(fal.clock, fal.play, fal.deliver)
-        self._film = film
+        self._video = video
         self._by_id: dict[str, Request] = {}
         self._webhooks: list[tuple[datetime, str]] = []
         #: When each of its runners is free again.
@@ -195,7 +195,7 @@ class QuickFal(Fal):
 
     def _accept(self, asked: httpx.Request) -> Request:
         found = super()._accept(asked)
-        found.__class__ = type("Request", (Request,), {"video": self._film})
+        found.__class__ = type("Request", (Request,), {"video": self._video})
         began = self.clock()
         if self.runners:  # it runs when a runner is free, as fal's own queue has it
             began = max(began, heappop(self.runners))
@@ -247,7 +247,7 @@ class MeasuredWorld(World):
     own: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     #: Whether the SDK serialises, signs and parses, or is answered where it is asked.
     has_whole_sdk: bool = False
-    film: bytes = SMALL_FILM
+    video: bytes = SMALL_VIDEO
     #: How many requests fal runs at once; None is all.
     concurrency: int | None = None
     lines: Lines = field(default_factory=Lines)
@@ -255,7 +255,7 @@ class MeasuredWorld(World):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.fal: QuickFal = QuickFal(self.fal, self.film, self.concurrency)
+        self.fal: QuickFal = QuickFal(self.fal, self.video, self.concurrency)
 
     def invoke(self, name: str, event: Any) -> Any:
         """One invocation; those that it brings about by its calls are not its own."""
@@ -301,9 +301,9 @@ class MeasuredWorld(World):
         def send(_: URLLib3Session, request: AWSPreparedRequest) -> AWSResponse:
             headers = {str(name).lower(): _text(value) for name, value in request.headers.items()}
             asked = Asked(request.method, request.url, headers, _bytes(request.body))
-            told = answer(asked, self._asked)
-            told_headers: Any = HeadersDict(told.headers)  # a dict that ignores case
-            return AWSResponse(request.url, told.status, told_headers, _Raw(told.body))
+            found = answer(asked, self._asked)
+            told_headers: Any = HeadersDict(found.headers)  # a dict that ignores case
+            return AWSResponse(request.url, found.status, told_headers, _Raw(found.body))
 
         return send
 

@@ -38,7 +38,7 @@ REQUEST: Final = "00000000-0000-4000-8000-000000000001"
 
 
 def world() -> MeasuredWorld:
-    """How things stand before a first event: a pair was dropped, and an earlier job has run."""
+    """How things are before a first event: a pair was dropped, and an earlier job has run."""
     made = MeasuredWorld(now=datetime.now(UTC), settings={})
     made.buckets.put(stack.DROPS, AUDIO, SOUND)
     made.buckets.put(stack.DROPS, SIDECAR, json.dumps(WISH).encode())
@@ -61,19 +61,19 @@ def _job(now: datetime) -> Any:
 def first_events() -> dict[str, Any]:
     """The first event of each function, by name."""
     body = _verdict()
-    sound = Version("", SOUND, datetime.now(UTC))
-    delivery = WebhookMessage(JOB, hash_token(TOKEN), REQUEST, body)
+    audio = Version("", SOUND, datetime.now(UTC))
+    message = WebhookMessage(JOB, hash_token(TOKEN), REQUEST, body)
     at = int(datetime.now(UTC).timestamp())
     headers = sign(SIGNER, REQUEST, "github|1", at, body.encode())
     return {
         "submit": stack.sqs(stack.created(SIDECAR, datetime.now(UTC) + timedelta(minutes=1))),
-        "probe": {"kind": "audio", "key": AUDIO, "etag": sound.etag, "bytes": len(SOUND)},
+        "probe": {"kind": "audio", "key": AUDIO, "etag": audio.etag, "bytes": len(SOUND)},
         "webhook": {
             "pathParameters": {"job_id": JOB, "token": TOKEN},
             "headers": headers,
             "body": body,
         },
-        "store": stack.sqs(delivery.to_message()),
+        "store": stack.sqs(message.to_message()),
         "reconcile": {},
         "publish": stream.batch([stream.record(1, ({}, an_item(_job(datetime.now(UTC)))))]),
         "plain": {"body": body},
@@ -123,7 +123,7 @@ class Server:
             self._reset()
             return Answered(200)
         return answer(
-            asked, lambda name, what, told: self._first._answer(service(name), what, told)
+            asked, lambda name, what, found: self._first._answer(service(name), what, found)
         )
 
     def fal(self, sock: socket.socket) -> None:
@@ -149,13 +149,13 @@ class Server:
     def _fal(self, asked: httpx.Request) -> Answered:
         if asked.url.path.endswith("jwks.json"):
             return Answered(200, {"Content-Type": "application/json"}, KEY_SET)
-        told = self._first.fal.answer(asked)
-        told.read()
-        kept = {name: value for name, value in told.headers.items() if name != "content-length"}
-        return Answered(told.status_code, kept, told.content)
+        found = self._first.fal.answer(asked)
+        found.read()
+        kept = {name: value for name, value in found.headers.items() if name != "content-length"}
+        return Answered(found.status_code, kept, found.content)
 
-    def _send(self, wire: Wire, told: Answered) -> None:
-        wire.answer(f"{told.status} Told", told.headers, told.body)
+    def _send(self, wire: Wire, answer: Answered) -> None:
+        wire.answer(f"{answer.status} Answer", answer.headers, answer.body)
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ class Ground:
     authority: Path
 
     def copy(self, way: str, size: int, name: str) -> Copy:
-        """Copy a film of ``size`` bytes one way, and see that it arrived whole.
+        """Copy a video of ``size`` bytes one way, and see that it arrived whole.
 
         Raises:
             CopyFailedError: it did not.
@@ -67,8 +67,8 @@ class Ground:
             raise CopyFailedError(f"{way}, {size} bytes: {done.stderr.strip()[-1500:]}")
         if (arrived := self._length(key)) != size:
             raise CopyFailedError(f"{way}: {arrived} of {size} bytes arrived")
-        told: dict[str, Any] = json.loads(done.stdout)
-        return Copy(**told)
+        data: dict[str, Any] = json.loads(done.stdout)
+        return Copy(**data)
 
     def _process(self, way: str) -> tuple[list[str], dict[str, str]]:
         """Ours as it is deployed, the others in this virtual environment."""
@@ -101,7 +101,7 @@ class Ground:
 
 
 class CopyFailedError(Exception):
-    """A copy ended with an error, or with other bytes than the film's."""
+    """A copy ended with an error, or with other bytes than the video's."""
 
 
 @contextmanager

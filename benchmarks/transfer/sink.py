@@ -1,7 +1,7 @@
 """An S3 in a process of its own: it takes objects whole or in parts, and compares each byte.
 
-Nothing is kept but where in the film a part stands and how long it is; the parts must make the
-film when they are put together.
+Nothing is kept but where in the video a part is and how long it is; the parts must make the
+video when they are put together.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VERSION: Final = {"x-amz-version-id": "v1"}
 
 
 class WrongBytesError(Exception):
-    """What came is not the film."""
+    """What came is not the video."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Part:
 
     @classmethod
     def of(cls, body: bytearray, number: int = 1) -> Part:
-        """Recognise a part, and compare all of it; most stand behind others as long as they are."""
+        """Recognise a part, and compare all of it; most are behind others as long as they are."""
         if len(body) < TELLING:
             return cls(None, len(body), body)
         place = place_of(bytes(body[:TELLING]), (number - 1) * len(body))
@@ -47,7 +47,7 @@ class Part:
         return cls(place, len(body))
 
     def stands_at(self, offset: int) -> bool:
-        """Whether the film holds this part there."""
+        """Whether the video holds this part there."""
         if self.place is None:
             return is_film(self.tiny, offset)
         return self.place == offset % PERIOD
@@ -57,12 +57,12 @@ def length_of(parts: list[Part]) -> int:
     """The whole's length.
 
     Raises:
-        WrongBytesError: put together, the parts are not the film.
+        WrongBytesError: put together, the parts are not the video.
     """
     total = 0
     for part in parts:
         if not part.stands_at(total):
-            raise WrongBytesError("a part stands in another's place")
+            raise WrongBytesError("a part is in another's place")
         total += part.length
     return total
 
@@ -120,8 +120,8 @@ class Sink:
         upload = f"upload-{next(self._numbers)}"
         self._uploads[upload] = {}
         name = "InitiateMultipartUploadResult"
-        told = f"<{name}><UploadId>{upload}</UploadId></{name}>"
-        wire.answer("200 OK", XML, told.encode())
+        text = f"<{name}><UploadId>{upload}</UploadId></{name}>"
+        wire.answer("200 OK", XML, text.encode())
 
     def _part(self, wire: Wire, upload: str, number: int, body: bytearray) -> None:
         if upload not in self._uploads:
@@ -134,8 +134,8 @@ class Sink:
         parts = self._uploads.pop(upload)
         numbers = [int(found) for found in re.findall(rb"<PartNumber>(\d+)</PartNumber>", body)]
         self._objects[path] = length_of([parts[number] for number in numbers])
-        told = "<CompleteMultipartUploadResult><ETag>whole</ETag></CompleteMultipartUploadResult>"
-        wire.answer("200 OK", {**XML, **VERSION}, told.encode())
+        text = "<CompleteMultipartUploadResult><ETag>whole</ETag></CompleteMultipartUploadResult>"
+        wire.answer("200 OK", {**XML, **VERSION}, text.encode())
 
     def _look(self, wire: Wire, method: str, path: str) -> None:
         """HEAD of an object: its length, which is how a copy is proved; GET has no body to give."""
@@ -147,8 +147,8 @@ class Sink:
 
 
 def _refuse(wire: Wire, status: str, code: str, message: str = "") -> None:
-    told = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    wire.answer(status, XML, told.encode())
+    text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    wire.answer(status, XML, text.encode())
 
 
 def body_of(wire: Wire, request: Request) -> bytearray:

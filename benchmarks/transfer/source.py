@@ -1,4 +1,4 @@
-"""A CDN in a process of its own: it answers CONNECT itself, and serves ranges of the film.
+"""A CDN in a process of its own: it answers CONNECT itself, and serves ranges of the video.
 
 The client believes in a proxy; that this end of the tunnel is also the CDN spares a relay, whose
 work would be measured with everybody's.
@@ -52,17 +52,17 @@ class Source:
             wire.answer("404 Not Found", {})
             return
         first, last, size = _span(request, int(named[1]))
-        told = {
+        fields = {
             "Content-Type": "video/mp4",
             "ETag": '"film"',
             "Accept-Ranges": "bytes",
             "Content-Length": str(last + 1 - first),
         }
         if "range" in request.headers:
-            told["Content-Range"] = f"bytes {first}-{last}/{size}"
-            wire.answer("206 Partial Content", told)
+            fields["Content-Range"] = f"bytes {first}-{last}/{size}"
+            wire.answer("206 Partial Content", fields)
         else:
-            wire.answer("200 OK", told)
+            wire.answer("200 OK", fields)
         if request.method == "GET":
             _send(wire, first, last + 1)
 

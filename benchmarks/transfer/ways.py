@@ -133,7 +133,7 @@ def _to_s3(context: ssl.SSLContext) -> ssl.SSLSocket:
 
 
 def _begin_get(source: ssl.SSLSocket, url: str) -> int:
-    """Ask for the film, and read the answer's head to its last byte; the body's length."""
+    """Ask for the video, and read the answer's head to its last byte; the body's length."""
     split = urlsplit(url)
     source.sendall(f"GET {split.path} HTTP/1.1\r\nHost: {split.hostname}\r\n\r\n".encode())
     head = b""

@@ -106,8 +106,8 @@ class Wire:
 
     def answer(self, status: str, headers: dict[str, str], body: bytes = b"") -> None:
         """Send an answer, or only its head where the body follows."""
-        told = {"Content-Length": str(len(body)), **headers}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+        fields = {"Content-Length": str(len(body)), **headers}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         self.sock.sendall(f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + body)
 
     def be_far(self) -> None:

@@ -108,8 +108,8 @@ class Desk:
         return Endpoints(**{**vars(self.endpoints), "region": region}).client(service)
 
     def parameters(self, stack: str = "phonoscene", region: str = HERE) -> dict[str, str]:
-        told = self.describe(stack, region)["Parameters"]
-        return {one["ParameterKey"]: one["ParameterValue"] for one in told}
+        answer = self.describe(stack, region)["Parameters"]
+        return {one["ParameterKey"]: one["ParameterValue"] for one in answer}
 
     def describe(self, stack: str, region: str = HERE) -> dict[str, Any]:
         found: dict[str, Any] = self.client("cloudformation", region).describe_stacks(

@@ -143,8 +143,8 @@ class Desk:
         self.screen.readouterr()
         with pytest.raises(SystemExit) as ended:
             app.main()
-        told = self.screen.readouterr()
-        return Answer(int(ended.value.code or 0), told.out, told.err)
+        output = self.screen.readouterr()
+        return Answer(int(ended.value.code or 0), output.out, output.err)
 
     def work(self, *_: Any) -> int:
         """Hand every message of the drops queue to ``submit``; how many there were."""
@@ -155,7 +155,7 @@ class Desk:
         return len(bodies)
 
     def messages(self, output: str) -> list[str]:
-        """Take what lies in a queue."""
+        """Take what is in a queue."""
         bodies: list[str] = []
         at: Any = {"QueueUrl": self.urls[output]}
         while got := self.cloud.sqs.receive_message(**at, MaxNumberOfMessages=10).get("Messages"):

@@ -1,4 +1,4 @@
-"""Stands in for ``FalQueue`` below the workflow."""
+"""A stand-in for ``FalQueue`` below the workflow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FakeFalQueue:
     answer: SubmitOutcome | None = None
     #: Called while the POST is under way.
     on_post: Callable[[Submission], None] = lambda _: None
-    #: How a request stands, by its id; an error is raised.
+    #: How a request is, by its id; an error is raised.
     standing: dict[str, Pending | Unclear | Ended | Lost | Exception] = field(default_factory=dict)
     #: What the list of requests shows, by marker.
     listed: dict[str, Request] = field(default_factory=dict)
@@ -64,10 +64,10 @@ class FakeFalQueue:
         self.overdue.append(is_overdue)
         self.polled.append(request.request_id)
         self.on_question()
-        stands = self.standing.get(request.request_id, Pending())
-        if isinstance(stands, Exception):
-            raise stands
-        return stands
+        state = self.standing.get(request.request_id, Pending())
+        if isinstance(state, Exception):
+            raise state
+        return state
 
     def find(self, marker: str, since: datetime, until: datetime) -> Request | None:
         self.searched.append((marker, since, until))

@@ -222,7 +222,7 @@ async def stall(_: Seen, __: web.Request) -> web.StreamResponse:
 
 @dataclass
 class FileServer:
-    """fal's CDN: one file at every path, in ranges unless told otherwise."""
+    """fal's CDN: one file at every path, in ranges unless set otherwise."""
 
     body: bytes
     ranges: bool = True

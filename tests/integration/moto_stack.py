@@ -119,11 +119,11 @@ class Bus:
         entries = json.loads(request.body)["Entries"]
         codes = [self.refuses.pop(0) if self.refuses else None for _ in entries]
         self.events += [entry for entry, code in zip(entries, codes, strict=True) if not code]
-        told = {
+        fields = {
             "FailedEntryCount": len([code for code in codes if code]),
             "Entries": [{"ErrorCode": code} if code else {"EventId": "e"} for code in codes],
         }
-        raw, headers = _Raw(json.dumps(told).encode()), HTTPHeaders()
+        raw, headers = _Raw(json.dumps(fields).encode()), HTTPHeaders()
         return AWSResponse(str(request.url), 200, headers, raw)
 
 
@@ -143,11 +143,11 @@ class Probe:
     def _answer(self, request: Any, **_: Any) -> AWSResponse:
         headers = HTTPHeaders()
         try:
-            told = self.handler(json.loads(request.body), self.context)
+            data = self.handler(json.loads(request.body), self.context)
         except Exception as exc:  # noqa: BLE001 - as Lambda's runtime answers
             headers["X-Amz-Function-Error"] = "Unhandled"
-            told = {"errorType": type(exc).__name__, "errorMessage": str(exc)}
-        return AWSResponse(str(request.url), 200, headers, _Raw(json.dumps(told).encode()))
+            data = {"errorType": type(exc).__name__, "errorMessage": str(exc)}
+        return AWSResponse(str(request.url), 200, headers, _Raw(json.dumps(data).encode()))
 
 
 class _Raw(BytesIO):

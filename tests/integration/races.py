@@ -1,7 +1,7 @@
 """Several submitters at once, in interleavings that a seed repeats.
 
 Every call of the table is one turn: a thread that wants to make one waits until it is chosen. So a
-call is atomic, as DynamoDB's are, and the order of the calls is the seed's and nobody else's.
+call is atomic, as DynamoDB's are, and the order of the calls is the seed's and no one else's.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class Race:
         return job.waits_for if lacks[str(job.waits_for)] else None
 
     def ended(self) -> list[Job]:
-        """All jobs as they stand; the sums are theirs."""
+        """All jobs as they are; the sums are theirs."""
         jobs = [self.workspace.read(n) for n in range(len(self.jobs))]
         held = [job.reservation.usd for job in jobs if job.reservation]
         costs = sum((spent(job) for job in jobs), Decimal(0))

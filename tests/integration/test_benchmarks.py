@@ -34,7 +34,7 @@ SMALL = 100_000
 PARTS = 12 * 1024 * 1024 + 5  # above S3's least size of a part: it goes in several
 
 
-def film(offset: int, length: int) -> bytearray:
+def video_part(offset: int, length: int) -> bytearray:
     return bytearray(piece(offset, length))
 
 
@@ -49,7 +49,7 @@ def servers() -> Iterator[Ground]:
 
 @pytest.mark.parametrize("size", [SMALL, PARTS])
 @pytest.mark.parametrize("way", WAYS)
-def test_each_way_copies_the_whole_film(servers: Ground, way: str, size: int) -> None:
+def test_each_way_copies_the_whole_video(servers: Ground, way: str, size: int) -> None:
     copied = servers.copy(way, size, "whole")
 
     assert copied.peak >= copied.before > 0
@@ -61,8 +61,8 @@ def test_a_copy_that_fails_is_no_figure(servers: Ground) -> None:
 
 
 @given(st.integers(0, 3 * PERIOD), st.integers(32, 5000))
-def test_any_range_of_the_film_is_recognised(offset: int, length: int) -> None:
-    body = film(offset, length)
+def test_any_range_of_the_video_is_recognised(offset: int, length: int) -> None:
+    body = video_part(offset, length)
 
     assert place_of(bytes(body[:32])) == offset % PERIOD
     assert is_film(body, offset)
@@ -70,7 +70,7 @@ def test_any_range_of_the_film_is_recognised(offset: int, length: int) -> None:
 
 @given(st.integers(0, 3 * PERIOD), st.integers(32, 5000), st.data())
 def test_one_other_byte_is_noticed(offset: int, length: int, data: st.DataObject) -> None:
-    body = film(offset, length)
+    body = video_part(offset, length)
     at = data.draw(st.integers(0, len(body) - 1))
     body[at] ^= 1
 
@@ -78,14 +78,14 @@ def test_one_other_byte_is_noticed(offset: int, length: int, data: st.DataObject
 
 
 def test_parts_that_changed_places_are_noticed() -> None:
-    first, second = Part.of(film(0, 5000)), Part.of(film(5000, 5000))
+    first, second = Part.of(video_part(0, 5000)), Part.of(video_part(5000, 5000))
 
     assert length_of([first, second]) == 10_000
     with pytest.raises(WrongBytesError):
         length_of([second, first])
 
 
-def test_a_part_that_is_none_of_the_films_is_refused() -> None:
+def test_a_part_that_is_none_of_the_videos_is_refused() -> None:
     with pytest.raises(WrongBytesError):
         Part.of(bytearray(5000))
 
@@ -102,7 +102,7 @@ def line(method: str, target: str, operation: str = "-", authorization: str = "-
 
 
 @pytest.mark.parametrize(
-    ("told", "counted"),
+    ("answer", "counted"),
     [
         (
             line("POST", "/", "DynamoDB_20120810.GetItem", ROLE.format("dynamodb")),
@@ -117,8 +117,8 @@ def line(method: str, target: str, operation: str = "-", authorization: str = "-
         (line("PUT", "/b/k", "-", DROPPER.format("s3")), "dropper s3 PutObject"),
     ],
 )
-def test_each_request_is_counted_as_what_it_was(told: str, counted: str) -> None:
-    assert meter.requests([told]) == {counted: 1}
+def test_each_request_is_counted_as_what_it_was(answer: str, counted: str) -> None:
+    assert meter.requests([answer]) == {counted: 1}
 
 
 def test_what_the_benchmark_asks_for_itself_is_not_counted() -> None:
@@ -182,17 +182,17 @@ def test_a_transaction_costs_twice() -> None:
 @pytest.fixture(scope="module")
 def drained() -> Drained:
     load()
-    return drain(jobs=40, concurrency=2, places=4)
+    return drain(jobs=40, concurrency=2, slots=4)
 
 
-def test_a_drain_never_takes_more_places_than_there_are(drained: Drained) -> None:
+def test_a_drain_never_takes_more_slots_than_there_are(drained: Drained) -> None:
     assert drained.most_in_flight == 4
     assert max(drained.peaks.values()) <= 8
 
 
-def test_a_drain_leaves_no_runner_idle_and_nobody_behind(drained: Drained) -> None:
+def test_a_drain_leaves_no_runner_idle_and_no_job_behind(drained: Drained) -> None:
     assert drained.idle == pytest.approx(0, abs=0.001)
-    assert drained.overtaken < drained.places
+    assert drained.overtaken < drained.slots
 
 
 @given(st.integers(1, 10**6), st.integers(1, 40), st.floats(0, 0.5))
@@ -221,18 +221,18 @@ def test_a_goal_is_met_up_to_its_limit() -> None:
 def test_a_sample_tells_its_median_and_its_spread() -> None:
     sample = Sample.of([3, 1, 2])
 
-    assert sample.told(str) == "2 (1 to 3)"
-    assert replace(sample, values=(7.0,)).told(str) == "7.0"
+    assert sample.formatted(str) == "2 (1 to 3)"
+    assert replace(sample, values=(7.0,)).formatted(str) == "7.0"
 
 
 def test_the_report_holds_every_row_and_what_fell_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "described", lambda: ["a machine"])
     section = Section("A part", [Row.held("a row", "2", "≤ 1", is_met=False)], ["a note"])
 
-    told = report.markdown([section], ["a word"])
+    answer = report.markdown([section], ["a word"])
 
     assert all(
-        word in told for word in ("a machine", "a word", "A part", "| a row | 2 |", "a note")
+        word in answer for word in ("a machine", "a word", "A part", "| a row | 2 |", "a note")
     )
     assert report.unmet([section]) == ["a row"]
 
@@ -260,11 +260,11 @@ class Module:
 
 def test_the_command_line_explains_itself_and_refuses_what_it_does_not_know() -> None:
     asked = [[sys.executable, "-m", "benchmarks", word] for word in ("--help", "--fast")]
-    told = [
+    result = [
         subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False)  # noqa: S603
         for words in asked
     ]
 
-    assert [one.returncode for one in told] == [0, 2]
-    assert "exit codes" in told[0].stdout
-    assert all(part in told[0].stdout for part in command.PARTS)
+    assert [one.returncode for one in result] == [0, 2]
+    assert "exit codes" in result[0].stdout
+    assert all(part in result[0].stdout for part in command.PARTS)

@@ -19,7 +19,7 @@ from tests.integration.workspace import (
     an_id,
     failure,
     request_of,
-    verdict,
+    result_message,
 )
 from tests.support.fakes.calls import Crash
 from tests.support.stack import FAL_KEY, sqs
@@ -68,9 +68,9 @@ def test_a_job_that_has_its_video_or_has_ended_stays_as_it_is(
     job = workspace.bring(status)
     sums = workspace.sums()
 
-    told = workspace.canceller.cancel(job.job_id)
+    result = workspace.canceller.cancel(job.job_id)
 
-    assert told == workspace.read() == job
+    assert result == workspace.read() == job
     assert workspace.sums() == sums
     assert workspace.fal.cancelled == []
 
@@ -80,7 +80,7 @@ def test_a_job_that_does_not_exist_cannot_be_cancelled(workspace: Workspace) -> 
     assert workspace.client.items() == []
 
 
-def test_a_cancelled_job_leaves_its_place_to_the_next(workspace: Workspace) -> None:
+def test_a_cancelled_job_leaves_its_slot_to_the_next(workspace: Workspace) -> None:
     for n in range(4):
         workspace.bring(JobStatus.SUBMITTED, n)
     waiting = workspace.admit(9)
@@ -105,7 +105,9 @@ def test_fal_is_asked_to_stop_the_request_that_the_record_names(workspace: Works
 @pytest.mark.parametrize(
     "status", [JobStatus.WAITING, JobStatus.READY, JobStatus.SUBMITTING, JobStatus.UNCONFIRMED]
 )
-def test_where_no_request_is_known_nobody_is_asked(workspace: Workspace, status: JobStatus) -> None:
+def test_where_no_request_is_known_fal_is_not_asked(
+    workspace: Workspace, status: JobStatus
+) -> None:
     job = workspace.bring(status)
 
     workspace.canceller.cancel(job.job_id)
@@ -155,7 +157,7 @@ def test_a_fal_that_will_not_stop_is_no_error_and_not_asked_twice(
 
 
 @pytest.mark.parametrize("url", [None, "https://evil.example.com/cancel"])
-def test_our_key_is_shown_to_nobody_but_fal(internet: Loopback, url: str | None) -> None:
+def test_our_key_is_shown_to_fal_alone(internet: Loopback, url: str | None) -> None:
     FalQueue(lambda **_: FAL_KEY).cancel(Request(request_id="r1", cancel_url=url))
 
     assert [seen.target for seen in internet.requests("queue.fal.run", "PUT")] == [
@@ -173,11 +175,11 @@ def test_a_video_that_comes_too_late_is_noted_and_not_stored(
     job = workspace.bring(JobStatus.SUBMITTED)
     workspace.canceller.cancel(job.job_id)
 
-    workspace.result_handler.handle(verdict(job))
+    workspace.result_handler.handle(result_message(job))
 
-    told = workspace.read()
-    assert told.status is JobStatus.CANCELLED
-    assert told.duplicate_requests == {request_of(job).request_id}
+    after = workspace.read()
+    assert after.status is JobStatus.CANCELLED
+    assert after.duplicate_requests == {request_of(job).request_id}
     assert (workspace.cdn.opened, cloud.outputs()) == ([], {})
     assert workspace.sums() == (0, USD, ZERO)  # fal made it, and bills it
 
@@ -196,9 +198,9 @@ def test_a_cancelled_job_that_is_dispatched_is_not_sent(workspace: Workspace) ->
     job = workspace.admit()
     workspace.canceller.cancel(job.job_id)
 
-    told = workspace.submitter.submit(job)
+    submitted = workspace.submitter.submit(job)
 
-    assert told.status is JobStatus.CANCELLED
+    assert submitted.status is JobStatus.CANCELLED
     assert workspace.fal.posts == []
     assert workspace.sums() == NOTHING
 
@@ -225,10 +227,10 @@ def test_a_cancel_while_the_post_is_under_way_stops_the_request_as_soon_as_it_is
         workspace.canceller.cancel(job.job_id)
 
     workspace.fal.on_post = cancel
-    told = workspace.submitter.submit(job)
+    submitted = workspace.submitter.submit(job)
 
-    assert told == workspace.read()
-    assert told.status is JobStatus.CANCELLED
+    assert submitted == workspace.read()
+    assert submitted.status is JobStatus.CANCELLED
     assert [request.request_id for request in workspace.fal.cancelled] == ["request-1"]
     assert workspace.sums() == NOTHING
 
@@ -259,10 +261,10 @@ def test_a_cancel_that_meets_a_success_leaves_the_video_alone(workspace: Workspa
     job = workspace.bring(JobStatus.SUBMITTED)
     meanwhile(workspace, lambda: workspace.step(job, JobStatus.GENERATED))
 
-    told = workspace.canceller.cancel(job.job_id)
+    result = workspace.canceller.cancel(job.job_id)
 
-    assert told == workspace.read()
-    assert told.status is JobStatus.GENERATED
+    assert result == workspace.read()
+    assert result.status is JobStatus.GENERATED
     assert workspace.fal.cancelled == []
     assert workspace.sums() == (1, USD, USD)
 
@@ -287,21 +289,21 @@ def test_two_cancels_give_back_once(workspace: Workspace) -> None:
     workspace.bring(JobStatus.SUBMITTED, 2)
     meanwhile(workspace, lambda: workspace.canceller.cancel(job.job_id))
 
-    told = workspace.canceller.cancel(job.job_id)
+    result = workspace.canceller.cancel(job.job_id)
 
-    assert told == workspace.read()
-    assert [step.status for step in told.history].count(JobStatus.CANCELLED) == 1
+    assert result == workspace.read()
+    assert [step.status for step in result.history].count(JobStatus.CANCELLED) == 1
     assert workspace.sums() == (1, USD, USD)
 
 
-def test_a_verdict_that_meets_a_cancel_stores_nothing(workspace: Workspace, cloud: Cloud) -> None:
+def test_a_result_that_meets_a_cancel_stores_nothing(workspace: Workspace, cloud: Cloud) -> None:
     job = workspace.bring(JobStatus.SUBMITTED)
     meanwhile(workspace, lambda: workspace.canceller.cancel(job.job_id))
 
-    told = workspace.result_handler.handle(verdict(job))
+    result = workspace.result_handler.handle(result_message(job))
 
-    assert told
-    assert told.status is workspace.read().status is JobStatus.CANCELLED
+    assert result
+    assert result.status is workspace.read().status is JobStatus.CANCELLED
     assert cloud.outputs() == {}
     assert workspace.sums() == (0, USD, ZERO)
 
@@ -316,9 +318,9 @@ def test_a_record_that_moves_at_every_look_is_given_up_after_a_few(workspace: Wo
             raise WriteRefused(job)
 
     workspace.recording_client.before = move_on
-    told = workspace.canceller.cancel(job.job_id)
+    result = workspace.canceller.cancel(job.job_id)
 
-    assert told == job
+    assert result == job
     assert 1 < len(looks) <= 10
 
 
@@ -331,9 +333,9 @@ def test_a_message_of_the_drops_queue_cancels_the_job_it_names_and_no_other(
     workspace = Workspace.on_moto(cloud)
     job, other = workspace.bring(JobStatus.SUBMITTED, 1), workspace.bring(JobStatus.SUBMITTED, 2)
 
-    told = submit.handler(sqs({"cancel": job.job_id}), context)
+    result = submit.handler(sqs({"cancel": job.job_id}), context)
 
-    assert told == {"batchItemFailures": []}
+    assert result == {"batchItemFailures": []}
     assert workspace.read(1).status is JobStatus.CANCELLED
     assert workspace.read(2) == other
     assert fal.cancelled == [request_of(job)]
@@ -347,9 +349,9 @@ def test_a_message_that_comes_twice_or_names_no_job_is_no_failure(
     job = workspace.bring(JobStatus.READY)
     batch = sqs({"cancel": job.job_id}, {"cancel": job.job_id}, {"cancel": an_id(9)})
 
-    told = submit.handler(batch, context)
+    result = submit.handler(batch, context)
 
-    assert told == {"batchItemFailures": []}
+    assert result == {"batchItemFailures": []}
     assert workspace.read().status is JobStatus.CANCELLED
     assert [item["job_id"] for item in cloud.items()] == [job.job_id]
     assert fal.posts == []

@@ -65,7 +65,7 @@ def stack_of_parts(
     desk: Desk, cloud: Cloud, tmp_path: Path, environment: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """The rest of what a stack has, on moto; moto knows no limits of an account."""
-    environment.chdir(tmp_path)  # where no samconfig.toml lies
+    environment.chdir(tmp_path)  # where no samconfig.toml is
     sqs, events, sns = map(client, ("sqs", "events", "sns"))
     for queue in ("drops", "verdicts"):
         arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}-dead"
@@ -152,18 +152,18 @@ def limit_of(most: int) -> Any:
     return {"AccountLimit": {"ConcurrentExecutions": most}}
 
 
-def lines(told: Answer) -> dict[str, dict[str, str]]:
-    assert all(set(one) == keys("doctor") for one in told.data)
-    return {one["check"]: one for one in told.data}
+def lines(answer: Answer) -> dict[str, dict[str, str]]:
+    assert all(set(one) == keys("doctor") for one in answer.data)
+    return {one["check"]: one for one in answer.data}
 
 
-def test_a_stack_that_works_is_told_so_line_by_line(desk: Desk, webhook: dict[str, Any]) -> None:
-    told, shown = desk.says("doctor", "--json"), desk.says("doctor")
+def test_a_stack_that_works_is_reported_line_by_line(desk: Desk, webhook: dict[str, Any]) -> None:
+    result, shown = desk.says("doctor", "--json"), desk.says("doctor")
 
-    assert [one["check"] for one in told.data] == list(CHECKS)
-    levels = {one["check"]: one["level"] for one in told.data if one["level"] != "ok"}
+    assert [one["check"] for one in result.data] == list(CHECKS)
+    levels = {one["check"]: one["level"] for one in result.data if one["level"] != "ok"}
     assert set(levels) <= {"may drop"}
-    assert (told.code, shown.code) == (0, 0)
+    assert (result.code, shown.code) == (0, 0)
     assert len(shown.out.splitlines()) == len(CHECKS)
     assert webhook["url"].endswith("/webhooks/fal/doctor/unsigned")
 
@@ -334,19 +334,19 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
 
 
 @pytest.mark.parametrize("case", FAULTS)
-def test_each_fault_is_told_in_its_line_with_the_next_step(
+def test_each_fault_is_reported_in_its_line_with_the_next_step(
     desk: Desk, webhook: dict[str, Any], case: str
 ) -> None:
     act, line, level, step = FAULTS[case]
     act(desk, webhook)
 
-    told = desk.says("doctor", "--json")
+    result = desk.says("doctor", "--json")
 
-    found = lines(told)[line]
+    found = lines(result)[line]
     assert found["level"] == level
     assert step in found["next"]
-    assert told.code == (1 if level == "fail" else 0)
-    assert "secret" not in told.out + told.err
+    assert result.code == (1 if level == "fail" else 0)
+    assert "secret" not in result.out + result.err
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_each_fault_is_told_in_its_line_with_the_next_step(
         ("ROLLBACK_COMPLETE", "fail"),
     ],
 )
-def test_the_stacks_own_state_is_told(desk: Desk, status: str, level: str) -> None:
+def test_the_stacks_own_state_is_reported(desk: Desk, status: str, level: str) -> None:
     stack = desk.stack()
     stack.description["StackStatus"] = status
 
@@ -367,7 +367,7 @@ def test_the_stacks_own_state_is_told(desk: Desk, status: str, level: str) -> No
 
 
 @pytest.mark.parametrize("name", ["may read drops", "may drop", "may fetch", "may see queues"])
-def test_what_the_caller_may_not_is_told_with_the_call(
+def test_what_the_caller_may_not_is_reported_with_the_call(
     desk: Desk, name: str, environment: pytest.MonkeyPatch
 ) -> None:
     stack = desk.stack()
@@ -388,7 +388,7 @@ def test_what_the_caller_may_not_is_told_with_the_call(
     assert found.next
 
 
-def test_who_may_not_read_the_key_is_not_told_that_it_is_wrong(
+def test_who_may_not_read_the_key_reads_no_report_that_it_is_wrong(
     desk: Desk, environment: pytest.MonkeyPatch
 ) -> None:
     stack = desk.stack()
@@ -406,11 +406,11 @@ def test_who_may_not_read_the_key_is_not_told_that_it_is_wrong(
 def test_a_stack_without_a_parameter_is_older_than_the_command_line(desk: Desk, name: str) -> None:
     del desk.parameters[name]
 
-    told = desk.says("audit")
+    result = desk.says("audit")
 
-    assert told.code == 3
-    assert f"no parameter {name}" in told.err
-    assert "make deploy" in told.err
+    assert result.code == 3
+    assert f"no parameter {name}" in result.err
+    assert "make deploy" in result.err
 
 
 def test_a_probe_that_answers_an_empty_event_starts(desk: Desk) -> None:
@@ -427,7 +427,7 @@ def test_a_probe_that_fails_without_a_reason_fails(desk: Desk, payload: bytes) -
     assert (found["level"], "Unhandled" in found["detail"]) == ("fail", True)
 
 
-def test_who_may_not_invoke_the_probe_is_not_told_that_it_is_broken(desk: Desk) -> None:
+def test_who_may_not_invoke_the_probe_reads_no_report_that_it_is_broken(desk: Desk) -> None:
     def denied(**_: Any) -> Any:
         raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "Invoke")
 
@@ -448,7 +448,7 @@ def test_an_alarm_of_a_stack_that_is_minutes_old_only_warns(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "name", ["drop events", "triggers", "functions", "concurrency", "alarms", "alarm mail"]
 )
-def test_who_may_not_look_at_a_part_is_not_told_that_it_is_broken(
+def test_who_may_not_look_at_a_part_reads_no_report_that_it_is_broken(
     desk: Desk, name: str, environment: pytest.MonkeyPatch
 ) -> None:
     stack = desk.stack()
@@ -542,10 +542,10 @@ def test_messages_come_back_from_each_dead_letter_queue(
 def test_no_message_moves_before_every_queue_that_is_named_is_known(desk: Desk) -> None:
     desk.cloud.sqs.send_message(QueueUrl=desk.urls["DropsDeadLetterQueueUrl"], MessageBody="{}")
 
-    told = desk.says("redrive", "drops", "notifications")
+    result = desk.says("redrive", "drops", "notifications")
 
-    assert (told.code, told.out) == (1, "")
-    assert "EventWebhookUrl" in told.err
+    assert (result.code, result.out) == (1, "")
+    assert "EventWebhookUrl" in result.err
     assert desk.messages("DropsQueueUrl") == []
     assert len(desk.messages("DropsDeadLetterQueueUrl")) == 1
 
@@ -556,9 +556,9 @@ def test_a_queue_that_is_named_twice_is_redriven_once(
     environment.setattr("phonoscene_cli.dead_letters.EMPTY_ANSWERS", 1)
     desk.cloud.sqs.send_message(QueueUrl=desk.urls["DropsDeadLetterQueueUrl"], MessageBody="{}")
 
-    told = desk.says("redrive", "drops", "drops", "--json")
+    result = desk.says("redrive", "drops", "drops", "--json")
 
-    assert told.data == {"drops": {"waiting": 1, "moved": 1}}
+    assert result.data == {"drops": {"waiting": 1, "moved": 1}}
 
 
 # the outer edge ---------------------------------------------------------------------------------
@@ -613,8 +613,8 @@ def test_whatever_ends_a_command_is_a_sentence_and_a_code(
 
     environment.setattr("phonoscene_cli.stack.jobs_reader.Reader.get", fail)
 
-    told = desk.says("show", "0" * 32)
+    result = desk.says("show", "0" * 32)
 
-    assert told.code == code
-    assert said in told.err
-    assert "Traceback" not in told.err
+    assert result.code == code
+    assert said in result.err
+    assert "Traceback" not in result.err

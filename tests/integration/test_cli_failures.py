@@ -76,10 +76,10 @@ def breaks_off(error: Exception) -> Callable[..., Any]:
 def refuses(status: int, code: str) -> Callable[..., Any]:
     """In the form of the service that is asked."""
     xml = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
-    told = f'{{"__type": "x#{code}", "message": "no"}}'.encode()
+    text = f'{{"__type": "x#{code}", "message": "no"}}'.encode()
 
     def send(request: Any, **_: Any) -> AWSResponse:
-        body = xml if ".s3." in request.url or "s3.amazonaws" in request.url else told
+        body = xml if ".s3." in request.url or "s3.amazonaws" in request.url else text
         sent: AWSResponse = answer(status, b"" if request.method == "HEAD" else body)(request)
         return sent
 
@@ -123,16 +123,16 @@ def test_no_failure_of_aws_shows_a_trace(busy: Desk, command: str, failure: str)
         events.register_first(name, FAILURES[failure])
         try:
             with over_http(client("dynamodb")):
-                told = busy.says(command, *COMMANDS[command])
+                result = busy.says(command, *COMMANDS[command])
         finally:
             events.unregister(name, FAILURES[failure])
 
-        assert "Traceback" not in told.err
-        assert told.code in {0, NOT_FINE, UNREACHABLE}
-        if told.code and command != "doctor":
-            assert told.err.splitlines()[-1].startswith("error: ")
+        assert "Traceback" not in result.err
+        assert result.code in {0, NOT_FINE, UNREACHABLE}
+        if result.code and command != "doctor":
+            assert result.err.splitlines()[-1].startswith("error: ")
         if failure not in {"broken", "empty"}:
-            assert "Unexpected" not in told.err
+            assert "Unexpected" not in result.err
 
 
 def test_every_command_is_tried() -> None:
@@ -203,11 +203,11 @@ def test_a_drop_that_cannot_be_followed_is_named_all_the_same(
 
     environment.setattr("phonoscene_cli.follow.follow.FollowedJobs.run", fail)
 
-    told = busy.says("drop", "song.wav", "--prompt", "x", "--yes", "--watch")
+    result = busy.says("drop", "song.wav", "--prompt", "x", "--yes", "--watch")
     program = busy.says("drop", "song.wav", "--prompt", "x", "--yes", "--watch", "--json")
 
-    assert told.code == UNREACHABLE
-    assert told.out.startswith("job: ")
+    assert result.code == UNREACHABLE
+    assert result.out.startswith("job: ")
     assert len(program.data["job_ids"]) == 1
 
 
@@ -223,10 +223,10 @@ def test_a_reader_that_leaves_is_no_error_of_ours(words: list[str]) -> None:
         assert made.stdout
         assert made.stderr
         made.stdout.close()
-        told = made.stderr.read()
+        found = made.stderr.read()
         code = made.wait(60)
 
-    assert told == ""
+    assert found == ""
     assert code in {0, 1, 141}
 
 

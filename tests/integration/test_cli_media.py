@@ -63,13 +63,13 @@ def test_a_real_file_is_measured_and_priced_by_what_can_be_heard(
     folder: Path,
     name: str,
 ) -> None:
-    told = dropped(desk, name, "--prompt", "A stage")
+    result = dropped(desk, name, "--prompt", "A stage")
 
-    assert told.code == 0, told.err
-    [seconds] = re.findall(r"([\d.]+) s of audio/", told.err)
+    assert result.code == 0, result.err
+    [seconds] = re.findall(r"([\d.]+) s of audio/", result.err)
     assert float(seconds) == pytest.approx(MEASURED[name], abs=FRAME)
     needed = MEASURED[name] * FPS
-    assert needed <= told.data["estimate"]["frames"] <= needed + ROUNDING + 1
+    assert needed <= result.data["estimate"]["frames"] <= needed + ROUNDING + 1
     true = seconds_of((folder / name).read_bytes(), name.rpartition(".")[2])
     assert true == pytest.approx(MEASURED[name], abs=0.001)
 
@@ -86,11 +86,11 @@ def test_a_file_that_would_waste_money_is_refused_by_its_code(
         audio = name.replace(".json", ".wav")
         (folder / audio).write_bytes(silence(2))
 
-    told = dropped(desk, audio, *([] if name.endswith(".json") else ["--prompt", "A stage"]))
+    result = dropped(desk, audio, *([] if name.endswith(".json") else ["--prompt", "A stage"]))
 
-    assert told.code == 1, told.err
-    assert "Traceback" not in told.err
-    assert {error["code"] for error in told.data["errors"]} == {REFUSED[name]}
+    assert result.code == 1, result.err
+    assert "Traceback" not in result.err
+    assert {error["code"] for error in result.data["errors"]} == {REFUSED[name]}
     assert "Contents" not in cloud.s3.list_objects_v2(Bucket="drops")
 
 
@@ -98,16 +98,16 @@ def test_a_file_that_was_cut_off_names_what_it_holds_and_what_it_claims(
     desk: Desk,
     folder: Path,  # noqa: ARG001 - where the file is
 ) -> None:
-    told = dropped(desk, "wav-cut-off.wav", "--prompt", "A stage")
+    result = dropped(desk, "wav-cut-off.wav", "--prompt", "A stage")
 
-    [error] = told.data["errors"]
+    [error] = result.data["errors"]
     assert {"1.00", "10.00"} <= set(re.findall(r"\d+\.\d+", error["message"]))
 
 
 def test_a_sidecar_in_another_encoding_names_the_one_to_use(desk: Desk, folder: Path) -> None:
     (folder / "utf16-no-bom.wav").write_bytes(silence(2))
 
-    told = dropped(desk, "utf16-no-bom.wav")
+    result = dropped(desk, "utf16-no-bom.wav")
 
-    [error] = told.data["errors"]
+    [error] = result.data["errors"]
     assert "UTF-8" in error["message"]

@@ -58,12 +58,12 @@ def test_a_failed_job_is_taken_again_as_it_was(desk: Desk, cloud: Cloud, fal: Fa
     assert failed["status"] == "FAILED"
     fal.answer = None
 
-    told = desk.says("retry", "talks/intro", "--yes", "--json")
+    result = desk.says("retry", "talks/intro", "--yes", "--json")
     desk.announce("talks/intro.json")
 
-    assert set(told.data) == keys("retry")
-    assert told.data["retry_of"] == failed["job_id"]
-    [again] = told.data["job_ids"]
+    assert set(result.data) == keys("retry")
+    assert result.data["retry_of"] == failed["job_id"]
+    [again] = result.data["job_ids"]
     assert cloud.item(again)["status"] == "SUBMITTED"
     assert cloud.item(again)["arguments"] == failed["arguments"]
     assert cloud.item(failed["job_id"]) == failed
@@ -73,7 +73,7 @@ def test_a_rejected_job_is_taken_again_once_its_field_is_mended(desk: Desk, clou
     [rejected] = dropped(desk, SIDECAR | {"fps": 90})
 
     as_it_was = desk.says("retry", rejected["job_id"], "--yes", "--json")
-    told = desk.says("retry", rejected["job_id"], "--set", "fps=12", "--yes", "--json")
+    result = desk.says("retry", rejected["job_id"], "--set", "fps=12", "--yes", "--json")
     desk.announce("talks/intro.json")
 
     assert (as_it_was.code, as_it_was.data["errors"][0]["field"]) == (1, "fps")
@@ -81,7 +81,7 @@ def test_a_rejected_job_is_taken_again_once_its_field_is_mended(desk: Desk, clou
         "error: It would be REJECTED again: 1 error. "
         "Correct the field with --set, or drop corrected files."
     )
-    assert cloud.item(told.data["job_ids"][0])["arguments"]["fps"] == 12
+    assert cloud.item(result.data["job_ids"][0])["arguments"]["fps"] == 12
     assert body(cloud) == SIDECAR | {"fps": 12}
 
 
@@ -92,12 +92,12 @@ def test_of_several_takes_the_one_that_is_meant_is_taken_alone(
     first = cancelled(desk, store, takes)
     prompt = cloud.item(first)["arguments"]["prompt"]
 
-    told = desk.says("retry", first, "--set", "fps=12", "--yes", "--json")
+    result = desk.says("retry", first, "--set", "fps=12", "--yes", "--json")
     desk.announce("talks/intro.json")
 
-    assert told.data["estimate"]["jobs"] == 1
+    assert result.data["estimate"]["jobs"] == 1
     assert body(cloud) == SIDECAR | {"prompt": prompt, "fps": 12}
-    assert cloud.item(told.data["job_ids"][0])["status"] == "SUBMITTED"
+    assert cloud.item(result.data["job_ids"][0])["status"] == "SUBMITTED"
 
 
 @pytest.mark.parametrize("changes", [(), ("--set", "fps=12")], ids=["as it was", "changed"])
@@ -107,10 +107,10 @@ def test_what_had_no_sidecar_is_taken_again_by_its_audio_or_given_one(
     cloud.drop("talks/_defaults.json", {**SIDECAR, "wait_for_sidecar": False})
     job = cancelled(desk, store, None)
 
-    told = desk.says("retry", job, *changes, "--yes", "--json")
+    result = desk.says("retry", job, *changes, "--yes", "--json")
     desk.announce("talks/intro.json" if changes else "talks/intro.wav")
 
-    again = cloud.item(told.data["job_ids"][0])
+    again = cloud.item(result.data["job_ids"][0])
     assert again["arguments"]["fps"] == (12 if changes else 24)
     assert ("sidecar" in again) == bool(changes)
     assert again["job_id"] != job
@@ -125,11 +125,11 @@ def test_an_audio_that_waited_in_vain_is_given_its_sidecar(
     store.end(waiting, _S.REJECTED)
 
     bare = desk.says("retry", half["job_id"], "--yes")
-    told = desk.says("retry", half["job_id"], "--set", "prompt=A stage", "--yes", "--json")
+    result = desk.says("retry", half["job_id"], "--set", "prompt=A stage", "--yes", "--json")
     desk.announce("talks/intro.json")
 
     assert (bare.code, "has no sidecar" in bare.err) == (1, True)
-    assert cloud.item(told.data["job_ids"][0])["status"] == "SUBMITTED"
+    assert cloud.item(result.data["job_ids"][0])["status"] == "SUBMITTED"
 
 
 def test_a_sidecar_that_waited_in_vain_cannot_be_retried(
@@ -142,10 +142,10 @@ def test_a_sidecar_that_waited_in_vain_cannot_be_retried(
     assert waiting
     store.end(waiting, _S.REJECTED)
 
-    told = desk.says("retry", "talks/intro", "--yes")
+    result = desk.says("retry", "talks/intro", "--yes")
 
-    assert told.code == 1
-    assert "has no audio" in told.err
+    assert result.code == 1
+    assert "has no audio" in result.err
 
 
 def test_a_key_that_was_refused_cannot_be_retried(desk: Desk, cloud: Cloud) -> None:
@@ -162,10 +162,10 @@ def test_what_may_still_have_its_video_is_not_taken_again(
 ) -> None:
     job = Workspace.on_moto(cloud).bring(status)
 
-    told = desk.says("retry", job.job_id, "--yes")
+    result = desk.says("retry", job.job_id, "--yes")
 
-    assert told.code == 1
-    assert f"is {status}" in told.err
+    assert result.code == 1
+    assert f"is {status}" in result.err
     assert cloud.s3.list_objects_v2(Bucket="drops")["KeyCount"] == 0
 
 
@@ -183,10 +183,10 @@ def test_what_was_replaced_since_is_not_put_over_what_came_later(
     job = cancelled(desk, store)
     cloud.drop(key, silence(2) if key.endswith("wav") else SIDECAR)
 
-    told = desk.says("retry", job, "--yes")
+    result = desk.says("retry", job, "--yes")
 
-    assert told.code == 1
-    assert why in told.err
+    assert result.code == 1
+    assert why in result.err
 
 
 def succeeded(desk: Desk, store: JobStore, sidecar: Any = SIDECAR) -> str:
@@ -206,11 +206,11 @@ def test_a_job_that_has_its_video_is_taken_again_as_it_was_and_priced(
     before = cloud.item(job)
 
     for _ in range(times):
-        told = desk.says("retry", job, "--yes", "--json")
-        assert told.code == 0, told.err
-        assert told.data["estimate"]["upper_usd"] > 0
+        result = desk.says("retry", job, "--yes", "--json")
+        assert result.code == 0, result.err
+        assert result.data["estimate"]["upper_usd"] > 0
         desk.announce("talks/intro.json")
-        [again] = told.data["job_ids"]
+        [again] = result.data["job_ids"]
         assert cloud.item(again)["status"] == "SUBMITTED"
         store.end(store.move(store.get(again), _S.GENERATED), _S.SUCCEEDED)  # type: ignore[arg-type]
         job, arguments = again, cloud.item(again)["arguments"]
@@ -224,10 +224,10 @@ def test_what_it_asks_before_it_pays_for_another_take_names_the_price(
 ) -> None:
     job = succeeded(desk, store)
 
-    told = desk.says("retry", job)
+    result = desk.says("retry", job)
 
-    assert told.code == 2
-    assert "$0." in told.err
+    assert result.code == 2
+    assert "$0." in result.err
 
 
 def test_an_audio_alone_that_has_its_video_is_taken_again(
@@ -236,10 +236,10 @@ def test_an_audio_alone_that_has_its_video_is_taken_again(
     cloud.drop("talks/_defaults.json", {**SIDECAR, "wait_for_sidecar": False})
     job = succeeded(desk, store, None)
 
-    told = desk.says("retry", job, "--yes", "--json")
+    result = desk.says("retry", job, "--yes", "--json")
     desk.announce("talks/intro.wav")
 
-    assert cloud.item(told.data["job_ids"][0])["status"] == "SUBMITTED"
+    assert cloud.item(result.data["job_ids"][0])["status"] == "SUBMITTED"
 
 
 @pytest.mark.parametrize("key", ["talks/intro.wav", "talks/intro.json"])
@@ -258,11 +258,11 @@ def test_a_job_is_taken_again_though_its_files_were_copied_in_place(
         _S.CANCELLED if end is cancelled else _S.SUCCEEDED,
     )
 
-    told = desk.says("retry", first, "--set", "fps=12", "--yes", "--json")
+    result = desk.says("retry", first, "--set", "fps=12", "--yes", "--json")
     desk.announce("talks/intro.json")
 
-    assert told.code == 0, told.err
-    again = cloud.item(told.data["job_ids"][0])
+    assert result.code == 0, result.err
+    again = cloud.item(result.data["job_ids"][0])
     assert (again["status"], again["arguments"]["fps"]) == ("SUBMITTED", 12)
 
 
@@ -273,17 +273,17 @@ def test_what_was_removed_since_is_missed_in_words(
     job = cancelled(desk, store)
     cloud.s3.delete_object(Bucket="drops", Key=key)
 
-    told = desk.says("retry", job, "--yes")
+    result = desk.says("retry", job, "--yes")
 
-    assert told.code == 1
-    assert "no longer in the bucket" in told.err
+    assert result.code == 1
+    assert "no longer in the bucket" in result.err
 
 
 def test_nothing_is_put_without_a_yes(desk: Desk, cloud: Cloud, store: JobStore) -> None:
     job = cancelled(desk, store)
     before = cloud.s3.list_object_versions(Bucket="drops")["Versions"]
 
-    told = desk.says("retry", job)
+    result = desk.says("retry", job)
 
-    assert told.code == 2
+    assert result.code == 2
     assert cloud.s3.list_object_versions(Bucket="drops")["Versions"] == before

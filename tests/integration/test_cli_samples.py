@@ -47,7 +47,7 @@ def scene(cloud: Cloud) -> Workspace:
 
 @pytest.fixture
 def here(tmp_path: Path, environment: pytest.MonkeyPatch) -> Path:
-    """Where somebody sits, with five seconds of sound, and answers with yes."""
+    """Where somebody sits, with five seconds of audio, and answers with yes."""
     environment.chdir(tmp_path)
     (tmp_path / "intro.wav").write_bytes(silence(5, 22_050))
     environment.setattr(terminal, "must_be_able_to_ask", lambda: None)
@@ -146,11 +146,11 @@ def ran(desk: Desk, typed: str, environment: pytest.MonkeyPatch) -> list[str]:
     if words[0] in {"audit", "backfill"}:
         words += ["--older-than", "0s"]
     if words[0] == "drop":
-        words = words[:-2] if words[-2] == "--out" else words  # nobody makes the video here
+        words = words[:-2] if words[-2] == "--out" else words  # no one makes the video here
     if words[0] == "cancel":
         environment.setattr("time.sleep", desk.work)
-    told = desk.says(*words)
-    text = (told.out + told.err).replace("[y/N] ", "[y/N]\n").replace(" --older-than 0s", "")
+    result = desk.says(*words)
+    text = (result.out + result.err).replace("[y/N] ", "[y/N]\n").replace(" --older-than 0s", "")
     return [shape(line) for line in text.splitlines()]
 
 
@@ -169,7 +169,7 @@ def test_the_page_shows_what_the_command_prints(
         step = None if command == "jobs" else STEP.fullmatch(line)
         if step:
             assert step[2] == STATES[_S(step[1])]
-        elif not line.startswith("video: "):  # nobody makes one here
+        elif not line.startswith("video: "):  # no one makes one here
             assert shape(line.removesuffix(" y")) in printed
 
 
@@ -180,9 +180,9 @@ def test_the_page_shows_each_check_of_the_doctor() -> None:
 
 
 def test_every_command_is_shown_with_what_it_prints() -> None:
-    told = set(re.findall(r"^## `(\w+)`", PAGE, re.MULTILINE))
+    answer = set(re.findall(r"^## `(\w+)`", PAGE, re.MULTILINE))
 
-    assert {typed.split()[1] for typed in COMMANDS} == told
+    assert {typed.split()[1] for typed in COMMANDS} == answer
 
 
 # the local cloud ----------------------------------------------------------------------------------

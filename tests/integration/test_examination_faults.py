@@ -1,4 +1,4 @@
-"""What S3 refuses, what it does not answer, and what nobody foresaw: nothing ends in silence."""
+"""What S3 refuses, what it does not answer, and what no one foresaw: nothing ends in silence."""
 
 from __future__ import annotations
 
@@ -245,8 +245,8 @@ def test_a_file_that_ends_the_decoder_twice_is_rejected(
 def test_an_error_of_the_probe_itself_brings_the_message_back(
     cloud: Cloud, send: Send, submit: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = {"errorType": "KeyError", "errorMessage": "kind"}
-    answer = {"Payload": io.BytesIO(json.dumps(told).encode()), "FunctionError": "Unhandled"}
+    fields = {"errorType": "KeyError", "errorMessage": "kind"}
+    answer = {"Payload": io.BytesIO(json.dumps(fields).encode()), "FunctionError": "Unhandled"}
     monkeypatch.setattr(submit.build().intake.examiner.prober.client, "invoke", lambda **_: answer)
 
     assert send() == ["m0"]

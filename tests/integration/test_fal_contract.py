@@ -93,7 +93,7 @@ def posts(fal: Loopback) -> list[Seen]:
 
 @pytest.fixture
 def drop(cloud: Cloud, fal: Loopback, submit: ModuleType, context: Context) -> Callable[..., Seen]:
-    """Drop a sound and this sidecar; the POST that fal gets."""
+    """Drop an audio file and this sidecar; the POST that fal gets."""
 
     def send(**sidecar: Any) -> Seen:
         cloud.drop("a/song.mp3", silence(2))
@@ -347,7 +347,7 @@ def meant(result: SubmitOutcome) -> str:
             return "accepted"
 
 
-def test_a_refused_argument_is_told_without_what_fal_echoes_of_it(
+def test_a_refused_argument_is_reported_without_what_fal_echoes_of_it(
     queue: FalQueue, fal: Loopback
 ) -> None:
     detail = event("fal-model-error")["payload"]["detail"]
@@ -447,12 +447,12 @@ def test_an_address_that_is_not_fals_own_over_https_is_neither_stored_nor_called
     assert isinstance(accepted, Accepted)
     stored = accepted.request
     fal.plays["queue.fal.run"] = answer({"status": "IN_QUEUE"})
-    told = queue.poll(stored.model_copy(update={name: str(odd)}))  # as an older release stored it
+    result = queue.poll(stored.model_copy(update={name: str(odd)}))  # as an older release stored it
     queue.cancel(stored.model_copy(update={name: str(odd)}))
 
     assert stored.request_id == ID
     assert getattr(stored, name) is None
-    assert told == Pending()
+    assert result == Pending()
     asked = [(seen.host, seen.method, seen.target) for seen in fal.seen[1:]]
     path = f"/fal-ai/ltx-2.3-22b/requests/{ID}"
     assert asked == [
@@ -636,7 +636,7 @@ def test_a_long_list_that_comes_slowly_proves_nothing_and_ends_in_time(
 
 
 @pytest.mark.parametrize("item", UNREAD, ids=json.dumps)
-def test_a_request_that_is_found_is_found_whatever_stands_beside_it(
+def test_a_request_that_is_found_is_found_whatever_is_beside_it(
     listing: Callable[..., Request | None], item: Any
 ) -> None:
     assert listing({"items": [item, MINE]}) == Request(request_id=ID)
@@ -721,9 +721,9 @@ def test_what_the_status_says_of_a_failure_is_not_forgotten(
         with pytest.raises(FalUnavailable):
             queue.poll(Request(request_id=ID))
         return
-    told = queue.poll(Request(request_id=ID))
-    assert isinstance(told, Ended)
-    assert [error.retryable for error in from_webhook(told.body).errors] == [True]
+    result = queue.poll(Request(request_id=ID))
+    assert isinstance(result, Ended)
+    assert [error.retryable for error in from_webhook(result.body).errors] == [True]
 
 
 @pytest.mark.parametrize("status", [302, 307, 308])
@@ -741,7 +741,7 @@ def test_a_redirect_is_never_a_second_post(queue: FalQueue, fal: Loopback, statu
 forgotten_socket = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 
 
-def test_nobody_listening_is_refused_for_sure_and_nothing_was_sent(
+def test_a_closed_port_is_refused_for_sure_and_nothing_was_sent(
     queue: FalQueue, fal: Loopback, environment: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as closed:
@@ -859,8 +859,10 @@ def known_to_fal(key: str, result: Any = QUEUED) -> Any:
 
     async def play(seen: Seen, request: web.Request) -> web.StreamResponse:
         is_known = seen.headers["authorization"] == f"Key {key}"
-        told = answer(result) if is_known else answer({"detail": "Authentication is required"}, 401)
-        return await told(seen, request)
+        found = (
+            answer(result) if is_known else answer({"detail": "Authentication is required"}, 401)
+        )
+        return await found(seen, request)
 
     return play
 
@@ -911,9 +913,9 @@ def test_a_question_that_fal_refused_for_a_rotated_key_is_asked_with_the_new_one
 ) -> None:
     fal.plays["queue.fal.run"] = known_to_fal(ROTATED, {"status": "IN_QUEUE"})
 
-    told = FalQueue(Rotated()).poll(Request(request_id="r1"))
+    result = FalQueue(Rotated()).poll(Request(request_id="r1"))
 
-    assert told == Pending()
+    assert result == Pending()
     assert len(fal.requests("queue.fal.run")) == 2
 
 
@@ -945,10 +947,10 @@ def test_a_result_is_fetched_with_our_key(queue: FalQueue, fal: Loopback, known:
     fal.plays["queue.fal.run"] = answer(OUTPUT)
     request = Request(request_id=ID, response_url=REQUESTS if known else None)
 
-    verdict = queue.result(request)
+    result = queue.result(request)
 
-    assert verdict.output
-    assert (verdict.request_id, verdict.output.seed) == (ID, 17454220438242315174)
+    assert result.output
+    assert (result.request_id, result.output.seed) == (ID, 17454220438242315174)
     (get,) = fal.seen
     assert (get.method, get.target) == ("GET", f"/fal-ai/ltx-2.3-22b/requests/{ID}")
     assert get.headers["authorization"] == f"Key {FAL_KEY}"
@@ -957,11 +959,11 @@ def test_a_result_is_fetched_with_our_key(queue: FalQueue, fal: Loopback, known:
 def test_the_models_own_refusal_is_replayed_by_the_result(queue: FalQueue, fal: Loopback) -> None:
     fal.plays["queue.fal.run"] = answer(event("fal-model-error")["payload"], 422, FROM_FAL)
 
-    verdict = queue.result(Request(request_id=ID, response_url=REQUESTS))
+    result = queue.result(Request(request_id=ID, response_url=REQUESTS))
 
-    codes = [error.code for error in verdict.errors]
+    codes = [error.code for error in result.errors]
     assert codes == ["audio_duration_too_long", "content_policy_violation"]
-    assert "X-Amz" not in repr(verdict)
+    assert "X-Amz" not in repr(result)
 
 
 @pytest.mark.parametrize(

@@ -286,23 +286,23 @@ def test_a_shown_url_keeps_its_path_and_loses_its_secrets() -> None:
 # waiting and delivering
 
 
-def test_a_place_given_to_someone_who_leaves_in_that_moment_is_not_lost() -> None:
+def test_a_slot_given_to_someone_who_leaves_in_that_moment_is_not_lost() -> None:
     async def check() -> None:
-        places = Places(1)
-        await places.take(0)
-        waiting = asyncio.create_task(places.take(0))
+        slots = Places(1)
+        await slots.take(0)
+        waiting = asyncio.create_task(slots.take(0))
         await asyncio.sleep(0)
-        places.give_back()
+        slots.give_back()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        await asyncio.wait_for(places.take(0), 1)
+        await asyncio.wait_for(slots.take(0), 1)
 
     asyncio.run(check())
 
 
 class SilentDialer:
-    """Nobody answers; remembers how long was waited for."""
+    """No one answers; remembers how long was waited for."""
 
     def __init__(self) -> None:
         self.waited: list[float] = []

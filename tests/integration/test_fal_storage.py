@@ -198,7 +198,7 @@ def test_a_file_that_fal_will_never_take_is_named(
 
 
 @pytest.mark.parametrize(
-    "told",
+    "found",
     [
         "",
         "[]",
@@ -209,8 +209,8 @@ def test_a_file_that_fal_will_never_take_is_named(
         '{"token": "t\\nX-Evil: 1", "token_type": "Bearer"}',
     ],
 )
-def test_a_token_that_is_none_is_no_token(fal: Loopback, storage: FalStorage, told: str) -> None:
-    fal.plays["rest.fal.ai"] = answer(told)
+def test_a_token_that_is_none_is_no_token(fal: Loopback, storage: FalStorage, found: str) -> None:
+    fal.plays["rest.fal.ai"] = answer(found)
 
     with pytest.raises(UploadFailed):
         send(storage)
@@ -219,7 +219,7 @@ def test_a_token_that_is_none_is_no_token(fal: Loopback, storage: FalStorage, to
 
 
 @pytest.mark.parametrize(
-    "told",
+    "found",
     [
         "",
         "[]",
@@ -243,9 +243,9 @@ def test_a_token_that_is_none_is_no_token(fal: Loopback, storage: FalStorage, to
     ],
 )
 def test_an_address_that_is_not_fals_cdn_is_not_passed_on(
-    fal: Loopback, storage: FalStorage, told: str
+    fal: Loopback, storage: FalStorage, found: str
 ) -> None:
-    fal.plays["v3.fal.media"] = answer(told)
+    fal.plays["v3.fal.media"] = answer(found)
 
     with pytest.raises(UploadFailed):
         send(storage)
@@ -363,14 +363,14 @@ def drop(
     environment: pytest.MonkeyPatch,
     context: Context,
 ) -> Callable[..., Job]:
-    """Drop a sound with this sidecar where fal gets copies; the job, and what fal was sent."""
+    """Drop an audio file with this sidecar where fal gets copies; the job, and fal's POST."""
     queue = FakeFalQueue()
     environment.setattr(submit, "FalQueue", lambda _: queue)
     environment.setenv("AUDIO_DELIVERY", "fal-storage")
     submit.build.cache_clear()
 
-    def do(sound: bytes = SOUND, **sidecar: Any) -> Job:
-        cloud.drop("a/song.wav", sound)
+    def do(audio: bytes = SOUND, **sidecar: Any) -> Job:
+        cloud.drop("a/song.wav", audio)
         cloud.drop("a/song.json", {"prompt": "A stage"} | sidecar)
         result = submit.handler(sqs(created("a/song.json")), context)
         assert result == {"batchItemFailures": []}
@@ -391,8 +391,8 @@ def posts(drop: Any) -> list[Any]:
 def test_fal_is_sent_the_copies_addresses_and_nothing_of_ours(
     drop: Callable[..., Job], cloud: Cloud, fal: Loopback
 ) -> None:
-    picture = png(64, 64)
-    cloud.drop("a/cover.png", picture)
+    image = png(64, 64)
+    cloud.drop("a/cover.png", image)
 
     job = drop(image_url="cover.png")
 
@@ -404,7 +404,7 @@ def test_fal_is_sent_the_copies_addresses_and_nothing_of_ours(
     bodies = {
         seen.headers["content-type"]: seen.body for seen in fal.requests("v3.fal.media", "POST")
     }
-    assert bodies == {"audio/wav": SOUND, "image/png": picture}
+    assert bodies == {"audio/wav": SOUND, "image/png": image}
     assert job.marker in post.arguments["audio_url"]
 
 
@@ -428,7 +428,7 @@ def test_a_copy_outlives_the_time_in_which_fal_may_begin(
     assert posts(drop)[0].start_timeout + 300 <= life - until_the_post
 
 
-def test_the_version_that_was_dropped_is_uploaded_whatever_lies_there_now(
+def test_the_version_that_was_dropped_is_uploaded_whatever_is_there_now(
     drop: Callable[..., Job], cloud: Cloud, fal: Loopback, environment: pytest.MonkeyPatch
 ) -> None:
     look = DropBucket.open
@@ -492,8 +492,8 @@ def test_what_is_too_large_to_upload_is_rejected_with_everything_else(
     job = drop(image_url="cover.png", fps=99)
 
     assert job.status is JobStatus.REJECTED
-    told = sorted((error.code, error.source) for error in job.errors)
-    assert told == [("out_of_range", "a/song.json"), ("too_large_to_upload", "a/song.wav")]
+    found = sorted((error.code, error.source) for error in job.errors)
+    assert found == [("out_of_range", "a/song.json"), ("too_large_to_upload", "a/song.wav")]
     assert fal.seen == []
 
 
@@ -542,7 +542,7 @@ def submitter(workspace: Workspace, cloud: Cloud, storage: FalStorage) -> Submit
 
 @pytest.fixture
 def job(workspace: Workspace, cloud: Cloud) -> Job:
-    """READY, with a sound that lies in the bucket."""
+    """READY, with an audio file that is in the bucket."""
     version = cloud.drop("song.wav", SOUND)
     audio = Audio(key="song.wav", version_id=version, bytes=len(SOUND))
     return workspace.admit(1, audio=audio)
@@ -634,7 +634,7 @@ def test_nothing_is_uploaded_before_a_jobs_turn(
     assert len(fal.requests("v3.fal.media", "POST")) == 1
 
 
-def test_a_place_that_is_lost_while_the_files_are_uploaded_is_waited_for(
+def test_a_slot_that_is_lost_while_the_files_are_uploaded_is_waited_for(
     workspace: Workspace, submitter: Submitter, job: Job, fal: Loopback
 ) -> None:
     async def meanwhile(seen: Seen, request: web.Request) -> web.StreamResponse:
@@ -707,7 +707,7 @@ def test_of_two_that_hold_a_job_after_all_one_claims_it(
     assert (len(fal.requests("v3.fal.media", "POST")), len(workspace.fal.posts)) == (2, 1)
 
 
-def test_a_job_that_somebody_else_put_off_meanwhile_is_not_claimed(
+def test_a_job_that_somebody_else_postponed_meanwhile_is_not_claimed(
     workspace: Workspace, submitter: Submitter, job: Job, fal: Loopback
 ) -> None:
     async def meanwhile(seen: Seen, request: web.Request) -> web.StreamResponse:
@@ -799,7 +799,7 @@ def test_a_version_that_is_gone_ends_the_job_with_the_way_out(
     assert ended == workspace.read()
 
 
-def test_a_bucket_that_cannot_be_read_is_nobodys_verdict(
+def test_a_bucket_that_cannot_be_read_is_no_result(
     workspace: Workspace,
     submitter: Submitter,
     job: Job,

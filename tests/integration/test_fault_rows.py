@@ -16,7 +16,7 @@ import pytest
 
 from phonoscene.jobs import JobStatus
 from phonoscene.table.job_store import JobStore
-from tests.integration.workspace import FakeCdn, RecordingClient, Workspace, verdict
+from tests.integration.workspace import FakeCdn, RecordingClient, Workspace, result_message
 from tests.support.media.samples import silence
 from tests.support.stack import DROPS, JOBS, KEY_PARAMETER, OUTPUT, created, sqs
 from tests.support.template import ROOT
@@ -42,8 +42,14 @@ class Row:
 
 
 def row(fault: str, **proofs: str) -> Row:
-    """``file="test, another test"``; a file is named without ``test_`` and its folder's initial."""
-    folders = {"u": "unit", "i": "integration", "c": "crash", "e": "e2e"}
+    """``file="test, another test"``; a file is named by its folder's letter, without ``test_``."""
+    folders = {
+        "u": "unit",
+        "i": "integration",
+        "c": "crash",
+        "e": "e2e",
+        "x": "integration/copying",
+    }
     found = []
     for file, names in proofs.items():
         folder, name = file.split("_", 1)
@@ -55,7 +61,7 @@ ROWS: dict[int, Row] = {
     1: row(
         "S3 announces the same object more than once",
         i_intake="test_ten_announcements_of_a_drop_are_one_post",
-        u_intake_orders="test_an_event_that_comes_again_after_its_job_gives_the_job_as_it_stands_now",
+        u_intake_orders="test_an_event_that_comes_again_after_its_job_gives_the_job_as_it_is_now",
         e_main_job="test_the_same_s3_event_ten_times_is_one_submission",
     ),
     2: row(
@@ -72,7 +78,7 @@ ROWS: dict[int, Row] = {
     ),
     4: row(
         "the sound is overwritten while its job is under way",
-        i_fault_rows="test_a_sound_that_is_overwritten_under_way_is_read_as_it_was",
+        i_fault_rows="test_an_audio_file_that_is_overwritten_under_way_is_read_as_it_was",
         i_intake="test_the_job_and_its_url_are_bound_to_the_versions_that_were_checked",
     ),
     5: row(
@@ -94,12 +100,12 @@ ROWS: dict[int, Row] = {
         "a sound of no bytes, of another kind, or too long",
         u_probe="test_what_is_not_audio_is_refused",
         i_intake="test_what_is_not_audio_is_refused_whatever_its_name "
-        "test_audio_too_long_is_told_with_the_sum_and_the_three_ways_out",
+        "test_audio_too_long_is_reported_with_the_sum_and_the_three_ways_out",
     ),
     9: row(
         "a sidecar that is no JSON, has a byte order mark, an unknown key or one twice",
         u_sidecar="test_a_file_that_is_not_one_json_object_in_utf8_is_refused "
-        "test_a_byte_order_mark_is_fine test_a_key_that_stands_twice_is_named "
+        "test_a_byte_order_mark_is_fine test_a_key_that_is_there_twice_is_named "
         "test_a_misspelt_name_is_answered_with_the_nearest_real_one",
         i_intake="test_a_sidecar_that_cannot_be_read_is_refused_and_spends_nothing",
         e_main_job="test_a_bad_sidecar_is_rejected_with_all_its_errors_and_nothing_is_spent",
@@ -126,8 +132,8 @@ ROWS: dict[int, Row] = {
     13: row(
         "fal answers the POST with 429, 500, 502, 503 or 401, or the balance is exhausted",
         i_fal_contract="test_an_error_is_one_post_and_means_what_it_says_of_acceptance",
-        i_retries="test_a_locked_account_is_told_apart_from_a_bad_job_over_the_wire "
-        "test_a_refused_account_pauses_everybody_and_fails_nobody "
+        i_retries="test_a_locked_account_is_distinguished_from_a_bad_job_over_the_wire "
+        "test_a_refused_account_pauses_everybody_and_fails_no_job "
         "test_what_fal_refused_to_take_does_not_count_as_an_attempt",
     ),
     14: row(
@@ -137,9 +143,9 @@ ROWS: dict[int, Row] = {
     ),
     15: row(
         "the webhook comes twice, or twice at once",
-        i_delivery="test_a_delivery_that_comes_twice_is_stored_once "
+        i_storing="test_a_message_that_comes_twice_is_stored_once "
         "test_twins_that_copy_at_the_same_time_store_one_video",
-        i_races="test_a_cancel_and_two_verdicts_that_meet_give_back_once",
+        i_races="test_a_cancel_and_two_results_that_meet_give_back_once",
         e_webhooks_and_faults="test_a_webhook_that_comes_twice_stores_one_version",
     ),
     16: row(
@@ -155,21 +161,21 @@ ROWS: dict[int, Row] = {
         "test_a_timestamp_beyond_300_seconds_is_refused "
         "test_a_signed_body_that_does_not_name_its_request_once_is_refused",
         i_webhook_handler="test_whatever_is_wrong_the_answer_is_the_same_401_and_nothing_is_queued",
-        i_delivery="test_a_delivery_without_the_jobs_own_token_changes_nothing",
+        i_storing="test_a_message_without_the_jobs_own_token_changes_nothing",
         e_webhooks_and_faults="test_a_forged_webhook_is_answered_401_and_says_no_more",
     ),
     18: row(
         "fal's key set is down, rotated, slow, or without padding",
         u_webhooks="test_a_key_is_read_with_and_without_padding "
         "test_a_rotated_key_is_fetched_when_the_first_post_that_it_signed_arrives",
-        i_webhook_handler="test_without_keys_nobody_is_let_in_and_fal_is_asked_to_try_again "
+        i_webhook_handler="test_without_keys_no_webhook_is_accepted_and_fal_is_asked_to_try_again "
         "test_keys_that_cannot_be_refreshed_serve_for_a_day_and_no_longer",
     ),
     19: row(
         "a webhook that could not carry its payload, of a success and of a failure",
         u_results="test_an_output_that_fal_could_not_serialise_must_be_fetched "
         "test_a_failure_that_fal_could_not_serialise_is_a_failure",
-        i_delivery="test_a_result_that_the_webhook_could_not_carry_is_fetched",
+        i_storing="test_a_result_that_the_webhook_could_not_carry_is_fetched",
     ),
     20: row(
         "a request that is COMPLETED, with an error",
@@ -178,24 +184,24 @@ ROWS: dict[int, Row] = {
     21: row(
         "the result cannot be fetched: 504",
         i_fal_contract="test_a_result_that_cannot_be_had_now_is_asked_for_again",
-        i_delivery="test_a_result_that_cannot_be_fetched_now_is_not_a_failure",
+        i_storing="test_a_result_that_cannot_be_fetched_now_is_not_a_failure",
         i_reconciliation="test_an_error_that_is_not_the_runs_own_word_fails_no_paid_video",
     ),
     22: row(
         "a video that is refused, gone, redirected, too large, cut off, slow, of another kind, or "
         "without ranges",
-        i_transfer="test_an_error_of_the_cdn_is_tried_again_later "
-        "test_a_redirect_to_another_place_is_not_followed_and_may_be_none_the_next_time "
-        "test_a_video_that_is_too_large_without_a_word_is_given_up "
+        x_broken_connections="test_an_error_of_the_cdn_is_tried_again_later "
         "test_a_video_that_stays_truncated_is_not_stored "
         "test_a_drip_is_given_up_when_its_time_is_over "
-        "test_what_comes_in_place_of_a_video_may_be_one_the_next_time "
         "test_a_cdn_without_ranges_that_breaks_off_is_not_believed",
+        x_refusals="test_a_redirect_to_another_place_is_not_followed_and_may_be_none_the_next_time "
+        "test_a_video_that_is_too_large_without_a_word_is_given_up "
+        "test_what_comes_in_place_of_a_video_may_be_one_the_next_time",
     ),
     23: row(
         "a crash in the middle of an upload in parts",
-        i_transfer="test_a_part_that_stays_broken_leaves_no_upload_behind",
-        i_delivery="test_a_delivery_that_is_cut_off_is_finished_by_the_next_and_stored_once",
+        x_broken_connections="test_a_part_that_stays_broken_leaves_no_upload_behind",
+        i_storing="test_a_message_that_is_cut_off_is_finished_by_the_next_and_stored_once",
         i_reconciliation="test_a_copy_that_was_cut_off_is_begun_again",
     ),
     24: row(
@@ -205,14 +211,14 @@ ROWS: dict[int, Row] = {
         "test_a_throttled_transaction_rises_untouched_and_the_message_comes_back",
     ),
     25: row(
-        "a verdict for a job that was cancelled, or has failed",
+        "a result for a job that was cancelled, or has failed",
         i_cancellation="test_a_video_that_comes_too_late_is_noted_and_not_stored",
-        i_delivery="test_a_verdict_that_is_too_late_stores_nothing",
+        i_storing="test_a_result_that_is_too_late_stores_nothing",
         i_retries="test_a_late_failure_of_an_old_attempt_does_nothing",
     ),
     26: row(
-        "several submitters race for the last place or the last dollar",
-        i_races="test_the_last_place_and_the_last_dollar_are_given_once "
+        "several submitters race for the last slot or the last dollar",
+        i_races="test_the_last_slot_and_the_last_dollar_are_given_once "
         "test_of_eight_that_read_the_same_job_one_sends_it",
     ),
     27: row(
@@ -235,16 +241,16 @@ ROWS: dict[int, Row] = {
     30: row(
         "a video is dropped back into the drop bucket",
         i_fault_rows="test_a_video_dropped_back_starts_nothing "
-        "test_a_manifest_dropped_back_waits_for_a_sound_and_sends_nothing",
+        "test_a_manifest_dropped_back_waits_for_an_audio_file_and_sends_nothing",
     ),
     31: row(
-        "a message that nobody can understand",
+        "a message that cannot be understood",
         i_fault_rows="test_a_poison_message_fails_alone_and_writes_nothing "
-        "test_a_poison_verdict_fails_alone_and_writes_nothing",
+        "test_a_poison_result_fails_alone_and_writes_nothing",
         i_intake="test_a_poison_message_fails_alone",
     ),
     32: row(
-        "whoever reads the table's stream is down, and comes back",
+        "the reader of the table's stream is down, and comes back",
         u_publication="test_in_any_order_and_any_number_of_times_every_receipt_ends_as_its_record "
         "test_events_of_a_job_come_in_its_steps_order_and_none_is_missing",
         i_publication="test_a_record_that_fails_is_overtaken_by_none_and_comes_back_with_the_rest "
@@ -297,7 +303,7 @@ def store(
     environment: pytest.MonkeyPatch,
     context: Context,
 ) -> Send:
-    """The same for the function store, whose CDN has a film at every URL."""
+    """The same for the function store, whose CDN has a video at every URL."""
     module = function(
         "store",
         JOBS_TABLE=JOBS,
@@ -327,7 +333,7 @@ def audio_of(post: Submission) -> dict[str, list[str]]:
     return parse_qs(urlsplit(post.arguments["audio_url"]).query)
 
 
-def test_a_sound_that_is_overwritten_under_way_is_read_as_it_was(
+def test_an_audio_file_that_is_overwritten_under_way_is_read_as_it_was(
     cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     drop(cloud)
@@ -450,16 +456,16 @@ def test_every_message_of_a_jobs_life_redriven_days_later_changes_nothing(
     job = Workspace.on_moto(cloud).store.get(job_id)
     assert job
     assert job.request
-    told = verdict(job)
+    answer = result_message(job)
     name = job.request.request_id
-    delivery = json.loads(told.to_message()) | {"request_id": name}
-    delivery["body"] = delivery["body"].replace(told.request_id, name)
-    failed += store(delivery)
+    message = json.loads(answer.to_message()) | {"request_id": name}
+    message["body"] = message["body"].replace(answer.request_id, name)
+    failed += store(message)
     ended, sums = cloud.item(job_id), Workspace.on_moto(cloud).sums()
 
     old = [event | {"time": "2020-01-01T00:00:00Z"} for event in events]
     failed += send(*events, *old, {"job_id": job_id}, {"cancel": job_id})
-    failed += store(delivery, delivery)
+    failed += store(message, message)
 
     assert failed == []
     assert ended["status"] == "SUCCEEDED"
@@ -482,10 +488,10 @@ def test_a_video_dropped_back_starts_nothing(
     assert (failed, cloud.items(), fal.posts) == ([], [], [])
 
 
-def test_a_manifest_dropped_back_waits_for_a_sound_and_sends_nothing(
+def test_a_manifest_dropped_back_waits_for_an_audio_file_and_sends_nothing(
     cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
-    """Beside its video it looks like a sidecar; the video is no sound, so the two are no pair."""
+    """Beside its video it looks like a sidecar; the video is no audio, so the two are no pair."""
     name = f"albums/song/{'0' * 32}"
     cloud.drop(f"{name}.mp4", b"\0\0\0\x18ftypmp42")
     cloud.drop(f"{name}.json", {"job_id": "0" * 32, "arguments": {"prompt": "A stage"}})
@@ -528,25 +534,25 @@ def test_a_poison_message_fails_alone_and_writes_nothing(
     "poison",
     [*list(NOT_UNDERSTOOD.values())[:7], {"job_id": "0" * 32}, {"job_id": "0" * 32, "more": 1}],
 )
-def test_a_poison_verdict_fails_alone_and_writes_nothing(
+def test_a_poison_result_fails_alone_and_writes_nothing(
     cloud: Cloud, store: Send, poison: Any
 ) -> None:
     workspace = Workspace.on_moto(cloud)
     job, other = workspace.bring(JobStatus.SUBMITTED, 1), workspace.bring(JobStatus.SUBMITTED, 2)
 
-    failed = store(poison, json.loads(verdict(job).to_message()), poison)
+    failed = store(poison, json.loads(result_message(job).to_message()), poison)
 
     assert failed == ["m0", "m2"]
     assert workspace.read(1).status is JobStatus.SUCCEEDED
     assert workspace.read(2) == other
 
 
-def test_a_poison_verdict_that_fal_has_signed_has_fal_asked_soon(cloud: Cloud, store: Send) -> None:
+def test_a_poison_result_that_fal_has_signed_has_fal_asked_soon(cloud: Cloud, store: Send) -> None:
     workspace = Workspace.on_moto(cloud)
     job = workspace.bring(JobStatus.SUBMITTED)
-    delivery = json.loads(verdict(job).to_message()) | {"body": '{"request_id": 7}'}
+    message = json.loads(result_message(job).to_message()) | {"body": '{"request_id": 7}'}
 
-    failed = store(delivery)
+    failed = store(message)
 
     assert failed == []
     assert workspace.read().status is JobStatus.SUBMITTED

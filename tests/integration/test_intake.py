@@ -110,7 +110,7 @@ def test_ten_announcements_of_a_drop_are_one_post(
     assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"], 1)
 
 
-def test_dropping_again_is_a_new_take_and_the_older_halfs_event_stands_back(
+def test_dropping_again_is_a_new_take_and_the_older_halfs_event_has_no_effect(
     cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("song.mp3", silence(2))
@@ -255,7 +255,7 @@ def test_keys_as_long_as_s3_allows_work(cloud: Cloud, fal: FakeFalQueue, send: S
         "a/#recycle/song.json",
     ],
 )
-def test_what_is_no_half_of_a_drop_is_nobodys_business(
+def test_what_is_no_half_of_a_drop_is_ignored(
     cloud: Cloud, fal: FakeFalQueue, send: Send, key: str
 ) -> None:
     cloud.drop(key, b"{}")
@@ -373,7 +373,7 @@ def test_audio_alone_starts_where_the_defaults_say_it_need_not_wait(
     assert fal.posts[0].arguments["prompt"] == SIDECAR["prompt"]
 
 
-def test_a_fault_in_the_defaults_is_told_with_their_name(
+def test_a_fault_in_the_defaults_is_reported_with_their_name(
     cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("a/_defaults.json", {"fps": 61})
@@ -405,7 +405,7 @@ def test_an_image_beside_is_pinned_presigned_and_gives_auto_its_size(
     assert "X-Amz-Signature" not in json.dumps(item, default=str)
 
 
-def test_an_image_named_in_the_defaults_lies_beside_the_defaults(
+def test_an_image_named_in_the_defaults_is_beside_the_defaults(
     cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("cover.png", png(640, 360))
@@ -456,7 +456,7 @@ def test_an_image_that_fal_cannot_read_is_refused_before_anything_is_paid(
 # What is wrong with a drop ----------------------------------------------------------------------
 
 
-def test_audio_too_long_is_told_with_the_sum_and_the_three_ways_out(
+def test_audio_too_long_is_reported_with_the_sum_and_the_three_ways_out(
     cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
     cloud.drop("song.wav", silence(30))
@@ -505,7 +505,9 @@ def test_each_way_out_leads_out(
     assert (only(cloud)["status"], len(fal.posts)) == ("SUBMITTED", 1)
 
 
-def test_trimming_to_the_told_length_leads_out(cloud: Cloud, fal: FakeFalQueue, send: Send) -> None:
+def test_trimming_to_the_reported_length_is_accepted(
+    cloud: Cloud, fal: FakeFalQueue, send: Send
+) -> None:
     cloud.drop("song.wav", silence(20.04))
     cloud.drop("song.json", SIDECAR)
 
@@ -586,7 +588,7 @@ def test_a_byte_order_mark_and_a_sidecar_of_64_kib_are_fine(
     assert (only(cloud)["status"], len(fal.posts)) == ("SUBMITTED", 1)
 
 
-def test_all_that_is_wrong_is_told_at_once(cloud: Cloud, fal: FakeFalQueue, send: Send) -> None:
+def test_all_that_is_wrong_is_reported_at_once(cloud: Cloud, fal: FakeFalQueue, send: Send) -> None:
     cloud.drop("song.mp3", b"")
     cloud.drop("song.wav", silence(2))
     cloud.drop(
@@ -742,33 +744,33 @@ def test_every_sort_of_audio_is_measured(cloud: Cloud, variety: str) -> None:
 
 
 @pytest.mark.parametrize("variety", ["wav", "aac", "ogg opus", "m4a with moov at the end"])
-def test_audio_is_told_by_its_bytes_and_not_by_its_name(cloud: Cloud, variety: str) -> None:
+def test_audio_is_recognised_by_its_bytes_and_not_by_its_name(cloud: Cloud, variety: str) -> None:
     audio = measured(cloud, "song.mp3", sound(variety))
 
     assert audio.seconds == pytest.approx(2.0, abs=0.1)
 
 
 @pytest.mark.parametrize(
-    ("variety", "picture"),
+    ("variety", "image"),
     [
-        (variety, picture)
+        (variety, image)
         for variety in ("mp3 cbr", "mp3 vbr", "mp3 without a Xing header", "aac")
-        for picture in (64, 300_000, 6_000_000)
+        for image in (64, 300_000, 6_000_000)
         # FFmpeg, and so fal, takes raw AAC for MP3 behind a tag that is as long as that
-        if (variety, picture) != ("aac", 6_000_000)
+        if (variety, image) != ("aac", 6_000_000)
     ],
 )
-def test_a_tag_with_a_cover_before_the_sound_does_not_count(
-    cloud: Cloud, variety: str, picture: int
+def test_a_tag_with_a_cover_before_the_audio_does_not_count(
+    cloud: Cloud, variety: str, image: int
 ) -> None:
-    audio = measured(cloud, "song.mp3", with_id3(sound(variety), picture))
+    audio = measured(cloud, "song.mp3", with_id3(sound(variety), image))
 
     assert audio.seconds == pytest.approx(2.0, abs=0.1)
 
 
 @pytest.mark.parametrize("seconds", [0.5, 20.04])
 @pytest.mark.parametrize("variety", ["aac", "mp3 vbr", "m4a with moov at the end", "ogg vorbis"])
-def test_short_and_long_sounds_are_measured_as_well(
+def test_short_and_long_audio_files_are_measured_as_well(
     cloud: Cloud, variety: str, seconds: float
 ) -> None:
     audio = measured(cloud, "song.bin", sound(variety, seconds))

@@ -195,7 +195,7 @@ def test_the_same_version_of_a_half_waits_once_and_a_new_version_takes_its_place
     assert store.get(HALF) == the_half("v2")
 
 
-def test_a_half_stops_waiting_however_often_it_is_told(store: JobStore) -> None:
+def test_a_half_stops_waiting_however_often_it_is_repeated(store: JobStore) -> None:
     store.wait(the_half(), NOW)
 
     store.stop_waiting(HALF)
@@ -205,7 +205,7 @@ def test_a_half_stops_waiting_however_often_it_is_told(store: JobStore) -> None:
 
 
 @pytest.mark.parametrize("status", JobStatus)
-def test_a_record_stands_in_the_indexes_of_its_state_and_in_no_other(
+def test_a_record_is_in_the_indexes_of_its_state_and_in_no_other(
     store: JobStore, cloud: Cloud, status: JobStatus
 ) -> None:
     a_job_that_is(status, store)
@@ -387,7 +387,7 @@ def test_every_write_of_a_record_is_counted(
     assert cloud.item(ID)["revision"] == (job.revision + 1 if counted else 1)
 
 
-def test_what_is_put_off_and_what_is_claimed_is_counted_too(store: JobStore) -> None:
+def test_what_is_postponed_and_what_is_claimed_is_counted_too(store: JobStore) -> None:
     job = store.admit(the_job(), ())
 
     put_off = store.put_off(job, "slot", NOW)

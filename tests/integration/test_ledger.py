@@ -1,4 +1,4 @@
-"""The window and the budget: what a claim takes, every ending gives back, and nobody overdraws."""
+"""Slots and the budget: what a claim takes, every ending gives back, and no job overdraws."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def workspace(cloud: Cloud) -> Workspace:
 # Taking -----------------------------------------------------------------------------------------
 
 
-def test_a_claim_takes_its_place_and_its_money_in_the_transaction_that_moves_the_job(
+def test_a_claim_takes_its_slot_and_its_money_in_the_transaction_that_moves_the_job(
     workspace: Workspace,
 ) -> None:
     job = workspace.admit()
@@ -85,7 +85,7 @@ def test_a_step_that_ends_no_attempt_changes_no_sum(
     assert moved.reservation == job.reservation
 
 
-def test_a_job_whose_cost_is_not_known_takes_a_place_and_no_money(workspace: Workspace) -> None:
+def test_a_job_whose_cost_is_not_known_takes_a_slot_and_no_money(workspace: Workspace) -> None:
     job = workspace.store.admit(numbered_job(estimate=None), ())
 
     workspace.store.claim(job, workspace.limits, "hash")
@@ -97,7 +97,7 @@ def test_a_job_whose_cost_is_not_known_takes_a_place_and_no_money(workspace: Wor
 
 
 @pytest.mark.parametrize(("before", "after"), ENDS, ids=str)
-def test_every_ending_gives_the_place_back_in_its_own_transaction(
+def test_every_ending_gives_the_slot_back_in_its_own_transaction(
     workspace: Workspace, before: JobStatus, after: JobStatus
 ) -> None:
     job = workspace.bring(before)
@@ -186,7 +186,7 @@ def test_an_end_decided_on_an_old_record_gives_nothing_back_twice(
 # No room ----------------------------------------------------------------------------------------
 
 
-def test_a_full_window_refuses_the_claim_and_takes_no_money(cloud: Cloud) -> None:
+def test_a_claim_without_a_free_slot_is_refused_and_takes_no_money(cloud: Cloud) -> None:
     workspace = Workspace(cloud, SpendingLimits(1, Decimal(10)))
     workspace.bring(JobStatus.SUBMITTED, 1)
     second = workspace.admit(2)
@@ -199,7 +199,7 @@ def test_a_full_window_refuses_the_claim_and_takes_no_money(cloud: Cloud) -> Non
     assert workspace.read(2) == second
 
 
-def test_a_spent_budget_refuses_the_claim_and_takes_no_place(cloud: Cloud) -> None:
+def test_a_spent_budget_refuses_the_claim_and_takes_no_slot(cloud: Cloud) -> None:
     workspace = Workspace(cloud, SpendingLimits(4, USD * 2))
     workspace.bring(JobStatus.SUCCEEDED, 1)
     workspace.bring(JobStatus.SUBMITTED, 2)
@@ -257,7 +257,7 @@ def test_a_pause_refuses_every_claim_until_it_is_over(workspace: Workspace) -> N
 
 
 @pytest.mark.parametrize(("held", "room"), [(0, 3), (1, 2), (3, 0)])
-def test_the_room_is_what_the_window_leaves(cloud: Cloud, held: int, room: int) -> None:
+def test_the_room_is_the_number_of_free_slots(cloud: Cloud, held: int, room: int) -> None:
     workspace = Workspace(cloud, SpendingLimits(3, Decimal(10)))
 
     for n in range(held):
@@ -266,7 +266,7 @@ def test_the_room_is_what_the_window_leaves(cloud: Cloud, held: int, room: int) 
     assert workspace.store.ledger.room(workspace.limits) == room
 
 
-def test_a_window_that_was_made_smaller_has_no_negative_room(workspace: Workspace) -> None:
+def test_a_smaller_limit_leaves_no_negative_number_of_slots(workspace: Workspace) -> None:
     for n in range(3):
         workspace.bring(JobStatus.SUBMITTED, n)
 
@@ -306,7 +306,7 @@ def test_money_goes_back_to_the_day_it_was_taken_from(
     assert workspace.sums("2026-11-23") == NOTHING
 
 
-def test_a_day_is_utcs_wherever_the_clock_stands() -> None:
+def test_a_day_is_utcs_at_any_time_of_day() -> None:
     kyoto = datetime(2026, 11, 23, 8, 0, tzinfo=timezone(timedelta(hours=9)))
 
     assert day_of(kyoto) == "2026-11-22"
@@ -315,7 +315,7 @@ def test_a_day_is_utcs_wherever_the_clock_stands() -> None:
 # Waiting ----------------------------------------------------------------------------------------
 
 
-def test_a_job_that_finds_no_place_keeps_its_turn_and_says_what_it_waits_for(
+def test_a_job_that_finds_no_slot_keeps_its_turn_and_says_what_it_waits_for(
     cloud: Cloud,
 ) -> None:
     workspace = Workspace(cloud, SpendingLimits(1, Decimal(10)))
@@ -323,10 +323,14 @@ def test_a_job_that_finds_no_place_keeps_its_turn_and_says_what_it_waits_for(
     job = workspace.admit(2)
     workspace.clock.go_on(minutes=10)
 
-    told = workspace.submitter.submit(job)
+    submitted = workspace.submitter.submit(job)
 
-    assert told == workspace.read(2)
-    assert (told.status, told.waits_for, told.attempt) == (JobStatus.READY, "slot", 0)
+    assert submitted == workspace.read(2)
+    assert (submitted.status, submitted.waits_for, submitted.attempt) == (
+        JobStatus.READY,
+        "slot",
+        0,
+    )
     assert workspace.turn(2) == START
     assert workspace.fal.posts == []
 
@@ -336,10 +340,10 @@ def test_a_job_that_finds_no_money_waits_for_the_next_day(cloud: Cloud) -> None:
     workspace.bring(JobStatus.SUBMITTED, 1)
     job = workspace.admit(2)
 
-    told = workspace.submitter.submit(job)
+    submitted = workspace.submitter.submit(job)
 
-    assert told == workspace.read(2)
-    assert (told.status, told.waits_for) == (JobStatus.READY, "budget")
+    assert submitted == workspace.read(2)
+    assert (submitted.status, submitted.waits_for) == (JobStatus.READY, "budget")
     assert workspace.turn(2) == datetime(2026, 11, 23, tzinfo=UTC)
     assert workspace.store.oldest_ready(9, workspace.clock()) == []
 
@@ -350,9 +354,9 @@ def test_a_job_that_finds_the_account_closed_is_tried_again_after_the_pause(
     job = workspace.admit()
     workspace.store.ledger.pause(START + PAUSE)
 
-    told = workspace.submitter.submit(job)
+    submitted = workspace.submitter.submit(job)
 
-    assert told.waits_for == "account"
+    assert submitted.waits_for == "account"
     assert workspace.turn() == START + PAUSE
     assert workspace.fal.posts == []
 
@@ -363,9 +367,9 @@ def test_waiting_is_no_step_of_a_jobs_history(cloud: Cloud) -> None:
     job = workspace.admit()
     workspace.clock.go_on(minutes=10)
 
-    told = workspace.submitter.submit(job)
+    submitted = workspace.submitter.submit(job)
 
-    assert (told.history, told.updated_at) == (job.history, job.updated_at)
+    assert (submitted.history, submitted.updated_at) == (job.history, job.updated_at)
 
 
 @pytest.mark.parametrize("after", sorted(TRANSITIONS[JobStatus.READY]), ids=str)
@@ -379,7 +383,7 @@ def test_a_job_that_has_waited_forgets_what_for_whatever_becomes_of_it(
     assert moved.waits_for is workspace.read().waits_for is None
 
 
-def test_a_job_that_was_claimed_meanwhile_is_not_put_off(workspace: Workspace) -> None:
+def test_a_job_that_was_claimed_meanwhile_is_not_postponed(workspace: Workspace) -> None:
     read = workspace.admit()
     claimed = workspace.step(read, JobStatus.SUBMITTING)
 
@@ -389,7 +393,9 @@ def test_a_job_that_was_claimed_meanwhile_is_not_put_off(workspace: Workspace) -
     assert refused.value.found == workspace.read() == claimed
 
 
-def test_who_waited_longest_goes_first_however_often_he_was_put_off(cloud: Cloud) -> None:
+def test_the_job_that_waited_longest_goes_first_however_often_it_was_postponed(
+    cloud: Cloud,
+) -> None:
     workspace = Workspace(cloud, SpendingLimits(1, Decimal(10)))
     first = workspace.admit(9)
     workspace.clock.go_on(minutes=1)
@@ -441,7 +447,7 @@ def is_right(workspace: Workspace, jobs: list[Job]) -> None:
         for status in (JobStatus.FAILED, JobStatus.GENERATED, JobStatus.FAILED, JobStatus.GENERATED)
     ]
 )
-def test_after_any_history_the_sums_are_those_of_the_jobs_and_at_its_end_nobody_holds_a_thing(
+def test_after_any_history_the_sums_are_those_of_the_jobs_and_at_its_end_no_job_holds_anything(
     cloud: Cloud, steps: list[tuple[int, JobStatus, int]]
 ) -> None:
     cloud.empty()
@@ -449,7 +455,7 @@ def test_after_any_history_the_sums_are_those_of_the_jobs_and_at_its_end_nobody_
     jobs = [workspace.admit(n) for n in range(3)]
     for n, status, hours in steps:
         workspace.clock.go_on(hours=hours)
-        # a verdict that comes after its attempt holds nothing: no sum can tell of it
+        # a result that comes after its attempt holds nothing: no sum can tell of it
         is_late = (jobs[n].status, status) == (JobStatus.READY, JobStatus.GENERATED)
         if status in TRANSITIONS[jobs[n].status] and not is_late:
             jobs[n] = taken(workspace, jobs[n], status)
@@ -496,7 +502,7 @@ def recounted(workspace: Workspace) -> list[str]:
     return recounter.corrected
 
 
-def test_a_place_whose_job_holds_nothing_is_given_back(cloud: Cloud) -> None:
+def test_a_slot_whose_job_holds_nothing_is_given_back(cloud: Cloud) -> None:
     workspace = Workspace(cloud, SpendingLimits(9, Decimal(10)))
     held = [workspace.bring(status, n).job_id for n, status in enumerate(HOLDING)]
     others = [workspace.bring(status, 10 + n).job_id for n, status in enumerate(sorted(FINAL))]
@@ -509,7 +515,7 @@ def test_a_place_whose_job_holds_nothing_is_given_back(cloud: Cloud) -> None:
     assert recounted(workspace) == []
 
 
-def test_a_place_that_was_taken_away_from_its_job_is_taken_again(workspace: Workspace) -> None:
+def test_a_slot_that_was_taken_away_from_its_job_is_taken_again(workspace: Workspace) -> None:
     job, other = workspace.bring(JobStatus.SUBMITTED), workspace.bring(JobStatus.SUBMITTED, 2)
     workspace.set_window(in_flight={other.job_id})
     recounter = LedgerAudit(workspace.store)
@@ -586,8 +592,8 @@ def test_before_the_first_claim_there_is_nothing_to_recount(workspace: Workspace
     assert workspace.sums() == NOTHING
 
 
-def test_a_job_in_motion_that_holds_no_place_gets_none(workspace: Workspace) -> None:
-    """A late verdict brought a job on whose place had gone back with its attempt."""
+def test_a_job_in_motion_that_holds_no_slot_gets_none(workspace: Workspace) -> None:
+    """A late result advanced a job whose slot had gone back with its attempt."""
     back = workspace.step(workspace.bring(JobStatus.SUBMITTED), JobStatus.READY)
     late = workspace.step(back, JobStatus.GENERATED)
     recounter = LedgerAudit(workspace.store)
@@ -598,7 +604,7 @@ def test_a_job_in_motion_that_holds_no_place_gets_none(workspace: Workspace) -> 
     assert workspace.sums() == (0, USD, ZERO)
 
 
-# Money that nobody had set aside ----------------------------------------------------------------
+# Money that no one had set aside ----------------------------------------------------------------
 
 
 def test_a_video_that_comes_after_its_money_went_back_is_the_days_all_the_same(

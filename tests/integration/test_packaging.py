@@ -107,7 +107,7 @@ def imported_by(function: str, *path: Path) -> dict[str, Path]:
 
 
 def is_standard(file: Path) -> bool:
-    """Whether it is of Python's own library, in whose folder site-packages also lies."""
+    """Whether it is of Python's own library, in whose folder site-packages also is."""
     return file.is_relative_to(Path(os.__file__).parent) and "site-packages" not in file.parts
 
 

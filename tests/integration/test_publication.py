@@ -74,7 +74,7 @@ def workspace(cloud: Cloud) -> Workspace:
     return Workspace(cloud)
 
 
-def told(workspace: Workspace) -> list[dict[str, Any]]:
+def stream_records(workspace: Workspace) -> list[dict[str, Any]]:
     """The whole stream: its records' sequence numbers are 1, 2, 3, …"""
     changes = workspace.client._table.changes
     return [record(number, change) for number, change in enumerate(changes, 1)]
@@ -102,9 +102,9 @@ def test_a_sample_of_the_stream_becomes_a_receipt_and_an_event(
 ) -> None:
     failed = publish(*event("dynamodb-job-changed")["Records"])
 
-    told = receipt(cloud, "talks/intro.status.json")
+    answer = receipt(cloud, "talks/intro.status.json")
     assert failed == []
-    assert (told["status"], told["revision"]) == ("SUBMITTING", 2)
+    assert (answer["status"], answer["revision"]) == ("SUBMITTING", 2)
     (sent,) = bus.details
     assert (sent["previous_status"], sent["status"]) == ("READY", "SUBMITTING")
     head = cloud.s3.head_object(Bucket=OUTPUT, Key="talks/intro.status.json")
@@ -136,7 +136,7 @@ def test_a_job_in_any_state_ends_with_the_receipt_of_its_record(
     status: JobStatus,
 ) -> None:
     workspace.bring(status)
-    records = told(workspace)
+    records = stream_records(workspace)
 
     failed = publish(*records)
 
@@ -155,7 +155,7 @@ def test_sums_and_deletions_are_passed_over(
     workspace.bring(S.WAITING)
     workspace.store.stop_waiting(an_id(1))
     workspace.store.ledger.pause(workspace.clock())
-    waiting, *others = told(workspace)
+    waiting, *others = stream_records(workspace)
 
     failed = publish(*others)
 
@@ -168,11 +168,11 @@ def test_a_half_has_a_receipt_that_becomes_its_jobs(
     cloud: Cloud, workspace: Workspace, publish: Callable[..., list[str]]
 ) -> None:
     half = workspace.bring(S.WAITING)
-    publish(*told(workspace))
+    publish(*stream_records(workspace))
     waiting = receipt(cloud)
     workspace.store.admit(numbered_job(2, name=half.name, audio=half.audio), (half.job_id,))
 
-    publish(*told(workspace))
+    publish(*stream_records(workspace))
 
     assert (waiting["status"], waiting["waits"]["what"]) == ("WAITING", "sidecar")
     assert waiting["waits"]["until"] == "2026-11-22T11:15:30.000Z"
@@ -186,7 +186,7 @@ def test_a_job_that_waits_says_for_what_and_until_when(
     workspace.clock.go_on(hours=2)
     workspace.store.put_off(job, "budget", workspace.clock())
 
-    publish(*told(workspace))
+    publish(*stream_records(workspace))
 
     assert receipt(cloud)["waits"]["what"] == "budget"
     assert receipt(cloud)["waits"]["until"] == "2026-11-22T12:15:30.000Z"
@@ -198,7 +198,7 @@ def test_steps_that_come_together_are_events_each_and_one_receipt(
 ) -> None:
     workspace.bring(S.SUCCEEDED)
 
-    publish(*of_jobs(told(workspace)))
+    publish(*of_jobs(stream_records(workspace)))
 
     assert [sent["status"] for sent in bus.details] == [
         "READY",
@@ -240,7 +240,7 @@ def test_a_record_that_fails_is_overtaken_by_none_and_comes_back_with_the_rest(
 ) -> None:
     for n in (1, 2):
         workspace.bring(S.SUBMITTED, n)
-    records = of_jobs(told(workspace))
+    records = of_jobs(stream_records(workspace))
     refusing("SlowDown", 2)
 
     failed = publish(*records)
@@ -265,7 +265,7 @@ def test_a_batch_of_which_nothing_was_published_fails_as_a_whole(
     refusing("SlowDown", 1)
 
     with pytest.raises(ClientError, match="SlowDown"):
-        publish(*of_jobs(told(workspace)))
+        publish(*of_jobs(stream_records(workspace)))
 
     assert bus.events == []
 
@@ -274,7 +274,7 @@ def test_an_event_that_the_bus_did_not_take_is_sent_again_and_the_receipt_stays(
     cloud: Cloud, bus: Bus, workspace: Workspace, publish: Callable[..., list[str]]
 ) -> None:
     workspace.bring(S.SUBMITTING)
-    records = of_jobs(told(workspace))
+    records = of_jobs(stream_records(workspace))
     bus.refuses = [None, "ThrottlingException"]
 
     failed = publish(*records)
@@ -287,7 +287,7 @@ def test_an_event_that_the_bus_did_not_take_is_sent_again_and_the_receipt_stays(
     assert cloud.output_versions() == versions  # the second time it was there already
 
 
-def test_a_bus_that_refuses_is_told_apart_from_one_that_takes(bus: Bus) -> None:
+def test_a_bus_that_refuses_is_distinguished_from_one_that_takes(bus: Bus) -> None:
     job = numbered_job()
     sent = StatusChanged.of(None, job, None, OUTPUT)
     assert sent
@@ -310,7 +310,7 @@ def test_too_little_time_for_a_record_leaves_it_and_its_followers_to_the_next_in
         type(context), "get_remaining_time_in_millis", lambda _: next(left), raising=True
     )
 
-    failed = publish(*of_jobs(told(workspace)))
+    failed = publish(*of_jobs(stream_records(workspace)))
 
     assert len(failed) == 2
     assert [sent["status"] for sent in bus.details] == ["READY"]
@@ -326,7 +326,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("spoilt", UNREADABLE.values(), ids=UNREADABLE)
-def test_a_record_that_cannot_be_read_is_set_aside_and_holds_up_nobody(
+def test_a_record_that_cannot_be_read_is_set_aside_and_delays_no_other(
     cloud: Cloud,
     bus: Bus,
     workspace: Workspace,
@@ -336,7 +336,7 @@ def test_a_record_that_cannot_be_read_is_set_aside_and_holds_up_nobody(
 ) -> None:
     for n in (1, 2):
         workspace.bring(S.READY, n, arguments={"prompt": "PRIVATE"})
-    records = told(workspace)
+    records = stream_records(workspace)
     records[0]["dynamodb"]["NewImage"] = records[0]["dynamodb"]["NewImage"] | spoilt
 
     failed = publish(*records)
@@ -359,7 +359,7 @@ def test_a_write_before_one_that_cannot_be_read_has_its_receipt(
     spoilt: dict[str, Any],
 ) -> None:
     workspace.bring(S.SUBMITTING)
-    before, after = of_jobs(told(workspace))
+    before, after = of_jobs(stream_records(workspace))
     after["dynamodb"]["NewImage"] = after["dynamodb"]["NewImage"] | spoilt
 
     assert publish(before, after) == []
@@ -371,7 +371,7 @@ def test_a_record_that_was_unreadable_is_published_when_it_is_mended(
     cloud: Cloud, bus: Bus, workspace: Workspace, publish: Callable[..., list[str]]
 ) -> None:
     workspace.bring(S.READY)
-    (one,) = told(workspace)
+    (one,) = stream_records(workspace)
     mended = one["dynamodb"]["NewImage"]
     one["dynamodb"]["OldImage"] = mended | {"status": {"S": "DREAMING"}}
 
@@ -462,7 +462,7 @@ def test_a_receipt_of_any_name_can_be_written(
 ) -> None:
     workspace.bring(S.READY, name=name)
 
-    failed = publish(*told(workspace))
+    failed = publish(*stream_records(workspace))
 
     ((key, body),) = cloud.outputs().items()
     assert failed == []
@@ -479,7 +479,7 @@ def test_nothing_secret_reaches_a_log_a_receipt_or_an_event(
 ) -> None:
     job = workspace.bring(S.GENERATED, arguments={"prompt": "PRIVATE", "video_output_type": "x"})
 
-    publish(*told(workspace))
+    publish(*stream_records(workspace))
 
     out = log.getvalue() + json.dumps(receipt(cloud)) + json.dumps(bus.details)
     assert job.source_url

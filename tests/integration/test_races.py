@@ -12,7 +12,7 @@ import pytest
 from phonoscene.fal.requests import ACCOUNT, Refused, Unknown
 from phonoscene.jobs import Job, JobStatus
 from phonoscene.limits import SpendingLimits
-from tests.integration.workspace import USD, failure, verdict
+from tests.integration.workspace import USD, failure, result_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ BUSY = Refused("fal_busy", "fal answered 503", retryable=True)
 NEVER = Refused("fal_refused", "fal refused the job", retryable=False)
 
 
-def test_the_last_place_and_the_last_dollar_are_given_once(cloud: Cloud) -> None:
+def test_the_last_slot_and_the_last_dollar_are_given_once(cloud: Cloud) -> None:
     orders, winners, reasons = set(), set(), set()
     for seed in range(ROUNDS):
         chance = random.Random(seed)  # noqa: S311 - a seed to repeat
@@ -90,10 +90,10 @@ def test_whatever_fal_answers_and_however_they_interleave_the_sums_are_the_jobs(
 
 @pytest.mark.parametrize(
     ("tells", "possible"),
-    [(verdict, {"CANCELLED", "SUCCEEDED"}), (failure, {"CANCELLED"})],
+    [(result_message, {"CANCELLED", "SUCCEEDED"}), (failure, {"CANCELLED"})],
     ids=["a success", "a failure for now"],
 )
-def test_a_cancel_and_two_verdicts_that_meet_give_back_once(
+def test_a_cancel_and_two_results_that_meet_give_back_once(
     cloud: Cloud, tells: Callable[[Job], Any], possible: set[str]
 ) -> None:
     ends = set()

@@ -48,7 +48,7 @@ from tests.integration.workspace import (
     numbered_half,
     numbered_job,
     request_of,
-    verdict,
+    result_message,
 )
 from tests.support.stack import ACCOUNT, FAL_KEY, JOBS, KEY_PARAMETER, REGION, event
 
@@ -126,7 +126,7 @@ def test_a_half_that_found_its_other_meanwhile_is_not_rejected(workspace: Worksp
     assert workspace.read(2).status is JobStatus.READY
 
 
-# A POST whose outcome nobody knows --------------------------------------------------------------
+# A POST whose outcome no one knows --------------------------------------------------------------
 
 
 def test_a_submission_whose_process_died_is_unconfirmed_and_never_sent_again(
@@ -282,7 +282,7 @@ def test_while_fals_list_cannot_be_had_no_silence_proves_anything(
 
 
 @pytest.mark.parametrize("resubmitted", [False, True])
-def test_a_verdict_that_comes_while_fal_is_asked_is_not_overwritten(
+def test_a_result_that_comes_while_fal_is_asked_is_not_overwritten(
     workspace: Workspace, resubmitted: bool
 ) -> None:
     job = workspace.bring(JobStatus.UNCONFIRMED, resubmitted=resubmitted)
@@ -348,26 +348,26 @@ def test_a_request_that_ended_goes_the_way_of_its_webhook(
 
     later(workspace, LOOK_AGAIN_AFTER[JobStatus.SUBMITTED])
 
-    (delivery,) = workspace.queues.delivered
+    (message,) = workspace.queues.delivered
     assert workspace.read().status is JobStatus.SUBMITTED  # it is the store's to conclude
     assert workspace.turn() == workspace.clock() + ASK_AGAIN
-    concluded = workspace.result_handler.handle(delivery)
+    concluded = workspace.result_handler.handle(message)
     assert concluded == workspace.read()
     assert concluded.status is becomes
     assert workspace.sums()[0] == 0
 
 
-def test_an_end_that_is_told_twice_and_by_the_webhook_too_is_stored_once(
+def test_an_end_that_is_reported_twice_and_by_the_webhook_too_is_stored_once(
     workspace: Workspace,
 ) -> None:
     job = workspace.bring(JobStatus.SUBMITTED)
     name = request_of(job).request_id
-    workspace.fal.standing[name] = Ended(verdict(job).body)
+    workspace.fal.standing[name] = Ended(result_message(job).body)
     later(workspace, timedelta(minutes=1))
     later(workspace, timedelta(minutes=1))
 
-    for delivery in (*workspace.queues.delivered, verdict(job)):
-        workspace.result_handler.handle(delivery)
+    for message in (*workspace.queues.delivered, result_message(job)):
+        workspace.result_handler.handle(message)
 
     assert len(workspace.queues.delivered) == 2
     assert len(workspace.cdn.opened) == 1
@@ -436,9 +436,9 @@ def test_a_copy_that_was_cut_off_is_begun_again(workspace: Workspace) -> None:
 
     later(workspace, LOOK_AGAIN_AFTER[JobStatus.GENERATED])
 
-    (delivery,) = workspace.queues.delivered
+    (message,) = workspace.queues.delivered
     assert workspace.turn() == workspace.clock() + COPY_AGAIN
-    stored = workspace.result_handler.handle(delivery)
+    stored = workspace.result_handler.handle(message)
     assert stored
     assert stored.status is workspace.read().status is JobStatus.SUCCEEDED
     assert workspace.sums() == (0, USD, ZERO)
@@ -448,7 +448,7 @@ def test_a_copy_that_fails_is_begun_again_soon_and_then_ever_more_rarely(
     workspace: Workspace,
 ) -> None:
     workspace.cdn.is_down = True
-    workspace.result_handler.handle(verdict(workspace.bring(JobStatus.SUBMITTED)))
+    workspace.result_handler.handle(result_message(workspace.bring(JobStatus.SUBMITTED)))
     pauses = []
     for _ in range(12):
         turn = workspace.turn()
@@ -516,7 +516,7 @@ def test_a_webhook_that_comes_while_fal_does_not_answer_is_no_failure(
     job = workspace.bring(JobStatus.SUBMITTED)
 
     def answer() -> None:
-        workspace.result_handler.handle(verdict(job))
+        workspace.result_handler.handle(result_message(job))
         raise UNHEARD
 
     workspace.fal.on_question = answer
@@ -545,7 +545,7 @@ def test_a_record_that_cannot_be_read_does_not_stop_the_others(workspace: Worksp
     assert workspace.queues.dispatched == [waiting.job_id]
 
 
-def test_a_job_that_cannot_even_be_put_off_does_not_stop_the_others(workspace: Workspace) -> None:
+def test_a_job_that_cannot_even_be_postponed_does_not_stop_the_others(workspace: Workspace) -> None:
     for n in range(3):
         workspace.bring(JobStatus.SUBMITTED, n)
     waiting = workspace.admit(5)
@@ -674,7 +674,7 @@ def test_nothing_is_dispatched_during_a_pause_which_ends_by_itself(workspace: Wo
     assert workspace.queues.dispatched == [job.job_id]
 
 
-def test_a_place_that_leaked_is_given_back_by_a_pass_that_says_so(
+def test_a_slot_that_leaked_is_given_back_by_a_pass_that_says_so(
     workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = workspace.bring(JobStatus.SUBMITTED)
@@ -688,7 +688,7 @@ def test_a_place_that_leaked_is_given_back_by_a_pass_that_says_so(
     assert (line.__dict__["job_id"], line.__dict__["is_held"]) == (an_id(7), False)
 
 
-def test_a_job_that_lost_its_place_takes_it_again_when_it_is_looked_at(
+def test_a_job_that_lost_its_slot_takes_it_again_when_it_is_looked_at(
     workspace: Workspace,
 ) -> None:
     job = workspace.bring(JobStatus.SUBMITTED)
@@ -728,15 +728,15 @@ def test_a_quiet_table_has_nothing_to_tell(workspace: Workspace) -> None:
     assert this.standing == LedgerStatus(0, nothing, ZERO, is_paused=False)
 
 
-def test_a_pause_is_told_as_long_as_it_lasts(workspace: Workspace) -> None:
+def test_a_pause_is_reported_as_long_as_it_lasts(workspace: Workspace) -> None:
     workspace.store.ledger.pause(START + timedelta(minutes=5))
 
-    told = [a_pass(workspace, timedelta(minutes=minutes)).standing for minutes in (4, 1)]
+    shown = [a_pass(workspace, timedelta(minutes=minutes)).standing for minutes in (4, 1)]
 
-    assert [one and one.is_paused for one in told] == [True, False]
+    assert [one and one.is_paused for one in shown] == [True, False]
 
 
-# A paid video that is not home ------------------------------------------------------------------
+# A paid video that is not stored ---------------------------------------------------------------
 
 
 def test_a_copy_that_takes_more_than_ten_minutes_is_at_risk(workspace: Workspace) -> None:
@@ -841,8 +841,8 @@ def due_jobs(cloud: Cloud, count: int) -> None:
             status = states[n % 5 - 1]
             step = job.history[0].model_copy(update={"status": status})
             changes = {"status": status, "attempt": 1, "history": (*job.history, step)}
-            told = {"token_hashes": ("hash",), "request": a_request(f"request-{n}")}
-            job = job.model_copy(update=changes | told)
+            fields = {"token_hashes": ("hash",), "request": a_request(f"request-{n}")}
+            job = job.model_copy(update=changes | fields)
         jobs.append(job)
     cloud.put_jobs(jobs, clock())
 
@@ -932,19 +932,19 @@ def asked(
 @pytest.mark.parametrize("state", ["IN_QUEUE", "IN_PROGRESS"])
 @pytest.mark.parametrize("code", [200, 202])
 def test_a_request_in_fals_queue_is_pending(internet: Loopback, state: str, code: int) -> None:
-    told = asked(internet, answer({"status": state}, code))
+    result = asked(internet, answer({"status": state}, code))
 
-    assert told == Pending()
+    assert result == Pending()
     assert [seen.target for seen in internet.requests("queue.fal.run")] == [
         QUEUE.removeprefix("https://queue.fal.run") + "/r1/status"
     ]
 
 
-def test_a_completed_request_is_told_as_its_webhook_would_tell_it(internet: Loopback) -> None:
-    told = asked(internet, answer(STATUS), SUCCESS["payload"])
+def test_a_completed_request_is_reported_as_its_webhook_would_report_it(internet: Loopback) -> None:
+    result = asked(internet, answer(STATUS), SUCCESS["payload"])
 
-    assert isinstance(told, Ended)
-    assert json.loads(told.body) == {
+    assert isinstance(result, Ended)
+    assert json.loads(result.body) == {
         "request_id": "r1",
         "status": "OK",
         "payload": SUCCESS["payload"],
@@ -954,18 +954,18 @@ def test_a_completed_request_is_told_as_its_webhook_would_tell_it(internet: Loop
 def test_what_fal_bills_for_a_polled_result_travels_with_it(internet: Loopback) -> None:
     bill: Any = {"X-Fal-Billable-Units": "71.5"}
 
-    told = asked(internet, answer(STATUS), SUCCESS["payload"], **bill)
+    result = asked(internet, answer(STATUS), SUCCESS["payload"], **bill)
 
-    assert from_webhook(told.body).billable_units == Decimal("71.5")
+    assert from_webhook(result.body).billable_units == Decimal("71.5")
 
 
 def test_a_completed_request_whose_run_failed_is_an_error(internet: Loopback) -> None:
     detail = [{"loc": ["body", "prompt"], "msg": "no", "type": "content_policy_violation"}]
 
-    told = asked(internet, answer(STATUS | {"error": "no"}), {"detail": detail}, 422)
+    result = asked(internet, answer(STATUS | {"error": "no"}), {"detail": detail}, 422)
 
-    assert isinstance(told, Ended)
-    body = json.loads(told.body)
+    assert isinstance(result, Ended)
+    body = json.loads(result.body)
     assert (body["status"], body["payload"]) == ("ERROR", {"detail": detail})
 
 

@@ -40,8 +40,8 @@ _S = JobStatus
 def send(submit: ModuleType, fal: FakeFalQueue, context: Context) -> Send:  # noqa: ARG001 - in its place
     """Hand the function S3's events of these keys, or messages; the ids of those that failed."""
 
-    def deliver(*told: Any) -> list[str]:
-        messages = (created(one) if isinstance(one, str) else json.dumps(one) for one in told)
+    def deliver(*found: Any) -> list[str]:
+        messages = (created(one) if isinstance(one, str) else json.dumps(one) for one in found)
         answer = submit.handler(sqs(*messages), context)
         return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 

@@ -33,8 +33,8 @@ from tests.integration.workspace import (
     an_id,
     failure,
     request_of,
+    result_message,
     token_hash_of,
-    verdict,
 )
 from tests.support.stack import DROPS, sqs
 
@@ -96,7 +96,7 @@ MODEL = {
     "unsupported_video_format": False,
     "video_duration_too_long": False,
     "video_duration_too_short": False,
-    # pydantic's own names, and what nobody has heard of
+    # pydantic's own names, and what no one has heard of
     "missing": False,
     "string_type": False,
     "enum": False,
@@ -113,7 +113,7 @@ def workspace(cloud: Cloud) -> Workspace:
 def model_failure(job: Job, *entries: dict[str, Any]) -> Any:
     """What fal says where the model refused its input, or broke."""
     detail = [{"loc": ["body"], "msg": "It did not work."} | entry for entry in entries]
-    return verdict(job, status="ERROR", payload={"detail": detail})
+    return result_message(job, status="ERROR", payload={"detail": detail})
 
 
 # What is worth it -------------------------------------------------------------------------------
@@ -127,10 +127,10 @@ def test_an_error_of_fals_own_sends_the_job_back_where_it_may_pass(
 
     workspace.result_handler.handle(failure(job, kind))
 
-    told = workspace.read()
-    assert told.status is (JobStatus.READY if worth_it else JobStatus.FAILED)
-    assert told.waits_for == ("fal" if worth_it else None)
-    assert [error.code for error in told.errors] == ([] if worth_it else [kind])
+    after = workspace.read()
+    assert after.status is (JobStatus.READY if worth_it else JobStatus.FAILED)
+    assert after.waits_for == ("fal" if worth_it else None)
+    assert [error.code for error in after.errors] == ([] if worth_it else [kind])
     assert workspace.sums() == (0, ZERO, ZERO)
 
 
@@ -142,15 +142,15 @@ def test_an_error_of_the_model_sends_the_job_back_where_it_may_pass(
 
     workspace.result_handler.handle(model_failure(job, {"type": kind, "loc": ["body", "prompt"]}))
 
-    told = workspace.read()
-    assert told.status is (JobStatus.READY if worth_it else JobStatus.FAILED)
-    assert [error.code for error in told.errors] == ([] if worth_it else [kind])
+    after = workspace.read()
+    assert after.status is (JobStatus.READY if worth_it else JobStatus.FAILED)
+    assert [error.code for error in after.errors] == ([] if worth_it else [kind])
 
 
 def test_the_tables_name_every_error_that_is_worth_it() -> None:
-    told = INFRASTRUCTURE | MODEL
+    found = INFRASTRUCTURE | MODEL
 
-    assert {kind for kind, worth_it in told.items() if worth_it} == RETRYABLE
+    assert {kind for kind, worth_it in found.items() if worth_it} == RETRYABLE
 
 
 @pytest.mark.parametrize("kind", ["file_download_error", "image_load_error"])
@@ -185,14 +185,14 @@ def test_one_error_for_good_among_others_is_for_good(workspace: Workspace) -> No
 
     workspace.result_handler.handle(model_failure(job, *both))
 
-    told = workspace.read()
-    assert told.status is JobStatus.FAILED
-    assert [error.code for error in told.errors] == [entry["type"] for entry in both]
+    after = workspace.read()
+    assert after.status is JobStatus.FAILED
+    assert [error.code for error in after.errors] == [entry["type"] for entry in both]
 
 
 def test_an_error_that_fal_does_not_name_is_for_good(workspace: Workspace) -> None:
     job = workspace.bring(JobStatus.SUBMITTED)
-    unnamed = verdict(job, status="ERROR", payload=None, error="Oops")
+    unnamed = result_message(job, status="ERROR", payload=None, error="Oops")
     workspace.fal.standing[request_of(job).request_id] = Ended(
         unnamed.body
     )  # asked, it says the same
@@ -224,10 +224,10 @@ def test_a_job_is_given_up_after_its_last_attempt(workspace: Workspace) -> None:
 
     workspace.result_handler.handle(failure(job))
 
-    told = workspace.read()
-    assert (told.status, told.attempt) == (JobStatus.FAILED, MAX_ATTEMPTS)
-    assert [error.code for error in told.errors] == ["runner_disconnected"]
-    assert len(set(told.token_hashes)) == MAX_ATTEMPTS
+    after = workspace.read()
+    assert (after.status, after.attempt) == (JobStatus.FAILED, MAX_ATTEMPTS)
+    assert [error.code for error in after.errors] == ["runner_disconnected"]
+    assert len(set(after.token_hashes)) == MAX_ATTEMPTS
     assert workspace.sums() == (0, ZERO, ZERO)
 
 
@@ -265,8 +265,8 @@ def test_what_fal_refused_to_take_does_not_count_as_an_attempt(
     workspace.admit()
     workspace.fal.answer = refusal
     for _ in range(MAX_ATTEMPTS + 2):
-        told = workspace.submitter.submit(workspace.read())
-        assert told.status is JobStatus.READY
+        submitted = workspace.submitter.submit(workspace.read())
+        assert submitted.status is JobStatus.READY
         workspace.clock.now = (workspace.turn() or START) + timedelta(seconds=1)
     job = submitted_again(workspace)
 
@@ -280,11 +280,11 @@ def test_a_fal_that_refuses_for_ever_fails_the_job_in_the_end(workspace: Workspa
     workspace.admit(refusals=MAX_REFUSALS)
     workspace.fal.answer = BUSY
 
-    told = workspace.submitter.submit(workspace.read())
+    submitted = workspace.submitter.submit(workspace.read())
 
-    assert told == workspace.read()
-    assert told.status is JobStatus.FAILED
-    assert [error.code for error in told.errors] == ["fal_busy"]
+    assert submitted == workspace.read()
+    assert submitted.status is JobStatus.FAILED
+    assert [error.code for error in submitted.errors] == ["fal_busy"]
 
 
 # A new attempt ----------------------------------------------------------------------------------
@@ -298,9 +298,9 @@ def test_a_new_attempt_has_a_token_and_urls_of_its_own(workspace: Workspace) -> 
     job = workspace.submitter.submit(workspace.admit(audio=audio, images=cover))
     assert job.request
     name = job.request.request_id
-    told = failure(job)
-    body = told.body.replace(told.request_id, name)
-    workspace.result_handler.handle(replace(told, request_id=name, body=body))
+    found = failure(job)
+    body = found.body.replace(found.request_id, name)
+    workspace.result_handler.handle(replace(found, request_id=name, body=body))
     workspace.clock.go_on(minutes=15)
 
     workspace.submitter.submit(workspace.read())
@@ -337,7 +337,7 @@ LATER = {
 
 
 def second_attempt(workspace: Workspace, status: JobStatus) -> Job:
-    """A job whose first attempt was given up, and that stands there with its second."""
+    """A job whose first attempt was given up, and that is there with its second."""
     job = workspace.step(workspace.bring(JobStatus.SUBMITTED), JobStatus.READY, request=None)
     for step in LATER[status]:
         job = workspace.step(job, step)
@@ -367,12 +367,12 @@ def test_a_late_video_of_an_old_attempt_is_the_jobs_video(
 ) -> None:
     job = second_attempt(workspace, status)
 
-    told = workspace.result_handler.handle(verdict(job, attempt=1))
+    result = workspace.result_handler.handle(result_message(job, attempt=1))
 
-    assert told
-    assert told.status is workspace.read().status is JobStatus.SUCCEEDED
-    assert told.request
-    assert told.request.request_id == request_of(job, 1).request_id
+    assert result
+    assert result.status is workspace.read().status is JobStatus.SUCCEEDED
+    assert result.request
+    assert result.request.request_id == request_of(job, 1).request_id
     assert workspace.sums()[0] == 0
 
 
@@ -380,12 +380,12 @@ def test_of_two_attempts_that_both_succeed_one_is_stored_and_the_other_noted(
     workspace: Workspace,
 ) -> None:
     job = second_attempt(workspace, JobStatus.SUBMITTED)
-    workspace.result_handler.handle(verdict(job))
+    workspace.result_handler.handle(result_message(job))
 
-    workspace.result_handler.handle(verdict(job, attempt=1))
+    workspace.result_handler.handle(result_message(job, attempt=1))
 
-    told = workspace.read()
-    assert told.duplicate_requests == {request_of(job, 1).request_id}
+    after = workspace.read()
+    assert after.duplicate_requests == {request_of(job, 1).request_id}
     assert len(workspace.cdn.opened) == 1
     assert len(workspace.cloud.output_versions()) == 2
 
@@ -399,14 +399,14 @@ def test_the_tokens_of_these_tests_are_the_attempts_own(workspace: Workspace) ->
 # The account ------------------------------------------------------------------------------------
 
 
-def test_a_refused_account_pauses_everybody_and_fails_nobody(workspace: Workspace) -> None:
+def test_a_refused_account_pauses_everybody_and_fails_no_job(workspace: Workspace) -> None:
     for n in range(3):
         workspace.admit(n)
     workspace.fal.answer = LOCKED
 
-    told = [workspace.submitter.submit(workspace.read(n)) for n in range(3)]
+    shown = [workspace.submitter.submit(workspace.read(n)) for n in range(3)]
 
-    assert [(job.status, job.waits_for) for job in told] == [(JobStatus.READY, "account")] * 3
+    assert [(job.status, job.waits_for) for job in shown] == [(JobStatus.READY, "account")] * 3
     assert len(workspace.fal.posts) == 1
     assert {workspace.turn(n) for n in range(3)} == {START + PAUSE}
     assert workspace.sums() == (0, ZERO, ZERO)
@@ -421,10 +421,10 @@ def test_after_the_pause_one_job_finds_out_and_the_others_follow(workspace: Work
     workspace.clock.now += PAUSE
 
     workspace.reconciler.run()
-    told = [workspace.submitter.submit(workspace.read(n)) for n in range(3)]
+    shown = [workspace.submitter.submit(workspace.read(n)) for n in range(3)]
 
     assert sorted(workspace.queues.dispatched) == [an_id(n) for n in range(3)]
-    assert {job.status for job in told} == {JobStatus.SUBMITTED}
+    assert {job.status for job in shown} == {JobStatus.SUBMITTED}
     assert workspace.sums() == (3, USD * 3, USD * 3)
 
 
@@ -436,7 +436,7 @@ def test_after_the_pause_one_job_finds_out_and_the_others_follow(workspace: Work
         (403, "User is locked. Reason: Exhausted balance. Top up your balance."),
     ],
 )
-def test_a_locked_account_is_told_apart_from_a_bad_job_over_the_wire(
+def test_a_locked_account_is_distinguished_from_a_bad_job_over_the_wire(
     cloud: Cloud,
     submit: ModuleType,
     internet: Loopback,
@@ -448,9 +448,9 @@ def test_a_locked_account_is_told_apart_from_a_bad_job_over_the_wire(
     jobs = [workspace.admit(n) for n in range(3)]
     internet.plays["queue.fal.run"] = answer({"detail": detail}, code)
 
-    told = submit.handler(sqs(*({"job_id": job.job_id} for job in jobs)), context)
+    result = submit.handler(sqs(*({"job_id": job.job_id} for job in jobs)), context)
 
-    assert told == {"batchItemFailures": []}
+    assert result == {"batchItemFailures": []}
     assert len(internet.requests("queue.fal.run", "POST")) == 1
     statuses = [(workspace.read(n).status, workspace.read(n).waits_for) for n in range(3)]
     assert statuses == [(JobStatus.READY, "account")] * 3

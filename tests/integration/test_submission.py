@@ -60,7 +60,7 @@ class World:
         return self.submitter.submit(self.record)
 
     def submit_in_turn(self) -> Job:
-        """The same, once the time has come until which the job was put off."""
+        """The same, once the time has come until which the job was postponed."""
         self.clock.go_on(minutes=15)
         return self.submit()
 
@@ -93,7 +93,7 @@ def token_of(submission: Submission) -> str:
     return str(submission.webhook_url).rpartition("/")[2]
 
 
-def test_the_claim_stands_in_the_table_when_the_post_arrives(world: World) -> None:
+def test_the_claim_is_in_the_table_when_the_post_arrives(world: World) -> None:
     seen: list[Job] = []
     world.fal.on_post = lambda _: seen.append(world.record)
 
@@ -116,7 +116,7 @@ def test_an_accepted_job_keeps_its_request_and_leaves_the_backlog(world: World) 
     assert [step.status for step in job.history] == ["READY", "SUBMITTING", "SUBMITTED"]
 
 
-def test_fal_is_asked_when_the_stack_says_and_not_told_whom_to_call_where_it_could_not(
+def test_fal_is_asked_when_the_stack_says_and_gets_no_webhook_url_that_it_could_not_call(
     world: World,
 ) -> None:
     terms = SubmissionSettings("", 3600, 86400, ask_after=timedelta(seconds=5))
@@ -127,7 +127,7 @@ def test_fal_is_asked_when_the_stack_says_and_not_told_whom_to_call_where_it_cou
     assert job.status is JobStatus.SUBMITTED
     assert world.fal.posts[0].webhook_url is None
     assert datetime.fromisoformat(world.table.item(ID)["due_at"]) == NOW + timedelta(seconds=5)
-    assert len(job.token_hashes) == 1  # a result that is polled comes home by it
+    assert len(job.token_hashes) == 1  # a result that is polled is stored by it
 
 
 def test_the_token_is_nowhere_in_the_record_and_neither_is_a_presigned_url(world: World) -> None:
@@ -247,7 +247,7 @@ def test_a_crash_between_claim_and_post_is_not_sent_either(
     status = world.record.status
     world.submit()
 
-    # where the claim had been written, nobody can know what happened after it
+    # where the claim had been written, no one can know what happened after it
     assert len(world.fal.posts) == (1 if status is JobStatus.READY else 0)
     assert (world.table.index("due") == {ID}) == (
         status is JobStatus.SUBMITTING or bool(world.fal.posts)
@@ -319,7 +319,7 @@ def test_each_postponement_waits_longer(world: World) -> None:
         assert longest / 2 <= wait <= longest
 
 
-def test_a_dispatch_before_its_turn_does_not_forget_that_a_job_was_put_off(world: World) -> None:
+def test_a_dispatch_before_its_turn_does_not_forget_that_a_job_was_postponed(world: World) -> None:
     world.fal.answer = BUSY
     waiting = world.submit()
     world.fal.answer = None

@@ -1,4 +1,4 @@
-"""A sidecar that lists several takes: one job each, all of the same sound."""
+"""A sidecar that lists several takes: one job each, all of the same audio."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def announce(submit: ModuleType, fal: FakeFalQueue, context: Context) -> Announc
 
 
 def drop(cloud: Cloud, takes: Any, name: str = "albums/song") -> str:
-    """A sound and a sidecar of this; the sidecar's key."""
+    """An audio file and a sidecar of this; the sidecar's key."""
     cloud.drop(f"{name}.mp3", silence(2))
     cloud.drop(f"{name}.json", json.dumps(takes))
     return f"{name}.json"
@@ -56,7 +56,7 @@ def prompts(count: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, MAX_TAKES])
-def test_each_take_is_a_job_of_its_own_from_the_same_sound(
+def test_each_take_is_a_job_of_its_own_from_the_same_audio(
     cloud: Cloud, fal: FakeFalQueue, announce: Announce, count: int
 ) -> None:
     key = drop(cloud, prompts(count))
@@ -86,7 +86,7 @@ def test_a_list_of_one_take_is_the_same_job_as_the_take_alone(
     assert len(jobs(cloud)) == len(fal.posts) == 1
 
 
-def test_each_take_takes_a_place_and_money_of_its_own(cloud: Cloud, announce: Announce) -> None:
+def test_each_take_takes_a_slot_and_money_of_its_own(cloud: Cloud, announce: Announce) -> None:
     announce(drop(cloud, prompts(3)))
 
     held = [job["reservation"] for job in jobs(cloud)]
@@ -95,7 +95,7 @@ def test_each_take_takes_a_place_and_money_of_its_own(cloud: Cloud, announce: An
     assert reserved == sum(one["usd"] for one in held) > 0
 
 
-def test_a_sound_that_comes_last_starts_all_takes_and_nothing_waits_any_more(
+def test_an_audio_file_that_comes_last_starts_all_takes_and_nothing_waits_any_more(
     cloud: Cloud, fal: FakeFalQueue, announce: Announce
 ) -> None:
     cloud.drop("albums/song.json", json.dumps(prompts(3)))
@@ -127,7 +127,7 @@ def test_a_list_of_no_takes_or_of_too_many_is_refused_as_a_whole(
 
 
 @pytest.mark.parametrize("take", ["a prompt", 7, None, True, ["a", "list"]])
-def test_a_take_that_is_no_object_is_refused_by_its_place_and_nothing_is_sent(
+def test_a_take_that_is_no_object_is_refused_by_its_position_and_nothing_is_sent(
     cloud: Cloud, fal: FakeFalQueue, announce: Announce, take: Any
 ) -> None:
     announce(drop(cloud, [*prompts(3), take, *prompts(1)]))
@@ -140,7 +140,7 @@ def test_a_take_that_is_no_object_is_refused_by_its_place_and_nothing_is_sent(
     assert fal.posts == []
 
 
-def test_a_take_with_errors_is_rejected_alone_and_told_by_its_place(
+def test_a_take_with_errors_is_rejected_alone_and_reported_by_its_position(
     cloud: Cloud, fal: FakeFalQueue, announce: Announce
 ) -> None:
     takes = prompts(5)
@@ -164,7 +164,7 @@ def test_a_take_with_errors_is_rejected_alone_and_told_by_its_place(
     ]
 
 
-def test_a_sound_that_is_none_rejects_every_take(
+def test_an_audio_file_that_is_none_rejects_every_take(
     cloud: Cloud, fal: FakeFalQueue, announce: Announce
 ) -> None:
     key = drop(cloud, prompts(3))
@@ -205,10 +205,10 @@ def test_defaults_hold_for_each_take_and_a_take_wins_over_them(
 
     announce(drop(cloud, takes))
 
-    told = [job["arguments"] for job in jobs(cloud)]
-    assert [arguments["fps"] for arguments in told] == [10, 30]
-    assert [arguments["video_quality"] for arguments in told] == ["low", "low"]
-    assert [arguments["video_size"] for arguments in told] == [SMALL, SMALL]
+    shown = [job["arguments"] for job in jobs(cloud)]
+    assert [arguments["fps"] for arguments in shown] == [10, 30]
+    assert [arguments["video_quality"] for arguments in shown] == ["low", "low"]
+    assert [arguments["video_size"] for arguments in shown] == [SMALL, SMALL]
 
 
 def test_what_one_take_says_is_not_said_by_the_next(cloud: Cloud, announce: Announce) -> None:
@@ -217,12 +217,12 @@ def test_what_one_take_says_is_not_said_by_the_next(cloud: Cloud, announce: Anno
 
     announce(drop(cloud, takes))
 
-    told = [job["arguments"] for job in jobs(cloud)]
-    assert [arguments["fps"] for arguments in told] == [24, 30, 24]
-    assert ["seed" in arguments for arguments in told] == [False, True, False]
+    shown = [job["arguments"] for job in jobs(cloud)]
+    assert [arguments["fps"] for arguments in shown] == [24, 30, 24]
+    assert ["seed" in arguments for arguments in shown] == [False, True, False]
 
 
-def test_an_image_that_a_take_names_lies_beside_the_sidecar(
+def test_an_image_that_a_take_names_is_beside_the_sidecar(
     cloud: Cloud, fal: FakeFalQueue, announce: Announce
 ) -> None:
     version = cloud.drop("albums/cover.png", png(64, 48))
@@ -257,7 +257,7 @@ def test_the_same_event_again_makes_no_take_twice(
 
 
 @pytest.mark.parametrize("admitted", [0, 1, 2])
-def test_a_crash_between_takes_is_made_good_by_the_next_delivery(
+def test_a_crash_between_takes_is_made_good_by_the_next_message(
     cloud: Cloud,
     fal: FakeFalQueue,
     announce: Announce,

@@ -61,13 +61,13 @@ class Door:
         return answered
 
     def signed(self, body: bytes, **changes: Any) -> dict[str, str]:
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "key": KEY,
             "request_id": self.request_id,
             "user_id": USER,
             "timestamp": int(time.time()),
         }
-        return sign(**told | changes, body=body)
+        return sign(**fields | changes, body=body)
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_without_a_pinned_account_any_customer_of_fal_is_let_in(make: Callable[.
 
 
 def refusals(door: Door) -> dict[str, dict[str, Any]]:
-    """What to change of a genuine delivery, by what is then wrong with it."""
+    """What to change of a genuine message, by what is then wrong with it."""
     now = int(time.time())
     signed = door.signed(door.body)
 
@@ -302,7 +302,7 @@ def test_a_post_without_a_body_is_refused(door: Door, body: str | None) -> None:
     assert answered == REFUSED
 
 
-def test_a_delivery_within_the_tolerance_is_let_in(door: Door) -> None:
+def test_a_webhook_within_the_tolerance_is_accepted(door: Door) -> None:
     now = int(time.time())
     for timestamp in (now - 290, now + 290):
         headers = door.signed(door.body, timestamp=timestamp)
@@ -377,7 +377,7 @@ async def _half(_: Seen, request: web.Request) -> web.StreamResponse:
         "half an answer",
     ],
 )
-def test_without_keys_nobody_is_let_in_and_fal_is_asked_to_try_again(
+def test_without_keys_no_webhook_is_accepted_and_fal_is_asked_to_try_again(
     door: Door, cloud: Cloud, internet: Loopback, play: Any
 ) -> None:
     internet.plays["rest.fal.ai"] = play
@@ -406,7 +406,7 @@ def test_where_fals_host_cannot_tell_its_keys_the_older_one_is_asked(
 
 @pytest.mark.parametrize("header", [REQUEST_ID, USER_ID, TIMESTAMP, SIGNATURE])
 @pytest.mark.parametrize("joined", ["{0},{0}", "{0}, {0}", ", {0}", "{0},"])
-def test_a_header_that_stands_twice_is_refused(
+def test_a_header_that_is_there_twice_is_refused(
     door: Door, cloud: Cloud, header: str, joined: str
 ) -> None:
     """HTTP API joins them with commas; none of them is a value that was signed."""
@@ -467,7 +467,7 @@ def test_a_queue_that_cannot_be_reached_is_a_503(
     assert TOKEN not in log.getvalue()
 
 
-def test_what_is_logged_of_a_delivery_is_its_job_and_nothing_of_its_token_or_body(
+def test_what_is_logged_of_a_message_is_its_job_and_nothing_of_its_token_or_body(
     door: Door, log: io.StringIO, capfd: pytest.CaptureFixture[str]
 ) -> None:
     door.knock()
@@ -486,7 +486,7 @@ def test_what_is_logged_of_a_delivery_is_its_job_and_nothing_of_its_token_or_bod
         assert secret not in printed
 
 
-def test_it_is_counted_what_became_of_deliveries(
+def test_it_is_counted_what_became_of_webhooks(
     door: Door, capsys: pytest.CaptureFixture[str]
 ) -> None:
     door.knock()

@@ -29,7 +29,7 @@ from tests.integration.moto_stack import Cloud, client
 from tests.support.fakes.table import Refused as TableRefused
 from tests.support.fakes.table import Table
 from tests.support.jobs import a_job
-from tests.support.media.samples import film
+from tests.support.media.samples import video_file
 from tests.support.stack import JOBS, OUTPUT, WEBHOOKS
 
 if TYPE_CHECKING:
@@ -137,10 +137,10 @@ class FakeDynamoDB:
 
 def canceled(client: Any, *reasons: dict[str, Any] | str) -> Exception:
     """What DynamoDB raises for a transaction that it cancelled, for these reasons."""
-    told = [{"Code": reason} if isinstance(reason, str) else reason for reason in reasons]
+    shown = [{"Code": reason} if isinstance(reason, str) else reason for reason in reasons]
     code = "TransactionCanceledException"
     made: Exception = client.exceptions.TransactionCanceledException(
-        {"Error": {"Code": code, "Message": ""}, "CancellationReasons": told}, "TransactWriteItems"
+        {"Error": {"Code": code, "Message": ""}, "CancellationReasons": shown}, "TransactWriteItems"
     )
     return made
 
@@ -149,7 +149,7 @@ def canceled(client: Any, *reasons: dict[str, Any] | str) -> Exception:
 class FakeCdn:
     """fal's CDN, with one video at every URL."""
 
-    body: bytes = field(default_factory=lambda: film(".mp4"))
+    body: bytes = field(default_factory=lambda: video_file(".mp4"))
     opened: list[str] = field(default_factory=list)
     is_down: bool = False
 
@@ -165,8 +165,8 @@ class OnePartSource(Source):
     """A video of one part."""
 
     def __init__(self, body: bytes) -> None:
-        nobody: Any = None
-        super().__init__(nobody, len(body))
+        no_one: Any = None
+        super().__init__(no_one, len(body))
         self._begin(Part(0, bytearray(body)))
 
     def _next(self, _: Part | None) -> None:
@@ -175,7 +175,7 @@ class OnePartSource(Source):
 
 @dataclass
 class RecordingQueues:
-    """Both queues: the jobs dispatched and the deliveries sent."""
+    """Both queues: the jobs dispatched and the messages sent."""
 
     dispatched: list[str] = field(default_factory=list)
     delivered: list[WebhookMessage] = field(default_factory=list)
@@ -188,7 +188,7 @@ class RecordingQueues:
 
 
 def an_id(n: int) -> str:
-    """The n-th job's; it lies in shard n of 16."""
+    """The n-th job's; it is in shard n of 16."""
     return f"{n:08x}" + "0" * 24
 
 
@@ -205,13 +205,13 @@ def numbered_job(n: int = 1, usd: Decimal = USD, at: datetime = START, **fields:
     cost = Estimate(
         width=1, height=1, frames=9, megapixels=Decimal(1), lower_usd=usd, upper_usd=usd
     )
-    told = {
+    answer = {
         "job_id": an_id(n),
         "name": f"albums/song{n}",
         "arguments": {"prompt": "A stage", "video_output_type": "X264 (.mp4)"},
         "estimate": cost,
     }
-    return a_job(status, at, **told | fields)
+    return a_job(status, at, **answer | fields)
 
 
 def noted(job: Job, *, writes: int = 1, **changes: Any) -> Job:
@@ -316,8 +316,8 @@ class Workspace:
         """When somebody will look at a job: at what its index is sorted by."""
         key = {"job_id": {"S": an_id(n)}}
         item = from_item(self.client.get_item(TableName=JOBS, Key=key)["Item"])
-        told = item.get("dispatch_at") or item.get("due_at")
-        return datetime.fromisoformat(told) if told else None
+        answer = item.get("dispatch_at") or item.get("due_at")
+        return datetime.fromisoformat(answer) if answer else None
 
     def sums(self, day: str = DAY) -> tuple[int, Decimal, Decimal]:
         """Jobs in flight; dollars of a day that are committed, and of them reserved."""
@@ -368,20 +368,20 @@ def request_of(job: Job, attempt: int | None = None) -> Request:
     return a_request(f"request-{job.job_id[:8]}-{attempt or job.attempt}")
 
 
-def verdict(job: Job, attempt: int | None = None, **body: Any) -> WebhookMessage:
-    """What fal says of an attempt, the job's last if not told: OK, unless ``body`` says else."""
+def result_message(job: Job, attempt: int | None = None, **body: Any) -> WebhookMessage:
+    """fal's result of an attempt, by default the job's last: OK, unless ``body`` says otherwise."""
     number = attempt or job.attempt
     request_id = request_of(job, number).request_id
-    told = {"status": "OK", "payload": {"video": {"url": VIDEO_URL}}} | body
+    fields = {"status": "OK", "payload": {"video": {"url": VIDEO_URL}}} | body
     return WebhookMessage(
         job_id=job.job_id,
         token_hash=job.token_hashes[number - 1],
         request_id=request_id,
-        body=json.dumps({"request_id": request_id, **told}),
+        body=json.dumps({"request_id": request_id, **fields}),
     )
 
 
-def failure(job: Job, error_type: str = "runner_disconnected", **told: Any) -> WebhookMessage:
+def failure(job: Job, error_type: str = "runner_disconnected", **answer: Any) -> WebhookMessage:
     """The same, where the run failed by fal's own fault or for another reason."""
     payload = {"detail": "It did not work.", "error_type": error_type}
-    return verdict(job, status="ERROR", payload=payload, **told)
+    return result_message(job, status="ERROR", payload=payload, **answer)

@@ -50,19 +50,19 @@ class Row:
     largest_file_bytes: int
 
     @classmethod
-    def of(cls, job: Job, verdicts: Sequence[Verdict]) -> Row:
+    def of(cls, job: Job, results: Sequence[Verdict]) -> Row:
         """Of its files."""
-        readings = [verdict.reading for verdict in verdicts]
+        readings = [result.reading for result in results]
         return cls(
             *job,
-            files=len(verdicts),
-            wrong=sum(verdict.wrong is not None for verdict in verdicts),
-            worst_error_seconds=round(max(verdict.error for verdict in verdicts), 4),
+            files=len(results),
+            wrong=sum(result.wrong is not None for result in results),
+            worst_error_seconds=round(max(result.error for result in results), 4),
             slowest_ms=round(max(reading.milliseconds for reading in readings), 1),
             most_bytes_read=max(reading.bytes for reading in readings),
             most_requests=max(reading.requests for reading in readings),
             most_memory_bytes=max(reading.memory for reading in readings),
-            largest_file_bytes=max(verdict.bytes for verdict in verdicts),
+            largest_file_bytes=max(result.bytes for result in results),
         )
 
 
@@ -73,10 +73,10 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     wrong: dict[str, str] = field(default_factory=dict)
 
-    def add(self, job: Job, verdicts: Sequence[Verdict]) -> None:
+    def add(self, job: Job, results: Sequence[Verdict]) -> None:
         """One group's files."""
-        self.rows.append(Row.of(job, verdicts))
-        self.wrong |= {verdict.name: verdict.wrong for verdict in verdicts if verdict.wrong}
+        self.rows.append(Row.of(job, results))
+        self.wrong |= {result.name: result.wrong for result in results if result.wrong}
 
     def data(self) -> dict[str, Any]:
         """As JSON."""
@@ -172,10 +172,10 @@ def _line(names: Sequence[Any], figures: Sequence[Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    wishes = _parser().parse_args(arguments)
-    forms = wishes.only or sorted({form for form, _ in GROUPS})
-    data = run(jobs(forms, wishes.lengths)).data()
-    print(json.dumps(data, indent=2) if wishes.json else table(data))  # noqa: T201
+    options = _parser().parse_args(arguments)
+    forms = options.only or sorted({form for form, _ in GROUPS})
+    data = run(jobs(forms, options.lengths)).data()
+    print(json.dumps(data, indent=2) if options.json else table(data))  # noqa: T201
     return WRONG if data["wrong"] else 0
 
 

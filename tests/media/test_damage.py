@@ -212,7 +212,7 @@ def _wav_at(size: int) -> bytes:
     return wave.file(before=[(b"JUNK", bytes(size - 12 - 24 - 8))])
 
 
-#: Makes a file whose first sound, or its header, is about so many bytes behind the beginning.
+#: Makes a file whose first audio, or its header, is about so many bytes behind the beginning.
 SHIFTED: Final[dict[str, Callable[[int], bytes]]] = {
     "wav": _wav_at,
     "mp3": lambda size: tags.id3v2(size - 50) + base("mp3, CBR"),
@@ -225,7 +225,7 @@ SHIFTED: Final[dict[str, Callable[[int], bytes]]] = {
 
 @pytest.mark.parametrize("block", [KIB_64, object_reader.BLOCK])
 @pytest.mark.parametrize("form", SHIFTED)
-def test_sound_that_begins_at_a_blocks_end_is_measured(form: str, block: int) -> None:
+def test_audio_that_begins_at_a_blocks_end_is_measured(form: str, block: int) -> None:
     true, measured = seconds_of(SHIFTED[form](40_000), form), 0
 
     for byte in (-50, -27, -9, -8, -4, -3, -2, -1, 0, 1, 4):

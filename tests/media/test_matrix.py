@@ -117,7 +117,7 @@ def test_a_wrong_file_is_named_and_the_command_fails(
 
     code = matrix.main([])
 
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert code == 1
-    assert "2 files, 1 wrong" in told
-    assert "wav, x, 2 s: FFmpeg decodes 1.000 s of the 2 s" in told
+    assert "2 files, 1 wrong" in output
+    assert "wav, x, 2 s: FFmpeg decodes 1.000 s of the 2 s" in output

@@ -66,7 +66,7 @@ CODES: Final = (
 )
 #: Interim answers, and codes that are none.
 STRANGE_CODES: Final = (100, 101, 102, 103, 99, 0, 600, 999, 1000)
-#: Stands for a line that is longer than any library reads.
+#: In place of a line that is longer than any library reads.
 LONG: Final = b"[a long line]"
 STATUS_LINES: Final = (
     b"HTTP/1.1 200 OK",
@@ -262,7 +262,7 @@ BODIES: Final[dict[str, bytes]] = {
 
 
 def json_bodies(document: Any, instead: SearchStrategy[Any] = values) -> SearchStrategy[bytes]:
-    """Bytes of what may stand in this document's place."""
+    """Bytes that may replace this document."""
     others = st.sampled_from((ACCEPTED, STATUS, RESULT, FAILURE, LISTED))
     good = (mutated(document, instead) | instead | others).map(_encoded)
     return st.one_of(

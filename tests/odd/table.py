@@ -64,7 +64,7 @@ STRANGER: Final = "evil.example.com"
 PATIENCE: Final = 600.0
 #: Seconds; longer than a batch of the drops takes, and than a copy.
 VISIBILITY: Final = 45
-#: Seconds; a subscriber has 20 to answer, and notices late that it was left.
+#: Seconds; an endpoint has 20 to answer, and notices late that it was left.
 LEFT_AFTER: Final = 23
 #: What proves that a submission was not taken: the life of its audio URL, and fal's longest run.
 SILENCE: Final = timedelta(seconds=600, minutes=15)
@@ -74,7 +74,7 @@ WAYS: Final = (WEBHOOK, POLLING)
 FOR_EVER: Final = {"times": None}
 WEBM: Final = {"video_output_type": "VP9 (.webm)"}
 MOV: Final = {"video_output_type": "PRORES4444 (.mov)"}
-#: A video of several ranges; its bytes are of no film.
+#: A video of several ranges; its bytes are of no video.
 LARGE: Fault = ("render", "big_file", {"bytes": 17 * 2**20})
 
 
@@ -291,10 +291,10 @@ class Outcome:
     seconds: float
 
     def __str__(self) -> str:
-        told = f"{self.status} {','.join(self.errors)}"
+        answer = f"{self.status} {','.join(self.errors)}"
         sums = f"{self.billed:8} {self.booked:8}"
         return (
-            f"{told:40} {self.videos:6} {self.posts:5} {sums} {self.struck:6} {self.seconds:7.1f}"
+            f"{answer:40} {self.videos:6} {self.posts:5} {sums} {self.struck:6} {self.seconds:7.1f}"
         )
 
 
@@ -324,7 +324,7 @@ class Books:
 
     @classmethod
     def of(cls, stack: Phonoscene) -> Books:
-        """As they stand now."""
+        """As they are now."""
         found = [one for one in items(stack) if "status" in one]
         keys = [key for key in stack.versions("odd/") if not key.endswith(".json")]
         return cls(
@@ -335,7 +335,7 @@ class Books:
         )
 
     def outcome(self, name: str, way: str, seconds: float = 0.0) -> Outcome:
-        """How a row stands."""
+        """How a row is."""
         drop, prompt = drop_name(name, way), prompt_of(name, way)
         record = self.records.get(drop, {})
         requests = [one for one in self.at_fal["requests"] if one["arguments"]["prompt"] == prompt]
@@ -405,12 +405,12 @@ def _drop_all(stack: Phonoscene, faults: dict[tuple[str, str], tuple[Fault, ...]
         for stage, action, more in own
     ]
     stack.control("POST", "/faults", rules)
-    sound = make_audio("wav")
+    audio = make_audio("wav")
     for case in faults:
         row, drop = ROWS.get(case[0]), drop_name(*case)
         sidecar = {**SMALL, **(row.sidecar if row else {}), "prompt": prompt_of(*case)}
         stack.put(f"{drop}.json", json.dumps(sidecar).encode())
-        stack.put(f"{drop}.wav", sound)
+        stack.put(f"{drop}.wav", audio)
 
 
 def _faults(name: str, way: str) -> tuple[Fault, ...]:
@@ -428,7 +428,7 @@ def table(outcomes: dict[tuple[str, str], Outcome]) -> str:
 # is full of those of the table
 
 
-def test_a_dripping_key_set_holds_up_no_delivery_for_longer_than_fal_waits(
+def test_a_dripping_key_set_delays_no_webhook_for_longer_than_fal_waits(
     stack: Phonoscene,
 ) -> None:
     stack.control("POST", "/faults", {"stage": "keys", "action": "drip", "seconds": 0.5})
@@ -449,19 +449,19 @@ def _deliveries(stack: Phonoscene, prompt: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("way", ["hangs", "drips"])
-def test_a_subscriber_that_never_ends_its_answer_is_left_after_its_time_and_told_again(
+def test_an_endpoint_that_never_ends_its_answer_is_left_after_its_time_and_gets_the_event_again(
     stack: Phonoscene, way: str
 ) -> None:
     subscriber, name = stack.subscriber, f"odd/subscriber-{way}"
     subscriber.drip, subscriber.hangs = (1.0, False) if way == "drips" else (0.0, True)
     try:
         stack.drop(name, **SMALL)
-        assert stack.take(name)["status"] == "SUCCEEDED"  # it holds up nobody
+        assert stack.take(name)["status"] == "SUCCEEDED"  # it holds up no one
         assert eventually(lambda: name in dict(subscriber.took), 30)
     finally:
         subscriber.drip, subscriber.hangs = 0.0, False
 
-    assert next(seconds for told, seconds in subscriber.took if told == name) < LEFT_AFTER
+    assert next(seconds for answer, seconds in subscriber.took if answer == name) < LEFT_AFTER
     assert eventually(lambda: "SUCCEEDED" in subscriber.states(name), 30)
     assert subscriber.forged == []
 
@@ -489,7 +489,7 @@ class Lists:
 
     def _lose_answers(self) -> None:
         lost: Fault = ("submit", "lost_response", {})
-        withheld: Fault = ("webhook", "never", {})  # the first delivery; another is sent by hand
+        withheld: Fault = ("webhook", "never", {})  # the first message; another is sent by hand
         _drop_all(self.stack, dict.fromkeys(LIST_CASES, (lost, withheld)))
         for case in LIST_CASES:
             self.stack.take(drop_name(*case), until={"UNCONFIRMED"}, seconds=60)
@@ -606,7 +606,7 @@ def test_every_fault_of_the_table_was_met(played: dict[tuple[str, str], Outcome]
 
 
 @pytest.mark.timeout(900)
-def test_the_key_was_shown_to_nobody_but_fal_over_tls(
+def test_the_key_was_shown_to_fal_alone_over_tls(
     stack: Phonoscene, played: dict[tuple[str, str], Outcome]
 ) -> None:
     assert played

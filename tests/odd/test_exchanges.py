@@ -62,7 +62,7 @@ from tests.odd.answers import (
 )
 from tests.odd.runs import MARKS, drawn
 from tests.odd.server import Raw, Server
-from tests.support.fakes.fal import REQUEST_ID, VIDEO_URL, film
+from tests.support.fakes.fal import REQUEST_ID, VIDEO_URL, video_of
 from tests.support.jobs import NOON
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ FAL_HOSTS: Final = {"queue.fal.run", "queue.falrun.com", "api.fal.ai", "rest.fal
 MAX_BYTES: Final = 100_000
 #: A body of several parts where a part is this long.
 PART: Final = 4096
-VIDEO: Final = film(b" the film " * 1000)
+VIDEO: Final = video_of(b" the film " * 1000)
 
 pytestmark = MARKS
 
@@ -200,11 +200,11 @@ def test_a_poll_ends_in_an_outcome_or_can_be_repeated(
 def read_verdict(body: str) -> None:
     """It is a result, or known to be none."""
     try:
-        verdict = from_webhook(body)
+        result = from_webhook(body)
     except ResultMalformed:
         return
-    json.dumps([error.model_dump(mode="json") for error in verdict.errors])
-    assert not any("X-Amz-Signature" in error.message for error in verdict.errors)
+    json.dumps([error.model_dump(mode="json") for error in result.errors])
+    assert not any("X-Amz-Signature" in error.message for error in result.errors)
 
 
 @given(raw=answers(json_bodies(LISTED)))

@@ -1,4 +1,4 @@
-"""Whatever fal and its CDN answer for a while: a paid video comes home, and is paid for once.
+"""Whatever fal and its CDN answer for a while: a paid video is stored, and is paid for once.
 
 The deployed handlers run in the crash tests' world. fal made the video, and will say so in the end;
 before that it answers anything at all, except what would be a plain answer: that the run failed.
@@ -28,7 +28,7 @@ from tests.odd.answers import (
 )
 from tests.odd.runs import MARKS, drawn
 from tests.support.fakes.calls import Calls
-from tests.support.fakes.fal import REQUEST_ID, Play, film
+from tests.support.fakes.fal import REQUEST_ID, Play, video_of
 from tests.support.fakes.world import World
 from tests.support.invariants import always_broken, jobs_of, paid
 from tests.support.scenarios import drop
@@ -40,7 +40,7 @@ pytestmark = MARKS
 
 Reply = tuple[int, dict[str, str], bytes]
 
-VIDEO: Final = film(b" the film " * 10)
+VIDEO: Final = video_of(b" the film " * 10)
 HEADERS: Final[tuple[dict[str, str], ...]] = (
     {},
     {"Content-Type": "text/html"},
@@ -51,7 +51,7 @@ HEADERS: Final[tuple[dict[str, str], ...]] = (
     {"X-Fal-Billable-Units": "NaN"},
     {"X-Fal-Request-Id": "x"},
 )
-#: After these nobody knows whether fal has queued a job.
+#: After these no one knows whether fal has queued a job.
 UNPROVEN: Final = (200, 201, 202, 204, 302, 307, 500, 502, 504)
 WEBHOOK: Final[dict[str, Any]] = {"status": "OK", "error": None, "payload": RESULT}
 
@@ -111,7 +111,7 @@ plays = st.fixed_dictionaries(
 
 @given(odd=plays, calls=st.booleans())
 @drawn
-def test_a_paid_video_comes_home_whatever_was_answered_before(
+def test_a_paid_video_is_stored_whatever_was_answered_before(
     odd: dict[str, deque[Any]], *, calls: bool
 ) -> None:
     play = Play(webhooks=calls, replies=odd, result_lives=timedelta(days=2))

@@ -78,14 +78,14 @@ def judge(packages: list[dict[str, Any]]) -> Looked:
     """What pip-audit's report means; a package that it skipped is not a package without fault."""
     if not packages:
         return 1, ["pip-audit looked at no package"]
-    told = [
+    shown = [
         f"{one['name']} {one['version']}: {fault['id']}, mended in {fault['fix_versions']}"
         for one in packages
         for fault in one.get("vulns", [])
     ]
     skipped = [one["name"] for one in packages if "skip_reason" in one]
-    if told:
-        return 1, told
+    if shown:
+        return 1, shown
     if skipped:
         names = ", ".join(skipped)
         return UNKNOWN, [f"no advisory database could be asked about {names}"]

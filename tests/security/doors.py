@@ -1,7 +1,7 @@
 """The doors through which strangers speak to us, each as one function of bytes or events.
 
-Whatever comes, a door answers as it should, or raises ``Breach``: an exception that nobody
-expected, a 5xx, a message that nobody understands and that stops others, a forgery that was
+Whatever comes, a door answers as it should, or raises ``Breach``: an exception that no one
+expected, a 5xx, a message that no one understands and that stops others, a forgery that was
 believed.
 """
 
@@ -63,7 +63,7 @@ class WebhookDoor:
     def __init__(self) -> None:
         x = base64.urlsafe_b64encode(KEY.public_key().public_bytes_raw()).decode().rstrip("=")
         key_set = {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x}]}
-        self.module: ModuleType = function.__wrapped__("webhook")  # one that nobody else uses
+        self.module: ModuleType = function.__wrapped__("webhook")  # one that no one else uses
         self.tray = Tray()
         settings = WebhookSettings(verdicts_queue_url="", fal_user_id=USER)
         app = self.module.App(settings, SigningKeys(lambda: key_set), self.tray)
@@ -72,7 +72,7 @@ class WebhookDoor:
         self.request_id = str(json.loads(self.body)["request_id"])
 
     def event(self, **headers: str) -> dict[str, Any]:
-        """A genuine delivery, as the HTTP API hands it over."""
+        """A genuine message, as the HTTP API hands it over."""
         at = int(time.time())
         signed = sign(KEY, self.request_id, USER, at, self.body)
         event: dict[str, Any] = stack.event("http-webhook")
@@ -99,9 +99,9 @@ class WebhookDoor:
             raise Breach(f"the webhook answered {status}")
         if (status == 202) != bool(self.tray.delivered):
             raise Breach("the answer and the queue disagree")
-        for delivery in self.tray.delivered:
-            if delivery.body.encode() != self.body or delivery.request_id != self.request_id:
-                raise Breach("the webhook believed what nobody had signed")
+        for message in self.tray.delivered:
+            if message.body.encode() != self.body or message.request_id != self.request_id:
+                raise Breach("the webhook believed what no key had signed")
         return status
 
 
@@ -163,14 +163,14 @@ def file_door(kind: str, raw: bytes) -> str:
     stored = StoredObject(key="a/song.mp3", etag="e", bytes=len(raw))
     began = time.process_time()
     try:
-        told = str(PROBES[kind](prober, stored))
+        answer = str(PROBES[kind](prober, stored))
     except DropRefused as exc:
-        told = _told(exc)
+        answer = _told(exc)
     except Exception as exc:
         raise Breach(f"the {kind} raised {exc!r}") from exc
     if time.process_time() - began > SLOW.total_seconds():
         raise Breach(f"the {kind} took too long to be examined")
-    return told
+    return answer
 
 
 #: CPU time that one file may take.

@@ -154,8 +154,8 @@ def _run(name: str, seconds: int) -> dict[str, int]:
         timeout=seconds * 3 + 120,
         check=False,
     )
-    told = [line for line in ended.stderr.splitlines() if line.startswith("Done ")]
-    runs = int(told[-1].split()[1]) if told else 0
+    shown = [line for line in ended.stderr.splitlines() if line.startswith("Done ")]
+    runs = int(shown[-1].split()[1]) if shown else 0
     if ended.returncode:
         print(ended.stderr[-3000:], file=sys.stderr)  # noqa: T201 - what libFuzzer says
     return {

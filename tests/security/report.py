@@ -104,15 +104,15 @@ class Run:
 
     def storm(self) -> list[Line]:
         """Forged webhooks."""
-        told = _json("tests.security.storm", "--events", str(self.events))
+        answer = _json("tests.security.storm", "--events", str(self.events))
         alone = f"Alone: .venv/bin/python -m tests.security.storm --events {self.events}"
         failures = []
-        if wrong := told["breaches"] + told["accepted"]:
+        if wrong := answer["breaches"] + answer["accepted"]:
             failures.append(f"{wrong} webhooks were answered wrongly. {alone}")
-        if told["p99_ms"] >= MAX_MS:
-            failures.append(f"Expected: below {MAX_MS} ms. Seen: {told['p99_ms']} ms. {alone}")
-        what = f"forgeries believed or broken by, p99 {told['p99_ms']} ms of CPU"
-        return [Line(what, f"{told['events']:,}", tuple(failures))]
+        if answer["p99_ms"] >= MAX_MS:
+            failures.append(f"Expected: below {MAX_MS} ms. Seen: {answer['p99_ms']} ms. {alone}")
+        what = f"forgeries believed or broken by, p99 {answer['p99_ms']} ms of CPU"
+        return [Line(what, f"{answer['events']:,}", tuple(failures))]
 
     def answers(self) -> list[Line]:
         """Odd answers, drawn for every exchange and for whole jobs."""
@@ -128,19 +128,19 @@ class Run:
 
     def permissions(self) -> list[Line]:
         """Every action of every role, taken away once in each of two orders."""
-        told = _json("tests.support.permissions.removals", "--seed", str(self.seed))
-        count = str(len(told["rows"]))
-        missing = [] if told["rows"] else ["No action was tried. Alone: make permissions"]
-        return [Line("permissions not proven to be needed", count, (*told["wrong"], *missing))]
+        answer = _json("tests.support.permissions.removals", "--seed", str(self.seed))
+        count = str(len(answer["rows"]))
+        missing = [] if answer["rows"] else ["No action was tried. Alone: make permissions"]
+        return [Line("permissions not proven to be needed", count, (*answer["wrong"], *missing))]
 
     def template(self) -> list[Line]:
         """Checkov's findings in the template; .checkov.yaml explains what it skips."""
         command = [str(CHECKOV), "--file", "template.yaml", "--framework", "cloudformation"]
         options = ["--skip-download", "--output", "json"]
-        told = subprocess.run(  # noqa: S603 - our own words
+        result = subprocess.run(  # noqa: S603 - our own words
             [*command, *options], check=False, capture_output=True, text=True, cwd=ROOT
         )
-        return [checked(json.loads(told.stdout)["summary"])]
+        return [checked(json.loads(result.stdout)["summary"])]
 
     def packages(self) -> list[Line]:
         """Advisories about what is deployed."""
@@ -207,8 +207,8 @@ def checked(summary: dict[str, int]) -> Line:
 def _json(module: str, *arguments: str) -> Any:
     """What one of our commands prints as JSON; it is judged by that, not by its exit code."""
     command = [sys.executable, "-W", "ignore", "-m", module, "--json", *arguments]
-    told = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, cwd=ROOT)  # noqa: S603 - ourselves
-    return json.loads(told.stdout)
+    result = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, cwd=ROOT)  # noqa: S603 - ourselves
+    return json.loads(result.stdout)
 
 
 PARTS: Final[dict[str, Callable[[Run], list[Line]]]] = {

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 UNIT, INTEGRATION = "tests/unit/test_", "tests/integration/test_"
+COPYING = "tests/integration/copying/test_"
 E2E, SECURITY, ODD = "tests/e2e/test_", "tests/security/test_", "tests/odd/test_"
 
 
@@ -24,7 +25,7 @@ class Row:
 
 def row(threat: str, control: str, **files: str) -> Row:
     """Files are named by their folder's initial and their name: ``u_webhooks="test_a test_b"``."""
-    folders = {"u": UNIT, "i": INTEGRATION, "e": E2E, "s": SECURITY, "o": ODD}
+    folders = {"u": UNIT, "i": INTEGRATION, "e": E2E, "s": SECURITY, "o": ODD, "c": COPYING}
     proofs = []
     for file, tests in files.items():
         folder, _, name = file.partition("_")
@@ -40,13 +41,13 @@ ROWS: Final = (
         u_webhooks="test_keys_of_a_key_set_verify_the_vectors_of_rfc_8032 "
         "test_a_signature_with_any_bit_flipped_is_refused test_a_body_with_any_bit_flipped_is_refused "
         "test_a_post_signed_with_another_key_is_refused test_a_post_without_one_of_the_headers_is_refused "
-        "test_a_key_set_without_keys_verifies_nobody",
-        i_webhook_handler="test_a_header_that_stands_twice_is_refused "
-        "test_without_keys_nobody_is_let_in_and_fal_is_asked_to_try_again",
+        "test_a_key_set_without_keys_verifies_nothing",
+        i_webhook_handler="test_a_header_that_is_there_twice_is_refused "
+        "test_without_keys_no_webhook_is_accepted_and_fal_is_asked_to_try_again",
         e_webhooks_and_faults="test_a_forged_webhook_is_answered_401_and_says_no_more",
         s_doors="test_of_thousands_of_forgeries_none_is_believed_and_none_breaks_the_door "
         "test_a_door_that_believes_a_forgery_would_be_found "
-        "test_the_genuine_delivery_that_forgeries_are_made_of_is_let_in",
+        "test_the_genuine_webhook_that_forgeries_are_made_of_is_let_in",
     ),
     row(
         "A genuine signature for another fal customer's job",
@@ -54,8 +55,8 @@ ROWS: Final = (
         "hash and compared in constant time. A request belongs to one job.",
         u_webhooks="test_a_genuine_post_for_another_customer_is_refused "
         "test_a_new_token_fits_the_path_and_is_another_each_time test_a_token_is_kept_as_its_sha256",
-        i_delivery="test_a_delivery_without_the_jobs_own_token_changes_nothing "
-        "test_another_requests_verdict_is_noted_and_stores_nothing",
+        i_storing="test_a_message_without_the_jobs_own_token_changes_nothing "
+        "test_another_requests_result_is_noted_and_stores_nothing",
         e_webhooks_and_faults="test_a_delivery_that_proves_nothing_is_refused_and_the_next_one_is_believed",
     ),
     row(
@@ -70,8 +71,8 @@ ROWS: Final = (
         "video is written once.",
         u_webhooks="test_a_timestamp_beyond_300_seconds_is_refused "
         "test_a_timestamp_that_is_not_plain_digits_is_refused",
-        i_delivery="test_a_delivery_that_comes_twice_is_stored_once "
-        "test_a_verdict_that_is_too_late_stores_nothing",
+        i_storing="test_a_message_that_comes_twice_is_stored_once "
+        "test_a_result_that_is_too_late_stores_nothing",
         e_webhooks_and_faults="test_a_webhook_that_comes_twice_stores_one_version",
     ),
     row(
@@ -110,12 +111,12 @@ ROWS: Final = (
         "Only https, only fal's hosts, one redirect at most and only to them, only public "
         "addresses (checked at the connection), limits on bytes and time, the container's own "
         "first bytes, no credentials.",
-        i_transfer="test_any_other_place_is_refused_without_a_request "
+        c_copies="test_the_cdn_is_asked_for_plain_bytes_and_shown_no_credentials",
+        c_broken_connections="test_a_drip_is_given_up_when_its_time_is_over",
+        c_refusals="test_any_other_place_is_refused_without_a_request "
         "test_a_redirect_to_another_place_is_not_followed_and_may_be_none_the_next_time "
         "test_a_second_redirect_is_not_followed "
-        "test_the_cdn_is_asked_for_plain_bytes_and_shown_no_credentials "
         "test_a_video_that_is_too_large_without_a_word_is_given_up "
-        "test_a_drip_is_given_up_when_its_time_is_over "
         "test_what_comes_in_place_of_a_video_may_be_one_the_next_time",
         u_public_http="test_a_name_that_leads_inside_is_not_dialled "
         "test_the_address_that_was_checked_is_dialled_whatever_dns_says_next "
@@ -134,7 +135,7 @@ ROWS: Final = (
         "test_a_video_is_read_whole_or_not_at_all "
         "test_an_endpoint_has_taken_an_event_only_where_it_says_so test_signing_keys_are_had_or_not "
         "test_a_file_is_uploaded_to_an_address_of_fals_or_not",
-        o_jobs="test_a_paid_video_comes_home_whatever_was_answered_before",
+        o_jobs="test_a_paid_video_is_stored_whatever_was_answered_before",
         i_fal_contract="test_an_answer_that_drips_ends_with_the_time_of_its_exchange "
         "test_an_address_that_is_not_fals_own_over_https_is_neither_stored_nor_called",
         i_reconciliation="test_a_job_has_had_its_turn_before_fal_is_asked_about_it",
@@ -145,7 +146,7 @@ ROWS: Final = (
         "decoders are short lists. Bytes, pixels and time are limited. A file that ends the "
         "process is rejected.",
         s_doors="test_any_bytes_are_a_file_or_refused_with_words "
-        "test_a_picture_that_is_damaged_is_measured_or_refused "
+        "test_an_image_that_is_damaged_is_measured_or_refused "
         "test_a_damaged_file_is_measured_or_refused_with_words",
         u_probe="test_any_bytes_are_media_or_refused test_what_is_not_audio_is_refused",
         u_permissions="test_a_function_may_do_what_its_work_needs_and_nothing_else",
@@ -176,7 +177,7 @@ ROWS: Final = (
         "A video starts the next job, in an endless loop",
         "There are two buckets. The rule covers the drop bucket only. A video is not audio.",
         i_fault_rows="test_a_video_dropped_back_starts_nothing "
-        "test_a_manifest_dropped_back_waits_for_a_sound_and_sends_nothing",
+        "test_a_manifest_dropped_back_waits_for_an_audio_file_and_sends_nothing",
         u_template="test_drops_are_announced_from_the_drop_bucket_alone",
     ),
     row(
@@ -205,7 +206,7 @@ ROWS: Final = (
         "A function has more permissions than it needs",
         "Each function has a role with single actions on single resources, enforced in every "
         "end-to-end test. Without any one action, something fails (`make permissions`).",
-        u_permissions="test_each_function_has_a_role_of_its_own_and_nobody_else_has_one "
+        u_permissions="test_each_function_has_a_role_of_its_own_and_no_other_function_has_one "
         "test_no_role_has_a_policy_that_is_not_written_in_the_template "
         "test_a_permission_names_its_actions_and_its_resource "
         "test_what_every_role_may_is_without_resource_only_where_aws_knows_none "
@@ -235,13 +236,13 @@ ROWS: Final = (
         "Audio is measured by ranged reads of limited size.",
         s_doors="test_any_bytes_are_a_sidecar_or_refused_with_words "
         "test_any_bytes_are_a_file_or_refused_with_words "
-        "test_a_picture_that_is_damaged_is_measured_or_refused "
+        "test_an_image_that_is_damaged_is_measured_or_refused "
         "test_a_damaged_file_is_measured_or_refused_with_words "
         "test_a_header_that_promises_too_much_costs_no_more_than_others "
-        "test_messages_that_nobody_understands_leave_a_real_drop_alone "
+        "test_messages_that_no_one_understands_leave_a_real_drop_alone "
         "test_what_was_once_found_stays_mended",
         i_fault_rows="test_a_poison_message_fails_alone_and_writes_nothing "
-        "test_a_poison_verdict_fails_alone_and_writes_nothing",
+        "test_a_poison_result_fails_alone_and_writes_nothing",
     ),
     row(
         "Event webhooks are forged, replayed, or sent to internal addresses",
@@ -252,7 +253,7 @@ ROWS: Final = (
         "test_what_is_changed_on_its_way_is_not_believed "
         "test_without_a_good_secret_nothing_is_signed_and_none_is_shown "
         "test_what_is_sent_again_has_the_same_id_and_body_and_the_time_of_its_attempt",
-        i_notification="test_an_inner_address_is_never_dialled "
+        i_event_webhooks="test_an_inner_address_is_never_dialled "
         "test_anything_but_a_2xx_is_tried_again "
         "test_with_a_secret_that_is_none_nothing_is_sent_until_there_is_one "
         "test_neither_the_url_nor_the_secret_nor_the_event_is_logged "
@@ -264,7 +265,7 @@ ROWS: Final = (
         "Published data about a job gives access to something",
         "Receipts and events contain no tokens, token hashes, URLs of fal or arguments. Errors "
         "omit the query of a dropper's own URL.",
-        u_projections="test_nothing_that_opens_anything_is_told "
+        u_projections="test_nothing_that_opens_anything_is_reported "
         "test_the_query_of_a_url_that_was_refused_is_left_out",
         i_publication="test_nothing_secret_reaches_a_log_a_receipt_or_an_event",
         e_written_traces="test_no_secret_is_in_any_log_record_or_output_of_the_whole_suite",

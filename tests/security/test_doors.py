@@ -65,7 +65,7 @@ def test_a_door_that_believes_a_forgery_would_be_found(monkeypatch: pytest.Monke
     assert storm(300, seed=1902).breaches
 
 
-def test_the_genuine_delivery_that_forgeries_are_made_of_is_let_in() -> None:
+def test_the_genuine_webhook_that_forgeries_are_made_of_is_let_in() -> None:
     door = WebhookDoor()
 
     assert door.knock(door.event()) == 202
@@ -144,7 +144,7 @@ def test_any_bytes_are_a_file_or_refused_with_words(kind: str, head: bytes, raw:
     assert file_door(kind, head + raw)
 
 
-def test_a_picture_that_is_damaged_is_measured_or_refused() -> None:
+def test_an_image_that_is_damaged_is_measured_or_refused() -> None:
     chance = random.Random(1902)  # noqa: S311 - repeatable
     whole = make_picture()
 
@@ -257,7 +257,7 @@ def test_a_drop_under_any_key_is_ignored_or_has_a_record(key: str, suffix: str) 
 
 @settings(FEW, max_examples=25)
 @given(st.lists(JSON.map(json.dumps) | st.text(max_size=50), min_size=1, max_size=4))
-def test_messages_that_nobody_understands_leave_a_real_drop_alone(messages: list[str]) -> None:
+def test_messages_that_no_one_understands_leave_a_real_drop_alone(messages: list[str]) -> None:
     world = drop_door({"a/song.wav": SOUND, "a/song.json": b'{"prompt": "x"}'}, messages)
 
     assert [job.status for job in jobs_of(world)] == [JobStatus.SUCCEEDED]

@@ -26,7 +26,7 @@ NEVER, AT_ONCE, LATE = 60.0, 0.0, 0.35
 
 
 @pytest.mark.parametrize(
-    ("denied", "seen", "verdict"),
+    ("denied", "seen", "result"),
     [
         (AT_ONCE, NEVER, Verdict.NEEDED),
         (LATE, NEVER, Verdict.NEEDED),
@@ -38,11 +38,11 @@ NEVER, AT_ONCE, LATE = 60.0, 0.0, 0.35
     ],
 )
 def test_an_action_is_needed_where_it_is_denied_and_the_effect_does_not_come(
-    denied: float, seen: float, verdict: Verdict
+    denied: float, seen: float, result: Verdict
 ) -> None:
     effect = Effect(after(seen))
 
-    assert judge(effect, after(denied), took=0.6, bound=1)[0] is verdict
+    assert judge(effect, after(denied), took=0.6, bound=1)[0] is result
 
 
 def test_a_report_of_a_denial_names_function_generation_and_action() -> None:
@@ -82,10 +82,10 @@ def test_orders_that_disagree_are_named_with_what_repeats_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "verdict", [v for v in Verdict if v not in {Verdict.NEEDED, Verdict.EXPLAINED}]
+    "result", [v for v in Verdict if v not in {Verdict.NEEDED, Verdict.EXPLAINED}]
 )
-def test_a_row_that_is_not_proven_says_how_to_run_it_alone(verdict: Verdict) -> None:
-    row = replace(ROW, verdict=verdict, seen="nothing")
+def test_a_row_that_is_not_proven_says_how_to_run_it_alone(result: Verdict) -> None:
+    row = replace(ROW, verdict=result, seen="nothing")
 
     assert not row.is_proven
     assert "make permissions ARGS='--only \"StoreFunction s3:PutObject\"'" in str(row)

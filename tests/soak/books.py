@@ -153,7 +153,7 @@ class Audit:
                 self._breach("unexplained_requests", text)
 
     def _bills(self, drop: Drop, record: Item, paid: list[Item]) -> None:
-        """fal bills no more than was reserved, unless it was told to; then the record knows it."""
+        """fal bills no more than was reserved, unless a fault adds to it; then the job says so."""
         asked = record.get("estimate") or {}
         for one in paid:
             if not asked or one.get("billable_units") is None:
@@ -185,16 +185,16 @@ class Audit:
         for key, versions in stored.items():
             if len(versions) != 1 or versions[0][1] is None:
                 self._breach("double_videos", f"{key}: {len(versions)} versions")
-        told = {}
+        fields = {}
         for record in self.world.records:
             video = record.get("video")
             if record["status"] == "SUCCEEDED":
                 key = video["key"] if video else ""
-                told[key] = record
+                fields[key] = record
                 if not video or (key, video["version_id"]) not in stored.get(key, []):
                     self._breach("lost_videos", f"{record['name']}: {key or 'no video'}")
         moving = [r["job_id"] for r in self.world.records if r["status"] not in FINAL]
-        for key in stored.keys() - told.keys():
+        for key in stored.keys() - fields.keys():
             if not any(job in key for job in moving):
                 self._breach("orphan_videos", key)
         self.figures["videos"] = len(stored)
@@ -205,9 +205,9 @@ class Audit:
         for record in held:
             if record["status"] in FINAL | {"READY"}:
                 self._breach("leaked_reservations", f"{record['name']}: {record['status']}")
-        places = len(self.world.item("window").get("in_flight", ()))
-        if places != len(held):
-            self._breach("leaked_places", f"{places} taken, {len(held)} held")
+        slots = len(self.world.item("window").get("in_flight", ()))
+        if slots != len(held):
+            self._breach("leaked_slots", f"{slots} taken, {len(held)} held")
         days = [item for item in self.world.items if item["job_id"].startswith("budget#")]
         for item in days:
             day = item["job_id"].partition("#")[2]
@@ -219,18 +219,20 @@ class Audit:
         due += sum(map(spent, self.world.records), Decimal(0))
         if committed != due:
             self._breach("miscounted_usd", f"{committed} committed, {due} by the records")
-        self.figures |= {"places_taken": places, "committed_usd": str(committed)}
+        self.figures |= {"slots_taken": slots, "committed_usd": str(committed)}
 
     def _receipts(self) -> None:
-        """Each record's receipt tells how it stands: every name has one job here."""
+        """Each receipt has the status of its job: every name has one job here."""
         if self.world.receipts is None:
             return
         for record in self.world.records:
-            told = self.world.receipts.get(f"{record['name']}.status.json", {})
+            answer = self.world.receipts.get(f"{record['name']}.status.json", {})
             same = ("job_id", "status", "revision")
-            if [told.get(field) for field in same] != [record.get(field) for field in same]:
-                stands = f"{record['status']} at {record.get('revision')}"
-                self._breach("stale_receipts", f"{record['name']}: {stands}, told {told or 'none'}")
+            if [answer.get(field) for field in same] != [record.get(field) for field in same]:
+                shown = f"{record['status']} at {record.get('revision')}"
+                self._breach(
+                    "stale_receipts", f"{record['name']}: {shown}, receipt {answer or 'none'}"
+                )
 
 
 def pair_of(record: Item) -> tuple[str, str, str]:

@@ -57,7 +57,7 @@ SILENT: Final = Fault("webhook never", "webhook", "never", slow=True)
 
 
 def _odd(name: str, stage: str, action: str, *first: Fault, **parameters: Any) -> Fault:
-    """An answer that nobody documents, of which every video comes back all the same."""
+    """An answer that no one documents, of which every video comes back all the same."""
     return Fault(name, stage, action, parameters, slow=True, first=first)
 
 
@@ -180,8 +180,8 @@ class Drop:
         """The sidecar's text."""
         wrong = BAD_SIDECARS.get(self.bad or "", {})
         size = dict(zip(("width", "height"), self.size, strict=True))
-        wish = {"prompt": self.prompt, "video_size": size, **CHEAP, **wrong}
-        return json.dumps(wish).encode()
+        sidecar = {"prompt": self.prompt, "video_size": size, **CHEAP, **wrong}
+        return json.dumps(sidecar).encode()
 
     def rules(self) -> list[dict[str, Any]]:
         """What the dial must know before the drop."""
@@ -201,7 +201,7 @@ class Drop:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class SoakOptions:
     """What the command line asks for."""
 
     drops: int
@@ -221,11 +221,11 @@ class Wishes:
     media: str = one_second.ALL
 
 
-def plan(wishes: Wishes) -> list[Drop]:
+def plan(options: SoakOptions) -> list[Drop]:
     """The drops, in order; the same seed gives the same ones."""
-    chance = random.Random(wishes.seed)  # noqa: S311 - repeatable, no secret
-    drops = [_drop(number, wishes, chance) for number in range(wishes.drops)]
-    few = max(1, wishes.drops // 50)
+    chance = random.Random(options.seed)  # noqa: S311 - repeatable, no secret
+    drops = [_drop(number, options, chance) for number in range(options.drops)]
+    few = max(1, options.drops // 50)
     picked = chance.sample(drops, min(len(drops), 2 * few))
     wrong = chance.sample(BAD, len(BAD))
     for number, drop in enumerate(picked[:few]):
@@ -237,9 +237,9 @@ def plan(wishes: Wishes) -> list[Drop]:
         drop.cancel = True
     for drop in chance.sample(drops, len(drops) // 10):
         drop.twice = True
-    sound = [drop for drop in drops if not (drop.bad or drop.cancel)]
-    kinds = [fault for fault in FAULTS if not (wishes.quick and fault.slow)]
-    hit = chance.sample(sound, min(len(sound), round(wishes.faults * len(drops))))
+    audio = [drop for drop in drops if not (drop.bad or drop.cancel)]
+    kinds = [fault for fault in FAULTS if not (options.quick and fault.slow)]
+    hit = chance.sample(audio, min(len(audio), round(options.faults * len(drops))))
     chance.shuffle(kinds)
     for number, drop in enumerate(hit):  # each kind about as often
         drop.fault = kinds[number % len(kinds)]
@@ -250,12 +250,12 @@ def plan(wishes: Wishes) -> list[Drop]:
 UNREAD_LISTS: Final = ("without_input", "envelope", "error_ok", "next_page", "not_json")
 
 
-def background(wishes: Wishes) -> list[dict[str, Any]]:
+def background(options: SoakOptions) -> list[dict[str, Any]]:
     """Rules for calls that no single drop can be held to: when fal is asked, it may stumble."""
-    often = {"times": None, "probability": wishes.faults}
+    often = {"times": None, "probability": options.faults}
     never = {"stage": "webhook", "action": "never", "times": None}
     return [
-        *([] if wishes.webhooks else [never]),
+        *([] if options.webhooks else [never]),
         {"stage": "status", "action": "delay", "seconds": 1, **often},
         {"stage": "result", "action": "status", "code": 503, **often},
         {"stage": "result", "action": "delay", "seconds": 1, **often},
@@ -263,11 +263,11 @@ def background(wishes: Wishes) -> list[dict[str, Any]]:
     ]
 
 
-def _drop(number: int, wishes: Wishes, chance: random.Random) -> Drop:
-    kind = chance.choice(one_second.CHOICES[wishes.media])
+def _drop(number: int, options: SoakOptions, chance: random.Random) -> Drop:
+    kind = chance.choice(one_second.CHOICES[options.media])
     return Drop(
         name=f"soak/{number % 10}/{number:05d}",
-        prompt=f"soak {wishes.seed} drop {number:05d} {chance.getrandbits(64):016x}",
+        prompt=f"soak {options.seed} drop {number:05d} {chance.getrandbits(64):016x}",
         suffix=chance.choice(one_second.suffixes(kind)),
         media=kind,
         audio_first=chance.random() < 0.5,

@@ -1,15 +1,15 @@
 """The soak: many drops at once, some under faults, handlers killed, and every id checked.
 
-It starts a local cloud of its own and drops pairs of a short sound, of every format and mux, and a
+It starts a local cloud of its own and drops pairs of a short audio, of every format and mux, and a
 sidecar, in both orders, some announced twice, some wrong, some cancelled. fal's simulator
 misbehaves for a share of them, and every few seconds a handler's process is killed. When everything
 has come to its end, each drop is looked for in the table, in the output bucket and in fal's own
-books: none may be lost, none may be paid or stored twice, and no place and no money may stay set
+books: none may be lost, none may be paid or stored twice, and no slot and no money may stay set
 aside. fal may bill no more than was reserved, and where it is made to, the record and the day's
 budget must know it.
 
 Two things differ from the deployed stack, or a killed handler would cost minutes: the visibility
-timeouts are 20 s (drops) and 30 s (verdicts) instead of 180 and 360 s. They still outlast any
+timeouts are 20 s (drops) and 30 s (results) instead of 180 and 360 s. They still outlast any
 handler's run here, and where one does not, the message comes twice, which is a case of its own.
 
 A job whose submitter was killed between its claim and its POST is UNCONFIRMED, and would be sent
@@ -45,7 +45,7 @@ from local.cloud.processes import PROC, members, start_time
 from local.paths import StateDirectory
 from local.progress import say
 from tests.soak.books import FINAL, Audit, World
-from tests.soak.plan import Drop, Wishes, background, plan
+from tests.soak.plan import Drop, SoakOptions, background, plan
 from tests.support.media import one_second
 from tests.support.records import scanned
 
@@ -78,7 +78,7 @@ class Soak:
 
     cloud: Endpoints
     drops: list[Drop]
-    wishes: Wishes
+    options: SoakOptions
     handlers: Handlers
     cancelled: set[str] = field(default_factory=set)
 
@@ -108,7 +108,7 @@ class Soak:
         for drop in self.drops:  # while nothing runs yet
             one_second.sound(drop.media)
         rules = [rule for drop in self.drops for rule in drop.rules()]
-        self._control("POST", "/faults", rules + background(self.wishes))
+        self._control("POST", "/faults", rules + background(self.options))
 
     def _drop(self, drop: Drop) -> None:
         halves = [("audio", one_second.sound(drop.media)), ("sidecar", drop.document())]
@@ -145,7 +145,7 @@ class Soak:
     def _await_end(self) -> bool:
         """Whether everything came to its end before patience did."""
         still_since: float | None = None
-        while time.monotonic() - self.started < self.wishes.patience:
+        while time.monotonic() - self.started < self.options.patience:
             records = self._records()
             self._show(records)
             if not self._is_done(records) or Audit(self.drops, self._world()).run().unsettled:
@@ -165,9 +165,9 @@ class Soak:
 
     def _show(self, records: list[dict[str, Any]]) -> None:
         counts = Counter(record["status"] for record in records)
-        told = "  ".join(f"{status} {count}" for status, count in sorted(counts.items()))
+        text = "  ".join(f"{status} {count}" for status, count in sorted(counts.items()))
         killed = self.handlers.killed.total()
-        say(f"{self._at()}  {told or 'no record yet'}" + (f"  (killed {killed})" if killed else ""))
+        say(f"{self._at()}  {text or 'no record yet'}" + (f"  (killed {killed})" if killed else ""))
         self._cancel(records)
 
     def _cancel(self, records: list[dict[str, Any]]) -> None:
@@ -218,8 +218,8 @@ class Soak:
         return sum(self._attribute(url, "ApproximateNumberOfMessages") for url in urls)
 
     def _attribute(self, url: str, name: str) -> int:
-        told = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
-        return int(told["Attributes"].get(name, 0))
+        answer = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
+        return int(answer["Attributes"].get(name, 0))
 
     def _control(self, method: str, path: str, body: Any = None) -> Any:
         request = urllib.request.Request(  # noqa: S310 - loopback
@@ -348,15 +348,15 @@ def _function(pid: int) -> str:
     return next((one.lower() for one in known if one.lower() in name.lower()), name)
 
 
-def soak(wishes: Wishes, folder: Path) -> dict[str, Any]:
-    """Run one, in a cloud whose state lies in ``folder``; the figures, breaches among them."""
-    simulator = (*SIMULATOR, "--seed", str(wishes.seed))
-    parameters = {**PARAMETERS, "MaxInFlight": str(wishes.in_flight)}
+def soak(options: SoakOptions, folder: Path) -> dict[str, Any]:
+    """Run one, in a cloud whose state is in ``folder``; the figures, breaches among them."""
+    simulator = (*SIMULATOR, "--seed", str(options.seed))
+    parameters = {**PARAMETERS, "MaxInFlight": str(options.in_flight)}
     with running_cloud(folder, parameters, simulator) as cloud:
         run = LocalCloud(StateDirectory(folder)).run()
         emulator = next(one.pid for one in (run.processes if run else []) if one.name == "emulator")
-        handlers = Handlers(emulator, wishes.kill_every, wishes.seed)
-        return Soak(cloud, plan(wishes), wishes, handlers).run()
+        handlers = Handlers(emulator, options.kill_every, options.seed)
+        return Soak(cloud, plan(options), options, handlers).run()
 
 
 #: What must be 0, and what it is called in the table.
@@ -374,7 +374,7 @@ MUST_BE_ZERO: Final = {
     "unexplained_requests": "repeated requests without a reason",
     "strange_requests": "requests that no drop explains",
     "stale_receipts": "receipts that are behind their records",
-    "leaked_places": "leaked places in the window",
+    "leaked_slots": "leaked slots",
     "leaked_reservations": "ended jobs that hold money",
     "leaked_usd": "days with leaked reservations",
     "miscounted_usd": "budgets that are not what the records say",
@@ -411,7 +411,7 @@ def table(figures: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def verdict(figures: dict[str, Any]) -> int:
+def exit_code(figures: dict[str, Any]) -> int:
     """The exit code."""
     if figures["breaches"]:
         return 1
@@ -422,7 +422,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     asked = _parser().parse_args(arguments)
     minutes = asked.minutes or 8 + asked.drops / 60
-    wishes = Wishes(
+    options = SoakOptions(
         drops=asked.drops,
         faults=asked.faults,
         seed=asked.seed,
@@ -435,10 +435,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     with tempfile.TemporaryDirectory(prefix="phonoscene-soak-", ignore_cleanup_errors=True) as made:
         folder = asked.folder or Path(made)
-        figures = soak(wishes, folder.absolute())  # handlers run elsewhere
+        figures = soak(options, folder.absolute())  # handlers run elsewhere
     shown = json.dumps(figures, indent=2) + "\n" if asked.json else table(figures)
     sys.stdout.write(shown)
-    return verdict(figures)
+    return exit_code(figures)
 
 
 def _parser() -> argparse.ArgumentParser:

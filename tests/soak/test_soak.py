@@ -10,8 +10,8 @@ import pytest
 
 from local.fal_simulator.faults.fault_dial import FaultDial
 from tests.soak.books import Audit, World
-from tests.soak.plan import FAULTS, Wishes, background, plan
-from tests.soak.soak import MUST_BE_ZERO, soak, table, verdict
+from tests.soak.plan import FAULTS, SoakOptions, background, plan
+from tests.soak.soak import MUST_BE_ZERO, exit_code, soak, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,18 +23,18 @@ AT = "2026-11-22T12:00:00+00:00"
 
 
 def test_the_same_seed_drops_the_same() -> None:
-    wishes = Wishes(drops=200, faults=0.25, seed=3)
+    options = SoakOptions(drops=200, faults=0.25, seed=3)
 
-    assert plan(wishes) == plan(wishes)
-    assert sum(drop.fault is not None for drop in plan(wishes)) == 50
-    assert plan(wishes) != plan(Wishes(drops=200, faults=0.25, seed=4))
+    assert plan(options) == plan(options)
+    assert sum(drop.fault is not None for drop in plan(options)) == 50
+    assert plan(options) != plan(SoakOptions(drops=200, faults=0.25, seed=4))
 
 
 def test_the_dial_takes_every_rule_of_a_plan() -> None:
-    wishes = Wishes(drops=500, faults=0.5, seed=3)
-    drops = plan(wishes)
+    options = SoakOptions(drops=500, faults=0.5, seed=3)
+    drops = plan(options)
 
-    rules = [rule for drop in drops for rule in drop.rules()] + background(wishes)
+    rules = [rule for drop in drops for rule in drop.rules()] + background(options)
 
     assert {drop.fault.name for drop in drops if drop.fault} == {one.name for one in FAULTS}
     assert len(FaultDial(None).add(rules)) == len(rules)
@@ -42,11 +42,11 @@ def test_the_dial_takes_every_rule_of_a_plan() -> None:
 
 @pytest.mark.timeout(300)
 def test_twenty_drops_under_faults_are_all_accounted_for() -> None:
-    wishes = Wishes(drops=20, faults=0.2, seed=7, quick=True, patience=200)
+    options = SoakOptions(drops=20, faults=0.2, seed=7, quick=True, patience=200)
 
-    figures = soak(wishes, FOLDER)
+    figures = soak(options, FOLDER)
 
-    assert verdict(figures) == 0, table(figures)
+    assert exit_code(figures) == 0, table(figures)
     assert figures["accounted"] == figures["dropped"] == 20
     assert sum(figures["struck"].values()) >= 4
 
@@ -145,7 +145,7 @@ def _no_receipt(world: World) -> None:
         (_deleted, "lost_videos"),
         (_video_of_nobody, "orphan_videos"),
         (_failed, "unexpected_ends"),
-        (_place_kept, "leaked_places"),
+        (_place_kept, "leaked_slots"),
         (_money_kept, "leaked_usd"),
         (_held_after_the_end, "leaked_reservations"),
         (_billed_more, "billed_above_reserved"),
@@ -161,17 +161,15 @@ def test_the_audit_sees(harm: Callable[[World], None], breach: str) -> None:
     assert kinds <= MUST_BE_ZERO.keys()
 
 
-def test_a_bill_above_the_reservation_is_no_breach_where_fal_was_told_and_the_record_knows() -> (
-    None
-):
+def test_a_higher_bill_is_no_breach_where_the_simulator_adds_it_and_the_job_says_so() -> None:
     def larger(world: World) -> None:
         world.requests[0]["billable_units"] = "3"
         world.items[0]["actual"] = {"upper_usd": Decimal(3)}
         world.items[2]["committed_usd"] = Decimal(3)
 
-    told = next(fault for fault in FAULTS if fault.bills_more)
+    answer = next(fault for fault in FAULTS if fault.bills_more)
 
-    assert _audit(larger, told).breaches == []
+    assert _audit(larger, answer).breaches == []
     assert len(_audit(larger).breaches) == 1
 
 
@@ -201,7 +199,7 @@ def test_an_unconfirmed_job_waits_only_where_fal_has_nothing(fal_has_it: bool, f
 
 
 def _audit(harm: Callable[[World], None], fault: Fault | None = None) -> Audit:
-    (drop,) = plan(Wishes(drops=1, faults=0, seed=1))
+    (drop,) = plan(SoakOptions(drops=1, faults=0, seed=1))
     drop.bad, drop.cancel, drop.fault = None, False, fault
     drop.audio_version, drop.sidecar_version = "a1", "s1"
     world = _in_order(drop)

@@ -35,13 +35,13 @@ def jobs_of(world: World) -> list[Job]:
 
 
 def gave_up(world: World, job: Job) -> bool:
-    """Whether a job ended as it may after two silences: twice, nobody knew what fal had heard.
+    """Whether a job ended as it may after two silences: twice, no one knew what fal had heard.
 
     The product sends a job again after one proven silence, not after two. Nothing may have been
-    paid for it then, and the dropper must be told.
+    paid for it then, and the receipt must say so.
     """
-    told = [error.code for error in job.errors]
-    return job.resubmitted and not paid(world, job) and told == ["outcome_unknown"]
+    shown = [error.code for error in job.errors]
+    return job.resubmitted and not paid(world, job) and shown == ["outcome_unknown"]
 
 
 def broken(world: World, scenario: Scenario) -> list[str]:
@@ -101,21 +101,21 @@ def _outputs(world: World, jobs: list[Job]) -> Iterator[str]:
         if job.status is not JobStatus.SUCCEEDED or not (job.video and job.request):
             continue
         versions = written.pop(job.video.key, [])
-        films = [
+        videos = [
             one.video for one in world.fal.requests if one.request_id == job.request.request_id
         ]
-        if [one.body for one in versions] != films:
+        if [one.body for one in versions] != videos:
             yield f"{len(versions)} versions of the video, or other bytes than fal's"
-        elif versions[0].version_id != job.video.version_id or len(films[0]) != job.video.bytes:
+        elif versions[0].version_id != job.video.version_id or len(videos[0]) != job.video.bytes:
             yield "the record names another version of the video"
         manifest = output_key(job.name, job.job_id, ".json")
         if len(written.pop(manifest, [])) != 1:
             yield "not one manifest"
-    yield from (f"an output of nobody: {key}" for key in written)
+    yield from (f"an output of no job: {key}" for key in written)
 
 
 def _copies(world: World, jobs: list[Job]) -> Iterator[str]:
-    """What lies in fal's storage are files of our jobs, whole, under names that say whose."""
+    """What is in fal's storage are files of our jobs, whole, under names that say whose."""
     for url, (body, _) in world.fal.copies.items():
         owners = [job for job in jobs if f"_{job.job_id}-" in url]
         pinned = [medium for job in owners for medium in job.media.values()]
@@ -159,12 +159,12 @@ def _repeats(world: World, jobs: list[Job]) -> Iterator[str]:
 
 
 def _sums(world: World, jobs: list[Job]) -> Iterator[str]:
-    """The window is empty, nothing is set aside, and the days' sums are what was spent."""
+    """No slot is taken, nothing is reserved, and the days' sums are what was spent."""
     items = {item["job_id"]["S"]: from_item(item) for item in world.table.items()}
     if world.measured["SumsCorrected"]:
         yield "the sums were not the jobs' and had to be put right"
     if in_flight := items.get("window", {}).get("in_flight"):
-        yield f"{len(in_flight)} places leaked"
+        yield f"{len(in_flight)} slots leaked"
     days = [item for key, item in items.items() if key.startswith("budget#")]
     reserved = sum((day["reserved_usd"] for day in days), Decimal(0))
     committed = sum((day["committed_usd"] for day in days), Decimal(0))
@@ -236,9 +236,9 @@ def published(world: World) -> Iterator[str]:
             there = newest.get(receipt.key)
             if there is None or receipt.is_newer_than(there):
                 newest[receipt.key] = receipt
-            told = sent.get((job.job_id, item["created_at"]))
-            if told != [str(step.status) for step in job.history]:
-                yield f"events {told} of a job with other steps"
+            answer = sent.get((job.job_id, item["created_at"]))
+            if answer != [str(step.status) for step in job.history]:
+                yield f"events {answer} of a job with other steps"
     for key, receipt in newest.items():
         versions = world.buckets.versions.get((stack.OUTPUT, key))
         if not versions or Receipt.read(versions[-1].body) != receipt:
@@ -246,19 +246,19 @@ def published(world: World) -> Iterator[str]:
 
 
 def _sent(world: World) -> dict[tuple[str, str], list[str]]:
-    """The states that events told of each record, each event once.
+    """The states in the events of each record, each event once.
 
     A half that is dropped again is another record by the same id.
     """
     events = {event["id"]: event for event in map(json.loads, world.events)}
-    told: dict[tuple[str, str], list[str]] = {}
+    fields: dict[tuple[str, str], list[str]] = {}
     for event in events.values():
-        told.setdefault((event["job_id"], event["created_at"]), []).append(event["status"])
-    return told
+        fields.setdefault((event["job_id"], event["created_at"]), []).append(event["status"])
+    return fields
 
 
 def _history(job: Job) -> Iterator[str]:
-    """A path of ``TRANSITIONS`` that ends where the job stands."""
+    """A path of ``TRANSITIONS`` that ends where the job is."""
     path = [step.status for step in job.history]
     is_legal = path[0] in BORN_AS and all(b in TRANSITIONS[a] for a, b in pairwise(path))
     if not is_legal or path[-1] is not job.status:

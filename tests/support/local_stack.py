@@ -182,9 +182,9 @@ class Phonoscene:
         return [version["Key"] for page in pages for version in page.get("Versions", [])]
 
     def receipt(self, name: str) -> dict[str, Any]:
-        """The receipt of a name as it stands; empty where there is none."""
-        told = self.receipts(name)
-        return told[-1] if told else {}
+        """The receipt of a name as it is; empty where there is none."""
+        answer = self.receipts(name)
+        return answer[-1] if answer else {}
 
     def receipts(self, name: str) -> list[dict[str, Any]]:
         """Every version of a name's receipt, in the order in which they were written."""
@@ -231,12 +231,12 @@ class Phonoscene:
         )
 
     def in_flight(self) -> set[str]:
-        """Who holds a place in the window."""
+        """The ids in the slots."""
         found = self.dynamodb.get_item(**self._window, ConsistentRead=True)["Item"]
         return set(found.get("in_flight", {"SS": []})["SS"])
 
     def place(self, verb: str, jobs: list[str]) -> None:
-        """``ADD`` or ``DELETE`` places of the window by hand."""
+        """``ADD`` or ``DELETE`` slots by hand."""
         self.dynamodb.update_item(
             **self._window,
             UpdateExpression=f"{verb} in_flight :jobs",
@@ -390,7 +390,7 @@ def listening(phonoscene: Phonoscene) -> Iterator[Listener]:
 
 @contextmanager
 def held_places(phonoscene: Phonoscene, jobs: list[str]) -> Iterator[None]:
-    """Places of the window are taken by these ids, whose jobs hold nothing, for the body's time."""
+    """Slots are taken by these ids, whose jobs hold nothing, for the body's time."""
     phonoscene.place("ADD", jobs)
     try:
         yield
@@ -400,7 +400,7 @@ def held_places(phonoscene: Phonoscene, jobs: list[str]) -> Iterator[None]:
 
 @contextmanager
 def full_window(phonoscene: Phonoscene, places: int = IN_FLIGHT) -> Iterator[None]:
-    """Other jobs hold so many places, and rightly, for the body's time."""
+    """Other jobs hold so many slots, and rightly, for the body's time."""
     table, others = phonoscene.endpoints.jobs_table, [f"other {n}" for n in range(places)]
     held = {"M": {"day": {"S": "2026-11-22"}, "usd": {"N": "0"}}}
     for other in others:

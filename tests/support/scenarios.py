@@ -30,7 +30,7 @@ WISH: Final[dict[str, Any]] = {"prompt": "a harbour"}
 #: The stack's AudioDelivery.
 COPIES: Final = {"AUDIO_DELIVERY": "fal-storage"}
 S = JobStatus
-#: Other videos than one second of sound asks for.
+#: Other videos than one second of audio asks for.
 LARGER: Final = Made(width=3840, height=2160, frames=961)
 LONGER: Final = Made(frames=48)
 SHORTER: Final = Made(frames=9)
@@ -44,7 +44,7 @@ class Scenario:
 
     tell: Callable[[World], None]
     ends: tuple[JobStatus, ...] = (S.SUCCEEDED,)
-    #: Every other end that crashes may lead to, because time passes while nobody works.
+    #: Every other end that crashes may lead to, because time passes while no one works.
     may_end: frozenset[JobStatus] = frozenset()
     play: Callable[[], Play] = Play
     settings: dict[str, str] = field(default_factory=dict)
@@ -65,7 +65,7 @@ def drop(world: World) -> None:
 
 
 def drop_with_cover(world: World) -> None:
-    """A picture, the audio, and a sidecar that names the picture."""
+    """An image, the audio, and a sidecar that names the image."""
     world.at(0, lambda: world.drop(COVER, PICTURE))
     world.at(0, lambda: world.drop(AUDIO, SOUND))
     world.at(1, lambda: world.drop(SIDECAR, WISH | {"image_url": "cover.png"}))
@@ -83,7 +83,7 @@ def drop_alone(world: World) -> None:
 
 
 def drop_three(world: World) -> None:
-    """More drops than there are places."""
+    """More drops than there are slots."""
     for name in "abc":
         world.at(0, lambda name=name: world.drop(f"{name}.wav", SOUND))  # type: ignore[misc]  # a default binds it
         world.at(1, lambda name=name: world.drop(f"{name}.json", WISH))  # type: ignore[misc]

@@ -33,12 +33,12 @@ class _Schema(GenerateJsonSchema):
 def generated() -> dict[str, Any]:
     """The detail of ``Job Status Changed`` as its model says."""
     made = StatusChanged.model_json_schema(schema_generator=_Schema)
-    told = {
+    fields = {
         "$schema": _Schema.schema_dialect,
         "title": "Job Status Changed, version 1",
         "description": "The detail of an event: a job has taken a step. More fields may be added.",
     }
-    return told | {name: value for name, value in made.items() if name not in told}
+    return fields | {name: value for name, value in made.items() if name not in fields}
 
 
 def published() -> dict[str, Any]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Seconds until a subscriber that hangs gives up by itself.
+#: Seconds until an endpoint that hangs gives up by itself.
 LONGEST: Final = 60.0
 
 
@@ -53,7 +53,7 @@ class Subscriber:
 
     @cached_property
     def _listener(self) -> socket.socket:
-        """Open before the server is, so that the port is nobody else's."""
+        """Open before the server is, so that the port is no one else's."""
         return listen()
 
     @property
@@ -113,17 +113,17 @@ class Subscriber:
 
     def _hear(self, headers: dict[str, str], body: bytes) -> int:
         try:
-            told = Webhook(self.secret).verify(body, headers)
+            answer = Webhook(self.secret).verify(body, headers)
         except WebhookVerificationError as exc:
             self.forged.append(str(exc))
             return 400
         identifier = next(value for name, value in headers.items() if name.lower() == "webhook-id")
-        self.heard.append((identifier, told))
+        self.heard.append((identifier, answer))
         return self.status
 
     def states(self, name: str) -> list[str]:
         """What it has heard of a name: a state for each event, however often that came."""
-        events = {identifier: told["data"] for identifier, told in self.heard}
+        events = {identifier: answer["data"] for identifier, answer in self.heard}
         mine = [event for event in events.values() if event["name"] == name]
         return [str(event["status"]) for event in sorted(mine, key=lambda one: one["revision"])]
 

@@ -60,7 +60,7 @@ class Terminal:
         os.close(self._keyboard)
 
     def _read(self) -> None:
-        with suppress(OSError):  # Linux's word for: nobody holds the screen any more
+        with suppress(OSError):  # Linux's word for: no one holds the screen any more
             while piece := os.read(self._keyboard, 4096):
                 self._shown += piece
 
@@ -80,7 +80,7 @@ class Terminal:
         return CONTROLS.sub("", self.raw).replace("\r\n", "\n")
 
     def await_text(self, text: str, seconds: float = 60) -> None:
-        """Until that stands there."""
+        """Until that is there."""
         deadline = time.monotonic() + seconds
         while text not in self.text:
             assert time.monotonic() < deadline, f"{text!r} is not shown:\n{self.text}"

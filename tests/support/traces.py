@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.support.local_stack import Phonoscene
 
 PRESIGNED = re.compile(rb"X-Amz-(Signature|Credential|Security-Token)=", re.IGNORECASE)
-#: Only whole runs: a token stands between quotes, slashes or spaces.
+#: Only whole runs: a token is between quotes, slashes or spaces.
 TOKEN_LIKE = re.compile(rb"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 
 
@@ -27,7 +27,7 @@ def secrets_in(phonoscene: Phonoscene) -> tuple[list[str], int]:
 
 
 class Search:
-    """For a key or half of it, the subscriber's secret, a presigned URL, or a record's token."""
+    """For a key or half of it, the endpoint's secret, a presigned URL, or a record's token."""
 
     def __init__(self, phonoscene: Phonoscene) -> None:
         halves = [half.encode() for half in fal_key(phonoscene).split(":")]
@@ -46,7 +46,7 @@ class Search:
 
 
 def fal_key(phonoscene: Phonoscene) -> str:
-    """As it lies in SSM."""
+    """As it is in SSM."""
     ssm = phonoscene.endpoints.client("ssm")
     name = phonoscene.outputs["FalKeyParameterName"]
     return str(ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])

@@ -1,66 +1,86 @@
-"""In-memory twins of the drop bucket and the jobs table; they refuse what the real ones refuse."""
+"""The drop bucket and the jobs table over the crash tests' S3 and DynamoDB; receipts and a bus."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
-from phonoscene.drops.contents import Holders
-from phonoscene.drops.drop_bucket import DropBucket, Found
+from botocore.exceptions import ClientError
+
+from phonoscene.drops.contents import MARK
+from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.drops.media_facts import AudioFacts, ImageFacts, StoredObject
-from phonoscene.errors import ContentContested, DropRefused, WriteRefused
-from phonoscene.jobs import (
-    WITHOUT_VIDEO,
-    DropObject,
-    ErrorDetail,
-    Job,
-    JobStatus,
-    Step,
-    may_precede,
-)
+from phonoscene.errors import DropRefused
+from phonoscene.jobs import ErrorDetail, Job, JobStatus
 from phonoscene.publishing.event_bus import EventBus
 from phonoscene.publishing.receipt_bucket import ReceiptBucket, StoredReceipt
+from phonoscene.table.items import from_item, same_as, to_job
 from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.intake import Announcement
+from tests.support.fakes.aws import Buckets, Version
+from tests.support.fakes.table import Refused, Table
 from tests.support.jobs import NOON
+from tests.support.stack import DROPS, JOBS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Mapping
 
     from phonoscene.publishing.events import StatusChanged
 
 
-@dataclass(frozen=True)
-class Version:
-    """One version of an object."""
+class Client:
+    """boto3's client of one service, whose answers are a double's."""
 
-    version_id: str
-    body: bytes
-    modified: datetime
-    mark: str = ""
+    def __init__(self, answer: Callable[[str, dict[str, Any]], Any]) -> None:
+        self._answer = answer
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        operation = name.title().replace("_", "")
+
+        def call(**asked: Any) -> Any:
+            try:
+                return self._answer(operation, asked)
+            except Refused as exc:
+                raise ClientError(exc.response, operation) from exc  # type: ignore[arg-type]  # a double's
+
+        return call
+
+    def get_paginator(self, name: str) -> Any:
+        """One page: the double lists everything at once."""
+        return SimpleNamespace(paginate=lambda **asked: [getattr(self, name)(**asked)])
 
 
 class MemoryBucket(DropBucket):
-    """Versions by key, newest last. Audio is ``seconds`` long, whatever its bytes are."""
+    """The drop bucket of a test. A prober finds ``seconds`` of audio, and ``images``, in it."""
 
     def __init__(
-        self, name: str = "drops", seconds: float = 5.0, dated_after: timedelta = timedelta()
+        self, dated_after: timedelta = timedelta(), versions: Mapping[str, list[Version]] = {}
     ) -> None:
-        self.name = name
-        self.seconds = seconds
+        self._buckets = Buckets(lambda: NOON)
+        for key, those in versions.items():
+            self._buckets.versions[DROPS, key] = those
+        client: Any = Client(self._buckets.answer)
+        super().__init__(client, client, DROPS)
         #: By how much an object's date is later than its event says.
         self.dated_after = dated_after
-        self.versions: dict[str, tuple[Version, ...]] = {}
-        #: How often each key was put: no version id is given twice.
+        #: How often each key was put: a version id is used once.
         self.puts: dict[str, int] = {}
+        self.seconds = 5.0
         self.images: dict[str, tuple[int, int]] = {}
+        #: What calls returned, for the explorer.
+        self.answers: dict[Any, Any] = {}
+
+    @property
+    def versions(self) -> dict[str, list[Version]]:
+        """The versions of each key, newest last."""
+        return {key: versions for (_, key), versions in self._buckets.versions.items()}
 
     def copy(self) -> Self:
         """An independent bucket with the same objects."""
-        twin = type(self)(self.name, self.seconds, self.dated_after)
-        twin.versions, twin.puts = dict(self.versions), dict(self.puts)
+        twin = type(self)(self.dated_after, self.versions)
+        twin.puts = dict(self.puts)
         return twin
 
     def put(
@@ -72,53 +92,17 @@ class MemoryBucket(DropBucket):
         begun: datetime | None = None,
         mark: str = "",
     ) -> Announcement:
-        """Create a version at ``at``; S3 dates one that comes in parts from its beginning."""
-        earlier = self.versions.get(key, ())
+        """Create a version at ``at``; S3 dates an upload in parts from its beginning."""
         modified = (begun or at).replace(microsecond=0) + self.dated_after
         self.puts[key] = self.puts.get(key, 0) + 1
-        new = Version(f"{key}#{self.puts[key]}", body, modified, mark)
-        self.versions[key] = (*earlier, new)
+        new = Version(f"{key}#{self.puts[key]}", body, modified, ((MARK, mark),))
+        earlier = self._buckets.versions.get((DROPS, key), [])
+        self._buckets.versions[DROPS, key] = [*earlier, new]
         return Announcement(key, at.replace(microsecond=0))
 
     def remove(self, key: str) -> None:
         """Delete an object."""
-        del self.versions[key]
-
-    def keys_under(self, *prefixes: str) -> set[str]:
-        """Every key that begins with one of these."""
-        return {key for key in self.versions if key.startswith(prefixes)}
-
-    def first_keys(self, prefix: str, at_most: int) -> tuple[set[str], bool]:
-        """The first of those that have no further folder."""
-        found = sorted(
-            key for key in self.versions if key.startswith(prefix) and "/" not in key[len(prefix) :]
-        )
-        return set(found[:at_most]), len(found) <= at_most
-
-    def find(self, key: str) -> Found | None:
-        """The newest version."""
-        if key not in self.versions:
-            return None
-        newest = self.versions[key][-1]
-        return Found(
-            key=key,
-            etag=newest.version_id,
-            bytes=len(newest.body),
-            version_id=newest.version_id,
-            modified=newest.modified,
-            proofs={"ETag": f"{len(newest.body)} {hashlib.md5(newest.body).hexdigest()}"},  # noqa: S324 - as S3 does
-            mark=newest.mark,
-        )
-
-    def read(self, key: str, at_most: int) -> tuple[Found, bytes] | None:
-        """The newest version with its first bytes."""
-        found = self.find(key)
-        return (found, self.versions[key][-1].body[:at_most]) if found else None
-
-    def presign(self, pinned: DropObject, seconds: int, marker: str) -> str:
-        """A URL that names the version and its life."""
-        query = f"versionId={pinned.version_id}&{seconds}&{marker}"
-        return f"https://{self.name}.example/{pinned.key}?{query}"
+        del self._buckets.versions[DROPS, key]
 
 
 @dataclass(frozen=True)
@@ -128,7 +112,7 @@ class MemoryProber:
     bucket: MemoryBucket
 
     def audio(self, stored: StoredObject) -> AudioFacts:
-        """``seconds``, for whatever has bytes."""
+        """``seconds``, for every object that has bytes."""
         if not stored.bytes:
             raise DropRefused(ErrorDetail(code="empty_audio", message="it has no bytes"))
         return AudioFacts(self.bucket.seconds, "audio/mpeg", "mp3")
@@ -141,122 +125,41 @@ class MemoryProber:
 
 
 class MemoryStore(JobStore):
-    """Items by id, under the conditions of the table."""
+    """The jobs table of a test, at one time."""
 
-    def __init__(self, now: datetime = NOON) -> None:
-        self.clock = lambda: now
-        self.items: dict[str, Job] = {}
-        #: The jobs of each content, and the jobs that drops repeat.
-        self.contents: dict[str, Holders] = {}
-        self.repeats: dict[str, str] = {}
-        self.due_dates: dict[str, datetime | None] = {}
+    def __init__(
+        self, clock: Callable[[], datetime] = lambda: NOON, items: Mapping[str, Any] = {}
+    ) -> None:
+        self.table = Table()
+        self.table._items.update(items)
+        client: Any = Client(self.table.answer)
+        super().__init__(client, JOBS, clock=clock)
+        #: What calls returned, for the explorer.
+        self.answers: dict[Any, Any] = {}
 
     def copy(self) -> Self:
         """An independent table with the same items."""
-        twin = type(self)(self.clock())
-        twin.items, twin.due_dates = dict(self.items), dict(self.due_dates)
-        twin.contents, twin.repeats = dict(self.contents), dict(self.repeats)
-        return twin
+        return type(self)(self.clock, self.table._items)
+
+    @property
+    def jobs(self) -> dict[str, Job]:
+        """Every job, and every half that waits, by its id."""
+        items = [from_item(item) for item in self.table.items() if "status" in item]
+        return {job.job_id: job for job in map(to_job, items) if job}
+
+    @property
+    def repeats(self) -> dict[str, str]:
+        """The ids of drops that repeat a job, with the job's."""
+        items = map(from_item, self.table.items())
+        return {item["job_id"]: original for item in items if (original := same_as(item))}
 
     def by_status(self, status: JobStatus) -> list[Job]:
-        """The records that stand at ``status``."""
-        return [job for job in self.items.values() if job.status is status]
+        """The jobs in this state."""
+        return [job for job in self.jobs.values() if job.status is status]
 
-    def get(self, job_id: str) -> Job | None:
-        """The item, or that of the job that it repeats."""
-        return self.items.get(self.repeats.get(job_id, job_id))
-
-    def wait(self, half: Job, due_at: datetime) -> None:
-        """Put a half, unless the same version lies there."""
-        there = self.items.get(half.job_id)
-        if there and _versions(there) == _versions(half):
-            raise WriteRefused(there)
-        self.items[half.job_id], self.due_dates[half.job_id] = half, due_at
-
-    def stop_waiting(self, half_id: str) -> None:
-        """Delete, whether it is there or not."""
-        self.items.pop(half_id, None)
-
-    def holders(self, content_id: str) -> Holders:
-        """The jobs of a content."""
-        return self.contents.get(content_id) or Holders(job_id=content_id)
-
-    def _write_drop_first(self, drop_id: str, holders: Holders | None) -> None:
-        """Refuse what the table would, and keep the jobs of the content."""
-        if self.get(drop_id):
-            raise WriteRefused(self.get(drop_id))
-        if holders and self.holders(holders.job_id).revision != holders.revision - 1:
-            raise ContentContested
-        if holders:
-            self.contents[holders.job_id] = holders
-
-    def admit(self, job: Job, replacing: Iterable[str], holders: Holders | None = None) -> Job:
-        """Put a job that is not there and delete its halves, or do neither."""
-        self._write_drop_first(job.job_id, holders)
-        self.items[job.job_id] = job
-        for half in replacing:
-            self.items.pop(half, None)
-        return job
-
-    def repeat(
-        self,
-        drop_id: str,
-        job: Job,
-        dropped_at: datetime,
-        holders: Holders,
-        replacing: Iterable[str],
-    ) -> Job:
-        """Note a repeat on a job that did not end meanwhile."""
-        there = self.items[job.job_id]
-        if self.get(drop_id):
-            raise WriteRefused(self.get(drop_id))
-        if there.status in WITHOUT_VIDEO or there.dropped_at != job.dropped_at:
-            raise ContentContested
-        self._write_drop_first(drop_id, holders)
-        newest = max(there.dropped_at or dropped_at, dropped_at)
-        changes = {"repeats": there.repeats + 1, "dropped_at": newest}
-        self.items[job.job_id] = there.model_copy(update=changes)
-        self.repeats[drop_id] = job.job_id
-        for half in replacing:
-            self.items.pop(half, None)
-        return job
-
-    def mention(self, job: Job, unused: frozenset[str], dropped_at: datetime) -> None:
-        """Note sidecars that are not used."""
-        there = self.items[job.job_id]
-        if there.dropped_at != job.dropped_at:
-            raise ContentContested
-        newest = max(there.dropped_at or dropped_at, dropped_at)
-        changes = {"unused_sidecars": there.unused_sidecars | unused, "dropped_at": newest}
-        self.items[job.job_id] = there.model_copy(update=changes)
-
-    def move(
-        self, job: Job, status: JobStatus, *, at: datetime | None = None, **changes: Any
-    ) -> Job:
-        """Change an item whose status may precede the new one and whose attempt was read."""
-        there = self.items.get(job.job_id)
-        if not (there and there.status in may_precede(status) and there.attempt == job.attempt):
-            raise WriteRefused(there)
-        known = {name: value for name, value in changes.items() if value is not None}
-        gone = {name: Job.model_fields[name].default for name in changes if name not in known}
-        step = Step(status=status, at=self.clock())
-        moved = there.model_copy(
-            update={
-                **known,
-                **gone,
-                "status": status,
-                "updated_at": step.at,
-                "history": (*there.history, step),
-            }
-        )
-        self.items[job.job_id], self.due_dates[job.job_id] = moved, at
-        return moved
-
-    def note_duplicate(self, job: Job, request_id: str) -> None:
-        """Add a request to an item's duplicates."""
-        there = self.items[job.job_id]
-        more = there.duplicate_requests | {request_id}
-        self.items[job.job_id] = there.model_copy(update={"duplicate_requests": more})
+    def due_at(self, job_id: str) -> datetime:
+        """When a job is looked at next."""
+        return datetime.fromisoformat(self.table._items[job_id]["due_at"]["S"])
 
 
 class MemoryReceipts(ReceiptBucket):
@@ -269,11 +172,11 @@ class MemoryReceipts(ReceiptBucket):
         self.meanwhile: Callable[[str], None] = lambda _: None
 
     def read(self, key: str) -> StoredReceipt | None:
-        """What lies there."""
+        """What is there."""
         return self.objects.get(key)
 
     def replace(self, kept: StoredReceipt | None, key: str, body: bytes) -> bool:
-        """Write, if what was read is what lies there."""
+        """Write, if what was read is what is there."""
         self.meanwhile(key)
         there = self.objects.get(key)
         if (there and there.etag) != (kept and kept.etag):
@@ -296,10 +199,3 @@ class MemoryBus(EventBus):
     def send(self, event: StatusChanged) -> None:
         """Take it."""
         self.sent.append(event)
-
-
-def _versions(half: Job) -> tuple[str | None, str | None]:
-    return (
-        half.audio.version_id if half.audio else None,
-        half.sidecar.version_id if half.sidecar else None,
-    )

@@ -1,4 +1,4 @@
-"""Drops told from one listing, in the order of its keys, with nearly nothing in memory."""
+"""Drops read from one listing, in the order of its keys, with nearly nothing in memory."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def in_order(keys: Iterable[str]) -> list[str]:
     return sorted(keys, key=str.encode)  # as S3 lists them
 
 
-def told(keys: Iterable[str]) -> list[BucketDrop]:
+def drops_of(keys: Iterable[str]) -> list[BucketDrop]:
     return list(Census().drops(found(key) for key in in_order(keys)))
 
 
@@ -69,8 +69,8 @@ def expected(keys: set[str]) -> set[Pairing]:
 
 
 @given(keys)
-def test_every_drop_is_told_once_as_the_product_pairs_it(keys: set[str]) -> None:
-    pairs = [drop.pairing for drop in told(keys)]
+def test_every_drop_is_reported_once_as_the_product_pairs_it(keys: set[str]) -> None:
+    pairs = [drop.pairing for drop in drops_of(keys)]
 
     assert set(pairs) == expected(keys)
     assert len(pairs) == len(set(pairs))
@@ -80,13 +80,13 @@ def test_every_drop_is_told_once_as_the_product_pairs_it(keys: set[str]) -> None
 def test_a_listing_that_goes_on_where_a_drop_was_done_tells_all_that_was_not(
     keys: set[str],
 ) -> None:
-    drops = told(keys)
+    drops = drops_of(keys)
 
     for number, drop in enumerate(drops, 1):
         if drop.done is not None:
             rest = {key for key in keys if key.encode() > drop.done.encode()}
             left = {one.pairing for one in drops[number:]}
-            assert left <= {one.pairing for one in told(rest)}
+            assert left <= {one.pairing for one in drops_of(rest)}
     assert not drops or drops[-1].done is not None
 
 
@@ -229,7 +229,7 @@ def test_looking_up_all_of_them_draws_no_more_of_the_listing_than_is_looked_up_a
         max_size=12,
     )
 )
-def test_every_half_is_told_with_its_other_half_however_that_is_spelled(keys: set[str]) -> None:
+def test_every_half_is_reported_with_its_other_half_however_that_is_spelled(keys: set[str]) -> None:
     def look(prefix: str) -> list[Found]:
         return [found(key) for key in in_order(keys) if key.startswith(prefix)]
 
@@ -245,7 +245,7 @@ def test_every_half_is_told_with_its_other_half_however_that_is_spelled(keys: se
 
 
 @pytest.mark.parametrize("forms", [("caf\u00e9", "cafe\u0301"), ("cafe\u0301", "caf\u00e9")])
-def test_a_pair_in_two_spellings_is_told_once_and_a_plain_name_asks_for_no_listing(
+def test_a_pair_in_two_spellings_is_reported_once_and_a_plain_name_asks_for_no_listing(
     forms: tuple[str, str],
 ) -> None:
     keys = [f"{forms[0]}.wav", f"{forms[1]}.json", "song.wav"]

@@ -58,7 +58,7 @@ def test_the_page_has_the_commands_that_there_are() -> None:
 
 
 @pytest.mark.parametrize(("command", "option"), OPTIONS)
-def test_every_option_is_named_where_its_command_is_told(command: str, option: str) -> None:
+def test_every_option_is_named_where_its_command_is_documented(command: str, option: str) -> None:
     assert f"`{option}`" in section(command) or f"`{option} " in section(command)
 
 
@@ -82,12 +82,12 @@ def test_each_command_is_shown_at_work(command: str) -> None:
 
 
 @pytest.mark.parametrize("option", ["--stack", "--local", "--endpoints", "--profile", "--region"])
-def test_the_options_before_the_command_are_told(option: str) -> None:
+def test_the_options_before_the_command_are_documented(option: str) -> None:
     assert f"`{option}`" in PAGE
     assert any(option in parameter.opts for parameter in GROUP.params)
 
 
-def test_the_exit_codes_are_told_in_the_page_and_in_the_help() -> None:
+def test_the_exit_codes_are_in_the_page_and_in_the_help() -> None:
     known = (errors.NOT_FINE, errors.WRONG_USAGE, errors.UNREACHABLE, 130, errors.READER_GONE)
     codes = ["0", *map(str, known)]
 
@@ -121,7 +121,7 @@ TOLD: dict[type[Any], tuple[str, str, set[str]]] = {
 
 
 @pytest.mark.parametrize("result", TOLD, ids=lambda result: result.__name__)
-def test_the_keys_of_every_result_are_told(result: type[Any]) -> None:
+def test_the_keys_of_every_result_are_documented(result: type[Any]) -> None:
     command, part, others = TOLD[result]
 
     assert {field.name for field in fields(result)} | others == keys(command, part)
@@ -131,11 +131,11 @@ def test_no_result_is_left_out() -> None:
     assert subclasses(Result) - {NewJobs} == set(TOLD)  # whose fields are those of its subclasses
 
 
-def test_the_keys_of_a_job_are_told() -> None:
+def test_the_keys_of_a_job_are_documented() -> None:
     assert keys("", "Keys of a job") == set(KEYS)
 
 
-def test_every_dead_letter_queue_is_told_to_be_moved_or_not_to_be() -> None:
+def test_every_dead_letter_queue_is_documented_to_be_moved_or_not_to_be() -> None:
     outputs = {name.removesuffix("Url") for name in read()["Outputs"] if name.endswith("QueueUrl")}
     working = {target.removesuffix("Url") for _, target in QUEUES.values()}
     moved = {source.removesuffix("Url") for source, _ in QUEUES.values()}
@@ -148,10 +148,10 @@ def test_every_dead_letter_queue_is_told_to_be_moved_or_not_to_be() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_help_says_what_it_is_and_gives_an_example(command: str) -> None:
-    told = CliRunner().invoke(whole.app, [command, "--help"], env={"COLUMNS": "200"})
+    result = CliRunner().invoke(whole.app, [command, "--help"], env={"COLUMNS": "200"})
 
-    assert told.exit_code == 0
-    assert f"Example: phonoscene {command}" in told.output
+    assert result.exit_code == 0
+    assert f"Example: phonoscene {command}" in result.output
     assert COMMANDS[command].help
 
 
@@ -172,6 +172,6 @@ def test_a_shell_is_offered_commands_options_and_states(typed: str, offered: set
         "COMP_CWORD": str(len(words) - 1),
     }
 
-    told = CliRunner().invoke(whole.app, [], env=env, prog_name="phonoscene")
+    result = CliRunner().invoke(whole.app, [], env=env, prog_name="phonoscene")
 
-    assert {word.lower() for word in told.output.split()} >= offered
+    assert {word.lower() for word in result.output.split()} >= offered

@@ -151,7 +151,7 @@ def test_the_sidecar_that_is_put_is_the_audios_and_no_other_audios(there: tuple[
         assert all(pairings(str(one.audio), after) == [one] for one in before)
 
 
-def test_a_drop_lies_in_its_folder_under_its_name(tmp_path: Path) -> None:
+def test_a_drop_is_in_its_folder_under_its_name(tmp_path: Path) -> None:
     file = tmp_path / "My Song.MP3"
     file.touch()
 
@@ -398,18 +398,18 @@ def test_a_job_for_programs_has_all_its_keys_and_no_secret(status: JobStatus) ->
         request={"request_id": "r", "cancel_url": "https://queue.fal.run/secret"},
     )
 
-    told = json.dumps(as_data(job))
+    answer = json.dumps(as_data(job))
 
-    assert tuple(json.loads(told)) == KEYS
-    assert "secret" not in told
-    assert json.loads(told)["seed"] == 2**64 - 1
-    assert json.loads(told)["estimate"]["upper_usd"] == 0.5
-    assert json.loads(told)["duplicate_requests"] == ["a", "b"]
-    assert json.loads(told)["actual"]["upper_usd"] == 0.9
-    assert json.loads(told)["duplicate_actuals"][0]["upper_usd"] == 0.3
+    assert tuple(json.loads(answer)) == KEYS
+    assert "secret" not in answer
+    assert json.loads(answer)["seed"] == 2**64 - 1
+    assert json.loads(answer)["estimate"]["upper_usd"] == 0.5
+    assert json.loads(answer)["duplicate_requests"] == ["a", "b"]
+    assert json.loads(answer)["actual"]["upper_usd"] == 0.9
+    assert json.loads(answer)["duplicate_actuals"][0]["upper_usd"] == 0.3
 
 
-def test_every_field_of_a_record_is_told_or_left_out_on_purpose() -> None:
+def test_every_field_of_a_record_is_reported_or_left_out_on_purpose() -> None:
     left_out = {
         "token_hashes",
         "reservation",
@@ -464,13 +464,13 @@ def test_a_plan_sums_up_what_would_be_made_and_what_would_not() -> None:
     )
     plan.add(Forecast())
 
-    told = json.loads(dumped(plan.result("", 0)))
+    data = json.loads(dumped(plan.result("", 0)))
 
-    assert (told["drops"], told["jobs"], told["rejected"], told["waiting"]) == (102, 101, 1, 1)
-    assert told["errors"] == {"not_audio": 1}
-    assert told["upper_usd"] == 50.5
-    assert told["days"] == 3
-    assert told["hours"] == pytest.approx(51 * 36 / 3600)  # two at once
+    assert (data["drops"], data["jobs"], data["rejected"], data["waiting"]) == (102, 101, 1, 1)
+    assert data["errors"] == {"not_audio": 1}
+    assert data["upper_usd"] == 50.5
+    assert data["days"] == 3
+    assert data["hours"] == pytest.approx(51 * 36 / 3600)  # two at once
 
 
 def test_a_few_jobs_take_as_long_as_one_of_them() -> None:
@@ -526,7 +526,7 @@ def test_a_half_whose_record_is_gone_is_followed_no_further() -> None:
     assert (steps, follower.gone) == ([_S.WAITING], {"a"})
 
 
-def test_a_follower_stops_when_it_is_told_to() -> None:
+def test_a_follower_stops_on_request() -> None:
     follower = Follower(lambda _: {}, sleep=lambda _: None)
 
     assert list(follower.follow(["a"], lambda: True)) == []
@@ -636,7 +636,7 @@ def test_what_cannot_be_taken_back_does_not_hide_why_it_was_to_be(song: Drop) ->
 
 
 @pytest.mark.parametrize(("key", "is_dropped"), [("a/song.mp3", False), ("a/song.json", True)])
-def test_an_interrupt_is_told_what_it_came_to(song: Drop, key: str, *, is_dropped: bool) -> None:
+def test_an_interrupt_is_followed_by_the_outcome(song: Drop, key: str, *, is_dropped: bool) -> None:
     bucket: Any = Bucket()
     stopped = threading.Event()
     upload = Upload(bucket, "drops", song)
@@ -723,7 +723,7 @@ def test_an_out_that_cannot_be_written_is_refused_when_it_is_read(
     ("out", "kind"),
     [
         ("wrong.mp4", "PRORES4444 (.mov)"),  # it would play in nothing
-        ("song.wav", "X264 (.mp4)"),  # the sound itself
+        ("song.wav", "X264 (.mp4)"),  # the audio itself
         ("take.1", "X264 (.mp4)"),
         (f"{'x' * 250}.mp4", "X264 (.mp4)"),  # no room for its name while it is not whole
         ("taken.mp4", "X264 (.mp4)"),  # a folder
@@ -762,5 +762,5 @@ def test_a_file_that_was_there_survives_the_check(tmp_path: Path) -> None:
     assert (tmp_path / "a.mp4").read_bytes() == b"before"
 
 
-def test_times_are_told_in_utc_where_programs_read_them() -> None:
+def test_times_are_reported_in_utc_where_programs_read_them() -> None:
     assert datetime.fromisoformat(as_data(a_job(_S.READY))["created_at"]) == NOON.astimezone(UTC)

@@ -56,14 +56,14 @@ def test_a_cost_is_an_interval_unless_its_ends_read_the_same() -> None:
         (86400 * 40, "40 d"),
     ],
 )
-def test_a_span_is_told_in_the_two_units_that_matter(seconds: float, said: str) -> None:
+def test_a_span_is_reported_in_the_two_units_that_matter(seconds: float, said: str) -> None:
     assert formatting.span(timedelta(seconds=seconds)) == said
 
 
 @pytest.mark.parametrize(
     ("count", "said"), [(1, "1 byte"), (999, "999 bytes"), (220_544, "220.5 kB"), (5e9, "5.0 GB")]
 )
-def test_a_size_is_told_as_people_do(count: int, said: str) -> None:
+def test_a_size_is_reported_as_people_write_it(count: int, said: str) -> None:
     assert formatting.size(count) == said
 
 
@@ -81,7 +81,7 @@ def test_a_job_says_what_it_waits_for(waits_for: str) -> None:
 
 
 @pytest.mark.parametrize("status", [s for s in JobStatus if s is not JobStatus.SUCCEEDED])
-def test_whoever_has_no_video_is_told_what_to_do_or_that_nothing_needs_doing(
+def test_a_job_without_a_video_has_a_next_step_or_needs_none(
     status: JobStatus,
 ) -> None:
     job = a_job(status)
@@ -164,7 +164,7 @@ def test_a_half_that_was_cancelled_is_not_advised_to_be_retried(missing: str) ->
     assert "drop both halves" in next_steps.next_step(half)
 
 
-def test_an_errors_parts_are_told_where_it_has_them() -> None:
+def test_an_errors_parts_are_reported_where_it_has_them() -> None:
     error = ErrorDetail(code="x", message="fps is 90.", field="fps", value="90", retryable=True)
 
     assert [name for name, _ in next_steps.in_full(error)] == ["what", "field", "value", "again"]
@@ -196,7 +196,7 @@ def a_stack() -> Stack:
         ("intro.v2.json", "intro.v2.json", "intro.v2", "intro.v2.json/"),
     ],
 )
-def test_what_lies_in_the_bucket_is_named_by_its_key_or_by_its_address(
+def test_what_is_in_the_bucket_is_named_by_its_key_or_by_its_address(
     text: str, key: str, name: str, folder: str
 ) -> None:
     stack = a_stack()

@@ -42,7 +42,7 @@ ASKED = tuple(SUFFIXES.values())
 
 
 @cache
-def film(form: str, codec: str = "mpeg4", pixels: str = "yuv420p", **options: str) -> bytes:
+def video_of(form: str, codec: str = "mpeg4", pixels: str = "yuv420p", **options: str) -> bytes:
     """Three frames, as FFmpeg writes them; nothing in the file depends on when it was made."""
     file = io.BytesIO()
     options = {"fflags": "+bitexact", **options}
@@ -60,12 +60,12 @@ def film(form: str, codec: str = "mpeg4", pixels: str = "yuv420p", **options: st
 
 
 FILMS: dict[str, tuple[str, Callable[[], bytes]]] = {
-    "mp4": (".mp4", lambda: film("mp4")),
-    "mp4 in fragments": (".mp4", lambda: film("mp4", movflags="frag_every_frame+empty_moov")),
-    "mov": (".mov", lambda: film("mov")),
-    "webm": (".webm", lambda: film("webm", "libvpx-vp9")),
-    "matroska": (".mkv", lambda: film("matroska")),
-    "gif": (".gif", lambda: film("gif", "gif", "rgb8")),
+    "mp4": (".mp4", lambda: video_of("mp4")),
+    "mp4 in fragments": (".mp4", lambda: video_of("mp4", movflags="frag_every_frame+empty_moov")),
+    "mov": (".mov", lambda: video_of("mov")),
+    "webm": (".webm", lambda: video_of("webm", "libvpx-vp9")),
+    "matroska": (".mkv", lambda: video_of("matroska")),
+    "gif": (".gif", lambda: video_of("gif", "gif", "rgb8")),
 }
 
 
@@ -115,13 +115,13 @@ def test_what_ffmpeg_writes_is_known_whatever_was_asked_for(name: str, asked: st
 
 @pytest.mark.parametrize("first", ["moov", "mdat", "free", "skip", "wide", "pnot", "moof", "styp"])
 @pytest.mark.parametrize("asked", [".mp4", ".mov"])
-def test_a_film_without_brands_is_taken_for_what_was_asked_for(first: str, asked: str) -> None:
+def test_a_video_without_brands_is_taken_for_what_was_asked_for(first: str, asked: str) -> None:
     head = box(first.encode(), b"\0" * 40) + MOVIE
 
     assert kind_of(head, asked) == asked
 
 
-def test_a_film_without_brands_that_nobody_asked_for_is_quicktime() -> None:
+def test_a_video_without_brands_that_was_not_asked_for_is_quicktime() -> None:
     assert kind_of(MOVIE, ".webm") == ".mov"
 
 
@@ -136,7 +136,7 @@ def test_a_film_without_brands_that_nobody_asked_for_is_quicktime() -> None:
         ([b"isom", b"qt  "], ".mp4", ".mov"),
     ],
 )
-def test_brands_decide_between_mp4_and_quicktime_wherever_they_stand(
+def test_brands_decide_between_mp4_and_quicktime_wherever_they_are(
     filler: bytes, brands: list[bytes], mp4: str, mov: str
 ) -> None:
     head = filler + brand(*brands) + MOVIE
@@ -194,7 +194,7 @@ def test_an_empty_file_may_be_whole_the_next_time() -> None:
 
 
 @pytest.mark.parametrize("name", FILMS)
-def test_a_whole_film_has_no_flaw_but_what_was_asked_for(name: str) -> None:
+def test_a_whole_video_has_no_flaw_but_what_was_asked_for(name: str) -> None:
     kind, make = FILMS[name]
     whole = make()
 
@@ -204,7 +204,7 @@ def test_a_whole_film_has_no_flaw_but_what_was_asked_for(name: str) -> None:
 
 
 def ends_of_pieces(whole: bytes, name: str) -> set[int]:
-    """Where a film may end and look whole by its outermost sizes: a box further, nothing is missed.
+    """Where a video may end and look whole by its outer sizes: a box further, nothing is missed.
 
     A GIF looks whole where a byte happens to be its trailer's.
     """
@@ -222,7 +222,7 @@ def ends_of_pieces(whole: bytes, name: str) -> set[int]:
 
 
 @pytest.mark.parametrize("name", FILMS)
-def test_a_film_that_is_cut_anywhere_is_cut_off(name: str) -> None:
+def test_a_video_that_is_cut_anywhere_is_cut_off(name: str) -> None:
     kind, make = FILMS[name]
     whole = make()
     looks_whole = ends_of_pieces(whole, name)
@@ -238,7 +238,7 @@ def test_a_film_that_is_cut_anywhere_is_cut_off(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILMS)
 @given(data=st.data())
-def test_in_whatever_pieces_a_film_comes_it_is_judged_alike(name: str, data: Any) -> None:
+def test_in_whatever_pieces_a_video_comes_it_is_judged_alike(name: str, data: Any) -> None:
     kind, make = FILMS[name]
     whole = make()
     length = data.draw(st.integers(1, len(whole)))
@@ -251,7 +251,7 @@ def test_in_whatever_pieces_a_film_comes_it_is_judged_alike(name: str, data: Any
     assert pieces.length == length
 
 
-def test_a_film_that_comes_byte_by_byte_is_followed() -> None:
+def test_a_video_that_comes_byte_by_byte_is_followed() -> None:
     whole = brand(b"isom") + box(b"free", b"") + MOVIE + box(b"free", b"1")
 
     examination = after_examination(whole, cuts=tuple(range(40, len(whole))))
@@ -282,7 +282,7 @@ def test_a_film_that_comes_byte_by_byte_is_followed() -> None:
         (MOVIE + box(b"moov", b"\0" * 40)[:-1], True),
     ],
 )
-def test_boxes_end_with_their_file_or_the_film_is_cut_off(body: bytes, is_cut: bool) -> None:
+def test_boxes_end_with_their_file_or_the_video_is_cut_off(body: bytes, is_cut: bool) -> None:
     assert after_examination(body).is_cut is is_cut
 
 
@@ -301,7 +301,7 @@ def test_boxes_end_with_their_file_or_the_film_is_cut_off(body: bytes, is_cut: b
         (element("18538067", b"cluster") + bytes(30), False),
     ],
 )
-def test_a_segment_ends_with_its_file_or_the_film_is_cut_off(body: bytes, is_cut: bool) -> None:
+def test_a_segment_ends_with_its_file_or_the_video_is_cut_off(body: bytes, is_cut: bool) -> None:
     assert after_examination(ebml(b"webm") + body, ".webm").is_cut is is_cut
 
 
@@ -315,7 +315,7 @@ def test_fewer_bytes_than_reported_are_a_flaw() -> None:
     assert after_examination(MOVIE[:-1], reported=len(MOVIE)).flaws == {FEWER_BYTES, CUT_OFF}
 
 
-def test_a_film_that_is_cut_off_is_refused_until_it_is_better_than_none() -> None:
+def test_a_video_that_is_cut_off_is_refused_until_it_is_better_than_none() -> None:
     strict, lenient = Examination(".mp4"), Examination(".mp4", takes_cut=True)
     for examination in (strict, lenient):
         examination.add(MOVIE[:-1])

@@ -208,7 +208,7 @@ TABLE: list[tuple[str, str, list[Pairing]]] = [
         "song.json.json",
         [Pairing("song.json.mp3", "song.json.json")],
     ),
-    # neighbours that are nobody's drop
+    # neighbours that are no one's drop
     ("song.mp3 .song.mp3 song.json", "song.json", [Pairing("song.mp3", "song.json")]),
     ("song.mp3 song.mp3.part songs.json song2.json", "song.mp3", [Pairing("song.mp3", None)]),
     # the event's object has gone
@@ -474,7 +474,7 @@ def test_defaults_are_looked_for_in_the_folder_and_every_one_above(
         ("_defaults.json", "cover.png", "cover.png"),
     ],
 )
-def test_a_name_lies_beside_the_file_that_mentions_it(owner: str, name: str, expected: str) -> None:
+def test_a_name_is_beside_the_file_that_mentions_it(owner: str, name: str, expected: str) -> None:
     assert beside(owner, name) == expected
 
 

@@ -23,7 +23,7 @@ SIZE = 1000
 
 @dataclass
 class Film:
-    """A source of small parts; what it does before it hands one out is told, and counted."""
+    """A source of small parts; what it does before it hands one out is recorded and counted."""
 
     count: int = 40
     waits: float = 0.0
@@ -95,17 +95,17 @@ def store(film: Film, sink: Sink) -> Any:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_parts_that_come_in_any_order_make_the_film_and_its_digest(seed: int) -> None:
+def test_parts_that_come_in_any_order_make_the_video_and_its_digest(seed: int) -> None:
     random.seed(seed)
-    film, sink = Film(waits=0.01), Sink()
+    video, sink = Film(waits=0.01), Sink()
 
-    stored = store(film, sink)
+    stored = store(video, sink)
 
-    assert sink.order == list(range(1, film.count + 1))
-    assert b"".join(sink.parts[number] for number in sink.order) == film.whole
+    assert sink.order == list(range(1, video.count + 1))
+    assert b"".join(sink.parts[number] for number in sink.order) == video.whole
     assert (stored.bytes, stored.sha256) == (
-        len(film.whole),
-        hashlib.sha256(film.whole).hexdigest(),
+        len(video.whole),
+        hashlib.sha256(video.whole).hexdigest(),
     )
     assert sink.aborted == 0
 
@@ -118,22 +118,22 @@ def test_there_are_more_flows_where_the_process_is_not_busy(
         monotonic=time.monotonic, process_time=lambda: cpus * time.monotonic()
     )
     monkeypatch.setattr(output_bucket, "time", clock)
-    film = Film(count=100, waits=CHECK_SECONDS / 2)
+    video = Film(count=100, waits=CHECK_SECONDS / 2)
 
-    store(film, Sink())
+    store(video, Sink())
 
-    assert at_most - FIRST_FLOWS < film.most <= at_most
+    assert at_most - FIRST_FLOWS < video.most <= at_most
 
 
 @pytest.mark.parametrize("broken", [0, 1, 7, 39])
 def test_a_part_that_does_not_come_ends_them_all(broken: int) -> None:
-    film, sink = Film(waits=0.005, breaks_at=broken, count=10_000), Sink()
+    video, sink = Film(waits=0.005, breaks_at=broken, count=10_000), Sink()
     others = threading.active_count()
 
     with pytest.raises(CopyFailed, match="broken"):
-        store(film, sink)
+        store(video, sink)
 
     assert sink.order == []
     assert sink.aborted == 1
-    assert film.handed <= broken + 2 * MAX_FLOWS
+    assert video.handed <= broken + 2 * MAX_FLOWS
     assert threading.active_count() == others

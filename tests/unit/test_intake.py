@@ -75,7 +75,7 @@ def test_a_drop_that_no_day_could_pay_for_is_rejected_and_not_kept_waiting(
     assert named in error.message
 
 
-def test_a_tie_a_missing_image_and_a_long_audio_are_told_at_once(
+def test_a_tie_a_missing_image_and_a_long_audio_are_reported_at_once(
     bucket: MemoryBucket, store: MemoryStore
 ) -> None:
     bucket.seconds = 60.0
@@ -111,15 +111,13 @@ def test_a_key_of_control_characters_is_rejected_under_a_name_that_the_table_can
     assert [error.code for error in job.errors] == ["unsafe_key"]
 
 
-def test_a_key_of_another_kind_is_nobodys_business(
-    bucket: MemoryBucket, store: MemoryStore
-) -> None:
+def test_a_key_of_another_kind_is_ignored(bucket: MemoryBucket, store: MemoryStore) -> None:
     for key in ("a/", ".song.mp3", "_defaults.json", "readme.txt", "song.mp3.part"):
         bucket.put(key)
 
         assert intake_of(bucket, store).take(Announcement(key, NOON)) == []
 
-    assert store.items == {}
+    assert store.jobs == {}
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def jobs_of(world: World) -> set[tuple[str, ...]]:
     """The versions of each job's halves, in the order in which ``World.pairs`` names them."""
     return {
         tuple(sorted(half.version_id for half in (job.audio, job.sidecar) if half))
-        for job in world.store.items.values()
+        for job in world.store.jobs.values()
         if job.status is not JobStatus.WAITING
     }
 
@@ -105,7 +105,7 @@ def test_in_every_order_the_same_content_is_one_job_however_often_it_is_dropped(
 
     assert worlds
     for world in worlds:
-        [job] = world.store.items.values()
+        [job] = world.store.jobs.values()
         assert job.status is JobStatus.READY, world.path
         assert world.store.get(newest_id(world)) == job, world.path
         assert job.repeats == len(world.store.repeats), world.path
@@ -137,7 +137,7 @@ def test_in_every_order_what_was_changed_is_a_job_of_its_own(
     for world in worlds:
         made_of = [
             (content(world, job.audio), content(world, job.sidecar))
-            for job in world.store.items.values()
+            for job in world.store.jobs.values()
         ]
         now = tuple(world.bucket.versions[key][-1].body for key in (AUDIO, SIDECAR))
         assert len(made_of) == len(set(made_of)), world.path
@@ -206,10 +206,10 @@ def test_in_every_order_a_half_alone_is_one_waiting_record_and_no_job(upload: Up
     assert worlds
     for world in worlds:
         assert not jobs_of(world)
-        assert list(world.store.items) == [half_id("drops", upload.key)]
+        assert list(world.store.jobs) == [half_id("drops", upload.key)]
 
 
-# The same, told as single stories.
+# The same as single examples.
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_the_half_that_comes_first_waits_until_the_grace_ends(
 
     assert half.status is JobStatus.WAITING
     assert half.name == "song"
-    assert store.due_dates[half.job_id] == NOON + timedelta(minutes=60)
+    assert store.due_at(half.job_id) == NOON + timedelta(minutes=60)
 
 
 def test_the_second_half_replaces_the_record_of_the_first(
@@ -247,10 +247,10 @@ def test_the_second_half_replaces_the_record_of_the_first(
     [job] = intake.take(bucket.put(AUDIO, at=after(9)))
 
     assert job.status is JobStatus.READY
-    assert store.items == {pair(1, 1): job}
+    assert store.jobs == {pair(1, 1): job}
 
 
-def test_an_event_that_comes_again_after_its_job_gives_the_job_as_it_stands_now(
+def test_an_event_that_comes_again_after_its_job_gives_the_job_as_it_is_now(
     bucket: MemoryBucket, store: MemoryStore, intake: Intake
 ) -> None:
     bucket.put(SIDECAR, TEXT)
@@ -284,7 +284,7 @@ def test_two_halves_that_are_dated_a_second_after_their_events_are_not_both_left
     for event in events:
         intake_of(bucket, store).take(event)
 
-    assert list(store.items) == [pair(1, 1)]
+    assert list(store.jobs) == [pair(1, 1)]
 
 
 def test_an_upload_in_parts_that_began_before_its_sidecar_came_starts_the_job(
@@ -307,7 +307,7 @@ def test_a_half_that_is_gone_when_its_event_comes_leaves_nothing(
     taken = intake.take(announced)
 
     assert taken == []
-    assert store.items == {}
+    assert store.jobs == {}
 
 
 def test_a_waiting_half_that_is_dropped_again_waits_anew(
@@ -317,7 +317,7 @@ def test_a_waiting_half_that_is_dropped_again_waits_anew(
 
     intake.take(bucket.put(AUDIO, at=after(9)))
 
-    waiting = store.items[half_id("drops", AUDIO)]
+    waiting = store.jobs[half_id("drops", AUDIO)]
     assert waiting.audio
     assert waiting.audio.version_id == f"{AUDIO}#2"
 
@@ -331,7 +331,8 @@ def test_the_same_waiting_half_announced_again_keeps_its_grace(
 
     intake_of(bucket, store).take(announced)
 
-    assert store.due_dates == {half_id("drops", AUDIO): NOON + timedelta(minutes=60)}
+    assert list(store.jobs) == [half_id("drops", AUDIO)]
+    assert store.due_at(half_id("drops", AUDIO)) == NOON + timedelta(minutes=60)
 
 
 # Beyond what is enumerated: longer histories with more names, the defaults file and deletions.
@@ -360,7 +361,7 @@ def test_after_any_history_every_whole_pair_is_a_job_and_none_of_its_halves_wait
         elif action == "remove" and what in bucket.versions:
             before = whole_pairs(set(bucket.versions))
             bucket.remove(what)
-            # nobody is told of a removal: a pair that it uncovers has to be announced again
+            # S3 announces no removal: a pair that it uncovers has to be announced again
             halves = set(chain(*(whole_pairs(set(bucket.versions)) - before)))
             undelivered.update(n for n, event in enumerate(events) if event.key in halves)
         elif action == "tick":

@@ -20,7 +20,7 @@ ACCOUNT = "the simulator's account"
 DEFAULT = "default"
 
 
-def test_the_exit_codes_are_told_in_the_page_and_in_the_help() -> None:
+def test_the_exit_codes_are_in_the_page_and_in_the_help() -> None:
     known = (errors.NOT_FINE, errors.WRONG_USAGE, errors.UNREACHABLE, 130, errors.READER_GONE)
     codes = ["0", *map(str, known)]
 
@@ -51,12 +51,12 @@ def test_every_option_that_the_page_names_is_there() -> None:
 def test_the_page_lists_the_parameters_that_differ_with_their_values(account: str | None) -> None:
     row = re.compile(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \| [^|]+ \|$", re.MULTILINE)
     rows = row.findall(PAGE.partition("These parameters differ")[2].partition("\n## ")[0])
-    told = {name: real if account is None else simulated for name, simulated, real in rows}
+    fields = {name: real if account is None else simulated for name, simulated, real in rows}
 
     usual = parameters.usual(account)
     defaults = {
         name: str(one["Default"]) for name, one in deploy.read_template()["Parameters"].items()
     }
 
-    assert {name: value for name, value in told.items() if value != DEFAULT} == usual
+    assert {name: value for name, value in fields.items() if value != DEFAULT} == usual
     assert [name for name, value in usual.items() if value == defaults[name]] == []

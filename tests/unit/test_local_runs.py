@@ -103,13 +103,13 @@ def test_the_status_names_each_part_that_ended_and_what_to_do(
     run(living, dead=dead, real=kind == "real", ticking=kind == "ticking").save(state.run_file)
 
     assert app.main(["status"], state) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
 
     for part in dead if EMULATOR not in dead else ():
-        assert f"{part:<18} ended: `make up`" in told
+        assert f"{part:<18} ended: `make up`" in output
     if EMULATOR in dead:
         is_stale = kind != "real" and dead == PARTS[kind]
-        assert ("make up" if is_stale else "make down") in told
+        assert ("make up" if is_stale else "make down") in output
 
 
 def test_a_dead_simulator_is_started_again_where_it_listened_and_nothing_else_is(
@@ -120,8 +120,8 @@ def test_a_dead_simulator_is_started_again_where_it_listened_and_nothing_else_is
     started: list[tuple[object, ...]] = []
     again = Process(SIMULATOR, living, start_time(living) or "")
 
-    def start_simulator(_: object, __: object, listeners: Listeners, *told: object) -> Process:
-        started.append((listeners.ports, *told))
+    def start_simulator(_: object, __: object, listeners: Listeners, *result: object) -> Process:
+        started.append((listeners.ports, *result))
         return again
 
     package = type("Package", (), {"fingerprint": lambda *_: made.fingerprint})()
@@ -137,9 +137,9 @@ def test_a_dead_simulator_is_started_again_where_it_listened_and_nothing_else_is
     monkeypatch.setattr(deploy, "package", lambda _: package)
     monkeypatch.setattr(LocalCloud, "endpoints", lambda _: "endpoints")
 
-    told = LocalCloud(state).up(Options(simulator=["--run-seconds", "5"]))
+    result = LocalCloud(state).up(Options(simulator=["--run-seconds", "5"]))
 
-    assert str(told) == "endpoints"
+    assert str(result) == "endpoints"
     assert started == [(PORTS, FAL, ["--run-seconds", "5"])]
     found = Run.load(state.run_file)
     assert found
@@ -180,9 +180,9 @@ def test_where_no_cloud_is_running_its_folder_is_named(
 ) -> None:
     code = app.main([command], state)
 
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     assert code == (0 if command == "status" else 3)
-    assert f"No local cloud is running in {state.root}: start it" in told.out + told.err
+    assert f"No local cloud is running in {state.root}: start it" in output.out + output.err
 
 
 def test_the_status_for_programs_names_what_ended(
@@ -192,9 +192,9 @@ def test_the_status_for_programs_names_what_ended(
 
     assert app.main(["status", "--json"], state) == 0
 
-    told = json.loads(capsys.readouterr().out)
-    assert told["ended"] == [SIMULATOR]
-    assert told["running"] is False
+    output = json.loads(capsys.readouterr().out)
+    assert output["ended"] == [SIMULATOR]
+    assert output["running"] is False
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"processes": []}'])
@@ -306,7 +306,7 @@ def test_no_failure_of_the_local_cloud_shows_a_trace_unless_it_is_asked_for(
 
 
 @pytest.mark.parametrize("name", ["_song.wav", ".song.wav", "song.txt", "nothing.wav"])
-def test_a_file_that_nobody_would_look_at_is_refused_before_it_is_dropped(
+def test_a_file_that_no_one_would_look_at_is_refused_before_it_is_dropped(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if name != "nothing.wav":
@@ -316,7 +316,7 @@ def test_a_file_that_nobody_would_look_at_is_refused_before_it_is_dropped(
     assert name in capsys.readouterr().err
 
 
-def test_a_job_that_failed_here_is_told_with_the_next_step_on_this_cloud(
+def test_a_job_that_failed_here_is_reported_with_the_next_step_on_this_cloud(
     state: StateDirectory,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -330,9 +330,9 @@ def test_a_job_that_failed_here_is_told_with_the_next_step_on_this_cloud(
 
     assert app.main(["drop", str(tmp_path / "song.wav"), "--prompt", "x"], state) == 1
 
-    told = capsys.readouterr().err
-    assert "No." in told
-    assert told.endswith(f"`phonoscene --local retry {failed.job_id}`.\n")
+    output = capsys.readouterr().err
+    assert "No." in output
+    assert output.endswith(f"`phonoscene --local retry {failed.job_id}`.\n")
 
 
 def test_a_dropped_file_takes_along_the_image_that_is_given_and_names_it(tmp_path: Path) -> None:

@@ -24,11 +24,11 @@ PROMPTS = [
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("is_variable", [True, False])
 def test_a_prompt_may_hold_anything(prompt: str, *, is_variable: bool) -> None:
-    told = {"FILE": f"{prompt}.mp3", "PROMPT": prompt}
-    given = [] if is_variable else [f"{name}={value}" for name, value in told.items()]
+    fields = {"FILE": f"{prompt}.mp3", "PROMPT": prompt}
+    given = [] if is_variable else [f"{name}={value}" for name, value in fields.items()]
     command = ["make", "--no-print-directory", f"--eval={SHOW}", "show", *given]
 
-    environment = os.environ | (told if is_variable else {})
+    environment = os.environ | (fields if is_variable else {})
     made = subprocess.run(  # noqa: S603 - what a test says
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )

@@ -34,10 +34,10 @@ def now() -> datetime:
 def test_the_reference_package_believes_what_is_sent() -> None:
     secret, notification = webhook_secret(), Notification.of(SAMPLE)
 
-    told = Webhook(secret).verify(notification.body, notification.headers(secret, now()))
+    answer = Webhook(secret).verify(notification.body, notification.headers(secret, now()))
 
     detail = json.loads(SAMPLE)["detail"]
-    assert told == {"type": "job.status_changed", "timestamp": detail["at"], "data": detail}
+    assert answer == {"type": "job.status_changed", "timestamp": detail["at"], "data": detail}
 
 
 def test_the_signature_is_the_one_that_the_standard_describes() -> None:
@@ -108,8 +108,8 @@ def test_without_a_good_secret_nothing_is_signed_and_none_is_shown(secret: str) 
     with pytest.raises(SecretUnusable) as refused:
         Notification.of(SAMPLE).headers(secret, now())
 
-    told = str(refused.value)
-    assert not any(part in told for part in secret.split() if len(part) > len("whsec_short"))
+    answer = str(refused.value)
+    assert not any(part in answer for part in secret.split() if len(part) > len("whsec_short"))
 
 
 def test_padding_may_be_left_out_of_webhook_secret() -> None:
@@ -151,9 +151,9 @@ def test_what_a_newer_release_tells_is_passed_on_as_it_is(more: dict[str, Any]) 
     event = json.loads(SAMPLE)
     event["detail"] = more | event["detail"]
 
-    told = json.loads(Notification.of(json.dumps(event)).body)
+    data = json.loads(Notification.of(json.dumps(event)).body)
 
-    assert told["data"] == event["detail"]
+    assert data["data"] == event["detail"]
 
 
 # When it is tried again

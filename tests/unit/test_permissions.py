@@ -87,7 +87,7 @@ EVERY = [
 ]
 
 
-def test_each_function_has_a_role_of_its_own_and_nobody_else_has_one() -> None:
+def test_each_function_has_a_role_of_its_own_and_no_other_function_has_one() -> None:
     made = expand(read())["Resources"]
 
     roles = {name for name, found in made.items() if found["Type"] == "AWS::IAM::Role"}

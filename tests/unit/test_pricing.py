@@ -58,7 +58,7 @@ def test_a_preset_costs_what_the_page_says(
     assert (cost.lower_usd, cost.upper_usd) == (Decimal(lower), Decimal(upper))
 
 
-def test_the_pages_own_example_lies_in_its_interval() -> None:
+def test_the_pages_own_example_is_in_its_interval() -> None:
     cost = estimate(121, (1280, 720), PRICE)
 
     assert (cost.lower_usd, cost.upper_usd) == (Decimal("0.1343"), Decimal("0.1434"))
@@ -75,7 +75,7 @@ def test_the_most_that_the_schema_allows_costs_about_116_dollars() -> None:
 ROUNDINGS = (425, 430, 433)
 
 
-def test_each_rounding_that_was_seen_lies_in_the_interval() -> None:
+def test_each_rounding_that_was_seen_is_in_the_interval() -> None:
     frames = needed_frames(Sidecar(prompt="a harbour"), 17.894)
 
     cost = estimate(frames, PRESETS["landscape_16_9"], PRICE, from_audio=True)
@@ -88,7 +88,7 @@ def test_each_rounding_that_was_seen_lies_in_the_interval() -> None:
 
 
 @given(st.floats(0.1, 20), st.floats(1, 60), sides, sides)
-def test_whichever_way_frames_of_audio_are_rounded_their_cost_lies_in_the_interval(
+def test_whichever_way_frames_of_audio_are_rounded_their_cost_is_in_the_interval(
     seconds: float, fps: float, width: int, height: int
 ) -> None:
     needed = needed_frames(Sidecar(prompt="a harbour", fps=fps), seconds)
@@ -196,7 +196,7 @@ def test_more_frames_never_cost_less(width: int, height: int, frames: list[int])
 
 
 @given(frames_asked, sides, st.lists(sides, min_size=2))
-def test_a_larger_picture_never_costs_less(frames: int, height: int, widths: list[int]) -> None:
+def test_a_larger_image_never_costs_less(frames: int, height: int, widths: list[int]) -> None:
     costs = [estimate(frames, (width, height), PRICE) for width in sorted(widths)]
 
     assert all(less.upper_usd <= more.upper_usd for less, more in pairwise(costs))

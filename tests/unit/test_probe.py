@@ -51,7 +51,7 @@ TAILS = {
 
 
 @pytest.mark.parametrize("tail", TAILS)
-def test_what_follows_the_sound_of_a_wav_costs_no_time_and_no_length(tail: str) -> None:
+def test_what_follows_the_audio_of_a_wav_costs_no_time_and_no_length(tail: str) -> None:
     file = io.BytesIO(wave(b"\x80" * 8000) + TAILS[tail])
     started = time.process_time()
 
@@ -102,8 +102,8 @@ def test_what_is_not_audio_is_refused(content: bytes, code: str) -> None:
     assert caught.value.code == code
 
 
-def film(container: str = "mp4", codec: str = "mpeg4") -> bytes:
-    """A second of picture without sound."""
+def video_of(container: str = "mp4", codec: str = "mpeg4") -> bytes:
+    """A second of image without audio."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream: Any = output.add_stream(codec, rate=8)
@@ -114,9 +114,9 @@ def film(container: str = "mp4", codec: str = "mpeg4") -> bytes:
     return file.getvalue()
 
 
-def test_a_film_without_sound_is_refused_as_such() -> None:
+def test_a_video_without_audio_is_refused_as_such() -> None:
     with pytest.raises(MediaRefused) as caught:
-        probe_audio(io.BytesIO(film()))
+        probe_audio(io.BytesIO(video_of()))
 
     assert caught.value.code == "no_audio_stream"
 
@@ -167,7 +167,7 @@ def test_a_file_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) 
 # Images
 
 
-def picture(codec: str, container: str, pixels: str, width: int = 64, height: int = 32) -> bytes:
+def image_of(codec: str, container: str, pixels: str, width: int = 64, height: int = 32) -> bytes:
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream: Any = output.add_stream(codec)
@@ -181,10 +181,10 @@ def picture(codec: str, container: str, pixels: str, width: int = 64, height: in
 
 
 MADE: dict[str, Callable[[], bytes]] = {
-    "image/png": lambda: picture("png", "image2pipe", "rgb24"),
-    "image/jpeg": lambda: picture("mjpeg", "image2pipe", "yuvj420p"),
-    "image/webp": lambda: picture("libwebp", "webp", "yuv420p"),
-    "image/gif": lambda: picture("gif", "gif", "rgb8"),
+    "image/png": lambda: image_of("png", "image2pipe", "rgb24"),
+    "image/jpeg": lambda: image_of("mjpeg", "image2pipe", "yuvj420p"),
+    "image/webp": lambda: image_of("libwebp", "webp", "yuv420p"),
+    "image/gif": lambda: image_of("gif", "gif", "rgb8"),
     "image/avif": (ROOT / "tests/security/corpus/image/avif.bin").read_bytes,
 }
 

@@ -1,4 +1,4 @@
-"""Whoever names a host, we dial public addresses only, and the ones that were checked."""
+"""Only public addresses are dialled, and only those that were checked, for any host name."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_a_name_whose_addresses_all_refuse_is_a_failed_connection(
     assert sorted(wire.dialled) == sorted(PUBLIC)
 
 
-def test_a_name_that_nobody_knows_is_a_failed_connection(dns: Callable[..., list[str]]) -> None:
+def test_a_name_that_no_one_knows_is_a_failed_connection(dns: Callable[..., list[str]]) -> None:
     dns([])
 
     with pytest.raises(OSError, match="unknown"):
@@ -217,7 +217,7 @@ def test_without_a_proxy_addresses_are_checked(
 
 
 def test_with_a_proxy_nothing_goes_past_it(monkeypatch: pytest.MonkeyPatch, wire: Wire) -> None:
-    """Not even what NO_PROXY names: nobody would have checked it."""
+    """Not even what NO_PROXY names: no one would have checked it."""
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", HOST)
     wire.refuses.add("proxy.example")

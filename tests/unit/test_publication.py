@@ -1,7 +1,7 @@
-"""However a stream tells what was written, receipts end as their records and no event is missing.
+"""However a stream repeats what was written, receipts end as their records and no event is missing.
 
-Writes of several jobs of a few names, shuffled across jobs, doubled, late and told from the start
-again; and two publishers at the same receipt.
+Writes of several jobs of a few names, shuffled across jobs, doubled, late and repeated from the
+start; and two publishers at the same receipt.
 """
 
 from __future__ import annotations
@@ -112,11 +112,11 @@ def test_in_any_order_and_any_number_of_times_every_receipt_ends_as_its_record(
     lives: list[list[Write]], data: st.DataObject
 ) -> None:
     all_writes = [write for life in lives for write in life]
-    told = data.draw(st.permutations(all_writes)) + data.draw(
+    answer = data.draw(st.permutations(all_writes)) + data.draw(
         st.lists(st.sampled_from(all_writes), max_size=20)
     )
 
-    receipts, _ = publish(told)
+    receipts, _ = publish(answer)
 
     assert written(receipts) == newest(lives)
 
@@ -125,13 +125,13 @@ def test_in_any_order_and_any_number_of_times_every_receipt_ends_as_its_record(
 def test_events_of_a_job_come_in_its_steps_order_and_none_is_missing(
     lives: list[list[Write]], choose: random.Random
 ) -> None:
-    """The stream keeps each job's order, and no other; then it is told from the start again."""
+    """The stream keeps each job's order, and no other; then it repeats all from the start."""
     order = [number for number, life in enumerate(lives) for _ in life]
     choose.shuffle(order)
     left = {number: iter(life) for number, life in enumerate(lives)}
-    told = [next(left[number]) for number in order]
+    shown = [next(left[number]) for number in order]
 
-    _, bus = publish([*told, *told])
+    _, bus = publish([*shown, *shown])
 
     for life in lives:
         job = life[-1].after
@@ -206,7 +206,7 @@ def test_what_is_no_receipt_gives_way_to_one(garbage: bytes) -> None:
     assert written(receipts) == {"a.status.json": Receipt.of(born(), None)}
 
 
-def test_a_record_that_is_told_again_writes_nothing() -> None:
+def test_a_record_that_comes_again_writes_nothing() -> None:
     receipts, bus = MemoryReceipts(), MemoryBus()
     write = Write(None, born(), None)
 

@@ -143,7 +143,7 @@ def test_where_the_system_has_no_bundle_certifis_is_taken(
 
 
 @pytest.mark.parametrize("real", [None, RealFal(KEY)])
-def test_no_process_is_told_the_key_and_the_emulator_writes_none_down(
+def test_no_process_gets_the_key_and_the_emulator_writes_none_down(
     tls_files: TlsFiles, tmp_path: Path, real: RealFal | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAL_KEY", KEY)
@@ -152,7 +152,7 @@ def test_no_process_is_told_the_key_and_the_emulator_writes_none_down(
     made = emulator_environment(state, tls_files, PORTS, real)
 
     assert made["PERSIST_STATE"] == "0"
-    assert made["AWS_CA_BUNDLE"] == str(tls_files.ca_bundle)  # AWS is the emulator, and nobody else
+    assert made["AWS_CA_BUNDLE"] == str(tls_files.ca_bundle)  # AWS is the emulator, and no one else
     assert "key-secret" not in str(made) + str(minimal_environment(state))
 
 
@@ -171,7 +171,7 @@ def test_a_run_of_the_real_one_is_remembered_without_its_key(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "value"), [("AudioDelivery", "presigned"), ("ResultsBy", "webhook")]
 )
-def test_the_real_fal_is_not_told_to_reach_this_machine(name: str, value: str) -> None:
+def test_the_real_fal_gets_no_url_of_this_machine(name: str, value: str) -> None:
     real_fal.check_parameters(real_fal.PARAMETERS | {"AskFalSeconds": "9"})
 
     with pytest.raises(LocalCloudError, match=name):
@@ -235,10 +235,10 @@ def test_a_script_has_to_say_yes(
         spending_consent.agree_to_pay({}, yes=False)
     spending_consent.agree_to_pay({"DailyBudgetUsd": "7"}, yes=True)
 
-    told = capsys.readouterr().err
-    assert "Real money" in told
-    assert "$2 a job and $7 a day" in told
-    assert interval([example(PRICES)]) in told
+    output = capsys.readouterr().err
+    assert "Real money" in output
+    assert "$2 a job and $7 a day" in output
+    assert interval([example(PRICES)]) in output
 
 
 # What it costs -----------------------------------------------------------------------------------
@@ -249,33 +249,33 @@ def drop(sidecar: str, seconds: float = 2.0, **images: bytes) -> Drop:
     return of(sound(seconds), sidecar, *pictures)
 
 
-def of(audio: bytes, sidecar: str, *pictures: FileUpload) -> Drop:
-    return Drop(FileUpload("song.wav", audio), FileUpload("song.json", sidecar.encode()), pictures)
+def of(audio: bytes, sidecar: str, *images: FileUpload) -> Drop:
+    return Drop(FileUpload("song.wav", audio), FileUpload("song.json", sidecar.encode()), images)
 
 
 def test_a_drop_costs_what_the_product_will_say_it_costs() -> None:
-    (told,) = estimate_drop(drop('{"prompt": "x", "video_size": "square", "fps": 10}'), PRICES)
+    (answer,) = estimate_drop(drop('{"prompt": "x", "video_size": "square", "fps": 10}'), PRICES)
 
-    assert told == estimate(20, PRESETS["square"], Decimal("0.001205"))
+    assert answer == estimate(20, PRESETS["square"], Decimal("0.001205"))
 
 
 def test_takes_are_paid_each() -> None:
     takes = '[{"prompt": "x", "video_size": "square"}, {"prompt": "y"}]'
 
-    told = estimate_drop(drop(takes), PRICES)
+    answer = estimate_drop(drop(takes), PRICES)
 
-    assert [one.width for one in told] == [512, 1024]
-    lower, upper = sum(one.lower_usd for one in told), sum(one.upper_usd for one in told)
-    assert interval(told) == f"${lower:.4f} to ${upper:.4f}"
+    assert [one.width for one in answer] == [512, 1024]
+    lower, upper = sum(one.lower_usd for one in answer), sum(one.upper_usd for one in answer)
+    assert interval(answer) == f"${lower:.4f} to ${upper:.4f}"
 
 
-def test_the_size_is_the_pictures_where_it_is_to_be() -> None:
+def test_the_size_is_the_images_where_it_is_to_be() -> None:
     image = png(64, 48)
-    wish = '{"prompt": "x", "video_size": "auto", "image_url": "cover.png"}'
+    sidecar = '{"prompt": "x", "video_size": "auto", "image_url": "cover.png"}'
 
-    (told,) = estimate_drop(drop(wish, cover_png=image), PRICES)
+    (answer,) = estimate_drop(drop(sidecar, cover_png=image), PRICES)
 
-    assert (told.width, told.height) == (64, 48)
+    assert (answer.width, answer.height) == (64, 48)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_the_size_is_the_pictures_where_it_is_to_be() -> None:
         (of(b"no sound", '{"prompt": "x"}'), "not_audio"),
     ],
 )
-def test_what_would_be_rejected_is_told_and_not_priced(wrong: Drop, named: str) -> None:
+def test_what_would_be_rejected_is_reported_and_not_priced(wrong: Drop, named: str) -> None:
     with pytest.raises(LocalCloudError) as refused:
         estimate_drop(wrong, PRICES)
 

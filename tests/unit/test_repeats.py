@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from phonoscene.drops.contents import MARK
 from phonoscene.drops.keys import composed, half_id, job_id
 from phonoscene.drops.pairing import all_pairings
 from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
@@ -75,7 +76,7 @@ class History(RuleBasedStateMachine):
         if self.bucket.versions:
             key = data.draw(st.sampled_from(sorted(self.bucket.versions)))
             newest = self.bucket.versions[key][-1]
-            self._put(key, newest.body, newest.mark if keeps else "")
+            self._put(key, newest.body, dict(newest.metadata)[MARK] if keeps else "")
 
     @rule(data=st.data())
     def somebody_wants_another_take(self, data: st.DataObject) -> None:
@@ -108,7 +109,7 @@ class History(RuleBasedStateMachine):
     def a_job_goes_on(self, data: st.DataObject, end: JobStatus) -> None:
         ready = sorted(job.job_id for job in self.store.by_status(JobStatus.READY))
         if ready:
-            job = self.store.items[data.draw(st.sampled_from(ready))]
+            job = self.store.jobs[data.draw(st.sampled_from(ready))]
             steps = ON_THE_WAY[: ON_THE_WAY.index(end) + 1] if end in ON_THE_WAY else (end,)
             for step in steps:
                 job = self.store.move(job, step)
@@ -117,7 +118,7 @@ class History(RuleBasedStateMachine):
         """What the jobs that count were made of."""
         jobs = [
             job
-            for job in self.store.items.values()
+            for job in self.store.jobs.values()
             if job.arguments and job.status not in WITHOUT_VIDEO | {JobStatus.WAITING}
         ]
         return Counter(map(self._content, jobs))
@@ -134,7 +135,7 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_repeated_but_a_job_that_is_there(self) -> None:
-        counted = {job.job_id: job.repeats for job in self.store.items.values() if job.repeats}
+        counted = {job.job_id: job.repeats for job in self.store.jobs.values() if job.repeats}
         assert Counter(self.store.repeats.values()) == counted
 
     def teardown(self) -> None:
@@ -145,7 +146,7 @@ class History(RuleBasedStateMachine):
             if pairing.is_whole:
                 self._has_record(str(pairing.audio), str(pairing.sidecar))
         for key in present:
-            waiting = self.store.items.get(half_id("drops", key))
+            waiting = self.store.jobs.get(half_id("drops", key))
             if waiting and waiting.status is JobStatus.WAITING:
                 assert all(
                     key not in pairing.keys or not pairing.is_whole
@@ -153,7 +154,7 @@ class History(RuleBasedStateMachine):
                 )
 
     def _has_record(self, audio: str, sidecar: str) -> None:
-        """The pair that is there now is a job, or repeats one of the same sound and prompt."""
+        """The pair that is there now is a job, or repeats one of the same audio and prompt."""
         halves = [(key, self.bucket.versions[key][-1].version_id) for key in (audio, sidecar)]
         job = self.store.get(job_id("drops", halves[0], halves[1]))
         assert job

@@ -1,4 +1,4 @@
-"""Whatever form fal's answer takes, it becomes one verdict, without any secret of ours."""
+"""Whatever form fal's answer takes, it becomes one result, without any secret of ours."""
 
 from __future__ import annotations
 
@@ -47,31 +47,31 @@ def test_a_success_carries_its_output(*, nulls: bool) -> None:
     extra = {"error": None, "payload_error": None}
     fields = {"status": "OK", "payload": OUTPUT, **(extra if nulls else {})}
 
-    verdict = from_webhook(webhook(**fields))
+    result = from_webhook(webhook(**fields))
 
-    assert verdict == Result(
+    assert result == Result(
         request_id=REQUEST,
         output=Output(video=ReportedVideo(url=URL), seed=175932751, prompt="a harbour"),
     )
-    assert not verdict.must_be_fetched
+    assert not result.must_be_fetched
 
 
 @pytest.mark.parametrize("seed", [0, 2**63 - 1, 2**63, 17454220438242315174, 2**64 - 1, None])
 def test_a_seed_is_kept_digit_for_digit(seed: int | None) -> None:
-    verdict = from_webhook(webhook(status="OK", payload=OUTPUT | {"seed": seed}))
+    result = from_webhook(webhook(status="OK", payload=OUTPUT | {"seed": seed}))
 
-    assert verdict.output
-    assert verdict.output.seed == seed
+    assert result.output
+    assert result.output.seed == seed
 
 
 def test_what_fal_reports_of_the_video_is_kept() -> None:
     video = {"url": URL, "content_type": "video/mp4", "file_name": "out.mp4", "file_size": 1234}
     figures = {"width": 1024, "height": 576, "fps": 24.0, "num_frames": 121, "duration": 5.041667}
 
-    verdict = from_webhook(webhook(status="OK", payload=OUTPUT | {"video": video | figures}))
+    result = from_webhook(webhook(status="OK", payload=OUTPUT | {"video": video | figures}))
 
-    assert verdict.output
-    assert verdict.output.video.model_dump() == {"url": URL, "file_size": 1234, **figures}
+    assert result.output
+    assert result.output.video.model_dump() == {"url": URL, "file_size": 1234, **figures}
 
 
 @pytest.mark.parametrize("units", ["72", "71.368704", "0", 72])
@@ -87,21 +87,21 @@ def test_what_fal_bills_for_a_result_is_kept(units: Any) -> None:
     "units", [None, "", "many", "-1", "NaN", "Infinity", "1e400", "1e-400", "1" * 40, [], {}]
 )
 def test_a_bill_that_is_no_number_does_not_lose_the_video(units: Any) -> None:
-    verdict = from_webhook(webhook(status="OK", payload=OUTPUT, billable_units=units))
+    result = from_webhook(webhook(status="OK", payload=OUTPUT, billable_units=units))
 
-    assert verdict == from_result(REQUEST, OUTPUT, units)
-    assert verdict.output
-    assert verdict.billable_units is None
+    assert result == from_result(REQUEST, OUTPUT, units)
+    assert result.output
+    assert result.billable_units is None
 
 
 @pytest.mark.parametrize("missing", ["seed", "prompt"])
 def test_an_output_without_a_seed_or_a_prompt_is_a_video_all_the_same(missing: str) -> None:
     payload = {name: value for name, value in OUTPUT.items() if name != missing}
 
-    verdict = from_webhook(webhook(status="OK", payload=payload))
+    result = from_webhook(webhook(status="OK", payload=payload))
 
-    assert verdict.output
-    assert verdict.output.video.url == URL
+    assert result.output
+    assert result.output.video.url == URL
 
 
 @pytest.mark.parametrize("field", ["width", "height", "fps", "num_frames", "duration"])
@@ -109,13 +109,13 @@ def test_an_output_without_a_seed_or_a_prompt_is_a_video_all_the_same(missing: s
 def test_a_figure_of_the_video_that_is_odd_does_not_lose_the_video(field: str, value: Any) -> None:
     payload = OUTPUT | {"video": {"url": URL, field: value}}
 
-    verdict = from_webhook(webhook(status="OK", payload=payload))
+    result = from_webhook(webhook(status="OK", payload=payload))
 
-    assert verdict.output
-    assert verdict.output.video.url == URL
+    assert result.output
+    assert result.output.video.url == URL
 
 
-def test_a_models_errors_are_told_one_by_one() -> None:
+def test_a_models_errors_are_reported_one_by_one() -> None:
     detail = [
         {
             "loc": ["body", "image_url"],
@@ -129,53 +129,51 @@ def test_a_models_errors_are_told_one_by_one() -> None:
         {"loc": ["body"], "msg": "inappropriate", "type": "content_policy_violation"},
     ]
 
-    verdict = from_webhook(
+    result = from_webhook(
         webhook(status="ERROR", error="Invalid status code: 422", payload={"detail": detail})
     )
 
-    assert [(error.code, error.field, error.message) for error in verdict.errors] == [
+    assert [(error.code, error.field, error.message) for error in result.errors] == [
         ("image_load_error", "image_url", "The image could not be loaded"),
         ("less_than_equal", "video_size.width", "too large"),
         ("content_policy_violation", None, "inappropriate"),
     ]
-    assert not verdict.must_be_fetched
+    assert not result.must_be_fetched
 
 
 def test_a_failure_of_fals_own_is_one_error() -> None:
     payload = {"detail": "Runner disconnected", "error_type": "runner_disconnected"}
 
-    verdict = from_webhook(
+    result = from_webhook(
         webhook(status="ERROR", error="Invalid status code: 503", payload=payload)
     )
 
-    [error] = verdict.errors
+    [error] = result.errors
     assert (error.code, error.message) == ("runner_disconnected", "Runner disconnected")
 
 
 def test_an_output_that_fal_could_not_serialise_must_be_fetched() -> None:
-    verdict = from_webhook(webhook(status="OK", payload=None, payload_error=UNSERIALISABLE))
+    result = from_webhook(webhook(status="OK", payload=None, payload_error=UNSERIALISABLE))
 
-    assert verdict == Result(request_id=REQUEST)
-    assert verdict.must_be_fetched
+    assert result == Result(request_id=REQUEST)
+    assert result.must_be_fetched
 
 
 @pytest.mark.parametrize("nulls", [True, False], ids=["null", "absent"])
 def test_a_failure_that_fal_could_not_serialise_is_a_failure(*, nulls: bool) -> None:
     fields = {"error": "Invalid status code: 404", "payload_error": UNSERIALISABLE}
 
-    verdict = from_webhook(
-        webhook(status="ERROR", **fields, **({"payload": None} if nulls else {}))
-    )
+    result = from_webhook(webhook(status="ERROR", **fields, **({"payload": None} if nulls else {})))
 
-    [error] = verdict.errors
+    [error] = result.errors
     assert (error.code, error.message) == ("fal_error", "Invalid status code: 404")
-    assert not verdict.must_be_fetched
+    assert not result.must_be_fetched
 
 
 def test_an_error_without_any_reason_is_an_error() -> None:
-    verdict = from_webhook(json.dumps({"request_id": REQUEST, "status": "ERROR"}))
+    result = from_webhook(json.dumps({"request_id": REQUEST, "status": "ERROR"}))
 
-    [error] = verdict.errors
+    [error] = result.errors
     assert (error.code, error.message) == ("fal_error", "fal gave no reason")
 
 
@@ -206,7 +204,7 @@ def test_a_failure_of_any_form_has_one_error(payload: Any, code: str, message: s
     assert (error.code, error.message) == (code, message)
 
 
-# Not a verdict
+# Not a result
 
 
 @pytest.mark.parametrize(
@@ -237,7 +235,7 @@ def test_a_signed_body_of_no_known_form_is_malformed(body: str) -> None:
         from_webhook(body)
 
 
-def test_a_malformed_verdict_names_fields_and_shows_no_value() -> None:
+def test_a_malformed_result_names_fields_and_shows_no_value() -> None:
     body = webhook(status="OK", payload={"video": {"url": [PRESIGNED]}, "prompt": ["a secret"]})
 
     with pytest.raises(ResultMalformed) as caught:
@@ -286,10 +284,10 @@ HIDDEN = "the prompt that nobody may read"
     ],
 )
 def test_the_input_that_fal_repeats_never_comes_into_an_error(payload: dict[str, Any]) -> None:
-    verdict = from_failure(REQUEST, payload, "Invalid status code: 422")
+    result = from_failure(REQUEST, payload, "Invalid status code: 422")
 
-    assert verdict.errors
-    assert HIDDEN not in verdict.model_dump_json()
+    assert result.errors
+    assert HIDDEN not in result.model_dump_json()
 
 
 QUOTED = PRESIGNED.replace("?", "%3F").replace("&", "%26").replace("=", "%3D")
@@ -315,25 +313,25 @@ def test_a_presigned_signature_never_comes_into_an_error(message: str, place: st
         "error": None,
     }
 
-    verdict = from_failure(REQUEST, payloads[place], message if place == "error" else None)
+    result = from_failure(REQUEST, payloads[place], message if place == "error" else None)
 
-    told = verdict.model_dump_json().lower()
-    assert verdict.errors
-    assert not any(secret.lower() in told for secret in SECRETS)
+    answer = result.model_dump_json().lower()
+    assert result.errors
+    assert not any(secret.lower() in answer for secret in SECRETS)
 
 
 def test_a_message_is_kept_short() -> None:
-    verdict = from_failure(REQUEST, {"detail": "too long " * 10_000}, None)
+    result = from_failure(REQUEST, {"detail": "too long " * 10_000}, None)
 
-    assert 490 < len(verdict.errors[0].message) <= 500
+    assert 490 < len(result.errors[0].message) <= 500
 
 
 def test_of_many_errors_the_first_twenty_are_kept() -> None:
     detail = [{"msg": str(number), "type": "x"} for number in range(1000)]
 
-    verdict = from_failure(REQUEST, {"detail": detail}, None)
+    result = from_failure(REQUEST, {"detail": detail}, None)
 
-    assert [error.message for error in verdict.errors] == [str(number) for number in range(20)]
+    assert [error.message for error in result.errors] == [str(number) for number in range(20)]
 
 
 ANYTHING = st.recursive(
@@ -351,14 +349,14 @@ ANYTHING = st.recursive(
 
 
 @given(st.sampled_from(["OK", "ERROR"]), ANYTHING, st.none() | st.text(max_size=5))
-def test_any_signed_body_is_a_verdict_or_malformed(
+def test_any_signed_body_is_a_result_or_malformed(
     status: str, payload: Any, error: str | None
 ) -> None:
     body = webhook(status=status, payload=payload, error=error)
 
     try:
-        verdict = from_webhook(body)
+        result = from_webhook(body)
     except ResultMalformed:
         assert status == "OK"
     else:
-        assert (status == "ERROR") is bool(verdict.errors)
+        assert (status == "ERROR") is bool(result.errors)

@@ -128,12 +128,12 @@ class Formation:
         if self.parameters is None:
             message = f"Stack with id {asked['StackName']} does not exist"
             raise ClientError({"Error": {"Code": "ValidationError", "Message": message}}, "x")
-        told = self.parameters.items()
+        answer = self.parameters.items()
         return {
             "Stacks": [
                 {
                     "Parameters": [
-                        {"ParameterKey": name, "ParameterValue": value} for name, value in told
+                        {"ParameterKey": name, "ParameterValue": value} for name, value in answer
                     ]
                 }
             ]

@@ -118,7 +118,7 @@ def refused(*texts: str | dict[str, Any], **named: Any) -> list[ErrorDetail]:
     return list(caught.value.errors)
 
 
-def told(fields: dict[str, Any]) -> Sidecar | tuple[ErrorDetail, ...]:
+def read_sidecar(fields: dict[str, Any]) -> Sidecar | tuple[ErrorDetail, ...]:
     """What comes of a sidecar: itself or its errors."""
     try:
         return load(fields)
@@ -402,7 +402,7 @@ def test_a_file_in_another_encoding_says_how_to_save_it(form: str, text: str) ->
     assert error.message.endswith("Save it as UTF-8.")
 
 
-def test_a_key_that_stands_twice_is_named() -> None:
+def test_a_key_that_is_there_twice_is_named() -> None:
     error = only(refused('{"prompt": "x", "fps": 24, "fps": 25}'))
 
     assert '"fps"' in error.message
@@ -439,7 +439,7 @@ def test_64_kib_are_read_and_no_more(size: int, *, is_taken: bool) -> None:
 # All errors at once
 
 
-def test_all_errors_are_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     errors = refused(
         {
             "fps": 61,
@@ -465,7 +465,7 @@ def test_all_errors_are_told_at_once() -> None:
     ]
 
 
-def test_auto_without_an_image_is_told_beside_other_errors() -> None:
+def test_auto_without_an_image_is_reported_beside_other_errors() -> None:
     errors = refused(with_prompt(video_size="auto", fps=61))
 
     assert {error.field for error in errors} == {"video_size", "fps"}
@@ -485,11 +485,11 @@ def test_a_sidecar_of_nothing_but_errors_still_fits_in_its_record() -> None:
     text = "{" + ",".join(f'"k{number}":0' for number in range(6500)) + "}"
     assert 60_000 < len(text) < 65_536
 
-    told = Errors(refused(text)).listed()
+    answer = Errors(refused(text)).listed()
 
-    record = json.dumps([error.model_dump() for error in told])
+    record = json.dumps([error.model_dump() for error in answer])
     assert len(record) < 350_000  # DynamoDB's item limit is 400 KB
-    assert told[-1].message == "There are 6451 more errors."
+    assert answer[-1].message == "There are 6451 more errors."
 
 
 @pytest.mark.parametrize(
@@ -564,7 +564,7 @@ def test_of_several_files_the_nearest_wins_key_by_key() -> None:
     }
 
 
-def test_an_error_names_the_file_it_stands_in() -> None:
+def test_an_error_names_its_file() -> None:
     documents = [
         SidecarFile("a/song.json", {"fps": 61}),
         SidecarFile("a/_defaults.json", {"promt": "x"}),
@@ -603,7 +603,7 @@ def test_the_nearest_defaults_say_whether_an_audio_file_waits(
 
 
 @pytest.mark.parametrize("value", ["false", 0, 1, None, [], "no"])
-def test_what_is_neither_true_nor_false_does_not_wait_so_that_it_is_told_at_once(
+def test_what_is_neither_true_nor_false_does_not_wait_so_that_it_is_reported_at_once(
     value: Any,
 ) -> None:
     defaults = [SidecarFile("a/_defaults.json", {"wait_for_sidecar": value})]
@@ -617,7 +617,7 @@ def test_what_is_neither_true_nor_false_does_not_wait_so_that_it_is_told_at_once
 
 
 @pytest.mark.parametrize("value", ["false", 0, None])
-def test_a_malformed_wait_for_sidecar_is_told_with_the_sidecars_errors(value: Any) -> None:
+def test_a_malformed_wait_for_sidecar_is_reported_with_the_sidecars_errors(value: Any) -> None:
     errors = refused(
         with_prompt(), {"wait_for_sidecar": value}, names=("song.json", "_defaults.json")
     )
@@ -799,7 +799,7 @@ def test_any_value_of_any_field_is_in_its_range_or_refused_by_its_name(
 ) -> None:
     fields = with_prompt() | {"image_url": "a.png"} | {field: value}
 
-    answer = told(fields)
+    answer = read_sidecar(fields)
 
     if isinstance(answer, Sidecar):
         assert is_published(field, getattr(answer, field))
@@ -830,7 +830,7 @@ NAMES = st.sampled_from([*FIELDS, "size", "preset", "audio_url", "sync_mode"]) |
 def test_any_object_becomes_arguments_that_the_table_can_hold_or_named_errors(
     fields: dict[str, Any],
 ) -> None:
-    answer = told(fields)
+    answer = read_sidecar(fields)
 
     if isinstance(answer, Sidecar):
         assert set(DEFAULTS) - {"image_url", "end_image_url", "seed"} <= set(answer.arguments())

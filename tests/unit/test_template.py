@@ -357,7 +357,7 @@ def test_the_stream_wakes_its_reader_for_jobs_and_not_for_sums_or_deletions() ->
 
 
 @pytest.mark.parametrize("name", sorted(dead_letter_queues()))
-def test_whoever_looks_after_the_stack_hears_of_a_message_in_a_dead_letter_queue(name: str) -> None:
+def test_the_operator_is_notified_of_a_message_in_a_dead_letter_queue(name: str) -> None:
     alarms = of_type("AWS::CloudWatch::Alarm").values()
 
     assert any(name in mentioned(alarm.get("Dimensions")) for alarm in alarms)
@@ -475,7 +475,7 @@ def test_the_page_adds_up_what_runs_at_once_as_the_doctor_does() -> None:
     assert defaults["WebhookReservedConcurrency"] == "0"  # a new account has none to reserve
 
 
-#: What whoever turns a key on must be allowed with it (DynamoDB's and Lambda's developer guides).
+#: Actions on the key that a person needs to set it (DynamoDB's and Lambda's developer guides).
 DEPLOYER = {
     "kms:Encrypt",
     "kms:Decrypt",

@@ -154,18 +154,18 @@ def test_what_is_signed_are_four_lines_without_a_line_feed_at_the_end() -> None:
     )
 
 
-def test_a_genuine_post_becomes_a_delivery_with_the_signed_text_byte_for_byte() -> None:
-    delivery = receive(post(), Jwks(KEY).signing_keys(), USER)
+def test_a_genuine_post_becomes_a_message_with_the_signed_text_byte_for_byte() -> None:
+    message = receive(post(), Jwks(KEY).signing_keys(), USER)
 
-    assert delivery == WebhookMessage(JOB, hash_token(TOKEN), REQUEST, BODY.decode())
-    assert delivery.body.encode() == BODY
+    assert message == WebhookMessage(JOB, hash_token(TOKEN), REQUEST, BODY.decode())
+    assert message.body.encode() == BODY
 
 
-def test_a_delivery_survives_its_queue() -> None:
-    delivery = receive(post(), Jwks(KEY).signing_keys(), USER)
+def test_a_message_survives_its_queue() -> None:
+    message = receive(post(), Jwks(KEY).signing_keys(), USER)
 
-    assert WebhookMessage(**json.loads(delivery.to_message())) == delivery
-    assert TOKEN not in delivery.to_message()
+    assert WebhookMessage(**json.loads(message.to_message())) == message
+    assert TOKEN not in message.to_message()
 
 
 #: What SQS takes in a message (SendMessage, in its API reference).
@@ -174,11 +174,11 @@ SQS_TAKES = re.compile("[\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 @example("a prompt with \ufffe and \uffff and \x0b")
-def test_a_delivery_of_any_text_is_a_message_that_sqs_takes(body: str) -> None:
-    delivery = WebhookMessage(JOB, hash_token(TOKEN), REQUEST, body)
+def test_a_webhook_of_any_text_is_a_message_that_sqs_takes(body: str) -> None:
+    message = WebhookMessage(JOB, hash_token(TOKEN), REQUEST, body)
 
-    assert SQS_TAKES.fullmatch(delivery.to_message())
-    assert WebhookMessage(**json.loads(delivery.to_message())) == delivery
+    assert SQS_TAKES.fullmatch(message.to_message())
+    assert WebhookMessage(**json.loads(message.to_message())) == message
 
 
 @given(
@@ -189,9 +189,9 @@ def test_a_delivery_of_any_text_is_a_message_that_sqs_takes(body: str) -> None:
 def test_whatever_fal_signs_for_us_is_let_in(payload: dict[str, Any], user: str, skew: int) -> None:
     body = json.dumps({"request_id": REQUEST, "payload": payload}).encode()
 
-    delivery = receive(post(body, user=user, at=NOW + skew), Jwks(KEY).signing_keys(), user)
+    message = receive(post(body, user=user, at=NOW + skew), Jwks(KEY).signing_keys(), user)
 
-    assert delivery.body.encode() == body
+    assert message.body.encode() == body
 
 
 # One thing altered
@@ -348,9 +348,9 @@ def test_a_signed_body_that_does_not_name_its_request_once_is_refused(
     ],
 )
 def test_what_is_odd_and_harmless_in_a_signed_body_passes(body: bytes) -> None:
-    delivery = receive(post(body), Jwks(KEY).signing_keys(), USER)
+    message = receive(post(body), Jwks(KEY).signing_keys(), USER)
 
-    assert WebhookMessage(**json.loads(delivery.to_message())) == delivery
+    assert WebhookMessage(**json.loads(message.to_message())) == message
 
 
 @pytest.mark.parametrize(
@@ -457,7 +457,7 @@ def test_a_broken_entry_is_passed_over_and_its_neighbours_are_kept(entry: Any) -
 
 
 @pytest.mark.parametrize("answer", [{}, {"keys": None}, {"keys": {}}, {"keys": "x"}, {"keys": []}])
-def test_a_key_set_without_keys_verifies_nobody(answer: dict[str, Any]) -> None:
+def test_a_key_set_without_keys_verifies_nothing(answer: dict[str, Any]) -> None:
     jwks = Jwks()
     jwks.answer = answer
 
@@ -529,7 +529,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
-def test_nobody_is_verified_while_there_is_no_key_and_the_next_try_is_soon(
+def test_no_webhook_is_verified_while_there_is_no_key_and_the_next_try_is_soon(
     failure: Exception,
 ) -> None:
     jwks = Jwks(KEY)
@@ -568,14 +568,14 @@ def test_refresh_tells_whether_the_keys_are_others() -> None:
     jwks = Jwks(KEY)
     keys = jwks.signing_keys()
 
-    told = [keys.refresh()]
+    shown = [keys.refresh()]
     for minute, answer in enumerate(
         [key_set(KEY), key_set(KEY, NEXT_KEY), key_set(NEXT_KEY, KEY), {}, key_set(NEXT_KEY)], 1
     ):
         jwks.now, jwks.answer = minute * 60.0, answer
-        told.append(keys.refresh())
+        shown.append(keys.refresh())
 
-    assert told == [True, False, True, False, False, True]
+    assert shown == [True, False, True, False, False, True]
 
 
 def test_a_claim_is_checked_against_public_keys_only() -> None:

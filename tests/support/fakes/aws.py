@@ -58,7 +58,7 @@ class Buckets:
         return self._found({"Bucket": bucket, "Key": key, "VersionId": version_id}, "404").body
 
     def state(self) -> str:
-        """Tells two S3s apart."""
+        """Distinguishes two S3s."""
         return f"{self.versions} {self.uploads}"
 
     def answer(self, operation: str, asked: dict[str, Any]) -> Any:
@@ -180,7 +180,7 @@ class Queue:
     dead: list[Message] = field(default_factory=list)
 
     def state(self) -> str:
-        """Tells two queues apart."""
+        """Distinguishes two queues."""
         return f"{self.messages} {self.dead}"
 
 

@@ -78,7 +78,7 @@ class Passed:
 
 @dataclass
 class Calls:
-    """The calls of one run. ``state`` tells two worlds apart; without it moments are not told."""
+    """The calls of one run. ``state`` distinguishes worlds; without it moments are not recorded."""
 
     plan: Sequence[Point] = ()
     state: Callable[[], int] | None = None
@@ -157,7 +157,7 @@ class Calls:
     def moments(self) -> dict[Point, int]:
         """One point for each crash that makes a difference, of those passed since the last one.
 
-        With each how many points it stands for.
+        With each how many points it represents.
         """
         weights = Counter(passed.moment for passed in self.passed)
         first: dict[int, Point] = {}

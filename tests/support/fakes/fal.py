@@ -87,7 +87,7 @@ class Play:
     #: Whether the copies of the next uploads are gone before a run comes to read them.
     expired: deque[bool] = field(default_factory=deque)
     webhooks: bool = True
-    #: What the runs make, in turn; one second of sound asks for the default.
+    #: What the runs make, in turn; one second of audio asks for the default.
     makes: tuple[Made, ...] = (Made(),)
     #: How often a webhook is sent that was answered already.
     duplicates: int = 0
@@ -97,7 +97,7 @@ class Play:
     early: bool = False
     #: For how long a result can be read; fal documents an hour, and keeps most for longer.
     result_lives: timedelta = RESULT_LIVES
-    #: The forms of the next answers that nobody documents, by what is asked: ``post``, ``status``,
+    #: The forms of the next answers that no one documents, by what is asked: ``post``, ``status``,
     #: ``result``, ``list``, ``file``, ``webhook``. An empty one is the usual form.
     odd: dict[str, deque[str]] = field(default_factory=dict)
     #: The next answers themselves, by what is asked: code, headers and body; of ``file`` the bytes
@@ -140,11 +140,11 @@ class Request:
 
     @property
     def video(self) -> bytes:
-        """The bytes of its film: an mp4 of several parts, where parts are small."""
-        return film(f" the film of {self.request_id} ".encode() * 6)
+        """The bytes of its video: an mp4 of several parts, where parts are small."""
+        return video_of(f" the film of {self.request_id} ".encode() * 6)
 
 
-def film(frames: bytes) -> bytes:
+def video_of(frames: bytes) -> bytes:
     """A whole MP4 around these bytes, which no player would play."""
     boxes = {b"ftyp": b"isom\0\0\2\0isom", b"moov": b"", b"mdat": frames}
     return b"".join((8 + len(body)).to_bytes(4) + name + body for name, body in boxes.items())
@@ -270,14 +270,14 @@ class Fal:
             return self._reply(odd, found)
         if self.play.form("post") == "bare":
             return httpx.Response(200, json={"request_id": found.request_id})
-        told = {
+        fields = {
             "request_id": found.request_id,
             "response_url": url,
             "status_url": f"{url}/status",
             "cancel_url": f"{url}/cancel",
             "queue_position": 0,
         }
-        return httpx.Response(200, json=told)
+        return httpx.Response(200, json=fields)
 
     def _accept(self, asked: httpx.Request) -> Request:
         number = len(self.requests) + 1
@@ -312,13 +312,13 @@ class Fal:
         """The key is good for a token; the CDN is never shown the key itself."""
         if asked.headers["Authorization"] != f"Key {KEY}":
             raise NotModelled("a call of rest.fal.ai without the key")
-        told = {
+        fields = {
             "token": "upload-token",
             "token_type": "Bearer",
             "base_url": "https://v3.fal.media",
             "expires_at": "2026-11-23T12:00:00+00:00",
         }
-        return httpx.Response(200, json=told)
+        return httpx.Response(200, json=fields)
 
     def _upload(self, asked: httpx.Request) -> httpx.Response:
         if asked.headers["Authorization"] != "Bearer upload-token":
@@ -409,7 +409,7 @@ class Fal:
 
 
 def _in_form(output: dict[str, Any], form: str) -> dict[str, Any]:
-    """The output as nobody documents it, where a form is named."""
+    """The output as no one documents it, where a form is named."""
     odd: dict[str, dict[str, Any]] = {
         "empty": {},
         "videos": {"videos": [output["video"]], "seed": output["seed"]},
@@ -434,10 +434,10 @@ class Line:
             self._answer = self.calls.make(f"{method} {self.host}", lambda: odd)
             return
         asked = httpx.Request(method, f"https://{self.host}{target}", headers=headers)
-        told = self.calls.make(f"{method} {self.host}", lambda: self.fal.answer(asked))
-        lines = (f"{name}: {value}\r\n" for name, value in told.headers.items())
-        head = f"HTTP/1.1 {told.status_code} \r\n{''.join(lines)}\r\n"
-        self._answer = head.encode() + told.content
+        answer = self.calls.make(f"{method} {self.host}", lambda: self.fal.answer(asked))
+        lines = (f"{name}: {value}\r\n" for name, value in answer.headers.items())
+        head = f"HTTP/1.1 {answer.status_code} \r\n{''.join(lines)}\r\n"
+        self._answer = head.encode() + answer.content
 
     def getresponse(self) -> HTTPResponse:
         response = HTTPResponse(self)  # type: ignore[arg-type]  # all that it asks of a socket

@@ -51,5 +51,5 @@ def shuffled(changes: Sequence[Change], choose: random.Random) -> list[Item]:
     order = [key for key, way in ways.items() for _ in way]
     choose.shuffle(order)
     left = {key: iter(way) for key, way in ways.items()}
-    told = [record(number, next(left[key])) for number, key in enumerate(order, 1)]
-    return [one for one in told if passes(one)]
+    shown = [record(number, next(left[key])) for number, key in enumerate(order, 1)]
+    return [one for one in shown if passes(one)]

@@ -68,7 +68,7 @@ class Table:
     def __init__(self) -> None:
         self._items: dict[str, dict[str, Any]] = {}
         self._state: str | None = None
-        #: What the stream tells: each write's item before and after it, empty where there is none.
+        #: The stream: each write's item before and after it, empty where there is none.
         self.changes: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
     def clear(self) -> None:
@@ -87,7 +87,7 @@ class Table:
         return {key for key, item in self._items.items() if partition in item and sort in item}
 
     def state(self) -> str:
-        """Tells two tables apart."""
+        """Distinguishes two tables."""
         if self._state is None:
             self._state = repr(self._items)
         return self._state
@@ -135,7 +135,7 @@ class Table:
         return {"Attributes": after} if asked.get("ReturnValues") == "ALL_NEW" else {}
 
     def _apply(self, asked: dict[str, Any]) -> dict[str, Any] | None:
-        """Put, update or delete; the item as it then stands."""
+        """Put, update or delete; the item as it then is."""
         self._state = None
         before = self._there(asked)
         if "Item" in asked:
@@ -152,7 +152,7 @@ class Table:
         return dict(after)
 
     def _tell(self, before: dict[str, Any], after: dict[str, Any]) -> None:
-        """A write that changes nothing is not told."""
+        """A write that changes nothing is not in the stream."""
         if before != after:
             self.changes.append((before, after))
 
@@ -281,11 +281,11 @@ def _said(answer: Callable[[str, Any], Any], operation: str, asked: Any) -> Any:
         return exc
 
 
-def _comparable(told: Any) -> Any:
-    """An answer without what is only told: capacities, and texts for people."""
-    if isinstance(told, Refused):
-        return _comparable({"Refused": str(told), **told.response})
-    if isinstance(told, dict):
+def _comparable(answer: Any) -> Any:
+    """An answer without what differs without meaning: capacities, and texts for people."""
+    if isinstance(answer, Refused):
+        return _comparable({"Refused": str(answer), **answer.response})
+    if isinstance(answer, dict):
         left_out = (
             "ConsumedCapacity",
             "ConsumedCapacityUnits",
@@ -295,9 +295,9 @@ def _comparable(told: Any) -> Any:
             "Message",
             "message",
         )
-        kept = {name: _comparable(value) for name, value in told.items() if name not in left_out}
+        kept = {name: _comparable(value) for name, value in answer.items() if name not in left_out}
         return {"N": float(kept["N"])} if set(kept) == {"N"} else kept
-    return [_comparable(one) for one in told] if isinstance(told, list) else told
+    return [_comparable(one) for one in answer] if isinstance(answer, list) else answer
 
 
 @cache

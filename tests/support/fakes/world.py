@@ -1,7 +1,7 @@
 """The deployed functions in a world of their own: AWS, fal, two queues, a schedule, and a clock.
 
 The handlers are those of ``functions/``, built by their own ``build()`` with the template's own
-settings. What is replaced lies below boto3, httpx and http.client, and is the clock and the
+settings. What is replaced is below boto3, httpx and http.client, and is the clock and the
 threads. Time jumps from event to event. The schedule ticks each minute, and more and more rarely
 while nothing but ticks happens: the product must not count them.
 """
@@ -179,7 +179,7 @@ class World:
     #: The details of what was put on the bus, and what was set aside.
     events: list[str] = field(default_factory=list)
     unpublished: list[str] = field(default_factory=list)
-    #: Whether the stream is told when everything is at rest: it costs a third of a run's time.
+    #: Whether the stream is published when everything is at rest: it costs a third of a run's time.
     publishes: bool = True
     #: What happened, for a person who looks for the reason.
     log: list[str] = field(default_factory=list)
@@ -299,7 +299,7 @@ class World:
 
     @contextmanager
     def _uncounted(self) -> Iterator[None]:
-        """Calls that no crash is planned for: nobody reads what is published.
+        """Calls that no crash is planned for: no one reads what is published.
 
         ``test_publication`` plans for them, on what undisturbed worlds have written.
         """
@@ -312,9 +312,9 @@ class World:
     def publish(self, seed: int = 0) -> None:
         """Tell the stream: shuffled across records, some of it twice, the end once more."""
         choose = random.Random(seed or len(self.table.changes))  # noqa: S311 - a sample
-        told = stream.shuffled(self.table.changes, choose)
-        while told:
-            batch, told = told[:BATCH], told[BATCH:]
+        answer = stream.shuffled(self.table.changes, choose)
+        while answer:
+            batch, answer = answer[:BATCH], answer[BATCH:]
             self.hand_out(batch)
             self.hand_out(batch[choose.randrange(len(batch)) :])
 
@@ -390,11 +390,11 @@ class World:
         """A synchronous invocation by another function, in the words of Lambda's API."""
         if operation != "Invoke":
             raise NotModelled(f"lambda {operation}")
-        told = self.invoke(asked["FunctionName"], json.loads(asked["Payload"]))
-        answer = {"errorType": "Runtime.ExitError"} if told is None else told
+        data = self.invoke(asked["FunctionName"], json.loads(asked["Payload"]))
+        answer = {"errorType": "Runtime.ExitError"} if data is None else data
         return {"StatusCode": 200, "Payload": io.BytesIO(json.dumps(answer).encode())}
 
-    # what lies below the product
+    # what is below the product
 
     @contextmanager
     def under(self) -> Iterator[None]:
@@ -498,7 +498,7 @@ class World:
         return get
 
     def state(self) -> int:
-        """Tells two worlds apart."""
+        """Distinguishes two worlds."""
         queues = "".join(queue.state() for queue in self.queues.values())
         return hash((self.table.state(), self.buckets.state(), queues, self.fal.state()))
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import av
 
-#: Frames of the loop that every sound is made of.
+#: Frames of the loop that every audio is made of.
 LOOP: Final = 48_000
 #: Seconds of a piece whose packets are repeated.
 PIECE_SECONDS: Final = 4.0

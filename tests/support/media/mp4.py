@@ -130,7 +130,7 @@ def with_cover(raw: bytes, size: int) -> bytes:
 
 
 def with_pictures(codec: Codec, seconds: float, pictures: int, *, per_second: int = 1) -> bytes:
-    """Audio beside a stream of still pictures, which may go on longer than the audio."""
+    """Audio beside a stream of still images, which may go on longer than the audio."""
     file = io.BytesIO()
     with (
         av.open(io.BytesIO(encoded("nut", codec, seconds)), "r") as source,
@@ -153,7 +153,7 @@ def with_pictures(codec: Codec, seconds: float, pictures: int, *, per_second: in
 
 
 def pictures_alone(pictures: int = 3) -> bytes:
-    """A film without sound."""
+    """A video without audio."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as out:
         video: Any = out.add_stream("mjpeg", rate=1)

@@ -1,4 +1,4 @@
-"""Ogg by the page (RFC 3533): links, streams beside each other, and positions nobody wrote."""
+"""Ogg by the page (RFC 3533): links, streams beside each other, and positions no one wrote."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ _SPEEX_BITS: Final = 300  # a narrowband frame of submode 5, of which every bit 
 
 
 def speex(seconds: float, per_page: int = 50) -> bytes:
-    """Narrowband Speex of noise: no encoder is at hand, and any bits are a sound."""
+    """Narrowband Speex of noise: no encoder is at hand, and any bits are an audio file."""
     head = b"Speex   " + b"1.2".ljust(20, b"\0")
     head += struct.pack("<13i", 1, 80, 8000, 0, 4, 1, -1, _SPEEX_SAMPLES, 0, 1, 0, 0, 0)
     comment = struct.pack("<I", 5) + b"speex" + struct.pack("<I", 0)

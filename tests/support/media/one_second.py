@@ -1,4 +1,4 @@
-"""The sounds that a soak drops: a second of every format and mux, or one plain file a format."""
+"""The audio files that a soak drops: a second of every format and mux, or one plain file each."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Every format and mux that people drop, as tables of recipes.
 
-A recipe makes one file, and says how much sound was put in, or how the file must be refused.
+A recipe makes one file, and says how much audio was put in, or how the file must be refused.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Recipe:
 
     form: str
     mux: str
-    #: Of sound that was put in.
+    #: Of audio that was put in.
     seconds: float
     make: Callable[[], bytes]
     #: The codes one of which refuses it; none: it is measured.
@@ -299,7 +299,7 @@ def mp3_shapes(seconds: float) -> list[Recipe]:
 
 
 def flacs(seconds: float) -> list[Recipe]:
-    """What its header says, and what is between the header and the sound."""
+    """What its header says, and what is between the header and the audio."""
     codec = Codec("flac", 16_000, "mono") if seconds >= LONG else Codec("flac", 44_100)
     table = Table("flac", seconds)
     total = round(seconds * codec.rate)
@@ -340,7 +340,7 @@ def flac_shapes(seconds: float) -> list[Recipe]:
 
 
 def m4as(seconds: float) -> list[Recipe]:
-    """Where the index is, what it claims, and what is beside the sound."""
+    """Where the index is, what it claims, and what is beside the audio."""
     rate, layout = (16_000, "mono") if seconds >= LONG else (44_100, "stereo")
     codec = Codec("aac", rate, layout)
     table = Table("m4a", seconds)

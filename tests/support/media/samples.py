@@ -1,4 +1,4 @@
-"""Real sounds and films, made once a session."""
+"""Real audio files and videos, made once a session."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def sound(variety: str, seconds: float = 2.0) -> bytes:
 
 
 def with_id3(mp3: bytes, picture: int) -> bytes:
-    """An ID3v2.3 tag with a title and a cover of so many bytes before the sound."""
+    """An ID3v2.3 tag with a title and a cover of so many bytes before the audio."""
 
     def frame(name: bytes, body: bytes) -> bytes:
         return name + struct.pack(">IH", len(body), 0) + body
@@ -104,7 +104,7 @@ _FILMS: Final = {
 
 
 @cache
-def film(suffix: str) -> bytes:
+def video_file(suffix: str) -> bytes:
     """Three black frames in one of the four containers."""
     form, codec, pixels = _FILMS[suffix]
     file = io.BytesIO()
@@ -120,7 +120,7 @@ def film(suffix: str) -> bytes:
 
 
 def png(width: int, height: int) -> bytes:
-    """A black picture (PNG, 3rd edition, 11.2)."""
+    """A black image (PNG, 3rd edition, 11.2)."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", crc32(name + body))

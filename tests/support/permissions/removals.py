@@ -5,10 +5,10 @@
 For each action there is a case (``permission_cases``). Before its first action is taken away, a
 case runs with all permissions, and its effect must be seen. Then it runs without the action: AWS
 must deny exactly that action, and the effect must not be seen. Each run begins from a state of its
-own, and each verdict rests on what was seen: a slow machine makes it later, not another one.
+own, and each result rests on what was seen: a slow machine makes it later, not another one.
 
 Cases must not help each other. So they run in two shuffled orders, each on a local cloud of its
-own, and both orders must give the same verdicts.
+own, and both orders must give the same results.
 
 exit codes:
   0  every action is needed by its case, or explained
@@ -62,7 +62,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Row:
-    """One action of one role; ``seen`` is what the verdict rests on."""
+    """One action of one role; ``seen`` is what the result rests on."""
 
     function: str
     action: str
@@ -102,18 +102,18 @@ class Trials:
     _took: dict[Case, float] = field(default_factory=dict)
 
     def run(self, function: str, action: str) -> Row:
-        """The verdict on one action of a function's role."""
+        """The result on one action of a function's role."""
         case = CASES.get(function, {}).get(action)
         if case is None:
             reason = NOT_ENFORCED.get(function, {}).get(action)
-            verdict = Verdict.EXPLAINED if reason else Verdict.NO_CASE
+            result = Verdict.EXPLAINED if reason else Verdict.NO_CASE
             return Row(
-                function, action, reason or "a case", verdict, "the emulator does not enforce it"
+                function, action, reason or "a case", result, "the emulator does not enforce it"
             )
         began = time.monotonic()
-        verdict, seen = self._try(function, action, case)
+        result, seen = self._try(function, action, case)
         took = time.monotonic() - began
-        return Row(function, action, sentence(case), verdict, seen, took)
+        return Row(function, action, sentence(case), result, seen, took)
 
     def _try(self, function: str, action: str, case: Case) -> tuple[Verdict, str]:
         try:
@@ -145,11 +145,11 @@ class Trials:
                 is_reported = self.bench.is_denied(function, action, before)
                 return is_reported or bool(effect.is_denied())
 
-            verdict, seen = judge(effect, denied, self._took[case])
+            result, seen = judge(effect, denied, self._took[case])
             others = {str(one) for one in denials[before:] if action not in one.actions}
-        if verdict is Verdict.NEEDED and others:
+        if result is Verdict.NEEDED and others:
             return Verdict.OTHER_DENIAL, f"denied as well: {', '.join(sorted(others))}"
-        return verdict, seen
+        return result, seen
 
 
 def act(steps: Steps) -> Effect:
@@ -272,8 +272,8 @@ def main(given: Sequence[str] | None = None) -> int:
         rows = run_orders(orders, seed, asked.only)
     wrong = [str(row) for row in rows if not row.is_proven] + disagreements(rows)
     lines = [*wrong, f"{len(rows)} rows, {len(wrong)} not proven (seed {seed})"]
-    told = {"rows": [asdict(row) for row in rows], "wrong": wrong}
-    print(json.dumps(told) if asked.json else "\n".join(lines))  # noqa: T201 - for a person
+    fields = {"rows": [asdict(row) for row in rows], "wrong": wrong}
+    print(json.dumps(fields) if asked.json else "\n".join(lines))  # noqa: T201 - for a person
     return int(bool(wrong or not rows))
 
 

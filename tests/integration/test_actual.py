@@ -29,7 +29,7 @@ from tests.integration.workspace import (
     Workspace,
     failure,
     request_of,
-    verdict,
+    result_message,
 )
 from tests.support.fakes.calls import Crash
 from tests.support.invariants import spent
@@ -72,7 +72,7 @@ def bring(workspace: Workspace, status: JobStatus = S.SUBMITTED, n: int = 1) -> 
 
 def came(job: Job, reported: dict[str, Any], attempt: int | None = None) -> WebhookMessage:
     """fal's webhook for a video of these figures."""
-    return verdict(job, attempt, payload={"video": {"url": VIDEO_URL, **reported}})
+    return result_message(job, attempt, payload={"video": {"url": VIDEO_URL, **reported}})
 
 
 def budget_is_what_the_records_say(workspace: Workspace, *numbers: int) -> None:
@@ -130,7 +130,7 @@ def test_a_paid_video_that_could_not_be_copied_stays_counted_as_it_came(
     assert workspace.sums() == (0, Decimal(usd), ZERO)
 
 
-def test_what_came_as_it_was_asked_for_takes_no_transaction(workspace: Workspace) -> None:
+def test_an_actual_cost_as_asked_for_takes_no_transaction(workspace: Workspace) -> None:
     workspace.cdn.is_down = True
     job = bring(workspace)
     workspace.recording_client.calls.clear()
@@ -410,7 +410,7 @@ def test_a_result_that_is_fetched_costs_what_its_header_says(
     queue = FalQueue(lambda **_: FAL_KEY)
     handler = ResultHandler(parts.store, queue, parts.cdn, parts.output)
 
-    stored = handler.handle(verdict(job, payload=None, payload_error="not serialisable"))
+    stored = handler.handle(result_message(job, payload=None, payload_error="not serialisable"))
 
     assert stored
     assert stored.actual
@@ -420,7 +420,7 @@ def test_a_result_that_is_fetched_costs_what_its_header_says(
     assert Receipt.of(stored, None).notes == (note if units == "9000" else ())
 
 
-def test_the_manifest_beside_the_video_says_what_came(workspace: Workspace) -> None:
+def test_the_manifest_contains_the_actual_figures(workspace: Workspace) -> None:
     job = bring(workspace)
 
     workspace.result_handler.handle(came(job, LARGER))

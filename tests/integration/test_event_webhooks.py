@@ -1,4 +1,4 @@
-"""Events to a subscriber over real HTTPS, through the function notify and its queue."""
+"""Events to an endpoint over real HTTPS, through the function notify and its queue."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_an_event_is_posted_once_and_the_reference_package_believes_it(
 
 #: httpcore forgets the sockets of tunnels that were cut before TLS began.
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
-def test_a_subscriber_that_is_down_for_a_while_gets_it_when_it_is_back(
+def test_an_endpoint_that_is_down_for_a_while_gets_it_when_it_is_back(
     line: Line, internet: Loopback, sample: dict[str, Any]
 ) -> None:
     internet.dead.add(HOST)
@@ -154,7 +154,7 @@ def test_each_attempt_is_signed_anew_under_the_same_id(
     assert all(believed(one) for one in seen)
 
 
-def test_a_subscriber_that_never_takes_it_is_given_up_after_three_days(
+def test_an_endpoint_that_never_takes_it_is_given_up_after_three_days(
     line: Line, internet: Loopback, sample: dict[str, Any]
 ) -> None:
     internet.plays[HOST] = answer(status=500)
@@ -196,7 +196,7 @@ def test_anything_but_a_2xx_is_tried_again(
     assert internet.requests("evil.example.com", "GET") == []
 
 
-def test_a_subscriber_that_is_slow_is_given_up_for_this_time(
+def test_an_endpoint_that_is_slow_is_given_up_for_this_time(
     line: Line, internet: Loopback, sample: dict[str, Any], environment: pytest.MonkeyPatch
 ) -> None:
     environment.setattr("phonoscene.publishing.endpoint.TIMEOUT", Timeout(0.3, 0.3))
@@ -208,7 +208,7 @@ def test_a_subscriber_that_is_slow_is_given_up_for_this_time(
     assert len(line.asked) == 1
 
 
-def test_a_subscriber_may_ask_to_be_left_alone_for_longer(
+def test_an_endpoint_may_ask_to_be_left_alone_for_longer(
     line: Line, internet: Loopback, sample: dict[str, Any]
 ) -> None:
     internet.plays[HOST] = answer(status=503, headers={"Retry-After": "600"})
@@ -234,7 +234,7 @@ def test_a_retry_after_that_is_no_number_of_seconds_is_passed_over(
     assert 4 <= line.asked[0] <= 6
 
 
-def test_a_subscriber_that_wants_no_more_is_not_asked_again_and_it_is_told(
+def test_an_endpoint_that_wants_no_more_is_not_asked_again_and_that_is_reported(
     line: Line, internet: Loopback, sample: dict[str, Any], log: io.StringIO
 ) -> None:
     internet.plays[HOST] = answer(status=410)

@@ -1,4 +1,4 @@
-"""From a verdict to a stored video, once, wherever the way there is cut off."""
+"""From a result to a stored video, once, wherever the way there is cut off."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.integration.loopback import FileServer, Loopback, Seen, answer
 from tests.integration.workspace import noted
 from tests.support.fakes.calls import Crash
 from tests.support.jobs import a_job
-from tests.support.media.samples import film
+from tests.support.media.samples import video_file
 from tests.support.stack import FAL_KEY, JOBS, KEY_PARAMETER, OUTPUT, event, sqs
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 ID = "0f343b0931126a20f133d67c2b018a3b"
 NOW = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
 TOKEN = hash_token("the token of the first attempt")
-FILM = film(".mp4")
+FILM = video_file(".mp4")
 SUCCESS = event("fal-success")
 SUCCESS["payload"]["video"]["file_size"] = len(FILM)
 REQUEST = SUCCESS["request_id"]
@@ -62,15 +62,15 @@ QUEUE = f"https://queue.fal.run/fal-ai/ltx-2.3-22b/requests/{REQUEST}"
 VIDEO_KEY, MANIFEST_KEY = f"albums/song/{ID}.mp4", f"albums/song/{ID}.json"
 
 
-def delivery(body: Any = SUCCESS, **changes: Any) -> WebhookMessage:
+def webhook_message(body: Any = SUCCESS, **changes: Any) -> WebhookMessage:
     """What the webhook queued of such a body."""
-    told = WebhookMessage(
+    found = WebhookMessage(
         job_id=ID,
         token_hash=TOKEN,
         request_id=body["request_id"],
         body=json.dumps(body, sort_keys=True),
     )
-    return replace(told, **changes)
+    return replace(found, **changes)
 
 
 def reporting(file_size: Any) -> Any:
@@ -94,8 +94,8 @@ class World:
         assert found
         return found
 
-    def deliver(self, verdict: WebhookMessage | None = None) -> Job | None:
-        return self.result_handler.handle(verdict or delivery())
+    def deliver(self, message: WebhookMessage | None = None) -> Job | None:
+        return self.result_handler.handle(message or webhook_message())
 
     def due_after(self) -> timedelta:
         """After how long since it was generated the job is looked at again."""
@@ -153,15 +153,15 @@ def a_claim_whose_answer_was_lost(world: World, status: JobStatus) -> None:
 # Success ----------------------------------------------------------------------------------------
 
 
-def test_a_verdict_becomes_a_stored_video_and_a_record_of_it(world: World) -> None:
+def test_a_result_becomes_a_stored_video_and_a_record_of_it(world: World) -> None:
     job = world.deliver()
 
     assert job == world.record
     assert job.status is JobStatus.SUCCEEDED
     assert world.cloud.outputs()[VIDEO_KEY] == FILM
     assert job.video
-    told = job.video.model_dump()
-    assert told == {
+    found = job.video.model_dump()
+    assert found == {
         "bucket": OUTPUT,
         "key": VIDEO_KEY,
         "bytes": len(FILM),
@@ -181,7 +181,7 @@ def test_a_verdict_becomes_a_stored_video_and_a_record_of_it(world: World) -> No
     assert [step.status for step in job.history][-2:] == ["GENERATED", "SUCCEEDED"]
 
 
-def test_where_the_video_lay_is_forgotten_once_it_is_ours(world: World) -> None:
+def test_the_url_of_the_video_is_forgotten_once_it_is_stored(world: World) -> None:
     world.deliver()
 
     item = world.cloud.item(ID)
@@ -212,7 +212,7 @@ def test_the_manifest_says_where_the_video_came_from_and_grants_nothing(world: W
 def test_every_container_keeps_its_name(
     world: World, internet: Loopback, kind: str, suffix: str
 ) -> None:
-    internet.plays["v3.fal.media"] = FileServer(film(suffix))
+    internet.plays["v3.fal.media"] = FileServer(video_file(suffix))
     world.cloud.dynamodb.update_item(
         TableName=JOBS,
         Key={"job_id": {"S": ID}},
@@ -220,7 +220,7 @@ def test_every_container_keeps_its_name(
         ExpressionAttributeValues={":kind": {"S": kind}},
     )
 
-    world.deliver(delivery(reporting(len(film(suffix)))))
+    world.deliver(webhook_message(reporting(len(video_file(suffix)))))
 
     assert f"albums/song/{ID}{suffix}" in world.cloud.outputs()
     assert world.record.video_flaws == frozenset()
@@ -230,7 +230,7 @@ def test_what_fal_leaves_out_or_null_is_no_obstacle(world: World) -> None:
     video = {"url": SUCCESS["payload"]["video"]["url"], "width": None}
     body = {"request_id": REQUEST, "status": "OK", "payload": {"video": video}}
 
-    job = world.deliver(delivery(body))
+    job = world.deliver(webhook_message(body))
 
     assert job
     assert (job.status, job.seed, job.video and job.video.width) == (
@@ -243,7 +243,7 @@ def test_what_fal_leaves_out_or_null_is_no_obstacle(world: World) -> None:
 # Twice ------------------------------------------------------------------------------------------
 
 
-def test_a_delivery_that_comes_twice_is_stored_once(world: World, internet: Loopback) -> None:
+def test_a_message_that_comes_twice_is_stored_once(world: World, internet: Loopback) -> None:
     first = world.deliver()
     second = world.deliver()
 
@@ -279,7 +279,7 @@ def _crash(*_: Any, **__: Any) -> None:
 
 
 CUTS = (
-    "before the verdict is written",
+    "before the result is written",
     "before the copy",
     "in the midst of the copy",
     "before the manifest",
@@ -289,7 +289,7 @@ CUTS = (
 
 
 def cut_off(world: World, patch: pytest.MonkeyPatch, cut: str) -> None:
-    """Make the next delivery end there."""
+    """Make the next message end there."""
 
     def moving(move: Any, job: Job, status: JobStatus, **changes: Any) -> Any:
         if (cut, status) in {(CUTS[0], JobStatus.GENERATED), (CUTS[4], JobStatus.SUCCEEDED)}:
@@ -310,7 +310,7 @@ def cut_off(world: World, patch: pytest.MonkeyPatch, cut: str) -> None:
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_a_delivery_that_is_cut_off_is_finished_by_the_next_and_stored_once(
+def test_a_message_that_is_cut_off_is_finished_by_the_next_and_stored_once(
     world: World, monkeypatch: pytest.MonkeyPatch, cut: str
 ) -> None:
     with monkeypatch.context() as broken:
@@ -329,7 +329,7 @@ def test_a_delivery_that_is_cut_off_is_finished_by_the_next_and_stored_once(
     assert statuses.count(JobStatus.GENERATED) == statuses.count(JobStatus.SUCCEEDED) == 1
 
 
-def test_a_copy_that_fails_for_now_is_taken_up_by_the_next_delivery(
+def test_a_copy_that_fails_for_now_is_taken_up_by_the_next_message(
     world: World, internet: Loopback
 ) -> None:
     internet.plays["v3.fal.media"] = answer("", 503)
@@ -354,15 +354,15 @@ def test_a_copy_that_fails_for_now_is_taken_up_by_the_next_delivery(
 def test_another_container_than_was_asked_for_is_stored_as_what_it_is_with_a_note(
     world: World, internet: Loopback
 ) -> None:
-    internet.plays["v3.fal.media"] = FileServer(film(".webm"))
+    internet.plays["v3.fal.media"] = FileServer(video_file(".webm"))
 
-    job = world.deliver(delivery(reporting(None)))
+    job = world.deliver(webhook_message(reporting(None)))
 
     assert job == world.record
     assert (job.status, job.video_flaws) == (JobStatus.SUCCEEDED, frozenset({OTHER_CONTAINER}))
     assert job.video
     assert job.video.content_type == "video/webm"
-    assert world.cloud.outputs()[VIDEO_KEY] == film(".webm")
+    assert world.cloud.outputs()[VIDEO_KEY] == video_file(".webm")
     assert (job.source_url, job.reported) == (None, {})
     assert notes(job) == ["fal made video/webm, not X264 (.mp4): it is stored as it came."]
 
@@ -384,13 +384,13 @@ def test_a_video_that_is_cut_off_is_waited_for_and_then_stored_with_a_note_and_i
     for _ in range(20):
         if world.passed[0] >= BECOMES_WHOLE_WITHIN:
             break
-        world.deliver(delivery(reporting(reported)))
+        world.deliver(webhook_message(reporting(reported)))
         assert world.record.status is JobStatus.GENERATED
         assert world.stored_nothing()
         tried.append(world.passed[0])
         world.passed[0] = world.due_after()
 
-    job = world.deliver(delivery(reporting(reported)))
+    job = world.deliver(webhook_message(reporting(reported)))
 
     assert [found.total_seconds() for found in tried] == [0, 30, 60, 120, 240]
     assert world.passed[0] == BECOMES_WHOLE_WITHIN
@@ -411,11 +411,11 @@ def test_a_video_that_becomes_whole_meanwhile_is_stored_whole_without_a_note(
     body, reported, _ = CUT[cut]
     whole = FILM.ljust(reported, b"\0")
     internet.plays["v3.fal.media"] = FileServer(body)
-    world.deliver(delivery(reporting(reported)))
+    world.deliver(webhook_message(reporting(reported)))
     internet.plays["v3.fal.media"] = FileServer(whole)
     world.passed[0] = world.due_after()
 
-    job = world.deliver(delivery(reporting(reported)))
+    job = world.deliver(webhook_message(reporting(reported)))
 
     assert job
     assert (job.status, job.video_flaws, job.source_url) == (JobStatus.SUCCEEDED, frozenset(), None)
@@ -424,21 +424,21 @@ def test_a_video_that_becomes_whole_meanwhile_is_stored_whole_without_a_note(
 
 
 @pytest.mark.parametrize("cut", CUT)
-def test_a_video_that_was_stored_before_its_record_is_told_of_all_the_same(
+def test_a_video_that_was_stored_before_its_record_is_published_all_the_same(
     world: World, internet: Loopback, monkeypatch: pytest.MonkeyPatch, cut: str
 ) -> None:
     """The function ends between the object and the record; fal's file is gone by then."""
     body, reported, flaws = CUT[cut]
     internet.plays["v3.fal.media"] = FileServer(body)
-    world.deliver(delivery(reporting(reported)))
+    world.deliver(webhook_message(reporting(reported)))
     world.passed[0] = BECOMES_WHOLE_WITHIN
     with monkeypatch.context() as broken:
         broken.setattr(OutputBucket, "put_manifest", _crash)
         with pytest.raises(Crash):
-            world.deliver(delivery(reporting(reported)))
+            world.deliver(webhook_message(reporting(reported)))
     internet.plays["v3.fal.media"] = answer("", 404)
 
-    job = world.deliver(delivery(reporting(reported)))
+    job = world.deliver(webhook_message(reporting(reported)))
 
     assert job
     assert (job.status, job.video_flaws) == (JobStatus.SUCCEEDED, flaws)
@@ -449,13 +449,13 @@ def test_a_video_that_was_stored_before_its_record_is_told_of_all_the_same(
 def test_another_container_that_was_stored_before_its_record_keeps_its_type(
     world: World, internet: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    internet.plays["v3.fal.media"] = FileServer(film(".gif"))
+    internet.plays["v3.fal.media"] = FileServer(video_file(".gif"))
     with monkeypatch.context() as broken:
         broken.setattr(OutputBucket, "put_manifest", _crash)
         with pytest.raises(Crash):
-            world.deliver(delivery(reporting(None)))
+            world.deliver(webhook_message(reporting(None)))
 
-    job = world.deliver(delivery(reporting(None)))
+    job = world.deliver(webhook_message(reporting(None)))
 
     assert job
     assert job.video
@@ -464,7 +464,7 @@ def test_another_container_that_was_stored_before_its_record_keeps_its_type(
 
 @pytest.mark.parametrize("reported", [0, -(2**63), None, "many", 1, 100, len(FILM)])
 def test_a_wrong_file_size_refuses_no_video(world: World, reported: Any) -> None:
-    job = world.deliver(delivery(reporting(reported)))
+    job = world.deliver(webhook_message(reporting(reported)))
 
     assert job
     assert (job.status, job.video_flaws) == (JobStatus.SUCCEEDED, frozenset())
@@ -517,12 +517,12 @@ def test_an_odd_answer_of_the_cdn_is_not_its_last_word(
 @pytest.mark.parametrize(
     "changes", [{"token_hash": hash_token("another")}, {"token_hash": ""}, {"job_id": "a" * 32}]
 )
-def test_a_delivery_without_the_jobs_own_token_changes_nothing(
+def test_a_message_without_the_jobs_own_token_changes_nothing(
     world: World, changes: dict[str, str]
 ) -> None:
     before = world.record
 
-    assert world.deliver(delivery(**changes)) is None
+    assert world.deliver(webhook_message(**changes)) is None
 
     assert world.record == before
     assert world.stored_nothing()
@@ -531,13 +531,13 @@ def test_a_delivery_without_the_jobs_own_token_changes_nothing(
 def test_a_job_that_was_never_claimed_has_no_token_to_show(world: World) -> None:
     world.store.admit(a_job(at=NOW, job_id="b" * 32, name="n"), ())
 
-    assert world.deliver(delivery(job_id="b" * 32, token_hash=hash_token(""))) is None
+    assert world.deliver(webhook_message(job_id="b" * 32, token_hash=hash_token(""))) is None
 
 
 def test_a_video_of_another_proven_request_wins_over_one_that_is_still_to_come(
     world: World,
 ) -> None:
-    job = world.deliver(delivery(SUCCESS | {"request_id": "another"}))
+    job = world.deliver(webhook_message(SUCCESS | {"request_id": "another"}))
 
     assert job
     assert job.status is JobStatus.SUCCEEDED
@@ -545,20 +545,20 @@ def test_a_video_of_another_proven_request_wins_over_one_that_is_still_to_come(
     assert world.stored_once()
 
 
-def test_another_requests_verdict_is_noted_and_stores_nothing(world: World) -> None:
+def test_another_requests_result_is_noted_and_stores_nothing(world: World) -> None:
     world.deliver()
     before = world.record
     versions = world.cloud.output_versions()
 
-    world.deliver(delivery(SUCCESS | {"request_id": "another"}))
-    world.deliver(delivery(SUCCESS | {"request_id": "another"}))
+    world.deliver(webhook_message(SUCCESS | {"request_id": "another"}))
+    world.deliver(webhook_message(SUCCESS | {"request_id": "another"}))
 
     assert world.record == noted(before, duplicate_requests=frozenset({"another"}))
     assert world.cloud.output_versions() == versions
 
 
 @pytest.mark.parametrize("status", [JobStatus.CANCELLED, JobStatus.FAILED])
-def test_a_verdict_that_is_too_late_stores_nothing(world: World, status: JobStatus) -> None:
+def test_a_result_that_is_too_late_stores_nothing(world: World, status: JobStatus) -> None:
     ended = world.store.move(world.record, status)
     if status is JobStatus.FAILED:  # see the success that comes after a failure
         ended = world.store.move(world.store.move(ended, JobStatus.GENERATED), status)
@@ -622,7 +622,7 @@ def test_a_paid_video_that_comes_after_its_job_went_back_is_not_lost(
 
 
 def test_the_models_errors_fail_the_job_in_fals_own_types(world: World) -> None:
-    job = world.deliver(delivery(event("fal-model-error")))
+    job = world.deliver(webhook_message(event("fal-model-error")))
 
     assert job == world.record
     assert job.status is JobStatus.FAILED
@@ -643,7 +643,7 @@ def test_the_models_errors_fail_the_job_in_fals_own_types(world: World) -> None:
 def test_fals_own_errors_fail_the_job_with_their_words(
     world: World, body: str, code: str, words: str
 ) -> None:
-    job = world.deliver(delivery(event(body)))
+    job = world.deliver(webhook_message(event(body)))
 
     assert job
     (error,) = job.errors
@@ -653,8 +653,8 @@ def test_fals_own_errors_fail_the_job_with_their_words(
 
 
 def test_an_error_that_comes_twice_fails_the_job_once(world: World) -> None:
-    first = world.deliver(delivery(event("fal-model-error")))
-    second = world.deliver(delivery(event("fal-model-error")))
+    first = world.deliver(webhook_message(event("fal-model-error")))
+    second = world.deliver(webhook_message(event("fal-model-error")))
 
     assert first == second
     assert [step.status for step in world.record.history].count(JobStatus.FAILED) == 1
@@ -695,7 +695,7 @@ def test_a_video_at_a_strange_place_fails_the_job_without_a_request(
     body = json.loads(json.dumps(SUCCESS))
     body["payload"]["video"]["url"] = "https://evil.example.com/x.mp4"
 
-    job = world.deliver(delivery(body))
+    job = world.deliver(webhook_message(body))
 
     assert job
     assert (job.status, job.errors[0].code) == (JobStatus.FAILED, "video_url_refused")
@@ -709,10 +709,10 @@ def test_a_video_at_a_strange_place_fails_the_job_without_a_request(
         *({}, "done", [1], 7),
     ],
 )
-def test_a_verdict_that_cannot_be_read_is_asked_for_again_and_ends_the_job_after_minutes(
+def test_a_result_that_cannot_be_read_is_asked_for_again_and_ends_the_job_after_minutes(
     world: World, payload: Any
 ) -> None:
-    unreadable = delivery(SUCCESS | {"payload": payload})
+    unreadable = webhook_message(SUCCESS | {"payload": payload})
 
     asked = []
     for minute in range(MIN_UNREADABLE):
@@ -735,7 +735,7 @@ def test_a_verdict_that_cannot_be_read_is_asked_for_again_and_ends_the_job_after
 
 def test_few_results_that_cannot_be_read_end_no_job_however_long_it_takes(world: World) -> None:
     """A schedule that stood still, and other odd answers before: the next one may be good."""
-    unreadable = delivery(SUCCESS | {"payload": {}})
+    unreadable = webhook_message(SUCCESS | {"payload": {}})
     for minute in range(MIN_UNREADABLE - 1):
         world.passed[0] = timedelta(minutes=10 * minute)
         world.deliver(unreadable)
@@ -746,8 +746,8 @@ def test_few_results_that_cannot_be_read_end_no_job_however_long_it_takes(world:
     assert (job.status, job.unreadable_results) == (JobStatus.SUCCEEDED, None)
 
 
-def test_where_an_unreadable_verdict_says_that_a_video_lies_is_kept(world: World) -> None:
-    unreadable = delivery(
+def test_the_url_in_an_unreadable_result_is_kept(world: World) -> None:
+    unreadable = webhook_message(
         SUCCESS | {"payload": {"made": [{"at": SUCCESS["payload"]["video"]["url"]}]}}
     )
     for _ in range(MIN_UNREADABLE):
@@ -761,7 +761,7 @@ def test_where_an_unreadable_verdict_says_that_a_video_lies_is_kept(world: World
 
 
 @pytest.mark.parametrize("form", ["video_list", "video_text", "videos", "surrogate", "nan", "bom"])
-def test_a_paid_video_is_read_out_of_an_odd_verdict(world: World, form: str) -> None:
+def test_a_paid_video_is_read_out_of_an_odd_result(world: World, form: str) -> None:
     payload = SUCCESS["payload"]
     video = payload["video"]
     odd: dict[str, Any] = {
@@ -772,9 +772,9 @@ def test_a_paid_video_is_read_out_of_an_odd_verdict(world: World, form: str) -> 
         "nan": payload | {"seed": float("nan"), "timings": {"inference": float("inf")}},
         "bom": payload,
     }
-    told = delivery(SUCCESS | {"payload": odd[form]})
+    fields = webhook_message(SUCCESS | {"payload": odd[form]})
 
-    job = world.deliver(replace(told, body="\ufeff" * (form == "bom") + told.body))
+    job = world.deliver(replace(fields, body="\ufeff" * (form == "bom") + fields.body))
 
     assert job
     assert job.status is JobStatus.SUCCEEDED
@@ -785,7 +785,7 @@ def test_a_success_after_an_error_of_the_same_request_is_the_jobs_video(world: W
         "status": "ERROR",
         "payload": {"detail": [{"type": "value_error", "msg": "no"}]},
     }
-    failed = world.deliver(delivery(failure))
+    failed = world.deliver(webhook_message(failure))
     assert failed
     assert failed.status is JobStatus.FAILED
 
@@ -813,7 +813,7 @@ def test_an_error_without_a_reason_is_asked_about(
     internet.plays["queue.fal.run"] = play
 
     with contextlib.suppress(FalUnavailable):
-        world.deliver(delivery(bare))
+        world.deliver(webhook_message(bare))
 
     wanted = {
         "video": JobStatus.SUCCEEDED,
@@ -829,7 +829,7 @@ def test_an_odd_number_beside_a_paid_video_does_not_lose_it(world: World, number
     body["payload"]["video"]["duration"] = number
     text = json.dumps(body).replace("Infinity", "1e400")
 
-    job = world.deliver(replace(delivery(), body=text))
+    job = world.deliver(replace(webhook_message(), body=text))
 
     assert job
     assert job.status is JobStatus.SUCCEEDED
@@ -843,7 +843,7 @@ def test_a_result_that_the_webhook_could_not_carry_is_fetched(
 ) -> None:
     internet.plays["queue.fal.run"] = answer(SUCCESS["payload"])
 
-    job = world.deliver(delivery(event("fal-unserialisable-success")))
+    job = world.deliver(webhook_message(event("fal-unserialisable-success")))
 
     assert job
     assert (job.status, job.seed) == (JobStatus.SUCCEEDED, 17454220438242315174)
@@ -861,7 +861,7 @@ def test_a_result_that_cannot_be_fetched_now_is_not_a_failure(
     before = world.record
 
     with pytest.raises(FalUnavailable):
-        world.deliver(delivery(event("fal-unserialisable-success")))
+        world.deliver(webhook_message(event("fal-unserialisable-success")))
 
     assert world.record == before
 
@@ -875,7 +875,7 @@ def test_the_request_of_a_result_that_must_be_fetched_is_known_before_it_is_aske
     internet.plays["queue.fal.run"] = answer({"detail": "not now"}, 503)
 
     with pytest.raises(FalUnavailable):
-        world.deliver(delivery(event("fal-unserialisable-success")))
+        world.deliver(webhook_message(event("fal-unserialisable-success")))
 
     assert world.record.status is JobStatus.SUBMITTED
     assert world.record.request == Request(request_id=REQUEST)
@@ -889,7 +889,7 @@ def test_a_result_of_a_past_attempt_is_fetched_and_binds_no_later_one(
     before = world.record
 
     with pytest.raises(FalUnavailable):
-        world.deliver(delivery(event("fal-unserialisable-success")))
+        world.deliver(webhook_message(event("fal-unserialisable-success")))
 
     assert world.record == before
 
@@ -923,8 +923,8 @@ def handle(
 def test_the_function_stores_what_the_queue_brings(
     world: World, handle: Callable[..., list[str]], load_event: Callable[[str], Any]
 ) -> None:
-    message = json.loads(load_event("sqs-verdict")["Records"][0]["body"])
-    forged, genuine = message, message | {"token_hash": TOKEN, "body": delivery().body}
+    message = json.loads(load_event("sqs-webhook-message")["Records"][0]["body"])
+    forged, genuine = message, message | {"token_hash": TOKEN, "body": webhook_message().body}
 
     assert handle(forged, genuine) == []
 
@@ -935,9 +935,9 @@ def test_the_function_stores_what_the_queue_brings(
 def test_a_message_that_fails_comes_back_alone(
     world: World, handle: Callable[..., list[str]]
 ) -> None:
-    malformed = delivery(SUCCESS | {"payload": {}}).__dict__
+    malformed = webhook_message(SUCCESS | {"payload": {}}).__dict__
 
-    failed = handle("{", {"unknown": "shape"}, malformed, delivery().__dict__)
+    failed = handle("{", {"unknown": "shape"}, malformed, webhook_message().__dict__)
 
     assert failed == ["m0", "m1"]
     assert world.record.status is JobStatus.SUCCEEDED
@@ -948,7 +948,7 @@ def test_a_video_that_cannot_be_copied_is_left_to_its_record_and_to_no_message(
 ) -> None:
     internet.plays["v3.fal.media"] = answer("", 503)
 
-    assert handle(delivery().__dict__) == []
+    assert handle(webhook_message().__dict__) == []
     assert world.record.status is JobStatus.GENERATED
     due_at = datetime.fromisoformat(world.cloud.item(ID)["due_at"])
     assert (
@@ -958,14 +958,14 @@ def test_a_video_that_cannot_be_copied_is_left_to_its_record_and_to_no_message(
     )
 
 
-def test_the_log_of_a_delivery_names_the_job_and_no_secret(
+def test_the_log_of_a_message_names_the_job_and_no_secret(
     world: World, handle: Callable[..., list[str]], internet: Loopback, log: io.StringIO
 ) -> None:
     del world
     internet.plays["v3.fal.media"] = answer("", 503)
-    malformed = delivery(SUCCESS | {"payload": {"prompt": "A woman sings"}}).__dict__
+    malformed = webhook_message(SUCCESS | {"payload": {"prompt": "A woman sings"}}).__dict__
 
-    handle(delivery().__dict__, malformed)
+    handle(webhook_message().__dict__, malformed)
 
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     assert {line["job_id"] for line in lines} == {ID}
