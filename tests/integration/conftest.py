@@ -87,7 +87,8 @@ def _stack(_lambda: None) -> Iterator[Cloud]:
         get_value = moto_stack.plain_value(ResponseSerializer.get_value)
         patch.setattr(ResponseSerializer, "get_value", get_value)
         # moto puts the same table of addresses together for each request
-        patch.setattr(BaseBackend, "urls", property(cache(BaseBackend.urls.fget)))
+        urls: Any = BaseBackend.__dict__["urls"]
+        patch.setattr(BaseBackend, "urls", property(cache(urls.fget)))
         yield moto_stack.Cloud.make()
 
 

@@ -70,7 +70,7 @@ def _call_table(model: Any, params: dict[str, Any], **_: Any) -> tuple[Any, dict
     """Answers, after every other handler, before there is a request to sign and to send."""
     status, answer = _ask_table(model.name, params["body"])
     metadata = {"HTTPStatusCode": status, "HTTPHeaders": {}, "RetryAttempts": 0}
-    return AWSResponse("", status, {}, None), {**answer, "ResponseMetadata": metadata}
+    return AWSResponse("", status, HTTPHeaders(), None), {**answer, "ResponseMetadata": metadata}
 
 
 def _send_to_table(request: Any, **_: Any) -> AWSResponse:
@@ -83,7 +83,7 @@ def _send_to_table(request: Any, **_: Any) -> AWSResponse:
 
 
 @contextmanager
-def over_http(dynamodb: DynamoDBClient) -> Iterator[None]:
+def over_http(dynamodb: Any) -> Iterator[None]:
     """Each call is signed, sent and parsed, so that a test can let the network fail."""
     dynamodb.meta.events.unregister("before-call", unique_id="table")
     try:

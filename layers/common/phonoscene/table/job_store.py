@@ -357,7 +357,7 @@ class JobStore:
                 yield from ((item["job_id"], _time(item["due_at"])) for item in page)
 
     def oldest_ready(self, most: int, before: datetime) -> list[tuple[str, datetime]]:
-        """The ids of at most ``most`` READY jobs whose turn has come, and since when; oldest first."""
+        """At most ``most`` READY jobs that may be sent, by id, and since when; oldest first."""
         found: list[tuple[str, str]] = []
         condition = "backlog_shard = :shard AND dispatch_at <= :before"
         for shard in range(SHARDS):

@@ -32,7 +32,7 @@ class Dispatcher:
     limits: SpendingLimits
 
     def dispatch(self) -> Dispatched:
-        """Announce the READY jobs that there is room for. Announced twice, a job is claimed once."""
+        """Queue the READY jobs that there is room for; queued twice, a job is claimed once."""
         room, now = self.store.ledger.room(self.limits), self.store.clock()
         backlog = self.store.oldest_ready(max(room, 1), now)
         jobs = [job_id for job_id, _ in backlog[:room]]
