@@ -43,7 +43,16 @@ if TYPE_CHECKING:
 S = JobStatus
 PRICE = Decimal("0.001205")
 ASKED = estimate(121, (1024, 576), PRICE)
+#: The film that the CDN of these tests has is a sixth of a second long, whatever fal reports.
+SHORT = "The video lasts 0.17 s instead of 5.04 s."
 RESERVED = Decimal("0.0868")
+ARGUMENTS = {
+    "prompt": "A stage",
+    "video_output_type": "X264 (.mp4)",
+    "match_audio_length": False,
+    "num_frames": 121,
+    "fps": 24.0,
+}
 ZERO = Decimal(0)
 MOTION = (S.SUBMITTING, S.UNCONFIRMED, S.SUBMITTED)
 
@@ -67,7 +76,7 @@ def workspace(cloud: Cloud) -> Workspace:
 
 
 def bring(workspace: Workspace, status: JobStatus = S.SUBMITTED, n: int = 1) -> Job:
-    return workspace.bring(status, n, estimate=ASKED)
+    return workspace.bring(status, n, estimate=ASKED, arguments=ARGUMENTS)
 
 
 def came(job: Job, reported: dict[str, Any], attempt: int | None = None) -> WebhookMessage:
@@ -154,10 +163,16 @@ def test_the_record_keeps_what_came_beside_what_was_asked(workspace: Workspace) 
         "megapixels": Decimal("7970.9184"),
         "lower_usd": Decimal("9.6049"),
         "upper_usd": Decimal("9.6051"),
+        "delivered_usd": Decimal("9.6051"),
     }
     assert job.costs_more_than_reserved
     assert Receipt.of(job, None).notes == (
         "fal reports 3840x2160x961 frames: up to $9.6051, $0.0868 was reserved.",
+        (
+            "The video differs from the request: asked 1024x576 pixels, got 3840x2160; "
+            "asked 121 frames, got 961."
+        ),
+        SHORT,
     )
 
 
@@ -416,8 +431,12 @@ def test_a_result_that_is_fetched_costs_what_its_header_says(
     assert stored.actual
     assert (stored.status, stored.actual.source) == (S.SUCCEEDED, source)
     assert workspace.sums() == (0, Decimal(usd), ZERO)
+    receipt = Receipt.of(stored, None)
     note = ("fal bills 9,000.00 megapixels: up to $10.8450, $0.0868 was reserved.",)
-    assert Receipt.of(stored, None).notes == (note if units == "9000" else ())
+    assert receipt.notes == (*(note if units == "9000" else ()), SHORT)
+    assert receipt.cost
+    assert receipt.cost.delivered_usd == 0.0868
+    assert receipt.cost.billed_usd == (float(usd) if source == "billable_units" else None)
 
 
 def test_the_manifest_beside_the_video_says_what_came(workspace: Workspace) -> None:

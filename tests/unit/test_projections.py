@@ -223,7 +223,7 @@ def test_what_may_cost_more_than_was_reserved_is_said_plainly(
 def test_what_came_is_told_in_numbers_beside_what_was_asked() -> None:
     told = json.loads(Receipt.of(a_job(estimate=ASKED, actual=CAME), None).to_json())
 
-    assert told["cost"] == {"lower_usd": 0.302, "upper_usd": 0.3085}
+    assert told["cost"] == {"lower_usd": 0.302, "upper_usd": 0.3085, "delivered_usd": 9.605}
     assert told["actual"] == {
         "source": "frames",
         "width": 3840,
