@@ -20,17 +20,34 @@ if TYPE_CHECKING:
 #: One second of sound is 25 frames at most: one megapixel, $0.001205.
 SMALL = {"video_size": {"width": 64, "height": 64}}
 RESERVED = "$0.0013 was reserved."
+DIFFERS = "The video differs from the request: "
 BIGGER: dict[str, Any] = {"action": "bigger_video", "width": 640, "height": 360}
 LONGER: dict[str, Any] = {"action": "longer_video", "frames": 500}
 BILLED: dict[str, Any] = {"action": "bill", "units": 9.25}
 
 
 @pytest.mark.parametrize(
-    ("fault", "is_fetched", "note", "usd"),
+    ("fault", "is_fetched", "notes", "usd"),
     [
-        (BIGGER, False, "fal reports 640x360x24 frames: up to $0.0073", 0.0073),
-        (LONGER, False, "fal reports 64x64x500 frames: up to $0.0037", 0.0037),
-        (BILLED, True, "fal bills 9.25 megapixels: up to $0.0112", 0.0112),
+        (
+            BIGGER,
+            False,
+            [
+                f"fal reports 640x360x24 frames: up to $0.0073, {RESERVED}",
+                f"{DIFFERS}asked 64x64 pixels, got 640x360.",
+            ],
+            0.0073,
+        ),
+        (
+            LONGER,
+            False,
+            [
+                f"fal reports 64x64x500 frames: up to $0.0037, {RESERVED}",
+                f"{DIFFERS}asked 24 frames, got 500.",
+            ],
+            0.0037,
+        ),
+        (BILLED, True, [f"fal bills 9.25 megapixels: up to $0.0112, {RESERVED}"], 0.0112),
     ],
 )
 def test_more_than_was_reserved_is_noted_and_counted(
@@ -38,7 +55,7 @@ def test_more_than_was_reserved_is_noted_and_counted(
     name: str,
     fault: dict[str, Any],
     is_fetched: bool,
-    note: str,
+    notes: list[str],
     usd: float,
 ) -> None:
     before = unexplained(phonoscene)
@@ -54,12 +71,13 @@ def test_more_than_was_reserved_is_noted_and_counted(
 
     receipt = phonoscene.receipt(name)
     assert job["status"] == "SUCCEEDED"
-    assert receipt["notes"] == [f"{note}, {RESERVED}"]
+    assert receipt["notes"] == notes
+    assert receipt["cost"]["billed_usd" if is_fetched else "delivered_usd"] == usd
     assert (receipt["cost"]["upper_usd"], receipt["actual"]["upper_usd"]) == (0.0013, usd)
     event = listener.heard_of(name)[-1]
     assert (event["notes"], event["actual"]) == (receipt["notes"], receipt["actual"])
     jsonschema.validate(event, schemas.closed(schemas.published()))
-    assert note in output_of("show", name)
+    assert notes[0] in output_of("show", name)
     assert json_of("jobs", "--name", name)[0]["actual"]["upper_usd"] == usd
     (group,) = [one for one in json_of("cost", "--by", "name")["groups"] if one["group"] == name]
     assert (group["videos"], group["upper_usd"], group["reserved_usd"]) == (1, usd, 0)
@@ -79,7 +97,7 @@ def test_less_than_was_reserved_is_given_back(phonoscene: Phonoscene, name: str)
         Decimal("0.0013"),
     )
     assert eventually(lambda: phonoscene.is_told(name))
-    assert phonoscene.receipt(name)["notes"] == []
+    assert phonoscene.receipt(name)["notes"] == [f"{DIFFERS}asked 1024x576 pixels, got 64x64."]
     (group,) = [one for one in json_of("cost", "--by", "name")["groups"] if one["group"] == name]
     assert group["upper_usd"] == 0.0013
     assert eventually(lambda: unexplained(phonoscene) == before)

@@ -300,6 +300,7 @@ def deployed(folder: Path) -> Iterator[Phonoscene]:
     subscriber = Subscriber()
     parameters = {
         "MaxInFlight": str(IN_FLIGHT),
+        "NotifyEmail": "person@example.com",
         "EventWebhookUrl": f"https://{SUBSCRIBER}/hooks/phonoscene",
         "EventWebhookSecretParameter": SECRET_PARAMETER,
     }
