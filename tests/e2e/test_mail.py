@@ -20,8 +20,12 @@ def mailbox(phonoscene: Phonoscene, name: str) -> Iterator[Callable[[], list[str
     sns, sqs = phonoscene.endpoints.client("sns"), phonoscene.sqs
     [topic] = [one["TopicArn"] for one in sns.list_topics()["Topics"] if "Mail" in one["TopicArn"]]
     url = sqs.create_queue(QueueName=f"mailbox-{name.rpartition('/')[2]}")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
-    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn["QueueArn"])
+    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    allowed = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}}
+    allowed |= {"Action": "sqs:SendMessage", "Resource": found["QueueArn"]}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    at = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=found["QueueArn"])
     mails: list[str] = []
 
     def received() -> list[str]:
@@ -34,6 +38,7 @@ def mailbox(phonoscene: Phonoscene, name: str) -> Iterator[Callable[[], list[str
     try:
         yield received
     finally:
+        sns.unsubscribe(SubscriptionArn=at["SubscriptionArn"])
         sqs.delete_queue(QueueUrl=url)
 
 
