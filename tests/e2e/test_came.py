@@ -27,11 +27,30 @@ LONGER: Fault = ("render", "longer_video", {"frames": 500})
 BILLED: Fault = ("render", "bill", {"units": 9.25})
 #: fal's bill stands in the headers of a result, which Phonoscene fetches only then.
 UNREADABLE: Fault = ("webhook", "payload_error", {"status": "OK"})
-#: Each drop that costs more than was reserved: what fal does, the note on it, and the dollars.
-MORE: dict[str, tuple[tuple[Fault, ...], str, float]] = {
-    "bigger": ((BIGGER,), "fal reports 640x360x24 frames: up to $0.0073", 0.0073),
-    "longer": ((LONGER,), "fal reports 64x64x500 frames: up to $0.0037", 0.0037),
-    "billed": ((BILLED, UNREADABLE), "fal bills 9.25 megapixels: up to $0.0112", 0.0112),
+DIFFERS = "The video differs from the request: "
+#: Each drop that costs more than was reserved: what fal does, the notes on it, and the dollars.
+MORE: dict[str, tuple[tuple[Fault, ...], list[str], float]] = {
+    "bigger": (
+        (BIGGER,),
+        [
+            f"fal reports 640x360x24 frames: up to $0.0073, {RESERVED}",
+            f"{DIFFERS}asked 64x64 pixels, got 640x360.",
+        ],
+        0.0073,
+    ),
+    "longer": (
+        (LONGER,),
+        [
+            f"fal reports 64x64x500 frames: up to $0.0037, {RESERVED}",
+            f"{DIFFERS}asked 24 frames, got 500.",
+        ],
+        0.0037,
+    ),
+    "billed": (
+        (BILLED, UNREADABLE),
+        [f"fal bills 9.25 megapixels: up to $0.0112, {RESERVED}"],
+        0.0112,
+    ),
 }
 LESS: Fault = ("render", "bigger_video", {"width": 64, "height": 64})
 
@@ -63,19 +82,20 @@ def dropped(phonoscene: Phonoscene) -> Iterator[Dropped]:
 def test_more_than_was_reserved_is_noted_and_counted(
     phonoscene: Phonoscene, dropped: Dropped, case: str
 ) -> None:
-    name, (_, note, usd), listener = f"came/{case}", MORE[case], dropped.listener
+    name, (_, notes, usd), listener = f"came/{case}", MORE[case], dropped.listener
     job = phonoscene.take(name)
     assert eventually(lambda: any(e["status"] == "SUCCEEDED" for e in listener.events(name)))
     assert eventually(lambda: phonoscene.is_told(name))
 
     receipt = phonoscene.receipt(name)
     assert job["status"] == "SUCCEEDED"
-    assert receipt["notes"] == [f"{note}, {RESERVED}"]
+    assert receipt["notes"] == notes
+    assert receipt["cost"]["billed_usd" if case == "billed" else "delivered_usd"] == usd
     assert (receipt["cost"]["upper_usd"], receipt["actual"]["upper_usd"]) == (0.0013, usd)
     event = listener.heard_of(name)[-1]
     assert (event["notes"], event["actual"]) == (receipt["notes"], receipt["actual"])
     jsonschema.validate(event, schemas.closed(schemas.published()))
-    assert note in output_of("show", name)
+    assert notes[0] in output_of("show", name)
     assert json_of("jobs", "--name", name)[0]["actual"]["upper_usd"] == usd
     (group,) = [one for one in json_of("cost", "--by", "name")["groups"] if one["group"] == name]
     assert (group["videos"], group["upper_usd"], group["reserved_usd"]) == (1, usd, 0)
@@ -91,7 +111,7 @@ def test_less_than_was_reserved_is_given_back(phonoscene: Phonoscene, dropped: D
         Decimal("0.0013"),
     )
     assert eventually(lambda: phonoscene.is_told(name))
-    assert phonoscene.receipt(name)["notes"] == []
+    assert phonoscene.receipt(name)["notes"] == [f"{DIFFERS}asked 1024x576 pixels, got 64x64."]
     (group,) = [one for one in json_of("cost", "--by", "name")["groups"] if one["group"] == name]
     assert group["upper_usd"] == 0.0013
     assert eventually(lambda: dropped.is_explained(phonoscene))

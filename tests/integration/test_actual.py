@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from phonoscene.drops.pricing import estimate
 from phonoscene.errors import MustWait, WriteRefused
 from phonoscene.fal.queue import FalQueue
-from phonoscene.jobs import Estimate, Job, JobStatus
+from phonoscene.jobs import Audio, Estimate, Job, JobStatus
 from phonoscene.limits import SpendingLimits
 from phonoscene.observability import announce
 from phonoscene.publishing.receipts import Receipt
@@ -33,6 +33,7 @@ from tests.integration.workspace import (
 )
 from tests.support.fakes.calls import Crash
 from tests.support.invariants import spent
+from tests.support.media.films import film
 from tests.support.stack import FAL_KEY
 
 if TYPE_CHECKING:
@@ -43,7 +44,17 @@ if TYPE_CHECKING:
 S = JobStatus
 PRICE = Decimal("0.001205")
 ASKED = estimate(121, (1024, 576), PRICE)
+FIVE_SECONDS = Audio(key="albums/song1.mp3", version_id="v1", bytes=9, seconds=5.0)
+#: The film that the CDN of these tests has is a sixth of a second long, whatever fal reports.
+SHORT = "The video lasts 0.17 s instead of 5.04 s."
 RESERVED = Decimal("0.0868")
+ARGUMENTS = {
+    "prompt": "A stage",
+    "video_output_type": "X264 (.mp4)",
+    "match_audio_length": False,
+    "num_frames": 121,
+    "fps": 24.0,
+}
 ZERO = Decimal(0)
 MOTION = (S.SUBMITTING, S.UNCONFIRMED, S.SUBMITTED)
 
@@ -67,7 +78,7 @@ def workspace(cloud: Cloud) -> Workspace:
 
 
 def bring(workspace: Workspace, status: JobStatus = S.SUBMITTED, n: int = 1) -> Job:
-    return workspace.bring(status, n, estimate=ASKED)
+    return workspace.bring(status, n, estimate=ASKED, arguments=ARGUMENTS)
 
 
 def came(job: Job, reported: dict[str, Any], attempt: int | None = None) -> WebhookMessage:
@@ -154,10 +165,16 @@ def test_the_record_keeps_what_came_beside_what_was_asked(workspace: Workspace) 
         "megapixels": Decimal("7970.9184"),
         "lower_usd": Decimal("9.6049"),
         "upper_usd": Decimal("9.6051"),
+        "delivered_usd": Decimal("9.6051"),
     }
     assert job.costs_more_than_reserved
     assert Receipt.of(job, None).notes == (
         "fal reports 3840x2160x961 frames: up to $9.6051, $0.0868 was reserved.",
+        (
+            "The video differs from the request: asked 1024x576 pixels, got 3840x2160; "
+            "asked 121 frames, got 961."
+        ),
+        SHORT,
     )
 
 
@@ -416,8 +433,47 @@ def test_a_result_that_is_fetched_costs_what_its_header_says(
     assert stored.actual
     assert (stored.status, stored.actual.source) == (S.SUCCEEDED, source)
     assert workspace.sums() == (0, Decimal(usd), ZERO)
+    receipt = Receipt.of(stored, None)
     note = ("fal bills 9,000.00 megapixels: up to $10.8450, $0.0868 was reserved.",)
-    assert Receipt.of(stored, None).notes == (note if units == "9000" else ())
+    assert receipt.notes == (*(note if units == "9000" else ()), SHORT)
+    assert receipt.cost
+    assert receipt.cost.delivered_usd == 0.0868
+    assert receipt.cost.billed_usd == (float(usd) if source == "billable_units" else None)
+
+
+@pytest.mark.parametrize(
+    ("frames", "has_sound", "seconds", "notes"),
+    [
+        (121, True, (5.0417, 5.0), ()),
+        (
+            97,
+            True,
+            (4.0417, 5.0),
+            (
+                "The video differs from the request: asked 121 frames, got 97.",
+                "The video lasts 4.04 s instead of 5.00 s.",
+            ),
+        ),
+        (121, False, (5.0417, 0.0), ("The video has no sound, although the drop has.",)),
+    ],
+)
+def test_the_stored_files_own_headers_say_what_is_missing(
+    workspace: Workspace,
+    frames: int,
+    has_sound: bool,
+    seconds: tuple[float, float],
+    notes: tuple[str, ...],
+) -> None:
+    workspace.cdn.body = film(".mp4", frames, 5.0 if has_sound else None)
+    job = workspace.bring(S.SUBMITTED, estimate=ASKED, arguments=ARGUMENTS, audio=FIVE_SECONDS)
+
+    workspace.result_handler.handle(came(job, {**AS_ASKED, "num_frames": frames}))
+
+    stored = workspace.read()
+    assert stored.video
+    found = (stored.video.seconds, stored.video.sound_seconds)
+    assert found == pytest.approx(seconds, abs=0.05)
+    assert Receipt.of(stored, None).notes == notes
 
 
 def test_the_manifest_contains_the_actual_figures(workspace: Workspace) -> None:

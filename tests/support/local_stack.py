@@ -322,6 +322,7 @@ def deployed(folder: Path) -> Iterator[Phonoscene]:
     parameters = {
         "MaxInFlight": str(IN_FLIGHT),
         **FEW_PROCESSES,
+        "NotifyEmail": "person@example.com",
         "EventWebhookUrl": f"https://{SUBSCRIBER}/hooks/phonoscene",
         "EventWebhookSecretParameter": SECRET_PARAMETER,
     }

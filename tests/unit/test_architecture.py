@@ -83,6 +83,7 @@ SIMULATOR_ROOMS = (
 #: What only computes: no clock, no file, no network.
 PURE = {
     "limits",
+    "comparison",
     "errors",
     "jobs",
     "drops.keys",
@@ -99,6 +100,7 @@ PURE = {
     "fal.answers",
     "fal.lenient_json",
     "videos.video_formats",
+    "videos.tracks",
     "drops.s3_refusals",
     "drops.media_facts",
     "drops.queue_message",

@@ -347,8 +347,8 @@ def test_any_bytes_are_judged(start: bytes, body: bytes, asked: str) -> None:
 def test_a_file_of_the_smallest_boxes_is_followed_so_far_and_no_further(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    read = Mock(side_effect=video_formats._box)
-    monkeypatch.setattr(video_formats, "_box", read)
+    read = Mock(side_effect=video_formats.read_box)
+    monkeypatch.setattr(video_formats, "read_box", read)
     monkeypatch.setattr(video_formats, "MAX_BOXES", 500)
     body = box(b"free", b"") * 100_000
 

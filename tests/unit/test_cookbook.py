@@ -31,7 +31,8 @@ SHOWN = dict(re.findall(BLOCK, PAGE, re.MULTILINE | re.DOTALL))
 RULE = EXAMPLES / "event-rule" / "rule.json"
 IGNORED = EXAMPLES / "finished-files" / DEFAULTS_NAME
 FOLDER_STYLE = EXAMPLES / "folder-style" / DEFAULTS_NAME
-SIDECARS = sorted({*EXAMPLES.glob("*/*.json")} - {RULE, IGNORED})
+TARGETS = {*EXAMPLES.glob("*/targets.json")}
+SIDECARS = sorted({*EXAMPLES.glob("*/*.json")} - {RULE, IGNORED} - TARGETS)
 AUDIO = sorted(path for path in EXAMPLES.glob("*/*") if path.suffix in AUDIO_SUFFIXES)
 
 
@@ -39,8 +40,8 @@ def _name(path: Path) -> str:
     return path.relative_to(EXAMPLES).as_posix()
 
 
-def test_each_of_twelve_recipes_shows_one_file() -> None:
-    assert len(SHOWN) == PAGE.count("\n## ") == PAGE.count("```json") == 12
+def test_each_of_fourteen_recipes_shows_one_file() -> None:
+    assert len(SHOWN) == PAGE.count("\n## ") == PAGE.count("```json") == 14
 
 
 def test_the_page_shows_every_json_file_of_the_examples_as_it_is() -> None:

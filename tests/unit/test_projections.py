@@ -40,6 +40,7 @@ from tests.unit.strategies import jobs, maybe, times
 AUDIO = Audio(key="song.mp3", version_id="v1", bytes=9, seconds=1.0)
 SIDECAR = DropObject(key="song.json", version_id="v1")
 SECOND = timedelta(seconds=1)
+POLICY = "content_policy_violation"
 
 
 def wrong(code: str = "wrong_type", **answer: Any) -> ErrorDetail:
@@ -87,6 +88,14 @@ def test_a_receipt_tells_each_error_with_its_field_what_is_allowed_and_what_to_d
         (JobStatus.REJECTED, wrong(), "Correct the drop and drop it again; nothing was spent"),
         (JobStatus.FAILED, wrong("runner_server_error", retryable=True), "It may work now"),
         (JobStatus.FAILED, wrong("wrong_container"), "Ask the operator"),
+        (JobStatus.FAILED, wrong(POLICY), "Change the prompt, the image or the audio, and drop"),
+        (JobStatus.FAILED, wrong(POLICY, field="prompt"), "Change prompt, and drop it again."),
+        (JobStatus.FAILED, wrong(POLICY, field="audio"), "Change the audio, and drop it again."),
+        (
+            JobStatus.FAILED,
+            wrong(POLICY, field="image_url", categories=("hate", "violence")),
+            "Change image_url (fal's policy: hate, violence), and drop it again.",
+        ),
         (JobStatus.FAILED, wrong("video_length_exceeded"), "Change what the message names"),
     ],
 )
@@ -223,7 +232,7 @@ def test_what_may_cost_more_than_was_reserved_is_said_plainly(
 def test_what_came_is_reported_in_numbers_beside_what_was_asked() -> None:
     data = json.loads(Receipt.of(a_job(estimate=ASKED, actual=CAME), None).to_json())
 
-    assert data["cost"] == {"lower_usd": 0.302, "upper_usd": 0.3085}
+    assert data["cost"] == {"lower_usd": 0.302, "upper_usd": 0.3085, "delivered_usd": 9.605}
     assert data["actual"] == {
         "source": "frames",
         "width": 3840,

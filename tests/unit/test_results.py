@@ -304,13 +304,21 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-@pytest.mark.parametrize("place", ["detail", "msg", "entry", "error"])
+@pytest.mark.parametrize(
+    "place",
+    ["detail", "msg", "entry", "error", "type", "error_type", "loc", "categories", "ctx"],
+)
 def test_a_presigned_signature_never_comes_into_an_error(message: str, place: str) -> None:
     payloads: dict[str, Any] = {
         "detail": {"detail": message},
         "msg": {"detail": [{"loc": ["body", "audio_url"], "msg": message, "type": "x"}]},
         "entry": {"detail": [message]},
         "error": None,
+        "type": {"detail": [{"msg": "no", "type": message}]},
+        "error_type": {"detail": "no", "error_type": message},
+        "loc": {"detail": [{"loc": ["body", message], "msg": "no", "type": "x"}]},
+        "categories": {"detail": [{"msg": "no", "type": "x", "categories": [message]}]},
+        "ctx": {"detail": [{"msg": "no", "type": "x", "ctx": {"categories": [message]}}]},
     }
 
     result = from_failure(REQUEST, payloads[place], message if place == "error" else None)
@@ -318,6 +326,35 @@ def test_a_presigned_signature_never_comes_into_an_error(message: str, place: st
     answer = result.model_dump_json().lower()
     assert result.errors
     assert not any(secret.lower() in answer for secret in SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("entry", "categories"),
+    [
+        ({"categories": ["violence", "hate"]}, ("violence", "hate")),
+        ({"ctx": {"categories": ["violence"]}}, ("violence",)),
+        ({"categories": ["a policy in words", None, 7, {}, ""]}, ("a policy in words",)),
+        ({"categories": ["x"] * 99}, ("x",) * 20),
+        ({"categories": [" ", ""]}, None),
+        ({"categories": "violence"}, None),
+        ({"categories": {"violence": True}}, None),
+        ({"ctx": ["violence"]}, None),
+        ({}, None),
+    ],
+)
+def test_a_violation_names_its_field_and_its_policies(
+    entry: dict[str, Any], categories: tuple[str, ...] | None
+) -> None:
+    violation = {"loc": ["body", "prompt"], "msg": "no", "type": "content_policy_violation"}
+
+    [error] = from_failure(REQUEST, {"detail": [violation | entry]}, None).errors
+
+    assert (error.code, error.field, error.categories) == (
+        "content_policy_violation",
+        "prompt",
+        categories,
+    )
+    assert not error.retryable
 
 
 def test_a_message_is_kept_short() -> None:

@@ -98,6 +98,7 @@ def in_full(error: ErrorDetail) -> list[tuple[str, str]]:
         ("value", error.value),
         ("allowed", error.allowed),
         ("in", error.source),
+        ("policy", ", ".join(error.categories or ())),
         ("again", "fal says that a retry may succeed" if error.retryable else None),
     )
     return [(name, text) for name, text in parts if text]

@@ -130,6 +130,8 @@ class ErrorDetail(FrozenModel):
     allowed: str | None = None
     #: The key of the file it stands in.
     source: str | None = None
+    #: The policies that fal names, of a ``content_policy_violation``.
+    categories: tuple[str, ...] | None = None
     retryable: bool = False
 
 
@@ -183,6 +185,8 @@ class Actual(FrozenModel):
     megapixels: Decimal
     lower_usd: Decimal
     upper_usd: Decimal
+    #: The most that the frames and pixels cost, whatever fal bills; None in a record of before.
+    delivered_usd: Decimal | None = None
 
 
 class Reservation(FrozenModel):
@@ -202,7 +206,7 @@ class Request(FrozenModel):
 
 
 class Video(FrozenModel):
-    """The stored video; the picture's figures are as fal reported them, where it did."""
+    """The stored video; sides, frames and ``duration`` are as fal reported them, if it did."""
 
     bucket: str
     key: str
@@ -215,6 +219,9 @@ class Video(FrozenModel):
     fps: float | None = None
     frames: int | None = None
     duration: float | None = None
+    #: Seconds of picture and of sound by the file's own headers; None: unknown. 0: no sound.
+    seconds: float | None = None
+    sound_seconds: float | None = None
 
 
 class Step(FrozenModel):

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from phonoscene.comparison import differences
+from phonoscene.jobs import JobStatus
+
 if TYPE_CHECKING:
     from phonoscene.jobs import Job
 
@@ -51,6 +54,8 @@ def announce(job: Job) -> None:
         },
     )
     count(f"Jobs{job.status.title()}")
+    if job.status is JobStatus.SUCCEEDED and differences(job):
+        count("VideosDiffer")
     if job.is_final and job.is_maybe_billed:
         count("VideosUnaccounted")
     if job.generated_after is not None:

@@ -20,6 +20,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from phonoscene.comparison import MIN_FRAMES, frames_of
 from phonoscene.jobs import Actual, Estimate
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ PRESETS = MappingProxyType(
     }
 )
 
-#: The fewest frames the endpoint makes.
-MIN_FRAMES = 9
 #: The model's latent grid: 8 frames and one more; 32 pixels, and 64 where the first of two passes
 #: has half the size.
 STEP_FRAMES: Final = 8
@@ -50,14 +49,10 @@ MAX_MEGAPIXELS: Final = 1_000_000_000
 
 
 def needed_frames(sidecar: Sidecar, seconds: float) -> int:
-    """How many frames the sidecar asks for, given the audio's length in seconds.
-
-    A frame that is only begun counts: fal was seen to make it. What is rounded away is what a
-    computer's numbers cannot hold, less than a sample of any audio.
-    """
+    """How many frames the sidecar asks for, given the audio's length in seconds."""
     if not sidecar.match_audio_length:
         return sidecar.num_frames
-    return max(MIN_FRAMES, math.ceil(round(seconds * sidecar.fps, 6)))
+    return frames_of(seconds, sidecar.fps)
 
 
 def billed_frames(frames: int) -> int:
@@ -118,6 +113,7 @@ def actual(job: Job, video: ReportedVideo, billable_units: Decimal | None) -> Ac
         megapixels=_megapixels(width * height * shown),
         lower_usd=lower,
         upper_usd=upper,
+        delivered_usd=upper,
     )
     if billable_units is not None and billable_units >= _megapixels(least):
         return _billed(came, billable_units, asked.usd_per_megapixel)

@@ -29,7 +29,7 @@ from phonoscene.fal.requests import (
     SubmitOutcome,
     Unknown,
 )
-from phonoscene.fal.results import from_failure
+from phonoscene.fal.results import MAX_CODE_LENGTH, clean, from_failure
 from phonoscene.jobs import Request
 from phonoscene.net.deadlines import Deadline
 
@@ -250,9 +250,8 @@ def _answer(exc: FalClientHTTPError) -> SubmitOutcome:
     if status in _TURNED_AWAY:
         return Refused("fal_busy", f"fal answered {status}", retryable=True)
     if status < httpx.codes.INTERNAL_SERVER_ERROR:
-        return Refused(
-            exc.error_type or "fal_refused", f"fal refused the job: {_said(exc)}", retryable=False
-        )
+        code = clean(exc.error_type or "fal_refused", MAX_CODE_LENGTH)
+        return Refused(code, f"fal refused the job: {_said(exc)}", retryable=False)
     return Unknown(f"http_{status}")
 
 

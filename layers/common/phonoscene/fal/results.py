@@ -202,8 +202,19 @@ def _model_error(entry: Any) -> ErrorDetail:
         code=code,
         message=_reason(entry.get("msg")),
         field=_OURS.get(field or "", field),
+        categories=_categories(entry),
         retryable=is_retryable(code, field),
     )
+
+
+def _categories(entry: dict[str, Any]) -> tuple[str, ...] | None:
+    """The policies that fal says a request violates: beside ``type``, or in ``ctx``."""
+    context = entry.get("ctx")
+    found = entry.get("categories") or (isinstance(context, dict) and context.get("categories"))
+    if not isinstance(found, list):
+        return None
+    names = [clean(name, MAX_CODE_LENGTH) for name in found if isinstance(name, str)]
+    return tuple(name for name in names if name)[:MAX_ERRORS] or None
 
 
 def _reason(*reasons: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from phonoscene.drops.keys import event_id, receipt_key
 from phonoscene.jobs import FrozenModel, Job, JobStatus
@@ -19,10 +19,14 @@ from phonoscene.publishing.public_job import (
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from phonoscene.publishing.public_job import Cost
+
 #: What an event tells of errors, and of each in characters: EventBridge takes 256 KB, and one that
 #: it does not take would come back for hours. The receipt has all.
 MAX_ERRORS = 10
 MAX_TEXT_LENGTH = 500
+#: Characters of a line of the summary.
+MAX_LINE_LENGTH = 8_000
 
 
 class ObjectLocation(FrozenModel):
@@ -32,6 +36,21 @@ class ObjectLocation(FrozenModel):
     key: str
 
 
+class Summary(FrozenModel):
+    """The event in words, each field on one line; for mails and chats.
+
+    An input transformer of EventBridge puts them between quotes and escapes nothing, so they hold
+    no double quote, no backslash and no control character. A field that has nothing to say is "-".
+    """
+
+    title: str = described("The drop's name and the job's state.")
+    result: str = described("Where the video is.")
+    cost: str = described("What the job costs, in US dollars.")
+    errors: str = described("Each error of the event, with its fix.")
+    notes: str = described("What is unusual.")
+    receipt: str = described("Where the receipt is.")
+
+
 class StatusChanged(PublicJob):
     """The detail of an event: a job has taken a step."""
 
@@ -39,7 +58,9 @@ class StatusChanged(PublicJob):
     at: Time = described("When the step was taken.")
     previous_status: JobStatus | None = described("Absent for a new record.", default=None)
     error_count: int = described(f"How many errors there are; the event has {MAX_ERRORS} at most.")
+    has_problems: bool = described("Whether the job has errors or notes.")
     receipt: ObjectLocation = described("The job's receipt, with all its errors and its history.")
+    summary: Summary = described("The event in words.")
 
     @classmethod
     def of(cls, before: Job | None, after: Job, until: datetime | None, output: str) -> Self | None:
@@ -49,15 +70,60 @@ class StatusChanged(PublicJob):
         if earlier and earlier.history[-1:] == after.history[-1:]:
             return None
         born_at = written(after.created_at)
+        fields = public_fields(after, until)
+        errors = tuple(map(_shortened, problems(after)[:MAX_ERRORS]))
+        receipt = ObjectLocation(bucket=output, key=receipt_key(after.name))
         return cls(
-            **public_fields(after, until),
+            **fields,
             id=event_id(after.job_id, born_at, len(after.history)),
             at=after.history[-1].at if after.history else after.updated_at,
             previous_status=earlier.status if earlier else None,
-            errors=tuple(map(_shortened, problems(after)[:MAX_ERRORS])),
+            errors=errors,
             error_count=len(after.errors),
-            receipt=ObjectLocation(bucket=output, key=receipt_key(after.name)),
+            has_problems=bool(after.errors or fields["notes"]),
+            receipt=receipt,
+            summary=_summary(after, fields, errors, receipt),
         )
+
+
+def _summary(
+    job: Job, fields: dict[str, Any], errors: tuple[Problem, ...], receipt: ObjectLocation
+) -> Summary:
+    more = len(job.errors) - len(errors)
+    said = [f"({n}) {error.message} {error.fix}" for n, error in enumerate(errors, 1)]
+    said += [f"({more} more in the receipt)"] * (more > 0)
+    video = job.video
+    return Summary(
+        title=_line(f"{job.name}: {fields['state']}"),
+        result=_line(f"s3://{video.bucket}/{video.key}" if video else ""),
+        cost=_line(_cost_in_words(fields["cost"])),
+        errors=_line(" ".join(said)),
+        notes=_line(" ".join(fields["notes"])),
+        receipt=_line(f"s3://{receipt.bucket}/{receipt.key}"),
+    )
+
+
+def _cost_in_words(cost: Cost | None) -> str:
+    if cost is None:
+        return ""
+    asked = f"${cost.lower_usd:.4f} to ${cost.upper_usd:.4f} estimated"
+    came = [
+        f"${usd:.4f} {what}"
+        for usd, what in ((cost.delivered_usd, "delivered"), (cost.billed_usd, "billed by fal"))
+        if usd is not None
+    ]
+    return ", ".join([*came, asked])
+
+
+#: What would end a line or a JSON string, and what stands for it.
+_UNQUOTED: Final = str.maketrans({'"': "'", "\\": "/"})
+
+
+def _line(text: str) -> str:
+    """A text that can stand between double quotes as it is; "-" for none."""
+    plain = text.translate(_UNQUOTED)
+    line = "".join(char if char.isprintable() else " " for char in plain).strip() or "-"
+    return line if len(line) <= MAX_LINE_LENGTH else line[: MAX_LINE_LENGTH - 1] + "…"
 
 
 def _shortened(problem: Problem) -> Problem:

@@ -12,10 +12,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, PlainSerializer
 
+from phonoscene.comparison import differences
 from phonoscene.jobs import (
+    Actual,
     Audio,
     DropObject,
     ErrorDetail,
+    Estimate,
     FrozenModel,
     Job,
     JobStatus,
@@ -59,10 +62,17 @@ class Problem(ErrorDetail):
 
 
 class Cost(FrozenModel):
-    """What one run of the job should cost, in US dollars."""
+    """What one run of the job should cost, and what its video did cost, in US dollars."""
 
     lower_usd: float = described("For the fewest frames that fal may bill, at the exact area.")
     upper_usd: float = described("For the most frames and pixels, in whole megapixels: reserved.")
+    delivered_usd: float | None = described(
+        "The most for the frames and pixels that fal reports; absent if it reports none.",
+        default=None,
+    )
+    billed_usd: float | None = described(
+        "What fal bills; absent if fal does not say, as in a webhook.", default=None
+    )
 
 
 class VideoFigures(FrozenModel):
@@ -135,17 +145,29 @@ def public_fields(job: Job, until: datetime | None) -> dict[str, Any]:
         "created_at",
         "updated_at",
     )
-    cost = job.estimate
     return {name: getattr(job, name) for name in same} | {
         "version": "1",
         "state": STATES[job.status],
         "waits": _wait(job, until),
         "duplicates": len(job.duplicate_requests),
         "notes": tuple(notes(job)),
-        "cost": cost and Cost(lower_usd=float(cost.lower_usd), upper_usd=float(cost.upper_usd)),
+        "cost": _cost(job.estimate, job.actual),
         "actual": job.actual and VideoFigures(**job.actual.model_dump()),
         "request_id": job.request.request_id if job.request else None,
     }
+
+
+def _cost(asked: Estimate | None, came: Actual | None) -> Cost | None:
+    if asked is None:
+        return None
+    is_billed = came is not None and came.source == "billable_units"
+    delivered = came and (came.delivered_usd or (None if is_billed else came.upper_usd))
+    return Cost(
+        lower_usd=float(asked.lower_usd),
+        upper_usd=float(asked.upper_usd),
+        delivered_usd=float(delivered) if delivered else None,
+        billed_usd=float(came.upper_usd) if came and is_billed else None,
+    )
 
 
 def _wait(job: Job, until: datetime | None) -> Wait | None:
@@ -207,7 +229,8 @@ def _notes_on_video(job: Job) -> list[str]:
     cut = f"The video may be cut off: {why}. The job's record keeps where it lies at fal."
     asked = str(job.arguments.get("video_output_type", ""))
     other = f"fal made {job.video.content_type}, not {asked}: it is stored as it came."
-    return [cut] * bool(why) + [other] * (OTHER_CONTAINER in job.video_flaws)
+    flaws = [cut] * bool(why) + [other] * (OTHER_CONTAINER in job.video_flaws)
+    return [*flaws, *differences(job)]
 
 
 def problems(job: Job) -> tuple[Problem, ...]:

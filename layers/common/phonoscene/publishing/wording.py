@@ -68,7 +68,6 @@ _FIXES = MappingProxyType(
         "more_errors": "Correct the other errors first.",
         "drop_gone": _DROP_AGAIN,
         "image_not_found": "Drop the image, then the sidecar again.",
-        "content_policy_violation": "Change the prompt, the image or the audio, and drop it again.",
         "result_lost": _DROP_AGAIN,
         "outcome_unknown": _DROP_AGAIN,
         "outcome_unproven": _LOOK_AT_FAL,
@@ -84,8 +83,9 @@ _FIXES = MappingProxyType(
 
 def fix(status: JobStatus, error: ErrorDetail) -> str:
     """What the dropper can do about an error of a job that stands at ``status``."""
-    if error.code in _FIXES:
-        return _FIXES[error.code]
+    is_policys = error.code == "content_policy_violation"
+    if known := _policy_fix(error) if is_policys else _FIXES.get(error.code):
+        return known
     if status is JobStatus.REJECTED:
         return f"Correct {_place(error)} and drop it again; nothing was spent."
     if error.retryable:
@@ -95,6 +95,15 @@ def fix(status: JobStatus, error: ErrorDetail) -> str:
     if error.field:
         return f"Change {error.field} and drop the sidecar again."
     return "Change what the message names, then drop the file again."
+
+
+def _policy_fix(error: ErrorDetail) -> str:
+    """What to change after a violation of fal's policy: the field, and the policies' names."""
+    what = error.field or "the prompt, the image or the audio"
+    if error.field in _AUDIO:
+        what = "the audio"
+    because = f" (fal's policy: {', '.join(error.categories)})" if error.categories else ""
+    return f"Change {what}{because}, and drop it again."
 
 
 def over_reserved(job: Job) -> str:

@@ -37,6 +37,8 @@ HEAD: Final = 64 * 1024
 HEADER: Final = 16
 #: So many pieces of a file are followed: 20 s of film have a few hundred, however it is cut up.
 MAX_BOXES: Final = 20_000
+#: Bytes of the longest index that is kept for ``tracks``: 20 s of video have some 20 KB.
+MAX_INDEX: Final = 4 * 1024 * 1024
 
 #: What may be odd about a video that is stored all the same: ``Job.video_flaws``.
 FEWER_BYTES: Final = "fewer_bytes"
@@ -56,7 +58,8 @@ _FIRST: Final = frozenset(
     {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot", b"sidx"}
 )
 _BRANDED: Final = frozenset({b"ftyp", b"styp"})
-_INDEXES: Final = frozenset({b"moov", b"moof"})
+_INDEX: Final = b"moov"
+_INDEXES: Final = frozenset({_INDEX, b"moof"})
 _MEDIA: Final = frozenset({b"mdat", b"imda"})
 _QUICKTIME: Final = b"qt  "
 
@@ -86,7 +89,7 @@ def kind_of(head: bytes, asked: str) -> str | None:
         return GIF
     if head[:4] == _EBML:
         return _DOCTYPES.get(_doctype(head))
-    first = _box(head[:HEADER])
+    first = read_box(head[:HEADER])
     if first is None or first.name not in _FIRST:
         return None
     return _boxed(_brands(head), asked)
@@ -101,7 +104,7 @@ def _boxed(brands: list[bytes], asked: str) -> str:
 def _brands(head: bytes) -> list[bytes]:
     """The major brand and those that the file is compatible with; zeros are fillers."""
     at = 0
-    while (box := _box(head[at : at + HEADER])) and box.length:
+    while (box := read_box(head[at : at + HEADER])) and box.length:
         if box.name in _BRANDED:
             body = head[at + box.header : at + box.length]
             found = [body[:4], *(body[n : n + 4] for n in range(8, len(body), 4))]
@@ -112,18 +115,18 @@ def _brands(head: bytes) -> list[bytes]:
 
 def _doctype(head: bytes) -> bytes:
     """The DocType within an EBML header; other elements may come before it."""
-    header = _element(head[:HEADER])
+    header = read_element(head[:HEADER])
     if header is None:
         return b""
     at, end = header.header, header.length or len(head)
-    while at < end and (element := _element(head[at : at + HEADER])) and element.length:
+    while at < end and (element := read_element(head[at : at + HEADER])) and element.length:
         if element.name == _DOCTYPE:
             return head[at + element.header : at + element.length].rstrip(b"\x00")
         at += element.length
     return b""
 
 
-class _Header(NamedTuple):
+class Header(NamedTuple):
     """A box or an element: the bytes of its header, and of the whole; None: to the file's end."""
 
     name: bytes
@@ -131,7 +134,7 @@ class _Header(NamedTuple):
     length: int | None
 
 
-def _box(raw: bytes) -> _Header | None:
+def read_box(raw: bytes) -> Header | None:
     """The box that begins so; None where that is no box."""
     name, header, length = raw[4:8], 8, int.from_bytes(raw[:4])
     if length == 1:
@@ -140,10 +143,10 @@ def _box(raw: bytes) -> _Header | None:
     is_name = len(name) == 4 and name.replace(b"\xa9", b"c").decode("latin-1").isprintable()  # noqa: PLR2004 - bytes of a name
     if not is_name or len(raw) < header or 0 < length < header or (header > 8 and not length):  # noqa: PLR2004 - a plain header
         return None
-    return _Header(name, header, length or None)
+    return Header(name, header, length or None)
 
 
-def _element(raw: bytes) -> _Header | None:
+def read_element(raw: bytes) -> Header | None:
     """The EBML element that begins so; None where that is none."""
     id_length = _width(raw[:1])
     size_length = _width(raw[id_length : id_length + 1])
@@ -152,7 +155,7 @@ def _element(raw: bytes) -> _Header | None:
         return None
     most = (1 << 7 * size_length) - 1
     size = int.from_bytes(raw[id_length:header]) & most
-    return _Header(raw[:id_length], header, None if size == most else header + size)
+    return Header(raw[:id_length], header, None if size == most else header + size)
 
 
 def _width(first: bytes) -> int:
@@ -160,22 +163,25 @@ def _width(first: bytes) -> int:
     return 9 - first[0].bit_length() if first and first[0] else 0
 
 
-def _outer_element(raw: bytes) -> _Header | None:
+def _outer_element(raw: bytes) -> Header | None:
     """The same, outside of all others: only these can be there."""
-    found = _element(raw)
+    found = read_element(raw)
     return found if found and found.name in _OUTER else None
 
 
 class _Walk:
     """Follows a file's outermost pieces, one after another, as its bytes come."""
 
-    def __init__(self, read: Callable[[bytes], _Header | None]) -> None:
+    def __init__(self, read: Callable[[bytes], Header | None]) -> None:
         self._read = read
         #: Where the next piece begins, and how many bytes have come.
         self._at = self._end = 0
         #: What has come of the next piece's header.
         self._begun = b""
         self._pieces = 0
+        #: Where the index begins and ends, once its header was seen; and what has come of it.
+        self._index_at: tuple[int, int] | None = None
+        self.index = bytearray()
         self.names: set[bytes] = set()
         #: Whether the last piece goes on to the file's end, or nothing can be made of the rest.
         self._is_over = False
@@ -188,6 +194,9 @@ class _Walk:
         while not self._is_over and self._at - start + HEADER <= len(raw):
             offset = self._at - start
             self._is_over = not self._step(bytes(raw[offset : offset + HEADER]))
+        if self._index_at:
+            first, end = self._index_at
+            self.index += raw[max(0, first + len(self.index) - start) : max(0, end - start)]
         self._begun = b"" if self._is_over else bytes(raw[self._at - start :])
 
     def ends_early(self) -> bool:
@@ -213,6 +222,8 @@ class _Walk:
         if piece is None or self._pieces > MAX_BOXES:
             return False
         self.names.add(piece.name)
+        if piece.name == _INDEX and (piece.length or 0) <= MAX_INDEX and not self._index_at:
+            self._index_at = self._at, self._at + (piece.length or 0)
         self._at += piece.length or 0
         return piece.length is not None
 
@@ -228,7 +239,9 @@ class Examination:
         self._asked = asked
         self._reported = reported
         self._takes_cut = takes_cut
-        self._kind: str | None = None
+        #: The suffix of the container that it is, if that is known.
+        self.kind: str | None = None
+        self._head = b""
         self._walk: _Walk | None = None
         self._last = b""
         #: Bytes so far.
@@ -246,13 +259,19 @@ class Examination:
     @property
     def content_type(self) -> str:
         """Of the container that it is; of the one that was asked for where that is not known."""
-        return CONTENT_TYPES[self._kind or self._asked]
+        return CONTENT_TYPES[self.kind or self._asked]
+
+    @property
+    def index(self) -> bytes:
+        """The bytes in which the container describes its tracks, as far as they came."""
+        return bytes(self._walk.index) if self._walk and self.kind in (MP4, MOV) else self._head
 
     def _begin(self, head: bytes) -> None:
-        self._kind = kind_of(head, self._asked)
-        if self._kind in (MP4, MOV):
-            self._walk = _Walk(_box)
-        elif self._kind in (WEBM, MATROSKA):
+        self._head = head
+        self.kind = kind_of(head, self._asked)
+        if self.kind in (MP4, MOV):
+            self._walk = _Walk(read_box)
+        elif self.kind in (WEBM, MATROSKA):
             self._walk = _Walk(_outer_element)
 
     def check(self) -> None:
@@ -275,16 +294,16 @@ class Examination:
         found = {
             FEWER_BYTES: self.length < self._reported,
             CUT_OFF: self._is_cut_off(),
-            OTHER_CONTAINER: self._kind != self._asked,
+            OTHER_CONTAINER: self.kind != self._asked,
         }
         return frozenset(flaw for flaw, is_there in found.items() if is_there)
 
     def _is_cut_off(self) -> bool:
         if self._walk is None:
-            return self._kind == GIF and self._last != _GIF_TRAILER
+            return self.kind == GIF and self._last != _GIF_TRAILER
         if self._walk.ends_early():
             return True
         names = self._walk.names
-        if self._kind in (MP4, MOV):
+        if self.kind in (MP4, MOV):
             return not (names & _INDEXES and names & _MEDIA)
         return _SEGMENT not in names

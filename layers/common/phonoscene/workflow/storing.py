@@ -29,6 +29,7 @@ from phonoscene.fal.requests import Ended, Lost
 from phonoscene.fal.results import Result, from_webhook, video_url_in
 from phonoscene.jobs import UNANSWERED, ErrorDetail, Job, JobStatus, Request, Video
 from phonoscene.retries import MAX_ATTEMPTS, retry_at
+from phonoscene.videos.tracks import read_tracks
 from phonoscene.videos.video_formats import CONTENT_TYPES, Examination, check_container, suffix_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from phonoscene.table.job_store import JobStore
     from phonoscene.videos.cdn import Cdn
     from phonoscene.videos.output_bucket import OutputBucket, Stored
+    from phonoscene.videos.tracks import Tracks
 
 logger = logging.getLogger(__name__)
 
@@ -234,7 +236,8 @@ class ResultHandler:
             came = examination.length > 0 and examination.is_cut
             since = job.unanswered_since or (self.store.clock() if came else None)
             return self._copy_later(job, exc, since)
-        flaws = {"video": _video(job, stored), "video_flaws": examination.flaws}
+        tracks = read_tracks(examination.kind, examination.index)
+        flaws = {"video": _video(job, stored, tracks), "video_flaws": examination.flaws}
         kept = job.model_copy(update=flaws)
         self.output.put_manifest(output_key(job.name, job.job_id, ".json"), _manifest(kept))
         # of a video that is cut off, where it lies and what fal said of it is kept: as above
@@ -342,7 +345,7 @@ def _suffix(job: Job) -> str:
     return suffix_of(str(job.arguments["video_output_type"]))
 
 
-def _video(job: Job, stored: Stored) -> Video:
+def _video(job: Job, stored: Stored, tracks: Tracks) -> Video:
     data = job.reported
     return Video(
         **stored.__dict__,
@@ -351,6 +354,7 @@ def _video(job: Job, stored: Stored) -> Video:
         fps=data.get("fps"),
         frames=data.get("num_frames"),
         duration=data.get("duration"),
+        **tracks._asdict(),
     )
 
 
