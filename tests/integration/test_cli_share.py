@@ -11,7 +11,6 @@ import pytest
 from botocore.credentials import RefreshableCredentials
 
 from phonoscene.jobs import Job, JobStatus, Video
-from phonoscene_cli.commands import share
 from tests.integration.workspace import Clock, Workspace, an_id
 from tests.support.stack import OUTPUT
 
@@ -190,7 +189,12 @@ def test_open_hands_the_link_to_the_browser(
 ) -> None:
     with_video(scene, cloud)
     opened: list[str] = []
-    environment.setattr(share.webbrowser, "open", lambda url: opened.append(url) or opens)
+
+    def open_(url: str) -> bool:
+        opened.append(url)
+        return opens
+
+    environment.setattr("webbrowser.open", open_)
 
     told = desk.says("share", NAME, "--open")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote
 
 from botocore.exceptions import ClientError
@@ -40,7 +40,7 @@ def sign(stack: Stack, job: Job, video: Video, life: timedelta) -> Link:
     Raises:
         CliError: the video is no longer in the bucket.
     """
-    at = {"Bucket": video.bucket, "Key": video.key, "VersionId": video.version_id}
+    at: Any = {"Bucket": video.bucket, "Key": video.key, "VersionId": video.version_id}
     try:
         stack.client("s3").head_object(**at)
     except ClientError as exc:
