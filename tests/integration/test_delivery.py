@@ -925,6 +925,7 @@ def handle(
         OUTPUT_BUCKET=OUTPUT,
         FAL_KEY_PARAMETER=KEY_PARAMETER,
         MAX_VIDEO_BYTES="1048576",
+        STABLE_KEY="true",
         DROPS_QUEUE_URL="https://sqs.us-east-1.amazonaws.com/123456789012/drops",
         MAX_IN_FLIGHT="2",
         DAILY_BUDGET_USD="25",
