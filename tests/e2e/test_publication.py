@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
@@ -48,15 +49,15 @@ def test_a_stable_key_holds_the_newest_of_three_takes_that_end_out_of_order(
     with phonoscene.stopped_clock():  # nothing polls fal: each webhook decides when its take ends
         for seed in range(3):
             prompt = phonoscene.drop(name, NO_WEBHOOK, seed=seed)
-            is_its = lambda job, own=prompt: job["arguments"]["prompt"] == own  # noqa: E731 - binds it
+            is_its = partial(has_prompt, prompt)
             jobs.append(phonoscene.take(name, until={"SUBMITTED"}, once=is_its)["job_id"])
             prompts.append(prompt)
         phonoscene.control("DELETE", "/faults")
         for number in (1, 2, 0):
             request = phonoscene.ended_request(prompts[number])["request_id"]
             phonoscene.control("POST", f"/requests/{request}/deliver")
-            at = (jobs[number], "SUCCEEDED")
-            assert eventually(lambda at=at: at in statuses(phonoscene, name))
+            has_ended = partial(has_succeeded, phonoscene, name, jobs[number])
+            assert eventually(has_ended)
             assert eventually(lambda: phonoscene.is_told(name))
 
     head = phonoscene.s3.head_object(Bucket=phonoscene.endpoints.output_bucket, Key=f"{name}.mp4")
@@ -65,8 +66,13 @@ def test_a_stable_key_holds_the_newest_of_three_takes_that_end_out_of_order(
     assert sorted(phonoscene.versions(f"{name}.mp4")) == sorted(copies * 2)  # not of the oldest
 
 
-def statuses(phonoscene: Phonoscene, name: str) -> set[tuple[str, str]]:
-    return {(job["job_id"], job["status"]) for job in phonoscene.jobs.takes(name)}
+def has_prompt(prompt: str, job: dict[str, Any]) -> bool:
+    return bool(job["arguments"]["prompt"] == prompt)
+
+
+def has_succeeded(phonoscene: Phonoscene, name: str, job_id: str) -> bool:
+    takes = phonoscene.jobs.takes(name)
+    return (job_id, "SUCCEEDED") in [(take["job_id"], take["status"]) for take in takes]
 
 
 def test_a_rejected_drops_receipt_lists_all_its_errors_and_what_to_do(

@@ -320,7 +320,7 @@ def test_a_copy_that_another_was_before_is_lost_and_no_failure(
 def test_a_sdk_that_knows_no_conditional_copies_is_a_refusal(cloud: Cloud) -> None:
     class Old:
         def copy_object(self, **given: Any) -> Any:
-            return cloud.s3.copy_object(**given, NoSuchParameter="x")
+            return cloud.s3.copy_object(**given | {"NoSuchParameter": "x"})
 
     with pytest.raises(StableKeyRefused, match="NoSuchParameter"):
         StableVideos(Old(), OUTPUT).copy(a_pointer(), None)  # type: ignore[arg-type]  # a stand-in
