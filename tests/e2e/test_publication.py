@@ -45,7 +45,7 @@ def test_a_drops_receipt_goes_its_whole_way_and_never_back(
 def test_a_stable_key_holds_the_newest_of_three_takes_that_end_out_of_order(
     phonoscene: Phonoscene, name: str
 ) -> None:
-    jobs, prompts = [], []
+    name, jobs, prompts = f"{name}/intro", [], []
     with phonoscene.stopped_clock():  # nothing polls fal: each webhook decides when its take ends
         for seed in range(3):
             prompt = phonoscene.drop(name, NO_WEBHOOK, seed=seed)

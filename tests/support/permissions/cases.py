@@ -207,8 +207,8 @@ def a_receipt_follows_its_job(phonoscene: Phonoscene, name: str) -> Steps:
 
 def a_video_has_a_copy_at_its_stable_key(phonoscene: Phonoscene, name: str) -> Steps:
     yield None
-    phonoscene.drop(name)
-    yield Effect(lambda: phonoscene.versions(f"{name}.mp4"))
+    phonoscene.drop(f"{name}/intro")
+    yield Effect(lambda: phonoscene.versions(f"{name}/intro.mp4"))
 
 
 def another_system_hears_of_a_job(phonoscene: Phonoscene, name: str) -> Steps:

@@ -218,11 +218,11 @@ def receipt_key(name: str) -> str:
 def stable_keys(name: str, suffix: str, take: int | None) -> tuple[str, ...]:
     """Return ``{name}{suffix}``, and ``{name}.{take}{suffix}`` for a take of an array.
 
-    Return no key for a file named like a job's id: it could be the key of that job's own video.
+    For a file named like a job's id it is ``{name}.newest{suffix}``, because the other key could be
+    that of the job's own video.
     """
-    if _JOB_ID.fullmatch(name.rpartition("/")[2]):
-        return ()
-    tails = [suffix, *([f".{take}{suffix}"] if take else [])]
+    first = f".newest{suffix}" if _JOB_ID.fullmatch(name.rpartition("/")[2]) else suffix
+    tails = [first, *([f".{take}{suffix}"] if take else [])]
     room = MAX_KEY_BYTES - len(POINTER_SUFFIX)
     return tuple(_fitting(name, room - len(tail)) + tail for tail in tails)
 
