@@ -23,6 +23,7 @@ from phonoscene_cli.commands.drop import drop
 from phonoscene_cli.commands.jobs import jobs
 from phonoscene_cli.commands.redrive import redrive
 from phonoscene_cli.commands.retry import retry
+from phonoscene_cli.commands.share import share
 from phonoscene_cli.commands.show import show
 from phonoscene_cli.commands.watch import watch
 from phonoscene_cli.errors import READER_GONE
@@ -40,7 +41,7 @@ EXIT_CODES: Final = (
 )
 #: In the order in which ``--help`` lists them, under their headings.
 COMMANDS: Final = {
-    "Drops and jobs": (drop, jobs, show, watch, retry, cancel),
+    "Drops and jobs": (drop, jobs, show, watch, share, retry, cancel),
     "The stack": (doctor, audit, backfill, cost, redrive),
 }
 

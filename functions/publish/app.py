@@ -1,4 +1,4 @@
-"""PublishFunction: what is written to the jobs table becomes receipts and events."""
+"""PublishFunction: what is written to the jobs table becomes stable keys, receipts and events."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import boto3
 from botocore.config import Config
 
 from phonoscene.batch import in_order
-from phonoscene.errors import OutOfTime, RecordUnreadable
+from phonoscene.errors import OutOfTime, RecordUnreadable, StableKeyRefused
 from phonoscene.observability import count, logger, metrics
 from phonoscene.publishing.event_bus import EventBus
 from phonoscene.publishing.receipt_bucket import ReceiptBucket
+from phonoscene.publishing.stable_videos import StableVideos
 from phonoscene.queues import UnpublishedQueue
 from phonoscene.settings import PublishSettings
 from phonoscene.table.items import from_item
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 
 #: A shard's other records wait for this one.
 FAIL_FAST = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3})
-#: What a record needs of the function's time, in milliseconds.
+#: S3 may take a minute to copy 5 GB. No retry by the SDK: the next look shows whether it did.
+COPYING = Config(connect_timeout=2, read_timeout=80, retries={"total_max_attempts": 1})
+#: What a record needs of the function's time, in milliseconds; one with a copy needs more.
 MIN_TIME_MS = 20_000
+MIN_COPY_TIME_MS = 110_000
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,12 @@ def build() -> App:
     """Read the settings and make the clients, at the first event."""
     settings = PublishSettings.from_env(os.environ)
     receipts = ReceiptBucket(boto3.client("s3", config=FAIL_FAST), settings.output_bucket)
+    videos = StableVideos(boto3.client("s3", config=COPYING), settings.output_bucket)
     bus = EventBus(boto3.client("events", config=FAIL_FAST), settings.event_bus)
     unpublished = UnpublishedQueue(
         boto3.client("sqs", config=FAIL_FAST), settings.unpublished_queue_url
     )
-    return App(Publisher(receipts, bus), unpublished)
+    return App(Publisher(receipts, videos, bus), unpublished)
 
 
 def on_record(
@@ -60,8 +65,6 @@ def on_record(
     is past already.
     """
     count("StreamRecords")
-    if lambda_context.get_remaining_time_in_millis() < MIN_TIME_MS:
-        raise OutOfTime
     change = record["dynamodb"]
     image = change.get("NewImage", {})
     before, after = from_item(change.get("OldImage", {})), from_item(image)
@@ -69,6 +72,9 @@ def on_record(
         return
     job_id = str(after["job_id"])
     last = newest.get(job_id, image)
+    needed = MIN_COPY_TIME_MS if "video" in last else MIN_TIME_MS
+    if lambda_context.get_remaining_time_in_millis() < needed:
+        raise OutOfTime
     _publish(job_id, before, after, None if last == image else from_item(last))
 
 
@@ -85,6 +91,9 @@ def _publish(
         logger.exception("record.unreadable")
         count("RecordsUnreadable")
         app.unpublished.set_aside(job_id, "unreadable")
+    except StableKeyRefused as exc:  # receipt and event are published
+        logger.error("stable_key.refused", extra={"reason": str(exc)})
+        app.unpublished.set_aside(job_id, "stable key refused")
     except Exception:
         logger.exception("record.unpublished")
         raise

@@ -50,6 +50,7 @@ def build() -> App:
         queue=FalQueue(FalKey(settings.fal_key_parameter, partial(boto3.client, "ssm"))),
         cdn=Cdn(settings.max_video_bytes),
         output=OutputBucket(boto3.client("s3", config=UNSIGNED), settings.output_bucket),
+        has_stable_keys=settings.stable_key == "true",
     )
     limits = SpendingLimits(settings.max_in_flight, settings.daily_budget_usd)
     drops = DropsQueue(boto3.client("sqs"), settings.drops_queue_url)

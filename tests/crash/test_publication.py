@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phonoscene.publishing.events import StatusChanged
+from phonoscene.publishing.pointers import Pointer
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.workflow.publication import Write
 from tests.support import stack
@@ -23,6 +24,7 @@ from tests.support.scenarios import SCENARIOS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tests.support.fakes.aws import Version
     from tests.support.fakes.world import World
 
 
@@ -32,6 +34,7 @@ def _told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(function("publish"), "from_item", remembered(function("publish").from_item))
     for kind in (Write, Receipt, StatusChanged):
         monkeypatch.setattr(kind, "of", remembered(kind.of))
+    monkeypatch.setattr(Pointer, "all_of", remembered(Pointer.all_of))
 
 
 def remembered(pure: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,11 +63,16 @@ def written(scenario: str) -> World:
     return world
 
 
+@cache
+def unpublished(scenario: str) -> dict[tuple[str, str], list[Version]]:
+    """What the buckets held then: drops, videos and manifests."""
+    return dict(written(scenario).buckets.versions)
+
+
 def publish(scenario: str, plan: Sequence[Point] = (), seed: int = 1) -> Calls:
     """Tell the stream of a world in which nobody has heard anything, with crashes or faults."""
     world = written(scenario)
-    for place in [place for place in world.buckets.versions if place[0] == stack.OUTPUT]:
-        del world.buckets.versions[place]
+    world.buckets.versions = dict(unpublished(scenario))
     world.events.clear()
     world.unpublished.clear()
     world.calls = Calls(tuple(plan), state=lambda: 0)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
 
 from tests.support import schemas
-from tests.support.local_stack import eventually, listening, make_audio
+from tests.support.local_stack import NO_WEBHOOK, eventually, listening, make_audio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,39 @@ def test_a_drops_receipt_goes_its_whole_way_and_never_back(
     assert told[-1]["video"]["key"] == job["video"]["key"]
     assert [step["status"] for step in told[-1]["history"]] == WAY
     assert told[-1]["cost"]["upper_usd"] == pytest.approx(float(job["estimate"]["upper_usd"]))
+
+
+def test_a_stable_key_holds_the_newest_of_three_takes_that_end_out_of_order(
+    phonoscene: Phonoscene, name: str
+) -> None:
+    name, jobs, prompts = f"{name}/intro", [], []
+    with phonoscene.stopped_clock():  # nothing polls fal: each webhook decides when its take ends
+        for seed in range(3):
+            prompt = phonoscene.drop(name, NO_WEBHOOK, seed=seed)
+            is_its = partial(has_prompt, prompt)
+            jobs.append(phonoscene.take(name, until={"SUBMITTED"}, once=is_its)["job_id"])
+            prompts.append(prompt)
+        phonoscene.control("DELETE", "/faults")
+        for number in (1, 2, 0):
+            request = phonoscene.ended_request(prompts[number])["request_id"]
+            phonoscene.control("POST", f"/requests/{request}/deliver")
+            has_ended = partial(has_succeeded, phonoscene, name, jobs[number])
+            assert eventually(has_ended)
+            assert eventually(lambda: phonoscene.is_told(name))
+
+    head = phonoscene.s3.head_object(Bucket=phonoscene.endpoints.output_bucket, Key=f"{name}.mp4")
+    assert head["Metadata"] == {"phonoscene-job-id": jobs[2]}
+    copies = [f"{name}.mp4", f"{name}.mp4.newest.json"]
+    assert sorted(phonoscene.versions(f"{name}.mp4")) == sorted(copies * 2)  # not of the oldest
+
+
+def has_prompt(prompt: str, job: dict[str, Any]) -> bool:
+    return bool(job["arguments"]["prompt"] == prompt)
+
+
+def has_succeeded(phonoscene: Phonoscene, name: str, job_id: str) -> bool:
+    takes = phonoscene.jobs.takes(name)
+    return (job_id, "SUCCEEDED") in [(take["job_id"], take["status"]) for take in takes]
 
 
 def test_a_rejected_drops_receipt_lists_all_its_errors_and_what_to_do(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from local.drops.spending_consent import agree_to_drop
-from phonoscene.jobs import Actual, DropObject, Estimate, JobStatus
+from phonoscene.jobs import Actual, DropObject, Estimate, JobStatus, Video
 from phonoscene.publishing.wording import STATES
 from phonoscene_cli.doctor.checks import CHECKS
 from phonoscene_cli.ui import terminal
@@ -20,6 +20,7 @@ from phonoscene_cli.upload.upload import Drop, FileUpload
 from tests.integration.workspace import Clock, Workspace
 from tests.support.documented import PAGE, samples, shape
 from tests.support.media.samples import silence
+from tests.support.stack import OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,6 +115,13 @@ def with_a_video(desk: Desk, scene: Workspace) -> None:
     scene.store.end(scene.store.move(job, _S.GENERATED), _S.SUCCEEDED)
 
 
+def stored(desk: Desk, scene: Workspace) -> None:
+    at = {"bucket": OUTPUT, "key": "talks/intro/1.mp4"}
+    put = desk.cloud.s3.put_object(Bucket=at["bucket"], Key=at["key"], Body=b"film")
+    pinned = at | {"version_id": put["VersionId"], "sha256": "", "content_type": "video/mp4"}
+    scene.bring(_S.SUCCEEDED, name="talks/intro", video=Video(**pinned, bytes=4))
+
+
 def wrong(desk: Desk, scene: Workspace) -> None:
     one_that_succeeded(scene)
     for name in "ab":
@@ -131,6 +139,7 @@ BEFORE: dict[str, Callable[[Desk, Workspace], Any]] = {
     "jobs": two,
     "show": lambda _, scene: one_that_succeeded(scene),
     "watch": lambda _, scene: one_that_succeeded(scene, "talks/outro"),
+    "share": stored,
     "retry": with_a_video,
     "cancel": at_fal,
     "audit": missing,
@@ -169,7 +178,7 @@ def test_the_page_shows_what_the_command_prints(
         step = None if command == "jobs" else STEP.fullmatch(line)
         if step:
             assert step[2] == STATES[_S(step[1])]
-        elif not line.startswith("video: "):  # no one makes one here
+        elif not line.startswith(("video: ", "https://")):  # no video is made; no link is alike
             assert shape(line.removesuffix(" y")) in printed
 
 

@@ -310,6 +310,7 @@ def store(
         OUTPUT_BUCKET=OUTPUT,
         FAL_KEY_PARAMETER=KEY_PARAMETER,
         MAX_VIDEO_BYTES="1048576",
+        STABLE_KEY="true",
         DROPS_QUEUE_URL=cloud.verdicts_url,
         MAX_IN_FLIGHT="2",
         DAILY_BUDGET_USD="25",

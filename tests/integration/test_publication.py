@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -10,12 +12,14 @@ import jsonschema
 import pytest
 from botocore.exceptions import ClientError
 
-from phonoscene.errors import EventRefused
-from phonoscene.jobs import JobStatus
+from phonoscene.errors import EventRefused, StableKeyRefused
+from phonoscene.jobs import JobStatus, Video
 from phonoscene.publishing.event_bus import EventBus
 from phonoscene.publishing.events import StatusChanged
+from phonoscene.publishing.pointers import Pointer
 from phonoscene.publishing.receipt_bucket import ReceiptBucket, StoredReceipt
 from phonoscene.publishing.receipts import Receipt
+from phonoscene.publishing.stable_videos import StableCopy, StableVideos
 from phonoscene.table.items import from_item, to_job
 from phonoscene.workflow.publication import next_look
 from tests.integration.moto_stack import Bus, Cloud
@@ -209,6 +213,124 @@ def test_steps_that_come_together_are_events_each_and_one_receipt(
     ]
     assert receipt(cloud)["status"] == "SUCCEEDED"
     assert cloud.output_versions() == ["albums/song1.status.json"]
+
+
+# Stable keys
+
+
+STABLE = "albums/song.mp4"
+
+
+def with_video(cloud: Cloud, workspace: Workspace, n: int, body: bytes) -> Video:
+    """The n-th job succeeds, with a stored video."""
+    key = f"albums/song/{an_id(n)}.mp4"
+    put = cloud.s3.put_object(Bucket=OUTPUT, Key=key, Body=body, ContentType="video/mp4")
+    video = Video(
+        bucket=OUTPUT,
+        key=key,
+        version_id=put["VersionId"],
+        bytes=len(body),
+        sha256="0" * 64,
+        content_type="video/mp4",
+        stable_keys=(STABLE,),
+    )
+    dropped_at = workspace.clock() + timedelta(minutes=n)
+    job = workspace.bring(S.GENERATED, n, name="albums/song", dropped_at=dropped_at)
+    workspace.step(job, S.SUCCEEDED, video=video)
+    return video
+
+
+@pytest.mark.parametrize("order", list(permutations((1, 2, 3))))
+def test_the_newest_of_three_videos_is_at_the_stable_key_in_whatever_order_they_end(
+    cloud: Cloud, workspace: Workspace, publish: Callable[..., list[str]], order: tuple[int, ...]
+) -> None:
+    for n in order:
+        with_video(cloud, workspace, n, f"film {n}".encode())
+
+    failed = publish(*told(workspace))
+
+    assert failed == []
+    assert cloud.outputs()[STABLE] == b"film 3"
+    assert json.loads(cloud.outputs()[f"{STABLE}.newest.json"])["job_id"] == an_id(3)
+    newest_so_far = [n for at, n in enumerate(order) if n == max(order[: at + 1])]
+    assert cloud.output_versions().count(STABLE) == len(newest_so_far)
+    assert receipt(cloud, "albums/song.status.json")["video"]["stable_keys"] == [STABLE]
+
+
+def test_a_copy_is_of_the_stored_version_and_has_no_tags(
+    cloud: Cloud, workspace: Workspace, publish: Callable[..., list[str]]
+) -> None:
+    video = with_video(cloud, workspace, 1, b"film")
+    cloud.s3.put_object(Bucket=OUTPUT, Key=video.key, Body=b"another file", Tagging="a=b")
+
+    publish(*told(workspace))
+
+    head = cloud.s3.head_object(Bucket=OUTPUT, Key=STABLE)
+    assert cloud.outputs()[STABLE] == b"film"
+    assert (head["ContentType"], head["CacheControl"]) == ("video/mp4", "no-cache")
+    assert head["Metadata"] == {"phonoscene-job-id": an_id(1)}
+    assert cloud.s3.get_object_tagging(Bucket=OUTPUT, Key=STABLE)["TagSet"] == []
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "NoSuchVersion", "InvalidRequest"])
+def test_a_copy_that_s3_refuses_is_set_aside_after_the_receipt_and_the_event(
+    cloud: Cloud,
+    bus: Bus,
+    workspace: Workspace,
+    publish: Callable[..., list[str]],
+    environment: pytest.MonkeyPatch,
+    code: str,
+) -> None:
+    with_video(cloud, workspace, 1, b"film")
+    refusing = Refusing(cloud.s3, "copy_object", code, status=403)
+    environment.setattr(StableVideos, "__init__", lambda self, _, name: _put(self, refusing, name))
+
+    failed = publish(of_jobs(told(workspace))[-1])
+
+    assert failed == []
+    assert receipt(cloud, "albums/song.status.json")["status"] == "SUCCEEDED"
+    assert [sent["status"] for sent in bus.details] == ["SUCCEEDED"]
+    assert [json.loads(body)["reason"] for body in cloud.verdicts()] == ["stable key refused"]
+
+
+def _put(videos: StableVideos, client: Any, name: str) -> None:
+    videos._client, videos.name = client, name
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("SlowDown", 503), ("InternalError", 200), ("RequestTimeout", 400)]
+)
+def test_a_copy_that_fails_this_time_is_no_refusal(cloud: Cloud, code: str, status: int) -> None:
+    videos = StableVideos(Refusing(cloud.s3, "copy_object", code, status), OUTPUT)  # type: ignore[arg-type]  # a stand-in
+
+    with pytest.raises(ClientError):
+        videos.copy(a_pointer(), None)
+
+
+@pytest.mark.parametrize("code", ["PreconditionFailed", "ConditionalRequestConflict", "412"])
+@pytest.mark.parametrize("found", [None, StableCopy('"etag"', "0" * 32)])
+def test_a_copy_that_another_was_before_is_lost_and_no_failure(
+    cloud: Cloud, code: str, found: StableCopy | None
+) -> None:
+    videos = StableVideos(Refusing(cloud.s3, "copy_object", code, status=412), OUTPUT)  # type: ignore[arg-type]  # a stand-in
+
+    assert videos.copy(a_pointer(), found) is False
+
+
+def test_a_sdk_that_knows_no_conditional_copies_is_a_refusal(cloud: Cloud) -> None:
+    class Old:
+        def copy_object(self, **given: Any) -> Any:
+            return cloud.s3.copy_object(**given | {"NoSuchParameter": "x"})
+
+    with pytest.raises(StableKeyRefused, match="NoSuchParameter"):
+        StableVideos(Old(), OUTPUT).copy(a_pointer(), None)  # type: ignore[arg-type]  # a stand-in
+
+
+def a_pointer() -> Pointer:
+    stored = {"bucket": OUTPUT, "key": "a/1.mp4", "version_id": "v", "sha256": ""}
+    video = Video(**stored, bytes=1, content_type="video/mp4", stable_keys=("a.mp4",))
+    [pointer] = Pointer.all_of(numbered_job(status=S.SUCCEEDED, video=video))
+    return pointer
 
 
 # What fails
@@ -421,15 +543,18 @@ def test_any_other_error_of_s3_rises(cloud: Cloud, operation: str) -> None:
 class Refusing:
     """A client of S3 that refuses one operation."""
 
-    def __init__(self, client: Any, operation: str, code: str) -> None:
+    def __init__(self, client: Any, operation: str, code: str, status: int = 0) -> None:
         self._client, self._operation, self._code = client, operation, code
+        self._status = status
 
     def __getattr__(self, name: str) -> Any:
         if name != self._operation:
             return getattr(self._client, name)
 
         def refuse(**_: Any) -> None:
-            raise ClientError({"Error": {"Code": self._code, "Message": ""}}, name)
+            error: Any = {"Code": self._code, "Message": ""}
+            metadata: Any = {"HTTPStatusCode": self._status}
+            raise ClientError({"Error": error, "ResponseMetadata": metadata}, name)
 
         return refuse
 

@@ -28,6 +28,7 @@ from phonoscene.table.job_store import JobStore
 from phonoscene.videos.cdn import Cdn
 from phonoscene.videos.output_bucket import OutputBucket
 from phonoscene.videos.video_formats import CUT_OFF, FEWER_BYTES, OTHER_CONTAINER
+from phonoscene.workflow import storing
 from phonoscene.workflow.storing import (
     BECOMES_WHOLE_WITHIN,
     MIN_PAUSE,
@@ -168,6 +169,7 @@ def test_a_result_becomes_a_stored_video_and_a_record_of_it(world: World) -> Non
         "content_type": "video/mp4",
         "version_id": world.cloud.s3.head_object(Bucket=OUTPUT, Key=VIDEO_KEY)["VersionId"],
         "sha256": hashlib.sha256(FILM).hexdigest(),
+        "stable_keys": ("albums/song.mp4",),
         "width": 1024,
         "height": 576,
         "fps": 24,
@@ -181,7 +183,27 @@ def test_a_result_becomes_a_stored_video_and_a_record_of_it(world: World) -> Non
     assert [step.status for step in job.history][-2:] == ["GENERATED", "SUCCEEDED"]
 
 
+<<<<<<< HEAD:tests/integration/test_storing.py
 def test_the_url_of_the_video_is_forgotten_once_it_is_stored(world: World) -> None:
+=======
+@pytest.mark.parametrize("what", ["StableKey is false", "the video is too large for S3 to copy"])
+def test_a_video_without_a_stable_key_names_none(
+    world: World, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    if what == "StableKey is false":
+        world.result_handler = replace(world.result_handler, has_stable_keys=False)
+    else:
+        monkeypatch.setattr(storing, "MAX_COPY_BYTES", len(FILM) - 1)
+
+    world.deliver()
+
+    video = world.record.video
+    assert video
+    assert video.stable_keys == ()
+
+
+def test_where_the_video_lay_is_forgotten_once_it_is_ours(world: World) -> None:
+>>>>>>> wt-key:tests/integration/test_delivery.py
     world.deliver()
 
     item = world.cloud.item(ID)
@@ -908,6 +930,7 @@ def handle(
         OUTPUT_BUCKET=OUTPUT,
         FAL_KEY_PARAMETER=KEY_PARAMETER,
         MAX_VIDEO_BYTES="1048576",
+        STABLE_KEY="true",
         DROPS_QUEUE_URL="https://sqs.us-east-1.amazonaws.com/123456789012/drops",
         MAX_IN_FLIGHT="2",
         DAILY_BUDGET_USD="25",

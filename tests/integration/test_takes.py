@@ -70,6 +70,8 @@ def test_each_take_is_a_job_of_its_own_from_the_same_audio(
     assert len({job["audio"]["version_id"] for job in made}) == 1
     assert len({job["sidecar"]["version_id"] for job in made}) == 1
     assert {job["name"] for job in made} == {"albums/song"}
+    places = [None] if count == 1 else [*range(1, count + 1)]
+    assert [job.get("take") for job in made] == places
     assert sorted(post.arguments["prompt"] for post in fal.posts) == [
         f"Take {n:02}" for n in range(count)
     ]

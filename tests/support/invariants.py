@@ -9,15 +9,17 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from phonoscene.drops.contents import Holders
-from phonoscene.drops.keys import RECEIPT_SUFFIX, output_key
+from phonoscene.drops.keys import POINTER_SUFFIX, RECEIPT_SUFFIX, output_key
 from phonoscene.jobs import BORN_AS, TRANSITIONS, WITHOUT_VIDEO, Job, JobStatus
+from phonoscene.publishing.pointers import Pointer, recency
 from phonoscene.publishing.receipts import Receipt
+from phonoscene.publishing.stable_videos import JOB_ID
 from phonoscene.table.items import from_item
 from phonoscene.workflow.publication import next_look
 from tests.support import stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from tests.support.fakes.fal import Made
     from tests.support.fakes.world import World
@@ -91,11 +93,14 @@ def _names(statuses: Counter[JobStatus]) -> str:
 
 
 def _outputs(world: World, jobs: list[Job]) -> Iterator[str]:
-    """Each video once, with fal's bytes, and its manifest once; nothing else but receipts."""
+    """Each video once, with fal's bytes, and its manifest once; else only what is published."""
+    copies = {pointer.stable_key for job in jobs for pointer in Pointer.all_of(job)}
     written = {
         key: versions
         for (bucket, key), versions in world.buckets.versions.items()
-        if bucket == stack.OUTPUT and not key.endswith(RECEIPT_SUFFIX)
+        if bucket == stack.OUTPUT
+        and not key.endswith((RECEIPT_SUFFIX, POINTER_SUFFIX))
+        and key not in copies
     }
     for job in jobs:
         if job.status is not JobStatus.SUCCEEDED or not (job.video and job.request):
@@ -243,6 +248,36 @@ def published(world: World) -> Iterator[str]:
         versions = world.buckets.versions.get((stack.OUTPUT, key))
         if not versions or Receipt.read(versions[-1].body) != receipt:
             yield f"the receipt of a {receipt.status} job tells something else"
+    yield from stable_keys(world, jobs_of(world))
+
+
+def stable_keys(world: World, found: Sequence[Job]) -> Iterator[str]:
+    """Each stable key holds the newest video of its name, and never held an older one after it."""
+    jobs = {job.job_id: job for job in found}
+    pointers = [pointer for job in found for pointer in Pointer.all_of(job)]
+    for key in {pointer.stable_key for pointer in pointers}:
+        newest = max((one for one in pointers if one.stable_key == key), key=recency)
+        versions = world.buckets.versions.get((stack.OUTPUT, key), [])
+        held = [jobs[dict(version.metadata)[JOB_ID]] for version in versions]
+        pinned = (stack.OUTPUT, newest.video.key, newest.video.version_id)
+        if not held or held[-1].job_id != newest.job_id:
+            yield f"{key} does not hold the newest video"
+        elif versions[-1].body != world.buckets.body(*pinned):
+            yield f"{key} has other bytes than the video"
+        kept = world.buckets.versions.get((stack.OUTPUT, newest.key), [])
+        if not kept or Pointer.read(kept[-1].body) != newest:
+            yield f"{newest.key} names another job"
+        yield from _went_back(key, held)
+
+
+def _went_back(key: str, held: Sequence[Job]) -> Iterator[str]:
+    """No older video replaced a newer one; a repetition makes an older video the newest again."""
+    if any(job.repeats for job in held):
+        return
+    if any(recency(after) < recency(before) for before, after in pairwise(held)):
+        yield f"{key} went back to an older video"
+    if len(held) != len({job.job_id for job in held}):
+        yield f"{key} was copied twice from one video"
 
 
 def _sent(world: World) -> dict[tuple[str, str], list[str]]:

@@ -12,10 +12,11 @@ from botocore.exceptions import ClientError
 from phonoscene.drops.contents import MARK
 from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.drops.media_facts import AudioFacts, ImageFacts, StoredObject
-from phonoscene.errors import DropRefused
+from phonoscene.errors import DropRefused, StableKeyRefused
 from phonoscene.jobs import ErrorDetail, Job, JobStatus
 from phonoscene.publishing.event_bus import EventBus
 from phonoscene.publishing.receipt_bucket import ReceiptBucket, StoredReceipt
+from phonoscene.publishing.stable_videos import StableCopy, StableVideos
 from phonoscene.table.items import from_item, same_as, to_job
 from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.intake import Announcement
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from phonoscene.publishing.events import StatusChanged
+    from phonoscene.publishing.pointers import Pointer
 
 
 class Client:
@@ -188,6 +190,36 @@ class MemoryReceipts(ReceiptBucket):
         """Write, whatever is there."""
         self.writes += 1
         self.objects[key] = StoredReceipt(body, f"etag-{self.writes}")
+
+
+class MemoryVideos(StableVideos):
+    """The copy at each stable key, by the job whose video it is; ``contents`` has the ETags."""
+
+    def __init__(self, name: str = "outputs") -> None:
+        self.name = name
+        #: The jobs whose videos each key has held, in order.
+        self.held: dict[str, list[str]] = {}
+        #: What each job's video consists of; its id, unless two have the same bytes.
+        self.contents: dict[str, str] = {}
+        self.refuses = False
+
+    def find(self, key: str) -> StableCopy | None:
+        """Return what is at a key."""
+        held = self.held.get(key)
+        return StableCopy(self._etag(held[-1]), held[-1]) if held else None
+
+    def copy(self, pointer: Pointer, found: StableCopy | None) -> bool:
+        """Copy, if the ETag that was read is that of the present copy."""
+        if self.refuses:
+            raise StableKeyRefused
+        there = self.find(pointer.stable_key)
+        if (there and there.etag) != (found and found.etag):
+            return False
+        self.held.setdefault(pointer.stable_key, []).append(pointer.job_id)
+        return True
+
+    def _etag(self, job_id: str) -> str:
+        return self.contents.get(job_id, job_id)
 
 
 class MemoryBus(EventBus):

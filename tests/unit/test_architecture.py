@@ -110,6 +110,7 @@ PURE = {
     "publishing.wording",
     "drops.near_names",
     "publishing.event_webhooks",
+    "publishing.pointers",
     "publishing.public_job",
     "publishing.receipts",
     "publishing.events",
@@ -145,6 +146,7 @@ OUTSIDE = {
     "fal.results": {"pydantic"},
     "fal.answers": {"pydantic"},
     "publishing.public_job": {"pydantic"},
+    "publishing.pointers": {"pydantic"},
     "publishing.receipts": {"pydantic"},
     "publishing.event_webhooks": {"standardwebhooks"},
     "fal.webhook_signature": {"cryptography"},
@@ -156,6 +158,7 @@ OUTSIDE = {
     "probe.image": {"av"},
     "videos.output_bucket": {"botocore"},
     "publishing.receipt_bucket": {"botocore"},
+    "publishing.stable_videos": {"botocore"},
     "fal.client": {"fal_client", "httpx"},  # fal_client raises httpx's errors
     "fal.api_key": {"aws_lambda_powertools"},
     "fal.storage": {"httpx"},  # fal_client's uploads are whole, in memory and without a time limit

@@ -21,6 +21,7 @@ from phonoscene_cli.commands.cost import Budget, CostResult, Group
 from phonoscene_cli.commands.drop import DropResult
 from phonoscene_cli.commands.redrive import RedriveResult
 from phonoscene_cli.commands.retry import RetryResult
+from phonoscene_cli.commands.share import ShareResult
 from phonoscene_cli.dead_letters import QUEUES, Letters
 from phonoscene_cli.doctor.findings import Check
 from phonoscene_cli.results import Result
@@ -47,6 +48,7 @@ def test_the_page_has_the_commands_that_there_are() -> None:
         "jobs",
         "show",
         "watch",
+        "share",
         "retry",
         "cancel",
         "doctor",
@@ -105,6 +107,7 @@ TOLD: dict[type[Any], tuple[str, str, set[str]]] = {
     DropResult: ("drop", "Keys", set()),
     Sum: ("drop", "Keys of `estimate`", set()),
     RetryResult: ("retry", "Keys", set()),
+    ShareResult: ("share", "Keys", set()),
     CancelResult: ("cancel", "Keys", set()),
     Check: ("doctor", "Keys", set()),
     AuditResult: ("audit", "Keys", {"missing"}),

@@ -14,6 +14,7 @@ from phonoscene.drops.keys import (
     AUDIO_SUFFIXES,
     CONTENT_TYPES,
     IMAGE_SUFFIXES,
+    MAX_KEY_BYTES,
     Kind,
     beside,
     defaults_keys,
@@ -23,6 +24,9 @@ from phonoscene.drops.keys import (
     kind_of,
     name_of,
     output_key,
+    pointer_key,
+    receipt_key,
+    stable_keys,
     suffix_of,
     unsafe,
 )
@@ -555,3 +559,36 @@ def test_output_keys_of_different_jobs_differ(
     assume((name, job) != (other_name, other_job))
 
     assert output_key(name, job, ".mp4") != output_key(other_name, other_job, ".mp4")
+
+
+@given(
+    long_names, st.sampled_from([".mp4", ".webm", ".mov", ".gif"]), st.none() | st.integers(1, 20)
+)
+def test_stable_keys_and_their_pointers_are_keys_that_s3_takes(
+    name: str, suffix: str, take: int | None
+) -> None:
+    keys = stable_keys(name, suffix, take)
+
+    assert len(keys) == (2 if take else 1)
+    assert all(len(pointer_key(key).encode()) <= MAX_KEY_BYTES for key in keys)
+    if len(name.encode()) < 900:
+        assert keys[0] == name + suffix  # no such name ends like a job's id
+        assert keys[1:] == ((f"{name}.{take}{suffix}",) if take else ())
+
+
+@given(long_names, job_ids, long_names, st.sampled_from([".mp4", ".gif"]), st.integers(1, 20))
+def test_nothing_else_of_ours_is_written_at_a_stable_key(
+    name: str, job: str, other: str, suffix: str, take: int
+) -> None:
+    for one in (name, other, f"{other}/{job}", job, f"{other}.{take}"):
+        ours = {output_key(other, job, suffix), output_key(other, job, ".json"), receipt_key(other)}
+        keys = set(stable_keys(one, suffix, take))
+        assert not keys & ours
+        assert not {pointer_key(key) for key in keys} & (ours | keys)
+
+
+def test_a_file_that_is_named_like_a_jobs_id_has_another_stable_key() -> None:
+    almost, like_a_job = "talks/intro/" + "0" * 31, "talks/intro/" + "0" * 32
+
+    assert stable_keys(almost, ".mp4", None) == (f"{almost}.mp4",)
+    assert stable_keys(like_a_job, ".mp4", 2) == (f"{like_a_job}.newest.mp4", f"{like_a_job}.2.mp4")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from phonoscene.drops.keys import RECEIPT_SUFFIX
+from phonoscene.drops.keys import POINTER_SUFFIX, RECEIPT_SUFFIX
+from phonoscene.videos.video_formats import GIF, MOV, MP4, WEBM
 from tests.support.template import FILE, expand, mentioned, of_type, read
 
 RESOURCES: dict[str, dict[str, Any]] = read()["Resources"]
@@ -47,6 +48,7 @@ PERMISSIONS = {
         "dynamodb:GetShardIterator",
         "dynamodb:ListStreams",
         "s3:GetObject",
+        "s3:GetObjectVersion",
         "s3:PutObject",
         "events:PutEvents",
         "sqs:SendMessage",
@@ -161,11 +163,17 @@ def test_what_faces_the_internet_touches_one_queue_and_knows_no_key() -> None:
     assert set(variables) == {"VERDICTS_QUEUE_URL", "FAL_USER_ID"}
 
 
-def test_who_tells_the_world_of_jobs_reads_no_table_and_writes_receipts_alone() -> None:
+def test_publish_reads_no_table_and_writes_receipts_pointers_and_videos_alone() -> None:
     mine = {one["Sid"]: one["Resource"] for one in statements_of(role_of("PublishFunction"))}
 
     assert mine["ReadTheStream"] == {"Fn::GetAtt": "JobsTable.StreamArn"}
-    assert mine["ReplaceReceipts"] == {"Fn::Sub": "${OutputBucket.Arn}/*" + RECEIPT_SUFFIX}
+    assert written(mine["ReplaceReceipts"]) == {RECEIPT_SUFFIX, POINTER_SUFFIX}
+    assert written(mine["CopyVideos"]) == {MP4, WEBM, MOV, GIF}
+
+
+def written(resources: list[dict[str, str]]) -> set[str]:
+    """The suffixes of the output bucket's keys that a statement is about."""
+    return {one["Fn::Sub"].removeprefix("${OutputBucket.Arn}/*") for one in resources}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

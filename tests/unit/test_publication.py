@@ -20,7 +20,7 @@ from phonoscene.jobs import BORN_AS, TRANSITIONS, Audio, Job, JobStatus, Step
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.workflow.publication import TRIES, Publisher, Write
 from tests.support.jobs import NOON, a_job
-from tests.unit.fakes import MemoryBus, MemoryReceipts
+from tests.unit.fakes import MemoryBus, MemoryReceipts, MemoryVideos
 
 if TYPE_CHECKING:
     import random
@@ -88,7 +88,7 @@ def lives(draw: st.DrawFn) -> list[list[Write]]:
 def publish(writes: Iterable[Write]) -> tuple[MemoryReceipts, MemoryBus]:
     receipts, bus = MemoryReceipts(), MemoryBus()
     for write in writes:
-        Publisher(receipts, bus).publish(write)
+        Publisher(receipts, MemoryVideos(), bus).publish(write)
     return receipts, bus
 
 
@@ -149,14 +149,14 @@ def test_a_receipt_is_written_before_its_event_is_sent() -> None:
     receipts, bus = MemoryReceipts(), MemoryBus()
     receipts.meanwhile = lambda _: pytest.fail("an event is out") if bus.sent else None
 
-    Publisher(receipts, bus).publish(Write(None, born(), None))
+    Publisher(receipts, MemoryVideos(), bus).publish(Write(None, born(), None))
 
     assert len(bus.sent) == 1
 
 
 def test_who_finds_another_writer_at_the_receipt_looks_again() -> None:
     receipts, bus = MemoryReceipts(), MemoryBus()
-    publisher = Publisher(receipts, bus)
+    publisher = Publisher(receipts, MemoryVideos(), bus)
     first, second, third = writes_of(born(), JobStatus.SUBMITTING, JobStatus.SUBMITTED)
     publisher.publish(first)
 
@@ -173,7 +173,7 @@ def test_who_finds_another_writer_at_the_receipt_looks_again() -> None:
 
 def test_two_that_begin_a_receipt_at_the_same_time_leave_the_newer() -> None:
     receipts, bus = MemoryReceipts(), MemoryBus()
-    publisher = Publisher(receipts, bus)
+    publisher = Publisher(receipts, MemoryVideos(), bus)
     older, newer = born("0" * 32), born("1" * 32, at=SECOND)
 
     def overtake(_: str) -> None:
@@ -191,7 +191,7 @@ def test_a_receipt_that_others_write_all_the_time_is_tried_again_later() -> None
     receipts.meanwhile = lambda key: receipts.put(key, b"{}")
 
     with pytest.raises(ReceiptContested):
-        Publisher(receipts, bus).publish(Write(None, born(), None))
+        Publisher(receipts, MemoryVideos(), bus).publish(Write(None, born(), None))
 
     assert (receipts.writes, bus.sent) == (TRIES, [])
 
@@ -201,7 +201,7 @@ def test_what_is_no_receipt_gives_way_to_one(garbage: bytes) -> None:
     receipts = MemoryReceipts()
     receipts.put("a.status.json", garbage)
 
-    Publisher(receipts, MemoryBus()).publish(Write(None, born(), None))
+    Publisher(receipts, MemoryVideos(), MemoryBus()).publish(Write(None, born(), None))
 
     assert written(receipts) == {"a.status.json": Receipt.of(born(), None)}
 
@@ -211,6 +211,6 @@ def test_a_record_that_comes_again_writes_nothing() -> None:
     write = Write(None, born(), None)
 
     for _ in range(3):
-        Publisher(receipts, bus).publish(write)
+        Publisher(receipts, MemoryVideos(), bus).publish(write)
 
     assert (receipts.writes, len({event.id for event in bus.sent})) == (1, 1)

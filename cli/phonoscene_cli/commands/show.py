@@ -112,6 +112,7 @@ def _result(job: Job) -> Iterator[tuple[str, str]]:
         video = job.video
         yield "video", f"s3://{video.bucket}/{video.key}"
         yield "", f"{formatting.size(video.bytes)}, SHA-256 {video.sha256}"
+        yield from (("copied to", f"s3://{video.bucket}/{key}") for key in video.stable_keys)
     if job.source_url:
         yield "lies at", job.source_url
     if job.seed is not None:

@@ -41,6 +41,9 @@ THREADS: Final = 16
 PATIENT: Final = Config(
     retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=2 * THREADS
 )
+#: botocore would presign with SigV2 in us-east-1, and elsewhere for a host that redirects.
+PRESIGNING: Final = Config(signature_version="s3v4")
+ON_AWS: Final = Config(s3={"addressing_style": "virtual"})
 #: A person's profile and credentials are for AWS: the local cloud does not read them.
 _NOBODYS: Final = {
     "profile": (None, None, None, None),
@@ -135,6 +138,14 @@ class Stack:
             options: Any = dict(self.options)
             self._clients[service] = self.session.client(service, **options)  # type: ignore[call-overload]  # any service
         return self._clients[service]
+
+    @cached_property
+    def presigner(self) -> S3Client:
+        """A client that only signs links."""
+        config = PRESIGNING if self.endpoints else PRESIGNING.merge(ON_AWS)
+        options: Any = {name: value for name, value in self.options.items() if name != "config"}
+        made: S3Client = self.session.client("s3", config=config, **options)
+        return made
 
     @cached_property
     def description(self) -> dict[str, Any]:

@@ -21,6 +21,8 @@
     ├── AnswerMalformed           fal's answer to a question is not as documented
     ├── AddressRefused            a host's name leads to an address that is not public
     ├── ReceiptContested          others write a job's receipt at the same time
+    ├── StableKeyContested        others write a stable key or its pointer at the same time
+    ├── StableKeyRefused          S3 does not copy a video to its stable key, now or ever
     ├── RecordUnreadable          a job's record is not as this release knows it
     ├── EventRefused              the event bus did not take an event
     ├── NotificationMalformed     what should be sent to the subscriber is no event
@@ -171,6 +173,14 @@ class AddressRefused(PhonosceneError):
 
 class ReceiptContested(PhonosceneError):
     """Others write the same receipt at the same time; the record comes back."""
+
+
+class StableKeyContested(PhonosceneError):
+    """Others write a stable key or its pointer at the same time; the record comes back."""
+
+
+class StableKeyRefused(PhonosceneError):
+    """S3 does not copy a video to its stable key, and would not the next time either."""
 
 
 class RecordUnreadable(PhonosceneError):

@@ -214,6 +214,8 @@ class Video(FrozenModel):
     bytes: int
     sha256: str
     content_type: str
+    #: The keys without a job's id that get a copy: the name's, and the take's if there are several.
+    stable_keys: tuple[str, ...] = ()
     width: int | None = None
     height: int | None = None
     fps: float | None = None
@@ -245,6 +247,8 @@ class Job(FrozenModel):
     sidecar: DropObject | None = None
     images: dict[str, DropObject] = {}
     arguments: Json = {}
+    #: The take's place in its sidecar's array, from 1; None if the sidecar lists only one.
+    take: int | None = None
     estimate: Estimate | None = None
     #: By how many seconds the audio is longer than the longest video, which is asked for then.
     padding: float | None = None

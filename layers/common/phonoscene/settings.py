@@ -82,6 +82,7 @@ class StoreSettings(Settings):
     max_video_bytes: int
     max_in_flight: int
     daily_budget_usd: Decimal
+    stable_key: str
 
 
 @dataclass(frozen=True)

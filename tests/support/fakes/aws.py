@@ -68,6 +68,7 @@ class Buckets:
             "HeadObject": self._head,
             "GetObject": self._get,
             "PutObject": self._put,
+            "CopyObject": self._copy,
             "CreateMultipartUpload": self._begin,
             "UploadPart": self._upload,
             "CompleteMultipartUpload": self._complete,
@@ -120,14 +121,26 @@ class Buckets:
             "Metadata": dict(found.metadata),
         }
 
+    def _check(self, asked: dict[str, Any]) -> None:
+        self._must_be_new(asked)
+        if "IfMatch" in asked and self._found(asked, "NoSuchKey").etag != asked["IfMatch"]:
+            raise Refused("PreconditionFailed")
+
+    def _copy(self, asked: dict[str, Any]) -> Any:
+        try:
+            source = self._found(asked["CopySource"], "NoSuchVersion")
+        except Refused as exc:
+            raise Refused(str(exc), ResponseMetadata={"HTTPStatusCode": 404}) from exc
+        self._check(asked)
+        version = self.put(asked["Bucket"], asked["Key"], source.body, **asked["Metadata"])
+        return {"VersionId": version.version_id, "CopyObjectResult": {"ETag": version.etag}}
+
     def _must_be_new(self, asked: dict[str, Any]) -> None:
         if asked.get("IfNoneMatch") == "*" and (asked["Bucket"], asked["Key"]) in self.versions:
             raise Refused("PreconditionFailed")
 
     def _put(self, asked: dict[str, Any]) -> Any:
-        self._must_be_new(asked)
-        if "IfMatch" in asked and self._found(asked, "NoSuchKey").etag != asked["IfMatch"]:
-            raise Refused("PreconditionFailed")
+        self._check(asked)
         return {"VersionId": self.put(asked["Bucket"], asked["Key"], asked["Body"]).version_id}
 
     def _begin(self, _: dict[str, Any]) -> Any:

@@ -205,6 +205,12 @@ def a_receipt_follows_its_job(phonoscene: Phonoscene, name: str) -> Steps:
     yield Effect(lambda: phonoscene.receipt(name).get("status") == "SUCCEEDED")
 
 
+def a_video_has_a_copy_at_its_stable_key(phonoscene: Phonoscene, name: str) -> Steps:
+    yield None
+    phonoscene.drop(f"{name}/intro")
+    yield Effect(lambda: phonoscene.versions(f"{name}/intro.mp4"))
+
+
 def another_system_hears_of_a_job(phonoscene: Phonoscene, name: str) -> Steps:
     with listening(phonoscene) as listener:
         yield None
@@ -276,6 +282,7 @@ CASES: Final[dict[str, dict[str, Case]]] = {
     "PublishFunction": {
         "s3:GetObject": a_receipt_follows_its_job,
         "s3:PutObject": a_receipt_follows_its_job,
+        "s3:GetObjectVersion": a_video_has_a_copy_at_its_stable_key,
         "events:PutEvents": another_system_hears_of_a_job,
         "sqs:SendMessage": a_record_that_cannot_be_read_is_set_aside,
     },

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 from enum import StrEnum
 from functools import lru_cache
@@ -37,6 +38,8 @@ CONTENT_TYPES = MappingProxyType(
 SIDECAR_SUFFIX = ".json"
 DEFAULTS_NAME = "_defaults.json"
 RECEIPT_SUFFIX = ".status.json"
+POINTER_SUFFIX = ".newest.json"
+_JOB_ID = re.compile("[0-9a-f]{32}")
 #: Folders that NAS systems and operating systems fill with files of their own; in any case.
 SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "$recycle.bin", "#recycle"})
 #: S3's longest key, in bytes of UTF-8.
@@ -210,6 +213,23 @@ def receipt_key(name: str) -> str:
     """
     folders = [{".": "_", "..": "__"}.get(folder, folder) for folder in name.split("/")]
     return _fitting("/".join(folders), MAX_KEY_BYTES - len(RECEIPT_SUFFIX)) + RECEIPT_SUFFIX
+
+
+def stable_keys(name: str, suffix: str, take: int | None) -> tuple[str, ...]:
+    """Return ``{name}{suffix}``, and ``{name}.{take}{suffix}`` for a take of an array.
+
+    For a file named like a job's id it is ``{name}.newest{suffix}``, because the other key could be
+    that of the job's own video.
+    """
+    first = f".newest{suffix}" if _JOB_ID.fullmatch(name.rpartition("/")[2]) else suffix
+    tails = [first, *([f".{take}{suffix}"] if take else [])]
+    room = MAX_KEY_BYTES - len(POINTER_SUFFIX)
+    return tuple(_fitting(name, room - len(tail)) + tail for tail in tails)
+
+
+def pointer_key(stable_key: str) -> str:
+    """Return the key of the file that names the job whose video a stable key holds."""
+    return stable_key + POINTER_SUFFIX
 
 
 def event_id(job: str, born_at: str, step: int) -> str:

@@ -65,8 +65,10 @@ class Admission:
         unused = [half_id(self.bucket, key) for key in halves.pairing.unused]
         takes = []
         for number, (one, content) in enumerate(zip(examined, contents, strict=True)):
-            identifier, waiting = halves.ids(self.bucket, number if len(examined) > 1 else None)
-            job = self._born(halves, one, job_id=identifier, dropped_at=dropped_at)
+            is_one_of_several = len(examined) > 1
+            identifier, waiting = halves.ids(self.bucket, number if is_one_of_several else None)
+            take = number + 1 if is_one_of_several else None
+            job = self._born(halves, one, job_id=identifier, dropped_at=dropped_at, take=take)
             takes.append(Take(job, waiting + unused, content if self.skips_repeats else None))
         return takes
 

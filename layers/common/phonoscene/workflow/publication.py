@@ -1,4 +1,4 @@
-"""From a write of the table to what the world sees of it: the receipt first, then the event.
+"""From a write of the table to what the world sees of it: video, receipt, and then the event.
 
 Nothing here remembers anything. A write that comes again, late or in another order than it was made
 finds a newer receipt and leaves it alone; its event goes out once more, with the same id.
@@ -11,9 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from phonoscene.errors import ReceiptContested, RecordUnreadable
+from phonoscene.errors import (
+    ReceiptContested,
+    RecordUnreadable,
+    StableKeyContested,
+    StableKeyRefused,
+)
 from phonoscene.jobs import Job
 from phonoscene.publishing.events import StatusChanged
+from phonoscene.publishing.pointers import Pointer
 from phonoscene.publishing.receipts import Receipt
 
 if TYPE_CHECKING:
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
 
     from phonoscene.publishing.event_bus import EventBus
     from phonoscene.publishing.receipt_bucket import ReceiptBucket
+    from phonoscene.publishing.stable_videos import StableVideos
 
 logger = logging.getLogger(__name__)
 
@@ -81,24 +88,59 @@ class Publisher:
     """Tells the world of writes."""
 
     receipts: ReceiptBucket
+    videos: StableVideos
     bus: EventBus
 
     def publish(self, write: Write, newest: Write | None = None) -> None:
-        """Bring the receipt up to date, and send an event if the job took a step.
+        """Update stable keys and the receipt, and send an event if the job took a step.
 
         ``newest`` is the last write of the job that is known of already: the receipt tells of that
         one, and is not written again for those in between.
 
         Raises:
-            ReceiptContested: others write the receipt all the time.
+            StableKeyContested, ReceiptContested: others write the same object all the time.
             EventRefused: the bus did not take the event.
+            StableKeyRefused: all but the copy is published, and the copy would fail again.
         """
         last = newest or write
+        refused = self._refused_copies(last.after)
         self._update(Receipt.of(last.after, last.until))
         event = StatusChanged.of(write.before, write.after, write.until, self.receipts.name)
         if event:
             self.bus.send(event)
             logger.info("event.sent", extra={"status": event.status, "event": event.id})
+        if refused:
+            raise refused[0]
+
+    def _refused_copies(self, job: Job) -> list[StableKeyRefused]:
+        """Update each stable key of a job; return what S3 refused for good."""
+        refused = []
+        for pointer in Pointer.all_of(job):
+            try:
+                self._copy_newest(pointer)
+            except StableKeyRefused as exc:
+                refused.append(exc)
+        return refused
+
+    def _copy_newest(self, pointer: Pointer) -> None:
+        """Point to the newest video, and copy it until the stable key is seen to hold it.
+
+        The pointer is read after the stable key, and the copy requires that the key is unchanged.
+        So each copy is of a video at least as new as the one that it replaces.
+        """
+        for _ in range(TRIES):
+            found = self.videos.find(pointer.stable_key)
+            kept = self.receipts.read(pointer.key)
+            newest = Pointer.read(kept.body) if kept else None
+            if newest is None or pointer.is_newer_than(newest):
+                if not self.receipts.replace(kept, pointer.key, pointer.to_json().encode()):
+                    continue
+                newest = pointer
+            if found and found.job_id == newest.job_id:
+                return
+            if self.videos.copy(newest, found):
+                logger.info("stable_key.written", extra={"key": newest.stable_key})
+        raise StableKeyContested
 
     def _update(self, receipt: Receipt) -> None:
         """Replace what is older, and nothing else."""

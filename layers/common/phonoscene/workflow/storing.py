@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from phonoscene.drops.keys import output_key
+from phonoscene.drops.keys import output_key, stable_keys
 from phonoscene.drops.pricing import actual
 from phonoscene.errors import (
     CopyFailed,
@@ -61,16 +61,19 @@ _UNREADABLE = (
 #: A video that was seen to be cut off, or too large, may still become another for so long: its
 #: address may have been given out before its bytes. After that it is stored as it is, or refused.
 BECOMES_WHOLE_WITHIN = timedelta(minutes=5)
+#: S3 copies no larger object in one request.
+MAX_COPY_BYTES = 5 * 1024**3
 
 
 @dataclass(frozen=True)
 class ResultHandler:
-    """Records fal's results and stores their videos."""
+    """Records fal's results and stores their videos; StableKey is ``has_stable_keys``."""
 
     store: JobStore
     queue: FalQueue
     cdn: Cdn
     output: OutputBucket
+    has_stable_keys: bool = True
 
     def handle(self, webhook: WebhookMessage) -> Job | None:
         """The job after its result, or None where the webhook is not for one of our jobs.
@@ -237,13 +240,28 @@ class ResultHandler:
             since = job.unanswered_since or (self.store.clock() if came else None)
             return self._copy_later(job, exc, since)
         tracks = read_tracks(examination.kind, examination.index)
-        flaws = {"video": _video(job, stored, tracks), "video_flaws": examination.flaws}
+        flaws = {"video": self._video(job, stored, tracks), "video_flaws": examination.flaws}
         kept = job.model_copy(update=flaws)
         self.output.put_manifest(output_key(job.name, job.job_id, ".json"), _manifest(kept))
         # of a video that is cut off, where it lies and what fal said of it is kept: as above
         lay: dict[str, Any] = {"source_url": None, "reported": {}}
         forgotten = {} if examination.is_cut else lay
         return self._finish(job, JobStatus.SUCCEEDED, **flaws, **forgotten)
+
+    def _video(self, job: Job, stored: Stored, tracks: Tracks) -> Video:
+        is_copied = self.has_stable_keys and stored.bytes <= MAX_COPY_BYTES
+        keys = stable_keys(job.name, _suffix(job), job.take) if is_copied else ()
+        data = job.reported
+        return Video(
+            **stored.__dict__,
+            stable_keys=keys,
+            width=data.get("width"),
+            height=data.get("height"),
+            fps=data.get("fps"),
+            frames=data.get("num_frames"),
+            duration=data.get("duration"),
+            **tracks._asdict(),
+        )
 
     def _examination(self, job: Job) -> Examination:
         reported = job.reported.get("file_size") or 0
@@ -343,19 +361,6 @@ def _log_cost(job: Job, came: Actual | None) -> None:
 def _suffix(job: Job) -> str:
     """The suffix of the container that was asked for."""
     return suffix_of(str(job.arguments["video_output_type"]))
-
-
-def _video(job: Job, stored: Stored, tracks: Tracks) -> Video:
-    data = job.reported
-    return Video(
-        **stored.__dict__,
-        width=data.get("width"),
-        height=data.get("height"),
-        fps=data.get("fps"),
-        frames=data.get("num_frames"),
-        duration=data.get("duration"),
-        **tracks._asdict(),
-    )
 
 
 def _manifest(job: Job) -> bytes:
