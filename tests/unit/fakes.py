@@ -205,6 +205,8 @@ class MemoryStore(JobStore):
         dropped_at: datetime,
         holders: Holders,
         replacing: Iterable[str],
+        *,
+        is_metadata_unused: bool = False,
     ) -> Job:
         """Note a repeat on a job that did not end meanwhile."""
         there = self.items[job.job_id]
@@ -214,7 +216,8 @@ class MemoryStore(JobStore):
             raise ContentContested
         self._write_drop_first(drop_id, holders)
         newest = max(there.dropped_at or dropped_at, dropped_at)
-        changes = {"repeats": there.repeats + 1, "dropped_at": newest}
+        unused = there.unused_metadata + is_metadata_unused
+        changes = {"repeats": there.repeats + 1, "dropped_at": newest, "unused_metadata": unused}
         self.items[job.job_id] = there.model_copy(update=changes)
         self.repeats[drop_id] = job.job_id
         for half in replacing:

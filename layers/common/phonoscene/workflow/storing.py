@@ -366,6 +366,7 @@ def _manifest(job: Job) -> bytes:
             "sidecar",
             "images",
             "arguments",
+            "metadata",
             "estimate",
             "actual",
             "seed",
