@@ -16,12 +16,15 @@ MAX_KEYS: Final = 50
 MAX_KEY_LENGTH: Final = 40
 MAX_VALUE_LENGTH: Final = 500
 #: Of the whole as JSON. EventBridge takes an event of 256 KB, and DynamoDB an item of 400 KB; both
-#: hold more than metadata. All that is ASCII and keeps the other limits fits.
+#: hold more than metadata. ASCII text that needs no escapes fits whenever it keeps the other limits.
 MAX_BYTES: Final = 32 * 1024
 
 _KEY: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_KEY_LENGTH}}}")
+#: What SQS takes in no message: a rule may send a value to a queue as it is.
+_REFUSED: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _KEYS: Final = f'1 to {MAX_KEY_LENGTH} letters (a to z), digits, "_", "-" and "."'
 _TEXT: Final = f"text of 0 to {MAX_VALUE_LENGTH} characters, in quotes"
+_VISIBLE: Final = "text without control characters, but for tabs and line breaks"
 _OBJECT: Final = f"an object of at most {MAX_KEYS} texts"
 
 
@@ -61,6 +64,8 @@ def _wrong_entry(key: str, value: object, source: str) -> ErrorDetail | None:
         return wrong_value(f"{METADATA}.{key}", value, source, "wrong_type", _TEXT)
     if len(value) > MAX_VALUE_LENGTH:
         return wrong_value(f"{METADATA}.{key}", value, source, "wrong_length", _TEXT)
+    if _REFUSED.search(value):
+        return wrong_value(f"{METADATA}.{key}", value, source, "not_allowed", _VISIBLE)
     return None
 
 
