@@ -94,11 +94,11 @@ def test_metadata_comes_back_at_every_place_and_fal_gets_none_of_it(
             prompt = phonoscene.drop(name, metadata=metadata)
         else:
             prompt = _drop_by_command(name, tmp_path, order, odd)
-        job = phonoscene.take(name)
-        phonoscene.take(f"{name}-other")
-        assert eventually(lambda: len(listener.events(name)) >= len(WAY))
-    assert eventually(lambda: phonoscene.is_told(name))
-    assert eventually(lambda: phonoscene.subscriber.states(name) == WAY)
+        job = phonoscene.take(name, seconds=90)
+        phonoscene.take(f"{name}-other", seconds=90)
+        assert eventually(lambda: len(listener.events(name)) >= len(WAY), 30)
+    assert eventually(lambda: phonoscene.is_told(name), 30)
+    assert eventually(lambda: phonoscene.subscriber.states(name) == WAY, 30)
 
     key = f"{name}/{job['job_id']}.json"
     manifest = phonoscene.s3.get_object(Bucket=phonoscene.endpoints.output_bucket, Key=key)

@@ -16,7 +16,7 @@ MAX_KEYS: Final = 50
 MAX_KEY_LENGTH: Final = 40
 MAX_VALUE_LENGTH: Final = 500
 #: Of the whole as JSON. EventBridge takes an event of 256 KB, and DynamoDB an item of 400 KB; both
-#: hold more than metadata. ASCII text that needs no escapes fits whenever it keeps the other limits.
+#: hold more than metadata. ASCII text without escapes fits whenever it keeps the other limits.
 MAX_BYTES: Final = 32 * 1024
 
 _KEY: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_KEY_LENGTH}}}")
