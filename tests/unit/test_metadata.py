@@ -193,7 +193,7 @@ def test_too_many_keys_of_several_files_are_too_many_together() -> None:
 
 def test_a_misspelled_metadata_is_not_ignored() -> None:
     with pytest.raises(DropRefused, match="did you mean metadata"):
-        parse([SidecarFile("song.json", {"prompt": "x", "metadat": {"order": "A"}})])
+        parse([SidecarFile("song.json", {"prompt": "x", "meta_data": {"order": "A"}})])
 
 
 # What comes back
