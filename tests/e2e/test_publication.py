@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
+from tests.e2e.command_line import json_of, output_of
 from tests.support import schemas
 from tests.support.local_stack import NO_WEBHOOK, eventually, listening, make_audio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.local_stack import Phonoscene
 
@@ -110,6 +113,56 @@ def test_another_system_hears_each_step_of_each_job_in_order(
         for event in events:
             jsonschema.validate(event, schemas.closed(schemas.published()))
     assert {event["source"] for event in listener.heard} == {"phonoscene"}
+
+
+@pytest.mark.parametrize("way", ["an S3 put", "the command line"])
+def test_metadata_comes_back_at_every_place_and_fal_gets_none_of_it(
+    phonoscene: Phonoscene, name: str, way: str, tmp_path: Path
+) -> None:
+    order = f"A-{uuid.uuid4()}"
+    odd = {"note": 'a "b"\n\t\\ \u202e\u65e5 </script>', "__proto__": f"odd {order}", "a.b": ""}
+    metadata = {"order": order, **odd}
+    with listening(phonoscene, status=WAY, metadata={"order": [order]}) as listener:
+        phonoscene.drop(f"{name}-other", metadata={"order": "A-1"})
+        if way == "an S3 put":
+            prompt = phonoscene.drop(name, metadata=metadata)
+        else:
+            prompt = _drop_by_command(name, tmp_path, order, odd)
+        job = phonoscene.take(name, seconds=90)
+        phonoscene.take(f"{name}-other", seconds=90)
+        assert eventually(lambda: len(listener.events(name)) >= len(WAY), 30)
+    assert eventually(lambda: phonoscene.is_told(name), 30)
+    assert eventually(lambda: phonoscene.subscriber.states(name) == WAY, 30)
+
+    key = f"{name}/{job['job_id']}.json"
+    manifest = phonoscene.s3.get_object(Bucket=phonoscene.endpoints.output_bucket, Key=key)
+    heard = [told["data"] for _, told in phonoscene.subscriber.heard]
+    places = [
+        job,
+        phonoscene.receipt(name),
+        json.load(manifest["Body"]),
+        *listener.heard_of(name),
+        *(told for told in heard if told["name"] == name),
+        json_of("show", name),
+        *json_of("jobs", "--meta", f"order={order}"),
+    ]
+    assert [place["metadata"] for place in places] == [metadata] * len(places)
+    assert {event["detail"]["name"] for event in listener.heard} == {name}
+    assert len(phonoscene.requests(prompt)) == 1
+    books = json.dumps(phonoscene.control("GET", "/requests"), ensure_ascii=False)
+    assert prompt in books
+    assert not [text for text in ("metadata", order, "</script>") if text in books]
+
+
+def _drop_by_command(name: str, folder: Path, order: str, odd: dict[str, str]) -> str:
+    """Drop a file with a sidecar beside it, and its order by an option; the prompt."""
+    prompt, (place, _, last) = f"a test {uuid.uuid4()}", name.rpartition("/")
+    song = folder / "song.wav"
+    song.write_bytes(make_audio("wav"))
+    song.with_suffix(".json").write_text(json.dumps({"prompt": prompt, "metadata": odd}))
+    at = ("--folder", place, "--name", last)
+    output_of("drop", str(song), *at, "--meta", f"order={order}", "--yes")
+    return prompt
 
 
 @contextmanager

@@ -371,12 +371,16 @@ class Listener:
 
 
 @contextmanager
-def listening(phonoscene: Phonoscene) -> Iterator[Listener]:
-    """A rule on the stack's bus leads its events to a queue, for the body's time."""
+def listening(phonoscene: Phonoscene, **detail: Any) -> Iterator[Listener]:
+    """A rule on the stack's bus leads its events to a queue, for the body's time.
+
+    ``detail``: what the rule's pattern requires of the events' detail.
+    """
     name = f"listener-{uuid.uuid4().hex}"
     events, bus = phonoscene.endpoints.client("events"), phonoscene.outputs["EventBusName"]
     url = phonoscene.sqs.create_queue(QueueName=name)["QueueUrl"]
-    wanted = {"source": ["phonoscene"], "detail-type": ["Job Status Changed"]}
+    wanted: dict[str, Any] = {"source": ["phonoscene"], "detail-type": ["Job Status Changed"]}
+    wanted |= {"detail": detail} if detail else {}
     events.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps(wanted))
     got = phonoscene.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     target = {"Id": "queue", "Arn": got["Attributes"]["QueueArn"]}

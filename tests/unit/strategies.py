@@ -71,6 +71,8 @@ jobs = st.builds(
     sidecar=maybe(pins),
     images=st.dictionaries(keys, pins, max_size=2),
     arguments=st.dictionaries(keys, json_values, max_size=3),
+    metadata=st.dictionaries(keys, texts, max_size=2),
+    unused_metadata=st.integers(0, 2),
     estimate=maybe(
         st.builds(
             Estimate,

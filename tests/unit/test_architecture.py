@@ -88,6 +88,7 @@ PURE = {
     "jobs",
     "drops.keys",
     "drops.pairing",
+    "drops.metadata",
     "drops.sidecar",
     "drops.image_references",
     "drops.sidecar_files",

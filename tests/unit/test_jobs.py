@@ -179,6 +179,7 @@ def test_an_absent_field_is_absent_from_the_item() -> None:
         "resubmitted",
         "revision",
         "status",
+        "unused_metadata",
         "updated_at",
         "uploads_failed",
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -13,13 +12,14 @@ from rich.table import Table
 
 from phonoscene.limits import day_of
 from phonoscene_cli.commands.options import Day, Json, Since, stack_of
+from phonoscene_cli.errors import WrongUsage
 from phonoscene_cli.results import Result
 from phonoscene_cli.stack.spending import Spent, folder_of, total
 from phonoscene_cli.ui import formatting, terminal
 from phonoscene_cli.ui.time_arguments import Period
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from decimal import Decimal
 
     from phonoscene.jobs import Job
@@ -30,19 +30,31 @@ if TYPE_CHECKING:
 MAX_DAYS: Final = 31
 
 
-class By(StrEnum):
-    """How costs can be grouped."""
+#: How costs can be grouped, beside ``meta.KEY``.
+WAYS: Final = ("day", "folder", "name")
+BY_METADATA: Final = "meta."
 
-    DAY = "day"
-    FOLDER = "folder"
-    NAME = "name"
+
+def grouping(text: str) -> str:
+    """One of ``WAYS``, in any case, or ``meta.`` with a key of the metadata.
+
+    Raises:
+        WrongUsage: it is neither.
+    """
+    if text.lower() in WAYS:
+        return text.lower()
+    if not text.removeprefix(BY_METADATA) or not text.startswith(BY_METADATA):
+        raise WrongUsage(
+            f"{text!r} is not day, folder, name or meta.KEY. Example: --by meta.customer."
+        )
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group(Spent):
-    """What the jobs of a day, a folder or a name have cost."""
+    """What the jobs of a day, a folder, a name or a value have cost; None: without such a key."""
 
-    group: str
+    group: str | None
 
 
 @dataclass(frozen=True)
@@ -69,7 +81,15 @@ def cost(
     context: typer.Context,
     day: Day = None,
     since: Since = None,
-    by: Annotated[By, typer.Option(case_sensitive=False, help="Group by this.")] = By.DAY,
+    by: Annotated[
+        str,
+        typer.Option(
+            parser=grouping,
+            autocompletion=lambda: [*WAYS, BY_METADATA],
+            metavar="day|folder|name|meta.KEY",
+            help="Group by this; meta.KEY is a key of the metadata.",
+        ),
+    ] = "day",
     as_json: Json = False,
 ) -> None:
     """Show the spending, from the least to the most that fal may bill, and the daily budgets.
@@ -82,7 +102,7 @@ def cost(
     """
     period = Period.of(day, since)
     stack, first, last = stack_of(context), period.first, period.last
-    groups: dict[str, Spent] = defaultdict(Spent)
+    groups: dict[str | None, Spent] = defaultdict(Spent)
     with terminal.working("reading records"):
         for job in _jobs(stack.jobs, first, last):
             groups[_group(job, by)] += Spent.of(job)
@@ -90,7 +110,7 @@ def cost(
     result = CostResult(
         since=first,
         until=last,
-        groups=[Group(group=name, **vars(spent)) for name, spent in sorted(groups.items())],
+        groups=[Group(group=name, **vars(spent)) for name, spent in _sorted(groups)],
         total=total(groups.values()),
         budgets=list(_budgets(stack, first, last)),
     )
@@ -98,7 +118,12 @@ def cost(
     terminal.tell(result, lambda: _show(result, by, daily), as_json=as_json)
 
 
-def _show(result: CostResult, by: By, daily_budget_usd: Decimal) -> None:
+def _sorted(groups: Mapping[str | None, Spent]) -> list[tuple[str | None, Spent]]:
+    """By name, and at the end what has none."""
+    return sorted(groups.items(), key=lambda group: (group[0] is None, group[0] or ""))
+
+
+def _show(result: CostResult, by: str, daily_budget_usd: Decimal) -> None:
     terminal.show(_table(result, by))
     for budget in result.budgets:
         terminal.line(
@@ -111,10 +136,12 @@ def _jobs(reader: Reader, first: datetime, last: datetime) -> Iterator[Job]:
     return reader.whole(entry.job_id for entry in reader.since(first, last))
 
 
-def _group(job: Job, by: By) -> str:
-    if by is By.DAY:
+def _group(job: Job, by: str) -> str | None:
+    if by.startswith(BY_METADATA):
+        return job.metadata.get(by.removeprefix(BY_METADATA))
+    if by == "day":
         return day_of(job.created_at)
-    return job.name if by is By.NAME else folder_of(job)
+    return job.name if by == "name" else folder_of(job)
 
 
 def _budgets(stack: Stack, first: datetime, last: datetime) -> Iterator[Budget]:
@@ -126,9 +153,12 @@ def _budgets(stack: Stack, first: datetime, last: datetime) -> Iterator[Budget]:
             yield Budget(found.day, found.committed, found.reserved)
 
 
-def _table(result: CostResult, by: By) -> Table:
-    table = terminal.grid(by.value, "jobs", "videos", "spent", "may be billed", "reserved")
-    rows: list[tuple[str, Spent]] = [(one.group, one) for one in result.groups]
+def _table(result: CostResult, by: str) -> Table:
+    table = terminal.grid(by, "jobs", "videos", "spent", "may be billed", "reserved")
+    none = f"(no {by.removeprefix(BY_METADATA)})"
+    rows: list[tuple[str, Spent]] = [
+        (none if one.group is None else one.group, one) for one in result.groups
+    ]
     if len(rows) != 1:
         rows.append(("total", result.total))
     for name, spent in rows:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phonoscene.drops.keys import name_of
-from phonoscene_cli.commands.options import Follow, Json, Out, Set, Timeout, Yes, stack_of
+from phonoscene_cli.commands.options import Follow, Json, Meta, Out, Set, Timeout, Yes, stack_of
 from phonoscene_cli.errors import NOT_FINE, WrongUsage
 from phonoscene_cli.follow import follow
 from phonoscene_cli.stack.job_lookup import folder_in, key_in
 from phonoscene_cli.ui import terminal
 from phonoscene_cli.upload.drop_report import NewJobs, Sum, refuse_if_wrong, tell_price
 from phonoscene_cli.upload.dry_run import Forecast
+from phonoscene_cli.upload.sidecars import changes_of
 from phonoscene_cli.upload.upload import Drop, Dropped, Upload, UploadedDespiteInterrupt, put
 from phonoscene_cli.upload.upload_plan import PICTURES, DropOptions, Plan, plan
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from phonoscene.jobs import Job
     from phonoscene_cli.stack.connection import Stack
-    from phonoscene_cli.upload.sidecars import Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,7 @@ def drop(
         str | None, typer.Option(metavar="TEXT", help="What the video shows.")
     ] = None,
     settings: Set = None,
+    meta: Meta = None,
     image: Annotated[
         str | None, typer.Option(metavar="FILE|URL", help="The video's first frame.")
     ] = None,
@@ -75,7 +76,7 @@ def drop(
     """
     named = {PICTURES["image"]: image, PICTURES["end_image"]: end_image}
     pictures = {field: picture for field, picture in named.items() if picture}
-    changes = _changes(settings or [], prompt, pictures)
+    changes = _changes(changes_of(settings, meta), prompt, pictures)
     stack = stack_of(context)
     drop_options = DropOptions(file, *_place(stack, folder, name), changes, pictures)
     planned = plan(
@@ -101,14 +102,14 @@ def drop(
 
 
 def _changes(
-    settings: list[Setting], prompt: str | None, pictures: Mapping[str, str]
+    changes: dict[str, Any], prompt: str | None, pictures: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What --set and --prompt change in the sidecar.
+    """What --set, --meta and --prompt change in the sidecar.
 
     Raises:
         WrongUsage: --set and an option of its own give a field.
     """
-    changes, prompts = dict(settings), {} if prompt is None else {"prompt": prompt}
+    prompts = {} if prompt is None else {"prompt": prompt}
     if twice := changes.keys() & {*prompts, *pictures}:
         raise WrongUsage(f"{min(twice)} is given by --set and by its own option. Use one of them.")
     return changes | prompts
@@ -162,11 +163,16 @@ def _tell(planned: Plan, repeats: dict[int, Job], stack: Stack) -> None:
     form = str(audio.format).partition(";")[0]
     terminal.say(f"{planned.drop.audio.key}: {audio.seconds:.2f} s of {form}")
     tell_price(_new(planned, repeats), stack)
-    for job in repeats.values():
+    for number, job in repeats.items():
         terminal.say(
             f"This content was dropped before, as job {job.job_id} is {job.status}, and nothing "
             f"more is paid. For another take: phonoscene retry {job.job_id}"
         )
+        if planned.outlook.takes[number].fields["metadata"] != job.metadata:
+            terminal.say(
+                f"This drop has other metadata, and job {job.job_id} keeps its own. For a new "
+                f"video with other metadata: phonoscene retry {job.job_id} --meta KEY=VALUE"
+            )
 
 
 def _upload(planned: Plan, stack: Stack) -> Dropped:

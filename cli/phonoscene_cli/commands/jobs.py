@@ -14,6 +14,7 @@ from phonoscene_cli.commands.options import Day, Json, Since, stack_of
 from phonoscene_cli.stack.job_lookup import folder_in, takes_of
 from phonoscene_cli.ui import formatting, terminal
 from phonoscene_cli.ui.time_arguments import Period
+from phonoscene_cli.upload.sidecars import Setting, metadata_entry
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -30,10 +31,15 @@ class Filter:
 
     states: Collection[JobStatus] = ()
     folder: str = ""
+    metadata: Collection[tuple[str, str]] = ()
 
     def takes(self, name: str, status: str) -> bool:
         """Whether a job of this name and state is one of them."""
         return name.startswith(self.folder) and (not self.states or status in self.states)
+
+    def has_metadata(self, job: Job) -> bool:
+        """Whether the job's metadata has all entries that are asked for."""
+        return all(job.metadata.get(key) == value for key, value in self.metadata)
 
 
 def jobs(
@@ -49,6 +55,14 @@ def jobs(
     folder: Annotated[
         str, typer.Option(metavar="FOLDER", help="Only drops in this folder and its subfolders.")
     ] = "",
+    meta: Annotated[
+        list[Setting] | None,
+        typer.Option(
+            parser=metadata_entry,
+            metavar="KEY=VALUE",
+            help="Only jobs with this metadata; can be repeated, and then all must match.",
+        ),
+    ] = None,
     since: Since = None,
     day: Day = None,
     limit: Annotated[
@@ -64,12 +78,12 @@ def jobs(
     """
     period = Period.of(day, since)
     stack = stack_of(context)
-    wanted = Filter(frozenset(status or ()), folder_in(stack, folder))
+    wanted = Filter(frozenset(status or ()), folder_in(stack, folder), meta or ())
     if name:
         times = period if day or since else None
         found = list(islice(_takes(takes_of(stack, name), times, wanted), limit))
     else:
-        found = list(stack.jobs.whole(islice(_recent(stack.jobs, period, wanted), limit)))
+        found = list(islice(_recent(stack.jobs, period, wanted, limit), limit))
     terminal.tell_unreadable(stack.jobs.unreadable)
     if as_json:
         terminal.print_json(found)
@@ -86,13 +100,16 @@ def _takes(takes: Iterator[Job], times: Period | None, wanted: Filter) -> Iterat
     """Of a drop, however old, or within some time."""
     for job in takes:
         is_then = times is None or times.holds(job.created_at)
-        if is_then and wanted.takes(job.name, job.status):
+        if is_then and wanted.takes(job.name, job.status) and wanted.has_metadata(job):
             yield job
 
 
-def _recent(reader: Reader, period: Period, wanted: Filter) -> Iterator[str]:
+def _recent(reader: Reader, period: Period, wanted: Filter, limit: int) -> Iterator[Job]:
+    """The newest jobs. No index has metadata: only with --meta more than ``limit`` are read."""
     entries = reader.since(period.first, period.last)
-    return (entry.job_id for entry in entries if wanted.takes(entry.name, entry.status))
+    ids = (entry.job_id for entry in entries if wanted.takes(entry.name, entry.status))
+    jobs = reader.whole(ids if wanted.metadata else islice(ids, limit))
+    return filter(wanted.has_metadata, jobs)
 
 
 def _at_most(job: Job) -> str:

@@ -13,7 +13,7 @@ import typer
 
 from phonoscene_cli.stack.video_download import Destination
 from phonoscene_cli.ui.time_arguments import day_of, since, span_of
-from phonoscene_cli.upload.sidecars import Setting, setting
+from phonoscene_cli.upload.sidecars import Setting, metadata_entry, setting
 
 if TYPE_CHECKING:
     from phonoscene_cli.stack.connection import Chosen, Stack
@@ -27,6 +27,15 @@ Set = Annotated[
         parser=setting,
         metavar="FIELD=VALUE",
         help="A field of the sidecar; can be repeated.",
+    ),
+]
+Meta = Annotated[
+    list[Setting] | None,
+    typer.Option(
+        "--meta",
+        parser=metadata_entry,
+        metavar="KEY=VALUE",
+        help="Metadata, which comes back with the job and is not sent to fal; can be repeated.",
     ),
 ]
 Follow = Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")]

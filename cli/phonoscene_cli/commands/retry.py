@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phonoscene.jobs import JobStatus
-from phonoscene_cli.commands.options import Follow, Json, Out, Set, Timeout, Yes, stack_of
+from phonoscene_cli.commands.options import Follow, Json, Meta, Out, Set, Timeout, Yes, stack_of
 from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.follow import follow
 from phonoscene_cli.stack.job_lookup import find_job
 from phonoscene_cli.ui import terminal
 from phonoscene_cli.upload.drop_report import NewJobs, Sum, refuse_if_wrong, tell_price
 from phonoscene_cli.upload.retry_plan import retake
+from phonoscene_cli.upload.sidecars import changes_of
 from phonoscene_cli.upload.upload import UploadedDespiteInterrupt, unbroken
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def retry(
         str, typer.Argument(metavar="JOB|NAME", help="A job id, or a drop (its newest take).")
     ],
     settings: Set = None,
+    meta: Meta = None,
     watch: Follow = False,
     out: Out = None,
     timeout: Timeout = None,
@@ -42,9 +44,9 @@ def retry(
 ) -> None:
     """Take a job again that has ended, with or without a video, with some fields set anew.
 
-    Its sidecar is put in the bucket once more, changed by --set, with a mark that makes it a new
-    job. Where there was no sidecar, the audio is put once more, or with --set a sidecar. Of a
-    sidecar with several takes, this one's is put alone. The old job stays as it is.
+    Its sidecar is put in the bucket once more, changed by --set and --meta, with a mark that makes
+    it a new job. Where there was no sidecar, the audio is put once more, or with --set a sidecar.
+    Of a sidecar with several takes, this one's is put alone. The old job stays as it is.
 
     Refused: a job that may still have its video, and one whose files have been changed since. A new
     take is paid like any drop, even if the old one has its video or fal may still bill it.
@@ -54,7 +56,7 @@ def retry(
     stack = stack_of(context)
     found = find_job(stack, job)
     s3, bucket = stack.client("s3"), stack.outputs["DropBucketName"]
-    changes = dict(settings or [])
+    changes = changes_of(settings, meta)
     planned = retake(found, changes, s3, bucket, stack.parameters, stack.jobs)
     result = RetryResult(
         retry_of=found.job_id,

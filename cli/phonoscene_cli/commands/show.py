@@ -81,6 +81,7 @@ def _facts(job: Job) -> Iterator[tuple[str, str]]:
     if job.actual:
         yield "came", f"{formatting.picture(job.actual)}: {formatting.cost(job.actual)}"
     yield from _wishes(job)
+    yield from (("metadata", f"{key}={value}") for key, value in job.metadata.items())
     yield from _attempts(job)
     yield from _result(job)
     yield from (("note", note) for note in notes(job))

@@ -6,11 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phonoscene.drops.sidecar_files import read_takes
+from phonoscene.drops.validation_errors import METADATA
 from phonoscene.errors import DropRefused
 from phonoscene_cli.errors import WrongUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 
@@ -27,13 +28,35 @@ def setting(text: str) -> Setting:
     Raises:
         WrongUsage: it is no such pair.
     """
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise WrongUsage(f"{text!r} is not KEY=VALUE. Example: --set fps=30.")
+    key, value = _pair(text, "--set fps=30")
     try:
         return Setting(key, json.loads(value))
     except (ValueError, RecursionError):
         return Setting(key, value)
+
+
+def metadata_entry(text: str) -> Setting:
+    """``KEY=VALUE`` of the metadata: the value is always a text.
+
+    Raises:
+        WrongUsage: it is no such pair.
+    """
+    return Setting(*_pair(text, "--meta order=A-17"))
+
+
+def _pair(text: str, example: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise WrongUsage(f"{text!r} is not KEY=VALUE. Example: {example}.")
+    return key, value
+
+
+def changes_of(
+    settings: Iterable[Setting] | None, metadata: Iterable[Setting] | None
+) -> dict[str, Any]:
+    """What ``--set`` and ``--meta`` change; ``metadata.KEY`` is one key of the metadata."""
+    entries = {f"{METADATA}.{key}": value for key, value in metadata or ()}
+    return dict(settings or ()) | entries
 
 
 def beside(audio: Path) -> Path | None:
@@ -53,9 +76,22 @@ def changed(source: str, raw: bytes | None, changes: Mapping[str, Any]) -> bytes
     if not changes:
         return raw
     if raw is None:
-        return as_json(dict(changes))
-    takes = [take.values | dict(changes) for take in read_takes(source, raw)]
+        return as_json(_with({}, changes))
+    takes = [_with(take.values, changes) for take in read_takes(source, raw)]
     return as_json(takes if raw.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[") else takes[0])
+
+
+def _with(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A take with some fields set, and some keys of its metadata, unless that is no object."""
+    start = f"{METADATA}."
+    entries = {
+        name.removeprefix(start): value for name, value in changes.items() if name.startswith(start)
+    }
+    fields = {name: value for name, value in changes.items() if not name.startswith(start)}
+    changed = {**values, **fields}
+    before = changed.get(METADATA, {})
+    is_changed = entries and isinstance(before, dict)
+    return changed | ({METADATA: before | entries} if is_changed else {})
 
 
 def as_json(value: Any) -> bytes:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 
 
 class JobStatus(StrEnum):
@@ -111,7 +111,13 @@ def from_decimals(value: Any) -> Any:
     return value
 
 
+def _in_order(metadata: dict[str, str]) -> dict[str, str]:
+    """By key: DynamoDB keeps no order, and a job that is published twice gives the same text."""
+    return dict(sorted(metadata.items()))
+
+
 Json = Annotated[dict[str, Any], BeforeValidator(from_decimals)]
+Metadata = Annotated[dict[str, str], AfterValidator(_in_order)]
 
 
 class FrozenModel(BaseModel):
@@ -247,6 +253,8 @@ class Job(FrozenModel):
     sidecar: DropObject | None = None
     images: dict[str, DropObject] = {}
     arguments: Json = {}
+    #: Texts of the dropper, which come back as they are and are never sent to fal.
+    metadata: Metadata = {}
     #: The take's place in its sidecar's array, from 1; None if the sidecar lists only one.
     take: int | None = None
     estimate: Estimate | None = None
@@ -291,6 +299,8 @@ class Job(FrozenModel):
     duplicate_actuals: tuple[Actual, ...] = ()
     #: How often the same content was dropped again: it is this job's, and was not paid again.
     repeats: int = 0
+    #: How many of those had other metadata: the job keeps its own.
+    unused_metadata: int = 0
     #: Sidecars beside the one that counts, which nothing is made of.
     unused_sidecars: frozenset[str] = frozenset()
     history: tuple[Step, ...] = ()

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Never
 from pydantic import ValidationError
 
 from phonoscene.drops.keys import DEFAULTS_NAME
+from phonoscene.drops.metadata import merged as merged_metadata
 from phonoscene.drops.sidecar import Sidecar
 from phonoscene.drops.validation_errors import (
     FOLDER_KEYS,
     IGNORE_KEY,
+    METADATA,
     WAIT_KEY,
     shown,
     to_error,
@@ -39,10 +41,13 @@ class SidecarFile:
     values: dict[str, Any]
 
     def may_say(self, name: str, value: object) -> bool:
-        """Whether it is no field, and may be said: ``sync_mode`` false changes nothing."""
+        """Whether it is no field, and may be said: ``sync_mode`` false changes nothing.
+
+        Metadata is checked by itself.
+        """
         is_defaults = self.source.rpartition("/")[2] == DEFAULTS_NAME
         is_for_folder = is_defaults and name in FOLDER_KEYS and isinstance(value, bool)
-        return is_for_folder or (name == "sync_mode" and value is False)
+        return is_for_folder or name == METADATA or (name == "sync_mode" and value is False)
 
 
 def read_sidecar_file(source: str, raw: bytes) -> SidecarFile:
@@ -188,7 +193,7 @@ def parse(documents: Sequence[SidecarFile]) -> tuple[Sidecar, Mapping[str, str]]
         merged |= values
         origin |= dict.fromkeys(values, document.source)
     home = documents[0].source if documents else ""
-    errors = _auto_without_image(merged, origin)
+    errors = [*_auto_without_image(merged, origin), *_metadata(documents)[1]]
     try:
         sidecar = Sidecar.model_validate(merged)
     except ValidationError as exc:
@@ -196,6 +201,16 @@ def parse(documents: Sequence[SidecarFile]) -> tuple[Sidecar, Mapping[str, str]]
     if errors:
         raise DropRefused(*errors)
     return sidecar, origin
+
+
+def metadata_of(documents: Sequence[SidecarFile]) -> dict[str, str]:
+    """The metadata of the documents, merged key by key; empty if ``parse`` refuses it."""
+    return _metadata(documents)[0]
+
+
+def _metadata(documents: Sequence[SidecarFile]) -> tuple[dict[str, str], list[ErrorDetail]]:
+    files = [(one.source, one.values[METADATA]) for one in documents if METADATA in one.values]
+    return merged_metadata(files)
 
 
 def _auto_without_image(merged: Mapping[str, Any], origin: Mapping[str, str]) -> list[ErrorDetail]:

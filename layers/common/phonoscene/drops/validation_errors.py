@@ -25,6 +25,8 @@ MAX_ERRORS = 50
 WAIT_KEY = "wait_for_sidecar"
 #: Key of ``_defaults.json`` only: nothing in its folder or below is a drop when true.
 IGNORE_KEY = "ignore"
+#: Key of a sidecar or a ``_defaults.json`` that is no field of the endpoint.
+METADATA = "metadata"
 #: What only a ``_defaults.json`` may say, all of it true or false.
 FOLDER_KEYS = frozenset({WAIT_KEY, IGNORE_KEY})
 
@@ -103,7 +105,8 @@ def _unknown(field: str, value: object, source: str) -> ErrorDetail:
             message=f"{field} cannot be set: {NOT_YOURS[field]}.",
         )
     home = VideoSize if field.startswith("video_size.") else Sidecar
-    near = difflib.get_close_matches(field.rpartition(".")[2], home.model_fields, n=1, cutoff=0.6)
+    known = [*home.model_fields, *([METADATA] if home is Sidecar else [])]
+    near = difflib.get_close_matches(field.rpartition(".")[2], known, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else "remove it"
     return ErrorDetail(
         code="unknown_field",

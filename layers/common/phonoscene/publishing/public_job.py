@@ -22,6 +22,7 @@ from phonoscene.jobs import (
     FrozenModel,
     Job,
     JobStatus,
+    Metadata,
     Source,
     Video,
 )
@@ -118,6 +119,7 @@ class PublicJob(FrozenModel):
     bucket: str = described("The drop bucket.")
     audio: Audio | None = described("The audio, pinned to its version.", default=None)
     sidecar: DropObject | None = described("The sidecar, pinned to its version.", default=None)
+    metadata: Metadata = described("The sidecar's, unchanged.", default={})
     dropped_at: Time | None = described("When S3 dates the newer of both.", default=None)
     created_at: Time = described("When the record was made.")
     updated_at: Time = described("When the job last took a step.")
@@ -141,6 +143,7 @@ def public_fields(job: Job, until: datetime | None) -> dict[str, Any]:
         "bucket",
         "audio",
         "sidecar",
+        "metadata",
         "dropped_at",
         "created_at",
         "updated_at",
@@ -194,6 +197,11 @@ def _notes_on_drops(job: Job) -> list[str]:
         found.append(
             f"The same content was dropped again, {times}: it is this job, and nothing more is "
             "paid. For another take, set another seed, or use phonoscene retry."
+        )
+    if job.unused_metadata:
+        found.append(
+            "The same content was dropped again with other metadata: the job keeps its own. For a "
+            "new video with other metadata, use phonoscene retry with --meta."
         )
     if job.padding:
         found.append(

@@ -112,14 +112,19 @@ class JobStore:
         dropped_at: datetime,
         holders: Holders,
         replacing: Iterable[str],
+        *,
+        is_metadata_unused: bool = False,
     ) -> Job:
         """Note that a drop has the content of a job, under the id that its own would have had.
+
+        ``is_metadata_unused``: its metadata is not the job's.
 
         Raises:
             WriteRefused: the drop's own job exists, or the repeat is noted; ``found`` is the job.
             ContentContested: the job ended without a video meanwhile, or was repeated by another.
         """
-        noted = dropped_again(job, dropped_at, "repeats", 1, ANY - WITHOUT_VIDEO)
+        counts = {"repeats": 1} | ({"unused_metadata": 1} if is_metadata_unused else {})
+        noted = dropped_again(job, dropped_at, counts, ANY - WITHOUT_VIDEO)
         writes = [("Update", noted), _held(holders)]
         self._write_drop(to_repeat(drop_id, job.job_id), writes, replacing)
         return job
@@ -131,7 +136,9 @@ class JobStore:
             ContentContested: the job was repeated meanwhile.
         """
         try:
-            self._table.update(dropped_again(job, dropped_at, "unused_sidecars", set(unused), ANY))
+            self._table.update(
+                dropped_again(job, dropped_at, {"unused_sidecars": set(unused)}, ANY)
+            )
         except ConditionFailed as exc:
             raise ContentContested from exc
 

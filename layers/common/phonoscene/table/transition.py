@@ -89,18 +89,20 @@ class Transition:
 
 
 def dropped_again(
-    job: Job, at: datetime, name: str, more: Any, only_from: frozenset[JobStatus]
+    job: Job, at: datetime, more: Mapping[str, Any], only_from: frozenset[JobStatus]
 ) -> dict[str, Any]:
     """The update of a job whose name was dropped again: no step, but the newest drop is about it.
 
-    ``more`` is added to the attribute ``name``. Refused where another drop was noted meanwhile.
+    ``more`` is added to the attributes of these names. Refused where another drop was noted
+    meanwhile.
     """
     seen, newest = job.dropped_at, max(job.dropped_at or at, at)
     origins = {f":from{n}": str(status) for n, status in enumerate(sorted(only_from))}
     request = update(
         job.job_id,
-        f"SET dropped_at = :at ADD {name} :more, revision :one",
-        {":at": to_dynamodb(newest), ":more": more, ":one": 1, **origins}
+        f"SET dropped_at = :at ADD {''.join(f'{name} :{name}, ' for name in more)}revision :one",
+        {":at": to_dynamodb(newest), ":one": 1, **origins}
+        | {f":{name}": added for name, added in more.items()}
         | ({":seen": to_dynamodb(seen)} if seen else {}),
         f"#status IN ({', '.join(origins)}) AND "
         + ("dropped_at = :seen" if seen else "attribute_not_exists(dropped_at)"),

@@ -117,7 +117,14 @@ class Admission:
         if original and original.job_id != drop_id:
             logger.info("drop.repeats", extra={"job_id": original.job_id})
             learnt = holders.with_repeat(content, original.job_id)
-            return self.store.repeat(drop_id, original, dropped_at, learnt, take.waiting)
+            return self.store.repeat(
+                drop_id,
+                original,
+                dropped_at,
+                learnt,
+                take.waiting,
+                is_metadata_unused=take.job.metadata != original.metadata,
+            )
         if take.job.status is not JobStatus.READY:
             return self._admit_alone(take)
         ended = {holder.job_id for holder in same}

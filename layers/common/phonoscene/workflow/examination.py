@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from phonoscene.drops.keys import beside, fits, spellings, unsafe
 from phonoscene.drops.pricing import PRESETS, estimate, needed_frames
 from phonoscene.drops.sidecar import Sidecar, VideoSize
-from phonoscene.drops.sidecar_files import SidecarFile, parse, read_takes
+from phonoscene.drops.sidecar_files import SidecarFile, metadata_of, parse, read_takes
 from phonoscene.drops.validation_errors import Errors
 from phonoscene.errors import DropRefused
 from phonoscene.fal.requests import check_size
@@ -118,14 +118,15 @@ class Examiner:
         errors: Errors,
     ) -> ExaminedTake:
         """Everything a job's record says of its drop; what is wrong goes to ``errors``."""
+        about = {**self._pinned(halves, audio), "metadata": metadata_of(documents)}
         sidecar, origin = errors.collect(parse, documents) or (None, {})
         if sidecar is None:
-            return ExaminedTake(self._pinned(halves, audio), errors, {})
+            return ExaminedTake(about, errors, {})
         images = self._images(sidecar, origin, errors)
         frames = errors.collect(self._frames, sidecar, audio) if audio else None
         size = errors.collect(self._size, sidecar, images)
         fields = {
-            **self._pinned(halves, audio),
+            **about,
             "images": {field: _pin(found) for field, (found, _) in images.items()},
             **self._arguments(sidecar, audio),
             "estimate": errors.collect(self._estimate, sidecar, frames, size)

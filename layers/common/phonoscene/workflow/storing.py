@@ -375,6 +375,7 @@ def _manifest(job: Job) -> bytes:
             "sidecar",
             "images",
             "arguments",
+            "metadata",
             "estimate",
             "actual",
             "seed",
