@@ -247,7 +247,7 @@ def test_the_newest_of_three_videos_is_at_the_stable_key_in_whatever_order_they_
     for n in order:
         with_video(cloud, workspace, n, f"film {n}".encode())
 
-    failed = publish(*told(workspace))
+    failed = publish(*stream_records(workspace))
 
     assert failed == []
     assert cloud.outputs()[STABLE] == b"film 3"
@@ -263,7 +263,7 @@ def test_a_copy_is_of_the_stored_version_and_has_no_tags(
     video = with_video(cloud, workspace, 1, b"film")
     cloud.s3.put_object(Bucket=OUTPUT, Key=video.key, Body=b"another file", Tagging="a=b")
 
-    publish(*told(workspace))
+    publish(*stream_records(workspace))
 
     head = cloud.s3.head_object(Bucket=OUTPUT, Key=STABLE)
     assert cloud.outputs()[STABLE] == b"film"
@@ -285,7 +285,7 @@ def test_a_copy_that_s3_refuses_is_set_aside_after_the_receipt_and_the_event(
     refusing = Refusing(cloud.s3, "copy_object", code, status=403)
     environment.setattr(StableVideos, "__init__", lambda self, _, name: _put(self, refusing, name))
 
-    failed = publish(of_jobs(told(workspace))[-1])
+    failed = publish(of_jobs(stream_records(workspace))[-1])
 
     assert failed == []
     assert receipt(cloud, "albums/song.status.json")["status"] == "SUCCEEDED"

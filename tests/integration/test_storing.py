@@ -183,9 +183,6 @@ def test_a_result_becomes_a_stored_video_and_a_record_of_it(world: World) -> Non
     assert [step.status for step in job.history][-2:] == ["GENERATED", "SUCCEEDED"]
 
 
-<<<<<<< HEAD:tests/integration/test_storing.py
-def test_the_url_of_the_video_is_forgotten_once_it_is_stored(world: World) -> None:
-=======
 @pytest.mark.parametrize("what", ["StableKey is false", "the video is too large for S3 to copy"])
 def test_a_video_without_a_stable_key_names_none(
     world: World, monkeypatch: pytest.MonkeyPatch, what: str
@@ -202,8 +199,7 @@ def test_a_video_without_a_stable_key_names_none(
     assert video.stable_keys == ()
 
 
-def test_where_the_video_lay_is_forgotten_once_it_is_ours(world: World) -> None:
->>>>>>> wt-key:tests/integration/test_delivery.py
+def test_the_url_of_the_video_is_forgotten_once_it_is_stored(world: World) -> None:
     world.deliver()
 
     item = world.cloud.item(ID)
