@@ -96,7 +96,7 @@ def _priced(tmp_path: Path) -> str:
 def _interrupted(tmp_path: Path) -> int:
     """How many were sent when ^C came, among the second hundred."""
     with at_terminal(tmp_path, *WORDS, "--rate", "200/s") as terminal:
-        terminal.await_text("Admit 500 drops without a job")
+        terminal.await_text("Admit 500 drops without a job", 200)
         terminal.type("y\n")
         _await(lambda: int((re.findall(r"(\d+)/500", terminal.text) or ["0"])[-1]) >= 100)
         terminal.type("\x03")

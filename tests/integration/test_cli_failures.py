@@ -47,6 +47,7 @@ COMMANDS = {
     "backfill": ["", "--older-than", "0s", "--yes"],
     "cost": [],
     "redrive": [],
+    "share": [an_id(1)],
 }
 SERVICES = ("s3", "dynamodb", "sqs", "ssm")
 

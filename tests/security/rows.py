@@ -212,7 +212,7 @@ ROWS: Final = (
         "test_what_every_role_may_is_without_resource_only_where_aws_knows_none "
         "test_a_function_may_do_what_its_work_needs_and_nothing_else "
         "test_what_faces_the_internet_touches_one_queue_and_knows_no_key "
-        "test_who_tells_the_world_of_jobs_reads_no_table_and_writes_receipts_alone "
+        "test_publish_reads_no_table_and_writes_receipts_pointers_and_videos_alone "
         "test_a_role_writes_to_its_own_functions_log_and_no_other",
         e_permissions="test_without_this_permission_something_fails_that_passes_with_it "
         "test_every_action_that_is_granted_has_a_case_or_a_reason "

@@ -15,7 +15,6 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from phonoscene.comparison import differences
-from phonoscene.jobs import JobStatus
 
 if TYPE_CHECKING:
     from phonoscene.jobs import Job
@@ -54,7 +53,7 @@ def announce(job: Job) -> None:
         },
     )
     count(f"Jobs{job.status.title()}")
-    if job.status is JobStatus.SUCCEEDED and differences(job):
+    if job.is_final and differences(job):
         count("VideosDiffer")
     if job.is_final and job.is_maybe_billed:
         count("VideosUnaccounted")
