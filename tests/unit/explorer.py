@@ -8,7 +8,7 @@ reached is visited once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache, cached_property
@@ -21,18 +21,24 @@ from tests.support.jobs import NOON
 from tests.unit.fakes import MemoryBucket, MemoryProber, MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 
 RULES = DropLimits(481, Decimal("0.001205"), Decimal(2), Decimal(25))
 
 
 def intake_of(
-    bucket: Any, store: Any, rules: DropLimits = RULES, *, skips_repeats: bool = True
+    bucket: Any,
+    store: Any,
+    rules: DropLimits = RULES,
+    *,
+    skips_repeats: bool = True,
+    queue: Any = None,
 ) -> Intake:
-    """The workflow over a bucket and a store of any make."""
+    """The workflow over a bucket and a store of any make; without a ``queue`` no drop rests."""
     examiner = Examiner(bucket, rules, MemoryProber(bucket))
-    return Intake(bucket, store, examiner, timedelta(minutes=60), skips_repeats)
+    intake = Intake(bucket, store, examiner, timedelta(minutes=60), skips_repeats)
+    return replace(intake, rest=queue.rest, dispatch=queue.dispatch) if queue else intake
 
 
 class Paused(BaseException):
@@ -50,9 +56,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Call:
-    """What a handler does next: a method of the bucket, or of the store, and its arguments."""
+    """What a handler does next: a method of bucket, store or queue, and its arguments."""
 
-    is_of_store: bool
+    target: str
     name: str
     arguments: tuple[Any, ...]
     named: dict[str, Any]
@@ -60,11 +66,12 @@ class Call:
     @property
     def may_write(self) -> bool:
         """Whether it may change the store; nothing that a handler calls changes the bucket."""
-        return self.is_of_store and self.name not in {"get", "holders"}
+        return self.target == "store" and self.name not in {"get", "holders", "waiting_for"}
 
-    def of(self, bucket: Any, store: Any) -> Answer:
+    def of(self, bucket: Any, store: Any, queue: Any) -> Answer:
         """What the world answers."""
-        method = getattr(store if self.is_of_store else bucket, self.name)
+        targets = {"bucket": bucket, "store": store, "queue": queue}
+        method = getattr(targets[self.target], self.name)
         try:
             value = method(*self.arguments, **self.named)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the handler hears it
@@ -92,32 +99,47 @@ class Tape:
 
 
 class Taped:
-    """A bucket or a store whose methods answer from a tape."""
+    """A bucket, a store or a queue whose methods answer from a tape."""
 
-    def __init__(self, target: Any, tape: Tape, *, is_store: bool) -> None:
+    def __init__(self, target: Any, tape: Tape, kind: str) -> None:
         self._target = target
         self._tape = tape
-        self._is_store = is_store
+        self._kind = kind
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._target, name)
         if not callable(value) or name == "clock":
             return value
-        return lambda *arguments, **named: self._tape.play(
-            Call(self._is_store, name, arguments, named)
-        )
+        return lambda *arguments, **named: self._tape.play(Call(self._kind, name, arguments, named))
+
+
+class Sent:
+    """The queue of drops: what a handler sends, as it will be received."""
+
+    def __init__(self) -> None:
+        self.messages: tuple[Announcement | str, ...] = ()
+
+    def rest(self, announced: Announcement) -> None:
+        """The same announcement, once it has rested."""
+        self.messages += (replace(announced, has_rested=True),)
+
+    def dispatch(self, job_ids: Sequence[str]) -> None:
+        """The ids of jobs whose image has come."""
+        self.messages += tuple(job_ids)
 
 
 @cache
-def _said(announced: Announcement) -> str:
-    return f"{announced.key} {announced.happened_at}"
+def _said(message: Announcement | str) -> str:
+    if isinstance(message, str):
+        return message
+    return f"{message.key} {message.happened_at} {message.has_rested}"
 
 
 @dataclass(frozen=True)
 class Handler:
-    """One delivery at work, between two of its calls."""
+    """One delivery at work, between two of its calls: of an announcement, or of a job's id."""
 
-    announced: Announcement
+    announced: Announcement | str
     answers: tuple[Answer, ...] = ()
 
     @cached_property
@@ -143,10 +165,17 @@ class Handler:
 
     def _next(self, *, skips_repeats: bool) -> Call | str:
         tape = Tape(self.answers)
-        bucket = Taped(MemoryBucket(), tape, is_store=False)
-        store = Taped(MemoryStore(), tape, is_store=True)
+        bucket = Taped(IMAGES, tape, "bucket")
+        store = Taped(MemoryStore(), tape, "store")
+        queue = Taped(Sent(), tape, "queue")
+        intake = intake_of(bucket, store, skips_repeats=skips_repeats, queue=queue)
         try:
-            intake_of(bucket, store, skips_repeats=skips_repeats).take(self.announced)
+            if isinstance(self.announced, str):
+                waiting = store.get(self.announced)
+                if waiting:
+                    intake.look_again(waiting)
+            else:
+                intake.take(self.announced)
         except Paused:
             assert tape.next
             return tape.next
@@ -156,6 +185,9 @@ class Handler:
 
 
 KNOWN: dict[tuple[str, bool], Call | str] = {}
+#: What each image shows, in pixels.
+IMAGES = MemoryBucket()
+IMAGES.images |= dict.fromkeys(("cover.png", "end.png"), (1024, 576))
 
 
 @dataclass(frozen=True)
@@ -174,7 +206,7 @@ def _contents(bucket: MemoryBucket) -> Any:
 def _records(store: MemoryStore) -> Any:
     return (
         frozenset(
-            (key, job.status, job.audio, job.sidecar, job.dropped_at)
+            (key, job.status, job.audio, job.sidecar, job.dropped_at, job.missing_image)
             for key, job in store.items.items()
         ),
         frozenset(store.repeats.items()),
@@ -207,7 +239,7 @@ class World:
     bucket: MemoryBucket = field(default_factory=MemoryBucket)
     store: MemoryStore = field(default_factory=MemoryStore)
     begun: tuple[tuple[str, datetime], ...] = ()
-    pending: tuple[Announcement, ...] = ()
+    pending: tuple[Announcement | str, ...] = ()
     running: tuple[Handler, ...] = ()
     pairs: frozenset[tuple[str, ...]] = frozenset()
     ticks: int = 0
@@ -258,11 +290,15 @@ class World:
             **changes,
         )
 
-    def _started(self, announced: Announcement) -> World:
+    def _started(self, announced: Announcement | str) -> World:
         pending = list(self.pending)
         pending.remove(announced)
         running = (*self.running, Handler(announced))
-        return self._with(f"deliver {announced.key}", pending=tuple(pending), running=running)
+        return self._with(f"deliver {_said(announced)}", pending=tuple(pending), running=running)
+
+    def _may_come(self, message: Announcement | str) -> bool:
+        """All uploads follow each other within a rest: what rested comes after them."""
+        return isinstance(message, str) or not (message.has_rested and self.uploads)
 
     def _others(self, handler: Handler) -> tuple[Handler, ...]:
         running = list(self.running)
@@ -271,7 +307,7 @@ class World:
 
     def _crashed(self, handler: Handler) -> World:
         return self._with(
-            f"crash {handler.announced.key} after call {len(handler.answers)}",
+            f"crash {_said(handler.announced)} after call {len(handler.answers)}",
             crashes=self.crashes - 1,
             pending=(*self.pending, handler.announced),
             running=self._others(handler),
@@ -281,14 +317,15 @@ class World:
         call = handler.next(skips_repeats=self.skips_repeats)
         assert isinstance(call, Call)
         store = self.store.copy() if call.may_write else self.store
-        answered = handler.answered(call.of(self.bucket, store))
+        sent = Sent()
+        answered = handler.answered(call.of(self.bucket, store, sent))
         then = answered.next(skips_repeats=self.skips_repeats)
-        running, again = self._others(handler), self.pending
+        running, again = self._others(handler), self.pending + sent.messages
         if isinstance(then, Call):
             running = (*running, answered)
         elif then == "unsettled":
             again = (*again, handler.announced)
-        step = f"call {len(answered.answers)} of {handler.announced.key}"
+        step = f"call {len(answered.answers)} of {_said(handler.announced)}"
         return self._with(step, store=store, running=running, pending=again)
 
     def _next_uploads(self) -> Iterator[int]:
@@ -303,7 +340,7 @@ class World:
         """Every world that one action makes of this one."""
         yield from (self._uploaded(number) for number in self._next_uploads())
         if len(self.running) < self.handlers_at_once:
-            yield from (self._started(announced) for announced in set(self.pending))
+            yield from map(self._started, filter(self._may_come, set(self.pending)))
         for handler in self.running:
             yield self._stepped(handler)
             if self.crashes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from phonoscene.drops.contents import Holders
 from phonoscene.drops.drop_bucket import DropBucket, Found
+from phonoscene.drops.keys import composed
 from phonoscene.drops.media_facts import AudioFacts, ImageFacts, StoredObject
 from phonoscene.errors import ContentContested, DropRefused, WriteRefused
 from phonoscene.jobs import (
@@ -61,6 +62,7 @@ class MemoryBucket(DropBucket):
         """An independent bucket with the same objects."""
         twin = type(self)(self.name, self.seconds, self.dated_after)
         twin.versions, twin.puts = dict(self.versions), dict(self.puts)
+        twin.images = self.images
         return twin
 
     def put(
@@ -87,6 +89,13 @@ class MemoryBucket(DropBucket):
     def keys_under(self, *prefixes: str) -> set[str]:
         """Every key that begins with one of these."""
         return {key for key in self.versions if key.startswith(prefixes)}
+
+    def versions_under(self, *prefixes: str) -> dict[str, str | None]:
+        """The same with its version, or None if it was put more than once."""
+        return {
+            key: self.versions[key][-1].version_id if self.puts[key] == 1 else None
+            for key in sorted(self.keys_under(*prefixes))
+        }
 
     def first_keys(self, prefix: str, at_most: int) -> tuple[set[str], bool]:
         """The first of those that have no further folder."""
@@ -181,18 +190,38 @@ class MemoryStore(JobStore):
         """The jobs of a content."""
         return self.contents.get(content_id) or Holders(job_id=content_id)
 
-    def _write_drop_first(self, drop_id: str, holders: Holders | None) -> None:
+    def waiting_for(self, bucket: str, image: str, most: int) -> list[str]:
+        """The jobs that wait for an image, however its name's accents are spelled."""
+        waiting = [
+            job_id
+            for job_id, job in self.items.items()
+            if job.missing_image and composed(job.missing_image) == composed(image)
+        ]
+        return sorted(waiting)[:most]
+
+    def _must_be(self, drop_id: str, waited: Job | None) -> None:
+        """Refuse an id that is taken, or that is not as it was read."""
+        there = self.get(drop_id)
+        if there != waited:
+            raise WriteRefused(there)
+
+    def _write_drop_first(self, drop_id: str, holders: Holders | None, waited: Job | None) -> None:
         """Refuse what the table would, and keep the jobs of the content."""
-        if self.get(drop_id):
-            raise WriteRefused(self.get(drop_id))
+        self._must_be(drop_id, waited)
         if holders and self.holders(holders.job_id).revision != holders.revision - 1:
             raise ContentContested
         if holders:
             self.contents[holders.job_id] = holders
 
-    def admit(self, job: Job, replacing: Iterable[str], holders: Holders | None = None) -> Job:
+    def admit(
+        self,
+        job: Job,
+        replacing: Iterable[str],
+        holders: Holders | None = None,
+        waited: Job | None = None,
+    ) -> Job:
         """Put a job that is not there and delete its halves, or do neither."""
-        self._write_drop_first(job.job_id, holders)
+        self._write_drop_first(job.job_id, holders, waited)
         self.items[job.job_id] = job
         for half in replacing:
             self.items.pop(half, None)
@@ -205,14 +234,15 @@ class MemoryStore(JobStore):
         dropped_at: datetime,
         holders: Holders,
         replacing: Iterable[str],
+        waited: Job | None = None,
     ) -> Job:
         """Note a repeat on a job that did not end meanwhile."""
         there = self.items[job.job_id]
-        if self.get(drop_id):
-            raise WriteRefused(self.get(drop_id))
+        self._must_be(drop_id, waited)
         if there.status in WITHOUT_VIDEO or there.dropped_at != job.dropped_at:
             raise ContentContested
-        self._write_drop_first(drop_id, holders)
+        self._write_drop_first(drop_id, holders, waited)
+        self.items.pop(drop_id, None)
         newest = max(there.dropped_at or dropped_at, dropped_at)
         changes = {"repeats": there.repeats + 1, "dropped_at": newest}
         self.items[job.job_id] = there.model_copy(update=changes)
@@ -237,6 +267,7 @@ class MemoryStore(JobStore):
         there = self.items.get(job.job_id)
         if not (there and there.status in may_precede(status) and there.attempt == job.attempt):
             raise WriteRefused(there)
+        changes |= dict.fromkeys(("waits_for", "missing_image", "waits_until"))
         known = {name: value for name, value in changes.items() if value is not None}
         gone = {name: Job.model_fields[name].default for name in changes if name not in known}
         step = Step(status=status, at=self.clock())
