@@ -126,13 +126,14 @@ def plain_value(of_any: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Cloud:
-    """Both buckets, the jobs table, the verdicts queue and the fal key."""
+    """Both buckets, the jobs table, two queues and the fal key."""
 
     s3: S3Client
     dynamodb: DynamoDBClient
     sqs: SQSClient
     ssm: SSMClient
     verdicts_url: str
+    drops_url: str
 
     @classmethod
     def make(cls) -> Cloud:
@@ -159,8 +160,8 @@ class Cloud:
             },
         )
         ssm.put_parameter(Name=KEY_PARAMETER, Value=FAL_KEY, Type="SecureString")
-        queue = sqs.create_queue(QueueName="verdicts")
-        return cls(s3, dynamodb, sqs, ssm, queue["QueueUrl"])
+        urls = [sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("verdicts", "drops")]
+        return cls(s3, dynamodb, sqs, ssm, *urls)
 
     def empty(self) -> None:
         """Back to the beginning, in moto's own memory, which is quicker than asking for it."""
@@ -171,7 +172,8 @@ class Cloud:
                 bucket.keys.pop(key)
             bucket.multiparts.clear()
         get_backend("dynamodb")[ACCOUNT][REGION].tables[JOBS].items.clear()
-        get_backend("sqs")[ACCOUNT][REGION].queues["verdicts"]._messages = []
+        for queue in get_backend("sqs")[ACCOUNT][REGION].queues.values():
+            queue._messages = []
         self.ssm.put_parameter(
             Name=KEY_PARAMETER, Value=FAL_KEY, Type="SecureString", Overwrite=True
         )

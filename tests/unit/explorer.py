@@ -75,7 +75,7 @@ class Call:
         try:
             value = method(*self.arguments, **self.named)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the handler hears it
-            return Answer(None, exc, repr(exc))
+            return Answer(None, exc, f"{exc!r} {getattr(exc, 'found', None)!r}")
         text = repr(sorted(value) if isinstance(value, set) else value)
         return Answer(value, None, text)
 
@@ -236,6 +236,8 @@ class World:
     crashes: int = 0
     same_second: bool = False
     skips_repeats: bool = True
+    #: Whether all uploads follow each other within one rest.
+    at_one_time: bool = True
     bucket: MemoryBucket = field(default_factory=MemoryBucket)
     store: MemoryStore = field(default_factory=MemoryStore)
     begun: tuple[tuple[str, datetime], ...] = ()
@@ -297,8 +299,10 @@ class World:
         return self._with(f"deliver {_said(announced)}", pending=tuple(pending), running=running)
 
     def _may_come(self, message: Announcement | str) -> bool:
-        """All uploads follow each other within a rest: what rested comes after them."""
-        return isinstance(message, str) or not (message.has_rested and self.uploads)
+        """Whether its time has come: what rested comes after all that followed within the rest."""
+        if isinstance(message, str) or not message.has_rested:
+            return True
+        return not (self.at_one_time and self.uploads)
 
     def _others(self, handler: Handler) -> tuple[Handler, ...]:
         running = list(self.running)

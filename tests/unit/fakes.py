@@ -195,7 +195,7 @@ class MemoryStore(JobStore):
         waiting = [
             job_id
             for job_id, job in self.items.items()
-            if job.missing_image and composed(job.missing_image) == composed(image)
+            if job.bucket == bucket and composed(job.missing_image or "") == composed(image)
         ]
         return sorted(waiting)[:most]
 

@@ -248,8 +248,8 @@ class Job(FrozenModel):
     uploads_failed: int = 0
     #: Held from the claim until the attempt ends; with it goes a place in the window.
     reservation: Reservation | None = None
-    #: What a READY job waits for, in a word; None when it is its turn. A WAITING job that is no half
-    #: waits for an ``image``: the first that its drop names and that is missing, and until when.
+    #: What a READY job waits for, in a word; None when it is its turn. A WAITING job that is not a
+    #: half waits for an ``image``: the first that its drop names and that is missing.
     waits_for: str | None = None
     missing_image: str | None = None
     waits_until: AwareDatetime | None = None
@@ -305,7 +305,7 @@ class Job(FrozenModel):
         )
 
     def after_wait(self, waiting: Job) -> Self:
-        """This record as the next write of the one that waits for an image under its id."""
+        """The same record, as the next write of the one that waits for an image under its id."""
         still_waits = self.status is waiting.status
         same = {"name": waiting.name, "created_at": waiting.created_at}
         step = () if still_waits else self.history

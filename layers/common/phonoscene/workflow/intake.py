@@ -139,7 +139,9 @@ class Intake:
     ) -> list[Job] | None:
         """As ``_pair``; S3's refusal to give a half's bytes becomes a record as well."""
         try:
-            return self._pair(announced, pairing, versions)
+            if self._must_rest(announced):
+                return self._pair_at_once(announced, pairing, versions)
+            return self._pair(announced, pairing)
         except DropRefused as exc:
             if self._must_rest(announced):
                 return None
@@ -194,7 +196,7 @@ class Intake:
                 return []
             drop = self._same_drop(waiting)
             if drop:
-                return self._admit(drop, None if is_over else until)
+                return self._admit(drop, self.examiner.examine(drop), None if is_over else until)
         except DropRefused as exc:
             return self._reject(waiting, exc.errors)
         return self._reject(waiting, (_replaced(waiting),)) if is_over else []
@@ -233,7 +235,11 @@ class Intake:
         return self._reject(there, errors) or jobs
 
     def _is_whole(self, key: str) -> bool:
-        return any(pairing.is_whole for pairing in self._pairings(key))
+        """Whether a half has its other half, or needs none by its folder's defaults."""
+        return any(
+            pairing.is_whole or isinstance(find_drop(self.bucket, pairing), DropFiles)
+            for pairing in self._pairings(key)
+        )
 
     def _neighbours(self, key: str) -> set[str]:
         """Keys of the same folder; of a large folder the first, and those that begin alike."""
@@ -246,29 +252,47 @@ class Intake:
     def _pairings(self, key: str) -> list[Pairing]:
         return pairings(key, self.bucket.keys_under(*family_prefixes(key)))
 
-    def _pair(
-        self, announced: Announcement, pairing: Pairing, versions: Mapping[str, str | None]
-    ) -> list[Job] | None:
-        """The jobs of a pairing; None if it must rest before it is known what it is."""
-        must_rest = self._must_rest(announced)
-        if must_rest and not (pairing.is_whole and all(map(versions.get, pairing.keys))):
-            return None
+    def _pair(self, announced: Announcement, pairing: Pairing) -> list[Job]:
+        """The jobs of a pairing that has rested, or the half that waits."""
         drop = find_drop(self.bucket, pairing)
         if drop is NoDrop.INCOMPLETE:
             return _present(self._wait(announced.key, pairing))
         if isinstance(drop, NoDrop):
             logger.info("drop.none", extra={"key": announced.key, "reason": drop.name.lower()})
             return []
-        if drop.has_newer_than(announced.key, announced.happened_at):
-            self.store.stop_waiting(half_id(self.bucket.name, announced.key))
-            logger.info("drop.left_to_newer_half", extra={"key": announced.key})
+        if self._is_left_to_newer(drop, announced):
             return []
-        if must_rest and not drop.is_first(versions, self.pair_grace):
+        return self._admit(drop, self.examiner.examine(drop), self._grace_ends)
+
+    def _pair_at_once(
+        self, announced: Announcement, pairing: Pairing, versions: Mapping[str, str | None]
+    ) -> list[Job] | None:
+        """The jobs of the first two halves of a name; None for all else, which has to rest.
+
+        What is wrong with them rests as well: a file that corrects it, or an image, may follow.
+        """
+        if not (pairing.is_whole and all(map(versions.get, pairing.keys))):
             return None
+        drop = find_drop(self.bucket, pairing)
+        if isinstance(drop, NoDrop) or not drop.is_first(versions, self.pair_grace):
+            return None
+        if self._is_left_to_newer(drop, announced):
+            return []
         examined = self.examiner.examine(drop)
-        if must_rest and any(take.errors for take in examined):
-            return None  # an image may follow, or a file that corrects it
-        return self._admit_examined(drop, examined, self.store.clock() + self.pair_grace)
+        if any(take.errors for take in examined):
+            return None
+        return self._admit(drop, examined, self._grace_ends)
+
+    def _is_left_to_newer(self, drop: DropFiles, announced: Announcement) -> bool:
+        if not drop.has_newer_than(announced.key, announced.happened_at):
+            return False
+        self.store.stop_waiting(half_id(self.bucket.name, announced.key))
+        logger.info("drop.left_to_newer_half", extra={"key": announced.key})
+        return True
+
+    @property
+    def _grace_ends(self) -> datetime:
+        return self.store.clock() + self.pair_grace
 
     def _wait(self, key: str, pairing: Pairing) -> Job | None:
         """Record the half that is here, unless the other has come since the bucket was listed.
@@ -297,11 +321,7 @@ class Intake:
             return None
         return job
 
-    def _admit(self, drop: DropFiles, waits_until: datetime | None) -> list[Job]:
-        """The jobs of a drop, which has rested."""
-        return self._admit_examined(drop, self.examiner.examine(drop), waits_until)
-
-    def _admit_examined(
+    def _admit(
         self, drop: DropFiles, examined: Sequence[ExaminedTake], waits_until: datetime | None
     ) -> list[Job]:
         """The jobs of a drop; a take that lacks an image waits for it until ``waits_until``.
