@@ -229,6 +229,13 @@ class Cloud:
         listed = self.s3.list_multipart_uploads(Bucket=OUTPUT).get("Uploads", [])
         return [upload["Key"] for upload in listed]
 
+    def sent(self, name: str) -> list[str]:
+        """Take the bodies of all messages of a queue, of delayed ones too."""
+        queue = get_backend("sqs")[ACCOUNT][REGION].queues[name]
+        found = [message.original_body for message in queue._messages]
+        queue._messages = []
+        return found
+
     def verdicts(self) -> list[str]:
         """The bodies of the messages that wait in the verdicts queue."""
         got = self.sqs.receive_message(QueueUrl=self.verdicts_url, MaxNumberOfMessages=10)

@@ -24,6 +24,7 @@ from tests.support.local_stack import (
     held_places,
     listening,
     make_audio,
+    make_picture,
 )
 
 if TYPE_CHECKING:
