@@ -232,7 +232,7 @@ class Cloud:
     def sent(self, name: str) -> list[str]:
         """Take the bodies of all messages of a queue, of delayed ones too."""
         queue = get_backend("sqs")[ACCOUNT][REGION].queues[name]
-        found = [message.original_body for message in queue._messages]
+        found = [message.body for message in queue._messages]
         queue._messages = []
         return found
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phonoscene.table.items import from_item
+from phonoscene.workflow import intake
 from tests.support.media.samples import png, silence
 from tests.support.stack import created, sqs
 
@@ -112,6 +113,24 @@ def test_a_drop_waits_for_its_image_and_starts_when_it_comes(
     assert [step["status"] for step in job["history"]][:2] == ["WAITING", "READY"]
 
 
+def test_a_drop_whose_image_does_not_come_within_the_grace_is_rejected(
+    cloud: Cloud, fal: FakeFalQueue, send: Send, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("PAIR_GRACE_MINUTES", "0")
+    cloud.drop("song.mp3", silence(2))
+    cloud.drop("song.json", WITH_COVER)
+    send("song.json")
+    send(*map(json.dumps, sent(cloud)))
+    (waiting,) = cloud.items()
+
+    send(json.dumps({"job_id": waiting["job_id"]}))
+
+    (job,) = cloud.items()
+    assert (waiting["status"], job["status"], fal.posts) == ("WAITING", "REJECTED", [])
+    assert [error["code"] for error in job["errors"]] == ["image_not_found"]
+    assert {"missing_image", "waits_until", "due_at", "dispatch_at"}.isdisjoint(job)
+
+
 def test_an_image_that_is_not_one_rejects_the_drop_that_waited_for_it(
     cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
@@ -141,28 +160,28 @@ def test_what_is_cancelled_while_it_waits_does_not_start_when_its_image_comes(
     cloud.drop("cover.png", png(640, 360))
 
     send("cover.png", "song.json", json.dumps({"job_id": waiting["job_id"]}))
-    send(*map(json.dumps, sent(cloud)))
 
     (job,) = cloud.items()
-    assert (job["status"], fal.posts) == ("CANCELLED", [])
+    assert (job["status"], fal.posts, sent(cloud)) == ("CANCELLED", [], [])
 
 
-def test_an_image_announces_a_thousand_drops_the_oldest_first_and_leaves_the_others(
-    cloud: Cloud, send: Send
+def test_an_image_starts_so_many_drops_and_leaves_the_younger_ones_to_reconcile(
+    cloud: Cloud, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(intake, "MAX_WOKEN", 10)
     cloud.drop("song.mp3", silence(2))
     cloud.drop("song.json", WITH_COVER)
     send("song.json")
     send(*map(json.dumps, sent(cloud)))
     (waiting,) = cloud.dynamodb.scan(TableName="jobs")["Items"]
     cloud.dynamodb.delete_item(TableName="jobs", Key={"job_id": waiting["job_id"]})
-    for number in range(1002):
+    for number in range(12):
         mine = {"job_id": {"S": f"{number:032x}"}, "dispatch_at": {"S": f"2026-11-27T{number:05}"}}
         cloud.dynamodb.put_item(TableName="jobs", Item=waiting | mine)
 
     send("cover.png")
 
-    assert [one["job_id"] for one in sent(cloud)] == [f"{number:032x}" for number in range(1000)]
+    assert [one["job_id"] for one in sent(cloud)] == [f"{number:032x}" for number in range(10)]
     assert from_item(waiting)["backlog_shard"] > 15
 
 

@@ -105,14 +105,6 @@ def drop_again_while_waiting(world: World) -> None:
     world.at(200, lambda: world.drop(COVER, PICTURE))
 
 
-def drop_both_again_at_once(world: World) -> None:
-    """A pair is sent at once, and replaced within the rest."""
-    world.at(0, lambda: world.drop(AUDIO, SOUND))
-    world.at(1, lambda: world.drop(SIDECAR, WISH))
-    world.at(2, lambda: world.drop(SIDECAR, WISH | {"seed": 2}))
-    world.at(4, lambda: world.drop(AUDIO, silence(2.0)))
-
-
 def drop_twice_announced(world: World) -> None:
     """Both halves at once, each announced twice."""
     world.at(0, lambda: world.drop(SIDECAR, WISH, times=2))
@@ -286,9 +278,6 @@ SCENARIOS: Final = {
     ),
     "replaced while it waits for an image": Scenario(
         drop_again_while_waiting, ends=(S.SUCCEEDED, S.REJECTED)
-    ),
-    "both halves again within a rest": Scenario(
-        drop_both_again_at_once, ends=(S.SUCCEEDED, S.SUCCEEDED), may_end=frozenset({S.SUCCEEDED})
     ),
     "copies in place": Scenario(drop_and_copy),
     "copies at once, everything announced twice": Scenario(drop_and_copy_twice_announced),
