@@ -33,6 +33,7 @@ PARTS: Final = {
     "transfer": "copying",
     "warm": "warm",
     "growth": "growth",
+    "latency": "latency",
     "drain": "drain",
     "money": "money",
     "suite": "suite",

@@ -117,7 +117,7 @@ def operation_of(method: str, query: Mapping[str, str], *, has_key: bool) -> str
     if "uploads" in query:
         return "CreateMultipartUpload"
     if method == "GET" and not has_key:
-        return "ListObjectsV2"
+        return "ListObjectVersions" if "versions" in query else "ListObjectsV2"
     return {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject"}[method]
 
 
@@ -152,6 +152,14 @@ def _encoded(operation: str, answer: dict[str, Any]) -> Answered:
 def _body(operation: str, answer: dict[str, Any]) -> bytes:
     if operation == "GetObject":
         return bytes(answer["Body"].read())
+    if operation == "ListObjectVersions":
+        versions = "".join(
+            f"<Version><Key>{escape(one['Key'])}</Key><VersionId>{one['VersionId']}</VersionId>"
+            f"<IsLatest>{str(one['IsLatest']).lower()}</IsLatest></Version>"
+            for one in answer["Versions"]
+        )
+        ended = f"<IsTruncated>{str(answer['IsTruncated']).lower()}</IsTruncated>"
+        return f"<ListVersionsResult>{versions}{ended}</ListVersionsResult>".encode()
     if operation == "ListObjectsV2":
         keys = "".join(
             f"<Contents><Key>{escape(one['Key'])}</Key></Contents>" for one in answer["Contents"]

@@ -22,6 +22,7 @@ _PLATFORM: Final = ("START ", "END ", "REPORT ", "INIT_START ")
 EVENT_BYTES: Final = 26
 DEARER: Final = {
     "ListObjectsV2",
+    "ListObjectVersions",
     "PutObject",
     "UploadPart",
     "CreateMultipartUpload",

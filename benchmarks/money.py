@@ -92,7 +92,7 @@ def _on_the_local_cloud(folder: Path) -> tuple[dict[str, float], int]:
     """What the drops used, and how many lines the functions wrote."""
     log, audio = folder / "access.log", make()
     with running_cloud(folder / "cloud", PARAMETERS, access_log=log) as cloud:
-        _make_videos_large(cloud)
+        make_videos_large(cloud)
         begun = len(log.read_text().splitlines())  # what was before is the deployment's
         s3 = cloud.client("s3")
         for number in range(JOBS):
@@ -107,7 +107,8 @@ def _on_the_local_cloud(folder: Path) -> tuple[dict[str, float], int]:
     return amounts(counted, logged, len(audio)), logged.lines
 
 
-def _make_videos_large(cloud: Endpoints) -> None:
+def make_videos_large(cloud: Endpoints) -> None:
+    """Make every video of the simulator as large as one of fal's."""
     rule = {"stage": "render", "action": "big_file", "bytes": VIDEO_BYTES, "times": None}
     body = json.dumps([rule]).encode()
     headers = {"Content-Type": "application/json"}

@@ -31,6 +31,7 @@ from phonoscene.jobs import JobStatus
 from phonoscene.limits import SpendingLimits
 from phonoscene.observability import announce, count, logger, metrics
 from phonoscene.probe.remote import RemoteProber
+from phonoscene.queues import DropsQueue
 from phonoscene.settings import SubmitSettings
 from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.cancellation import Canceller
@@ -93,12 +94,12 @@ class App:
             case Dispatch(job_id):
                 job = self.store.get(job_id)
                 if job and job.status is JobStatus.WAITING:
-                    return self.intake.end_wait(job)
+                    return self.intake.look_again(job)
                 return [job] if job else []
-            case ObjectCreated(bucket, key, created_at):
+            case ObjectCreated(bucket, key, created_at, has_rested):
                 if bucket != self.intake.bucket.name:
                     raise ValueError("an event of another bucket")
-                return self._examine(Announcement(key, created_at, tries))
+                return self._examine(Announcement(key, created_at, tries, has_rested))
 
     def _examine(self, announced: Announcement) -> list[Job]:
         """Take the drop; an unexpected error is recorded where the dropper sees it, and raised.
@@ -138,6 +139,11 @@ def build() -> App:
         daily_budget_usd=settings.daily_budget_usd,
         uploads=uploads,
     )
+    drops = DropsQueue(boto3.client("sqs", config=FAIL_FAST), settings.drops_queue_url)
+
+    def rest(announced: Announcement) -> None:
+        drops.rest(bucket.name, announced.key, announced.happened_at, settings.settle_seconds)
+
     prober = RemoteProber(boto3.client("lambda", config=PROBING), settings.probe_function)
     intake = Intake(
         bucket,
@@ -146,6 +152,8 @@ def build() -> App:
         timedelta(minutes=settings.pair_grace_minutes),
         skips_repeats=settings.same_content == SKIP,
         on_gone=lambda: count("DropsGone"),
+        rest=rest if settings.settle_seconds else None,
+        dispatch=drops.dispatch,
     )
     terms = SubmissionSettings(
         webhook_base_url=settings.webhook_base_url,

@@ -144,7 +144,7 @@ def function(environment: pytest.MonkeyPatch) -> Iterator[Callable[..., ModuleTy
 
 
 @pytest.fixture
-def submit(function: Callable[..., ModuleType], cloud: Cloud) -> ModuleType:  # noqa: ARG001 - its table and buckets
+def submit(function: Callable[..., ModuleType], cloud: Cloud) -> ModuleType:
     return function(
         "submit",
         DROP_BUCKET=stack.DROPS,
@@ -155,6 +155,8 @@ def submit(function: Callable[..., ModuleType], cloud: Cloud) -> ModuleType:  # 
         ASK_FAL_SECONDS="45",
         AUDIO_URL_TTL_SECONDS="3600",
         OUTPUT_LIFETIME_SECONDS="86400",
+        DROPS_QUEUE_URL=cloud.drops_url,
+        SETTLE_SECONDS="0",
         PAIR_GRACE_MINUTES="60",
         SAME_CONTENT="skip",
         MAX_FRAMES="481",

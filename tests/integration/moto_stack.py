@@ -173,13 +173,14 @@ def plain_value(of_any: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Cloud:
-    """Both buckets, the jobs table, the verdicts queue and the fal key."""
+    """Both buckets, the jobs table, two queues and the fal key."""
 
     s3: S3Client
     dynamodb: DynamoDBClient
     sqs: SQSClient
     ssm: SSMClient
     verdicts_url: str
+    drops_url: str
 
     @classmethod
     def make(cls) -> Cloud:
@@ -193,8 +194,8 @@ class Cloud:
             s3.create_bucket(Bucket=bucket)
             s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         ssm.put_parameter(Name=KEY_PARAMETER, Value=FAL_KEY, Type="SecureString")
-        queue = sqs.create_queue(QueueName="verdicts")
-        return cls(s3, dynamodb, sqs, ssm, queue["QueueUrl"])
+        urls = [sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("verdicts", "drops")]
+        return cls(s3, dynamodb, sqs, ssm, *urls)
 
     def empty(self) -> None:
         """Back to the beginning, in moto's own memory, which is quicker than asking for it."""
@@ -205,7 +206,8 @@ class Cloud:
                 bucket.keys.pop(key)
             bucket.multiparts.clear()
         TABLE.clear()
-        get_backend("sqs")[ACCOUNT][REGION].queues["verdicts"]._messages = []
+        for queue in get_backend("sqs")[ACCOUNT][REGION].queues.values():
+            queue._messages = []
         self.ssm.put_parameter(
             Name=KEY_PARAMETER, Value=FAL_KEY, Type="SecureString", Overwrite=True
         )
@@ -259,6 +261,13 @@ class Cloud:
     def unfinished_uploads(self) -> list[str]:
         listed = self.s3.list_multipart_uploads(Bucket=OUTPUT).get("Uploads", [])
         return [upload["Key"] for upload in listed]
+
+    def sent(self, name: str) -> list[str]:
+        """Take the bodies of all messages of a queue, of delayed ones too."""
+        queue = get_backend("sqs")[ACCOUNT][REGION].queues[name]
+        found = [message.body for message in queue._messages]
+        queue._messages = []
+        return found
 
     def verdicts(self) -> list[str]:
         """The bodies of the messages that wait in the verdicts queue."""

@@ -50,6 +50,7 @@ from tests.integration.workspace import (
     request_of,
     result_message,
 )
+from tests.support.jobs import a_job
 from tests.support.stack import ACCOUNT, FAL_KEY, JOBS, KEY_PARAMETER, REGION, event
 
 if TYPE_CHECKING:
@@ -99,6 +100,20 @@ def test_a_half_whose_grace_is_over_is_handed_to_submit_until_its_wait_has_ended
     assert workspace.queues.dispatched == [half.job_id] * 2
     assert workspace.read().status is JobStatus.WAITING
     assert workspace.sums() == (0, ZERO, ZERO)
+
+
+def test_a_drop_that_waits_for_an_image_is_looked_at_more_and_more_rarely_until_its_wait_ends(
+    workspace: Workspace,
+) -> None:
+    waits = {"waits_for": "image", "missing_image": "albums/a.png", "waits_until": START + HOUR}
+    job = a_job(JobStatus.WAITING, START, job_id=an_id(1), **waits)
+    workspace.store.admit(job, ())
+
+    minute = timedelta(minutes=1)
+    looks = [number for number in range(1, 71) if later(workspace, minute)]
+
+    assert looks == [6, 12, 24, 48, 60, 66]
+    assert workspace.queues.dispatched == [job.job_id] * 6
 
 
 def test_a_half_within_its_grace_is_left_alone(workspace: Workspace) -> None:

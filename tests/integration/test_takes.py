@@ -236,8 +236,7 @@ def test_an_image_that_a_take_names_is_beside_the_sidecar(
 
     first, second = jobs(cloud)
     assert first["images"]["image_url"] == {"key": "albums/cover.png", "version_id": version}
-    (error,) = second["errors"]
-    assert (error["code"], error["source"]) == ("image_not_found", "albums/song.json[1]")
+    assert (second["status"], second["missing_image"]) == ("WAITING", "albums/none.png")
     assert len(fal.posts) == 1
 
 

@@ -71,6 +71,40 @@ def drop_with_cover(world: World) -> None:
     world.at(1, lambda: world.drop(SIDECAR, WISH | {"image_url": "cover.png"}))
 
 
+def drop_cover_last(world: World) -> None:
+    """The picture long after both halves, announced twice."""
+    drop_without_cover(world)
+    world.at(100, lambda: world.drop(COVER, PICTURE, times=2))
+
+
+def drop_without_cover(world: World) -> None:
+    """Both halves, and never the picture that they name."""
+    world.at(0, lambda: world.drop(AUDIO, SOUND))
+    world.at(1, lambda: world.drop(SIDECAR, WISH | {"image_url": "cover.png"}))
+
+
+def put_cover_in_silence(world: World) -> None:
+    """The picture after both halves, and its event is lost."""
+    drop_without_cover(world)
+    world.at(100, lambda: world.buckets.put(stack.DROPS, COVER, PICTURE))
+
+
+def drop_takes_with_covers(world: World) -> None:
+    """Two takes, each with a picture of its own: one comes, and the other never does."""
+    takes = [WISH | {"image_url": name} for name in ("cover.png", "other.png")]
+    world.at(0, lambda: world.drop(AUDIO, SOUND))
+    world.at(1, lambda: world.drop(SIDECAR, takes))
+    world.at(100, lambda: world.drop(COVER, PICTURE))
+
+
+def drop_again_while_waiting(world: World) -> None:
+    """A pair that waits for its picture is replaced by one that needs none."""
+    drop_without_cover(world)
+    world.at(100, lambda: world.drop(AUDIO, SOUND))
+    world.at(101, lambda: world.drop(SIDECAR, WISH))
+    world.at(200, lambda: world.drop(COVER, PICTURE))
+
+
 def drop_twice_announced(world: World) -> None:
     """Both halves at once, each announced twice."""
     world.at(0, lambda: world.drop(SIDECAR, WISH, times=2))
@@ -236,6 +270,15 @@ SCENARIOS: Final = {
         drop, play=lambda: Play(odd={"file": deque(["page", "short"])})
     ),
     "no sidecar": Scenario(drop_alone, ends=(S.REJECTED,)),
+    "an image that comes last": Scenario(drop_cover_last),
+    "an image whose event is lost": Scenario(put_cover_in_silence),
+    "an image that never comes": Scenario(drop_without_cover, ends=(S.REJECTED,)),
+    "an image of each take, and one never comes": Scenario(
+        drop_takes_with_covers, ends=(S.SUCCEEDED, S.REJECTED)
+    ),
+    "replaced while it waits for an image": Scenario(
+        drop_again_while_waiting, ends=(S.SUCCEEDED, S.REJECTED)
+    ),
     "copies in place": Scenario(drop_and_copy),
     "copies at once, everything announced twice": Scenario(drop_and_copy_twice_announced),
     "another take on purpose": Scenario(drop_and_take_again, ends=(S.SUCCEEDED,) * 2),

@@ -8,7 +8,7 @@ reached is visited once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache, cached_property
@@ -21,18 +21,24 @@ from tests.support.jobs import NOON
 from tests.unit.fakes import MemoryBucket, MemoryProber, MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 
 RULES = DropLimits(481, Decimal("0.001205"), Decimal(2), Decimal(25))
 
 
 def intake_of(
-    bucket: Any, store: Any, rules: DropLimits = RULES, *, skips_repeats: bool = True
+    bucket: Any,
+    store: Any,
+    rules: DropLimits = RULES,
+    *,
+    skips_repeats: bool = True,
+    queue: Any = None,
 ) -> Intake:
-    """The workflow over a bucket and a store of any make."""
+    """The workflow over a bucket and a store of any make; without a ``queue`` no drop rests."""
     examiner = Examiner(bucket, rules, MemoryProber(bucket))
-    return Intake(bucket, store, examiner, timedelta(minutes=60), skips_repeats)
+    intake = Intake(bucket, store, examiner, timedelta(minutes=60), skips_repeats)
+    return replace(intake, rest=queue.rest, dispatch=queue.dispatch) if queue else intake
 
 
 class Paused(BaseException):
@@ -50,9 +56,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Call:
-    """What a handler does next: a method of the bucket, or of the store, and its arguments."""
+    """What a handler does next: a method of bucket, store or queue, and its arguments."""
 
-    is_of_store: bool
+    target: str
     name: str
     arguments: tuple[Any, ...]
     named: dict[str, Any]
@@ -60,24 +66,27 @@ class Call:
     @property
     def may_write(self) -> bool:
         """Whether it may change the store; nothing that a handler calls changes the bucket."""
-        return self.is_of_store and self.name not in {"get", "holders"}
+        return self.target == "store" and self.name not in {"get", "holders", "waiting_for"}
 
-    def of(self, bucket: MemoryBucket, store: MemoryStore) -> tuple[Answer, MemoryStore]:
+    def of(self, bucket: MemoryBucket, store: MemoryStore, queue: Sent) -> tuple[Answer, MemoryStore]:
         """What the world answers, and the store after it; each is made once for each state."""
-        target = store if self.is_of_store else bucket
+        if self.target == "queue":
+            return self._made(queue), store
+        is_of_store = self.target == "store"
+        target = store if is_of_store else bucket
         asked = (self.name, repr(self.arguments), repr(self.named))
         if asked not in target.answers:
             after = store.copy() if self.may_write else store
-            answer = self._made(after if self.is_of_store else bucket)
+            answer = self._made(after if is_of_store else bucket)
             target.answers[asked] = answer, KNOWN_STORES.setdefault(after.table.state(), after)
         answer, after = target.answers[asked]
-        return answer, after if self.is_of_store else store
+        return answer, after if is_of_store else store
 
     def _made(self, target: Any) -> Answer:
         try:
             value = getattr(target, self.name)(*self.arguments, **self.named)
         except Exception as exc:  # noqa: BLE001 - the handler gets it, whatever it is
-            return Answer(None, exc, repr(exc))
+            return Answer(None, exc, f"{exc!r} {getattr(exc, 'found', None)!r}")
         text = repr(sorted(value) if isinstance(value, set) else value)
         return Answer(value, None, text)
 
@@ -101,32 +110,47 @@ class Tape:
 
 
 class Taped:
-    """A bucket or a store whose methods answer from a tape."""
+    """A bucket, a store or a queue whose methods answer from a tape."""
 
-    def __init__(self, target: Any, tape: Tape, *, is_store: bool) -> None:
+    def __init__(self, target: Any, tape: Tape, kind: str) -> None:
         self._target = target
         self._tape = tape
-        self._is_store = is_store
+        self._kind = kind
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._target, name)
         if not callable(value) or name == "clock":
             return value
-        return lambda *arguments, **named: self._tape.play(
-            Call(self._is_store, name, arguments, named)
-        )
+        return lambda *arguments, **named: self._tape.play(Call(self._kind, name, arguments, named))
+
+
+class Sent:
+    """The queue of drops: what a handler sends, as it will be received."""
+
+    def __init__(self) -> None:
+        self.messages: tuple[Announcement | str, ...] = ()
+
+    def rest(self, announced: Announcement) -> None:
+        """The same announcement, once it has rested."""
+        self.messages += (replace(announced, has_rested=True),)
+
+    def dispatch(self, job_ids: Sequence[str]) -> None:
+        """The ids of jobs whose image has come."""
+        self.messages += tuple(job_ids)
 
 
 @cache
-def _said(announced: Announcement) -> str:
-    return f"{announced.key} {announced.happened_at}"
+def _said(message: Announcement | str) -> str:
+    if isinstance(message, str):
+        return message
+    return f"{message.key} {message.happened_at} {message.has_rested}"
 
 
 @dataclass(frozen=True)
 class Handler:
-    """One event at work, between two of its calls."""
+    """One message at work, between two of its calls: an announcement, or a job's id."""
 
-    announced: Announcement
+    announced: Announcement | str
     answers: tuple[Answer, ...] = ()
 
     @cached_property
@@ -152,10 +176,17 @@ class Handler:
 
     def _next(self, *, skips_repeats: bool) -> Call | str:
         tape = Tape(self.answers)
-        bucket = Taped(MemoryBucket(), tape, is_store=False)
-        store = Taped(MemoryStore(), tape, is_store=True)
+        bucket = Taped(IMAGES, tape, "bucket")
+        store = Taped(MemoryStore(), tape, "store")
+        queue = Taped(Sent(), tape, "queue")
+        intake = intake_of(bucket, store, skips_repeats=skips_repeats, queue=queue)
         try:
-            intake_of(bucket, store, skips_repeats=skips_repeats).take(self.announced)
+            if isinstance(self.announced, str):
+                waiting = store.get(self.announced)
+                if waiting:
+                    intake.look_again(waiting)
+            else:
+                intake.take(self.announced)
         except Paused:
             assert tape.next
             return tape.next
@@ -165,6 +196,9 @@ class Handler:
 
 
 KNOWN: dict[tuple[str, bool], Call | str] = {}
+#: What each image shows, in pixels.
+IMAGES = MemoryBucket()
+IMAGES.images |= dict.fromkeys(("cover.png", "end.png"), (1024, 576))
 
 
 @dataclass(frozen=True)
@@ -182,7 +216,7 @@ def _contents(bucket: MemoryBucket) -> Any:
 
 def _records(store: MemoryStore) -> Any:
     """What tells tables apart: of a job not its history, which differs by the order of events."""
-    kept = ("job_id", "status", "audio", "sidecar", "dropped_at")
+    kept = ("job_id", "status", "audio", "sidecar", "dropped_at", "missing_image")
     return frozenset(
         repr([item.get(name) for name in kept] if "status" in item else item)
         for item in store.table.items()
@@ -212,10 +246,12 @@ class World:
     crashes: int = 0
     same_second: bool = False
     skips_repeats: bool = True
+    #: Whether all uploads follow each other within one rest.
+    at_one_time: bool = True
     bucket: MemoryBucket = field(default_factory=MemoryBucket)
     store: MemoryStore = field(default_factory=MemoryStore)
     begun: tuple[tuple[str, datetime], ...] = ()
-    pending: tuple[Announcement, ...] = ()
+    pending: tuple[Announcement | str, ...] = ()
     running: tuple[Handler, ...] = ()
     pairs: frozenset[tuple[str, ...]] = frozenset()
     ticks: int = 0
@@ -266,11 +302,17 @@ class World:
             **changes,
         )
 
-    def _started(self, announced: Announcement) -> World:
+    def _started(self, announced: Announcement | str) -> World:
         pending = list(self.pending)
         pending.remove(announced)
         running = (*self.running, Handler(announced))
-        return self._with(f"deliver {announced.key}", pending=tuple(pending), running=running)
+        return self._with(f"deliver {_said(announced)}", pending=tuple(pending), running=running)
+
+    def _may_come(self, message: Announcement | str) -> bool:
+        """Whether its time has come: what rested comes after all that followed within the rest."""
+        if isinstance(message, str) or not message.has_rested:
+            return True
+        return not (self.at_one_time and self.uploads)
 
     def _others(self, handler: Handler) -> tuple[Handler, ...]:
         running = list(self.running)
@@ -279,7 +321,7 @@ class World:
 
     def _crashed(self, handler: Handler) -> World:
         return self._with(
-            f"crash {handler.announced.key} after call {len(handler.answers)}",
+            f"crash {_said(handler.announced)} after call {len(handler.answers)}",
             crashes=self.crashes - 1,
             pending=(*self.pending, handler.announced),
             running=self._others(handler),
@@ -288,15 +330,16 @@ class World:
     def _stepped(self, handler: Handler) -> World:
         call = handler.next(skips_repeats=self.skips_repeats)
         assert isinstance(call, Call)
-        answer, store = call.of(self.bucket, self.store)
+        sent = Sent()
+        answer, store = call.of(self.bucket, self.store, sent)
         answered = handler.answered(answer)
         then = answered.next(skips_repeats=self.skips_repeats)
-        running, again = self._others(handler), self.pending
+        running, again = self._others(handler), self.pending + sent.messages
         if isinstance(then, Call):
             running = (*running, answered)
         elif then == "unsettled":
             again = (*again, handler.announced)
-        step = f"call {len(answered.answers)} of {handler.announced.key}"
+        step = f"call {len(answered.answers)} of {_said(handler.announced)}"
         return self._with(step, store=store, running=running, pending=again)
 
     def _next_uploads(self) -> Iterator[int]:
@@ -311,7 +354,7 @@ class World:
         """Every world that one action makes of this one."""
         yield from (self._uploaded(number) for number in self._next_uploads())
         if len(self.running) < self.handlers_at_once:
-            yield from (self._started(announced) for announced in set(self.pending))
+            yield from map(self._started, filter(self._may_come, set(self.pending)))
         for handler in self.running:
             yield self._stepped(handler)
             if self.crashes:

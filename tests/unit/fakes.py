@@ -82,7 +82,7 @@ class MemoryBucket(DropBucket):
     def copy(self) -> Self:
         """An independent bucket with the same objects."""
         twin = type(self)(self.dated_after, self.versions)
-        twin.puts = dict(self.puts)
+        twin.puts, twin.images = dict(self.puts), self.images
         return twin
 
     def put(

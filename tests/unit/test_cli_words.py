@@ -72,7 +72,15 @@ def test_every_state_has_its_meaning(status: JobStatus) -> None:
     assert formatting.meaning(a_job(status))
 
 
-@pytest.mark.parametrize("waits_for", sorted(set(WAITS) - {"audio", "sidecar"}))
+def test_a_drop_without_its_image_names_it_and_how_to_go_on() -> None:
+    image = {"waits_for": "image", "missing_image": "talks/cover.png"}
+    job = a_job(JobStatus.WAITING, **image)
+
+    assert formatting.meaning(job) == "waiting for an image: talks/cover.png is missing"
+    assert next_steps.next_step(job) == "Upload talks/cover.png to the drop bucket."
+
+
+@pytest.mark.parametrize("waits_for", sorted(set(WAITS) - {"audio", "sidecar", "image"}))
 def test_a_job_says_what_it_waits_for(waits_for: str) -> None:
     job = a_job(JobStatus.READY, waits_for=waits_for)
 

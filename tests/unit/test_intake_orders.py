@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from phonoscene.drops.keys import half_id, job_id
 from phonoscene.jobs import JobStatus
 from tests.support.jobs import NOON
-from tests.unit.explorer import Upload, World, ends, intake_of
+from tests.unit.explorer import IMAGES, Sent, Upload, World, ends, intake_of
 from tests.unit.fakes import MemoryBucket, MemoryStore
 
 if TYPE_CHECKING:
@@ -207,6 +207,140 @@ def test_in_every_order_a_half_alone_is_one_waiting_record_and_no_job(upload: Up
     for world in worlds:
         assert not jobs_of(world)
         assert list(world.store.jobs) == [half_id("drops", upload.key)]
+
+
+# First drops start at once, and drops that are replaced rest.
+
+
+FIRST, SECOND = ((f"{SIDECAR}#{n}", f"{AUDIO}#{n}") for n in (1, 2))
+
+
+@dated
+@clocked
+def test_in_every_order_two_pairs_dropped_within_a_rest_are_never_mixed(
+    *, same_second: bool, late: int
+) -> None:
+    start = World(
+        (AUDIO_UP, SIDECAR_UP, AUDIO_UP, SIDECAR_UP),
+        crashes=1,
+        same_second=same_second,
+        skips_repeats=False,
+        bucket=MemoryBucket(dated_after=timedelta(seconds=late)),
+    )
+
+    found = [jobs_of(world) for world in ends(start)]
+
+    assert {frozenset(jobs) for jobs in found} == {frozenset({SECOND}), frozenset({FIRST, SECOND})}
+
+
+@clocked
+def test_in_every_order_the_first_pair_is_sent_before_anything_has_rested(
+    *, same_second: bool
+) -> None:
+    worlds = list(ends(World((AUDIO_UP, SIDECAR_UP), same_second=same_second)))
+
+    assert worlds
+    for world in worlds:
+        steps = [step for step in world.path if step.startswith("deliver")]
+        unrested = [step for step in steps if step.endswith("False")]
+        assert len(unrested) == 2, world.path
+        assert jobs_of(world) == {FIRST}, world.path
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(AUDIO_UP, SIDECAR_UP), (SIDECAR_UP, AUDIO_UP)], ids=["sidecar", "audio"]
+)
+@pytest.mark.parametrize("aged", [timedelta(minutes=60), timedelta(minutes=60, seconds=1)])
+def test_a_half_that_is_older_than_the_grace_may_be_replaced_and_rests(
+    old: Upload, new: Upload, aged: timedelta
+) -> None:
+    bucket, store, queue = MemoryBucket(), MemoryStore(NOON + aged), Sent()
+    bucket.put(old.key, old.body)
+    announced = bucket.put(new.key, new.body, at=NOON + aged)
+
+    taken = intake_of(bucket, store, queue=queue).take(announced)
+
+    assert [job.status for job in taken] == [JobStatus.READY] * (aged <= timedelta(minutes=60))
+    assert len(queue.messages) == (aged > timedelta(minutes=60))
+
+
+# Images may come in any order.
+
+IMAGE, END = Upload("cover.png"), Upload("end.png")
+WITH_IMAGE = Upload(SIDECAR, b'{"prompt": "a harbour", "image_url": "cover.png"}')
+WITH_BOTH = Upload(
+    SIDECAR,
+    b'{"prompt": "a harbour", "image_url": "cover.png", "end_image_url": "end.png"}',
+)
+WITH_TAKES = Upload(
+    SIDECAR,
+    b'[{"prompt": "a", "image_url": "cover.png"}, {"prompt": "a", "image_url": "end.png"}]',
+)
+DEFAULTS = Upload("_defaults.json", b'{"image_url": "cover.png"}')
+
+# Uploads, how often each event is delivered, handlers at once, crashes, and the images of each job
+IMAGES_COME: dict[str, tuple[tuple[Upload, ...], int, int, int, list[set[str]]]] = {
+    "one": ((AUDIO_UP, WITH_IMAGE, IMAGE), 1, 2, 0, [{"cover.png"}]),
+    "one, each event twice": ((AUDIO_UP, WITH_IMAGE, IMAGE), 2, 1, 0, [{"cover.png"}]),
+    "one, and a crash": ((AUDIO_UP, WITH_IMAGE, IMAGE), 1, 1, 1, [{"cover.png"}]),
+    "one that is replaced": ((AUDIO_UP, WITH_IMAGE, IMAGE, IMAGE), 1, 1, 0, [{"cover.png"}]),
+    "the first and the last": (
+        (AUDIO_UP, WITH_BOTH, IMAGE, END),
+        1,
+        1,
+        0,
+        [{"cover.png", "end.png"}],
+    ),
+    "one of each take": ((AUDIO_UP, WITH_TAKES, IMAGE, END), 1, 1, 0, [{"cover.png"}, {"end.png"}]),
+}
+
+
+@pytest.mark.parametrize("how", IMAGES_COME.values(), ids=IMAGES_COME.keys())
+@pytest.mark.parametrize("at_one_time", [True, False], ids=["within a rest", "at any time"])
+def test_in_every_order_a_drop_has_its_images_and_each_take_is_one_job(
+    how: tuple[tuple[Upload, ...], int, int, int, list[set[str]]], *, at_one_time: bool
+) -> None:
+    *start, images = how
+
+    worlds = list(ends(World(*start, bucket=with_images(), at_one_time=at_one_time)))
+
+    assert worlds
+    for world in worlds:
+        jobs = sorted(world.store.jobs.values(), key=lambda job: str(job.images))
+        assert [job.status for job in jobs] == [JobStatus.READY] * len(images), world.path
+        found = [{image.key for image in job.images.values()} for job in jobs]
+        assert found == images, world.path
+
+
+@pytest.mark.parametrize("at_one_time", [True, False], ids=["within a rest", "at any time"])
+def test_in_every_order_a_drop_with_defaults_that_name_an_image_is_one_job(
+    *, at_one_time: bool
+) -> None:
+    uploads = (AUDIO_UP, SIDECAR_UP, IMAGE, DEFAULTS)
+
+    worlds = list(ends(World(uploads, bucket=with_images(), at_one_time=at_one_time)))
+
+    assert worlds
+    for world in worlds:
+        [job] = world.store.jobs.values()
+        assert job.status is JobStatus.READY, world.path
+
+
+def test_in_every_order_a_pair_and_its_image_dropped_again_within_a_rest_are_never_mixed() -> None:
+    uploads = (AUDIO_UP, WITH_IMAGE, IMAGE, AUDIO_UP, WITH_IMAGE, IMAGE)
+
+    worlds = list(ends(World(uploads, skips_repeats=False, bucket=with_images())))
+
+    assert worlds
+    for world in worlds:
+        assert not world.store.by_status(JobStatus.WAITING), world.path
+        assert jobs_of(world) in ({SECOND}, {FIRST, SECOND}), world.path
+
+
+def with_images() -> MemoryBucket:
+    bucket = MemoryBucket()
+    bucket.images = IMAGES.images
+    return bucket
 
 
 # The same as single examples.

@@ -19,14 +19,17 @@ WRITE_A_LOG = {"logs:CreateLogStream", "logs:PutLogEvents"}
 PERMISSIONS = {
     "SubmitFunction": {
         "s3:ListBucket",
+        "s3:ListBucketVersions",
         "s3:GetObject",
         "s3:GetObjectVersion",
         "dynamodb:GetItem",
         "dynamodb:PutItem",
         "dynamodb:UpdateItem",
         "dynamodb:DeleteItem",
+        "dynamodb:Query",
         "ssm:GetParameter",
         "lambda:InvokeFunction",
+        "sqs:SendMessage",
         *READ_A_QUEUE,
     },
     "ProbeFunction": {"s3:GetObject"},

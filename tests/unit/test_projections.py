@@ -148,6 +148,17 @@ def test_a_half_says_what_it_waits_for_and_until_when(half: dict[str, Any], what
     assert (waits.what, waits.meaning, waits.until) == (what, WAITS[what], NOON)
 
 
+def test_a_drop_without_its_image_says_which_it_waits_for_and_until_when() -> None:
+    job = a_job(
+        JobStatus.WAITING, waits_for="image", missing_image="a/b.png", waits_until=NOON + SECOND
+    )
+
+    waits = Receipt.of(job, NOON).waits
+
+    assert waits
+    assert (waits.what, waits.key, waits.until) == ("image", "a/b.png", NOON + SECOND)
+
+
 @pytest.mark.parametrize(
     ("what", "until"), [("budget", NOON), ("account", NOON), ("fal", NOON), ("slot", None)]
 )
@@ -404,6 +415,23 @@ def test_a_job_is_newer_than_the_half_it_began_with_whatever_their_writers_clock
 
     assert newer(job, half)
     assert not newer(half, job)
+
+
+@given(*[st.timedeltas(timedelta(days=-1), timedelta(days=1))] * 2)
+def test_a_take_that_waits_for_an_image_comes_between_its_half_and_other_takes(
+    half_ahead: timedelta, take_ahead: timedelta
+) -> None:
+    both: dict[str, Any] = {"audio": AUDIO, "sidecar": SIDECAR, "dropped_at": NOON}
+    half = a_job(JobStatus.WAITING, audio=AUDIO, dropped_at=NOON).model_copy(
+        update={"job_id": half_id("drops", AUDIO.key), "created_at": NOON + half_ahead}
+    )
+    waiting = a_job(JobStatus.WAITING, job_id="b" * 32, **both).model_copy(
+        update={"created_at": NOON + take_ahead}
+    )
+    job = a_job(**both)
+
+    assert [newer(waiting, half), newer(job, waiting), newer(job, half)] == [True] * 3
+    assert [newer(half, waiting), newer(waiting, job), newer(half, job)] == [False] * 3
 
 
 def test_a_half_that_is_dropped_after_a_job_is_newer_than_it() -> None:

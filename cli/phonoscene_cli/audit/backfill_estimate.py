@@ -74,7 +74,9 @@ class Plan:
         self.drops += 1
         self.waiting += not outlook.takes
         for take in outlook.takes:
-            if take.errors:
+            if take.missing_image:
+                self.waiting += 1
+            elif take.errors:
                 self.rejected += 1
                 self.errors.update({error.code for error in take.errors})
             else:

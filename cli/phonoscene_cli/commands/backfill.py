@@ -236,8 +236,7 @@ def _lines(plan: Plan, this: Audit) -> Iterator[str]:
     jobs = plan.jobs
     yield f"{formatting.number(plan.drops, 'drop')} under {this.prefix!r} without a job"
     if plan.waiting:
-        halves = formatting.number(plan.waiting, "half", "halves")
-        yield f"  {halves} would wait for their other half"
+        yield f"  {plan.waiting:,} would be WAITING for their other half or an image"
     if plan.rejected:
         codes = ", ".join(f"{count:,} {code}" for code, count in plan.errors.most_common())
         yield f"  {formatting.number(plan.rejected, 'job')} would be REJECTED: {codes}"

@@ -117,6 +117,8 @@ def meaning(job: Job) -> str:
     """A job's state in plain words, with what it waits for, and what its end may have cost."""
     if job.status is _S.READY and job.waits_for:
         return f"waits for {WAITS.get(job.waits_for, job.waits_for)}"
+    if job.missing_image:
+        return f"waiting for an image: {job.missing_image} is missing"
     if job.status is _S.WAITING:
         other = "sidecar" if job.audio else "audio"
         return f"waiting for the other half: its {other} is missing"

@@ -17,6 +17,8 @@ KEYS = (
     "revision",
     "status",
     "waits_for",
+    "missing_image",
+    "waits_until",
     "bucket",
     "audio",
     "sidecar",

@@ -27,7 +27,7 @@ _ANOTHER_FILE: Final = "Drop another audio file: `phonoscene drop`."
 def next_step(job: Job) -> str:
     """What to do about a job as it stands; empty where there is nothing to say."""
     steps = {
-        _S.WAITING: "Drop the other half, or both halves with `phonoscene drop`.",
+        _S.WAITING: _while_waiting(job),
         _S.READY: _WAITS.get(job.waits_for or "", ""),
         _S.UNCONFIRMED: "Nothing to do. fal's webhook or its list of requests resolves it.",
         _S.SUBMITTED: "Nothing to do. https://fal.ai/dashboard shows the request at fal.",
@@ -37,6 +37,12 @@ def next_step(job: Job) -> str:
         _S.CANCELLED: _after_cancellation(job),
     }
     return steps.get(job.status, "")
+
+
+def _while_waiting(job: Job) -> str:
+    if job.missing_image:
+        return f"Upload {job.missing_image} to the drop bucket."
+    return "Drop the other half, or both halves with `phonoscene drop`."
 
 
 def _after_failure(job: Job) -> str:

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 class JobStatus(StrEnum):
     """Where a job stands."""
 
-    #: One half of the pair is here.
+    #: One half of the pair is here; or both are, and an image that the drop names is not.
     WAITING = "WAITING"
     #: Paired, validated, priced.
     READY = "READY"
@@ -46,11 +46,11 @@ BORN_AS = frozenset({_S.WAITING, _S.READY, _S.REJECTED})
 
 #: The whole state machine. A webhook may overtake the answer to our own POST (SUBMITTING to
 #: GENERATED), prove that a request was taken after all which fal had seemed to refuse (READY to
-#: GENERATED), or bring a success after an error (FAILED to GENERATED). WAITING leads to no job
-#: state: the half's record is replaced by its job's.
+#: GENERATED), or bring a success after an error (FAILED to GENERATED). A half's WAITING leads to no
+#: job state: the half's record is replaced by its job's.
 TRANSITIONS = MappingProxyType(
     {
-        _S.WAITING: frozenset({_S.REJECTED, _S.CANCELLED}),
+        _S.WAITING: frozenset({_S.READY, _S.REJECTED, _S.CANCELLED}),
         _S.READY: frozenset({_S.SUBMITTING, _S.GENERATED, _S.FAILED, _S.CANCELLED}),
         _S.SUBMITTING: frozenset(
             {_S.SUBMITTED, _S.UNCONFIRMED, _S.GENERATED, _S.READY, _S.FAILED, _S.CANCELLED}
@@ -267,8 +267,11 @@ class Job(FrozenModel):
     uploads_failed: int = 0
     #: Held from the claim until the attempt ends; with it goes a place in the window.
     reservation: Reservation | None = None
-    #: What a READY job waits for, in a word; None when it is its turn.
+    #: What a READY job waits for, in a word; None when it is its turn. A WAITING job that is not a
+    #: half waits for an ``image``: the first that its drop names and that is missing.
     waits_for: str | None = None
+    missing_image: str | None = None
+    waits_until: AwareDatetime | None = None
     #: Since when fal has not given what it should: an answer about a job that it may have been paid
     #: for, or the whole of a video.
     unanswered_since: AwareDatetime | None = None
@@ -321,6 +324,15 @@ class Job(FrozenModel):
         return cls(
             status=status, history=history, revision=1, created_at=at, updated_at=at, **fields
         )
+
+    def after_wait(self, waiting: Job) -> Self:
+        """The same record, as the next write of the one that waits for an image under its id."""
+        still_waits = self.status is waiting.status
+        same = {"name": waiting.name, "created_at": waiting.created_at}
+        step = () if still_waits else self.history
+        grown = {"history": (*waiting.history, *step), "revision": waiting.revision + 1}
+        kept = {"updated_at": waiting.updated_at, "waits_until": waiting.waits_until}
+        return self.model_copy(update=same | grown | (kept if still_waits else {}))
 
     def last(self, status: JobStatus) -> datetime:
         """When the job last became that; when it was created, if it never did."""

@@ -6,8 +6,11 @@ import json
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
+from phonoscene.drops.queue_message import RESTED
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from mypy_boto3_sqs import SQSClient
 
@@ -31,9 +34,13 @@ class DropsQueue:
         """Ask ``submit`` to cancel a job."""
         self._send({"cancel": job_id})
 
-    def _send(self, message: dict[str, str]) -> None:
+    def rest(self, bucket: str, key: str, happened_at: datetime, seconds: int) -> None:
+        """Send the event of an object once more, in ``seconds``; ``submit`` acts on it then."""
+        self._send(_created(bucket, happened_at, key=key), seconds)
+
+    def _send(self, message: dict[str, Any], delay: int = 0) -> None:
         self._client.send_message(
-            QueueUrl=self._url, MessageBody=json.dumps(message), DelaySeconds=0
+            QueueUrl=self._url, MessageBody=json.dumps(message), DelaySeconds=delay
         )
 
     def announce(self, bucket: str, objects: Sequence[Found]) -> list[Found]:
@@ -45,7 +52,7 @@ class DropsQueue:
         entries: list[Any] = [
             {
                 "Id": str(number),
-                "MessageBody": json.dumps(_created(bucket, found)),
+                "MessageBody": json.dumps(_of(bucket, found)),
                 "DelaySeconds": 0,
             }
             for number, found in enumerate(objects)
@@ -93,16 +100,22 @@ class VerdictsQueue:
         self._client.send_message(QueueUrl=self._url, MessageBody=webhook.to_message())
 
 
-def _created(bucket: str, found: Found) -> dict[str, Any]:
-    """EventBridge's event, as much of it as ``submit`` reads; never dated too early."""
-    at = (found.modified + timedelta(microseconds=999_999)).astimezone(UTC)
+def _of(bucket: str, found: Found) -> dict[str, Any]:
+    """The event of an object in the bucket; never dated too early."""
+    at = found.modified + timedelta(microseconds=999_999)
+    return _created(bucket, at, **{"key": found.key, "version-id": found.version_id})
+
+
+def _created(bucket: str, happened_at: datetime, **described: str) -> dict[str, Any]:
+    """EventBridge's event, as much of it as ``submit`` reads, of an object that has rested."""
+    at = happened_at.astimezone(UTC)
     return {
         "source": "aws.s3",
         "detail-type": "Object Created",
         "time": f"{at:%Y-%m-%dT%H:%M:%SZ}",
         "detail": {
             "bucket": {"name": bucket},
-            "object": {"key": found.key, "version-id": found.version_id},
-            "reason": "phonoscene",
+            "object": described,
+            "reason": RESTED,
         },
     }

@@ -44,6 +44,8 @@ class SubmitSettings(Settings):
     webhook_base_url: str
     audio_url_ttl_seconds: int
     output_lifetime_seconds: int
+    drops_queue_url: str
+    settle_seconds: int
     pair_grace_minutes: int
     same_content: str
     max_frames: int

@@ -65,6 +65,7 @@ class Buckets:
         """One operation, in S3's words."""
         answers = {
             "ListObjectsV2": self._list,
+            "ListObjectVersions": self._list_versions,
             "HeadObject": self._head,
             "GetObject": self._get,
             "PutObject": self._put,
@@ -86,6 +87,15 @@ class Buckets:
             found = [key for key in found if asked["Delimiter"] not in key[len(prefix) :]]
         contents = [{"Key": key} for key in found[:most]]
         return {"Contents": contents, "IsTruncated": len(found) > most}
+
+    def _list_versions(self, asked: dict[str, Any]) -> Any:
+        found = [
+            {"Key": key, "VersionId": version.version_id, "IsLatest": version is versions[-1]}
+            for (bucket, key), versions in sorted(self.versions.items())
+            if bucket == asked["Bucket"] and key.startswith(asked.get("Prefix", ""))
+            for version in reversed(versions)
+        ]
+        return {"Versions": found, "IsTruncated": False}
 
     def _found(self, asked: dict[str, Any], missing: str) -> Version:
         versions = self.versions.get((asked["Bucket"], asked["Key"]), [])

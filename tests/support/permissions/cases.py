@@ -24,6 +24,7 @@ from tests.support.local_stack import (
     held_places,
     listening,
     make_audio,
+    make_picture,
 )
 
 if TYPE_CHECKING:
@@ -100,6 +101,21 @@ def fal_reads_the_version_that_was_dropped(phonoscene: Phonoscene, name: str) ->
         return any("file_download_error" in str(result) for result in results)
 
     yield Effect(becomes(phonoscene, name, "SUCCEEDED"), is_denied)
+
+
+def a_half_waits_for_the_other(phonoscene: Phonoscene, name: str) -> Steps:
+    yield None
+    phonoscene.put(f"{name}.wav", make_audio("wav"))
+    yield Effect(becomes(phonoscene, name, "WAITING"))
+
+
+def an_image_starts_the_drop_that_waits_for_it(phonoscene: Phonoscene, name: str) -> Steps:
+    image = f"{name.rpartition('/')[2]}.png"
+    phonoscene.drop(name, image_url=image)
+    reach("WAITING", becomes(phonoscene, name, "WAITING"))
+    yield None
+    phonoscene.put(f"{name}.png", make_picture())
+    yield Effect(becomes(phonoscene, name, "SUCCEEDED"))
 
 
 def a_half_is_cancelled(phonoscene: Phonoscene, name: str) -> Steps:
@@ -257,13 +273,16 @@ def _most_tries(phonoscene: Phonoscene, name: str) -> int:
 
 CASES: Final[dict[str, dict[str, Case]]] = {
     "SubmitFunction": {
-        "s3:ListBucket": a_drop_becomes_its_video,
+        "s3:ListBucket": a_half_waits_for_the_other,
+        "s3:ListBucketVersions": a_drop_becomes_its_video,
         "s3:GetObject": a_drop_becomes_its_video,
         "s3:GetObjectVersion": fal_reads_the_version_that_was_dropped,
         "dynamodb:GetItem": a_half_is_cancelled,
         "dynamodb:PutItem": a_drop_becomes_its_video,
         "dynamodb:UpdateItem": a_drop_becomes_its_video,
         "dynamodb:DeleteItem": a_half_gives_way_to_its_job,
+        "dynamodb:Query": an_image_starts_the_drop_that_waits_for_it,
+        "sqs:SendMessage": a_half_waits_for_the_other,
         "ssm:GetParameter": a_drop_becomes_its_video,
         "lambda:InvokeFunction": a_drop_becomes_its_video,
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -66,6 +67,26 @@ class DropBucket:
             for page in pages(Bucket=self.name, Prefix=prefix)
             for entry in page.get("Contents", [])
         }
+
+    def versions_under(self, *prefixes: str) -> dict[str, str | None]:
+        """Every key that begins with one of these, with its version; None if it had another before.
+
+        A name with more versions than S3 lists at once was certainly dropped before.
+        """
+        found: dict[str, str | None] = {}
+        for prefix in prefixes:
+            page = self._client.list_object_versions(Bucket=self.name, Prefix=prefix)
+            if page["IsTruncated"]:
+                found |= dict.fromkeys(self.keys_under(prefix))
+                continue
+            versions = page.get("Versions", [])
+            times = Counter(one["Key"] for one in (*versions, *page.get("DeleteMarkers", [])))
+            found |= {
+                one["Key"]: one["VersionId"] if times[one["Key"]] == 1 else None
+                for one in versions
+                if one["IsLatest"]
+            }
+        return found
 
     def first_keys(self, prefix: str, at_most: int) -> tuple[set[str], bool]:
         """Keys that begin with ``prefix`` and have no further folder; and whether those are all."""

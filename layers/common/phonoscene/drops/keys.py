@@ -76,6 +76,11 @@ def _is_json(key: str) -> bool:
     return key.lower().endswith(SIDECAR_SUFFIX)
 
 
+def is_image(key: str) -> bool:
+    """Whether a sidecar may name this file as an image; its folders may have any names."""
+    return key.lower().endswith(IMAGE_SUFFIXES)
+
+
 def suffix_of(key: str) -> str:
     """An audio's or an image's suffix, in lower case: one of ``CONTENT_TYPES``."""
     return "." + key.rpartition(".")[2].lower()
@@ -188,6 +193,14 @@ def job_id(
 def content_id(bucket: str, audio: str, asked: str) -> str:
     """The id of the item that knows the jobs which ask for this under an audio file's key."""
     return "content#" + _digest("content", bucket, composed(audio), asked)
+
+
+def image_number(bucket: str, key: str) -> int:
+    """A number for an image, the same for every spelling of its key: 96 bits of a digest.
+
+    DynamoDB's numbers have 38 digits, and this one has 29.
+    """
+    return int(_digest("image", bucket, composed(key))[:24], 16)
 
 
 def half_id(bucket: str, key: str) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+#: The reason of an event that is ours, not S3's: its object has rested, or need not rest.
+RESTED: Final = "phonoscene"
 
 
 @dataclass(frozen=True)
 class Dispatch:
-    """Submit this job, or end the wait of this half."""
+    """Submit this job; of a half or a drop that waits, look whether it has what it waits for."""
 
     job_id: str
 
@@ -28,6 +31,7 @@ class ObjectCreated:
     bucket: str
     key: str
     created_at: datetime
+    has_rested: bool = False
 
 
 def read_message(message: Any) -> Dispatch | Cancel | ObjectCreated:
@@ -42,4 +46,5 @@ def read_message(message: Any) -> Dispatch | Cancel | ObjectCreated:
         return Dispatch(str(message["job_id"]))
     detail = message["detail"]
     created_at = datetime.fromisoformat(message["time"])
-    return ObjectCreated(detail["bucket"]["name"], detail["object"]["key"], created_at)
+    has_rested = detail.get("reason") == RESTED
+    return ObjectCreated(detail["bucket"]["name"], detail["object"]["key"], created_at, has_rested)

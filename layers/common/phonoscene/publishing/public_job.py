@@ -50,8 +50,9 @@ class Wait(FrozenModel):
 
     what: str = described(f"One of {', '.join(WAITS)}.")
     meaning: str = described("The same in words.")
+    key: str | None = described("The key of the image that it waits for.", default=None)
     until: Time | None = described(
-        "When it is checked again, or given up if it is a half; absent if unknown.",
+        "When it is checked again, or given up if it is WAITING; absent if unknown.",
         default=None,
     )
 
@@ -174,14 +175,14 @@ def _cost(asked: Estimate | None, came: Actual | None) -> Cost | None:
 
 
 def _wait(job: Job, until: datetime | None) -> Wait | None:
-    if job.status is JobStatus.WAITING:
-        what: str | None = "sidecar" if job.audio else "audio"
-    else:
-        what = job.waits_for
+    what = job.waits_for
+    if job.status is JobStatus.WAITING and what is None:
+        what = "sidecar" if job.audio else "audio"
     if what is None:
         return None
     # a place is free when another job ends
-    return Wait(what=what, meaning=WAITS.get(what, what), until=None if what == "slot" else until)
+    when = None if what == "slot" else job.waits_until or until
+    return Wait(what=what, meaning=WAITS.get(what, what), key=job.missing_image, until=when)
 
 
 def notes(job: Job) -> list[str]:

@@ -66,8 +66,12 @@ class Receipt(PublicJob):
         return self.created_at, self.revision, self.updated_at
 
     @property
-    def _rank(self) -> tuple[datetime, bool, datetime, str]:
-        """Orders the records of a name. S3's dates first: only S3 dates a drop."""
+    def _rank(self) -> tuple[datetime, int, datetime, str]:
+        """Orders the records of a name. S3's dates first: only S3 dates a drop.
+
+        Of one drop a take that waits for an image comes after its halves, and before other takes.
+        """
         halves = (self.audio, self.sidecar)
         is_half = self.job_id in [half_id(self.bucket, half.key) for half in halves if half]
-        return self.dropped_at or self.created_at, not is_half, self.created_at, self.job_id
+        stage = (not is_half) + (self.status is not JobStatus.WAITING)
+        return self.dropped_at or self.created_at, stage, self.created_at, self.job_id

@@ -14,7 +14,7 @@ _S = JobStatus
 
 STATES = MappingProxyType(
     {
-        _S.WAITING: "waiting for the other half",
+        _S.WAITING: "waiting for the other half, or for an image",
         _S.READY: "paired, checked and priced",
         _S.SUBMITTING: "sending the request to fal",
         _S.UNCONFIRMED: "fal's answer was lost; checking before anything is sent again",
@@ -32,6 +32,7 @@ WAITS = MappingProxyType(
     {
         "sidecar": "its sidecar",
         "audio": "the audio file with its name",
+        "image": "an image that the sidecar or its defaults name",
         "slot": "a slot: as many jobs are in flight as MaxInFlight allows",
         "budget": "budget: today's is spent or reserved; a new one starts at 00:00 UTC",
         "account": "the operator: fal refuses the account, its key or its balance",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from pydantic import BaseModel
 
+from phonoscene.drops.keys import image_number
 from phonoscene.jobs import LOOK_AGAIN_AFTER, Job, JobStatus
 
 if TYPE_CHECKING:
@@ -21,18 +22,26 @@ SHARDS: Final = 16
 TINIEST: Final = 1e-129
 
 
+def image_shard(bucket: str, key: str) -> int:
+    """The partition of ``backlog`` with the jobs that wait for an image: none of READY jobs."""
+    return SHARDS + image_number(bucket, key)
+
+
 def index_attributes(job: Job, at: datetime | None) -> dict[str, Any]:
     """The attributes that put a record in the sparse indexes, and None where it must leave one."""
-    shard = int(job.job_id[:8], 16) % SHARDS
+    shard = backlog_shard = int(job.job_id[:8], 16) % SHARDS
+    backlog: datetime | None
     if job.status is JobStatus.READY:
         backlog, due = at or job.updated_at, None
     else:
         wait = LOOK_AGAIN_AFTER.get(job.status)
-        backlog, due = None, at or (job.updated_at + wait if wait else None)
+        backlog, due = job.waits_until, at or (job.updated_at + wait if wait else None)
+    if job.missing_image:
+        backlog_shard = image_shard(job.bucket, job.missing_image)
     return {
         "due_shard": shard if due else None,
         "due_at": to_dynamodb(due),
-        "backlog_shard": shard if backlog else None,
+        "backlog_shard": backlog_shard if backlog else None,
         "dispatch_at": to_dynamodb(backlog),
     }
 

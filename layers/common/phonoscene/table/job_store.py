@@ -20,6 +20,7 @@ from phonoscene.table import ledger
 from phonoscene.table.dynamodb import Table
 from phonoscene.table.items import (
     SHARDS,
+    image_shard,
     index_attributes,
     same_as,
     to_dynamodb,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from phonoscene.table.ledger import Change
 
 ANY = frozenset(JobStatus)
+#: Until a job that waits for an image is looked at, should the image's event be lost.
+LOOK_FOR_IMAGE = timedelta(minutes=6)
 
 
 def now() -> datetime:
@@ -91,17 +94,27 @@ class JobStore:
         """Forget a half that waits; it is part of a job now, or gone."""
         self._table.delete(half_id)
 
-    def admit(self, job: Job, replacing: Iterable[str], holders: Holders | None = None) -> Job:
-        """Write a new job, READY or REJECTED, and forget its waiting halves, in one transaction.
+    def admit(
+        self,
+        job: Job,
+        replacing: Iterable[str],
+        holders: Holders | None = None,
+        waited: Job | None = None,
+    ) -> Job:
+        """Write a job's first record, and forget its waiting halves, in one transaction.
 
-        ``holders``: the jobs of its content, with this one.
+        ``holders``: the jobs of its content, with this one. ``waited``: the record that waits for
+        an image under the job's id, which this one continues.
 
         Raises:
-            WriteRefused: the job exists, or repeats another; ``found`` is it.
+            WriteRefused: the job exists, or is not as ``waited``, or repeats another; ``found`` is
+                it.
             ContentContested: another job of that content was admitted meanwhile.
         """
-        put = to_record(job) | index_attributes(job, None)
-        self._write_drop(put, [_held(holders)] if holders else [], replacing)
+        until = job.waits_until
+        next_look = min(self.clock() + LOOK_FOR_IMAGE, until) if until else None
+        put = to_record(job) | index_attributes(job, next_look)
+        self._write_drop(put, [_held(holders)] if holders else [], replacing, waited)
         self._on_change(job)
         return job
 
@@ -112,6 +125,7 @@ class JobStore:
         dropped_at: datetime,
         holders: Holders,
         replacing: Iterable[str],
+        waited: Job | None = None,
         *,
         is_metadata_unused: bool = False,
     ) -> Job:
@@ -126,7 +140,7 @@ class JobStore:
         counts = {"repeats": 1} | ({"unused_metadata": 1} if is_metadata_unused else {})
         noted = dropped_again(job, dropped_at, counts, ANY - WITHOUT_VIDEO)
         writes = [("Update", noted), _held(holders)]
-        self._write_drop(to_repeat(drop_id, job.job_id), writes, replacing)
+        self._write_drop(to_repeat(drop_id, job.job_id), writes, replacing, waited)
         return job
 
     def mention(self, job: Job, unused: frozenset[str], dropped_at: datetime) -> None:
@@ -152,13 +166,21 @@ class JobStore:
         item: dict[str, Any],
         writes: list[tuple[str, dict[str, Any]]],
         replacing: Iterable[str],
+        waited: Job | None,
     ) -> None:
-        """Put a new item, make the writes that belong to it, and forget halves that waited."""
+        """Put an item, make the writes that belong to it, and forget halves that waited."""
         put = {
             "Item": to_item(item),
             "ConditionExpression": "attribute_not_exists(job_id)",
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
+        if waited:
+            seen = {":waiting": str(JobStatus.WAITING), ":seen": waited.revision}
+            put |= {
+                "ConditionExpression": "#status = :waiting AND revision = :seen",
+                "ExpressionAttributeNames": {"#status": "status"},
+                "ExpressionAttributeValues": to_item(seen),
+            }
         deletes = [("Delete", {"Key": to_item({"job_id": half})}) for half in replacing]
         try:
             self._table.transact([("Put", put), *writes, *deletes])
@@ -362,6 +384,12 @@ class JobStore:
                 "due", "due_shard = :shard AND due_at <= :before", values
             ):
                 yield from ((item["job_id"], _time(item["due_at"])) for item in page)
+
+    def waiting_for(self, bucket: str, image: str, most: int) -> list[str]:
+        """The ids of at most ``most`` jobs that wait for an image, the oldest first."""
+        values = {":shard": image_shard(bucket, image)}
+        pages = self._table.pages("backlog", "backlog_shard = :shard", values, Limit=most)
+        return [item["job_id"] for item in next(pages)]
 
     def oldest_ready(self, most: int, before: datetime) -> list[tuple[str, datetime]]:
         """At most ``most`` READY jobs that may be sent, by id, and since when; oldest first."""

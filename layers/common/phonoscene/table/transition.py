@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.jobs import Job, JobStatus, Step, may_precede
 from phonoscene.table.items import index_attributes, to_dynamodb, update
@@ -11,6 +11,15 @@ from phonoscene.table.items import index_attributes, to_dynamodb, update
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+
+#: What held a job up before a step, and is over with it.
+_PAST: Final = (
+    "waits_for",
+    "missing_image",
+    "waits_until",
+    "unanswered_since",
+    "unreadable_results",
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class Transition:
     def _all_changes(self) -> dict[str, Any]:
         """With what every step changes: what held the job up before it is past."""
         always = {"status": self.status, "updated_at": self.clock}
-        past = dict.fromkeys(("waits_for", "unanswered_since", "unreadable_results"))
+        past = dict.fromkeys(_PAST)
         return always | past | self.changes
 
     def _condition(self, origins: Mapping[str, str]) -> str:

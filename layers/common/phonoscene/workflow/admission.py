@@ -7,7 +7,7 @@ and written under conditions, so of two drops of one content that come at once o
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.drops.contents import contents_of
@@ -38,6 +38,8 @@ class Take:
     job: Job
     waiting: list[str]
     content: Content | None
+    #: The record under its id that waits for an image, and that this one continues.
+    waited: Job | None = None
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,27 @@ class Admission:
     skips_repeats: bool = True
 
     def admit(
-        self, halves: DropFiles, examined: Sequence[ExaminedTake], dropped_at: datetime
+        self,
+        halves: DropFiles,
+        examined: Sequence[ExaminedTake],
+        dropped_at: datetime,
+        waits_until: datetime | None,
     ) -> list[Job]:
-        """The jobs of a drop's takes, each admitted once."""
+        """The jobs of a drop's takes, each admitted once.
+
+        A take that lacks only an image waits for it; with ``waits_until`` None it is rejected.
+        """
         return [
             self._mentioned(self._admitted(take), take.job)
-            for take in self._takes(halves, examined, dropped_at)
+            for take in self._takes(halves, examined, dropped_at, waits_until)
         ]
 
     def _takes(
-        self, halves: DropFiles, examined: Sequence[ExaminedTake], dropped_at: datetime
+        self,
+        halves: DropFiles,
+        examined: Sequence[ExaminedTake],
+        dropped_at: datetime,
+        waits_until: datetime | None,
     ) -> list[Take]:
         asked = [(one.fields.get("arguments", {}), one.images) for one in examined]
         contents = contents_of(self.bucket, halves.audio, halves.sidecar, asked)
@@ -68,22 +81,39 @@ class Admission:
             is_one_of_several = len(examined) > 1
             identifier, waiting = halves.ids(self.bucket, number if is_one_of_several else None)
             take = number + 1 if is_one_of_several else None
-            job = self._born(halves, one, job_id=identifier, dropped_at=dropped_at, take=take)
+            job = self._born(
+                halves, one, waits_until, job_id=identifier, dropped_at=dropped_at, take=take
+            )
             takes.append(Take(job, waiting + unused, content if self.skips_repeats else None))
         return takes
 
-    def _born(self, halves: DropFiles, examined: ExaminedTake, **fields: Any) -> Job:
+    def _born(
+        self,
+        halves: DropFiles,
+        examined: ExaminedTake,
+        waits_until: datetime | None,
+        **fields: Any,
+    ) -> Job:
         """The record of a take. What only a tie keeps from being a job has its audio's own name.
 
         Another audio file of that name may have its job, whose receipt must stay.
         """
         key, rivals = halves.audio.key, halves.pairing.rivals
+        status = JobStatus.REJECTED if examined.errors else JobStatus.READY
+        if waits_until and examined.missing_image:
+            status = JobStatus.WAITING
+            fields |= {
+                "waits_for": "image",
+                "missing_image": examined.missing_image,
+                "waits_until": waits_until,
+            }
+        else:
+            fields["errors"] = examined.errors.listed()
         return Job.new(
-            JobStatus.REJECTED if examined.errors else JobStatus.READY,
+            status,
             self.store.clock(),
             name=name_of_one(key) if rivals else name_of(key),
             bucket=self.bucket,
-            errors=examined.errors.listed(),
             unused_sidecars=frozenset(halves.pairing.unused),
             **examined.fields,
             **fields,
@@ -104,8 +134,10 @@ class Admission:
                 return self._repeat_or_admit(take, take.content, holders)
             return self._admit_alone(take)
         except WriteRefused as exc:
-            logger.info("job.admitted_already", extra={"job_id": take.job.job_id})
             job = exc.found or take.job
+            if take.waited is None and _continues(take.job, job):
+                return self._admit(replace(take, job=take.job.after_wait(job), waited=job))
+            logger.info("job.admitted_already", extra={"job_id": take.job.job_id})
             self._end_waiting(take, job)
             return job
 
@@ -123,19 +155,20 @@ class Admission:
                 dropped_at,
                 learnt,
                 take.waiting,
+                take.waited,
                 is_metadata_unused=take.job.metadata != original.metadata,
             )
         if take.job.status is not JobStatus.READY:
             return self._admit_alone(take)
         ended = {holder.job_id for holder in same}
         grown = holders.with_job(content, drop_id, ended)
-        return self.store.admit(take.job, take.waiting, grown)
+        return self.store.admit(take.job, take.waiting, grown, take.waited)
 
     def _admit_alone(self, take: Take) -> Job:
         """A take whose content is not remembered."""
         if not _is_tied(take.job):
-            return self.store.admit(take.job, take.waiting)
-        job = self.store.admit(take.job, ())
+            return self.store.admit(take.job, take.waiting, None, take.waited)
+        job = self.store.admit(take.job, (), None, take.waited)
         self._end_waiting(take, job)
         return job
 
@@ -172,6 +205,12 @@ class Admission:
             else:
                 return job
         raise DropUnsettled
+
+
+def _continues(job: Job, there: Job) -> bool:
+    """Whether a record says more of a job than the one there, which waits for an image."""
+    waits = there.status is JobStatus.WAITING
+    return waits and (job.status, job.missing_image) != (there.status, there.missing_image)
 
 
 def _is_tied(job: Job) -> bool:

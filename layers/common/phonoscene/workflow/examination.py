@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 #: How much longer than its video audio may be: an encoder pads a nominal 20 s to 20.06 s.
 PADDING_SECONDS = 0.25
+IMAGE_NOT_FOUND = "image_not_found"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,14 @@ class ExaminedTake:
     fields: dict[str, Any]
     errors: Errors
     images: dict[str, Found]
+    #: The keys of the images that it names and that are missing.
+    missing: tuple[str, ...] = ()
+
+    @property
+    def missing_image(self) -> str | None:
+        """The first of its missing images, if it lacks nothing else."""
+        lacks_images_only = all(error.code == IMAGE_NOT_FOUND for error in self.errors)
+        return self.missing[0] if self.missing and lacks_images_only else None
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,7 @@ class Examiner:
         sidecar, origin = errors.collect(parse, documents) or (None, {})
         if sidecar is None:
             return ExaminedTake(about, errors, {})
-        images = self._images(sidecar, origin, errors)
+        images, missing = self._images(sidecar, origin, errors)
         frames = errors.collect(self._frames, sidecar, audio) if audio else None
         size = errors.collect(self._size, sidecar, images)
         fields = {
@@ -133,7 +142,8 @@ class Examiner:
             if frames and size
             else None,
         }
-        return ExaminedTake(fields, errors, {field: found for field, (found, _) in images.items()})
+        found_images = {field: found for field, (found, _) in images.items()}
+        return ExaminedTake(fields, errors, found_images, missing)
 
     def _estimate(self, sidecar: Sidecar, frames: int, size: tuple[int, int]) -> Estimate:
         from_audio = sidecar.match_audio_length
@@ -144,30 +154,29 @@ class Examiner:
 
     def _images(
         self, sidecar: Sidecar, origin: Mapping[str, str], errors: Errors
-    ) -> dict[str, tuple[Found, ImageFacts]]:
-        """The images beside the file that names them, and what they are, by field."""
-        images = {}
+    ) -> tuple[dict[str, tuple[Found, ImageFacts]], tuple[str, ...]]:
+        """The images beside the file that names them, by field; and the keys that are missing."""
+        images, missing = {}, []
         for field, reference in sidecar.image_references().items():
             if "://" in reference:
                 continue
-            mine = Errors()
-            image = mine.collect(self._image, field, reference, origin[field])
-            if image:
+            mine, key = Errors(), beside(origin[field], reference)
+            found = self.find_image(key) if fits(key) and not unsafe(key) else None
+            if found is None:
+                mine.append(_no_image(field, reference, key, origin[field]))
+                missing += [key] if fits(key) and not unsafe(key) else []
+            elif image := mine.collect(self._image, found):
                 images[field] = image
             named = {"field": field, "value": reference}
             errors += [error.model_copy(update=named) for error in mine]
-        return images
+        return images, tuple(missing)
 
-    def _image(self, field: str, reference: str, source: str) -> tuple[Found, ImageFacts]:
-        key = beside(source, reference)
-        found = self._find(key) if fits(key) and not unsafe(key) else None
-        if found is None:
-            raise DropRefused(_no_image(field, reference, key, source))
+    def _image(self, found: Found) -> tuple[Found, ImageFacts]:
         self._check_size(found)
         return found, self.prober.image(found)
 
-    def _find(self, key: str) -> Found | None:
-        """An object, however its name's accents are spelled."""
+    def find_image(self, key: str) -> Found | None:
+        """An image, however its name's accents are spelled."""
         return next(filter(None, map(self.bucket.find, spellings(key))), None)
 
     def _size(
@@ -229,11 +238,11 @@ def _ambiguous(pairing: Pairing) -> ErrorDetail:
 
 def _no_image(field: str, reference: str, key: str, source: str) -> ErrorDetail:
     return ErrorDetail(
-        code="image_not_found",
+        code=IMAGE_NOT_FOUND,
         field=field,
         value=reference,
         source=source,
-        allowed="an image that is in the bucket before its sidecar",
+        allowed="an image that arrives within PairGraceMinutes of its drop",
         message=(
             f"{field} names {reference}, but there is no image {key}. "
             "Upload it, then drop the sidecar again."

@@ -19,7 +19,7 @@ from phonoscene.drops.validation_errors import Errors
 from phonoscene.errors import DropUnsettled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from phonoscene.drops.drop_bucket import DropBucket, Found
@@ -68,6 +68,17 @@ class DropFiles:
         """
         other = self.sidecar if key == self.audio.key else self.audio
         return other is not None and other.modified > happened_at + ROUNDED_TO
+
+    def is_first(self, versions: Mapping[str, str | None], within: timedelta) -> bool:
+        """Whether these are the first two halves of their name, so that no newer one is on its way.
+
+        ``versions``: of each key its only version, or None. A half that is older than ``within``
+        before the other is no longer waited for: the dropper may be replacing it.
+        """
+        if self.sidecar is None:  # one may be on its way
+            return False
+        is_only = all(versions.get(one.key) == one.version_id for one in (self.audio, self.sidecar))
+        return is_only and abs(self.audio.modified - self.sidecar.modified) <= within
 
     @property
     def modified(self) -> datetime:

@@ -2,6 +2,9 @@
 
 An event is a hint that something happened under a name; what is true is read from the bucket. The
 same event again, or the other half's, gives the same job id, and the table admits an id once.
+
+The first two halves of a name are a job at once. All else rests before it is decided on: of a name
+that is dropped again, the other half may be on its way.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from phonoscene.drops.keys import (
     Kind,
     family_prefixes,
     half_id,
+    is_image,
     kind_of,
     name_of,
     refusal_id,
@@ -22,38 +26,49 @@ from phonoscene.drops.keys import (
 )
 from phonoscene.drops.near_names import alone, neighbourhoods
 from phonoscene.drops.pairing import Pairing, pairings
-from phonoscene.errors import DropRefused, WriteRefused
+from phonoscene.errors import DropRefused, DropUnsettled, WriteRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus
 from phonoscene.workflow.admission import Admission
-from phonoscene.workflow.finding import NoDrop, find_drop
+from phonoscene.workflow.finding import DropFiles, NoDrop, find_drop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from phonoscene.drops.drop_bucket import DropBucket
     from phonoscene.table.job_store import JobStore
-    from phonoscene.workflow.examination import Examiner
-    from phonoscene.workflow.finding import DropFiles
+    from phonoscene.workflow.examination import ExaminedTake, Examiner
 
 logger = logging.getLogger(__name__)
 
 #: How many keys of a folder are looked through for a name that is nearly right.
 MAX_NEIGHBOURS = 1000
+#: How many jobs an image starts at once; the others are looked at a few minutes later.
+MAX_WOKEN = 1000
+#: How often a drop is examined again because an image arrived meanwhile.
+TRIES = 5
 
 
 @dataclass(frozen=True)
 class Announcement:
-    """An object of the drop bucket, when S3 created it, and how often its message came."""
+    """An object of the drop bucket, when S3 created it, and how often its message came.
+
+    ``has_rested``: the time is over in which another half of its name may follow.
+    """
 
     key: str
     happened_at: datetime
     tries: int = 1
+    has_rested: bool = False
 
 
 @dataclass(frozen=True)
 class Intake:
-    """Turns announcements into jobs. ``on_gone`` hears of each whose object is not there."""
+    """Turns announcements into jobs. ``on_gone`` hears of each whose object is not there.
+
+    ``rest`` sends an announcement once more, after the rest; None where drops do not rest.
+    ``dispatch`` sends the ids of jobs whose image has arrived.
+    """
 
     bucket: DropBucket
     store: JobStore
@@ -61,9 +76,13 @@ class Intake:
     pair_grace: timedelta
     skips_repeats: bool = True
     on_gone: Callable[[], None] = lambda: None
+    rest: Callable[[Announcement], None] | None = None
+    dispatch: Callable[[Sequence[str]], None] = lambda _: None
 
     def take(self, announced: Announcement) -> list[Job]:
         """The jobs an announcement leads to, as they stand now; most often one or none."""
+        if is_image(announced.key):
+            self._announce_image(announced.key)
         if kind_of(announced.key) is Kind.IGNORED:
             return []
         reason = unsafe(announced.key)
@@ -71,14 +90,26 @@ class Intake:
             shown = _printable(announced.key)
             refused = half_id(self.bucket.name, announced.key)
             return [self._refuse(announced, shown, (_unsafe_key(shown, reason),), (), refused)]
-        found, pairs = self._found(announced)
+        found, pairs, versions = self._found(announced)
         if not pairs:
             logger.info("drop.gone", extra={"key": announced.key})
             self.on_gone()
-        jobs = [job for pairing in pairs for job in self._pair_or_refuse(found, pairing)]
+        taken = [self._pair_or_refuse(found, pairing, versions) for pairing in pairs]
+        jobs = [job for some in taken for job in some or ()]
+        if self.rest and None in taken:
+            logger.info("drop.rests", extra={"key": announced.key})
+            self.rest(found)
         if announced.tries > 1:
             self._take_back(announced, jobs)
         return jobs
+
+    def _announce_image(self, key: str) -> None:
+        """Dispatch the jobs that wait for an image. It may be announced URL-encoded, as below."""
+        for name in dict.fromkeys((key, unquote_plus(key))):
+            waiting = self.store.waiting_for(self.bucket.name, name, MAX_WOKEN)
+            self.dispatch(waiting)
+            if waiting:
+                logger.info("image.came", extra={"key": name, "count": len(waiting)})
 
     def give_up(self, announced: Announcement, step: str) -> Job:
         """Record that a drop could not be examined, because of what happened at ``step``.
@@ -103,48 +134,112 @@ class Intake:
         if given_up not in {job.job_id for job in jobs}:
             self.store.stop_waiting(given_up)
 
-    def _pair_or_refuse(self, announced: Announcement, pairing: Pairing) -> list[Job]:
+    def _pair_or_refuse(
+        self, announced: Announcement, pairing: Pairing, versions: Mapping[str, str | None]
+    ) -> list[Job] | None:
         """As ``_pair``; S3's refusal to give a half's bytes becomes a record as well."""
         try:
+            if self._must_rest(announced):
+                return self._pair_at_once(announced, pairing, versions)
             return self._pair(announced, pairing)
         except DropRefused as exc:
+            if self._must_rest(announced):
+                return None
             halves = [key for key in (pairing.audio, pairing.sidecar) if key]
             waiting = [half_id(self.bucket.name, key) for key in halves]
             return [self._refuse(announced, announced.key, exc.errors, waiting)]
 
-    def _found(self, announced: Announcement) -> tuple[Announcement, list[Pairing]]:
+    def _must_rest(self, announced: Announcement) -> bool:
+        return self.rest is not None and not announced.has_rested
+
+    def _found(
+        self, announced: Announcement
+    ) -> tuple[Announcement, list[Pairing], Mapping[str, str | None]]:
         """The announced key, or where nothing has it the one that it is the URL encoding of.
 
         EventBridge carries keys as they are, by all we know; S3's other notifications encode them.
+        The versions, of keys that have had one, are known only of what has not rested.
         """
         decoded = unquote_plus(announced.key)
         for key in dict.fromkeys((announced.key, decoded)):
             is_drop = kind_of(key) is not Kind.IGNORED and not unsafe(key)
-            pairs = self._pairings(key) if is_drop else []
+            versions = self._versions(announced, key) if is_drop else {}
+            pairs = pairings(key, versions)
             if pairs:
-                return replace(announced, key=key), pairs
-        return announced, []
+                return replace(announced, key=key), pairs, versions
+        return announced, [], {}
 
-    def end_wait(self, half: Job) -> list[Job]:
+    def _versions(self, announced: Announcement, key: str) -> Mapping[str, str | None]:
+        prefixes = family_prefixes(key)
+        if self._must_rest(announced):
+            return self.bucket.versions_under(*prefixes)
+        return dict.fromkeys(self.bucket.keys_under(*prefixes))
+
+    def look_again(self, waiting: Job) -> list[Job]:
+        """The jobs of a half or a drop that waits: what it waits for may have come.
+
+        After the grace its wait ends: with its job, or as REJECTED.
+        """
+        if waiting.status is not JobStatus.WAITING:
+            return []
+        return self._look_for_image(waiting) if waiting.missing_image else self._end_wait(waiting)
+
+    def _look_for_image(self, waiting: Job) -> list[Job]:
+        """The jobs of a drop whose image is there, or whose wait is over.
+
+        Where a half was replaced, the newer one's own event makes the job of that.
+        """
+        key, until = waiting.missing_image or "", waiting.waits_until
+        is_over = until is None or self.store.clock() >= until
+        try:
+            if not is_over and self.examiner.find_image(key) is None:
+                return []
+            drop = self._same_drop(waiting)
+            if drop:
+                return self._admit(drop, self.examiner.examine(drop), None if is_over else until)
+        except DropRefused as exc:
+            return self._reject(waiting, exc.errors)
+        return self._reject(waiting, (_replaced(waiting),)) if is_over else []
+
+    def _same_drop(self, waiting: Job) -> DropFiles | None:
+        """The drop that waits, if both its halves are still what they were."""
+        pins = [half and half.version_id for half in (waiting.audio, waiting.sidecar)]
+        for pairing in self._pairings(_key_of(waiting)):
+            drop = find_drop(self.bucket, pairing)
+            if isinstance(drop, DropFiles):
+                found = [half and half.version_id for half in (drop.audio, drop.sidecar)]
+                if found == pins:
+                    return drop
+        return None
+
+    def _reject(self, waiting: Job, errors: tuple[ErrorDetail, ...]) -> list[Job]:
+        try:
+            return [self.store.move(waiting, JobStatus.REJECTED, errors=errors)]
+        except WriteRefused:
+            return []
+
+    def _end_wait(self, half: Job) -> list[Job]:
         """End the wait of a half whose grace is over: with its job, if the other half is there.
 
         Otherwise reject it, with an error that names the nearest key of its folder.
         """
         now, key = self.store.clock(), _key_of(half)
-        if half.status is not JobStatus.WAITING or now < half.created_at + self.pair_grace:
+        if now < half.created_at + self.pair_grace:
             return []
-        jobs = self.take(Announcement(key, now)) if self._is_whole(key) else []
+        announced = Announcement(key, now, has_rested=True)
+        jobs = self.take(announced) if self._is_whole(key) else []
         there = self.store.get(half.job_id)
         if there is None or there.status is not JobStatus.WAITING:
             return jobs
         errors = (alone(half, self._neighbours(key)),)
-        try:
-            return [self.store.move(there, JobStatus.REJECTED, errors=errors)]
-        except WriteRefused:
-            return jobs
+        return self._reject(there, errors) or jobs
 
     def _is_whole(self, key: str) -> bool:
-        return any(pairing.is_whole for pairing in self._pairings(key))
+        """Whether a half has its other half, or needs none by its folder's defaults."""
+        return any(
+            pairing.is_whole or isinstance(find_drop(self.bucket, pairing), DropFiles)
+            for pairing in self._pairings(key)
+        )
 
     def _neighbours(self, key: str) -> set[str]:
         """Keys of the same folder; of a large folder the first, and those that begin alike."""
@@ -158,17 +253,46 @@ class Intake:
         return pairings(key, self.bucket.keys_under(*family_prefixes(key)))
 
     def _pair(self, announced: Announcement, pairing: Pairing) -> list[Job]:
+        """The jobs of a pairing that has rested, or the half that waits."""
         drop = find_drop(self.bucket, pairing)
         if drop is NoDrop.INCOMPLETE:
             return _present(self._wait(announced.key, pairing))
         if isinstance(drop, NoDrop):
             logger.info("drop.none", extra={"key": announced.key, "reason": drop.name.lower()})
             return []
-        if drop.has_newer_than(announced.key, announced.happened_at):
-            self.store.stop_waiting(half_id(self.bucket.name, announced.key))
-            logger.info("drop.left_to_newer_half", extra={"key": announced.key})
+        if self._is_left_to_newer(drop, announced):
             return []
-        return self._admit(drop)
+        return self._admit(drop, self.examiner.examine(drop), self._grace_ends)
+
+    def _pair_at_once(
+        self, announced: Announcement, pairing: Pairing, versions: Mapping[str, str | None]
+    ) -> list[Job] | None:
+        """The jobs of the first two halves of a name; None for all else, which has to rest.
+
+        What is wrong with them rests as well: a file that corrects it, or an image, may follow.
+        """
+        if not (pairing.is_whole and all(map(versions.get, pairing.keys))):
+            return None
+        drop = find_drop(self.bucket, pairing)
+        if isinstance(drop, NoDrop) or not drop.is_first(versions, self.pair_grace):
+            return None
+        if self._is_left_to_newer(drop, announced):
+            return []
+        examined = self.examiner.examine(drop)
+        if any(take.errors for take in examined):
+            return None
+        return self._admit(drop, examined, self._grace_ends)
+
+    def _is_left_to_newer(self, drop: DropFiles, announced: Announcement) -> bool:
+        if not drop.has_newer_than(announced.key, announced.happened_at):
+            return False
+        self.store.stop_waiting(half_id(self.bucket.name, announced.key))
+        logger.info("drop.left_to_newer_half", extra={"key": announced.key})
+        return True
+
+    @property
+    def _grace_ends(self) -> datetime:
+        return self.store.clock() + self.pair_grace
 
     def _wait(self, key: str, pairing: Pairing) -> Job | None:
         """Record the half that is here, unless the other has come since the bucket was listed.
@@ -197,12 +321,24 @@ class Intake:
             return None
         return job
 
-    def _admit(self, drop: DropFiles) -> list[Job]:
-        examined = self.examiner.examine(drop)
+    def _admit(
+        self, drop: DropFiles, examined: Sequence[ExaminedTake], waits_until: datetime | None
+    ) -> list[Job]:
+        """The jobs of a drop; a take that lacks an image waits for it until ``waits_until``.
+
+        Its image may come before the record that waits for it is written, and be announced in
+        vain; so it is looked up once more.
+        """
         unused = filter(None, map(self.bucket.find, drop.pairing.unused))
         dropped_at = max([drop.modified, *(found.modified for found in unused)])
         admission = Admission(self.store, self.bucket.name, self.skips_repeats)
-        return admission.admit(drop, examined, dropped_at)
+        for _ in range(TRIES):
+            jobs = admission.admit(drop, examined, dropped_at, waits_until)
+            missing = {job.missing_image for job in jobs if job.status is JobStatus.WAITING}
+            if not any(map(self.examiner.find_image, filter(None, sorted(missing, key=str)))):
+                return jobs
+            examined = self.examiner.examine(drop)
+        raise DropUnsettled
 
     def _refuse(
         self,
@@ -243,6 +379,15 @@ def _unsafe_key(shown: str, reason: str) -> ErrorDetail:
 
 def _printable(key: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in key)
+
+
+def _replaced(waiting: Job) -> ErrorDetail:
+    key = _key_of(waiting)
+    message = (
+        f"{key}, or the file beside it, was replaced or removed while the drop waited for "
+        f"{waiting.missing_image}. Drop both again, unless the newer files have a job."
+    )
+    return ErrorDetail(code="drop_gone", message=message, source=key, field="audio")
 
 
 def _key_of(half: Job) -> str:

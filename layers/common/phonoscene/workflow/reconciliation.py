@@ -38,7 +38,8 @@ JOBS_AT_ONCE: Final = 8
 ASK_AGAIN: Final = timedelta(seconds=45)
 #: Between two tries of a copy that was cut off: longer than one may take.
 COPY_AGAIN: Final = timedelta(seconds=400)
-#: Between two times that ``submit`` is asked to end the wait of a half.
+#: Between two times that ``submit`` is asked to end the wait of a half, or at least between two
+#: that it is asked to look for an image, whose own event may be lost.
 END_AGAIN: Final = timedelta(minutes=6)
 #: How long fal keeps a result for sure after the run.
 RESULT_KEPT: Final = timedelta(hours=1)
@@ -180,7 +181,7 @@ class Reconciler:
         """Look after one job; whether fal's status of it is none that is known."""
         match job.status:
             case JobStatus.WAITING:  # submit sees the bucket, and what is beside the half
-                self._later(job, END_AGAIN)
+                self.store.look_again(job, self._after_wait(job))
                 self.dispatcher.drops.dispatch([job.job_id])
             case JobStatus.SUBMITTING:  # its process died, before or after the POST
                 self._move(job, JobStatus.UNCONFIRMED)
@@ -193,6 +194,13 @@ class Reconciler:
             case _:
                 logger.info("reconcile.not_due", extra={"job_id": job.job_id, "status": job.status})
         return False
+
+    def _after_wait(self, job: Job) -> datetime:
+        """When to look at a WAITING job again: more and more rarely, and when its wait ends."""
+        now = self.store.clock()
+        if job.waits_until is None or job.waits_until <= now:
+            return now + END_AGAIN
+        return min(now + max(END_AGAIN, now - job.created_at), job.waits_until)
 
     def _move(self, job: Job, status: JobStatus, **changes: Any) -> None:
         """Only from where it was read: while fal was asked, a webhook may have come."""
