@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.figures import Row, Sample, Section, paragraphs, seconds
-from benchmarks.money import make_films_large
+from benchmarks.money import make_videos_large
 from local.cloud.cloud import LocalCloud, running_cloud
 from local.drops.sample import make
 from local.paths import PROJECT, StateDirectory
@@ -57,7 +57,7 @@ def measure() -> Section:
     with TemporaryDirectory(prefix="latency-") as folder:
         state = StateDirectory(Path(folder) / "cloud")
         with running_cloud(state.root, PARAMETERS) as cloud:
-            make_films_large(cloud)
+            make_videos_large(cloud)
             _drop(cloud, "warm")
             pairs = [_drop(cloud, f"latency/{number}") for number in range(DROPS)]
             direct = _direct(cloud, state)
@@ -72,9 +72,9 @@ def measure() -> Section:
 
 
 def _row(what: str, ours: Sample, theirs: Sample | None = None) -> Row:
-    told = {"theirs": theirs.told(seconds)} if theirs else {}
+    theirs_too = {"theirs": theirs.formatted(seconds)} if theirs else {}
     goal, is_met = f"≤ {MAX_SECONDS:g} s", ours.median <= MAX_SECONDS
-    return Row.held(what, ours.told(seconds), goal, is_met, **told)
+    return Row.held(what, ours.formatted(seconds), goal, is_met, **theirs_too)
 
 
 def _drop(cloud: Endpoints, name: str) -> tuple[float, float]:

@@ -173,7 +173,7 @@ def test_an_image_starts_so_many_drops_and_leaves_the_younger_ones_to_reconcile(
     cloud.drop("song.json", WITH_COVER)
     send("song.json")
     send(*map(json.dumps, sent(cloud)))
-    (waiting,) = cloud.dynamodb.scan(TableName="jobs")["Items"]
+    waiting: Any = cloud.dynamodb.scan(TableName="jobs")["Items"][0]
     cloud.dynamodb.delete_item(TableName="jobs", Key={"job_id": waiting["job_id"]})
     for number in range(12):
         mine = {"job_id": {"S": f"{number:032x}"}, "dispatch_at": {"S": f"2026-11-27T{number:05}"}}

@@ -68,7 +68,9 @@ class Call:
         """Whether it may change the store; nothing that a handler calls changes the bucket."""
         return self.target == "store" and self.name not in {"get", "holders", "waiting_for"}
 
-    def of(self, bucket: MemoryBucket, store: MemoryStore, queue: Sent) -> tuple[Answer, MemoryStore]:
+    def of(
+        self, bucket: MemoryBucket, store: MemoryStore, queue: Sent
+    ) -> tuple[Answer, MemoryStore]:
         """What the world answers, and the store after it; each is made once for each state."""
         if self.target == "queue":
             return self._made(queue), store

@@ -73,8 +73,7 @@ def test_every_state_has_its_meaning(status: JobStatus) -> None:
 
 
 def test_a_drop_without_its_image_names_it_and_how_to_go_on() -> None:
-    image = {"waits_for": "image", "missing_image": "talks/cover.png"}
-    job = a_job(JobStatus.WAITING, **image)
+    job = a_job(JobStatus.WAITING, waits_for="image", missing_image="talks/cover.png")
 
     assert formatting.meaning(job) == "waiting for an image: talks/cover.png is missing"
     assert next_steps.next_step(job) == "Upload talks/cover.png to the drop bucket."

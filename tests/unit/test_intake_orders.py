@@ -254,7 +254,7 @@ def test_in_every_order_the_first_pair_is_sent_before_anything_has_rested(
 def test_a_half_that_is_older_than_the_grace_may_be_replaced_and_rests(
     old: Upload, new: Upload, aged: timedelta
 ) -> None:
-    bucket, store, queue = MemoryBucket(), MemoryStore(NOON + aged), Sent()
+    bucket, store, queue = MemoryBucket(), MemoryStore(lambda: NOON + aged), Sent()
     bucket.put(old.key, old.body)
     announced = bucket.put(new.key, new.body, at=NOON + aged)
 
@@ -300,9 +300,11 @@ IMAGES_COME: dict[str, tuple[tuple[Upload, ...], int, int, int, list[set[str]]]]
 def test_in_every_order_a_drop_has_its_images_and_each_take_is_one_job(
     how: tuple[tuple[Upload, ...], int, int, int, list[set[str]]], *, at_one_time: bool
 ) -> None:
-    *start, images = how
+    uploads, deliveries, handlers, crashes, images = how
+    bucket = with_images()
+    start = World(uploads, deliveries, handlers, crashes, bucket=bucket, at_one_time=at_one_time)
 
-    worlds = list(ends(World(*start, bucket=with_images(), at_one_time=at_one_time)))
+    worlds = list(ends(start))
 
     assert worlds
     for world in worlds:

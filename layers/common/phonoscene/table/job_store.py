@@ -120,27 +120,23 @@ class JobStore:
 
     def repeat(
         self,
-        drop_id: str,
+        drop: Job,
         job: Job,
-        dropped_at: datetime,
         holders: Holders,
         replacing: Iterable[str],
         waited: Job | None = None,
-        *,
-        is_metadata_unused: bool = False,
     ) -> Job:
-        """Note that a drop has the content of a job, under the id that its own would have had.
-
-        ``is_metadata_unused``: its metadata is not the job's.
+        """Note that ``drop`` has the content of a job, under the id that its own would have had.
 
         Raises:
             WriteRefused: the drop's own job exists, or the repeat is noted; ``found`` is the job.
             ContentContested: the job ended without a video meanwhile, or was repeated by another.
         """
-        counts = {"repeats": 1} | ({"unused_metadata": 1} if is_metadata_unused else {})
+        counts = {"repeats": 1} | ({"unused_metadata": 1} if drop.metadata != job.metadata else {})
+        dropped_at = drop.dropped_at or drop.created_at
         noted = dropped_again(job, dropped_at, counts, ANY - WITHOUT_VIDEO)
         writes = [("Update", noted), _held(holders)]
-        self._write_drop(to_repeat(drop_id, job.job_id), writes, replacing, waited)
+        self._write_drop(to_repeat(drop.job_id, job.job_id), writes, replacing, waited)
         return job
 
     def mention(self, job: Job, unused: frozenset[str], dropped_at: datetime) -> None:

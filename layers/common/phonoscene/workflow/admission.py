@@ -145,19 +145,11 @@ class Admission:
         same = holders.of(content)
         jobs = [self.store.get(holder.job_id) for holder in same]
         original = next((job for job in jobs if job and job.status not in WITHOUT_VIDEO), None)
-        drop_id, dropped_at = take.job.job_id, take.job.dropped_at or take.job.created_at
+        drop_id = take.job.job_id
         if original and original.job_id != drop_id:
             logger.info("drop.repeats", extra={"job_id": original.job_id})
             learnt = holders.with_repeat(content, original.job_id)
-            return self.store.repeat(
-                drop_id,
-                original,
-                dropped_at,
-                learnt,
-                take.waiting,
-                take.waited,
-                is_metadata_unused=take.job.metadata != original.metadata,
-            )
+            return self.store.repeat(take.job, original, learnt, take.waiting, take.waited)
         if take.job.status is not JobStatus.READY:
             return self._admit_alone(take)
         ended = {holder.job_id for holder in same}
