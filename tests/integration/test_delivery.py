@@ -173,6 +173,9 @@ def test_a_verdict_becomes_a_stored_video_and_a_record_of_it(world: World) -> No
         "fps": 24,
         "frames": 121,
         "duration": 5.041666666666667,
+        # of the file itself, which is shorter than fal reports, and silent
+        "seconds": 0.1667,
+        "sound_seconds": 0.0,
     }
     assert (job.seed, job.prompt_used) == (
         17454220438242315174,
