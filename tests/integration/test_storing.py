@@ -175,6 +175,7 @@ def test_a_result_becomes_a_stored_video_and_a_record_of_it(world: World) -> Non
         "fps": 24,
         "frames": 121,
         "duration": 5.041666666666667,
+        # of the file itself, which is shorter than fal reports, and silent
         "seconds": 0.1667,
         "sound_seconds": 0.0,
     }

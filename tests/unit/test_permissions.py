@@ -140,7 +140,7 @@ def test_what_every_role_may_is_without_resource_only_where_aws_knows_none() -> 
 
     assert set(traces["Action"]) == WITHOUT_RESOURCE
     assert traces["Resource"] == "*"
-    assert 'Resource: "*" } # ' in FILE.read_text(encoding="utf-8")  # with its reason
+    assert 'Resource: "*" # ' in FILE.read_text(encoding="utf-8")  # with its reason
     with_key = key["Fn::If"][1]
     assert (with_key["Action"], with_key["Resource"]) == (
         ["kms:Decrypt", "kms:GenerateDataKey"],

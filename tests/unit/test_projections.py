@@ -553,7 +553,7 @@ def test_an_event_of_a_job_with_many_errors_is_small_and_says_how_many_there_are
     event = event_of(None, job)
 
     assert (len(event.errors), event.error_count) == (MAX_ERRORS, 51)
-    assert len(event.to_json().encode()) < 40_000
+    assert len(event.to_json().encode()) < 40_000  # its summary repeats them
     assert [len(event.errors[0].message), event.errors[0].value] == [500, "y" * 499 + "…"]
     assert event.errors[0].allowed == long["allowed"]
     assert [len(error.message) for error in Receipt.of(job, None).errors] == [100_000] * 51
