@@ -130,6 +130,7 @@ def test_a_record_has_no_place_for_what_grants_something() -> None:
         "sidecar.key",
         "images.key",
         "video.key",
+        "video.stable_keys",
         "token_hashes",
         "request.status_url",
         "request.response_url",

@@ -22,6 +22,7 @@ KEYS = (
     "sidecar",
     "images",
     "arguments",
+    "take",
     "estimate",
     "padding",
     "actual",
