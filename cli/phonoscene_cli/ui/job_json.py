@@ -25,6 +25,7 @@ KEYS = (
     "images",
     "arguments",
     "metadata",
+    "take",
     "estimate",
     "padding",
     "actual",
