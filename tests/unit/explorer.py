@@ -307,7 +307,9 @@ class World:
     def _started(self, announced: Announcement | str) -> World:
         pending = list(self.pending)
         pending.remove(announced)
-        running = (*self.running, Handler(announced))
+        handler = Handler(announced)
+        calls = isinstance(handler.next(skips_repeats=self.skips_repeats), Call)
+        running = (*self.running, handler) if calls else self.running
         return self._with(f"deliver {_said(announced)}", pending=tuple(pending), running=running)
 
     def _may_come(self, message: Announcement | str) -> bool:
