@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phonoscene.fal import requests
-from phonoscene.jobs import ErrorDetail, JobStatus
+from phonoscene.jobs import ErrorDetail, JobStatus, Video
 from phonoscene.table.job_store import JobStore
 from phonoscene_cli.follow import follow
 from phonoscene_cli.upload.upload import Dropped, Upload
@@ -20,7 +20,7 @@ from tests.integration.moto_stack import client
 from tests.integration.workspace import Clock, Workspace
 from tests.support.documented import keys
 from tests.support.media.samples import png, silence
-from tests.support.stack import JOBS
+from tests.support.stack import JOBS, OUTPUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,8 +127,15 @@ def test_a_drop_whose_video_exists_names_it_and_shows_no_old_steps(
     [item] = cloud.items()
     job = scene.store.get(item["job_id"])
     assert job
-    for status in (JobStatus.GENERATED, JobStatus.SUCCEEDED):
-        job = scene.step(job, status)
+    video = Video(
+        bucket=OUTPUT,
+        key="song/video.mp4",
+        version_id="1",
+        bytes=4,
+        sha256="0" * 64,
+        content_type="video/mp4",
+    )
+    scene.step(scene.step(job, JobStatus.GENERATED), JobStatus.SUCCEEDED, video=video)
 
     def announce(_: float) -> None:
         with redirect_stdout(io.StringIO()):
