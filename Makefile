@@ -32,7 +32,7 @@ override PROMPT := $(value PROMPT)
 export FILE PROMPT
 
 drop: .venv/ready ## a file of yours: FILE=song.mp3 PROMPT="…"; on the real fal if FAL_KEY is set
-	@[ -n "$$FILE" ] || { echo 'Which? make drop FILE=song.mp3 PROMPT="rain on a window"' >&2; exit 2; }
+	@[ -n "$$FILE" ] || { echo 'Name a file: make drop FILE=song.mp3 PROMPT="rain on a window"' >&2; exit 2; }
 	@$(RUN) -m local drop --start "$$FILE" $${PROMPT:+--prompt "$$PROMPT"} $(ARGS)
 
 up: .venv/ready ## start the local cloud, or deploy what changed (ARGS="--port 4600")
@@ -125,7 +125,7 @@ lock: .venv/ready ## resolve pyproject.toml into uv.lock and the layers' lists (
 hooks: .venv/ready ## check each commit's files: format, lint, spelling, YAML; seconds, no network
 	.venv/bin/pre-commit install
 
-clean: ## stop the local cloud; remove everything that was made, videos too
+clean: ## stop the local cloud; remove all that was made, videos too; keeps samconfig.toml
 	@if [ -e .venv/ready ]; then $(RUN) -m local down; fi
 	rm -rf .venv .venv-* .build build .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
 

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
 NAME: Final = "python -m local"
 EXIT_CODES: Final = (
-    "Exit codes: 0 fine · 1 not fine, and the last line says what to do · 2 wrong usage · "
+    "Exit codes: 0 success · 1 negative result, and the last line says what to do · "
+    "2 wrong usage · "
     "3 no local cloud is running, or its emulator ended or refuses · 130 interrupted · "
-    "141 nothing reads the output any more."
+    "141 output closed."
 )
 COMMANDS: Final = (up, down, status, demo, drop, logs, build)
 

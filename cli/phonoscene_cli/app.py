@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 EXIT_CODES: Final = (
-    "Exit codes: 0 fine · 1 not fine, and the last line says what to do · 2 wrong usage · "
-    "3 AWS or the stack cannot be reached, or refuses · 130 interrupted · "
-    "141 nothing reads the output any more."
+    "Exit codes: 0 success · 1 negative result, and the last line says what to do · "
+    "2 wrong usage · 3 AWS or the stack cannot be reached, or refuses · 130 interrupted · "
+    "141 output closed."
 )
 #: In the order in which ``--help`` lists them, under their headings.
 COMMANDS: Final = {

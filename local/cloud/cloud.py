@@ -248,7 +248,7 @@ def lost(run: Run) -> str:
     )
     return (
         "The AWS emulator of this local cloud has ended. Its jobs and videos were in its memory, "
-        f"and are gone.{at_fal} `make down` clears the rest away, then `make up` starts anew."
+        f"and are gone.{at_fal} `make down` removes the rest; then `make up` starts a new cloud."
     )
 
 

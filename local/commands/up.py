@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -17,6 +17,9 @@ from local.commands.options import (
 from local.drops import spending_consent
 from phonoscene_cli.commands.options import Yes
 from phonoscene_cli.ui import terminal
+
+#: A command for a new cloud: the file has its sidecar beside it.
+SAMPLE: Final = "phonoscene --local drop examples/portrait/courtyard.mp3 --watch"
 
 
 def up(
@@ -47,3 +50,4 @@ def up(
     terminal.line(f"drop in    s3://{endpoints.drop_bucket}")
     terminal.line(f"videos in  s3://{endpoints.output_bucket}")
     terminal.line(f"endpoints  {shown(cloud.state.endpoints_file)}")
+    terminal.say(f"Drop a sample with `{SAMPLE}`")

@@ -36,7 +36,10 @@ def file_drop(file: Path, settings: Mapping[str, Any], image: Path | None) -> Dr
     pictures = {PICTURES["image"]: str(image)} if image else {}
     drop = assemble(DropOptions(file, changes=settings, pictures=pictures))
     if drop.sidecar is None:
-        raise LocalCloudError(f"{file} has no sidecar. Use --prompt, or put a JSON file beside it.")
+        raise LocalCloudError(
+            f"{file} has no sidecar. Use --prompt (with make: PROMPT=…), or put a JSON file "
+            "beside it."
+        )
     return drop
 
 

@@ -27,8 +27,8 @@ def simulated(*, is_running: bool) -> str:
     """Shown if nothing is paid, so that the videos are not mistaken for fal's."""
     data = "The fal simulator answers: nothing is paid, and the video only shows the sound."
     if is_running:
-        return f"{data} For the real fal: `make down`, and FAL_KEY in the environment."
-    return f"{data} For the real fal: FAL_KEY in the environment."
+        return f"{data} To use the real fal, run `make down` and set FAL_KEY."
+    return f"{data} To use the real fal, set FAL_KEY."
 
 
 def agree_to_pay(parameters: Mapping[str, str], *, yes: bool) -> None:

@@ -107,6 +107,7 @@ def test_a_drop_that_came_a_moment_ago_is_not_missed_yet(desk: Desk) -> None:
 def test_an_empty_bucket_lacks_nothing(desk: Desk) -> None:
     assert audit(desk)["dropped"] == 0
     assert desk.says("audit").out == "dropped 0, accounted 0, missing 0\n"
+    assert desk.says("audit", "--json").out.splitlines()[1] == '  "missing": [],'
 
 
 def again(desk: Desk) -> None:
@@ -566,7 +567,7 @@ def test_a_person_is_asked_with_the_price_and_reads_how_many_remain(
     assert "megapixels: $0 to $0.0026" in result.err
     assert "2 drops" in result.err
     assert "3 more" in result.err
-    assert result.out == "sent 2 drops on their way\n"
+    assert result.out == "sent 2 drops\n"
 
 
 def test_what_came_too_recently_is_said_to_be_left_out(desk: Desk, cursor: Path) -> None:
@@ -574,7 +575,7 @@ def test_what_came_too_recently_is_said_to_be_left_out(desk: Desk, cursor: Path)
 
     result = desk.says("backfill", "archive/", "--yes", "--cursor", str(cursor))
 
-    assert result.out == "sent 0 drops on their way\n"
+    assert result.out == "sent 0 drops\n"
     assert "1 drop" in result.err
 
 

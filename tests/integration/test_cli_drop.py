@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phonoscene.fal import requests
-from phonoscene.jobs import ErrorDetail, JobStatus
+from phonoscene.jobs import ErrorDetail, JobStatus, Video
 from phonoscene.table.job_store import JobStore
 from phonoscene_cli.follow import follow
 from phonoscene_cli.upload.upload import Dropped, Upload
@@ -20,7 +20,7 @@ from tests.integration.moto_stack import client
 from tests.integration.workspace import Clock, Workspace
 from tests.support.documented import keys
 from tests.support.media.samples import png, silence
-from tests.support.stack import JOBS
+from tests.support.stack import JOBS, OUTPUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,6 +115,41 @@ def test_the_same_files_again_are_the_job_that_is_there_and_not_priced(
     assert "same content was dropped again" in desk.says("show", "song").out
 
 
+def test_a_drop_whose_video_exists_names_it_and_shows_no_old_steps(
+    desk: Desk,
+    cloud: Cloud,
+    folder: Path,  # noqa: ARG001
+    environment: pytest.MonkeyPatch,
+) -> None:
+    desk.says("drop", "song.wav", *PROMPT, "--yes")
+    desk.announce("song.wav", "song.json")
+    scene = Workspace.on_moto(cloud, clock=Clock(datetime.now(UTC)))
+    [item] = cloud.items()
+    job = scene.store.get(item["job_id"])
+    assert job
+    video = Video(
+        bucket=OUTPUT,
+        key="song/video.mp4",
+        version_id="1",
+        bytes=4,
+        sha256="0" * 64,
+        content_type="video/mp4",
+    )
+    scene.step(scene.step(job, JobStatus.GENERATED), JobStatus.SUCCEEDED, video=video)
+
+    def announce(_: float) -> None:
+        with redirect_stdout(io.StringIO()):
+            desk.announce("song.wav", "song.json")
+
+    environment.setattr(time, "sleep", announce)
+
+    again = desk.says("drop", "song.wav", *PROMPT, "--yes", "--watch")
+
+    assert (again.code, again.out.partition(" ")[0]) == (0, "video:")
+    assert f"Job {job.job_id} already has the video of this content, s3://" in again.err
+    assert "SUCCEEDED" not in again.err
+
+
 def test_of_several_takes_only_those_are_priced_that_are_new(
     desk: Desk, cloud: Cloud, folder: Path
 ) -> None:
@@ -149,7 +184,7 @@ def test_a_folder_that_is_ignored_takes_no_drop(desk: Desk, cloud: Cloud, folder
 
     result = desk.says("drop", "song.wav", *PROMPT, "--folder", "done", "--yes")
 
-    assert result.code == 1
+    assert result.code == 2
     assert "would be ignored" in result.err
     assert objects(cloud) == ["done/_defaults.json"]
 

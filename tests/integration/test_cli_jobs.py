@@ -195,6 +195,18 @@ def test_a_drop_is_shown_by_its_newest_take_with_the_others_named(
     assert f"other takes  {an_id(1)}" in shown.out
 
 
+def test_settings_are_shown_as_they_are_written_in_a_sidecar(desk: Desk, scene: Workspace) -> None:
+    size = {"width": 100, "height": 99}
+    settings = {"prompt": "A stage", "video_size": size, "use_multiscale": False, "seed": 7}
+    job = scene.bring(_S.SUCCEEDED, arguments=settings, seed=7)
+
+    shown = desk.says("show", job.job_id).out
+
+    assert f"video_size  {json.dumps(size)}" in shown
+    assert "use_multiscale false" in shown
+    assert shown.count("seed") == 1
+
+
 def test_errors_are_shown_with_the_fix_and_the_next_step(desk: Desk, scene: Workspace) -> None:
     error = {
         "code": "out_of_range",
@@ -313,8 +325,21 @@ def test_why_a_job_went_back_to_wait_is_said_and_so_is_each_new_reason(
         "CANCELLED",
     ]
     assert lines[0].endswith("paired, checked and priced")
-    assert "waits for the operator: fal refuses the account" in lines[3]
+    assert "waits for the account: fal refuses its key" in lines[3]
     assert "waits for a slot" in lines[4]
+
+
+def test_a_watch_of_a_name_names_the_other_takes_in_progress(desk: Desk, scene: Workspace) -> None:
+    scene.bring(_S.CANCELLED, 1, name="talks/intro")
+    scene.clock.go_on(seconds=1)
+    scene.admit(2, name="talks/intro")
+    scene.clock.go_on(seconds=1)
+    scene.bring(_S.CANCELLED, 3, name="talks/intro")
+
+    by_name, by_id = desk.says("watch", "talks/intro"), desk.says("watch", an_id(3))
+
+    assert f"`phonoscene watch {an_id(3)} {an_id(2)}`" in by_name.err
+    assert an_id(2) not in by_id.err
 
 
 def test_jobs_of_one_name_are_distinguished(desk: Desk, scene: Workspace) -> None:
@@ -463,6 +488,19 @@ def test_what_cannot_be_stopped_is_said_and_no_message_is_sent(
 
     assert result.code == (0 if status is _S.CANCELLED else 1)
     assert status in result.out
+    assert desk.messages("DropsQueueUrl") == []
+
+
+def test_an_unknown_name_cancels_nothing(
+    working: Callable[..., Any], desk: Desk, scene: Workspace
+) -> None:
+    scene.admit(1, name="a")
+
+    result = working("cancel", "a", "nothing")
+
+    assert (result.code, result.out) == (1, "")
+    assert "There is no job nothing" in result.err
+    assert "Nothing was cancelled." in result.err
     assert desk.messages("DropsQueueUrl") == []
 
 

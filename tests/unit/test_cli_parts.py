@@ -164,6 +164,7 @@ def test_a_drop_is_in_its_folder_under_its_name(tmp_path: Path) -> None:
     ("file", "folder", "name", "why"),
     [
         ("nothing.mp3", "", None, "does not exist"),
+        ("", "", None, "is a folder. Name an audio file"),
         ("notes.txt", "", None, "not an audio file"),
         ("song.mp3", "", "_x", "ignored"),
         ("song.mp3", "a/../b", None, "refused"),

@@ -174,7 +174,7 @@ def test_a_half_that_was_cancelled_is_not_advised_to_be_retried(missing: str) ->
 def test_an_errors_parts_are_reported_where_it_has_them() -> None:
     error = ErrorDetail(code="x", message="fps is 90.", field="fps", value="90", retryable=True)
 
-    assert [name for name, _ in next_steps.in_full(error)] == ["what", "field", "value", "again"]
+    assert [name for name, _ in next_steps.in_full(error)] == ["what", "field", "value", "retry"]
 
 
 @given(st.text())

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from phonoscene.jobs import JobStatus
-from tests.support.template import FILE, ROOT, of_type
+from tests.support.template import FILE, ROOT, mentioned, of_type
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 SOURCES = [*(ROOT / "layers/common/phonoscene").rglob("*.py"), *(ROOT / "functions").rglob("*.py")]
@@ -77,6 +77,13 @@ def test_every_alarm_is_explained() -> None:
 
     explained = set(re.findall(r"\b\w+Alarm\b", table))
     assert explained == set(of_type("AWS::CloudWatch::Alarm"))
+
+
+def test_every_functions_log_can_be_found() -> None:
+    named = set(re.findall(r"\b[A-Z]\w+LogGroup\b", PAGE))
+
+    functions = of_type("AWS::Serverless::Function").values()
+    assert named == {one for each in functions for one in mentioned(each["LoggingConfig"])}
 
 
 def test_every_alarm_goes_to_the_topic() -> None:

@@ -85,6 +85,16 @@ def test_a_receipt_tells_each_error_with_its_field_what_is_allowed_and_what_to_d
     [
         (JobStatus.REJECTED, wrong("missing_sidecar"), "Drop both"),
         (JobStatus.REJECTED, wrong(field="audio", source="a.mp3"), "Correct a.mp3 and drop"),
+        (
+            JobStatus.REJECTED,
+            wrong("not_an_image", field="image_url", source="a.png"),
+            "Replace a.png with a PNG or JPEG image, then drop the sidecar again",
+        ),
+        (
+            JobStatus.REJECTED,
+            wrong("missing_field", field="prompt", source="a.json"),
+            "Add prompt to a.json and drop it again",
+        ),
         (JobStatus.REJECTED, wrong(), "Correct the drop and drop it again; nothing was spent"),
         (JobStatus.FAILED, wrong("runner_server_error", retryable=True), "It may work now"),
         (JobStatus.FAILED, wrong("wrong_container"), "Ask the operator"),

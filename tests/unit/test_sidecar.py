@@ -497,7 +497,7 @@ def test_a_sidecar_of_nothing_but_errors_still_fits_in_its_record() -> None:
     [
         ("promt", "prompt"),
         ("negativ_prompt", "negative_prompt"),
-        ("FPS", None),
+        ("FPS", "fps"),
         ("num_frame", "num_frames"),
         ("videosize", "video_size"),
         ("camera", None),
@@ -514,6 +514,8 @@ def test_a_misspelt_name_is_answered_with_the_nearest_real_one(
     if right:
         assert error.allowed == right
         assert f"did you mean {right}?" in error.message
+    else:
+        assert error.message.endswith("; remove it.")
 
 
 @pytest.mark.parametrize(

@@ -58,11 +58,11 @@ def audit(
 def _as_json(this: Audit) -> None:
     """The missing first, each when it is found: there may be a hundred thousand."""
     print('{\n  "missing": [', end="")
-    between = "\n    "
+    before, end = "\n    ", "],"
     for drop in this.missing():
-        print(f"{between}{terminal.dumped(MissingDrop.of(drop))}", end="")
-        between = ",\n    "
-    print("\n  ],", terminal.dumped(this.result(), indent=2)[1:])
+        print(f"{before}{terminal.dumped(MissingDrop.of(drop))}", end="")
+        before, end = ",\n    ", "\n  ],"
+    print(end + terminal.dumped(this.result(), indent=2)[1:])
 
 
 def _for_people(this: Audit) -> None:

@@ -1,4 +1,4 @@
-"""``phonoscene backfill``: admit what lies in the drop bucket and has no job."""
+"""``phonoscene backfill``: make jobs for drops in the bucket that have none."""
 
 from __future__ import annotations
 
@@ -68,13 +68,12 @@ def backfill(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Admit drops that lie in the bucket and have no job, at a pace.
+    """Make jobs for drops in the bucket that have none, at a limited rate.
 
-    For files that were there before the stack, or whose events were lost. --dry-run says first what
-    it comes to. ^C at any time: the same command goes on where it stopped, and nothing becomes two
-    jobs, because a job's id follows from the versions of its files. It holds back while 500
-    messages wait, so that fresh drops need not queue behind. A drop that cannot be read or sent
-    is passed over and named at the end; the exit code is then 1.
+    For files from before the stack, or whose events were lost. Use --dry-run first to see the
+    price. You can press ^C at any time: the same command resumes, and no drop becomes two jobs,
+    because a job's id follows from the versions of its files. It pauses while 500 messages wait.
+    It skips a drop that cannot be read or sent, names it at the end, and exits with 1.
 
     Example: phonoscene backfill archive/ --dry-run
     """
@@ -103,7 +102,7 @@ def backfill(
 
 @dataclass
 class _Look:
-    """What lies there without a job: how many are to be sent, how many more there are."""
+    """The drops without a job: how many are to be sent, how many more there are."""
 
     drops: int = 0
     #: Beyond --limit; ``FAR``: so many or more.
@@ -117,7 +116,7 @@ def _new_plan(stack: Stack) -> Plan:
 
 
 def _again(this: Audit) -> Audit:
-    """The same look, counted anew."""
+    """The same look, with all counts at zero."""
     return Audit(this.stack, this.prefix, this.settled)
 
 
@@ -177,8 +176,8 @@ def _tell_run(run: Backfill, look: _Look, *, as_json: bool) -> None:
     """Print how many drops were sent, and how many remain."""
 
     def show() -> None:
-        terminal.line(f"sent {formatting.number(run.sent, 'drop')} on their way")
-        _tell_rest(look, "The same command goes on with them.")
+        terminal.line(f"sent {formatting.number(run.sent, 'drop')}")
+        _tell_rest(look, "The same command continues with them.")
 
     failed = run.audit.unreadable.named
     result = BackfillResult(run.audit.prefix, run.sent, run.is_complete, failed, look.more)
@@ -202,7 +201,7 @@ def _end(failed: Unreadable) -> None:
 
 
 def _tell_rest(look: _Look, how: str) -> None:
-    """What was left out, and how it is had, too."""
+    """Print what was left out, and how to include it."""
     if look.more:
         count = f"{FAR:,} or more" if look.more == FAR else f"{look.more:,}"
         terminal.say(f"{count} more are left. {how}")
@@ -232,7 +231,7 @@ def _tell_plan(plan: Plan, look: _Look, this: Audit, *, as_json: bool) -> None:
 
 
 def _lines(plan: Plan, this: Audit) -> Iterator[str]:
-    """What the drops come to: jobs, dollars, hours, days."""
+    """What the drops need in total: jobs, dollars, hours, days."""
     jobs = plan.jobs
     yield f"{formatting.number(plan.drops, 'drop')} under {this.prefix!r} without a job"
     if plan.waiting:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 
 from phonoscene_cli.commands.options import Json, stack_of
-from phonoscene_cli.errors import NOT_FINE
+from phonoscene_cli.errors import NOT_FINE, CliError
 from phonoscene_cli.follow.cancellation import Outcome
 from phonoscene_cli.follow.cancellation import cancel as cancel_jobs
 from phonoscene_cli.results import Result
@@ -59,14 +59,18 @@ def cancel(
     ] = "30s",  # type: ignore[assignment]  # Typer parses the default, too
     as_json: Json = False,
 ) -> None:
-    """Stop jobs: nothing more is done for them, and fal is asked to stop.
+    """Cancel jobs, and ask fal to stop their requests.
 
-    What fal runs already may end all the same, and be billed; what is generated is copied.
+    fal may still complete, and bill, a request that it already runs. A GENERATED job is paid, so
+    its video is copied.
 
     Example: phonoscene cancel talks/intro
     """
     stack = stack_of(context)
-    found = {job.job_id: job for job in (find_job(stack, text) for text in jobs)}
+    try:
+        found = {job.job_id: job for job in (find_job(stack, text) for text in jobs)}
+    except CliError as exc:
+        raise type(exc)(f"{exc} Nothing was cancelled.") from exc
     try:
         with terminal.working(f"cancelling {number(len(found), 'job')}"):
             outcomes = cancel_jobs(list(found.values()), stack.drops, stack.jobs.many, timeout)

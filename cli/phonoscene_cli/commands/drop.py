@@ -67,10 +67,10 @@ def drop(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Drop an audio file: it is examined and priced here, before anything goes up.
+    """Drop an audio file: it is examined and priced here, before it is uploaded.
 
     The sidecar is the file beside it (song.mp3.json or song.json), if there is one, with what the
-    options change. Pictures that it names go along.
+    options change. Images that it names are uploaded as well.
 
     Example: phonoscene drop song.mp3 --prompt "Rain on a window" --out song.mp4
     """
@@ -97,7 +97,8 @@ def drop(
         raise typer.Exit(NOT_FINE)
     dropped = _upload(planned, stack)
     result = replace(result, job_ids=dropped.job_ids(len(planned.outlook.takes)))
-    ending = follow.Ending(watch, out, timeout, as_json)
+    done_before = frozenset(job.job_id for job in repeats.values() if job.video)
+    ending = follow.Ending(watch, out, timeout, as_json, done_before)
     raise typer.Exit(ending.come(stack, result))
 
 
@@ -145,7 +146,7 @@ def _new(planned: Plan, repeats: dict[int, Job]) -> Forecast:
 
 
 def _result(planned: Plan, repeats: dict[int, Job]) -> DropResult:
-    """The result, as far as it is known before anything went up."""
+    """The result, as far as it is known before the upload."""
     drop = planned.drop
     return DropResult(
         audio=drop.audio.key,
@@ -164,19 +165,30 @@ def _tell(planned: Plan, repeats: dict[int, Job], stack: Stack) -> None:
     terminal.say(f"{planned.drop.audio.key}: {audio.seconds:.2f} s of {form}")
     tell_price(_new(planned, repeats), stack)
     for number, job in repeats.items():
-        terminal.say(
-            f"This content was dropped before, as job {job.job_id} is {job.status}, and nothing "
-            f"more is paid. For another take: phonoscene retry {job.job_id}"
-        )
+        terminal.say(_repetition(job))
         if planned.outlook.takes[number].fields["metadata"] != job.metadata:
             terminal.say(
                 f"This drop has other metadata, and job {job.job_id} keeps its own. For a new "
-                f"video with other metadata: phonoscene retry {job.job_id} --meta KEY=VALUE"
+                f"video with other metadata: `phonoscene retry {job.job_id} --meta KEY=VALUE`"
             )
 
 
+def _repetition(job: Job) -> str:
+    """A sentence about a job whose content is dropped again."""
+    if job.video:
+        where = f"s3://{job.video.bucket}/{job.video.key}"
+        return (
+            f"Job {job.job_id} already has the video of this content, {where}; you pay nothing. "
+            f"For another take: `phonoscene retry {job.job_id}`"
+        )
+    return (
+        f"Job {job.job_id} is {job.status} and makes the video of this content; you pay nothing "
+        f"more. For another take after it has ended: `phonoscene retry {job.job_id}`"
+    )
+
+
 def _upload(planned: Plan, stack: Stack) -> Dropped:
-    """Everything goes up, or nothing."""
+    """Upload everything, or nothing."""
     drop: Drop = planned.drop
     bucket = stack.outputs["DropBucketName"]
     try:

@@ -70,9 +70,9 @@ def jobs(
     ] = 20,
     as_json: Json = False,
 ) -> None:
-    """List jobs, the newest first: when they were created, their state, what they cost at most.
+    """List jobs, newest first: when they were created, their state, what they cost at most.
 
-    A terminal of 110 columns shows their ids, too, as a pipe does; `show` tells those of one name.
+    Ids appear in terminals of at least 110 columns, and in pipes. `show NAME` lists a name's ids.
 
     Example: phonoscene jobs --status FAILED --since 3d
     """

@@ -33,7 +33,7 @@ def redrive(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the messages.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Move messages from the dead-letter queues back to their queues, once the cause is mended.
+    """Move messages from the dead-letter queues back to their queues, after the cause is fixed.
 
     If it is interrupted, a message may be in both queues. That does no harm: everything in
     Phonoscene accepts a message twice. A stack without EventWebhookUrl has no notifications.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RetryResult(NewJobs):
-    """The new take, and the id of the job that is taken again."""
+    """The new take, and the id of the job that it repeats."""
 
     retry_of: str
 
@@ -42,14 +42,14 @@ def retry(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Take a job again that has ended, with or without a video, with some fields set anew.
+    """Make a new take of a job that has ended, with or without a video.
 
-    Its sidecar is put in the bucket once more, changed by --set and --meta, with a mark that makes
-    it a new job. Where there was no sidecar, the audio is put once more, or with --set a sidecar.
-    Of a sidecar with several takes, this one's is put alone. The old job stays as it is.
+    It uploads the job's sidecar again, with the changes of --set and --meta, and with a mark that
+    makes it a new job. If the job had no sidecar, it uploads the audio again, or with --set a
+    sidecar. If the sidecar has several takes, only this one is uploaded. The old job remains.
 
-    Refused: a job that may still have its video, and one whose files have been changed since. A new
-    take is paid like any drop, even if the old one has its video or fal may still bill it.
+    It refuses a job that may still get its video, and one whose files have been changed since. You
+    pay for a new take even if the old one has its video, or fal may still bill it.
 
     Example: phonoscene retry talks/intro --set fps=12 --watch
     """
@@ -84,4 +84,4 @@ def retry(
 def _question(job: Job) -> str:
     if job.status is JobStatus.SUCCEEDED:
         return f"{job.name} already has its video. Make another take and pay for it?"
-    return f"Take {job.name} again?"
+    return f"Make a new take of {job.name}?"

@@ -79,7 +79,7 @@ def _facts(job: Job) -> Iterator[tuple[str, str]]:
         yield "makes", formatting.picture(job.estimate)
         yield "costs", formatting.cost(job.estimate)
     if job.actual:
-        yield "came", f"{formatting.picture(job.actual)}: {formatting.cost(job.actual)}"
+        yield "made", f"{formatting.picture(job.actual)}: {formatting.cost(job.actual)}"
     yield from _wishes(job)
     yield from (("metadata", f"{key}={value}") for key, value in job.metadata.items())
     yield from _attempts(job)
@@ -94,12 +94,12 @@ def _where(found: DropObject) -> str:
 def _wishes(job: Job) -> Iterator[tuple[str, str]]:
     """The arguments that are not fal's defaults, the prompt first."""
     for name, value in chosen(job.arguments).items():
-        yield name, str(value)
+        yield name, value if isinstance(value, str) else terminal.dumped(value)
 
 
 def _attempts(job: Job) -> Iterator[tuple[str, str]]:
     if job.attempt:
-        refused = f", {job.refusals} turned away by fal" if job.refusals else ""
+        refused = f", {job.refusals} refused by fal" if job.refusals else ""
         again = ", sent again after fal showed no trace of it" if job.resubmitted else ""
         yield "attempts", f"{job.attempt}{refused}{again}"
     if job.request:
@@ -115,8 +115,8 @@ def _result(job: Job) -> Iterator[tuple[str, str]]:
         yield "", f"{formatting.size(video.bytes)}, SHA-256 {video.sha256}"
         yield from (("copied to", f"s3://{video.bucket}/{key}") for key in video.stable_keys)
     if job.source_url:
-        yield "lies at", job.source_url
-    if job.seed is not None:
+        yield "at fal", job.source_url
+    if job.seed is not None and job.seed != job.arguments.get("seed"):
         yield "seed", str(job.seed)
     if job.prompt_used and job.prompt_used != job.arguments.get("prompt"):
         yield "prompt used", job.prompt_used

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from phonoscene.drops.sidecar_files import MAX_TAKES
 from phonoscene.jobs import FINAL
 from phonoscene_cli.commands.options import Json, Out, Timeout, stack_of
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.follow import follow
-from phonoscene_cli.stack.job_lookup import find_job, folder_in, key_in, name_in
+from phonoscene_cli.stack.job_lookup import find_job, folder_in, key_in, name_in, takes_of
 from phonoscene_cli.stack.video_download import video_of
 from phonoscene_cli.ui import formatting, terminal
 from phonoscene_cli.ui.job_json import as_data
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from phonoscene_cli.stack.connection import Stack
     from phonoscene_cli.stack.jobs_reader import Reader
 
-#: A job that is still on its way was created within this time, or waits for its budget in vain.
+#: A job that is still on its way was created within this time, or waits for its budget without end.
 IN_MOTION: Final = timedelta(days=7)
 
 
@@ -34,7 +36,8 @@ def watch(
         list[str],
         typer.Argument(
             metavar="JOB|NAME|FOLDER",
-            help="Job ids, drops (their newest takes), or folders/ (all jobs in progress there).",
+            help="Job ids, drops (their newest takes), or folders/ (jobs in progress when it"
+            " starts).",
         ),
     ],
     out: Out = None,
@@ -43,8 +46,11 @@ def watch(
 ) -> None:
     """Follow jobs to their end: each step as it happens, and what they wait for.
 
-    fal tells a request's place in its queue to the holder of the key only; of a job at fal you see
-    how long fal has it and what is usual. Places in our own queue are shown.
+    Of a drop with several takes it follows the newest, and names the others in progress. Of a
+    folder it follows the jobs in progress when it starts, and ends with them.
+
+    fal shows a request's position in fal's own queue only to the owner of the key, at
+    https://fal.ai/dashboard.
 
     Example: phonoscene watch talks/
     """
@@ -85,12 +91,27 @@ def _ids(stack: Stack, text: str) -> Iterator[str]:
         yield from _moving(stack.jobs, folder_in(stack, text))
         return
     try:
-        ids = [find_job(stack, text).job_id]
+        job = find_job(stack, text)
+        ids = [job.job_id]
     except CliError:
         ids = list(_moving(stack.jobs, f"{name_in(stack, text)}/"))
         if not ids:
             raise
+    else:
+        if text != job.job_id:
+            _tell_others(stack, text, job)
     yield from ids
+
+
+def _tell_others(stack: Stack, text: str, newest: Job) -> None:
+    """Name the other takes of a drop that are in progress."""
+    takes = islice(takes_of(stack, text), MAX_TAKES)
+    others = [one.job_id for one in takes if one.job_id != newest.job_id and not one.is_final]
+    if others:
+        ids = " ".join([newest.job_id, *others])
+        terminal.say(
+            f"{newest.name} has other takes in progress. For all: `phonoscene watch {ids}`"
+        )
 
 
 def _moving(reader: Reader, folder: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Shows the way of jobs to their end, and brings their videos home."""
+"""Shows the steps of jobs until they end, and downloads their videos."""
 
 from __future__ import annotations
 
@@ -156,6 +156,8 @@ class Ending:
     out: Destination | None
     timeout: timedelta | None
     as_json: bool
+    #: Jobs that had their videos before; their steps are not shown as if they were new.
+    done_before: frozenset[str] = frozenset()
 
     def come(self, stack: Stack, result: NewJobs) -> int:
         """Follow the jobs of ``result`` if asked to, and print the result; returns the exit code.
@@ -180,7 +182,7 @@ class Ending:
 
         def show(job: Job, step: Step, watch: terminal.Watch) -> None:
             """On stderr: it goes with a result that comes later."""
-            if not self.as_json:
+            if not self.as_json and job.job_id not in self.done_before:
                 line = said(job, step, f"{watch.seconds:6.1f} s", labels.of(job))
                 terminal.people.print(line, soft_wrap=True)
 

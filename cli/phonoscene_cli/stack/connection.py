@@ -116,7 +116,7 @@ class Stack:
         except (OSError, ValueError, KeyError, TypeError) as exc:
             raise StackUnreachable(
                 f"{found.absolute()} is not a local cloud's endpoints.json. Name another with "
-                "--endpoints, or write it anew with `make up`."
+                "--endpoints, or write it again with `make up`."
             ) from exc
         no_proxies = Config(proxies={})  # none at all; None would be the environment's
         options = {

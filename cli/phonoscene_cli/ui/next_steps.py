@@ -16,7 +16,7 @@ _WAITS: Final = {
     "slot": "Nothing to do. The parameter MaxInFlight sets how many jobs run at once.",
     "budget": "Nothing to do; or raise DailyBudgetUsd and deploy.",
     "account": "Check https://fal.ai/dashboard/billing and the API key (`phonoscene doctor`).",
-    "fal": "Nothing to do.",
+    "fal": "Nothing to do. Phonoscene sends the request again.",
     "storage": "Nothing to do.",
 }
 
@@ -67,7 +67,7 @@ def _was_whole(job: Job) -> bool:
 
 
 def _after_rejection(job: Job) -> str:
-    """A retry can mend what ``--set`` can: it adds and replaces fields, and removes none."""
+    """A retry can fix what ``--set`` can: it adds and replaces fields, and removes none."""
     if _is_about_audio(job):
         return _ANOTHER_FILE
     if _was_whole(job) and all(_is_settable(error) for error in job.errors):
@@ -105,6 +105,6 @@ def in_full(error: ErrorDetail) -> list[tuple[str, str]]:
         ("allowed", error.allowed),
         ("in", error.source),
         ("policy", ", ".join(error.categories or ())),
-        ("again", "fal says that a retry may succeed" if error.retryable else None),
+        ("retry", "fal says that a retry may succeed" if error.retryable else None),
     )
     return [(name, text) for name, text in parts if text]

@@ -55,6 +55,8 @@ class DropOptions:
         Raises:
             WrongUsage: the file is no audio, or nothing would be done with such a key.
         """
+        if self.file.is_dir():
+            raise WrongUsage(f"{self.file} is a folder. Name an audio file.")
         if not self.file.is_file():
             raise WrongUsage(f"File {self.file} does not exist.")
         suffix = self.file.suffix
@@ -80,7 +82,7 @@ def _fine(key: str, file: Path) -> str:
         )
     if kind_of(key) is Kind.IGNORED:
         raise WrongUsage(
-            f"{key} would be ignored, as all files and folders whose names begin with . or _. "
+            f'{key} would be ignored, as all files and folders whose names begin with "." or "_". '
             "Choose others with --folder and --name."
         )
     if why := unsafe(key):
@@ -116,7 +118,7 @@ def assemble(options: DropOptions, present: Collection[str] = ()) -> Drop:
 
 
 def plan(options: DropOptions, s3: S3Client, bucket: str, parameters: StackParameters) -> Plan:
-    """Everything that can be known before a byte goes up.
+    """Everything that can be known before the upload.
 
     Raises:
         WrongUsage, CliError: it is no drop, or has no sidecar.
@@ -130,7 +132,7 @@ def plan(options: DropOptions, s3: S3Client, bucket: str, parameters: StackParam
     overlaid = Overlay(s3, files)
     outlook = forecast(DropBucket(_as_client(overlaid), s3, bucket), parameters.rules(), pairing)
     if outlook.is_ignored:
-        raise CliError(
+        raise WrongUsage(
             f"{key} would be ignored, because a {DEFAULTS_NAME} excludes it. Use another --folder."
         )
     if not outlook.takes:

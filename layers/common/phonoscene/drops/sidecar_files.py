@@ -135,7 +135,7 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     seen: dict[str, Any] = {}
     for key, value in pairs:
         if key in seen:
-            raise ValueError(f"the key {shown(key)} stands in it twice")
+            raise ValueError(f"it has the key {shown(key)} twice")
         seen[key] = value
     return seen
 

@@ -106,8 +106,9 @@ def _unknown(field: str, value: object, source: str) -> ErrorDetail:
         )
     home = VideoSize if field.startswith("video_size.") else Sidecar
     known = [*home.model_fields, *([METADATA] if home is Sidecar else [])]
-    near = difflib.get_close_matches(field.rpartition(".")[2], known, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]}?" if near else "remove it"
+    name = field.rpartition(".")[2].lower()
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]}?" if near else "remove it."
     return ErrorDetail(
         code="unknown_field",
         field=_printable(field),

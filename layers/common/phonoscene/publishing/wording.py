@@ -35,8 +35,8 @@ WAITS = MappingProxyType(
         "image": "an image that the sidecar or its defaults name",
         "slot": "a slot: as many jobs are in flight as MaxInFlight allows",
         "budget": "budget: today's is spent or reserved; a new one starts at 00:00 UTC",
-        "account": "the operator: fal refuses the account, its key or its balance",
-        "fal": "fal: it was busy or failed, and the request will be sent again",
+        "account": "the account: fal refuses its key or its balance, and the operator must act",
+        "fal": "fal: it was busy or asked for a retry, and the request will be sent again",
         "storage": "fal's storage: it did not accept the files, and they will be sent again",
     }
 )
@@ -50,6 +50,14 @@ _LOOK_AT_FAL = (
 _RESTORE = "Restore the object in S3, then drop it again."
 #: What the audio is called, and what fal calls it, as records of before have it.
 _AUDIO = frozenset({"audio", "audio_url"})
+#: The image that helps, by the code of an error whose ``source`` is an image and no JSON file.
+_BETTER_IMAGE = MappingProxyType(
+    {
+        "not_an_image": "a PNG or JPEG image",
+        "empty_image": "a PNG or JPEG image",
+        "image_too_large": "a smaller image",
+    }
+)
 _FIXES = MappingProxyType(
     {
         "archived_object": _RESTORE,
@@ -88,7 +96,7 @@ def fix(status: JobStatus, error: ErrorDetail) -> str:
     if known := _policy_fix(error) if is_policys else _FIXES.get(error.code):
         return known
     if status is JobStatus.REJECTED:
-        return f"Correct {_place(error)} and drop it again; nothing was spent."
+        return f"{_correction(error)} again; nothing was spent."
     if error.retryable:
         return "It may work now. Drop the file again."
     if error.field in _AUDIO:
@@ -117,6 +125,16 @@ def over_reserved(job: Job) -> str:
     else:
         made = f"fal reports {came.width}x{came.height}x{came.frames} frames"
     return f"{made}: up to ${came.upper_usd}, ${asked.upper_usd} was reserved."
+
+
+def _correction(error: ErrorDetail) -> str:
+    """What to change in a rejected drop, up to the word "again"."""
+    if error.source and error.code in _BETTER_IMAGE:
+        image = _BETTER_IMAGE[error.code]
+        return f"Replace {error.source} with {image}, then drop the sidecar"
+    if error.source and error.code == "missing_field":
+        return f"Add {error.field} to {error.source} and drop it"
+    return f"Correct {_place(error)} and drop it"
 
 
 def _place(error: ErrorDetail) -> str:
