@@ -500,7 +500,7 @@ def test_a_sidecar_of_nothing_but_errors_still_fits_in_its_record() -> None:
         ("FPS", "fps"),
         ("num_frame", "num_frames"),
         ("videosize", "video_size"),
-        ("camera", None),
+        ("camera", "camera_lora"),
         ("image", "image_url"),
         ("zzz", None),
     ],
