@@ -296,13 +296,12 @@ IMAGES_COME: dict[str, tuple[tuple[Upload, ...], int, int, int, list[set[str]]]]
 
 
 @pytest.mark.parametrize("how", IMAGES_COME.values(), ids=IMAGES_COME.keys())
-@pytest.mark.parametrize("at_one_time", [True, False], ids=["within a rest", "at any time"])
 def test_in_every_order_a_drop_has_its_images_and_each_take_is_one_job(
-    how: tuple[tuple[Upload, ...], int, int, int, list[set[str]]], *, at_one_time: bool
+    how: tuple[tuple[Upload, ...], int, int, int, list[set[str]]],
 ) -> None:
     uploads, deliveries, handlers, crashes, images = how
     bucket = with_images()
-    start = World(uploads, deliveries, handlers, crashes, bucket=bucket, at_one_time=at_one_time)
+    start = World(uploads, deliveries, handlers, crashes, bucket=bucket, at_one_time=False)
 
     worlds = list(ends(start))
 
@@ -314,13 +313,10 @@ def test_in_every_order_a_drop_has_its_images_and_each_take_is_one_job(
         assert found == images, world.path
 
 
-@pytest.mark.parametrize("at_one_time", [True, False], ids=["within a rest", "at any time"])
-def test_in_every_order_a_drop_with_defaults_that_name_an_image_is_one_job(
-    *, at_one_time: bool
-) -> None:
+def test_in_every_order_a_drop_with_defaults_that_name_an_image_is_one_job() -> None:
     uploads = (AUDIO_UP, SIDECAR_UP, IMAGE, DEFAULTS)
 
-    worlds = list(ends(World(uploads, bucket=with_images(), at_one_time=at_one_time)))
+    worlds = list(ends(World(uploads, bucket=with_images(), at_one_time=False)))
 
     assert worlds
     for world in worlds:
@@ -328,8 +324,8 @@ def test_in_every_order_a_drop_with_defaults_that_name_an_image_is_one_job(
         assert job.status is JobStatus.READY, world.path
 
 
-def test_in_every_order_a_pair_and_its_image_dropped_again_within_a_rest_are_never_mixed() -> None:
-    uploads = (AUDIO_UP, WITH_IMAGE, IMAGE, AUDIO_UP, WITH_IMAGE, IMAGE)
+def test_in_every_order_a_pair_dropped_again_before_its_image_came_is_never_mixed() -> None:
+    uploads = (AUDIO_UP, WITH_IMAGE, AUDIO_UP, WITH_IMAGE, IMAGE)
 
     worlds = list(ends(World(uploads, skips_repeats=False, bucket=with_images())))
 
