@@ -178,10 +178,15 @@ class Audit:
             self._breach("strange_requests", prompt)
 
     def _videos(self) -> None:
-        """One version of each video, and one video of each job that succeeded."""
+        """One version of each video, one video of each job that succeeded, and its copies."""
         stored = _by(
             (one for one in self.world.outputs if not one[0].endswith(".json")), lambda one: one[0]
         )
+        videos = [r["video"] for r in self.world.records if r.get("video")]
+        copies = {key for video in videos for key in video.get("stable_keys", ())}
+        for key in copies:
+            if not stored.pop(key, None):
+                self._breach("lost_copies", key)
         for key, versions in stored.items():
             if len(versions) != 1 or versions[0][1] is None:
                 self._breach("double_videos", f"{key}: {len(versions)} versions")

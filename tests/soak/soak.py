@@ -368,6 +368,7 @@ MUST_BE_ZERO: Final = {
     "double_jobs": "drops with two jobs",
     "strange_records": "records that no drop explains",
     "double_videos": "videos with two versions",
+    "lost_copies": "stable keys without a copy",
     "orphan_videos": "videos that no job tells of",
     "paid_twice": "jobs paid twice",
     "paid_though_bad": "bad drops paid",

@@ -95,6 +95,10 @@ def _video_of_nobody(world: World) -> None:
     world.outputs.append(("soak/elsewhere/job9.mp4", "v1"))
 
 
+def _copy_missing(world: World) -> None:
+    world.items[0]["video"]["stable_keys"] = ["soak/job1.mp4"]
+
+
 def _failed(world: World) -> None:
     world.items[0] |= {"status": "FAILED", "errors": [{"code": "x"}], "video": None}
     world.outputs.clear()
@@ -144,6 +148,7 @@ def _no_receipt(world: World) -> None:
         (_stored_again, "double_videos"),
         (_deleted, "lost_videos"),
         (_video_of_nobody, "orphan_videos"),
+        (_copy_missing, "lost_copies"),
         (_failed, "unexpected_ends"),
         (_place_kept, "leaked_slots"),
         (_money_kept, "leaked_usd"),
