@@ -182,11 +182,7 @@ class Audit:
         stored = _by(
             (one for one in self.world.outputs if not one[0].endswith(".json")), lambda one: one[0]
         )
-        videos = [r["video"] for r in self.world.records if r.get("video")]
-        copies = {key for video in videos for key in video.get("stable_keys", ())}
-        for key in copies:
-            if not stored.pop(key, None):
-                self._breach("lost_copies", key)
+        self._copies(stored)
         for key, versions in stored.items():
             if len(versions) != 1 or versions[0][1] is None:
                 self._breach("double_videos", f"{key}: {len(versions)} versions")
@@ -203,6 +199,13 @@ class Audit:
             if not any(job in key for job in moving):
                 self._breach("orphan_videos", key)
         self.figures["videos"] = len(stored)
+
+    def _copies(self, stored: dict[str, list[Any]]) -> None:
+        """Take out what is at stable keys; each has a copy."""
+        videos = [r["video"] for r in self.world.records if r.get("video")]
+        for key in {key for video in videos for key in video.get("stable_keys", ())}:
+            if not stored.pop(key, None):
+                self._breach("lost_copies", key)
 
     def _sums(self) -> None:
         """Places and money set aside belong to jobs in motion, each to one."""
