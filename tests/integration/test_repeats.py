@@ -219,14 +219,20 @@ def test_an_event_of_a_repeat_whose_job_failed_since_does_not_start_it_anew(
     assert len(fal.posts) == 1
 
 
-def test_a_rejected_drop_is_examined_anew(cloud: Cloud, fal: FakeFalQueue, send: Send) -> None:
+def test_a_drop_that_waits_for_an_image_and_its_copy_are_paid_once(
+    cloud: Cloud, fal: FakeFalQueue, send: Send
+) -> None:
     drop(cloud, send, SIDECAR | {"image_url": "cover.png"})
+    [waiting] = [item["job_id"] for item in cloud.items()]
     cloud.drop("talks/cover.png", png(64, 64))
     copy_in_place(cloud, TEXT)
 
     send(TEXT)
 
-    assert sorted(item["status"] for item in cloud.items()) == ["REJECTED", "SUBMITTED"]
+    send("talks/cover.png")
+    send({"job_id": waiting})  # its sidecar was replaced: it is rejected when its wait ends
+
+    assert sorted(item["status"] for item in cloud.items()) == ["SUBMITTED", "WAITING"]
     assert len(fal.posts) == 1
 
 

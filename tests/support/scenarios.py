@@ -138,7 +138,7 @@ def drop_and_copy(world: World) -> None:
 
 
 def drop_and_copy_twice_announced(world: World) -> None:
-    """Both halves again before anything was looked at, each event twice."""
+    """Both halves again within seconds, when the first are a job already; each event twice."""
     drop_twice_announced(world)
     world.at(2, lambda: world.drop(SIDECAR, WISH, times=2))
     world.at(3, lambda: world.drop(AUDIO, SOUND, times=2))
