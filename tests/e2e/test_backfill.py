@@ -109,7 +109,7 @@ def _resumed(tmp_path: Path) -> int:
     with at_terminal(tmp_path, *WORDS, "--rate", "200/s", "--yes") as terminal:
         assert terminal.end() == 0
         assert "Resuming after archive/" in terminal.text
-        return int(re.findall(r"sent (\d+) drops on their way", terminal.text)[0])
+        return int(re.findall(r"sent (\d+) drops", terminal.text)[0])
 
 
 def _await(happened: Callable[[], bool], seconds: float = 60, every: float = 0.05) -> None:
