@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 GROUPS = {
     "main": ("main_job", "publication", "notification", "ticks"),
     "commands": ("command_line",),
-    "faults": ("webhooks_and_faults", "came", "written_traces", "permissions"),
+    # the permissions want queues at rest, which faults leave busy for minutes
+    "faults": ("permissions", "webhooks_and_faults", "came", "mail", "written_traces"),
     "real": ("real_fal",),
     "storage": ("fal_storage", "local_cloud"),
     "many": ("soak", "backfill"),
