@@ -41,6 +41,7 @@ def archive() -> Iterator[Phonoscene]:
         with without_s3_events(made), ThreadPoolExecutor(8) as pool:
             made.put("archive/_defaults.json", json.dumps(DEFAULTS).encode())
             list(pool.map(lambda key: made.put(key, sound), keys))
+            time.sleep(2)  # the emulator sends an event after it has answered the PUT
         yield made
 
 
