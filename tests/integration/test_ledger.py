@@ -409,6 +409,23 @@ def test_the_job_that_waited_longest_goes_first_however_often_it_was_postponed(
     assert workspace.queues.dispatched == [an_id(9)]
 
 
+def test_without_a_free_slot_the_backlog_is_not_read(cloud: Cloud) -> None:
+    workspace = Workspace(cloud, SpendingLimits(1, Decimal(10)))
+    workspace.bring(JobStatus.SUBMITTED, 2)
+    workspace.clock.go_on(minutes=1)
+    workspace.admit(1)
+    workspace.clock.go_on(minutes=1)
+    workspace.recording_client.calls.clear()
+
+    unread = workspace.reconciler.dispatcher.dispatch()
+    calls = list(workspace.recording_client.calls)
+    read = workspace.reconciler.dispatcher.dispatch(at_least=1)
+
+    assert "query" not in calls
+    assert (unread.jobs, unread.oldest_ready) == (0, timedelta(0))
+    assert (read.jobs, read.oldest_ready) == (0, timedelta(minutes=1))
+
+
 # Any history ------------------------------------------------------------------------------------
 
 STEPS = st.lists(

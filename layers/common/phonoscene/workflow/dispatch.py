@@ -31,10 +31,14 @@ class Dispatcher:
     drops: DropsQueue
     limits: SpendingLimits
 
-    def dispatch(self) -> Dispatched:
-        """Queue the READY jobs that there is room for; queued twice, a job is claimed once."""
+    def dispatch(self, at_least: int = 0) -> Dispatched:
+        """Queue the READY jobs that there is room for; queued twice, a job is claimed once.
+
+        ``at_least``: so many are read even if there is no room for them, for the oldest's age.
+        """
         room, now = self.store.ledger.room(self.limits), self.store.clock()
-        backlog = self.store.oldest_ready(max(room, 1), now)
+        read = max(room, at_least)
+        backlog = self.store.oldest_ready(read, now) if read else []
         jobs = [job_id for job_id, _ in backlog[:room]]
         self.drops.dispatch(jobs)
         if jobs:
