@@ -114,6 +114,7 @@ PURE = {
     "publishing.pointers",
     "publishing.public_job",
     "publishing.receipts",
+    "publishing.s3_conditions",
     "publishing.events",
     "retries",
 }

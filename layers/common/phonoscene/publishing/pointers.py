@@ -56,11 +56,7 @@ class Pointer(FrozenModel):
 
     def is_newer_than(self, other: Pointer) -> bool:
         """Return whether it replaces the other: the more recent drop does, as for receipts."""
-        return self._rank > other._rank
-
-    @property
-    def _rank(self) -> tuple[datetime, datetime, str]:
-        return recency(self)
+        return recency(self) > recency(other)
 
     def to_json(self) -> str:
         """Return the file's text; what is absent is left out."""

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
+
+from phonoscene.publishing.s3_conditions import HIDDEN, MISSING, OVERTAKEN, unchanged
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 #: More than a receipt can have; what is longer is none of ours.
 LONGEST: Final = 1024 * 1024
-#: Without ListBucket, S3 says 403 of what is not there.
-_HIDDEN: Final = {"AccessDenied", "403"}
-_ABSENT: Final = {"NoSuchKey", "404", *_HIDDEN}
-#: Another was first: 412 written before, 409 writes now, 404 deleted since.
-_LOST: Final = {
-    "PreconditionFailed",
-    "412",
-    "ConditionalRequestConflict",
-    "409",
-    "NoSuchKey",
-    "404",
-}
 
 
 @dataclass(frozen=True)
@@ -47,7 +37,7 @@ class ReceiptBucket:
         try:
             answer = self._client.get_object(Bucket=self.name, Key=key)
         except ClientError as exc:
-            if exc.response["Error"]["Code"] in _ABSENT:
+            if exc.response["Error"]["Code"] in MISSING | HIDDEN:
                 return None
             raise
         with closing(answer["Body"]) as body:
@@ -55,7 +45,6 @@ class ReceiptBucket:
 
     def replace(self, kept: StoredReceipt | None, key: str, body: bytes) -> bool:
         """Replace what was read; returns False if it has changed meanwhile."""
-        condition: Any = {"IfMatch": kept.etag} if kept else {"IfNoneMatch": "*"}
         try:
             self._client.put_object(
                 Bucket=self.name,
@@ -63,11 +52,12 @@ class ReceiptBucket:
                 Body=body,
                 ContentType="application/json",
                 CacheControl="no-cache",
-                **condition,
+                **unchanged(kept.etag if kept else None),
             )
         except ClientError as exc:
             # what was read may be deleted by now; a first write that is denied, is denied
-            if exc.response["Error"]["Code"] in (_LOST | _HIDDEN if kept else _LOST):
+            lost = OVERTAKEN | MISSING | (HIDDEN if kept else frozenset())
+            if exc.response["Error"]["Code"] in lost:
                 return False
             raise
         return True

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError, ParamValidationError
 
 from phonoscene.errors import StableKeyRefused
+from phonoscene.publishing.s3_conditions import HIDDEN, MISSING, OVERTAKEN, unchanged
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -17,11 +18,7 @@ if TYPE_CHECKING:
 
 #: The metadata of a copy that names its job.
 JOB_ID: Final = "phonoscene-job-id"
-#: Without ListBucket, S3 answers 403 for a missing object.
-_ABSENT: Final = {"404", "NoSuchKey", "403", "AccessDenied"}
-#: Another write came first: 412 before this one, 409 at the same time.
-_LOST: Final = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
-_MISSING: Final = {"NoSuchKey", "NoSuchVersion", "404"}
+_GONE: Final = MISSING | {"NoSuchVersion"}
 #: Refusals that end by themselves, although their status is below 500.
 _PASSING: Final = {"RequestTimeout", "OperationAborted", "ExpiredToken", "ThrottlingException"}
 
@@ -46,7 +43,7 @@ class StableVideos:
         try:
             head = self._client.head_object(Bucket=self.name, Key=key)
         except ClientError as exc:
-            if exc.response["Error"]["Code"] in _ABSENT:
+            if exc.response["Error"]["Code"] in MISSING | HIDDEN:
                 return None
             raise
         return StableCopy(head["ETag"], head["Metadata"].get(JOB_ID))
@@ -57,7 +54,6 @@ class StableVideos:
         Raises:
             StableKeyRefused: the video is gone, or S3 does not allow the copy.
         """
-        condition: Any = {"IfMatch": found.etag} if found else {"IfNoneMatch": "*"}
         video = pointer.video
         try:
             self._client.copy_object(
@@ -73,14 +69,14 @@ class StableVideos:
                 ContentType=video.content_type,
                 CacheControl="no-cache",  # the key stays, its content changes
                 TaggingDirective="REPLACE",  # copied tags would need permissions of their own
-                **condition,
+                **unchanged(found.etag if found else None),
             )
         except ParamValidationError as exc:  # an SDK from before S3 had conditional copies
             raise StableKeyRefused(str(exc)) from exc
         except ClientError as exc:
             code = exc.response["Error"]["Code"]
             # 404 with If-Match: this object or the video was deleted; the next try shows which
-            if code in _LOST or (found and code in _MISSING):
+            if code in OVERTAKEN or (found and code in _GONE):
                 return False
             status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             is_refusal = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR

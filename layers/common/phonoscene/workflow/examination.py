@@ -161,10 +161,11 @@ class Examiner:
             if "://" in reference:
                 continue
             mine, key = Errors(), beside(origin[field], reference)
-            found = self.find_image(key) if fits(key) and not unsafe(key) else None
+            may_come = fits(key) and not unsafe(key)
+            found = self.find_image(key) if may_come else None
             if found is None:
                 mine.append(_no_image(field, reference, key, origin[field]))
-                missing += [key] if fits(key) and not unsafe(key) else []
+                missing += [key] * may_come
             elif image := mine.collect(self._image, found):
                 images[field] = image
             named = {"field": field, "value": reference}
