@@ -15,9 +15,10 @@ from phonoscene.table import ledger
 from phonoscene.workflow.reconciliation import Reconciler
 from tests.crash.matrix import Matrix, Row, Run, main, points, run, table
 from tests.support.fakes.calls import FAULTS, Calls, Point
-from tests.support.fakes.table import Twins
+from tests.support.fakes.table import Refused, Twins
 from tests.support.invariants import broken
 from tests.support.scenarios import SCENARIOS
+from tests.support.stack import JOBS
 
 if TYPE_CHECKING:
     from phonoscene.jobs import Job
@@ -34,6 +35,61 @@ def test_the_undisturbed_world_ends_well_and_our_dynamodb_answers_as_motos(scena
 
     assert broken(world, SCENARIOS[scenario]) == []
     assert twins.compared > 50
+
+
+def test_reads_of_many_items_are_as_motos() -> None:
+    """Of the operations that no scenario makes: the command line's, and those of tests."""
+    twins, order = Twins(), random.Random(7)  # noqa: S311 - a sample
+    names = [f"{n:032x}" for n in range(40)]
+    items = [
+        {
+            "job_id": {"S": name},
+            "name": {"S": f"talks/{n}"},
+            "arguments": {"M": {"fps": {"N": "24"}}},
+            **(
+                {"due_shard": {"N": str(n % 3)}, "due_at": {"S": f"2026-11-{n:02}"}}
+                if n % 4
+                else {}
+            ),
+        }
+        for n, name in enumerate(order.sample(names, 40))
+    ]
+    at = {"TableName": JOBS}
+    puts = [{"PutRequest": {"Item": item}} for item in items]
+    for start in range(0, len(puts), 25):
+        twins.answer("BatchWriteItem", {"RequestItems": {JOBS: puts[start : start + 25]}})
+    change = {
+        "UpdateExpression": "SET arguments.fps = :f",
+        "ExpressionAttributeValues": {":f": {"N": "9"}},
+    }
+    twins.answer("UpdateItem", {**at, "Key": {"job_id": {"S": names[3]}}, **change})
+    keys = [{"job_id": {"S": name}} for name in order.sample([*names, "nothing"], 12)]
+    part = {"ProjectionExpression": "#a, job_id", "ExpressionAttributeNames": {"#a": "name"}}
+
+    for more in ({}, part):
+        found = twins.answer("BatchGetItem", {"RequestItems": {JOBS: {"Keys": keys, **more}}})
+        assert len(found["Responses"][JOBS]) >= len(keys) - 1
+    for forward in (True, False):
+        assert [len(page) for page in pages(twins, forward=forward)] == [4, 4, 2]
+    assert len(twins.answer("Scan", at)["Items"]) == 40
+    with pytest.raises(Refused, match="ValidationException"):
+        twins.answer("GetItem", {**at, "Key": {"job_id": {"S": ""}}})
+
+
+def pages(twins: Twins, *, forward: bool) -> list[list[Any]]:
+    """A shard of the index ``due``, four items at a time, as both tables answer."""
+    query: dict[str, Any] = {
+        "TableName": JOBS,
+        "IndexName": "due",
+        "KeyConditionExpression": "due_shard = :shard",
+        "ExpressionAttributeValues": {":shard": {"N": "1"}},
+        "ScanIndexForward": forward,
+        "Limit": 4,
+    }
+    found = [twins.answer("Query", query)]
+    while len(found) < 5 and (last := found[-1].get("LastEvaluatedKey")):
+        found.append(twins.answer("Query", query | {"ExclusiveStartKey": last}))
+    return [page["Items"] for page in found]
 
 
 @every_scenario
