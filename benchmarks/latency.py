@@ -72,9 +72,9 @@ def measure() -> Section:
 
 
 def _row(what: str, ours: Sample, theirs: Sample | None = None) -> Row:
-    theirs_too = {"theirs": theirs.formatted(seconds)} if theirs else {}
+    beside = {"theirs": theirs.formatted(seconds)} if theirs else {}
     goal, is_met = f"≤ {MAX_SECONDS:g} s", ours.median <= MAX_SECONDS
-    return Row.held(what, ours.formatted(seconds), goal, is_met, **theirs_too)
+    return Row.held(what, ours.formatted(seconds), goal, is_met, **beside)
 
 
 def _drop(cloud: Endpoints, name: str) -> tuple[float, float]:
@@ -132,8 +132,8 @@ def _direct(cloud: Endpoints, state: StateDirectory) -> Sample:
         timeout=PATIENCE * 2,
         check=True,
     )
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    return Sample.of(_request(cloud, prompt)["submitted_at"] - put for prompt, put in told)
+    puts = [json.loads(line) for line in done.stdout.splitlines()]
+    return Sample.of(_request(cloud, prompt)["submitted_at"] - put for prompt, put in puts)
 
 
 NOTES: Final = f"""\

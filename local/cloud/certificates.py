@@ -11,11 +11,8 @@ REGION = "us-east-1"
 # A system of the person's own, which may run on this machine: it stands for one on the internet.
 SUBSCRIBER = "subscriber.example.com"
 
-# Every host that product code reaches through the simulator's proxy, and the emulator's own names.
-HOSTS = (
-    "localhost",
-    "127.0.0.1",
-    "*.execute-api.localhost",
+# fal's own, and its storage's.
+FAL_HOSTS = (
     "queue.fal.run",
     "queue.falrun.com",
     "rest.fal.ai",
@@ -24,6 +21,14 @@ HOSTS = (
     "v3.fal.media",
     "v3b.fal.media",
     "storage.googleapis.com",
+)
+
+# Every host that product code reaches through the simulator's proxy, and the emulator's own names.
+HOSTS = (
+    "localhost",
+    "127.0.0.1",
+    "*.execute-api.localhost",
+    *FAL_HOSTS,
     SUBSCRIBER,
     f"*.execute-api.{REGION}.amazonaws.com",
     f"*.s3.{REGION}.amazonaws.com",

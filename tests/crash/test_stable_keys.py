@@ -57,8 +57,8 @@ def a_take(world: World, number: int, body: bytes = b"", **fields: Any) -> Job:
         stable_keys=(KEY,),
     )
     at = NOON + timedelta(minutes=number)
-    told: dict[str, Any] = {"job_id": job_id, "video": video, "dropped_at": at}
-    return a_job(JobStatus.SUCCEEDED, at, **told | fields)
+    known: dict[str, Any] = {"job_id": job_id, "video": video, "dropped_at": at}
+    return a_job(JobStatus.SUCCEEDED, at, **known | fields)
 
 
 def a_record(number: int, job: Job) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def test_three_takes_that_finish_in_any_order_end_with_the_newest_video(
 
     assert wrongs(world, jobs) == []
     assert seen == [n for at, n in enumerate(order) if n == max(order[: at + 1])]
-    assert held(world) == seen  # told again, nothing is copied again
+    assert held(world) == seen  # published again, nothing is copied again
 
 
 @pytest.mark.parametrize("order", ORDERS)

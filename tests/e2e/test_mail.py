@@ -62,9 +62,9 @@ def test_each_finished_job_is_one_mail_in_the_receipts_words(
     assert "estimated" in mails[name]
     for one in (wrong, refused):
         [error] = phonoscene.receipt(one)["errors"]
-        told = mails[one].replace("'", '"')
-        assert error["message"].replace("'", '"') in told
-        assert error["fix"].replace("'", '"') in told
-        assert "Video: -" in told
+        mail = mails[one].replace("'", '"')
+        assert error["message"].replace("'", '"') in mail
+        assert error["fix"].replace("'", '"') in mail
+        assert "Video: -" in mail
     assert "https://" not in mails[refused]
     assert "Change" in mails[refused]

@@ -136,13 +136,13 @@ def test_metadata_comes_back_at_every_place_and_fal_gets_none_of_it(
 
     key = f"{name}/{job['job_id']}.json"
     manifest = phonoscene.s3.get_object(Bucket=phonoscene.endpoints.output_bucket, Key=key)
-    heard = [told["data"] for _, told in phonoscene.subscriber.heard]
+    heard = [message["data"] for _, message in phonoscene.subscriber.heard]
     places = [
         job,
         phonoscene.receipt(name),
         json.load(manifest["Body"]),
         *listener.heard_of(name),
-        *(told for told in heard if told["name"] == name),
+        *(event for event in heard if event["name"] == name),
         json_of("show", name),
         *json_of("jobs", "--meta", f"order={order}"),
     ]

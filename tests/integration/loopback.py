@@ -20,24 +20,15 @@ from typing import TYPE_CHECKING, Any
 import trustme
 from aiohttp import web
 
+from local.cloud.certificates import FAL_HOSTS, SUBSCRIBER
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     Play = Callable[["Seen", web.Request], Awaitable[web.StreamResponse]]
 
-HOSTS = (
-    "queue.fal.run",
-    "queue.falrun.com",
-    "rest.fal.ai",
-    "rest.alpha.fal.ai",
-    "api.fal.ai",
-    "v3.fal.media",
-    "v3b.fal.media",
-    "storage.googleapis.com",
-    "evil.example.com",
-    "subscriber.example.com",
-)
+HOSTS = (*FAL_HOSTS, SUBSCRIBER, "evil.example.com")
 
 
 @dataclass(frozen=True)

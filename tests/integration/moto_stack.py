@@ -78,8 +78,8 @@ def _send_to_table(request: Any, **_: Any) -> AWSResponse:
     operation = request.headers["X-Amz-Target"].decode().rpartition(".")[2]
     status, answer = _ask_table(operation, request.body)
     error = answer.get("Error")
-    told = answer | ({"__type": error["Code"], "message": error["Message"]} if error else {})
-    return AWSResponse(str(request.url), status, HTTPHeaders(), _Raw(json.dumps(told).encode()))
+    body = answer | ({"__type": error["Code"], "message": error["Message"]} if error else {})
+    return AWSResponse(str(request.url), status, HTTPHeaders(), _Raw(json.dumps(body).encode()))
 
 
 @contextmanager

@@ -48,6 +48,19 @@ def sent(cloud: Cloud) -> list[dict[str, Any]]:
     return [json.loads(message) for message in cloud.sent("drops")]
 
 
+def send_rested(cloud: Cloud, send: Send) -> None:
+    """Deliver what ``submit`` has sent to its own queue."""
+    send(*map(json.dumps, sent(cloud)))
+
+
+def drop_without_cover(cloud: Cloud, send: Send) -> None:
+    """Drop a pair whose image is missing, and let it rest: it waits."""
+    cloud.drop("song.mp3", silence(2))
+    cloud.drop("song.json", WITH_COVER)
+    send("song.json")
+    send_rested(cloud, send)
+
+
 def test_the_first_two_halves_start_with_the_second_ones_event(
     cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
@@ -73,7 +86,7 @@ def test_a_half_that_is_dropped_again_rests_and_then_makes_a_job(
 
     send("song.json")
     before = len(fal.posts)
-    send(*map(json.dumps, sent(cloud)))
+    send_rested(cloud, send)
 
     assert (before, len(fal.posts)) == (1, 2)
 
@@ -98,12 +111,12 @@ def test_a_drop_waits_for_its_image_and_starts_when_it_comes(
     cloud.drop("a/song.mp3", silence(2))
     cloud.drop("a/song.json", SIDECAR | {"image_url": unicodedata.normalize("NFC", cover)})
     send("a/song.json")
-    send(*map(json.dumps, sent(cloud)))
+    send_rested(cloud, send)
     (waiting,) = cloud.items()
     cloud.drop(f"a/{cover}", png(640, 360))
 
     send(f"a/{cover}")
-    send(*map(json.dumps, sent(cloud)))
+    send_rested(cloud, send)
 
     assert (waiting["status"], waiting["waits_for"]) == ("WAITING", "image")
     assert waiting["missing_image"] == "a/" + unicodedata.normalize("NFC", cover)
@@ -117,10 +130,7 @@ def test_a_drop_whose_image_does_not_come_within_the_grace_is_rejected(
     cloud: Cloud, fal: FakeFalQueue, send: Send, environment: pytest.MonkeyPatch
 ) -> None:
     environment.setenv("PAIR_GRACE_MINUTES", "0")
-    cloud.drop("song.mp3", silence(2))
-    cloud.drop("song.json", WITH_COVER)
-    send("song.json")
-    send(*map(json.dumps, sent(cloud)))
+    drop_without_cover(cloud, send)
     (waiting,) = cloud.items()
 
     send(json.dumps({"job_id": waiting["job_id"]}))
@@ -134,14 +144,11 @@ def test_a_drop_whose_image_does_not_come_within_the_grace_is_rejected(
 def test_an_image_that_is_not_one_rejects_the_drop_that_waited_for_it(
     cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
-    cloud.drop("song.mp3", silence(2))
-    cloud.drop("song.json", WITH_COVER)
-    send("song.json")
-    send(*map(json.dumps, sent(cloud)))
+    drop_without_cover(cloud, send)
     cloud.drop("cover.png", b"<svg/>")
 
     send("cover.png")
-    send(*map(json.dumps, sent(cloud)))
+    send_rested(cloud, send)
 
     (job,) = cloud.items()
     assert (job["status"], fal.posts) == ("REJECTED", [])
@@ -151,10 +158,7 @@ def test_an_image_that_is_not_one_rejects_the_drop_that_waited_for_it(
 def test_what_is_cancelled_while_it_waits_does_not_start_when_its_image_comes(
     cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
-    cloud.drop("song.mp3", silence(2))
-    cloud.drop("song.json", WITH_COVER)
-    send("song.json")
-    send(*map(json.dumps, sent(cloud)))
+    drop_without_cover(cloud, send)
     (waiting,) = cloud.items()
     send(json.dumps({"cancel": waiting["job_id"]}))
     cloud.drop("cover.png", png(640, 360))
@@ -169,10 +173,7 @@ def test_an_image_starts_so_many_drops_and_leaves_the_younger_ones_to_reconcile(
     cloud: Cloud, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "MAX_WOKEN", 10)
-    cloud.drop("song.mp3", silence(2))
-    cloud.drop("song.json", WITH_COVER)
-    send("song.json")
-    send(*map(json.dumps, sent(cloud)))
+    drop_without_cover(cloud, send)
     waiting: Any = cloud.dynamodb.scan(TableName="jobs")["Items"][0]
     cloud.dynamodb.delete_item(TableName="jobs", Key={"job_id": waiting["job_id"]})
     for number in range(12):

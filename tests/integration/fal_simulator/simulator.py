@@ -25,6 +25,7 @@ from aiohttp import web
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from local.cloud.certificates import FAL_HOSTS
 from tests.support.template import ROOT
 
 if TYPE_CHECKING:
@@ -39,17 +40,7 @@ KEY = "key-id:key-secret"
 USER = "github|1234"
 HOOK = "https://abcd1234.execute-api.us-east-1.amazonaws.com/webhooks/fal/job-1/secret-token"
 SMALL = {"width": 64, "height": 48}
-HOSTS = (
-    "queue.fal.run",
-    "queue.falrun.com",
-    "rest.fal.ai",
-    "rest.alpha.fal.ai",
-    "api.fal.ai",
-    "v3.fal.media",
-    "v3b.fal.media",
-    "storage.googleapis.com",
-    "localhost",
-)
+HOSTS = (*FAL_HOSTS, "localhost")
 
 
 def a_sound(seconds: float) -> bytes:
