@@ -32,7 +32,7 @@ SMALL = {"width": 64, "height": 64}
 PROMPT = ("--prompt", "A stage")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def folder(tmp_path: Path, environment: pytest.MonkeyPatch) -> Path:
     """Where the person is, with a song of two seconds."""
     environment.chdir(tmp_path)
@@ -87,7 +87,7 @@ def test_a_drop_becomes_the_job_that_was_forecast_at_the_price_of_the_forecast(
     assert objects(cloud) == ["talks/cover.png", "talks/intro.json", "talks/intro.wav"]
 
 
-def test_a_person_sees_what_it_is_and_costs_and_where_it_went(desk: Desk, folder: Path) -> None:  # noqa: ARG001 - where it is
+def test_a_person_sees_what_it_is_and_costs_and_where_it_went(desk: Desk) -> None:
     result = desk.says("drop", "song.wav", *PROMPT, "--yes")
 
     assert "song.wav: 2.00 s of audio/wav" in result.err
@@ -118,7 +118,6 @@ def test_the_same_files_again_are_the_job_that_is_there_and_not_priced(
 def test_a_drop_whose_video_exists_names_it_and_shows_no_old_steps(
     desk: Desk,
     cloud: Cloud,
-    folder: Path,  # noqa: ARG001
     environment: pytest.MonkeyPatch,
 ) -> None:
     desk.says("drop", "song.wav", *PROMPT, "--yes")
@@ -178,8 +177,7 @@ def test_where_repeats_are_not_skipped_none_is_forecast(desk: Desk, folder: Path
     assert (data["repeats"], data["estimate"]["jobs"]) == ([], 1)
 
 
-def test_a_folder_that_is_ignored_takes_no_drop(desk: Desk, cloud: Cloud, folder: Path) -> None:
-    del folder
+def test_a_folder_that_is_ignored_takes_no_drop(desk: Desk, cloud: Cloud) -> None:
     cloud.drop("done/_defaults.json", {"ignore": True})
 
     result = desk.says("drop", "song.wav", *PROMPT, "--folder", "done", "--yes")
@@ -249,7 +247,7 @@ def test_what_fals_storage_would_not_take_does_not_go_up(
     assert objects(cloud) == []
 
 
-def test_a_person_sees_every_error_with_its_fix(desk: Desk, folder: Path) -> None:  # noqa: ARG001
+def test_a_person_sees_every_error_with_its_fix(desk: Desk) -> None:
     result = desk.says("drop", "song.wav", *PROMPT, "--set", "fsp=30", "--set", "fps=90", "--yes")
 
     assert result.code == 1
@@ -261,7 +259,6 @@ def test_a_person_sees_every_error_with_its_fix(desk: Desk, folder: Path) -> Non
 def test_defaults_of_the_folder_count_and_may_make_a_sidecar_needless(
     desk: Desk,
     cloud: Cloud,
-    folder: Path,  # noqa: ARG001
 ) -> None:
     cloud.drop("talks/_defaults.json", {"prompt": "From above", "wait_for_sidecar": False})
 
@@ -275,7 +272,6 @@ def test_defaults_of_the_folder_count_and_may_make_a_sidecar_needless(
 def test_a_sidecar_that_is_there_serves_for_a_new_take(
     desk: Desk,
     cloud: Cloud,
-    folder: Path,  # noqa: ARG001
 ) -> None:
     cloud.drop("song.json", {"prompt": "As before"})
 
@@ -286,7 +282,7 @@ def test_a_sidecar_that_is_there_serves_for_a_new_take(
     assert result.data["sidecar"] == "song.json"
 
 
-def test_without_any_sidecar_nothing_goes_up(desk: Desk, cloud: Cloud, folder: Path) -> None:  # noqa: ARG001
+def test_without_any_sidecar_nothing_goes_up(desk: Desk, cloud: Cloud) -> None:
     result = desk.says("drop", "song.wav", "--yes")
 
     assert (result.code, objects(cloud)) == (1, [])
@@ -296,7 +292,6 @@ def test_without_any_sidecar_nothing_goes_up(desk: Desk, cloud: Cloud, folder: P
 def test_the_sidecar_is_named_so_that_it_is_this_audios(
     desk: Desk,
     cloud: Cloud,
-    folder: Path,  # noqa: ARG001
 ) -> None:
     cloud.drop("song.mp3", silence(1))
 
@@ -323,7 +318,6 @@ def test_each_take_of_a_sidecar_is_forecast(desk: Desk, cloud: Cloud, folder: Pa
 def test_a_dry_run_examines_and_prices_and_drops_nothing(
     desk: Desk,
     cloud: Cloud,
-    folder: Path,  # noqa: ARG001
 ) -> None:
     result = desk.says("drop", "song.wav", *PROMPT, "--dry-run", "--json")
 
@@ -333,7 +327,6 @@ def test_a_dry_run_examines_and_prices_and_drops_nothing(
 
 def test_a_job_that_is_not_at_its_end_in_time_is_named_to_a_program(
     desk: Desk,
-    folder: Path,  # noqa: ARG001
     environment: pytest.MonkeyPatch,
 ) -> None:
     environment.setattr(time, "sleep", lambda _: None)
@@ -348,7 +341,6 @@ def test_a_job_that_is_not_at_its_end_in_time_is_named_to_a_program(
 def test_a_drop_is_followed_to_its_end_and_the_end_is_reported(
     desk: Desk,
     cloud: Cloud,
-    folder: Path,  # noqa: ARG001
     environment: pytest.MonkeyPatch,
 ) -> None:
     store = JobStore(client("dynamodb"), JOBS)
@@ -439,7 +431,6 @@ def test_a_take_that_repeats_a_job_is_followed_by_that_jobs_id(
 
 def test_a_drop_without_a_record_is_said_to_have_none_where_there_is_no_terminal(
     desk: Desk,
-    folder: Path,  # noqa: ARG001
     environment: pytest.MonkeyPatch,
 ) -> None:
     environment.setattr(follow, "SOON", -1.0)
@@ -454,7 +445,6 @@ def test_a_drop_without_a_record_is_said_to_have_none_where_there_is_no_terminal
 def test_where_there_is_no_terminal_nothing_is_dropped(
     desk: Desk,
     cloud: Cloud,
-    folder: Path,  # noqa: ARG001
 ) -> None:
     result = desk.says("drop", "song.wav", *PROMPT)
 
@@ -462,7 +452,7 @@ def test_where_there_is_no_terminal_nothing_is_dropped(
     assert "--yes" in result.err
 
 
-def test_a_days_spent_money_is_reported_beforehand(desk: Desk, cloud: Cloud, folder: Path) -> None:  # noqa: ARG001
+def test_a_days_spent_money_is_reported_beforehand(desk: Desk, cloud: Cloud) -> None:
     desk.parameters["DailyBudgetUsd"] = "0.51"
     scene = Workspace.on_moto(cloud, clock=Clock(datetime.now(UTC)))
     scene.bring(JobStatus.SUBMITTED)
