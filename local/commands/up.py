@@ -19,7 +19,7 @@ from phonoscene_cli.commands.options import Yes
 from phonoscene_cli.ui import terminal
 
 #: A command for a new cloud: the file has its sidecar beside it.
-SAMPLE: Final = "phonoscene --local drop examples/portrait/courtyard.mp3 --watch"
+SAMPLE: Final = "phonoscene drop examples/portrait/courtyard.mp3 --watch"
 
 
 def up(

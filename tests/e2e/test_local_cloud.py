@@ -77,13 +77,15 @@ def test_a_simulator_that_was_killed_is_started_again_and_nothing_is_lost(
     assert main(["status"], state) == 0
     said = capsys.readouterr().out
     assert main(["status", "--json"], state) == 0
-    told = json.loads(capsys.readouterr().out)
+    listed = json.loads(capsys.readouterr().out)
     assert main(["up"], state) == 0
+    advice = capsys.readouterr().err.splitlines()[-1]
     mended = Phonoscene(LocalCloud(state).endpoints())
     mended.drop("after")
 
     assert f"{SIMULATOR:<18} ended: `make up` starts it again" in said
-    assert (told["ended"], told["jobs"]) == ([SIMULATOR], {"SUCCEEDED": 1})
+    assert (listed["ended"], listed["jobs"]) == ([SIMULATOR], {"SUCCEEDED": 1})
+    assert "`phonoscene --local drop examples/portrait/courtyard.mp3 --watch`" in advice
     assert [one for one in recorded(state).processes if one.name != SIMULATOR] == others
     assert mended.jobs.takes("before")[0] == before
     assert len(mended.video(before)) == before["video"]["bytes"]
