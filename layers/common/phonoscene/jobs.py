@@ -47,11 +47,12 @@ BORN_AS = frozenset({_S.WAITING, _S.READY, _S.REJECTED})
 #: The whole state machine. A webhook may overtake the answer to our own POST (SUBMITTING to
 #: GENERATED), prove that a request was taken after all which fal had seemed to refuse (READY to
 #: GENERATED), or bring a success after an error (FAILED to GENERATED). A half's WAITING leads to no
-#: job state: the half's record is replaced by its job's.
+#: job state: the half's record is replaced by its job's. A sequence goes from READY to SUBMITTED,
+#: because its segments make the POSTs.
 TRANSITIONS = MappingProxyType(
     {
         _S.WAITING: frozenset({_S.READY, _S.REJECTED, _S.CANCELLED}),
-        _S.READY: frozenset({_S.SUBMITTING, _S.GENERATED, _S.FAILED, _S.CANCELLED}),
+        _S.READY: frozenset({_S.SUBMITTING, _S.SUBMITTED, _S.GENERATED, _S.FAILED, _S.CANCELLED}),
         _S.SUBMITTING: frozenset(
             {_S.SUBMITTED, _S.UNCONFIRMED, _S.GENERATED, _S.READY, _S.FAILED, _S.CANCELLED}
         ),
@@ -142,10 +143,14 @@ class ErrorDetail(FrozenModel):
 
 
 class DropObject(FrozenModel):
-    """One object of the drop bucket, pinned to the version that was looked at."""
+    """One object, pinned to the version that was looked at.
+
+    ``bucket``: None is the drop bucket; a work file of a sequence is in the output bucket.
+    """
 
     key: str
     version_id: str
+    bucket: str | None = None
 
 
 class Audio(DropObject):
@@ -232,6 +237,62 @@ class Video(FrozenModel):
     sound_seconds: float | None = None
 
 
+class Scene(FrozenModel):
+    """What a stretch of a sequence asks for: what differs from the job's own arguments."""
+
+    start: float = 0
+    arguments: Json = {}
+    images: dict[str, DropObject] = {}
+
+
+class Segment(FrozenModel):
+    """One request of a sequence: ``frames`` frames from the frame ``first`` on, of a scene.
+
+    ``job_id``: the job that makes it, once there is one; ``status`` and ``request_id`` are that
+    job's as they were last seen.
+    """
+
+    scene: int
+    first: int
+    frames: int
+    slice: Audio | None = None
+    job_id: str | None = None
+    status: JobStatus | None = None
+    request_id: str | None = None
+
+
+class Sequence(FrozenModel):
+    """Audio that is longer than one request, or in scenes: the requests that make its video.
+
+    ``fps``: frames per second, of all segments. ``is_chained``: each segment begins with the last
+    frame of the one before.
+    """
+
+    fps: float
+    is_chained: bool = False
+    scenes: tuple[Scene, ...]
+    segments: tuple[Segment, ...]
+
+    @property
+    def done(self) -> int:
+        """How many segments have their video."""
+        return sum(one.status is JobStatus.SUCCEEDED for one in self.segments)
+
+    def start_of(self, number: int) -> float:
+        """When a segment begins, in seconds; segments are counted from 0."""
+        return self.segments[number].first / self.fps
+
+    def seconds_of(self, number: int) -> float:
+        """How long a segment lasts."""
+        return self.segments[number].frames / self.fps
+
+    def with_segment(self, number: int, **changes: Any) -> Self:
+        """The same with another segment at that place."""
+        changed = self.segments[number].model_copy(update=changes)
+        rest = self.segments[number + 1 :]
+        return self.model_copy(update={"segments": (*self.segments[:number], changed, *rest)})
+
+
 class Step(FrozenModel):
     """One entry of a job's history."""
 
@@ -258,6 +319,11 @@ class Job(FrozenModel):
     #: The take's place in its sidecar's array, from 1; None if the sidecar lists only one.
     take: int | None = None
     estimate: Estimate | None = None
+    #: The segments of a job that takes more than one request.
+    sequence: Sequence | None = None
+    #: Of a segment's job: the id of the sequence that first asked for it, and its place, from 0.
+    part_of: str | None = None
+    part: int | None = None
     #: By how many seconds the audio is longer than the longest video, which is asked for then.
     padding: float | None = None
     #: Claims so far; ``refusals`` of them were turned away before fal queued anything.
@@ -349,7 +415,12 @@ class Job(FrozenModel):
 
     @property
     def paid(self) -> list[Actual | Estimate]:
-        """Each video that fal made for the job, priced as it came, else as it was estimated."""
+        """Each video that fal made for the job, priced as it came, else as it was estimated.
+
+        A sequence paid for none itself: its segments did.
+        """
+        if self.sequence:
+            return []
         unreported = len(self.duplicate_requests) - len(self.duplicate_actuals)
         found = [self.actual or self.estimate] * self.was_generated + [*self.duplicate_actuals]
         return [cost for cost in (*found, *[self.estimate] * unreported) if cost]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+#: Of the slices that long audio is cut into, in samples a second.
+SAMPLE_RATE: Final = 48_000
 
 
 class SeekableFile(Protocol):
