@@ -128,6 +128,6 @@ def forecast(bucket: DropBucket, rules: DropLimits, pairing: Pairing) -> Forecas
     if isinstance(drop, NoDrop):
         return Forecast(is_ignored=drop is NoDrop.IGNORED)
     takes = Examiner(bucket, rules, LocalProber(bucket)).examine(drop)
-    asked = [(take.fields.get("arguments", {}), take.images) for take in takes]
+    asked = [(take.asked, take.images) for take in takes]
     contents = contents_of(bucket.name, drop.audio, drop.sidecar, asked)
     return Forecast(tuple(takes), tuple(contents))

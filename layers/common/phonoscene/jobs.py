@@ -273,6 +273,25 @@ class Sequence(FrozenModel):
     scenes: tuple[Scene, ...]
     segments: tuple[Segment, ...]
 
+    def asked(self) -> list[dict[str, Any]]:
+        """What each scene asks for, and when it begins; and whether segments are chained."""
+        scenes = [{"start": scene.start, **scene.arguments} for scene in self.scenes]
+        return [*scenes, {"is_chained": True}] if self.is_chained else scenes
+
+    def is_first_of_scene(self, number: int) -> bool:
+        """Whether a scene begins with this segment."""
+        return number == 0 or self.segments[number].scene != self.segments[number - 1].scene
+
+    def is_last_of_scene(self, number: int) -> bool:
+        """Whether a scene ends with this segment."""
+        return number == len(self.segments) - 1 or self.is_first_of_scene(number + 1)
+
+    def continues(self, number: int) -> bool:
+        """Whether a segment begins with the last frame of the one before."""
+        scene = self.scenes[self.segments[number].scene]
+        begins_anew = self.is_first_of_scene(number) and "image_url" in scene.arguments
+        return self.is_chained and number > 0 and not begins_anew
+
     @property
     def done(self) -> int:
         """How many segments have their video."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from phonoscene.drops.keys import composed, content_id
 from phonoscene.drops.sidecar import chosen
+from phonoscene.drops.validation_errors import SCENES
 from phonoscene.jobs import FrozenModel
 
 if TYPE_CHECKING:
@@ -102,11 +103,22 @@ def contents_of(
 def _wish(arguments: Mapping[str, Any], images: Mapping[str, Seen]) -> str:
     """What a take asks for, but for its files' bytes; empty where it lacks something."""
     set_by_dropper = chosen(arguments)
-    named = {field for field in IMAGES if "://" not in str(set_by_dropper.get(field, "://"))}
+    scenes = arguments.get(SCENES, [])
+    named = _named(set_by_dropper) | {
+        f"{SCENES}[{number}].{field}"
+        for number, scene in enumerate(scenes)
+        for field in _named(scene)
+    }
     if not set_by_dropper or named != images.keys():
         return ""
     keys = {field: composed(image.key) for field, image in images.items()}
-    return json.dumps([set_by_dropper, keys], sort_keys=True)
+    parts = [set_by_dropper, keys, scenes] if scenes else [set_by_dropper, keys]
+    return json.dumps(parts, sort_keys=True)
+
+
+def _named(arguments: Mapping[str, Any]) -> set[str]:
+    """The arguments that name an image of the drop bucket."""
+    return {field for field in IMAGES if "://" not in str(arguments.get(field) or "://")}
 
 
 class Holders(FrozenModel):

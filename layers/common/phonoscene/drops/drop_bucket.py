@@ -129,7 +129,7 @@ class DropBucket:
     def _get(self, **request: Any) -> Any:
         """S3's answer to a GET, or None where there is no such object."""
         try:
-            return self._client.get_object(Bucket=self.name, **request)
+            return self._client.get_object(**({"Bucket": self.name} | request))
         except ClientError as exc:
             error = exc.response["Error"]
             if error["Code"] in _ABSENT:
@@ -166,7 +166,8 @@ class DropBucket:
         Raises:
             DropRefused: it is gone.
         """
-        answer = self._get(Key=pinned.key, VersionId=pinned.version_id)
+        elsewhere = {"Bucket": pinned.bucket} if pinned.bucket else {}
+        answer = self._get(Key=pinned.key, VersionId=pinned.version_id, **elsewhere)
         if answer is None:
             raise DropRefused(_error("drop_gone", pinned.key, _GONE))
         with closing(answer["Body"]) as body:  # entered itself, it would count no bytes
@@ -177,7 +178,7 @@ class DropBucket:
         return self._presigner.generate_presigned_url(
             "get_object",
             Params={
-                "Bucket": self.name,
+                "Bucket": pinned.bucket or self.name,
                 "Key": pinned.key,
                 "VersionId": pinned.version_id,
                 "ResponseContentDisposition": f"inline; filename={marker}",

@@ -40,6 +40,9 @@ DEFAULTS_NAME = "_defaults.json"
 RECEIPT_SUFFIX = ".status.json"
 POINTER_SUFFIX = ".newest.json"
 _JOB_ID = re.compile("[0-9a-f]{32}")
+#: What the output bucket keeps for a while: the videos of segments, and what fal is sent for them.
+SEGMENTS = "_segments/"
+WORK_FILES = "_work/"
 #: Folders that NAS systems and operating systems fill with files of their own; in any case.
 SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "$recycle.bin", "#recycle"})
 #: S3's longest key, in bytes of UTF-8.
@@ -243,6 +246,29 @@ def stable_keys(name: str, suffix: str, take: int | None) -> tuple[str, ...]:
 def pointer_key(stable_key: str) -> str:
     """Return the key of the file that names the job whose video a stable key holds."""
     return stable_key + POINTER_SUFFIX
+
+
+def segment_id(bucket: str, *decides: str) -> str:
+    """The id of a segment's job: a digest of all that decides its picture."""
+    return _digest("segment", bucket, *decides)
+
+
+def segment_key(job: str, suffix: str) -> str:
+    """The key of a segment's video in the output bucket, or with ``.json`` of its manifest.
+
+    No drop has a name that begins with ``_``.
+    """
+    return f"{SEGMENTS}{job}{suffix}"
+
+
+def slice_key(sha256: str, suffix: str) -> str:
+    """The key of a slice of audio in the output bucket, by its content."""
+    return f"{WORK_FILES}slices/{sha256}{suffix}"
+
+
+def frame_key(job: str) -> str:
+    """The key of the last frame of a segment's video."""
+    return f"{WORK_FILES}frames/{job}.png"
 
 
 def event_id(job: str, born_at: str, step: int) -> str:

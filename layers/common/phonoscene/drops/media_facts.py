@@ -55,7 +55,7 @@ class ImageFacts:
 class Prober(Protocol):
     """Measures an object of the drop bucket, in this process or in the function ``probe``.
 
-    Both methods raise ``DropRefused`` if the file is not what it should be, ``DropUnsettled`` if it
+    All methods raise ``DropRefused`` if the file is not what it should be, ``DropUnsettled`` if it
     changes meanwhile, and ``ObjectUnreadable`` or ``ProbeFailed`` if trying again may help.
     """
 
@@ -65,4 +65,8 @@ class Prober(Protocol):
 
     def image(self, stored: StoredObject) -> ImageFacts:
         """Measure an image: its width, height and format."""
+        ...
+
+    def silences(self, stored: StoredObject) -> list[float]:
+        """The middle of each silence of an audio file, in seconds, ascending."""
         ...

@@ -12,9 +12,11 @@ from phonoscene.drops.keys import DEFAULTS_NAME
 from phonoscene.drops.metadata import merged as merged_metadata
 from phonoscene.drops.sidecar import Sidecar
 from phonoscene.drops.validation_errors import (
+    CONTINUITY,
     FOLDER_KEYS,
     IGNORE_KEY,
     METADATA,
+    SCENES,
     WAIT_KEY,
     shown,
     to_error,
@@ -43,11 +45,12 @@ class SidecarFile:
     def may_say(self, name: str, value: object) -> bool:
         """Whether it is no field, and may be said: ``sync_mode`` false changes nothing.
 
-        Metadata is checked by itself.
+        Metadata and scenes are checked by themselves.
         """
         is_defaults = self.source.rpartition("/")[2] == DEFAULTS_NAME
         is_for_folder = is_defaults and name in FOLDER_KEYS and isinstance(value, bool)
-        return is_for_folder or name == METADATA or (name == "sync_mode" and value is False)
+        is_apart = name in (METADATA, SCENES, CONTINUITY)
+        return is_for_folder or is_apart or (name == "sync_mode" and value is False)
 
 
 def read_sidecar_file(source: str, raw: bytes) -> SidecarFile:
@@ -182,7 +185,21 @@ def parse(documents: Sequence[SidecarFile]) -> tuple[Sidecar, Mapping[str, str]]
     Raises:
         DropRefused: with every error of every file.
     """
-    merged: dict[str, Any] = {}
+    values, origin = merged(documents)
+    home = documents[0].source if documents else ""
+    errors = [*_auto_without_image(values, origin), *_metadata(documents)[1]]
+    try:
+        sidecar = Sidecar.model_validate(values)
+    except ValidationError as exc:
+        errors += [to_error(error, origin, home) for error in exc.errors()]
+    if errors:
+        raise DropRefused(*errors)
+    return sidecar, origin
+
+
+def merged(documents: Sequence[SidecarFile]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The endpoint's fields of the documents, and the file that sets each; the first file wins."""
+    fields: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for document in reversed(documents):
         values = {
@@ -190,17 +207,9 @@ def parse(documents: Sequence[SidecarFile]) -> tuple[Sidecar, Mapping[str, str]]
             for name, value in document.values.items()
             if not document.may_say(name, value)
         }
-        merged |= values
+        fields |= values
         origin |= dict.fromkeys(values, document.source)
-    home = documents[0].source if documents else ""
-    errors = [*_auto_without_image(merged, origin), *_metadata(documents)[1]]
-    try:
-        sidecar = Sidecar.model_validate(merged)
-    except ValidationError as exc:
-        errors += [to_error(error, origin, home) for error in exc.errors()]
-    if errors:
-        raise DropRefused(*errors)
-    return sidecar, origin
+    return fields, origin
 
 
 def metadata_of(documents: Sequence[SidecarFile]) -> dict[str, str]:

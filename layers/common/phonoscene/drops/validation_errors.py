@@ -27,6 +27,9 @@ WAIT_KEY = "wait_for_sidecar"
 IGNORE_KEY = "ignore"
 #: Key of a sidecar or a ``_defaults.json`` that is no field of the endpoint.
 METADATA = "metadata"
+#: Likewise: when the scenes of long audio begin, and how its segments follow each other.
+SCENES = "scenes"
+CONTINUITY = "continuity"
 #: What only a ``_defaults.json`` may say, all of it true or false.
 FOLDER_KEYS = frozenset({WAIT_KEY, IGNORE_KEY})
 
@@ -105,7 +108,8 @@ def _unknown(field: str, value: object, source: str) -> ErrorDetail:
             message=f"{field} cannot be set: {NOT_YOURS[field]}.",
         )
     home = VideoSize if field.startswith("video_size.") else Sidecar
-    known = [*home.model_fields, *([METADATA] if home is Sidecar else [])]
+    apart = [METADATA, SCENES, CONTINUITY]
+    known = [*home.model_fields, *(apart if home is Sidecar else [])]
     name = field.rpartition(".")[2].lower()
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else "remove it."

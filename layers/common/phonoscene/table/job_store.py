@@ -34,11 +34,12 @@ from phonoscene.table.ledger import LedgerStore
 from phonoscene.table.transition import Transition, dropped_again
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from phonoscene.jobs import Actual
+    from phonoscene.jobs import Sequence as JobSequence
     from phonoscene.limits import SpendingLimits
     from phonoscene.table.ledger import Change
 
@@ -117,6 +118,37 @@ class JobStore:
         self._write_drop(put, [_held(holders)] if holders else [], replacing, waited)
         self._on_change(job)
         return job
+
+    def admit_segment(self, job: Job, sequence: Job) -> Job:
+        """Write the first record of a segment's job, as long as its sequence wants it.
+
+        Raises:
+            WriteRefused: the job exists, or the sequence is not SUBMITTED; ``found`` is the job,
+                or the sequence.
+        """
+        put = {
+            "Item": to_item(to_record(job) | index_attributes(job, None)),
+            "ConditionExpression": "attribute_not_exists(job_id)",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        check = {
+            "Key": to_item({"job_id": sequence.job_id}),
+            "ConditionExpression": "#status = :submitted",
+            "ExpressionAttributeNames": {"#status": "status"},
+            "ExpressionAttributeValues": to_item({":submitted": str(JobStatus.SUBMITTED)}),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        try:
+            self._table.transact([("Put", put), ("ConditionCheck", check)])
+        except ConditionFailed as exc:
+            raise WriteRefused(self._job(exc.found)) from exc
+        self._on_change(job)
+        return job
+
+    def many(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Those of the jobs that are there, by id."""
+        found = map(to_job, self._table.get_many(job_ids))
+        return {job.job_id: job for job in found if job}
 
     def repeat(
         self,
@@ -208,7 +240,9 @@ class JobStore:
             return self._move(Transition(job, status, clock, at, only_from, changes), [])
         if job.was_generated:  # its video was booked then; one more would be booked apart
             raise WriteRefused(job)
-        held, sums = ledger.settle(job, changes.get("actual"), clock)
+        held, sums = (
+            (None, []) if job.sequence else ledger.settle(job, changes.get("actual"), clock)
+        )
         changes |= {"reservation": held} if sums else {}
         # a failed job may meanwhile have been generated, and have failed again
         revision = job.revision if job.status is JobStatus.FAILED else None
@@ -318,6 +352,17 @@ class JobStore:
         removed = "" if unanswered_since else " REMOVE unanswered_since"
         values = {f":{name}": value for name, value in noted.items()}
         self._note(job, f"SET due_at = :at{sets}{removed}", {":at": at, **values})
+
+    def note_sequence(self, job: Job, sequence: JobSequence, at: datetime) -> Job:
+        """Note how the segments of a sequence stand, and when to look at it again.
+
+        Raises:
+            WriteRefused: the record is not as it was read.
+        """
+        values = {":at": at, ":sequence": sequence, ":revision": job.revision}
+        return self._note(
+            job, "SET due_at = :at, sequence = :sequence", values, "AND revision = :revision"
+        )
 
     def _note(self, job: Job, expression: str, values: dict[str, Any], condition: str = "") -> Job:
         """Change a record that stands as it was read, without a step of its history."""

@@ -73,7 +73,7 @@ class Admission:
         dropped_at: datetime,
         waits_until: datetime | None,
     ) -> list[Take]:
-        asked = [(one.fields.get("arguments", {}), one.images) for one in examined]
+        asked = [(one.asked, one.images) for one in examined]
         contents = contents_of(self.bucket, halves.audio, halves.sidecar, asked)
         unused = [half_id(self.bucket, key) for key in halves.pairing.unused]
         takes = []

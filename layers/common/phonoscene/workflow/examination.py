@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from phonoscene.drops.keys import beside, fits, spellings, unsafe
 from phonoscene.drops.pricing import PRESETS, estimate, needed_frames
 from phonoscene.drops.sidecar import Sidecar, VideoSize
 from phonoscene.drops.sidecar_files import SidecarFile, metadata_of, parse, read_takes
+from phonoscene.drops.validation_errors import SCENES
 from phonoscene.drops.validation_errors import Errors
 from phonoscene.errors import DropRefused
 from phonoscene.fal.requests import check_size
-from phonoscene.jobs import Audio, DropObject, ErrorDetail, Estimate
+from phonoscene.jobs import Audio, DropObject, ErrorDetail, Estimate, Sequence
+from phonoscene.sequences.plan import Grid
+from phonoscene.sequences.scenes import Scenes, read_scenes, without_prompt
+from phonoscene.workflow import sequence_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+    from collections.abc import Sequence as Listed
     from decimal import Decimal
 
     from phonoscene.drops.drop_bucket import DropBucket, Found
     from phonoscene.drops.media_facts import ImageFacts, Prober
     from phonoscene.drops.pairing import Pairing
+    from phonoscene.sequences.scenes import AskedScene
     from phonoscene.workflow.finding import DropFiles
 
 T = TypeVar("T")
+#: Images by the field that names them, with what was measured of each.
+Images: TypeAlias = "dict[str, tuple[Found, ImageFacts]]"
 
 #: How much longer than its video audio may be: an encoder pads a nominal 20 s to 20.06 s.
 PADDING_SECONDS = 0.25
@@ -41,6 +49,8 @@ class DropLimits:
     daily_budget_usd: Decimal
     #: Whether fal gets copies of a job's files, and not URLs of ours.
     uploads: bool = False
+    #: The longest audio that several requests are made of; 0: none is.
+    max_sequence_seconds: int = 0
 
     @property
     def most_usd(self) -> tuple[Decimal, str]:
@@ -59,6 +69,13 @@ class ExaminedTake:
     images: dict[str, Found]
     #: The keys of the images that it names and that are missing.
     missing: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What fal is asked for: the arguments, and of a sequence its scenes."""
+        sequence = self.fields.get("sequence")
+        scenes = sequence.asked() if sequence else []
+        return self.fields.get("arguments", {}) | ({SCENES: scenes} if scenes else {})
 
     @property
     def missing_image(self) -> str | None:
@@ -123,42 +140,122 @@ class Examiner:
         self,
         halves: DropFiles,
         audio: Audio | None,
-        documents: Sequence[SidecarFile],
+        documents: Listed[SidecarFile],
         errors: Errors,
     ) -> ExaminedTake:
         """Everything a job's record says of its drop; what is wrong goes to ``errors``."""
         about = {**self._pinned(halves, audio), "metadata": metadata_of(documents)}
-        sidecar, origin = errors.collect(parse, documents) or (None, {})
+        scenes = errors.collect(read_scenes, documents)
+        sidecar, origin = errors.collect(parse, _with_prompt(documents)) or (None, {})
         if sidecar is None:
             return ExaminedTake(about, errors, {})
         images, missing = self._images(sidecar, origin, errors)
+        if self._is_sequence(sidecar, audio, scenes):
+            return self._long_take(
+                halves, audio, (sidecar, scenes or Scenes()), (about, images, missing), errors
+            )
         frames = errors.collect(self._frames, sidecar, audio) if audio else None
         size = errors.collect(self._size, sidecar, images)
         fields = {
             **about,
-            "images": {field: _pin(found) for field, (found, _) in images.items()},
+            "images": _pins(images),
             **self._arguments(sidecar, audio),
             "estimate": errors.collect(self._estimate, sidecar, frames, size)
             if frames and size
             else None,
         }
-        found_images = {field: found for field, (found, _) in images.items()}
-        return ExaminedTake(fields, errors, found_images, missing)
+        return ExaminedTake(fields, errors, _found(images), missing)
+
+    def _is_sequence(self, sidecar: Sidecar, audio: Audio | None, scenes: Scenes | None) -> bool:
+        """Whether a take needs several requests, or may: with scenes, however long the audio is."""
+        if scenes and scenes.listed:
+            return True
+        if audio is None or not self.rules.max_sequence_seconds or self._padding(sidecar, audio):
+            return False
+        is_longer = needed_frames(sidecar, audio.seconds or 0) > self.rules.max_frames
+        return sidecar.match_audio_length and is_longer
+
+    def _long_take(
+        self,
+        halves: DropFiles,
+        audio: Audio | None,
+        asked: tuple[Sidecar, Scenes],
+        known: tuple[dict[str, Any], Images, tuple[str, ...]],
+        errors: Errors,
+    ) -> ExaminedTake:
+        """A take of several segments: each scene's images, the plan, and the price of all."""
+        sidecar, scenes = asked
+        about, images, missing = known
+        own: list[Images] = []
+        for number, scene in enumerate(scenes.listed):
+            found, lacks = self._scene_images(number, scene, errors)
+            own.append(found)
+            missing += lacks
+        size = errors.collect(self._size, sidecar, images)
+        sequence = (
+            errors.collect(self._sequence, halves.audio, audio, asked, own) if audio else None
+        )
+        fields = {
+            **about,
+            "images": _pins(images),
+            "arguments": sidecar.arguments(),
+            "sequence": sequence,
+            "estimate": errors.collect(self._price, sequence, size) if sequence and size else None,
+        }
+        labelled = {
+            f"{SCENES}[{number}].{field}": found
+            for number, one in enumerate(own)
+            for field, found in _found(one).items()
+        }
+        return ExaminedTake(fields, errors, _found(images) | labelled, missing)
+
+    def _scene_images(
+        self, number: int, scene: AskedScene, errors: Errors
+    ) -> tuple[Images, tuple[str, ...]]:
+        """The images that a scene names itself, and the keys of those that are missing."""
+        mine = Errors()
+        own = {field for field in scene.sidecar.image_references() if field in scene.fields}
+        origin = dict.fromkeys(own, scene.source)
+        images, missing = self._images(scene.sidecar, origin, mine)
+        errors += [
+            error.model_copy(update={"field": f"{SCENES}[{number}].{error.field}"})
+            for error in mine
+        ]
+        return images, missing
+
+    def _sequence(
+        self, found: Found, audio: Audio, asked: tuple[Sidecar, Scenes], images: Listed[Images]
+    ) -> Sequence:
+        sidecar, scenes = asked
+        grid = Grid(sidecar.fps, self.rules.max_frames)
+        sequence_plan.check(sidecar, audio, scenes, grid, self.rules.max_sequence_seconds)
+        starts = [scene.start for scene in scenes.listed] or [0.0]
+        spans = grid.cuts(audio.seconds or 0, starts, self.prober.silences(found))
+        return sequence_plan.planned(spans, sidecar.fps, scenes, [_pins(one) for one in images])
+
+    def _price(self, sequence: Sequence, size: tuple[int, int]) -> Estimate:
+        return self._within_limit(
+            sequence_plan.price(sequence, size, self.rules.usd_per_megapixel)
+        )
 
     def _estimate(self, sidecar: Sidecar, frames: int, size: tuple[int, int]) -> Estimate:
         from_audio = sidecar.match_audio_length
-        cost = estimate(frames, size, self.rules.usd_per_megapixel, from_audio=from_audio)
+        return self._within_limit(
+            estimate(frames, size, self.rules.usd_per_megapixel, from_audio=from_audio)
+        )
+
+    def _within_limit(self, cost: Estimate) -> Estimate:
         if cost.upper_usd > self.rules.most_usd[0]:
             raise DropRefused(_too_dear(cost, *self.rules.most_usd))
         return cost
 
     def _images(
         self, sidecar: Sidecar, origin: Mapping[str, str], errors: Errors
-    ) -> tuple[dict[str, tuple[Found, ImageFacts]], tuple[str, ...]]:
+    ) -> tuple[Images, tuple[str, ...]]:
         """The images beside the file that names them, by field; and the keys that are missing."""
         images, missing = {}, []
         for field, reference in sidecar.image_references().items():
-            if "://" in reference:
+            if "://" in reference or field not in origin:
                 continue
             mine, key = Errors(), beside(origin[field], reference)
             may_come = fits(key) and not unsafe(key)
@@ -181,7 +278,7 @@ class Examiner:
         return next(filter(None, map(self.bucket.find, spellings(key))), None)
 
     def _size(
-        self, sidecar: Sidecar, images: Mapping[str, tuple[Found, ImageFacts]]
+        self, sidecar: Sidecar, images: Images
     ) -> tuple[int, int] | None:
         """Width and height of the video, in pixels; None where its image was refused already."""
         if isinstance(sidecar.video_size, VideoSize):
@@ -218,6 +315,20 @@ class Examiner:
         is_longer = sidecar.match_audio_length and needed_frames(sidecar, seconds) > most
         over = seconds - most / sidecar.fps
         return over if is_longer and over <= PADDING_SECONDS else None
+
+
+def _with_prompt(documents: Listed[SidecarFile]) -> list[SidecarFile]:
+    """With the prompt of the first scene, should no file have one for all of them."""
+    prompt = without_prompt(documents)
+    return [*documents, SidecarFile(documents[0].source, prompt)] if prompt else [*documents]
+
+
+def _pins(images: Images) -> dict[str, DropObject]:
+    return {field: pinned for field, (found, _) in images.items() if (pinned := _pin(found))}
+
+
+def _found(images: Images) -> dict[str, Found]:
+    return {field: found for field, (found, _) in images.items()}
 
 
 def _pin(found: Found | None) -> DropObject | None:

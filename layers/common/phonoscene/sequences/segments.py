@@ -1,0 +1,84 @@
+"""What a segment asks fal for, and what its end means for its sequence."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from phonoscene.jobs import WITHOUT_VIDEO, Actual, ErrorDetail
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Sequence as Listed
+
+    from phonoscene.jobs import DropObject, Job, Sequence
+
+FIRST, LAST = "image_url", "end_image_url"
+_SUMS: Final = ("frames", "megapixels", "lower_usd", "upper_usd")
+
+
+def arguments_of(
+    job: Job, sequence: Sequence, number: int
+) -> tuple[dict[str, Any], dict[str, DropObject]]:
+    """The arguments of a segment, and its images by field; without the frame that it continues.
+
+    A last frame that the sidecar asks for is that of the whole; one that a scene asks for, of the
+    scene.
+    """
+    segment = sequence.segments[number]
+    scene = sequence.scenes[segment.scene]
+    length = {"match_audio_length": False, "num_frames": segment.frames}
+    asked = job.arguments | scene.arguments | length
+    images = {field: one for field, one in job.images.items() if field not in scene.arguments}
+    images |= scene.images
+    is_whole = LAST not in scene.arguments
+    is_end = number == len(sequence.segments) - 1 if is_whole else sequence.is_last_of_scene(number)
+    without = set() if is_end else {LAST}
+    arguments = {
+        name: value for name, value in asked.items() if value is not None and name not in without
+    }
+    return arguments, {field: one for field, one in images.items() if field not in without}
+
+
+def failures(sequence: Sequence, jobs: Mapping[str, Job]) -> tuple[ErrorDetail, ...]:
+    """Why a sequence has no video: an error for each segment that has none."""
+    return tuple(
+        _failure(sequence, number, jobs[str(one.job_id)])
+        for number, one in enumerate(sequence.segments)
+        if one.status in WITHOUT_VIDEO
+    )
+
+
+def _failure(sequence: Sequence, number: int, job: Job) -> ErrorDetail:
+    first = job.errors[0] if job.errors else None
+    start = sequence.start_of(number)
+    time = f"{clock(start)} to {clock(start + sequence.seconds_of(number))}"
+    why = first.message if first else f"it was {job.status}."
+    return ErrorDetail(
+        code="segment_failed",
+        field=f"segment {number + 1}",
+        value=time,
+        message=f"Segment {number + 1} of {len(sequence.segments)} ({time}) has no video: {why}",
+        categories=first.categories if first else None,
+        retryable=bool(first and first.retryable),
+    )
+
+
+def clock(seconds: float) -> str:
+    """A time within the audio: ``0:42.5``."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    return f"{int(minutes)}:{rest:04.1f}"
+
+
+def together(jobs: Listed[Job]) -> Actual | None:
+    """What came of all segments; None where fal reported nothing of one."""
+    came = [job.actual for job in jobs if job.actual]
+    if len(came) < len(jobs) or not came:
+        return None
+    delivered = [one.delivered_usd for one in came if one.delivered_usd is not None]
+    sums: dict[str, Any] = {
+        name: sum((getattr(one, name) for one in came), type(getattr(came[0], name))(0))
+        for name in _SUMS
+    }
+    whole = sum(delivered, Decimal(0)) if len(delivered) == len(came) else None
+    return came[0].model_copy(update=sums | {"delivered_usd": whole})

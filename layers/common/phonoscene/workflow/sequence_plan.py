@@ -1,0 +1,135 @@
+"""What a drop asks for as a sequence: checked, cut, and priced as a whole."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from phonoscene.drops.pricing import estimate
+from phonoscene.drops.validation_errors import SCENES, Errors, wrong_value
+from phonoscene.errors import DropRefused
+from phonoscene.jobs import ErrorDetail, Estimate, Scene, Segment, Sequence
+from phonoscene.sequences.plan import Grid
+from phonoscene.sequences.scenes import START
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Sequence as Listed
+
+    from phonoscene.drops.sidecar import Sidecar
+    from phonoscene.jobs import Audio, DropObject
+    from phonoscene.sequences.plan import Span
+    from phonoscene.sequences.scenes import AskedScene, Scenes
+
+#: What a sequence cannot be written as.
+GIF = "GIF (.gif)"
+
+
+def check(sidecar: Sidecar, audio: Audio, scenes: Scenes, grid: Grid, max_seconds: int) -> None:
+    """See that a drop may be a sequence; ``max_seconds`` is 0 where the stack makes none.
+
+    Raises:
+        DropRefused: with every error.
+    """
+    errors = Errors()
+    seconds = audio.seconds or 0
+    if not sidecar.match_audio_length:
+        source = scenes.listed[0].source if scenes.listed else None
+        errors.append(
+            ErrorDetail(
+                code="not_allowed",
+                field="match_audio_length",
+                value="false",
+                allowed="true",
+                source=source,
+                message="scenes need match_audio_length true: they divide the whole audio.",
+            )
+        )
+    if sidecar.video_output_type == GIF:
+        errors.append(
+            ErrorDetail(
+                code="not_allowed",
+                field="video_output_type",
+                value=GIF,
+                message=(
+                    "Audio that takes several requests cannot become a GIF, which has no sound. "
+                    "Choose another video_output_type."
+                ),
+            )
+        )
+    if not max_seconds:
+        errors.append(
+            ErrorDetail(
+                code="not_allowed",
+                field=SCENES,
+                message=(
+                    "This stack makes no video of several scenes: its LongAudio is reject. "
+                    "Remove scenes, or ask the operator."
+                ),
+            )
+        )
+    elif seconds > max_seconds:
+        errors.append(
+            ErrorDetail(
+                code="audio_too_long",
+                field="audio",
+                value=f"{seconds:.2f} s",
+                allowed=f"at most {max_seconds} s",
+                message=(
+                    f"The audio lasts {seconds:.2f} s; this stack's MaxSequenceSeconds allows "
+                    f"{max_seconds} s. Trim the audio, or ask the operator."
+                ),
+            )
+        )
+    errors += _too_short(scenes.listed, seconds, grid)
+    if errors:
+        raise DropRefused(*errors)
+
+
+def _too_short(scenes: Listed[AskedScene], seconds: float, grid: Grid) -> list[ErrorDetail]:
+    """The scenes that are shorter than the shortest segment, or begin after the audio."""
+    ends = [scene.start for scene in scenes[1:]] + [seconds]
+    return [
+        wrong_value(
+            f"{SCENES}[{number}].{START}",
+            scene.fields.get(START, scene.start),
+            scene.source,
+            "out_of_range",
+            f"at least {grid.min_scene:.2f} s before the next scene and the end at {seconds:.2f} s",
+        )
+        for number, (scene, end) in enumerate(zip(scenes, ends, strict=True))
+        if len(scenes) > 1 and end - scene.start < grid.min_scene
+    ]
+
+
+def planned(
+    spans: Listed[Span],
+    fps: float,
+    scenes: Scenes,
+    images: Listed[Mapping[str, DropObject]],
+) -> Sequence:
+    """The sequence of a plan; ``images``: each scene's own, by field."""
+    listed = [
+        Scene(start=scene.start, arguments=dict(scene.fields), images=dict(own))
+        for scene, own in zip(scenes.listed, images, strict=True)
+    ]
+    return Sequence(
+        fps=fps,
+        is_chained=scenes.is_chained,
+        scenes=tuple(listed or [Scene()]),
+        segments=tuple(Segment(**vars(span)) for span in spans),
+    )
+
+
+def price(sequence: Sequence, size: tuple[int, int], usd_per_megapixel: Decimal) -> Estimate:
+    """The cost of all segments together."""
+    each = [estimate(one.frames, size, usd_per_megapixel) for one in sequence.segments]
+
+    def total(name: str) -> Any:
+        return sum((getattr(one, name) for one in each), type(getattr(each[0], name))(0))
+
+    return each[0].model_copy(
+        update={
+            name: total(name) for name in ("frames", "megapixels", "lower_usd", "upper_usd")
+        }
+    )

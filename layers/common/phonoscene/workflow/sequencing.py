@@ -1,0 +1,263 @@
+"""From a READY sequence to one video: cut the audio, start segments, join their videos.
+
+Each step is read off the records, and may be taken twice: slices and frames are kept by their
+content, a segment's job has an id that follows from what decides its picture, and a key that exists
+is not written again. So what was made once is not paid again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from phonoscene.drops.keys import frame_key, output_key, segment_id, stable_keys
+from phonoscene.drops.pricing import estimate
+from phonoscene.errors import DropRefused, WriteRefused
+from phonoscene.jobs import FINAL, WITHOUT_VIDEO, ErrorDetail, Job, JobStatus
+from phonoscene.sequences.segments import arguments_of, failures, together
+from phonoscene.videos.video_formats import suffix_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from phonoscene.jobs import Audio, DropObject, Sequence, Video
+    from phonoscene.queues import DropsQueue
+    from phonoscene.table.job_store import JobStore
+
+logger = logging.getLogger(__name__)
+
+#: How long cutting may take until another process may begin it too.
+CUTTING: Final = timedelta(minutes=5)
+#: When a sequence is looked at again, should the end of a segment not be announced.
+LOOK_AGAIN: Final = timedelta(seconds=90)
+#: How many jobs of one segment may have failed, or expired, before it is given up.
+MAX_JOBS: Final = 100
+#: How often a step is taken again because the record changed meanwhile.
+TRIES: Final = 5
+
+
+class Editor(Protocol):
+    """Cuts and joins media, in a function of its own.
+
+    All methods raise ``DropRefused`` if the files cannot be edited, and ``EditFailed`` if trying
+    again may help.
+    """
+
+    def cut(self, job: Job) -> list[Audio]:
+        """The slices of a sequence, one for each segment, written to the output bucket."""
+        ...
+
+    def last_frame(self, job: Job) -> DropObject:
+        """The last frame of a segment's video, written to the output bucket."""
+        ...
+
+    def has(self, video: Video) -> bool:
+        """Whether a segment's video is still in the output bucket."""
+        ...
+
+    def join(self, job: Job, segments: list[Job], key: str) -> Video:
+        """The segments' videos and the job's audio as one video, written to the output bucket."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sequencer:
+    """Takes sequences as far as they can go now. StableKey is ``has_stable_keys``."""
+
+    store: JobStore
+    editor: Editor
+    drops: DropsQueue
+    max_in_flight: int
+    has_stable_keys: bool = True
+
+    def advance(self, job: Job) -> Job:
+        """Take the next steps of a sequence; the end of each segment leads here again."""
+        for _ in range(TRIES):
+            try:
+                return self._advance(job)
+            except WriteRefused as exc:  # another process took the step, or it was cancelled
+                logger.info("sequence.moved", extra={"found": exc.found and exc.found.status})
+                job = exc.found or job
+        return job
+
+    def _advance(self, job: Job) -> Job:
+        if job.status is JobStatus.READY:
+            job = self._cut(job)
+        if job.status is JobStatus.SUBMITTED:
+            job = self._go_on(job)
+        return self._join(job) if job.status is JobStatus.GENERATED else job
+
+    def _cut(self, job: Job) -> Job:
+        job = self.store.put_off(job, "cutting", self.store.clock() + CUTTING)
+        sequence = _sequence(job)
+        try:
+            slices = self.editor.cut(job)
+        except DropRefused as exc:
+            return self._fail(job, exc.errors)
+        for number, one in enumerate(slices):
+            sequence = sequence.with_segment(number, slice=one)
+        at = self.store.clock() + LOOK_AGAIN
+        only = frozenset({JobStatus.READY})
+        return self.store.move(job, JobStatus.SUBMITTED, at=at, only_from=only, sequence=sequence)
+
+    def _go_on(self, job: Job) -> Job:
+        """Start the segments whose turn it is; when all have ended, end the sequence, or join."""
+        sequence, jobs = self._look(job)
+        if sequence.done == len(sequence.segments):
+            return self._generated(job, sequence, jobs)
+        is_lost = any(one.status in WITHOUT_VIDEO for one in sequence.segments)
+        running = sum(bool(one.job_id) and one.status not in FINAL for one in sequence.segments)
+        if is_lost and not running:
+            return self._fail(job, failures(sequence, jobs), sequence=sequence)
+        # noted by a process that died before it wrote them
+        unborn = {
+            number: self._job(job, sequence, number, jobs)
+            for number, one in enumerate(sequence.segments)
+            if one.job_id and one.job_id not in jobs
+        }
+        new = {} if is_lost else self._next(job, sequence, jobs, running)
+        for number, one in new.items():
+            sequence = sequence.with_segment(number, job_id=one.job_id, status=one.status)
+        # noted before they exist, so that a cancellation finds every one that may
+        job = self.store.note_sequence(job, sequence, self.store.clock() + LOOK_AGAIN)
+        for one in (unborn | new).values():
+            if one.status is JobStatus.READY:
+                self._start(job, one)
+        is_reused = any(one.status is JobStatus.SUCCEEDED for one in new.values())
+        return self._go_on(job) if is_reused else job
+
+    def _look(self, job: Job) -> tuple[Sequence, dict[str, Job]]:
+        """The sequence with each segment as its job stands now, and those jobs by id."""
+        sequence = _sequence(job)
+        jobs = self.store.many([one.job_id for one in sequence.segments if one.job_id])
+        for number, segment in enumerate(sequence.segments):
+            found = jobs.get(segment.job_id or "")
+            if found:
+                request = found.request.request_id if found.request else None
+                changes = {"status": found.status, "request_id": request}
+                sequence = sequence.with_segment(number, **changes)
+        return sequence, jobs
+
+    def _next(
+        self, job: Job, sequence: Sequence, jobs: Mapping[str, Job], running: int
+    ) -> dict[int, Job]:
+        """The jobs of the segments that may start now, by their places; some exist already.
+
+        As many run at once as fal takes, and the next has its turn after drops that came before.
+        """
+        found: dict[int, Job] = {}
+        for number, segment in enumerate(sequence.segments):
+            if running >= self.max_in_flight:
+                break
+            before = sequence.segments[number - 1]
+            is_ready = not sequence.continues(number) or before.status is JobStatus.SUCCEEDED
+            if segment.job_id or not is_ready:
+                continue
+            found[number] = self._job(job, sequence, number, jobs)
+            running += found[number].status not in FINAL
+        return found
+
+    def _job(self, job: Job, sequence: Sequence, number: int, jobs: Mapping[str, Job]) -> Job:
+        """The job of a segment: the one that has made it, or makes it; else a new one."""
+        segment = sequence.segments[number]
+        arguments, images = arguments_of(job, sequence, number)
+        known: dict[str, str] = {field: one.version_id for field, one in images.items()}
+        if sequence.continues(number):
+            before = jobs[str(sequence.segments[number - 1].job_id)]
+            frame = self.editor.last_frame(before)
+            arguments |= {"image_url": frame_key(before.job_id)}
+            images |= {"image_url": frame}
+            known |= {"image_url": frame.key}
+        sound = segment.slice
+        assert sound, "a sequence is SUBMITTED when it is cut"
+        decides = json.dumps([sound.key, arguments, known, job.take], sort_keys=True)
+        for tries in range(MAX_JOBS):
+            job_id = segment_id(job.bucket, decides, str(tries))
+            if segment.job_id not in (None, job_id):
+                continue
+            there = self.store.get(job_id)
+            if there is None:
+                return self._new(job, number, job_id, arguments, images)
+            if segment.job_id or not self._is_past(there, job):
+                return there
+        raise WriteRefused(job)
+
+    def _new(
+        self,
+        job: Job,
+        number: int,
+        job_id: str,
+        arguments: dict[str, Any],
+        images: dict[str, DropObject],
+    ) -> Job:
+        segment, whole = _sequence(job).segments[number], job.estimate
+        assert whole, "a sequence has its price"
+        assert whole.usd_per_megapixel, "as each job of this release"
+        size = whole.width, whole.height
+        return Job.new(
+            JobStatus.READY,
+            self.store.clock(),
+            job_id=job_id,
+            name=job.name,
+            bucket=job.bucket,
+            audio=segment.slice,
+            images=images,
+            arguments=arguments,
+            metadata=job.metadata,
+            take=job.take,
+            estimate=estimate(segment.frames, size, whole.usd_per_megapixel),
+            part_of=job.job_id,
+            part=number,
+            dropped_at=job.dropped_at,
+        )
+
+    def _is_past(self, there: Job, job: Job) -> bool:
+        """Whether a segment's job is of no use to a sequence: it failed before, or has expired."""
+        if there.status in WITHOUT_VIDEO:
+            return there.updated_at < job.created_at
+        return there.video is not None and not self.editor.has(there.video)
+
+    def _start(self, job: Job, segment: Job) -> None:
+        """See that a segment's job exists, and is sent."""
+        try:
+            self.store.admit_segment(segment, job)
+        except WriteRefused as exc:
+            if exc.found is None or exc.found.job_id == job.job_id:  # it is not wanted any more
+                raise
+        self.drops.dispatch([segment.job_id])
+
+    def _generated(self, job: Job, sequence: Sequence, jobs: Mapping[str, Job]) -> Job:
+        made = [jobs[str(one.job_id)] for one in sequence.segments]
+        return self.store.move(
+            job,
+            JobStatus.GENERATED,
+            only_from=frozenset({JobStatus.SUBMITTED}),
+            sequence=sequence,
+            actual=together(made),
+            seed=made[0].seed,
+        )
+
+    def _join(self, job: Job) -> Job:
+        sequence, jobs = self._look(job)
+        segments = [jobs[str(one.job_id)] for one in sequence.segments]
+        suffix = suffix_of(str(job.arguments["video_output_type"]))
+        try:
+            video = self.editor.join(job, segments, output_key(job.name, job.job_id, suffix))
+        except DropRefused as exc:
+            return self._fail(job, exc.errors)
+        keys = stable_keys(job.name, suffix, job.take) if self.has_stable_keys else ()
+        kept = video.model_copy(update={"stable_keys": keys})
+        only = frozenset({JobStatus.GENERATED})
+        return self.store.end(job, JobStatus.SUCCEEDED, only_from=only, video=kept)
+
+    def _fail(self, job: Job, errors: tuple[ErrorDetail, ...], **changes: Any) -> Job:
+        only = frozenset({job.status})
+        return self.store.end(job, JobStatus.FAILED, only_from=only, errors=errors, **changes)
+
+
+def _sequence(job: Job) -> Sequence:
+    assert job.sequence, "only sequences are advanced"
+    return job.sequence
