@@ -28,6 +28,7 @@ ROOMS = (
     "table",
     "publishing",
     "probe",
+    "editing",
     "queues",
     "workflow",
 )
@@ -107,6 +108,7 @@ PURE = {
     "drops.queue_message",
     "probe.claims",
     "probe.object_reader",
+    "editing.vp9",
     "drops.contents",
     "publishing.wording",
     "drops.near_names",
@@ -137,6 +139,13 @@ TOGETHER = {
     "probe.audio": {"probe.containers"},
     "probe.image": {"probe.containers"},
     "probe.prober": {"probe.audio", "probe.image"},
+    "editing.opening": {"probe.audio", "probe.containers"},
+    "editing.sound": {"editing.opening"},
+    "editing.slices": {"editing.opening", "editing.sound"},
+    "editing.silences": {"editing.opening", "editing.sound"},
+    "editing.last_frame": {"editing.opening"},
+    "editing.pictures": {"editing.opening"},
+    "editing.joiner": {"editing.opening", "editing.pictures", "editing.sound"},
 }
 
 #: What comes from outside the standard library, module by module: an edge has one outside thing.
@@ -158,6 +167,11 @@ OUTSIDE = {
     "probe.audio": {"av"},
     "probe.containers": {"av"},
     "probe.image": {"av"},
+    "editing.opening": {"av"},
+    "editing.sound": {"av"},
+    "editing.silences": {"av"},
+    "editing.last_frame": {"av"},
+    "editing.joiner": {"av"},
     "videos.output_bucket": {"botocore"},
     "publishing.receipt_bucket": {"botocore"},
     "publishing.stable_videos": {"botocore"},

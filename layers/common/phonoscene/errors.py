@@ -4,6 +4,7 @@
     ├── SettingMissing            the deployment lacks an environment variable
     ├── DropRefused               the dropper can mend it: all its errors at once
     ├── MediaRefused              a file is not the audio or the image that it should be
+    ├── EditingFailed             audio cannot be cut, or videos cannot be joined
     ├── TooMuchRead               a file is too large to be measured
     ├── ObjectUnreadable          S3 did not give an object's bytes this time
     ├── ProbeFailed               the function that measures media gave no answer this time
@@ -71,6 +72,18 @@ class MediaRefused(PhonosceneError):
         super().__init__(what)
         self.code = code
         self.what = what
+
+
+class EditingFailed(PhonosceneError):
+    """Audio cannot be cut, or videos cannot be joined.
+
+    ``segment`` is the number, from 1, of the segment whose video is the cause; None: another file.
+    """
+
+    def __init__(self, code: str, message: str, segment: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.segment = segment
 
 
 class TooMuchRead(PhonosceneError):

@@ -1,0 +1,273 @@
+"""Joins the videos of a sequence's segments, with the audio that they were made from."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
+from heapq import merge
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import av
+
+from phonoscene.editing.opening import Deadline, opened_audio, opened_video, packets
+from phonoscene.editing.pictures import check_equal, check_frames, examine
+from phonoscene.editing.sound import SAMPLE_BYTES, SAMPLE_RATE, audio_frame, samples
+from phonoscene.editing.sound import frames as _frames
+from phonoscene.errors import EditingFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+    from pathlib import Path
+
+    from phonoscene.drops.media_facts import SeekableFile
+    from phonoscene.editing.pictures import Pictures
+
+#: Less than the 15 minutes of a Lambda function, so that the error can still be written.
+MAX_BUSY_SECONDS: Final = 720.0
+#: So many frames the last segment may go on behind the audio: lengths are 8k + 1 frames.
+MAX_PADDING_FRAMES: Final = 7
+#: Rounding of lengths, in frames.
+ROUNDING: Final = 0.05
+#: How far the timestamps of audio may be from the number of its samples, in seconds. Players follow
+#: the timestamps, and fal counts samples, as the slices do. Ogg's and WebM's are rounded.
+MAX_JUMP_SECONDS: Final = 0.005
+
+
+@dataclass(frozen=True)
+class Container:
+    """How a joined video is written: what is copied as it is, and how other audio is encoded."""
+
+    format: str
+    copied: frozenset[str]
+    encoder: str
+    bit_rate: int | None = None
+    options: dict[str, str] = field(default_factory=dict)
+
+
+_FASTSTART: Final = {"movflags": "+faststart"}
+#: By suffix. Bit rates are those at which these encoders are hard to tell from their source.
+CONTAINERS: Final = MappingProxyType(
+    {
+        ".mp4": Container("mp4", frozenset({"aac", "mp3"}), "aac", 256_000, _FASTSTART),
+        ".webm": Container("webm", frozenset({"opus", "vorbis"}), "libopus", 192_000),
+        # ProRes is for editing, where lossless audio is usual and its size is small beside it
+        ".mov": Container(
+            "mov",
+            frozenset({"aac", "mp3", "alac", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le"}),
+            "pcm_s16le",
+            None,
+            _FASTSTART,
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A joined video; lengths in seconds."""
+
+    frames: int
+    seconds: float
+    sound_seconds: float
+    is_sound_copied: bool
+
+
+@dataclass(frozen=True)
+class _Sound:
+    """Decoded audio: its length, and the time that its first sample has in the file."""
+
+    seconds: Fraction
+    start: Fraction
+    codec: str
+    #: Every sample comes at the time that its packet has, at one rate.
+    is_steady: bool
+
+
+def join(
+    videos: Sequence[SeekableFile],
+    frames: Sequence[int],
+    fps: float | Fraction,
+    audio: SeekableFile,
+    to: Path,
+    suffix: str = "",
+) -> Joined:
+    """Write the videos, one behind the other, and the audio to the file ``to``.
+
+    ``frames`` are the frames that each video should have. The suffix of ``to`` chooses the
+    container: .mp4, .webm or .mov; ``suffix`` is that of the audio's name. Packets of pictures are
+    copied; so are the audio's where the container takes them, otherwise it is encoded once. Audio
+    of the videos is left out. The result is read again and counted; after an error there is no
+    file.
+
+    Raises:
+        EditingFailed: ``unreadable_audio``, ``unreadable_video``, ``segments_differ``,
+            ``wrong_frames``, ``wrong_frame_rate``, ``wrong_length``, ``joined_wrong`` or
+            ``editing_too_slow``.
+    """
+    deadline = Deadline(MAX_BUSY_SECONDS)
+    rate = Fraction(str(fps))
+    segments = []
+    for number, (video, planned) in enumerate(zip(videos, frames, strict=True), 1):
+        segments.append(examine(video, rate, deadline, number))
+        check_frames(segments[-1], planned, number)
+    check_equal(segments)
+    with opened_audio(audio, suffix) as (container, stream):
+        sound = _examine_sound(container, stream, deadline)
+    _check_length(sum(frames), rate, sound)
+    work = _Work(videos, segments, rate, audio, suffix, sound, to, deadline)
+    try:
+        return work.join()
+    except BaseException:
+        to.unlink(missing_ok=True)
+        raise
+
+
+def _check_length(frames: int, rate: Fraction, sound: _Sound) -> None:
+    excess = frames - sound.seconds * rate
+    if not -ROUNDING <= excess <= MAX_PADDING_FRAMES + ROUNDING:
+        raise EditingFailed(
+            "wrong_length",
+            f"The segments last {float(frames / rate):.3f} s and the audio lasts "
+            f"{float(sound.seconds):.3f} s. The picture may be up to {MAX_PADDING_FRAMES} frames "
+            "longer, and not shorter. Drop the audio again.",
+        )
+
+
+def _examine_sound(container: Any, stream: Any, deadline: Deadline) -> _Sound:
+    """Decode all of an audio stream, and compare the times of its samples with their number."""
+    seconds, start = Fraction(0), None
+    rates, is_steady = set(), True
+    for packet in packets(container, stream, deadline):
+        try:
+            decoded = packet.decode()
+        except av.FFmpegError:
+            is_steady = False
+            continue
+        for frame in decoded:
+            rates.add(frame.sample_rate)
+            at = frame.pts * frame.time_base if frame.pts is not None else None
+            if start is None:
+                start = at
+            if at is None or start is None or abs(at - start - seconds) > MAX_JUMP_SECONDS:
+                is_steady = False
+            seconds += Fraction(frame.samples, frame.sample_rate)
+    if not seconds:
+        raise EditingFailed("unreadable_audio", "The audio has no sample that can be decoded.")
+    codec = stream.codec_context.codec.canonical_name
+    return _Sound(seconds, start or Fraction(0), codec, is_steady and len(rates) == 1)
+
+
+@dataclass(frozen=True)
+class _Work:
+    videos: Sequence[SeekableFile]
+    segments: Sequence[Pictures]
+    rate: Fraction
+    audio: SeekableFile
+    suffix: str
+    sound: _Sound
+    to: Path
+    deadline: Deadline
+
+    @property
+    def container(self) -> Container:
+        return CONTAINERS[self.to.suffix]
+
+    def join(self) -> Joined:
+        """Write and check the file; audio that cannot be copied after all is encoded."""
+        if self.sound.is_steady and self.sound.codec in self.container.copied:
+            with suppress(av.FFmpegError, _SoundWrong):
+                self._write(is_copied=True)
+                return self._checked(is_copied=True)
+        try:
+            self._write(is_copied=False)
+            return self._checked(is_copied=False)
+        except (av.FFmpegError, _SoundWrong) as exc:
+            raise EditingFailed(
+                "joined_wrong",
+                f"The joined video could not be written: {exc}. Convert the audio to WAV or FLAC.",
+            ) from exc
+
+    def _write(self, *, is_copied: bool) -> None:
+        options = {"fflags": "+bitexact", **self.container.options}
+        with ExitStack() as stack:
+            out = stack.enter_context(
+                av.open(str(self.to), "w", format=self.container.format, options=options)
+            )
+            with opened_video(self.videos[0], 1) as (_, template):
+                picture: Any = out.add_stream_from_template(template)
+                picture.time_base = 1 / self.rate
+            container, source = stack.enter_context(opened_audio(self.audio, self.suffix))
+            if is_copied:
+                track: Any = out.add_stream_from_template(source)
+                track.time_base = source.time_base
+                sounds = self._copied(container, source, track)
+            else:
+                track = out.add_stream(self.container.encoder, rate=SAMPLE_RATE, layout="stereo")
+                if self.container.bit_rate:
+                    track.bit_rate = self.container.bit_rate
+                sounds = self._encoded(container, source, track)
+            pictures = stack.enter_context(closing(self._pictures(picture)))
+            for packet in merge(pictures, sounds, key=lambda one: one.dts * one.time_base):
+                self.deadline.check()
+                out.mux_one(packet)
+
+    def _pictures(self, to: Any) -> Generator[Any]:
+        """The packets of all videos, on one grid: a frame lasts 1, and is decoded in its turn."""
+        delay = max(pictures.delay for pictures in self.segments)
+        first = 0
+        for number, (video, pictures) in enumerate(zip(self.videos, self.segments, strict=True), 1):
+            with opened_video(video, number) as (container, stream):
+                read = (p for p in packets(container, stream, self.deadline) if not p.is_discard)
+                for packet, at, decoded in zip(
+                    read, pictures.positions, pictures.decoded, strict=False
+                ):
+                    packet.time_base = 1 / self.rate
+                    packet.pts, packet.dts = first + at, first + decoded - delay
+                    packet.duration, packet.stream = 1, to
+                    yield packet
+            first += pictures.frames
+
+    def _copied(self, container: Any, source: Any, to: Any) -> Iterator[Any]:
+        start = round(self.sound.start / source.time_base)
+        for packet in packets(container, source, self.deadline):
+            if not packet.size:
+                return
+            packet.pts -= start
+            packet.dts = packet.pts
+            packet.stream = to
+            yield packet
+
+    def _encoded(self, container: Any, source: Any, to: Any) -> Iterator[Any]:
+        first = 0
+        for piece in samples(_frames(container, source, self.deadline)):
+            yield from to.encode(audio_frame(piece, first))
+            first += len(piece) // SAMPLE_BYTES
+        yield from to.encode(None)
+
+    def _checked(self, *, is_copied: bool) -> Joined:
+        """Read the joined file again: all frames, one step, and the audio's length and zero."""
+        with self.to.open("rb") as file:
+            pictures = examine(file, self.rate, self.deadline)
+            planned = sum(segment.frames for segment in self.segments)
+            if pictures.frames != planned:
+                raise EditingFailed(
+                    "joined_wrong",
+                    f"The joined video has {pictures.frames} frames instead of {planned}.",
+                )
+            with opened_audio(file) as (container, stream):
+                sound = _examine_sound(container, stream, self.deadline)
+        wrong = max(abs(sound.seconds - self.sound.seconds), abs(sound.start)) * self.rate
+        if wrong > 1 or not sound.is_steady:
+            raise _SoundWrong(
+                f"its audio lasts {float(sound.seconds):.3f} s from {float(sound.start):.3f} s on "
+                f"instead of {float(self.sound.seconds):.3f} s from 0 s on"
+            )
+        return Joined(
+            planned, float(planned / self.rate), float(sound.seconds), is_sound_copied=is_copied
+        )
+
+
+class _SoundWrong(Exception):
+    """The audio of a joined file is not as long as its source, or does not begin with it."""

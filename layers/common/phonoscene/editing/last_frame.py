@@ -1,0 +1,58 @@
+"""Reads the last picture of a video, with which the next segment may begin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import av
+
+from phonoscene.editing.opening import Deadline, opened_video, packets
+from phonoscene.errors import EditingFailed
+
+if TYPE_CHECKING:
+    from phonoscene.drops.media_facts import SeekableFile
+
+#: 481 frames of 4K are decoded in half of it.
+MAX_BUSY_SECONDS: Final = 120.0
+#: 8K; a picture takes 12 bytes a pixel, at most, while it is converted.
+MAX_PIXELS: Final = 7680 * 4320
+
+
+def last_frame(file: SeekableFile) -> bytes:
+    """A PNG of the last picture of a video that can be decoded.
+
+    All is decoded: what a seek finds depends on the container's index, and a segment is short.
+
+    Raises:
+        EditingFailed: ``unreadable_video`` or ``editing_too_slow``.
+    """
+    last = None
+    with opened_video(file) as (container, stream):
+        context = stream.codec_context
+        if context.width * context.height > MAX_PIXELS:
+            raise _unreadable(f"has {context.width} x {context.height} pixels")
+        stream.thread_type = "AUTO"
+        for packet in packets(container, stream, Deadline(MAX_BUSY_SECONDS)):
+            for frame in _decoded(packet):
+                last = frame
+    if last is None:
+        raise _unreadable("has no picture that can be decoded")
+    return _png(last)
+
+
+def _decoded(packet: Any) -> list[Any]:
+    try:
+        return [frame for frame in packet.decode() if not frame.is_corrupt]
+    except av.FFmpegError:
+        return []
+
+
+def _png(picture: Any) -> bytes:
+    encoder: Any = av.CodecContext.create("png", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, "rgb24"
+    encoder.time_base = picture.time_base
+    return b"".join(map(bytes, encoder.encode(picture.reformat(format="rgb24"))))
+
+
+def _unreadable(what: str) -> EditingFailed:
+    return EditingFailed("unreadable_video", f"The video {what}. Copy it from fal once more.")

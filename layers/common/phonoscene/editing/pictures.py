@@ -1,0 +1,140 @@
+"""Examines the packets of segments' videos: whether they can be joined, and in which order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from phonoscene.editing.opening import opened_video, packets
+from phonoscene.editing.vp9 import is_shown
+from phonoscene.errors import EditingFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from fractions import Fraction
+
+    from phonoscene.drops.media_facts import SeekableFile
+    from phonoscene.editing.opening import Deadline
+
+#: How far, in frames, a timestamp may be from the grid: WebM's are rounded to milliseconds, which
+#: at 60 frames per second are 0.03 frames.
+TOLERANCE: Final = 0.4
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """One video's packets, in the order of the file.
+
+    ``positions`` has the place of each packet's picture in the order in which pictures are shown,
+    from 0, and ``decoded`` how many pictures are decoded before it. ``delay`` is how many pictures
+    the decoder holds back to put them in order.
+    """
+
+    properties: Mapping[str, Any]
+    positions: tuple[int, ...]
+    decoded: tuple[int, ...]
+    frames: int
+
+    @property
+    def delay(self) -> int:
+        """How many frames a picture is decoded before it is shown, at least."""
+        return max(n - at for n, at in zip(self.decoded, self.positions, strict=True))
+
+
+def examine(
+    video: SeekableFile, rate: Fraction, deadline: Deadline, segment: int | None = None
+) -> Pictures:
+    """Read all packets of a video whose pictures should come ``rate`` times a second.
+
+    Raises:
+        EditingFailed: ``unreadable_video``, ``wrong_frame_rate`` or ``editing_too_slow``.
+    """
+    times: list[Fraction | None] = []
+    with opened_video(video, segment) as (container, stream):
+        properties = _properties(stream)
+        is_vp9 = properties["codec"] == "vp9"
+        for packet in packets(container, stream, deadline):
+            if not packet.size:
+                break
+            if not times and not packet.is_keyframe:
+                raise _refused("unreadable_video", "does not begin with a key frame", segment)
+            if packet.is_discard:
+                continue
+            if is_vp9 and not is_shown(bytes(packet)):
+                times.append(None)
+            elif packet.pts is None:
+                raise _refused("wrong_frame_rate", "has a picture without a time", segment)
+            else:
+                times.append(packet.pts * packet.time_base * rate)
+    return _placed(properties, times, segment)
+
+
+def _placed(
+    properties: Mapping[str, Any], times: list[Fraction | None], segment: int | None
+) -> Pictures:
+    shown = sorted(time for time in times if time is not None)
+    if not shown:
+        raise _refused("unreadable_video", "has no picture", segment)
+    for number, at in enumerate(shown):
+        if abs(at - shown[0] - number) > TOLERANCE:
+            raise _refused(
+                "wrong_frame_rate",
+                f"has picture {number + 1} at frame {float(at - shown[0]) + 1:.2f} of the "
+                "planned frame rate",
+                segment,
+            )
+    place = {at: number for number, at in enumerate(shown)}
+    positions, decoded, count = [], [], 0
+    for number, time in enumerate(times):
+        # a frame that is not shown belongs to the next one that is
+        whose = next((later for later in times[number:] if later is not None), shown[-1])
+        positions.append(place[whose])
+        decoded.append(min(count, len(shown) - 1))
+        count += time is not None
+    return Pictures(properties, tuple(positions), tuple(decoded), len(shown))
+
+
+def _properties(stream: Any) -> dict[str, Any]:
+    """What has to be equal in all segments: one decoder, set up once, decodes the joined video."""
+    context = stream.codec_context
+    return {
+        "codec": context.codec.canonical_name,
+        "profile": context.profile,
+        "width": context.width,
+        "height": context.height,
+        "pixel format": context.pix_fmt,
+        "pixel aspect ratio": context.sample_aspect_ratio or 1,
+        "colour range": context.color_range,
+        "colour space": context.colorspace,
+        "colour primaries": context.color_primaries,
+        "colour transfer": context.color_trc,
+        "decoder set-up": (context.extradata or b"").hex(),
+    }
+
+
+def check_equal(all_pictures: list[Pictures]) -> None:
+    """Raise ``EditingFailed``, ``segments_differ``, if a segment is not encoded as the first is."""
+    first = all_pictures[0].properties
+    for segment, pictures in enumerate(all_pictures, 1):
+        for name, value in pictures.properties.items():
+            if value != first[name]:
+                raise EditingFailed(
+                    "segments_differ",
+                    f"Segments 1 and {segment} differ in {name}: {first[name]} and {value}. "
+                    "Copying joins only equal encodings. Make the segment again with the "
+                    "parameters of the first.",
+                    segment,
+                )
+
+
+def check_frames(pictures: Pictures, planned: int, segment: int) -> None:
+    """Raise ``EditingFailed``, ``wrong_frames``, if a segment is longer or shorter than planned."""
+    if pictures.frames != planned:
+        raise _refused(
+            "wrong_frames", f"has {pictures.frames} frames instead of {planned}", segment
+        )
+
+
+def _refused(code: str, what: str, segment: int | None) -> EditingFailed:
+    name = "The joined video" if segment is None else f"The video of segment {segment}"
+    return EditingFailed(code, f"{name} {what}. Copy it from fal once more.", segment)

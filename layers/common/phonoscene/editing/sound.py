@@ -1,0 +1,72 @@
+"""Decodes audio into one stream of samples, as slices and encoders need them."""
+
+from __future__ import annotations
+
+from array import array
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Final
+
+import av
+from av.audio.resampler import AudioResampler
+
+from phonoscene.editing.opening import packets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from phonoscene.editing.opening import Deadline
+
+#: fal's model resamples to this rate; what is sent already has it.
+SAMPLE_RATE: Final = 48_000
+CHANNELS: Final = 2
+#: Bytes of one sample of all channels.
+SAMPLE_BYTES: Final = 2 * CHANNELS
+
+
+def frames(container: Any, stream: Any, deadline: Deadline) -> Iterator[Any]:
+    """FFmpeg's frames of an audio stream; a broken packet is skipped, as by the probe."""
+    for packet in packets(container, stream, deadline):
+        try:
+            yield from packet.decode()
+        except av.FFmpegError:
+            continue
+
+
+def samples(decoded: Iterable[Any]) -> Iterator[bytes]:
+    """Sixteen-bit samples of two channels at 48 kHz, as one stream, in pieces of any length.
+
+    The resampler holds back some samples between frames, so nothing is lost where a slice ends.
+    FFmpeg would make two channels of one at -3 dB; here both get it as it is.
+    """
+    resampler, form = None, None
+    for frame in decoded:
+        found = frame.format.name, frame.layout.name, frame.sample_rate
+        if found != form:  # where streams are chained, another rate may begin
+            yield from _resampled(resampler, None)
+            layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
+            resampler, form = AudioResampler("s16", layout, SAMPLE_RATE), found
+        frame.pts = None  # the samples' number is their time
+        yield from _resampled(resampler, frame)
+    yield from _resampled(resampler, None)
+
+
+def _resampled(resampler: AudioResampler | None, frame: Any) -> Iterator[bytes]:
+    for made in resampler.resample(frame) if resampler else ():
+        channels = made.layout.nb_channels
+        piece = bytes(memoryview(made.planes[0])[: made.samples * 2 * channels])
+        yield piece if channels == CHANNELS else _doubled(piece)
+
+
+def _doubled(mono: bytes) -> bytes:
+    one = array("h", mono)
+    both = array("h", bytes(2 * len(mono)))
+    both[0::2] = both[1::2] = one
+    return both.tobytes()
+
+
+def audio_frame(piece: bytes, first: int) -> Any:
+    """A frame of what ``samples`` yields, whose first sample is number ``first``."""
+    frame = av.AudioFrame("s16", "stereo", len(piece) // SAMPLE_BYTES)
+    frame.planes[0].update(piece)
+    frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, first, Fraction(1, SAMPLE_RATE)
+    return frame
