@@ -16,7 +16,7 @@ from phonoscene.observability import count, logger, metrics
 from phonoscene.publishing.event_bus import EventBus
 from phonoscene.publishing.receipt_bucket import ReceiptBucket
 from phonoscene.publishing.stable_videos import StableVideos
-from phonoscene.queues import UnpublishedQueue
+from phonoscene.queues import DropsQueue, UnpublishedQueue
 from phonoscene.settings import PublishSettings
 from phonoscene.table.items import from_item
 from phonoscene.workflow.publication import Publisher, Write
@@ -50,10 +50,10 @@ def build() -> App:
     receipts = ReceiptBucket(boto3.client("s3", config=FAIL_FAST), settings.output_bucket)
     videos = StableVideos(boto3.client("s3", config=COPYING), settings.output_bucket)
     bus = EventBus(boto3.client("events", config=FAIL_FAST), settings.event_bus)
-    unpublished = UnpublishedQueue(
-        boto3.client("sqs", config=FAIL_FAST), settings.unpublished_queue_url
-    )
-    return App(Publisher(receipts, videos, bus), unpublished)
+    sqs = boto3.client("sqs", config=FAIL_FAST)
+    drops = DropsQueue(sqs, settings.drops_queue_url)
+    unpublished = UnpublishedQueue(sqs, settings.unpublished_queue_url)
+    return App(Publisher(receipts, videos, bus, drops), unpublished)
 
 
 def on_record(

@@ -20,6 +20,7 @@ from phonoscene.errors import (
     BucketUnversioned,
     ConditionFailed,
     DropUnsettled,
+    EditorFailed,
     ObjectUnreadable,
     OutOfTime,
     ProbeFailed,
@@ -34,10 +35,13 @@ from phonoscene.probe.remote import RemoteProber
 from phonoscene.queues import DropsQueue
 from phonoscene.settings import SubmitSettings
 from phonoscene.table.job_store import JobStore
+from phonoscene.videos.work_files import WorkFiles
 from phonoscene.workflow.cancellation import Canceller
 from phonoscene.workflow.examination import DropLimits, Examiner
 from phonoscene.workflow.intake import Announcement, Intake
 from phonoscene.workflow.media_urls import Presigned, Uploaded
+from phonoscene.workflow.remote_editor import RemoteEditor
+from phonoscene.workflow.sequencing import Sequencer
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
 
 if TYPE_CHECKING:
@@ -60,6 +64,8 @@ UPLOADING = timedelta(seconds=100)
 FAL_STORAGE = "fal-storage"
 #: Longer than the function probe may take; throttling is tried again, a lost answer as well.
 PROBING = Config(connect_timeout=2, read_timeout=80, retries={"total_max_attempts": 3})
+#: Longer than the function edit may take.
+EDITING = Config(connect_timeout=2, read_timeout=110, retries={"total_max_attempts": 1})
 #: Errors of AWS, of the network, and of a drop that changes while it is read.
 PASSING = (
     BotoCoreError,
@@ -67,12 +73,15 @@ PASSING = (
     ClientError,
     ConditionFailed,
     DropUnsettled,
+    EditorFailed,
     ObjectUnreadable,
     ProbeFailed,
 )
 PATIENT_TRIES = 3
 #: The value of SameContent with which the same content again is the same job.
 SKIP = "skip"
+#: The value of LongAudio with which audio longer than one request becomes a sequence.
+SPLIT = "split"
 
 
 @dataclass(frozen=True)
@@ -82,8 +91,16 @@ class App:
     store: JobStore
     intake: Intake
     submitter: Submitter
+    sequencer: Sequencer
     canceller: Canceller
     min_time_ms: int
+
+    def send(self, job: Job) -> None:
+        """Submit a job, or take a sequence as far as it can go now."""
+        if job.sequence:
+            self.sequencer.advance(job)
+        else:
+            self.submitter.submit(job)
 
     def jobs(self, message: Dispatch | Cancel | ObjectCreated, tries: int) -> list[Job]:
         """The jobs that a message names or starts, to be submitted."""
@@ -138,6 +155,7 @@ def build() -> App:
         max_job_cost_usd=settings.max_job_cost_usd,
         daily_budget_usd=settings.daily_budget_usd,
         uploads=uploads,
+        max_sequence_seconds=settings.max_sequence_seconds if settings.long_audio == SPLIT else 0,
     )
     drops = DropsQueue(boto3.client("sqs", config=FAIL_FAST), settings.drops_queue_url)
 
@@ -145,10 +163,12 @@ def build() -> App:
         drops.rest(bucket.name, announced.key, announced.happened_at, settings.settle_seconds)
 
     prober = RemoteProber(boto3.client("lambda", config=PROBING), settings.probe_function)
+    work = WorkFiles(boto3.client("s3", config=FAIL_FAST), settings.output_bucket)
+    editor = RemoteEditor(boto3.client("lambda", config=EDITING), settings.edit_function, work)
     intake = Intake(
         bucket,
         store,
-        Examiner(bucket, rules, prober),
+        Examiner(bucket, rules, prober, editor.silences),
         timedelta(minutes=settings.pair_grace_minutes),
         skips_repeats=settings.same_content == SKIP,
         on_gone=lambda: count("DropsGone"),
@@ -170,7 +190,10 @@ def build() -> App:
     )
     submitter = Submitter(media, store, queue, terms, limits)
     min_time_ms = MIN_TIME_TO_UPLOAD_MS if uploads else MIN_TIME_MS
-    return App(store, intake, submitter, Canceller(store, queue), min_time_ms)
+    sequencer = Sequencer(
+        store, editor, drops, settings.max_in_flight, settings.stable_key == "true"
+    )
+    return App(store, intake, submitter, sequencer, Canceller(store, queue), min_time_ms)
 
 
 def on_message(message: Message, lambda_context: LambdaContext) -> None:
@@ -185,7 +208,7 @@ def on_message(message: Message, lambda_context: LambdaContext) -> None:
                 logger.warning("job.left_to_dispatch")  # it is READY: its turn comes
                 break
             logger.append_keys(job_id=job.job_id)
-            app.submitter.submit(job)
+            app.send(job)
     except Exception:
         logger.exception("drop.failed")
         raise

@@ -55,7 +55,9 @@ def test_slices_follow_each_other_sample_by_sample(
     plan: tuple[Grid, float, list[float], list[float]],
 ) -> None:
     grid, seconds, starts, quiet = plan
-    slices = [samples(span, grid.fps) for span in grid.cuts(seconds, starts, quiet)]
+    slices = [
+        samples(span.first, span.frames, grid.fps) for span in grid.cuts(seconds, starts, quiet)
+    ]
     assert slices[0][0] == 0
     assert all(one[0] + one[1] == after[0] for one, after in itertools.pairwise(slices))
     assert sum(length for _, length in slices) >= int(seconds * SAMPLE_RATE) - 1

@@ -29,6 +29,8 @@ class StackParameters:
     uploads: bool
     #: Whether the same content again is the same job: SameContent is skip.
     skips_repeats: bool
+    #: The longest audio that several requests are made of; 0: none is.
+    max_sequence_seconds: int
 
     @classmethod
     def from_values(cls, values: Mapping[str, str]) -> Self:
@@ -48,6 +50,9 @@ class StackParameters:
                 fal_user_id=values["FalUserId"],
                 uploads=values["AudioDelivery"] == "fal-storage",
                 skips_repeats=values["SameContent"] == "skip",
+                max_sequence_seconds=int(values["MaxSequenceSeconds"])
+                if values["LongAudio"] == "split"
+                else 0,
             )
         except KeyError as exc:
             raise StackUnreachable(
@@ -63,4 +68,5 @@ class StackParameters:
             max_job_cost_usd=self.max_job_cost_usd,
             daily_budget_usd=self.daily_budget_usd,
             uploads=self.uploads,
+            max_sequence_seconds=self.max_sequence_seconds,
         )

@@ -20,6 +20,7 @@ from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.drops.keys import DEFAULTS_NAME
 from phonoscene.drops.validation_errors import Errors
 from phonoscene.probe.prober import LocalProber
+from phonoscene.workflow.editing import silences_in
 from phonoscene.workflow.examination import DropLimits, ExaminedTake, Examiner
 from phonoscene.workflow.finding import NoDrop, find_drop
 from phonoscene_cli.stack.video_download import video_name
@@ -127,7 +128,8 @@ def forecast(bucket: DropBucket, rules: DropLimits, pairing: Pairing) -> Forecas
     drop = find_drop(bucket, pairing)
     if isinstance(drop, NoDrop):
         return Forecast(is_ignored=drop is NoDrop.IGNORED)
-    takes = Examiner(bucket, rules, LocalProber(bucket)).examine(drop)
+    silences = partial(silences_in, bucket)
+    takes = Examiner(bucket, rules, LocalProber(bucket), silences).examine(drop)
     asked = [(take.asked, take.images) for take in takes]
     contents = contents_of(bucket.name, drop.audio, drop.sidecar, asked)
     return Forecast(tuple(takes), tuple(contents))

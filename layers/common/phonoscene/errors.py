@@ -5,6 +5,7 @@
     ├── DropRefused               the dropper can mend it: all its errors at once
     ├── MediaRefused              a file is not the audio or the image that it should be
     ├── EditingFailed             audio cannot be cut, or videos cannot be joined
+    ├── EditorFailed              the function that edits media gave no answer this time
     ├── TooMuchRead               a file is too large to be measured
     ├── ObjectUnreadable          S3 did not give an object's bytes this time
     ├── ProbeFailed               the function that measures media gave no answer this time
@@ -84,6 +85,10 @@ class EditingFailed(PhonosceneError):
         super().__init__(message)
         self.code = code
         self.segment = segment
+
+
+class EditorFailed(PhonosceneError):
+    """The function that edits media gave no answer this time; the message comes back."""
 
 
 class TooMuchRead(PhonosceneError):

@@ -56,6 +56,11 @@ class SubmitSettings(Settings):
     audio_delivery: str
     ask_fal_seconds: int
     probe_function: str
+    edit_function: str
+    output_bucket: str
+    long_audio: str
+    max_sequence_seconds: int
+    stable_key: str
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,14 @@ class ProbeSettings(Settings):
     """For the function ``probe``."""
 
     drop_bucket: str
+
+
+@dataclass(frozen=True)
+class EditSettings(Settings):
+    """For the function ``edit``."""
+
+    drop_bucket: str
+    output_bucket: str
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,7 @@ class PublishSettings(Settings):
     output_bucket: str
     event_bus: str
     unpublished_queue_url: str
+    drops_queue_url: str
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ MINUTE: Final = timedelta(minutes=1)
 MAX_PAUSE: Final = timedelta(minutes=16)
 #: Ticks after everything has ended: nothing may be put right, or found to be done, then.
 LAST_TICKS: Final = 2
-FUNCTIONS: Final = ("submit", "probe", "webhook", "store", "reconcile", "publish")
+FUNCTIONS: Final = ("submit", "probe", "edit", "webhook", "store", "reconcile", "publish")
 #: Whose own clock must be this world's.
 WITH_STORE: Final = ("submit", "store", "reconcile")
 #: Records that Lambda hands to the stream's reader at once, and how often before it gives one up.
@@ -141,6 +141,7 @@ RESOURCES: Final = {
     "UnpublishedQueue": "unpublished",
     "EventBus": "bus",
     "ProbeFunction": "probe",
+    "EditFunction": "edit",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-#: Of the slices that long audio is cut into, in samples a second.
+#: Of the slices that long audio is cut into, in samples a second: fal's model resamples to it.
 SAMPLE_RATE: Final = 48_000
 
 
@@ -55,7 +55,7 @@ class ImageFacts:
 class Prober(Protocol):
     """Measures an object of the drop bucket, in this process or in the function ``probe``.
 
-    All methods raise ``DropRefused`` if the file is not what it should be, ``DropUnsettled`` if it
+    Both methods raise ``DropRefused`` if the file is not what it should be, ``DropUnsettled`` if it
     changes meanwhile, and ``ObjectUnreadable`` or ``ProbeFailed`` if trying again may help.
     """
 
@@ -65,8 +65,4 @@ class Prober(Protocol):
 
     def image(self, stored: StoredObject) -> ImageFacts:
         """Measure an image: its width, height and format."""
-        ...
-
-    def silences(self, stored: StoredObject) -> list[float]:
-        """The middle of each silence of an audio file, in seconds, ascending."""
         ...

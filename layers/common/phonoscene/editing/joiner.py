@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import av
 
+from phonoscene.drops.media_facts import SAMPLE_RATE
 from phonoscene.editing.opening import Deadline, opened_audio, opened_video, packets
 from phonoscene.editing.pictures import check_equal, check_frames, examine
-from phonoscene.editing.sound import SAMPLE_BYTES, SAMPLE_RATE, audio_frame, samples
+from phonoscene.editing.sound import SAMPLE_BYTES, audio_frame, samples
 from phonoscene.editing.sound import frames as _frames
 from phonoscene.errors import EditingFailed
 

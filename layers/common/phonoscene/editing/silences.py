@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import av
 from av.filter import Graph
 
+from phonoscene.drops.media_facts import SAMPLE_RATE
 from phonoscene.editing.opening import Deadline, opened_audio
-from phonoscene.editing.sound import SAMPLE_BYTES, SAMPLE_RATE, audio_frame, frames, samples
+from phonoscene.editing.sound import SAMPLE_BYTES, audio_frame, frames, samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

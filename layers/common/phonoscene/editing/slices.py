@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
+from phonoscene.drops.media_facts import SAMPLE_RATE
 from phonoscene.editing.opening import Deadline, opened_audio
-from phonoscene.editing.sound import CHANNELS, SAMPLE_BYTES, SAMPLE_RATE, frames, samples
+from phonoscene.editing.sound import CHANNELS, SAMPLE_BYTES, frames, samples
 from phonoscene.errors import EditingFailed
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import av
 from av.audio.resampler import AudioResampler
 
+from phonoscene.drops.media_facts import SAMPLE_RATE
 from phonoscene.editing.opening import packets
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from phonoscene.editing.opening import Deadline
 
-#: fal's model resamples to this rate; what is sent already has it.
-SAMPLE_RATE: Final = 48_000
 CHANNELS: Final = 2
 #: Bytes of one sample of all channels.
 SAMPLE_BYTES: Final = 2 * CHANNELS

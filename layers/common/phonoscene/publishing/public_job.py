@@ -91,6 +91,17 @@ class VideoFigures(FrozenModel):
     upper_usd: float = described("The most; the day's budget counts this.")
 
 
+class PublicSegment(FrozenModel):
+    """One request of a job whose audio takes several."""
+
+    index: int = described("Its place, from 1.")
+    start: float = described("When it begins, in seconds of the audio.")
+    seconds: float = described("How long it is.")
+    status: JobStatus | None = described("Absent before its turn.", default=None)
+    job_id: str | None = described("The job that makes it.", default=None)
+    request_id: str | None = described("fal's id of its request.", default=None)
+
+
 class PublicJob(FrozenModel):
     """What receipts and events have in common."""
 
@@ -117,6 +128,9 @@ class PublicJob(FrozenModel):
         "What came; absent before there is a video, or where fal reports no figures.", default=None
     )
     request_id: str | None = described("fal's id, for questions to fal.", default=None)
+    segments: tuple[PublicSegment, ...] | None = described(
+        "The requests of a job whose audio takes several; absent for any other.", default=None
+    )
     bucket: str = described("The drop bucket.")
     audio: Audio | None = described("The audio, pinned to its version.", default=None)
     sidecar: DropObject | None = described("The sidecar, pinned to its version.", default=None)
@@ -151,7 +165,8 @@ def public_fields(job: Job, until: datetime | None) -> dict[str, Any]:
     )
     return {name: getattr(job, name) for name in same} | {
         "version": "1",
-        "state": STATES[job.status],
+        "state": _state(job),
+        "segments": segments_of(job),
         "waits": _wait(job, until),
         "duplicates": len(job.duplicate_requests),
         "notes": tuple(notes(job)),
@@ -159,6 +174,34 @@ def public_fields(job: Job, until: datetime | None) -> dict[str, Any]:
         "actual": job.actual and VideoFigures(**job.actual.model_dump()),
         "request_id": job.request.request_id if job.request else None,
     }
+
+
+def _state(job: Job) -> str:
+    """The status in words; of a sequence how many segments have their video."""
+    sequence = job.sequence
+    if sequence is None or job.status not in (JobStatus.SUBMITTED, JobStatus.GENERATED):
+        return STATES[job.status]
+    if job.status is JobStatus.GENERATED:
+        return "all segments have their videos; joining them"
+    return f"{sequence.done} of {len(sequence.segments)} segments have their videos"
+
+
+def segments_of(job: Job) -> tuple[PublicSegment, ...] | None:
+    """The segments of a sequence, as they were last seen."""
+    sequence = job.sequence
+    if sequence is None:
+        return None
+    return tuple(
+        PublicSegment(
+            index=number + 1,
+            start=round(sequence.start_of(number), 3),
+            seconds=round(sequence.seconds_of(number), 3),
+            status=one.status,
+            job_id=one.job_id,
+            request_id=one.request_id,
+        )
+        for number, one in enumerate(sequence.segments)
+    )
 
 
 def _cost(asked: Estimate | None, came: Actual | None) -> Cost | None:

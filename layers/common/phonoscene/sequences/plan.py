@@ -62,7 +62,9 @@ class Grid:
         """The shortest scene, in seconds: both its ends may move to the grid."""
         return (self.least + STEP_FRAMES) / self.fps
 
-    def cuts(self, seconds: float, starts: Sequence[float], silences: Sequence[float]) -> list[Span]:
+    def cuts(
+        self, seconds: float, starts: Sequence[float], silences: Sequence[float]
+    ) -> list[Span]:
         """The segments of ``seconds`` of audio whose scenes begin at ``starts``, the first at 0.
 
         ``silences``: the middle of each, in seconds, ascending. The last segment ends at most seven
@@ -113,10 +115,10 @@ class Grid:
         return min(max(frames, lowest), highest)
 
 
-def samples(span: Span, fps: float) -> tuple[int, int]:
-    """The first sample of a segment's slice, and how many it has; counted in absolute samples."""
-    first, end = (round(frame * SAMPLE_RATE / fps) for frame in (span.first, span.end))
-    return first, end - first
+def samples(first: int, frames: int, fps: float) -> tuple[int, int]:
+    """The first sample of some frames, and how many they have; counted in absolute samples."""
+    begin, end = (round(frame * SAMPLE_RATE / fps) for frame in (first, first + frames))
+    return begin, end - begin
 
 
 def _up(frames: float) -> int:

@@ -48,4 +48,7 @@ class Canceller:
         """Ask fal, and ask again where a cancellation was cut off: it does no harm."""
         if job.status is JobStatus.CANCELLED and job.request:
             self.queue.cancel(job.request)
+        for segment in job.sequence.segments if job.sequence else ():
+            if job.status is JobStatus.CANCELLED and segment.job_id:
+                self.cancel(segment.job_id)
         return job

@@ -20,12 +20,12 @@ from phonoscene.sequences.scenes import Scenes, read_scenes, without_prompt
 from phonoscene.workflow import sequence_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from collections.abc import Sequence as Listed
     from decimal import Decimal
 
     from phonoscene.drops.drop_bucket import DropBucket, Found
-    from phonoscene.drops.media_facts import ImageFacts, Prober
+    from phonoscene.drops.media_facts import ImageFacts, Prober, StoredObject
     from phonoscene.drops.pairing import Pairing
     from phonoscene.sequences.scenes import AskedScene
     from phonoscene.workflow.finding import DropFiles
@@ -91,6 +91,8 @@ class Examiner:
     bucket: DropBucket
     rules: DropLimits
     prober: Prober
+    #: The middle of each silence of an audio file, in seconds, ascending.
+    find_silences: Callable[[StoredObject], list[float]] = lambda _: []
 
     def examine(self, halves: DropFiles) -> list[ExaminedTake]:
         """What the drop asks for: one job, or one for each take of a sidecar that lists several."""
@@ -230,13 +232,11 @@ class Examiner:
         grid = Grid(sidecar.fps, self.rules.max_frames)
         sequence_plan.check(sidecar, audio, scenes, grid, self.rules.max_sequence_seconds)
         starts = [scene.start for scene in scenes.listed] or [0.0]
-        spans = grid.cuts(audio.seconds or 0, starts, self.prober.silences(found))
+        spans = grid.cuts(audio.seconds or 0, starts, self.find_silences(found))
         return sequence_plan.planned(spans, sidecar.fps, scenes, [_pins(one) for one in images])
 
     def _price(self, sequence: Sequence, size: tuple[int, int]) -> Estimate:
-        return self._within_limit(
-            sequence_plan.price(sequence, size, self.rules.usd_per_megapixel)
-        )
+        return self._within_limit(sequence_plan.price(sequence, size, self.rules.usd_per_megapixel))
 
     def _estimate(self, sidecar: Sidecar, frames: int, size: tuple[int, int]) -> Estimate:
         from_audio = sidecar.match_audio_length
@@ -277,9 +277,7 @@ class Examiner:
         """An image, however its name's accents are spelled."""
         return next(filter(None, map(self.bucket.find, spellings(key))), None)
 
-    def _size(
-        self, sidecar: Sidecar, images: Images
-    ) -> tuple[int, int] | None:
+    def _size(self, sidecar: Sidecar, images: Images) -> tuple[int, int] | None:
         """Width and height of the video, in pixels; None where its image was refused already."""
         if isinstance(sidecar.video_size, VideoSize):
             return sidecar.video_size.width, sidecar.video_size.height

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from phonoscene.publishing.event_bus import EventBus
     from phonoscene.publishing.receipt_bucket import ReceiptBucket
     from phonoscene.publishing.stable_videos import StableVideos
+    from phonoscene.queues import DropsQueue
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class Publisher:
     receipts: ReceiptBucket
     videos: StableVideos
     bus: EventBus
+    drops: DropsQueue
 
     def publish(self, write: Write, newest: Write | None = None) -> None:
         """Update stable keys and the receipt, and send an event if the job took a step.
@@ -102,6 +104,9 @@ class Publisher:
             EventRefused: the bus did not take the event.
             StableKeyRefused: all but the copy is published, and the copy would fail again.
         """
+        if write.after.part_of:
+            self._tell_sequence(write.after, write.after.part_of)
+            return
         last = newest or write
         refused = self._refused_copies(last.after)
         self._update(Receipt.of(last.after, last.until))
@@ -111,6 +116,11 @@ class Publisher:
             logger.info("event.sent", extra={"status": event.status, "event": event.id})
         if refused:
             raise refused[0]
+
+    def _tell_sequence(self, segment: Job, sequence: str) -> None:
+        """Have a sequence looked at when one of its segments has ended; else segments are quiet."""
+        if segment.is_final:
+            self.drops.dispatch([sequence])
 
     def _refused_copies(self, job: Job) -> list[StableKeyRefused]:
         """Update each stable key of a job; return what S3 refused for good."""

@@ -183,6 +183,10 @@ class Reconciler:
             case JobStatus.WAITING:  # submit sees the bucket, and what is beside the half
                 self.store.look_again(job, self._after_wait(job))
                 self.dispatcher.drops.dispatch([job.job_id])
+            case JobStatus.SUBMITTED | JobStatus.GENERATED if job.sequence:
+                # submit sees its segments, or joins them
+                self.store.look_again(job, self.store.clock() + COPY_AGAIN)
+                self.dispatcher.drops.dispatch([job.job_id])
             case JobStatus.SUBMITTING:  # its process died, before or after the POST
                 self._move(job, JobStatus.UNCONFIRMED)
             case JobStatus.UNCONFIRMED:

@@ -129,7 +129,5 @@ def price(sequence: Sequence, size: tuple[int, int], usd_per_megapixel: Decimal)
         return sum((getattr(one, name) for one in each), type(getattr(each[0], name))(0))
 
     return each[0].model_copy(
-        update={
-            name: total(name) for name in ("frames", "megapixels", "lower_usd", "upper_usd")
-        }
+        update={name: total(name) for name in ("frames", "megapixels", "lower_usd", "upper_usd")}
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from phonoscene.drops.keys import output_key, stable_keys
+from phonoscene.drops.keys import output_key, segment_key, stable_keys
 from phonoscene.drops.pricing import actual
 from phonoscene.errors import (
     CopyFailed,
@@ -224,7 +224,7 @@ class ResultHandler:
 
     def _store(self, job: Job, *, is_retry: bool = False) -> Job:
         """Copy the video; a retry looks first whether it was copied already."""
-        key = output_key(job.name, job.job_id, _suffix(job))
+        key = _key(job, _suffix(job))
         examination = self._examination(job)
         try:
             found = self.output.find(key, examination) if is_retry else None
@@ -242,14 +242,14 @@ class ResultHandler:
         tracks = read_tracks(examination.kind, examination.index)
         flaws = {"video": self._video(job, stored, tracks), "video_flaws": examination.flaws}
         kept = job.model_copy(update=flaws)
-        self.output.put_manifest(output_key(job.name, job.job_id, ".json"), _manifest(kept))
+        self.output.put_manifest(_key(job, ".json"), _manifest(kept))
         # of a video that is cut off, where it lies and what fal said of it is kept: as above
         lay: dict[str, Any] = {"source_url": None, "reported": {}}
         forgotten = {} if examination.is_cut else lay
         return self._finish(job, JobStatus.SUCCEEDED, **flaws, **forgotten)
 
     def _video(self, job: Job, stored: Stored, tracks: Tracks) -> Video:
-        is_copied = self.has_stable_keys and stored.bytes <= MAX_COPY_BYTES
+        is_copied = self.has_stable_keys and stored.bytes <= MAX_COPY_BYTES and not job.part_of
         keys = stable_keys(job.name, _suffix(job), job.take) if is_copied else ()
         data = job.reported
         return Video(
@@ -361,6 +361,13 @@ def _log_cost(job: Job, came: Actual | None) -> None:
 def _suffix(job: Job) -> str:
     """The suffix of the container that was asked for."""
     return suffix_of(str(job.arguments["video_output_type"]))
+
+
+def _key(job: Job, suffix: str) -> str:
+    """The key of a job's video, or with ``.json`` of its manifest."""
+    if job.part_of:
+        return segment_key(job.job_id, suffix)
+    return output_key(job.name, job.job_id, suffix)
 
 
 def _manifest(job: Job) -> bytes:

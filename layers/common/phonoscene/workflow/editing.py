@@ -1,0 +1,186 @@
+"""Cuts and joins the media of sequences, between two buckets and FFmpeg.
+
+All that is written has a key that follows from its content, and is written once. So what is done
+again writes nothing, and returns what is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final
+
+from phonoscene.drops.keys import slice_key, suffix_of
+from phonoscene.drops.media_facts import SAMPLE_RATE
+from phonoscene.editing.joiner import join
+from phonoscene.editing.last_frame import last_frame
+from phonoscene.editing.silences import silences
+from phonoscene.editing.slices import write_slices
+from phonoscene.errors import DropRefused, EditingFailed
+from phonoscene.jobs import Audio, DropObject, ErrorDetail, Video
+from phonoscene.probe.object_reader import ObjectReader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from phonoscene.drops.drop_bucket import DropBucket
+    from phonoscene.drops.media_facts import StoredObject
+    from phonoscene.videos.work_files import WorkFiles
+
+SLICE_SUFFIX: Final = ".wav"
+#: Bytes of the function's disk that a join may fill: the segments, the audio, and the result.
+MAX_BYTES: Final = 9_000_000_000
+
+
+def silences_in(bucket: DropBucket, audio: StoredObject) -> list[float]:
+    """The middle of each silence of an audio file, in seconds, ascending.
+
+    Raises:
+        DropRefused: it cannot be decoded.
+    """
+    reader = ObjectReader(partial(bucket.read_range, audio), audio.bytes)
+    try:
+        found = silences(reader, suffix_of(audio.key))
+    except EditingFailed as exc:
+        raise DropRefused(_error(exc, audio.key)) from exc
+    return [(one.start + one.end) / 2 for one in found]
+
+
+@dataclass(frozen=True)
+class MediaEditor:
+    """Reads drops and the videos of segments, and writes slices, frames and joined videos."""
+
+    drop_bucket: str
+    work: WorkFiles
+
+    def cut(self, audio: Audio, spans: Sequence[tuple[int, int]]) -> list[Audio]:
+        """A slice for each span of samples, written to the output bucket.
+
+        Raises:
+            DropRefused: the audio is gone, or cannot be cut.
+        """
+        slices: list[Audio] = []
+
+        def write(number: int, body: bytes) -> None:
+            key = slice_key(hashlib.sha256(body).hexdigest(), SLICE_SUFFIX)
+            kept = self.work.put(key, body, "audio/wav")
+            seconds = spans[number][1] / SAMPLE_RATE
+            slices.append(
+                Audio(
+                    **kept.model_dump(),
+                    bytes=len(body),
+                    seconds=seconds,
+                    format="audio/wav",
+                    codec="pcm_s16le",
+                )
+            )
+
+        with TemporaryDirectory() as folder, self._audio(Path(folder), audio).open("rb") as file:
+            try:
+                write_slices(file, spans, write, suffix_of(audio.key))
+            except EditingFailed as exc:
+                raise DropRefused(_error(exc, audio.key)) from exc
+        return slices
+
+    def last_frame(self, video: Video, key: str) -> DropObject:
+        """The last frame of a video as a PNG at ``key``.
+
+        Raises:
+            DropRefused: the video is gone, or cannot be decoded.
+        """
+        kept = self.work.find(key)
+        if kept:
+            return kept
+        with TemporaryDirectory() as folder:
+            path = self._video(Path(folder) / "segment", video, 0)
+            try:
+                with path.open("rb") as file:
+                    body = last_frame(file)
+            except EditingFailed as exc:
+                raise DropRefused(_error(exc, video.key)) from exc
+        return self.work.put(key, body, "image/png")
+
+    def join(
+        self,
+        videos: Sequence[Video],
+        frames: Sequence[int],
+        fps: float,
+        audio: Audio,
+        key: str,
+        manifest: dict[str, Any],
+    ) -> Video:
+        """The joined video at ``key``, and its manifest beside it.
+
+        Raises:
+            DropRefused: a file is gone, or they cannot be joined.
+        """
+        self._check_size(videos, audio)
+        video = self.work.find_video(key) or self._joined(videos, frames, fps, audio, key)
+        whole = manifest | {"video": video.model_dump(mode="json", exclude_none=True)}
+        text = json.dumps(whole, ensure_ascii=False, indent=2, sort_keys=True).encode() + b"\n"
+        self.work.put(key.rpartition(".")[0] + ".json", text, "application/json")
+        return video
+
+    def _joined(
+        self,
+        videos: Sequence[Video],
+        frames: Sequence[int],
+        fps: float,
+        audio: Audio,
+        key: str,
+    ) -> Video:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+            to = folder / ("joined" + suffix_of(key))
+            source = stack.enter_context(self._audio(folder, audio).open("rb"))
+            paths = [self._video(folder / f"{n}", one, n + 1) for n, one in enumerate(videos)]
+            segments = [stack.enter_context(path.open("rb")) for path in paths]
+            try:
+                made = join(segments, frames, fps, source, to, suffix_of(audio.key))
+            except EditingFailed as exc:
+                raise DropRefused(_error(exc, key)) from exc
+            lengths = {"seconds": made.seconds, "sound_seconds": made.sound_seconds}
+            return self.work.store(to, key, {"frames": made.frames, "fps": fps, **lengths})
+
+    def _check_size(self, videos: Sequence[Video], audio: Audio) -> None:
+        total = 2 * sum(video.bytes for video in videos) + 2 * audio.bytes
+        if total > MAX_BYTES:
+            raise DropRefused(
+                ErrorDetail(
+                    code="sequence_too_large",
+                    field="video_quality",
+                    value=f"{total:,} bytes",
+                    allowed=f"at most {MAX_BYTES:,} bytes",
+                    message=(
+                        f"Segments and result need {total:,} bytes of disk to be joined; there are "
+                        f"{MAX_BYTES:,}. Choose a lower video_quality, another video_output_type, "
+                        "or shorter audio."
+                    ),
+                )
+            )
+
+    def _audio(self, folder: Path, audio: Audio) -> Path:
+        path = self.work.download(audio, self.drop_bucket, folder / "audio")
+        if path is None:
+            message = f"{audio.key} is no longer in the bucket as it was dropped; drop it again."
+            raise DropRefused(ErrorDetail(code="drop_gone", message=message, source=audio.key))
+        return path
+
+    def _video(self, to: Path, video: Video, number: int) -> Path:
+        path = self.work.download(video, video.bucket, to)
+        if path is None:
+            message = f"The video of segment {number} is gone from the output bucket: {video.key}."
+            raise DropRefused(
+                ErrorDetail(code="segment_gone", message=message, field=f"segment {number}")
+            )
+        return path
+
+
+def _error(exc: EditingFailed, source: str) -> ErrorDetail:
+    field = f"segment {exc.segment}" if exc.segment else None
+    return ErrorDetail(code=exc.code, message=str(exc), source=source, field=field)

@@ -1,0 +1,121 @@
+"""Asks the function ``edit``, which decodes, cuts and joins in a process of its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from phonoscene.drops.keys import frame_key
+from phonoscene.errors import DropRefused, DropUnsettled, EditorFailed
+from phonoscene.jobs import Audio, DropObject, ErrorDetail, Video
+from phonoscene.sequences.plan import samples
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+
+    from phonoscene.drops.media_facts import StoredObject
+    from phonoscene.jobs import Job
+    from phonoscene.videos.work_files import WorkFiles
+
+#: How Lambda calls the end of a process: a crash, too much memory, or too much time.
+_ENDED: Final = ("Runtime.ExitError", "Runtime.OutOfMemory", "Sandbox.Timedout")
+
+
+@dataclass(frozen=True)
+class RemoteEditor:
+    """Invokes the function and waits for its answer; ``work`` looks for what there is."""
+
+    client: LambdaClient
+    function: str
+    work: WorkFiles
+
+    def silences(self, audio: StoredObject) -> list[float]:
+        """The middle of each silence of an audio file, in seconds, ascending."""
+        found = self._ask("silences", key=audio.key, etag=audio.etag, bytes=audio.bytes)
+        return [float(one) for one in found]
+
+    def cut(self, job: Job) -> list[Audio]:
+        """The slices of a sequence; the errors are those of ``Editor``."""
+        assert job.sequence, "only sequences are cut"
+        assert job.audio, "a job has its audio"
+        sequence = job.sequence
+        found = self._ask(
+            "cut",
+            audio=job.audio.model_dump(exclude_none=True),
+            spans=[samples(one.first, one.frames, sequence.fps) for one in sequence.segments],
+        )
+        return [Audio.model_validate(one) for one in found]
+
+    def last_frame(self, job: Job) -> DropObject:
+        """The last frame of a segment's video; the errors are those of ``Editor``."""
+        assert job.video, "a segment that succeeded has its video"
+        video = job.video.model_dump(mode="json", exclude_none=True)
+        found = self._ask("last_frame", video=video, to=frame_key(job.job_id))
+        return DropObject.model_validate(found)
+
+    def has(self, video: Video) -> bool:
+        """Whether a segment's video is still in the output bucket."""
+        return self.work.find(video.key) is not None
+
+    def join(self, job: Job, segments: list[Job], key: str) -> Video:
+        """The segments' videos and the job's audio as one video at ``key``."""
+        assert job.sequence, "only sequences are joined"
+        assert job.audio, "a job has its audio"
+        found = self._ask(
+            "join",
+            videos=[one.video and one.video.model_dump(exclude_none=True) for one in segments],
+            frames=[one.frames for one in job.sequence.segments],
+            fps=job.sequence.fps,
+            audio=job.audio.model_dump(exclude_none=True),
+            to=key,
+            manifest=manifest(job, segments),
+        )
+        return Video.model_validate(found)
+
+    def _ask(self, what: str, **asked: Any) -> Any:
+        request = json.dumps({"do": what, **asked}, default=str).encode()
+        answer = self.client.invoke(FunctionName=self.function, Payload=request)
+        payload = json.loads(answer["Payload"].read())
+        match payload:
+            case {"done": done}:
+                return done
+            case {"errors": list(errors)}:
+                raise DropRefused(*(ErrorDetail.model_validate(error) for error in errors))
+            case {"unsettled": True}:
+                raise DropUnsettled
+        raise EditorFailed(str(payload.get("errorType")))
+
+
+def manifest(job: Job, segments: list[Job]) -> dict[str, Any]:
+    """What lies beside a joined video: where it came from. No URL that opens anything."""
+    known = job.model_dump(
+        mode="json",
+        include={
+            "job_id",
+            "name",
+            "bucket",
+            "audio",
+            "sidecar",
+            "images",
+            "arguments",
+            "metadata",
+            "estimate",
+            "actual",
+            "created_at",
+        },
+        exclude_none=True,
+    )
+    return known | {
+        "segments": [
+            {
+                "job_id": one.job_id,
+                "frames": one.arguments["num_frames"],
+                "prompt": one.arguments["prompt"],
+                "request_id": one.request.request_id if one.request else None,
+                "seed": one.seed,
+                "video": one.video and one.video.model_dump(mode="json", exclude_none=True),
+            }
+            for one in segments
+        ]
+    }
