@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.table import Table
 
+from phonoscene.drops.keys import drop_name
 from phonoscene.limits import day_of
 from phonoscene_cli.commands.options import Day, Json, Since, stack_of
 from phonoscene_cli.errors import WrongUsage
@@ -133,7 +134,7 @@ def _show(result: CostResult, by: str, daily_budget_usd: Decimal) -> None:
 
 
 def _jobs(reader: Reader, first: datetime, last: datetime) -> Iterator[Job]:
-    return reader.whole(entry.job_id for entry in reader.since(first, last))
+    return reader.whole(entry.job_id for entry in reader.since(first, last, with_segments=True))
 
 
 def _group(job: Job, by: str) -> str | None:
@@ -141,7 +142,7 @@ def _group(job: Job, by: str) -> str | None:
         return job.metadata.get(by.removeprefix(BY_METADATA))
     if by == "day":
         return day_of(job.created_at)
-    return job.name if by == "name" else folder_of(job)
+    return drop_name(job.name) if by == "name" else folder_of(job)
 
 
 def _budgets(stack: Stack, first: datetime, last: datetime) -> Iterator[Budget]:

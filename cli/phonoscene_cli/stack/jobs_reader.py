@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from phonoscene.drops.contents import Holders
+from phonoscene.drops.keys import is_segment
 from phonoscene.jobs import WITHOUT_VIDEO, Job
 from phonoscene.table.items import SHARDS, same_as, to_job
 from phonoscene.table.ledger import LedgerStore
@@ -163,14 +164,19 @@ class Reader:
         more = {"ScanIndexForward": False, "Limit": MANY}
         return self._table.pages("by_day", "day_shard = :key", {":key": key}, **more)
 
-    def since(self, first: datetime, last: datetime) -> Iterator[Entry]:
-        """The jobs that were created between two times, the newest first."""
+    def since(
+        self, first: datetime, last: datetime, *, with_segments: bool = False
+    ) -> Iterator[Entry]:
+        """The jobs that were created between two times, the newest first.
+
+        ``with_segments``: those of segments too, which long audio is made of.
+        """
         day = last.astimezone(UTC).date()
         while day >= first.astimezone(UTC).date():
             for entry in self.of_day(f"{day}"):
                 if entry.created_at < first:
                     return
-                if entry.created_at <= last:
+                if entry.created_at <= last and (with_segments or not is_segment(entry.name)):
                     yield entry
             day -= timedelta(days=1)
 

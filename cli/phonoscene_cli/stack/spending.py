@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Self
 
+from phonoscene.drops.keys import drop_name
 from phonoscene.jobs import MAYBE_BILLED, Job, JobStatus
 from phonoscene_cli.results import Result
 
@@ -38,13 +39,15 @@ class Spent(Result):
     @classmethod
     def of(cls, job: Job) -> Self:
         """What one job cost, and what it may still cost."""
-        if job.estimate is None:
-            return cls(jobs=1)
+        is_whole = job.part_of is None  # a segment is part of another job
+        videos = int(is_whole and job.status is _S.SUCCEEDED)
+        if job.estimate is None or job.sequence:  # its segments have its cost
+            return cls(jobs=int(is_whole), videos=videos)
         made, high = job.paid, job.estimate.upper_usd
         is_held = job.status in AT_FAL
         return cls(
-            jobs=1,
-            videos=int(job.status is _S.SUCCEEDED),
+            jobs=int(is_whole),
+            videos=videos,
             lower_usd=sum((one.lower_usd for one in made), ZERO),
             upper_usd=sum((one.upper_usd for one in made), ZERO),
             unbilled_risk_usd=ZERO if made or is_held else unseen_runs(job) * high,
@@ -77,4 +80,4 @@ def total(spent: Iterable[Spent]) -> Spent:
 
 def folder_of(job: Job) -> str:
     """The folder of the drop; of one at the top it is ``/``."""
-    return job.name.rpartition("/")[0] + "/"
+    return drop_name(job.name).rpartition("/")[0] + "/"

@@ -253,11 +253,23 @@ def segment_id(bucket: str, *decides: str) -> str:
     return _digest("segment", bucket, *decides)
 
 
-def segment_key(job: str, suffix: str) -> str:
-    """The key of a segment's video in the output bucket, or with ``.json`` of its manifest.
+def segment_name(name: str) -> str:
+    """The name of a drop's segments: that of no drop, because it begins with ``_``."""
+    return SEGMENTS + name
 
-    No drop has a name that begins with ``_``.
-    """
+
+def is_segment(name: str) -> bool:
+    """Whether a record of this name is a segment's."""
+    return name.startswith(SEGMENTS)
+
+
+def drop_name(name: str) -> str:
+    """The name of the drop that a record is about, a segment's too."""
+    return name.removeprefix(SEGMENTS)
+
+
+def segment_key(job: str, suffix: str) -> str:
+    """The key of a segment's video in the output bucket, or with ``.json`` of its manifest."""
     return f"{SEGMENTS}{job}{suffix}"
 
 

@@ -360,12 +360,21 @@ class JobStore:
             WriteRefused: the record is not as it was read.
         """
         values = {":at": at, ":sequence": sequence, ":revision": job.revision}
-        return self._note(
-            job, "SET due_at = :at, sequence = :sequence", values, "AND revision = :revision"
-        )
+        changed = "SET due_at = :at, #sequence = :sequence"
+        return self._note(job, changed, values, "AND revision = :revision", "sequence")
 
-    def _note(self, job: Job, expression: str, values: dict[str, Any], condition: str = "") -> Job:
-        """Change a record that stands as it was read, without a step of its history."""
+    def _note(
+        self,
+        job: Job,
+        expression: str,
+        values: dict[str, Any],
+        condition: str = "",
+        *reserved: str,
+    ) -> Job:
+        """Change a record that stands as it was read, without a step of its history.
+
+        ``reserved``: attributes whose names DynamoDB knows as words; the expression has ``#name``.
+        """
         seen = {":status": str(job.status), ":seen": job.attempt, ":one": 1}
         request = update(
             job.job_id,
@@ -374,8 +383,9 @@ class JobStore:
             f"#status = :status AND attempt = :seen {condition}",
         )
         with self._refusals():
-            names = {"ExpressionAttributeNames": {"#status": "status"}}
-            return Job.model_validate(self._table.update(request | names))
+            names = {f"#{name}": name for name in ("status", *reserved)}
+            noted = self._table.update(request | {"ExpressionAttributeNames": names})
+            return Job.model_validate(noted)
 
     def note_paid_again(self, job: Job, request_id: str, actual: Actual | None = None) -> None:
         """Record that another request answered for a job too: money that was not reserved.

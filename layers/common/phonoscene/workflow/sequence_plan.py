@@ -97,7 +97,7 @@ def _too_short(scenes: Listed[AskedScene], seconds: float, grid: Grid) -> list[E
             "out_of_range",
             f"at least {grid.min_scene:.2f} s before the next scene and the end at {seconds:.2f} s",
         )
-        for number, (scene, end) in enumerate(zip(scenes, ends, strict=True))
+        for number, (scene, end) in enumerate(zip(scenes, ends, strict=False))
         if len(scenes) > 1 and end - scene.start < grid.min_scene
     ]
 

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from phonoscene.drops.keys import frame_key, output_key, segment_id, stable_keys
+from phonoscene.drops.keys import (
+    frame_key,
+    output_key,
+    segment_id,
+    segment_name,
+    stable_keys,
+)
 from phonoscene.drops.pricing import estimate
 from phonoscene.errors import DropRefused, WriteRefused
 from phonoscene.jobs import FINAL, WITHOUT_VIDEO, ErrorDetail, Job, JobStatus
@@ -173,7 +179,9 @@ class Sequencer:
             known |= {"image_url": frame.key}
         sound = segment.slice
         assert sound, "a sequence is SUBMITTED when it is cut"
-        decides = json.dumps([sound.key, arguments, known, job.take], sort_keys=True)
+        # equal stretches of audio, of silence for example, get a picture each
+        equal = [one.slice for one in sequence.segments[:number]].count(sound)
+        decides = json.dumps([sound.key, equal, arguments, known, job.take], sort_keys=True)
         for tries in range(MAX_JOBS):
             job_id = segment_id(job.bucket, decides, str(tries))
             if segment.job_id not in (None, job_id):
@@ -201,7 +209,7 @@ class Sequencer:
             JobStatus.READY,
             self.store.clock(),
             job_id=job_id,
-            name=job.name,
+            name=segment_name(job.name),
             bucket=job.bucket,
             audio=segment.slice,
             images=images,
