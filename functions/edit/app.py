@@ -18,9 +18,9 @@ from phonoscene.drops.media_facts import StoredObject
 from phonoscene.errors import DropRefused, DropUnsettled
 from phonoscene.jobs import Audio, Video
 from phonoscene.observability import logger
+from phonoscene.sequences.media_editor import MediaEditor, silences_in
+from phonoscene.sequences.work_files import WorkFiles
 from phonoscene.settings import EditSettings
-from phonoscene.videos.work_files import WorkFiles
-from phonoscene.workflow.editing import MediaEditor, silences_in
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -33,15 +33,15 @@ from phonoscene.limits import SpendingLimits
 from phonoscene.observability import announce, count, logger, metrics
 from phonoscene.probe.remote import RemoteProber
 from phonoscene.queues import DropsQueue
+from phonoscene.sequences.remote_editor import RemoteEditor
+from phonoscene.sequences.sequencer import Sequencer
+from phonoscene.sequences.work_files import WorkFiles
 from phonoscene.settings import SubmitSettings
 from phonoscene.table.job_store import JobStore
-from phonoscene.videos.work_files import WorkFiles
 from phonoscene.workflow.cancellation import Canceller
 from phonoscene.workflow.examination import DropLimits, Examiner
 from phonoscene.workflow.intake import Announcement, Intake
 from phonoscene.workflow.media_urls import Presigned, Uploaded
-from phonoscene.workflow.remote_editor import RemoteEditor
-from phonoscene.workflow.sequencing import Sequencer
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ ROOMS = (
     "probe",
     "editing",
     "queues",
+    "sequences",
     "workflow",
 )
 
@@ -109,6 +110,10 @@ PURE = {
     "probe.claims",
     "probe.object_reader",
     "editing.vp9",
+    "sequences.plan",
+    "sequences.scenes",
+    "sequences.segments",
+    "sequences.planning",
     "drops.contents",
     "publishing.wording",
     "drops.near_names",
@@ -146,6 +151,12 @@ TOGETHER = {
     "editing.last_frame": {"editing.opening"},
     "editing.pictures": {"editing.opening"},
     "editing.joiner": {"editing.opening", "editing.pictures", "editing.sound"},
+    "sequences.media_editor": {
+        "editing.joiner",
+        "editing.last_frame",
+        "editing.silences",
+        "editing.slices",
+    },
 }
 
 #: What comes from outside the standard library, module by module: an edge has one outside thing.
@@ -172,6 +183,8 @@ OUTSIDE = {
     "editing.silences": {"av"},
     "editing.last_frame": {"av"},
     "editing.joiner": {"av"},
+    "sequences.scenes": {"pydantic"},
+    "sequences.work_files": {"botocore"},
     "videos.output_bucket": {"botocore"},
     "publishing.receipt_bucket": {"botocore"},
     "publishing.stable_videos": {"botocore"},

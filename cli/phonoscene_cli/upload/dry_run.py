@@ -20,7 +20,7 @@ from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.drops.keys import DEFAULTS_NAME
 from phonoscene.drops.validation_errors import Errors
 from phonoscene.probe.prober import LocalProber
-from phonoscene.workflow.editing import silences_in
+from phonoscene.sequences.media_editor import silences_in
 from phonoscene.workflow.examination import DropLimits, ExaminedTake, Examiner
 from phonoscene.workflow.finding import NoDrop, find_drop
 from phonoscene_cli.stack.video_download import video_name

@@ -452,6 +452,17 @@ class Job(FrozenModel):
         return self.actual.upper_usd > self.estimate.upper_usd
 
     @property
+    def plan(self) -> Sequence:
+        """The segments of a job that is a sequence.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if self.sequence is None:
+            raise ValueError(f"{self.job_id} is no sequence")
+        return self.sequence
+
+    @property
     def marker(self) -> str:
         """What the audio's URL of this attempt carries, so that fal's list shows whose it is."""
         return f"{self.job_id}-{self.attempt}"

@@ -1,1 +1,1 @@
-"""Long audio: where it is cut, what each scene asks for, and what its segments are called."""
+"""Long audio: where it is cut, what its scenes ask for, and how its segments become one video."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.comparison import MIN_FRAMES
-from phonoscene.drops.pricing import STEP_FRAMES
 from phonoscene.drops.media_facts import SAMPLE_RATE
+from phonoscene.drops.pricing import STEP_FRAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

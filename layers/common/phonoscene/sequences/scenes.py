@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
@@ -180,7 +181,7 @@ def _out_of_order(scenes: Sequence[AskedScene]) -> list[ErrorDetail]:
             "out_of_range",
             f"later than the scene before, which begins at {before.start:g} s",
         )
-        for number, (before, scene) in enumerate(zip(scenes, scenes[1:], strict=False), 1)
+        for number, (before, scene) in enumerate(pairwise(scenes), 1)
         if scene.start <= before.start
     ]
 

@@ -10,14 +10,13 @@ from phonoscene.drops.keys import beside, fits, spellings, unsafe
 from phonoscene.drops.pricing import PRESETS, estimate, needed_frames
 from phonoscene.drops.sidecar import Sidecar, VideoSize
 from phonoscene.drops.sidecar_files import SidecarFile, metadata_of, parse, read_takes
-from phonoscene.drops.validation_errors import SCENES
-from phonoscene.drops.validation_errors import Errors
+from phonoscene.drops.validation_errors import SCENES, Errors
 from phonoscene.errors import DropRefused
 from phonoscene.fal.requests import check_size
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Estimate, Sequence
+from phonoscene.sequences import planning
 from phonoscene.sequences.plan import Grid
 from phonoscene.sequences.scenes import Scenes, read_scenes, without_prompt
-from phonoscene.workflow import sequence_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,8 +73,8 @@ class ExaminedTake:
     def asked(self) -> dict[str, Any]:
         """What fal is asked for: the arguments, and of a sequence its scenes."""
         sequence = self.fields.get("sequence")
-        scenes = sequence.asked() if sequence else []
-        return self.fields.get("arguments", {}) | ({SCENES: scenes} if scenes else {})
+        arguments: dict[str, Any] = self.fields.get("arguments", {})
+        return arguments | ({SCENES: sequence.asked()} if sequence else {})
 
     @property
     def missing_image(self) -> str | None:
@@ -230,13 +229,13 @@ class Examiner:
     ) -> Sequence:
         sidecar, scenes = asked
         grid = Grid(sidecar.fps, self.rules.max_frames)
-        sequence_plan.check(sidecar, audio, scenes, grid, self.rules.max_sequence_seconds)
+        planning.check(sidecar, audio, scenes, grid, self.rules.max_sequence_seconds)
         starts = [scene.start for scene in scenes.listed] or [0.0]
         spans = grid.cuts(audio.seconds or 0, starts, self.find_silences(found))
-        return sequence_plan.planned(spans, sidecar.fps, scenes, [_pins(one) for one in images])
+        return planning.planned(spans, sidecar.fps, scenes, [_pins(one) for one in images])
 
     def _price(self, sequence: Sequence, size: tuple[int, int]) -> Estimate:
-        return self._within_limit(sequence_plan.price(sequence, size, self.rules.usd_per_megapixel))
+        return self._within_limit(planning.price(sequence, size, self.rules.usd_per_megapixel))
 
     def _estimate(self, sidecar: Sidecar, frames: int, size: tuple[int, int]) -> Estimate:
         from_audio = sidecar.match_audio_length

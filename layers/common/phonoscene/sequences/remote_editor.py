@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from phonoscene.drops.keys import frame_key
 from phonoscene.errors import DropRefused, DropUnsettled, EditorFailed
@@ -15,11 +15,8 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
     from phonoscene.drops.media_facts import StoredObject
-    from phonoscene.jobs import Job
-    from phonoscene.videos.work_files import WorkFiles
-
-#: How Lambda calls the end of a process: a crash, too much memory, or too much time.
-_ENDED: Final = ("Runtime.ExitError", "Runtime.OutOfMemory", "Sandbox.Timedout")
+    from phonoscene.jobs import FrozenModel, Job
+    from phonoscene.sequences.work_files import WorkFiles
 
 
 @dataclass(frozen=True)
@@ -37,21 +34,14 @@ class RemoteEditor:
 
     def cut(self, job: Job) -> list[Audio]:
         """The slices of a sequence; the errors are those of ``Editor``."""
-        assert job.sequence, "only sequences are cut"
-        assert job.audio, "a job has its audio"
-        sequence = job.sequence
-        found = self._ask(
-            "cut",
-            audio=job.audio.model_dump(exclude_none=True),
-            spans=[samples(one.first, one.frames, sequence.fps) for one in sequence.segments],
-        )
+        fps = job.plan.fps
+        spans = [samples(one.first, one.frames, fps) for one in job.plan.segments]
+        found = self._ask("cut", audio=_json(job.audio), spans=spans)
         return [Audio.model_validate(one) for one in found]
 
     def last_frame(self, job: Job) -> DropObject:
         """The last frame of a segment's video; the errors are those of ``Editor``."""
-        assert job.video, "a segment that succeeded has its video"
-        video = job.video.model_dump(mode="json", exclude_none=True)
-        found = self._ask("last_frame", video=video, to=frame_key(job.job_id))
+        found = self._ask("last_frame", video=_json(job.video), to=frame_key(job.job_id))
         return DropObject.model_validate(found)
 
     def has(self, video: Video) -> bool:
@@ -60,21 +50,19 @@ class RemoteEditor:
 
     def join(self, job: Job, segments: list[Job], key: str) -> Video:
         """The segments' videos and the job's audio as one video at ``key``."""
-        assert job.sequence, "only sequences are joined"
-        assert job.audio, "a job has its audio"
         found = self._ask(
             "join",
-            videos=[one.video and one.video.model_dump(exclude_none=True) for one in segments],
-            frames=[one.frames for one in job.sequence.segments],
-            fps=job.sequence.fps,
-            audio=job.audio.model_dump(exclude_none=True),
+            videos=[_json(one.video) for one in segments],
+            frames=[one.frames for one in job.plan.segments],
+            fps=job.plan.fps,
+            audio=_json(job.audio),
             to=key,
             manifest=manifest(job, segments),
         )
         return Video.model_validate(found)
 
     def _ask(self, what: str, **asked: Any) -> Any:
-        request = json.dumps({"do": what, **asked}, default=str).encode()
+        request = json.dumps({"do": what, **asked}).encode()
         answer = self.client.invoke(FunctionName=self.function, Payload=request)
         payload = json.loads(answer["Payload"].read())
         match payload:
@@ -114,8 +102,13 @@ def manifest(job: Job, segments: list[Job]) -> dict[str, Any]:
                 "prompt": one.arguments["prompt"],
                 "request_id": one.request.request_id if one.request else None,
                 "seed": one.seed,
-                "video": one.video and one.video.model_dump(mode="json", exclude_none=True),
+                "video": _json(one.video),
             }
             for one in segments
         ]
     }
+
+
+def _json(part: FrozenModel | None) -> Any:
+    """A part of a record as JSON."""
+    return part.model_dump(mode="json", exclude_none=True) if part else None

@@ -11,7 +11,8 @@ import json
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from phonoscene.drops.keys import (
     frame_key,
@@ -29,7 +30,7 @@ from phonoscene.videos.video_formats import suffix_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from phonoscene.jobs import Audio, DropObject, Sequence, Video
+    from phonoscene.jobs import Audio, DropObject, Estimate, Sequence, Video
     from phonoscene.queues import DropsQueue
     from phonoscene.table.job_store import JobStore
 
@@ -98,7 +99,7 @@ class Sequencer:
 
     def _cut(self, job: Job) -> Job:
         job = self.store.put_off(job, "cutting", self.store.clock() + CUTTING)
-        sequence = _sequence(job)
+        sequence = job.plan
         try:
             slices = self.editor.cut(job)
         except DropRefused as exc:
@@ -137,7 +138,7 @@ class Sequencer:
 
     def _look(self, job: Job) -> tuple[Sequence, dict[str, Job]]:
         """The sequence with each segment as its job stands now, and those jobs by id."""
-        sequence = _sequence(job)
+        sequence = job.plan
         jobs = self.store.many([one.job_id for one in sequence.segments if one.job_id])
         for number, segment in enumerate(sequence.segments):
             found = jobs.get(segment.job_id or "")
@@ -177,8 +178,7 @@ class Sequencer:
             arguments |= {"image_url": frame_key(before.job_id)}
             images |= {"image_url": frame}
             known |= {"image_url": frame.key}
-        sound = segment.slice
-        assert sound, "a sequence is SUBMITTED when it is cut"
+        sound: Any = segment.slice
         # equal stretches of audio, of silence for example, get a picture each
         equal = [one.slice for one in sequence.segments[:number]].count(sound)
         decides = json.dumps([sound.key, equal, arguments, known, job.take], sort_keys=True)
@@ -201,10 +201,8 @@ class Sequencer:
         arguments: dict[str, Any],
         images: dict[str, DropObject],
     ) -> Job:
-        segment, whole = _sequence(job).segments[number], job.estimate
-        assert whole, "a sequence has its price"
-        assert whole.usd_per_megapixel, "as each job of this release"
-        size = whole.width, whole.height
+        segment, whole = job.plan.segments[number], cast("Estimate", job.estimate)
+        price = whole.usd_per_megapixel or Decimal(0)
         return Job.new(
             JobStatus.READY,
             self.store.clock(),
@@ -216,7 +214,7 @@ class Sequencer:
             arguments=arguments,
             metadata=job.metadata,
             take=job.take,
-            estimate=estimate(segment.frames, size, whole.usd_per_megapixel),
+            estimate=estimate(segment.frames, (whole.width, whole.height), price),
             part_of=job.job_id,
             part=number,
             dropped_at=job.dropped_at,
@@ -264,8 +262,3 @@ class Sequencer:
     def _fail(self, job: Job, errors: tuple[ErrorDetail, ...], **changes: Any) -> Job:
         only = frozenset({job.status})
         return self.store.end(job, JobStatus.FAILED, only_from=only, errors=errors, **changes)
-
-
-def _sequence(job: Job) -> Sequence:
-    assert job.sequence, "only sequences are advanced"
-    return job.sequence

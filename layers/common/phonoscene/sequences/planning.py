@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from phonoscene.drops.pricing import estimate
 from phonoscene.drops.validation_errors import SCENES, Errors, wrong_value
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import ErrorDetail, Estimate, Scene, Segment, Sequence
-from phonoscene.sequences.plan import Grid
 from phonoscene.sequences.scenes import START
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Sequence as Listed
+    from decimal import Decimal
 
     from phonoscene.drops.sidecar import Sidecar
     from phonoscene.jobs import Audio, DropObject
-    from phonoscene.sequences.plan import Span
+    from phonoscene.sequences.plan import Grid, Span
     from phonoscene.sequences.scenes import AskedScene, Scenes
 
 #: What a sequence cannot be written as.

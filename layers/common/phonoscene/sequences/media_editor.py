@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from phonoscene.drops.drop_bucket import DropBucket
     from phonoscene.drops.media_facts import StoredObject
-    from phonoscene.videos.work_files import WorkFiles
+    from phonoscene.sequences.work_files import WorkFiles
 
 SLICE_SUFFIX: Final = ".wav"
 #: Bytes of the function's disk that a join may fill: the segments, the audio, and the result.
