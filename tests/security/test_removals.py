@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,7 @@ import pytest
 
 from tests.support.permissions.bench import less
 from tests.support.permissions.cases import CASES, NOT_ENFORCED, Effect, sentence
-from tests.support.permissions.removals import Row, Verdict, disagreements, judge
+from tests.support.permissions.removals import ROOT, Row, Verdict, disagreements, judge
 from tests.support.permissions.sdk_monitor import Denial, denial_in
 
 if TYPE_CHECKING:
@@ -113,3 +115,9 @@ def test_one_action_is_taken_from_every_statement_and_nothing_else_is() -> None:
 def test_an_action_has_a_case_or_an_explanation_and_not_both(function: str) -> None:
     assert CASES[function].keys() & NOT_ENFORCED[function].keys() == set()
     assert all(sentence(case) for case in CASES[function].values())
+
+
+def test_each_order_finds_the_suite_from_where_it_is_started() -> None:
+    order = [sys.executable, "-m", "tests.support.permissions.removals", "--help"]
+
+    assert subprocess.run(order, cwd=ROOT, capture_output=True, check=False).returncode == 0  # noqa: S603 - ourselves

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from tests.support.permissions.cases import Case, Effect, Steps
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 #: The most seconds that a denied effect is watched for: as long as it took with permission.
 MAX_GRACE: Final = 3.0
 
