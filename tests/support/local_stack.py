@@ -143,13 +143,20 @@ class Phonoscene:
         self.put(key, json.dumps(fields).encode())
         return str(fields["prompt"])
 
-    def drop(self, name: str, *faults: Fault, suffix: str = "wav", **fields: Any) -> str:
+    def drop(
+        self,
+        name: str,
+        *faults: Fault,
+        suffix: str = "wav",
+        seconds: float = 1.0,
+        **fields: Any,
+    ) -> str:
         """Drop a whole pair, for whose request fal misbehaves from the start; the prompt."""
         prompt = str(fields.setdefault("prompt", f"a test {uuid.uuid4()}"))
         for stage, action, parameters in faults:  # before the drop: fal may be quick
             self.fault(prompt, stage, action, **parameters)
         self.sidecar(f"{name}.json", **fields)
-        self.put(f"{name}.{suffix}", make_audio(suffix))
+        self.put(f"{name}.{suffix}", make_audio(suffix, seconds))
         return prompt
 
     def take(

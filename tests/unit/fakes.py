@@ -17,6 +17,7 @@ from phonoscene.jobs import ErrorDetail, Job, JobStatus
 from phonoscene.publishing.event_bus import EventBus
 from phonoscene.publishing.receipt_bucket import ReceiptBucket, StoredReceipt
 from phonoscene.publishing.stable_videos import StableCopy, StableVideos
+from phonoscene.queues import DropsQueue
 from phonoscene.table.items import from_item, same_as, to_job
 from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.intake import Announcement
@@ -26,7 +27,7 @@ from tests.support.jobs import NOON
 from tests.support.stack import DROPS, JOBS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from phonoscene.publishing.events import StatusChanged
     from phonoscene.publishing.pointers import Pointer
@@ -231,3 +232,14 @@ class MemoryBus(EventBus):
     def send(self, event: StatusChanged) -> None:
         """Take it."""
         self.sent.append(event)
+
+
+class MemoryDrops(DropsQueue):
+    """Keeps the ids that it should dispatch and cancel."""
+
+    def __init__(self) -> None:
+        self.dispatched: list[str] = []
+
+    def dispatch(self, job_ids: Sequence[str]) -> None:
+        """Take them."""
+        self.dispatched += job_ids

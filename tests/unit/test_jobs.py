@@ -34,7 +34,7 @@ from tests.unit.strategies import jobs
 #: The whole state machine: what may follow each state.
 DIAGRAM = {
     "WAITING": "READY REJECTED CANCELLED",
-    "READY": "SUBMITTING GENERATED FAILED CANCELLED",
+    "READY": "SUBMITTING SUBMITTED GENERATED FAILED CANCELLED",
     "SUBMITTING": "UNCONFIRMED SUBMITTED GENERATED READY FAILED CANCELLED",
     "UNCONFIRMED": "SUBMITTED GENERATED READY FAILED CANCELLED",
     "SUBMITTED": "GENERATED READY FAILED CANCELLED",
@@ -129,6 +129,8 @@ def test_a_record_has_no_place_for_what_grants_something() -> None:
         "audio.key",
         "sidecar.key",
         "images.key",
+        "sequence.scenes.images.key",
+        "sequence.segments.slice.key",
         "video.key",
         "video.stable_keys",
         "token_hashes",

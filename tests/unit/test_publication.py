@@ -20,7 +20,7 @@ from phonoscene.jobs import BORN_AS, TRANSITIONS, Audio, Job, JobStatus, Step
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.workflow.publication import TRIES, Publisher, Write
 from tests.support.jobs import NOON, a_job
-from tests.unit.fakes import MemoryBus, MemoryReceipts, MemoryVideos
+from tests.unit.fakes import MemoryBus, MemoryDrops, MemoryReceipts, MemoryVideos
 
 if TYPE_CHECKING:
     import random
@@ -88,7 +88,7 @@ def lives(draw: st.DrawFn) -> list[list[Write]]:
 def publish(writes: Iterable[Write]) -> tuple[MemoryReceipts, MemoryBus]:
     receipts, bus = MemoryReceipts(), MemoryBus()
     for write in writes:
-        Publisher(receipts, MemoryVideos(), bus).publish(write)
+        Publisher(receipts, MemoryVideos(), bus, MemoryDrops()).publish(write)
     return receipts, bus
 
 
@@ -149,14 +149,14 @@ def test_a_receipt_is_written_before_its_event_is_sent() -> None:
     receipts, bus = MemoryReceipts(), MemoryBus()
     receipts.meanwhile = lambda _: pytest.fail("an event is out") if bus.sent else None
 
-    Publisher(receipts, MemoryVideos(), bus).publish(Write(None, born(), None))
+    Publisher(receipts, MemoryVideos(), bus, MemoryDrops()).publish(Write(None, born(), None))
 
     assert len(bus.sent) == 1
 
 
 def test_who_finds_another_writer_at_the_receipt_looks_again() -> None:
     receipts, bus = MemoryReceipts(), MemoryBus()
-    publisher = Publisher(receipts, MemoryVideos(), bus)
+    publisher = Publisher(receipts, MemoryVideos(), bus, MemoryDrops())
     first, second, third = writes_of(born(), JobStatus.SUBMITTING, JobStatus.SUBMITTED)
     publisher.publish(first)
 
@@ -173,7 +173,7 @@ def test_who_finds_another_writer_at_the_receipt_looks_again() -> None:
 
 def test_two_that_begin_a_receipt_at_the_same_time_leave_the_newer() -> None:
     receipts, bus = MemoryReceipts(), MemoryBus()
-    publisher = Publisher(receipts, MemoryVideos(), bus)
+    publisher = Publisher(receipts, MemoryVideos(), bus, MemoryDrops())
     older, newer = born("0" * 32), born("1" * 32, at=SECOND)
 
     def overtake(_: str) -> None:
@@ -191,7 +191,7 @@ def test_a_receipt_that_others_write_all_the_time_is_tried_again_later() -> None
     receipts.meanwhile = lambda key: receipts.put(key, b"{}")
 
     with pytest.raises(ReceiptContested):
-        Publisher(receipts, MemoryVideos(), bus).publish(Write(None, born(), None))
+        Publisher(receipts, MemoryVideos(), bus, MemoryDrops()).publish(Write(None, born(), None))
 
     assert (receipts.writes, bus.sent) == (TRIES, [])
 
@@ -201,7 +201,9 @@ def test_what_is_no_receipt_gives_way_to_one(garbage: bytes) -> None:
     receipts = MemoryReceipts()
     receipts.put("a.status.json", garbage)
 
-    Publisher(receipts, MemoryVideos(), MemoryBus()).publish(Write(None, born(), None))
+    Publisher(receipts, MemoryVideos(), MemoryBus(), MemoryDrops()).publish(
+        Write(None, born(), None)
+    )
 
     assert written(receipts) == {"a.status.json": Receipt.of(born(), None)}
 
@@ -211,6 +213,18 @@ def test_a_record_that_comes_again_writes_nothing() -> None:
     write = Write(None, born(), None)
 
     for _ in range(3):
-        Publisher(receipts, MemoryVideos(), bus).publish(write)
+        Publisher(receipts, MemoryVideos(), bus, MemoryDrops()).publish(write)
 
     assert (receipts.writes, len({event.id for event in bus.sent})) == (1, 1)
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_a_segment_has_no_receipt_and_no_event_but_its_end_is_announced(status: JobStatus) -> None:
+    receipts, bus, drops = MemoryReceipts(), MemoryBus(), MemoryDrops()
+    segment = a_job(status, part_of="5" * 32, part=0)
+
+    Publisher(receipts, MemoryVideos(), bus, drops).publish(Write(None, segment, None))
+
+    assert not receipts.objects
+    assert not bus.sent
+    assert drops.dispatched == (["5" * 32] if segment.is_final else [])

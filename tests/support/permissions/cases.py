@@ -92,6 +92,12 @@ def a_drop_becomes_its_video(phonoscene: Phonoscene, name: str) -> Steps:
     yield Effect(becomes(phonoscene, name, "SUCCEEDED"))
 
 
+def a_long_drop_becomes_one_video(phonoscene: Phonoscene, name: str) -> Steps:
+    yield None
+    phonoscene.drop(name, seconds=21.0)
+    yield Effect(becomes(phonoscene, name, "SUCCEEDED"))
+
+
 def fal_reads_the_version_that_was_dropped(phonoscene: Phonoscene, name: str) -> Steps:
     yield None
     prompt = phonoscene.drop(name)
@@ -286,8 +292,15 @@ CASES: Final[dict[str, dict[str, Case]]] = {
         "sqs:SendMessage": a_half_waits_for_the_other,
         "ssm:GetParameter": a_drop_becomes_its_video,
         "lambda:InvokeFunction": a_drop_becomes_its_video,
+        "dynamodb:BatchGetItem": a_long_drop_becomes_one_video,
+        "dynamodb:ConditionCheckItem": a_long_drop_becomes_one_video,
     },
     "ProbeFunction": {"s3:GetObject": a_drop_becomes_its_video},
+    "EditFunction": {
+        "s3:GetObject": a_long_drop_becomes_one_video,
+        "s3:GetObjectVersion": a_long_drop_becomes_one_video,
+        "s3:PutObject": a_long_drop_becomes_one_video,
+    },
     "WebhookFunction": {"sqs:SendMessage": a_drop_becomes_its_video},
     "StoreFunction": {
         "dynamodb:GetItem": a_drop_becomes_its_video,

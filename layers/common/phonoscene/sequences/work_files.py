@@ -114,15 +114,12 @@ class WorkFiles:
                 )
             return {"PartNumber": number, "ETag": answer["ETag"]}
 
-        try:
-            with ThreadPoolExecutor(FLOWS) as pool:
-                parts = list(pool.map(send, range(1, -(-size // PART) + 1)))
-            return self._client.complete_multipart_upload(
-                **at, UploadId=upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
-            )
-        except BaseException:
-            self._client.abort_multipart_upload(**at, UploadId=upload)
-            raise
+        # of one that is cut off the bucket's own rule removes the parts, within a day
+        with ThreadPoolExecutor(FLOWS) as pool:
+            parts = list(pool.map(send, range(1, -(-size // PART) + 1)))
+        return self._client.complete_multipart_upload(
+            **at, UploadId=upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
+        )
 
     def _existing(self, key: str, refusal: ClientError) -> Any:
         """The object that was there before; any other refusal is raised."""

@@ -1,0 +1,454 @@
+"""Long audio as segments: each is paid once, whatever comes twice, fails or is cut off."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phonoscene.drops.keys import frame_key
+from phonoscene.errors import DropRefused
+from phonoscene.jobs import (
+    Audio,
+    DropObject,
+    ErrorDetail,
+    Estimate,
+    Job,
+    JobStatus,
+    Scene,
+    Segment,
+    Sequence,
+    Video,
+)
+from phonoscene.sequences.sequencer import Sequencer
+from tests.support.jobs import NOON
+from tests.support.stack import DROPS
+from tests.unit.fakes import MemoryDrops, MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+S = JobStatus
+WHOLE = "a" * 32
+ESTIMATE = Estimate(
+    width=64,
+    height=64,
+    frames=964,
+    megapixels=Decimal(4),
+    usd_per_megapixel=Decimal("0.001"),
+    lower_usd=Decimal("0.004"),
+    upper_usd=Decimal("0.005"),
+)
+ARGUMENTS = {"prompt": "rain", "video_output_type": "X264 (.mp4)", "fps": 24}
+
+
+@dataclass
+class MemoryEditor:
+    """Slices are named by their place in the audio; what is joined is written down."""
+
+    joined: list[list[str]] = field(default_factory=list)
+    frames: list[str] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
+    refused: ErrorDetail | None = None
+    is_silent: bool = False
+
+    def cut(self, job: Job) -> list[Audio]:
+        """One for each segment."""
+        if self.refused:
+            raise DropRefused(self.refused)
+        return [
+            Audio(
+                key="_work/" + ("x" if self.is_silent else str(one.first)), version_id="1", bytes=4
+            )
+            for one in job.plan.segments
+        ]
+
+    def last_frame(self, job: Job) -> DropObject:
+        """Of a segment that has its video."""
+        assert job.status is S.SUCCEEDED
+        self.frames.append(job.job_id)
+        return DropObject(key=frame_key(job.job_id), version_id=str(len(self.frames)))
+
+    def has(self, video: Video) -> bool:
+        """Whether nobody has deleted it."""
+        return video.key not in self.gone
+
+    def join(self, job: Job, segments: list[Job], key: str) -> Video:
+        """Write it down."""
+        assert all(one.status is S.SUCCEEDED for one in segments)
+        assert [one.frames for one in job.plan.segments] == [
+            one.arguments["num_frames"] for one in segments
+        ]
+        self.joined.append([one.job_id for one in segments])
+        return a_video(key)
+
+
+def a_video(key: str) -> Video:
+    return Video(
+        bucket="output", key=key, version_id="1", bytes=9, sha256="0", content_type="video/mp4"
+    )
+
+
+def a_sequence(scenes: int = 1, each: int = 4, *, is_chained: bool = False, **fields: Any) -> Job:
+    """A READY sequence; ``prompts``: of its scenes."""
+    prompts = fields.pop("prompts", [f"scene {number}" for number in range(scenes)])
+    segments = tuple(
+        Segment(scene=number // each, first=241 * number, frames=241)
+        for number in range(scenes * each)
+    )
+    sequence = Sequence(
+        fps=24,
+        is_chained=is_chained,
+        scenes=tuple(Scene(start=n, arguments={"prompt": one}) for n, one in enumerate(prompts)),
+        segments=segments,
+    )
+    defaults: dict[str, Any] = {
+        "job_id": WHOLE,
+        "name": "talks/intro",
+        "bucket": DROPS,
+        "arguments": ARGUMENTS,
+        "estimate": ESTIMATE,
+        "audio": Audio(key="talks/intro.mp3", version_id="1", bytes=9, seconds=40),
+        "sequence": sequence,
+    }
+    return Job.new(S.READY, NOON, **defaults | fields)
+
+
+class Bench:
+    """A table with one sequence after another, and what the sequencer is given."""
+
+    def __init__(self, width: int = 4) -> None:
+        self.now = NOON
+        self.store = MemoryStore(lambda: self.now)
+        self.editor, self.drops = MemoryEditor(), MemoryDrops()
+        self.sequencer = Sequencer(self.store, self.editor, self.drops, width)
+
+    def begin(self, job: Job) -> Job:
+        """Admit a sequence a minute later, and take its first steps."""
+        self.now += timedelta(minutes=1)
+        job = job.model_copy(update={"created_at": self.now, "updated_at": self.now})
+        self.store.admit(job, ())
+        return self.advance(job.job_id)
+
+    def advance(self, job_id: str = WHOLE) -> Job:
+        """As a dispatch does."""
+        return self.sequencer.advance(self.job(job_id))
+
+    def job(self, job_id: str = WHOLE) -> Job:
+        """As it stands."""
+        found = self.store.get(job_id)
+        assert found
+        return found
+
+    def segments(self, job_id: str = WHOLE) -> list[Job]:
+        """The jobs of a sequence's segments that exist, in its order."""
+        ids = [one.job_id for one in self.job(job_id).plan.segments if one.job_id]
+        return [job for one in ids if (job := self.store.get(one))]
+
+    def made(self) -> list[Job]:
+        """Every segment's job that there is: what would be paid."""
+        return [job for job in self.store.jobs.values() if job.part_of]
+
+    def succeed(self, job: Job) -> None:
+        """Have fal make a segment."""
+        made = self.store.move(self.job(job.job_id), S.GENERATED)
+        self.store.end(made, S.SUCCEEDED, video=a_video(f"_segments/{job.job_id}.mp4"))
+
+    def fail(self, job: Job, why: str = "fal refused it.") -> None:
+        """Have fal refuse a segment."""
+        error = ErrorDetail(code="fal_error", message=why)
+        self.store.end(self.job(job.job_id), S.FAILED, errors=(error,))
+
+    def finish(self, job_id: str = WHOLE) -> Job:
+        """Have fal make whatever is open, until nothing is."""
+        for _ in range(50):
+            for one in self.segments(job_id):
+                if not one.is_final:
+                    self.succeed(one)
+            job = self.advance(job_id)
+            if job.is_final:
+                return job
+        raise AssertionError(job)
+
+
+def test_a_sequence_is_cut_and_its_first_segments_are_dispatched() -> None:
+    bench = Bench(width=2)
+
+    job = bench.begin(a_sequence())
+
+    assert job.status is S.SUBMITTED
+    assert [one.part for one in bench.segments()] == [0, 1]
+    assert bench.drops.dispatched == [one.job_id for one in bench.segments()]
+    first = bench.segments()[0]
+    assert first.arguments["match_audio_length"] is False
+    assert first.arguments["num_frames"] == 241
+    assert first.arguments["prompt"] == "scene 0"
+    assert first.name == "_segments/talks/intro"
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_segments_that_end_in_any_order_are_joined_once_in_their_own(
+    order: tuple[int, ...],
+) -> None:
+    bench = Bench()
+    bench.begin(a_sequence())
+    segments = bench.segments()
+
+    for place in order:
+        bench.succeed(segments[place])
+        bench.advance()
+        bench.advance()  # a message that comes twice
+
+    assert bench.job().status is S.SUCCEEDED
+    assert bench.editor.joined == [[one.job_id for one in segments]]
+    assert len(bench.made()) == 4
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_no_more_segments_are_open_than_fal_runs(width: int) -> None:
+    bench = Bench(width)
+    bench.begin(a_sequence(scenes=2))
+    for _ in range(20):
+        running = [one for one in bench.made() if not one.is_final]
+        assert len(running) <= width
+        if not running:
+            break
+        bench.succeed(running[0])
+        bench.advance()
+
+    assert bench.job().status is S.SUCCEEDED
+    assert bench.job().plan.done == 8
+
+
+def test_a_chained_segment_begins_with_the_last_frame_of_the_one_before() -> None:
+    bench = Bench()
+    bench.begin(a_sequence(is_chained=True))
+    for number in range(4):
+        segments = bench.segments()
+        assert len(segments) == number + 1
+        if number:
+            before = segments[number - 1].job_id
+            assert segments[number].images["image_url"].key == frame_key(before)
+        bench.succeed(segments[number])
+        bench.advance()
+
+    assert bench.job().status is S.SUCCEEDED
+
+
+def test_a_scene_with_an_image_of_its_own_begins_a_chain_anew() -> None:
+    bench = Bench()
+    sequence = a_sequence(scenes=2, each=2, is_chained=True)
+    anew = Scene(
+        start=20,
+        arguments={"image_url": "still.png"},
+        images={"image_url": DropObject(key="talks/still.png", version_id="7")},
+    )
+    plan = sequence.plan.model_copy(update={"scenes": (sequence.plan.scenes[0], anew)})
+
+    bench.begin(sequence.model_copy(update={"sequence": plan}))
+
+    assert [one.part for one in bench.segments()] == [0, 2]
+    assert bench.segments()[1].images["image_url"].key == "talks/still.png"
+
+
+def test_a_segment_that_fails_leaves_the_others_running_and_nothing_is_joined() -> None:
+    bench = Bench()
+    bench.begin(a_sequence())
+    segments = bench.segments()
+
+    bench.fail(segments[1])
+    assert bench.advance().status is S.SUBMITTED
+    for place in (0, 2, 3):
+        bench.succeed(segments[place])
+    job = bench.advance()
+
+    assert job.status is S.FAILED
+    assert [(one.code, one.field) for one in job.errors] == [("segment_failed", "segment 2")]
+    assert "Segment 2 of 4 (0:10.0 to 0:20.1)" in job.errors[0].message
+    assert "fal refused it." in job.errors[0].message
+    assert bench.editor.joined == []
+
+
+def test_after_a_failure_no_further_segment_is_started() -> None:
+    bench = Bench(width=2)
+    bench.begin(a_sequence())
+    one, other = bench.segments()
+
+    bench.fail(one)
+    bench.advance()
+    bench.succeed(other)
+
+    assert bench.advance().status is S.FAILED
+    assert len(bench.made()) == 2
+
+
+def test_a_retry_pays_only_for_what_is_missing() -> None:
+    bench = Bench()
+    bench.begin(a_sequence())
+    for number, segment in enumerate(bench.segments()):
+        (bench.fail if number == 2 else bench.succeed)(segment)
+    assert bench.advance().status is S.FAILED
+
+    bench.begin(a_sequence(job_id="b" * 32))
+
+    assert len(bench.made()) == 5
+    assert bench.finish("b" * 32).status is S.SUCCEEDED
+
+
+def test_one_scene_changed_pays_for_that_scene() -> None:
+    bench = Bench()
+    bench.begin(a_sequence(scenes=3, each=2))
+    bench.finish()
+
+    bench.begin(
+        a_sequence(scenes=3, each=2, job_id="b" * 32, prompts=["scene 0", "sun", "scene 2"])
+    )
+
+    new = [one for one in bench.made() if not one.is_final]
+    assert [(one.part, one.arguments["prompt"]) for one in new] == [(2, "sun"), (3, "sun")]
+    assert bench.finish("b" * 32).status is S.SUCCEEDED
+    assert len(bench.made()) == 8
+
+
+def test_the_same_sequence_again_pays_for_nothing() -> None:
+    bench = Bench(width=2)
+    bench.begin(a_sequence(is_chained=True))
+    bench.finish()
+
+    assert bench.begin(a_sequence(is_chained=True, job_id="b" * 32)).status is S.SUCCEEDED
+    assert len(bench.made()) == 4
+
+
+def test_a_segment_whose_video_has_expired_is_made_again() -> None:
+    bench = Bench()
+    bench.begin(a_sequence())
+    bench.finish()
+    bench.editor.gone.add(f"_segments/{bench.segments()[1].job_id}.mp4")
+
+    bench.begin(a_sequence(job_id="b" * 32))
+
+    assert [one.part for one in bench.made() if not one.is_final] == [1]
+
+
+def test_a_segment_that_another_sequence_is_having_made_is_not_paid_again() -> None:
+    bench = Bench()
+    bench.begin(a_sequence())
+    bench.begin(a_sequence(job_id="b" * 32))
+
+    assert len(bench.made()) == 4
+    assert bench.finish().status is S.SUCCEEDED
+    assert bench.advance("b" * 32).status is S.SUCCEEDED
+
+
+def test_equal_stretches_of_audio_get_a_picture_each() -> None:
+    bench = Bench()
+    bench.editor.is_silent = True
+
+    bench.begin(a_sequence())
+
+    assert len(bench.made()) == 4
+
+
+def test_another_seed_or_take_is_another_picture() -> None:
+    bench = Bench()
+    bench.begin(a_sequence())
+    bench.begin(a_sequence(job_id="b" * 32, arguments=ARGUMENTS | {"seed": 1}))
+    bench.begin(a_sequence(job_id="c" * 32, take=2))
+
+    assert len(bench.made()) == 12
+
+
+def test_audio_that_cannot_be_cut_costs_nothing() -> None:
+    bench = Bench()
+    bench.editor.refused = ErrorDetail(code="unreadable_audio", message="It cannot be decoded.")
+
+    job = bench.begin(a_sequence())
+
+    assert job.status is S.FAILED
+    assert job.errors == (bench.editor.refused,)
+    assert bench.made() == []
+
+
+class Died(Exception):
+    """The process ended."""
+
+
+def dying(answer: Callable[..., Any], at: int, *, after: bool) -> Callable[..., Any]:
+    """A table at whose n-th call the process dies, before or after it."""
+    count = itertools.count()
+
+    def call(operation: str, asked: dict[str, Any]) -> Any:
+        if next(count) != at:
+            return answer(operation, asked)
+        if after:
+            answer(operation, asked)
+        raise Died
+
+    return call
+
+
+def lives(is_chained: bool, at: int, *, after: bool) -> Iterator[Bench]:
+    """A sequence whose process dies at the n-th call of the table, and is begun again."""
+    bench = Bench(width=2)
+    job = a_sequence(is_chained=is_chained)
+    bench.store.admit(job, ())
+    client: Any = bench.store._table._client
+    whole = client._answer
+    client._answer = dying(whole, at, after=after)
+    for _ in range(60):
+        try:
+            bench.advance()
+        except Died:
+            yield bench
+        client_answer, client._answer = client._answer, whole
+        if bench.job().is_final:
+            return
+        for one in bench.made():
+            if not one.is_final:
+                bench.succeed(one)
+        client._answer = client_answer
+    raise AssertionError("it does not end")
+
+
+@pytest.mark.parametrize("is_chained", [False, True])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_process_that_dies_at_any_call_of_the_table_loses_nothing_and_pays_nothing_twice(
+    is_chained: bool, after: bool
+) -> None:
+    for at in range(400):
+        died = list(lives(is_chained, at, after=after))
+        if not died:
+            break
+        [bench] = died
+        assert bench.job().status is S.SUCCEEDED, at
+        assert len(bench.made()) == 4, at
+        assert len(bench.editor.joined) <= 2
+    assert at > 10
+
+
+@pytest.mark.parametrize("at", range(12))
+def test_a_cancellation_at_any_moment_leaves_no_segment_that_it_cannot_find(at: int) -> None:
+    bench = Bench(width=4)
+    bench.store.admit(a_sequence(), ())
+    client: Any = bench.store._table._client
+    whole, count = client._answer, itertools.count()
+
+    def call(operation: str, asked: dict[str, Any]) -> Any:
+        if next(count) == at:
+            client._answer = whole
+            if not bench.job().is_final:
+                bench.store.end(bench.job(), S.CANCELLED)
+        return whole(operation, asked)
+
+    client._answer = call
+    bench.advance()
+    client._answer = whole
+
+    known = {one.job_id for one in bench.job().plan.segments}
+    assert {one.job_id for one in bench.made()} <= known
+    if bench.job().status is S.CANCELLED:
+        assert bench.advance().status is S.CANCELLED
