@@ -1,0 +1,221 @@
+"""What a sidecar may say of scenes, and what is wrong with them, in words."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from phonoscene.drops.pairing import pairings
+from phonoscene.drops.sidecar_files import SidecarFile
+from phonoscene.errors import DropRefused
+from phonoscene.sequences.scenes import Scenes, read_scenes, seconds_of
+from phonoscene.workflow.examination import ExaminedTake, Examiner
+from phonoscene.workflow.finding import DropFiles, find_drop
+from tests.unit.explorer import RULES
+from tests.unit.fakes import MemoryBucket, MemoryProber
+
+LONG = replace(RULES, max_sequence_seconds=600)
+
+
+def scenes_of(**values: Any) -> Scenes:
+    return read_scenes([SidecarFile("song.json", {"prompt": "a stage", **values})])
+
+
+def refused(**values: Any) -> list[tuple[str, str | None]]:
+    with pytest.raises(DropRefused) as refusal:
+        scenes_of(**values)
+    return [(error.code, error.field) for error in refusal.value.errors]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (0, 0.0),
+        (42.5, 42.5),
+        ("0:42.5", 42.5),
+        ("1:00", 60.0),
+        ("10:05.25", 605.25),
+        ("1:02:03", 3723.0),
+        ("0:7", 7.0),
+    ],
+)
+def test_a_time_is_seconds_or_minutes_and_seconds(text: object, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", [-1, True, None, "", "42", "1:2:3:4", "a:b", [], float("inf"), float("nan"), "1:-5"]
+)
+def test_what_is_no_time_is_none(text: object) -> None:
+    assert seconds_of(text) is None
+
+
+def test_a_sidecar_without_scenes_is_one_scene() -> None:
+    assert scenes_of() == Scenes()
+
+
+def test_a_scene_sets_what_differs_from_the_sidecar() -> None:
+    found = scenes_of(
+        fps=25,
+        scenes=[{"start": 0}, {"start": "0:42.5", "prompt": "rain", "camera_lora": "dolly_in"}],
+    )
+
+    first, second = found.listed
+    assert (first.start, second.start) == (0, 42.5)
+    assert first.sidecar.prompt == "a stage"
+    assert (second.sidecar.prompt, second.sidecar.camera_lora) == ("rain", "dolly_in")
+    assert second.sidecar.fps == 25
+    assert second.fields == {"prompt": "rain", "camera_lora": "dolly_in"}
+
+
+def test_the_nearest_file_with_scenes_counts_and_defaults_apply_to_them() -> None:
+    own = SidecarFile("a/song.json", {"scenes": [{"start": 0, "prompt": "own"}]})
+    defaults = SidecarFile(
+        "a/_defaults.json",
+        {"continuity": "last_frame", "scenes": [{"start": 0}], "scheduler": "ltx2"},
+    )
+
+    found = read_scenes([own, defaults])
+
+    assert found.is_chained
+    assert [scene.sidecar.prompt for scene in found.listed] == ["own"]
+    assert found.listed[0].sidecar.scheduler == "ltx2"
+
+
+@pytest.mark.parametrize(
+    ("values", "errors"),
+    [
+        ({"continuity": "smooth"}, [("not_allowed", "continuity")]),
+        ({"scenes": {}}, [("wrong_type", "scenes")]),
+        ({"scenes": []}, [("wrong_type", "scenes")]),
+        ({"scenes": [{"start": n} for n in range(61)]}, [("wrong_type", "scenes")]),
+        ({"scenes": ["rain"]}, [("wrong_type", "scenes[0]")]),
+        ({"scenes": [{}]}, [("not_allowed", "scenes[0].start")]),
+        ({"scenes": [{"start": 1}]}, [("not_allowed", "scenes[0].start")]),
+        (
+            {"scenes": [{"start": 0}, {"start": "soon"}]},
+            [("not_allowed", "scenes[1].start")],
+        ),
+        (
+            {"scenes": [{"start": 0}, {"start": 9}, {"start": 5}]},
+            [("out_of_range", "scenes[2].start")],
+        ),
+        (
+            {"scenes": [{"start": 0}, {"start": 5, "fps": 30, "prompt": ""}]},
+            [("not_allowed", "scenes[1].fps"), ("wrong_length", "scenes[1].prompt")],
+        ),
+        (
+            {"scenes": [{"start": 0, "promt": "x"}]},
+            [("unknown_field", "scenes[0].promt")],
+        ),
+        (
+            {"scenes": [{"start": 0, "seed": "x"}, {"start": 5, "image_url": "a.txt"}]},
+            [("wrong_type", "scenes[0].seed"), ("not_allowed", "scenes[1].image_url")],
+        ),
+    ],
+)
+def test_every_error_of_every_scene_is_reported_with_its_place(
+    values: dict[str, Any], errors: list[tuple[str, str | None]]
+) -> None:
+    assert refused(**values) == errors
+
+
+def examined(seconds: float, sidecar: object, rules: Any = LONG, **images: Any) -> ExaminedTake:
+    bucket = MemoryBucket()
+    bucket.seconds = seconds
+    bucket.put("song.mp3", b"sound")
+    bucket.put("song.json", json.dumps(sidecar).encode())
+    for key, size in images.items():
+        bucket.put(f"{key}.png", b"picture")
+        bucket.images[f"{key}.png"] = size
+    [pairing] = pairings("song.mp3", bucket.keys_under("song"))
+    drop = find_drop(bucket, pairing)
+    assert isinstance(drop, DropFiles)
+    [take] = Examiner(bucket, rules, MemoryProber(bucket)).examine(drop)
+    return take
+
+
+def codes(take: ExaminedTake) -> list[tuple[str, str | None]]:
+    return [(error.code, error.field) for error in take.errors]
+
+
+def test_audio_longer_than_a_request_is_planned_and_priced_as_a_whole() -> None:
+    take = examined(57, {"prompt": "a talk", "video_size": "square"})
+
+    assert take.errors == []
+    sequence = take.fields["sequence"]
+    assert len(sequence.segments) == 4
+    assert take.fields["estimate"].frames == sum(one.frames for one in sequence.segments)
+
+
+@pytest.mark.parametrize("seconds", [1, 20, 20.04, 20.25])
+def test_audio_that_one_request_can_take_is_no_sequence(seconds: float) -> None:
+    take = examined(seconds, {"prompt": "a talk"})
+
+    assert take.errors == []
+    assert "sequence" not in take.fields
+
+
+def test_a_stack_that_rejects_long_audio_says_so() -> None:
+    assert codes(examined(57, {"prompt": "a"}, RULES)) == [("audio_too_long", "audio")]
+    assert codes(examined(9, {"prompt": "a", "scenes": [{"start": 0}]}, RULES)) == [
+        ("not_allowed", "scenes")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sidecar", "errors"),
+    [
+        (601, {}, [("audio_too_long", "audio")]),
+        (57, {"video_size": "square_hd", "fps": 60}, [("cost_too_high", "video_size")]),
+        (57, {"video_output_type": "GIF (.gif)"}, [("not_allowed", "video_output_type")]),
+        (
+            57,
+            {"match_audio_length": False, "scenes": [{"start": 0}]},
+            [("not_allowed", "match_audio_length")],
+        ),
+        (57, {"scenes": [{"start": 0}, {"start": 1}]}, [("out_of_range", "scenes[0].start")]),
+        (57, {"scenes": [{"start": 0}, {"start": 56}]}, [("out_of_range", "scenes[1].start")]),
+        (57, {"scenes": [{"start": 0}, {"start": 90}]}, [("out_of_range", "scenes[1].start")]),
+        (
+            57,
+            {"scenes": [{"start": 0}, {"start": 20, "image_url": "gone.png"}]},
+            [("image_not_found", "scenes[1].image_url")],
+        ),
+        (
+            57,
+            {"seed": "x", "scenes": [{"start": 0}, {"start": 5, "fps": 1}]},
+            [("not_allowed", "scenes[1].fps"), ("wrong_type", "seed")],
+        ),
+    ],
+)
+def test_what_cannot_be_a_sequence_is_refused_by_field(
+    seconds: float, sidecar: dict[str, Any], errors: list[tuple[str, str | None]]
+) -> None:
+    small = {"prompt": "a", "video_size": {"width": 64, "height": 64}}
+    assert codes(examined(seconds, small | sidecar)) == errors
+
+
+def test_a_drop_waits_for_the_image_of_a_scene() -> None:
+    scenes = [{"start": 0}, {"start": 20, "image_url": "late.png"}]
+    take = examined(57, {"prompt": "a", "video_size": "square", "scenes": scenes})
+
+    assert take.missing_image == "late.png"
+
+
+def test_scenes_decide_what_a_drop_is_made_of() -> None:
+    def asked(*prompts: str) -> object:
+        scenes = [{"start": 20 * n, "prompt": one} for n, one in enumerate(prompts)]
+        return examined(57, {"prompt": "a", "video_size": "square", "scenes": scenes}).asked
+
+    assert asked("x", "y") == asked("x", "y")
+    assert asked("x", "y") != asked("x", "z")
+
+
+def test_each_scene_may_bring_the_only_prompt() -> None:
+    scenes = [{"start": 0, "prompt": "x"}, {"start": 20, "prompt": "y"}]
+
+    assert examined(57, {"video_size": "square", "scenes": scenes}).errors == []
