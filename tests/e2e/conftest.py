@@ -31,6 +31,7 @@ GROUPS = {
     "faults": ("permissions", "webhooks_and_faults", "came", "mail", "written_traces"),
     "real": ("real_fal",),
     "storage": ("fal_storage", "local_cloud"),
+    "long": ("long_audio",),
     "many": ("soak", "backfill"),
 }
 FILES = [f"test_{name}" for names in GROUPS.values() for name in names]

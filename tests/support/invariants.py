@@ -9,7 +9,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from phonoscene.drops.contents import Holders
-from phonoscene.drops.keys import POINTER_SUFFIX, RECEIPT_SUFFIX, output_key
+from phonoscene.drops.keys import (
+    POINTER_SUFFIX,
+    RECEIPT_SUFFIX,
+    WORK_FILES,
+    output_key,
+    segment_key,
+)
 from phonoscene.jobs import BORN_AS, TRANSITIONS, WITHOUT_VIDEO, Job, JobStatus
 from phonoscene.publishing.pointers import Pointer, recency
 from phonoscene.publishing.receipts import Receipt
@@ -101,22 +107,35 @@ def _outputs(world: World, jobs: list[Job]) -> Iterator[str]:
         if bucket == stack.OUTPUT
         and not key.endswith((RECEIPT_SUFFIX, POINTER_SUFFIX))
         and key not in copies
+        and not key.startswith(WORK_FILES)
     }
     for job in jobs:
-        if job.status is not JobStatus.SUCCEEDED or not (job.video and job.request):
+        if job.status is not JobStatus.SUCCEEDED or not job.video:
             continue
         versions = written.pop(job.video.key, [])
-        videos = [
-            one.video for one in world.fal.requests if one.request_id == job.request.request_id
-        ]
+        videos = [_made_for(world, job, jobs)]
         if [one.body for one in versions] != videos:
             yield f"{len(versions)} versions of the video, or other bytes than fal's"
         elif versions[0].version_id != job.video.version_id or len(videos[0]) != job.video.bytes:
             yield "the record names another version of the video"
-        manifest = output_key(job.name, job.job_id, ".json")
+        manifest = (
+            segment_key(job.job_id, ".json")
+            if job.part_of
+            else output_key(job.name, job.job_id, ".json")
+        )
         if len(written.pop(manifest, [])) != 1:
             yield "not one manifest"
     yield from (f"an output of no job: {key}" for key in written)
+
+
+def _made_for(world: World, job: Job, jobs: list[Job]) -> bytes:
+    """The bytes that a job's video must have: fal's, or of a sequence its segments' in order."""
+    if job.sequence:
+        by_id = {one.job_id: one for one in jobs}
+        parts = [by_id[str(one.job_id)] for one in job.sequence.segments]
+        return b"".join(_made_for(world, one, jobs) for one in parts)
+    asked = job.request.request_id if job.request else ""
+    return next(one.video for one in world.fal.requests if one.request_id == asked)
 
 
 def _copies(world: World, jobs: list[Job]) -> Iterator[str]:
@@ -181,7 +200,9 @@ def _sums(world: World, jobs: list[Job]) -> Iterator[str]:
 
 
 def spent(job: Job) -> Decimal:
-    """What a job has cost by its record, beside what it holds."""
+    """What a job has cost by its record, beside what it holds; a sequence's segments have its."""
+    if job.sequence:
+        return Decimal(0)
     is_billed = has_video(job) or job.is_maybe_billed
     own = bool(job.actual or job.estimate) and is_billed and not job.reservation
     costs = [job.actual or job.estimate] * own + [*job.duplicate_actuals]
@@ -228,14 +249,17 @@ def _told(world: World, jobs: list[Job]) -> Iterator[str]:
 
 
 def published(world: World) -> Iterator[str]:
-    """Each name's receipt is that of its newest record, and each step was an event, in order."""
+    """Each name's receipt is that of its newest record, and each step was an event, in order.
+
+    Segments have neither.
+    """
     if not world.publishes:
         return
     yield from (f"not published: {one}" for one in world.unpublished)
     newest: dict[str, Receipt] = {}
     sent = _sent(world)
     for item in map(from_item, world.table.items()):
-        if "status" in item:
+        if "status" in item and "part_of" not in item:
             job = Job.model_validate(item)
             receipt = Receipt.of(job, next_look(item))
             there = newest.get(receipt.key)

@@ -25,6 +25,7 @@ RIVAL, LONG_SIDECAR = "albums/song.mp3", "albums/song.wav.json"
 #: Seconds after which a job has been admitted, whatever crashed.
 LATER: Final = 900
 SOUND: Final = silence(1.0)
+SONG: Final = silence(14.0)
 PICTURE: Final = png(64, 64)
 WISH: Final[dict[str, Any]] = {"prompt": "a harbour"}
 #: The stack's AudioDelivery.
@@ -178,6 +179,40 @@ def drop_two_sidecars(world: World) -> None:
     world.at(LATER, lambda: world.drop(SIDECAR, WISH | {"prompt": "a forest"}))
 
 
+def drop_long(world: World) -> None:
+    """A song with four scenes, each a request of its own."""
+    _drop_song(world, {})
+
+
+def drop_chain(world: World) -> None:
+    """The same, each segment from the last frame of the one before."""
+    _drop_song(world, {"continuity": "last_frame"})
+
+
+def drop_long_again(world: World) -> None:
+    """The same, and later with another text for one scene."""
+    _drop_song(world, {})
+    world.at(2 * LATER, lambda: world.drop(SIDECAR, a_song("a forest")))
+
+
+def drop_long_and_cancel(world: World) -> None:
+    """Somebody thinks better of a song while fal works."""
+    _drop_song(world, {})
+    world.at(60, lambda: cancel_all(world))
+
+
+def _drop_song(world: World, fields: dict[str, Any]) -> None:
+    world.at(0, lambda: world.drop(AUDIO, SONG))
+    world.at(1, lambda: world.drop(SIDECAR, a_song("a quay") | fields))
+
+
+def a_song(second: str) -> dict[str, Any]:
+    """A sidecar with four scenes, one of which has this text."""
+    texts = ("a harbour", second, "a ship", "a storm")
+    scenes = [{"start": 3.5 * number, "prompt": text} for number, text in enumerate(texts)]
+    return {"prompt": "a harbour", "scenes": scenes}
+
+
 def drop_and_cancel(world: World) -> None:
     """Somebody thinks better of it while fal works."""
     drop(world)
@@ -268,6 +303,14 @@ SCENARIOS: Final = {
     ),
     "a page in the video's place, and then a part of it": Scenario(
         drop, play=lambda: Play(odd={"file": deque(["page", "short"])})
+    ),
+    "a song of four segments": Scenario(drop_long, ends=(S.SUCCEEDED,) * 5),
+    "a chain of four segments": Scenario(drop_chain, ends=(S.SUCCEEDED,) * 5),
+    "a song again, with one scene changed": Scenario(drop_long_again, ends=(S.SUCCEEDED,) * 7),
+    "a song that is cancelled": Scenario(
+        drop_long_and_cancel,
+        ends=(S.CANCELLED,) * 3,
+        may_end=frozenset({S.SUCCEEDED, S.CANCELLED}),
     ),
     "no sidecar": Scenario(drop_alone, ends=(S.REJECTED,)),
     "an image that comes last": Scenario(drop_cover_last),

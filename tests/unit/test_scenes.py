@@ -177,9 +177,9 @@ def test_a_stack_that_rejects_long_audio_says_so() -> None:
             {"match_audio_length": False, "scenes": [{"start": 0}]},
             [("not_allowed", "match_audio_length")],
         ),
-        (57, {"scenes": [{"start": 0}, {"start": 1}]}, [("out_of_range", "scenes[0].start")]),
-        (57, {"scenes": [{"start": 0}, {"start": 56}]}, [("out_of_range", "scenes[1].start")]),
-        (57, {"scenes": [{"start": 0}, {"start": 90}]}, [("out_of_range", "scenes[1].start")]),
+        (57, {"scenes": [{"start": 0}, {"start": 1}]}, [("scene_too_short", "scenes[0].start")]),
+        (57, {"scenes": [{"start": 0}, {"start": 56}]}, [("scene_too_short", "scenes[1].start")]),
+        (57, {"scenes": [{"start": 0}, {"start": 90}]}, [("scene_too_short", "scenes[1].start")]),
         (
             57,
             {"scenes": [{"start": 0}, {"start": 20, "image_url": "gone.png"}]},

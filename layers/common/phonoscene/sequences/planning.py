@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from phonoscene.drops.pricing import estimate
-from phonoscene.drops.validation_errors import SCENES, Errors, wrong_value
+from phonoscene.drops.validation_errors import SCENES, Errors
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import ErrorDetail, Estimate, Scene, Segment, Sequence
 from phonoscene.sequences.scenes import START
@@ -89,16 +89,29 @@ def _too_short(scenes: Listed[AskedScene], seconds: float, grid: Grid) -> list[E
     """The scenes that are shorter than the shortest segment, or begin after the audio."""
     ends = [scene.start for scene in scenes[1:]] + [seconds]
     return [
-        wrong_value(
-            f"{SCENES}[{number}].{START}",
-            scene.fields.get(START, scene.start),
-            scene.source,
-            "out_of_range",
-            f"at least {grid.min_scene:.2f} s before the next scene and the end at {seconds:.2f} s",
-        )
+        _short_scene(number, scene, end - scene.start, grid)
         for number, (scene, end) in enumerate(zip(scenes, ends, strict=False))
         if len(scenes) > 1 and end - scene.start < grid.min_scene
     ]
+
+
+def _short_scene(number: int, scene: AskedScene, seconds: float, grid: Grid) -> ErrorDetail:
+    what = (
+        f"lasts {seconds:.2f} s, until the next scene or the end of the audio"
+        if seconds > 0
+        else "begins after the end of the audio"
+    )
+    return ErrorDetail(
+        code="scene_too_short",
+        field=f"{SCENES}[{number}].{START}",
+        value=f"{scene.start:g}",
+        allowed=f"scenes of at least {grid.min_scene:.2f} s",
+        source=scene.source,
+        message=(
+            f"{SCENES}[{number}] {what}. At {grid.fps:g} frames per second a scene takes at least "
+            f"{grid.min_scene:.2f} s: move its start, or that of the next one."
+        ),
+    )
 
 
 def planned(
