@@ -179,26 +179,21 @@ def drop_two_sidecars(world: World) -> None:
     world.at(LATER, lambda: world.drop(SIDECAR, WISH | {"prompt": "a forest"}))
 
 
-def drop_long(world: World) -> None:
-    """A song with four scenes, each a request of its own."""
-    _drop_song(world, {})
-
-
 def drop_chain(world: World) -> None:
-    """The same, each segment from the last frame of the one before."""
+    """A song with four scenes, each segment from the last frame of the one before."""
     _drop_song(world, {"continuity": "last_frame"})
 
 
 def drop_long_again(world: World) -> None:
-    """The same, and later with another text for one scene."""
+    """A song with four scenes, and later with another text for one of them."""
     _drop_song(world, {})
     world.at(2 * LATER, lambda: world.drop(SIDECAR, a_song("a forest")))
 
 
 def drop_long_and_cancel(world: World) -> None:
-    """Somebody thinks better of a song while fal works."""
+    """Somebody thinks better of a song while fal works at all of its segments."""
     _drop_song(world, {})
-    world.at(60, lambda: cancel_all(world))
+    world.at(20, lambda: cancel_all(world))
 
 
 def _drop_song(world: World, fields: dict[str, Any]) -> None:
@@ -225,7 +220,8 @@ def cancel_all(world: World) -> None:
     sums = ("window", "budget", "content")
     for item in world.table.items():
         job_id = item["job_id"]["S"]
-        if job_id != waiting and not job_id.startswith(sums):
+        is_job = job_id != waiting and not job_id.startswith(sums)
+        if is_job and "part_of" not in item:
             world.send("drops", f'{{"cancel": "{job_id}"}}', 0)
 
 
@@ -304,13 +300,13 @@ SCENARIOS: Final = {
     "a page in the video's place, and then a part of it": Scenario(
         drop, play=lambda: Play(odd={"file": deque(["page", "short"])})
     ),
-    "a song of four segments": Scenario(drop_long, ends=(S.SUCCEEDED,) * 5),
     "a chain of four segments": Scenario(drop_chain, ends=(S.SUCCEEDED,) * 5),
     "a song again, with one scene changed": Scenario(drop_long_again, ends=(S.SUCCEEDED,) * 7),
     "a song that is cancelled": Scenario(
         drop_long_and_cancel,
-        ends=(S.CANCELLED,) * 3,
-        may_end=frozenset({S.SUCCEEDED, S.CANCELLED}),
+        ends=(S.CANCELLED,) * 5,
+        may_end=frozenset({S.SUCCEEDED}),
+        settings={"MAX_IN_FLIGHT": "4"},
     ),
     "no sidecar": Scenario(drop_alone, ends=(S.REJECTED,)),
     "an image that comes last": Scenario(drop_cover_last),
@@ -337,5 +333,8 @@ SAMPLED: Final = {
     "a shorter video, no webhook ever",
     "an answer lost, and a larger video each time",
     "a larger bill, no payload",
+    # four segments have so many calls that all pairs of crashes would take an hour
+    "a chain of four segments",
+    "a song again, with one scene changed",
 }
 MATRIX: Final = [name for name in SCENARIOS if name not in SAMPLED]

@@ -59,7 +59,12 @@ class Buckets:
 
     def state(self) -> str:
         """Distinguishes two S3s."""
-        return f"{self.versions} {self.uploads}"
+        kept = [
+            (key, one.version_id, hash(one.body), one.modified, one.metadata)
+            for key, versions in self.versions.items()
+            for one in versions
+        ]
+        return f"{kept} {self.uploads}"
 
     def answer(self, operation: str, asked: dict[str, Any]) -> Any:
         """One operation, in S3's words."""
@@ -151,7 +156,8 @@ class Buckets:
 
     def _put(self, asked: dict[str, Any]) -> Any:
         self._check(asked)
-        return {"VersionId": self.put(asked["Bucket"], asked["Key"], asked["Body"]).version_id}
+        kept = self.put(asked["Bucket"], asked["Key"], asked["Body"], **asked.get("Metadata", {}))
+        return {"VersionId": kept.version_id}
 
     def _begin(self, _: dict[str, Any]) -> Any:
         upload = f"u{next(self._numbers)}"

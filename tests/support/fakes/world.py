@@ -35,6 +35,7 @@ from phonoscene.fal import signing_keys, webhook_message
 from phonoscene.net import connections
 from phonoscene.observability import metrics
 from phonoscene.editing.joiner import Joined
+from phonoscene.editing.slices import write_slices
 from phonoscene.sequences import media_editor
 from phonoscene.table.job_store import JobStore
 from phonoscene.videos import cdn, output_bucket
@@ -418,6 +419,8 @@ class World:
                 (metrics.provider, "flush_metrics", lambda **_: None),
                 (cdn, "PART", self.part),
                 (media_editor, "join", _join),
+                (media_editor, "write_slices", _write_slices),
+                (media_editor, "silences", lambda *_: []),
                 (media_editor, "last_frame", lambda file: file.read()),
                 (output_bucket, "ThreadPoolExecutor", Inline),
                 (reconciliation, "ThreadPoolExecutor", Inline),
@@ -507,6 +510,19 @@ class World:
         """Distinguishes two worlds."""
         queues = "".join(queue.state() for queue in self.queues.values())
         return hash((self.table.state(), self.buckets.state(), queues, self.fal.state()))
+
+
+def _write_slices(file: Any, spans: Any, write: Callable[[int, bytes], None], suffix: str) -> None:
+    """The product's slices, which are always the same for the same audio."""
+    for number, body in enumerate(_slices(file.read(), tuple(spans), suffix)):
+        write(number, body)
+
+
+@cache
+def _slices(audio: bytes, spans: tuple[tuple[int, int], ...], suffix: str) -> list[bytes]:
+    found: list[bytes] = []
+    write_slices(io.BytesIO(audio), spans, lambda _, body: found.append(body), suffix)
+    return found
 
 
 def _join(videos: Any, frames: Any, fps: float, _: Any, to: Path, __: str) -> Joined:

@@ -44,7 +44,7 @@ class WorkFiles:
     def find_video(self, key: str) -> Video | None:
         """The joined video at a key, by its metadata; None if there is none."""
         head = self._head(key)
-        facts = head and {name: head["Metadata"].get(name) for name in _FACTS}
+        facts = head and {name: head["Metadata"].get(_header(name)) for name in _FACTS}
         if not head or not facts or not facts["sha256"]:
             return None
         return self._video(key, head["VersionId"], head["ContentLength"], facts)
@@ -88,7 +88,7 @@ class WorkFiles:
             "Bucket": self.name,
             "Key": key,
             "ContentType": CONTENT_TYPES[suffix_of(key)],
-            "Metadata": {name: str(value) for name, value in facts.items()},
+            "Metadata": {_header(name): str(value) for name, value in facts.items()},
         }
         try:
             answer = self._upload(path, size, told)
@@ -150,3 +150,8 @@ class WorkFiles:
             content_type=CONTENT_TYPES[suffix_of(key)],
             **facts,
         )
+
+
+def _header(fact: str) -> str:
+    """As it is named in S3's metadata: some proxies drop headers with underscores."""
+    return "phonoscene-" + fact.replace("_", "-")
