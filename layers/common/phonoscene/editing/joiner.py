@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from heapq import merge
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import av
 
-from phonoscene.editing.opening import Deadline, opened_audio, opened_video, packets
+from phonoscene.editing.opening import TimeLimit, opened_audio, opened_video, packets
 from phonoscene.editing.pictures import check_equal, check_frames, examine
 from phonoscene.editing.sound import SAMPLE_BYTES, SAMPLE_RATE, audio_frame, samples
 from phonoscene.editing.sound import frames as _frames
@@ -106,17 +106,17 @@ def join(
             ``wrong_frames``, ``wrong_frame_rate``, ``wrong_length``, ``joined_wrong`` or
             ``editing_too_slow``.
     """
-    deadline = Deadline(MAX_BUSY_SECONDS)
+    limit = TimeLimit(MAX_BUSY_SECONDS)
     rate = Fraction(str(fps))
     segments = []
     for number, (video, planned) in enumerate(zip(videos, frames, strict=True), 1):
-        segments.append(examine(video, rate, deadline, number))
+        segments.append(examine(video, rate, limit, number))
         check_frames(segments[-1], planned, number)
     check_equal(segments)
     with opened_audio(audio, suffix) as (container, stream):
-        sound = _examine_sound(container, stream, deadline)
+        sound = _examine_sound(container, stream, limit)
     _check_length(sum(frames), rate, sound)
-    work = _Work(videos, segments, rate, audio, suffix, sound, to, deadline)
+    work = _Work(videos, segments, rate, audio, suffix, sound, to, limit)
     try:
         return work.join()
     except BaseException:
@@ -135,11 +135,12 @@ def _check_length(frames: int, rate: Fraction, sound: _Sound) -> None:
         )
 
 
-def _examine_sound(container: Any, stream: Any, deadline: Deadline) -> _Sound:
+def _examine_sound(container: Any, stream: Any, limit: TimeLimit) -> _Sound:
     """Decode all of an audio stream, and compare the times of its samples with their number."""
     seconds, start = Fraction(0), None
     rates, is_steady = set(), True
-    for packet in packets(container, stream, deadline):
+    for packet in packets(container, stream, limit):
+        is_steady &= packet.pts is not None or not packet.size
         try:
             decoded = packet.decode()
         except av.FFmpegError:
@@ -168,7 +169,7 @@ class _Work:
     suffix: str
     sound: _Sound
     to: Path
-    deadline: Deadline
+    limit: TimeLimit
 
     @property
     def container(self) -> Container:
@@ -176,18 +177,29 @@ class _Work:
 
     def join(self) -> Joined:
         """Write and check the file; audio that cannot be copied after all is encoded."""
-        if self.sound.is_steady and self.sound.codec in self.container.copied:
-            with suppress(av.FFmpegError, _SoundWrong):
-                self._write(is_copied=True)
-                return self._checked(is_copied=True)
+        can_copy = self.sound.is_steady and self.sound.codec in self.container.copied
+        if can_copy and (joined := self._tried(is_copied=True)):
+            return joined
+        if joined := self._tried(is_copied=False):
+            return joined
+        raise EditingFailed(
+            "joined_wrong",
+            "FFmpeg cannot write the audio into the joined video. Convert it to WAV or FLAC.",
+        )
+
+    def _tried(self, *, is_copied: bool) -> Joined | None:
+        """The joined file, written and checked; None if its audio is not as it should be."""
         try:
-            self._write(is_copied=False)
-            return self._checked(is_copied=False)
-        except (av.FFmpegError, _SoundWrong) as exc:
-            raise EditingFailed(
-                "joined_wrong",
-                f"The joined video could not be written: {exc}. Convert the audio to WAV or FLAC.",
-            ) from exc
+            self._write(is_copied=is_copied)
+        except av.FFmpegError as exc:
+            if isinstance(exc, OSError):
+                raise EditingFailed(
+                    "not_written",
+                    f"The joined video cannot be written to {self.to.parent} ({exc.strerror}). "
+                    "Make a shorter video or a smaller one, or give the function more disk.",
+                ) from exc
+            return None
+        return self._checked(is_copied=is_copied)
 
     def _write(self, *, is_copied: bool) -> None:
         options = {"fflags": "+bitexact", **self.container.options}
@@ -198,6 +210,8 @@ class _Work:
             with opened_video(self.videos[0], 1) as (_, template):
                 picture: Any = out.add_stream_from_template(template)
                 picture.time_base = 1 / self.rate
+                # PyAV drops the profile, and FFmpeg then writes ProRes 4444 under the tag of 422 HQ
+                picture.codec_context.codec_tag = template.codec_context.codec_tag
             container, source = stack.enter_context(opened_audio(self.audio, self.suffix))
             if is_copied:
                 track: Any = out.add_stream_from_template(source)
@@ -210,7 +224,7 @@ class _Work:
                 sounds = self._encoded(container, source, track)
             pictures = stack.enter_context(closing(self._pictures(picture)))
             for packet in merge(pictures, sounds, key=lambda one: one.dts * one.time_base):
-                self.deadline.check()
+                self.limit.check()
                 out.mux_one(packet)
 
     def _pictures(self, to: Any) -> Generator[Any]:
@@ -219,7 +233,7 @@ class _Work:
         first = 0
         for number, (video, pictures) in enumerate(zip(self.videos, self.segments, strict=True), 1):
             with opened_video(video, number) as (container, stream):
-                read = (p for p in packets(container, stream, self.deadline) if not p.is_discard)
+                read = (p for p in packets(container, stream, self.limit) if not p.is_discard)
                 for packet, at, decoded in zip(
                     read, pictures.positions, pictures.decoded, strict=False
                 ):
@@ -231,7 +245,7 @@ class _Work:
 
     def _copied(self, container: Any, source: Any, to: Any) -> Iterator[Any]:
         start = round(self.sound.start / source.time_base)
-        for packet in packets(container, source, self.deadline):
+        for packet in packets(container, source, self.limit):
             if not packet.size:
                 return
             packet.pts -= start
@@ -241,33 +255,26 @@ class _Work:
 
     def _encoded(self, container: Any, source: Any, to: Any) -> Iterator[Any]:
         first = 0
-        for piece in samples(_frames(container, source, self.deadline)):
+        for piece in samples(_frames(container, source, self.limit)):
             yield from to.encode(audio_frame(piece, first))
             first += len(piece) // SAMPLE_BYTES
         yield from to.encode(None)
 
-    def _checked(self, *, is_copied: bool) -> Joined:
-        """Read the joined file again: all frames, one step, and the audio's length and zero."""
+    def _checked(self, *, is_copied: bool) -> Joined | None:
+        """Read the file again: every picture is there and in its place, and so is the audio."""
+        planned = sum(segment.frames for segment in self.segments)
         with self.to.open("rb") as file:
-            pictures = examine(file, self.rate, self.deadline)
-            planned = sum(segment.frames for segment in self.segments)
-            if pictures.frames != planned:
-                raise EditingFailed(
-                    "joined_wrong",
-                    f"The joined video has {pictures.frames} frames instead of {planned}.",
-                )
+            pictures = examine(file, self.rate, self.limit)
             with opened_audio(file) as (container, stream):
-                sound = _examine_sound(container, stream, self.deadline)
-        wrong = max(abs(sound.seconds - self.sound.seconds), abs(sound.start)) * self.rate
-        if wrong > 1 or not sound.is_steady:
-            raise _SoundWrong(
-                f"its audio lasts {float(sound.seconds):.3f} s from {float(sound.start):.3f} s on "
-                f"instead of {float(self.sound.seconds):.3f} s from 0 s on"
+                sound = _examine_sound(container, stream, self.limit)
+        if pictures.frames != planned:
+            raise EditingFailed(
+                "joined_wrong",
+                f"The joined video has {pictures.frames} frames instead of {planned}. "
+                "Report it as a bug.",
             )
-        return Joined(
-            planned, float(planned / self.rate), float(sound.seconds), is_sound_copied=is_copied
-        )
-
-
-class _SoundWrong(Exception):
-    """The audio of a joined file is not as long as its source, or does not begin with it."""
+        off = max(abs(sound.seconds - self.sound.seconds), abs(sound.start)) * self.rate
+        if off > 1 or not sound.is_steady:
+            return None
+        seconds = float(planned / self.rate)
+        return Joined(planned, seconds, float(sound.seconds), is_sound_copied=is_copied)

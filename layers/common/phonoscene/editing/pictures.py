@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from phonoscene.drops.media_facts import SeekableFile
-    from phonoscene.editing.opening import Deadline
+    from phonoscene.editing.opening import TimeLimit
 
 #: How far, in frames, a timestamp may be from the grid: WebM's are rounded to milliseconds, which
 #: at 60 frames per second are 0.03 frames.
@@ -42,9 +42,9 @@ class Pictures:
 
 
 def examine(
-    video: SeekableFile, rate: Fraction, deadline: Deadline, segment: int | None = None
+    video: SeekableFile, rate: Fraction, limit: TimeLimit, segment: int | None = None
 ) -> Pictures:
-    """Read all packets of a video whose pictures should come ``rate`` times a second.
+    """Read all packets of a video that should have ``rate`` pictures a second.
 
     Raises:
         EditingFailed: ``unreadable_video``, ``wrong_frame_rate`` or ``editing_too_slow``.
@@ -53,7 +53,7 @@ def examine(
     with opened_video(video, segment) as (container, stream):
         properties = _properties(stream)
         is_vp9 = properties["codec"] == "vp9"
-        for packet in packets(container, stream, deadline):
+        for packet in packets(container, stream, limit):
             if not packet.size:
                 break
             if not times and not packet.is_keyframe:
@@ -84,14 +84,14 @@ def _placed(
                 segment,
             )
     place = {at: number for number, at in enumerate(shown)}
-    positions, decoded, count = [], [], 0
-    for number, time in enumerate(times):
-        # a frame that is not shown belongs to the next one that is
-        whose = next((later for later in times[number:] if later is not None), shown[-1])
-        positions.append(place[whose])
+    positions, decoded = [], []
+    whose, count = len(shown) - 1, len(shown)
+    for time in reversed(times):  # a frame that is not shown belongs to the next one that is
+        if time is not None:
+            whose, count = place[time], count - 1
+        positions.append(whose)
         decoded.append(min(count, len(shown) - 1))
-        count += time is not None
-    return Pictures(properties, tuple(positions), tuple(decoded), len(shown))
+    return Pictures(properties, tuple(positions[::-1]), tuple(decoded[::-1]), len(shown))
 
 
 def _properties(stream: Any) -> dict[str, Any]:
@@ -99,6 +99,7 @@ def _properties(stream: Any) -> dict[str, Any]:
     context = stream.codec_context
     return {
         "codec": context.codec.canonical_name,
+        "codec tag": context.codec_tag,
         "profile": context.profile,
         "width": context.width,
         "height": context.height,

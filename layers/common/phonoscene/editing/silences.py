@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import av
 from av.filter import Graph
 
-from phonoscene.editing.opening import Deadline, opened_audio
+from phonoscene.editing.opening import TimeLimit, opened_audio
 from phonoscene.editing.sound import SAMPLE_BYTES, SAMPLE_RATE, audio_frame, frames, samples
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _detected(container: Any, stream: Any) -> Iterator[Any]:
     detect.link_to(sink)
     graph.configure()
     first = 0
-    for piece in samples(frames(container, stream, Deadline(MAX_BUSY_SECONDS))):
+    for piece in samples(frames(container, stream, TimeLimit(MAX_BUSY_SECONDS))):
         source.push(audio_frame(piece, first))
         first += len(piece) // SAMPLE_BYTES
         yield from _pulled(sink)

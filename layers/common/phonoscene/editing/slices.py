@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from phonoscene.editing.opening import Deadline, opened_audio
+from phonoscene.editing.opening import TimeLimit, opened_audio
 from phonoscene.editing.sound import CHANNELS, SAMPLE_BYTES, SAMPLE_RATE, frames, samples
 from phonoscene.errors import EditingFailed
 
@@ -37,9 +37,9 @@ def write_slices(
         EditingFailed: ``unreadable_audio``, ``editing_too_slow``, or ``audio_too_short`` where a
             span begins behind the end.
     """
-    deadline = Deadline(MAX_BUSY_SECONDS)
+    limit = TimeLimit(MAX_BUSY_SECONDS)
     with opened_audio(file, suffix) as (container, stream):
-        pieces = samples(frames(container, stream, deadline))
+        pieces = samples(frames(container, stream, limit))
         for number, piece in enumerate(_slices(pieces, spans)):
             write(number, piece)
 

@@ -14,7 +14,7 @@ from phonoscene.editing.opening import packets
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from phonoscene.editing.opening import Deadline
+    from phonoscene.editing.opening import TimeLimit
 
 #: fal's model resamples to this rate; what is sent already has it.
 SAMPLE_RATE: Final = 48_000
@@ -23,9 +23,9 @@ CHANNELS: Final = 2
 SAMPLE_BYTES: Final = 2 * CHANNELS
 
 
-def frames(container: Any, stream: Any, deadline: Deadline) -> Iterator[Any]:
+def frames(container: Any, stream: Any, limit: TimeLimit) -> Iterator[Any]:
     """FFmpeg's frames of an audio stream; a broken packet is skipped, as by the probe."""
-    for packet in packets(container, stream, deadline):
+    for packet in packets(container, stream, limit):
         try:
             yield from packet.decode()
         except av.FFmpegError:
