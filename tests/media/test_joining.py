@@ -83,7 +83,7 @@ def refused(*arguments: Any, **named: Any) -> EditingFailed:
     return caught.value
 
 
-def short(source: str = "m4a", seconds: float = 0.74, clicks: Sequence[float] = ()) -> bytes:
+def short(source: str = "m4a", seconds: float = 1.0, clicks: Sequence[float] = ()) -> bytes:
     form, codec = SOURCES[source]
     return clicking(form, codec, seconds, clicks)
 
@@ -139,3 +139,340 @@ def clicks_of_slices(audio: bytes, lengths: Sequence[int], suffix: str) -> list[
         suffix,
     )
     return [click for wav in slices for click in heard(wav)]
+
+
+# Nothing is encoded twice -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("suffix", "source"), sorted(COPIED - {(".mov", "wav")}))
+def test_audio_that_the_container_takes_is_copied_bit_for_bit(
+    tmp_path: Path, suffix: str, source: str
+) -> None:
+    audio = encoded(*SOURCES[source], 1.2)
+    to = tmp_path / f"joined{suffix}"
+
+    made = joined(to, [segment(suffix, 33)], audio, [33], suffix=source)
+
+    assert made.is_sound_copied
+    without_header = 7 if source == "aac" else 0  # of ADTS, which MP4 has in one place for all
+    assert packets(to.read_bytes(), "audio") == [
+        packet[without_header:] for packet in packets(audio, "audio", source)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le"])
+def test_samples_are_copied_into_a_mov(tmp_path: Path, kind: str) -> None:
+    audio = encoded("wav", Codec(kind), 1.0)
+    to = tmp_path / "joined.mov"
+
+    made = joined(to, [segment(".mov", 25)], audio, [25])
+
+    assert made.is_sound_copied
+    copied, source = packets(to.read_bytes(), "audio"), packets(audio, "audio")
+    assert b"".join(copied) == b"".join(source)
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_pictures_are_copied_bit_for_bit_and_described_as_they_were(
+    tmp_path: Path, suffix: str
+) -> None:
+    videos = [segment(suffix, 41, colours=1), segment(suffix, 33, colours=1)]
+    to = tmp_path / f"joined{suffix}"
+
+    joined(to, videos, short(seconds=3.0), [41, 33])
+
+    copied = to.read_bytes()
+    assert packets(copied, "video") == [p for video in videos for p in packets(video, "video")]
+    one, all_of_them = (
+        examine(io.BytesIO(video), Fraction(FPS), TimeLimit(60)) for video in (videos[0], copied)
+    )
+    assert one.properties == all_of_them.properties
+    assert one.properties["colour space"] == 1
+
+
+def test_the_videos_of_these_tests_have_what_makes_joining_hard() -> None:
+    film, web = segment(".mp4", 73), segment(".webm", 73)
+
+    with av.open(io.BytesIO(film)) as container:
+        times = [packet.pts for packet in container.demux(video=0) if packet.size]
+    assert times != sorted(times)  # decoded before they are shown
+    assert [p for p in packets(web, "video") if p[-1] >> 5 == 0b110]  # pictures never shown
+
+
+def test_a_picture_that_is_never_shown_is_kept_and_not_counted(tmp_path: Path) -> None:
+    video, whole = apart(segment(".webm", 73)), packets(segment(".webm", 73), "video")
+    to = tmp_path / "joined.webm"
+    assert len(packets(video, "video")) > len(whole)
+
+    made = joined(to, [video, video], short(seconds=6.0), [73, 73])
+
+    assert made.frames == 146
+    assert [number for _, number in pictures(to.read_bytes())] == [*range(73), *range(73)]
+    assert packets(to.read_bytes(), "video") == whole * 2
+
+
+def apart(video: bytes) -> bytes:
+    """A WebM in which each frame of a superframe is a packet of its own, as some muxers write."""
+    file = io.BytesIO()
+    with (
+        av.open(io.BytesIO(video)) as source,
+        av.open(file, "w", format="webm", options={"fflags": "-autobsf"}) as out,
+    ):
+        stream = source.streams.video[0]
+        to = out.add_stream_from_template(stream)
+        split = av.BitStreamFilterContext("vp9_superframe_split", stream, to)
+        for packet in source.demux(stream):
+            for one in split.filter(packet if packet.size else None):
+                one.stream = to
+                out.mux_one(one)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_the_same_segments_make_the_same_bytes(tmp_path: Path, suffix: str) -> None:
+    made = []
+    for name in ("a", "b"):
+        to = tmp_path / f"{name}{suffix}"
+        joined(to, [segment(suffix, 25)] * 2, short(seconds=2.0), [25, 25])
+        made.append(to.read_bytes())
+
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_a_player_can_begin_before_it_has_the_whole_file(tmp_path: Path, suffix: str) -> None:
+    to = tmp_path / f"joined{suffix}"
+
+    joined(to, [segment(suffix, 25)], short(seconds=1.0), [25])
+
+    assert 0 < to.read_bytes().find(b"moov") < to.read_bytes().find(b"mdat")
+
+
+@pytest.mark.parametrize("fps", [1, 12.5, 23.976, Fraction(30_000, 1001), 59.94, 60])
+def test_any_frame_rate_is_one_grid(tmp_path: Path, fps: Any) -> None:
+    rate = Fraction(str(fps))
+    audio = short("wav", float(50 / rate))
+    to = tmp_path / "joined.mp4"
+
+    made = joined(to, [segment(".mp4", 25, rate)] * 2, audio, [25, 25], fps)
+
+    assert made.seconds == pytest.approx(float(50 / rate))
+    with av.open(to) as container:
+        stream = container.streams.video[0]
+        times = [packet.pts * packet.time_base for packet in container.demux(stream) if packet.size]
+    assert sorted(times) == [number / rate for number in range(50)]
+
+
+# What does not fit is refused ---------------------------------------------------------------------
+
+#: Property, what the third segment has otherwise, and the two values in the message.
+DIFFERENT: dict[str, tuple[dict[str, Any], str, str]] = {
+    "width": ({"size": 96}, "64", "96"),
+    "pixel format": ({"pixels": "yuv444p"}, "yuv420p", "yuv444p"),
+    "colour range": ({"colours": 1}, "0", "1"),
+    "decoder set-up": ({"options": (("crf", "40"),)}, "014d400affe1", "014d400affe1"),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_segments_that_differ_are_named_with_the_property_and_both_values(
+    tmp_path: Path, name: str
+) -> None:
+    other, ours, theirs = DIFFERENT[name]
+    videos = [segment(".mp4", 25), segment(".mp4", 25), segment(".mp4", 25, **other)]
+
+    error = refused(tmp_path / "joined.mp4", videos, short(seconds=3.0), [25] * 3)
+
+    assert (error.code, error.segment) == ("segments_differ", 3)
+    assert f"Segments 1 and 3 differ in {name}: {ours}" in str(error)
+    assert f" and {theirs}" in str(error)
+
+
+def test_segments_of_different_codecs_are_not_joined(tmp_path: Path) -> None:
+    videos = [segment(".mp4", 25), segment(".webm", 25)]
+
+    error = refused(tmp_path / "joined.mp4", videos, short(seconds=2.0), [25, 25])
+
+    assert (error.code, error.segment) == ("segments_differ", 2)
+    assert "h264 and vp9" in str(error)
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+@pytest.mark.parametrize("frames", [24, 26, 33])
+def test_a_segment_that_is_longer_or_shorter_than_planned_is_named(
+    tmp_path: Path, suffix: str, frames: int
+) -> None:
+    videos = [segment(suffix, 25), segment(suffix, frames), segment(suffix, 25)]
+
+    error = refused(tmp_path / f"joined{suffix}", videos, short(seconds=3.0), [25] * 3)
+
+    assert (error.code, error.segment) == ("wrong_frames", 2)
+    assert f"segment 2 has {frames} frames instead of 25" in str(error)
+
+
+def test_a_segment_of_another_frame_rate_is_named(tmp_path: Path) -> None:
+    videos = [segment(".mp4", 25), segment(".mp4", 25, Fraction(25))]
+
+    error = refused(tmp_path / "joined.mp4", videos, short(seconds=2.0), [25, 25])
+
+    assert (error.code, error.segment) == ("wrong_frame_rate", 2)
+
+
+@pytest.mark.parametrize(
+    "video",
+    [
+        b"",
+        b"\0",
+        b"<!doctype html><title>Not found</title>",
+        b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
+        b"ffconcat version 1.0\nfile '/etc/passwd'\n",
+        short("mp3"),
+        short("m4a"),
+        short("wav"),
+    ],
+)
+def test_a_segment_that_is_no_video_is_named(tmp_path: Path, video: bytes) -> None:
+    error = refused(
+        tmp_path / "joined.mp4", [segment(".mp4", 25), video], short(seconds=2.0), [25, 25]
+    )
+
+    assert (error.code, error.segment) == ("unreadable_video", 2)
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_a_segment_that_was_cut_off_is_never_joined(tmp_path: Path, suffix: str) -> None:
+    whole = segment(suffix, 25)
+    to = tmp_path / f"joined{suffix}"
+    for eighths in range(8):
+        cut = whole[: len(whole) * eighths // 8]
+
+        error = refused(to, [whole, cut], short(seconds=2.0), [25, 25])
+
+        assert error.segment == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(KINDS)), st.data())
+def test_broken_segments_are_joined_whole_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, data: st.DataObject
+) -> None:
+    broken = bytearray(segment(suffix, 25))
+    for _ in range(data.draw(st.integers(1, 8))):
+        broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
+    to = tmp_path_factory.getbasetemp() / f"broken{suffix}"
+
+    try:
+        made = joined(to, [segment(suffix, 25), bytes(broken)], SHORT, [25, 25])
+    except EditingFailed as error:
+        assert error.segment in {2, None}
+        assert not to.exists()
+    else:
+        assert made.frames == 50
+
+
+SHORT = short(seconds=2.0)
+
+
+@pytest.mark.parametrize("excess", range(-2, 10))
+def test_the_picture_is_at_most_seven_frames_longer_than_the_audio_and_not_shorter(
+    tmp_path: Path, excess: int
+) -> None:
+    audio, to = short("wav", (50 - excess) / FPS), tmp_path / "joined.mp4"
+    videos = [segment(".mp4", 25)] * 2
+
+    if 0 <= excess <= 7:
+        made = joined(to, videos, audio, [25, 25])
+        assert abs(made.sound_seconds - (50 - excess) / FPS) < 1 / FPS
+    else:
+        assert refused(to, videos, audio, [25, 25]).code == "wrong_length"
+
+
+# The audio is not what it seems -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_audio_whose_timestamps_do_not_count_its_samples_is_encoded(
+    tmp_path: Path, suffix: str
+) -> None:
+    # each link of a chain begins at 0 again, and players disagree about the second
+    link = short("opus", 1.0, [CLICK])
+    audio, to = ogg.chained(link, link), tmp_path / f"joined{suffix}"
+
+    made = joined(to, [segment(suffix, 25)] * 2, audio, [25, 25])
+
+    assert not made.is_sound_copied
+    assert heard(to.read_bytes()) == pytest.approx([CLICK, 1 + CLICK], abs=NEAR)
+
+
+def test_audio_that_the_container_refuses_after_all_is_encoded(tmp_path: Path) -> None:
+    # MPEG 2.5, which MP4 has no name for
+    audio = clicking("mp3", Codec("libmp3lame", rate=8_000), 1.2, [CLICK])
+    to = tmp_path / "joined.mp4"
+
+    made = joined(to, [segment(".mp4", 33)], audio, [33])
+
+    assert not made.is_sound_copied
+    assert heard(to.read_bytes()) == pytest.approx([CLICK], abs=NEAR)
+
+
+@pytest.mark.parametrize("audio", [b"", b"no audio", segment(".webm", 1)[:300]])
+def test_what_is_no_audio_is_refused(tmp_path: Path, audio: bytes) -> None:
+    error = refused(tmp_path / "joined.mp4", [segment(".mp4", 25)], audio, [25])
+
+    assert (error.code, error.segment) == ("unreadable_audio", None)
+
+
+# Bounds and interruptions -------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    to = tmp_path / "joined.mp4"
+    to.symlink_to("/dev/full")
+
+    error = refused(to, [segment(".mp4", 25)], short(), [25])
+
+    assert error.code == "not_written"
+    assert "No space left on device" in str(error)
+    assert not to.is_symlink()
+
+
+def test_a_join_ends_when_its_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joiner, "MAX_BUSY_SECONDS", -1.0)
+
+    error = refused(tmp_path / "joined.mp4", [segment(".mp4", 25)], short(), [25])
+
+    assert error.code == "editing_too_slow"
+
+
+class Breaking(io.BytesIO):
+    """A file whose reads fail, from the so many-th on."""
+
+    def __init__(self, raw: bytes, reads: int) -> None:
+        super().__init__(raw)
+        self.reads = reads
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads -= 1
+        if self.reads < 0:
+            raise ConnectionError("S3 is gone")
+        return super().read(size)
+
+
+@pytest.mark.parametrize("which", ["video", "audio"])
+def test_an_error_of_a_read_is_raised_as_it_is_whenever_it_comes(
+    tmp_path: Path, which: str
+) -> None:
+    raw = {"video": segment(".mp4", 25), "audio": short("wav", 1.0)}
+    to = tmp_path / "joined.mp4"
+    for reads in range(100):
+        files = {
+            name: Breaking(one, reads) if name == which else io.BytesIO(one)
+            for name, one in raw.items()
+        }
+        try:
+            join([files["video"]], [25], FPS, files["audio"], to)
+        except ConnectionError:
+            assert not to.exists()
+        else:
+            break
+    assert 3 < reads < 99

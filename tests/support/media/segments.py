@@ -26,7 +26,13 @@ KINDS: Final = {
 #: Quick, and yet with pictures that are decoded before they are shown, or never shown.
 ENCODERS: Final = {
     "libx264": {"preset": "ultrafast", "bf": "2", "b_strategy": "0", "g": "48"},
-    "libvpx-vp9": {"cpu-used": "8", "auto-alt-ref": "1", "lag-in-frames": "16", "g": "64"},
+    "libvpx-vp9": {
+        "deadline": "realtime",
+        "cpu-used": "8",
+        "auto-alt-ref": "1",
+        "lag-in-frames": "25",
+        "b": "100k",
+    },
     "prores_ks": {"profile": "4444"},
 }
 Options = tuple[tuple[str, str], ...]
@@ -50,7 +56,8 @@ def segment(
             encoder, rate=fps, options={**ENCODERS[encoder], **dict(options)}
         )
         stream.width, stream.height, stream.pix_fmt = size, size, pixels or usual
-        stream.codec_context.colorspace = colours
+        for name in ("colorspace", "color_primaries", "color_trc"):
+            setattr(stream.codec_context, name, colours)
         track: Any = out.add_stream(sound, rate=RATE, layout="stereo")
         for number in range(frames):
             picture = drawn(number, size).reformat(format=stream.pix_fmt)
@@ -77,8 +84,10 @@ def drawn(number: int, size: int = SIZE) -> Any:
 
 def number_of(picture: Any) -> int:
     """The number that a picture shows."""
-    grey = picture.reformat(format="gray")
-    plane, pitch, block = bytes(grey.planes[0]), grey.planes[0].line_size, grey.width // 4
+    if picture.format.name != "yuv420p":
+        picture = picture.reformat(format="gray")
+    luma, block = picture.planes[0], picture.width // 4
+    plane, pitch = memoryview(luma), luma.line_size
     centres = (
         plane[(block * (bit // 4) + block // 2) * pitch + block * (bit % 4) + block // 2]
         for bit in range(BITS)
@@ -89,9 +98,7 @@ def number_of(picture: Any) -> int:
 def pictures(video: bytes) -> list[tuple[float, int]]:
     """The time and the number of each picture that a video shows."""
     with av.open(io.BytesIO(video)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        return [(float(frame.time), number_of(frame)) for frame in container.decode(stream)]
+        return [(float(frame.time), number_of(frame)) for frame in container.decode(video=0)]
 
 
 def clicking(form: str, codec: Codec, seconds: float, clicks: Iterable[float]) -> bytes:
@@ -156,11 +163,12 @@ def heard(media: bytes, suffix: str = "") -> list[float]:
     named.name = f"media{suffix}"
     with av.open(named) as container:
         for frame in container.decode(audio=0):
-            floats = av.AudioResampler("flt", "mono").resample(frame)[0]
-            samples = array("f", bytes(floats.planes[0])[: 4 * floats.samples])
-            loudest = max(samples)
-            if loudest > 0.25:
-                at = float(frame.time) + samples.index(loudest) / frame.sample_rate
+            kind, loud = ("f", 0.25) if "flt" in frame.format.name else ("h", 8000)
+            step = 1 if frame.format.is_planar else frame.layout.nb_channels
+            first = memoryview(frame.planes[0]).cast("B").cast(kind)
+            samples = first[: frame.samples * step : step].tolist()
+            if max(samples) > loud:
+                at = float(frame.time) + samples.index(max(samples)) / frame.sample_rate
                 if not found or at - found[-1] > 0.1:
                     found.append(at)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -33,6 +34,9 @@ ROUNDING: Final = 0.05
 #: How far the timestamps of audio may be from the number of its samples, in seconds. Players follow
 #: the timestamps, and fal counts samples, as the slices do. Ogg's and WebM's are rounded.
 MAX_JUMP_SECONDS: Final = 0.005
+#: By how much the audio's length may change, in seconds, if a frame is shorter: FFmpeg decodes the
+#: last packet to its end, where players stop as the container says. A packet has 1,152 samples.
+MAX_PACKET_SECONDS: Final = 0.03
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class _Sound:
     """Decoded audio: its length, and the time that its first sample has in the file."""
 
     seconds: Fraction
-    start: Fraction
+    start: float
     codec: str
     #: Every sample comes at the time that its packet has, at one rate.
     is_steady: bool
@@ -106,8 +110,22 @@ def join(
             ``wrong_frames``, ``wrong_frame_rate``, ``wrong_length``, ``joined_wrong`` or
             ``editing_too_slow``.
     """
+    try:
+        return _joined(videos, frames, Fraction(str(fps)), audio, to, suffix)
+    except BaseException:
+        to.unlink(missing_ok=True)
+        raise
+
+
+def _joined(
+    videos: Sequence[SeekableFile],
+    frames: Sequence[int],
+    rate: Fraction,
+    audio: SeekableFile,
+    to: Path,
+    suffix: str,
+) -> Joined:
     limit = TimeLimit(MAX_BUSY_SECONDS)
-    rate = Fraction(str(fps))
     segments = []
     for number, (video, planned) in enumerate(zip(videos, frames, strict=True), 1):
         segments.append(examine(video, rate, limit, number))
@@ -116,12 +134,7 @@ def join(
     with opened_audio(audio, suffix) as (container, stream):
         sound = _examine_sound(container, stream, limit)
     _check_length(sum(frames), rate, sound)
-    work = _Work(videos, segments, rate, audio, suffix, sound, to, limit)
-    try:
-        return work.join()
-    except BaseException:
-        to.unlink(missing_ok=True)
-        raise
+    return _Work(videos, segments, rate, audio, suffix, sound, to, limit).join()
 
 
 def _check_length(frames: int, rate: Fraction, sound: _Sound) -> None:
@@ -137,8 +150,10 @@ def _check_length(frames: int, rate: Fraction, sound: _Sound) -> None:
 
 def _examine_sound(container: Any, stream: Any, limit: TimeLimit) -> _Sound:
     """Decode all of an audio stream, and compare the times of its samples with their number."""
-    seconds, start = Fraction(0), None
-    rates, is_steady = set(), True
+    samples_at: Counter[int] = (
+        Counter()
+    )  # by their rate, which may change where streams are chained
+    start, is_steady = None, True
     for packet in packets(container, stream, limit):
         is_steady &= packet.pts is not None or not packet.size
         try:
@@ -147,17 +162,17 @@ def _examine_sound(container: Any, stream: Any, limit: TimeLimit) -> _Sound:
             is_steady = False
             continue
         for frame in decoded:
-            rates.add(frame.sample_rate)
-            at = frame.pts * frame.time_base if frame.pts is not None else None
+            rate = frame.sample_rate
             if start is None:
-                start = at
-            if at is None or start is None or abs(at - start - seconds) > MAX_JUMP_SECONDS:
-                is_steady = False
-            seconds += Fraction(frame.samples, frame.sample_rate)
-    if not seconds:
+                start = frame.time
+            expected = (start or 0.0) + samples_at[rate] / rate
+            is_steady &= frame.time is not None and abs(frame.time - expected) < MAX_JUMP_SECONDS
+            samples_at[rate] += frame.samples
+    if not samples_at.total():
         raise EditingFailed("unreadable_audio", "The audio has no sample that can be decoded.")
+    seconds = sum((Fraction(count, rate) for rate, count in samples_at.items()), Fraction(0))
     codec = stream.codec_context.codec.canonical_name
-    return _Sound(seconds, start or Fraction(0), codec, is_steady and len(rates) == 1)
+    return _Sound(seconds, start or 0.0, codec, is_steady and len(samples_at) == 1)
 
 
 @dataclass(frozen=True)
@@ -223,7 +238,7 @@ class _Work:
                     track.bit_rate = self.container.bit_rate
                 sounds = self._encoded(container, source, track)
             pictures = stack.enter_context(closing(self._pictures(picture)))
-            for packet in merge(pictures, sounds, key=lambda one: one.dts * one.time_base):
+            for packet in merge(pictures, sounds, key=lambda one: one.dts * float(one.time_base)):
                 self.limit.check()
                 out.mux_one(packet)
 
@@ -244,7 +259,7 @@ class _Work:
             first += pictures.frames
 
     def _copied(self, container: Any, source: Any, to: Any) -> Iterator[Any]:
-        start = round(self.sound.start / source.time_base)
+        start = round(self.sound.start / float(source.time_base))
         for packet in packets(container, source, self.limit):
             if not packet.size:
                 return
@@ -273,8 +288,8 @@ class _Work:
                 f"The joined video has {pictures.frames} frames instead of {planned}. "
                 "Report it as a bug.",
             )
-        off = max(abs(sound.seconds - self.sound.seconds), abs(sound.start)) * self.rate
-        if off > 1 or not sound.is_steady:
+        off = max(abs(float(sound.seconds - self.sound.seconds)), abs(sound.start))
+        if off > max(1 / self.rate, MAX_PACKET_SECONDS) or not sound.is_steady:
             return None
         seconds = float(planned / self.rate)
         return Joined(planned, seconds, float(sound.seconds), is_sound_copied=is_copied)

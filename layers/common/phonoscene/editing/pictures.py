@@ -49,10 +49,11 @@ def examine(
     Raises:
         EditingFailed: ``unreadable_video``, ``wrong_frame_rate`` or ``editing_too_slow``.
     """
-    times: list[Fraction | None] = []
+    times: list[float | None] = []
     with opened_video(video, segment) as (container, stream):
         properties = _properties(stream)
         is_vp9 = properties["codec"] == "vp9"
+        frames = float(stream.time_base * rate)  # of one unit of its time
         for packet in packets(container, stream, limit):
             if not packet.size:
                 break
@@ -65,12 +66,12 @@ def examine(
             elif packet.pts is None:
                 raise _refused("wrong_frame_rate", "has a picture without a time", segment)
             else:
-                times.append(packet.pts * packet.time_base * rate)
+                times.append(packet.pts * frames)
     return _placed(properties, times, segment)
 
 
 def _placed(
-    properties: Mapping[str, Any], times: list[Fraction | None], segment: int | None
+    properties: Mapping[str, Any], times: list[float | None], segment: int | None
 ) -> Pictures:
     shown = sorted(time for time in times if time is not None)
     if not shown:
@@ -79,7 +80,7 @@ def _placed(
         if abs(at - shown[0] - number) > TOLERANCE:
             raise _refused(
                 "wrong_frame_rate",
-                f"has picture {number + 1} at frame {float(at - shown[0]) + 1:.2f} of the "
+                f"has picture {number + 1} at frame {at - shown[0] + 1:.2f} of the "
                 "planned frame rate",
                 segment,
             )
@@ -99,11 +100,11 @@ def _properties(stream: Any) -> dict[str, Any]:
     context = stream.codec_context
     return {
         "codec": context.codec.canonical_name,
-        "codec tag": context.codec_tag,
-        "profile": context.profile,
         "width": context.width,
         "height": context.height,
         "pixel format": context.pix_fmt,
+        "codec tag": context.codec_tag,
+        "profile": context.profile,
         "pixel aspect ratio": context.sample_aspect_ratio or 1,
         "colour range": context.color_range,
         "colour space": context.colorspace,
