@@ -22,9 +22,11 @@ from tests.support.media import ogg
 from tests.support.media.encoding import Codec, encoded
 from tests.support.media.segments import (
     KINDS,
+    Look,
     clicking,
     heard,
     looped,
+    opened,
     packets,
     pictures,
     segment,
@@ -76,6 +78,9 @@ def joined(
     return join([*map(io.BytesIO, videos)], frames, fps, io.BytesIO(audio), to, suffix)
 
 
+COLOURED = Look(colours=1)
+
+
 def refused(*arguments: Any, **named: Any) -> EditingFailed:
     with pytest.raises(EditingFailed) as caught:
         joined(*arguments, **named)
@@ -91,8 +96,14 @@ def short(source: str = "m4a", seconds: float = 1.0, clicks: Sequence[float] = (
 # Nothing drifts -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("suffix", KINDS)
+@pytest.mark.parametrize(
+    ("suffix", "source"),
+    [
+        *((".mp4", source) for source in SOURCES),
+        *((".webm", source) for source in ("ogg", "opus", "mp3", "flac")),
+        *((".mov", source) for source in ("wav", "flac", "m4a")),
+    ],
+)
 def test_each_segment_begins_with_its_audio(tmp_path: Path, suffix: str, source: str) -> None:
     lengths = [41, 73, 33]
     starts = accumulate(lengths[:-1], initial=0)
@@ -176,7 +187,7 @@ def test_samples_are_copied_into_a_mov(tmp_path: Path, kind: str) -> None:
 def test_pictures_are_copied_bit_for_bit_and_described_as_they_were(
     tmp_path: Path, suffix: str
 ) -> None:
-    videos = [segment(suffix, 41, colours=1), segment(suffix, 33, colours=1)]
+    videos = [segment(suffix, 41, look=COLOURED), segment(suffix, 33, look=COLOURED)]
     to = tmp_path / f"joined{suffix}"
 
     joined(to, videos, short(seconds=3.0), [41, 33])
@@ -193,7 +204,7 @@ def test_pictures_are_copied_bit_for_bit_and_described_as_they_were(
 def test_the_videos_of_these_tests_have_what_makes_joining_hard() -> None:
     film, web = segment(".mp4", 73), segment(".webm", 73)
 
-    with av.open(io.BytesIO(film)) as container:
+    with opened(film) as container:
         times = [packet.pts for packet in container.demux(video=0) if packet.size]
     assert times != sorted(times)  # decoded before they are shown
     assert [p for p in packets(web, "video") if p[-1] >> 5 == 0b110]  # pictures never shown
@@ -215,7 +226,7 @@ def apart(video: bytes) -> bytes:
     """A WebM in which each frame of a superframe is a packet of its own, as some muxers write."""
     file = io.BytesIO()
     with (
-        av.open(io.BytesIO(video)) as source,
+        opened(video) as source,
         av.open(file, "w", format="webm", options={"fflags": "-autobsf"}) as out,
     ):
         stream = source.streams.video[0]
@@ -257,7 +268,7 @@ def test_any_frame_rate_is_one_grid(tmp_path: Path, fps: Any) -> None:
     made = joined(to, [segment(".mp4", 25, rate)] * 2, audio, [25, 25], fps)
 
     assert made.seconds == pytest.approx(float(50 / rate))
-    with av.open(to) as container:
+    with opened(to.read_bytes()) as container:
         stream = container.streams.video[0]
         times = [packet.pts * packet.time_base for packet in container.demux(stream) if packet.size]
     assert sorted(times) == [number / rate for number in range(50)]
@@ -266,11 +277,11 @@ def test_any_frame_rate_is_one_grid(tmp_path: Path, fps: Any) -> None:
 # What does not fit is refused ---------------------------------------------------------------------
 
 #: Property, what the third segment has otherwise, and the two values in the message.
-DIFFERENT: dict[str, tuple[dict[str, Any], str, str]] = {
-    "width": ({"size": 96}, "64", "96"),
-    "pixel format": ({"pixels": "yuv444p"}, "yuv420p", "yuv444p"),
-    "colour range": ({"colours": 1}, "0", "1"),
-    "decoder set-up": ({"options": (("crf", "40"),)}, "014d400affe1", "014d400affe1"),
+DIFFERENT = {
+    "width": (Look(size=96), "64", "96"),
+    "pixel format": (Look(pixels="yuv444p"), "yuv420p", "yuv444p"),
+    "colour range": (COLOURED, "0", "1"),
+    "decoder set-up": (Look(options=(("crf", "40"),)), "014d400affe1", "014d400affe1"),
 }
 
 
@@ -279,7 +290,7 @@ def test_segments_that_differ_are_named_with_the_property_and_both_values(
     tmp_path: Path, name: str
 ) -> None:
     other, ours, theirs = DIFFERENT[name]
-    videos = [segment(".mp4", 25), segment(".mp4", 25), segment(".mp4", 25, **other)]
+    videos = [segment(".mp4", 25), segment(".mp4", 25), segment(".mp4", 25, look=other)]
 
     error = refused(tmp_path / "joined.mp4", videos, short(seconds=3.0), [25] * 3)
 
@@ -363,11 +374,10 @@ def test_broken_segments_are_joined_whole_or_refused(
 
     try:
         made = joined(to, [segment(suffix, 25), bytes(broken)], SHORT, [25, 25])
-    except EditingFailed as error:
-        assert error.segment in {2, None}
+    except EditingFailed:
         assert not to.exists()
     else:
-        assert made.frames == 50
+        assert made.frames == len(packets(to.read_bytes(), "video")) == 50
 
 
 SHORT = short(seconds=2.0)
@@ -475,4 +485,4 @@ def test_an_error_of_a_read_is_raised_as_it_is_whenever_it_comes(
             assert not to.exists()
         else:
             break
-    assert 3 < reads < 99
+    assert 2 < reads < 99

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from array import array
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -35,38 +36,46 @@ ENCODERS: Final = {
     },
     "prores_ks": {"profile": "4444"},
 }
-Options = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a video is encoded; ``colours`` is a number of ITU-T H.273, and 2 is not given."""
+
+    size: int = SIZE
+    pixels: str = ""
+    colours: int = 2
+    options: tuple[tuple[str, str], ...] = ()
 
 
 @cache
-def segment(
-    suffix: str,
-    frames: int,
-    fps: Fraction = Fraction(24),
-    size: int = SIZE,
-    options: Options = (),
-    pixels: str = "",
-    colours: int = 2,
-) -> bytes:
+def segment(suffix: str, frames: int, fps: Fraction = Fraction(24), look: Look = Look()) -> bytes:
     """A video whose picture n shows the number n; it has half a second of audio of its own."""
     form, encoder, sound, usual = KINDS[suffix]
     file = io.BytesIO()
     with av.open(file, "w", format=form, options={"fflags": "+bitexact"}) as out:
         stream: Any = out.add_stream(
-            encoder, rate=fps, options={**ENCODERS[encoder], **dict(options)}
+            encoder, rate=fps, options={**ENCODERS[encoder], **dict(look.options)}
         )
-        stream.width, stream.height, stream.pix_fmt = size, size, pixels or usual
+        stream.width, stream.height, stream.pix_fmt = look.size, look.size, look.pixels or usual
         for name in ("colorspace", "color_primaries", "color_trc"):
-            setattr(stream.codec_context, name, colours)
+            setattr(stream.codec_context, name, look.colours)
         track: Any = out.add_stream(sound, rate=RATE, layout="stereo")
         for number in range(frames):
-            picture = drawn(number, size).reformat(format=stream.pix_fmt)
+            picture = drawn(number, look.size).reformat(format=stream.pix_fmt)
             picture.pts, picture.time_base = number, 1 / fps
             out.mux(stream.encode(picture))
         out.mux(stream.encode(None))
         for frame in [*_frames(bytes(4 * RATE // 2), RATE), None]:
             out.mux(track.encode(frame))
     return file.getvalue()
+
+
+def opened(media: bytes, suffix: str = "") -> Any:
+    """The container of a file with this suffix."""
+    file = io.BytesIO(media)
+    file.name = f"media.{suffix}"
+    return av.open(file)
 
 
 def drawn(number: int, size: int = SIZE) -> Any:
@@ -97,7 +106,7 @@ def number_of(picture: Any) -> int:
 
 def pictures(video: bytes) -> list[tuple[float, int]]:
     """The time and the number of each picture that a video shows."""
-    with av.open(io.BytesIO(video)) as container:
+    with opened(video) as container:
         return [(float(frame.time), number_of(frame)) for frame in container.decode(video=0)]
 
 
@@ -159,14 +168,11 @@ def _frames(samples: bytes, rate: int, layout: str = "stereo") -> Iterator[Any]:
 def heard(media: bytes, suffix: str = "") -> list[float]:
     """When the audio of a file clicks, in seconds by its timestamps, as a player hears it."""
     found: list[float] = []
-    named = io.BytesIO(media)
-    named.name = f"media{suffix}"
-    with av.open(named) as container:
+    with opened(media, suffix) as container:
         for frame in container.decode(audio=0):
             kind, loud = ("f", 0.25) if "flt" in frame.format.name else ("h", 8000)
             step = 1 if frame.format.is_planar else frame.layout.nb_channels
-            first = memoryview(frame.planes[0]).cast("B").cast(kind)
-            samples = first[: frame.samples * step : step].tolist()
+            samples = array(kind, bytes(frame.planes[0]))[: frame.samples * step : step]
             if max(samples) > loud:
                 at = float(frame.time) + samples.index(max(samples)) / frame.sample_rate
                 if not found or at - found[-1] > 0.1:
@@ -176,8 +182,6 @@ def heard(media: bytes, suffix: str = "") -> list[float]:
 
 def packets(media: bytes, kind: str, suffix: str = "") -> list[bytes]:
     """The packets of a file's first stream of a kind, in their order."""
-    named = io.BytesIO(media)
-    named.name = f"media{suffix}"
-    with av.open(named) as container:
+    with opened(media, suffix) as container:
         stream = container.streams.best(kind)
         return [bytes(packet) for packet in container.demux(stream) if packet.size]

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import av
 
-from phonoscene.editing.opening import TimeLimit, opened_audio, opened_video, packets
+from phonoscene.editing.opening import (
+    TimeLimit,
+    opened_audio,
+    opened_video,
+    packets,
+    whole_pictures,
+)
 from phonoscene.editing.pictures import check_equal, check_frames, examine
 from phonoscene.editing.sound import SAMPLE_BYTES, SAMPLE_RATE, audio_frame, samples
 from phonoscene.editing.sound import frames as _frames
@@ -248,10 +254,9 @@ class _Work:
         first = 0
         for number, (video, pictures) in enumerate(zip(self.videos, self.segments, strict=True), 1):
             with opened_video(video, number) as (container, stream):
-                read = (p for p in packets(container, stream, self.limit) if not p.is_discard)
-                for packet, at, decoded in zip(
-                    read, pictures.positions, pictures.decoded, strict=False
-                ):
+                read = whole_pictures(container, stream, self.limit)
+                places = zip(pictures.positions, pictures.decoded, strict=True)
+                for packet, (at, decoded) in zip(read, places, strict=True):
                     packet.time_base = 1 / self.rate
                     packet.pts, packet.dts = first + at, first + decoded - delay
                     packet.duration, packet.stream = 1, to
@@ -289,7 +294,7 @@ class _Work:
                 "Report it as a bug.",
             )
         off = max(abs(float(sound.seconds - self.sound.seconds)), abs(sound.start))
-        if off > max(1 / self.rate, MAX_PACKET_SECONDS) or not sound.is_steady:
+        if off > max(float(1 / self.rate), MAX_PACKET_SECONDS) or not sound.is_steady:
             return None
         seconds = float(planned / self.rate)
         return Joined(planned, seconds, float(sound.seconds), is_sound_copied=is_copied)

@@ -41,6 +41,9 @@ def last_frame(file: SeekableFile) -> bytes:
 
 
 def _decoded(packet: Any) -> list[Any]:
+    """The whole pictures of a packet; a broken one may be decoded in part, and grey below."""
+    if packet.is_corrupt:
+        return []
     try:
         return [frame for frame in packet.decode() if not frame.is_corrupt]
     except av.FFmpegError:

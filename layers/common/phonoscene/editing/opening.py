@@ -97,7 +97,7 @@ def opened_video(file: SeekableFile, segment: int | None = None) -> Iterator[tup
 
 
 def packets(container: Any, stream: Any, limit: TimeLimit) -> Iterator[Any]:
-    """The stream's packets; where the container breaks off, or a packet is cut off, they end.
+    """The stream's packets, up to where the container breaks off.
 
     The empty packet at the end, which makes decoders return what they hold back, comes always.
     PyAV 18.1 raises IndexError for a stream that begins in the middle of an Ogg.
@@ -105,11 +105,18 @@ def packets(container: Any, stream: Any, limit: TimeLimit) -> Iterator[Any]:
     try:
         for packet in container.demux(stream):
             limit.check()
-            if packet.size and not packet.is_corrupt:
+            if packet.size:
                 yield packet
     except (av.FFmpegError, IndexError):
         pass
     yield _flush(stream)
+
+
+def whole_pictures(container: Any, stream: Any, limit: TimeLimit) -> Iterator[Any]:
+    """The packets of pictures that are not cut off, and that the container does not leave out."""
+    for packet in packets(container, stream, limit):
+        if packet.size and not packet.is_corrupt and not packet.is_discard:
+            yield packet
 
 
 def _flush(stream: Any) -> Any:

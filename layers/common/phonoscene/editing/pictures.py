@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.editing.opening import opened_video, packets
+from phonoscene.editing.opening import opened_video, whole_pictures
 from phonoscene.editing.vp9 import is_shown
 from phonoscene.errors import EditingFailed
 
@@ -54,13 +54,9 @@ def examine(
         properties = _properties(stream)
         is_vp9 = properties["codec"] == "vp9"
         frames = float(stream.time_base * rate)  # of one unit of its time
-        for packet in packets(container, stream, limit):
-            if not packet.size:
-                break
+        for packet in whole_pictures(container, stream, limit):
             if not times and not packet.is_keyframe:
                 raise _refused("unreadable_video", "does not begin with a key frame", segment)
-            if packet.is_discard:
-                continue
             if is_vp9 and not is_shown(bytes(packet)):
                 times.append(None)
             elif packet.pts is None:
