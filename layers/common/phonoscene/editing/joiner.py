@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -20,8 +19,14 @@ from phonoscene.editing.opening import (
     whole_pictures,
 )
 from phonoscene.editing.pictures import check_equal, check_frames, examine
-from phonoscene.editing.sound import SAMPLE_BYTES, SAMPLE_RATE, audio_frame, samples
-from phonoscene.editing.sound import frames as _frames
+from phonoscene.editing.sound import (
+    SAMPLE_BYTES,
+    SAMPLE_RATE,
+    audio_frame,
+    decoded_frames,
+    examine_sound,
+    samples,
+)
 from phonoscene.errors import EditingFailed
 
 if TYPE_CHECKING:
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 
     from phonoscene.drops.media_facts import SeekableFile
     from phonoscene.editing.pictures import Pictures
+    from phonoscene.editing.sound import Sound
 
 #: Less than the 15 minutes of a Lambda function, so that the error can still be written.
 MAX_BUSY_SECONDS: Final = 720.0
@@ -37,9 +43,6 @@ MAX_BUSY_SECONDS: Final = 720.0
 MAX_PADDING_FRAMES: Final = 7
 #: Rounding of lengths, in frames.
 ROUNDING: Final = 0.05
-#: How far the timestamps of audio may be from the number of its samples, in seconds. Players follow
-#: the timestamps, and fal counts samples, as the slices do. Ogg's and WebM's are rounded.
-MAX_JUMP_SECONDS: Final = 0.005
 #: By how much the audio's length may change, in seconds, if a frame is shorter: FFmpeg decodes the
 #: last packet to its end, where players stop as the container says. A packet has 1,152 samples.
 MAX_PACKET_SECONDS: Final = 0.03
@@ -92,17 +95,6 @@ class Joined:
     is_sound_copied: bool
 
 
-@dataclass(frozen=True)
-class _Sound:
-    """Decoded audio: its length, and the time that its first sample has in the file."""
-
-    seconds: Fraction
-    start: float
-    codec: str
-    #: Every sample comes at the time that its packet has, at one rate.
-    is_steady: bool
-
-
 def join(
     videos: Sequence[SeekableFile],
     frames: Sequence[int],
@@ -117,12 +109,12 @@ def join(
     container: .mp4, .webm or .mov; ``suffix`` is that of the audio's name. Packets of pictures are
     copied; so are the audio's where the container takes them, otherwise it is encoded once. Audio
     of the videos is left out. The result is read again and counted; after an error there is no
-    file.
+    file. All files are read several times, so they should be on disk.
 
     Raises:
         EditingFailed: ``unreadable_audio``, ``unreadable_video``, ``segments_differ``,
-            ``wrong_frames``, ``wrong_frame_rate``, ``wrong_length``, ``joined_wrong`` or
-            ``editing_too_slow``.
+            ``wrong_frames``, ``wrong_frame_rate``, ``wrong_length``, ``not_written``,
+            ``joined_wrong`` or ``editing_too_slow``.
     """
     try:
         return _joined(videos, frames, Fraction(str(fps)), audio, to, suffix)
@@ -146,12 +138,12 @@ def _joined(
         check_frames(segments[-1], planned, number)
     check_equal(segments)
     with opened_audio(audio, suffix) as (container, stream):
-        sound = _examine_sound(container, stream, limit)
+        sound = examine_sound(container, stream, limit)
     _check_length(sum(frames), rate, sound)
     return _Work(videos, segments, rate, audio, suffix, sound, to, limit).join()
 
 
-def _check_length(frames: int, rate: Fraction, sound: _Sound) -> None:
+def _check_length(frames: int, rate: Fraction, sound: Sound) -> None:
     excess = frames - sound.seconds * rate
     if not -ROUNDING <= excess <= MAX_PADDING_FRAMES + ROUNDING:
         raise EditingFailed(
@@ -162,33 +154,6 @@ def _check_length(frames: int, rate: Fraction, sound: _Sound) -> None:
         )
 
 
-def _examine_sound(container: Any, stream: Any, limit: TimeLimit) -> _Sound:
-    """Decode all of an audio stream, and compare the times of its samples with their number."""
-    samples_at: Counter[int] = (
-        Counter()
-    )  # by their rate, which may change where streams are chained
-    start, is_steady = None, True
-    for packet in packets(container, stream, limit):
-        is_steady &= packet.pts is not None or not packet.size
-        try:
-            decoded = packet.decode()
-        except av.FFmpegError:
-            is_steady = False
-            continue
-        for frame in decoded:
-            rate = frame.sample_rate
-            if start is None:
-                start = frame.time
-            expected = (start or 0.0) + samples_at[rate] / rate
-            is_steady &= frame.time is not None and abs(frame.time - expected) < MAX_JUMP_SECONDS
-            samples_at[rate] += frame.samples
-    if not samples_at.total():
-        raise EditingFailed("unreadable_audio", "The audio has no sample that can be decoded.")
-    seconds = sum((Fraction(count, rate) for rate, count in samples_at.items()), Fraction(0))
-    codec = stream.codec_context.codec.canonical_name
-    return _Sound(seconds, start or 0.0, codec, is_steady and len(samples_at) == 1)
-
-
 @dataclass(frozen=True)
 class _Work:
     videos: Sequence[SeekableFile]
@@ -196,7 +161,7 @@ class _Work:
     rate: Fraction
     audio: SeekableFile
     suffix: str
-    sound: _Sound
+    sound: Sound
     to: Path
     limit: TimeLimit
 
@@ -288,7 +253,7 @@ class _Work:
 
     def _encoded(self, container: Any, source: Any, to: Any) -> Iterator[Any]:
         first = 0
-        for piece in samples(_frames(container, source, self.limit)):
+        for piece in samples(decoded_frames(container, source, self.limit)):
             yield from to.encode(audio_frame(piece, first))
             first += len(piece) // SAMPLE_BYTES
         yield from to.encode(None)
@@ -299,7 +264,7 @@ class _Work:
         with self.to.open("rb") as file:
             pictures = examine(file, self.rate, self.limit)
             with opened_audio(file) as (container, stream):
-                sound = _examine_sound(container, stream, self.limit)
+                sound = examine_sound(container, stream, self.limit)
         if pictures.frames != planned:
             raise EditingFailed(
                 "joined_wrong",

@@ -10,7 +10,7 @@ import av
 from av.filter import Graph
 
 from phonoscene.editing.opening import TimeLimit, opened_audio
-from phonoscene.editing.sound import SAMPLE_BYTES, SAMPLE_RATE, audio_frame, frames, samples
+from phonoscene.editing.sound import SAMPLE_BYTES, SAMPLE_RATE, audio_frame, decoded_frames, samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def _detected(container: Any, stream: Any) -> Iterator[Any]:
     detect.link_to(sink)
     graph.configure()
     first = 0
-    for piece in samples(frames(container, stream, TimeLimit(MAX_BUSY_SECONDS))):
+    for piece in samples(decoded_frames(container, stream, TimeLimit(MAX_BUSY_SECONDS))):
         source.push(audio_frame(piece, first))
         first += len(piece) // SAMPLE_BYTES
         yield from _pulled(sink)

@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.editing.opening import TimeLimit, opened_audio
-from phonoscene.editing.sound import CHANNELS, SAMPLE_BYTES, SAMPLE_RATE, frames, samples
+from phonoscene.editing.sound import CHANNELS, SAMPLE_BYTES, SAMPLE_RATE, decoded_frames, samples
 from phonoscene.errors import EditingFailed
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def write_slices(
     """
     limit = TimeLimit(MAX_BUSY_SECONDS)
     with opened_audio(file, suffix) as (container, stream):
-        pieces = samples(frames(container, stream, limit))
+        pieces = samples(decoded_frames(container, stream, limit))
         for number, piece in enumerate(_slices(pieces, spans)):
             write(number, piece)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +12,7 @@ import av
 from av.audio.resampler import AudioResampler
 
 from phonoscene.editing.opening import packets
+from phonoscene.errors import EditingFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,15 +24,60 @@ SAMPLE_RATE: Final = 48_000
 CHANNELS: Final = 2
 #: Bytes of one sample of all channels.
 SAMPLE_BYTES: Final = 2 * CHANNELS
+#: How far the timestamps of audio may be from the number of its samples, in seconds. Ogg's and
+#: WebM's are rounded.
+MAX_JUMP_SECONDS: Final = 0.005
 
 
-def frames(container: Any, stream: Any, limit: TimeLimit) -> Iterator[Any]:
+def decoded_frames(container: Any, stream: Any, limit: TimeLimit) -> Iterator[Any]:
     """FFmpeg's frames of an audio stream; a broken packet is skipped, as by the probe."""
     for packet in packets(container, stream, limit):
         try:
             yield from packet.decode()
         except av.FFmpegError:
             continue
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Decoded audio: its length, the time that its first sample has in the file, and its codec.
+
+    It is steady if every packet has the time at which its samples come, at one rate, and none is
+    broken. Players follow the times, and fal follows the samples, as the slices do.
+    """
+
+    seconds: Fraction
+    start: float
+    codec: str
+    is_steady: bool
+
+
+def examine_sound(container: Any, stream: Any, limit: TimeLimit) -> Sound:
+    """Decode all of an audio stream, and compare the times of its samples with their number.
+
+    Raises:
+        EditingFailed: ``unreadable_audio`` or ``editing_too_slow``.
+    """
+    # by their rate, which may change where streams are chained
+    counts: Counter[int] = Counter()
+    start, is_steady = None, True
+    for packet in packets(container, stream, limit):
+        is_steady &= packet.pts is not None or not packet.size
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            is_steady = False
+            continue
+        for frame in frames:
+            start = frame.time if start is None else start
+            expected = (start or 0.0) + counts[frame.sample_rate] / frame.sample_rate
+            is_steady &= frame.time is not None and abs(frame.time - expected) < MAX_JUMP_SECONDS
+            counts[frame.sample_rate] += frame.samples
+    if not counts.total():
+        raise EditingFailed("unreadable_audio", "The audio has no sample that can be decoded.")
+    seconds = sum((Fraction(count, rate) for rate, count in counts.items()), Fraction(0))
+    codec = stream.codec_context.codec.canonical_name
+    return Sound(seconds, start or 0.0, codec, is_steady and len(counts) == 1)
 
 
 def samples(decoded: Iterable[Any]) -> Iterator[bytes]:
