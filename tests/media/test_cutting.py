@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from array import array
 from contextlib import suppress
 from functools import cache
@@ -311,6 +312,18 @@ def test_what_is_no_audio_is_refused(name: str, raw: bytes) -> None:
         READERS[name][1](raw)
 
     assert caught.value.code in {"unreadable_audio", "audio_too_short"}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_channels_that_cannot_be_mixed_are_named(name: str) -> None:
+    raw = bytearray(encoded("wav", Codec("pcm_s16le", layout="5.1"), 0.3))
+    at = raw.index(b"fmt ") + 8
+    raw[at : at + 16] = struct.pack("<HHIIHH", 1, 9, RATE, RATE * 18, 18, 16)
+
+    with pytest.raises(EditingFailed, match="Mix it to stereo") as caught:
+        READERS[name][1](bytes(raw))
+
+    assert caught.value.code == "unreadable_audio"
 
 
 @pytest.mark.parametrize("name", READERS)

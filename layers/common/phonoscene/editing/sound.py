@@ -80,14 +80,17 @@ def examine_sound(container: Any, stream: Any, limit: TimeLimit) -> Sound:
     return Sound(seconds, start or 0.0, codec, is_steady and len(counts) == 1)
 
 
-def samples(decoded: Iterable[Any]) -> Iterator[bytes]:
+def samples(frames: Iterable[Any]) -> Iterator[bytes]:
     """Sixteen-bit samples of two channels at 48 kHz, as one stream, in pieces of any length.
 
     The resampler holds back some samples between frames, so nothing is lost where a slice ends.
     FFmpeg would make two channels of one at -3 dB; here both get it as it is.
+
+    Raises:
+        EditingFailed: ``unreadable_audio``.
     """
     resampler, form = None, None
-    for frame in decoded:
+    for frame in frames:
         found = frame.format.name, frame.layout.name, frame.sample_rate
         if found != form:  # where streams are chained, another rate may begin
             yield from _resampled(resampler, None)
@@ -99,9 +102,16 @@ def samples(decoded: Iterable[Any]) -> Iterator[bytes]:
 
 
 def _resampled(resampler: AudioResampler | None, frame: Any) -> Iterator[bytes]:
-    for made in resampler.resample(frame) if resampler else ():
-        channels = made.layout.nb_channels
-        piece = bytes(memoryview(made.planes[0])[: made.samples * 2 * channels])
+    try:
+        made = resampler.resample(frame) if resampler else ()
+    except av.FFmpegError as exc:  # a damaged header may claim channels that nothing can mix
+        raise EditingFailed(
+            "unreadable_audio",
+            "The audio's channels cannot be mixed to two. Mix it to stereo, and drop it again.",
+        ) from exc
+    for one in made:
+        channels = one.layout.nb_channels
+        piece = bytes(memoryview(one.planes[0])[: one.samples * 2 * channels])
         yield piece if channels == CHANNELS else _doubled(piece)
 
 
