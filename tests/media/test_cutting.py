@@ -92,7 +92,7 @@ def doubled(mono: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, 20_000), min_size=1, max_size=8))
 def test_slices_side_by_side_are_the_whole_sample_for_sample(name: str, lengths: list[int]) -> None:
     raw, samples = whole(name)
@@ -107,7 +107,7 @@ def test_slices_side_by_side_are_the_whole_sample_for_sample(name: str, lengths:
     assert not any(together[len(samples) :])
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 33_000), st.integers(1, 33_000)), max_size=5).map(sorted))
 def test_spans_may_overlap_and_leave_gaps(spans: list[tuple[int, int]]) -> None:
     raw, samples = whole("wav")
@@ -346,7 +346,7 @@ def test_decoding_pictures_ends_when_its_time_is_over(monkeypatch: pytest.Monkey
     assert caught.value.code == "editing_too_slow"
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_broken_audio_is_cut_or_refused(data: st.DataObject) -> None:
     raw = bytearray(whole(data.draw(st.sampled_from(sorted(SOURCES))))[0])
