@@ -22,6 +22,7 @@ from phonoscene.errors import EditingFailed
 from phonoscene.probe.audio import probe_audio
 from tests.support.media import ogg
 from tests.support.media.encoding import Codec, encoded
+from tests.support.media.mp4 import moov_first
 from tests.support.media.recipes import table_of
 from tests.support.media.segments import (
     KINDS,
@@ -198,7 +199,8 @@ def test_pictures_are_copied_bit_for_bit_and_described_as_they_were(
     copied = to.read_bytes()
     assert packets(copied, "video") == [p for video in videos for p in packets(video, "video")]
     one, all_of_them = (
-        examine(io.BytesIO(video), Fraction(FPS), TimeLimit(60)) for video in (videos[0], copied)
+        examine(io.BytesIO(video), frames, Fraction(FPS), TimeLimit(60))
+        for video, frames in ((videos[0], 41), (copied, 74))
     )
     assert one.properties == all_of_them.properties
     assert one.properties["colour space"] == 1
@@ -365,6 +367,16 @@ def test_a_segment_that_was_cut_off_is_never_joined(tmp_path: Path, suffix: str)
         assert error.segment == 2
 
 
+@pytest.mark.parametrize("missing", [1, 10, 100])
+def test_a_segment_whose_last_picture_was_cut_off_is_named(tmp_path: Path, missing: int) -> None:
+    whole = segment(".mp4", 25)
+    cut = moov_first(whole)[:-missing]
+
+    error = refused(tmp_path / "joined.mp4", [whole, cut], short(seconds=2.0), [25, 25])
+
+    assert (error.code, error.segment) == ("wrong_frames", 2)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(KINDS)), st.data())
 def test_broken_segments_are_joined_whole_or_refused(
@@ -412,6 +424,19 @@ def test_audio_whose_timestamps_do_not_count_its_samples_is_encoded(
     audio, to = ogg.chained(link, link), tmp_path / f"joined{suffix}"
 
     made = joined(to, [segment(suffix, 25)] * 2, audio, [25, 25])
+
+    assert not made.is_sound_copied
+    assert heard(to.read_bytes()) == pytest.approx([CLICK, 1 + CLICK], abs=NEAR)
+
+
+def test_audio_with_a_gap_in_its_timestamps_is_heard_as_its_samples_are_cut(
+    tmp_path: Path,
+) -> None:
+    piece = clicking(*SOURCES["m4a"], 2.0, [CLICK, 1 + CLICK])
+    audio, to = looped(piece, len(packets(piece, "audio")), gap_at=40), tmp_path / "joined.mp4"
+    assert heard(audio)[1] > 1.2 + CLICK  # a player waits
+
+    made = joined(to, [segment(".mp4", 25)] * 2, audio, [25, 25])
 
     assert not made.is_sound_copied
     assert heard(to.read_bytes()) == pytest.approx([CLICK, 1 + CLICK], abs=NEAR)

@@ -135,10 +135,11 @@ def audio(form: str, codec: Codec, samples: bytes) -> bytes:
     return file.getvalue()
 
 
-def looped(raw: bytes, count: int) -> bytes:
+def looped(raw: bytes, count: int, gap_at: int | None = None) -> bytes:
     """An M4A with so many packets: the first of ``raw``, which primes the decoder, then the others.
 
-    They are repeated as often as it takes: encoding is the slow part.
+    They are repeated as often as it takes: encoding is the slow part. Packets from ``gap_at`` on
+    have timestamps that are ten packets later.
     """
     first, *others = packets(raw, "audio")
     file = io.BytesIO()
@@ -149,7 +150,8 @@ def looped(raw: bytes, count: int) -> bytes:
         stream: Any = out.add_stream_from_template(source.streams.audio[0])
         for number in range(count):
             packet: Any = av.Packet(others[(number - 1) % len(others)] if number else first)
-            packet.pts = packet.dts = number - 1
+            late = 10 if gap_at is not None and number >= gap_at else 0
+            packet.pts = packet.dts = number - 1 + late
             packet.duration, packet.time_base, packet.stream = 1, Fraction(1024, RATE), stream
             out.mux_one(packet)
     return file.getvalue()

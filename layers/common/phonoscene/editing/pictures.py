@@ -42,12 +42,17 @@ class Pictures:
 
 
 def examine(
-    video: SeekableFile, rate: Fraction, limit: TimeLimit, segment: int | None = None
+    video: SeekableFile,
+    planned: int,
+    rate: Fraction,
+    limit: TimeLimit,
+    segment: int | None = None,
 ) -> Pictures:
-    """Read all packets of a video that should have ``rate`` pictures a second.
+    """Read all packets of a video of ``planned`` pictures that come ``rate`` times a second.
 
     Raises:
-        EditingFailed: ``unreadable_video``, ``wrong_frame_rate`` or ``editing_too_slow``.
+        EditingFailed: ``unreadable_video``, ``wrong_frames``, ``wrong_frame_rate`` or
+            ``editing_too_slow``; without a number of a segment, ``joined_wrong``.
     """
     times: list[float | None] = []
     with opened_video(video, segment) as (container, stream):
@@ -63,15 +68,14 @@ def examine(
                 raise _refused("wrong_frame_rate", "has a picture without a time", segment)
             else:
                 times.append(packet.pts * frames)
-    return _placed(properties, times, segment)
-
-
-def _placed(
-    properties: Mapping[str, Any], times: list[float | None], segment: int | None
-) -> Pictures:
     shown = sorted(time for time in times if time is not None)
-    if not shown:
-        raise _refused("unreadable_video", "has no picture", segment)
+    if len(shown) != planned:
+        raise _refused("wrong_frames", f"has {len(shown)} frames instead of {planned}", segment)
+    _check_steps(shown, segment)
+    return _placed(properties, times, shown)
+
+
+def _check_steps(shown: list[float], segment: int | None) -> None:
     for number, at in enumerate(shown):
         if abs(at - shown[0] - number) > TOLERANCE:
             raise _refused(
@@ -80,6 +84,11 @@ def _placed(
                 "planned frame rate",
                 segment,
             )
+
+
+def _placed(
+    properties: Mapping[str, Any], times: list[float | None], shown: list[float]
+) -> Pictures:
     place = {at: number for number, at in enumerate(shown)}
     positions, decoded = [], []
     whose, count = len(shown) - 1, len(shown)
@@ -125,14 +134,8 @@ def check_equal(all_pictures: list[Pictures]) -> None:
                 )
 
 
-def check_frames(pictures: Pictures, planned: int, segment: int) -> None:
-    """Raise ``EditingFailed``, ``wrong_frames``, if a segment is longer or shorter than planned."""
-    if pictures.frames != planned:
-        raise _refused(
-            "wrong_frames", f"has {pictures.frames} frames instead of {planned}", segment
-        )
-
-
 def _refused(code: str, what: str, segment: int | None) -> EditingFailed:
-    name = "The joined video" if segment is None else f"The video of segment {segment}"
-    return EditingFailed(code, f"{name} {what}. Copy it from fal once more.", segment)
+    if segment is None:
+        return EditingFailed("joined_wrong", f"The joined video {what}. Report it as a bug.")
+    message = f"The video of segment {segment} {what}. Copy it from fal once more."
+    return EditingFailed(code, message, segment)

@@ -69,12 +69,6 @@ def _detected(container: Any, stream: Any) -> Iterator[Any]:
     for piece in samples(decoded_frames(container, stream, TimeLimit(MAX_BUSY_SECONDS))):
         source.push(audio_frame(piece, first))
         first += len(piece) // SAMPLE_BYTES
-        yield from _pulled(sink)
-    source.push(None)
-    yield from _pulled(sink)
-
-
-def _pulled(sink: Any) -> Iterator[Any]:
-    with suppress(av.error.BlockingIOError, av.error.EOFError):
-        while True:
-            yield sink.pull()
+        with suppress(av.error.BlockingIOError):  # it has given all
+            while True:
+                yield sink.pull()
