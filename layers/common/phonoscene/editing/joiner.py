@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from heapq import merge
@@ -12,10 +12,21 @@ from typing import TYPE_CHECKING, Any, Final
 import av
 
 from phonoscene.drops.media_facts import SAMPLE_RATE
-from phonoscene.editing.opening import Deadline, opened_audio, opened_video, packets
-from phonoscene.editing.pictures import check_equal, check_frames, examine
-from phonoscene.editing.sound import SAMPLE_BYTES, audio_frame, samples
-from phonoscene.editing.sound import frames as _frames
+from phonoscene.editing.opening import (
+    TimeLimit,
+    opened_audio,
+    opened_video,
+    packets,
+    whole_pictures,
+)
+from phonoscene.editing.pictures import check_equal, examine
+from phonoscene.editing.sound import (
+    SAMPLE_BYTES,
+    audio_frame,
+    decoded_frames,
+    examine_sound,
+    samples,
+)
 from phonoscene.errors import EditingFailed
 
 if TYPE_CHECKING:
@@ -24,6 +35,7 @@ if TYPE_CHECKING:
 
     from phonoscene.drops.media_facts import SeekableFile
     from phonoscene.editing.pictures import Pictures
+    from phonoscene.editing.sound import Sound
 
 #: Less than the 15 minutes of a Lambda function, so that the error can still be written.
 MAX_BUSY_SECONDS: Final = 720.0
@@ -31,9 +43,9 @@ MAX_BUSY_SECONDS: Final = 720.0
 MAX_PADDING_FRAMES: Final = 7
 #: Rounding of lengths, in frames.
 ROUNDING: Final = 0.05
-#: How far the timestamps of audio may be from the number of its samples, in seconds. Players follow
-#: the timestamps, and fal counts samples, as the slices do. Ogg's and WebM's are rounded.
-MAX_JUMP_SECONDS: Final = 0.005
+#: By how much the audio's length may change, in seconds, if a frame is shorter: FFmpeg decodes the
+#: last packet to its end, where players stop as the container says. A packet has 1,152 samples.
+MAX_PACKET_SECONDS: Final = 0.03
 
 
 @dataclass(frozen=True)
@@ -44,22 +56,30 @@ class Container:
     copied: frozenset[str]
     encoder: str
     bit_rate: int | None = None
-    options: dict[str, str] = field(default_factory=dict)
+    encoding: dict[str, str] = field(default_factory=dict)
+    muxing: dict[str, str] = field(default_factory=dict)
 
 
 _FASTSTART: Final = {"movflags": "+faststart"}
-#: By suffix. Bit rates are those at which these encoders are hard to tell from their source.
+#: By suffix. At these bit rates, the encoders are hard to tell from their source. FFmpeg's authors
+#: prefer AAC's fast coder at such rates, and it takes half as long.
 CONTAINERS: Final = MappingProxyType(
     {
-        ".mp4": Container("mp4", frozenset({"aac", "mp3"}), "aac", 256_000, _FASTSTART),
+        ".mp4": Container(
+            "mp4",
+            frozenset({"aac", "mp3"}),
+            "aac",
+            256_000,
+            {"aac_coder": "fast"},
+            _FASTSTART,
+        ),
         ".webm": Container("webm", frozenset({"opus", "vorbis"}), "libopus", 192_000),
         # ProRes is for editing, where lossless audio is usual and its size is small beside it
         ".mov": Container(
             "mov",
             frozenset({"aac", "mp3", "alac", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le"}),
             "pcm_s16le",
-            None,
-            _FASTSTART,
+            muxing=_FASTSTART,
         ),
     }
 )
@@ -73,17 +93,6 @@ class Joined:
     seconds: float
     sound_seconds: float
     is_sound_copied: bool
-
-
-@dataclass(frozen=True)
-class _Sound:
-    """Decoded audio: its length, and the time that its first sample has in the file."""
-
-    seconds: Fraction
-    start: Fraction
-    codec: str
-    #: Every sample comes at the time that its packet has, at one rate.
-    is_steady: bool
 
 
 def join(
@@ -100,32 +109,40 @@ def join(
     container: .mp4, .webm or .mov; ``suffix`` is that of the audio's name. Packets of pictures are
     copied; so are the audio's where the container takes them, otherwise it is encoded once. Audio
     of the videos is left out. The result is read again and counted; after an error there is no
-    file.
+    file. All files are read several times, so they should be on disk.
 
     Raises:
         EditingFailed: ``unreadable_audio``, ``unreadable_video``, ``segments_differ``,
-            ``wrong_frames``, ``wrong_frame_rate``, ``wrong_length``, ``joined_wrong`` or
-            ``editing_too_slow``.
+            ``wrong_frames``, ``wrong_frame_rate``, ``wrong_length``, ``not_written``,
+            ``joined_wrong`` or ``editing_too_slow``.
     """
-    deadline = Deadline(MAX_BUSY_SECONDS)
-    rate = Fraction(str(fps))
-    segments = []
-    for number, (video, planned) in enumerate(zip(videos, frames, strict=True), 1):
-        segments.append(examine(video, rate, deadline, number))
-        check_frames(segments[-1], planned, number)
-    check_equal(segments)
-    with opened_audio(audio, suffix) as (container, stream):
-        sound = _examine_sound(container, stream, deadline)
-    _check_length(sum(frames), rate, sound)
-    work = _Work(videos, segments, rate, audio, suffix, sound, to, deadline)
     try:
-        return work.join()
+        return _joined(videos, frames, Fraction(str(fps)), audio, to, suffix)
     except BaseException:
         to.unlink(missing_ok=True)
         raise
 
 
-def _check_length(frames: int, rate: Fraction, sound: _Sound) -> None:
+def _joined(
+    videos: Sequence[SeekableFile],
+    frames: Sequence[int],
+    rate: Fraction,
+    audio: SeekableFile,
+    to: Path,
+    suffix: str,
+) -> Joined:
+    limit = TimeLimit(MAX_BUSY_SECONDS)
+    segments = []
+    for number, (video, planned) in enumerate(zip(videos, frames, strict=True), 1):
+        segments.append(examine(video, planned, rate, limit, number))
+    check_equal(segments)
+    with opened_audio(audio, suffix) as (container, stream):
+        sound = examine_sound(container, stream, limit)
+    _check_length(sum(frames), rate, sound)
+    return _Work(videos, segments, rate, audio, suffix, sound, to, limit).join()
+
+
+def _check_length(frames: int, rate: Fraction, sound: Sound) -> None:
     excess = frames - sound.seconds * rate
     if not -ROUNDING <= excess <= MAX_PADDING_FRAMES + ROUNDING:
         raise EditingFailed(
@@ -136,30 +153,6 @@ def _check_length(frames: int, rate: Fraction, sound: _Sound) -> None:
         )
 
 
-def _examine_sound(container: Any, stream: Any, deadline: Deadline) -> _Sound:
-    """Decode all of an audio stream, and compare the times of its samples with their number."""
-    seconds, start = Fraction(0), None
-    rates, is_steady = set(), True
-    for packet in packets(container, stream, deadline):
-        try:
-            decoded = packet.decode()
-        except av.FFmpegError:
-            is_steady = False
-            continue
-        for frame in decoded:
-            rates.add(frame.sample_rate)
-            at = frame.pts * frame.time_base if frame.pts is not None else None
-            if start is None:
-                start = at
-            if at is None or start is None or abs(at - start - seconds) > MAX_JUMP_SECONDS:
-                is_steady = False
-            seconds += Fraction(frame.samples, frame.sample_rate)
-    if not seconds:
-        raise EditingFailed("unreadable_audio", "The audio has no sample that can be decoded.")
-    codec = stream.codec_context.codec.canonical_name
-    return _Sound(seconds, start or Fraction(0), codec, is_steady and len(rates) == 1)
-
-
 @dataclass(frozen=True)
 class _Work:
     videos: Sequence[SeekableFile]
@@ -167,9 +160,9 @@ class _Work:
     rate: Fraction
     audio: SeekableFile
     suffix: str
-    sound: _Sound
+    sound: Sound
     to: Path
-    deadline: Deadline
+    limit: TimeLimit
 
     @property
     def container(self) -> Container:
@@ -177,21 +170,32 @@ class _Work:
 
     def join(self) -> Joined:
         """Write and check the file; audio that cannot be copied after all is encoded."""
-        if self.sound.is_steady and self.sound.codec in self.container.copied:
-            with suppress(av.FFmpegError, _SoundWrong):
-                self._write(is_copied=True)
-                return self._checked(is_copied=True)
+        can_copy = self.sound.is_steady and self.sound.codec in self.container.copied
+        if can_copy and (joined := self._tried(is_copied=True)):
+            return joined
+        if joined := self._tried(is_copied=False):
+            return joined
+        raise EditingFailed(
+            "joined_wrong",
+            "FFmpeg cannot write the audio into the joined video. Convert it to WAV or FLAC.",
+        )
+
+    def _tried(self, *, is_copied: bool) -> Joined | None:
+        """The joined file, written and checked; None if its audio is not as it should be."""
         try:
-            self._write(is_copied=False)
-            return self._checked(is_copied=False)
-        except (av.FFmpegError, _SoundWrong) as exc:
-            raise EditingFailed(
-                "joined_wrong",
-                f"The joined video could not be written: {exc}. Convert the audio to WAV or FLAC.",
-            ) from exc
+            self._write(is_copied=is_copied)
+        except av.FFmpegError as exc:
+            if isinstance(exc, OSError):
+                raise EditingFailed(
+                    "not_written",
+                    f"The joined video cannot be written to {self.to.parent} ({exc.strerror}). "
+                    "Make a shorter video or a smaller one, or give the function more disk.",
+                ) from exc
+            return None
+        return self._checked(is_copied=is_copied)
 
     def _write(self, *, is_copied: bool) -> None:
-        options = {"fflags": "+bitexact", **self.container.options}
+        options = {"fflags": "+bitexact", **self.container.muxing}
         with ExitStack() as stack:
             out = stack.enter_context(
                 av.open(str(self.to), "w", format=self.container.format, options=options)
@@ -199,19 +203,26 @@ class _Work:
             with opened_video(self.videos[0], 1) as (_, template):
                 picture: Any = out.add_stream_from_template(template)
                 picture.time_base = 1 / self.rate
+                # PyAV drops the profile, and FFmpeg then writes ProRes 4444 under the tag of 422 HQ
+                picture.codec_context.codec_tag = template.codec_context.codec_tag
             container, source = stack.enter_context(opened_audio(self.audio, self.suffix))
             if is_copied:
                 track: Any = out.add_stream_from_template(source)
                 track.time_base = source.time_base
                 sounds = self._copied(container, source, track)
             else:
-                track = out.add_stream(self.container.encoder, rate=SAMPLE_RATE, layout="stereo")
+                track = out.add_stream(
+                    self.container.encoder,
+                    rate=SAMPLE_RATE,
+                    layout="stereo",
+                    options=self.container.encoding,
+                )
                 if self.container.bit_rate:
                     track.bit_rate = self.container.bit_rate
                 sounds = self._encoded(container, source, track)
             pictures = stack.enter_context(closing(self._pictures(picture)))
-            for packet in merge(pictures, sounds, key=lambda one: one.dts * one.time_base):
-                self.deadline.check()
+            for packet in merge(pictures, sounds, key=lambda one: one.dts * float(one.time_base)):
+                self.limit.check()
                 out.mux_one(packet)
 
     def _pictures(self, to: Any) -> Generator[Any]:
@@ -220,10 +231,9 @@ class _Work:
         first = 0
         for number, (video, pictures) in enumerate(zip(self.videos, self.segments, strict=True), 1):
             with opened_video(video, number) as (container, stream):
-                read = (p for p in packets(container, stream, self.deadline) if not p.is_discard)
-                for packet, at, decoded in zip(
-                    read, pictures.positions, pictures.decoded, strict=False
-                ):
+                read = whole_pictures(container, stream, self.limit)
+                places = zip(pictures.positions, pictures.decoded, strict=True)
+                for packet, (at, decoded) in zip(read, places, strict=True):
                     packet.time_base = 1 / self.rate
                     packet.pts, packet.dts = first + at, first + decoded - delay
                     packet.duration, packet.stream = 1, to
@@ -231,8 +241,8 @@ class _Work:
             first += pictures.frames
 
     def _copied(self, container: Any, source: Any, to: Any) -> Iterator[Any]:
-        start = round(self.sound.start / source.time_base)
-        for packet in packets(container, source, self.deadline):
+        start = round(self.sound.start / float(source.time_base))
+        for packet in packets(container, source, self.limit):
             if not packet.size:
                 return
             packet.pts -= start
@@ -242,33 +252,20 @@ class _Work:
 
     def _encoded(self, container: Any, source: Any, to: Any) -> Iterator[Any]:
         first = 0
-        for piece in samples(_frames(container, source, self.deadline)):
+        for piece in samples(decoded_frames(container, source, self.limit)):
             yield from to.encode(audio_frame(piece, first))
             first += len(piece) // SAMPLE_BYTES
         yield from to.encode(None)
 
-    def _checked(self, *, is_copied: bool) -> Joined:
-        """Read the joined file again: all frames, one step, and the audio's length and zero."""
+    def _checked(self, *, is_copied: bool) -> Joined | None:
+        """Read the file again: every picture is there and in its place, and so is the audio."""
+        frames = sum(segment.frames for segment in self.segments)
         with self.to.open("rb") as file:
-            pictures = examine(file, self.rate, self.deadline)
-            planned = sum(segment.frames for segment in self.segments)
-            if pictures.frames != planned:
-                raise EditingFailed(
-                    "joined_wrong",
-                    f"The joined video has {pictures.frames} frames instead of {planned}.",
-                )
+            examine(file, frames, self.rate, self.limit)
             with opened_audio(file) as (container, stream):
-                sound = _examine_sound(container, stream, self.deadline)
-        wrong = max(abs(sound.seconds - self.sound.seconds), abs(sound.start)) * self.rate
-        if wrong > 1 or not sound.is_steady:
-            raise _SoundWrong(
-                f"its audio lasts {float(sound.seconds):.3f} s from {float(sound.start):.3f} s on "
-                f"instead of {float(self.sound.seconds):.3f} s from 0 s on"
-            )
-        return Joined(
-            planned, float(planned / self.rate), float(sound.seconds), is_sound_copied=is_copied
-        )
-
-
-class _SoundWrong(Exception):
-    """The audio of a joined file is not as long as its source, or does not begin with it."""
+                sound = examine_sound(container, stream, self.limit)
+        off = max(abs(float(sound.seconds - self.sound.seconds)), abs(sound.start))
+        if off > max(float(1 / self.rate), MAX_PACKET_SECONDS) or not sound.is_steady:
+            return None
+        seconds = float(frames / self.rate)
+        return Joined(frames, seconds, float(sound.seconds), is_sound_copied=is_copied)

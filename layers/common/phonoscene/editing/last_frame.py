@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import av
 
-from phonoscene.editing.opening import Deadline, opened_video, packets
+from phonoscene.editing.opening import TimeLimit, opened_video, packets
 from phonoscene.errors import EditingFailed
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def last_frame(file: SeekableFile) -> bytes:
         if context.width * context.height > MAX_PIXELS:
             raise _unreadable(f"has {context.width} x {context.height} pixels")
         stream.thread_type = "AUTO"
-        for packet in packets(container, stream, Deadline(MAX_BUSY_SECONDS)):
+        for packet in packets(container, stream, TimeLimit(MAX_BUSY_SECONDS)):
             for frame in _decoded(packet):
                 last = frame
     if last is None:
@@ -41,6 +41,9 @@ def last_frame(file: SeekableFile) -> bytes:
 
 
 def _decoded(packet: Any) -> list[Any]:
+    """The whole pictures of a packet; a broken one may be decoded in part, and grey below."""
+    if packet.is_corrupt:
+        return []
     try:
         return [frame for frame in packet.decode() if not frame.is_corrupt]
     except av.FFmpegError:

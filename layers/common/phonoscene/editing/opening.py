@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +27,7 @@ VIDEO_FORMATS: Final = MappingProxyType(
 VIDEO_DECODERS: Final = frozenset({"h264", "vp9", "libvpx-vp9", "prores"})
 
 
-class Deadline:
+class TimeLimit:
     """Raises once so many seconds are over: hostile files keep FFmpeg busy without an end."""
 
     def __init__(self, seconds: float) -> None:
@@ -56,15 +56,18 @@ def opened_audio(file: SeekableFile, suffix: str = "") -> Iterator[tuple[Any, An
     refused = EditingFailed(
         "unreadable_audio", "The audio cannot be decoded. Convert it to WAV or FLAC."
     )
-    try:
-        formats = {**AUDIO_FORMATS, **VIDEO_FORMATS}
-        with opened(file, formats, AUDIO_DECODERS, suffix, wav_end(file)) as container:
-            stream = container.streams.best("audio")
-            if stream is None or stream.codec_context is None:
-                raise refused
-            yield container, stream
-    except (av.FFmpegError, IndexError) as exc:
-        raise refused from exc
+    formats = {**AUDIO_FORMATS, **VIDEO_FORMATS}
+    with ExitStack() as stack:
+        try:
+            container = stack.enter_context(
+                opened(file, formats, AUDIO_DECODERS, suffix, wav_end(file))
+            )
+        except av.FFmpegError as exc:
+            raise refused from exc
+        stream = container.streams.best("audio")
+        if stream is None or stream.codec_context is None:
+            raise refused
+        yield container, stream
 
 
 @contextmanager
@@ -81,31 +84,39 @@ def opened_video(file: SeekableFile, segment: int | None = None) -> Iterator[tup
         "Copy it from fal once more.",
         segment,
     )
-    try:
-        with opened(file, VIDEO_FORMATS, VIDEO_DECODERS) as container:
-            stream = container.streams.best("video")
-            context = stream.codec_context if stream else None
-            if context is None or context.name not in VIDEO_DECODERS or not context.width:
-                raise refused
-            yield container, stream
-    except (av.FFmpegError, IndexError) as exc:
-        raise refused from exc
+    with ExitStack() as stack:
+        try:
+            container = stack.enter_context(opened(file, VIDEO_FORMATS, VIDEO_DECODERS))
+        except av.FFmpegError as exc:
+            raise refused from exc
+        stream = container.streams.best("video")
+        context = stream.codec_context if stream else None
+        if context is None or context.name not in VIDEO_DECODERS or not context.width:
+            raise refused
+        yield container, stream
 
 
-def packets(container: Any, stream: Any, deadline: Deadline) -> Iterator[Any]:
-    """The stream's packets; where the container breaks off, or a packet is cut off, they end.
+def packets(container: Any, stream: Any, limit: TimeLimit) -> Iterator[Any]:
+    """The stream's packets, up to where the container breaks off.
 
     The empty packet at the end, which makes decoders return what they hold back, comes always.
     PyAV 18.1 raises IndexError for a stream that begins in the middle of an Ogg.
     """
     try:
         for packet in container.demux(stream):
-            deadline.check()
-            if packet.size and not packet.is_corrupt:
+            limit.check()
+            if packet.size:
                 yield packet
     except (av.FFmpegError, IndexError):
         pass
     yield _flush(stream)
+
+
+def whole_pictures(container: Any, stream: Any, limit: TimeLimit) -> Iterator[Any]:
+    """The packets of pictures that are not cut off, and that the container does not leave out."""
+    for packet in packets(container, stream, limit):
+        if packet.size and not packet.is_corrupt and not packet.is_discard:
+            yield packet
 
 
 def _flush(stream: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.editing.opening import opened_video, packets
+from phonoscene.editing.opening import opened_video, whole_pictures
 from phonoscene.editing.vp9 import is_shown
 from phonoscene.errors import EditingFailed
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from phonoscene.drops.media_facts import SeekableFile
-    from phonoscene.editing.opening import Deadline
+    from phonoscene.editing.opening import TimeLimit
 
 #: How far, in frames, a timestamp may be from the grid: WebM's are rounded to milliseconds, which
 #: at 60 frames per second are 0.03 frames.
@@ -42,56 +42,62 @@ class Pictures:
 
 
 def examine(
-    video: SeekableFile, rate: Fraction, deadline: Deadline, segment: int | None = None
+    video: SeekableFile,
+    planned: int,
+    rate: Fraction,
+    limit: TimeLimit,
+    segment: int | None = None,
 ) -> Pictures:
-    """Read all packets of a video whose pictures should come ``rate`` times a second.
+    """Read all packets of a video of ``planned`` pictures that come ``rate`` times a second.
 
     Raises:
-        EditingFailed: ``unreadable_video``, ``wrong_frame_rate`` or ``editing_too_slow``.
+        EditingFailed: ``unreadable_video``, ``wrong_frames``, ``wrong_frame_rate`` or
+            ``editing_too_slow``; without a number of a segment, ``joined_wrong``.
     """
-    times: list[Fraction | None] = []
+    times: list[float | None] = []
     with opened_video(video, segment) as (container, stream):
         properties = _properties(stream)
         is_vp9 = properties["codec"] == "vp9"
-        for packet in packets(container, stream, deadline):
-            if not packet.size:
-                break
+        frames = float(stream.time_base * rate)  # of one unit of its time
+        for packet in whole_pictures(container, stream, limit):
             if not times and not packet.is_keyframe:
                 raise _refused("unreadable_video", "does not begin with a key frame", segment)
-            if packet.is_discard:
-                continue
             if is_vp9 and not is_shown(bytes(packet)):
                 times.append(None)
             elif packet.pts is None:
                 raise _refused("wrong_frame_rate", "has a picture without a time", segment)
             else:
-                times.append(packet.pts * packet.time_base * rate)
-    return _placed(properties, times, segment)
-
-
-def _placed(
-    properties: Mapping[str, Any], times: list[Fraction | None], segment: int | None
-) -> Pictures:
+                times.append(packet.pts * frames)
     shown = sorted(time for time in times if time is not None)
-    if not shown:
-        raise _refused("unreadable_video", "has no picture", segment)
+    if len(shown) != planned:
+        raise _refused("wrong_frames", f"has {len(shown)} frames instead of {planned}", segment)
+    _check_steps(shown, segment)
+    return _placed(properties, times, shown)
+
+
+def _check_steps(shown: list[float], segment: int | None) -> None:
     for number, at in enumerate(shown):
         if abs(at - shown[0] - number) > TOLERANCE:
             raise _refused(
                 "wrong_frame_rate",
-                f"has picture {number + 1} at frame {float(at - shown[0]) + 1:.2f} of the "
+                f"has picture {number + 1} at frame {at - shown[0] + 1:.2f} of the "
                 "planned frame rate",
                 segment,
             )
+
+
+def _placed(
+    properties: Mapping[str, Any], times: list[float | None], shown: list[float]
+) -> Pictures:
     place = {at: number for number, at in enumerate(shown)}
-    positions, decoded, count = [], [], 0
-    for number, time in enumerate(times):
-        # a frame that is not shown belongs to the next one that is
-        whose = next((later for later in times[number:] if later is not None), shown[-1])
-        positions.append(place[whose])
+    positions, decoded = [], []
+    whose, count = len(shown) - 1, len(shown)
+    for time in reversed(times):  # a frame that is not shown belongs to the next one that is
+        if time is not None:
+            whose, count = place[time], count - 1
+        positions.append(whose)
         decoded.append(min(count, len(shown) - 1))
-        count += time is not None
-    return Pictures(properties, tuple(positions), tuple(decoded), len(shown))
+    return Pictures(properties, tuple(positions[::-1]), tuple(decoded[::-1]), len(shown))
 
 
 def _properties(stream: Any) -> dict[str, Any]:
@@ -99,10 +105,11 @@ def _properties(stream: Any) -> dict[str, Any]:
     context = stream.codec_context
     return {
         "codec": context.codec.canonical_name,
-        "profile": context.profile,
         "width": context.width,
         "height": context.height,
         "pixel format": context.pix_fmt,
+        "codec tag": context.codec_tag,
+        "profile": context.profile,
         "pixel aspect ratio": context.sample_aspect_ratio or 1,
         "colour range": context.color_range,
         "colour space": context.colorspace,
@@ -127,14 +134,8 @@ def check_equal(all_pictures: list[Pictures]) -> None:
                 )
 
 
-def check_frames(pictures: Pictures, planned: int, segment: int) -> None:
-    """Raise ``EditingFailed``, ``wrong_frames``, if a segment is longer or shorter than planned."""
-    if pictures.frames != planned:
-        raise _refused(
-            "wrong_frames", f"has {pictures.frames} frames instead of {planned}", segment
-        )
-
-
 def _refused(code: str, what: str, segment: int | None) -> EditingFailed:
-    name = "The joined video" if segment is None else f"The video of segment {segment}"
-    return EditingFailed(code, f"{name} {what}. Copy it from fal once more.", segment)
+    if segment is None:
+        return EditingFailed("joined_wrong", f"The joined video {what}. Report it as a bug.")
+    message = f"The video of segment {segment} {what}. Copy it from fal once more."
+    return EditingFailed(code, message, segment)

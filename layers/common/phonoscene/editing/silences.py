@@ -10,8 +10,8 @@ import av
 from av.filter import Graph
 
 from phonoscene.drops.media_facts import SAMPLE_RATE
-from phonoscene.editing.opening import Deadline, opened_audio
-from phonoscene.editing.sound import SAMPLE_BYTES, audio_frame, frames, samples
+from phonoscene.editing.opening import TimeLimit, opened_audio
+from phonoscene.editing.sound import SAMPLE_BYTES, audio_frame, decoded_frames, samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,15 +67,9 @@ def _detected(container: Any, stream: Any) -> Iterator[Any]:
     detect.link_to(sink)
     graph.configure()
     first = 0
-    for piece in samples(frames(container, stream, Deadline(MAX_BUSY_SECONDS))):
+    for piece in samples(decoded_frames(container, stream, TimeLimit(MAX_BUSY_SECONDS))):
         source.push(audio_frame(piece, first))
         first += len(piece) // SAMPLE_BYTES
-        yield from _pulled(sink)
-    source.push(None)
-    yield from _pulled(sink)
-
-
-def _pulled(sink: Any) -> Iterator[Any]:
-    with suppress(av.error.BlockingIOError, av.error.EOFError):
-        while True:
-            yield sink.pull()
+        with suppress(av.error.BlockingIOError):  # it has given all
+            while True:
+                yield sink.pull()

@@ -6,8 +6,8 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.drops.media_facts import SAMPLE_RATE
-from phonoscene.editing.opening import Deadline, opened_audio
-from phonoscene.editing.sound import CHANNELS, SAMPLE_BYTES, frames, samples
+from phonoscene.editing.opening import TimeLimit, opened_audio
+from phonoscene.editing.sound import CHANNELS, SAMPLE_BYTES, decoded_frames, samples
 from phonoscene.errors import EditingFailed
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ def write_slices(
         EditingFailed: ``unreadable_audio``, ``editing_too_slow``, or ``audio_too_short`` where a
             span begins behind the end.
     """
-    deadline = Deadline(MAX_BUSY_SECONDS)
+    limit = TimeLimit(MAX_BUSY_SECONDS)
     with opened_audio(file, suffix) as (container, stream):
-        pieces = samples(frames(container, stream, deadline))
+        pieces = samples(decoded_frames(container, stream, limit))
         for number, piece in enumerate(_slices(pieces, spans)):
             write(number, piece)
 
