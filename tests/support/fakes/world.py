@@ -311,12 +311,17 @@ class World:
 
     def publish(self, seed: int = 0) -> None:
         """Tell the stream: shuffled across records, some of it twice, the end once more."""
+        for batch in self.batches(seed):
+            self.hand_out(batch)
+
+    def batches(self, seed: int) -> Iterator[list[dict[str, Any]]]:
+        """The stream's records as its reader gets them: each batch, and then some of it again."""
         choose = random.Random(seed or len(self.table.changes))  # noqa: S311 - a sample
         answer = stream.shuffled(self.table.changes, choose)
         while answer:
             batch, answer = answer[:BATCH], answer[BATCH:]
-            self.hand_out(batch)
-            self.hand_out(batch[choose.randrange(len(batch)) :])
+            yield batch
+            yield batch[choose.randrange(len(batch)) :]
 
     def hand_out(self, records: list[dict[str, Any]]) -> None:
         """As Lambda does: again from the first that failed; all of it where the process died."""
