@@ -36,7 +36,6 @@ def _told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     read = remembered(function("publish").from_item)
     for module in (function("publish"), invariants):
         monkeypatch.setattr(module, "from_item", read)
-    monkeypatch.setattr(invariants, "jobs_of", remembered(invariants.jobs_of))
     for kind in (Write, Receipt, StatusChanged):
         monkeypatch.setattr(kind, "of", remembered(kind.of))
     monkeypatch.setattr(Pointer, "all_of", remembered(Pointer.all_of))

@@ -18,22 +18,23 @@ import secrets
 import types
 from collections import defaultdict
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Self
-from unittest.mock import patch
 
 import boto3
 import httpx
+import pytest
 from botocore.client import BaseClient
 
 from phonoscene.drops.contents import MARK
 from phonoscene.fal import signing_keys, webhook_message
-from phonoscene.net import connections
+from phonoscene.net import connections, deadlines
 from phonoscene.observability import metrics
+from phonoscene.table import items
 from phonoscene.table.job_store import JobStore
 from phonoscene.videos import cdn, output_bucket
 from phonoscene.workflow import reconciliation
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     from botocore.config import Config
+
+    from phonoscene.jobs import Job
 
 MINUTE: Final = timedelta(minutes=1)
 MAX_PAUSE: Final = timedelta(minutes=16)
@@ -99,6 +102,19 @@ class Inline:
         except Exception as exc:  # noqa: BLE001 - the future tells it; a crash goes on
             future.set_exception(exc)
         return future
+
+
+class Stopped:
+    """A timer that never ends: no time passes in a call of this world."""
+
+    def __init__(self, *_: Any) -> None:
+        self.daemon = False
+
+    def start(self) -> None:
+        pass
+
+    def cancel(self) -> None:
+        pass
 
 
 @cache
@@ -174,6 +190,8 @@ class World:
     #: Bytes of a part of a video.
     part: int = cdn.PART
     table: Table = field(default_factory=Table)
+    #: Items of the table by their ids, each with the job that it is.
+    jobs: dict[int, tuple[dict[str, Any], Job]] = field(default_factory=dict)
     #: The product's metrics, summed up.
     measured: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     #: The details of what was put on the bus, and what was set aside.
@@ -405,13 +423,15 @@ class World:
     def under(self) -> Iterator[None]:
         """Put this world under boto3, httpx, http.client and urllib."""
         store = partial(JobStore, clock=lambda: self.now, sleep=lambda _: None)
-        with ExitStack() as patches:
+        with pytest.MonkeyPatch.context() as patch:
             for target, name, value in (
                 (boto3, "client", _client),
                 (BaseClient, "_make_api_call", self._aws()),
                 (httpx._client, "HTTPTransport", self._transport()),
                 (connections, "dial", lambda host, *_: Line(host, self.calls, self.fal)),
+                (deadlines, "Timer", Stopped),
                 (cdn, "tls_context", lambda: None),  # to read all CAs takes 27 ms
+                (items, "TypeDeserializer", lambda: self.table.reader),
                 (webhook_message, "secrets", self._secrets()),
                 (function("webhook"), "time", types.SimpleNamespace(time=self._seconds)),
                 (signing_keys, "get", self._key_set()),
@@ -423,11 +443,13 @@ class World:
                 *((function(name), "os", self._environment(name)) for name in FUNCTIONS),
                 *((function(name), "JobStore", store) for name in WITH_STORE),
             ):
-                patches.enter_context(patch.object(target, name, value))
+                patch.setattr(target, name, value)
             logging.disable()
-            patches.callback(logging.disable, logging.NOTSET)
-            self._start_cold()
-            yield
+            try:
+                self._start_cold()
+                yield
+            finally:
+                logging.disable(logging.NOTSET)
 
     def _measure(self, name: str, value: float, **_: Any) -> None:
         self.measured[name] += value
