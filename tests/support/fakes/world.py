@@ -530,7 +530,10 @@ class World:
         return hash((self.table.state(), self.buckets.state(), queues, self.fal.state()))
 
 
-_Session: Final = boto3.session.Session
+@cache
+def _session() -> boto3.session.Session:
+    """One for all clients: each reads AWS's descriptions of its services again, up to 1 MB each."""
+    return boto3.session.Session("testing", "testing", region_name=stack.REGION)
 
 
 def _client(service: str, *_: Any, config: Config | None = None, **__: Any) -> Any:
@@ -538,6 +541,5 @@ def _client(service: str, *_: Any, config: Config | None = None, **__: Any) -> A
     options = getattr(config, "_user_provided_options", {})
     name = f"{service} {options}"
     if name not in CLIENTS:
-        session = _Session("testing", "testing", region_name=stack.REGION)
-        CLIENTS[name] = session.client(service, config=config)  # type: ignore[call-overload]  # any service
+        CLIENTS[name] = _session().client(service, config=config)  # type: ignore[call-overload]  # any service
     return CLIENTS[name]
