@@ -6,7 +6,9 @@ Nobody reads what is published, so it is played alone, on what undisturbed world
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +17,7 @@ from phonoscene.publishing.events import StatusChanged
 from phonoscene.publishing.pointers import Pointer
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.workflow.publication import Write
-from tests.support import stack
+from tests.support import invariants, stack
 from tests.support.fakes.calls import FAULTS, Calls, Point
 from tests.support.fakes.world import function
 from tests.support.invariants import published
@@ -30,21 +32,28 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What follows from a record alone: thousands of runs tell of the same few records."""
-    monkeypatch.setattr(function("publish"), "from_item", remembered(function("publish").from_item))
+    """What follows from a record or a file alone: thousands of runs read and tell the same few."""
+    read = remembered(function("publish").from_item)
+    for module in (function("publish"), invariants):
+        monkeypatch.setattr(module, "from_item", read)
     for kind in (Write, Receipt, StatusChanged):
         monkeypatch.setattr(kind, "of", remembered(kind.of))
     monkeypatch.setattr(Pointer, "all_of", remembered(Pointer.all_of))
+    for file in (Receipt, Pointer):
+        monkeypatch.setattr(file, "read", cache(file.read))
+    for text in (Receipt, StatusChanged, Pointer):
+        monkeypatch.setattr(text, "to_json", remembered(text.to_json))
 
 
 def remembered(pure: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, which is called once for the very same arguments."""
-    known: dict[tuple[int, ...], tuple[Any, Any]] = {}
+    known: dict[tuple[Any, ...], tuple[Any, Any]] = {}
 
-    def find(*arguments: Any) -> Any:
-        key = tuple(id(one) if one else 0 for one in arguments)
+    def find(*arguments: Any, **named: Any) -> Any:
+        key = (*(id(one) if one else 0 for one in arguments), *named.items())
         if key not in known:
-            known[key] = arguments, pure(*arguments)  # both are kept, so the ids remain theirs
+            # both are kept, so the ids remain theirs
+            known[key] = arguments, pure(*arguments, **named)
         return known[key][1]
 
     return find
@@ -69,23 +78,65 @@ def unpublished(scenario: str) -> dict[tuple[str, str], list[Version]]:
     return dict(written(scenario).buckets.versions)
 
 
-def publish(scenario: str, plan: Sequence[Point] = (), seed: int = 1) -> Calls:
-    """Tell the stream of a world in which nobody has heard anything, with crashes or faults."""
-    world = written(scenario)
-    world.buckets.versions = dict(unpublished(scenario))
-    world.events.clear()
-    world.unpublished.clear()
-    world.calls = Calls(tuple(plan), state=lambda: 0)
+@dataclass(frozen=True)
+class Start:
+    """A world in which so many batches were published undisturbed, and nothing since."""
+
+    batches: int
+    versions: dict[tuple[str, str], list[Version]]
+    events: tuple[str, ...] = ()
+    #: How often each call was made.
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def is_before(self, point: Point) -> bool:
+        """Whether the call of a point is yet to be made."""
+        what, _, number = point.call.rpartition(" #")
+        return self.counts.get(what, 0) < int(number)
+
+    def restored(self, scenario: str, plan: Sequence[Point]) -> World:
+        """The world as it was then, with crashes or faults to come."""
+        world = written(scenario)
+        world.buckets.versions = {key: list(found) for key, found in self.versions.items()}
+        world.events[:] = self.events
+        world.unpublished.clear()
+        world.calls = Calls(tuple(plan), state=lambda: 0, _counts=dict(self.counts))
+        return world
+
+
+def starts(scenario: str) -> list[Start]:
+    """The world before each batch, while nothing disturbs."""
+    found = [Start(0, unpublished(scenario))]
+    world = found[0].restored(scenario, ())
     with world.under():
-        world.publish(seed)
+        for number, batch in enumerate(world.batches(1), 1):
+            world.hand_out(batch)
+            versions = {key: list(found) for key, found in world.buckets.versions.items()}
+            counts = dict(world.calls._counts)
+            found.append(Start(number, versions, tuple(world.events), counts))
+    return found
+
+
+def publish(
+    scenario: str, plan: Sequence[Point] = (), seed: int = 1, start: Start | None = None
+) -> Calls:
+    """Tell the stream of a world in which nobody has heard anything, with crashes or faults.
+
+    Or the rest of it, of one in which the first of it was told.
+    """
+    start = start or Start(0, unpublished(scenario))
+    world = start.restored(scenario, plan)
+    with world.under():
+        for batch in islice(world.batches(seed), start.batches, None):
+            world.hand_out(batch)
     return world.calls
 
 
 def wrongs(scenario: str, plans: Sequence[Sequence[Point]]) -> list[str]:
-    """What is wrong at the end of each, if anything is."""
-    found = []
+    """What is wrong at the end of each, if anything is; what comes before it is told once."""
+    found, undisturbed = [], starts(scenario)
     for plan in plans:
-        calls = publish(scenario, plan)
+        start = [one for one in undisturbed if one.is_before(plan[0])][-1]
+        calls = publish(scenario, plan, start=start)
         wrong = list(published(written(scenario)))
         wrong += ["it was never called"] * (calls.crashes < len(plan))
         found += [f"{one}: {', '.join(map(str, plan))}" for one in wrong]

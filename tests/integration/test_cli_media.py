@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,3 +113,9 @@ def test_a_sidecar_in_another_encoding_names_the_one_to_use(desk: Desk, folder: 
 
     [error] = result.data["errors"]
     assert "UTF-8" in error["message"]
+
+
+def test_ffmpeg_is_loaded_to_measure_files_and_not_before() -> None:
+    script = "import sys, phonoscene_cli.app; sys.exit('av' in sys.modules)"
+
+    subprocess.run([sys.executable, "-c", script], check=True)  # noqa: S603 - our own words

@@ -37,9 +37,12 @@ PRICE = Decimal("0.001205")
 
 
 def jobs_of(world: World) -> list[Job]:
-    """Every record of a job, or of a half that waits."""
-    items = [from_item(item) for item in world.table.items()]
-    return [Job.model_validate(item) for item in items if "status" in item]
+    """Every record of a job, or of a half that waits; each item is read once."""
+    items = [item for item in world.table.items() if "status" in item]
+    for item in items:
+        if id(item) not in world.jobs:
+            world.jobs[id(item)] = item, Job.model_validate(from_item(item))
+    return [world.jobs[id(item)][1] for item in items]
 
 
 def gave_up(world: World, job: Job) -> bool:

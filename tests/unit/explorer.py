@@ -63,6 +63,11 @@ class Call:
     arguments: tuple[Any, ...]
     named: dict[str, Any]
 
+    @cached_property
+    def text(self) -> str:
+        """Tells calls apart."""
+        return f"{self.name} {self.arguments!r} {self.named!r}"
+
     @property
     def may_write(self) -> bool:
         """Whether it may change the store; nothing that a handler calls changes the bucket."""
@@ -76,12 +81,11 @@ class Call:
             return self._made(queue), store
         is_of_store = self.target == "store"
         target = store if is_of_store else bucket
-        asked = (self.name, repr(self.arguments), repr(self.named))
-        if asked not in target.answers:
+        if self.text not in target.answers:
             after = store.copy() if self.may_write else store
             answer = self._made(after if is_of_store else bucket)
-            target.answers[asked] = answer, KNOWN_STORES.setdefault(after.table.state(), after)
-        answer, after = target.answers[asked]
+            target.answers[self.text] = answer, KNOWN_STORES.setdefault(after.table.state(), after)
+        answer, after = target.answers[self.text]
         return answer, after if is_of_store else store
 
     def _made(self, target: Any) -> Answer:
@@ -148,35 +152,39 @@ def _said(message: Announcement | str) -> str:
     return f"{message.key} {message.happened_at} {message.has_rested}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Handler:
-    """One message at work, between two of its calls: an announcement, or a job's id."""
+    """One message at work, between two of its calls: an announcement, or a job's id.
+
+    Equal ones are one object, made by ``starting`` and ``answered``.
+    """
 
     announced: Announcement | str
+    text: str
     answers: tuple[Answer, ...] = ()
+    _after: dict[str, Handler] = field(default_factory=dict)
+    _next: dict[bool, Call | str] = field(default_factory=dict)
 
-    @cached_property
-    def text(self) -> str:
-        """Tells handlers apart."""
-        return "|".join((_said(self.announced), *(answer.text for answer in self.answers)))
+    def __str__(self) -> str:
+        return f"call {len(self.answers)} of {_said(self.announced)}"
 
     def answered(self, answer: Answer) -> Handler:
         """The same after its next call."""
-        handler = Handler(self.announced, (*self.answers, answer))
-        handler.__dict__["text"] = f"{self.text}|{answer.text}"
-        return handler
+        if answer.text not in self._after:
+            text, answers = f"{self.text}|{answer.text}", (*self.answers, answer)
+            self._after[answer.text] = Handler(self.announced, text, answers)
+        return self._after[answer.text]
 
     def next(self, *, skips_repeats: bool) -> Call | str:
         """What it does next; or how it ended, ``done`` or ``unsettled``.
 
         That follows from its answers alone, so it is found out once.
         """
-        known = (self.text, skips_repeats)
-        if known not in KNOWN:
-            KNOWN[known] = self._next(skips_repeats=skips_repeats)
-        return KNOWN[known]
+        if skips_repeats not in self._next:
+            self._next[skips_repeats] = self._found(skips_repeats=skips_repeats)
+        return self._next[skips_repeats]
 
-    def _next(self, *, skips_repeats: bool) -> Call | str:
+    def _found(self, *, skips_repeats: bool) -> Call | str:
         tape = Tape(self.answers)
         bucket = Taped(IMAGES, tape, "bucket")
         store = Taped(MemoryStore(), tape, "store")
@@ -197,13 +205,18 @@ class Handler:
         return "done"
 
 
-KNOWN: dict[tuple[str, bool], Call | str] = {}
+@cache
+def starting(message: Announcement | str) -> Handler:
+    """The handler of a message before its first call."""
+    return Handler(message, _said(message))
+
+
 #: What each image shows, in pixels.
 IMAGES = MemoryBucket()
 IMAGES.images |= dict.fromkeys(("cover.png", "end.png"), (1024, 576))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Upload:
     """One thing the dropper does: create a version, or begin one that is uploaded in parts."""
 
@@ -236,11 +249,12 @@ def _once(tell: Callable[[Any], Any], part: Any) -> Any:
 #: Equal ones are one object, which is equal to itself at once.
 KNOWN_PARTS: dict[Any, Any] = {}
 KNOWN_STORES: dict[str, MemoryStore] = {}
+KNOWN_BUCKETS: dict[Any, MemoryBucket] = {}
 
 
 @dataclass(frozen=True)
 class World:
-    """Everything there is at one moment; ``path`` is how it came to be so."""
+    """Everything there is at one moment."""
 
     uploads: tuple[Upload, ...]
     deliveries: int = 1
@@ -257,7 +271,17 @@ class World:
     running: tuple[Handler, ...] = ()
     pairs: frozenset[tuple[str, ...]] = frozenset()
     ticks: int = 0
-    path: tuple[str, ...] = ()
+    #: The last action and what it was done to, after those before it.
+    steps: tuple[Any, ...] = ()
+
+    @property
+    def path(self) -> list[str]:
+        """How it came to be so."""
+        actions, steps = [], self.steps
+        while steps:
+            steps, *action = steps
+            actions.append(" ".join(map(str, action)))
+        return actions[::-1]
 
     @property
     def identity(self) -> tuple[Any, ...]:
@@ -273,10 +297,10 @@ class World:
             self.begun,
         )
 
-    def _with(self, action: str, **changes: Any) -> World:
+    def _with(self, action: str, what: Any, **changes: Any) -> World:
         """What dataclasses.replace would return, sooner: no field needs to be made anew."""
         world = object.__new__(World)
-        world.__dict__.update(self.__dict__, path=(*self.path, action), **changes)
+        world.__dict__.update(self.__dict__, steps=(self.steps, action, what), **changes)
         return world
 
     def _now(self) -> datetime:
@@ -289,14 +313,17 @@ class World:
         changes: dict[str, Any] = {"uploads": rest, "ticks": self.ticks + 1}
         if upload.only_begins:
             begun = tuple({**began, upload.key: self._now()}.items())
-            return self._with(f"begin {upload.key}", begun=begun, **changes)
+            return self._with("begin", upload.key, begun=begun, **changes)
         bucket = self.bucket.copy()
         announced = bucket.put(
             upload.key, upload.body, at=self._now(), begun=began.pop(upload.key, None)
         )
+        kept = (_contents(bucket), bucket.dated_after, id(bucket.images))
+        bucket = KNOWN_BUCKETS.setdefault(kept, bucket)
         newest = tuple(sorted(versions[-1].version_id for versions in bucket.versions.values()))
         return self._with(
-            f"put {newest}",
+            "put",
+            newest,
             bucket=bucket,
             begun=tuple(began.items()),
             pending=self.pending + (announced,) * self.deliveries,
@@ -307,10 +334,10 @@ class World:
     def _started(self, announced: Announcement | str) -> World:
         pending = list(self.pending)
         pending.remove(announced)
-        handler = Handler(announced)
+        handler = starting(announced)
         calls = isinstance(handler.next(skips_repeats=self.skips_repeats), Call)
         running = (*self.running, handler) if calls else self.running
-        return self._with(f"deliver {_said(announced)}", pending=tuple(pending), running=running)
+        return self._with("deliver", handler, pending=tuple(pending), running=running)
 
     def _may_come(self, message: Announcement | str) -> bool:
         """Whether its time has come: what rested comes after all that followed within the rest."""
@@ -325,7 +352,8 @@ class World:
 
     def _crashed(self, handler: Handler) -> World:
         return self._with(
-            f"crash {_said(handler.announced)} after call {len(handler.answers)}",
+            "crash after",
+            handler,
             crashes=self.crashes - 1,
             pending=(*self.pending, handler.announced),
             running=self._others(handler),
@@ -343,8 +371,7 @@ class World:
             running = (*running, answered)
         elif then == "unsettled":
             again = (*again, handler.announced)
-        step = f"call {len(answered.answers)} of {_said(handler.announced)}"
-        return self._with(step, store=store, running=running, pending=again)
+        return self._with("make", answered, store=store, running=running, pending=again)
 
     def _next_uploads(self) -> Iterator[int]:
         """Uploads of one key keep their order; those of different keys do not."""

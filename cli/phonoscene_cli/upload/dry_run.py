@@ -19,8 +19,6 @@ from phonoscene.drops.contents import Content, contents_of
 from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.drops.keys import DEFAULTS_NAME
 from phonoscene.drops.validation_errors import Errors
-from phonoscene.probe.prober import LocalProber
-from phonoscene.sequences.media_editor import silences_in
 from phonoscene.workflow.examination import DropLimits, ExaminedTake, Examiner
 from phonoscene.workflow.finding import NoDrop, find_drop
 from phonoscene_cli.stack.video_download import video_name
@@ -128,6 +126,9 @@ def forecast(bucket: DropBucket, rules: DropLimits, pairing: Pairing) -> Forecas
     drop = find_drop(bucket, pairing)
     if isinstance(drop, NoDrop):
         return Forecast(is_ignored=drop is NoDrop.IGNORED)
+    from phonoscene.probe.prober import LocalProber  # noqa: PLC0415 - FFmpeg: no other command needs it
+    from phonoscene.sequences.media_editor import silences_in  # noqa: PLC0415 - likewise
+
     silences = partial(silences_in, bucket)
     takes = Examiner(bucket, rules, LocalProber(bucket), silences).examine(drop)
     asked = [(take.asked, take.images) for take in takes]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import md5
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +32,7 @@ class Version:
     modified: datetime
     metadata: tuple[tuple[str, str], ...] = ()
 
-    @property
+    @cached_property
     def etag(self) -> str:
         """S3's, of what is put in one request and encrypted by S3 itself."""
         return f'"{md5(self.body, usedforsecurity=False).hexdigest()}"'

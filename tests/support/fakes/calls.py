@@ -110,11 +110,11 @@ class Calls:
         if self._is_dead:
             raise Crash
         name = self._named(f"{self._function}: {what}")
-        self._pass(Point(name, BEFORE))
+        self._pass(name, BEFORE)
         try:
             return self._disturbed(name, what, act)
         finally:
-            self._pass(Point(name, AFTER))
+            self._pass(name, AFTER)
 
     def _disturbed(self, name: str, what: str, act: Callable[[], T]) -> T:
         """Make the call, with the fault that is planned for it."""
@@ -137,17 +137,19 @@ class Calls:
         self.names.append(f"{what} #{number}")
         return self.names[-1]
 
-    def _pass(self, point: Point) -> None:
+    def _pass(self, call: str, when: str) -> None:
         if self.dies_after is not None:
             self.dies_after -= 1
             if self.dies_after < 0:
                 self.dies_after = None
                 self._die()
         if self.crashes < len(self.plan):
-            if point == self.plan[self.crashes]:
+            planned = self.plan[self.crashes]
+            if planned.call == call and planned.when == when:
                 self._die()
         elif self.state:
-            self.passed.append(Passed(point, hash((self._invocation, self.state()))))
+            moment = hash((self._invocation, self.state()))
+            self.passed.append(Passed(Point(call, when), moment))
 
     def _die(self) -> None:
         self.crashes += 1

@@ -9,6 +9,7 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from boto3.dynamodb.types import TypeDeserializer
 from botocore import xform_name
 from moto.core.exceptions import JsonRESTError
 from moto.dynamodb.models import dynamodb_backends
@@ -62,12 +63,28 @@ def _key(asked: dict[str, Any]) -> str:
     return key
 
 
+class Reader:
+    """boto3's reader of values, which reads each once: none is ever changed in place."""
+
+    def __init__(self) -> None:
+        self._read = TypeDeserializer().deserialize
+        #: Each value is kept, so that its id remains its own.
+        self._known: dict[int, tuple[Any, Any]] = {}
+
+    def deserialize(self, value: Any) -> Any:
+        """A value of DynamoDB's in Python's types."""
+        if id(value) not in self._known:
+            self._known[id(value)] = value, self._read(value)
+        return self._known[id(value)][1]
+
+
 class Table:
     """The jobs table; items are in DynamoDB's types, and never changed in place."""
 
     def __init__(self) -> None:
         self._items: dict[str, dict[str, Any]] = {}
         self._state: str | None = None
+        self.reader = Reader()
         #: The stream: each write's item before and after it, empty where there is none.
         self.changes: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
@@ -100,20 +117,9 @@ class Table:
         """One operation, in DynamoDB's words."""
         if asked.get("TableName", stack.JOBS) != stack.JOBS:
             raise Refused("ResourceNotFoundException")
-        answers: dict[str, Callable[[dict[str, Any]], Any]] = {
-            "GetItem": self._get,
-            "PutItem": self._write,
-            "UpdateItem": self._write,
-            "DeleteItem": self._write,
-            "TransactWriteItems": self._transact,
-            "BatchGetItem": self._get_many,
-            "BatchWriteItem": self._write_many,
-            "Query": self._query,
-            "Scan": self._scan,
-        }
-        if operation not in answers:
+        if operation not in _ANSWERS:
             raise NotModelled(f"dynamodb {operation}")
-        return answers[operation](asked)
+        return _ANSWERS[operation](self, asked)
 
     def _get(self, asked: dict[str, Any]) -> Any:
         found = self._items.get(_key(asked))
@@ -207,6 +213,19 @@ class Table:
             return _page(asked, self.items(), ())
         partition, sort, _ = _indexes()[asked["IndexName"]]
         return _page(asked, self._indexed(asked["IndexName"]), (partition, sort))
+
+
+_ANSWERS: Final[dict[str, Callable[[Table, dict[str, Any]], Any]]] = {
+    "GetItem": Table._get,
+    "PutItem": Table._write,
+    "UpdateItem": Table._write,
+    "DeleteItem": Table._write,
+    "TransactWriteItems": Table._transact,
+    "BatchGetItem": Table._get_many,
+    "BatchWriteItem": Table._write_many,
+    "Query": Table._query,
+    "Scan": Table._scan,
+}
 
 
 def _projected(item: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:

@@ -18,25 +18,26 @@ import secrets
 import types
 from collections import defaultdict
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Self
-from unittest.mock import patch
 
 import boto3
 import httpx
+import pytest
 from botocore.client import BaseClient
 
 from phonoscene.drops.contents import MARK
-from phonoscene.fal import signing_keys, webhook_message
-from phonoscene.net import connections
-from phonoscene.observability import metrics
 from phonoscene.editing.joiner import Joined
 from phonoscene.editing.slices import write_slices
+from phonoscene.fal import signing_keys, webhook_message
+from phonoscene.net import connections, deadlines
+from phonoscene.observability import metrics
 from phonoscene.sequences import media_editor
+from phonoscene.table import items
 from phonoscene.table.job_store import JobStore
 from phonoscene.videos import cdn, output_bucket
 from phonoscene.workflow import reconciliation
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     from botocore.config import Config
+
+    from phonoscene.jobs import Job
 
 MINUTE: Final = timedelta(minutes=1)
 MAX_PAUSE: Final = timedelta(minutes=16)
@@ -103,6 +106,19 @@ class Inline:
         except Exception as exc:  # noqa: BLE001 - the future tells it; a crash goes on
             future.set_exception(exc)
         return future
+
+
+class Stopped:
+    """A timer that never ends: no time passes in a call of this world."""
+
+    def __init__(self, *_: Any) -> None:
+        self.daemon = False
+
+    def start(self) -> None:
+        pass
+
+    def cancel(self) -> None:
+        pass
 
 
 @cache
@@ -179,6 +195,8 @@ class World:
     #: Bytes of a part of a video.
     part: int = cdn.PART
     table: Table = field(default_factory=Table)
+    #: Items of the table by their ids, each with the job that it is.
+    jobs: dict[int, tuple[dict[str, Any], Job]] = field(default_factory=dict)
     #: The product's metrics, summed up.
     measured: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     #: The details of what was put on the bus, and what was set aside.
@@ -316,12 +334,17 @@ class World:
 
     def publish(self, seed: int = 0) -> None:
         """Tell the stream: shuffled across records, some of it twice, the end once more."""
+        for batch in self.batches(seed):
+            self.hand_out(batch)
+
+    def batches(self, seed: int) -> Iterator[list[dict[str, Any]]]:
+        """The stream's records as its reader gets them: each batch, and then some of it again."""
         choose = random.Random(seed or len(self.table.changes))  # noqa: S311 - a sample
         answer = stream.shuffled(self.table.changes, choose)
         while answer:
             batch, answer = answer[:BATCH], answer[BATCH:]
-            self.hand_out(batch)
-            self.hand_out(batch[choose.randrange(len(batch)) :])
+            yield batch
+            yield batch[choose.randrange(len(batch)) :]
 
     def hand_out(self, records: list[dict[str, Any]]) -> None:
         """As Lambda does: again from the first that failed; all of it where the process died."""
@@ -405,13 +428,15 @@ class World:
     def under(self) -> Iterator[None]:
         """Put this world under boto3, httpx, http.client and urllib."""
         store = partial(JobStore, clock=lambda: self.now, sleep=lambda _: None)
-        with ExitStack() as patches:
+        with pytest.MonkeyPatch.context() as patch:
             for target, name, value in (
                 (boto3, "client", _client),
                 (BaseClient, "_make_api_call", self._aws()),
                 (httpx._client, "HTTPTransport", self._transport()),
                 (connections, "dial", lambda host, *_: Line(host, self.calls, self.fal)),
+                (deadlines, "Timer", Stopped),
                 (cdn, "tls_context", lambda: None),  # to read all CAs takes 27 ms
+                (items, "TypeDeserializer", lambda: self.table.reader),
                 (webhook_message, "secrets", self._secrets()),
                 (function("webhook"), "time", types.SimpleNamespace(time=self._seconds)),
                 (signing_keys, "get", self._key_set()),
@@ -427,11 +452,13 @@ class World:
                 *((function(name), "os", self._environment(name)) for name in FUNCTIONS),
                 *((function(name), "JobStore", store) for name in WITH_STORE),
             ):
-                patches.enter_context(patch.object(target, name, value))
+                patch.setattr(target, name, value)
             logging.disable()
-            patches.callback(logging.disable, logging.NOTSET)
-            self._start_cold()
-            yield
+            try:
+                self._start_cold()
+                yield
+            finally:
+                logging.disable(logging.NOTSET)
 
     def _measure(self, name: str, value: float, **_: Any) -> None:
         self.measured[name] += value
@@ -532,7 +559,10 @@ def _join(videos: Any, frames: Any, fps: float, _: Any, to: Path, __: str) -> Jo
     return Joined(sum(frames), seconds, seconds, is_sound_copied=True)
 
 
-_Session: Final = boto3.session.Session
+@cache
+def _session() -> boto3.session.Session:
+    """One for all clients: each reads AWS's descriptions of its services again, up to 1 MB each."""
+    return boto3.session.Session("testing", "testing", region_name=stack.REGION)
 
 
 def _client(service: str, *_: Any, config: Config | None = None, **__: Any) -> Any:
@@ -540,6 +570,5 @@ def _client(service: str, *_: Any, config: Config | None = None, **__: Any) -> A
     options = getattr(config, "_user_provided_options", {})
     name = f"{service} {options}"
     if name not in CLIENTS:
-        session = _Session("testing", "testing", region_name=stack.REGION)
-        CLIENTS[name] = session.client(service, config=config)  # type: ignore[call-overload]  # any service
+        CLIENTS[name] = _session().client(service, config=config)  # type: ignore[call-overload]  # any service
     return CLIENTS[name]
