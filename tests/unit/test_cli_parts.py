@@ -452,6 +452,7 @@ PARAMETERS = StackParameters(
     fal_user_id="",
     uploads=False,
     skips_repeats=True,
+    max_sequence_seconds=600,
 )
 
 
