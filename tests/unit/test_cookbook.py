@@ -40,8 +40,8 @@ def _name(path: Path) -> str:
     return path.relative_to(EXAMPLES).as_posix()
 
 
-def test_each_of_fifteen_recipes_shows_one_file() -> None:
-    assert len(SHOWN) == PAGE.count("\n## ") == PAGE.count("```json") == 15
+def test_each_of_eighteen_recipes_shows_one_file() -> None:
+    assert len(SHOWN) == PAGE.count("\n## ") == PAGE.count("```json") == 18
 
 
 def test_the_page_shows_every_json_file_of_the_examples_as_it_is() -> None:

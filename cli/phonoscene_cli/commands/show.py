@@ -64,7 +64,8 @@ def _show(stack: Stack, found: Job) -> None:
 def _head(stack: Stack, job: Job) -> None:
     terminal.line(job.name, terminal.state(job.status))
     terminal.line(f"  {formatting.meaning(job)}")
-    if job.status in (JobStatus.READY, JobStatus.SUBMITTED):
+    is_at_fal = job.status is JobStatus.SUBMITTED and not job.sequence
+    if job.status is JobStatus.READY or is_at_fal:
         terminal.line(f"  {StatusLine(stack, None).one(job)}")
 
 
