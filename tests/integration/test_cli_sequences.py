@@ -323,7 +323,7 @@ def test_a_retry_pays_for_what_is_missing_and_says_so(
         (SCENES, ["--set", 'scenes=[{"start": 0}, {"start": "0:20", "prompt": "Sun"}]'], [1]),
     ],
 )
-def test_a_retry_is_priced_as_it_is_paid(  # noqa: PLR0913 - the parts of one situation
+def test_a_retry_is_priced_as_it_is_paid(
     desk: Desk,
     scene: Workspace,
     fal: FakeFalQueue,

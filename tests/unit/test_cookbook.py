@@ -18,8 +18,8 @@ from phonoscene.drops.sidecar_files import (
 )
 from phonoscene.probe.audio import probe_audio
 from phonoscene.probe.image import probe_image
-from phonoscene.sequences.scenes import read_scenes
 from phonoscene.publishing.event_bus import SOURCE, STATUS_CHANGED
+from phonoscene.sequences.scenes import read_scenes
 from tests.support.template import ROOT
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.drops.pricing import estimate
@@ -18,10 +19,10 @@ from phonoscene_cli.results import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from decimal import Decimal
 
     from phonoscene.workflow.examination import ExaminedTake
 
+ZERO: Final = Decimal(0)
 #: The stack deletes the videos of segments after 30 days; one that may go today counts as gone.
 KEPT: Final = timedelta(days=29)
 
@@ -115,8 +116,8 @@ class TakeForecast:
 
     def _price(self, frames: int) -> Estimate:
         whole: Estimate = self.fields["estimate"]
-        assert whole.usd_per_megapixel, "an examination prices by the megapixel"
-        return estimate(frames, (whole.width, whole.height), whole.usd_per_megapixel)
+        per_megapixel = whole.usd_per_megapixel or ZERO  # None only in a record of before
+        return estimate(frames, (whole.width, whole.height), per_megapixel)
 
 
 def made_before(
@@ -154,13 +155,11 @@ def _videos(sequence: Sequence, read: Callable[[Iterable[str]], Mapping[str, Job
 
 def _equal(job: Job, again: Job, number: int, videos: set[int]) -> int | None:
     """The segment of a job with the frames, the arguments and the images of another's."""
-    assert job.sequence, "it is compared by segments"
-    assert again.sequence, "likewise"
-    mine = again.sequence.segments[number]
-    wanted = arguments_of(again, again.sequence, number)
+    mine = again.plan.segments[number]
+    wanted = arguments_of(again, again.plan, number)
     for other in sorted(videos):
-        one = job.sequence.segments[other]
+        one = job.plan.segments[other]
         is_there = (one.first, one.frames) == (mine.first, mine.frames)
-        if is_there and arguments_of(job, job.sequence, other) == wanted:
+        if is_there and arguments_of(job, job.plan, other) == wanted:
             return other
     return None
