@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from tests.integration.moto_stack import Cloud
 
 
+#: The functions that ``submit`` invokes.
+WAITED_FOR = ("probe", "edit")
+
+
 @dataclass(frozen=True)
 class Context:
     """What Powertools reads of Lambda's context."""
@@ -98,13 +102,15 @@ def cloud(_stack: Cloud, environment: pytest.MonkeyPatch) -> Iterator[Cloud]:
 
     def known_client(service: str, config: Config | None = None) -> Any:
         if service == "lambda":
-            return _probe().client
+            return _functions().client
         signature = getattr(config, "signature_version", None)
         return moto_stack.client(service, signature) if signature else moto_stack.client(service)
 
     environment.setattr(boto3, "client", known_client)
     environment.setenv("DROP_BUCKET", stack.DROPS)
-    _function("probe").build.cache_clear()
+    environment.setenv("OUTPUT_BUCKET", stack.OUTPUT)
+    for name in WAITED_FOR:
+        _function(name).build.cache_clear()
     _forget_parameters()
     _stack.empty()
     yield _stack
@@ -112,8 +118,9 @@ def cloud(_stack: Cloud, environment: pytest.MonkeyPatch) -> Iterator[Cloud]:
 
 
 @cache
-def _probe() -> moto_stack.Probe:
-    return moto_stack.Probe(_function("probe").handler, Context())
+def _functions() -> moto_stack.Functions:
+    handlers = {name: _function(name).handler for name in WAITED_FOR}
+    return moto_stack.Functions(handlers, Context())
 
 
 def _forget_parameters() -> None:
@@ -165,6 +172,11 @@ def submit(function: Callable[..., ModuleType], cloud: Cloud) -> ModuleType:
         MAX_IN_FLIGHT="40",
         DAILY_BUDGET_USD="25",
         PROBE_FUNCTION="probe",
+        EDIT_FUNCTION="edit",
+        OUTPUT_BUCKET=stack.OUTPUT,
+        LONG_AUDIO="split",
+        MAX_SEQUENCE_SECONDS="600",
+        STABLE_KEY="true",
     )
 
 

@@ -57,6 +57,8 @@ PARAMETERS: Final = {
     "SubmitConcurrency": "2",
     "StoreConcurrency": "2",
     "SameContent": "skip",
+    "LongAudio": "split",
+    "MaxSequenceSeconds": "600",
 }
 
 _RECEIVE: Final = SQSBackend.receive_message

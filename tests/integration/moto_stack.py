@@ -22,7 +22,7 @@ from tests.support.fakes.table import Table
 from tests.support.stack import ACCOUNT, DROPS, FAL_KEY, JOBS, KEY_PARAMETER, OUTPUT, REGION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -128,10 +128,10 @@ class Bus:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """The function ``probe`` behind boto3's own client: its handler runs here, as in Lambda."""
+class Functions:
+    """Functions behind boto3's own client: their handlers run here, as in Lambda."""
 
-    handler: Callable[[dict[str, Any], Any], dict[str, Any]]
+    handlers: Mapping[str, Callable[[dict[str, Any], Any], dict[str, Any]]]
     context: Any
 
     @cached_property
@@ -143,7 +143,8 @@ class Probe:
     def _answer(self, request: Any, **_: Any) -> AWSResponse:
         headers = HTTPHeaders()
         try:
-            data = self.handler(json.loads(request.body), self.context)
+            name = str(request.url).rpartition("/invocations")[0].rpartition("/")[2]
+            data = self.handlers[name](json.loads(request.body), self.context)
         except Exception as exc:  # noqa: BLE001 - as Lambda's runtime answers
             headers["X-Amz-Function-Error"] = "Unhandled"
             data = {"errorType": type(exc).__name__, "errorMessage": str(exc)}

@@ -5,14 +5,25 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
 from local.drops.spending_consent import agree_to_drop
-from phonoscene.jobs import Actual, DropObject, Estimate, JobStatus, Video
+from phonoscene.jobs import (
+    Actual,
+    DropObject,
+    Estimate,
+    JobStatus,
+    Scene,
+    Segment,
+    Sequence,
+    Video,
+)
 from phonoscene.publishing.wording import STATES
 from phonoscene_cli.doctor.checks import CHECKS
 from phonoscene_cli.ui import terminal
@@ -29,6 +40,7 @@ if TYPE_CHECKING:
     from tests.integration.moto_stack import Cloud
 
 LOCAL = (Path(__file__).parents[2] / "docs" / "local.md").read_text()
+SONG = Path(__file__).parents[2] / "examples" / "song-in-scenes"
 _S = JobStatus
 #: A step of a job, as lines of ``drop --watch``, ``watch`` and ``make demo`` have it.
 STEP = re.compile(r" *(?:[\d.]+ s|[\d-]+ [\d:]+)  ([A-Z]+) +(.+)")
@@ -51,6 +63,7 @@ def here(tmp_path: Path, environment: pytest.MonkeyPatch) -> Path:
     """Where somebody sits, with five seconds of audio, and answers with yes."""
     environment.chdir(tmp_path)
     (tmp_path / "intro.wav").write_bytes(silence(5, 22_050))
+    shutil.copytree(SONG, tmp_path, dirs_exist_ok=True)
     environment.setattr(terminal, "must_be_able_to_ask", lambda: None)
     environment.setattr("sys.stdin", io.StringIO("y\n"))
     return tmp_path
@@ -129,14 +142,33 @@ def wrong(desk: Desk, scene: Workspace) -> None:
     desk.cloud.drop("archive/b.json", json.dumps({"prompt": "x", "fps": 90}))
 
 
+def in_segments(_: Desk, scene: Workspace) -> None:
+    """A sequence of five segments, whose first two have their videos."""
+    states = (_S.SUCCEEDED, _S.SUCCEEDED, _S.SUBMITTED, _S.READY, None)
+    parts = [
+        Segment(
+            scene=0,
+            first=first,
+            frames=249,
+            status=status,
+            job_id=status and f"{number:08x}{0:024}",
+            request_id=str(uuid4()) if status in (_S.SUCCEEDED, _S.SUBMITTED) else None,
+        )
+        for number, (first, status) in enumerate(zip(range(0, 1245, 249), states, strict=True))
+    ]
+    sequence = Sequence(fps=24, scenes=(Scene(),), segments=tuple(parts))
+    scene.bring(_S.SUBMITTED, 1, name="songs/harbour", sequence=sequence)
+
+
 def at_fal(_: Desk, scene: Workspace) -> None:
     scene.bring(_S.SUBMITTED, 1, name="talks/intro")
     scene.admit(2, name="talks/half")
 
 
-#: What there is before a command, by the command.
+#: What there is before a command, by the command, with its words or without.
 BEFORE: dict[str, Callable[[Desk, Workspace], Any]] = {
     "jobs": two,
+    "show songs/harbour": in_segments,
     "show": lambda _, scene: one_that_succeeded(scene),
     "watch": lambda _, scene: one_that_succeeded(scene, "talks/outro"),
     "share": stored,
@@ -167,15 +199,16 @@ def ran(desk: Desk, typed: str, environment: pytest.MonkeyPatch) -> list[str]:
 def test_the_page_shows_what_the_command_prints(
     desk: Desk, scene: Workspace, here: Path, environment: pytest.MonkeyPatch, typed: str
 ) -> None:
-    command = typed.split()[1]
-    if command in BEFORE:
-        BEFORE[command](desk, scene)
+    command = typed.removeprefix("phonoscene ")
+    before = BEFORE.get(command) or BEFORE.get(command.split()[0])
+    if before:
+        before(desk, scene)
 
     printed = ran(desk, typed, environment)
 
     assert here.exists()
     for line in COMMANDS[typed]:
-        step = None if command == "jobs" else STEP.fullmatch(line)
+        step = None if command.startswith("jobs") else STEP.fullmatch(line)
         if step:
             assert step[2] == STATES[_S(step[1])]
         elif not line.startswith(("video: ", "https://")):  # no video is made; no link is alike

@@ -142,8 +142,9 @@ ROWS: Final = (
     ),
     row(
         "A media file attacks its decoder",
-        "FFmpeg runs in `probe` alone, which may read drops and write its log. Demuxers and "
-        "decoders are short lists. Bytes, pixels and time are limited. A file that ends the "
+        "FFmpeg runs in `probe`, which may read drops, and in `edit`, which may also read and add "
+        "objects of the output bucket. Neither may use a table, a queue or the fal key. Demuxers "
+        "and decoders are short lists. Bytes, pixels and time are limited. A file that ends the "
         "process is rejected.",
         s_doors="test_any_bytes_are_a_file_or_refused_with_words "
         "test_an_image_that_is_damaged_is_measured_or_refused "

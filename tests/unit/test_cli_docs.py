@@ -28,6 +28,7 @@ from phonoscene_cli.results import Result
 from phonoscene_cli.stack.spending import Spent
 from phonoscene_cli.ui.job_json import KEYS
 from phonoscene_cli.upload.drop_report import NewJobs, Sum
+from phonoscene_cli.upload.segment_forecast import SegmentForecast
 from tests.support.documented import PAGE, keys, section
 from tests.support.template import read
 
@@ -106,6 +107,7 @@ def subclasses(one: type[Result]) -> set[type[Result]]:
 TOLD: dict[type[Any], tuple[str, str, set[str]]] = {
     DropResult: ("drop", "Keys", set()),
     Sum: ("drop", "Keys of `estimate`", set()),
+    SegmentForecast: ("drop", "Keys of `segments`", set()),
     RetryResult: ("retry", "Keys", set()),
     ShareResult: ("share", "Keys", set()),
     CancelResult: ("cancel", "Keys", set()),

@@ -24,17 +24,31 @@ from phonoscene.drops.pairing import pairings
 from phonoscene.drops.sidecar_files import read_takes
 from phonoscene.drops.validation_errors import Errors
 from phonoscene.errors import DropRefused
-from phonoscene.jobs import Actual, ErrorDetail, Estimate, Job, JobStatus, Reservation, Step, Video
+from phonoscene.jobs import (
+    Actual,
+    ErrorDetail,
+    Estimate,
+    Job,
+    JobStatus,
+    Reservation,
+    Scene,
+    Segment,
+    Sequence,
+    Step,
+    Video,
+)
+from phonoscene.publishing.wording import STATES
 from phonoscene.workflow.examination import ExaminedTake
-from phonoscene_cli.audit.backfill_estimate import ASSUMED_SECONDS, Plan
+from phonoscene_cli.audit.backfill_estimate import Plan
 from phonoscene_cli.audit.checkpoint import CursorFile, Progress, default_path
 from phonoscene_cli.audit.rate_limit import DEEP, Pace, hold_while_deep, rate_of
 from phonoscene_cli.commands.jobs import Filter
 from phonoscene_cli.errors import CliError, WrongUsage
-from phonoscene_cli.follow.poller import Follower, generation
+from phonoscene_cli.follow.poller import ASSUMED_SECONDS, Follower, generation
 from phonoscene_cli.stack.parameters import StackParameters
 from phonoscene_cli.stack.spending import Spent, folder_of, total
 from phonoscene_cli.stack.video_download import Destination, fetch, video_of
+from phonoscene_cli.ui.formatting import step_meaning
 from phonoscene_cli.ui.job_json import KEYS, as_data
 from phonoscene_cli.ui.terminal import dumped
 from phonoscene_cli.upload import sidecars
@@ -422,7 +436,8 @@ def test_every_field_of_a_record_is_reported_or_left_out_on_purpose() -> None:
         "uploads_failed",
     }
 
-    assert set(Job.model_fields) - left_out == set(KEYS) - {"request_id"}
+    made = {"request_id", "segments"}  # of a field's part
+    assert set(Job.model_fields) - left_out == set(KEYS) - made
 
 
 @pytest.mark.parametrize(
@@ -452,6 +467,7 @@ PARAMETERS = StackParameters(
     fal_user_id="",
     uploads=False,
     skips_repeats=True,
+    max_sequence_seconds=600,
 )
 
 
@@ -515,6 +531,40 @@ def test_a_follower_tells_each_step_once_in_the_order_of_time_until_all_have_end
         ("a", _S.SUCCEEDED),
     ]
     assert asked[-1] == ["a"]  # what has ended is not asked for again
+
+
+def test_a_follower_shows_each_segment_that_has_its_video_once() -> None:
+    none = with_history(_S.READY, _S.SUBMITTED).model_copy(
+        update={"job_id": "a", "sequence": in_segments(0)}
+    )
+    more = [none.model_copy(update={"sequence": in_segments(done)}) for done in (0, 1, 1, 3)]
+    ended = more[-1].model_copy(
+        update={
+            "status": _S.SUCCEEDED,
+            "history": (*none.history, Step(status=_S.SUCCEEDED, at=none.updated_at)),
+        }
+    )
+    looks = iter([{"a": job} for job in (*more, ended)])
+    follower = Follower(lambda _: next(looks), sleep=lambda _: None)
+
+    said = [step_meaning(job, step) for job, step in follower.follow(["a"])]
+
+    assert said == [
+        STATES[_S.READY],
+        "0 of 3 segments have their videos",
+        "1 of 3 segments have their videos",
+        "3 of 3 segments have their videos",
+        STATES[_S.SUCCEEDED],
+    ]
+
+
+def in_segments(done: int) -> Sequence:
+    """Three segments, of which some have their videos."""
+    listed = [
+        Segment(scene=0, first=n, frames=9, status=_S.SUCCEEDED if n < done else None)
+        for n in range(3)
+    ]
+    return Sequence(fps=24, scenes=(Scene(),), segments=tuple(listed))
 
 
 def test_a_half_whose_record_is_gone_is_followed_no_further() -> None:

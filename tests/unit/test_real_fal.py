@@ -269,6 +269,15 @@ def test_takes_are_paid_each() -> None:
     assert interval(answer) == f"${lower:.4f} to ${upper:.4f}"
 
 
+def test_long_audio_costs_what_its_segments_cost() -> None:
+    (short,) = estimate_drop(drop('{"prompt": "x"}', 15), PRICES)
+
+    (answer,) = estimate_drop(drop('{"prompt": "x"}', 60), PRICES)
+
+    assert 4 * short.frames <= answer.frames <= 4 * short.frames + 4 * 8
+    assert 4 * short.lower_usd <= answer.upper_usd
+
+
 def test_the_size_is_the_images_where_it_is_to_be() -> None:
     image = png(64, 48)
     sidecar = '{"prompt": "x", "video_size": "auto", "image_url": "cover.png"}'
@@ -284,7 +293,8 @@ def test_the_size_is_the_images_where_it_is_to_be() -> None:
         (drop("no JSON"), "song.json"),
         (drop('{"prompt": "x", "fps": 99, "colour": 1}'), "fps"),
         (drop('{"prompt": "x", "image_url": "cover.png"}'), "image_not_found"),
-        (drop('{"prompt": "x"}', 60), "audio_too_long"),
+        (drop('{"prompt": "x"}', 601), "audio_too_long"),
+        (drop('{"prompt": "x", "scenes": [{"start": 0}, {"start": 9}]}'), "scenes[1].start"),
         (drop(HUGE, 9), "MaxJobCostUsd"),
         (of(b"", '{"prompt": "x"}'), "empty_audio"),
         (of(b"no sound", '{"prompt": "x"}'), "not_audio"),

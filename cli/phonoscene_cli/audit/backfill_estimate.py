@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from phonoscene_cli.audit.audit import Unreadable
 from phonoscene_cli.failures import reason
+from phonoscene_cli.follow.poller import ASSUMED_SECONDS
 from phonoscene_cli.stack.connection import THREADS
 from phonoscene_cli.upload.drop_report import Sum
 from phonoscene_cli.upload.dry_run import Forecast, Frugal, forecast
+from phonoscene_cli.upload.segment_forecast import TakeForecast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from phonoscene_cli.audit.bucket_listing import BucketDrop
     from phonoscene_cli.stack.parameters import StackParameters
 
-#: Where no video tells how long fal takes.
-ASSUMED_SECONDS: Final = 60.0
 TOGETHER: Final = 10 * THREADS
 
 
@@ -39,6 +39,7 @@ class DryRun(Sum):
     rejected: int
     errors: Mapping[str, int]
     waiting: int
+    requests: int
     unreadable: Sequence[UnreadableDrop]
     unreadable_count: int
     seconds_per_job: float
@@ -61,6 +62,9 @@ class Plan:
     rejected: int = 0
     unreadable: Unreadable = field(default_factory=Unreadable)
     jobs: Sum = field(default_factory=Sum)
+    #: To fal: long audio takes several for one job, of which some must follow each other.
+    requests: int = 0
+    in_a_row: int = 0
     #: How often each error occurs.
     errors: Counter[str] = field(default_factory=Counter)
 
@@ -80,7 +84,10 @@ class Plan:
                 self.rejected += 1
                 self.errors.update({error.code for error in take.errors})
             else:
-                self.jobs = self.jobs.plus(take.fields["estimate"])
+                priced = TakeForecast(take.fields)
+                self.jobs = self.jobs.plus(priced.estimate)
+                self.requests += priced.requests
+                self.in_a_row = max(self.in_a_row, priced.in_a_row)
 
     @property
     def seconds_per_job(self) -> float:
@@ -89,8 +96,8 @@ class Plan:
 
     @property
     def hours(self) -> float:
-        """As many rounds of ``MaxInFlight`` jobs at once as there have to be."""
-        rounds = math.ceil(self.jobs.jobs / self.parameters.max_in_flight)
+        """As many rounds of ``MaxInFlight`` requests at once as there have to be."""
+        rounds = max(math.ceil(self.requests / self.parameters.max_in_flight), self.in_a_row)
         return rounds * self.seconds_per_job / 3600
 
     @property
@@ -108,6 +115,7 @@ class Plan:
             rejected=self.rejected,
             errors=self.errors,
             waiting=self.waiting,
+            requests=self.requests,
             unreadable=self.unreadable.named,
             unreadable_count=self.unreadable.count,
             seconds_per_job=self.seconds_per_job,

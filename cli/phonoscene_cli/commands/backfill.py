@@ -241,13 +241,14 @@ def _lines(plan: Plan, this: Audit) -> Iterator[str]:
         yield f"  {formatting.number(plan.rejected, 'job')} would be REJECTED: {codes}"
     if plan.unreadable.count:
         yield f"  {formatting.number(plan.unreadable.count, 'drop')} cannot be read"
-    yield f"  {formatting.number(jobs.jobs, 'job')} would be created, {jobs.frames:,} frames"
+    more = f", {plan.requests:,} requests" if plan.requests > jobs.jobs else ""
+    yield f"  {formatting.number(jobs.jobs, 'job')} would be created{more}, {jobs.frames:,} frames"
     dollars = formatting.interval(jobs.lower_usd, jobs.upper_usd)
     yield f"  {jobs.megapixels:,.1f} megapixels: {dollars}"
     how = "assumed: there is no video yet" if plan.usual is None else "the recent average"
     each = formatting.span(timedelta(seconds=plan.seconds_per_job))
     yield (
-        f"  {formatting.span(timedelta(hours=plan.hours))} at {each} a job ({how}), "
+        f"  {formatting.span(timedelta(hours=plan.hours))} at {each} a request ({how}), "
         f"{plan.parameters.max_in_flight} at once"
     )
     budget = formatting.usd(plan.parameters.daily_budget_usd)

@@ -13,7 +13,7 @@ from phonoscene_cli.errors import NOT_FINE, CliError
 from phonoscene_cli.follow.cancellation import Outcome
 from phonoscene_cli.follow.cancellation import cancel as cancel_jobs
 from phonoscene_cli.results import Result
-from phonoscene_cli.stack.job_lookup import find_job
+from phonoscene_cli.stack.job_lookup import find_whole
 from phonoscene_cli.ui import terminal
 from phonoscene_cli.ui.formatting import number
 from phonoscene_cli.ui.time_arguments import span_of
@@ -68,7 +68,7 @@ def cancel(
     """
     stack = stack_of(context)
     try:
-        found = {job.job_id: job for job in (find_job(stack, text) for text in jobs)}
+        found = {job.job_id: job for job in (find_whole(stack, text, "cancel") for text in jobs)}
     except CliError as exc:
         raise type(exc)(f"{exc} Nothing was cancelled.") from exc
     try:

@@ -153,6 +153,7 @@ def _result(planned: Plan, repeats: dict[int, Job]) -> DropResult:
         sidecar=drop.sidecar.key if drop.sidecar else planned.pairing.sidecar,
         images=[image.key for image in drop.images],
         estimate=Sum.of(_new(planned, repeats).estimates),
+        segments=_new(planned, repeats).segments,
         repeats=[job.job_id for job in repeats.values()],
         errors=planned.outlook.errors,
     )
@@ -177,9 +178,10 @@ def _repetition(job: Job) -> str:
     """A sentence about a job whose content is dropped again."""
     if job.video:
         where = f"s3://{job.video.bucket}/{job.video.key}"
+        other = " --set seed=NUMBER" if job.sequence else ""  # its segments are used again
         return (
             f"Job {job.job_id} already has the video of this content, {where}; you pay nothing. "
-            f"For another take: `phonoscene retry {job.job_id}`"
+            f"For another take: `phonoscene retry {job.job_id}{other}`"
         )
     return (
         f"Job {job.job_id} is {job.status} and makes the video of this content; you pay nothing "

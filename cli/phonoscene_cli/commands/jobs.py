@@ -141,4 +141,6 @@ def _remark(job: Job) -> str:
     if job.errors:
         more = f" and {len(job.errors) - 1} more" if len(job.errors) > 1 else ""
         return f"{job.errors[0].code}{more}"
+    if job.sequence and job.status is JobStatus.SUBMITTED:
+        return f"{job.sequence.done} of {len(job.sequence.segments)} segments"
     return f"waits for {job.waits_for}" if job.waits_for else ""

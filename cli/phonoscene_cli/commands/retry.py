@@ -11,7 +11,7 @@ from phonoscene.jobs import JobStatus
 from phonoscene_cli.commands.options import Follow, Json, Meta, Out, Set, Timeout, Yes, stack_of
 from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.follow import follow
-from phonoscene_cli.stack.job_lookup import find_job
+from phonoscene_cli.stack.job_lookup import find_whole
 from phonoscene_cli.ui import terminal
 from phonoscene_cli.upload.drop_report import NewJobs, Sum, refuse_if_wrong, tell_price
 from phonoscene_cli.upload.retry_plan import retake
@@ -20,6 +20,7 @@ from phonoscene_cli.upload.upload import UploadedDespiteInterrupt, unbroken
 
 if TYPE_CHECKING:
     from phonoscene.jobs import Job
+    from phonoscene_cli.upload.dry_run import Forecast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +55,14 @@ def retry(
     Example: phonoscene retry talks/intro --set fps=12 --watch
     """
     stack = stack_of(context)
-    found = find_job(stack, job)
+    found = find_whole(stack, job, "retry")
     s3, bucket = stack.client("s3"), stack.outputs["DropBucketName"]
     changes = changes_of(settings, meta)
     planned = retake(found, changes, s3, bucket, stack.parameters, stack.jobs)
     result = RetryResult(
         retry_of=found.job_id,
         estimate=Sum.of(planned.outlook.estimates),
+        segments=planned.outlook.segments,
         errors=planned.outlook.errors,
     )
     step = "Correct the field with --set, or drop corrected files."
@@ -68,7 +70,7 @@ def retry(
     if out:
         out.check(planned.outlook.videos(found.name))
     tell_price(planned.outlook, stack)
-    if not terminal.agreed(_question(found), yes=yes):
+    if not terminal.agreed(_question(found, planned.outlook), yes=yes):
         terminal.say("Nothing was changed.")
         raise typer.Exit(NOT_FINE)
     try:
@@ -81,7 +83,8 @@ def retry(
     raise typer.Exit(ending.come(stack, result))
 
 
-def _question(job: Job) -> str:
-    if job.status is JobStatus.SUCCEEDED:
+def _question(job: Job, outlook: Forecast) -> str:
+    is_paid = any(take.requests for take in outlook.priced)
+    if job.status is JobStatus.SUCCEEDED and is_paid:
         return f"{job.name} already has its video. Make another take and pay for it?"
     return f"Make a new take of {job.name}?"

@@ -10,7 +10,8 @@ import typer
 
 from phonoscene.drops.sidecar import chosen
 from phonoscene.jobs import Job, JobStatus
-from phonoscene.publishing.public_job import notes
+from phonoscene.publishing.public_job import notes, segments_of
+from phonoscene.sequences.segments import clock
 from phonoscene_cli.commands.options import Json, stack_of
 from phonoscene_cli.stack.job_lookup import find_job
 from phonoscene_cli.ui import formatting, next_steps, terminal
@@ -46,6 +47,7 @@ def _show(stack: Stack, found: Job) -> None:
     _head(stack, found)
     for name, text in _facts(found):
         terminal.line(f"  {name:<11}", text)
+    _segments(found)
     _history(found)
     if found.errors:
         terminal.line("errors")
@@ -55,19 +57,23 @@ def _show(stack: Stack, found: Job) -> None:
                 terminal.line(f"    {name:<9}", text)
     if step := next_steps.next_step(found):
         terminal.line("next       ", step)
-    _other_takes(stack, found)
+    if not found.part_of:
+        _other_takes(stack, found)
 
 
 def _head(stack: Stack, job: Job) -> None:
     terminal.line(job.name, terminal.state(job.status))
     terminal.line(f"  {formatting.meaning(job)}")
-    if job.status in (JobStatus.READY, JobStatus.SUBMITTED):
+    is_at_fal = job.status is JobStatus.SUBMITTED and not job.sequence
+    if job.status is JobStatus.READY or is_at_fal:
         terminal.line(f"  {StatusLine(stack, None).one(job)}")
 
 
 def _facts(job: Job) -> Iterator[tuple[str, str]]:
     """What is known, by a word for it."""
     yield "job", job.job_id
+    if job.part_of:
+        yield "part of", f"job {job.part_of}: its segment {(job.part or 0) + 1}"
     if job.audio:
         length = f", {job.audio.seconds:.2f} s" if job.audio.seconds else ""
         yield "audio", f"{_where(job.audio)}, {formatting.size(job.audio.bytes)}{length}"
@@ -120,6 +126,21 @@ def _result(job: Job) -> Iterator[tuple[str, str]]:
         yield "seed", str(job.seed)
     if job.prompt_used and job.prompt_used != job.arguments.get("prompt"):
         yield "prompt used", job.prompt_used
+
+
+def _segments(job: Job) -> None:
+    """The requests of a job whose audio takes several."""
+    segments = segments_of(job)
+    if not segments:
+        return
+    terminal.line("segments")
+    table = terminal.grid("", "start", "length", "state", "job", "fal request")
+    for one in segments:
+        times = clock(one.start), f"{one.seconds:.2f} s"
+        state = terminal.state(one.status) if one.status else "not yet"
+        short = (one.job_id or "")[:8]
+        terminal.row(table, f"  {one.index}", *times, state, short, one.request_id or "")
+    terminal.show(table)
 
 
 def _history(job: Job) -> None:

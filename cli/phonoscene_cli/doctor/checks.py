@@ -187,6 +187,7 @@ CHECKS: Final[dict[str, Look]] = {
     "triggers": resources.triggers_are_on,
     "functions": resources.functions_are_ready,
     "probe": resources.probe_starts,
+    "edit": resources.edit_starts,
     "concurrency": resources.account_has_room,
     "dead letters": resources.dead_letters_are_none,
     "alarms": resources.alarms_are_quiet,

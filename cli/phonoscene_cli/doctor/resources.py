@@ -149,23 +149,33 @@ def functions_are_ready(stack: Stack) -> Looked:
 
 
 def probe_starts(stack: Stack) -> Looked:
-    """The function that measures audio starts: an empty event, which it answers without an error.
+    """The function that measures audio starts."""
+    return _starts(stack, "ProbeFunction")
+
+
+def edit_starts(stack: Stack) -> Looked:
+    """The function that cuts audio and joins videos starts."""
+    return _starts(stack, "EditFunction")
+
+
+def _starts(stack: Stack, name: str) -> Looked:
+    """A function that uses FFmpeg gets an empty event, which it answers without an error.
 
     An error would count as one of the function's, and ring its alarm.
     """
-    probe = stack.resources("Lambda::Function").get("ProbeFunction")
-    if probe is None:
+    function = stack.resources("Lambda::Function").get(name)
+    if function is None:
         return ok("this stack has none")
     try:
-        answer = stack.client("lambda").invoke(FunctionName=probe, Payload=b"{}")
+        answer = stack.client("lambda").invoke(FunctionName=function, Payload=b"{}")
     except ClientError as exc:
         if exc.response["Error"]["Code"] in DENIED:
-            return Level.WARN, "you may not invoke ProbeFunction", "Ask an administrator."
+            return Level.WARN, f"you may not invoke {name}", "Ask an administrator."
         raise
     if "FunctionError" in answer:
-        step = "See the log of ProbeFunction, then deploy again: `make deploy`."
-        return Level.FAIL, f"ProbeFunction fails: {_kind_of_error(answer)}", step
-    return ok("ProbeFunction starts")
+        step = f"See the log of {name}, then deploy again: `make deploy`."
+        return Level.FAIL, f"{name} fails: {_kind_of_error(answer)}", step
+    return ok(f"{name} starts")
 
 
 def _kind_of_error(answer: Any) -> str:

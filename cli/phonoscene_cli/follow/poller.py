@@ -25,6 +25,8 @@ AT_EASE: Final = 200
 SAMPLE: Final = 20
 #: They are looked for among so many jobs: in a backlog there may be few.
 LOOKED_AT: Final = 2000
+#: Where no video shows how long fal takes.
+ASSUMED_SECONDS: Final = 60.0
 
 
 @dataclass
@@ -39,21 +41,23 @@ class Follower:
     #: Those of them whose records are gone: halves that have become part of a job.
     gone: set[str] = field(default_factory=set)
     _shown: Counter[str] = field(default_factory=Counter)
-    _waits: dict[str, str | None] = field(default_factory=dict)
+    _states: dict[str, tuple[str | None, int]] = field(default_factory=dict)
 
     def look(self, job_ids: Iterable[str]) -> Iterator[tuple[Job, Step]]:
         """The steps that are new since the last look, of all jobs in the order of time.
 
-        A job that has begun to wait for something else takes no step; it is shown as a step of now.
+        A job that has begun to wait for something else, or has a segment's video more, takes no
+        step; it is shown as a step of now.
         """
         moving = [one for one in job_ids if not self._has_ended(one)]
         found, fresh = self.read(moving), []
         self.gone |= {one for one in moving if one in self.jobs and one not in found}
         for job_id, job in found.items():
             steps = job.history[self._shown[job_id] :]
-            if not steps and job.waits_for and job.waits_for != self._waits.get(job_id):
+            before, state = self._states.get(job_id), _state(job)
+            if not steps and any(state) and state != before:
                 steps = (Step(status=job.status, at=datetime.now(UTC)),)
-            self._shown[job_id], self._waits[job_id] = len(job.history), job.waits_for
+            self._shown[job_id], self._states[job_id] = len(job.history), state
             self.jobs[job_id] = job
             fresh += [(job, step) for step in steps]
         yield from sorted(fresh, key=lambda pair: pair[1].at)
@@ -77,10 +81,16 @@ class Follower:
         return job_id in self.gone or (job is not None and job.is_final)
 
 
+def _state(job: Job) -> tuple[str | None, int]:
+    """What may change between two steps: what it waits for, and how many segments have videos."""
+    return job.waits_for, job.sequence.done if job.sequence else 0
+
+
 def typical_seconds(reader: Reader, now: datetime | None = None) -> float | None:
     """How long fal has a job, from its acceptance to its webhook: the last videos' median."""
     until = now or datetime.now(UTC)
-    recent = islice(reader.since(until - timedelta(days=7), until), LOOKED_AT)
+    entries = reader.since(until - timedelta(days=7), until, with_segments=True)
+    recent = islice(entries, LOOKED_AT)
     videos = (entry.job_id for entry in recent if entry.status == JobStatus.SUCCEEDED)
     took = [generation(job) for job in reader.many(islice(videos, SAMPLE)).values()]
     known = [seconds for seconds in took if seconds is not None]
@@ -88,7 +98,12 @@ def typical_seconds(reader: Reader, now: datetime | None = None) -> float | None
 
 
 def generation(job: Job) -> float | None:
-    """Seconds from fal's acceptance to its webhook; None where one of the two is not known."""
+    """Seconds from fal's acceptance to its webhook; None where one of the two is not known.
+
+    A sequence has neither: its segments are what fal has.
+    """
+    if job.sequence:
+        return None
     times = {step.status: step.at for step in job.history}
     if not {JobStatus.SUBMITTED, JobStatus.GENERATED} <= times.keys():
         return None

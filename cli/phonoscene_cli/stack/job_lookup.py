@@ -6,7 +6,7 @@ import heapq
 import re
 from typing import TYPE_CHECKING
 
-from phonoscene.drops.keys import Kind, fits, kind_of, name_of, name_of_one
+from phonoscene.drops.keys import Kind, drop_name, fits, kind_of, name_of, name_of_one
 from phonoscene_cli.errors import CliError, WrongUsage
 
 if TYPE_CHECKING:
@@ -54,6 +54,21 @@ def takes_of(stack: Stack, text: str) -> Iterator[Job]:
     own = [name_of_one(key)] if kind_of(key) is Kind.AUDIO else []
     found = (stack.jobs.takes(name) for name in (name_of(key), *own) if name and fits(name))
     return heapq.merge(*found, key=lambda job: job.created_at, reverse=True)
+
+
+def find_whole(stack: Stack, text: str, command: str) -> Job:
+    """The same for a command that concerns whole jobs, and no segments.
+
+    Raises:
+        CliError: there is none, or it is a segment's job.
+    """
+    job = find_job(stack, text)
+    if job.part_of:
+        part = f"segment {(job.part or 0) + 1} of {drop_name(job.name)}"
+        raise CliError(
+            f"{job.job_id} is {part}. Use `phonoscene {command} {job.part_of}` for the whole."
+        )
+    return job
 
 
 def find_job(stack: Stack, text: str) -> Job:

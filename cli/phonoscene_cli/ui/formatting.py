@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import Estimate, Job, JobStatus
+from phonoscene.publishing.public_job import public_fields
 from phonoscene.publishing.wording import STATES, WAITS
 from phonoscene_cli.stack.spending import unseen_runs
 
@@ -115,6 +116,8 @@ def typed(text: str) -> str:
 
 def meaning(job: Job) -> str:
     """A job's state in plain words, with what it waits for, and what its end may have cost."""
+    if job.sequence and job.status in (_S.SUBMITTED, _S.GENERATED):
+        return str(public_fields(job, None)["state"])
     if job.status is _S.READY and job.waits_for:
         return f"waits for {WAITS.get(job.waits_for, job.waits_for)}"
     if job.missing_image:
@@ -130,7 +133,10 @@ def meaning(job: Job) -> str:
 
 def step_meaning(job: Job, step: Step) -> str:
     """What a step means; the last one also says what the job waits for."""
-    return STATES[step.status] if step in job.history[:-1] else meaning(job)
+    if step not in job.history[:-1]:
+        return meaning(job)
+    is_cut = job.sequence and step.status is _S.SUBMITTED
+    return "the audio is cut, and segments are sent to fal" if is_cut else STATES[step.status]
 
 
 def printable(text: str) -> str:

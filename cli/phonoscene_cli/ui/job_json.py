@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from phonoscene.jobs import FrozenModel, Job
+from phonoscene.publishing.public_job import segments_of
 from phonoscene_cli.results import Result
 
 #: Of a job's record. Not: hashes of tokens, fal's URLs, what fal reported before the copy.
@@ -26,6 +27,10 @@ KEYS = (
     "arguments",
     "metadata",
     "take",
+    "sequence",
+    "segments",
+    "part_of",
+    "part",
     "estimate",
     "padding",
     "actual",
@@ -66,9 +71,12 @@ def plain(value: Any) -> Any:
 
 def as_data(job: Job) -> dict[str, Any]:
     """The job; dollars and megapixels are numbers, times ISO 8601, what is unknown is null."""
+    segments = segments_of(job)
     data = job.model_dump(mode="json") | {
         "estimate": _numbers(job.estimate),
         "actual": _numbers(job.actual),
+        "segments": segments and [one.model_dump(mode="json") for one in segments],
+        "part": None if job.part is None else job.part + 1,
         "duplicate_actuals": [_numbers(one) for one in job.duplicate_actuals],
         "request_id": job.request.request_id if job.request else None,
         "duplicate_requests": sorted(job.duplicate_requests),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _S = JobStatus
 #: What READY jobs wait for, and what helps.
 _WAITS: Final = {
+    "cutting": "Nothing to do.",
     "slot": "Nothing to do. The parameter MaxInFlight sets how many jobs run at once.",
     "budget": "Nothing to do; or raise DailyBudgetUsd and deploy.",
     "account": "Check https://fal.ai/dashboard/billing and the API key (`phonoscene doctor`).",
@@ -26,6 +27,13 @@ _ANOTHER_FILE: Final = "Drop another audio file: `phonoscene drop`."
 
 def next_step(job: Job) -> str:
     """What to do about a job as it stands; empty where there is nothing to say."""
+    if job.part_of and job.status in (_S.FAILED, _S.CANCELLED):
+        return f"`phonoscene show {job.part_of}` shows the job that it is part of."
+    if job.sequence and job.status is _S.FAILED:
+        again = f"`phonoscene retry {job.job_id}`"
+        return f"{again}: only segments without a video are sent, and paid."
+    if job.sequence and job.status in (_S.SUBMITTED, _S.GENERATED):
+        return "Nothing to do. `phonoscene watch` follows its segments."
     steps = {
         _S.WAITING: _while_waiting(job),
         _S.READY: _WAITS.get(job.waits_for or "", ""),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at what a job waits for: it takes more questions than its state does.
 SELDOM: Final = 5.0
+#: What a sequence waits for that has its turn.
+CUTTING: Final = "cutting"
 
 
 @dataclass
@@ -46,7 +48,10 @@ class StatusLine:
         """How one job stands, and for how long."""
         since = formatting.span(datetime.now(UTC) - job.last(job.status))
         if job.status is JobStatus.READY:
-            return f"READY for {since}: {self.place(job)}"
+            where = formatting.meaning(job) if job.waits_for == CUTTING else self.place(job)
+            return f"READY for {since}: {where}"
+        if job.sequence and job.status is JobStatus.SUBMITTED:
+            return f"{formatting.meaning(job)}; SUBMITTED for {since}"
         if job.status is JobStatus.SUBMITTED:
             position = "its position in fal's queue is not public"
             return f"at fal for {since}{self._usual()} ({position})"

@@ -100,6 +100,12 @@ def show(table: Table) -> None:
     (results if results.is_terminal else wide).print(table)
 
 
+def say_table(table: Table) -> None:
+    """A table for the person, on stderr."""
+    wide = Console(file=people.file, width=ENDLESS, markup=False, highlight=False)
+    (people if people.is_terminal else wide).print(table)
+
+
 #: Columns that are never folded: a time and an id are of one piece.
 _WHOLE: Final = frozenset({"created", "job"})
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import reduce
 from typing import TYPE_CHECKING
 
 from phonoscene.limits import day_of
+from phonoscene.sequences.segments import clock
 from phonoscene_cli.errors import CliError
+from phonoscene_cli.follow.poller import ASSUMED_SECONDS, typical_seconds
 from phonoscene_cli.results import Result
 from phonoscene_cli.ui import formatting, next_steps, terminal
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from phonoscene.jobs import ErrorDetail, Estimate, Job
     from phonoscene_cli.stack.connection import Stack
     from phonoscene_cli.upload.dry_run import Forecast
+    from phonoscene_cli.upload.segment_forecast import SegmentForecast, TakeForecast
 
 ZERO = Decimal(0)
 
@@ -55,6 +58,8 @@ class NewJobs(Result):
 
     estimate: Sum
     errors: Sequence[ErrorDetail]
+    #: Those of drops whose audio needs several requests.
+    segments: Sequence[SegmentForecast] = ()
     job_ids: Sequence[str] = ()
     #: Those that were followed, at their end, and the files that their videos are in.
     jobs: Sequence[Job] = ()
@@ -83,11 +88,21 @@ def refuse_if_wrong(result: NewJobs, sentence: str, step: str, *, as_json: bool)
 
 def tell_price(outlook: Forecast, stack: Stack) -> None:
     """What each take is, and costs; and whether today's money is enough."""
-    estimates = outlook.estimates
-    for number, one in enumerate(estimates, 1):
-        take = f"take {number}: " if len(estimates) > 1 else ""
-        terminal.say(f"{take}{formatting.picture(one)}: {formatting.cost(one)}")
-    total = Sum.of(estimates)
+    takes = outlook.priced
+    for number, one in enumerate(takes, 1):
+        take = f"take {number}: " if len(takes) > 1 else ""
+        if one.sequence:
+            _tell_segments(one)
+        if not one.requests:
+            terminal.say(
+                "Nothing is paid, and the new video is the same. For other pictures, use --set "
+                "seed=NUMBER."
+            )
+            continue
+        terminal.say(f"{take}{formatting.picture(one.estimate)}: {formatting.cost(one.estimate)}")
+        if one.sequence:
+            _tell_time(one, stack)
+    total = Sum.of(outlook.estimates)
     if total.jobs > 1:
         terminal.say(f"together: {formatting.interval(total.lower_usd, total.upper_usd)}")
     day = stack.jobs.ledger.day(day_of(datetime.now(UTC)))
@@ -96,3 +111,33 @@ def tell_price(outlook: Forecast, stack: Stack) -> None:
         terminal.say(
             f"Of today's budget {formatting.usd(max(left, ZERO))} is left, so the drop will wait."
         )
+
+
+def _tell_segments(take: TakeForecast) -> None:
+    """The segments as a table; scenes are numbered if there are several."""
+    segments = take.segments()
+    has_scenes = segments[-1].scene > 1
+    table = terminal.grid("segment", *["scene"] * has_scenes, "start", "length", "frames", "price")
+    for one in segments:
+        price = "made" if one.is_made else formatting.interval(one.lower_usd, one.upper_usd)
+        times = clock(one.start), f"{one.seconds:.2f} s"
+        scene = [f"{one.scene}"] * has_scenes
+        terminal.row(table, f"{one.index}", *scene, *times, f"{one.frames}", price)
+    terminal.say_table(table)
+    if take.made:
+        made, all_of_them = len(take.made), len(segments)
+        terminal.say(
+            f"{made} of {all_of_them} segments have their videos: they are used again, unpaid."
+        )
+
+
+def _tell_time(take: TakeForecast, stack: Stack) -> None:
+    """About how long it takes: one request after another, or ``MaxInFlight`` at once."""
+    known = typical_seconds(stack.jobs)
+    each, most = known or ASSUMED_SECONDS, stack.parameters.max_in_flight
+    together = formatting.span(timedelta(seconds=take.rounds(most) * each))
+    how = "one after another" if take.in_a_row == take.requests else f"up to {most} at once"
+    source = "the recent average" if known else "assumed: there is no video yet"
+    requests = formatting.number(take.requests, "request")
+    one = formatting.span(timedelta(seconds=each))
+    terminal.say(f"about {together}: {requests}, {how}, about {one} each ({source})")

@@ -22,6 +22,7 @@ from phonoscene.drops.validation_errors import Errors
 from phonoscene.workflow.examination import DropLimits, ExaminedTake, Examiner
 from phonoscene.workflow.finding import NoDrop, find_drop
 from phonoscene_cli.stack.video_download import video_name
+from phonoscene_cli.upload.segment_forecast import SegmentForecast, TakeForecast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,6 +104,8 @@ class Forecast:
     takes: tuple[ExaminedTake, ...] = ()
     contents: tuple[Content | None, ...] = ()
     is_ignored: bool = False
+    #: The segments, from 0, of its only take whose videos exist.
+    made: frozenset[int] = frozenset()
 
     @property
     def errors(self) -> Errors:
@@ -111,10 +114,23 @@ class Forecast:
         return Errors(dict.fromkeys(data))
 
     @property
+    def priced(self) -> list[TakeForecast]:
+        """The takes that have a price."""
+        priced = (take.fields for take in self.takes if take.fields.get("estimate"))
+        return [TakeForecast(fields, self.made) for fields in priced]
+
+    @property
     def estimates(self) -> list[Estimate]:
-        """Of the takes that have one."""
-        found = (take.fields.get("estimate") for take in self.takes)
-        return [estimate for estimate in found if estimate]
+        """What is to be paid for each of them."""
+        return [take.estimate for take in self.priced]
+
+    @property
+    def segments(self) -> list[SegmentForecast]:
+        """Those of all takes that need several requests."""
+        takes = self.priced
+        numbers = range(1, len(takes) + 1) if len(takes) > 1 else [None]
+        pairs = zip(numbers, takes, strict=False)
+        return [one for number, take in pairs for one in take.segments(number)]
 
     def videos(self, drop: str) -> list[VideoName]:
         """What the takes' videos will be called, by the drop's name."""

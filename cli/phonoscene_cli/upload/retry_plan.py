@@ -8,7 +8,7 @@ another than the one meant.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -24,6 +24,7 @@ from phonoscene_cli.errors import CliError
 from phonoscene_cli.ui.formatting import typed
 from phonoscene_cli.upload import sidecars
 from phonoscene_cli.upload.dry_run import Forecast, Overlay, forecast
+from phonoscene_cli.upload.segment_forecast import made_before
 from phonoscene_cli.upload.upload import Dropped, FileUpload
 from phonoscene_cli.upload.upload_plan import sidecar_key
 
@@ -106,7 +107,9 @@ def retake(
         )
     if not outlook.takes:
         raise CliError(f"{audio.key} would wait for a sidecar. Add one with --set prompt=…")
-    return Retake(bucket, now, piece, outlook)
+    [take, *more] = outlook.takes
+    made = frozenset[int]() if more else made_before(job, take, reader.many)
+    return Retake(bucket, now, piece, replace(outlook, made=made))
 
 
 def _retryable(job: Job, changes: Mapping[str, Any]) -> Audio:

@@ -19,6 +19,7 @@ from phonoscene.drops.keys import (
 )
 from phonoscene.drops.pairing import Pairing, pairings
 from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES, read_takes
+from phonoscene.drops.validation_errors import SCENES
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import DropObject
 from phonoscene_cli.errors import CliError, WrongUsage
@@ -211,11 +212,18 @@ def _given(options: DropOptions) -> dict[str, Path]:
     return given
 
 
+def _scenes(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The scenes of a take, those that are objects; the product reports all others."""
+    listed = values.get(SCENES)
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+
+
 def _named(sidecar: FileUpload) -> list[str]:
     """The pictures that a sidecar names; one that cannot be read names none."""
     try:
         takes = read_takes(sidecar.key, sidecar.source)  # type: ignore[arg-type]  # its caller knows
     except DropRefused:
         return []
-    data = [take.values.get(field) for take in takes for field in PICTURES.values()]
+    asked = [part for take in takes for part in (take.values, *_scenes(take.values))]
+    data = [part.get(field) for part in asked for field in PICTURES.values()]
     return [name for name in data if isinstance(name, str) and "://" not in name]
