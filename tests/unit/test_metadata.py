@@ -289,7 +289,11 @@ def test_the_errors_of_a_sidecar_full_of_wrong_metadata_fit_into_an_item() -> No
 
 # Rules of EventBridge
 
-PATTERN = json.loads(re.findall(r"```json\n(\{\n.*?)```", REFERENCE, re.DOTALL)[0])
+PATTERN = next(
+    found
+    for found in map(json.loads, re.findall(r"```json\n(\{\n.*?)```", REFERENCE, re.DOTALL))
+    if "detail-type" in found
+)
 
 
 @pytest.mark.parametrize(
