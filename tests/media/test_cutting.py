@@ -283,7 +283,7 @@ def test_of_a_video_that_is_cut_off_it_is_the_last_that_can_be_decoded() -> None
     assert 20 < number < 72
 
 
-@pytest.mark.parametrize("missing", [1, 30, 2_000])
+@pytest.mark.parametrize("missing", [1, 30, 200])
 def test_a_picture_that_is_cut_off_is_not_the_last(missing: int) -> None:
     video = moov_first(segment(".mov", 25))[:-missing]
 
