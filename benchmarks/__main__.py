@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PARTS: Final = {
     "cold": "starting",
     "measuring": "measuring",
-    "long-audio": "long_audio",
+    "joining": "long_audio",
     "transfer": "copying",
     "warm": "warm",
     "growth": "growth",

@@ -177,7 +177,7 @@ def _segment() -> bytes:
     """A moving test picture with noise, which takes the bits that a film takes."""
     graph = Graph()
     source = graph.add("testsrc2", f"size={WIDTH}x{HEIGHT}:rate={FPS}")
-    noise, sink = graph.add("noise", "alls=12:allf=t"), graph.add("buffersink")
+    noise, sink = graph.add("noise", "all_strength=12:all_flags=t"), graph.add("buffersink")
     source.link_to(noise)
     noise.link_to(sink)
     graph.configure()

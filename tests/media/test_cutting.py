@@ -28,6 +28,7 @@ from phonoscene.errors import EditingFailed, MediaRefused
 from phonoscene.probe.audio import probe_audio
 from phonoscene.probe.image import probe_image
 from tests.support.media.encoding import Codec, encoded, repeated, samples_of
+from tests.support.media.mp4 import moov_first
 from tests.support.media.segments import KINDS, audio, number_of, opened, segment
 
 if TYPE_CHECKING:
@@ -280,6 +281,13 @@ def test_of_a_video_that_is_cut_off_it_is_the_last_that_can_be_decoded() -> None
     number, _ = shown(last_frame(io.BytesIO(video[: len(video) * 2 // 3])))
 
     assert 20 < number < 72
+
+
+@pytest.mark.parametrize("missing", [1, 30, 200])
+def test_a_picture_that_is_cut_off_is_not_the_last(missing: int) -> None:
+    video = moov_first(segment(".mov", 25))[:-missing]
+
+    assert shown(last_frame(io.BytesIO(video)))[0] == 23
 
 
 @pytest.mark.parametrize("video", [b"", b"<html>", whole("mp3")[0], segment(".mp4", 25)[:900]])

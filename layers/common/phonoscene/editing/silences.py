@@ -46,7 +46,7 @@ def silences(file: SeekableFile, suffix: str = "") -> list[Silence]:
         for frame in _detected(container, stream):
             total = frame.pts + frame.samples
             if start := frame.metadata.get("lavfi.silence_start"):
-                begun = max(0.0, float(start))
+                begun = float(start)
             if (end := frame.metadata.get("lavfi.silence_end")) and begun is not None:
                 found.append(Silence(begun, float(end)))
                 begun = None
