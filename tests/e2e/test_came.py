@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-import jsonschema
 import pytest
 
 from tests.e2e.command_line import json_of, output_of
@@ -94,7 +93,7 @@ def test_more_than_was_reserved_is_noted_and_counted(
     assert (receipt["cost"]["upper_usd"], receipt["actual"]["upper_usd"]) == (0.0013, usd)
     event = listener.heard_of(name)[-1]
     assert (event["notes"], event["actual"]) == (receipt["notes"], receipt["actual"])
-    jsonschema.validate(event, schemas.closed(schemas.published()))
+    schemas.check(event)
     assert notes[0] in output_of("show", name)
     assert json_of("jobs", "--name", name)[0]["actual"]["upper_usd"] == usd
     (group,) = [one for one in json_of("cost", "--by", "name")["groups"] if one["group"] == name]

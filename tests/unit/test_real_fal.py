@@ -294,7 +294,7 @@ def test_the_size_is_the_images_where_it_is_to_be() -> None:
         (drop('{"prompt": "x", "fps": 99, "colour": 1}'), "fps"),
         (drop('{"prompt": "x", "image_url": "cover.png"}'), "image_not_found"),
         (drop('{"prompt": "x"}', 601), "audio_too_long"),
-        (drop('{"prompt": "x", "scenes": [{"start": 0}, {"start": 9}]}'), "scenes[1].start"),
+        (drop('{"prompt": "x", "scenes": [{"start": 0}, {"start": 9}]}'), "scene_too_short"),
         (drop(HUGE, 9), "MaxJobCostUsd"),
         (of(b"", '{"prompt": "x"}'), "empty_audio"),
         (of(b"no sound", '{"prompt": "x"}'), "not_audio"),
