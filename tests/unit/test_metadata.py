@@ -289,7 +289,8 @@ def test_the_errors_of_a_sidecar_full_of_wrong_metadata_fit_into_an_item() -> No
 
 # Rules of EventBridge
 
-PATTERN = json.loads(re.findall(r"```json\n(\{\n.*?)```", REFERENCE, re.DOTALL)[0])
+METADATA = REFERENCE.partition("\n## Metadata")[2]
+PATTERN = json.loads(re.findall(r"```json\n(\{\n.*?)```", METADATA, re.DOTALL)[0])
 
 
 @pytest.mark.parametrize(
