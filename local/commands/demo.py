@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from local.commands.drop import put_and_fetch
@@ -15,6 +17,9 @@ def demo(
     port: Port = None,
     parameters: Parameters = None,
     fal: FalOptions = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="Drop a minute of sound, which takes several requests.")
+    ] = False,
 ) -> None:
     """Drop a sample, show each step, and save the video.
 
@@ -30,7 +35,8 @@ def demo(
         )
     try:
         endpoints = cloud.up(start_options(port, parameters, fal))
-        put_and_fetch(endpoints, drops.sample_drop(), cloud.state.videos)
+        dropped = drops.long_sample_drop() if long else drops.sample_drop()
+        put_and_fetch(endpoints, dropped, cloud.state.videos)
     finally:
         if run is None:
             cloud.down()

@@ -26,6 +26,12 @@ def sample_drop() -> Drop:
     return Drop(FileUpload("demo/song.wav", sample.make()), sidecar)
 
 
+def long_sample_drop() -> Drop:
+    """The drop that `make demo ARGS=--long` makes: audio of several requests, in two scenes."""
+    sidecar = FileUpload("demo/long.json", sidecars.as_json(sample.LONG_SIDECAR))
+    return Drop(FileUpload("demo/long.wav", sample.make_long()), sidecar)
+
+
 def file_drop(file: Path, settings: Mapping[str, Any], image: Path | None) -> Drop:
     """A file from disk with its sidecar and images, as `phonoscene drop` would upload it.
 

@@ -18,13 +18,34 @@ SIDECAR = {
 }
 
 
+#: How often the long sample plays it, and with how much silence between, in seconds.
+PLAYS = 12
+REST_SECONDS = 0.4
+
+LONG_SIDECAR = SIDECAR | {
+    "scenes": [
+        {"start": 0},
+        {"start": "0:30", "prompt": "Embers drifting up in the dark, in time with a music box"},
+    ],
+}
+
+
 def make() -> bytes:
     """A WAV file of about 5 s, mono, the same bytes every time."""
+    return _wav(_arpeggio())
+
+
+def make_long() -> bytes:
+    """A WAV file of about a minute, with silences to cut in."""
+    return _wav((_arpeggio() + [0] * int(REST_SECONDS * RATE)) * PLAYS)
+
+
+def _arpeggio() -> list[int]:
     samples = [0.0] * int(RATE * (len(NOTES) * NOTE_SECONDS + RING_SECONDS / 2))
     for position, semitones in enumerate(NOTES):
         _pluck(samples, int(position * NOTE_SECONDS * RATE), A3 * 2 ** (semitones / 12))
     loudest = max(map(abs, samples))
-    return _wav([int(sample / loudest * 26_000) for sample in samples])
+    return [int(sample / loudest * 26_000) for sample in samples]
 
 
 def _pluck(samples: list[float], start: int, hertz: float) -> None:

@@ -231,9 +231,9 @@ def break_function(desk: Desk, _: Any) -> None:
     desk.patch.setattr(client("lambda"), "get_function_configuration", lambda **_: found)
 
 
-def probe(**answer: Any) -> Any:
+def probe(name: str = "ProbeFunction", **answer: Any) -> Any:
     def act(desk: Desk, _: Any) -> None:
-        desk.resources["ProbeFunction"] = ("AWS::Lambda::Function", "submit")
+        desk.resources[name] = ("AWS::Lambda::Function", "submit")
         desk.patch.setattr(client("lambda"), "invoke", lambda **_: answer)
 
     return act
@@ -315,6 +315,12 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
         "probe",
         "fail",
         "log of ProbeFunction",
+    ),
+    "an editor without its layer": (
+        probe("EditFunction", **crash("Runtime.ImportModuleError")),
+        "edit",
+        "fail",
+        "log of EditFunction",
     ),
     "a probe out of time": (probe(**crash("Sandbox.Timedout")), "probe", "fail", "log"),
     "a small account": (crowd, "concurrency", "warn", "service-quotas"),
@@ -413,10 +419,11 @@ def test_a_stack_without_a_parameter_is_older_than_the_command_line(desk: Desk, 
     assert "make deploy" in result.err
 
 
-def test_a_probe_that_answers_an_empty_event_starts(desk: Desk) -> None:
-    probe(Payload=BytesIO(b"{}"))(desk, None)
+@pytest.mark.parametrize(("check", "name"), [("probe", "ProbeFunction"), ("edit", "EditFunction")])
+def test_a_function_that_answers_an_empty_event_starts(desk: Desk, check: str, name: str) -> None:
+    probe(name, Payload=BytesIO(b"{}"))(desk, None)
 
-    assert lines(desk.says("doctor", "--json"))["probe"]["detail"] == "ProbeFunction starts"
+    assert lines(desk.says("doctor", "--json"))[check]["detail"] == f"{name} starts"
 
 
 @pytest.mark.parametrize("payload", [b"", b"[]", b'{"errorMessage": "no"}'])
@@ -499,13 +506,14 @@ def test_the_resources_of_a_stack_are_those_of_every_page() -> None:
 
 
 def test_the_page_shows_what_the_doctor_prints(desk: Desk) -> None:
-    """But for what this stack has not: a samconfig.toml, a function that measures audio."""
+    """But for what this stack has not: a samconfig.toml, functions with FFmpeg."""
     shown = {shape(line) for line in desk.says("doctor").out.splitlines()}
 
     lines = [line for line in samples(PAGE)["phonoscene doctor"] if line.startswith("ok ")]
     assert {shape(line) for line in lines} - shown == {
         "ok parameters samconfig.toml has the stack's values",
         "ok probe ProbeFunction starts",
+        "ok edit EditFunction starts",
     }
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from phonoscene.jobs import Job, JobStatus, Video
 from phonoscene.table.dynamodb import Table
-from phonoscene_cli.follow.poller import typical_seconds
+from phonoscene_cli.stack.generation_time import typical_seconds
 from phonoscene_cli.stack.jobs_reader import Reader
 from tests.integration.moto_stack import client
 from tests.integration.workspace import Clock, Workspace

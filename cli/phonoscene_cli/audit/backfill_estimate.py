@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from phonoscene_cli.audit.audit import Unreadable
 from phonoscene_cli.failures import reason
-from phonoscene_cli.follow.poller import ASSUMED_SECONDS
 from phonoscene_cli.stack.connection import THREADS
+from phonoscene_cli.stack.generation_time import ASSUMED_SECONDS
 from phonoscene_cli.upload.drop_report import Sum
 from phonoscene_cli.upload.dry_run import Forecast, Frugal, forecast
 from phonoscene_cli.upload.segment_forecast import TakeForecast

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from phonoscene_cli.errors import NOT_FINE, CliError
-from phonoscene_cli.follow.poller import Follower, has_no_video, typical_seconds
+from phonoscene_cli.follow.poller import Follower, has_no_video
+from phonoscene_cli.stack.generation_time import typical_seconds
 from phonoscene_cli.stack.video_download import fetch, video_of
 from phonoscene_cli.ui import formatting, next_steps, terminal
 from phonoscene_cli.ui.status_line import StatusLine

@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from itertools import islice
-from statistics import median
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import FINAL, Job, JobStatus, Step
@@ -15,18 +13,10 @@ from phonoscene.jobs import FINAL, Job, JobStatus, Step
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from phonoscene_cli.stack.jobs_reader import Reader
-
 #: Between two looks, in seconds; a job moves a few times a minute.
 PAUSE: Final = 1.0
 #: As many jobs are looked at each second; more of them less often.
 AT_EASE: Final = 200
-#: As many videos tell how long one takes.
-SAMPLE: Final = 20
-#: They are looked for among so many jobs: in a backlog there may be few.
-LOOKED_AT: Final = 2000
-#: Where no video shows how long fal takes.
-ASSUMED_SECONDS: Final = 60.0
 
 
 @dataclass
@@ -84,30 +74,6 @@ class Follower:
 def _state(job: Job) -> tuple[str | None, int]:
     """What may change between two steps: what it waits for, and how many segments have videos."""
     return job.waits_for, job.sequence.done if job.sequence else 0
-
-
-def typical_seconds(reader: Reader, now: datetime | None = None) -> float | None:
-    """How long fal has a job, from its acceptance to its webhook: the last videos' median."""
-    until = now or datetime.now(UTC)
-    entries = reader.since(until - timedelta(days=7), until, with_segments=True)
-    recent = islice(entries, LOOKED_AT)
-    videos = (entry.job_id for entry in recent if entry.status == JobStatus.SUCCEEDED)
-    took = [generation(job) for job in reader.many(islice(videos, SAMPLE)).values()]
-    known = [seconds for seconds in took if seconds is not None]
-    return median(known) if known else None
-
-
-def generation(job: Job) -> float | None:
-    """Seconds from fal's acceptance to its webhook; None where one of the two is not known.
-
-    A sequence has neither: its segments are what fal has.
-    """
-    if job.sequence:
-        return None
-    times = {step.status: step.at for step in job.history}
-    if not {JobStatus.SUBMITTED, JobStatus.GENERATED} <= times.keys():
-        return None
-    return (times[JobStatus.GENERATED] - times[JobStatus.SUBMITTED]).total_seconds()
 
 
 def has_no_video(job: Job) -> bool:

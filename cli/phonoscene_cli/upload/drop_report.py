@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from phonoscene.limits import day_of
 from phonoscene.sequences.segments import clock
 from phonoscene_cli.errors import CliError
-from phonoscene_cli.follow.poller import ASSUMED_SECONDS, typical_seconds
 from phonoscene_cli.results import Result
+from phonoscene_cli.stack.generation_time import ASSUMED_SECONDS, typical_seconds
 from phonoscene_cli.ui import formatting, next_steps, terminal
 
 if TYPE_CHECKING:
