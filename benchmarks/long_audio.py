@@ -205,14 +205,13 @@ def _row(what: str, ours: Cost, theirs: Cost | None) -> Row:
 
 
 def _goals(ours: dict[str, Cost]) -> list[Row]:
-    slowest = max(ours[COPIED].seconds, ours[TO_AAC].seconds)
     largest = max(cost.memory for cost in ours.values())
+    joins = [(what, ours[what].seconds) for what in (COPIED, TO_AAC)]
     return [
-        Row.held(
-            "the slower join",
-            seconds(slowest),
-            f"≤ {MAX_JOIN_SECONDS:g} s",
-            slowest <= MAX_JOIN_SECONDS,
+        *(
+            Row.held(f"{what}: time", seconds(took), f"≤ {MAX_JOIN_SECONDS:g} s", is_met)
+            for what, took in joins
+            for is_met in [took <= MAX_JOIN_SECONDS]
         ),
         Row.held(
             "memory, at most",
@@ -239,7 +238,8 @@ command ffmpeg: its concat demuxer for the joins, its segment muxer for the slic
 that of the times.
 
 Our joins decode the audio before and after, and read every packet of the result again; the command
-checks nothing. *All encoded again* is {ENCODED} segments with x264's preset veryfast, and counted
+checks nothing. Of the join that encodes, FFmpeg's AAC encoder takes more than half, on one core.
+*All encoded again* is {ENCODED} segments with x264's preset veryfast, and counted
 for all of them.
 """
 NO_COMMAND: Final = "\n\nFFmpeg's command is not installed here, so *theirs* is empty.\n"

@@ -157,16 +157,16 @@ def test_the_same_audio_and_span_give_the_same_bytes_whatever_else_is_cut(name: 
         ("ogg", Codec("libopus")),
     ],
 )
-def test_two_minutes_are_cut_as_a_whole(form: str, codec: Codec) -> None:
-    raw = repeated(form, codec, 110.0)
+def test_a_minute_is_cut_as_a_whole(form: str, codec: Codec) -> None:
+    raw = repeated(form, codec, 60.0)
     seconds = probe_audio(io.BytesIO(raw), form).seconds
     length = round(18.375 * RATE)
 
     made = slices(raw, [(first, length) for first in range(0, round(seconds * RATE), length)])
 
     assert sum(map(len, made)) // SAMPLE - seconds * RATE < length
-    (middle,) = slices(raw, [(5 * length - 5, 10)])
-    assert made[4][-5 * SAMPLE :] + made[5][: 5 * SAMPLE] == middle
+    (middle,) = slices(raw, [(3 * length - 5, 10)])
+    assert made[2][-5 * SAMPLE :] + made[3][: 5 * SAMPLE] == middle
 
 
 def test_five_minutes_of_wav_are_cut_where_they_should_be() -> None:
@@ -354,7 +354,7 @@ def test_decoding_pictures_ends_when_its_time_is_over(monkeypatch: pytest.Monkey
     assert caught.value.code == "editing_too_slow"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_broken_audio_is_cut_or_refused(data: st.DataObject) -> None:
     raw = bytearray(whole(data.draw(st.sampled_from(sorted(SOURCES))))[0])

@@ -377,7 +377,7 @@ def test_a_segment_whose_last_picture_was_cut_off_is_named(tmp_path: Path, missi
     assert (error.code, error.segment) == ("wrong_frames", 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(sorted(KINDS)), st.data())
 def test_broken_segments_are_joined_whole_or_refused(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, data: st.DataObject
