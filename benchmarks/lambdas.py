@@ -61,7 +61,7 @@ def _copy(name: str, to: Path) -> None:
 
 def bare(function: str, *more: Path) -> tuple[list[str], dict[str, str]]:
     """The command and the environment of a Python that sees what a function sees."""
-    layers = (COMMON, MEDIA) if function == "probe" else (COMMON,)
+    layers = (COMMON, MEDIA) if function in ("probe", "edit") else (COMMON,)
     built = (build_layer("host", layer) / "python" for layer in layers)
     places = (FUNCTIONS / function, *built, runtime(), *more)
     path = os.pathsep.join(map(str, places))

@@ -115,7 +115,7 @@ def is_standard(file: Path) -> bool:
 def test_a_function_imports_nothing_but_itself_the_layer_and_lambdas_own(
     function: str, host_layer: Path, media_layer: Path, runtime: Path
 ) -> None:
-    layers = (host_layer, media_layer) if function == "probe" else (host_layer,)
+    layers = (host_layer, media_layer) if function in ("probe", "edit") else (host_layer,)
     allowed = (FUNCTIONS / function, *layers, runtime)
 
     modules = imported_by(function, *layers, runtime)
@@ -137,6 +137,7 @@ def test_a_function_imports_nothing_but_itself_the_layer_and_lambdas_own(
         ("publish", {"fal_client", "httpx", "cryptography"}),
         ("submit", {"cryptography", "av"}),
         ("probe", {"fal_client", "httpx", "cryptography"}),
+        ("edit", {"fal_client", "httpx", "cryptography"}),
     ],
 )
 def test_a_function_starts_without_what_its_first_event_does_not_need(

@@ -62,6 +62,7 @@ def publish(
         OUTPUT_BUCKET=OUTPUT,
         EVENT_BUS="bus",
         UNPUBLISHED_QUEUE_URL=cloud.verdicts_url,
+        DROPS_QUEUE_URL=cloud.drops_url,
     )
 
     def deliver(*records: dict[str, Any]) -> list[str]:
