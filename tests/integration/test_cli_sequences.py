@@ -184,6 +184,28 @@ def test_the_forecast_is_what_the_stack_makes(desk: Desk, here: Path) -> None:
     ]
 
 
+def test_a_sidecar_with_one_scene_changed_pays_for_that_scene(
+    desk: Desk, scene: Workspace, here: Path, fal: FakeFalQueue
+) -> None:
+    (here / "stage.png").write_bytes(png(64, 64))
+    asked = SCENES | {"image_url": "stage.png"}
+    wrote(here, asked)
+    first = desk.says("drop", "song.wav", "--yes", "--json").data
+    desk.announce("stage.png", "song.wav", "song.json")
+    job = went_on(desk, "song")
+    for number in range(len(job.plan.segments)):
+        ended(scene, desk, job, number, _S.SUCCEEDED)
+    before = len(fal.posts)
+
+    wrote(here, asked | {"scenes": [{"start": 0}, {"start": 20, "prompt": "The same, in snow"}]})
+    again = desk.says("drop", "song.wav", "--yes", "--json").data
+    desk.announce("song.wav", "song.json")
+    went_on(desk, "song")
+
+    assert (first["images"], again["images"]) == (["stage.png"], [])
+    assert len(fal.posts) - before == sum(one["scene"] == 2 for one in again["segments"])
+
+
 # while it is made -------------------------------------------------------------------------------
 
 

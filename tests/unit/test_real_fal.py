@@ -20,6 +20,7 @@ from local.cloud.real_fal import RealFal
 from local.cloud.run_state import Options, Run
 from local.commands.options import fal_option, start_options
 from local.drops import spending_consent
+from local.drops.drops import long_sample_drop, sample_drop
 from local.drops.estimates import deciding, estimate_drop, example, interval
 from local.errors import LocalCloudError
 from local.paths import StateDirectory
@@ -276,6 +277,14 @@ def test_long_audio_costs_what_its_segments_cost() -> None:
 
     assert 4 * short.frames <= answer.frames <= 4 * short.frames + 4 * 8
     assert 4 * short.lower_usd <= answer.upper_usd
+
+
+def test_the_long_sample_takes_several_requests_and_the_short_one_does_not() -> None:
+    short, long = (
+        estimate_drop(drop, PRICES)[0].frames for drop in (sample_drop(), long_sample_drop())
+    )
+
+    assert short <= PRICES.max_frames < long / 2
 
 
 def test_the_size_is_the_images_where_it_is_to_be() -> None:

@@ -57,7 +57,7 @@ class Overlay:
             "VersionId": NO_VERSION,
             "ContentLength": length,
             "LastModified": self.at,
-            "ETag": f'"{_md5(source)}"',
+            "ETag": f'"{md5_of(source)}"',
         }
 
     def get_object(self, **at: Any) -> Any:
@@ -74,7 +74,7 @@ class Overlay:
         return head | {"Body": io.BytesIO(body), "ContentRange": ranged}
 
 
-def _md5(source: Source) -> str:
+def md5_of(source: Source) -> str:
     """The ETag that S3 gives to an object that is put in one request, encrypted by S3 itself."""
     with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
         return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()

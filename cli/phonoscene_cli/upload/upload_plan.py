@@ -24,7 +24,7 @@ from phonoscene.errors import DropRefused
 from phonoscene.jobs import DropObject
 from phonoscene_cli.errors import CliError, WrongUsage
 from phonoscene_cli.upload import sidecars
-from phonoscene_cli.upload.dry_run import Forecast, Overlay, forecast
+from phonoscene_cli.upload.dry_run import Forecast, Overlay, forecast, md5_of
 from phonoscene_cli.upload.upload import Drop, FileUpload
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ def plan(options: DropOptions, s3: S3Client, bucket: str, parameters: StackParam
     existing = DropBucket(s3, s3, bucket)
     present = existing.keys_under(*family_prefixes(key))
     drop = assemble(options, present)
+    new = tuple(image for image in drop.images if not _is_there(existing, image))
+    drop = replace(drop, images=new)
     files = {piece.key: piece.source for piece in drop.pieces}
     [pairing] = pairings(key, present | set(files))
     overlaid = Overlay(s3, files)
@@ -142,6 +144,15 @@ def plan(options: DropOptions, s3: S3Client, bucket: str, parameters: StackParam
         )
     pinned = _pinned(existing, pairing, drop.sidecar)
     return Plan(replace(drop, existing_sidecar=pinned), pairing, outlook)
+
+
+def _is_there(bucket: DropBucket, image: FileUpload) -> bool:
+    """Whether the bucket has the image: segments that begin with its version are not paid again."""
+    found = bucket.find(image.key)
+    return found is not None and (found.bytes, found.etag.strip('"')) == (
+        image.bytes,
+        md5_of(image.source),
+    )
 
 
 def _as_client(overlay: Overlay) -> Any:
