@@ -58,6 +58,8 @@ PRESIGNING = Config(signature_version="s3v4", s3={"addressing_style": "virtual"}
 #: What a claim needs of the function's time, in milliseconds; and with uploads before it.
 MIN_TIME_MS = 60_000
 MIN_TIME_TO_UPLOAD_MS = 100_000
+#: The function edit may take 105 s to join a sequence.
+MIN_TIME_TO_JOIN_MS = 112_000
 #: How long at most from the first upload to the POST, from which fal's start timeout counts: a copy
 #: lives that much longer than a presigned URL.
 UPLOADING = timedelta(seconds=100)
@@ -95,12 +97,17 @@ class App:
     canceller: Canceller
     min_time_ms: int
 
-    def send(self, job: Job) -> None:
-        """Submit a job, or take a sequence as far as it can go now."""
-        if job.sequence:
+    def send(self, job: Job, time_left_ms: int) -> None:
+        """Submit a job, or take a sequence as far as it can go now.
+
+        Where too little time is left for a join, the sequence's message goes to the queue's end.
+        """
+        if not job.sequence:
+            self.submitter.submit(job)
+        elif job.status is JobStatus.READY or time_left_ms > MIN_TIME_TO_JOIN_MS:
             self.sequencer.advance(job)
         else:
-            self.submitter.submit(job)
+            self.sequencer.drops.dispatch([job.job_id])
 
     def jobs(self, message: Dispatch | Cancel | ObjectCreated, tries: int) -> list[Job]:
         """The jobs that a message names or starts, to be submitted."""
@@ -204,11 +211,12 @@ def on_message(message: Message, lambda_context: LambdaContext) -> None:
     try:
         app = build()
         for job in app.jobs(read_message(message.json()), message.tries):
-            if lambda_context.get_remaining_time_in_millis() < app.min_time_ms:
+            time_left_ms = lambda_context.get_remaining_time_in_millis()
+            if time_left_ms < app.min_time_ms:
                 logger.warning("job.left_to_dispatch")  # it is READY: its turn comes
                 break
             logger.append_keys(job_id=job.job_id)
-            app.send(job)
+            app.send(job, time_left_ms)
     except Exception:
         logger.exception("drop.failed")
         raise

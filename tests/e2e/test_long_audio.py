@@ -86,6 +86,8 @@ def test_a_song_with_scenes_is_made_of_their_prompts_and_told_segment_by_segment
     receipt = phonoscene.receipt("long/song")
     assert [one["status"] for one in receipt["segments"]] == ["SUCCEEDED"] * 3
     assert [round(one["start"]) for one in receipt["segments"]] == [0, 5, 10]
+    assert receipt["notes"] == []
+    assert [receipt["video"][side] for side in ("width", "height")] == [64, 64]
     assert receipt["video"]["stable_keys"] == ["long/song.mp4"]
     assert "long/song.mp4" in phonoscene.versions("long/song.mp4")
     assert phonoscene.versions("_segments/long") == []

@@ -219,3 +219,18 @@ def test_each_scene_may_bring_the_only_prompt() -> None:
     scenes = [{"start": 0, "prompt": "x"}, {"start": 20, "prompt": "y"}]
 
     assert examined(57, {"video_size": "square", "scenes": scenes}).errors == []
+
+
+def test_only_takes_that_ask_for_the_same_are_told_apart() -> None:
+    bucket = MemoryBucket()
+    bucket.seconds = 57
+    one = {"prompt": "a", "video_size": "square"}
+    bucket.put("song.mp3", b"sound")
+    bucket.put("song.json", json.dumps([one, one | {"seed": 1}, one]).encode())
+    [pairing] = pairings("song.mp3", bucket.keys_under("song"))
+    drop = find_drop(bucket, pairing)
+    assert isinstance(drop, DropFiles)
+
+    takes = Examiner(bucket, LONG, MemoryProber(bucket)).examine(drop)
+
+    assert [take.fields["sequence"].twin for take in takes] == [0, 0, 1]

@@ -353,13 +353,33 @@ def test_equal_stretches_of_audio_get_a_picture_each() -> None:
     assert len(bench.made()) == 4
 
 
-def test_another_seed_or_take_is_another_picture() -> None:
+def test_another_seed_or_a_take_that_asks_for_the_same_is_another_picture() -> None:
     bench = Bench()
     bench.begin(a_sequence())
     bench.begin(a_sequence(job_id="b" * 32, arguments=ARGUMENTS | {"seed": 1}))
-    bench.begin(a_sequence(job_id="c" * 32, take=2))
+    twin = a_sequence(job_id="c" * 32, take=2)
+    bench.begin(twin.model_copy(update={"sequence": twin.plan.model_copy(update={"twin": 1})}))
 
     assert len(bench.made()) == 12
+
+
+def test_one_take_of_several_dropped_alone_pays_for_nothing() -> None:
+    bench = Bench()
+    bench.begin(a_sequence(take=2))
+    bench.begin(a_sequence(job_id="b" * 32))
+
+    assert len(bench.made()) == 4
+
+
+def test_an_image_uploaded_again_is_the_same_image() -> None:
+    bench = Bench()
+    for job_id, version in (("a" * 32, "1"), ("b" * 32, "2")):
+        image = DropObject(key="talks/still.png", version_id=version, etag="same")
+        bench.begin(a_sequence(job_id=job_id, images={"image_url": image}))
+    other = DropObject(key="talks/still.png", version_id="3", etag="another")
+    bench.begin(a_sequence(job_id="c" * 32, images={"image_url": other}))
+
+    assert len(bench.made()) == 8
 
 
 def test_audio_that_cannot_be_cut_costs_nothing() -> None:

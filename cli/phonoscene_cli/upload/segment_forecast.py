@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.drops.pricing import estimate
 from phonoscene.jobs import Estimate, Job, JobStatus, Sequence
-from phonoscene.sequences.segments import arguments_of
+from phonoscene.sequences.segments import arguments_of, contents_of
 from phonoscene_cli.results import Result
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def made_before(
 ) -> frozenset[int]:
     """The segments, from 0, of a take of the same audio that an earlier job has the videos of."""
     there, here = job.sequence, take.fields.get("sequence")
-    if there is None or here is None or job.take is not None:
+    if there is None or here is None or there.twin != here.twin:
         return frozenset()
     videos = _videos(there, read)
     again = job.model_copy(
@@ -156,10 +156,11 @@ def _videos(sequence: Sequence, read: Callable[[Iterable[str]], Mapping[str, Job
 def _equal(job: Job, again: Job, number: int, videos: set[int]) -> int | None:
     """The segment of a job with the frames, the arguments and the images of another's."""
     mine = again.plan.segments[number]
-    wanted = arguments_of(again, again.plan, number)
+    arguments, images = arguments_of(again, again.plan, number)
     for other in sorted(videos):
         one = job.plan.segments[other]
         is_there = (one.first, one.frames) == (mine.first, mine.frames)
-        if is_there and arguments_of(job, job.plan, other) == wanted:
+        before, theirs = arguments_of(job, job.plan, other)
+        if is_there and before == arguments and contents_of(theirs) == contents_of(images):
             return other
     return None

@@ -70,6 +70,8 @@ def _lengths(job: Job, video: Video) -> Iterator[str]:
 
 def _asked_frames(job: Job) -> int | None:
     """How many frames the request asks for; None where the record does not say."""
+    if job.sequence:
+        return sum(one.frames for one in job.sequence.segments)
     arguments, seconds = job.arguments, job.audio.seconds if job.audio else None
     if not arguments.get("match_audio_length"):
         return arguments.get("num_frames")

@@ -146,11 +146,13 @@ class DropObject(FrozenModel):
     """One object, pinned to the version that was looked at.
 
     ``bucket``: None is the drop bucket; a work file of a sequence is in the output bucket.
+    ``etag``: of the images of a sequence, which are compared by their bytes.
     """
 
     key: str
     version_id: str
     bucket: str | None = None
+    etag: str | None = None
 
 
 class Audio(DropObject):
@@ -265,11 +267,12 @@ class Sequence(FrozenModel):
     """Audio that is longer than one request, or in scenes: the requests that make its video.
 
     ``fps``: frames per second, of all segments. ``is_chained``: each segment begins with the last
-    frame of the one before.
+    frame of the one before. ``twin``: how many takes before it in its sidecar ask for the same.
     """
 
     fps: float
     is_chained: bool = False
+    twin: int = 0
     scenes: tuple[Scene, ...]
     segments: tuple[Segment, ...]
 

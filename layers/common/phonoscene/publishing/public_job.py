@@ -238,9 +238,10 @@ def _notes_on_drops(job: Job) -> list[str]:
     found = [f"{key} is not used, because another sidecar counts." for key in unused]
     if job.repeats:
         times = "once" if job.repeats == 1 else f"{job.repeats} times"
+        retry = "" if job.sequence else ", or use phonoscene retry"
         found.append(
             f"The same content was dropped again, {times}: it is this job, and nothing more is "
-            "paid. For another take, set another seed, or use phonoscene retry."
+            f"paid. For another take, set another seed{retry}."
         )
     if job.unused_metadata:
         found.append(

@@ -144,8 +144,11 @@ class MediaEditor:
                 made = join(segments, frames, fps, source, to, suffix_of(audio.key))
             except EditingFailed as exc:
                 raise DropRefused(_error(exc, key)) from exc
-            lengths = {"seconds": made.seconds, "sound_seconds": made.sound_seconds}
-            return self.work.store(to, key, {"frames": made.frames, "fps": fps, **lengths})
+            facts = {"frames": made.frames, "fps": fps, "seconds": made.seconds}
+            facts |= {"sound_seconds": made.sound_seconds}
+            sides = {"width": videos[0].width, "height": videos[0].height}
+            facts |= {name: side for name, side in sides.items() if side}
+            return self.work.store(to, key, facts)
 
     def _check_size(self, videos: Sequence[Video], audio: Audio) -> None:
         total = 2 * sum(video.bytes for video in videos) + 2 * audio.bytes

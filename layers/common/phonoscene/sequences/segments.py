@@ -40,6 +40,11 @@ def arguments_of(
     return arguments, {field: one for field, one in images.items() if field not in without}
 
 
+def contents_of(images: Mapping[str, DropObject]) -> dict[str, str]:
+    """What tells images apart, by field: their bytes, where S3 has a digest of them."""
+    return {field: one.etag or one.version_id for field, one in images.items()}
+
+
 def failures(sequence: Sequence, jobs: Mapping[str, Job]) -> tuple[ErrorDetail, ...]:
     """Why a sequence has no video: an error for each segment that has none."""
     return tuple(

@@ -24,7 +24,7 @@ from phonoscene.drops.keys import (
 from phonoscene.drops.pricing import estimate
 from phonoscene.errors import DropRefused, WriteRefused
 from phonoscene.jobs import FINAL, WITHOUT_VIDEO, ErrorDetail, Job, JobStatus
-from phonoscene.sequences.segments import arguments_of, failures, together
+from phonoscene.sequences.segments import arguments_of, contents_of, failures, together
 from phonoscene.videos.video_formats import suffix_of
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Sequencer:
         """The job of a segment: the one that has made it, or makes it; else a new one."""
         segment = sequence.segments[number]
         arguments, images = arguments_of(job, sequence, number)
-        known: dict[str, str] = {field: one.version_id for field, one in images.items()}
+        known = contents_of(images)
         if sequence.continues(number):
             before = jobs[str(sequence.segments[number - 1].job_id)]
             frame = self.editor.last_frame(before)
@@ -181,7 +181,7 @@ class Sequencer:
         sound: Any = segment.slice
         # equal stretches of audio, of silence for example, get a picture each
         equal = [one.slice for one in sequence.segments[:number]].count(sound)
-        decides = json.dumps([sound.key, equal, arguments, known, job.take], sort_keys=True)
+        decides = json.dumps([sound.key, equal, arguments, known, sequence.twin], sort_keys=True)
         for tries in range(MAX_JOBS):
             job_id = segment_id(job.bucket, decides, str(tries))
             if segment.job_id not in (None, job_id):

@@ -26,7 +26,7 @@ _EXISTS: Final = frozenset({"PreconditionFailed", "412", "ConditionalRequestConf
 PART: Final = 64 * 1024 * 1024
 FLOWS: Final = 4
 #: The object's metadata about a joined video, so that it need not be read again.
-_FACTS: Final = ("sha256", "frames", "fps", "seconds", "sound_seconds")
+_FACTS: Final = ("sha256", "width", "height", "frames", "fps", "seconds", "sound_seconds")
 
 
 class WorkFiles:

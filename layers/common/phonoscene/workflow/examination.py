@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -19,7 +21,7 @@ from phonoscene.sequences.plan import Grid
 from phonoscene.sequences.scenes import Scenes, read_scenes, without_prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from collections.abc import Sequence as Listed
     from decimal import Decimal
 
@@ -103,10 +105,10 @@ class Examiner:
         if own is None:
             return [ExaminedTake(self._pinned(halves, audio), errors, {})]
         takes = [Errors(errors) for _ in own]
-        return [
+        return _told_apart(
             self._take(halves, audio, [*document, *halves.defaults], mine)
             for document, mine in zip(own, takes, strict=True)
-        ]
+        )
 
     def _measure(self, audio: Found) -> Audio:
         self._check_size(audio)
@@ -198,7 +200,7 @@ class Examiner:
         )
         fields = {
             **about,
-            "images": _pins(images),
+            "images": _pins(images, with_etags=True),
             "arguments": sidecar.arguments(),
             "sequence": sequence,
             "estimate": errors.collect(self._price, sequence, size) if sequence and size else None,
@@ -232,7 +234,8 @@ class Examiner:
         planning.check(sidecar, audio, scenes, grid, self.rules.max_sequence_seconds)
         starts = [scene.start for scene in scenes.listed] or [0.0]
         spans = grid.cuts(audio.seconds or 0, starts, self.find_silences(found))
-        return planning.planned(spans, sidecar.fps, scenes, [_pins(one) for one in images])
+        own = [_pins(one, with_etags=True) for one in images]
+        return planning.planned(spans, sidecar.fps, scenes, own)
 
     def _price(self, sequence: Sequence, size: tuple[int, int]) -> Estimate:
         return self._within_limit(planning.price(sequence, size, self.rules.usd_per_megapixel))
@@ -320,8 +323,28 @@ def _with_prompt(documents: Listed[SidecarFile]) -> list[SidecarFile]:
     return [*documents, SidecarFile(documents[0].source, prompt)] if prompt else [*documents]
 
 
-def _pins(images: Images) -> dict[str, DropObject]:
-    return {field: pinned for field, (found, _) in images.items() if (pinned := _pin(found))}
+def _told_apart(takes: Iterable[ExaminedTake]) -> list[ExaminedTake]:
+    """The takes; of sequences that ask for the same, each is told which one it is."""
+    seen: Counter[str] = Counter()
+    found = list(takes)
+    for take in found:
+        sequence = take.fields.get("sequence")
+        if sequence:
+            asked = json.dumps(take.asked, sort_keys=True)
+            take.fields["sequence"] = sequence.model_copy(update={"twin": seen[asked]})
+            seen[asked] += 1
+    return found
+
+
+def _pins(images: Images, *, with_etags: bool = False) -> dict[str, DropObject]:
+    return {
+        field: DropObject(
+            key=found.key,
+            version_id=found.version_id,
+            etag=found.etag if with_etags else None,
+        )
+        for field, (found, _) in images.items()
+    }
 
 
 def _found(images: Images) -> dict[str, Found]:
@@ -381,7 +404,8 @@ def _too_dear(cost: Estimate, most: Decimal, parameter: str) -> ErrorDetail:
         message=(
             f"{cost.width} x {cost.height} x {cost.frames} frames are {cost.megapixels:.2f} "
             f"megapixels and could cost {cost.upper_usd} USD; this stack's {parameter} allows "
-            f"{most} USD. Make it smaller, shorter or slower (video_size, the audio, fps)."
+            f"{most} USD, which is enough for about {_floor_frames(cost, most)} frames. "
+            "Make it smaller, shorter or slower (video_size, the audio, fps)."
         ),
     )
 
@@ -408,6 +432,11 @@ def _too_long(sidecar: Sidecar, audio: Audio, frames: int, most: int) -> ErrorDe
             "false and choose num_frames."
         ),
     )
+
+
+def _floor_frames(cost: Estimate, most: Decimal) -> int:
+    """How many frames of that size so many dollars are enough for."""
+    return math.floor(cost.frames * most / cost.upper_usd) if cost.upper_usd else 0
 
 
 def _floor(value: float) -> float:
