@@ -255,8 +255,14 @@ def test_an_error_of_the_probe_itself_brings_the_message_back(
 
 @pytest.mark.parametrize(("seconds", "status"), [(20.06, "SUBMITTED"), (20.3, "REJECTED")])
 def test_audio_that_is_longer_by_an_encoders_padding_is_made_into_the_longest_video(
-    cloud: Cloud, fal: FakeFalQueue, send: Send, seconds: float, status: str
+    cloud: Cloud,
+    fal: FakeFalQueue,
+    send: Send,
+    function: Callable[..., ModuleType],
+    seconds: float,
+    status: str,
 ) -> None:
+    function("submit", LONG_AUDIO="reject")
     cloud.drop(KEY, silence(seconds))
     cloud.drop("a/song.json", {"prompt": "A stage"})
 

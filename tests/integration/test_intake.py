@@ -455,8 +455,9 @@ def test_an_image_that_fal_cannot_read_is_refused_before_anything_is_paid(
 
 
 def test_audio_too_long_is_reported_with_the_sum_and_the_three_ways_out(
-    cloud: Cloud, fal: FakeFalQueue, send: Send
+    cloud: Cloud, fal: FakeFalQueue, send: Send, function: Callable[..., ModuleType]
 ) -> None:
+    function("submit", LONG_AUDIO="reject")
     cloud.drop("song.wav", silence(30))
     cloud.drop("song.json", SIDECAR)
 
@@ -475,8 +476,14 @@ def test_audio_too_long_is_reported_with_the_sum_and_the_three_ways_out(
 
 @pytest.mark.parametrize(("seconds", "is_slow_enough"), [(480, True), (500, False)])
 def test_no_way_out_is_advised_that_the_sidecar_does_not_take(
-    cloud: Cloud, send: Send, seconds: float, *, is_slow_enough: bool
+    cloud: Cloud,
+    send: Send,
+    function: Callable[..., ModuleType],
+    seconds: float,
+    *,
+    is_slow_enough: bool,
 ) -> None:
+    function("submit", LONG_AUDIO="reject")
     cloud.drop("song.wav", silence(seconds, 100))
     cloud.drop("song.json", SIDECAR)
 

@@ -355,6 +355,7 @@ _FROM_A_STREAM: Final = _LOG_AND_TRACE | {
 NOT_ENFORCED: Final[dict[str, dict[str, str]]] = {
     "SubmitFunction": _FROM_A_QUEUE,
     "ProbeFunction": _LOG_AND_TRACE,
+    "EditFunction": _LOG_AND_TRACE,
     "WebhookFunction": _LOG_AND_TRACE,
     "StoreFunction": _FROM_A_QUEUE,
     "PublishFunction": _FROM_A_STREAM,
