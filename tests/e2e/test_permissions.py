@@ -24,6 +24,7 @@ ONE_OF_EACH = {
     "WebhookFunction": "sqs:SendMessage",
     "StoreFunction": "s3:PutObject",
     "PublishFunction": "s3:GetObject",
+    "EditFunction": "s3:PutObject",
     "NotifyFunction": "sqs:ChangeMessageVisibility",
     "ReconcileFunction": "dynamodb:ConditionCheckItem",
 }
