@@ -73,7 +73,7 @@ def test_a_minute_of_speech_becomes_one_video_in_whatever_encoding(phonoscene: P
         assert (packets(video) == packets(source)) is (suffix == "mp3")
 
 
-def test_a_song_with_scenes_is_made_of_their_prompts_and_told_segment_by_segment(
+def test_a_song_is_made_of_its_scenes_and_its_receipt_lists_the_segments(
     phonoscene: Phonoscene,
 ) -> None:
     prompts = a_song(phonoscene, "long/song")

@@ -74,7 +74,7 @@ class MemoryEditor:
         return DropObject(key=frame_key(job.job_id), version_id=str(len(self.frames)))
 
     def has(self, video: Video) -> bool:
-        """Whether nobody has deleted it."""
+        """Whether it has not been deleted."""
         return video.key not in self.gone
 
     def join(self, job: Job, segments: list[Job], key: str) -> Video:

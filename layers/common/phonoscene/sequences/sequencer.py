@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 CUTTING: Final = timedelta(minutes=5)
 #: When a sequence is looked at again, should the end of a segment not be announced.
 LOOK_AGAIN: Final = timedelta(seconds=90)
-#: How many jobs of one segment may have failed, or expired, before it is given up.
+#: How many jobs of one segment may have failed, or expired, before no other is made.
 MAX_JOBS: Final = 100
 #: How often a step is taken again because the record changed meanwhile.
 TRIES: Final = 5

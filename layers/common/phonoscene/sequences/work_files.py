@@ -84,14 +84,14 @@ class WorkFiles:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = path.stat().st_size
         facts = {"sha256": digest, **facts}
-        told: Any = {
+        described: Any = {
             "Bucket": self.name,
             "Key": key,
             "ContentType": CONTENT_TYPES[suffix_of(key)],
             "Metadata": {_header(name): str(value) for name, value in facts.items()},
         }
         try:
-            answer = self._upload(path, size, told)
+            answer = self._upload(path, size, described)
         except ClientError as exc:
             self._existing(key, exc)
             found = self.find_video(key)
@@ -100,11 +100,11 @@ class WorkFiles:
             return found
         return self._video(key, answer["VersionId"], size, facts)
 
-    def _upload(self, path: Path, size: int, told: Any) -> Any:
+    def _upload(self, path: Path, size: int, described: Any) -> Any:
         if size <= PART:
-            return self._client.put_object(**told, Body=path.read_bytes(), IfNoneMatch="*")
-        at = {name: told[name] for name in ("Bucket", "Key")}
-        upload = self._client.create_multipart_upload(**told)["UploadId"]
+            return self._client.put_object(**described, Body=path.read_bytes(), IfNoneMatch="*")
+        at = {name: described[name] for name in ("Bucket", "Key")}
+        upload = self._client.create_multipart_upload(**described)["UploadId"]
 
         def send(number: int) -> Any:
             with path.open("rb") as file:

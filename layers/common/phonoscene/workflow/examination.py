@@ -105,7 +105,7 @@ class Examiner:
         if own is None:
             return [ExaminedTake(self._pinned(halves, audio), errors, {})]
         takes = [Errors(errors) for _ in own]
-        return _told_apart(
+        return _with_twins(
             self._take(halves, audio, [*document, *halves.defaults], mine)
             for document, mine in zip(own, takes, strict=True)
         )
@@ -323,8 +323,8 @@ def _with_prompt(documents: Listed[SidecarFile]) -> list[SidecarFile]:
     return [*documents, SidecarFile(documents[0].source, prompt)] if prompt else [*documents]
 
 
-def _told_apart(takes: Iterable[ExaminedTake]) -> list[ExaminedTake]:
-    """The takes; of sequences that ask for the same, each is told which one it is."""
+def _with_twins(takes: Iterable[ExaminedTake]) -> list[ExaminedTake]:
+    """The takes, each sequence with the number of takes before it that ask for the same."""
     seen: Counter[str] = Counter()
     found = list(takes)
     for take in found:

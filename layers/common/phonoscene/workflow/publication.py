@@ -105,7 +105,7 @@ class Publisher:
             StableKeyRefused: all but the copy is published, and the copy would fail again.
         """
         if write.after.part_of:
-            self._tell_sequence(write.after, write.after.part_of)
+            self._announce_end(write.after, write.after.part_of)
             return
         last = newest or write
         refused = self._refused_copies(last.after)
@@ -117,8 +117,8 @@ class Publisher:
         if refused:
             raise refused[0]
 
-    def _tell_sequence(self, segment: Job, sequence: str) -> None:
-        """Have a sequence looked at when one of its segments has ended; else segments are quiet."""
+    def _announce_end(self, segment: Job, sequence: str) -> None:
+        """Dispatch a sequence when one of its segments has ended; other steps are not published."""
         if segment.is_final:
             self.drops.dispatch([sequence])
 
