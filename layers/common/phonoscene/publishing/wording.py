@@ -48,6 +48,7 @@ _OPERATOR = "Ask the operator. The video is paid for, and the record keeps its a
 _LOOK_AT_FAL = (
     "Check fal's dashboard for the request before you drop the file again; it may have been billed."
 )
+_RETRY_SEGMENTS = "Use phonoscene retry: only segments without a video are paid again."
 _RESTORE = "Restore the object in S3, then drop it again."
 #: What the audio is called, and what fal calls it, as records of before have it.
 _AUDIO = frozenset({"audio", "audio_url"})
@@ -78,8 +79,13 @@ _FIXES = MappingProxyType(
         "more_errors": "Correct the other errors first.",
         "drop_gone": _DROP_AGAIN,
         "image_not_found": "Drop the image, then the sidecar again.",
-        "segment_failed": "Use phonoscene retry: only segments without a video are paid again.",
-        "segment_gone": "Use phonoscene retry: only segments without a video are paid again.",
+        "segment_failed": _RETRY_SEGMENTS,
+        "segment_gone": _RETRY_SEGMENTS,
+        # the segment's video exists, and would be used again
+        **dict.fromkeys(
+            ("unreadable_video", "segments_differ", "wrong_frames", "wrong_frame_rate"),
+            "Use phonoscene retry with --set seed=NUMBER: all segments are paid again.",
+        ),
         "result_lost": _DROP_AGAIN,
         "outcome_unknown": _DROP_AGAIN,
         "outcome_unproven": _LOOK_AT_FAL,
