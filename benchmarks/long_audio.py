@@ -62,6 +62,8 @@ class Cost:
 
 def measure() -> Section:
     """Ours and FFmpeg's command, one after the other, on the same files."""
+    from benchmarks import segments  # noqa: PLC0415 - each measured process would import it, too
+
     section = Section("Long audio")
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -73,6 +75,7 @@ def measure() -> Section:
             section.rows.append(Row(AGAIN, "–", again.text))
         section.rows += _goals(ours)
         section.tables.append(("Bytes on disk:", _bytes(folder)))
+    section.rows += segments.rows()
     section.notes += paragraphs(NOTES if theirs else NOTES + NO_COMMAND)
     return section
 
@@ -241,6 +244,9 @@ Our joins decode the audio before and after, and read every packet of the result
 checks nothing. Of the join that encodes, FFmpeg's AAC encoder takes more than half, on one core.
 *All encoded again* is {ENCODED} segments with x264's preset veryfast, and counted
 for all of them.
+
+The requests are those of the functions and of fal on the local cloud: one song of ten segments,
+beside jobs of one request. The dollars are those requests' alone.
 """
 NO_COMMAND: Final = "\n\nFFmpeg's command is not installed here, so *theirs* is empty.\n"
 
