@@ -146,7 +146,10 @@ def _copies(world: World, jobs: list[Job]) -> Iterator[str]:
     for url, (body, _) in world.fal.copies.items():
         owners = [job for job in jobs if f"_{job.job_id}-" in url]
         pinned = [medium for job in owners for medium in job.media.values()]
-        if body not in [world.buckets.body(stack.DROPS, one.key, one.version_id) for one in pinned]:
+        sources = [
+            world.buckets.body(one.bucket or stack.DROPS, one.key, one.version_id) for one in pinned
+        ]
+        if body not in sources:
             yield f"a copy of nothing that was dropped: {url}"
 
 

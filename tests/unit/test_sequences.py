@@ -382,6 +382,31 @@ def test_an_image_uploaded_again_is_the_same_image() -> None:
     assert len(bench.made()) == 8
 
 
+def test_a_sequence_says_what_its_segments_wait_for_until_they_wait_no_more() -> None:
+    bench = Bench()
+    bench.begin(a_sequence())
+    one, *others = bench.segments()
+    bench.store.put_off(one, "budget", bench.now + timedelta(hours=1))
+
+    assert bench.advance().waits_for == "budget"
+    for segment in (one, *others):
+        bench.succeed(segment)
+    assert bench.advance().waits_for is None
+
+
+def test_a_sequence_whose_segments_go_on_waits_for_nothing() -> None:
+    bench = Bench()
+    bench.begin(a_sequence())
+    one, other, *_ = bench.segments()
+    bench.store.put_off(one, "budget", bench.now + timedelta(hours=1))
+    bench.advance()
+
+    bench.succeed(one)
+    bench.succeed(other)
+
+    assert bench.advance().waits_for is None
+
+
 def test_audio_that_cannot_be_cut_costs_nothing() -> None:
     bench = Bench()
     bench.editor.refused = ErrorDetail(code="unreadable_audio", message="It cannot be decoded.")

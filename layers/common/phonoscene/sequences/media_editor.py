@@ -21,7 +21,7 @@ from phonoscene.editing.joiner import join
 from phonoscene.editing.last_frame import last_frame
 from phonoscene.editing.silences import silences
 from phonoscene.editing.slices import write_slices
-from phonoscene.errors import DropRefused, EditingFailed
+from phonoscene.errors import DropRefused, EditingFailed, TooMuchRead
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Video
 from phonoscene.probe.object_reader import ObjectReader
 
@@ -40,12 +40,16 @@ MAX_BYTES: Final = 9_000_000_000
 def silences_in(bucket: DropBucket, audio: StoredObject) -> list[float]:
     """The middle of each silence of an audio file, in seconds, ascending.
 
+    None of a file that is too large to be read for it: it is cut evenly.
+
     Raises:
         DropRefused: it cannot be decoded.
     """
     reader = ObjectReader(partial(bucket.read_range, audio), audio.bytes)
     try:
         found = silences(reader, suffix_of(audio.key))
+    except TooMuchRead:
+        return []
     except EditingFailed as exc:
         raise DropRefused(_error(exc, audio.key)) from exc
     return [(one.start + one.end) / 2 for one in found]

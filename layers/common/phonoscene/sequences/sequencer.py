@@ -129,7 +129,9 @@ class Sequencer:
         for number, one in new.items():
             sequence = sequence.with_segment(number, job_id=one.job_id, status=one.status)
         # noted before they exist, so that a cancellation finds every one that may
-        job = self.store.note_sequence(job, sequence, self.store.clock() + LOOK_AGAIN)
+        waits_for = next((one.waits_for for one in jobs.values() if one.waits_for), None)
+        at = self.store.clock() + LOOK_AGAIN
+        job = self.store.note_sequence(job, sequence, at, waits_for)
         for one in (unborn | new).values():
             if one.status is JobStatus.READY:
                 self._start(job, one)

@@ -353,14 +353,23 @@ class JobStore:
         values = {f":{name}": value for name, value in noted.items()}
         self._note(job, f"SET due_at = :at{sets}{removed}", {":at": at, **values})
 
-    def note_sequence(self, job: Job, sequence: JobSequence, at: datetime) -> Job:
+    def note_sequence(
+        self, job: Job, sequence: JobSequence, at: datetime, waits_for: str | None = None
+    ) -> Job:
         """Note how the segments of a sequence stand, and when to look at it again.
+
+        ``waits_for``: what a segment waits for, if one does.
 
         Raises:
             WriteRefused: the record is not as it was read.
         """
-        values = {":at": at, ":sequence": sequence, ":revision": job.revision}
+        values: dict[str, Any] = {":at": at, ":sequence": sequence, ":revision": job.revision}
         changed = "SET due_at = :at, #sequence = :sequence"
+        if waits_for:
+            values[":waits_for"] = waits_for
+            changed += ", waits_for = :waits_for"
+        else:
+            changed += " REMOVE waits_for"
         return self._note(job, changed, values, "AND revision = :revision", "sequence")
 
     def _note(
