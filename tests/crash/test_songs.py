@@ -1,4 +1,4 @@
-"""Long audio ends well, and is paid once, whatever fal, its webhooks and the operator's limits do."""
+"""Long audio ends well, and is paid once, whatever fal, its webhooks and the limits do."""
 
 from __future__ import annotations
 
