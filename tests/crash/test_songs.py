@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from datetime import timedelta
+from typing import Never
+from unittest.mock import patch
 
 import pytest
 
 from phonoscene.jobs import JobStatus
+from phonoscene.sequences import media_editor
 from tests.support.fakes.calls import Calls
 from tests.support.fakes.fal import Play
-from tests.support.invariants import broken
+from tests.support.invariants import broken, jobs_of
 from tests.support.scenarios import COPIES, Scenario, drop_chain, drop_long_again
 
 S = JobStatus
@@ -32,3 +36,21 @@ def test_a_song_ends_well_and_each_segment_is_paid_once(name: str) -> None:
     world.run()
 
     assert broken(world, SONGS[name]) == []
+
+
+def test_a_song_that_cannot_be_joined_for_a_day_ends_and_says_why() -> None:
+    world = Scenario(drop_chain).world(Calls())
+    world.most_events = 2_000
+
+    def join(*_: object) -> Never:
+        raise MemoryError
+
+    with world.under(), patch.object(media_editor, "join", join):
+        world.settle()
+
+    [song] = [job for job in jobs_of(world) if job.sequence]
+    assert song.status is S.FAILED
+    assert [error.code for error in song.errors] == ["not_edited"]
+    assert song.updated_at - song.last(S.GENERATED) > timedelta(hours=24)
+    assert [job.status for job in jobs_of(world) if job.part_of] == [S.SUCCEEDED] * 4
+    assert len(world.fal.requests) == 4

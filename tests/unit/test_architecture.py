@@ -185,6 +185,7 @@ OUTSIDE = {
     "editing.joiner": {"av"},
     "sequences.scenes": {"pydantic"},
     "sequences.work_files": {"botocore"},
+    "sequences.remote_editor": {"botocore"},
     "videos.output_bucket": {"botocore"},
     "publishing.receipt_bucket": {"botocore"},
     "publishing.stable_videos": {"botocore"},

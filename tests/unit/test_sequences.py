@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from phonoscene.drops.keys import frame_key
-from phonoscene.errors import DropRefused
+from phonoscene.errors import DropRefused, EditorFailed
 from phonoscene.jobs import (
     Audio,
     DropObject,
@@ -55,11 +55,14 @@ class MemoryEditor:
     gone: set[str] = field(default_factory=set)
     refused: ErrorDetail | None = None
     is_silent: bool = False
+    is_broken: bool = False
 
     def cut(self, job: Job) -> list[Audio]:
         """One for each segment."""
         if self.refused:
             raise DropRefused(self.refused)
+        if self.is_broken:
+            raise EditorFailed("Runtime.OutOfMemory")
         return [
             Audio(
                 key="_work/" + ("x" if self.is_silent else str(one.first)), version_id="1", bytes=4
@@ -405,6 +408,22 @@ def test_a_sequence_whose_segments_go_on_waits_for_nothing() -> None:
     bench.succeed(other)
 
     assert bench.advance().waits_for is None
+
+
+def test_an_edit_that_fails_is_tried_again_more_and_more_rarely_and_ends_after_a_day() -> None:
+    bench = Bench()
+    bench.editor.is_broken = True
+    bench.begin(a_sequence())
+    looks = 0
+    while not bench.job().is_final:
+        turn = bench.store.table._items[WHOLE]["dispatch_at"]["S"]
+        bench.now = datetime.fromisoformat(turn)
+        bench.advance()
+        looks += 1
+
+    assert 90 < looks < 150
+    assert [one.code for one in bench.job().errors] == ["not_edited"]
+    assert bench.made() == []
 
 
 def test_audio_that_cannot_be_cut_costs_nothing() -> None:

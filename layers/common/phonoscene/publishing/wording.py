@@ -81,6 +81,7 @@ _FIXES = MappingProxyType(
         "image_not_found": "Drop the image, then the sidecar again.",
         "segment_failed": _RETRY_SEGMENTS,
         "segment_gone": _RETRY_SEGMENTS,
+        "not_edited": "Ask the operator, then use phonoscene retry: no segment is paid again.",
         # the segment's video exists, and would be used again
         **dict.fromkeys(
             ("unreadable_video", "segments_differ", "wrong_frames", "wrong_frame_rate"),

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from phonoscene.drops.keys import frame_key
 from phonoscene.errors import DropRefused, DropUnsettled, EditorFailed
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Video
@@ -63,8 +65,11 @@ class RemoteEditor:
 
     def _ask(self, what: str, **asked: Any) -> Any:
         request = json.dumps({"do": what, **asked}).encode()
-        answer = self.client.invoke(FunctionName=self.function, Payload=request)
-        payload = json.loads(answer["Payload"].read())
+        try:
+            answer = self.client.invoke(FunctionName=self.function, Payload=request)
+            payload = json.loads(answer["Payload"].read())
+        except (BotoCoreError, ClientError) as exc:  # throttled, or no answer in time
+            raise EditorFailed(type(exc).__name__) from exc
         match payload:
             case {"done": done}:
                 return done

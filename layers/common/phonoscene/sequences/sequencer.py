@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -22,7 +23,7 @@ from phonoscene.drops.keys import (
     stable_keys,
 )
 from phonoscene.drops.pricing import estimate
-from phonoscene.errors import DropRefused, WriteRefused
+from phonoscene.errors import DropRefused, EditorFailed, WriteRefused
 from phonoscene.jobs import FINAL, WITHOUT_VIDEO, ErrorDetail, Job, JobStatus
 from phonoscene.sequences.segments import arguments_of, contents_of, failures, together
 from phonoscene.videos.video_formats import suffix_of
@@ -40,6 +41,10 @@ logger = logging.getLogger(__name__)
 CUTTING: Final = timedelta(minutes=5)
 #: When a sequence is looked at again, should the end of a segment not be announced.
 LOOK_AGAIN: Final = timedelta(seconds=90)
+#: Between two tries of an edit that fails, and for how long it is tried.
+MIN_PAUSE: Final = timedelta(seconds=30)
+MAX_PAUSE: Final = timedelta(minutes=15)
+EDITED_FOR: Final = timedelta(hours=24)
 #: How many jobs of one segment may have failed, or expired, before no other is made.
 MAX_JOBS: Final = 100
 #: How often a step is taken again because the record changed meanwhile.
@@ -49,7 +54,7 @@ TRIES: Final = 5
 class Editor(Protocol):
     """Cuts and joins media, in a function of its own.
 
-    All methods raise ``DropRefused`` if the files cannot be edited, and ``EditFailed`` if trying
+    All methods raise ``DropRefused`` if the files cannot be edited, and ``EditorFailed`` if trying
     again may help.
     """
 
@@ -88,6 +93,21 @@ class Sequencer:
             except WriteRefused as exc:  # another process took the step, or it was cancelled
                 logger.info("sequence.moved", extra={"found": exc.found and exc.found.status})
                 job = exc.found or job
+            except EditorFailed as exc:
+                logger.warning("sequence.not_edited", extra={"reason": str(exc)})
+                return self._try_later(self.store.get(job.job_id) or job)
+        return job
+
+    def _try_later(self, job: Job) -> Job:
+        """Look again soon at first, and ever more rarely; after a day end the sequence."""
+        now, since = self.store.clock(), job.last(job.status)
+        at = now + min(max(now - since, MIN_PAUSE), MAX_PAUSE)
+        with suppress(WriteRefused):  # another process went on
+            if now > since + EDITED_FOR:
+                return self._fail(job, (_NOT_EDITED,))
+            if job.status is JobStatus.READY:
+                return self.store.put_off(job, "cutting", at)
+            self.store.look_again(job, at)
         return job
 
     def _advance(self, job: Job) -> Job:
@@ -264,3 +284,12 @@ class Sequencer:
     def _fail(self, job: Job, errors: tuple[ErrorDetail, ...], **changes: Any) -> Job:
         only = frozenset({job.status})
         return self.store.end(job, JobStatus.FAILED, only_from=only, errors=errors, **changes)
+
+
+_NOT_EDITED: Final = ErrorDetail(
+    code="not_edited",
+    message=(
+        "The audio could not be cut, or the videos could not be joined, for a day. "
+        "The log of the function edit says why."
+    ),
+)
