@@ -68,6 +68,7 @@ def first_events() -> dict[str, Any]:
     return {
         "submit": stack.sqs(stack.created(SIDECAR, datetime.now(UTC) + timedelta(minutes=1))),
         "probe": {"kind": "audio", "key": AUDIO, "etag": audio.etag, "bytes": len(SOUND)},
+        "edit": {"do": "silences", "key": AUDIO, "etag": audio.etag, "bytes": len(SOUND)},
         "webhook": {
             "pathParameters": {"job_id": JOB, "token": TOKEN},
             "headers": headers,
