@@ -73,6 +73,8 @@ class MemoryEditor:
     def last_frame(self, job: Job) -> DropObject:
         """Of a segment that has its video."""
         assert job.status is S.SUCCEEDED
+        if self.is_broken:
+            raise EditorFailed("Runtime.OutOfMemory")
         self.frames.append(job.job_id)
         return DropObject(key=frame_key(job.job_id), version_id=str(len(self.frames)))
 
@@ -424,6 +426,28 @@ def test_an_edit_that_fails_is_tried_again_more_and_more_rarely_and_ends_after_a
     assert 90 < looks < 150
     assert [one.code for one in bench.job().errors] == ["not_edited"]
     assert bench.made() == []
+
+
+def test_an_edit_that_fails_once_after_days_of_waiting_is_tried_again() -> None:
+    bench = Bench()
+    bench.begin(a_sequence(is_chained=True))
+    bench.now += timedelta(days=3)  # for the budget of another day, say
+    bench.succeed(bench.segments()[0])
+    bench.editor.is_broken = True
+
+    assert bench.advance().status is S.SUBMITTED
+    bench.editor.is_broken = False
+    assert bench.finish().status is S.SUCCEEDED
+
+
+def test_what_is_made_again_of_a_chain_asks_for_no_frame() -> None:
+    bench = Bench()
+    bench.begin(a_sequence(is_chained=True))
+    bench.finish()
+    frames = len(bench.editor.frames)
+
+    assert bench.begin(a_sequence(is_chained=True, job_id="b" * 32)).status is S.SUCCEEDED
+    assert len(bench.editor.frames) == frames == 3
 
 
 def test_audio_that_cannot_be_cut_costs_nothing() -> None:

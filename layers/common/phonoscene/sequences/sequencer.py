@@ -99,8 +99,13 @@ class Sequencer:
         return job
 
     def _try_later(self, job: Job) -> Job:
-        """Look again soon at first, and ever more rarely; after a day end the sequence."""
-        now, since = self.store.clock(), job.last(job.status)
+        """Look again soon at first, and ever more rarely; after a day end the sequence.
+
+        An edit is first tried when the sequence, or one of its segments, took its last step.
+        """
+        _, jobs = self._look(job)
+        steps = [job.last(job.status), *(one.updated_at for one in jobs.values())]
+        now, since = self.store.clock(), max(steps)
         at = now + min(max(now - since, MIN_PAUSE), MAX_PAUSE)
         with suppress(WriteRefused):  # another process went on
             if now > since + EDITED_FOR:
@@ -194,12 +199,12 @@ class Sequencer:
         segment = sequence.segments[number]
         arguments, images = arguments_of(job, sequence, number)
         known = contents_of(images)
+        before = None
         if sequence.continues(number):
             before = jobs[str(sequence.segments[number - 1].job_id)]
-            frame = self.editor.last_frame(before)
-            arguments |= {"image_url": frame_key(before.job_id)}
-            images |= {"image_url": frame}
-            known |= {"image_url": frame.key}
+            frame = {"image_url": frame_key(before.job_id)}
+            arguments |= frame
+            known |= frame
         sound: Any = segment.slice
         # equal stretches of audio, of silence for example, get a picture each
         equal = [one.slice for one in sequence.segments[:number]].count(sound)
@@ -210,6 +215,7 @@ class Sequencer:
                 continue
             there = self.store.get(job_id)
             if there is None:
+                images |= {"image_url": self.editor.last_frame(before)} if before else {}
                 return self._new(job, number, job_id, arguments, images)
             if segment.job_id or not self._is_past(there, job):
                 return there
