@@ -119,9 +119,9 @@ def starts(scenario: str) -> list[Start]:
 def publish(
     scenario: str, plan: Sequence[Point] = (), seed: int = 1, start: Start | None = None
 ) -> Calls:
-    """Tell the stream of a world in which nobody has heard anything, with crashes or faults.
+    """Publish the stream of a world of which nothing is published, with crashes or faults.
 
-    Or the rest of it, of one in which the first of it was told.
+    Or the rest of it, where the first of it is published already.
     """
     start = start or Start(0, unpublished(scenario))
     world = start.restored(scenario, plan)
@@ -132,7 +132,7 @@ def publish(
 
 
 def wrongs(scenario: str, plans: Sequence[Sequence[Point]]) -> list[str]:
-    """What is wrong at the end of each, if anything is; what comes before it is told once."""
+    """What is wrong at the end of each, if anything is; what comes before is published once."""
     found, undisturbed = [], starts(scenario)
     for plan in plans:
         start = [one for one in undisturbed if one.is_before(plan[0])][-1]

@@ -82,12 +82,10 @@ def drawn(number: int, size: int = SIZE) -> Any:
     """A picture of sixteen squares, each a bit of its number: white or dark grey."""
     frame = av.VideoFrame(size, size, "gray")
     block = size // 4
-    rows = [
-        b"".join((b"\xeb" if number >> (4 * row + column) & 1 else b"\x30") * block
-                 for column in range(4)).ljust(frame.planes[0].line_size)
-        for row in range(4)
-    ]  # fmt: skip
-    frame.planes[0].update(b"".join(row * block for row in rows))
+    shades = [b"\xeb" if number >> bit & 1 else b"\x30" for bit in range(16)]
+    rows = [b"".join(shade * block for shade in shades[4 * n : 4 * n + 4]) for n in range(4)]
+    width = frame.planes[0].line_size
+    frame.planes[0].update(b"".join(row.ljust(width) * block for row in rows))
     return frame
 
 
