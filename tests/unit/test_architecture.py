@@ -118,6 +118,7 @@ PURE = {
     "publishing.wording",
     "drops.near_names",
     "publishing.event_webhooks",
+    "publishing.manifests",
     "publishing.pointers",
     "publishing.public_job",
     "publishing.receipts",

@@ -7,8 +7,7 @@ again writes nothing, and returns what is there.
 from __future__ import annotations
 
 import hashlib
-import json
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,9 +23,10 @@ from phonoscene.editing.slices import write_slices
 from phonoscene.errors import DropRefused, EditingFailed, TooMuchRead
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Video
 from phonoscene.probe.object_reader import ObjectReader
+from phonoscene.publishing.manifests import to_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from phonoscene.drops.drop_bucket import DropBucket
     from phonoscene.drops.media_facts import StoredObject
@@ -47,11 +47,10 @@ def silences_in(bucket: DropBucket, audio: StoredObject) -> list[float]:
     """
     reader = ObjectReader(partial(bucket.read_range, audio), audio.bytes)
     try:
-        found = silences(reader, suffix_of(audio.key))
+        with _refusal(audio.key):
+            found = silences(reader, suffix_of(audio.key))
     except TooMuchRead:
         return []
-    except EditingFailed as exc:
-        raise DropRefused(_error(exc, audio.key)) from exc
     return [(one.start + one.end) / 2 for one in found]
 
 
@@ -84,11 +83,12 @@ class MediaEditor:
                 )
             )
 
-        with TemporaryDirectory() as folder, self._audio(Path(folder), audio).open("rb") as file:
-            try:
-                write_slices(file, spans, write, suffix_of(audio.key))
-            except EditingFailed as exc:
-                raise DropRefused(_error(exc, audio.key)) from exc
+        with (
+            TemporaryDirectory() as folder,
+            self._audio(Path(folder), audio).open("rb") as file,
+            _refusal(audio.key),
+        ):
+            write_slices(file, spans, write, suffix_of(audio.key))
         return slices
 
     def last_frame(self, video: Video, key: str) -> DropObject:
@@ -102,11 +102,8 @@ class MediaEditor:
             return kept
         with TemporaryDirectory() as folder:
             path = self._video(Path(folder) / "segment", video, 0)
-            try:
-                with path.open("rb") as file:
-                    body = last_frame(file)
-            except EditingFailed as exc:
-                raise DropRefused(_error(exc, video.key)) from exc
+            with path.open("rb") as file, _refusal(video.key):
+                body = last_frame(file)
         return self.work.put(key, body, "image/png")
 
     def join(
@@ -126,8 +123,7 @@ class MediaEditor:
         self._check_size(videos, audio)
         video = self.work.find_video(key) or self._joined(videos, frames, fps, audio, key)
         whole = manifest | {"video": video.model_dump(mode="json", exclude_none=True)}
-        text = json.dumps(whole, ensure_ascii=False, indent=2, sort_keys=True).encode() + b"\n"
-        self.work.put(key.rpartition(".")[0] + ".json", text, "application/json")
+        self.work.put(key.rpartition(".")[0] + ".json", to_bytes(whole), "application/json")
         return video
 
     def _joined(
@@ -144,10 +140,8 @@ class MediaEditor:
             source = stack.enter_context(self._audio(folder, audio).open("rb"))
             paths = [self._video(folder / f"{n}", one, n + 1) for n, one in enumerate(videos)]
             segments = [stack.enter_context(path.open("rb")) for path in paths]
-            try:
+            with _refusal(key):
                 made = join(segments, frames, fps, source, to, suffix_of(audio.key))
-            except EditingFailed as exc:
-                raise DropRefused(_error(exc, key)) from exc
             facts = {"frames": made.frames, "fps": fps, "seconds": made.seconds}
             facts |= {"sound_seconds": made.sound_seconds}
             sides = {"width": videos[0].width, "height": videos[0].height}
@@ -188,6 +182,12 @@ class MediaEditor:
         return path
 
 
-def _error(exc: EditingFailed, source: str) -> ErrorDetail:
-    field = f"segment {exc.segment}" if exc.segment else None
-    return ErrorDetail(code=exc.code, message=str(exc), source=source, field=field)
+@contextmanager
+def _refusal(source: str) -> Iterator[None]:
+    """Refuse the drop where FFmpeg cannot edit it; ``source`` is the file that is named."""
+    try:
+        yield
+    except EditingFailed as exc:
+        field = f"segment {exc.segment}" if exc.segment else None
+        error = ErrorDetail(code=exc.code, message=str(exc), source=source, field=field)
+        raise DropRefused(error) from exc

@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from phonoscene.drops.keys import frame_key
 from phonoscene.errors import DropRefused, DropUnsettled, EditorFailed
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Video
+from phonoscene.publishing.manifests import manifest_fields
 from phonoscene.sequences.plan import samples
 
 if TYPE_CHECKING:
@@ -81,24 +82,9 @@ class RemoteEditor:
 
 
 def manifest(job: Job, segments: list[Job]) -> dict[str, Any]:
-    """What lies beside a joined video: where it came from. No URL that opens anything."""
-    known = job.model_dump(
-        mode="json",
-        include={
-            "job_id",
-            "name",
-            "bucket",
-            "audio",
-            "sidecar",
-            "images",
-            "arguments",
-            "metadata",
-            "estimate",
-            "actual",
-            "created_at",
-        },
-        exclude_none=True,
-    )
+    """The manifest of a joined video, without the video."""
+    known = manifest_fields(job)
+    known.pop("seed", None)  # each segment has its own
     return known | {
         "segments": [
             {

@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from phonoscene.drops.keys import suffix_of
 from phonoscene.errors import EditorFailed
 from phonoscene.jobs import DropObject, Video
+from phonoscene.publishing.s3_conditions import HIDDEN, MISSING, OVERTAKEN, unchanged
 from phonoscene.videos.video_formats import CONTENT_TYPES
 
 if TYPE_CHECKING:
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-_ABSENT: Final = frozenset({"404", "NoSuchKey", "NoSuchVersion", "AccessDenied", "403"})
-_EXISTS: Final = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
+_ABSENT: Final = MISSING | HIDDEN | {"NoSuchVersion"}
 #: Bytes of a part, and how many are sent at once: a 10 GB video has fewer than 200 parts.
 PART: Final = 64 * 1024 * 1024
 FLOWS: Final = 4
@@ -54,7 +54,7 @@ class WorkFiles:
         at: Any = {"Bucket": self.name, "Key": key}
         try:
             answer = self._client.put_object(
-                **at, Body=body, ContentType=content_type, IfNoneMatch="*"
+                **at, Body=body, ContentType=content_type, **unchanged(None)
             )
         except ClientError as exc:
             return self._pinned(key, self._existing(key, exc)["VersionId"])
@@ -102,7 +102,7 @@ class WorkFiles:
 
     def _upload(self, path: Path, size: int, described: Any) -> Any:
         if size <= PART:
-            return self._client.put_object(**described, Body=path.read_bytes(), IfNoneMatch="*")
+            return self._client.put_object(**described, Body=path.read_bytes(), **unchanged(None))
         at = {name: described[name] for name in ("Bucket", "Key")}
         upload = self._client.create_multipart_upload(**described)["UploadId"]
 
@@ -118,12 +118,12 @@ class WorkFiles:
         with ThreadPoolExecutor(FLOWS) as pool:
             parts = list(pool.map(send, range(1, -(-size // PART) + 1)))
         return self._client.complete_multipart_upload(
-            **at, UploadId=upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
+            **at, UploadId=upload, MultipartUpload={"Parts": parts}, **unchanged(None)
         )
 
     def _existing(self, key: str, refusal: ClientError) -> Any:
         """The object that was there before; any other refusal is raised."""
-        if refusal.response["Error"]["Code"] not in _EXISTS:
+        if refusal.response["Error"]["Code"] not in OVERTAKEN:
             raise refusal
         head = self._head(key)
         if head is None:

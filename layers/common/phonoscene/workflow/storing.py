@@ -7,7 +7,6 @@ object once. So a webhook that is cut off, or comes twice, does again only what 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import secrets
 from contextlib import suppress
@@ -28,6 +27,7 @@ from phonoscene.errors import (
 from phonoscene.fal.requests import Ended, Lost
 from phonoscene.fal.results import Result, from_webhook, video_url_in
 from phonoscene.jobs import UNANSWERED, ErrorDetail, Job, JobStatus, Request, Video
+from phonoscene.publishing.manifests import manifest_fields, to_bytes
 from phonoscene.retries import MAX_ATTEMPTS, retry_at
 from phonoscene.videos.tracks import read_tracks
 from phonoscene.videos.video_formats import CONTENT_TYPES, Examination, check_container, suffix_of
@@ -371,29 +371,7 @@ def _key(job: Job, suffix: str) -> str:
 
 
 def _manifest(job: Job) -> bytes:
-    """What lies beside the video: where it came from and what it is. No URL that opens anything."""
-    known = job.model_dump(
-        mode="json",
-        include={
-            "job_id",
-            "name",
-            "bucket",
-            "audio",
-            "sidecar",
-            "images",
-            "arguments",
-            "metadata",
-            "estimate",
-            "actual",
-            "seed",
-            "video",
-            "prompt_used",
-            "output_lifetime",
-            "created_at",
-        },
-        exclude_none=True,
-    )
+    """The manifest of a job of one request."""
     flaws = {"video_flaws": sorted(job.video_flaws)} if job.video_flaws else {}
     request = {"request_id": job.request.request_id if job.request else None}
-    manifest = known | flaws | request
-    return json.dumps(manifest, ensure_ascii=False, indent=2, sort_keys=True).encode() + b"\n"
+    return to_bytes(manifest_fields(job) | flaws | request)
