@@ -152,7 +152,7 @@ ROWS: dict[int, Row] = {
         "the webhook never comes",
         i_reconciliation="test_a_request_that_ended_goes_the_way_of_its_webhook "
         "test_a_request_is_asked_about_within_two_minutes_after_its_end",
-        e_ticks="test_lost_webhooks_are_asked_for_and_stored_within_two_minutes",
+        e_ticks="test_results_without_a_webhook_are_stored_long_before_fal_may_delete_them",
     ),
     17: row(
         "a webhook that is forged, replayed, dated ahead, another customer's or another job's",
