@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from phonoscene_cli.commands.audit import audit
 from phonoscene_cli.commands.backfill import backfill
+from phonoscene_cli.commands.board import board
 from phonoscene_cli.commands.cancel import cancel
 from phonoscene_cli.commands.cost import cost
 from phonoscene_cli.commands.doctor import doctor
@@ -41,7 +42,7 @@ EXIT_CODES: Final = (
 )
 #: In the order in which ``--help`` lists them, under their headings.
 COMMANDS: Final = {
-    "Drops and jobs": (drop, jobs, show, watch, share, retry, cancel),
+    "Drops and jobs": (board, drop, jobs, show, watch, share, retry, cancel),
     "The stack": (doctor, audit, backfill, cost, redrive),
 }
 

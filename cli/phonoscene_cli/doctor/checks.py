@@ -17,6 +17,8 @@ from phonoscene_cli.errors import CliError
 from phonoscene_cli.ui import formatting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from phonoscene_cli.stack.connection import Stack
 
 #: Of what every command needs.
@@ -220,3 +222,12 @@ def examined(name: str, look: Look, stack: Stack) -> Check:
         return Check(name, level, f"you may not: {exc.operation_name}", step)
     except BotoCoreError as exc:
         return Check(name, Level.FAIL, f"AWS cannot be reached: {exc}")
+
+
+def examine_all(stack: Stack) -> Iterator[Check]:
+    """Every check in its order; where there is no stack, no other check follows."""
+    for name, look in CHECKS.items():
+        one = examined(name, look, stack)
+        yield one
+        if name == "stack" and one.level is Level.FAIL:
+            return

@@ -1,0 +1,88 @@
+"""Draws audio: its peaks, as FFmpeg decodes them, and the path of an SVG."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from av import AudioResampler
+
+from phonoscene.editing.opening import TimeLimit, opened_audio
+from phonoscene.editing.sound import decoded_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from phonoscene.drops.media_facts import SeekableFile
+
+#: Peaks of one drawing; a screen shows about as many lines.
+BARS: Final = 240
+RATE: Final = 8000
+#: Samples of which one peak is kept while the length is not known: 20 ms.
+STEP: Final = 160
+LOUDEST: Final = 32768
+MAX_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """The length in seconds, and at most ``BARS`` peaks from 0 to 1."""
+
+    seconds: float
+    peaks: tuple[float, ...]
+
+    @property
+    def path(self) -> str:
+        """Lines in a box of ``BARS`` x 100, as the ``d`` of an SVG path."""
+        wide = BARS / max(len(self.peaks), 1)
+        return "".join(
+            f"M{(number + 0.5) * wide:.1f} {50 - 48 * peak:.1f}V{51 + 48 * peak:.1f}"
+            for number, peak in enumerate(self.peaks)
+        )
+
+    def at(self, seconds: float) -> str:
+        """Where a time is in the box."""
+        return f"{BARS * min(seconds / self.seconds, 1) if self.seconds else 0:.2f}"
+
+
+def waveform(file: SeekableFile, suffix: str) -> Waveform:
+    """Decode a whole file.
+
+    Raises:
+        EditingFailed: it is no audio that can be decoded.
+    """
+    with opened_audio(file, suffix) as (container, stream):
+        frames = decoded_frames(container, stream, TimeLimit(MAX_SECONDS))
+        fine = list(_peaks(_mono(frames)))
+    size = max(1, -(-len(fine) // BARS))
+    groups = [fine[first : first + size] for first in range(0, len(fine), size)]
+    peaks = tuple(round(max(group) / LOUDEST, 3) for group in groups)
+    return Waveform(len(fine) * STEP / RATE, peaks)
+
+
+def _mono(frames: Iterable[Any]) -> Iterator[bytes]:
+    """Samples of 16 bits, of one channel."""
+    resampler = AudioResampler("s16", "mono", RATE)
+    for frame in frames:
+        frame.pts = None  # a gap in the times would be filled
+        for out in resampler.resample(frame):
+            yield bytes(out.planes[0])[: out.samples * 2]
+
+
+def _peaks(pieces: Iterable[bytes]) -> Iterator[int]:
+    rest = b""
+    for piece in pieces:
+        held = rest + piece
+        whole = len(held) // (2 * STEP) * 2 * STEP
+        samples = memoryview(held[:whole]).cast("h")
+        for first in range(0, len(samples), STEP):
+            part = samples[first : first + STEP]
+            yield _loudest(part)
+        rest = held[whole:]
+    if rest:
+        yield _loudest(memoryview(rest).cast("h"))
+
+
+def _loudest(samples: memoryview) -> int:
+    low, high = min(samples), max(samples)
+    return max(-low, high)
