@@ -58,6 +58,7 @@ CLI_ROOMS = (
     "follow",
     "audit",
     "doctor",
+    "board",
     "commands",
     "app",
     "__main__",

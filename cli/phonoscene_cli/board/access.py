@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 LOOPBACK: Final = "127.0.0.1"
 #: Where the one-time link leads.
 ENTRANCE: Final = "/enter"
-READING: Final = frozenset({"GET", "HEAD"})
+#: Without HEAD: a link's preview would use it up, and S3 would send a whole video for nothing.
+READING: Final = frozenset({"GET"})
 WRITING: Final = frozenset({"POST", "PUT"})
 #: What a browser calls a request of the page itself, or one that a person typed or opened.
 OWN_SITES: Final = frozenset({"same-origin", "none"})
@@ -103,7 +104,7 @@ class Access:
         if headers.getlist("host") != [headers.get("host")] or headers["host"] not in self.hosts:
             raise Refusal(421, "This is not the board's address. Open the link of its terminal.")
         if method not in READING | WRITING:
-            raise Refusal(405, "The board answers GET, HEAD, POST and PUT.")
+            raise Refusal(405, "The board answers GET, POST and PUT.")
         self._check_origin(method, path, headers)
         if path != ENTRANCE and not hmac.compare_digest(cookie.encode(), self._secret.encode()):
             raise Refusal(
@@ -126,7 +127,10 @@ class Access:
 
 
 class Guard:
-    """The middleware that applies ``Access`` to every request, and its headers to every answer."""
+    """The application around the board's own: refuses requests, and adds headers to all answers.
+
+    No middleware of Starlette: an error that nothing handles would be answered outside of it.
+    """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app = app
@@ -141,6 +145,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         request = Request(scope)
+        path = scope["path"]  # of the request, a Host or an escaped ? in it would change it
         nonce = scope["nonce"] = secrets.token_urlsafe(16)
 
         async def guarded(message: Message) -> None:
@@ -153,7 +158,7 @@ class Guard:
 
         cookie = request.cookies.get(self.access.cookie, "")
         try:
-            self.access.check(request.method, request.url.path, request.headers, cookie)
+            self.access.check(request.method, path, request.headers, cookie)
         except Refusal as refusal:
             answer = PlainTextResponse(f"{refusal.sentence}\n", refusal.status)
             await answer(scope, receive, guarded)

@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -58,8 +58,8 @@ ROUTES = (
 )
 
 
-def application(board: Board) -> Starlette:
-    """The application of one board; its end deletes the staged files."""
+def application(board: Board) -> Guard:
+    """The application of one board, guarded; its end deletes the staged files."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -73,24 +73,28 @@ def application(board: Board) -> Starlette:
     handlers |= dict.fromkeys(known, _failed)
     app = Starlette(
         routes=ROUTES,
-        middleware=[Middleware(Guard, access=board.access)],
         exception_handlers=handlers,
         lifespan=lifespan,
     )
     app.state.board = board
-    return app
+    return Guard(app, board.access)
 
 
 def _refused(request: Request, exc: Exception) -> Response:
     """A request that cannot be answered: no such page, a used link, a file that is too large."""
-    if isinstance(exc, Refusal):
-        return _problem(request, exc.sentence, exc.status)
+    if isinstance(exc, Refusal):  # as the guard's own: a page would name the stack
+        return PlainTextResponse(f"{exc.sentence}\n", exc.status)
     assert isinstance(exc, HTTPException)  # noqa: S101 - there is no other
     return _problem(request, exc.detail, exc.status_code)
 
 
 def _failed(request: Request, exc: Exception) -> Response:
-    """Anything else: the sentence that the command line would end with."""
+    """Anything else: the sentence that the command line would end with.
+
+    The stack is found anew for the next request: it may have moved.
+    """
+    if not isinstance(exc, WrongUsage):
+        board_of(request).observer.forget()
     return _problem(request, explained(exc)[0], 400 if isinstance(exc, WrongUsage) else 502)
 
 

@@ -65,6 +65,7 @@ def serve(find: Callable[[], Stack], address: Address, opens: Callable[[str], ob
             ws="none",
             timeout_graceful_shutdown=LAST_ANSWERS,
             server_header=False,
+            proxy_headers=False,
         )
     )
 

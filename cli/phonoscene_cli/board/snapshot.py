@@ -95,18 +95,24 @@ class Observer:
     @property
     def stack(self) -> Stack:
         """The stack as it was found last."""
-        if self._stack is None:
-            self._stack = self.find()
-            self._line = StatusLine(self._stack, None)
+        found = self._stack  # which another thread may forget
+        if found is None:
+            found = self._stack = self.find()
+            self._line = StatusLine(found, None)
             self._list_due = self._health_due = 0.0
-        return self._stack
+        return found
+
+    def forget(self) -> None:
+        """Find the stack again when it is next read."""
+        self._stack = None
 
     def look(self, now: float, watched: Collection[str] = ()) -> Snapshot:
         """Read what is due at ``now``, seconds of a steady clock; an error becomes a sentence."""
         try:
             self.last = self._look(self.stack, now, list(watched))
         except Exception as exc:  # noqa: BLE001 - the page says what happened, and looks again
-            self.last, self._stack = replace(self.last, problem=explained(exc)[0]), None
+            self.last = replace(self.last, problem=explained(exc)[0])
+            self.forget()
         return self.last
 
     def _look(self, stack: Stack, now: float, watched: list[str]) -> Snapshot:

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from phonoscene_cli.commands.options import Day, Json, Since, stack_of
 from phonoscene_cli.stack.cost_report import BY_METADATA, WAYS, CostResult, cost_report, grouping
+from phonoscene_cli.stack.period import Period
 from phonoscene_cli.ui import formatting, terminal
-from phonoscene_cli.ui.time_arguments import Period
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -12,8 +12,8 @@ from phonoscene.jobs import JobStatus
 from phonoscene_cli.commands.options import Day, Json, Since, stack_of
 from phonoscene_cli.stack.job_listing import Filter, recent, takes
 from phonoscene_cli.stack.job_lookup import folder_in, takes_of
+from phonoscene_cli.stack.period import Period
 from phonoscene_cli.ui import formatting, terminal
-from phonoscene_cli.ui.time_arguments import Period
 from phonoscene_cli.upload.sidecars import Setting, metadata_entry
 
 if TYPE_CHECKING:

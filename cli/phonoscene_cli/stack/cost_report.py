@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from phonoscene.jobs import Job
     from phonoscene_cli.stack.connection import Stack
     from phonoscene_cli.stack.jobs_reader import Reader
-    from phonoscene_cli.ui.time_arguments import Period
+    from phonoscene_cli.stack.period import Period
 
 #: Budgets are shown for the last days only, at most this many.
 MAX_DAYS: Final = 31

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from phonoscene.jobs import Job, JobStatus
     from phonoscene_cli.stack.jobs_reader import Reader
-    from phonoscene_cli.ui.time_arguments import Period
+    from phonoscene_cli.stack.period import Period
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from phonoscene.jobs import Actual, Step
-    from phonoscene_cli.ui.time_arguments import Period
+    from phonoscene_cli.stack.period import Period
 
 _S = JobStatus
 

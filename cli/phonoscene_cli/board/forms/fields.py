@@ -17,7 +17,7 @@ from phonoscene.jobs import ErrorDetail
 from phonoscene.sequences.scenes import CUT, LAST_FRAME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 #: Shown at once; all others are behind *More*.
 FIRST: Final = ("prompt", "image_url", "video_size", "seed")
@@ -46,39 +46,38 @@ class FormField:
         return self.name.removesuffix("_url").replace("_", " ").capitalize()
 
 
-def _text(value: Any, name: str = "") -> str:
-    """A value as it is typed; one that has no such form as JSON."""
+def _text(value: Any, name: str) -> str | None:
+    """A value as it is typed, or else as JSON; None where neither means it."""
+    texts = (*_typed(value, name), json.dumps(value, ensure_ascii=False))
+    return next((text for text in texts if text.strip() and _means(name, text, value)), None)
+
+
+def _typed(value: Any, name: str) -> Iterator[str]:
     if isinstance(value, str):
-        return value
+        yield value
     if name == "video_size" and isinstance(value, dict) and value.keys() == {"width", "height"}:
-        return f"{value['width']}x{value['height']}"
-    if name == METADATA and _is_plain(value):
-        return "\n".join(f"{key}={inner}" for key, inner in value.items())
-    if name == SCENES and _is_simple(value):
-        return "\n".join(f"{one['start']} {one.get('prompt', '')}".strip() for one in value)
-    return json.dumps(value, ensure_ascii=False)
+        yield f"{value['width']}x{value['height']}"
+    if name == METADATA and isinstance(value, dict):
+        yield "\n".join(f"{key}={inner}" for key, inner in value.items())
+    if name == SCENES and isinstance(value, list) and all(isinstance(one, dict) for one in value):
+        yield "\n".join(f"{one.get('start')} {one.get('prompt', '')}".strip() for one in value)
 
 
-def _is_plain(metadata: Any) -> bool:
-    """Whether lines can hold it, and mean the same when they are read again."""
-    return isinstance(metadata, dict) and all(
-        isinstance(value, str) and "\n" not in value and "=" not in key and value == value.strip()
-        for key, value in metadata.items()
-    )
+def _means(name: str, text: str, value: Any) -> bool:
+    try:
+        return json.dumps(_value(name, text)) == json.dumps(value)
+    except ValueError:
+        return False
 
 
-def _is_simple(scenes: Any) -> bool:
-    return isinstance(scenes, list) and all(
-        isinstance(one, dict)
-        and one.keys() <= {"start", "prompt"}
-        and bool(_SCENE.fullmatch(f"{one.get('start')} {one.get('prompt', '')}".strip()))
-        for one in scenes
-    )
+def _plain(default: Any) -> str:
+    return default if isinstance(default, str) else json.dumps(default)
 
 
 def _field(name: str) -> FormField:
     info = Sidecar.model_fields[name]
-    default = "" if info.is_required() or info.default is None else _text(info.default)
+    has_default = not info.is_required() and info.default is not None
+    default = _plain(info.default) if has_default else ""
     kind: Kind = "line"
     choices: tuple[str, ...] = ()
     if "image_url" in name:
@@ -155,9 +154,10 @@ def filled(form: Mapping[str, str]) -> Filled:
 
 
 def texts(sidecar: Mapping[str, Any]) -> dict[str, str]:
-    """The form's texts for a sidecar; what it has no field for is under ``other``."""
-    found = {name: _text(value, name) for name, value in sidecar.items() if name in NAMES}
-    other = {name: value for name, value in sidecar.items() if name not in NAMES}
+    """The form's texts for a sidecar; what no field can say is under ``other``."""
+    typed = {name: _text(value, name) for name, value in sidecar.items() if name in NAMES}
+    found = {name: text for name, text in typed.items() if text is not None}
+    other = {name: value for name, value in sidecar.items() if name not in found}
     return found | ({OTHER: json.dumps(other, ensure_ascii=False)} if other else {})
 
 
@@ -188,9 +188,14 @@ def _value(name: str, text: str) -> Any:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):
         return text
+
+
+def _no_number(name: str) -> Any:
+    """NaN and Infinity are not JSON."""
+    raise ValueError(name)
 
 
 def _metadata(text: str) -> Any:

@@ -1,7 +1,8 @@
 """Files that a browser has sent, before they are a drop: each drop has a folder of its own.
 
-The folders are on this machine, so that the product examines them as `phonoscene drop` does, and
-are deleted when the drop is in the bucket or the board ends.
+The folders are on this machine, so that the product examines them as `phonoscene drop` does. Their
+files are deleted when the drop is in the bucket, when newer drops need the room, or when the board
+ends.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from phonoscene_cli.upload.upload_plan import Plan
 
 ID: Final = re.compile(r"[0-9a-f]{32}")
-#: Drops that were begun and not dropped; the oldest goes first.
+#: Drops that were begun and not dropped.
 MAX_STAGED: Final = 20
 #: What one file may hold. The longest audio, ten minutes of eight channels at 192 kHz, is smaller.
 MAX_BYTES: Final = 4 * 1024**3
@@ -44,8 +45,8 @@ class StagedDrop:
 
     folder: Path
     audio: Path | None = None
-    #: Held while one examination runs: a later one waits.
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    #: Held while one examination runs, until what it found is started: no file changes meanwhile.
+    lock: threading.RLock = field(default_factory=threading.RLock)
     sent: int = 0
     total: int = 0
     is_started: bool = False
@@ -53,12 +54,13 @@ class StagedDrop:
     name: str = ""
     problem: str = ""
     job_ids: list[str] = field(default_factory=list)
+    _thread: threading.Thread | None = None
 
     @property
     def images(self) -> list[Path]:
         """The pictures that were sent along."""
         return sorted(
-            file for file in self.folder.iterdir() if file.name.lower().endswith(IMAGE_SUFFIXES)
+            file for file in self.folder.glob("*") if file.name.lower().endswith(IMAGE_SUFFIXES)
         )
 
     @property
@@ -91,15 +93,24 @@ class StagedDrop:
         return self.folder / name
 
     def accept(self, part: Path, name: str) -> None:
-        """Take a file that has arrived whole; a new audio replaces the one before."""
-        place = self.place_for(name)
-        if place.name == SIDECAR and part.stat().st_size > MAX_SIDECAR_BYTES:
-            raise WrongUsage(f"{name} is larger than {MAX_SIDECAR_BYTES // 1024} KiB.")
-        part.replace(place)
-        if place.name.lower().endswith(AUDIO_SUFFIXES):
-            if self.audio not in (None, place):
-                self.audio.unlink(missing_ok=True)
-            self.audio = place
+        """Take a file that has arrived whole; a new audio replaces the one before.
+
+        Raises:
+            WrongUsage: its name or size is refused, or the drop was started while it arrived.
+        """
+        with self.lock:
+            place = self.place_for(name)
+            if self.is_started:
+                raise WrongUsage("This drop is on its way. Open the drop page again.")
+            if place.name == SIDECAR and part.stat().st_size > MAX_SIDECAR_BYTES:
+                raise WrongUsage(
+                    f"{name} is larger than {MAX_SIDECAR_BYTES // 1024} KiB. Shorten it."
+                )
+            part.replace(place)
+            if place.name.lower().endswith(AUDIO_SUFFIXES):
+                if self.audio not in (None, place):
+                    self.audio.unlink(missing_ok=True)
+                self.audio = place
 
     def values(self) -> dict[str, Any] | None:
         """What the sidecar that was sent along says; None where a form cannot hold it."""
@@ -118,12 +129,18 @@ class StagedDrop:
             if self.is_started:
                 return False
             self.is_started, self.problem = True, ""
-        self.sent, self.total = 0, planned.drop.audio.bytes
-        upload = Upload(s3, bucket, planned.drop, self._advance)
-        self.name = name_of(planned.drop.audio.key)
-        takes = len(planned.outlook.takes)
-        threading.Thread(target=self._run, args=(upload.run, takes)).start()
+            self.sent, self.total = 0, planned.drop.audio.bytes
+            upload = Upload(s3, bucket, planned.drop, self._advance)
+            self.name = name_of(planned.drop.audio.key)
+            takes = len(planned.outlook.takes)
+            self._thread = threading.Thread(target=self._run, args=(upload.run, takes))
+            self._thread.start()
         return True
+
+    def wait(self) -> None:
+        """Return when no upload runs."""
+        if self._thread:
+            self._thread.join()
 
     def _advance(self, sent: int) -> None:
         self.sent = sent
@@ -134,6 +151,8 @@ class StagedDrop:
         except Exception as exc:  # noqa: BLE001 - the page says what happened; nothing was dropped
             self.problem = f"Nothing was dropped. {explained(exc)[0]}"
             self.is_started = False
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Staging:
@@ -158,15 +177,18 @@ class Staging:
                 folder = self._root / drop_id
                 folder.mkdir(mode=0o700)
                 self._drops[drop_id] = StagedDrop(folder)
+            self._drops.move_to_end(drop_id)
             return self._drops[drop_id]
 
     def _make_room(self) -> None:
-        """Forget the oldest drop that is not on its way."""
+        """Forget the drop that was used least lately, of those that are not on their way."""
         idle = [one for one, drop in self._drops.items() if not drop.is_started or drop.job_ids]
         while len(self._drops) >= MAX_STAGED and idle:
             oldest = idle.pop(0)
             shutil.rmtree(self._drops.pop(oldest).folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Delete all files."""
+        """Delete all files, once no upload needs them: a drop is whole or not at all."""
+        for drop in self._drops.values():
+            drop.wait()
         shutil.rmtree(self._root, ignore_errors=True)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-from av import AudioResampler
+from typing import TYPE_CHECKING, Final
 
 from phonoscene.editing.opening import TimeLimit, opened_audio
-from phonoscene.editing.sound import decoded_frames
+from phonoscene.editing.sound import CHANNELS, SAMPLE_BYTES, decoded_frames, samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from phonoscene.drops.media_facts import SeekableFile
 
@@ -53,36 +51,29 @@ def waveform(file: SeekableFile, suffix: str) -> Waveform:
     """
     with opened_audio(file, suffix) as (container, stream):
         frames = decoded_frames(container, stream, TimeLimit(MAX_SECONDS))
-        fine = list(_peaks(_mono(frames)))
+        fine, count = _peaks(samples(frames, RATE))
     size = max(1, -(-len(fine) // BARS))
     groups = [fine[first : first + size] for first in range(0, len(fine), size)]
     peaks = tuple(round(max(group) / LOUDEST, 3) for group in groups)
-    return Waveform(len(fine) * STEP / RATE, peaks)
+    return Waveform(count / RATE, peaks)
 
 
-def _mono(frames: Iterable[Any]) -> Iterator[bytes]:
-    """Samples of 16 bits, of one channel."""
-    resampler = AudioResampler("s16", "mono", RATE)
-    for frame in frames:
-        frame.pts = None  # a gap in the times would be filled
-        for out in resampler.resample(frame):
-            yield bytes(out.planes[0])[: out.samples * 2]
-
-
-def _peaks(pieces: Iterable[bytes]) -> Iterator[int]:
-    rest = b""
+def _peaks(pieces: Iterable[bytes]) -> tuple[list[int], int]:
+    """The peak of every ``STEP`` samples, in both channels, and how many samples there are."""
+    peaks: list[int] = []
+    count, rest = 0, b""
     for piece in pieces:
+        count += len(piece) // SAMPLE_BYTES
         held = rest + piece
-        whole = len(held) // (2 * STEP) * 2 * STEP
-        samples = memoryview(held[:whole]).cast("h")
-        for first in range(0, len(samples), STEP):
-            part = samples[first : first + STEP]
-            yield _loudest(part)
+        whole = len(held) - len(held) % (STEP * SAMPLE_BYTES)
+        peaks += _loudest(held[:whole])
         rest = held[whole:]
-    if rest:
-        yield _loudest(memoryview(rest).cast("h"))
+    return peaks + _loudest(rest), count
 
 
-def _loudest(samples: memoryview) -> int:
-    low, high = min(samples), max(samples)
-    return max(-low, high)
+def _loudest(held: bytes) -> list[int]:
+    values = memoryview(held).cast("h")
+    parts = (
+        values[first : first + STEP * CHANNELS] for first in range(0, len(values), STEP * CHANNELS)
+    )
+    return [max(-min(part), max(part)) for part in parts]

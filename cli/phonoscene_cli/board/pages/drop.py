@@ -48,7 +48,7 @@ async def stage(request: Request) -> Response:
     part = staged.folder / f".part-{secrets.token_hex(8)}"
     try:
         await _receive(request, part, name)
-        staged.accept(part, name)
+        await run_in_threadpool(staged.accept, part, name)
     finally:
         part.unlink(missing_ok=True)
     return PlainTextResponse("")
@@ -120,14 +120,15 @@ async def drop(request: Request) -> Response:
 def _drop(board: Board, request: Request, form: dict[str, str]) -> Response:
     staged = board.staging.of(request.path_params["drop_id"])
     if not staged.is_started:
-        with staged.lock:
-            found: Preview[Any] = preview_drop(staged, form, board.stack)
-        if found.planned is None or form.get("approved") != found.approved:
+        stack = board.stack
+        with staged.lock:  # no file changes between its price and its start
+            found: Preview[Any] = preview_drop(staged, form, stack)
+            is_approved = found.planned is not None and form.get("approved") == found.approved
+            if found.planned and is_approved:
+                staged.start(found.planned, stack.client("s3"), stack.outputs["DropBucketName"])
+        if not is_approved:
             change = "The price has changed. Look at it again." if found.planned else ""
             return _show(board, request, form, change)
-        stack = board.stack
-        bucket = stack.outputs["DropBucketName"]
-        staged.start(found.planned, stack.client("s3"), bucket)
     return progress(request)
 
 

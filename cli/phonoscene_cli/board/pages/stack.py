@@ -18,7 +18,8 @@ from phonoscene_cli.errors import WrongUsage
 from phonoscene_cli.stack.cost_report import cost_report, grouping
 from phonoscene_cli.stack.job_listing import Filter, recent, takes
 from phonoscene_cli.stack.job_lookup import folder_in, key_in, takes_of
-from phonoscene_cli.ui.time_arguments import Period, since
+from phonoscene_cli.stack.period import Period
+from phonoscene_cli.ui.time_arguments import since
 
 if TYPE_CHECKING:
     from starlette.requests import Request
