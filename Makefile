@@ -17,7 +17,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build deploy deploy-check lock hooks clean
+.PHONY: help demo drop board up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build deploy deploy-check lock hooks clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -34,6 +34,10 @@ export FILE PROMPT
 drop: .venv/ready ## a file of yours: FILE=song.mp3 PROMPT="…"; on the real fal if FAL_KEY is set
 	@[ -n "$$FILE" ] || { echo 'Name a file: make drop FILE=song.mp3 PROMPT="rain on a window"' >&2; exit 2; }
 	@$(RUN) -m local drop --start "$$FILE" $${PROMPT:+--prompt "$$PROMPT"} $(ARGS)
+
+board: .venv/ready ## the local cloud in your browser: drop files, follow jobs, play videos
+	@$(RUN) -m local up
+	@.venv/bin/phonoscene --local board $(ARGS)
 
 up: .venv/ready ## start the local cloud, or deploy what changed (ARGS="--port 4600")
 	@$(RUN) -m local up $(ARGS)

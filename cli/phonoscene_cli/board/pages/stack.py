@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 MAX_LISTED: Final = 100
 #: What the pages offer to look back.
 PERIODS: Final = {"1d": "a day", "7d": "a week", "30d": "30 days", "90d": "90 days"}
+USUAL: Final = "7d"
+#: What a query may say; other words are passed over.
+NOTHING: Final = {"status": "", "folder": "", "name": "", "since": USUAL, "by": "day"}
 GROUPINGS: Final = ("day", "folder", "name")
 
 
@@ -66,10 +69,10 @@ async def live(request: Request) -> Response:
 
 def jobs(request: Request) -> Response:
     """The jobs of a time, a folder, a name or a state, newest first."""
-    board, query = board_of(request), request.query_params
+    board, query = board_of(request), NOTHING | dict(request.query_params)
     problem, found = "", []
     try:
-        found = _listed(board.stack, dict(query))
+        found = _listed(board.stack, query)
     except WrongUsage as exc:
         problem = str(exc)
     context = {"query": query, "periods": PERIODS, "jobs": found, "problem": problem}
@@ -77,9 +80,9 @@ def jobs(request: Request) -> Response:
 
 
 def _listed(stack: Stack, query: dict[str, str]) -> list[Job]:
-    statuses = [JobStatus(query["status"])] if query.get("status") in set(JobStatus) else []
-    wanted = Filter(frozenset(statuses), folder_in(stack, query.get("folder", "")))
-    name = query.get("name", "").strip()
+    statuses = [JobStatus(query["status"])] if query["status"] in set(JobStatus) else []
+    wanted = Filter(frozenset(statuses), folder_in(stack, query["folder"].strip()))
+    name = query["name"].strip()
     if name:
         found = takes(takes_of(stack, name), None, wanted)
     else:
@@ -88,16 +91,14 @@ def _listed(stack: Stack, query: dict[str, str]) -> list[Job]:
 
 
 def _period(query: dict[str, str]) -> Period:
-    text = query.get("since", "7d")
-    return Period.of(None, since(text if text in PERIODS else "7d"))
+    return Period.of(None, since(query["since"] if query["since"] in PERIODS else USUAL))
 
 
 def cost(request: Request) -> Response:
     """What the jobs of a time have cost, by day, folder or name."""
-    board, query = board_of(request), request.query_params
-    asked = query.get("by", "day")
-    by = grouping(asked if asked in GROUPINGS else "day")
-    report = cost_report(board.stack, _period(dict(query)), by)
+    board, query = board_of(request), NOTHING | dict(request.query_params)
+    by = grouping(query["by"] if query["by"] in GROUPINGS else "day")
+    report = cost_report(board.stack, _period(query), by)
     return board.page(
         request,
         "cost.html",

@@ -118,7 +118,7 @@ const KEYS = {
 };
 
 document.addEventListener("keydown", (event) => {
-  const isTyping = event.target.closest(`${FIELD}, dialog, [contenteditable]`);
+  const isTyping = event.target.closest(`${FIELD}, dialog[open], [contenteditable]`);
   if (isTyping || event.ctrlKey || event.metaKey || event.altKey || !KEYS[event.key]) return;
   event.preventDefault();
   KEYS[event.key]();
