@@ -126,7 +126,11 @@ async def _exchange(app: ASGIApp, scope: dict[str, Any], body: Any) -> Answer:
         return {"type": "http.request", "body": piece, "more_body": True}
 
     sent = _Sent()
-    await app(scope, receive, sent)
+    try:
+        await app(scope, receive, sent)
+    except Exception:
+        if not sent.messages:  # otherwise it is answered, and then the server's to log
+            raise
     start, *parts = sent.messages
     headers = Headers(raw=list(start["headers"]))
     return Answer(start["status"], headers, b"".join(part["body"] for part in parts))

@@ -1,0 +1,306 @@
+"""One poller for all tabs, which asks AWS nothing while none is open."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phonoscene.jobs import JobStatus
+from phonoscene.table.job_store import JobStore
+from phonoscene_cli.board import live, views
+from phonoscene_cli.board.live import Poller, events
+from phonoscene_cli.board.snapshot import HEALTH_AGAIN, LIST_AGAIN, Snapshot
+from phonoscene_cli.errors import StackUnreachable
+from tests.integration import moto_stack
+from tests.support.media.samples import silence
+from tests.support.stack import JOBS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Collection, Iterator
+
+    from phonoscene_cli.board.context import Board
+    from tests.integration.board.conftest import Finder
+    from tests.integration.desk import Desk
+
+_S = JobStatus
+SIDECAR = '{"prompt": "A stage", "video_size": {"width": 64, "height": 64}}'
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second is a hundredth of one."""
+    monkeypatch.setattr(live, "MOVING_AGAIN", 0.01)
+    monkeypatch.setattr(live, "AFTER_ERROR", 0.01)
+
+
+@dataclass
+class Looks:
+    """Plays the observer: what each look returns, and for which jobs it was asked."""
+
+    asked: list[list[str]] = field(default_factory=list)
+    snapshot: Snapshot = field(default_factory=Snapshot)
+
+    def look(self, _: float, watched: Collection[str] = ()) -> Snapshot:
+        self.asked.append(sorted(watched))
+        self.snapshot = replace(self.snapshot, unreadable=len(self.asked))
+        return self.snapshot
+
+
+def a_poller() -> tuple[Poller, Looks]:
+    looks = Looks()
+    return Poller(looks), looks  # type: ignore[arg-type]  # it has the one method
+
+
+def tab(poller: Poller, *job_ids: str) -> AsyncGenerator[str]:
+    return events(poller, job_ids, lambda now: {"part": f"<p>{now.unreadable}</p>"})
+
+
+def test_nothing_is_asked_before_a_tab_is_open_and_after_the_last_has_gone() -> None:
+    async def visits() -> list[int]:
+        poller, looks = a_poller()
+        counts = []
+        for _ in range(2):
+            await asyncio.sleep(0.05)
+            counts.append(len(looks.asked))
+            async with aclosing(tab(poller)) as one:
+                for _ in range(3):
+                    await anext(one)
+            await asyncio.sleep(0.05)
+            counts.append(len(looks.asked))
+        await asyncio.sleep(0.1)
+        return [*counts, len(looks.asked)]
+
+    before, first, waited, second, after = asyncio.run(visits())
+
+    assert before == 0
+    assert 3 <= first == waited
+    assert second >= first + 3
+    assert second == after
+
+
+def test_many_tabs_have_one_poller_and_each_sees_every_look() -> None:
+    async def visits() -> tuple[list[str], list[str], list[list[str]]]:
+        poller, looks = a_poller()
+
+        async def watch(job_id: str) -> list[str]:
+            async with aclosing(tab(poller, job_id)) as one:
+                return [await anext(one) for _ in range(10)]
+
+        first, second = await asyncio.gather(watch("a"), watch("b"))
+        return first, second, looks.asked
+
+    first, second, asked = asyncio.run(visits())
+
+    assert first == second
+    assert len(set(first)) == 10
+    assert len(asked) <= 13  # not twice as many as each tab has seen
+    assert asked[0] == ["a", "b"]
+
+
+def test_a_job_is_watched_as_long_as_one_of_its_tabs_is_open() -> None:
+    async def visits() -> list[list[str]]:
+        poller, looks = a_poller()
+        async with poller.listening(("a",)):
+            async with poller.listening(("a", "b")):
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.03)
+            looks.asked.clear()
+            await asyncio.sleep(0.05)
+        return looks.asked
+
+    asked = asyncio.run(visits())
+
+    assert asked
+    assert all(one == ["a"] for one in asked)
+
+
+def test_a_tab_gets_what_is_new_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "ALIVE", 0.1)
+
+    async def visit() -> list[str]:
+        poller, _ = a_poller()
+        render = lambda now: {"same": "<p>x</p>", "new": f"<p>{now.unreadable}</p>"}  # noqa: E731
+        async with aclosing(events(poller, (), render)) as one:
+            return [await anext(one) for _ in range(2)]
+
+    first, second = asyncio.run(visit())
+
+    assert 'hx-target="#same"' in first
+    assert 'hx-target="#same"' not in second
+    assert 'hx-target="#new"' in second
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb", "a\r\nb", "a\rdata: x", "a\n\nevent: x\n\n", "\u2028\x85"]
+)
+def test_no_text_ends_an_event_or_begins_another(text: str) -> None:
+    async def visit() -> str:
+        poller, _ = a_poller()
+        async with aclosing(events(poller, (), lambda _: {"part": text})) as one:
+            return await anext(one)
+
+    event = asyncio.run(visit())
+
+    assert event.endswith("\n\n")
+    lines = event.removesuffix("\n\n").split("\n")
+    assert all(line.startswith("data: ") for line in lines)
+    assert "\r" not in event
+
+
+def test_a_tab_that_has_nothing_new_hears_that_the_board_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live, "ALIVE", 0.05)
+    monkeypatch.setattr(live, "MOVING_AGAIN", 10)
+
+    async def visit() -> list[str]:
+        poller, _ = a_poller()
+        async with aclosing(tab(poller)) as one:
+            return [await anext(one) for _ in range(2)]
+
+    assert asyncio.run(visit())[1].startswith(":")
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """The calls to AWS by their names."""
+    calls: Counter[str] = Counter()
+
+    def count(model: Any, **_: Any) -> None:
+        calls[model.name] += 1
+
+    clients = [moto_stack.client(one) for one in ("s3", "sqs", "dynamodb", "cloudwatch")]
+    for one in clients:
+        one.meta.events.register_first("before-call", count, "counts")
+    try:
+        yield calls
+    finally:
+        for one in clients:
+            one.meta.events.unregister("before-call", count, "counts")
+
+
+def drop(desk: Desk) -> str:
+    desk.cloud.drop("talks/intro.wav", silence(1))
+    desk.cloud.drop("talks/intro.json", SIDECAR)
+    desk.announce("talks/intro.json")
+    return str(desk.cloud.items()[-1]["job_id"])
+
+
+def test_the_pages_that_are_not_live_leave_the_poller_alone(board: Board, browser: Any) -> None:
+    for path in ("/", "/drop", "/checks"):
+        browser.get(path)
+
+    with counted() as calls:
+        time.sleep(0.05)
+
+    assert calls == {}
+    assert board.poller.looks == 0
+
+
+def test_what_changes_often_is_read_often_and_the_rest_is_not(board: Board, desk: Desk) -> None:
+    drop(desk)
+    board.observer.look(0.0)
+
+    with counted() as soon:
+        board.observer.look(0.5)
+    with counted() as listed:
+        board.observer.look(LIST_AGAIN)
+    with counted() as checked:
+        board.observer.look(HEALTH_AGAIN)
+
+    assert sum(soon.values()) <= 3
+    assert soon["Query"] == 0
+    assert listed["Query"] > 0
+    assert listed.keys() <= {"Query", "BatchGetItem", "GetItem"}
+    assert checked["DescribeAlarms"] + checked["GetQueueAttributes"] > 0
+
+
+def test_a_job_that_ends_is_among_the_ended_with_the_next_look(board: Board, desk: Desk) -> None:
+    job_id = drop(desk)
+    job = desk.stack().jobs.get(job_id)
+    assert job
+    first = board.observer.look(0.0)
+    JobStore(moto_stack.client("dynamodb"), JOBS).end(job, _S.FAILED)
+    second = board.observer.look(0.1)
+
+    assert [one.job_id for one in first.moving] == [job_id]
+    assert (first.without_video, second.moving) == ((), ())
+    assert [one.job_id for one in second.without_video] == [job_id]
+
+
+def test_a_new_drop_is_seen_with_the_next_list(board: Board, desk: Desk) -> None:
+    empty = board.observer.look(0.0)
+    job_id = drop(desk)
+
+    found = board.observer.look(LIST_AGAIN)
+
+    assert empty.is_empty
+    assert [one.job_id for one in found.moving] == [job_id]
+    assert found.slots == (1, 40)
+    assert found.money
+    assert found.money.reserved > 0
+    assert found.money.left == found.money.budget - found.money.reserved
+
+
+def test_a_stack_that_goes_away_is_said_and_found_anew(
+    board: Board, desk: Desk, find: Finder
+) -> None:
+    job_id = drop(desk)
+    before = board.observer.look(0.0)
+    board.observer.forget()
+    find.error = StackUnreachable("The local cloud is down. Start it with `make up`.")
+
+    gone = [board.observer.look(1.0), board.observer.look(2.0)]
+    find.error = None
+    back = board.observer.look(3.0, [job_id])
+
+    assert [one.problem for one in gone] == 2 * [
+        "The local cloud is down. Start it with `make up`."
+    ]
+    assert [one.moving for one in gone] == 2 * [before.moving]
+    assert back.problem == ""
+    assert set(back.watched) == {job_id}
+    assert len(find.found) == 2
+    assert board.stack is find.found[-1]
+
+
+def test_a_page_that_fails_has_the_stack_found_anew(browser: Any, find: Finder) -> None:
+    assert browser.get("/jobs").status == 200
+    find.found[-1].__dict__["jobs"] = None  # whatever it is that broke
+    broken = browser.get("/jobs")
+
+    assert broken.status == 502
+    assert browser.get("/jobs").status == 200
+    assert len(find.found) == 2
+
+
+def test_a_page_that_cannot_be_reached_says_why(browser: Any, find: Finder) -> None:
+    find.error = StackUnreachable("The local cloud is down. Start it with `make up`.")
+
+    page, part = browser.get("/jobs"), browser.get("/jobs", **{"hx-request": "true"})
+
+    assert page.status == part.status == 502
+    assert "The local cloud is down." in page.text
+    assert "<html" in page.text
+    assert "<html" not in part.text
+
+
+def test_every_part_of_a_page_can_be_drawn_in_every_state(board: Board, desk: Desk) -> None:
+    job_id = drop(desk)
+    now = board.observer.look(0.0, [job_id])
+    [job] = now.moving
+    for status in JobStatus:
+        shown = job.model_copy(update={"status": status})
+        snapshot = replace(now, moving=(shown,), watched={job_id: shown}, standing={})
+        for parts in (
+            views.parts_of_board(board.env, snapshot),
+            views.parts_of_job(board.env, snapshot, job_id),
+        ):
+            assert any(status.value in html for html in parts.values())
+    assert views.parts_of_job(board.env, Snapshot(), job_id) == {"problem": ""}
