@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -55,10 +56,8 @@ def test_whatever_is_typed_is_json_that_the_product_can_judge(form: dict[str, st
     found = filled(form)
 
     raw = json.dumps(found.sidecar, allow_nan=False)
-    try:
+    with suppress(DropRefused):
         read_takes("the sidecar", raw.encode())
-    except DropRefused:
-        pass
     assert {error.field for error in found.errors} <= {
         name for name, text in form.items() if text.strip()
     }

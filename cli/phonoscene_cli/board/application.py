@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -21,8 +20,6 @@ from phonoscene_cli.errors import CliError, WrongUsage
 from phonoscene_cli.failures import explained
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -59,22 +56,13 @@ ROUTES = (
 
 
 def application(board: Board) -> Guard:
-    """The application of one board, guarded; its end deletes the staged files."""
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        try:
-            yield
-        finally:
-            board.staging.close()
-
+    """The application of one board, guarded."""
     known = (CliError, BotoCoreError, ClientError, ResponseParserError, Exception)
     handlers: dict[Any, Any] = {HTTPException: _refused, Refusal: _refused}
     handlers |= dict.fromkeys(known, _failed)
     app = Starlette(
         routes=ROUTES,
         exception_handlers=handlers,
-        lifespan=lifespan,
     )
     app.state.board = board
     return Guard(app, board.access)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.concurrency import run_in_threadpool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
     from phonoscene_cli.board.snapshot import Observer, Snapshot
 
@@ -74,7 +74,7 @@ async def events(
     poller: Poller,
     job_ids: tuple[str, ...],
     render: Callable[[Snapshot], Mapping[str, str]],
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str]:
     """Server-sent events of one tab: of the page's parts those whose HTML is new."""
     sent: dict[str, str] = {}
     looks = poller.looks

@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 import webbrowser
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -72,12 +73,13 @@ def serve(find: Callable[[], Stack], address: Address, opens: Callable[[str], ob
     def link() -> str:
         return f"http://{address.host}:{port}{board.access.new_link()}"
 
-    first = link()
-    terminal.line(f"board: {first}")
-    terminal.say("The link works once. Press Enter for another one, ^C to end.")
-    opens(first)
-    threading.Thread(target=_more_links, args=(link,), daemon=True).start()
-    server.run(sockets=[listener])
+    with closing(board.staging):
+        first = link()
+        terminal.line(f"board: {first}")
+        terminal.say("The link works once. Press Enter for another one, ^C to end.")
+        opens(first)
+        threading.Thread(target=_more_links, args=(link,), daemon=True).start()
+        server.run(sockets=[listener])
 
 
 def _more_links(link: Callable[[], str]) -> None:
