@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from local.drops import sample
 from local.paths import PROJECT
 from phonoscene_cli.board import views
 from tests.support.browser import RunningBoard, Tab, running_browser, tab_of
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, FilePayload, Page
 
     from tests.support.local_stack import Phonoscene
 
@@ -131,6 +132,31 @@ def test_a_board_is_painted_soon_and_without_a_drop_it_says_what_to_do_first(
         assert "Drop an audio file" in tab.text(".welcome")
         SHOTS.mkdir(parents=True, exist_ok=True)
         tab.page.screenshot(path=SHOTS / "empty.png")
+
+
+def test_the_newest_videos_stand_on_the_first_screen(
+    browser: Browser, board: RunningBoard, phonoscene: Phonoscene
+) -> None:
+    names = ("talks/intro", "music/tide", "music/embers")
+    later = f"later {uuid.uuid4()}"
+    phonoscene.fault(later, "render", "delay", seconds=20)
+    phonoscene.drop("talks/outro", prompt=later)
+    for name in names:
+        size = {"width": 256, "height": 144}
+        phonoscene.sidecar(f"{name}.json", prompt=f"{name} {uuid.uuid4()}", video_size=size)
+        phonoscene.put(f"{name}.wav", sample.make())
+    with tab_of(browser, board, viewport={"width": 1000, "height": 560}) as tab:
+        for name in names:
+            tab.page.locator("#gallery", has_text=name).wait_for()
+        tab.page.locator("#moving", has_text="SUBMITTED").wait_for()
+        ready = "[...document.querySelectorAll('video')].every(one => one.readyState > 1)"
+        assert eventually(lambda: tab.page.evaluate(ready))
+        tab.page.screenshot(path=SHOTS / "picture.png")  # docs/board.png is one of these
+        began = tab.page.evaluate(
+            "async () => { const one = document.querySelector('video'); await one.play();"
+            " return one.currentTime; }"
+        )
+        assert began < 1
 
 
 def test_a_newcomer_drags_a_file_in_corrects_a_field_drops_it_and_plays_the_video(
@@ -449,14 +475,12 @@ def test_a_picture_that_is_dragged_in_is_the_first_frame(tab: Tab, phonoscene: P
 def test_of_several_audio_files_the_first_is_taken_and_the_others_are_refused(tab: Tab) -> None:
     page = tab.go("/drop")
     sound = make_audio("wav", 1.0)
-    page.set_input_files(
-        "#files",
-        [
-            {"name": "one.wav", "mimeType": "audio/wav", "buffer": sound},
-            {"name": "two.wav", "mimeType": "audio/wav", "buffer": sound},
-            {"name": "notes.pdf", "mimeType": "application/pdf", "buffer": b"%PDF"},
-        ],
-    )
+    files: list[FilePayload] = [
+        {"name": "one.wav", "mimeType": "audio/wav", "buffer": sound},
+        {"name": "two.wav", "mimeType": "audio/wav", "buffer": sound},
+        {"name": "notes.pdf", "mimeType": "application/pdf", "buffer": b"%PDF"},
+    ]
+    page.set_input_files("#files", files)
     fill(tab, prompt="Rain", video_size=TINY)
     assert priced(tab)
     lines = page.locator("#uploads li").all_inner_texts()

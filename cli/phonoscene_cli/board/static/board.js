@@ -117,6 +117,13 @@ document.addEventListener("timeupdate", (event) => {
     }
 }, true);
 
+// A video of a gallery shows a frame of its second second, and plays from its beginning.
+document.addEventListener("play", (event) => {
+  if (event.target.dataset?.still === undefined) return;
+  delete event.target.dataset.still;
+  event.target.currentTime = 0;
+}, true);
+
 // Keys.
 
 function move(step) {
