@@ -48,7 +48,7 @@ def policy(nonce: str) -> str:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Refusal(Exception):
     """Why a request is not answered: an HTTP status, and a sentence with the way out."""
 

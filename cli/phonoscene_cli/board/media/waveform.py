@@ -73,7 +73,7 @@ def _peaks(pieces: Iterable[bytes]) -> tuple[list[int], int]:
 
 def _loudest(held: bytes) -> list[int]:
     values = memoryview(held).cast("h")
-    parts = (
-        values[first : first + STEP * CHANNELS] for first in range(0, len(values), STEP * CHANNELS)
-    )
-    return [max(-min(part), max(part)) for part in parts]
+    step = STEP * CHANNELS
+    parts = (values[first : first + step] for first in range(0, len(values), step))
+    extremes = ((min(part), max(part)) for part in parts)
+    return [max(-low, high) for low, high in extremes]
