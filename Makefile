@@ -17,7 +17,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build deploy deploy-check lock hooks clean
+.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build deploy deploy-check lock version hooks clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -121,6 +121,12 @@ lock: .venv/ready ## resolve pyproject.toml into uv.lock and the layers' lists (
 	.venv/bin/uv lock --quiet --system-certs --default-index https://pypi.org/simple --python $(RUN) $(ARGS)
 	$(EXPORT) --no-dev --output-file layers/common/requirements.txt
 	$(EXPORT) --only-group media --output-file layers/media/requirements.txt
+
+version: ## set the version of code and template: VERSION=0.2.0
+	@echo '$(VERSION)' | grep -Eqx '[0-9]+\.[0-9]+\.[0-9]+' || { echo 'Name a version: make version VERSION=0.2.0' >&2; exit 2; }
+	@sed -i.bak 's/^VERSION: Final = .*/VERSION: Final = "$(VERSION)"/' layers/common/phonoscene/version.py
+	@sed -i.bak 's/&version [0-9.]*/\&version $(VERSION)/' template.yaml
+	@rm layers/common/phonoscene/version.py.bak template.yaml.bak
 
 hooks: .venv/ready ## check each commit's files: format, lint, spelling, YAML; seconds, no network
 	.venv/bin/pre-commit install

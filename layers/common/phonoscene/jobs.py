@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 
+from phonoscene.version import VERSION
+
 
 class JobStatus(StrEnum):
     """Where a job stands."""
@@ -397,6 +399,8 @@ class Job(FrozenModel):
     history: tuple[Step, ...] = ()
     #: Grows with every write; 0 in a record that was written before there were any.
     revision: int = 0
+    #: The release that wrote the last step; None in a record of before 0.1.0.
+    phonoscene_version: str | None = None
     #: When S3 dates the newer of its halves, or of the last drop that repeats it: which of two jobs
     #: of a name is of the newer drop.
     dropped_at: AwareDatetime | None = None
@@ -409,9 +413,8 @@ class Job(FrozenModel):
         if status not in BORN_AS:
             raise ValueError(f"no new record is {status}")
         history = (Step(status=status, at=at),)
-        return cls(
-            status=status, history=history, revision=1, created_at=at, updated_at=at, **fields
-        )
+        begun = {"status": status, "history": history, "revision": 1}
+        return cls(**begun, phonoscene_version=VERSION, created_at=at, updated_at=at, **fields)
 
     def after_wait(self, waiting: Job) -> Self:
         """The same record, as the next write of the one that waits for an image under its id."""
