@@ -63,8 +63,8 @@ check: .venv/ready .venv-sam/ready ## the lock, format, lint, spelling, types an
 unit: .venv/ready ## the core, without any network
 	$(PYTEST) -n auto --dist worksteal tests/unit --disable-socket --allow-unix-socket $(ARGS)
 
-integration: .venv/ready ## handlers on moto, every crash and order, media, the simulator, packaging
-	$(PYTEST) -n auto --dist worksteal tests/integration tests/crash tests/security tests/media tests/odd $(ARGS)
+integration: .venv/ready ## handlers on moto, every crash and order, media, the simulator, packaging, versions
+	$(PYTEST) -n auto --dist worksteal tests/integration tests/crash tests/security tests/media tests/odd tests/compatibility $(ARGS)
 
 security: .venv/ready .venv-audit/ready ## one table of threats: cases, failures (ARGS="--only storm" for a part)
 	@$(RUN) -m tests.security.report $(ARGS)

@@ -8,7 +8,7 @@ import tomllib
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from setuptools.config.pyprojecttoml import read_configuration
+from setuptools.config.pyprojecttoml import read_configuration  # type: ignore[import-untyped]  # ships none
 from typer.testing import CliRunner
 
 from phonoscene.fal.client import FalClient

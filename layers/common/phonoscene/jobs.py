@@ -129,6 +129,12 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
+class KeptModel(FrozenModel):
+    """A part that is read and then written whole: what a newer release added to it is kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class ErrorDetail(FrozenModel):
     """One thing that is wrong with a job, in words its dropper can act on."""
 
@@ -241,7 +247,7 @@ class Video(FrozenModel):
     sound_seconds: float | None = None
 
 
-class Scene(FrozenModel):
+class Scene(KeptModel):
     """What a stretch of a sequence asks for: what differs from the job's own arguments."""
 
     start: float = 0
@@ -249,7 +255,7 @@ class Scene(FrozenModel):
     images: dict[str, DropObject] = {}
 
 
-class Segment(FrozenModel):
+class Segment(KeptModel):
     """One request of a sequence: ``frames`` frames from the frame ``first`` on, of a scene.
 
     ``job_id``: the job that makes it, once there is one; ``status`` and ``request_id`` are that
@@ -265,7 +271,7 @@ class Segment(FrozenModel):
     request_id: str | None = None
 
 
-class Sequence(FrozenModel):
+class Sequence(KeptModel):
     """Audio that is longer than one request, or in scenes: the requests that make its video.
 
     ``fps``: frames per second, of all segments. ``is_chained``: each segment begins with the last
