@@ -120,7 +120,7 @@ def kinds(world: World) -> Iterator[Any]:
             yield name, *sorted(body), body.get("body") == ""
     for bucket, key in world.buckets.versions:
         if bucket == stack.OUTPUT:
-            suffixes = (RECEIPT_SUFFIX, POINTER_SUFFIX, ".json", ".mp4")
+            suffixes = (RECEIPT_SUFFIX, POINTER_SUFFIX, ".json", ".mp4", ".wav", ".png")
             yield "object", next((one for one in suffixes if key.endswith(one)), "other")
 
 
