@@ -17,7 +17,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build deploy deploy-check lock version hooks clean
+.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build deploy deploy-check upgrade-check lock version hooks clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -112,6 +112,9 @@ deploy: .venv/ready .venv-sam/ready samconfig.toml ## to AWS, with your credenti
 
 deploy-check: .venv/ready .venv-sam/ready .venv-aws/ready ## every command of docs/deploy.md, in order, on the emulator; some minutes
 	$(RUN) -m pytest -x tests/deployment $(ARGS)
+
+upgrade-check: .venv/ready ## a stack in use updated, rolled back and adopted, on the local cloud; two minutes
+	$(RUN) -m pytest -x tests/deployment/test_upgrade.py $(ARGS)
 
 samconfig.toml: | samconfig.example.toml
 	@cp samconfig.example.toml $@
