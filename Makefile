@@ -17,7 +17,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo drop board up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build deploy deploy-check lock hooks clean
+.PHONY: help demo drop board up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build deploy deploy-check upgrade-check lock version hooks clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -67,8 +67,8 @@ check: .venv/ready .venv-sam/ready ## the lock, format, lint, spelling, types an
 unit: .venv/ready ## the core, without any network
 	$(PYTEST) -n auto --dist worksteal tests/unit --disable-socket --allow-unix-socket $(ARGS)
 
-integration: .venv/ready ## handlers on moto, every crash and order, media, the simulator, packaging
-	$(PYTEST) -n auto --dist worksteal tests/integration tests/crash tests/security tests/media tests/odd $(ARGS)
+integration: .venv/ready ## handlers on moto, every crash and order, media, the simulator, packaging, versions
+	$(PYTEST) -n auto --dist worksteal tests/integration tests/crash tests/security tests/media tests/odd tests/compatibility $(ARGS)
 
 security: .venv/ready .venv-audit/ready ## one table of threats: cases, failures (ARGS="--only storm" for a part)
 	@$(RUN) -m tests.security.report $(ARGS)
@@ -117,6 +117,9 @@ deploy: .venv/ready .venv-sam/ready samconfig.toml ## to AWS, with your credenti
 deploy-check: .venv/ready .venv-sam/ready .venv-aws/ready ## every command of docs/deploy.md, in order, on the emulator; some minutes
 	$(RUN) -m pytest -x tests/deployment $(ARGS)
 
+upgrade-check: .venv/ready ## a stack in use updated, rolled back and adopted, on the local cloud; two minutes
+	$(RUN) -m pytest -x tests/deployment/test_upgrade.py $(ARGS)
+
 samconfig.toml: | samconfig.example.toml
 	@cp samconfig.example.toml $@
 	@echo "made $@: set the stack's parameters there" >&2
@@ -125,6 +128,12 @@ lock: .venv/ready ## resolve pyproject.toml into uv.lock and the layers' lists (
 	.venv/bin/uv lock --quiet --system-certs --default-index https://pypi.org/simple --python $(RUN) $(ARGS)
 	$(EXPORT) --no-dev --output-file layers/common/requirements.txt
 	$(EXPORT) --only-group media --output-file layers/media/requirements.txt
+
+version: ## set the version of code and template: VERSION=0.2.0
+	@echo '$(VERSION)' | grep -Eqx '[0-9]+\.[0-9]+\.[0-9]+' || { echo 'Name a version: make version VERSION=0.2.0' >&2; exit 2; }
+	@sed -i.bak 's/^VERSION: Final = .*/VERSION: Final = "$(VERSION)"/' layers/common/phonoscene/version.py
+	@sed -i.bak 's/&version [0-9.]*/\&version $(VERSION)/' template.yaml
+	@rm layers/common/phonoscene/version.py.bak template.yaml.bak
 
 hooks: .venv/ready ## check each commit's files: format, lint, spelling, YAML; seconds, no network
 	.venv/bin/pre-commit install
