@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,11 +19,9 @@ from packaging.utils import canonicalize_name
 from local.cloud import build, sbom
 from local.cloud.build import ALL_LAYERS, FUNCTIONS, LAYERS, MEDIA, Layer, build_layer
 from local.cloud.deploy import read_template
+from tests.support.lambda_runtime import link_packages
 
 HANDLERS = sorted(app.parent.name for app in FUNCTIONS.glob("*/app.py"))
-
-# What the python3.13 runtime brings beside the standard library: the AWS SDK and its needs.
-LAMBDAS_OWN = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six")
 
 # Lambda, in the environment markers of a lock file.
 LAMBDA = {
@@ -79,13 +76,7 @@ def aws_layer(layer: Layer) -> Path:
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with Lambda's own packages and nothing else of this virtual environment."""
     folder = tmp_path_factory.mktemp("lambda-runtime")
-    for name in LAMBDAS_OWN:
-        spec = find_spec(name)
-        assert spec
-        assert spec.origin
-        origin = Path(spec.origin)
-        source = origin.parent if origin.name == "__init__.py" else origin
-        (folder / source.name).symlink_to(source)
+    link_packages(folder)
     return folder
 
 
