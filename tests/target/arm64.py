@@ -24,7 +24,16 @@ KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
 #: Python, and each library that it or a layer loads.
 PACKAGES: Final = (
     *("python3.13-minimal", "libpython3.13-minimal", "libpython3.13-stdlib"),
-    *("libc6", "libgcc-s1", "libstdc++6", "libssl3t64", "zlib1g", "libexpat1", "libffi8", "liblzma5"),
+    *(
+        "libc6",
+        "libgcc-s1",
+        "libstdc++6",
+        "libssl3t64",
+        "zlib1g",
+        "libexpat1",
+        "libffi8",
+        "liblzma5",
+    ),
     *("libbz2-1.0", "libsqlite3-0", "libzstd1", "libuuid1"),
 )
 CPU: Final = "neoverse-n1"
@@ -75,9 +84,7 @@ def _downloaded(folder: Path) -> list[Path]:
         if not shutil.which(tool):
             raise Missing(f"{tool} is missing. Run the check on Debian or Ubuntu.")
     if not os.access(KEYRING, os.R_OK):
-        raise Missing(
-            f"{KEYRING} is missing. Install it: apt-get install debian-archive-keyring"
-        )
+        raise Missing(f"{KEYRING} is missing. Install it: apt-get install debian-archive-keyring")
     apt, files = folder / "apt", folder / "packages"
     for part in ("state/lists/partial", "cache/archives/partial", "parts"):
         (apt / part).mkdir(parents=True, exist_ok=True)

@@ -52,4 +52,4 @@ def facts() -> dict[str, str]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the facts below the results."""
     for name, fact in FACTS.items():
-        terminalreporter.write_line(f"{name:10} {fact}")
+        terminalreporter.write_line(f"{name:14} {fact}")

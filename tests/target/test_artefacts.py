@@ -42,14 +42,16 @@ for folder in sys.argv[1:]:
     del sys.modules["app"], sys.path[0]
 import av, boto3, cryptography, pydantic_core
 from cryptography.hazmat.backends.openssl import backend
+libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
+machine = [platform.python_version(), platform.machine(), *platform.libc_ver()]
 print(json.dumps({
     "loaded": [getattr(module, "__file__", None) for module in sys.modules.values()],
     "compiled": compiled,
     "versions": {
-        "Python": f"{platform.python_version()}, {platform.machine()}, {' '.join(platform.libc_ver())}",
+        "Python": " ".join(machine),
         "OpenSSL": f"{backend.openssl_version_text()} in cryptography {cryptography.__version__}",
-        "libavcodec": f"{'.'.join(map(str, av.library_versions['libavcodec']))} in av {av.__version__}",
-        "pydantic": pydantic_core.__version__,
+        "libavcodec": f"{libavcodec} in av {av.__version__}",
+        "pydantic_core": pydantic_core.__version__,
         "boto3": boto3.__version__,
     },
 }))
@@ -101,7 +103,7 @@ def test_each_function_imports_the_layers_from_their_bytecode(
 def test_a_drop_of_audio_and_image_becomes_a_video(phonoscene: Phonoscene) -> None:
     name = f"target/{uuid.uuid4().hex}"
     phonoscene.put(f"{name}.png", make_picture())
-    phonoscene.drop(name, suffix="mp3", image=f"{name.rpartition('/')[2]}.png")
+    phonoscene.drop(name, suffix="mp3", image_url=f"{name.rpartition('/')[2]}.png")
 
     job = phonoscene.take(name, seconds=SECONDS)
 
