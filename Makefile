@@ -18,7 +18,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build deploy deploy-check target-check lock hooks clean
+.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build release deploy deploy-check target-check lock hooks clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -52,11 +52,12 @@ test: check unit integration e2e ## every check and test, in that order, up to t
 	bad, skipped = count("failures", "errors"), count("skipped"); \
 	print(count("tests") - bad - skipped, "passed,", bad, "failed,", skipped, "skipped")'
 
-check: .venv/ready .venv-sam/ready ## the lock, format, lint, spelling, types and the template
+check: .venv/ready .venv-sam/ready ## the lock, format, lint, spelling, workflows, types and the template
 	.venv/bin/uv lock --check --offline --quiet --python $(RUN) || { echo 'run `make lock`' >&2; exit 1; }
 	$(RUN) -m ruff format --check $(SOURCES)
 	$(RUN) -m ruff check $(SOURCES)
 	.venv/bin/codespell
+	.venv/bin/zizmor --offline --quiet --no-progress .github
 	$(RUN) -m mypy $(SOURCES) & types=$$!; \
 	.venv/bin/cfn-lint template.yaml && .venv-sam/bin/sam validate --lint --region us-east-1; \
 	template=$$?; wait $$types && exit $$template
@@ -105,6 +106,9 @@ format: .venv/ready ## rewrite the code as `make check` wants it
 
 build: .venv/ready ## the layer and the functions as AWS receives them, in .build/aws/
 	@$(RUN) -m local build
+
+release: .venv/ready ## the wheel, the archive for `phonoscene deploy`, and their hashes, in dist/
+	@$(RUN) -m local release $(ARGS)
 
 deploy: .venv/ready .venv-sam/ready samconfig.toml ## to AWS, with your credentials and the parameters of samconfig.toml
 	@CHANGES="$(CHANGES)" $(RUN) -m local.changes $(ARGS)
