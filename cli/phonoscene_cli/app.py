@@ -14,6 +14,7 @@ import typer
 from typer._click.exceptions import NoSuchOption
 from typer.core import TyperGroup
 
+from phonoscene.version import VERSION
 from phonoscene_cli.commands.audit import audit
 from phonoscene_cli.commands.backfill import backfill
 from phonoscene_cli.commands.board import board
@@ -97,6 +98,12 @@ app = typer.Typer(
 )
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        terminal.line(f"phonoscene {VERSION}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     context: typer.Context,
@@ -112,6 +119,12 @@ def options(
     ] = None,
     profile: Annotated[str | None, typer.Option(help="A profile of your AWS settings.")] = None,
     region: Annotated[str | None, typer.Option(help="The stack's region.")] = None,
+    version: Annotated[  # noqa: ARG001 - its callback has ended the program
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version, and exit."
+        ),
+    ] = False,
 ) -> None:
     """Find the stack that a command is about."""
     typed = {name for name in context.params if _is_typed(context, name)}

@@ -8,19 +8,19 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import socket
-import threading
 import time
 import uuid
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from local.drops import sample
 from local.paths import PROJECT
 from phonoscene_cli.board import views
 from tests.support.browser import RunningBoard, Tab, running_browser, tab_of
+from tests.support.forwarding import forwarded
 from tests.support.local_stack import (
     FOLDER,
     SMALL,
@@ -34,15 +34,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, FilePayload, Page
 
     from tests.support.local_stack import Phonoscene
 
 SHOTS: Final = PROJECT / ".build" / "board"
 TINY: Final = "64x64"
-#: Every screen at its narrowest and its usual width, in both colour schemes.
-WIDTHS: Final = (320, 1280)
-SCHEMES: Final = ("light", "dark")
+#: Pixels of a window on a desk, and of the narrowest telephone.
+WIDE, NARROW = 1280, 320
 FIRST_PAINT: Final = (
     """() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime"""
 )
@@ -133,6 +132,31 @@ def test_a_board_is_painted_soon_and_without_a_drop_it_says_what_to_do_first(
         assert "Drop an audio file" in tab.text(".welcome")
         SHOTS.mkdir(parents=True, exist_ok=True)
         tab.page.screenshot(path=SHOTS / "empty.png")
+
+
+def test_the_newest_videos_stand_on_the_first_screen(
+    browser: Browser, board: RunningBoard, phonoscene: Phonoscene
+) -> None:
+    names = ("talks/intro", "music/tide", "music/embers")
+    later = f"later {uuid.uuid4()}"
+    phonoscene.fault(later, "render", "delay", seconds=20)
+    phonoscene.drop("talks/outro", prompt=later)
+    for name in names:
+        size = {"width": 256, "height": 144}
+        phonoscene.sidecar(f"{name}.json", prompt=f"{name} {uuid.uuid4()}", video_size=size)
+        phonoscene.put(f"{name}.wav", sample.make())
+    with tab_of(browser, board, viewport={"width": 1000, "height": 560}) as tab:
+        for name in names:
+            tab.page.locator("#gallery", has_text=name).wait_for()
+        tab.page.locator("#moving", has_text="SUBMITTED").wait_for()
+        ready = "[...document.querySelectorAll('video')].every(one => one.readyState > 1)"
+        assert eventually(lambda: tab.page.evaluate(ready))
+        tab.page.screenshot(path=SHOTS / "picture.png")  # docs/board.png is one of these
+        began = tab.page.evaluate(
+            "async () => { const one = document.querySelector('video'); await one.play();"
+            " return one.currentTime; }"
+        )
+        assert began < 1
 
 
 def test_a_newcomer_drags_a_file_in_corrects_a_field_drops_it_and_plays_the_video(
@@ -319,40 +343,6 @@ def test_what_others_have_written_is_text_and_never_markup(
     assert "<img src=x" in tab.text("#trouble")
 
 
-@contextmanager
-def forwarded(address: str) -> Iterator[int]:
-    """A port that leads to another, until the end of the body, at which all its lines are cut."""
-    host, port = address.rpartition("/")[2].rsplit(":", 1)
-    lines: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    near, _ = server.accept()
-                    far = socket.create_connection((host, int(port)), timeout=60)
-                    lines.extend((near, far))
-                    for one, other in ((near, far), (far, near)):
-                        threading.Thread(target=pump, args=(one, other), daemon=True).start()
-
-        def pump(one: socket.socket, other: socket.socket) -> None:
-            with suppress(OSError):
-                while data := one.recv(65536):
-                    other.sendall(data)
-            with suppress(OSError):
-                other.shutdown(socket.SHUT_WR)
-
-        threading.Thread(target=serve, daemon=True).start()
-        try:
-            yield server.getsockname()[1]
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            for line in lines:
-                with suppress(OSError):
-                    line.shutdown(socket.SHUT_RDWR)
-                line.close()
-
-
 def test_a_stack_that_goes_away_is_said_and_comes_back_on_another_port(
     browser: Browser, phonoscene: Phonoscene, tmp_path: Path
 ) -> None:
@@ -403,32 +393,32 @@ def settle(page: Page) -> None:
     assert eventually(lambda: page.evaluate(come))
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_every_screen_is_accessible_and_fits_a_narrow_one(
-    browser: Browser, board: RunningBoard, phonoscene: Phonoscene, scheme: str
+def test_every_screen_is_accessible_in_both_schemes_and_fits_a_narrow_window(
+    tab: Tab, phonoscene: Phonoscene
 ) -> None:
-    axe, found = Axe(), {}
-    with tab_of(browser, board, color_scheme=scheme) as tab:
-        for name, path in screens(phonoscene).items():
-            for width in WIDTHS:
-                tab.page.set_viewport_size({"width": width, "height": 800})
-                tab.go(path)
-                settle(tab.page)
-                if name == "drop":
-                    tab.drag("talk.wav", make_audio("wav", 1.0))
-                    fill(tab, prompt="Rain", fps="many")
-                    tab.page.wait_for_selector("#error-fps:not(:empty)")
-                file = SHOTS / f"{name} {scheme} {width}.png"
-                tab.page.screenshot(path=file, full_page=True)
-                wide = tab.page.evaluate("document.documentElement.scrollWidth")
-                assert wide <= width, (name, width, wide)
-            results = axe.run(tab.page)
-            if results.violations_count:
-                found[name] = results.generate_report()
+    axe, found, page = Axe(), {}, tab.page
+    for name, path in screens(phonoscene).items():
+        page.set_viewport_size({"width": WIDE, "height": 800})
+        tab.go(path)
+        settle(page)
+        if name == "drop":
+            tab.drag("talk.wav", make_audio("wav", 1.0))
+            fill(tab, prompt="Rain", fps="many")
+            page.wait_for_selector("#error-fps:not(:empty)")
+        for width in (WIDE, NARROW):
+            page.set_viewport_size({"width": width, "height": 800})
+            needed = page.evaluate("document.documentElement.scrollWidth")
+            assert needed <= width, (name, width, needed)
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                page.screenshot(path=SHOTS / f"{name} {scheme} {width}.png", full_page=True)
+                results = axe.run(page) if width == WIDE else None
+                if results and results.violations_count:
+                    found[name, scheme] = results.generate_report()
     assert found == {}
 
 
-def test_the_whole_way_goes_by_keyboard(tab: Tab, phonoscene: Phonoscene) -> None:
+def test_keys_lead_to_each_page(tab: Tab, phonoscene: Phonoscene) -> None:
     a_job(phonoscene, "keys/one")
     page = tab.go("/")
     page.locator("#gallery", has_text="keys/one").wait_for()
@@ -446,6 +436,10 @@ def test_the_whole_way_goes_by_keyboard(tab: Tab, phonoscene: Phonoscene) -> Non
     page.wait_for_url("**/jobs/*")
     page.keyboard.press("d")
     page.wait_for_url("**/drop")
+
+
+def test_a_drop_is_made_by_keyboard(tab: Tab) -> None:
+    page = tab.go("/drop")
     tab.drag("keys.wav", make_audio("wav", 1.0))
     page.focus("#field-prompt")
     page.keyboard.type(f"by keyboard {uuid.uuid4()}")
@@ -476,6 +470,32 @@ def test_a_picture_that_is_dragged_in_is_the_first_frame(tab: Tab, phonoscene: P
 
     [take] = phonoscene.jobs.takes("pictured")
     assert take["images"]["image_url"]["key"] == "portrait.png"
+
+
+def test_of_several_audio_files_the_first_is_taken_and_the_others_are_refused(tab: Tab) -> None:
+    page = tab.go("/drop")
+    sound = make_audio("wav", 1.0)
+    files: list[FilePayload] = [
+        {"name": "one.wav", "mimeType": "audio/wav", "buffer": sound},
+        {"name": "two.wav", "mimeType": "audio/wav", "buffer": sound},
+        {"name": "notes.pdf", "mimeType": "application/pdf", "buffer": b"%PDF"},
+    ]
+    page.set_input_files("#files", files)
+    fill(tab, prompt="Rain", video_size=TINY)
+    assert priced(tab)
+    lines = page.locator("#uploads li").all_inner_texts()
+    assert lines[0] == "one.wav ✓"
+    assert ["One audio file makes one drop" in line for line in lines] == [False, True, True]
+
+
+@pytest.mark.parametrize("name", ["empty.wav", "notes.pdf", "text.mp3"])
+def test_a_file_that_is_no_audio_is_refused_with_a_sentence(tab: Tab, name: str) -> None:
+    tab.go("/drop")
+    fill(tab, prompt="Rain")
+    tab.drag(name, b"" if name == "empty.wav" else b"Only words.")
+    said = tab.page.locator("form.drop", has_text=re.compile("empty|no audio file|not audio"))
+    said.wait_for()
+    assert tab.page.locator("button.primary").count() == 0
 
 
 def test_the_scripts_of_all_pages_are_small() -> None:

@@ -75,7 +75,7 @@ class RunningBoard:
     def __enter__(self) -> Self:
         words = (sys.executable, "-m", "phonoscene_cli", "--endpoints", str(self.endpoints))
         self.started = time.time()
-        self._program = subprocess.Popen(
+        self._program = subprocess.Popen(  # noqa: S603 - our own command
             [*words, "board", "--no-open"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

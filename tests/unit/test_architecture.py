@@ -85,6 +85,7 @@ SIMULATOR_ROOMS = (
 )
 #: What only computes: no clock, no file, no network.
 PURE = {
+    "version",
     "limits",
     "comparison",
     "errors",

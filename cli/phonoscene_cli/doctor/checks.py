@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
-from phonoscene_cli.doctor import resources
+from phonoscene_cli.doctor import release, resources
 from phonoscene_cli.doctor.findings import DENIED, Check, Level, Look, Looked, ok
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.ui import formatting
@@ -181,6 +181,7 @@ CHECKS: Final[dict[str, Look]] = {
     "region": resources.region_is_the_files,
     "stack": stack_is_deployed,
     "outputs": outputs_are_complete,
+    "version": release.versions_agree,
     "parameters": resources.parameters_are_the_files,
     "fal key": fal_key_is_there,
     "webhook": webhook_refuses_strangers,
@@ -194,6 +195,8 @@ CHECKS: Final[dict[str, Look]] = {
     "dead letters": resources.dead_letters_are_none,
     "alarms": resources.alarms_are_quiet,
     "alarm mail": resources.alarm_mail_is_confirmed,
+    "records": release.records_can_be_read,
+    "left over": release.nothing_was_left,
     "dispatch": dispatch_is_not_paused,
     "fal user": fal_user_is_pinned,
     "may read drops": drops_may_be_read,

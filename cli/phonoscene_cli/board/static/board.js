@@ -30,32 +30,48 @@ function markErrors() {
 
 // Uploads: each file is sent to this machine as it is chosen; the form is examined with it.
 
-function upload(form, file) {
-  const line = document.createElement("li");
-  const bar = document.createElement("progress");
-  line.append(file.name, " ", bar);
-  bar.setAttribute("aria-label", `Reading ${file.name}`);
-  document.getElementById("uploads").append(line);
-  const request = new XMLHttpRequest();
-  request.open("PUT", `/drop/${form.dataset.drop}/files/${encodeURIComponent(file.name)}`);
-  request.setRequestHeader("HX-Request", "true");
-  request.upload.onprogress = (event) => { bar.max = event.total; bar.value = event.loaded; };
-  request.onload = () => {
-    const isTaken = request.status === 200;
-    const answer = new DOMParser().parseFromString(request.responseText, "text/html");
-    bar.replaceWith(isTaken ? "✓" : `✕ ${answer.body.textContent.trim()}`);
-    if (!isTaken) return;
-    const isDetail = /\.(json|png|jpe?g|webp|gif|avif)$/i.test(file.name);
-    if (isDetail) htmx.trigger("#fields", "sidecar");
-    else document.getElementById("outcome").dispatchEvent(new CustomEvent("staged"));
-  };
-  request.onerror = () => bar.replaceWith("✕ The board does not answer. Start it again.");
-  request.send(file);
+const DETAIL = /\.(json|png|jpe?g|webp|gif|avif)$/i;
+
+function line(name) {
+  const item = document.createElement("li");
+  const end = document.createElement("span");
+  item.append(name, " ", end);
+  document.getElementById("uploads").append(item);
+  return end;
 }
 
-function take(files) {
+function upload(form, file) {
+  const end = line(file.name), bar = document.createElement("progress");
+  bar.setAttribute("aria-label", `Reading ${file.name}`);
+  end.append(bar);
+  return new Promise((done) => {
+    const request = new XMLHttpRequest();
+    request.open("PUT", `/drop/${form.dataset.drop}/files/${encodeURIComponent(file.name)}`);
+    request.setRequestHeader("HX-Request", "true");
+    request.upload.onprogress = (event) => { bar.max = event.total; bar.value = event.loaded; };
+    request.onerror = () => { write(end, "✕ The board does not answer. Start it again."); done(); };
+    request.onload = () => {
+      const answer = new DOMParser().parseFromString(request.responseText, "text/html");
+      const isTaken = request.status === 200;
+      write(end, isTaken ? "✓" : `✕ ${answer.body.textContent.trim()}`);
+      if (isTaken && DETAIL.test(file.name)) htmx.trigger("#fields", "sidecar");
+      if (isTaken) htmx.trigger("#outcome", "staged");
+      done();
+    };
+    request.send(file);
+  });
+}
+
+// One after another, in the order in which they were chosen: a later audio file replaces an earlier.
+async function take(files) {
   const form = document.querySelector("form[data-drop]");
-  for (const file of files) upload(form, file);
+  let hasAudio = false;
+  for (const file of files) {
+    const isDetail = DETAIL.test(file.name);
+    if (hasAudio && !isDetail) write(line(file.name), "✕ One audio file makes one drop. Drop this one after it.");
+    else await upload(form, file);
+    hasAudio ||= !isDetail;
+  }
 }
 
 document.addEventListener("change", (event) => {
@@ -99,6 +115,13 @@ document.addEventListener("timeupdate", (event) => {
       head.setAttribute("x1", x);
       head.setAttribute("x2", x);
     }
+}, true);
+
+// A video of a gallery shows a frame of its second second, and plays from its beginning.
+document.addEventListener("play", (event) => {
+  if (event.target.dataset?.still === undefined) return;
+  delete event.target.dataset.still;
+  event.target.currentTime = 0;
 }, true);
 
 // Keys.
