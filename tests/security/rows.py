@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 UNIT, INTEGRATION = "tests/unit/test_", "tests/integration/test_"
+BOARD = "tests/integration/board/test_board_"
 COPYING = "tests/integration/copying/test_"
 E2E, SECURITY, ODD = "tests/e2e/test_", "tests/security/test_", "tests/odd/test_"
 
@@ -25,7 +26,8 @@ class Row:
 
 def row(threat: str, control: str, **files: str) -> Row:
     """Files are named by their folder's initial and their name: ``u_webhooks="test_a test_b"``."""
-    folders = {"u": UNIT, "i": INTEGRATION, "e": E2E, "s": SECURITY, "o": ODD, "c": COPYING}
+    folders = {"u": UNIT, "i": INTEGRATION, "e": E2E, "s": SECURITY, "o": ODD}
+    folders |= {"c": COPYING, "b": BOARD}
     proofs = []
     for file, tests in files.items():
         folder, _, name = file.partition("_")
@@ -277,14 +279,98 @@ ROWS: Final = (
         i_fal_contract="test_the_headers_are_those_that_fal_documents",
     ),
     row(
+        "Another site's page sends requests to the board",
+        "The board answers only its own pages: the browser's `Origin` and `Sec-Fetch-Site` are "
+        "checked, a write must have one of them, the cookie is `SameSite=Strict`, and no header "
+        "allows another origin.",
+        b_access="test_no_address_answers_a_request_that_is_not_its_own "
+        "test_every_address_answers_a_page_of_its_own "
+        "test_a_write_must_say_that_a_page_of_the_board_sends_it "
+        "test_the_guard_lets_pass_what_the_rules_allow_and_nothing_else",
+        b_server="test_a_request_that_no_page_of_the_board_sends_is_refused",
+    ),
+    row(
+        "A foreign name is made to resolve to the board (DNS rebinding)",
+        "The `Host` header must be exactly the board's address and port, once.",
+        b_access="test_no_address_answers_a_request_that_is_not_its_own "
+        "test_only_the_entrance_itself_needs_no_cookie",
+        b_server="test_a_request_that_no_page_of_the_board_sends_is_refused",
+    ),
+    row(
+        "Another program or user opens the board, or its link is stolen",
+        "It listens on 127.0.0.1. A link works once; then only the `HttpOnly` cookie of that "
+        "browser does. Each board has its own secret of 256 bits, and a cookie named by its port.",
+        b_access="test_a_link_lets_one_browser_in_once test_a_made_up_link_lets_nothing_in "
+        "test_a_preview_of_a_link_does_not_use_it_up "
+        "test_boards_of_two_ports_have_their_own_cookies_and_secrets "
+        "test_whatever_is_sent_without_the_secret_reaches_nothing",
+        b_server="test_a_page_is_served_to_the_browser_that_was_let_in "
+        "test_enter_gives_another_link",
+    ),
+    row(
+        "A page frames the board, or a cache or another page keeps what it shows",
+        "Every answer, also of an error, has `frame-ancestors 'none'`, `no-store`, `nosniff` and "
+        "same-origin policies.",
+        b_access="test_every_answer_is_kept_from_frames_caches_and_scripts",
+        b_streaming="test_what_a_browser_would_run_is_a_download_of_bytes",
+    ),
+    row(
+        "A script in a key, a sidecar, a file or fal's error runs in the board",
+        "Templates escape every value. The policy allows only scripts with the page's nonce. "
+        "Files are sent as audio, video or images of a short list, or as a download, in a sandbox.",
+        b_access="test_a_script_in_a_key_a_prompt_or_metadata_is_text "
+        "test_a_script_in_fals_error_is_text "
+        "test_a_policy_allows_the_pages_own_scripts_and_no_others",
+        b_streaming="test_what_a_browser_would_run_is_a_download_of_bytes "
+        "test_a_downloads_name_arrives_as_it_is_and_is_no_header",
+        b_live="test_no_text_ends_an_event_or_begins_another",
+        u_board_files="test_a_page_names_no_other_host_and_has_no_handlers_and_styles_of_its_own",
+    ),
+    row(
+        "An address or a file's name leads out of the board's folders",
+        "Staged files have checked names in folders whose names are 32 hex digits. Static files "
+        "are read from one folder.",
+        b_access="test_no_address_and_no_files_name_leads_out_of_its_folder",
+        b_drops="test_a_files_name_has_its_place_or_is_refused "
+        "test_a_drops_id_is_of_the_pages_making",
+    ),
+    row(
+        "An upload or a form fills the machine",
+        "Bodies are limited while they are read, and refused by their announced length before. "
+        "Few drops are kept, and their files are deleted at the end.",
+        b_access="test_a_file_that_says_it_is_too_large_is_not_read "
+        "test_a_form_that_never_ends_is_given_up",
+        b_server="test_a_file_that_says_it_is_too_large_is_refused_before_it_is_sent "
+        "test_it_ends_by_a_signal_and_leaves_no_file",
+        b_drops="test_of_drops_that_were_begun_the_newest_stay_and_those_on_their_way",
+    ),
+    row(
+        "A method or protocol that no page uses reaches the board",
+        "Only GET, POST and PUT over HTTP are answered.",
+        b_access="test_no_address_answers_another_method test_a_websocket_is_refused",
+        b_server="test_a_request_that_no_page_of_the_board_sends_is_refused",
+    ),
+    row(
+        "A button of the board spends twice, or more than it shows",
+        "A drop or retry happens only at the price that its button shows, for the files that were "
+        "priced, and once.",
+        b_drops="test_a_button_that_is_pressed_many_times_at_once_drops_once "
+        "test_a_retry_that_is_pressed_many_times_at_once_makes_one_take "
+        "test_a_price_that_was_not_shown_drops_nothing "
+        "test_a_file_that_comes_while_the_drop_is_on_its_way_changes_nothing "
+        "test_a_file_or_a_field_that_changed_since_asks_again",
+    ),
+    row(
         "A dependency was changed",
-        "Every package is pinned and locked with its hashes, for Lambda and for the tools. The "
-        "build writes a bill of materials. `make audit` checks PyPI's advisories.",
+        "Every package is pinned and locked with its hashes, for Lambda and for the tools; the "
+        "board's scripts are listed with theirs. The build writes a bill of materials. `make audit` "
+        "checks PyPI's advisories.",
         i_packaging="test_the_layer_for_aws_holds_every_locked_package_that_lambda_needs "
         "test_the_bill_of_materials_names_every_package_of_the_layers_with_its_hashes "
         "test_a_function_imports_nothing_but_itself_the_layer_and_lambdas_own",
         u_requirements="test_every_package_is_locked_with_hashes "
         "test_the_list_of_a_layer_is_that_of_the_lock test_the_lock_names_no_mirror",
+        u_board_files="test_a_file_of_others_is_what_its_release_holds",
         s_rows="test_a_package_that_was_skipped_is_not_a_package_without_fault "
         "test_an_audit_that_did_not_happen_is_no_audit_without_findings",
     ),

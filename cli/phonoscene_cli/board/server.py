@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 import threading
@@ -73,6 +74,8 @@ def serve(find: Callable[[], Stack], address: Address, opens: Callable[[str], ob
     def link() -> str:
         return f"http://{address.host}:{port}{board.access.new_link()}"
 
+    # uvicorn would end the process of this signal, and not what is around it
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with closing(board.staging):
         first = link()
         terminal.line(f"board: {first}")

@@ -32,7 +32,7 @@ def board(
 
     The page is served on this machine alone, with your own credentials. The link opens one browser.
 
-    Example: phonoscene --local board
+    Example: phonoscene board --port 8080
     """
     try:
         from phonoscene_cli.board import server  # noqa: PLC0415 - an extra of the package

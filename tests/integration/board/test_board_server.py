@@ -71,8 +71,8 @@ def start(folder: Path) -> Running:
     return Running(program, links, folder)
 
 
-def stop(running: Running) -> int:
-    running.program.send_signal(signal.SIGINT)
+def stop(running: Running, by: signal.Signals = signal.SIGINT) -> int:
+    running.program.send_signal(by)
     try:
         return running.program.wait(20)
     finally:
@@ -192,14 +192,17 @@ def test_enter_gives_another_link(running: Running, entered: tuple[str, str]) ->
     assert status(ask(host, f"GET {path} HTTP/1.1", f"Host: {host}")) == 403
 
 
-def test_it_ends_with_its_terminal_and_leaves_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_it_ends_by_a_signal_and_leaves_no_file(
+    tmp_path: Path, by: signal.Signals, code: int
+) -> None:
     running = start(tmp_path)
     running.link()
     staged = list(tmp_path.glob("phonoscene-board-*"))
 
-    code = stop(running)
+    ended = stop(running, by)
 
-    assert code == 130
+    assert ended == code
     assert len(staged) == 1
     assert list(tmp_path.glob("phonoscene-board-*")) == []
 
