@@ -363,7 +363,7 @@ def rejected(desk: Desk) -> str:
     desk.cloud.drop("talks/intro.wav", silence(1))
     desk.cloud.drop(
         "talks/intro.json",
-        '{"prompt": "A stage", "video_size": {"width": 64, "height": 64}, "fps": 900, "nwe": 1}',
+        '{"prompt": "A stage", "video_size": {"width": 64, "height": 64}, "fps": 900, "promt": 1}',
     )
     desk.announce("talks/intro.json")
     [item] = desk.cloud.items()
@@ -389,7 +389,7 @@ def test_a_rejected_drop_is_mended_from_its_page(browser: Browser, desk: Desk) -
     desk.announce("talks/intro.json")
 
     assert 'value="900"' in form
-    assert '"nwe": 1' in form
+    assert '"promt": 1' in form
     assert 'name="approved"' not in wrong.text
     new = answer.headers["hx-redirect"].rpartition("/")[2]
     assert desk.cloud.item(new)["status"] == "SUBMITTED"
