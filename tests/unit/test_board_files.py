@@ -6,11 +6,10 @@ import gzip
 import hashlib
 import json
 import re
+import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
-from setuptools import Distribution
 
 ROOT = Path(__file__).parents[2]
 BOARD = ROOT / "cli" / "phonoscene_cli" / "board"
@@ -46,15 +45,10 @@ def test_a_page_names_no_other_host_and_has_no_handlers_and_styles_of_its_own(fi
     assert not re.search(r"""<[^>]*\s(on\w+|style)=["']""", text)
 
 
-def test_whatever_a_page_is_made_of_is_in_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    project = Distribution({"script_name": "setup.py"})
-    project.parse_config_files()
-    build: Any = project.get_command_obj("build_py")
-    build.ensure_finalized()
+def test_whatever_a_page_is_made_of_is_in_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = project["package-data"]["phonoscene_cli"]
 
-    packed = {
-        Path(source, name).resolve() for _, source, _, names in build.data_files for name in names
-    }
+    packed = {file for pattern in patterns for file in BOARD.parent.glob(pattern)}
 
     assert packed >= {file for file in BOARD.rglob("*.*") if file.suffix not in (".py", ".pyc")}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK: Final = "127.0.0.1"
+HTTP_PORT: Final = 80
 #: Where the one-time link leads.
 ENTRANCE: Final = "/enter"
 #: Without HEAD: a link's preview would use it up, and S3 would send a whole video for nothing.
@@ -69,7 +70,8 @@ class Access:
     def on_port(cls, port: int, host: str = LOOPBACK) -> Access:
         """For a server on this port, which the cookie's name has: ports of a host share cookies."""
         names = {LOOPBACK, "localhost", host}
-        return cls(frozenset(f"{name}:{port}" for name in names), f"phonoscene-board-{port}")
+        ending = "" if port == HTTP_PORT else f":{port}"  # browsers leave out the usual one
+        return cls(frozenset(f"{name}{ending}" for name in names), f"phonoscene-board-{port}")
 
     def new_link(self) -> str:
         """A path that lets one browser in, once."""

@@ -431,3 +431,28 @@ def test_a_websocket_is_refused(board: Board) -> None:
     asyncio.run(application(board)(scope, receive, send))
 
     assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+@pytest.mark.parametrize(
+    "job_id", ["window", "budget%232026-11-27", "x" * 3000, "%00", "💥", "a%2Fb", "..", "{{7*7}}"]
+)
+def test_an_id_that_is_no_jobs_is_answered_with_a_sentence(
+    browser: Browser, desk: Desk, job_id: str
+) -> None:
+    desk.cloud.drop("talks/intro.wav", silence(1))
+    desk.announce("talks/intro.wav")
+
+    for part in ("", "/takes", "/video", "/audio", "/waveform", "/retry"):
+        answer = browser.get(f"/jobs/{job_id}{part}")
+        assert answer.status in (200, 404, 502)
+        assert "Traceback" not in answer.text
+        assert "49" not in answer.text.partition("<main")[2].partition("</main")[0]
+
+
+def test_on_the_usual_port_the_host_has_none() -> None:
+    guard = Guard(PlainTextResponse("in"), rules := Access.on_port(80, "192.0.2.1"))
+    browser = Browser.of_page(guard, rules)
+
+    for host, status in (("127.0.0.1", 200), ("192.0.2.1", 200), ("127.0.0.1:80", 421)):
+        named = browser.sending(("host", host), ("origin", f"http://{host}"))
+        assert named.get("/").status == status
