@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from phonoscene.drops.keys import job_id
 from phonoscene.jobs import FINAL, JobStatus
 from phonoscene.publishing.event_webhooks import Notification
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.version import VERSION
 from phonoscene_cli.audit.checkpoint import CursorFile, Progress
-from tests.compatibility import next_version, released
+from tests.compatibility import next_version
 from tests.compatibility.finish import finish, wrong
 from tests.compatibility.moments import Moment, from_json, load, save, to_json
 from tests.compatibility.next_version import FIELD, STATUS
 from tests.compatibility.record import CHECKPOINT, EVENT, HERE, MOMENTS
-from tests.support import stack
+from tests.support import released, stack
 from tests.support.jobs import NOON, a_job
 from tests.support.scenarios import SOUND, WISH
 
@@ -161,6 +162,21 @@ def _parts(item: dict[str, Any]) -> list[Any]:
     sequence = item.get("sequence", {"M": {}})["M"]
     parts = [*sequence.get("segments", {"L": []})["L"], *sequence.get("scenes", {"L": []})["L"]]
     return [one["M"].get(FIELD) for one in parts]
+
+
+def test_a_released_versions_jobs_have_the_ids_that_this_one_gives() -> None:
+    checked = 0
+    for item in (item for moment in moments(NEWEST).values() for item in moment["items"]):
+        is_job = {"audio", "sidecar", "status"} <= set(item) and not {"part_of", "take"} & set(item)
+        if is_job and item["status"] != {"S": "REJECTED"}:  # of which some are of one file
+            audio, sidecar = (_pinned(item[half]) for half in ("audio", "sidecar"))
+            checked += 1
+            assert job_id(stack.DROPS, audio, sidecar) == item["job_id"]["S"]
+    assert checked > 20
+
+
+def _pinned(half: dict[str, Any]) -> tuple[str, str]:
+    return half["M"]["key"]["S"], half["M"]["version_id"]["S"]
 
 
 @cache

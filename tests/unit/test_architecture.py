@@ -70,6 +70,7 @@ LOCAL_ROOMS = (
     "fal_simulator",
     "commands",
     "changes",
+    "adopt",
     "app",
     "__main__",
 )
