@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from phonoscene.drops.keys import job_id
 from phonoscene.jobs import FINAL, JobStatus
 from phonoscene.publishing.event_webhooks import Notification
+from phonoscene.publishing.receipts import Receipt
 from phonoscene.version import VERSION
 from phonoscene_cli.audit.checkpoint import CursorFile, Progress
-from tests.compatibility import next_version, released
+from tests.compatibility import next_version
 from tests.compatibility.finish import finish, wrong
 from tests.compatibility.moments import Moment, from_json, load, save, to_json
 from tests.compatibility.next_version import FIELD, STATUS
 from tests.compatibility.record import CHECKPOINT, EVENT, HERE, MOMENTS
-from tests.support import stack
+from tests.support import released, stack
+from tests.support.jobs import NOON, a_job
 from tests.support.scenarios import SOUND, WISH
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 RELEASES: Final = sorted(path.parent.name for path in HERE.glob(f"*/{MOMENTS}"))
 NEWEST: Final = max(RELEASES, key=lambda one: [int(part) for part in one.split(".")])
+DAY: Final = timedelta(days=1)
 #: Statuses from which a job goes on.
 MOVING: Final = sorted(set(JobStatus) - FINAL)
 ALL: Final = [(one, name) for one in RELEASES for name in load(HERE / one / MOMENTS)]
@@ -160,22 +164,55 @@ def _parts(item: dict[str, Any]) -> list[Any]:
     return [one["M"].get(FIELD) for one in parts]
 
 
-@pytest.mark.parametrize("is_sequence", [False, True])
-@pytest.mark.parametrize("status", MOVING)
-def test_a_status_of_a_later_version_stops_its_own_job_only(
-    status: JobStatus, is_sequence: bool
-) -> None:
-    found = [
-        (moment, item)
-        for moment in moments(NEWEST).values()
-        for item in moment["items"]
-        if item.get("status") == {"S": status} and ("sequence" in item) == is_sequence
-        if "missing_image" in item or status is not JobStatus.WAITING  # no half
-    ]
-    if not found:
-        assert is_sequence  # of which not each status is reached
-        return
-    moment, item = found[0]
+def test_a_released_versions_jobs_have_the_ids_that_this_one_gives() -> None:
+    checked = 0
+    for item in (item for moment in moments(NEWEST).values() for item in moment["items"]):
+        is_job = {"audio", "sidecar", "status"} <= set(item) and not {"part_of", "take"} & set(item)
+        if is_job and item["status"] != {"S": "REJECTED"}:  # of which some are of one file
+            audio, sidecar = (_pinned(item[half]) for half in ("audio", "sidecar"))
+            checked += 1
+            assert job_id(stack.DROPS, audio, sidecar) == item["job_id"]["S"]
+    assert checked > 20
+
+
+def _pinned(half: dict[str, Any]) -> tuple[str, str]:
+    return half["M"]["key"]["S"], half["M"]["version_id"]["S"]
+
+
+@cache
+def _resting() -> dict[tuple[str, str], tuple[Moment, dict[str, Any]]]:
+    """A job of each status that goes on, of each kind; and its moment."""
+    found: dict[tuple[str, str], tuple[Moment, dict[str, Any]]] = {}
+    for moment in moments(NEWEST).values():
+        for item in moment["items"]:
+            status = item.get("status", {"S": ""})["S"]
+            is_half = status == JobStatus.WAITING and "missing_image" not in item
+            if status in MOVING and not is_half:
+                kind = next((one for one in ("sequence", "part_of") if one in item), "job")
+                found.setdefault((status, kind), (moment, item))
+    return found
+
+
+def test_jobs_of_each_status_and_kind_meet_a_later_version() -> None:
+    assert {status for status, kind in _resting() if kind == "job"} == set(MOVING)
+    assert {kind for _, kind in _resting()} == {"job", "sequence", "part_of"}
+
+
+@pytest.mark.parametrize("status", ["RESTING", "WAITING"])
+def test_an_earlier_step_never_replaces_a_later_versions_receipt(status: str) -> None:
+    job = a_job(revision=7)
+    later = json.loads(Receipt.of(job, None).to_json()) | {"status": status, FIELD: "kept"}
+    there = Receipt.read(json.dumps(later).encode())
+
+    assert there
+    assert not Receipt.of(a_job(revision=6), None).is_newer_than(there)
+    assert Receipt.of(a_job(revision=8), None).is_newer_than(there)
+    assert Receipt.of(a_job(at=NOON + DAY, job_id="1" * 32), None).is_newer_than(there)
+
+
+@pytest.mark.parametrize(("status", "kind"), _resting())
+def test_a_status_of_a_later_version_stops_its_own_job_only(status: str, kind: str) -> None:
+    moment, item = _resting()[status, kind]
     world, resting = _with_resting(moment, item)
     posts = _requests_of(world, item)
 

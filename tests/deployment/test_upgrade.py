@@ -21,7 +21,7 @@ from local.cloud.cloud import running_cloud
 from local.cloud.deploy import STACK
 from local.paths import BUILD, PROJECT, StateDirectory
 from phonoscene.version import VERSION
-from tests.compatibility import released
+from tests.support import released
 from tests.support.local_stack import (
     FEW_PROCESSES,
     NO_WEBHOOK,

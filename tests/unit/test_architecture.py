@@ -71,6 +71,7 @@ LOCAL_ROOMS = (
     "fal_simulator",
     "commands",
     "changes",
+    "adopt",
     "app",
     "__main__",
 )
