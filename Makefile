@@ -17,7 +17,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build deploy deploy-check lock hooks clean
+.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build release deploy deploy-check lock hooks clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -105,6 +105,9 @@ format: .venv/ready ## rewrite the code as `make check` wants it
 build: .venv/ready ## the layer and the functions as AWS receives them, in .build/aws/
 	@$(RUN) -m local build
 
+release: .venv/ready ## the wheel, the archive for `phonoscene deploy`, and their hashes, in dist/
+	@$(RUN) -m local release $(ARGS)
+
 deploy: .venv/ready .venv-sam/ready samconfig.toml ## to AWS, with your credentials and the parameters of samconfig.toml
 	@CHANGES="$(CHANGES)" $(RUN) -m local.changes $(ARGS)
 	PYTHON=$(abspath $(RUN)) .venv-sam/bin/sam build
@@ -127,7 +130,7 @@ hooks: .venv/ready ## check each commit's files: format, lint, spelling, YAML; s
 
 clean: ## stop the local cloud; remove all that was made, videos too; keeps samconfig.toml
 	@if [ -e .venv/ready ]; then $(RUN) -m local down; fi
-	rm -rf .venv .venv-* .build build .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* .build build dist .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # uv.lock holds PyPI's own addresses, and `uv sync` asks no other. A list of hashes holds none, so it
 # installs from pip's index, too, which a mirror may be. uv does not read pip's configuration itself.
