@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from local.cloud import release as releases
 from local.cloud.build import Target
 from local.commands.options import shown
 from local.progress import step
+from local.releases import release as releases
 from phonoscene_cli.ui import terminal
 
 

@@ -58,6 +58,7 @@ CLI_ROOMS = (
     "follow",
     "audit",
     "doctor",
+    "deployment",
     "commands",
     "app",
     "__main__",
@@ -66,6 +67,7 @@ CLI_ROOMS = (
 LOCAL_ROOMS = (
     "",
     "cloud",
+    "releases",
     "drops",
     "fal_simulator",
     "commands",

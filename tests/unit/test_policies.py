@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untyped]  # ships none
 
 from tests.support import template
 from tests.support.documented import PAGE as COMMAND_LINE
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs" / "permissions.md").read_text(encoding="utf-8")
-POLICIES: Final = {
-    name: json.loads(body)
-    for name, body in re.findall(
-        r"^`(phonoscene-\w[\w-]*)`[^\n]*\n(?:[^`]|`(?!``))*?```json\n(.*?)```", PAGE, re.M | re.S
-    )
-}
+_NAMED: Final = re.compile(
+    r"^`(phonoscene-\w[\w-]*)`[^\n]*\n(?:[^`]|`(?!``))*?```json\n(.*?)```", re.MULTILINE | re.DOTALL
+)
+POLICIES: Final = {name: json.loads(body) for name, body in _NAMED.findall(PAGE)}
 DEPLOY: Final = ("phonoscene-deploy-data", "phonoscene-deploy-code")
 MAX_CHARACTERS: Final = 6144  # of a managed policy, without white space
 HANDLERS: Final = ("create", "read", "update", "delete")
@@ -187,7 +185,7 @@ def documented(command: str) -> set[str]:
     """The actions that the command line's page lists for a command."""
     table = COMMAND_LINE.partition("\n## Permissions\n")[2]
     found: set[str] = set()
-    for row in re.findall(r"^\| (.+?) \| (.+) \| .+ \|$", table, re.M):
+    for row in re.findall(r"^\| (.+?) \| (.+) \| .+ \|$", table, re.MULTILINE):
         whom, actions = row
         if not (whom == "everything" or re.search(rf"`[^`]*\b{command}\b[^`]*`", whom)):
             continue
@@ -199,9 +197,10 @@ def documented(command: str) -> set[str]:
     return found
 
 
-PEOPLE: Final = dict(
-    re.findall(r"^\| [^|]+ \| `(phonoscene-(?:viewer|dropper|operator))` \| (.+) \|$", PAGE, re.M)
+_PERSON: Final = re.compile(
+    r"^\| [^|]+ \| `(phonoscene-(?:viewer|dropper|operator))` \| (.+) \|$", re.MULTILINE
 )
+PEOPLE: Final = dict(_PERSON.findall(PAGE))
 
 
 def commands(person: str) -> set[str]:
@@ -209,7 +208,7 @@ def commands(person: str) -> set[str]:
     if person == "phonoscene-dropper":
         return words | commands("phonoscene-viewer")
     if person == "phonoscene-operator":
-        return set(re.findall(r"^## `(\w+)`$", COMMAND_LINE, re.M)) - words
+        return set(re.findall(r"^## `(\w+)`$", COMMAND_LINE, re.MULTILINE)) - words
     return words
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HEAD: Final = (
-    "# How `phonoscene deploy` deploys this stack. Change a parameter here or with --set, then\n"
-    "# deploy again. A parameter that is not here keeps the stack's value.\n"
+    "# How `phonoscene deploy` deploys this stack. Change a parameter here, or with --parameter,\n"
+    "# then deploy again. A parameter that is not here keeps the stack's value.\n"
 )
 
 
