@@ -62,10 +62,15 @@ def archive(target: Target = "aws", folder: Path = DIST) -> Path:
     contents[SUMS] = listing(contents).encode()
     version = template["Metadata"][SERVERLESS_REPO]["SemanticVersion"]
     file = folder / f"phonoscene-{version}-{target}.zip"
+    pack(file, contents)
+    return file
+
+
+def pack(file: Path, contents: Mapping[str, bytes]) -> None:
+    """Write a zip file whose bytes depend on nothing but its contents. Zips in it do not shrink."""
     with zipfile.ZipFile(file, "w") as output:
         for name, content in contents.items():
-            output.writestr(zipfile.ZipInfo(name, build.ZIP_EPOCH), content)  # zips of zips: stored
-    return file
+            output.writestr(zipfile.ZipInfo(name, build.ZIP_EPOCH), content)
 
 
 def release_template() -> dict[str, Any]:
