@@ -6,7 +6,6 @@ import json
 import re
 from fnmatch import fnmatchcase
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -14,13 +13,9 @@ from cfnlint.schema import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untype
 
 from tests.support import template
 from tests.support.documented import PAGE as COMMAND_LINE
+from tests.support.policies import PAGE, policies
 
-ROOT: Final = Path(__file__).parents[2]
-PAGE: Final = (ROOT / "docs" / "permissions.md").read_text(encoding="utf-8")
-_NAMED: Final = re.compile(
-    r"^`(phonoscene-\w[\w-]*)`[^\n]*\n(?:[^`]|`(?!``))*?```json\n(.*?)```", re.MULTILINE | re.DOTALL
-)
-POLICIES: Final = {name: json.loads(body) for name, body in _NAMED.findall(PAGE)}
+POLICIES: Final = policies()
 DEPLOY: Final = ("phonoscene-deploy-data", "phonoscene-deploy-code")
 MAX_CHARACTERS: Final = 6144  # of a managed policy, without white space
 HANDLERS: Final = ("create", "read", "update", "delete")

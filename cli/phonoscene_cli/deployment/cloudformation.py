@@ -23,11 +23,8 @@ PAUSE_SECONDS: Final = 2.0
 MAX_SECONDS: Final = 3 * 3600.0
 _NO_CHANGES: Final = ("didn't contain changes", "No updates are to be performed")
 _DONE: Final = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE"})
-#: CREATE_FAILED and UPDATE_FAILED: without a rollback, which the stack's owner may have turned off.
 _FAILED: Final = frozenset(
     {
-        "CREATE_FAILED",
-        "UPDATE_FAILED",
         "ROLLBACK_COMPLETE",
         "ROLLBACK_FAILED",
         "UPDATE_ROLLBACK_COMPLETE",
@@ -145,13 +142,33 @@ class CloudFormation:
                 seen.add(event.id)
                 show(event)
                 if event.status.endswith("_FAILED") and not event.is_stack:
-                    failures.append(f"  {event.resource}: {event.reason or event.status}")
+                    failures.append(f"{event.resource}: {event.reason or event.status}")
                 if event.is_stack and event.status in _DONE:
                     return self._outputs()
-                if event.is_stack and event.status in _FAILED:
-                    why = "\n".join([f"Stack {self.stack} is {event.status}:", *failures])
-                    raise CliError(f"{why}\nCorrect the cause, then deploy again.")
+                if event.is_stack and self._is_failure(event.status):
+                    why = "; ".join(failures or self._validation_errors()).rstrip(".")
+                    raise CliError(
+                        f"Stack {self.stack} is {event.status}. {why or event.reason}. "
+                        "Correct the cause, then deploy again."
+                    )
         raise CliError(f"Stack {self.stack} is still changing. See its events in CloudFormation.")
+
+    def _is_failure(self, status: str) -> bool:
+        """Whether a deployment ends with this status. A rollback may follow the first two."""
+        if status in {"CREATE_FAILED", "UPDATE_FAILED"}:
+            return (self.describe() or {}).get("StackStatus") == status
+        return status in _FAILED
+
+    def _validation_errors(self) -> list[str]:
+        """What CloudFormation found wrong before it changed anything; only DescribeEvents has it."""
+        try:
+            found = self.client.describe_events(
+                StackName=self.stack, Filters={"FailedEvents": True}
+            )["OperationEvents"]
+        except (AttributeError, ClientError):  # an older SDK, or no permission: see the console
+            return []
+        wrong = [(one.get("LogicalResourceId"), one.get("ValidationStatusReason")) for one in found]
+        return [f"{resource}: {reason}" for resource, reason in wrong if reason]
 
     def _outputs(self) -> dict[str, str]:
         found = self.describe() or {}
