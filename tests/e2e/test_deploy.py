@@ -25,7 +25,7 @@ from tests.support.policies import policies
 from tests.support.terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.support.local_stack import Phonoscene
@@ -72,11 +72,13 @@ class Desk:
         module = [sys.executable, "-m", "phonoscene_cli", "--stack", STACK, "deploy"]
         return [*module, "--archive", str(archive), *words]
 
-    def run(self, *words: str, code: int = 0, **environment: str) -> tuple[Any, str]:
+    def run(
+        self, *words: str, code: int = 0, environment: Mapping[str, str] | None = None
+    ) -> tuple[Any, str]:
         """Run without a terminal; the JSON, and what a person reads."""
         done = subprocess.run(  # noqa: S603 - our own words
             self.command("--json", *words),
-            env=self.environment | environment,
+            env=self.environment | dict(environment or {}),
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -214,22 +216,13 @@ def test_a_parameter_changes_alone_and_is_kept_for_the_next_time(desk: Desk) -> 
     assert 'DailyBudgetUsd = "40"' in desk.file
 
 
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        (("--parameter", "MaxInFlight=0"), "MaxInFlight must be at least 1"),
-        (("--parameter", "Nothing=0"), "no parameter Nothing"),
-        (("--parameter", "MaxInFlight"), "not NAME=VALUE"),
-    ],
-)
-def test_a_wrong_parameter_is_refused_before_anything_is_uploaded(
-    desk: Desk, words: tuple[str, ...], reason: str
-) -> None:
+def test_a_wrong_parameter_is_refused_before_anything_is_uploaded(desk: Desk) -> None:
     before = desk.objects
 
-    _, text = desk.run("--yes", *words, code=2)
+    _, text = desk.run("--yes", "--parameter", "MaxInFlight=0", "--parameter", "No=1", code=2)
 
-    assert reason in " ".join(text.split())
+    assert "MaxInFlight must be at least 1" in text
+    assert "no parameter No" in text
     assert desk.objects == before
 
 
@@ -280,20 +273,6 @@ def test_a_failed_deployment_names_the_resource_and_its_reason(desk: Desk) -> No
     assert "Correct the cause, then deploy again." in text
 
 
-@pytest.mark.parametrize(
-    ("where", "reason"), [(None, "does not exist"), ("us-east-1", "is in us-east-1")]
-)
-def test_a_bucket_that_cannot_serve_is_refused(desk: Desk, where: str | None, reason: str) -> None:
-    desk.make()
-    if where:
-        desk.phonoscene.s3.create_bucket(Bucket="far-away")
-
-    _, text = desk.run("--yes", "--bucket", "far-away", code=1)
-
-    assert reason in text
-    assert "far-away" not in desk.file
-
-
 def test_a_fal_key_that_is_not_encrypted_is_refused(desk: Desk) -> None:
     desk.make(DropsDeadLetterQueue=another_queue())
     desk.client("ssm").put_parameter(Name="/plain", Value=KEY, Type="String")
@@ -324,7 +303,7 @@ def test_the_documented_policies_suffice_for_the_commands_own_calls(
 ) -> None:
     desk.make(DropsDeadLetterQueue=another_queue())
 
-    result, _ = desk.run("--yes", "--parameter", "MaxInFlight=7", **limited)
+    result, _ = desk.run("--yes", "--parameter", "MaxInFlight=7", environment=limited)
 
     assert result["outcome"] == "updated"
 
@@ -334,6 +313,6 @@ def test_a_person_without_a_permission_is_refused_with_the_next_step(
 ) -> None:
     desk.phonoscene.iam.delete_user_policy(UserName="deployer", PolicyName="phonoscene-deploy-data")
 
-    _, text = desk.run("--yes", "--parameter", "MaxInFlight=8", code=3, **limited)
+    _, text = desk.run("--yes", "--parameter", "MaxInFlight=8", code=3, environment=limited)
 
     assert "docs/command-line.md lists what each command needs" in text

@@ -86,10 +86,11 @@ def test_a_parameter_has_its_given_value_or_the_stacks_or_the_default(
     names = [one["ParameterKey"] for one in sent]
     assert len(names) == len(set(names))
     assert set(names) == (set(old) & set(KNOWN)) | set(given)
-    for one in sent:
-        name = one.pop("ParameterKey")
-        assert one == (
-            {"ParameterValue": given[name]} if name in given else {"UsePreviousValue": True}
+    for entry in sent:
+        name = entry.pop("ParameterKey")
+        is_given = name in given
+        assert entry == (
+            {"ParameterValue": given[name]} if is_given else {"UsePreviousValue": True}
         )
 
 

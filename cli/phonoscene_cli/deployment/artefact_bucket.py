@@ -112,7 +112,12 @@ class ArtefactBucket:
     def put(self, key: str, body: bytes, sha256: str) -> None:
         """Upload bytes; S3 refuses others than those of the checksum."""
         self.s3.put_object(
-            Bucket=self.name, Key=key, Body=body, ChecksumSHA256=_base64(sha256), **self._owner
+            Bucket=self.name,
+            Key=key,
+            Body=body,
+            ChecksumAlgorithm="SHA256",
+            ChecksumSHA256=_base64(sha256),
+            **self._owner,
         )
 
     def template_url(self, key: str) -> str:

@@ -160,7 +160,7 @@ class CloudFormation:
         return status in _FAILED
 
     def _validation_errors(self) -> list[str]:
-        """What CloudFormation found wrong before it changed anything; only DescribeEvents has it."""
+        """What CloudFormation found wrong before any change; only DescribeEvents has it."""
         try:
             found = self.client.describe_events(
                 StackName=self.stack, Filters={"FailedEvents": True}
