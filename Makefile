@@ -113,7 +113,7 @@ deploy: .venv/ready .venv-sam/ready samconfig.toml ## to AWS, with your credenti
 	PYTHON=$(abspath $(RUN)) .venv-sam/bin/sam build
 	.venv-sam/bin/sam deploy $(ARGS)
 
-deploy-check: .venv/ready .venv-sam/ready .venv-aws/ready ## every command of docs/deploy.md, in order, on the emulator; some minutes
+deploy-check: .venv/ready .venv-sam/ready .venv-aws/ready ## each command of docs/deploy.md, and a release from its archive, on the emulator
 	$(RUN) -m pytest -x tests/deployment $(ARGS)
 
 samconfig.toml: | samconfig.example.toml
