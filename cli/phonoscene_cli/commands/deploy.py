@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from phonoscene_cli.deployment.cloudformation import Event
     from phonoscene_cli.deployment.deployment import Deployment, Proposal
     from phonoscene_cli.deployment.fal_key import FalKey
-    from phonoscene_cli.deployment.release_archive import Release
 
 
 class Outcome(StrEnum):
@@ -129,18 +128,18 @@ def deploy(
     target = _target(context)
     kept = answers.read(target.file)
     kept = Answers(bucket or kept.bucket, dict(kept.parameters) | dict(parameter or ()))
-    deployment = target.deployment(_release(archive, target), kept)
-    deployment.check()
+    deployment = _deployment(target, archive, kept)
     if guided or (asks and deployment.is_new):
         deployment = _ask(deployment, None if guided else ASKED_FIRST)
+    is_changing = not (dry_run or upload_only)
+    store_key = _missing_key(target.fal_key(deployment)) if is_changing else None
     result = _uploaded(target, deployment)
     if not upload_only:
         with _proposed(deployment, result.template_url) as proposal:
             result = replace(result, outcome=Outcome.PLANNED, changes=_rows(proposal.changes))
             _show_changes(result, proposal.changes)
             _refuse_losses(proposal.changes, accept_loss or ())
-            if not dry_run:
-                store_key = _missing_key(target.fal_key(deployment))
+            if store_key:
                 _agree(proposal, yes=yes)
                 answers.write(target.file, Answers(kept.bucket, deployment.given))
                 store_key()
@@ -148,13 +147,20 @@ def deploy(
     terminal.tell(result, lambda: _show(result), as_json=as_json)
 
 
-def _release(archive: Path | None, target: Target) -> Release:
-    """The verified archive, which the person is shown with what it is for."""
+def _deployment(target: Target, archive: Path | None, kept: Answers) -> Deployment:
+    """The deployment of the verified archive, which the person is shown with its target.
+
+    Raises:
+        WrongUsage: the release does not have a parameter, or does not allow its value.
+    """
     with terminal.working("verifying the archive"):
         release = release_archive.read(release_archive.find(archive))
     terminal.say(f"Phonoscene {release.version} ({release.file}, SHA-256 {release.sha256})")
     terminal.say(f"stack {target.stack.name} in {target.region}, account {target.account}")
-    return release
+    deployment = target.deployment(release, kept)
+    if wrong := deployment.refusals():
+        raise WrongUsage(f"{'. '.join(wrong)}. Correct --parameter, or {target.file}.")
+    return deployment
 
 
 def _target(context: typer.Context) -> Target:

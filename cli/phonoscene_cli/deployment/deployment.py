@@ -17,7 +17,6 @@ from phonoscene_cli.deployment.template_parameters import (
     refusals,
     request,
 )
-from phonoscene_cli.errors import WrongUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,14 +58,9 @@ class Deployment:
         old = defaults if self.before is None else defaults | dict(self.before)
         return {name: (old[name], new) for name, new in self.after.items() if old[name] != new}
 
-    def check(self) -> None:
-        """Refuse parameters that the template does not have or does not allow.
-
-        Raises:
-            WrongUsage: with each reason.
-        """
-        if wrong := refusals(self.known, self.given):
-            raise WrongUsage(f"{'. '.join(wrong)}. Correct --parameter, or the file of answers.")
+    def refusals(self) -> list[str]:
+        """The parameters that the template does not have or does not allow, each in a phrase."""
+        return refusals(self.known, self.given)
 
     def upload(self, show: Callable[[str], None]) -> str:
         """Upload what the bucket does not have; return the address of the template."""
