@@ -21,6 +21,7 @@ import pytest
 from local.releases import release
 from phonoscene_cli.deployment.artefact_bucket import usual_name
 from phonoscene_cli.deployment.release_archive import code_names
+from tests.support.documented import PAGE, samples, shape
 from tests.support.policies import policies
 from tests.support.terminal import Terminal
 
@@ -205,12 +206,28 @@ def test_a_dry_run_and_an_upload_change_no_stack_and_keep_no_answer(desk: Desk) 
     assert (desk.parameters, desk.file, desk.change_sets) == (before, kept, [])
 
 
-def test_a_parameter_changes_alone_and_is_kept_for_the_next_time(desk: Desk) -> None:
+def test_a_parameter_changes_alone_as_the_page_shows_and_is_kept_for_the_next_time(
+    desk: Desk,
+) -> None:
     before = desk.parameters
+    [(typed, shown)] = [
+        one for one in samples(PAGE).items() if one[0].startswith("phonoscene deploy ")
+    ]
 
-    result, _ = desk.run("--yes", "--parameter", "MaxInFlight=5")
+    command = desk.command(*typed.split()[2:])
+    with Terminal(*command, env=desk.environment, columns=300) as terminal:
+        terminal.await_text("Deploy this? [y/N]")
+        terminal.type("y\n")
+        code, text = terminal.end(), terminal.text
 
-    assert result["outcome"] == "updated"
+    assert code == 0, text
+    for name, documented in (
+        (str(desk.folder / "release.zip"), "phonoscene-0.1.0-aws.zip"),
+        (f" {STACK} in {REGION}", " phonoscene in us-east-1"),
+        (f"{STACK}: updated", "phonoscene: updated"),
+    ):
+        text = text.replace(name, documented)
+    assert {shape(line) for line in shown} <= {shape(line) for line in text.splitlines()}
     assert desk.parameters == before | {"MaxInFlight": "5"}
     assert 'MaxInFlight = "5"' in desk.file
     assert 'DailyBudgetUsd = "40"' in desk.file

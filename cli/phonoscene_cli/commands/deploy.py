@@ -102,7 +102,7 @@ def deploy(
     accept_loss: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="RESOURCE",
+            metavar="NAME",
             help="Replace or delete this resource, although it has data; can be repeated.",
         ),
     ] = None,
