@@ -1,6 +1,7 @@
 # Every action; each first makes what it needs. For another Python: make test PYTHON=python3.12
 
-PYTHON ?= python3
+# Lambda's Python, where it works: a name on the PATH may lead nowhere. The oldest is 3.11.
+PYTHON ?= $(shell python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
 ARGS ?=
 DROPS ?= 100
 FAULTS ?= 0.2
@@ -17,7 +18,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo drop up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build release deploy deploy-check lock hooks clean
+.PHONY: help demo drop board up down status test check unit integration security audit fuzz permissions crash-matrix media-matrix odd-answers soak bench e2e format build release deploy deploy-check target-check upgrade-check lock version hooks clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -35,6 +36,10 @@ drop: .venv/ready ## a file of yours: FILE=song.mp3 PROMPT="…"; on the real fa
 	@[ -n "$$FILE" ] || { echo 'Name a file: make drop FILE=song.mp3 PROMPT="rain on a window"' >&2; exit 2; }
 	@$(RUN) -m local drop --start "$$FILE" $${PROMPT:+--prompt "$$PROMPT"} $(ARGS)
 
+board: .venv/ready ## the local cloud in your browser: drop files, follow jobs, play videos
+	@$(RUN) -m local up
+	@.venv/bin/phonoscene --local board $(ARGS)
+
 up: .venv/ready ## start the local cloud, or deploy what changed (ARGS="--port 4600")
 	@$(RUN) -m local up $(ARGS)
 
@@ -51,11 +56,12 @@ test: check unit integration e2e ## every check and test, in that order, up to t
 	bad, skipped = count("failures", "errors"), count("skipped"); \
 	print(count("tests") - bad - skipped, "passed,", bad, "failed,", skipped, "skipped")'
 
-check: .venv/ready .venv-sam/ready ## the lock, format, lint, spelling, types and the template
+check: .venv/ready .venv-sam/ready ## the lock, format, lint, spelling, workflows, types and the template
 	.venv/bin/uv lock --check --offline --quiet --python $(RUN) || { echo 'run `make lock`' >&2; exit 1; }
 	$(RUN) -m ruff format --check $(SOURCES)
 	$(RUN) -m ruff check $(SOURCES)
 	.venv/bin/codespell
+	.venv/bin/zizmor --offline --quiet --no-progress .github
 	$(RUN) -m mypy $(SOURCES) & types=$$!; \
 	.venv/bin/cfn-lint template.yaml && .venv-sam/bin/sam validate --lint --region us-east-1; \
 	template=$$?; wait $$types && exit $$template
@@ -63,8 +69,8 @@ check: .venv/ready .venv-sam/ready ## the lock, format, lint, spelling, types an
 unit: .venv/ready ## the core, without any network
 	$(PYTEST) -n auto --dist worksteal tests/unit --disable-socket --allow-unix-socket $(ARGS)
 
-integration: .venv/ready ## handlers on moto, every crash and order, media, the simulator, packaging
-	$(PYTEST) -n auto --dist worksteal tests/integration tests/crash tests/security tests/media tests/odd $(ARGS)
+integration: .venv/ready ## handlers on moto, every crash and order, media, the simulator, packaging, versions
+	$(PYTEST) -n auto --dist worksteal tests/integration tests/crash tests/security tests/media tests/odd tests/compatibility $(ARGS)
 
 security: .venv/ready .venv-audit/ready ## one table of threats: cases, failures (ARGS="--only storm" for a part)
 	@$(RUN) -m tests.security.report $(ARGS)
@@ -110,11 +116,17 @@ release: .venv/ready ## the wheel, the archive for `phonoscene deploy`, and thei
 
 deploy: .venv/ready .venv-sam/ready samconfig.toml ## to AWS, with your credentials and the parameters of samconfig.toml
 	@CHANGES="$(CHANGES)" $(RUN) -m local.changes $(ARGS)
-	PYTHON=$(abspath $(RUN)) .venv-sam/bin/sam build
+	PYTHON=$(abspath $(RUN)) .venv-sam/bin/sam build --cache-dir ".aws-sam/cache/$$( \
+		$(MAKE) --silent -C layers compiler PYTHON=$(abspath $(RUN)) | grep -q . && echo bytecode || echo source)"
 	.venv-sam/bin/sam deploy $(ARGS)
 
 deploy-check: .venv/ready .venv-sam/ready .venv-aws/ready ## each command of docs/deploy.md, and a release from its archive, on the emulator
 	$(RUN) -m pytest -x tests/deployment $(ARGS)
+
+upgrade-check: .venv/ready ## a stack in use updated, rolled back and adopted, on the local cloud; two minutes
+	$(RUN) -m pytest -x tests/deployment/test_upgrade.py $(ARGS)
+target-check: .venv/ready ## the artefacts for AWS on an emulated arm64 Python 3.13 (needs qemu); 4 minutes
+	$(RUN) -m pytest tests/target $(ARGS)
 
 samconfig.toml: | samconfig.example.toml
 	@cp samconfig.example.toml $@
@@ -124,6 +136,12 @@ lock: .venv/ready ## resolve pyproject.toml into uv.lock and the layers' lists (
 	.venv/bin/uv lock --quiet --system-certs --default-index https://pypi.org/simple --python $(RUN) $(ARGS)
 	$(EXPORT) --no-dev --output-file layers/common/requirements.txt
 	$(EXPORT) --only-group media --output-file layers/media/requirements.txt
+
+version: ## set the version of code and template: VERSION=0.2.0
+	@echo '$(VERSION)' | grep -Eqx '[0-9]+\.[0-9]+\.[0-9]+' || { echo 'Name a version: make version VERSION=0.2.0' >&2; exit 2; }
+	@sed -i.bak 's/^VERSION: Final = .*/VERSION: Final = "$(VERSION)"/' layers/common/phonoscene/version.py
+	@sed -i.bak 's/&version [0-9.]*/\&version $(VERSION)/' template.yaml
+	@rm layers/common/phonoscene/version.py.bak template.yaml.bak
 
 hooks: .venv/ready ## check each commit's files: format, lint, spelling, YAML; seconds, no network
 	.venv/bin/pre-commit install

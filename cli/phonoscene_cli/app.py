@@ -14,8 +14,10 @@ import typer
 from typer._click.exceptions import NoSuchOption
 from typer.core import TyperGroup
 
+from phonoscene.version import VERSION
 from phonoscene_cli.commands.audit import audit
 from phonoscene_cli.commands.backfill import backfill
+from phonoscene_cli.commands.board import board
 from phonoscene_cli.commands.cancel import cancel
 from phonoscene_cli.commands.cost import cost
 from phonoscene_cli.commands.deploy import deploy
@@ -42,7 +44,7 @@ EXIT_CODES: Final = (
 )
 #: In the order in which ``--help`` lists them, under their headings.
 COMMANDS: Final = {
-    "Drops and jobs": (drop, jobs, show, watch, share, retry, cancel),
+    "Drops and jobs": (board, drop, jobs, show, watch, share, retry, cancel),
     "The stack": (deploy, doctor, audit, backfill, cost, redrive),
 }
 
@@ -97,6 +99,12 @@ app = typer.Typer(
 )
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        terminal.line(f"phonoscene {VERSION}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     context: typer.Context,
@@ -112,6 +120,12 @@ def options(
     ] = None,
     profile: Annotated[str | None, typer.Option(help="A profile of your AWS settings.")] = None,
     region: Annotated[str | None, typer.Option(help="The stack's region.")] = None,
+    version: Annotated[  # noqa: ARG001 - its callback has ended the program
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version, and exit."
+        ),
+    ] = False,
 ) -> None:
     """Find the stack that a command is about."""
     typed = {name for name in context.params if _is_typed(context, name)}

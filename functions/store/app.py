@@ -61,7 +61,7 @@ def on_message(message: Message) -> None:
     """One result; an error returns it to the queue."""
     count("Verdicts")
     try:
-        webhook = WebhookMessage(**message.json())
+        webhook = WebhookMessage.read(message.json())
         logger.append_keys(job_id=webhook.job_id)
         app = build()
         job = app.result_handler.handle(webhook)

@@ -80,7 +80,7 @@ class LocalCloud:
             real_fal.check_parameters(values)
         with Listeners.of_a_new_cloud(options.port) as listeners:
             with step("building the layer and the functions"):
-                package = deploy.package(template)
+                package = deploy.package(template, options.target)
             run = Run(
                 [],
                 listeners.ports,
@@ -113,7 +113,7 @@ class LocalCloud:
             run = self._mend_simulator(run, options.simulator)
         if options.real or not run.real:
             self._put_fal_key(run, options.real)
-        package = deploy.package(template)
+        package = deploy.package(template, options.target)
         if package.fingerprint(values) == run.fingerprint:
             say("The local cloud is already running, and up to date.")
             endpoints = self.endpoints()
@@ -188,7 +188,12 @@ class LocalCloud:
                 )
                 self._add(run, simulator)
             aws = emulator.start_emulator(
-                self.state, tls_files, listeners, options.real, options.access_log
+                self.state,
+                tls_files,
+                listeners,
+                options.real,
+                options.access_log,
+                options.lambda_python,
             )
             self._add(run, aws)
             listeners.close()
@@ -253,7 +258,7 @@ def lost(run: Run) -> str:
 
 
 @contextmanager
-def running_cloud(
+def running_cloud(  # noqa: PLR0913 - each is one option of the cloud
     directory: Path,
     parameters: Mapping[str, str] | None = None,
     simulator: Sequence[str] = (),
@@ -261,10 +266,11 @@ def running_cloud(
     real: real_fal.RealFal | None = None,
     ticker: bool = False,
     access_log: Path | None = None,
+    lambda_python: Path | None = None,
 ) -> Iterator[Endpoints]:
     """A cloud with its state in `directory`, on ports of its own, for the body's time."""
     cloud = LocalCloud(StateDirectory(directory))
-    options = Options(0, parameters or {}, simulator, real, ticker, access_log)
+    options = Options(0, parameters or {}, simulator, real, ticker, access_log, lambda_python)
     try:
         yield cloud.up(options)
     finally:

@@ -58,23 +58,25 @@ class Package:
     """A template whose folders are replaced by the addresses of their zip files, and those."""
 
     template: dict[str, Any]
-    functions: dict[str, Path]
-    layers: dict[str, Path]
+    whole: dict[str, Path]
+    #: Layers for this machine, which are uploaded by reference.
+    linked: dict[str, Path]
 
     def fingerprint(self, values: Mapping[str, str]) -> str:
         """Changes when anything would be deployed differently."""
         return hashlib.sha256(json.dumps([self.template, dict(values)]).encode()).hexdigest()
 
 
-def package(template: Mapping[str, Any]) -> Package:
+def package(template: Mapping[str, Any], target: build.Target = "host") -> Package:
     """Build and zip what the template names. An archive's key is the hash of its content."""
     made = Package(json.loads(json.dumps(template)), {}, {})
     for name, resource in made.template["Resources"].items():
         source = SOURCES.get(resource["Type"])
         if source:
-            archive = _archive(name, PROJECT / resource["Properties"][source])
+            archive = _archive(name, PROJECT / resource["Properties"][source], target)
             key = f"{archive.stem}-{hashlib.sha256(archive.read_bytes()).hexdigest()[:16]}.zip"
-            (made.layers if source == "ContentUri" else made.functions)[key] = archive
+            is_linked = source == "ContentUri" and target == "host"
+            (made.linked if is_linked else made.whole)[key] = archive
             resource["Properties"][source] = f"s3://{ARTEFACTS_BUCKET}/{key}"
     return made
 
@@ -109,9 +111,9 @@ class Stack:
 
     def _upload(self, package: Package) -> None:
         self._s3.create_bucket(Bucket=ARTEFACTS_BUCKET)
-        for key, archive in package.functions.items():
+        for key, archive in package.whole.items():
             self._put(key, archive.read_bytes())
-        for key, archive in package.layers.items():
+        for key, archive in package.linked.items():
             built, mine = archive.with_suffix(""), self._unpacked / key.removesuffix(".zip")
             with build.turn():  # what is being built anew is not whole
                 guide = layer_link.by_reference(built, mine)
@@ -175,9 +177,9 @@ class Stack:
         )
 
 
-def _archive(name: str, folder: Path) -> Path:
+def _archive(name: str, folder: Path, target: build.Target) -> Path:
     """The zip file of a resource's sources; layers are distinguished by their names."""
     for layer in build.ALL_LAYERS:
         if layer.name == name:
-            return build.zip_layer(build.build_layer("host", layer), "host")
-    return build.zip_function(folder, "host")
+            return build.zip_layer(build.build_layer(target, layer), target)
+    return build.zip_function(folder, target)

@@ -41,8 +41,10 @@ class Fal:
 
 # Where this package is missing, jsonschema does not compile 38 grammars of URIs for 2.4 s when
 # it is imported. The emulator imports it for the SAM transform, whose schema has none checked.
+# ministack starts the functions with its own sys.executable.
 HYPERCORN = (
-    "import sys; sys.modules['rfc3987_syntax'] = None\n"
+    "import os, sys; sys.modules['rfc3987_syntax'] = None\n"
+    "sys.executable = os.environ.get('LAMBDA_PYTHON', sys.executable)\n"
     "from hypercorn.__main__ import main; sys.exit(main())"
 )
 
@@ -56,6 +58,7 @@ def start_emulator(
     listeners: Listeners,
     real: RealFal | None = None,
     access_log: Path | None = None,
+    lambda_python: Path | None = None,
 ) -> Process:
     """Start ministack. hypercorn is run directly: ministack's own `main` also takes 443."""
     ports = listeners.ports
@@ -66,6 +69,8 @@ def start_emulator(
     logs = data if access_log else []
     command = [sys.executable, "-c", HYPERCORN, "ministack.app:app", *listen, *tls, *logs]
     environment = emulator_environment(state, tls_files, ports, real)
+    if lambda_python:
+        environment["LAMBDA_PYTHON"] = str(lambda_python)
     return start(EMULATOR, command, environment, state.logs / "emulator.log", [socket])
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from local.cloud.build import Target
 from local.cloud.emulator import EMULATOR, SIMULATOR, TICKER, Fal
 from local.cloud.ports import Ports
 from local.cloud.processes import Process
@@ -24,6 +25,13 @@ class Options:
     real: RealFal | None = None
     ticker: bool = False
     access_log: Path | None = None  # where the emulator writes one line a request: for the meter
+    #: A Python 3.13 on arm64 for the functions, which then run the artefacts for AWS.
+    lambda_python: Path | None = None
+
+    @property
+    def target(self) -> Target:
+        """What the layers are built for."""
+        return "aws" if self.lambda_python else "host"
 
 
 @dataclass(frozen=True)

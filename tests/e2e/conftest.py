@@ -31,7 +31,7 @@ GROUPS = {
     # the permissions want queues at rest, which faults leave busy for minutes
     "faults": ("permissions", "webhooks_and_faults", "came", "mail", "written_traces"),
     "real": ("real_fal", "soak"),
-    "storage": ("fal_storage", "local_cloud"),
+    "storage": ("board", "fal_storage", "local_cloud"),
     "many": ("long_audio", "backfill"),
 }
 FILES = [f"test_{name}" for names in GROUPS.values() for name in names]

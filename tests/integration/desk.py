@@ -16,6 +16,7 @@ import typer.main
 from moto.backends import get_backend
 from moto.sqs.models import SQSBackend
 
+from phonoscene.version import VERSION
 from phonoscene_cli import app
 from phonoscene_cli.stack.connection import Stack
 from tests.integration import moto_stack
@@ -98,6 +99,8 @@ class Desk:
     urls: dict[str, str] = field(default_factory=dict)
     #: The stack's resources: type and AWS's name, by the template's.
     resources: dict[str, tuple[str, str]] = field(default_factory=dict)
+    #: Outputs that the stack lacks.
+    left_out: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for output, name in QUEUES.items():
@@ -114,18 +117,26 @@ class Desk:
     def stack(self) -> Stack:
         """A stack of moto's parts, as CloudFormation would describe it."""
         made = Stack("phonoscene", moto_stack.session())
-        outputs = self.urls | {
-            "DropBucketName": DROPS,
-            "OutputBucketName": OUTPUT,
-            "JobsTableName": JOBS,
-            "WebhookBaseUrl": WEBHOOKS,
-            "AlarmTopicArn": ALARM_TOPIC,
-            "EventBusName": "phonoscene",
-            "FalKeyParameterName": KEY_PARAMETER,
-        }
+        outputs = (
+            {"Version": VERSION}
+            | self.urls
+            | {
+                "DropBucketName": DROPS,
+                "OutputBucketName": OUTPUT,
+                "JobsTableName": JOBS,
+                "WebhookBaseUrl": WEBHOOKS,
+                "AlarmTopicArn": ALARM_TOPIC,
+                "EventBusName": "phonoscene",
+                "FalKeyParameterName": KEY_PARAMETER,
+            }
+        )
         made.__dict__["description"] = {
             "StackStatus": "CREATE_COMPLETE",
-            "Outputs": [{"OutputKey": k, "OutputValue": v} for k, v in outputs.items()],
+            "Outputs": [
+                {"OutputKey": k, "OutputValue": v}
+                for k, v in outputs.items()
+                if k not in self.left_out
+            ],
             "Parameters": [
                 {"ParameterKey": k, "ParameterValue": v} for k, v in self.parameters.items()
             ],

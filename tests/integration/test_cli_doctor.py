@@ -19,6 +19,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.stub import Stubber
 
+from phonoscene.table.items import to_item
 from phonoscene_cli import app
 from phonoscene_cli.doctor import checks
 from phonoscene_cli.doctor.checks import CHECKS
@@ -26,7 +27,8 @@ from phonoscene_cli.stack.connection import Chosen, Stack
 from tests.integration.moto_stack import client
 from tests.integration.workspace import Workspace
 from tests.support.documented import PAGE, keys, samples, shape
-from tests.support.stack import ACCOUNT, DROPS, KEY_PARAMETER, OUTPUT, REGION
+from tests.support.jobs import a_job
+from tests.support.stack import ACCOUNT, DROPS, JOBS, KEY_PARAMETER, OUTPUT, REGION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -283,6 +285,38 @@ def samconfig(*lines: str) -> Any:
     return act
 
 
+def deployed_version(version: str | None) -> Any:
+    """The stack's output of that name; None: it has none."""
+
+    def act(desk: Desk, _: Any) -> None:
+        desk.urls |= {"Version": version} if version else {}
+        if version is None:
+            desk.left_out.add("Version")
+
+    return act
+
+
+def record_of(desk: Desk, **changes: Any) -> None:
+    """A record of now, as another version wrote it."""
+    job = a_job(at=datetime.now(UTC), job_id="0" * 32)
+    desk.cloud.put_jobs([job])
+    item = to_item(desk.cloud.item(job.job_id) | changes)
+    desk.cloud.dynamodb.put_item(TableName=JOBS, Item=item)
+
+
+def written_by(version: str) -> Any:
+    return lambda desk, _: record_of(desk, phonoscene_version=version)
+
+
+def unreadable(desk: Desk, _: Any) -> None:
+    record_of(desk, status="RESTING")
+
+
+def leave_bucket(desk: Desk, _: Any) -> None:
+    found = {"Buckets": [{"Name": "phonoscene-dropbucket-1a2b"}, {"Name": "phonoscene-other-1"}]}
+    desk.patch.setattr(client("s3"), "list_buckets", lambda: found)
+
+
 #: What is wrong, the line that tells it, how gravely, and a part of what to do.
 FAULTS: dict[str, tuple[Any, str, str, str]] = {
     "no key": (no_key, "fal key", "fail", "put-parameter"),
@@ -335,6 +369,13 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
         "warn",
         "make deploy",
     ),
+    "a stack before 0.1.0": (deployed_version(None), "version", "warn", "make deploy"),
+    "a later stack": (deployed_version("0.9.0"), "version", "warn", "Update the command line"),
+    "an earlier stack": (deployed_version("0.0.9"), "version", "warn", "Update the stack"),
+    "a stack of another major": (deployed_version("1.0.0"), "version", "fail", "upgrade.md"),
+    "a stack that was rolled back": (written_by("0.2.0"), "records", "warn", "Roll back"),
+    "a record that cannot be read": (unreadable, "records", "fail", "Roll back"),
+    "a bucket of before": (leave_bucket, "left over", "warn", "Adopt what"),
     "a file that is none": (samconfig("["), "parameters", "fail", ""),
 }
 

@@ -6,11 +6,9 @@ The local cloud cannot show this: its handlers run in a Python that has everythi
 import importlib.metadata
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,11 +18,10 @@ from packaging.utils import canonicalize_name
 from local.cloud import build, sbom
 from local.cloud.build import ALL_LAYERS, FUNCTIONS, LAYERS, MEDIA, Layer, build_layer
 from local.cloud.deploy import read_template
+from tests.support import elf
+from tests.support.lambda_runtime import link_packages
 
 HANDLERS = sorted(app.parent.name for app in FUNCTIONS.glob("*/app.py"))
-
-# What the python3.13 runtime brings beside the standard library: the AWS SDK and its needs.
-LAMBDAS_OWN = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six")
 
 # Lambda, in the environment markers of a lock file.
 LAMBDA = {
@@ -51,7 +48,6 @@ print(json.dumps({name: file for name, file in files.items() if file}))
 """
 
 UNCHECKED_HASH = 0b01  # the flags of PEP 552
-EM_AARCH64 = 183  # ELF's e_machine, a little-endian short at offset 18
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +75,7 @@ def aws_layer(layer: Layer) -> Path:
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with Lambda's own packages and nothing else of this virtual environment."""
     folder = tmp_path_factory.mktemp("lambda-runtime")
-    for name in LAMBDAS_OWN:
-        spec = find_spec(name)
-        assert spec
-        assert spec.origin
-        origin = Path(spec.origin)
-        source = origin.parent if origin.name == "__init__.py" else origin
-        (folder / source.name).symlink_to(source)
+    link_packages(folder)
     return folder
 
 
@@ -174,14 +164,10 @@ def split(folder: str) -> tuple[str, str, str]:
 
 @pytest.mark.timeout(300)
 def test_every_compiled_module_of_the_layer_for_aws_is_for_arm64(aws_layer: Path) -> None:
-    modules = list(aws_layer.rglob("*.so"))
-    libraries = list(aws_layer.rglob("*.so.*"))
+    bodies = elf.libraries(aws_layer)
 
-    machines = {file.read_bytes()[18:20] for file in (*modules, *libraries)}
-
-    assert modules
-    assert machines == {EM_AARCH64.to_bytes(2, "little")}
-    for module in modules:
+    assert {elf.machine(body) for body in bodies.values()} == {elf.AARCH64}
+    for module in aws_layer.rglob("*.so"):
         is_of_python = "cpython-313-aarch64" in module.name or ".abi3." in module.name
         assert is_of_python or module.parent.name.endswith(".libs")
 
@@ -193,40 +179,32 @@ def test_the_layer_for_aws_holds_nothing_of_the_machine_that_built_it(aws_layer:
     assert not [path for name in traces for path in aws_layer.rglob(name)]
 
 
-#: A word of a .so that names a version of glibc, and one that names a library it loads.
-GLIBC = re.compile(rb"\0GLIBC_2\.(\d+)(?=[.\0])")
-LIBRARY = re.compile(rb"\0(lib[\w+-]+\.so[.\d]*)(?=\0)")
-LAMBDAS_GLIBC = 34  # 2.34, of Amazon Linux 2023
+#: Libraries of Amazon Linux 2023, as Lambda has it: glibc's, GCC's and zlib. Its package manager is
+#: written in C++, so that its smallest image has libstdc++, too.
 LAMBDAS_LIBRARIES = {
-    b"libc.so.6",
-    b"libm.so.6",
-    b"libpthread.so.0",
-    b"libdl.so.2",
-    b"libgcc_s.so.1",
+    *("libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1"),
+    *("ld-linux-aarch64.so.1", "libgcc_s.so.1", "libstdc++.so.6", "libz.so.1"),
 }
-
-
-def stem(library: bytes) -> bytes:
-    """A library's name without the digest and the version that a wheel gives it."""
-    found = re.match(rb"lib[a-zA-Z_]+", library)
-    return found[0] if found else library
+#: The newest symbols that they have: glibc 2.34, and GCC 11.
+LAMBDAS_SYMBOLS = {"GLIBC": (2, 34), "GLIBCXX": (3, 4, 29), "CXXABI": (1, 3, 13), "GCC": (11, 0, 0)}
 
 
 @pytest.mark.timeout(300)
 def test_compiled_modules_of_the_layer_for_aws_need_no_more_than_amazon_linux_has(
     aws_layer: Path,
 ) -> None:
-    bodies = {file.name: file.read_bytes() for file in aws_layer.rglob("*.so")}
+    bodies = elf.libraries(aws_layer)
 
-    newest = {name: max(map(int, GLIBC.findall(body))) for name, body in bodies.items()}
-    bundled = {stem(file.name.encode()) for file in aws_layer.rglob("*.libs/*")}
-    named = {library for body in bodies.values() for library in LIBRARY.findall(body)}
-    loaded = {library for library in named if stem(library) not in bundled}
+    loaded = {name for body in bodies.values() for name in elf.needed(body)} - set(bodies)
+    newest = {
+        symbols: max(elf.newest(body, symbols) for body in bodies.values())
+        for symbols in LAMBDAS_SYMBOLS
+    }
 
-    assert newest
-    assert max(newest.values()) <= LAMBDAS_GLIBC
-    assert b"libc.so.6" in loaded
-    assert loaded - {b"ld-linux-aarch64.so.1"} <= LAMBDAS_LIBRARIES
+    assert "libc.so.6" in loaded
+    assert loaded <= LAMBDAS_LIBRARIES
+    assert newest["GLIBC"]
+    assert all(newest[symbols] <= has for symbols, has in LAMBDAS_SYMBOLS.items()), newest
 
 
 def compiler(python: str, path: str) -> str:

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,13 +17,13 @@ from packaging.requirements import Requirement
 from local.cloud.deploy import SOURCES, read_template
 from local.paths import PROJECT
 from local.releases import release
+from phonoscene.version import VERSION
 from phonoscene_cli.deployment import release_archive
 from phonoscene_cli.errors import CliError, WrongUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-VERSION = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
 FOLDERS = {"phonoscene": "layers/common/phonoscene", "phonoscene_cli": "cli/phonoscene_cli"}
 
 

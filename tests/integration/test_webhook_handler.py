@@ -105,7 +105,7 @@ def test_a_genuine_webhook_is_queued_byte_for_byte_and_answered_202(
 
     assert answered["statusCode"] == 202
     (message,) = cloud.verdicts()
-    assert WebhookMessage(**json.loads(message)) == WebhookMessage(
+    assert WebhookMessage.read(json.loads(message)) == WebhookMessage(
         job_id="0f343b0931126a20f133d67c2b018a3b",
         token_hash=hash_token(TOKEN),
         request_id=door.request_id,

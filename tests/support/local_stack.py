@@ -323,7 +323,7 @@ class Phonoscene:
 
 
 @contextmanager
-def deployed(folder: Path) -> Iterator[Phonoscene]:
+def deployed(folder: Path, lambda_python: Path | None = None) -> Iterator[Phonoscene]:
     """A stack of its own with everything there is, and a system that listens to its events."""
     subscriber = Subscriber()
     parameters = {
@@ -334,7 +334,7 @@ def deployed(folder: Path) -> Iterator[Phonoscene]:
         "EventWebhookSecretParameter": SECRET_PARAMETER,
     }
     options = (*SIMULATOR, "--subscriber-port", str(subscriber.port))
-    with running_cloud(folder, parameters, options) as endpoints:
+    with running_cloud(folder, parameters, options, lambda_python=lambda_python) as endpoints:
         endpoints.client("ssm").put_parameter(
             Name=SECRET_PARAMETER, Value=subscriber.secret, Type="SecureString"
         )

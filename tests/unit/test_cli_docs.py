@@ -17,7 +17,6 @@ from phonoscene_cli.audit.audit import AuditResult, MissingDrop, UnreadableDrop
 from phonoscene_cli.audit.backfill_estimate import DryRun
 from phonoscene_cli.commands.backfill import BackfillResult
 from phonoscene_cli.commands.cancel import CancelResult
-from phonoscene_cli.commands.cost import Budget, CostResult, Group
 from phonoscene_cli.commands.deploy import (
     DeployResult,
     Outcome,
@@ -32,6 +31,7 @@ from phonoscene_cli.dead_letters import QUEUES, Letters
 from phonoscene_cli.deployment.change_set import DATA, Effect
 from phonoscene_cli.doctor.findings import Check
 from phonoscene_cli.results import Result
+from phonoscene_cli.stack.cost_report import Budget, CostResult, Group
 from phonoscene_cli.stack.spending import Spent
 from phonoscene_cli.ui.job_json import KEYS
 from phonoscene_cli.upload.drop_report import NewJobs, Sum
@@ -52,6 +52,7 @@ OPTIONS = [
 def test_the_page_has_the_commands_that_there_are() -> None:
     assert set(re.findall(r"^## `(\w+)`$", PAGE, re.MULTILINE)) == set(COMMANDS)
     assert set(COMMANDS) == {
+        "board",
         "drop",
         "jobs",
         "show",

@@ -42,10 +42,10 @@ from phonoscene.workflow.examination import ExaminedTake
 from phonoscene_cli.audit.backfill_estimate import Plan
 from phonoscene_cli.audit.checkpoint import CursorFile, Progress, default_path
 from phonoscene_cli.audit.rate_limit import DEEP, Pace, hold_while_deep, rate_of
-from phonoscene_cli.commands.jobs import Filter
 from phonoscene_cli.errors import CliError, WrongUsage
 from phonoscene_cli.follow.poller import Follower
 from phonoscene_cli.stack.generation_time import ASSUMED_SECONDS, generation
+from phonoscene_cli.stack.job_listing import Filter
 from phonoscene_cli.stack.parameters import StackParameters
 from phonoscene_cli.stack.spending import Spent, folder_of, total
 from phonoscene_cli.stack.video_download import Destination, fetch, video_of

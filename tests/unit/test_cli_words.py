@@ -15,6 +15,7 @@ from phonoscene.jobs import FINAL, Audio, DropObject, ErrorDetail, JobStatus
 from phonoscene.publishing.wording import WAITS, fix
 from phonoscene_cli.errors import NOT_FINE, WRONG_USAGE, CliError, WrongUsage
 from phonoscene_cli.stack import job_lookup
+from phonoscene_cli.stack.period import USUAL, Period
 from phonoscene_cli.ui import formatting, next_steps, time_arguments
 from tests.support.jobs import NOON, a_job
 
@@ -262,7 +263,7 @@ def test_what_is_no_time_is_wrong_usage_with_an_example(text: str) -> None:
 
 
 def test_a_day_is_the_whole_of_it_and_nothing_else() -> None:
-    period = time_arguments.Period.of(date(2026, 11, 22), None)
+    period = Period.of(date(2026, 11, 22), None)
 
     assert period.first == datetime(2026, 11, 22, tzinfo=UTC)
     assert period.last == datetime(2026, 11, 22, 23, 59, 59, 999999, tzinfo=UTC)
@@ -270,14 +271,14 @@ def test_a_day_is_the_whole_of_it_and_nothing_else() -> None:
 
 
 def test_without_a_day_it_is_the_time_since_or_a_week() -> None:
-    assert time_arguments.Period.of(None, NOON).first == NOON
-    week = time_arguments.Period.of(None, None)
-    assert week.last - week.first == time_arguments.USUAL
+    assert Period.of(None, NOON).first == NOON
+    week = Period.of(None, None)
+    assert week.last - week.first == USUAL
 
 
 def test_a_day_and_a_time_since_exclude_each_other() -> None:
     with pytest.raises(WrongUsage, match="--since"):
-        time_arguments.Period.of(date(2026, 11, 22), NOON)
+        Period.of(date(2026, 11, 22), NOON)
 
 
 def test_yesterday_is_the_day_before_today() -> None:

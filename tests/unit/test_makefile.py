@@ -34,3 +34,24 @@ def test_a_prompt_may_hold_anything(prompt: str, *, is_variable: bool) -> None:
     )
 
     assert made.stdout == f"{prompt}.mp3\n{prompt}"
+
+
+@pytest.mark.parametrize(
+    ("shim", "taken"),
+    [
+        ("exit 0", "python3.13"),
+        ("echo 'python3.13: command not found' >&2; exit 127", "python3"),
+    ],
+)
+def test_lambdas_python_is_taken_where_it_works(tmp_path: Path, shim: str, taken: str) -> None:
+    program = tmp_path / "python3.13"
+    program.write_text(f"#!/bin/sh\n{shim}\n")
+    program.chmod(0o755)
+    command = ["make", "--no-print-directory", "--eval=show: ; @echo $(PYTHON)", "show"]
+
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    made = subprocess.run(  # noqa: S603 - our own words only
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+
+    assert made.stdout == f"{taken}\n"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from phonoscene_cli.errors import CliError, WrongUsage
 
@@ -34,7 +35,7 @@ class CursorFile:
             CliError: the file is none of ours, or about something else.
         """
         try:
-            found = Progress(**json.loads(self.path.read_text()))
+            found = _read(json.loads(self.path.read_text()))
         except FileNotFoundError:
             return Progress(bucket, prefix)
         except (OSError, ValueError, TypeError) as exc:
@@ -85,6 +86,12 @@ class CursorFile:
     def remove(self) -> None:
         """Delete the file, because the backfill is complete."""
         self.path.unlink(missing_ok=True)
+
+
+def _read(data: Any) -> Progress:
+    """Return the progress in a file; keys that a later version added are ignored."""
+    known = {one.name for one in fields(Progress)}
+    return Progress(**{name: value for name, value in dict(data).items() if name in known})
 
 
 def default_path(bucket: str, prefix: str) -> Path:

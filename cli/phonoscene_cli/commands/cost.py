@@ -2,80 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from phonoscene.drops.keys import drop_name
-from phonoscene.limits import day_of
 from phonoscene_cli.commands.options import Day, Json, Since, stack_of
-from phonoscene_cli.errors import WrongUsage
-from phonoscene_cli.results import Result
-from phonoscene_cli.stack.spending import Spent, folder_of, total
+from phonoscene_cli.stack.cost_report import BY_METADATA, WAYS, CostResult, cost_report, grouping
+from phonoscene_cli.stack.period import Period
 from phonoscene_cli.ui import formatting, terminal
-from phonoscene_cli.ui.time_arguments import Period
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from decimal import Decimal
 
-    from phonoscene.jobs import Job
-    from phonoscene_cli.stack.connection import Stack
-    from phonoscene_cli.stack.jobs_reader import Reader
-
-#: Budgets are shown for the last days only, at most this many.
-MAX_DAYS: Final = 31
-
-
-#: How costs can be grouped, beside ``meta.KEY``.
-WAYS: Final = ("day", "folder", "name")
-BY_METADATA: Final = "meta."
-
-
-def grouping(text: str) -> str:
-    """One of ``WAYS``, in any case, or ``meta.`` with a key of the metadata.
-
-    Raises:
-        WrongUsage: it is neither.
-    """
-    if text.lower() in WAYS:
-        return text.lower()
-    if not text.removeprefix(BY_METADATA) or not text.startswith(BY_METADATA):
-        raise WrongUsage(
-            f"{text!r} is not day, folder, name or meta.KEY. Example: --by meta.customer."
-        )
-    return text
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group(Spent):
-    """What the jobs of a day, a folder, a name or a value have cost; None: without such a key."""
-
-    group: str | None
-
-
-@dataclass(frozen=True)
-class Budget(Result):
-    """What of a day's budget is spent or reserved, and reserved."""
-
-    day: str
-    committed_usd: Decimal
-    reserved_usd: Decimal
-
-
-@dataclass(frozen=True)
-class CostResult(Result):
-    """What was spent on jobs that were created from ``since`` to ``until``."""
-
-    since: datetime
-    until: datetime
-    groups: list[Group]
-    total: Spent
-    budgets: list[Budget]
+    from phonoscene_cli.stack.spending import Spent
 
 
 def cost(
@@ -102,26 +42,12 @@ def cost(
     Example: phonoscene cost --since 30d --by folder
     """
     period = Period.of(day, since)
-    stack, first, last = stack_of(context), period.first, period.last
-    groups: dict[str | None, Spent] = defaultdict(Spent)
+    stack = stack_of(context)
     with terminal.working("reading records"):
-        for job in _jobs(stack.jobs, first, last):
-            groups[_group(job, by)] += Spent.of(job)
+        result = cost_report(stack, period, by)
     terminal.tell_unreadable(stack.jobs.unreadable)
-    result = CostResult(
-        since=first,
-        until=last,
-        groups=[Group(group=name, **vars(spent)) for name, spent in _sorted(groups)],
-        total=total(groups.values()),
-        budgets=list(_budgets(stack, first, last)),
-    )
     daily = stack.parameters.daily_budget_usd
     terminal.tell(result, lambda: _show(result, by, daily), as_json=as_json)
-
-
-def _sorted(groups: Mapping[str | None, Spent]) -> list[tuple[str | None, Spent]]:
-    """By name, and at the end what has none."""
-    return sorted(groups.items(), key=lambda group: (group[0] is None, group[0] or ""))
 
 
 def _show(result: CostResult, by: str, daily_budget_usd: Decimal) -> None:
@@ -131,27 +57,6 @@ def _show(result: CostResult, by: str, daily_budget_usd: Decimal) -> None:
             f"{budget.day}: {formatting.usd(budget.committed_usd)} of the day's "
             f"{formatting.usd(daily_budget_usd)} budget is spent or reserved"
         )
-
-
-def _jobs(reader: Reader, first: datetime, last: datetime) -> Iterator[Job]:
-    return reader.whole(entry.job_id for entry in reader.since(first, last, with_segments=True))
-
-
-def _group(job: Job, by: str) -> str | None:
-    if by.startswith(BY_METADATA):
-        return job.metadata.get(by.removeprefix(BY_METADATA))
-    if by == "day":
-        return day_of(job.created_at)
-    return drop_name(job.name) if by == "name" else folder_of(job)
-
-
-def _budgets(stack: Stack, first: datetime, last: datetime) -> Iterator[Budget]:
-    """The sums of each day, of those on which anything was claimed."""
-    days = (last.astimezone(UTC).date() - first.astimezone(UTC).date()).days
-    for ago in range(min(days, MAX_DAYS - 1), -1, -1):
-        found = stack.jobs.ledger.day(day_of(last - timedelta(days=ago)))
-        if found:
-            yield Budget(found.day, found.committed, found.reserved)
 
 
 def _table(result: CostResult, by: str) -> Table:

@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from phonoscene_cli.commands.options import Json, stack_of
-from phonoscene_cli.doctor.checks import CHECKS, examined
+from phonoscene_cli.doctor.checks import examine_all
 from phonoscene_cli.doctor.findings import Check, Level
 from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.ui import terminal
@@ -23,14 +23,12 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
     """
     stack = stack_of(context)
     data = []
-    for name, look in CHECKS.items():
-        with terminal.working(name):
-            one = examined(name, look, stack)
-        data.append(one)
-        if not as_json:
-            _tell(one)
-        if name == "stack" and one.level is Level.FAIL:
-            break  # all others ask it for names
+    with terminal.working("checking") as turn:
+        for one in examine_all(stack):
+            turn(f"after {one.check}")
+            data.append(one)
+            if not as_json:
+                _tell(one)
     if as_json:
         terminal.print_json(data)
     if any(one.level is Level.FAIL for one in data):

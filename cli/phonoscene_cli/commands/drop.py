@@ -15,7 +15,7 @@ from phonoscene_cli.follow import follow
 from phonoscene_cli.stack.job_lookup import folder_in, key_in
 from phonoscene_cli.ui import terminal
 from phonoscene_cli.upload.drop_report import NewJobs, Sum, refuse_if_wrong, tell_price
-from phonoscene_cli.upload.dry_run import Forecast
+from phonoscene_cli.upload.repeats import new_takes, repeats_of, sentences
 from phonoscene_cli.upload.sidecars import changes_of
 from phonoscene_cli.upload.upload import Drop, Dropped, Upload, UploadedDespiteInterrupt, put
 from phonoscene_cli.upload.upload_plan import PICTURES, DropOptions, Plan, plan
@@ -82,7 +82,7 @@ def drop(
     planned = plan(
         drop_options, stack.client("s3"), stack.outputs["DropBucketName"], stack.parameters
     )
-    repeats = _repeats(planned, stack)
+    repeats = repeats_of(planned, stack)
     result = _result(planned, repeats)
     step = "Correct what is named above, then drop again."
     refuse_if_wrong(result, "Nothing was dropped", step, as_json=as_json)
@@ -130,21 +130,6 @@ def _place(stack: Stack, folder: str, name: str | None) -> tuple[str, str | None
     return "", key
 
 
-def _repeats(planned: Plan, stack: Stack) -> dict[int, Job]:
-    """The jobs that takes would repeat, by the takes' numbers: those are not made or paid again."""
-    if not stack.parameters.skips_repeats:
-        return {}
-    contents = enumerate(planned.outlook.contents)
-    found = ((number, stack.jobs.job_of(one)) for number, one in contents if one)
-    return {number: job for number, job in found if job}
-
-
-def _new(planned: Plan, repeats: dict[int, Job]) -> Forecast:
-    """What would become of the takes that are no repeats."""
-    takes = enumerate(planned.outlook.takes)
-    return Forecast(tuple(take for number, take in takes if number not in repeats))
-
-
 def _result(planned: Plan, repeats: dict[int, Job]) -> DropResult:
     """The result, as far as it is known before the upload."""
     drop = planned.drop
@@ -152,8 +137,8 @@ def _result(planned: Plan, repeats: dict[int, Job]) -> DropResult:
         audio=drop.audio.key,
         sidecar=drop.sidecar.key if drop.sidecar else planned.pairing.sidecar,
         images=[image.key for image in drop.images],
-        estimate=Sum.of(_new(planned, repeats).estimates),
-        segments=_new(planned, repeats).segments,
+        estimate=Sum.of(new_takes(planned, repeats).estimates),
+        segments=new_takes(planned, repeats).segments,
         repeats=[job.job_id for job in repeats.values()],
         errors=planned.outlook.errors,
     )
@@ -164,29 +149,9 @@ def _tell(planned: Plan, repeats: dict[int, Job], stack: Stack) -> None:
     audio = planned.outlook.takes[0].fields["audio"]
     form = str(audio.format).partition(";")[0]
     terminal.say(f"{planned.drop.audio.key}: {audio.seconds:.2f} s of {form}")
-    tell_price(_new(planned, repeats), stack)
-    for number, job in repeats.items():
-        terminal.say(_repetition(job))
-        if planned.outlook.takes[number].fields["metadata"] != job.metadata:
-            terminal.say(
-                f"This drop has other metadata, and job {job.job_id} keeps its own. For a new "
-                f"video with other metadata: `phonoscene retry {job.job_id} --meta KEY=VALUE`"
-            )
-
-
-def _repetition(job: Job) -> str:
-    """A sentence about a job whose content is dropped again."""
-    if job.video:
-        where = f"s3://{job.video.bucket}/{job.video.key}"
-        other = " --set seed=NUMBER" if job.sequence else ""  # its segments are used again
-        return (
-            f"Job {job.job_id} already has the video of this content, {where}; you pay nothing. "
-            f"For another take: `phonoscene retry {job.job_id}{other}`"
-        )
-    return (
-        f"Job {job.job_id} is {job.status} and makes the video of this content; you pay nothing "
-        f"more. For another take after it has ended: `phonoscene retry {job.job_id}`"
-    )
+    tell_price(new_takes(planned, repeats), stack)
+    for sentence in sentences(planned, repeats):
+        terminal.say(sentence)
 
 
 def _upload(planned: Plan, stack: Stack) -> Dropped:

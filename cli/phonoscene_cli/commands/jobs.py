@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.table import Table
 
-from phonoscene.jobs import Job, JobStatus
+from phonoscene.jobs import JobStatus
 from phonoscene_cli.commands.options import Day, Json, Since, stack_of
+from phonoscene_cli.stack.job_listing import Filter, recent, takes
 from phonoscene_cli.stack.job_lookup import folder_in, takes_of
+from phonoscene_cli.stack.period import Period
 from phonoscene_cli.ui import formatting, terminal
-from phonoscene_cli.ui.time_arguments import Period
 from phonoscene_cli.upload.sidecars import Setting, metadata_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
-    from phonoscene_cli.stack.jobs_reader import Reader
+    from phonoscene.jobs import Job
 
 #: Columns of a terminal that has room for ids, too.
 WIDE: Final = 110
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which jobs are meant; what is empty means all."""
-
-    states: Collection[JobStatus] = ()
-    folder: str = ""
-    metadata: Collection[tuple[str, str]] = ()
-
-    def takes(self, name: str, status: str) -> bool:
-        """Whether a job of this name and state is one of them."""
-        return name.startswith(self.folder) and (not self.states or status in self.states)
-
-    def has_metadata(self, job: Job) -> bool:
-        """Whether the job's metadata has all entries that are asked for."""
-        return all(job.metadata.get(key) == value for key, value in self.metadata)
 
 
 def jobs(
@@ -81,9 +62,9 @@ def jobs(
     wanted = Filter(frozenset(status or ()), folder_in(stack, folder), meta or ())
     if name:
         times = period if day or since else None
-        found = list(islice(_takes(takes_of(stack, name), times, wanted), limit))
+        found = list(islice(takes(takes_of(stack, name), times, wanted), limit))
     else:
-        found = list(islice(_recent(stack.jobs, period, wanted, limit), limit))
+        found = list(islice(recent(stack.jobs, period, wanted, limit), limit))
     terminal.tell_unreadable(stack.jobs.unreadable)
     if as_json:
         terminal.print_json(found)
@@ -96,35 +77,14 @@ def jobs(
         terminal.say(f"No jobs match {when}. Use --since to look further back.")
 
 
-def _takes(takes: Iterator[Job], times: Period | None, wanted: Filter) -> Iterator[Job]:
-    """Of a drop, however old, or within some time."""
-    for job in takes:
-        is_then = times is None or times.holds(job.created_at)
-        if is_then and wanted.takes(job.name, job.status) and wanted.has_metadata(job):
-            yield job
-
-
-def _recent(reader: Reader, period: Period, wanted: Filter, limit: int) -> Iterator[Job]:
-    """The newest jobs. No index has metadata: only with --meta more than ``limit`` are read."""
-    entries = reader.since(period.first, period.last)
-    ids = (entry.job_id for entry in entries if wanted.takes(entry.name, entry.status))
-    jobs = reader.whole(ids if wanted.metadata else islice(ids, limit))
-    return filter(wanted.has_metadata, jobs)
-
-
-def _at_most(job: Job) -> str:
-    cost = job.actual or job.estimate
-    return formatting.usd(cost.upper_usd) if cost else ""
-
-
 def _table(found: list[Job]) -> Table:
     """Columns in which no job has anything are left out, and ids where there is no room."""
     columns: dict[str, list[Any]] = {
         "created": [formatting.moment(job.created_at) for job in found],
         "state": [terminal.state(job.status) for job in found],
         "name": [job.name for job in found],
-        "at most": [_at_most(job) for job in found],
-        "note": [_remark(job) for job in found],
+        "at most": [formatting.at_most(job) for job in found],
+        "note": [formatting.remark(job) for job in found],
         "job": [job.job_id for job in found],
     }
     if terminal.results.is_terminal and terminal.results.width < WIDE:
@@ -134,13 +94,3 @@ def _table(found: list[Job]) -> Table:
     for cells in zip(*shown.values(), strict=True):
         terminal.row(table, *cells)
     return table
-
-
-def _remark(job: Job) -> str:
-    """The one thing to know of a job beside its state."""
-    if job.errors:
-        more = f" and {len(job.errors) - 1} more" if len(job.errors) > 1 else ""
-        return f"{job.errors[0].code}{more}"
-    if job.sequence and job.status is JobStatus.SUBMITTED:
-        return f"{job.sequence.done} of {len(job.sequence.segments)} segments"
-    return f"waits for {job.waits_for}" if job.waits_for else ""

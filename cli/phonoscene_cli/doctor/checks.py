@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
-from phonoscene_cli.doctor import resources
+from phonoscene_cli.doctor import release, resources
 from phonoscene_cli.doctor.findings import DENIED, Check, Level, Look, Looked, ok
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.ui import formatting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from phonoscene_cli.stack.connection import Stack
 
 #: Of what every command needs.
@@ -179,6 +181,7 @@ CHECKS: Final[dict[str, Look]] = {
     "region": resources.region_is_the_files,
     "stack": stack_is_deployed,
     "outputs": outputs_are_complete,
+    "version": release.versions_agree,
     "parameters": resources.parameters_are_the_files,
     "fal key": fal_key_is_there,
     "webhook": webhook_refuses_strangers,
@@ -192,6 +195,8 @@ CHECKS: Final[dict[str, Look]] = {
     "dead letters": resources.dead_letters_are_none,
     "alarms": resources.alarms_are_quiet,
     "alarm mail": resources.alarm_mail_is_confirmed,
+    "records": release.records_can_be_read,
+    "left over": release.nothing_was_left,
     "dispatch": dispatch_is_not_paused,
     "fal user": fal_user_is_pinned,
     "may read drops": drops_may_be_read,
@@ -220,3 +225,12 @@ def examined(name: str, look: Look, stack: Stack) -> Check:
         return Check(name, level, f"you may not: {exc.operation_name}", step)
     except BotoCoreError as exc:
         return Check(name, Level.FAIL, f"AWS cannot be reached: {exc}")
+
+
+def examine_all(stack: Stack) -> Iterator[Check]:
+    """Every check in its order; where there is no stack, no other check follows."""
+    for name, look in CHECKS.items():
+        one = examined(name, look, stack)
+        yield one
+        if name == "stack" and one.level is Level.FAIL:
+            return

@@ -272,6 +272,10 @@ class Chosen:
     @cached_property
     def stack(self) -> Stack:
         """The stack that the options and the environment name."""
+        return self.found_anew()
+
+    def found_anew(self) -> Stack:
+        """The same, read once more: a local cloud that is started again has other ports."""
         if self.is_local or self.endpoints:
             return Stack.on_this_machine(self.endpoints)
         return Stack.on_aws(self.name, self.profile, self.region)

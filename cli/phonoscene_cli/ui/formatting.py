@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from phonoscene.jobs import Actual, Step
-    from phonoscene_cli.ui.time_arguments import Period
+    from phonoscene_cli.stack.period import Period
 
 _S = JobStatus
 
@@ -143,3 +143,19 @@ def printable(text: str) -> str:
     """Text that may come from anybody, without what would move a terminal's cursor."""
     safe = text.encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in safe)
+
+
+def at_most(job: Job) -> str:
+    """The most that a job costs, by what came, or else by its estimate."""
+    known = job.actual or job.estimate
+    return usd(known.upper_usd) if known else ""
+
+
+def remark(job: Job) -> str:
+    """The one thing to know of a job beside its state."""
+    if job.errors:
+        more = f" and {len(job.errors) - 1} more" if len(job.errors) > 1 else ""
+        return f"{job.errors[0].code}{more}"
+    if job.sequence and job.status is _S.SUBMITTED:
+        return f"{job.sequence.done} of {len(job.sequence.segments)} segments"
+    return f"waits for {job.waits_for}" if job.waits_for else ""

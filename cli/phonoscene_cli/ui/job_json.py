@@ -16,6 +16,7 @@ KEYS = (
     "job_id",
     "name",
     "revision",
+    "phonoscene_version",
     "status",
     "waits_for",
     "missing_image",

@@ -48,14 +48,19 @@ class StatusLine:
         """How one job stands, and for how long."""
         since = formatting.span(datetime.now(UTC) - job.last(job.status))
         if job.status is JobStatus.READY:
-            where = formatting.meaning(job) if job.waits_for == CUTTING else self.place(job)
-            return f"READY for {since}: {where}"
+            return f"READY for {since}: {self.standing(job)}"
         if job.sequence and job.status is JobStatus.SUBMITTED:
             return f"{formatting.meaning(job)}; SUBMITTED for {since}"
         if job.status is JobStatus.SUBMITTED:
             position = "its position in fal's queue is not public"
             return f"at fal for {since}{self._usual()} ({position})"
         return f"{job.status} for {since}"
+
+    def standing(self, job: Job) -> str:
+        """What a job waits for, or what happens to it now."""
+        if job.status is JobStatus.READY and job.waits_for != CUTTING:
+            return self.place(job)
+        return formatting.meaning(job)
 
     def _usual(self) -> str:
         if self.usual is None:

@@ -16,7 +16,7 @@ from phonoscene_cli.stack.generation_time import ASSUMED_SECONDS, typical_second
 from phonoscene_cli.ui import formatting, next_steps, terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from phonoscene.jobs import ErrorDetail, Estimate, Job
     from phonoscene_cli.stack.connection import Stack
@@ -88,29 +88,37 @@ def refuse_if_wrong(result: NewJobs, sentence: str, step: str, *, as_json: bool)
 
 def tell_price(outlook: Forecast, stack: Stack) -> None:
     """What each take is, and costs; and whether today's money is enough."""
+    for one in price_lines(outlook, stack):
+        if isinstance(one, str):
+            terminal.say(one)
+        else:
+            _tell_segments(one)
+
+
+def price_lines(outlook: Forecast, stack: Stack) -> Iterator[str | TakeForecast]:
+    """The same as sentences, and as a take where the table of its segments goes."""
     takes = outlook.priced
     for number, one in enumerate(takes, 1):
         take = f"take {number}: " if len(takes) > 1 else ""
         if one.sequence:
-            _tell_segments(one)
+            yield one
+            yield from _made_before(one)
         if not one.requests:
-            terminal.say(
-                "Nothing is paid, and the new video is the same. For other pictures, use --set "
-                "seed=NUMBER."
+            yield (
+                "Nothing is paid, and the new video is the same. For other pictures, set another "
+                "seed."
             )
             continue
-        terminal.say(f"{take}{formatting.picture(one.estimate)}: {formatting.cost(one.estimate)}")
+        yield f"{take}{formatting.picture(one.estimate)}: {formatting.cost(one.estimate)}"
         if one.sequence:
-            _tell_time(one, stack)
+            yield _time(one, stack)
     total = Sum.of(outlook.estimates)
     if total.jobs > 1:
-        terminal.say(f"together: {formatting.interval(total.lower_usd, total.upper_usd)}")
+        yield f"together: {formatting.interval(total.lower_usd, total.upper_usd)}"
     day = stack.jobs.ledger.day(day_of(datetime.now(UTC)))
     left = stack.parameters.daily_budget_usd - (day.committed if day else ZERO)
     if total.upper_usd > left:
-        terminal.say(
-            f"Of today's budget {formatting.usd(max(left, ZERO))} is left, so the drop will wait."
-        )
+        yield f"Of today's budget {formatting.usd(max(left, ZERO))} is left, so the drop will wait."
 
 
 def _tell_segments(take: TakeForecast) -> None:
@@ -124,14 +132,15 @@ def _tell_segments(take: TakeForecast) -> None:
         scene = [f"{one.scene}"] * has_scenes
         terminal.row(table, f"{one.index}", *scene, *times, f"{one.frames}", price)
     terminal.say_table(table)
+
+
+def _made_before(take: TakeForecast) -> Iterator[str]:
     if take.made:
-        made, all_of_them = len(take.made), len(segments)
-        terminal.say(
-            f"{made} of {all_of_them} segments have their videos: they are used again, unpaid."
-        )
+        made, all_of_them = len(take.made), len(take.segments())
+        yield f"{made} of {all_of_them} segments have their videos: they are used again, unpaid."
 
 
-def _tell_time(take: TakeForecast, stack: Stack) -> None:
+def _time(take: TakeForecast, stack: Stack) -> str:
     """About how long it takes: one request after another, or ``MaxInFlight`` at once."""
     known = typical_seconds(stack.jobs)
     each, most = known or ASSUMED_SECONDS, stack.parameters.max_in_flight
@@ -140,4 +149,4 @@ def _tell_time(take: TakeForecast, stack: Stack) -> None:
     source = "the recent average" if known else "assumed: there is no video yet"
     requests = formatting.number(take.requests, "request")
     one = formatting.span(timedelta(seconds=each))
-    terminal.say(f"about {together}: {requests}, {how}, about {one} each ({source})")
+    return f"about {together}: {requests}, {how}, about {one} each ({source})"

@@ -142,11 +142,10 @@ def forecast(bucket: DropBucket, rules: DropLimits, pairing: Pairing) -> Forecas
     drop = find_drop(bucket, pairing)
     if isinstance(drop, NoDrop):
         return Forecast(is_ignored=drop is NoDrop.IGNORED)
-    from phonoscene.probe.prober import LocalProber  # noqa: PLC0415 - FFmpeg: no other command needs it
-    from phonoscene.sequences.media_editor import silences_in  # noqa: PLC0415 - likewise
+    from phonoscene_cli.upload.measuring import Measured  # noqa: PLC0415 - FFmpeg: no other command needs it
 
-    silences = partial(silences_in, bucket)
-    takes = Examiner(bucket, rules, LocalProber(bucket), silences).examine(drop)
+    measured = Measured(bucket)
+    takes = Examiner(bucket, rules, measured, measured.silences).examine(drop)
     asked = [(take.asked, take.images) for take in takes]
     contents = contents_of(bucket.name, drop.audio, drop.sidecar, asked)
     return Forecast(tuple(takes), tuple(contents))

@@ -174,16 +174,28 @@ def _sidecar(
     if job.sidecar is None:
         text = sidecars.changed("", None, changes)
         return FileUpload(sidecar_key(audio.key, present), text) if text else None
-    key, version = job.sidecar.key, job.sidecar.version_id
-    raw = _read(s3, job.bucket, key, version)
-    number = _take(job, audio, job.sidecar)
+    key, raw = job.sidecar.key, own_sidecar(job, audio, job.sidecar, s3)
     try:
-        if number is not None:
-            raw = sidecars.as_json(read_takes(key, raw)[number].values)
         text = sidecars.changed(key, raw, changes)
     except DropRefused as exc:
         raise CliError(f"Fix the sidecar by hand and drop it again: {exc}") from exc
     return FileUpload(key, text or raw)
+
+
+def own_sidecar(job: Job, audio: Audio, sidecar: DropObject, s3: S3Client) -> bytes:
+    """The sidecar that a job was made of; of one that lists several takes the job's alone.
+
+    Raises:
+        CliError: it is no longer in the bucket, or cannot be read.
+    """
+    raw = _read(s3, job.bucket, sidecar.key, sidecar.version_id)
+    number = _take(job, audio, sidecar)
+    if number is None:
+        return raw
+    try:
+        return sidecars.as_json(read_takes(sidecar.key, raw)[number].values)
+    except DropRefused as exc:
+        raise CliError(f"Fix the sidecar by hand and drop it again: {exc}") from exc
 
 
 def _read(s3: S3Client, bucket: str, key: str, version: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from phonoscene.drops.sidecar_files import read_takes
 from phonoscene.drops.validation_errors import METADATA
@@ -13,6 +13,10 @@ from phonoscene_cli.errors import WrongUsage
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+
+#: In the place of a value: the field is taken out.
+REMOVED: Final = object()
 
 
 class Setting(NamedTuple):
@@ -88,7 +92,7 @@ def _with(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         name.removeprefix(start): value for name, value in changes.items() if name.startswith(start)
     }
     fields = {name: value for name, value in changes.items() if not name.startswith(start)}
-    changed = {**values, **fields}
+    changed = {k: v for k, v in {**values, **fields}.items() if v is not REMOVED}
     before = changed.get(METADATA, {})
     is_changed = entries and isinstance(before, dict)
     return changed | ({METADATA: before | entries} if is_changed else {})
@@ -97,6 +101,15 @@ def _with(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 def as_json(value: Any) -> bytes:
     """As a person would write it; what no text can hold is left for the product to refuse."""
     return json.dumps(value, indent=2, ensure_ascii=False).encode(errors="surrogatepass")
+
+
+def takes_of_sidecar(source: str, raw: bytes) -> list[dict[str, Any]]:
+    """The fields of each take that a sidecar lists.
+
+    Raises:
+        DropRefused: it cannot be read.
+    """
+    return [dict(take.values) for take in read_takes(source, raw)]
 
 
 def takes_in(raw: bytes) -> int:

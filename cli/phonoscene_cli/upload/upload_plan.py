@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 PICTURES = {"image": "image_url", "end_image": "end_image_url"}
 
 
+class NoSidecar(CliError):
+    """A drop of audio alone, which would wait for its sidecar."""
+
+
 @dataclass(frozen=True)
 class DropOptions:
     """What a person asks for: a file, where it should lie, and what its sidecar should say."""
@@ -84,14 +88,17 @@ def _fine(key: str, file: Path) -> str:
     if kind_of(key) is Kind.IGNORED:
         raise WrongUsage(
             f'{key} would be ignored, as all files and folders whose names begin with "." or "_". '
-            "Choose others with --folder and --name."
+            "Choose another folder or name (--folder, --name)."
         )
     if why := unsafe(key):
-        raise WrongUsage(f"The key {key!r} would be refused: {why}. Choose --folder and --name.")
+        raise WrongUsage(
+            f"The key {key!r} would be refused: {why}. Choose another folder or name "
+            "(--folder, --name)."
+        )
     if not key.isprintable() or len(key.encode()) > MAX_KEY_BYTES - len(".json"):
         raise WrongUsage(
             f"{key!r} is not a valid S3 key (printable, at most {MAX_KEY_BYTES} bytes with its "
-            "sidecar's suffix). Choose another with --folder and --name."
+            "sidecar's suffix). Choose another folder or name (--folder, --name)."
         )
     return key
 
@@ -139,7 +146,7 @@ def plan(options: DropOptions, s3: S3Client, bucket: str, parameters: StackParam
             f"{key} would be ignored, because a {DEFAULTS_NAME} excludes it. Use another --folder."
         )
     if not outlook.takes:
-        raise CliError(
+        raise NoSidecar(
             f"{options.file} has no sidecar. Use --prompt, or put a JSON file beside it."
         )
     pinned = _pinned(existing, pairing, drop.sidecar)

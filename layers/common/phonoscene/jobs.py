@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 
+from phonoscene.version import VERSION
+
 
 class JobStatus(StrEnum):
     """Where a job stands."""
@@ -127,6 +129,12 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
+class KeptModel(FrozenModel):
+    """A part that is read and then written whole: what a newer release added to it is kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class ErrorDetail(FrozenModel):
     """One thing that is wrong with a job, in words its dropper can act on."""
 
@@ -239,7 +247,7 @@ class Video(FrozenModel):
     sound_seconds: float | None = None
 
 
-class Scene(FrozenModel):
+class Scene(KeptModel):
     """What a stretch of a sequence asks for: what differs from the job's own arguments."""
 
     start: float = 0
@@ -247,7 +255,7 @@ class Scene(FrozenModel):
     images: dict[str, DropObject] = {}
 
 
-class Segment(FrozenModel):
+class Segment(KeptModel):
     """One request of a sequence: ``frames`` frames from the frame ``first`` on, of a scene.
 
     ``job_id``: the job that makes it, once there is one; ``status`` and ``request_id`` are that
@@ -263,7 +271,7 @@ class Segment(FrozenModel):
     request_id: str | None = None
 
 
-class Sequence(FrozenModel):
+class Sequence(KeptModel):
     """Audio that is longer than one request, or in scenes: the requests that make its video.
 
     ``fps``: frames per second, of all segments. ``is_chained``: each segment begins with the last
@@ -397,6 +405,8 @@ class Job(FrozenModel):
     history: tuple[Step, ...] = ()
     #: Grows with every write; 0 in a record that was written before there were any.
     revision: int = 0
+    #: The release that wrote the last step; None in a record of before 0.1.0.
+    phonoscene_version: str | None = None
     #: When S3 dates the newer of its halves, or of the last drop that repeats it: which of two jobs
     #: of a name is of the newer drop.
     dropped_at: AwareDatetime | None = None
@@ -409,9 +419,8 @@ class Job(FrozenModel):
         if status not in BORN_AS:
             raise ValueError(f"no new record is {status}")
         history = (Step(status=status, at=at),)
-        return cls(
-            status=status, history=history, revision=1, created_at=at, updated_at=at, **fields
-        )
+        begun = {"status": status, "history": history, "revision": 1}
+        return cls(**begun, phonoscene_version=VERSION, created_at=at, updated_at=at, **fields)
 
     def after_wait(self, waiting: Job) -> Self:
         """The same record, as the next write of the one that waits for an image under its id."""

@@ -225,6 +225,7 @@ _ANSWERS: Final[dict[str, Callable[[Table, dict[str, Any]], Any]]] = {
     "BatchWriteItem": Table._write_many,
     "Query": Table._query,
     "Scan": Table._scan,
+    "ListTables": lambda *_: {"TableNames": [stack.JOBS]},
 }
 
 

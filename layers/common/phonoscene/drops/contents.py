@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 from phonoscene.drops.keys import composed, content_id
 from phonoscene.drops.sidecar import chosen
 from phonoscene.drops.validation_errors import SCENES
-from phonoscene.jobs import FrozenModel
+from phonoscene.jobs import KeptModel
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -46,7 +46,7 @@ class Seen(Protocol):
         """The value of its metadata ``MARK``."""
 
 
-class Holder(FrozenModel):
+class Holder(KeptModel):
     """A job, and the proofs of its files by the arguments that name them to fal."""
 
     job_id: str
@@ -121,7 +121,7 @@ def _named(arguments: Mapping[str, Any]) -> set[str]:
     return {field for field in IMAGES if "://" not in str(arguments.get(field) or "://")}
 
 
-class Holders(FrozenModel):
+class Holders(KeptModel):
     """The jobs that ask for the same under one key, the oldest first: an item of the table."""
 
     job_id: str

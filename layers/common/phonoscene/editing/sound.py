@@ -79,8 +79,8 @@ def examine_sound(container: Any, stream: Any, limit: TimeLimit) -> Sound:
     return Sound(seconds, start or 0.0, codec, is_steady and len(counts) == 1)
 
 
-def samples(frames: Iterable[Any]) -> Iterator[bytes]:
-    """Sixteen-bit samples of two channels at 48 kHz, as one stream, in pieces of any length.
+def samples(frames: Iterable[Any], rate: int = SAMPLE_RATE) -> Iterator[bytes]:
+    """Sixteen-bit samples of two channels at ``rate``, as one stream, in pieces of any length.
 
     The resampler holds back some samples between frames, so nothing is lost where a slice ends.
     FFmpeg would make two channels of one at -3 dB; here both get it as it is.
@@ -94,7 +94,7 @@ def samples(frames: Iterable[Any]) -> Iterator[bytes]:
         if found != form:  # where streams are chained, another rate may begin
             yield from _resampled(resampler, None)
             layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
-            resampler, form = AudioResampler("s16", layout, SAMPLE_RATE), found
+            resampler, form = AudioResampler("s16", layout, rate), found
         frame.pts = None  # the samples' number is their time
         yield from _resampled(resampler, frame)
     yield from _resampled(resampler, None)

@@ -32,6 +32,7 @@ from phonoscene.fal.requests import (
 from phonoscene.fal.results import MAX_CODE_LENGTH, clean, from_failure
 from phonoscene.jobs import Request
 from phonoscene.net.deadlines import Deadline
+from phonoscene.version import USER_AGENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -113,6 +114,8 @@ class FalClient:
         self._http = self._made._client  # noqa: SLF001 - its own calls poll or retry without an end
         # fal_client follows redirects: a 307 would be a second POST, wherever it points
         self._http.follow_redirects = False
+        agent = self._http.headers["User-Agent"]
+        self._http.headers["User-Agent"] = f"{USER_AGENT} {agent}"
         # each exchange has a connection of its own, which its deadline watches; and none is used
         # that may have died while the function was frozen
         self._http.headers["Connection"] = "close"

@@ -21,6 +21,7 @@ from phonoscene.fal.lenient_json import read_json
 from phonoscene.fal.requests import MAX_URL_LENGTH, check_size
 from phonoscene.jobs import ErrorDetail
 from phonoscene.net.deadlines import Deadline
+from phonoscene.version import USER_AGENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,6 +64,7 @@ class FalStorage:
             httpx.Client(
                 timeout=TIMEOUT,
                 follow_redirects=False,
+                headers={"User-Agent": USER_AGENT},
                 event_hooks={"request": [deadline.watch_request]},
             ) as client,
         ):

@@ -8,7 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,15 @@ class WebhookMessage:
     def to_message(self) -> str:
         """As the verdicts queue carries it, in ASCII: SQS refuses some characters that JSON has."""
         return json.dumps(self.__dict__)
+
+    @classmethod
+    def read(cls, message: Mapping[str, Any]) -> Self:
+        """Return the webhook in a message's JSON; fields that a newer release added are ignored.
+
+        Raises:
+            KeyError: the message lacks a field.
+        """
+        return cls(**{field.name: message[field.name] for field in fields(cls)})
 
 
 def new_token() -> str:

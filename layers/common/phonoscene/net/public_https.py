@@ -21,14 +21,15 @@ from urllib.request import getproxies
 
 from phonoscene.errors import AddressRefused
 from phonoscene.net.deadlines import Deadline
+from phonoscene.version import USER_AGENT
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address
     from urllib.parse import SplitResult
 
 HTTPS: Final = 443
-#: Some firewalls refuse who does not say what it is.
-AGENT: Final = {"User-Agent": "Phonoscene"}
+#: Some firewalls refuse a request without one.
+AGENT: Final = {"User-Agent": USER_AGENT}
 #: So many answers may come before the answer itself.
 MAX_HINTS: Final = 10
 #: Addresses that stand for an IPv4 address behind a gateway (RFC 6052).

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from phonoscene.drops.media_facts import AudioFacts, ImageFacts
 from phonoscene.errors import DropRefused, DropUnsettled, ProbeFailed
 from phonoscene.jobs import ErrorDetail
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mypy_boto3_lambda import LambdaClient
 
     from phonoscene.drops.media_facts import StoredObject
 
+F = TypeVar("F", AudioFacts, ImageFacts)
 #: How Lambda calls the end of a process: a crash, too much memory, or too much time.
 _ENDED: Final = ("Runtime.ExitError", "Runtime.OutOfMemory", "Sandbox.Timedout")
 _TIMED_OUT: Final = "Task timed out"
@@ -31,11 +34,11 @@ class RemoteProber:
 
     def audio(self, stored: StoredObject) -> AudioFacts:
         """Measure an audio file; the errors are those of ``Prober``."""
-        return AudioFacts(**self._ask("audio", stored))
+        return _read(AudioFacts, self._ask("audio", stored))
 
     def image(self, stored: StoredObject) -> ImageFacts:
         """Measure an image; the errors are those of ``Prober``."""
-        return ImageFacts(**self._ask("image", stored))
+        return _read(ImageFacts, self._ask("image", stored))
 
     def _ask(self, kind: str, stored: StoredObject) -> dict[str, Any]:
         request = {"kind": kind, "key": stored.key, "etag": stored.etag, "bytes": stored.bytes}
@@ -54,6 +57,14 @@ class RemoteProber:
         )
         payload: dict[str, Any] = json.loads(answer["Payload"].read())
         return payload
+
+
+def _read(kind: type[F], facts: Mapping[str, Any]) -> F:
+    """Return what was measured; while a stack is updated, another release may have measured it."""
+    try:
+        return kind(**{one.name: facts[one.name] for one in fields(kind)})
+    except KeyError as exc:
+        raise ProbeFailed(f"the answer lacks {exc}") from exc
 
 
 def _has_ended(answer: dict[str, Any]) -> bool:

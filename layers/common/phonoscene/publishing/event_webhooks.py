@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from standardwebhooks import Webhook
 
 from phonoscene.errors import NotificationMalformed, SecretUnusable
+from phonoscene.version import USER_AGENT
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -66,7 +67,7 @@ class Notification:
         signed = [signer.sign(self.id, at, self.body) for signer in _signers(secrets)]
         return {
             "content-type": "application/json",
-            "user-agent": "Phonoscene",
+            "user-agent": USER_AGENT,
             "webhook-id": self.id,
             "webhook-timestamp": str(int(at.timestamp())),
             "webhook-signature": " ".join(signed),

@@ -30,6 +30,7 @@ _FIELDS: Final = frozenset(
         "prompt_used",
         "output_lifetime",
         "created_at",
+        "phonoscene_version",
     }
 )
 

@@ -106,6 +106,9 @@ class PublicJob(FrozenModel):
     """What receipts and events have in common."""
 
     version: Literal["1"] = described("Of this form; fields may be added within a version.")
+    phonoscene_version: str | None = described(
+        "The release that wrote the job's last step; absent if that was before 0.1.0.", default=None
+    )
     job_id: str = described(
         "The job's id; a half that waits for its other half has one of its own."
     )
@@ -147,6 +150,7 @@ class PublicJob(FrozenModel):
 def public_fields(job: Job, until: datetime | None) -> dict[str, Any]:
     """The fields of ``PublicJob``, but for the errors."""
     same = (
+        "phonoscene_version",
         "job_id",
         "name",
         "revision",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import ValidationError
+from pydantic import AwareDatetime, ValidationError
 
 from phonoscene.drops.keys import half_id, receipt_key
-from phonoscene.jobs import FrozenModel, Job, JobStatus
+from phonoscene.jobs import DropObject, FrozenModel, Job, JobStatus
 from phonoscene.publishing.public_job import PublicJob, Time, described, problems, public_fields
 from phonoscene.publishing.wording import STATES
 
@@ -21,6 +22,21 @@ class HistoryEntry(FrozenModel):
     status: JobStatus
     state: str = described("The same in words.")
     at: Time
+
+
+class ReceiptOrder(FrozenModel):
+    """What decides which of two receipts is newer: of any release with this form."""
+
+    version: Literal["1"]
+    job_id: str
+    bucket: str
+    revision: int
+    status: str
+    audio: DropObject | None = None
+    sidecar: DropObject | None = None
+    dropped_at: AwareDatetime | None = None
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
 
 
 class Receipt(PublicJob):
@@ -38,40 +54,43 @@ class Receipt(PublicJob):
         return cls(**public_fields(job, until), errors=problems(job), history=history)
 
     @classmethod
-    def read(cls, body: bytes) -> Self | None:
-        """One that was written before; None where it is none of ours."""
-        try:
-            return cls.model_validate_json(body)
-        except ValidationError:
-            return None
+    def read(cls, body: bytes) -> Self | ReceiptOrder | None:
+        """Return the receipt in a file, or None if the file is no receipt.
+
+        Of a receipt that only a newer release can read it returns what orders it.
+        """
+        for kind in (cls, ReceiptOrder):
+            with suppress(ValidationError):
+                return kind.model_validate_json(body)
+        return None
 
     @property
     def key(self) -> str:
         """Where it belongs in the output bucket."""
         return receipt_key(self.name)
 
-    def is_newer_than(self, other: Receipt) -> bool:
+    def is_newer_than(self, other: Receipt | ReceiptOrder) -> bool:
         """Whether it may take the other's place.
 
         Of one record the later write; of two the one of the newer drop. A job and the half that it
         began with are of the same drop, whatever the clocks of their writers say.
         """
-        if self.job_id == other.job_id:
-            return self._age > other._age
-        return self._rank > other._rank
+        order = _age if self.job_id == other.job_id else _rank
+        return order(self) > order(other)
 
-    @property
-    def _age(self) -> tuple[datetime, int, datetime]:
-        """Orders the writes of a record; a half that is dropped again is a new record."""
-        return self.created_at, self.revision, self.updated_at
 
-    @property
-    def _rank(self) -> tuple[datetime, int, datetime, str]:
-        """Orders the records of a name. S3's dates first: only S3 dates a drop.
+def _age(receipt: Receipt | ReceiptOrder) -> tuple[Any, ...]:
+    """Orders the writes of a record; a half that is dropped again is a new record."""
+    return receipt.created_at, receipt.revision, receipt.updated_at
 
-        Of one drop a take that waits for an image comes after its halves, and before other takes.
-        """
-        halves = (self.audio, self.sidecar)
-        is_half = self.job_id in [half_id(self.bucket, half.key) for half in halves if half]
-        stage = (not is_half) + (self.status is not JobStatus.WAITING)
-        return self.dropped_at or self.created_at, stage, self.created_at, self.job_id
+
+def _rank(receipt: Receipt | ReceiptOrder) -> tuple[Any, ...]:
+    """Orders the records of a name. S3's dates first: only S3 dates a drop.
+
+    Of one drop a take that waits for an image comes after its halves, and before other takes.
+    """
+    halves = (receipt.audio, receipt.sidecar)
+    is_half = receipt.job_id in [half_id(receipt.bucket, half.key) for half in halves if half]
+    stage = (not is_half) + (receipt.status != JobStatus.WAITING)
+    created_at = receipt.created_at
+    return receipt.dropped_at or created_at, stage, created_at, receipt.job_id

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.jobs import Job, JobStatus, Step, may_precede
 from phonoscene.table.items import index_attributes, to_dynamodb, update
+from phonoscene.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +62,11 @@ class Transition:
     @property
     def _all_changes(self) -> dict[str, Any]:
         """With what every step changes: what held the job up before it is past."""
-        always = {"status": self.status, "updated_at": self.clock}
+        always = {
+            "status": self.status,
+            "updated_at": self.clock,
+            "phonoscene_version": VERSION,
+        }
         past = dict.fromkeys(_PAST)
         return always | past | self.changes
 

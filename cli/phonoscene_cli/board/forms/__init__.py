@@ -1,0 +1,1 @@
+"""The drop form: its fields, its files, and what it would make."""

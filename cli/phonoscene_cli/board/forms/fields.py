@@ -1,0 +1,217 @@
+"""The sidecar as a form: what its fields are called and take, and its texts as values and back.
+
+A field that is empty is not in the sidecar, so the folder's defaults and then fal's apply. What a
+text means is the product's to judge: a number that cannot be read stays the text that was typed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
+
+from phonoscene.drops.sidecar import Preset, Sidecar
+from phonoscene.drops.validation_errors import CONTINUITY, METADATA, SCENES, allowed
+from phonoscene.jobs import ErrorDetail
+from phonoscene.sequences.scenes import CUT, LAST_FRAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+#: Shown at once; all others are behind *More*.
+FIRST: Final = ("prompt", "image_url", "video_size", "seed")
+#: Keys of a sidecar that the form has no field for, as JSON.
+OTHER: Final = "other"
+_SIZE: Final = re.compile(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", re.IGNORECASE)  # noqa: RUF001 - as people type it
+_SCENE: Final = re.compile(r"\s*(\d[\d:.]*)(?:\s+(.*?))?\s*")
+
+Kind = Literal["line", "text", "choice", "image"]
+
+
+@dataclass(frozen=True)
+class FormField:
+    """One field: ``choices`` are offered; of a ``choice`` they are all there are."""
+
+    name: str
+    description: str
+    allowed: str
+    default: str = ""
+    kind: Kind = "line"
+    choices: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The name as words."""
+        return self.name.removesuffix("_url").replace("_", " ").capitalize()
+
+
+def _text(value: Any, name: str) -> str | None:
+    """A value as it is typed, or else as JSON; None where neither means it."""
+    texts = (*_typed(value, name), json.dumps(value, ensure_ascii=False))
+    return next((text for text in texts if text.strip() and _means(name, text, value)), None)
+
+
+def _typed(value: Any, name: str) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    if name == "video_size" and isinstance(value, dict) and value.keys() == {"width", "height"}:
+        yield f"{value['width']}x{value['height']}"
+    if name == METADATA and isinstance(value, dict):
+        yield "\n".join(f"{key}={inner}" for key, inner in value.items())
+    if name == SCENES and isinstance(value, list) and all(isinstance(one, dict) for one in value):
+        yield "\n".join(f"{one.get('start')} {one.get('prompt', '')}".strip() for one in value)
+
+
+def _means(name: str, text: str, value: Any) -> bool:
+    try:
+        return json.dumps(_value(name, text)) == json.dumps(value)
+    except ValueError:
+        return False
+
+
+def _plain(default: Any) -> str:
+    return default if isinstance(default, str) else json.dumps(default)
+
+
+def _field(name: str) -> FormField:
+    info = Sidecar.model_fields[name]
+    has_default = not info.is_required() and info.default is not None
+    default = _plain(info.default) if has_default else ""
+    kind: Kind = "line"
+    choices: tuple[str, ...] = ()
+    if "image_url" in name:
+        kind = "image"
+    elif name == "video_size":
+        choices = get_args(Preset)
+    elif info.annotation is bool:
+        kind, choices = "choice", ("true", "false")
+    elif get_origin(info.annotation) is Literal:
+        kind, choices = "choice", get_args(info.annotation)
+    elif info.annotation is str:
+        kind = "text"
+    return FormField(name, info.description or "", allowed(name), default, kind, choices)
+
+
+ENDPOINT: Final = tuple(map(_field, Sidecar.model_fields))
+OWN: Final = (
+    FormField(
+        SCENES,
+        "For long audio: when each scene begins and what it shows, one on a line.",
+        "lines such as: 0:42.5 Embers in the dark",
+        kind="text",
+    ),
+    FormField(
+        CONTINUITY,
+        "For long audio: segments apart, or each from the last frame of the one before.",
+        f"one of {CUT}, {LAST_FRAME}",
+        CUT,
+        "choice",
+        (CUT, LAST_FRAME),
+    ),
+    FormField(
+        METADATA,
+        "Your own texts, which come back with the job and are not sent to fal.",
+        "lines such as: order=A-17",
+        kind="text",
+    ),
+)
+FIELDS: Final = (*ENDPOINT, *OWN)
+NAMES: Final = frozenset(field.name for field in FIELDS)
+_TEXTS: Final = frozenset(
+    field.name
+    for field in ENDPOINT
+    if field.kind in ("text", "image") or (field.kind == "choice" and "true" not in field.choices)
+)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a form says: the sidecar, and what is wrong before the product can look at it."""
+
+    sidecar: dict[str, Any]
+    errors: tuple[ErrorDetail, ...] = ()
+
+
+def filled(form: Mapping[str, str]) -> Filled:
+    """The sidecar that a form's texts mean."""
+    errors: list[ErrorDetail] = []
+    sidecar: dict[str, Any] = {}
+    if form.get(OTHER, "").strip():
+        other = _json(form[OTHER])
+        if isinstance(other, dict):
+            sidecar |= other
+        else:
+            errors.append(_wrong(OTHER, form[OTHER], "a JSON object, or nothing"))
+    for field in FIELDS:
+        text = form.get(field.name, "")
+        if text.strip():
+            try:
+                sidecar[field.name] = _value(field.name, text)
+            except ValueError:
+                errors.append(_wrong(field.name, text, field.allowed))
+    return Filled(sidecar, tuple(errors))
+
+
+def texts(sidecar: Mapping[str, Any]) -> dict[str, str]:
+    """The form's texts for a sidecar; what no field can say is under ``other``."""
+    typed = {name: _text(value, name) for name, value in sidecar.items() if name in NAMES}
+    found = {name: text for name, text in typed.items() if text is not None}
+    other = {name: value for name, value in sidecar.items() if name not in found}
+    return found | ({OTHER: json.dumps(other, ensure_ascii=False)} if other else {})
+
+
+def _wrong(field: str, value: str, takes: str) -> ErrorDetail:
+    message = f"{field} is not {takes}."
+    return ErrorDetail(
+        code="wrong_type", message=message, field=field, value=value[:200], allowed=takes
+    )
+
+
+def _value(name: str, text: str) -> Any:
+    """The value of a field.
+
+    Raises:
+        ValueError: metadata or scenes are not written as they should be.
+    """
+    if name in _TEXTS or name == CONTINUITY:
+        return text if name in ("prompt", "negative_prompt") else text.strip()
+    if name == METADATA:
+        return _metadata(text)
+    if name == SCENES:
+        return _scenes(text)
+    if name == "video_size":
+        size = _SIZE.fullmatch(text)
+        return {"width": int(size[1]), "height": int(size[2])} if size else text.strip()
+    return _json(text.strip())
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _no_number(name: str) -> Any:
+    """NaN and Infinity are not JSON."""
+    raise ValueError(name)
+
+
+def _metadata(text: str) -> Any:
+    if text.lstrip().startswith("{"):
+        return _json(text)
+    pairs = [line.partition("=") for line in text.splitlines() if line.strip()]
+    if not all(equals for _, equals, _ in pairs):
+        raise ValueError(text)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _scenes(text: str) -> Any:
+    if text.lstrip().startswith("["):
+        return _json(text)
+    lines = [_SCENE.fullmatch(line) for line in text.splitlines() if line.strip()]
+    found = [line for line in lines if line]
+    if len(found) < len(lines):
+        raise ValueError(text)
+    return [{"start": _json(line[1])} | ({"prompt": line[2]} if line[2] else {}) for line in found]

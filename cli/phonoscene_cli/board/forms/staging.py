@@ -1,0 +1,194 @@
+"""Files that a browser has sent, before they are a drop: each drop has a folder of its own.
+
+The folders are on this machine, so that the product examines them as `phonoscene drop` does. Their
+files are deleted when the drop is in the bucket, when newer drops need the room, or when the board
+ends.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from phonoscene.drops.keys import AUDIO_SUFFIXES, IMAGE_SUFFIXES, name_of
+from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES, read_takes
+from phonoscene.errors import DropRefused
+from phonoscene_cli.errors import WrongUsage
+from phonoscene_cli.failures import explained
+from phonoscene_cli.upload.upload import Dropped, Upload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from phonoscene_cli.upload.upload_plan import Plan
+
+ID: Final = re.compile(r"[0-9a-f]{32}")
+#: Drops that were begun and not dropped.
+MAX_STAGED: Final = 20
+#: What one file may hold. The longest audio, ten minutes of eight channels at 192 kHz, is smaller.
+MAX_BYTES: Final = 4 * 1024**3
+MAX_IMAGES: Final = 70
+MAX_NAME: Final = 200
+#: The name of a staged sidecar, whatever it was called.
+SIDECAR: Final = ".sidecar.json"
+
+
+@dataclass
+class StagedDrop:
+    """The files of one drop, and how far it is."""
+
+    folder: Path
+    audio: Path | None = None
+    #: Held while one examination runs, until what it found is started: no file changes meanwhile.
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    sent: int = 0
+    total: int = 0
+    is_started: bool = False
+    #: The drop's name, once it is on its way.
+    name: str = ""
+    problem: str = ""
+    job_ids: list[str] = field(default_factory=list)
+    _thread: threading.Thread | None = None
+
+    @property
+    def images(self) -> list[Path]:
+        """The pictures that were sent along."""
+        return sorted(
+            file for file in self.folder.glob("*") if file.name.lower().endswith(IMAGE_SUFFIXES)
+        )
+
+    @property
+    def sidecar(self) -> bytes | None:
+        """The JSON file that was sent along."""
+        file = self.folder / SIDECAR
+        return file.read_bytes() if file.is_file() else None
+
+    def place_for(self, name: str) -> Path:
+        """Where a file of that name goes.
+
+        Raises:
+            WrongUsage: it is no file that a drop can have.
+        """
+        lower = name.lower()
+        if lower.endswith(".json"):
+            return self.folder / SIDECAR
+        is_safe = name.isprintable() and not name.startswith(".") and len(name.encode()) <= MAX_NAME
+        if not is_safe or "/" in name or "\\" in name:
+            raise WrongUsage(f"{name!r} cannot be used as a file's name. Rename the file.")
+        if lower.endswith(IMAGE_SUFFIXES):
+            if len(self.images) >= MAX_IMAGES:
+                raise WrongUsage(f"A drop has at most {MAX_IMAGES} images. Remove some.")
+            return self.folder / name
+        if not lower.endswith(AUDIO_SUFFIXES):
+            raise WrongUsage(
+                f"{name} is no audio file, no image and no JSON file. Supported suffixes: "
+                f"{' '.join((*AUDIO_SUFFIXES, *IMAGE_SUFFIXES))} .json"
+            )
+        return self.folder / name
+
+    def accept(self, part: Path, name: str) -> None:
+        """Take a file that has arrived whole; a new audio replaces the one before.
+
+        Raises:
+            WrongUsage: its name or size is refused, or the drop was started while it arrived.
+        """
+        with self.lock:
+            place = self.place_for(name)
+            if self.is_started:
+                raise WrongUsage("This drop is on its way. Open the drop page again.")
+            if place.name == SIDECAR and part.stat().st_size > MAX_SIDECAR_BYTES:
+                raise WrongUsage(
+                    f"{name} is larger than {MAX_SIDECAR_BYTES // 1024} KiB. Shorten it."
+                )
+            part.replace(place)
+            if place.name.lower().endswith(AUDIO_SUFFIXES):
+                if self.audio not in (None, place):
+                    self.audio.unlink(missing_ok=True)
+                self.audio = place
+
+    def values(self) -> dict[str, Any] | None:
+        """What the sidecar that was sent along says; None where a form cannot hold it."""
+        raw = self.sidecar
+        if raw is None:
+            return {}
+        try:
+            takes = read_takes("the sidecar", raw)
+        except DropRefused:
+            return None
+        return dict(takes[0].values) if len(takes) == 1 else None
+
+    def start(self, planned: Plan, s3: Any, bucket: str) -> bool:
+        """Put the drop in the bucket, in a thread; False where that has begun already."""
+        with self.lock:
+            if self.is_started:
+                return False
+            self.is_started, self.problem = True, ""
+            self.sent, self.total = 0, planned.drop.audio.bytes
+            upload = Upload(s3, bucket, planned.drop, self._advance)
+            self.name = name_of(planned.drop.audio.key)
+            takes = len(planned.outlook.takes)
+            self._thread = threading.Thread(target=self._run, args=(upload.run, takes))
+            self._thread.start()
+        return True
+
+    def wait(self) -> None:
+        """Return when no upload runs."""
+        if self._thread:
+            self._thread.join()
+
+    def _advance(self, sent: int) -> None:
+        self.sent = sent
+
+    def _run(self, upload: Callable[[], Dropped], takes: int) -> None:
+        try:
+            self.job_ids = upload().job_ids(takes)
+        except Exception as exc:  # noqa: BLE001 - the page says what happened; nothing was dropped
+            self.problem = f"Nothing was dropped. {explained(exc)[0]}"
+            self.is_started = False
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Staging:
+    """The drops that are being prepared; a context manager that deletes what is left."""
+
+    def __init__(self) -> None:
+        self._root = Path(tempfile.mkdtemp(prefix="phonoscene-board-"))
+        self._drops: OrderedDict[str, StagedDrop] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, drop_id: str) -> StagedDrop:
+        """The drop of that id, which a page has made up; a new one where there is none.
+
+        Raises:
+            WrongUsage: it is no id.
+        """
+        if not ID.fullmatch(drop_id):
+            raise WrongUsage("There is no such drop. Open the drop page again.")
+        with self._lock:
+            if drop_id not in self._drops:
+                self._make_room()
+                folder = self._root / drop_id
+                folder.mkdir(mode=0o700)
+                self._drops[drop_id] = StagedDrop(folder)
+            self._drops.move_to_end(drop_id)
+            return self._drops[drop_id]
+
+    def _make_room(self) -> None:
+        """Forget the drop that was used least lately, of those that are not on their way."""
+        idle = [one for one, drop in self._drops.items() if not drop.is_started or drop.job_ids]
+        while len(self._drops) >= MAX_STAGED and idle:
+            oldest = idle.pop(0)
+            shutil.rmtree(self._drops.pop(oldest).folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Delete all files, once no upload needs them: a drop is whole or not at all."""
+        for drop in self._drops.values():
+            drop.wait()
+        shutil.rmtree(self._root, ignore_errors=True)

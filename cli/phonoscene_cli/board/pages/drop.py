@@ -1,0 +1,144 @@
+"""The drop form: files are sent to this machine, examined and priced, and then dropped."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
+
+from phonoscene.errors import EditingFailed
+from phonoscene_cli.board.context import Board, board_of, form_of
+from phonoscene_cli.board.forms.fields import texts
+from phonoscene_cli.board.forms.preview import Preview, preview_drop
+from phonoscene_cli.board.forms.staging import MAX_BYTES, StagedDrop
+from phonoscene_cli.board.media.waveform import Waveform, waveform
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from starlette.requests import Request
+
+#: Space that is left on the disk.
+SPARE: Final = 512 * 1024**2
+
+
+async def drop_page(request: Request) -> Response:
+    """An empty form; its id names the files that will be sent with it."""
+    board = board_of(request)
+    return board.page(
+        request, "drop.html", drop_id=secrets.token_hex(16), values={}, images=[], problem=""
+    )
+
+
+async def stage(request: Request) -> Response:
+    """Take one file, which the page sends as the body."""
+    staged = board_of(request).staging.of(request.path_params["drop_id"])
+    name = request.path_params["name"]
+    staged.place_for(name)  # a name that is refused is not read
+    if staged.is_started:
+        raise HTTPException(409, "This drop is on its way. Open the drop page again.")
+    length = int(request.headers.get("content-length") or 0)
+    if length > MAX_BYTES or length > shutil.disk_usage(staged.folder).free - SPARE:
+        raise HTTPException(413, f"{name} is too large for this machine.")
+    part = staged.folder / f".part-{secrets.token_hex(8)}"
+    try:
+        await _receive(request, part, name)
+        await run_in_threadpool(staged.accept, part, name)
+    finally:
+        part.unlink(missing_ok=True)
+    return PlainTextResponse("")
+
+
+async def _receive(request: Request, part: Path, name: str) -> None:
+    received = 0
+    with part.open("wb") as file:
+        async for piece in request.stream():
+            received += len(piece)
+            if received > MAX_BYTES:
+                raise HTTPException(413, f"{name} is larger than {MAX_BYTES // 1024**3} GiB.")
+            file.write(piece)
+
+
+def fields(request: Request) -> Response:
+    """The form's fields as the sidecar that was sent along fills them."""
+    board = board_of(request)
+    staged = board.staging.of(request.path_params["drop_id"])
+    images = [file.name for file in staged.images]
+    values = staged.values()
+    problem = (
+        "The JSON file is used as it is; what you fill in here is changed in each of its takes."
+        if values is None
+        else ""
+    )
+    shown = texts(values or {})
+    return board.page(request, "fields.html", values=shown, images=images, problem=problem)
+
+
+async def preview(request: Request) -> Response:
+    """What the form would make, its price, and every error beside its field."""
+    board, form = board_of(request), await form_of(request)
+    return await run_in_threadpool(_show, board, request, form)
+
+
+def _show(board: Board, request: Request, form: dict[str, str], change: str = "") -> Response:
+    staged = board.staging.of(request.path_params["drop_id"])
+    if staged.is_started:
+        return progress(request)
+    with staged.lock:
+        found = preview_drop(staged, form, board.stack)
+    drawn = _drawn(board, staged)
+    context: dict[str, Any] = {"preview": found, "waveform": drawn, "staged": staged}
+    return board.page(request, "drop_preview.html", verb="Drop it", change=change, **context)
+
+
+def _drawn(board: Board, staged: StagedDrop) -> Waveform | None:
+    """The waveform of the staged audio; what cannot be decoded is the examination's to say."""
+    file = staged.audio
+    if file is None:
+        return None
+    key = (str(file), str(file.stat().st_mtime_ns))
+    if key not in board.waveforms:
+        try:
+            with file.open("rb") as opened:
+                board.keep_waveform(key, waveform(opened, file.suffix))
+        except EditingFailed:
+            return None
+    return board.waveforms[key]
+
+
+async def drop(request: Request) -> Response:
+    """Put the drop in the bucket, if it still costs what the button said; pressed twice, once."""
+    board, form = board_of(request), await form_of(request)
+    return await run_in_threadpool(_drop, board, request, form)
+
+
+def _drop(board: Board, request: Request, form: dict[str, str]) -> Response:
+    staged = board.staging.of(request.path_params["drop_id"])
+    if not staged.is_started:
+        stack = board.stack
+        with staged.lock:  # no file changes between its price and its start
+            found: Preview[Any] = preview_drop(staged, form, stack)
+            is_approved = found.planned is not None and form.get("approved") == found.approved
+            if found.planned and is_approved:
+                staged.start(found.planned, stack.client("s3"), stack.outputs["DropBucketName"])
+        if not is_approved:
+            change = "The price has changed. Look at it again." if found.planned else ""
+            return _show(board, request, form, change)
+    return progress(request)
+
+
+def progress(request: Request) -> Response:
+    """How far the upload is; at its end the browser goes to the job."""
+    board = board_of(request)
+    staged = board.staging.of(request.path_params["drop_id"])
+    if staged.job_ids:
+        [first, *more] = staged.job_ids
+        name = quote(staged.name, safe="")
+        target = f"/jobs?name={name}" if more else f"/jobs/{first}"
+        return Response(headers={"HX-Redirect": target})
+    return board.page(request, "progress.html", staged=staged)

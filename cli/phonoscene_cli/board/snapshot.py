@@ -1,0 +1,176 @@
+"""What the first screen shows of a stack, as it was read at one moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from phonoscene.jobs import FINAL, Job, JobStatus
+from phonoscene.limits import day_of
+from phonoscene_cli.doctor.checks import examined
+from phonoscene_cli.doctor.resources import alarms_are_quiet, dead_letters_are_none
+from phonoscene_cli.failures import explained
+from phonoscene_cli.ui.status_line import StatusLine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from phonoscene_cli.doctor.findings import Check
+    from phonoscene_cli.stack.connection import Stack
+
+#: Jobs of the last days are shown; so many of them are looked through.
+PERIOD: Final = timedelta(days=7)
+MAX_ENTRIES: Final = 2000
+MAX_MOVING: Final = 100
+MAX_VIDEOS: Final = 12
+MAX_PROBLEMS: Final = 8
+#: Seconds between two readings: of the list of all jobs, of queues and alarms, after an error.
+LIST_AGAIN: Final = 2.0
+HEALTH_AGAIN: Final = 30.0
+HEALTH: Final = {"dead letters": dead_letters_are_none, "alarms": alarms_are_quiet}
+
+
+@dataclass(frozen=True)
+class Money:
+    """A day's budget in US dollars."""
+
+    budget: Decimal
+    spent: Decimal = Decimal(0)
+    reserved: Decimal = Decimal(0)
+
+    @property
+    def left(self) -> Decimal:
+        """What may still be claimed today; a day can be overdrawn by what fal delivered."""
+        return max(self.budget - self.spent - self.reserved, Decimal(0))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One look. ``problem``: why there is none, and what to do; the rest is then of before."""
+
+    problem: str = ""
+    money: Money | None = None
+    #: Slots in use, and how many there are.
+    slots: tuple[int, int] = (0, 0)
+    paused_until: datetime | None = None
+    health: tuple[Check, ...] = ()
+    moving: tuple[Job, ...] = ()
+    videos: tuple[Job, ...] = ()
+    #: The newest take of a name that ended without a video.
+    without_video: tuple[Job, ...] = ()
+    #: Jobs that a page shows, by id.
+    watched: Mapping[str, Job] = field(default_factory=dict)
+    #: What each job that has not ended waits for.
+    standing: Mapping[str, str] = field(default_factory=dict)
+    unreadable: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was dropped lately."""
+        return not (self.moving or self.videos or self.without_video)
+
+
+@dataclass
+class Observer:
+    """Reads a stack again and again, what changes often more often; by one thread at a time.
+
+    ``find`` returns the stack anew: a local cloud that is started again has other ports.
+    """
+
+    find: Callable[[], Stack]
+    last: Snapshot = field(default_factory=Snapshot)
+    _stack: Stack | None = None
+    _line: StatusLine | None = None
+    _moving: list[str] = field(default_factory=list)
+    _videos: list[str] = field(default_factory=list)
+    _without_video: list[str] = field(default_factory=list)
+    #: Jobs that have ended, as they were read once.
+    _ended: dict[str, Job] = field(default_factory=dict)
+    _list_due: float = 0.0
+    _health_due: float = 0.0
+
+    @property
+    def stack(self) -> Stack:
+        """The stack as it was found last."""
+        found = self._stack  # which another thread may forget
+        if found is None:
+            found = self._stack = self.find()
+            self._line = StatusLine(found, None)
+            self._list_due = self._health_due = 0.0
+        return found
+
+    def forget(self) -> None:
+        """Find the stack again when it is next read."""
+        self._stack = None
+
+    def look(self, now: float, watched: Collection[str] = ()) -> Snapshot:
+        """Read what is due at ``now``, seconds of a steady clock; an error becomes a sentence."""
+        try:
+            self.last = self._look(self.stack, now, list(watched))
+        except Exception as exc:  # noqa: BLE001 - the page says what happened, and looks again
+            self.last = replace(self.last, problem=explained(exc)[0])
+            self.forget()
+        return self.last
+
+    def _look(self, stack: Stack, now: float, watched: list[str]) -> Snapshot:
+        if now >= self._list_due:
+            self._read_list(stack, now)
+        jobs = stack.jobs.many(dict.fromkeys([*self._moving, *watched]))
+        if any(one in jobs and jobs[one].is_final for one in self._moving):
+            self._read_list(stack, now)
+        window = stack.jobs.ledger.window()
+        moving = [jobs[one] for one in self._moving if one in jobs and not jobs[one].is_final]
+        shown = {job.job_id: job for job in (*moving, *(jobs[i] for i in watched if i in jobs))}
+        return Snapshot(
+            money=_money(stack),
+            slots=(len(window.in_flight), stack.parameters.max_in_flight),
+            paused_until=window.paused_until if window.is_paused(datetime.now(UTC)) else None,
+            health=self._health(stack, now),
+            moving=tuple(moving),
+            videos=self._of(self._videos),
+            without_video=self._of(self._without_video),
+            watched={one: jobs[one] for one in watched if one in jobs},
+            standing={one: self._standing(job) for one, job in shown.items() if not job.is_final},
+            unreadable=len(stack.jobs.unreadable),
+        )
+
+    def _read_list(self, stack: Stack, now: float) -> None:
+        """The jobs that move, the newest videos, and what needs a person."""
+        self._list_due = now + LIST_AGAIN
+        today = datetime.now(UTC)
+        entries = list(islice(stack.jobs.since(today - PERIOD, today), MAX_ENTRIES))
+        newest = {entry.name: entry.job_id for entry in reversed(entries)}
+        self._moving = [one.job_id for one in entries if one.status not in FINAL][:MAX_MOVING]
+        videos = [one.job_id for one in entries if one.status == JobStatus.SUCCEEDED]
+        others = [
+            one.job_id
+            for one in entries
+            if one.status in (JobStatus.REJECTED, JobStatus.FAILED)
+            and newest[one.name] == one.job_id
+        ]
+        self._videos, self._without_video = videos[:MAX_VIDEOS], others[:MAX_PROBLEMS]
+        wanted = [*self._videos, *self._without_video]
+        new = stack.jobs.many([one for one in wanted if one not in self._ended])
+        known = self._ended | new
+        self._ended = {one: known[one] for one in wanted if one in known}
+
+    def _of(self, job_ids: list[str]) -> tuple[Job, ...]:
+        return tuple(self._ended[one] for one in job_ids if one in self._ended)
+
+    def _standing(self, job: Job) -> str:
+        return self._line.standing(job) if self._line else ""
+
+    def _health(self, stack: Stack, now: float) -> tuple[Check, ...]:
+        if now < self._health_due:
+            return self.last.health
+        self._health_due = now + HEALTH_AGAIN
+        return tuple(examined(name, look, stack) for name, look in HEALTH.items())
+
+
+def _money(stack: Stack) -> Money:
+    day = stack.jobs.ledger.day(day_of(datetime.now(UTC)))
+    budget = stack.parameters.daily_budget_usd
+    return Money(budget, day.committed - day.reserved, day.reserved) if day else Money(budget)

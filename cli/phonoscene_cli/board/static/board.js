@@ -1,0 +1,154 @@
+"use strict";
+// What HTML cannot say: times of the reader's own zone, keys, uploads, and seeking on a waveform.
+
+const FIELD = "input, textarea, select";
+
+function spoken(seconds) {
+  if (seconds < 60) return `${Math.max(0, Math.floor(seconds))} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+}
+
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function showTimes() {
+  for (const one of document.querySelectorAll("time[data-local]"))
+    write(one, new Date(one.dateTime).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" }));
+  for (const one of document.querySelectorAll("time[data-since]"))
+    write(one, `for ${spoken((Date.now() - new Date(one.dateTime)) / 1000)}`);
+}
+
+function markErrors() {
+  for (const one of document.querySelectorAll(".field-error")) {
+    const field = document.getElementById(one.id.replace("error-", "field-"));
+    field?.setAttribute("aria-invalid", one.textContent.trim() !== "");
+    if (one.textContent.trim()) field?.closest("details")?.setAttribute("open", "");
+  }
+}
+
+// Uploads: each file is sent to this machine as it is chosen; the form is examined with it.
+
+const DETAIL = /\.(json|png|jpe?g|webp|gif|avif)$/i;
+
+function line(name) {
+  const item = document.createElement("li");
+  const end = document.createElement("span");
+  item.append(name, " ", end);
+  document.getElementById("uploads").append(item);
+  return end;
+}
+
+function upload(form, file) {
+  const end = line(file.name), bar = document.createElement("progress");
+  bar.setAttribute("aria-label", `Reading ${file.name}`);
+  end.append(bar);
+  return new Promise((done) => {
+    const request = new XMLHttpRequest();
+    request.open("PUT", `/drop/${form.dataset.drop}/files/${encodeURIComponent(file.name)}`);
+    request.setRequestHeader("HX-Request", "true");
+    request.upload.onprogress = (event) => { bar.max = event.total; bar.value = event.loaded; };
+    request.onerror = () => { write(end, "✕ The board does not answer. Start it again."); done(); };
+    request.onload = () => {
+      const answer = new DOMParser().parseFromString(request.responseText, "text/html");
+      const isTaken = request.status === 200;
+      write(end, isTaken ? "✓" : `✕ ${answer.body.textContent.trim()}`);
+      if (isTaken && DETAIL.test(file.name)) htmx.trigger("#fields", "sidecar");
+      if (isTaken) htmx.trigger("#outcome", "staged");
+      done();
+    };
+    request.send(file);
+  });
+}
+
+// One after another, in the order in which they were chosen: a later audio file replaces an earlier.
+async function take(files) {
+  const form = document.querySelector("form[data-drop]");
+  let hasAudio = false;
+  for (const file of files) {
+    const isDetail = DETAIL.test(file.name);
+    if (hasAudio && !isDetail) write(line(file.name), "✕ One audio file makes one drop. Drop this one after it.");
+    else await upload(form, file);
+    hasAudio ||= !isDetail;
+  }
+}
+
+document.addEventListener("change", (event) => {
+  if (event.target.id === "files") take(event.target.files);
+});
+for (const kind of ["dragover", "dragleave", "drop"])
+  document.addEventListener(kind, (event) => {
+    const zone = document.getElementById("zone");
+    if (!zone) return;
+    event.preventDefault();
+    zone.classList.toggle("over", kind === "dragover");
+    if (kind === "drop") take(event.dataTransfer.files);
+  });
+
+// Waveforms: a click seeks the video or the audio below, and a line shows where it plays.
+
+function mediaOf(figure) {
+  return document.querySelector(`video#${figure.dataset.media}`) ?? document.querySelector("audio");
+}
+
+function seek(seconds, media) {
+  if (!media) return;
+  media.currentTime = seconds;
+  media.play().catch(() => {});
+}
+
+document.addEventListener("click", (event) => {
+  const svg = event.target.closest(".waveform[data-media] svg");
+  if (svg) {
+    const figure = svg.closest("figure"), box = svg.getBoundingClientRect();
+    seek(((event.clientX - box.left) / box.width) * figure.dataset.seconds, mediaOf(figure));
+  }
+  const button = event.target.closest("[data-seek]");
+  if (button) seek(Number(button.dataset.seek), document.querySelector("main video") ?? document.querySelector("audio"));
+});
+document.addEventListener("timeupdate", (event) => {
+  for (const figure of document.querySelectorAll(".waveform[data-media]"))
+    if (mediaOf(figure) === event.target) {
+      const svg = figure.querySelector("svg"), head = figure.querySelector(".head");
+      const x = (event.target.currentTime / figure.dataset.seconds) * svg.viewBox.baseVal.width;
+      head.setAttribute("x1", x);
+      head.setAttribute("x2", x);
+    }
+}, true);
+
+// A video of a gallery shows a frame of its second second, and plays from its beginning.
+document.addEventListener("play", (event) => {
+  if (event.target.dataset?.still === undefined) return;
+  delete event.target.dataset.still;
+  event.target.currentTime = 0;
+}, true);
+
+// Keys.
+
+function move(step) {
+  const links = [...document.querySelectorAll(".item > a")];
+  const now = links.indexOf(document.activeElement);
+  links[Math.min(Math.max(now + step, 0), links.length - 1)]?.focus();
+}
+
+const KEYS = {
+  "/": () => document.getElementById("search").focus(),
+  "?": () => document.getElementById("keys").showModal(),
+  d: () => location.assign("/drop"),
+  j: () => move(1),
+  k: () => move(-1),
+};
+
+document.addEventListener("keydown", (event) => {
+  const isTyping = event.target.closest(`${FIELD}, dialog[open], [contenteditable]`);
+  if (isTyping || event.ctrlKey || event.metaKey || event.altKey || !KEYS[event.key]) return;
+  event.preventDefault();
+  KEYS[event.key]();
+});
+
+// A page that is shown says what it shows: its times and its errors, after each change.
+
+document.addEventListener("htmx:after:swap", () => { showTimes(); markErrors(); });
+setInterval(showTimes, 1000);
+showTimes();

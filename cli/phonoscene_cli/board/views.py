@@ -1,0 +1,128 @@
+"""Pages and their parts as HTML. Whatever a drop, fal or AWS has written is text, never markup."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
+
+from phonoscene.drops.keys import drop_name
+from phonoscene.jobs import Job, JobStatus
+from phonoscene.publishing.public_job import notes, problems, segments_of
+from phonoscene.publishing.wording import STATES
+from phonoscene.sequences.segments import clock
+from phonoscene_cli.board.forms.fields import FIELDS, FIRST, OTHER
+from phonoscene_cli.board.media.waveform import BARS
+from phonoscene_cli.ui import formatting
+from phonoscene_cli.ui.job_facts import facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from phonoscene_cli.board.snapshot import Snapshot
+
+_CODE: Final = re.compile("`([^`]*)`")
+HERE: Final = Path(__file__).parent
+#: A sign beside each state, so that its colour is never all that says it.
+SIGNS: Final = {
+    JobStatus.SUCCEEDED: "✓",
+    JobStatus.FAILED: "✕",
+    JobStatus.REJECTED: "!",
+    JobStatus.CANCELLED: "–",  # noqa: RUF001 - a sign on a page
+    JobStatus.WAITING: "…",
+    JobStatus.READY: "○",
+}
+#: Containers that browsers play in a video element.
+PLAYED: Final = frozenset({"video/mp4", "video/webm"})
+
+
+def _iso(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _prose(text: object) -> Markup:
+    """A sentence; what stands between backticks is code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
+
+
+def _plural(count: int, one: str) -> str:
+    return formatting.number(count, one)
+
+
+def _steps(job: Job) -> Iterator[dict[str, Any]]:
+    """Each step with what it means, and how long it lasted."""
+    ends = [after.at for _, after in pairwise(job.history)]
+    for step, end in zip(job.history, [*ends, None], strict=True):
+        lasted = formatting.span(end - step.at) if end else ""
+        meaning = formatting.step_meaning(job, step)
+        yield {"status": step.status, "at": step.at, "lasted": lasted, "meaning": meaning}
+
+
+def environment() -> Environment:
+    """The templates, with the words that the command line uses."""
+    env = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters.update(
+        iso=_iso,
+        usd=formatting.usd,
+        cost=formatting.cost,
+        size=formatting.size,
+        plural=_plural,
+        clock=clock,
+        at_most=formatting.at_most,
+        remark=formatting.remark,
+        meaning=formatting.meaning,
+        drop_name=drop_name,
+        prose=_prose,
+        capitalize_first=lambda text: text[:1].upper() + text[1:],
+    )
+    env.globals.update(
+        STATES=STATES,
+        SIGNS=SIGNS,
+        STATUSES=tuple(JobStatus),
+        PLAYED=PLAYED,
+        BARS=BARS,
+        FIELDS=FIELDS,
+        FIRST=FIRST,
+        OTHER=OTHER,
+        facts=facts,
+        notes=notes,
+        problems=problems,
+        segments_of=segments_of,
+        steps=_steps,
+    )
+    env.globals["m"] = env.get_template("macros.html").module
+    return env
+
+
+def parts_of_board(env: Environment, snapshot: Snapshot) -> dict[str, str]:
+    """The parts of the first screen, by their ids."""
+    return _parts(env, "board_parts.html", snapshot, job=None)
+
+
+def parts_of_job(env: Environment, snapshot: Snapshot, job_id: str) -> dict[str, str]:
+    """The parts of a job's page; none while the job has no record yet."""
+    job = snapshot.watched.get(job_id)
+    if job is None:
+        return _parts(env, "problem_part.html", snapshot, job=None)
+    return _parts(env, "job_parts.html", snapshot, job=job)
+
+
+def _parts(env: Environment, name: str, snapshot: Snapshot, job: Job | None) -> dict[str, str]:
+    """Each block of a template."""
+    template = env.get_template(name)
+    context = template.new_context({"now": snapshot, "job": job})
+    return {
+        block.replace("_", "-"): "".join(render(context))
+        for block, render in template.blocks.items()
+    }

@@ -1,0 +1,50 @@
+"""``phonoscene board``: the product in a browser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from phonoscene_cli.errors import WrongUsage
+from phonoscene_cli.ui import terminal
+
+if TYPE_CHECKING:
+    from phonoscene_cli.stack.connection import Chosen
+
+LOOPBACK = "127.0.0.1"
+
+
+def board(
+    context: typer.Context,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port on this machine; 0: any free one.")
+    ] = 0,
+    host: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="Listen there instead of on this machine alone."),
+    ] = LOOPBACK,
+    no_open: Annotated[
+        bool, typer.Option("--no-open", help="Print the link, and open no browser.")
+    ] = False,
+) -> None:
+    """Show the stack in a browser: drop files, follow jobs, play videos, mend what was rejected.
+
+    The page is served on this machine alone, with your own credentials. The link opens one browser.
+
+    Example: phonoscene --local board
+    """
+    try:
+        from phonoscene_cli.board import server  # noqa: PLC0415 - an extra of the package
+    except ModuleNotFoundError as exc:
+        raise WrongUsage(
+            f"The board needs {exc.name}. Install it with `pip install 'phonoscene[board]'`."
+        ) from exc
+    if host != LOOPBACK:
+        terminal.say(
+            f"Warning: on {host} the board is not encrypted. Anyone who reads the network can act "
+            "with your credentials."
+        )
+    chosen: Chosen = context.obj
+    address = server.Address(host, port)
+    server.serve(chosen.found_anew, address, (lambda _: None) if no_open else server.opened)

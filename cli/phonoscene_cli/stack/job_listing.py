@@ -1,0 +1,47 @@
+"""Lists jobs: the recent ones, or the takes of a drop, that match a filter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from phonoscene.jobs import Job, JobStatus
+    from phonoscene_cli.stack.jobs_reader import Reader
+    from phonoscene_cli.stack.period import Period
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which jobs are meant; what is empty means all."""
+
+    states: Collection[JobStatus] = ()
+    folder: str = ""
+    metadata: Collection[tuple[str, str]] = ()
+
+    def takes(self, name: str, status: str) -> bool:
+        """Whether a job of this name and state is one of them."""
+        return name.startswith(self.folder) and (not self.states or status in self.states)
+
+    def has_metadata(self, job: Job) -> bool:
+        """Whether the job's metadata has all entries that are asked for."""
+        return all(job.metadata.get(key) == value for key, value in self.metadata)
+
+
+def takes(takes: Iterator[Job], times: Period | None, wanted: Filter) -> Iterator[Job]:
+    """Of a drop, however old, or within some time."""
+    for job in takes:
+        is_then = times is None or times.holds(job.created_at)
+        if is_then and wanted.takes(job.name, job.status) and wanted.has_metadata(job):
+            yield job
+
+
+def recent(reader: Reader, period: Period, wanted: Filter, limit: int) -> Iterator[Job]:
+    """The newest jobs. No index has metadata: only with --meta more than ``limit`` are read."""
+    entries = reader.since(period.first, period.last)
+    ids = (entry.job_id for entry in entries if wanted.takes(entry.name, entry.status))
+    jobs = reader.whole(ids if wanted.metadata else islice(ids, limit))
+    return filter(wanted.has_metadata, jobs)

@@ -1,0 +1,40 @@
+"""The time of which jobs are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Final, Self
+
+from phonoscene_cli.errors import WrongUsage
+
+#: Without ``--since`` and ``--day``.
+USUAL: Final = timedelta(weeks=1)
+
+
+@dataclass(frozen=True)
+class Period:
+    """From when to when jobs are looked for; ``day`` where it is one whole UTC day."""
+
+    first: datetime
+    last: datetime
+    day: date | None = None
+
+    @classmethod
+    def of(cls, day: date | None, since: datetime | None) -> Self:
+        """What ``--day`` and ``--since`` ask for; without either, the last week.
+
+        Raises:
+            WrongUsage: both are given.
+        """
+        if day is None:
+            now = datetime.now(UTC)
+            return cls(since or now - USUAL, now)
+        if since is not None:
+            raise WrongUsage("--day and --since cannot be combined. Use one of them.")
+        first = datetime.combine(day, datetime.min.time(), UTC)
+        return cls(first, first + timedelta(days=1) - timedelta(microseconds=1), day)
+
+    def holds(self, at: datetime) -> bool:
+        """Whether a time is in it."""
+        return self.first <= at <= self.last

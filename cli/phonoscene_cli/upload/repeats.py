@@ -1,0 +1,55 @@
+"""Takes of a drop whose content has a job already: they are not made, nor paid, again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from phonoscene_cli.upload.dry_run import Forecast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from phonoscene.jobs import Job
+    from phonoscene_cli.stack.connection import Stack
+    from phonoscene_cli.upload.upload_plan import Plan
+
+
+def repeats_of(planned: Plan, stack: Stack) -> dict[int, Job]:
+    """The jobs that takes would repeat, by the takes' numbers: those are not made or paid again."""
+    if not stack.parameters.skips_repeats:
+        return {}
+    contents = enumerate(planned.outlook.contents)
+    found = ((number, stack.jobs.job_of(one)) for number, one in contents if one)
+    return {number: job for number, job in found if job}
+
+
+def new_takes(planned: Plan, repeats: dict[int, Job]) -> Forecast:
+    """What would become of the takes that are no repeats."""
+    takes = enumerate(planned.outlook.takes)
+    return Forecast(tuple(take for number, take in takes if number not in repeats))
+
+
+def sentences(planned: Plan, repeats: dict[int, Job]) -> Iterator[str]:
+    """What becomes of those takes, for a person."""
+    for number, job in repeats.items():
+        yield _repetition(job)
+        if planned.outlook.takes[number].fields["metadata"] != job.metadata:
+            yield (
+                f"This drop has other metadata, and job {job.job_id} keeps its own. For a new "
+                f"video with other metadata: `phonoscene retry {job.job_id} --meta KEY=VALUE`"
+            )
+
+
+def _repetition(job: Job) -> str:
+    """A sentence about a job whose content is dropped again."""
+    if job.video:
+        where = f"s3://{job.video.bucket}/{job.video.key}"
+        other = " --set seed=NUMBER" if job.sequence else ""  # its segments are used again
+        return (
+            f"Job {job.job_id} already has the video of this content, {where}; you pay nothing. "
+            f"For another take: `phonoscene retry {job.job_id}{other}`"
+        )
+    return (
+        f"Job {job.job_id} is {job.status} and makes the video of this content; you pay nothing "
+        f"more. For another take after it has ended: `phonoscene retry {job.job_id}`"
+    )

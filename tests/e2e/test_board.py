@@ -1,0 +1,524 @@
+"""The board in a browser, on the stack of this folder: a person's whole way, and every screen.
+
+The tests share one browser and one board. Screenshots are kept in ``.build/board``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import time
+import uuid
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from local.drops import sample
+from local.paths import PROJECT
+from phonoscene_cli.board import views
+from tests.support.browser import RunningBoard, Tab, running_browser, tab_of
+from tests.support.forwarding import forwarded
+from tests.support.local_stack import (
+    FOLDER,
+    SMALL,
+    eventually,
+    full_window,
+    make_audio,
+    make_picture,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, FilePayload, Page
+
+    from tests.support.local_stack import Phonoscene
+
+SHOTS: Final = PROJECT / ".build" / "board"
+TINY: Final = "64x64"
+#: Pixels of a window on a desk, and of the narrowest telephone.
+WIDE, NARROW = 1280, 320
+FIRST_PAINT: Final = (
+    """() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime"""
+)
+#: Seconds from the start of the command to the first paint; more where several stacks start.
+COLD, LOADED = 1.5, 6.0
+SCRIPT: Final = '<img src=x onerror="document.title=1">'
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def board(browser: Browser, phonoscene: Phonoscene) -> Iterator[RunningBoard]:  # noqa: ARG001 - both must be there
+    with RunningBoard(FOLDER / "endpoints.json") as board:
+        yield board
+
+
+@pytest.fixture
+def tab(browser: Browser, board: RunningBoard) -> Iterator[Tab]:
+    with tab_of(browser, board) as tab:
+        yield tab
+
+
+def fill(tab: Tab, **fields: str) -> None:
+    """Type into the form's fields."""
+    for name, text in fields.items():
+        field = tab.page.locator(f"#field-{name}")
+        if field.evaluate("one => !one.checkVisibility()"):
+            tab.page.click("summary")
+        if field.evaluate("one => one.tagName") == "SELECT":
+            field.select_option(text)
+        else:
+            field.fill(text)
+
+
+def priced(tab: Tab) -> str:
+    """The text of the button that drops, once there is one."""
+    return tab.page.locator("#outcome button.primary").inner_text()
+
+
+def press(tab: Tab) -> str:
+    """Drop it; the job's id."""
+    tab.page.click("#outcome button.primary")
+    tab.page.wait_for_url("**/jobs/*")
+    return tab.page.url.rpartition("/")[2]
+
+
+def await_state(tab: Tab, *states: str) -> None:
+    """Wait until the job's page says one of these states."""
+    pattern = "|".join(states)
+    tab.page.locator("#head .state").filter(has_text=re.compile(pattern)).wait_for()
+
+
+def is_played(tab: Tab) -> dict[str, Any]:
+    """Play the page's video for a moment; how far it came, and how much of its sound."""
+    found: dict[str, Any] = tab.page.evaluate(
+        """async () => {
+            const video = document.querySelector("main video");
+            await video.play();
+            for (let n = 0; n < 100 && video.currentTime < 0.3; n++)
+                await new Promise(done => setTimeout(done, 50));
+            video.pause();
+            return {at: video.currentTime, sound: video.webkitAudioDecodedByteCount,
+                    width: video.videoWidth, error: video.error?.message ?? null};
+        }"""
+    )
+    return found
+
+
+def a_job(phonoscene: Phonoscene, name: str, **fields: Any) -> dict[str, Any]:
+    """A small drop at its end."""
+    phonoscene.drop(name, **fields)
+    return phonoscene.take(name)
+
+
+def test_a_board_is_painted_soon_and_without_a_drop_it_says_what_to_do_first(
+    browser: Browser, board: RunningBoard, record_property: Any
+) -> None:
+    with tab_of(browser, board) as tab:
+        tab.page.wait_for_selector(".welcome")
+        painted = tab.page.evaluate("performance.timeOrigin") / 1000 - board.started
+        painted += tab.page.evaluate(FIRST_PAINT) / 1000
+        record_property("seconds from the command to the first paint", round(painted, 2))
+        assert painted < LOADED
+        assert "Drop an audio file" in tab.text(".welcome")
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        tab.page.screenshot(path=SHOTS / "empty.png")
+
+
+def test_the_newest_videos_stand_on_the_first_screen(
+    browser: Browser, board: RunningBoard, phonoscene: Phonoscene
+) -> None:
+    names = ("talks/intro", "music/tide", "music/embers")
+    later = f"later {uuid.uuid4()}"
+    phonoscene.fault(later, "render", "delay", seconds=20)
+    phonoscene.drop("talks/outro", prompt=later)
+    for name in names:
+        size = {"width": 256, "height": 144}
+        phonoscene.sidecar(f"{name}.json", prompt=f"{name} {uuid.uuid4()}", video_size=size)
+        phonoscene.put(f"{name}.wav", sample.make())
+    with tab_of(browser, board, viewport={"width": 1000, "height": 560}) as tab:
+        for name in names:
+            tab.page.locator("#gallery", has_text=name).wait_for()
+        tab.page.locator("#moving", has_text="SUBMITTED").wait_for()
+        ready = "[...document.querySelectorAll('video')].every(one => one.readyState > 1)"
+        assert eventually(lambda: tab.page.evaluate(ready))
+        tab.page.screenshot(path=SHOTS / "picture.png")  # docs/board.png is one of these
+        began = tab.page.evaluate(
+            "async () => { const one = document.querySelector('video'); await one.play();"
+            " return one.currentTime; }"
+        )
+        assert began < 1
+
+
+def test_a_newcomer_drags_a_file_in_corrects_a_field_drops_it_and_plays_the_video(
+    tab: Tab, phonoscene: Phonoscene
+) -> None:
+    prompt = f"rain {uuid.uuid4()}"
+    phonoscene.fault(prompt, "render", "delay", seconds=2.5)
+    tab.page.click("text=Drop an audio file")
+    tab.drag("first song.wav", make_audio("wav", 2.0))
+    tab.page.locator("#error-prompt", has_text="Write what the video shows").wait_for()
+
+    fill(tab, prompt=prompt, video_size=TINY, fps="many")
+    tab.page.locator("#error-fps", has_text="a number from 1 to 60").wait_for()
+    assert tab.page.get_attribute("#field-fps", "aria-invalid") == "true"
+    assert tab.page.locator("#outcome button.primary").count() == 0
+    fill(tab, fps="24")
+    assert re.fullmatch(r"Drop it for \$0\.\d+( to \$0\.\d+)?", priced(tab))
+    assert tab.text("#error-fps") == ""
+
+    job_id = press(tab)
+    await_state(tab, "SUBMITTED")
+    assert "accepted the request" in tab.text("#head")
+    await_state(tab, "SUCCEEDED")
+    steps = tab.page.locator("#steps .state").all_inner_texts()
+    assert [step.split()[-1] for step in steps] == [
+        "READY",
+        "SUBMITTING",
+        "SUBMITTED",
+        "GENERATED",
+        "SUCCEEDED",
+    ]
+    played = is_played(tab)
+    assert played["error"] is None
+    assert played["at"] >= 0.3
+    assert played["sound"] > 0
+    assert played["width"] == SMALL["width"]
+    assert len(phonoscene.requests(prompt)) == 1
+    assert phonoscene.take("first song")["job_id"] == job_id
+
+
+def test_a_button_that_is_pressed_twice_pays_once(tab: Tab, phonoscene: Phonoscene) -> None:
+    prompt = f"twice {uuid.uuid4()}"
+    tab.go("/drop")
+    tab.drag("twice.wav", make_audio("wav", 1.0))
+    fill(tab, prompt=prompt, video_size=TINY)
+    priced(tab)
+    tab.page.dblclick("#outcome button.primary")
+    tab.page.wait_for_url("**/jobs/*")
+    await_state(tab, "SUCCEEDED")
+
+    assert len(phonoscene.requests(prompt)) == 1
+    assert len(phonoscene.jobs.takes("twice")) == 1
+
+
+def test_a_rejected_drop_is_corrected_on_its_page(tab: Tab, phonoscene: Phonoscene) -> None:
+    name, prompt = "mend/typo", f"typo {uuid.uuid4()}"
+    wrong = {"promt": prompt, "video_size": SMALL, "fps": 99}
+    phonoscene.put(f"{name}.json", json.dumps(wrong).encode())
+    phonoscene.put(f"{name}.wav", make_audio("wav", 1.0))
+    tab.page.locator("#rejected", has_text=name).wait_for()
+    tab.page.click(f"#rejected >> text={name}")
+    await_state(tab, "REJECTED")
+    assert "promt" in tab.text("#trouble")
+    tab.page.click("text=Correct it and try again")
+    tab.page.wait_for_selector("#error-fps:not(:empty)")
+    assert json.loads(tab.page.input_value("#field-other")) == {"promt": prompt}
+
+    fill(tab, other="", prompt=prompt, fps="")
+    assert priced(tab).startswith("Make a new take for $")
+    press(tab)
+    await_state(tab, "SUCCEEDED")
+    assert len(phonoscene.requests(prompt)) == 1
+
+
+def test_long_audio_shows_its_scenes_as_segments_before_and_after_it_is_dropped(
+    tab: Tab, phonoscene: Phonoscene
+) -> None:
+    prompts = [f"scene {n} {uuid.uuid4()}" for n in range(3)]
+    scenes = "\n".join(f"0:{5 * n:02} {prompt}" for n, prompt in enumerate(prompts))
+    tab.go("/drop")
+    tab.drag("scenes.mp3", make_audio("mp3", 15.0), "audio/mpeg")
+    fill(tab, scenes=scenes, video_size=TINY, fps="12", metadata="order=A-17")
+    assert priced(tab).startswith("Drop it for $")
+    assert tab.page.locator("#outcome .waveform rect.segment").count() == 3
+    assert tab.page.locator("#outcome tbody tr").count() == 3
+
+    press(tab)
+    await_state(tab, "SUCCEEDED")
+    assert "3 of 3 have their videos" in tab.text("#segments")
+    tab.page.reload()
+    third = tab.page.locator(".waveform rect.segment").nth(2).get_attribute("x")
+    assert float(third or 0) == pytest.approx(240 * 10 / 15, abs=5)  # the grid's nearest frame
+    tab.page.locator(".seek").nth(2).click()
+    assert eventually(
+        lambda: tab.page.evaluate("document.querySelector('main video').currentTime >= 10")
+    )
+    assert "order=A-17" in tab.text("#facts")
+    assert [len(phonoscene.requests(one)) for one in prompts] == [1, 1, 1]
+
+
+def test_a_job_that_waits_is_cancelled_and_costs_nothing(tab: Tab, phonoscene: Phonoscene) -> None:
+    with full_window(phonoscene):
+        prompt = phonoscene.drop("stopped/one")
+        job = phonoscene.take("stopped/one", until={"READY"})
+        tab.go(f"/jobs/{job['job_id']}")
+        tab.page.locator("#head", has_text="slots are in use").wait_for()
+        tab.page.on("dialog", lambda dialog: dialog.accept())
+        tab.page.click("text=Cancel")
+        await_state(tab, "CANCELLED")
+        tab.page.locator("#note", has_text="nothing was spent").wait_for()
+
+    assert phonoscene.requests(prompt) == []
+
+
+def test_another_take_has_another_seed_and_stands_beside_the_first(
+    tab: Tab, phonoscene: Phonoscene
+) -> None:
+    first = a_job(phonoscene, "again/one", metadata={"order": "A-17"})
+    tab.go(f"/jobs/{first['job_id']}")
+    tab.page.click("text=Make another take")
+    assert tab.page.input_value("#field-metadata") == "order=A-17"
+    fill(tab, seed="4711")
+    priced(tab)
+    second = press(tab)
+    await_state(tab, "SUCCEEDED")
+
+    assert second != first["job_id"]
+    tab.page.reload()
+    tab.page.locator("main", has_text="seed 4711").wait_for()
+    links = tab.page.locator(".gallery a").all_inner_texts()
+    assert links == [second[:8], first["job_id"][:8]]
+    [take, before] = phonoscene.jobs.takes("again/one")
+    assert (int(take["seed"]), take["metadata"]) == (4711, before["metadata"])
+
+
+def test_two_tabs_show_a_drop_of_the_command_line_without_being_reloaded(
+    browser: Browser, board: RunningBoard, tab: Tab, phonoscene: Phonoscene, record_property: Any
+) -> None:
+    with tab_of(browser, board) as other:
+        for one in (tab, other):
+            one.page.wait_for_selector("#strip dl")
+        prompt = f"seen {uuid.uuid4()}"
+        phonoscene.fault(prompt, "render", "delay", seconds=4)
+        phonoscene.drop("seen/by-both", prompt=prompt)
+        phonoscene.take("seen/by-both", until={"SUBMITTED"})
+        began = time.monotonic()
+        for one in (tab, other):
+            row = one.page.locator("#moving .item", has_text="seen/by-both")
+            row.filter(has_text="SUBMITTED").wait_for()
+        seconds = time.monotonic() - began
+        record_property("seconds from a record to both screens", round(seconds, 2))
+        assert seconds < 2 * 2  # LIST_AGAIN, a look, and a machine on which six stacks run
+        for one in (tab, other):
+            one.page.locator("#gallery", has_text="seen/by-both").wait_for()
+
+
+def test_what_others_have_written_is_text_and_never_markup(
+    tab: Tab, phonoscene: Phonoscene
+) -> None:
+    name = f"odd/{SCRIPT.replace('/', '')}"
+    phonoscene.put(
+        f"{name}.json",
+        json.dumps(
+            {"prompt": SCRIPT, "fps": SCRIPT, SCRIPT: SCRIPT, "metadata": {"note": SCRIPT}}
+        ).encode(),
+    )
+    phonoscene.put(f"{name}.wav", make_audio("wav", 1.0))
+    job = phonoscene.take(name)
+    prompt = f"fails {uuid.uuid4()}"
+    phonoscene.drop(
+        "odd/fails",
+        ("render", "error", {"type": "content_policy_violation", "message": SCRIPT}),
+        prompt=prompt,
+    )
+    failed = phonoscene.take("odd/fails")
+    assert (job["status"], failed["status"]) == ("REJECTED", "FAILED")
+
+    for path in ("/", "/jobs", f"/jobs/{job['job_id']}", f"/jobs/{failed['job_id']}"):
+        tab.go(path)
+        tab.page.locator("main", has_text="<img" if "jobs/" in path else "odd").first.wait_for()
+        tab.page.wait_for_timeout(100)
+        assert tab.page.locator("img[src=x]").count() == 0
+        assert tab.page.title() != "1"
+    assert "<img src=x" in tab.text("#trouble")
+
+
+def test_a_stack_that_goes_away_is_said_and_comes_back_on_another_port(
+    browser: Browser, phonoscene: Phonoscene, tmp_path: Path
+) -> None:
+    data = json.loads((FOLDER / "endpoints.json").read_text())
+    address, file = data["aws_endpoint_url"], tmp_path / "endpoints.json"
+
+    def lead_to(port: int) -> None:
+        file.write_text(json.dumps(data | {"aws_endpoint_url": f"https://localhost:{port}"}))
+
+    a_job(phonoscene, "away/one")
+    with ExitStack() as near, ExitStack() as after:
+        lead_to(near.enter_context(forwarded(address)))
+        board = after.enter_context(RunningBoard(file))
+        tab = after.enter_context(tab_of(browser, board))
+        tab.page.locator("#gallery", has_text="away/one").wait_for()
+        near.close()
+        tab.page.locator("#problem", has_text="The page shows what was read last").wait_for()
+        assert "away/one" in tab.text("#gallery")
+        lead_to(after.enter_context(forwarded(address)))
+        tab.page.locator("#problem:empty").wait_for(state="attached")
+        phonoscene.drop("away/two")
+        tab.page.locator("#gallery", has_text="away/two").wait_for()
+
+
+def screens(phonoscene: Phonoscene) -> dict[str, str]:
+    """Every screen, by the name of its screenshot."""
+    made = a_job(phonoscene, "screens/made", metadata={"order": "A-17"})
+    phonoscene.put("screens/wrong.json", b'{"fps": 99}')
+    phonoscene.put("screens/wrong.wav", make_audio("wav", 1.0))
+    wrong = phonoscene.take("screens/wrong")
+    return {
+        "board": "/",
+        "drop": "/drop",
+        "jobs": "/jobs",
+        "cost": "/cost?by=folder",
+        "checks": "/checks",
+        "job": f"/jobs/{made['job_id']}",
+        "rejected": f"/jobs/{wrong['job_id']}",
+        "retry": f"/jobs/{wrong['job_id']}/retry",
+        "no such page": "/nothing/here",
+    }
+
+
+def settle(page: Page) -> None:
+    """Wait until the parts of a page have come."""
+    come = """!document.querySelector(".loading, .htmx-request")
+        && (!document.querySelector("#steps") || !!document.querySelector("#steps li"))"""
+    assert eventually(lambda: page.evaluate(come))
+
+
+def test_every_screen_is_accessible_in_both_schemes_and_fits_a_narrow_window(
+    tab: Tab, phonoscene: Phonoscene
+) -> None:
+    axe, found, page = Axe(), {}, tab.page
+    for name, path in screens(phonoscene).items():
+        page.set_viewport_size({"width": WIDE, "height": 800})
+        tab.go(path)
+        settle(page)
+        if name == "drop":
+            tab.drag("talk.wav", make_audio("wav", 1.0))
+            fill(tab, prompt="Rain", fps="many")
+            page.wait_for_selector("#error-fps:not(:empty)")
+        for width in (WIDE, NARROW):
+            page.set_viewport_size({"width": width, "height": 800})
+            needed = page.evaluate("document.documentElement.scrollWidth")
+            assert needed <= width, (name, width, needed)
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                page.screenshot(path=SHOTS / f"{name} {scheme} {width}.png", full_page=True)
+                results = axe.run(page) if width == WIDE else None
+                if results and results.violations_count:
+                    found[name, scheme] = results.generate_report()
+    assert found == {}
+
+
+def test_keys_lead_to_each_page(tab: Tab, phonoscene: Phonoscene) -> None:
+    a_job(phonoscene, "keys/one")
+    page = tab.go("/")
+    page.locator("#gallery", has_text="keys/one").wait_for()
+    page.keyboard.press("?")
+    assert page.locator("dialog[open]").count() == 1
+    page.keyboard.press("Escape")
+    page.locator("dialog:not([open])").wait_for(state="attached")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.keyboard.type("keys/one")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/jobs?name=*")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/jobs/*")
+    page.keyboard.press("d")
+    page.wait_for_url("**/drop")
+
+
+def test_a_drop_is_made_by_keyboard(tab: Tab) -> None:
+    page = tab.go("/drop")
+    tab.drag("keys.wav", make_audio("wav", 1.0))
+    page.focus("#field-prompt")
+    page.keyboard.type(f"by keyboard {uuid.uuid4()}")
+    fill(tab, video_size=TINY)
+    priced(tab)
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('button.primary')"):
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/jobs/*")
+    await_state(tab, "SUCCEEDED")
+
+
+def test_a_picture_that_is_dragged_in_is_the_first_frame(tab: Tab, phonoscene: Phonoscene) -> None:
+    tab.go("/drop")
+    tab.drag("pictured.wav", make_audio("wav", 1.0))
+    tab.drag("portrait.png", make_picture(), "image/png")
+    sidecar = {"prompt": f"pictured {uuid.uuid4()}", "image_url": "portrait.png", "fps": 12}
+    tab.drag("params.json", json.dumps(sidecar).encode(), "application/json")
+    assert eventually(
+        lambda: tab.page.evaluate("document.querySelector('#field-fps').value === '12'")
+    )
+    fill(tab, video_size=TINY)
+    priced(tab)
+    press(tab)
+    await_state(tab, "SUCCEEDED")
+
+    [take] = phonoscene.jobs.takes("pictured")
+    assert take["images"]["image_url"]["key"] == "portrait.png"
+
+
+def test_of_several_audio_files_the_first_is_taken_and_the_others_are_refused(tab: Tab) -> None:
+    page = tab.go("/drop")
+    sound = make_audio("wav", 1.0)
+    files: list[FilePayload] = [
+        {"name": "one.wav", "mimeType": "audio/wav", "buffer": sound},
+        {"name": "two.wav", "mimeType": "audio/wav", "buffer": sound},
+        {"name": "notes.pdf", "mimeType": "application/pdf", "buffer": b"%PDF"},
+    ]
+    page.set_input_files("#files", files)
+    fill(tab, prompt="Rain", video_size=TINY)
+    assert priced(tab)
+    lines = page.locator("#uploads li").all_inner_texts()
+    assert lines[0] == "one.wav ✓"
+    assert ["One audio file makes one drop" in line for line in lines] == [False, True, True]
+
+
+@pytest.mark.parametrize("name", ["empty.wav", "notes.pdf", "text.mp3"])
+def test_a_file_that_is_no_audio_is_refused_with_a_sentence(tab: Tab, name: str) -> None:
+    tab.go("/drop")
+    fill(tab, prompt="Rain")
+    tab.drag(name, b"" if name == "empty.wav" else b"Only words.")
+    said = tab.page.locator("form.drop", has_text=re.compile("empty|no audio file|not audio"))
+    said.wait_for()
+    assert tab.page.locator("button.primary").count() == 0
+
+
+def test_the_scripts_of_all_pages_are_small() -> None:
+    scripts = [file.read_bytes() for file in (views.HERE / "static").glob("*.js")]
+    assert sum(len(gzip.compress(one)) for one in scripts) <= 60_000
+
+
+def test_checks_show_what_doctor_and_audit_find(tab: Tab) -> None:
+    tab.go("/checks")
+    tab.page.click("text=Check the stack")
+    tab.page.locator("#doctor", has_text="may see queues").wait_for()
+    tab.page.click("button:has-text('Compare')")
+    tab.page.locator("#audit", has_text="accounted").wait_for()
+
+
+def test_a_used_link_says_how_to_get_another(browser: Browser, board: RunningBoard) -> None:
+    link = board.link()
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(link)
+    page.wait_for_url(f"{board.address}/")
+    again = browser.new_context().new_page()
+    again.goto(link)
+    assert "Press Enter in the terminal" in again.inner_text("body")
+    again.goto(f"{board.address}/")
+    assert "has not opened the board" in again.inner_text("body")
