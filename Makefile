@@ -120,7 +120,7 @@ deploy: .venv/ready .venv-sam/ready samconfig.toml ## to AWS, with your credenti
 		$(MAKE) --silent -C layers compiler PYTHON=$(abspath $(RUN)) | grep -q . && echo bytecode || echo source)"
 	.venv-sam/bin/sam deploy $(ARGS)
 
-deploy-check: .venv/ready .venv-sam/ready .venv-aws/ready ## every command of docs/deploy.md, in order, on the emulator; some minutes
+deploy-check: .venv/ready .venv-sam/ready .venv-aws/ready ## each command of docs/deploy.md, and a release from its archive, on the emulator
 	$(RUN) -m pytest -x tests/deployment $(ARGS)
 
 upgrade-check: .venv/ready ## a stack in use updated, rolled back and adopted, on the local cloud; two minutes
@@ -148,7 +148,7 @@ hooks: .venv/ready ## check each commit's files: format, lint, spelling, YAML; s
 
 clean: ## stop the local cloud; remove all that was made, videos too; keeps samconfig.toml
 	@if [ -e .venv/ready ]; then $(RUN) -m local down; fi
-	rm -rf .venv .venv-* .build build .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* .build build dist .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # uv.lock holds PyPI's own addresses, and `uv sync` asks no other. A list of hashes holds none, so it
 # installs from pip's index, too, which a mirror may be. uv does not read pip's configuration itself.

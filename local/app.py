@@ -17,6 +17,7 @@ from local.commands.demo import demo
 from local.commands.down import down
 from local.commands.drop import drop
 from local.commands.logs import logs
+from local.commands.release import release
 from local.commands.status import status
 from local.commands.up import up
 from local.paths import DEFAULT_STATE, StateDirectory
@@ -36,7 +37,7 @@ EXIT_CODES: Final = (
     "3 no local cloud is running, or its emulator ended or refuses · 130 interrupted · "
     "141 output closed."
 )
-COMMANDS: Final = (up, down, status, demo, drop, logs, build)
+COMMANDS: Final = (up, down, status, demo, drop, logs, build, release)
 
 
 class LocalCommands(Commands):

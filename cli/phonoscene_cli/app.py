@@ -20,6 +20,7 @@ from phonoscene_cli.commands.backfill import backfill
 from phonoscene_cli.commands.board import board
 from phonoscene_cli.commands.cancel import cancel
 from phonoscene_cli.commands.cost import cost
+from phonoscene_cli.commands.deploy import deploy
 from phonoscene_cli.commands.doctor import doctor
 from phonoscene_cli.commands.drop import drop
 from phonoscene_cli.commands.jobs import jobs
@@ -44,7 +45,7 @@ EXIT_CODES: Final = (
 #: In the order in which ``--help`` lists them, under their headings.
 COMMANDS: Final = {
     "Drops and jobs": (board, drop, jobs, show, watch, share, retry, cancel),
-    "The stack": (doctor, audit, backfill, cost, redrive),
+    "The stack": (deploy, doctor, audit, backfill, cost, redrive),
 }
 
 

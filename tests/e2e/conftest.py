@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: (``soak`` and ``backfill`` have stacks of their own, whatever group they are in.)
 GROUPS = {
     "main": ("main_job", "publication", "notification", "ticks"),
-    "commands": ("command_line",),
+    "commands": ("command_line", "deploy"),
     # the permissions want queues at rest, which faults leave busy for minutes
     "faults": ("permissions", "webhooks_and_faults", "came", "mail", "written_traces"),
     "real": ("real_fal", "soak"),

@@ -195,7 +195,11 @@ def ran(desk: Desk, typed: str, environment: pytest.MonkeyPatch) -> list[str]:
     return [shape(line) for line in text.splitlines()]
 
 
-@pytest.mark.parametrize("typed", [one for one in COMMANDS if one != "phonoscene doctor"])
+#: Which have tests of their own, here and in tests/e2e/test_deploy.py.
+ELSEWHERE = ("phonoscene doctor", "phonoscene deploy ")
+
+
+@pytest.mark.parametrize("typed", [one for one in COMMANDS if not one.startswith(ELSEWHERE)])
 def test_the_page_shows_what_the_command_prints(
     desk: Desk, scene: Workspace, here: Path, environment: pytest.MonkeyPatch, typed: str
 ) -> None:

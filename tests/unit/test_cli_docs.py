@@ -17,11 +17,18 @@ from phonoscene_cli.audit.audit import AuditResult, MissingDrop, UnreadableDrop
 from phonoscene_cli.audit.backfill_estimate import DryRun
 from phonoscene_cli.commands.backfill import BackfillResult
 from phonoscene_cli.commands.cancel import CancelResult
+from phonoscene_cli.commands.deploy import (
+    DeployResult,
+    Outcome,
+    ParameterChange,
+    ResourceChange,
+)
 from phonoscene_cli.commands.drop import DropResult
 from phonoscene_cli.commands.redrive import RedriveResult
 from phonoscene_cli.commands.retry import RetryResult
 from phonoscene_cli.commands.share import ShareResult
 from phonoscene_cli.dead_letters import QUEUES, Letters
+from phonoscene_cli.deployment.change_set import DATA, Effect
 from phonoscene_cli.doctor.findings import Check
 from phonoscene_cli.results import Result
 from phonoscene_cli.stack.cost_report import Budget, CostResult, Group
@@ -53,6 +60,7 @@ def test_the_page_has_the_commands_that_there_are() -> None:
         "share",
         "retry",
         "cancel",
+        "deploy",
         "doctor",
         "audit",
         "backfill",
@@ -112,6 +120,9 @@ TOLD: dict[type[Any], tuple[str, str, set[str]]] = {
     RetryResult: ("retry", "Keys", set()),
     ShareResult: ("share", "Keys", set()),
     CancelResult: ("cancel", "Keys", set()),
+    DeployResult: ("deploy", "Keys", set()),
+    ParameterChange: ("deploy", "Keys of `parameters`", set()),
+    ResourceChange: ("deploy", "Keys of `changes`", set()),
     Check: ("doctor", "Keys", set()),
     AuditResult: ("audit", "Keys", {"missing"}),
     MissingDrop: ("audit", "Keys of `missing`", set()),
@@ -150,6 +161,19 @@ def test_every_dead_letter_queue_is_documented_to_be_moved_or_not_to_be() -> Non
     assert set(re.findall(r"^\| `(\w+)` \|", section("redrive"), re.MULTILINE)) == set(Letters)
     assert f"`{left}Url` are not moved" in section("redrive")
     assert f"{left} are not moved" in " ".join(COMMANDS["redrive"].help.split())
+
+
+@pytest.mark.parametrize(("key", "values"), [("outcome", Outcome), ("effect", Effect)])
+def test_the_values_of_a_deployments_keys_are_documented(key: str, values: type[Any]) -> None:
+    row = section("deploy").partition(f"| `{key}` | ")[2].partition(" |\n")[0]
+
+    assert re.findall(r"`([^`]+)`", row) == [str(one) for one in values]
+
+
+def test_what_a_deployment_refuses_to_lose_is_documented() -> None:
+    rows = re.findall(r"^\| `(AWS::[\w:]+)` \| (.+) \|$", section("deploy"), re.MULTILINE)
+
+    assert dict(rows) == DATA
 
 
 @pytest.mark.parametrize("command", COMMANDS)

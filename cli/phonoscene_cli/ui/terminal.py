@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import contextmanager
 from datetime import timedelta
+from getpass import getpass
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
@@ -160,13 +161,29 @@ def agreed(question: str, *, yes: bool) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+def asked(question: str, default: str) -> str:
+    """The line that the person types; the default for an empty one, or at the end of the input."""
+    people.print(f"{printable(question)} [{printable(default)}]: ", end="")
+    return sys.stdin.readline().strip() or default
+
+
+def asked_secretly(question: str) -> str:
+    """The line that the person types, which the terminal does not show."""
+    return getpass(f"{question}: ").strip()
+
+
+def can_ask() -> bool:
+    """Whether a person can read a question, and answer it."""
+    return sys.stdin.isatty() and people.is_terminal
+
+
 def must_be_able_to_ask() -> None:
     """Before work that only a question can follow.
 
     Raises:
         WrongUsage: this is no terminal.
     """
-    if not (sys.stdin.isatty() and people.is_terminal):
+    if not can_ask():
         raise WrongUsage("Cannot ask for confirmation without a terminal. Use --yes.")
 
 

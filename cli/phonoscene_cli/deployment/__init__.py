@@ -1,0 +1,1 @@
+"""Deploys a release with the caller's credentials: archive, parameters, bucket, change set."""

@@ -1,0 +1,1 @@
+"""What a release consists of: a wheel, an archive for AWS, and their hashes."""
