@@ -130,7 +130,7 @@ def test_an_option_that_goes_after_the_command_says_so_before_it(
 
 
 def test_all_global_options_are_tried() -> None:
-    named = {"--stack", "--local", "--endpoints", "--profile", "--region"}
+    named = {"--stack", "--local", "--endpoints", "--profile", "--region", "--version"}
 
     assert {option for option, _ in GLOBAL} == named
 

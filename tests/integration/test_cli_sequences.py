@@ -385,4 +385,4 @@ def test_a_retry_of_a_job_with_its_video_makes_the_same_for_nothing(
 
     assert result.data["estimate"]["upper_usd"] == 0
     assert "Nothing is paid" in result.err
-    assert "seed=NUMBER" in result.err
+    assert "set another seed" in result.err
