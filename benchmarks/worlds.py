@@ -28,6 +28,7 @@ from botocore.httpsession import URLLib3Session
 
 from benchmarks.aws import Asked, answer, service
 from phonoscene.observability import logger
+from phonoscene.table.items import SHARDS
 from tests.support.fakes import stream
 from tests.support.fakes.calls import Calls
 from tests.support.fakes.expressions import condition, sortable
@@ -252,6 +253,7 @@ class MeasuredWorld(World):
     concurrency: int | None = None
     lines: Lines = field(default_factory=Lines)
     publishes: bool = False
+    shards: int = SHARDS
 
     def __post_init__(self) -> None:
         super().__post_init__()

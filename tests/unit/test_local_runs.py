@@ -134,7 +134,7 @@ def test_a_dead_simulator_is_started_again_where_it_listened_and_nothing_else_is
     monkeypatch.setattr(LocalCloud, "_put_fal_key", lambda *_: None)
     monkeypatch.setattr(LocalCloud, "_remove", pytest.fail)
     monkeypatch.setattr(LocalCloud, "_end_rest_of", lambda *_: None)
-    monkeypatch.setattr(deploy, "package", lambda _: package)
+    monkeypatch.setattr(deploy, "package", lambda *_: package)
     monkeypatch.setattr(LocalCloud, "endpoints", lambda _: "endpoints")
 
     result = LocalCloud(state).up(Options(simulator=["--run-seconds", "5"]))

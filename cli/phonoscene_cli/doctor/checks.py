@@ -57,7 +57,11 @@ def outputs_are_complete(stack: Stack) -> Looked:
     """The stack and the command line are of one release."""
     missing = [name for name in OUTPUTS if not stack.outputs.get(name)]
     if missing:
-        return Level.FAIL, f"missing: {', '.join(missing)}", "Deploy it again: `make deploy`."
+        return (
+            Level.FAIL,
+            f"missing: {', '.join(missing)}",
+            "Deploy again: `phonoscene deploy`, or `make deploy` in a clone.",
+        )
     return ok("all outputs that the commands need exist")
 
 

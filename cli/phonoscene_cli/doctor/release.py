@@ -27,7 +27,7 @@ def versions_agree(stack: Stack) -> Looked:
     deployed = stack.outputs.get("Version")
     if deployed is None:
         why = f"the stack is older than 0.1.0, this command line is {VERSION}"
-        return Level.WARN, why, "Deploy it again: `make deploy`."
+        return Level.WARN, why, "Deploy again: `phonoscene deploy`, or `make deploy` in a clone."
     if deployed == VERSION:
         return ok(f"stack and command line are {VERSION}")
     older = "the command line" if _order(deployed) > _order(VERSION) else "the stack"

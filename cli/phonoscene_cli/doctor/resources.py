@@ -144,7 +144,11 @@ def functions_are_ready(stack: Stack) -> Looked:
             why = found.get("StateReason") or found.get("LastUpdateStatusReason") or "no reason"
             bad.append(f"{name}: {why}")
     if bad:
-        return Level.FAIL, f"failed: {'; '.join(bad)}", "Deploy again: `make deploy`."
+        return (
+            Level.FAIL,
+            f"failed: {'; '.join(bad)}",
+            "Deploy again: `phonoscene deploy`, or `make deploy` in a clone.",
+        )
     return ok(f"{len(functions)} functions are ready")
 
 
@@ -173,7 +177,7 @@ def _starts(stack: Stack, name: str) -> Looked:
             return Level.WARN, f"you may not invoke {name}", "Ask an administrator."
         raise
     if "FunctionError" in answer:
-        step = f"See the log of {name}, then deploy again: `make deploy`."
+        step = f"See the log of {name}, then deploy again: `phonoscene deploy`."
         return Level.FAIL, f"{name} fails: {_kind_of_error(answer)}", step
     return ok(f"{name} starts")
 
@@ -266,6 +270,6 @@ def alarm_mail_is_confirmed(stack: Stack) -> Looked:
         )
         return Level.WARN, f"alarms do not reach {who}, who has not confirmed", step
     if not found:
-        step = "Set AlarmEmail in samconfig.toml, then `make deploy`."
+        step = "Deploy with AlarmEmail: `phonoscene deploy`, or samconfig.toml and `make deploy`."
         return Level.WARN, "alarms notify no one", step
     return ok(f"alarms go to {len(found)} confirmed")

@@ -58,7 +58,7 @@ class Outputs(dict[str, str]):
     def __missing__(self, name: str) -> str:
         raise StackUnreachable(
             f"The stack has no output {name}: it is older than this command line. "
-            "Deploy it again, with `make deploy`."
+            "Deploy again: `phonoscene deploy`, or `make deploy` in a clone."
         )
 
 

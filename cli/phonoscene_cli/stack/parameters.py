@@ -57,7 +57,7 @@ class StackParameters:
         except KeyError as exc:
             raise StackUnreachable(
                 f"The stack has no parameter {exc.args[0]}: it is older than this command line. "
-                "Deploy it again, with `make deploy`."
+                "Deploy again: `phonoscene deploy`, or `make deploy` in a clone."
             ) from exc
 
     def rules(self) -> DropLimits:

@@ -37,7 +37,7 @@ from phonoscene.fal import signing_keys, webhook_message
 from phonoscene.net import connections, deadlines
 from phonoscene.observability import metrics
 from phonoscene.sequences import media_editor
-from phonoscene.table import items
+from phonoscene.table import items, job_store
 from phonoscene.table.job_store import JobStore
 from phonoscene.videos import cdn, output_bucket
 from phonoscene.workflow import reconciliation
@@ -192,6 +192,9 @@ class World:
     script: list[tuple[datetime, Callable[[], object]]] = field(default_factory=list)
     #: Events of one run; an undisturbed one has about ten.
     most_events: int = 200
+    #: Partitions of an index. With the product's 16, two thirds of a run's calls are queries that
+    #: find nothing.
+    shards: int = 3
     #: Bytes of a part of a video.
     part: int = cdn.PART
     table: Table = field(default_factory=Table)
@@ -437,6 +440,8 @@ class World:
                 (deadlines, "Timer", Stopped),
                 (cdn, "tls_context", lambda: None),  # to read all CAs takes 27 ms
                 (items, "TypeDeserializer", lambda: self.table.reader),
+                (items, "SHARDS", self.shards),
+                (job_store, "SHARDS", self.shards),
                 (webhook_message, "secrets", self._secrets()),
                 (function("webhook"), "time", types.SimpleNamespace(time=self._seconds)),
                 (signing_keys, "get", self._key_set()),
