@@ -48,7 +48,8 @@ class Address:
         except OSError as exc:
             made.close()
             raise WrongUsage(
-                f"{self.host}:{self.port} cannot be used: {exc.strerror}. Choose another --port."
+                f"{self.host}:{self.port} cannot be used: {exc.strerror}. "
+                "Choose another --port or --host."
             ) from exc
         made.listen()
         return made
