@@ -107,7 +107,7 @@ class Desk:
             self.urls[output] = self.cloud.sqs.create_queue(QueueName=name)["QueueUrl"]
             get_backend("sqs")[ACCOUNT][REGION].queues[name]._messages = []
             self.resources[output.removesuffix("Url")] = ("AWS::SQS::Queue", self.urls[output])
-        chosen = SimpleNamespace()
+        chosen = SimpleNamespace(found_anew=self.stack)
         self.patch.setattr(app, "Chosen", SimpleNamespace(of=lambda *_: chosen))
         self.patch.setattr(typer.main, "get_command", get_command)
         self.patch.setattr(SQSBackend, "receive_message", receive_now)

@@ -341,7 +341,7 @@ ROWS: Final = (
         b_access="test_a_file_that_says_it_is_too_large_is_not_read "
         "test_a_form_that_never_ends_is_given_up",
         b_server="test_a_file_that_says_it_is_too_large_is_refused_before_it_is_sent "
-        "test_it_ends_by_a_signal_and_leaves_no_file",
+        "test_it_ends_by_a_signal_without_a_fuss_and_leaves_no_file",
         b_drops="test_of_drops_that_were_begun_the_newest_stay_and_those_on_their_way",
     ),
     row(

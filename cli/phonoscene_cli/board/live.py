@@ -30,6 +30,7 @@ class Poller:
     observer: Observer
     snapshot: Snapshot | None = None
     looks: int = 0
+    is_closed: bool = False
     _watched: Counter[str] = field(default_factory=Counter)
     _listeners: int = 0
     _task: asyncio.Task[None] | None = None
@@ -54,11 +55,17 @@ class Poller:
         async with self._changed:
             try:
                 await asyncio.wait_for(
-                    self._changed.wait_for(lambda: self.looks > looks), timeout=ALIVE
+                    self._changed.wait_for(lambda: self.looks > looks or self.is_closed), ALIVE
                 )
             except TimeoutError:
                 return None
             return self.snapshot
+
+    async def close(self) -> None:
+        """End the events of all tabs."""
+        async with self._changed:
+            self.is_closed = True
+            self._changed.notify_all()
 
     async def _run(self) -> None:
         while self._listeners:
@@ -79,7 +86,7 @@ async def events(
     sent: dict[str, str] = {}
     looks = poller.looks
     async with poller.listening(job_ids):
-        while True:
+        while not poller.is_closed:
             snapshot = await poller.after(looks)
             if snapshot is None:
                 yield ": no change\n\n"

@@ -48,10 +48,34 @@ class Address:
         except OSError as exc:
             made.close()
             raise WrongUsage(
-                f"{self.host}:{self.port} cannot be used: {exc.strerror}. Choose another --port."
+                f"{self.host}:{self.port} cannot be used: {exc.strerror}. "
+                "Choose another --port or --host."
             ) from exc
         made.listen()
         return made
+
+
+class Server(uvicorn.Server):
+    """Serves a board; at its end the tabs' events end first, or uvicorn would wait for them."""
+
+    def __init__(self, board: Board) -> None:
+        self._poller = board.poller
+        super().__init__(
+            uvicorn.Config(
+                application(board),
+                log_level="warning",
+                access_log=False,
+                ws="none",
+                timeout_graceful_shutdown=LAST_ANSWERS,
+                server_header=False,
+                proxy_headers=False,
+            )
+        )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what is being answered."""
+        await self._poller.close()
+        await super().shutdown(sockets)
 
 
 def serve(find: Callable[[], Stack], address: Address, opens: Callable[[str], object]) -> None:
@@ -59,17 +83,7 @@ def serve(find: Callable[[], Stack], address: Address, opens: Callable[[str], ob
     listener = address.listen()
     port = listener.getsockname()[1]
     board = Board(find, Access.on_port(port, address.host))
-    server = uvicorn.Server(
-        uvicorn.Config(
-            application(board),
-            log_level="warning",
-            access_log=False,
-            ws="none",
-            timeout_graceful_shutdown=LAST_ANSWERS,
-            server_header=False,
-            proxy_headers=False,
-        )
-    )
+    server = Server(board)
 
     def link() -> str:
         return f"http://{address.host}:{port}{board.access.new_link()}"

@@ -17,11 +17,9 @@ from queue import Queue
 from typing import TYPE_CHECKING
 
 import pytest
-import uvicorn
 
 from phonoscene_cli.board.access import Access
-from phonoscene_cli.board.application import application
-from phonoscene_cli.board.server import Address
+from phonoscene_cli.board.server import Address, Server
 from phonoscene_cli.errors import WrongUsage
 
 if TYPE_CHECKING:
@@ -51,16 +49,21 @@ def start(folder: Path) -> Running:
     keys = {"aws_access_key_id": "x", "aws_secret_access_key": "y"}
     endpoints.write_text(json.dumps(data | keys))
     options = ("--endpoints", str(endpoints), "board", "--no-open")
-    program = subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-m", "phonoscene_cli", *options],
-        cwd=ROOT,
-        env=os.environ
-        | {"PYTHONPATH": f"{ROOT}/layers/common:{ROOT}/cli", "TMPDIR": str(folder), "HOME": "/"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    with (folder / "stderr").open("w") as said:
+        program = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "phonoscene_cli", *options],
+            cwd=ROOT,
+            env=os.environ
+            | {
+                "PYTHONPATH": f"{ROOT}/layers/common:{ROOT}/cli",
+                "TMPDIR": str(folder),
+                "HOME": "/",
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+        )
     links: Queue[str] = Queue()
 
     def read() -> None:
@@ -193,18 +196,28 @@ def test_enter_gives_another_link(running: Running, entered: tuple[str, str]) ->
 
 
 @pytest.mark.parametrize(("by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_it_ends_by_a_signal_and_leaves_no_file(
+def test_it_ends_by_a_signal_without_a_fuss_and_leaves_no_file(
     tmp_path: Path, by: signal.Signals, code: int
 ) -> None:
     running = start(tmp_path)
-    running.link()
+    host, path = running.link().removeprefix("http://").split("/", 1)
+    entered = ask(host, f"GET /{path} HTTP/1.1", f"Host: {host}")
+    cookie = re.search(r"set-cookie: ([^;]+)", entered)
+    assert cookie
     staged = list(tmp_path.glob("phonoscene-board-*"))
 
-    ended = stop(running, by)
+    name, port = host.split(":")
+    with socket.create_connection((name, int(port)), timeout=20) as tab:
+        tab.sendall(f"GET /live HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie[1]}".encode() + END)
+        assert tab.recv(12) == b"HTTP/1.1 200"
+        ended = stop(running, by)
 
     assert ended == code
     assert len(staged) == 1
     assert list(tmp_path.glob("phonoscene-board-*")) == []
+    said = (tmp_path / "stderr").read_text()
+    assert "Traceback" not in said
+    assert "ERROR" not in said
 
 
 def test_a_port_that_is_taken_is_said_and_so_is_another_machines_host() -> None:
@@ -220,8 +233,7 @@ def test_a_tab_that_is_closed_ends_the_polling(board: Board) -> None:
     with Address().listen() as listener:
         port = listener.getsockname()[1]
         board.access = Access.on_port(port)
-        config = uvicorn.Config(application(board), log_level="error", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
+        server = Server(board)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
