@@ -164,7 +164,7 @@ def test_a_newcomer_drags_a_file_in_corrects_a_field_drops_it_and_plays_the_vide
 ) -> None:
     prompt = f"rain {uuid.uuid4()}"
     phonoscene.fault(prompt, "render", "delay", seconds=2.5)
-    tab.page.click("text=Drop an audio file")
+    tab.page.click("nav >> text=Drop")
     tab.drag("first song.wav", make_audio("wav", 2.0))
     tab.page.locator("#error-prompt", has_text="Write what the video shows").wait_for()
 
@@ -269,6 +269,17 @@ def test_a_job_that_waits_is_cancelled_and_costs_nothing(tab: Tab, phonoscene: P
         tab.page.locator("#note", has_text="nothing was spent").wait_for()
 
     assert phonoscene.requests(prompt) == []
+
+
+def test_a_page_of_a_half_says_that_the_other_half_has_come(
+    tab: Tab, phonoscene: Phonoscene
+) -> None:
+    phonoscene.put("halves/one.wav", make_audio("wav", 1.0))
+    half = phonoscene.take("halves/one", until={"WAITING"})
+    tab.go(f"/jobs/{half['job_id']}")
+    await_state(tab, "WAITING")
+    phonoscene.sidecar("halves/one.json")
+    tab.page.locator("#note", has_text="Its other half has arrived").wait_for()
 
 
 def test_another_take_has_another_seed_and_stands_beside_the_first(

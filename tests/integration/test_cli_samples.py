@@ -165,6 +165,13 @@ def at_fal(_: Desk, scene: Workspace) -> None:
     scene.admit(2, name="talks/half")
 
 
+def without_a_server(desk: Desk, _: Workspace) -> None:
+    """No browser is opened, and the board ends at once."""
+    desk.patch.setattr("uvicorn.Server.run", lambda *_, **__: None)
+    desk.patch.setattr("webbrowser.open", lambda _: True)
+    desk.patch.setattr("signal.signal", lambda *_: None)
+
+
 #: What there is before a command, by the command, with its words or without.
 BEFORE: dict[str, Callable[[Desk, Workspace], Any]] = {
     "jobs": two,
@@ -177,6 +184,7 @@ BEFORE: dict[str, Callable[[Desk, Workspace], Any]] = {
     "audit": missing,
     "backfill": wrong,
     "cost": lambda _, scene: one_that_succeeded(scene),
+    "board": without_a_server,
 }
 
 
@@ -215,7 +223,7 @@ def test_the_page_shows_what_the_command_prints(
         step = None if command.startswith("jobs") else STEP.fullmatch(line)
         if step:
             assert step[2] == STATES[_S(step[1])]
-        elif not line.startswith(("video: ", "https://")):  # no video is made; no link is alike
+        elif not line.startswith(("video: ", "https://", "board: ")):  # no link is alike
             assert shape(line.removesuffix(" y")) in printed
 
 

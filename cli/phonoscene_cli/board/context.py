@@ -64,12 +64,14 @@ class Board:
                 self._attempts.popitem(last=False)
         return is_first
 
-    def keep_waveform(self, key: tuple[str, ...], drawn: Waveform) -> None:
-        """Keep a drawing for the next time; the oldest goes first."""
+    def waveform(self, key: tuple[str, ...], draw: Callable[[], Waveform]) -> Waveform:
+        """The drawing of some audio, made once and kept; the oldest of many goes first."""
+        found = self.waveforms.get(key) or draw()
         with self._lock:
-            self.waveforms[key] = drawn
+            self.waveforms[key] = found
             while len(self.waveforms) > KEPT_WAVEFORMS:
                 self.waveforms.popitem(last=False)
+        return found
 
     def page(
         self, request: Request, template: str, status: int = 200, /, **context: Any

@@ -90,7 +90,7 @@ def serve(find: Callable[[], Stack], address: Address, opens: Callable[[str], ob
 
     # uvicorn would end the process of this signal, and not what is around it
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    with closing(board.staging):
+    with listener, closing(board.staging):
         first = link()
         terminal.line(f"board: {first}")
         terminal.say("The link works once. Press Enter for another one, ^C to end.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -110,12 +111,23 @@ def parts_of_board(env: Environment, snapshot: Snapshot) -> dict[str, str]:
     return _parts(env, "board_parts.html", snapshot, job=None)
 
 
-def parts_of_job(env: Environment, snapshot: Snapshot, job_id: str) -> dict[str, str]:
-    """The parts of a job's page; none while the job has no record yet."""
-    job = snapshot.watched.get(job_id)
-    if job is None:
-        return _parts(env, "problem_part.html", snapshot, job=None)
-    return _parts(env, "job_parts.html", snapshot, job=job)
+@dataclass
+class JobParts:
+    """The parts of a job's page, look after look; a half is gone when it is part of a job."""
+
+    env: Environment
+    job_id: str
+    was_seen: bool = False
+
+    def __call__(self, snapshot: Snapshot) -> dict[str, str]:
+        """The parts by their ids; a drop that has just come has no record yet."""
+        job = snapshot.watched.get(self.job_id)
+        if job:
+            self.was_seen = True
+            return _parts(self.env, "job_parts.html", snapshot, job=job)
+        is_gone = self.was_seen and not snapshot.problem
+        name = "gone_parts.html" if is_gone else "problem_part.html"
+        return _parts(self.env, name, snapshot, job=None)
 
 
 def _parts(env: Environment, name: str, snapshot: Snapshot, job: Job | None) -> dict[str, str]:

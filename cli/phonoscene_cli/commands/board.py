@@ -47,4 +47,6 @@ def board(
         )
     chosen: Chosen = context.obj
     address = server.Address(host, port)
-    server.serve(chosen.found_anew, address, (lambda _: None) if no_open else server.opened)
+    server.serve(
+        lambda: chosen.found_anew().eager, address, (lambda _: None) if no_open else server.opened
+    )

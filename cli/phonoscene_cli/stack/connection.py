@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
@@ -40,6 +40,10 @@ LOCAL_ENDPOINTS: Final = Path(".local") / "endpoints.json"
 THREADS: Final = 16
 PATIENT: Final = Config(
     retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=2 * THREADS
+)
+#: What a page that looks again soon has: one more try, and seconds to wait for an answer.
+EAGER: Final = Config(
+    retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=5, read_timeout=20
 )
 #: botocore would presign with SigV2 in us-east-1, and elsewhere for a host that redirects.
 PRESIGNING: Final = Config(signature_version="s3v4")
@@ -138,6 +142,12 @@ class Stack:
             options: Any = dict(self.options)
             self._clients[service] = self.session.client(service, **options)  # type: ignore[call-overload]  # any service
         return self._clients[service]
+
+    @cached_property
+    def eager(self) -> Self:
+        """The same stack, through clients that soon give up: for what is read again in a moment."""
+        config = self.options.get("config", PATIENT).merge(EAGER)
+        return replace(self, options={**self.options, "config": config})
 
     @cached_property
     def presigner(self) -> S3Client:

@@ -409,7 +409,7 @@ def shows_no_script(board: Board, browser: Browser, job_id: str) -> None:
         browser.get("/cost?by=name").text,
         browser.get(f"/jobs?name={SCRIPT}&folder={SCRIPT}").text,
         *views.parts_of_board(board.env, snapshot).values(),
-        *views.parts_of_job(board.env, snapshot, job_id).values(),
+        *views.JobParts(board.env, job_id)(snapshot).values(),
     ]
 
     assert any("&lt;script&gt;" in text for text in shown)

@@ -300,7 +300,7 @@ def test_every_part_of_a_page_can_be_drawn_in_every_state(board: Board, desk: De
         snapshot = replace(now, moving=(shown,), watched={job_id: shown}, standing={})
         for parts in (
             views.parts_of_board(board.env, snapshot),
-            views.parts_of_job(board.env, snapshot, job_id),
+            views.JobParts(board.env, job_id)(snapshot),
         ):
             assert any(status.value in html for html in parts.values())
-    assert views.parts_of_job(board.env, Snapshot(), job_id) == {"problem": ""}
+    assert views.JobParts(board.env, job_id)(Snapshot()) == {"problem": ""}

@@ -101,14 +101,12 @@ def _drawn(board: Board, staged: StagedDrop) -> Waveform | None:
     file = staged.audio
     if file is None:
         return None
-    key = (str(file), str(file.stat().st_mtime_ns))
-    if key not in board.waveforms:
-        try:
-            with file.open("rb") as opened:
-                board.keep_waveform(key, waveform(opened, file.suffix))
-        except EditingFailed:
-            return None
-    return board.waveforms[key]
+    try:
+        with file.open("rb") as opened:
+            key = (str(file), str(file.stat().st_mtime_ns))
+            return board.waveform(key, lambda: waveform(opened, file.suffix))
+    except EditingFailed:
+        return None
 
 
 async def drop(request: Request) -> Response:

@@ -109,14 +109,10 @@ def _waveform(board: Board, job: Job) -> Waveform | None:
     if half is None:
         return None
     found = _audio_of(job, half)
+    s3 = board.stack.client("s3")
+    reader = ObjectReader(lambda first, last: b"".join(read(s3, found, first, last)), found.size)
     key = (found.bucket, found.key, found.version_id)
-    if key not in board.waveforms:
-        s3 = board.stack.client("s3")
-        reader = ObjectReader(
-            lambda first, last: b"".join(read(s3, found, first, last)), found.size
-        )
-        board.keep_waveform(key, waveform(reader, suffix_of(half.key)))
-    return board.waveforms[key]
+    return board.waveform(key, lambda: waveform(reader, suffix_of(half.key)))
 
 
 def cancel(request: Request) -> Response:
@@ -163,7 +159,9 @@ def _retry(board: Board, request: Request, form: dict[str, str]) -> Response:
         change = "The price has changed. Look at it again." if found.planned else ""
         return board.page(request, "preview.html", preview=found, verb=verb, change=change)
     if not board.once(form.get("attempt", "")):
-        note = "This take was made already. Reload the page for another one."
+        note = (
+            "This take was sent already. Look at the takes of the job before you make another one."
+        )
         return board.page(request, "note.html", note=note)
     dropped = found.planned.put(board.stack.client("s3"))
     [new, *_] = dropped.job_ids(len(found.planned.outlook.takes))

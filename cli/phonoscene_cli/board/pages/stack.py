@@ -60,8 +60,7 @@ async def live(request: Request) -> Response:
     """The events of a page: the first screen's, or those of the job that the query names."""
     board, job_id = board_of(request), request.query_params.get("job", "")
     if job_id:
-        render = partial(views.parts_of_job, board.env, job_id=job_id)
-        stream = events(board.poller, (job_id,), render)
+        stream = events(board.poller, (job_id,), views.JobParts(board.env, job_id))
     else:
         stream = events(board.poller, (), partial(views.parts_of_board, board.env))
     return StreamingResponse(stream, media_type="text/event-stream")
