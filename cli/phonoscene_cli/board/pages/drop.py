@@ -87,11 +87,11 @@ async def preview(request: Request) -> Response:
 
 def _show(board: Board, request: Request, form: dict[str, str], change: str = "") -> Response:
     staged = board.staging.of(request.path_params["drop_id"])
-    if staged.is_started:
-        return progress(request)
     with staged.lock:
+        if staged.is_started:
+            return progress(request)
         found = preview_drop(staged, form, board.stack)
-    drawn = _drawn(board, staged)
+        drawn = _drawn(board, staged)
     context: dict[str, Any] = {"preview": found, "waveform": drawn, "staged": staged}
     return board.page(request, "drop_preview.html", verb="Drop it", change=change, **context)
 
@@ -117,16 +117,15 @@ async def drop(request: Request) -> Response:
 
 def _drop(board: Board, request: Request, form: dict[str, str]) -> Response:
     staged = board.staging.of(request.path_params["drop_id"])
-    if not staged.is_started:
-        stack = board.stack
-        with staged.lock:  # no file changes between its price and its start
-            found: Preview[Any] = preview_drop(staged, form, stack)
-            is_approved = found.planned is not None and form.get("approved") == found.approved
-            if found.planned and is_approved:
-                staged.start(found.planned, stack.client("s3"), stack.outputs["DropBucketName"])
-        if not is_approved:
+    stack = board.stack
+    with staged.lock:  # no file changes between its price and its start
+        if staged.is_started:
+            return progress(request)
+        found: Preview[Any] = preview_drop(staged, form, stack)
+        if found.planned is None or form.get("approved") != found.approved:
             change = "The price has changed. Look at it again." if found.planned else ""
             return _show(board, request, form, change)
+        staged.start(found.planned, stack.client("s3"), stack.outputs["DropBucketName"])
     return progress(request)
 
 
