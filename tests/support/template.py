@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
-import yaml  # type: ignore[import-untyped]  # ships no types
+import yaml
 from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]  # ships none
 from samtranslator.translator.translator import (  # type: ignore[import-untyped]
     Translator,
@@ -31,7 +31,7 @@ DESCRIPTIONS: Final = {"Description", "AlarmDescription"}
 SOURCES: Final = {"CodeUri", "ContentUri"}
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped base
+class _Loader(yaml.SafeLoader):
     """YAML in which ``!Ref x`` is ``{"Ref": "x"}`` and ``!Sub x`` is ``{"Fn::Sub": "x"}``."""
 
 

@@ -10,7 +10,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # ships none
+import yaml
 
 from phonoscene.version import VERSION
 from tests.support.template import ROOT

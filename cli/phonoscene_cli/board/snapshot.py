@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from phonoscene_cli.doctor.findings import Check
     from phonoscene_cli.stack.connection import Stack
+    from phonoscene_cli.stack.jobs_reader import Entry
 
 #: Jobs of the last days are shown; so many of them are looked through.
 PERIOD: Final = timedelta(days=7)
@@ -27,8 +28,9 @@ MAX_ENTRIES: Final = 2000
 MAX_MOVING: Final = 100
 MAX_VIDEOS: Final = 12
 MAX_PROBLEMS: Final = 8
-#: Seconds between two readings: of the list of all jobs, of queues and alarms, after an error.
+#: Seconds between two readings: of today's jobs, of those before, of queues and alarms.
 LIST_AGAIN: Final = 2.0
+OLDER_AGAIN: Final = 30.0
 HEALTH_AGAIN: Final = 30.0
 HEALTH: Final = {"dead letters": dead_letters_are_none, "alarms": alarms_are_quiet}
 
@@ -89,6 +91,10 @@ class Observer:
     _without_video: list[str] = field(default_factory=list)
     #: Jobs that have ended, as they were read once.
     _ended: dict[str, Job] = field(default_factory=dict)
+    #: Of the days before ``_older_than``: the index has a key for each day, and these change less.
+    _older: list[Entry] = field(default_factory=list)
+    _older_than: datetime | None = None
+    _older_due: float = 0.0
     _list_due: float = 0.0
     _health_due: float = 0.0
 
@@ -99,7 +105,7 @@ class Observer:
         if found is None:
             found = self._stack = self.find()
             self._line = StatusLine(found, None)
-            self._list_due = self._health_due = 0.0
+            self._list_due = self._older_due = self._health_due = 0.0
         return found
 
     def forget(self) -> None:
@@ -120,6 +126,7 @@ class Observer:
             self._read_list(stack, now)
         jobs = stack.jobs.many(dict.fromkeys([*self._moving, *watched]))
         if any(one in jobs and jobs[one].is_final for one in self._moving):
+            self._older_due = now
             self._read_list(stack, now)
         window = stack.jobs.ledger.window()
         moving = [jobs[one] for one in self._moving if one in jobs and not jobs[one].is_final]
@@ -140,8 +147,13 @@ class Observer:
     def _read_list(self, stack: Stack, now: float) -> None:
         """The jobs that move, the newest videos, and what needs a person."""
         self._list_due = now + LIST_AGAIN
-        today = datetime.now(UTC)
-        entries = list(islice(stack.jobs.since(today - PERIOD, today), MAX_ENTRIES))
+        at = datetime.now(UTC)
+        midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+        if now >= self._older_due or self._older_than != midnight:
+            before = stack.jobs.since(at - PERIOD, midnight - timedelta.resolution)
+            self._older = list(islice(before, MAX_ENTRIES))
+            self._older_due, self._older_than = now + OLDER_AGAIN, midnight
+        entries = [*islice(stack.jobs.since(midnight, at), MAX_ENTRIES), *self._older]
         newest = {entry.name: entry.job_id for entry in reversed(entries)}
         self._moving = [one.job_id for one in entries if one.status not in FINAL][:MAX_MOVING]
         videos = [one.job_id for one in entries if one.status == JobStatus.SUCCEEDED]
