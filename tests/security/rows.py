@@ -361,6 +361,17 @@ ROWS: Final = (
         "test_a_file_or_a_field_that_changed_since_asks_again",
     ),
     row(
+        "Other code than a release's is deployed",
+        "Each file of a release archive is compared with its SHA-256 before and after it is "
+        "uploaded. The command's own bucket for code is closed, encrypted and refuses plain HTTP, "
+        "and every call names the account that must own it.",
+        i_release="test_an_archive_with_one_other_bit_is_refused "
+        "test_an_archive_that_is_not_whole_is_refused test_a_part_of_an_archive_is_refused "
+        "test_an_archive_that_unpacks_to_more_than_any_release_is_refused "
+        "test_code_that_changes_after_the_archive_was_verified_is_not_uploaded",
+        e_deploy="test_the_bucket_for_code_is_closed_and_encrypted",
+    ),
+    row(
         "A dependency was changed",
         "Every package is pinned and locked with its hashes, for Lambda and for the tools; the "
         "board's scripts are listed with theirs. The build writes a bill of materials. `make audit` "
