@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from phonoscene.table.items import SHARDS
 from tests.support.fakes.aws import Message, Version
 from tests.support.fakes.calls import Calls
 from tests.support.fakes.fal import Made, Play, Request
@@ -98,6 +99,7 @@ def from_json(moment: Moment) -> World:
         moment["settings"],
         now=datetime.fromisoformat(moment["now"]),
         part=moment["part"],
+        shards=SHARDS,  # what was recorded has the product's keys
     )
     world._tick_at = datetime.fromisoformat(moment["tick_at"])
     world._pause = timedelta(seconds=moment["pause"])
