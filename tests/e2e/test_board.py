@@ -139,31 +139,6 @@ def test_a_board_is_painted_soon_and_without_a_drop_it_says_what_to_do_first(
         tab.page.screenshot(path=SHOTS / "empty.png")
 
 
-def test_the_newest_videos_stand_on_the_first_screen(
-    browser: Browser, board: RunningBoard, phonoscene: Phonoscene
-) -> None:
-    names = ("talks/intro", "music/tide", "music/embers")
-    later = f"later {uuid.uuid4()}"
-    phonoscene.fault(later, "render", "delay", seconds=60)
-    phonoscene.drop("talks/outro", prompt=later)
-    for name in names:
-        size = {"width": 192, "height": 108}
-        phonoscene.sidecar(f"{name}.json", prompt=f"{name} {uuid.uuid4()}", video_size=size)
-        phonoscene.put(f"{name}.wav", sample.make())
-    with tab_of(browser, board, viewport={"width": 1000, "height": 560}) as tab:
-        tab.page.locator("#moving", has_text="SUBMITTED").wait_for()
-        for name in names:
-            tab.page.locator("#gallery", has_text=name).wait_for()
-        ready = "[...document.querySelectorAll('video')].every(one => one.readyState > 1)"
-        assert eventually(lambda: tab.page.evaluate(ready))
-        tab.page.screenshot(path=SHOTS / "picture.png")  # docs/board.png is one of these
-        began = tab.page.evaluate(
-            "async () => { const one = document.querySelector('video'); await one.play();"
-            " return one.currentTime; }"
-        )
-        assert began < 1
-
-
 def test_a_newcomer_drags_a_file_in_corrects_a_field_drops_it_and_plays_the_video(
     tab: Tab, phonoscene: Phonoscene
 ) -> None:
@@ -539,3 +514,28 @@ def test_a_used_link_says_how_to_get_another(browser: Browser, board: RunningBoa
     assert "Press Enter in the terminal" in again.inner_text("body")
     again.goto(f"{board.address}/")
     assert "has not opened the board" in again.inner_text("body")
+
+
+def test_the_newest_videos_stand_on_the_first_screen(
+    browser: Browser, board: RunningBoard, phonoscene: Phonoscene
+) -> None:
+    names = ("talks/intro", "music/tide", "music/embers")
+    later = f"later {uuid.uuid4()}"
+    phonoscene.fault(later, "render", "delay", seconds=60)
+    phonoscene.drop("talks/outro", prompt=later)
+    for name in names:
+        size = {"width": 192, "height": 108}
+        phonoscene.sidecar(f"{name}.json", prompt=f"{name} {uuid.uuid4()}", video_size=size)
+        phonoscene.put(f"{name}.wav", sample.make())
+    with tab_of(browser, board, viewport={"width": 1000, "height": 560}) as tab:
+        tab.page.locator("#moving", has_text="SUBMITTED").wait_for()
+        for name in names:
+            tab.page.locator("#gallery", has_text=name).wait_for()
+        ready = "[...document.querySelectorAll('video')].every(one => one.readyState > 1)"
+        assert eventually(lambda: tab.page.evaluate(ready))
+        tab.page.screenshot(path=SHOTS / "picture.png")  # docs/board.png is one of these
+        began = tab.page.evaluate(
+            "async () => { const one = document.querySelector('video'); await one.play();"
+            " return one.currentTime; }"
+        )
+        assert began < 1

@@ -38,8 +38,8 @@ SWITCHES: Final = (
     "--disable-quic",
     "--autoplay-policy=no-user-gesture-required",
 )
-#: Milliseconds until a step counts as failed.
-PATIENCE: Final = 30_000
+#: Milliseconds until a step counts as failed; it is never waited for where all is well.
+PATIENCE: Final = 90_000
 LOOPBACK: Final = "127.0.0.1"
 
 
