@@ -28,6 +28,15 @@ function markErrors() {
   }
 }
 
+// A price holds for the form that it was made of: until the next one comes, no button offers it.
+function outdate() {
+  document.querySelector("#outcome button.primary")?.setAttribute("disabled", "");
+}
+
+document.addEventListener("input", (event) => {
+  if (event.target.closest("#drop-form")) outdate();
+});
+
 // Uploads: each file is sent to this machine as it is chosen; the form is examined with it.
 
 const DETAIL = /\.(json|png|jpe?g|webp|gif|avif)$/i;
@@ -55,7 +64,7 @@ function upload(form, file) {
       const isTaken = request.status === 200;
       write(end, isTaken ? "✓" : `✕ ${answer.body.textContent.trim()}`);
       if (isTaken && DETAIL.test(file.name)) htmx.trigger("#fields", "sidecar");
-      if (isTaken) htmx.trigger("#outcome", "staged");
+      if (isTaken) { outdate(); htmx.trigger("#outcome", "staged"); }
       done();
     };
     request.send(file);
