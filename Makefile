@@ -125,6 +125,7 @@ deploy-check: .venv/ready .venv-sam/ready .venv-aws/ready ## each command of doc
 
 upgrade-check: .venv/ready ## a stack in use updated, rolled back and adopted, on the local cloud; two minutes
 	$(RUN) -m pytest -x tests/deployment/test_upgrade.py $(ARGS)
+
 target-check: .venv/ready ## the artefacts for AWS on an emulated arm64 Python 3.13 (needs qemu); 4 minutes
 	$(RUN) -m pytest tests/target $(ARGS)
 

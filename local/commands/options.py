@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 
@@ -19,13 +19,7 @@ from local.cloud.run_state import Options
 from local.errors import LocalCloudError
 from local.fal_simulator.config import refusal
 from phonoscene_cli.errors import WrongUsage
-
-
-class Assignment(NamedTuple):
-    """A name and the value it is given, both as they were typed."""
-
-    name: str
-    value: str
+from phonoscene_cli.ui.assignments import Assignment, assigned
 
 
 def assignment(text: str) -> Assignment:
@@ -34,10 +28,7 @@ def assignment(text: str) -> Assignment:
     Raises:
         WrongUsage: it is no such pair.
     """
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise WrongUsage(f"{text!r} is not KEY=VALUE.")
-    return Assignment(name, value)
+    return assigned(text, "KEY=VALUE")
 
 
 def fal_option(text: str) -> Assignment:

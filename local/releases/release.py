@@ -20,11 +20,9 @@ from local.cloud.build import Target
 from local.cloud.deploy import SOURCES, read_template
 from local.errors import LocalCloudError
 from local.paths import PROJECT
+from phonoscene_cli.deployment.release_archive import SERVERLESS_REPO, SUMS, TEMPLATE
 
 DIST = PROJECT / "dist"
-SUMS = "SHA256SUMS"
-TEMPLATE_NAME = "template.json"
-SERVERLESS_REPO = "AWS::ServerlessRepo::Application"
 #: What the wheel is made of. It is built in a copy: setuptools writes beside what it reads.
 WHEEL_SOURCES = ("layers/common/phonoscene", "cli/phonoscene_cli")
 WHEEL_FILES = ("pyproject.toml", "README.md", "LICENSE")
@@ -54,7 +52,7 @@ def archive(target: Target = "aws", folder: Path = DIST) -> Path:
     layers = [build.build_layer(target, layer) for layer in build.ALL_LAYERS]
     template = release_template()
     contents = {
-        TEMPLATE_NAME: json.dumps(template, indent=1).encode() + b"\n",
+        TEMPLATE: json.dumps(template, indent=1).encode() + b"\n",
         "NOTICE": NOTICE.encode(),
         **{name: (PROJECT / name).read_bytes() for name in LEGAL},
         **{file.name: file.read_bytes() for file in [*built, sbom.write(layers)]},

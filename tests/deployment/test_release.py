@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from local.releases import release
+from phonoscene_cli.deployment.release_archive import SERVERLESS_REPO
 from tests.deployment.emulated import HERE, THERE, client_in, running, settle
 from tests.support import template
 from tests.support.deploy_page import ROOT
@@ -188,7 +189,7 @@ def test_sam_packages_the_code_and_the_repositorys_metadata(desk: Desk, packaged
         for source in ("CodeUri", "ContentUri")
         if source in one["Properties"]
     ]
-    metadata = made["Metadata"][release.SERVERLESS_REPO]
+    metadata = made["Metadata"][SERVERLESS_REPO]
     stored = desk.client("s3").list_objects_v2(Bucket="my-bucket")["Contents"]
     keys = {f"s3://my-bucket/{one['Key']}" for one in stored}
     assert len(named) == 10

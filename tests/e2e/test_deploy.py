@@ -20,7 +20,7 @@ import pytest
 
 from local.releases import release
 from phonoscene_cli.deployment.artefact_bucket import usual_name
-from phonoscene_cli.deployment.release_archive import code_names
+from phonoscene_cli.deployment.release_archive import SUMS, code_names
 from tests.support.documented import PAGE, samples, shape
 from tests.support.policies import policies
 from tests.support.terminal import Terminal
@@ -99,7 +99,7 @@ class Desk:
             with zipfile.ZipFile(body, "w") as archive:
                 archive.writestr("app.py", "def handler(event, context): pass\n")
             contents[name] = body.getvalue()
-        sums = {release.SUMS: release.listing(contents).encode()}
+        sums = {SUMS: release.listing(contents).encode()}
         release.pack(self.folder / "release.zip", contents | sums)
 
     def client(self, service: str) -> Any:

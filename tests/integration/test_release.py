@@ -19,6 +19,7 @@ from local.paths import PROJECT
 from local.releases import release
 from phonoscene.version import VERSION
 from phonoscene_cli.deployment import release_archive
+from phonoscene_cli.deployment.release_archive import SERVERLESS_REPO, SUMS
 from phonoscene_cli.errors import CliError, WrongUsage
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def test_one_version_is_in_the_wheel_the_template_and_the_project(
 
     assert f"\nVersion: {VERSION}\n" in metadata
     assert f"-{VERSION}-" in wheel.name
-    assert template["Metadata"][release.SERVERLESS_REPO]["SemanticVersion"] == VERSION
+    assert template["Metadata"][SERVERLESS_REPO]["SemanticVersion"] == VERSION
 
 
 def test_equal_sources_make_an_equal_wheel(wheel: Path, tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_the_template_of_a_release_differs_only_in_where_the_code_is() -> None:
 
 
 def test_the_files_that_the_repositorys_metadata_names_are_in_the_archive() -> None:
-    named = release.release_template()["Metadata"][release.SERVERLESS_REPO]
+    named = release.release_template()["Metadata"][SERVERLESS_REPO]
 
     assert {named["LicenseUrl"], named["ReadmeUrl"]} <= set(release.LEGAL)
 
@@ -133,7 +134,7 @@ def contents() -> dict[str, bytes]:
 
 
 def archive_of(files: Mapping[str, bytes], file: Path, sums: str | None = None) -> Path:
-    release.pack(file, {**files, release.SUMS: (sums or release.listing(files)).encode()})
+    release.pack(file, {**files, SUMS: (sums or release.listing(files)).encode()})
     return file
 
 

@@ -96,7 +96,7 @@ def test_whatever_is_typed_is_json_that_the_product_can_judge(form: dict[str, st
         ),
         ("scenes", '[{"start": 1, "image_url": "a.png"}]', [{"start": 1, "image_url": "a.png"}]),
     ],
-)  # fmt: skip - one case a line
+)
 def test_a_text_means_what_a_person_means(field: str, text: str, value: Any) -> None:
     assert filled({field: text}) == type(filled({}))({field: value})
 

@@ -16,10 +16,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
+from phonoscene_cli.board import LOOPBACK
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LOOPBACK: Final = "127.0.0.1"
 HTTP_PORT: Final = 80
 #: Where the one-time link leads.
 ENTRANCE: Final = "/enter"

@@ -57,13 +57,11 @@ ROUTES = (
 
 def application(board: Board) -> Guard:
     """The application of one board, guarded."""
+    # of any other exception Starlette has the server print the trace, too
     known = (CliError, BotoCoreError, ClientError, ResponseParserError, Exception)
     handlers: dict[Any, Any] = {HTTPException: _refused, Refusal: _refused}
     handlers |= dict.fromkeys(known, _failed)
-    app = Starlette(
-        routes=ROUTES,
-        exception_handlers=handlers,
-    )
+    app = Starlette(routes=ROUTES, exception_handlers=handlers)
     app.state.board = board
     return Guard(app, board.access)
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
-from phonoscene_cli.board.access import LOOPBACK, Access
+from phonoscene_cli.board import LOOPBACK
+from phonoscene_cli.board.access import Access
 from phonoscene_cli.board.application import application
 from phonoscene_cli.board.context import Board
 from phonoscene_cli.errors import WrongUsage

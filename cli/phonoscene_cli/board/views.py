@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
 from phonoscene.drops.keys import drop_name
 from phonoscene.jobs import Job, JobStatus
-from phonoscene.publishing.public_job import notes, problems, segments_of
-from phonoscene.publishing.wording import STATES
+from phonoscene.publishing.public_job import notes, problems, segments_of, written
 from phonoscene.sequences.segments import clock
 from phonoscene_cli.board.forms.fields import FIELDS, FIRST, OTHER
 from phonoscene_cli.board.media.waveform import BARS
@@ -23,8 +20,6 @@ from phonoscene_cli.ui import formatting
 from phonoscene_cli.ui.job_facts import facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from phonoscene_cli.board.snapshot import Snapshot
 
 _CODE: Final = re.compile("`([^`]*)`")
@@ -42,26 +37,9 @@ SIGNS: Final = {
 PLAYED: Final = frozenset({"video/mp4", "video/webm"})
 
 
-def _iso(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _prose(text: object) -> Markup:
     """A sentence; what stands between backticks is code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
-
-
-def _plural(count: int, one: str) -> str:
-    return formatting.number(count, one)
-
-
-def _steps(job: Job) -> Iterator[dict[str, Any]]:
-    """Each step with what it means, and how long it lasted."""
-    ends = [after.at for _, after in pairwise(job.history)]
-    for step, end in zip(job.history, [*ends, None], strict=True):
-        lasted = formatting.span(end - step.at) if end else ""
-        meaning = formatting.step_meaning(job, step)
-        yield {"status": step.status, "at": step.at, "lasted": lasted, "meaning": meaning}
 
 
 def environment() -> Environment:
@@ -74,11 +52,10 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     env.filters.update(
-        iso=_iso,
+        iso=written,
         usd=formatting.usd,
-        cost=formatting.cost,
         size=formatting.size,
-        plural=_plural,
+        plural=formatting.number,
         clock=clock,
         at_most=formatting.at_most,
         remark=formatting.remark,
@@ -88,7 +65,6 @@ def environment() -> Environment:
         capitalize_first=lambda text: text[:1].upper() + text[1:],
     )
     env.globals.update(
-        STATES=STATES,
         SIGNS=SIGNS,
         STATUSES=tuple(JobStatus),
         PLAYED=PLAYED,
@@ -100,7 +76,8 @@ def environment() -> Environment:
         notes=notes,
         problems=problems,
         segments_of=segments_of,
-        steps=_steps,
+        steps=formatting.steps,
+        step_meaning=formatting.step_meaning,
     )
     env.globals["m"] = env.get_template("macros.html").module
     return env

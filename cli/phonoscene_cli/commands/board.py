@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phonoscene_cli.board import LOOPBACK
 from phonoscene_cli.errors import WrongUsage
 from phonoscene_cli.ui import terminal
 
 if TYPE_CHECKING:
     from phonoscene_cli.stack.connection import Chosen
-
-LOOPBACK = "127.0.0.1"
 
 
 def board(

@@ -17,10 +17,11 @@ from phonoscene_cli.deployment.answers import Answers
 from phonoscene_cli.deployment.change_set import Effect, losses, summary
 from phonoscene_cli.deployment.fal_key import VARIABLE
 from phonoscene_cli.deployment.target import Target
-from phonoscene_cli.deployment.template_parameters import ASKED_FIRST, Assignment, assignment
+from phonoscene_cli.deployment.template_parameters import ASKED_FIRST, assignment
 from phonoscene_cli.errors import NOT_FINE, CliError, WrongUsage
 from phonoscene_cli.results import Result
 from phonoscene_cli.ui import terminal
+from phonoscene_cli.ui.assignments import Assignment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator

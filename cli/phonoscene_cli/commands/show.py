@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from itertools import islice, pairwise
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -84,9 +83,8 @@ def _segments(job: Job) -> None:
 def _history(job: Job) -> None:
     """Each step, and how long it lasted."""
     terminal.line("history")
-    ends = [after.at - step.at for step, after in pairwise(job.history)]
-    for step, lasted in zip(job.history, [*ends, None], strict=True):
-        long = "" if lasted is None else f"for {formatting.span(max(lasted, timedelta(0)))}"
+    for step, lasted in formatting.steps(job):
+        long = f"for {lasted}" if lasted else ""
         terminal.line(f"  {formatting.moment(step.at)}  ", terminal.state(step.status, 11), long)
 
 

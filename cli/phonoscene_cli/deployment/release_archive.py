@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SUMS: Final = "SHA256SUMS"
 TEMPLATE: Final = "template.json"
+#: The part of a template's metadata with the version.
+SERVERLESS_REPO: Final = "AWS::ServerlessRepo::Application"
 PATTERN: Final = "phonoscene-*-aws.zip"
 #: Where an archive is looked for that is not named: here, and where `make release` writes it.
 PLACES: Final = (Path(), Path("dist"))
@@ -83,7 +85,7 @@ def read(file: Path) -> Release:
         with zipfile.ZipFile(file) as archive:
             sums = _verified(file, archive)
             template = json.loads(archive.read(TEMPLATE))
-        version = str(template["Metadata"]["AWS::ServerlessRepo::Application"]["SemanticVersion"])
+        version = str(template["Metadata"][SERVERLESS_REPO]["SemanticVersion"])
         named = set(code_names(template))
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError) as exc:
         raise _corrupt(file, f"it is not a release of Phonoscene ({exc})") from exc

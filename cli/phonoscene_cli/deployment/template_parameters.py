@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene_cli.errors import WrongUsage
+from phonoscene_cli.ui.assignments import Assignment, assigned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,23 +23,13 @@ ASKED_FIRST: Final = (
 FAL_KEY: Final = "FalKeyParameterName"
 
 
-class Assignment(NamedTuple):
-    """A parameter and the value that it is given."""
-
-    name: str
-    value: str
-
-
 def assignment(text: str) -> Assignment:
     """``NAME=VALUE``; the value may be empty.
 
     Raises:
         WrongUsage: it is no such pair.
     """
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise WrongUsage(f"{text!r} is not NAME=VALUE. Example: --parameter MaxInFlight=4.")
-    return Assignment(name, value)
+    return assigned(text, "NAME=VALUE. Example: --parameter MaxInFlight=4")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from datetime import timedelta
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -12,8 +14,8 @@ from phonoscene.publishing.wording import STATES, WAITS
 from phonoscene_cli.stack.spending import unseen_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime, timedelta
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
     from decimal import Decimal
 
     from phonoscene.jobs import Actual, Step
@@ -137,6 +139,13 @@ def step_meaning(job: Job, step: Step) -> str:
         return meaning(job)
     is_cut = job.sequence and step.status is _S.SUBMITTED
     return "the audio is cut, and segments are sent to fal" if is_cut else STATES[step.status]
+
+
+def steps(job: Job) -> Iterator[tuple[Step, str]]:
+    """Each step of a job, and how long it lasted; the last one lasts still, and has no text."""
+    ends = [after.at - step.at for step, after in pairwise(job.history)]
+    for step, lasted in zip(job.history, [*ends, None], strict=True):
+        yield step, "" if lasted is None else span(max(lasted, timedelta(0)))
 
 
 def printable(text: str) -> str:

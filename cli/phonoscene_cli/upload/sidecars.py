@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from phonoscene.drops.sidecar_files import read_takes
 from phonoscene.drops.validation_errors import METADATA
 from phonoscene.errors import DropRefused
-from phonoscene_cli.errors import WrongUsage
+from phonoscene_cli.ui.assignments import assigned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ def setting(text: str) -> Setting:
     Raises:
         WrongUsage: it is no such pair.
     """
-    key, value = _pair(text, "--set fps=30")
+    key, value = assigned(text, "KEY=VALUE. Example: --set fps=30")
     try:
         return Setting(key, json.loads(value))
     except (ValueError, RecursionError):
@@ -45,14 +45,7 @@ def metadata_entry(text: str) -> Setting:
     Raises:
         WrongUsage: it is no such pair.
     """
-    return Setting(*_pair(text, "--meta order=A-17"))
-
-
-def _pair(text: str, example: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise WrongUsage(f"{text!r} is not KEY=VALUE. Example: {example}.")
-    return key, value
+    return Setting(*assigned(text, "KEY=VALUE. Example: --meta order=A-17"))
 
 
 def changes_of(

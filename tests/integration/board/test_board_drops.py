@@ -71,6 +71,21 @@ def uploads(before: Callable[..., None]) -> Iterator[None]:
         events.unregister("before-call.s3.PutObject", before)
 
 
+@contextmanager
+def an_upload_on_its_way(browser: Browser, price: str) -> Iterator[threading.Event]:
+    """The button was pressed, and nothing is put before the event is set."""
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def wait(**_: Any) -> None:
+        begun.set()
+        assert goes_on.wait(20)
+
+    with uploads(wait):
+        press(browser, price)
+        assert begun.wait(20)
+        yield goes_on
+
+
 def test_what_was_priced_is_what_is_dropped_and_its_files_go(
     board: Board, browser: Browser, desk: Desk
 ) -> None:
@@ -110,16 +125,8 @@ def test_a_file_that_comes_while_the_drop_is_on_its_way_changes_nothing(
     board: Board, browser: Browser, cloud: Cloud
 ) -> None:
     stage(browser)
-    price = approved(look(browser))
-    begun, goes_on = threading.Event(), threading.Event()
 
-    def wait(**_: Any) -> None:
-        begun.set()
-        assert goes_on.wait(20)
-
-    with uploads(wait):
-        press(browser, price)
-        assert begun.wait(20)
+    with an_upload_on_its_way(browser, approved(look(browser))) as goes_on:
         late = [stage(browser, silence(9)), stage(browser, silence(9), "y.wav")]
         shown = look(browser).text
         goes_on.set()
@@ -336,16 +343,8 @@ def test_the_end_of_the_board_waits_for_an_upload(
     board: Board, browser: Browser, cloud: Cloud
 ) -> None:
     stage(browser)
-    price = approved(look(browser))
-    begun, goes_on = threading.Event(), threading.Event()
 
-    def wait(**_: Any) -> None:
-        begun.set()
-        assert goes_on.wait(20)
-
-    with uploads(wait):
-        press(browser, price)
-        assert begun.wait(20)
+    with an_upload_on_its_way(browser, approved(look(browser))) as goes_on:
         end = threading.Thread(target=board.staging.close)
         end.start()
         end.join(0.2)

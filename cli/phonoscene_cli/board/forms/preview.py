@@ -42,7 +42,6 @@ class Preview(Generic[T]):
     segments: Sequence[SegmentForecast] = ()
     price: str = ""
     approved: str = ""
-    seconds: float | None = None
     #: Jobs that have, or make, the video of this content: those takes cost nothing.
     repeats: Sequence[Job] = ()
     planned: T | None = None
@@ -105,10 +104,8 @@ def _preview(
 ) -> Preview[Any]:
     whole: Forecast = planned.outlook
     errors = (*said.errors, *whole.errors)
-    audio = whole.takes[0].fields.get("audio")
-    seconds = audio.seconds if audio else None
     if errors:
-        return Preview(errors=errors, segments=outlook.segments, seconds=seconds)
+        return Preview(errors=errors, segments=outlook.segments)
     total = Sum.of(outlook.estimates)
     lines = [line for line in price_lines(outlook, stack) if isinstance(line, str)]
     return Preview(
@@ -117,7 +114,6 @@ def _preview(
         segments=outlook.segments,
         price=formatting.interval(total.lower_usd, total.upper_usd),
         approved=str(total.upper_usd if total.jobs else Decimal(0)),
-        seconds=seconds,
         planned=planned,
     )
 
