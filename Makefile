@@ -15,6 +15,8 @@ REPORTS := .build/reports
 PYTEST = $(RUN) -m pytest --junitxml=$(REPORTS)/$@.xml
 EXPORT = .venv/bin/uv export --quiet --frozen --no-emit-project --no-header --python $(RUN)
 export SAM_CLI_TELEMETRY := 0
+# Without bytecode each of some hundred processes would compile the code again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

@@ -79,10 +79,9 @@ def _tone(seconds: float) -> av.AudioFrame:
     samples = int(seconds * RATE)
     frame = av.AudioFrame(format="s16", layout="mono", samples=samples)
     frame.sample_rate = RATE
-    wave = b"".join(
-        (8000 if n // 50 % 2 else -8000).to_bytes(2, "little", signed=True) for n in range(samples)
-    )
-    frame.planes[0].update(wave)
+    low, high = ((n * 8000).to_bytes(2, "little", signed=True) for n in (-1, 1))
+    wave = (50 * low + 50 * high) * (samples // 100 + 1)
+    frame.planes[0].update(wave[: 2 * samples])
     return frame
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from phonoscene_cli.board.snapshot import Observer, Snapshot
 
 #: Seconds between two looks at jobs that move, and after one that failed.
-MOVING_AGAIN: Final = 1.0
+MOVING_AGAIN: Final = 0.5
 AFTER_ERROR: Final = 3.0
 #: Seconds after which a comment is sent, so that a tab that has gone is noticed.
 ALIVE: Final = 15.0
