@@ -131,6 +131,7 @@ class Desk:
             }
         )
         made.__dict__["description"] = {
+            "StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/phonoscene/a-guid",
             "StackStatus": "CREATE_COMPLETE",
             "Outputs": [
                 {"OutputKey": k, "OutputValue": v}

@@ -21,6 +21,8 @@ from botocore.stub import Stubber
 
 from phonoscene.table.items import to_item
 from phonoscene_cli import app
+from phonoscene_cli.deployment import answers as answers_file
+from phonoscene_cli.deployment.answers import Answers
 from phonoscene_cli.doctor import checks
 from phonoscene_cli.doctor.checks import CHECKS
 from phonoscene_cli.stack.connection import Chosen, Stack
@@ -68,6 +70,7 @@ def stack_of_parts(
 ) -> Iterator[None]:
     """The rest of what a stack has, on moto; moto knows no limits of an account."""
     environment.chdir(tmp_path)  # where no samconfig.toml is
+    environment.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     sqs, events, sns = map(client, ("sqs", "events", "sns"))
     for queue in ("drops", "verdicts"):
         arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}-dead"
@@ -285,6 +288,17 @@ def samconfig(*lines: str) -> Any:
     return act
 
 
+def deploy_answers(**parameters: str) -> Any:
+    """What `phonoscene deploy` keeps of a deployment with these parameters."""
+
+    def act(*_: Any) -> None:
+        answers_file.write(
+            answers_file.path_of("phonoscene", ACCOUNT, REGION), Answers("b", parameters)
+        )
+
+    return act
+
+
 def deployed_version(version: str | None) -> Any:
     """The stack's output of that name; None: it has none."""
 
@@ -368,6 +382,12 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
         "parameters",
         "warn",
         "make deploy",
+    ),
+    "a parameter in the answers": (
+        deploy_answers(MaxInFlight="2"),
+        "parameters",
+        "warn",
+        "phonoscene deploy",
     ),
     "a stack before 0.1.0": (deployed_version(None), "version", "warn", "make deploy"),
     "a later stack": (deployed_version("0.9.0"), "version", "warn", "Update the command line"),
@@ -526,6 +546,12 @@ def test_a_file_that_agrees_with_the_stack_or_names_another_one_is_fine(desk: De
 
     assert agrees["parameters"]["level"] == names_another["parameters"]["level"] == "ok"
     assert agrees["parameters"]["detail"] != names_another["parameters"]["detail"]
+
+    deploy_answers(MaxInFlight="40")()
+    assert (
+        str(Path("config").absolute())
+        in lines(desk.says("doctor", "--json"))["parameters"]["detail"]
+    )
 
 
 def test_the_resources_of_a_stack_are_those_of_every_page() -> None:

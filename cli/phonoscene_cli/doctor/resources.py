@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
+from phonoscene_cli.deployment import answers
 from phonoscene_cli.doctor import samconfig
 from phonoscene_cli.doctor.findings import DENIED, Level, Looked, ok
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from phonoscene_cli.stack.connection import Stack
 
 #: A young stack's alarms have seen nothing yet, and take that for a failure.
@@ -48,19 +51,32 @@ def region_is_the_files(stack: Stack) -> Looked:
     return ok(f"{here}, on this machine" if stack.endpoints else here)
 
 
+def _files(stack: Stack) -> Iterator[tuple[str, Mapping[str, str], str]]:
+    """Where this stack's parameters are written: the file, these, and how they are applied."""
+    for one in _deployments(stack):
+        if one.region in {None, stack.session.region_name}:
+            yield samconfig.FILE, one.parameters, "make deploy"
+            break  # the first, as for `make deploy`
+    account = stack.description["StackId"].split(":")[4]
+    file = answers.path_of(stack.name, account, stack.session.region_name)
+    if not stack.endpoints and (parameters := answers.read(file).parameters):
+        yield str(file), parameters, "phonoscene deploy"
+
+
 def parameters_are_the_files(stack: Stack) -> Looked:
     """The next deployment changes no parameter."""
     data = stack.description.get("Parameters", [])
     deployed = {one["ParameterKey"]: one["ParameterValue"] for one in data}
-    files = [one for one in _deployments(stack) if one.region in {None, stack.session.region_name}]
+    files = list(_files(stack))
+    for file, parameters, command in files:
+        if found := samconfig.changes(parameters, deployed):
+            each = (f"{name} is {now!r}, not {new!r}" for name, (now, new) in found.items())
+            step = f"Correct {file}, or apply it: `{command}`."
+            return Level.WARN, f"{file} differs: {', '.join(each)}", step
     if not files:
-        return ok("no samconfig.toml here names this stack")
-    found = samconfig.changes(files[0].parameters, deployed)
-    if found:
-        each = (f"{name} is {now!r}, not {new!r}" for name, (now, new) in found.items())
-        step = "Correct samconfig.toml, or apply it: `make deploy`."
-        return Level.WARN, f"samconfig.toml differs: {', '.join(each)}", step
-    return ok("samconfig.toml has the stack's values")
+        return ok("no samconfig.toml here, and no file of `phonoscene deploy`, names this stack")
+    verb = "has" if len(files) == 1 else "have"
+    return ok(f"{' and '.join(file for file, *_ in files)} {verb} the stack's values")
 
 
 def drops_are_announced(stack: Stack) -> Looked:
