@@ -14,8 +14,8 @@ from local.commands.options import cloud_of, shown
 from local.drops import drops, spending_consent
 from local.drops.jobs import follow
 from local.errors import LocalCloudError
-from phonoscene_cli.commands.options import Set, Yes
 from phonoscene_cli.follow.follow import Labels, complain, exit_code
+from phonoscene_cli.options import Set, Yes
 from phonoscene_cli.ui import terminal
 
 if TYPE_CHECKING:

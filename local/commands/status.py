@@ -11,7 +11,7 @@ from local.cloud.cloud import lost
 from local.commands.options import cloud_of
 from local.drops import spending_consent
 from local.drops.jobs import Jobs
-from phonoscene_cli.commands.options import Json
+from phonoscene_cli.options import Json
 from phonoscene_cli.ui import terminal
 
 if TYPE_CHECKING:

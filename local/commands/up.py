@@ -15,7 +15,7 @@ from local.commands.options import (
     start_options,
 )
 from local.drops import spending_consent
-from phonoscene_cli.commands.options import Yes
+from phonoscene_cli.options import Yes
 from phonoscene_cli.ui import terminal
 
 #: A command for a new cloud: the file has its sidecar beside it.

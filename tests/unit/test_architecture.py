@@ -60,11 +60,14 @@ CLI_ROOMS = (
     "deployment",
     "doctor",
     "board",
+    "options",
     "commands",
     "app",
     "__main__",
 )
 #: The same for the local cloud's, and for the simulator's within it.
+#: Modules of one folder.
+MOST_MODULES = 14
 LOCAL_ROOMS = (
     "",
     "cloud",
@@ -309,6 +312,17 @@ def test_a_module_knows_its_own_room_and_those_below(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(COMMAND_LINE))
 def test_a_module_of_the_command_line_knows_its_own_room_and_those_below(name: str) -> None:
     assert rooms_above(name, COMMAND_LINE[name], "phonoscene_cli", CLI_ROOMS) == set()
+
+
+@pytest.mark.parametrize("package", [MODULES, COMMAND_LINE], ids=["the layer", "command line"])
+def test_a_folder_has_few_enough_modules_to_find_one_at_a_glance(
+    package: dict[str, ast.Module],
+) -> None:
+    rooms = {name.rpartition(".")[0] for name in package}
+    modules = [name for name in package if name not in rooms and not name.endswith("__init__")]
+    folders = Counter(name.rpartition(".")[0] for name in modules)
+
+    assert max(folders.values()) <= MOST_MODULES
 
 
 @pytest.mark.parametrize("name", sorted(LOCAL_CLOUD))

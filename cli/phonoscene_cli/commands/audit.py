@@ -7,8 +7,8 @@ from typing import Annotated, Final
 import typer
 
 from phonoscene_cli.audit.audit import Audit, MissingDrop, settled_at
-from phonoscene_cli.commands.options import Json, OlderThan, stack_of
 from phonoscene_cli.errors import NOT_FINE
+from phonoscene_cli.options import Json, OlderThan, stack_of
 from phonoscene_cli.stack.job_lookup import key_in
 from phonoscene_cli.ui import formatting, terminal
 

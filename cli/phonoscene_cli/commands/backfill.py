@@ -15,8 +15,8 @@ from phonoscene_cli.audit.backfill import Backfill
 from phonoscene_cli.audit.backfill_estimate import Plan, examine
 from phonoscene_cli.audit.checkpoint import CursorFile, Progress, default_path
 from phonoscene_cli.audit.rate_limit import Pace, rate_of
-from phonoscene_cli.commands.options import Json, OlderThan, Yes, stack_of
 from phonoscene_cli.errors import NOT_FINE
+from phonoscene_cli.options import Json, OlderThan, Yes, stack_of
 from phonoscene_cli.results import Result
 from phonoscene_cli.stack.generation_time import typical_seconds
 from phonoscene_cli.stack.job_lookup import key_in

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from phonoscene_cli.commands.options import Json, stack_of
 from phonoscene_cli.errors import NOT_FINE, CliError
 from phonoscene_cli.follow.cancellation import Outcome
 from phonoscene_cli.follow.cancellation import cancel as cancel_jobs
+from phonoscene_cli.options import Json, stack_of
 from phonoscene_cli.results import Result
 from phonoscene_cli.stack.job_lookup import find_whole
 from phonoscene_cli.ui import terminal

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from phonoscene_cli.commands.options import Day, Json, Since, stack_of
+from phonoscene_cli.options import Day, Json, Since, stack_of
 from phonoscene_cli.stack.cost_report import BY_METADATA, WAYS, CostResult, cost_report, grouping
 from phonoscene_cli.stack.period import Period
 from phonoscene_cli.ui import formatting, terminal

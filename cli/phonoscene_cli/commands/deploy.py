@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phonoscene_cli.commands.options import Json, Yes, stack_of
 from phonoscene_cli.deployment import answers, release_archive
 from phonoscene_cli.deployment.answers import Answers
 from phonoscene_cli.deployment.change_set import Effect, losses, summary
@@ -19,6 +18,7 @@ from phonoscene_cli.deployment.fal_key import VARIABLE
 from phonoscene_cli.deployment.target import Target
 from phonoscene_cli.deployment.template_parameters import ASKED_FIRST, assignment
 from phonoscene_cli.errors import NOT_FINE, CliError, WrongUsage
+from phonoscene_cli.options import Json, Yes, stack_of
 from phonoscene_cli.results import Result
 from phonoscene_cli.ui import terminal
 from phonoscene_cli.ui.assignments import Assignment

@@ -5,10 +5,10 @@ from __future__ import annotations
 import typer
 from rich.text import Text
 
-from phonoscene_cli.commands.options import Json, stack_of
 from phonoscene_cli.doctor.checks import examine_all
 from phonoscene_cli.doctor.findings import Check, Level
 from phonoscene_cli.errors import NOT_FINE
+from phonoscene_cli.options import Json, stack_of
 from phonoscene_cli.ui import terminal
 
 COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phonoscene.drops.keys import name_of
-from phonoscene_cli.commands.options import Follow, Json, Meta, Out, Set, Timeout, Yes, stack_of
 from phonoscene_cli.errors import NOT_FINE, WrongUsage
 from phonoscene_cli.follow import follow
+from phonoscene_cli.options import Follow, Json, Meta, Out, Set, Timeout, Yes, stack_of
 from phonoscene_cli.stack.job_lookup import folder_in, key_in
 from phonoscene_cli.ui import terminal
 from phonoscene_cli.upload.drop_report import NewJobs, Sum, refuse_if_wrong, tell_price

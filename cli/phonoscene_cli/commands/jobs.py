@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from phonoscene.jobs import JobStatus
-from phonoscene_cli.commands.options import Day, Json, Since, stack_of
+from phonoscene_cli.options import Day, Json, Since, stack_of
 from phonoscene_cli.stack.job_listing import Filter, recent, takes
 from phonoscene_cli.stack.job_lookup import folder_in, takes_of
 from phonoscene_cli.stack.period import Period

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from phonoscene_cli.commands.options import Json, stack_of
 from phonoscene_cli.dead_letters import DeadLetters, Letters, of_stack
+from phonoscene_cli.options import Json, stack_of
 from phonoscene_cli.results import Result
 from phonoscene_cli.ui import terminal
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from phonoscene.publishing.pointers import recency
-from phonoscene_cli.commands.options import Json, stack_of
 from phonoscene_cli.errors import CliError, WrongUsage
+from phonoscene_cli.options import Json, stack_of
 from phonoscene_cli.results import Result
 from phonoscene_cli.stack.job_lookup import find_job, takes_of
 from phonoscene_cli.stack.share_link import MAX_LIFE, EndsWith, Link, sign

@@ -10,7 +10,7 @@ import typer
 from phonoscene.jobs import Job, JobStatus
 from phonoscene.publishing.public_job import segments_of
 from phonoscene.sequences.segments import clock
-from phonoscene_cli.commands.options import Json, stack_of
+from phonoscene_cli.options import Json, stack_of
 from phonoscene_cli.stack.job_lookup import find_job
 from phonoscene_cli.ui import formatting, next_steps, terminal
 from phonoscene_cli.ui.job_facts import facts

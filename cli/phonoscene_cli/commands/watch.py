@@ -11,9 +11,9 @@ import typer
 
 from phonoscene.drops.sidecar_files import MAX_TAKES
 from phonoscene.jobs import FINAL
-from phonoscene_cli.commands.options import Json, Out, Timeout, stack_of
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.follow import follow
+from phonoscene_cli.options import Json, Out, Timeout, stack_of
 from phonoscene_cli.stack.job_lookup import find_job, folder_in, key_in, name_in, takes_of
 from phonoscene_cli.stack.video_download import video_of
 from phonoscene_cli.ui import formatting, terminal
