@@ -480,7 +480,7 @@ def test_only_commands_know_the_options_and_only_the_terminal_and_they_know_tabl
     name: str,
 ) -> None:
     roots = {found.partition(".")[0] for found in imports(COMMAND_LINE[name])}
-    is_command = name == "app" or name.startswith("commands.")
+    is_command = name in {"app", "options"} or name.startswith("commands.")
 
     assert is_command or "typer" not in roots
     assert is_command or name in {"ui.terminal", "follow.follow"} or "rich" not in roots
