@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 #: about equally long. Each group more costs a stack: two dozen processes, and seconds of CPU time.
 #: (``soak`` and ``backfill`` have stacks of their own, whatever group they are in.)
 GROUPS = {
+    "board": ("board", "local_cloud"),  # begins with a stack that has no job yet
     "main": ("main_job", "publication", "notification", "fal_storage", "ticks"),
     "commands": ("command_line", "deploy"),
     # the permissions want queues at rest, which faults leave busy for minutes
     "faults": ("permissions", "webhooks_and_faults", "came", "mail", "written_traces"),
     "real": ("real_fal", "soak"),
-    "board": ("board", "local_cloud"),
     "many": ("long_audio", "backfill"),
 }
 FILES = [f"test_{name}" for names in GROUPS.values() for name in names]

@@ -127,9 +127,12 @@ def is_played(tab: Tab) -> dict[str, Any]:
 
 
 #: What is dropped at once, so that each test finds its own finished.
-GOOD: Final = ("again/one", "away/one", "screens/made", "keys/one")
+GOOD: Final = ("again/one", "away/one", "keys/one")
+#: What has no place to break a line, and is wider than a narrow window.
+WORD: Final = "unbroken" * 20
+MADE: Final = f"screens/{WORD}"
 WRONG: Final = {
-    "screens/wrong": {"fps": 99},
+    f"screens/wrong-{WORD}": {"fps": WORD, WORD: WORD, "metadata": {WORD: WORD}},
     f"odd/{SCRIPT.replace('/', '')}": {
         "prompt": SCRIPT,
         "fps": SCRIPT,
@@ -144,6 +147,7 @@ def dropped(phonoscene: Phonoscene) -> Phonoscene:
     """The stack, to which everything of ``GOOD`` and ``WRONG`` was dropped."""
     for name in GOOD:
         phonoscene.drop(name, metadata={"order": "A-17"})
+    phonoscene.drop(MADE, prompt=f"{WORD} {uuid.uuid4()}", metadata={"order": WORD})
     for name, sidecar in WRONG.items():
         phonoscene.put(f"{name}.json", json.dumps(sidecar).encode())
         phonoscene.put(f"{name}.wav", make_audio("wav", 1.0))
@@ -377,7 +381,8 @@ def test_a_stack_that_goes_away_is_said_and_comes_back_on_another_port(
 
 def screens(dropped: Phonoscene) -> dict[str, str]:
     """Every screen, by the name of its screenshot."""
-    made, wrong = dropped.take("screens/made"), dropped.take("screens/wrong")
+    made, wrong = dropped.take(MADE), dropped.take(next(iter(WRONG)))
+    assert (made["status"], wrong["status"]) == ("SUCCEEDED", "REJECTED")
     return {
         "board": "/",
         "drop": "/drop",
@@ -407,7 +412,7 @@ def test_every_screen_is_accessible_in_both_schemes_and_fits_a_narrow_window(
         tab.go(path)
         settle(tab)
         if name == "drop":
-            tab.drag("talk.wav", make_audio("wav", 1.0))
+            tab.drag(f"{WORD}.wav", make_audio("wav", 1.0))
             fill(tab, prompt="Rain", fps="many")
             page.wait_for_selector("#error-fps:not(:empty)")
         page.evaluate(AXE)
