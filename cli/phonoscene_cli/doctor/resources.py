@@ -74,7 +74,9 @@ def parameters_are_the_files(stack: Stack) -> Looked:
             step = f"Correct {file}, or apply it: `{command}`."
             return Level.WARN, f"{file} differs: {', '.join(each)}", step
     if not files:
-        return ok("no samconfig.toml here names this stack, and `deploy` has kept no answers for it")
+        return ok(
+            "no samconfig.toml here names this stack, and `deploy` has kept no answers for it"
+        )
     verb = "has" if len(files) == 1 else "have"
     return ok(f"{' and '.join(file for file, *_ in files)} {verb} the stack's values")
 
