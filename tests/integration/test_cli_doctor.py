@@ -22,7 +22,6 @@ from botocore.stub import Stubber
 from phonoscene.table.items import to_item
 from phonoscene_cli import app
 from phonoscene_cli.deployment import answers as answers_file
-from phonoscene_cli.deployment.answers import Answers
 from phonoscene_cli.doctor import checks
 from phonoscene_cli.doctor.checks import CHECKS
 from phonoscene_cli.stack.connection import Chosen, Stack
@@ -292,9 +291,8 @@ def deploy_answers(**parameters: str) -> Any:
     """What `phonoscene deploy` keeps of a deployment with these parameters."""
 
     def act(*_: Any) -> None:
-        answers_file.write(
-            answers_file.path_of("phonoscene", ACCOUNT, REGION), Answers("b", parameters)
-        )
+        file = answers_file.path_of("phonoscene", ACCOUNT, REGION)
+        answers_file.write(file, answers_file.Answers("b", parameters))
 
     return act
 
@@ -548,10 +546,9 @@ def test_a_file_that_agrees_with_the_stack_or_names_another_one_is_fine(desk: De
     assert agrees["parameters"]["detail"] != names_another["parameters"]["detail"]
 
     deploy_answers(MaxInFlight="40")()
-    assert (
-        str(Path("config").absolute())
-        in lines(desk.says("doctor", "--json"))["parameters"]["detail"]
-    )
+    kept = lines(desk.says("doctor", "--json"))["parameters"]
+    assert kept["level"] == "ok"
+    assert str(Path("config").absolute()) in kept["detail"]
 
 
 def test_the_resources_of_a_stack_are_those_of_every_page() -> None:

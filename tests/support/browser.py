@@ -170,8 +170,8 @@ class Tab:
         """Wait until an element there shows one of these texts."""
         self.until(
             """([selector, texts]) => [...document.querySelectorAll(selector)].some(
-                one => texts.some(text => one.innerText.toLowerCase().includes(text)))""",
-            [selector, [text.lower() for text in texts]],
+                one => texts.some(text => one.innerText.includes(text)))""",
+            [selector, texts],
         )
 
     def drag(self, name: str, body: bytes, kind: str = "audio/wav") -> None:

@@ -65,9 +65,9 @@ CLI_ROOMS = (
     "app",
     "__main__",
 )
-#: The same for the local cloud's, and for the simulator's within it.
 #: Modules of one folder.
 MOST_MODULES = 14
+#: The same for the local cloud's, and for the simulator's within it.
 LOCAL_ROOMS = (
     "",
     "cloud",

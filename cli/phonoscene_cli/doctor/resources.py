@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from phonoscene_cli.deployment import answers
+from phonoscene_cli.deployment.target import Target
 from phonoscene_cli.doctor import samconfig
 from phonoscene_cli.doctor.findings import DENIED, Level, Looked, ok
 
@@ -53,14 +54,13 @@ def region_is_the_files(stack: Stack) -> Looked:
 
 def _files(stack: Stack) -> Iterator[tuple[str, Mapping[str, str], str]]:
     """Where this stack's parameters are written: the file, these, and how they are applied."""
-    for one in _deployments(stack):
-        if one.region in {None, stack.session.region_name}:
-            yield samconfig.FILE, one.parameters, "make deploy"
-            break  # the first, as for `make deploy`
-    account = stack.description["StackId"].split(":")[4]
-    file = answers.path_of(stack.name, account, stack.session.region_name)
-    if not stack.endpoints and (parameters := answers.read(file).parameters):
-        yield str(file), parameters, "phonoscene deploy"
+    here = [one for one in _deployments(stack) if one.region in {None, stack.session.region_name}]
+    for first in here[:1]:
+        yield samconfig.FILE, first.parameters, "make deploy"
+    if not stack.endpoints:
+        file = Target(stack, stack.description["StackId"].split(":")[4]).file
+        if parameters := answers.read(file).parameters:
+            yield str(file), parameters, "phonoscene deploy"
 
 
 def parameters_are_the_files(stack: Stack) -> Looked:
