@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from phonoscene.drops.media_facts import SAMPLE_RATE
+from phonoscene.editing.joiner import check_length
 from phonoscene.sequences.plan import Grid, Span, samples
 
 if TYPE_CHECKING:
@@ -43,6 +45,9 @@ def test_segments_tile_the_audio_within_the_grid(
     over = spans[-1].end - seconds * grid.fps
     assert over >= -1e-5
     assert over < 8
+    check_length(
+        spans[-1].end, Fraction(str(grid.fps)), Fraction(seconds)
+    )  # what is paid is joined
     assert [scene for scene, _ in itertools.groupby(spans, lambda span: span.scene)] == list(
         range(len(starts))
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import av
 
 from phonoscene.drops.media_facts import SAMPLE_RATE
+from phonoscene.drops.pricing import STEP_FRAMES
 from phonoscene.editing.opening import (
     TimeLimit,
     opened_audio,
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
 
 #: Less than the 15 minutes of a Lambda function, so that the error can still be written.
 MAX_BUSY_SECONDS: Final = 720.0
-#: So many frames the last segment may go on behind the audio: lengths are 8k + 1 frames.
-MAX_PADDING_FRAMES: Final = 7
+#: The last segment goes on behind the audio by less than so many frames: lengths are 8k + 1 whole
+#: frames, and audio ends within one.
+MAX_PADDING_FRAMES: Final = STEP_FRAMES
 #: Rounding of lengths, in frames.
 ROUNDING: Final = 0.05
 #: By how much the audio's length may change, in seconds, if a frame is shorter: FFmpeg decodes the
@@ -138,18 +140,23 @@ def _joined(
     check_equal(segments)
     with opened_audio(audio, suffix) as (container, stream):
         sound = examine_sound(container, stream, limit)
-    _check_length(sum(frames), rate, sound)
+    check_length(sum(frames), rate, sound.seconds)
     return _Work(videos, segments, rate, audio, suffix, sound, to, limit).join()
 
 
-def _check_length(frames: int, rate: Fraction, sound: Sound) -> None:
-    excess = frames - sound.seconds * rate
-    if not -ROUNDING <= excess <= MAX_PADDING_FRAMES + ROUNDING:
+def check_length(frames: int, rate: Fraction, seconds: Fraction) -> None:
+    """See that so many frames belong to audio of so many seconds, as it was planned.
+
+    Raises:
+        EditingFailed: ``wrong_length``.
+    """
+    excess = frames - seconds * rate
+    if not -ROUNDING <= excess < MAX_PADDING_FRAMES:
         raise EditingFailed(
             "wrong_length",
             f"The segments last {float(frames / rate):.3f} s and the audio lasts "
-            f"{float(sound.seconds):.3f} s. The picture may be up to {MAX_PADDING_FRAMES} frames "
-            "longer, and not shorter. Drop the audio again.",
+            f"{float(seconds):.3f} s. The picture must be less than {MAX_PADDING_FRAMES} "
+            "frames longer, and not shorter. Drop the audio again.",
         )
 
 

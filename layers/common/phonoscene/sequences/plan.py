@@ -67,9 +67,9 @@ class Grid:
     ) -> list[Span]:
         """The segments of ``seconds`` of audio whose scenes begin at ``starts``, the first at 0.
 
-        ``silences``: the middle of each, in seconds, ascending. The last segment ends at most seven
-        frames after the audio, and never before it; a scene begins within the grid's reach of its
-        time. Every scene must be at least ``least`` frames long.
+        ``silences``: the middle of each, in seconds, ascending. The last segment ends less than
+        eight frames after the audio, and never before it; a scene begins within the grid's reach of
+        its time. Every scene must be at least ``least`` frames long.
         """
         end = max(MIN_FRAMES, math.ceil(round(seconds * self.fps, 6)))
         targets = [round(start * self.fps) for start in starts[1:]] + [end]
