@@ -88,7 +88,7 @@ fuzz: .venv-fuzz/ready ## look for input that breaks a door to the outside (SECO
 permissions: .venv/ready ## what breaks without each action of each role, in two orders (ARGS="--seed 7")
 	@$(RUN) -W ignore -m tests.support.permissions.removals $(ARGS)
 
-crash-matrix: .venv/ready ## a crash before and after every I/O call, and every pair of crashes
+crash-matrix: .venv/ready ## a crash before and after every I/O call, and every pair of crashes; half an hour
 	@PYTHONPATH=layers/common $(RUN) -m tests.crash.matrix $(ARGS)
 
 media-matrix: .venv/ready ## how right audio is measured: formats, muxes, rates, lengths; minutes (ARGS="--only ogg")

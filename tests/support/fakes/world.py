@@ -288,8 +288,10 @@ class World:
         if act is None:
             return False
         self.now = max(self.now, at)
-        self._pause = min(2 * self._pause, MAX_PAUSE) if is_tick else MINUTE
+        crashes = self.calls.crashes
         act()
+        is_quiet = is_tick and self.calls.crashes == crashes
+        self._pause = min(2 * self._pause, MAX_PAUSE) if is_quiet else MINUTE
         self._tick_at = self.now + self._pause if is_tick else min(self._tick_at, self.now + MINUTE)
         return True
 
