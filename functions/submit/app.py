@@ -58,7 +58,7 @@ PRESIGNING = Config(signature_version="s3v4", s3={"addressing_style": "virtual"}
 #: What a claim needs of the function's time, in milliseconds; and with uploads before it.
 MIN_TIME_MS = 60_000
 MIN_TIME_TO_UPLOAD_MS = 100_000
-#: The function edit may take 105 s to join a sequence.
+#: Longer than the wait for the function edit.
 MIN_TIME_TO_JOIN_MS = 112_000
 #: How long at most from the first upload to the POST, from which fal's start timeout counts: a copy
 #: lives that much longer than a presigned URL.
@@ -66,7 +66,7 @@ UPLOADING = timedelta(seconds=100)
 FAL_STORAGE = "fal-storage"
 #: Longer than the function probe may take; throttling is tried again, a lost answer as well.
 PROBING = Config(connect_timeout=2, read_timeout=80, retries={"total_max_attempts": 3})
-#: Longer than the function edit may take.
+#: A longer join goes on, and its video is found at its key by the next question.
 EDITING = Config(connect_timeout=2, read_timeout=110, retries={"total_max_attempts": 1})
 #: Errors of AWS, of the network, and of a drop that changes while it is read.
 PASSING = (

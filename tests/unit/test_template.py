@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phonoscene import settings
+from phonoscene.editing import joiner, opening
 from phonoscene.errors import SettingMissing
 from phonoscene.jobs import JobStatus
+from phonoscene.probe import audio
 from phonoscene.settings import Settings
 from phonoscene_cli.doctor.resources import most_at_once
 from tests.support import template
+from tests.support.functions import load_function
 from tests.support.template import ROOT, mentioned, of_type
 
 if TYPE_CHECKING:
@@ -328,6 +331,17 @@ def test_a_queue_hides_a_message_for_longer_than_its_function_works(
     assert QUEUES[queue]["VisibilityTimeout"] >= FUNCTIONS[function]["Timeout"]
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["ScalingConfig"]["MaximumConcurrency"]
+
+
+def test_a_function_that_is_waited_for_ends_in_words_before_the_wait_does() -> None:
+    submit = load_function("submit", "phonoscene_waiting_submit_app")
+    probes, edits = submit.PROBING.read_timeout, submit.EDITING.read_timeout
+
+    assert audio.MAX_BUSY_SECONDS < FUNCTIONS["ProbeFunction"]["Timeout"] < probes
+    needed = submit.MIN_TIME_TO_JOIN_MS / 1000
+    assert opening.MAX_BUSY_SECONDS < edits < needed < FUNCTIONS["SubmitFunction"]["Timeout"]
+    # a join is not waited for to its end: what it makes is found at its key
+    assert joiner.MAX_BUSY_SECONDS < FUNCTIONS["EditFunction"]["Timeout"] <= 900
 
 
 def test_every_queue_with_a_dead_letter_queue_has_a_consumer() -> None:

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from phonoscene.editing.pictures import Pictures
     from phonoscene.editing.sound import Sound
 
-#: Less than the 15 minutes of a Lambda function, so that the error can still be written.
+#: Less than the 15 minutes of the function ``edit``, so that the error is in its log. ``submit``
+#: does not wait so long: when it asks again, the video is at its key.
 MAX_BUSY_SECONDS: Final = 720.0
 #: The last segment goes on behind the audio by less than so many frames: lengths are 8k + 1 whole
 #: frames, and audio ends within one.

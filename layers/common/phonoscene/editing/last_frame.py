@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import av
 
-from phonoscene.editing.opening import TimeLimit, opened_video, packets
+from phonoscene.editing.opening import MAX_BUSY_SECONDS, TimeLimit, opened_video, packets
 from phonoscene.errors import EditingFailed
 
 if TYPE_CHECKING:
     from phonoscene.drops.media_facts import SeekableFile
 
-#: 481 frames of 4K are decoded in half of it.
-MAX_BUSY_SECONDS: Final = 120.0
 #: 8K; a picture takes 12 bytes a pixel, at most, while it is converted.
 MAX_PIXELS: Final = 7680 * 4320
 

@@ -25,6 +25,9 @@ VIDEO_FORMATS: Final = MappingProxyType(
     {"mov,mp4,m4a,3gp,3g2,mj2": ".mp4, .mov", "matroska,webm": ".webm"}
 )
 VIDEO_DECODERS: Final = frozenset({"h264", "vp9", "libvpx-vp9", "prores"})
+#: For all but joining. ``submit`` waits 110 s for an answer, and the files are downloaded before:
+#: an error that comes later is read by no one.
+MAX_BUSY_SECONDS: Final = 80.0
 
 
 class TimeLimit:

@@ -10,7 +10,7 @@ import av
 from av.filter import Graph
 
 from phonoscene.drops.media_facts import SAMPLE_RATE
-from phonoscene.editing.opening import TimeLimit, opened_audio
+from phonoscene.editing.opening import MAX_BUSY_SECONDS, TimeLimit, opened_audio
 from phonoscene.editing.sound import SAMPLE_BYTES, audio_frame, decoded_frames, samples
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 THRESHOLD: Final = "-35dB"
 #: The pause between two sentences, and not the closure of a consonant (about 0.1 s).
 MIN_SECONDS: Final = 0.2
-MAX_BUSY_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True)

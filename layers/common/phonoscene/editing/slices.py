@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from phonoscene.drops.media_facts import SAMPLE_RATE
-from phonoscene.editing.opening import TimeLimit, opened_audio
+from phonoscene.editing.opening import MAX_BUSY_SECONDS, TimeLimit, opened_audio
 from phonoscene.editing.sound import CHANNELS, SAMPLE_BYTES, decoded_frames, samples
 from phonoscene.errors import EditingFailed
 
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from phonoscene.drops.media_facts import SeekableFile
-
-#: Ten minutes of audio are decoded in seconds.
-MAX_BUSY_SECONDS: Final = 120.0
 
 
 def write_slices(
