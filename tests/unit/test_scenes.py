@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -197,6 +199,22 @@ def test_what_cannot_be_a_sequence_is_refused_by_field(
 ) -> None:
     small = {"prompt": "a", "video_size": {"width": 64, "height": 64}}
     assert codes(examined(seconds, small | sidecar)) == errors
+
+
+def test_prores_that_no_disk_could_join_is_refused_before_it_is_paid() -> None:
+    prores = {"prompt": "a", "video_output_type": "PRORES4444 (.mov)"}
+    whole = replace(LONG, max_job_cost_usd=Decimal(99), daily_budget_usd=Decimal(99))
+
+    [error] = examined(600, prores | {"fps": 24}, whole).errors
+    found = re.fullmatch(r"at most (\d+) s of audio at 1024 x 576", error.allowed or "")
+    assert (error.code, error.field, error.value) == (
+        "sequence_too_large",
+        "video_output_type",
+        prores["video_output_type"],
+    )
+    assert found
+    assert codes(examined(int(found[1]), prores | {"fps": 24}, whole)) == []
+    assert codes(examined(600, prores | {"fps": 24, "video_size": "square"}, whole)) == []
 
 
 def test_a_drop_waits_for_the_image_of_a_scene() -> None:

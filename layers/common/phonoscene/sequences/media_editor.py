@@ -24,6 +24,7 @@ from phonoscene.errors import DropRefused, EditingFailed, TooMuchRead
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Video
 from phonoscene.probe.object_reader import ObjectReader
 from phonoscene.publishing.manifests import to_bytes
+from phonoscene.sequences.plan import MAX_JOIN_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from phonoscene.sequences.work_files import WorkFiles
 
 SLICE_SUFFIX: Final = ".wav"
-#: Bytes of the function's disk that a join may fill: the segments, the audio, and the result.
-MAX_BYTES: Final = 9_000_000_000
 
 
 def silences_in(bucket: DropBucket, audio: StoredObject) -> list[float]:
@@ -150,17 +149,17 @@ class MediaEditor:
 
     def _check_size(self, videos: Sequence[Video], audio: Audio) -> None:
         total = 2 * sum(video.bytes for video in videos) + 2 * audio.bytes
-        if total > MAX_BYTES:
+        if total > MAX_JOIN_BYTES:
             raise DropRefused(
                 ErrorDetail(
                     code="sequence_too_large",
                     field="video_quality",
                     value=f"{total:,} bytes",
-                    allowed=f"at most {MAX_BYTES:,} bytes",
+                    allowed=f"at most {MAX_JOIN_BYTES:,} bytes",
                     message=(
                         f"Segments and result need {total:,} bytes of disk to be joined; there are "
-                        f"{MAX_BYTES:,}. Choose a lower video_quality, another video_output_type, "
-                        "or shorter audio."
+                        f"{MAX_JOIN_BYTES:,}. Choose a lower video_quality, another "
+                        "video_output_type, or shorter audio."
                     ),
                 )
             )

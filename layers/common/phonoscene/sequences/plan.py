@@ -24,6 +24,8 @@ MIN_SECONDS: Final = 3.0
 USED: Final = 0.9
 #: How far a cut may leave its even place for a silence, as a part of a segment.
 REACH: Final = 0.25
+#: Bytes of the function's disk that a join may fill: the segments, the audio, and the result.
+MAX_JOIN_BYTES: Final = 9_000_000_000
 
 
 @dataclass(frozen=True)

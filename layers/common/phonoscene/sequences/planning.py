@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.drops.pricing import estimate
 from phonoscene.drops.validation_errors import SCENES, Errors
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import ErrorDetail, Estimate, Scene, Segment, Sequence
+from phonoscene.sequences.plan import MAX_JOIN_BYTES
 from phonoscene.sequences.scenes import START
 
 if TYPE_CHECKING:
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
     from phonoscene.sequences.scenes import AskedScene, Scenes
 
 #: What a sequence cannot be written as.
-GIF = "GIF (.gif)"
+GIF: Final = "GIF (.gif)"
+PRORES: Final = "PRORES4444 (.mov)"
+#: Bytes of ProRes 4444 for a pixel of a frame: 330 Mbit/s at 1920 x 1080 and 29.97 frames a second,
+#: says Apple's white paper. The other types are far smaller, and depend on the picture.
+PRORES_BYTES: Final = 330e6 / 8 / (1920 * 1080 * 29.97)
 
 
 def check(sidecar: Sidecar, audio: Audio, scenes: Scenes, grid: Grid, max_seconds: int) -> None:
@@ -111,6 +116,36 @@ def _short_scene(number: int, scene: AskedScene, seconds: float, grid: Grid) -> 
             f"{SCENES}[{number}] {what}. At {grid.fps:g} frames per second a scene takes at least "
             f"{grid.min_scene:.2f} s: move its start, or that of the next one."
         ),
+    )
+
+
+def check_bytes(sidecar: Sidecar, audio: Audio, seq: Sequence, size: tuple[int, int]) -> None:
+    """See that a video of so many pixels can be joined on the function's disk.
+
+    Raises:
+        DropRefused: ``sequence_too_large``, before anything is paid.
+    """
+    if sidecar.video_output_type != PRORES:
+        return
+    width, height = size
+    per_frame, room = width * height * PRORES_BYTES, MAX_JOIN_BYTES / 2 - audio.bytes
+    frames = sum(one.frames for one in seq.segments)
+    if frames * per_frame <= room:
+        return
+    most = max(0, int(room / per_frame / seq.fps))
+    raise DropRefused(
+        ErrorDetail(
+            code="sequence_too_large",
+            field="video_output_type",
+            value=PRORES,
+            allowed=f"at most {most} s of audio at {width} x {height}",
+            message=(
+                f"ProRes of {frames / seq.fps:.0f} s at {width} x {height} takes about "
+                f"{frames * per_frame / 1e9:.1f} GB; segments can be joined to at most "
+                f"{room / 1e9:.1f} GB. Choose another video_output_type, a smaller video_size, or "
+                "shorter audio."
+            ),
+        )
     )
 
 

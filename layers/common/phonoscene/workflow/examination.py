@@ -198,6 +198,8 @@ class Examiner:
         sequence = (
             errors.collect(self._sequence, halves.audio, audio, asked, own) if audio else None
         )
+        if audio and sequence and size:
+            errors.collect(planning.check_bytes, sidecar, audio, sequence, size)
         fields = {
             **about,
             "images": _pins(images, with_etags=True),
