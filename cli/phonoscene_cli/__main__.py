@@ -1,5 +1,17 @@
-"""``python -m phonoscene_cli``, where the script ``phonoscene`` is not on the path."""
+"""The program: the script ``phonoscene``, or ``python -m phonoscene_cli``."""
 
-from phonoscene_cli.app import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run one command; ^C ends it without a trace, even while it is still loading."""
+    try:
+        from phonoscene_cli.app import main as run  # noqa: PLC0415 - what takes long is inside
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -151,6 +151,7 @@ for _heading, _commands in COMMANDS.items():
 
 def main() -> None:
     """Run one command, and exit with its code. No exception reaches the terminal as a trace."""
+    terminal.take_any_text()
     try:
         app()
     except Exception as exc:  # noqa: BLE001 - whatever it is, a person reads it

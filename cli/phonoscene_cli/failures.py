@@ -15,6 +15,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from phonoscene.errors import ObjectUnreadable
 from phonoscene_cli.errors import NOT_FINE, UNREACHABLE, CliError
 
 #: Set to anything, it shows the trace before the sentence.
@@ -68,6 +69,9 @@ def explained(exc: Exception) -> tuple[str, int]:
     if isinstance(exc, OSError):
         where = f"{exc.filename}: " if exc.filename else ""
         return f"{where}{exc.strerror or _first_line(exc)}. Fix this, then try again.", NOT_FINE
+    if isinstance(exc, ObjectUnreadable):
+        changed = "A file changed while it was read. Wait until it is complete, then try again."
+        return changed, NOT_FINE
     what = f"Unexpected: {type(exc).__name__}: {_first_line(exc)}."
     return f"{what} {DEBUG}=1 in the environment shows the trace. Please report it.", NOT_FINE
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phonoscene.editing import joiner
-from phonoscene.editing.joiner import Joined, join
+from phonoscene.editing.joiner import MAX_DENOMINATOR, Joined, join
 from phonoscene.editing.opening import TimeLimit
 from phonoscene.editing.pictures import examine
 from phonoscene.editing.slices import write_slices
@@ -264,9 +264,9 @@ def test_a_player_can_begin_before_it_has_the_whole_file(tmp_path: Path, suffix:
     assert 0 < to.read_bytes().find(b"moov") < to.read_bytes().find(b"mdat")
 
 
-@pytest.mark.parametrize("fps", [1, 12.5, 23.976, Fraction(30_000, 1001), 59.94, 60])
+@pytest.mark.parametrize("fps", [1, 12.5, 23.976, 24.00001234, 30_000 / 1001, 59.94, 60])
 def test_any_frame_rate_is_one_grid(tmp_path: Path, fps: Any) -> None:
-    rate = Fraction(str(fps))
+    rate = Fraction(str(fps)).limit_denominator(MAX_DENOMINATOR)
     audio = short("wav", float(50 / rate))
     to = tmp_path / "joined.mp4"
 
@@ -300,8 +300,8 @@ def test_segments_that_differ_are_named_with_the_property_and_both_values(
     error = refused(tmp_path / "joined.mp4", videos, short(seconds=3.0), [25] * 3)
 
     assert (error.code, error.segment) == ("segments_differ", 3)
-    assert f"Segments 1 and 3 differ in {name}: {ours}" in str(error)
-    assert f" and {theirs}" in str(error)
+    assert f"Segment 3 differs from segment 1 in {name}: {theirs}" in str(error)
+    assert f" and {ours}" in str(error)
 
 
 def test_segments_of_different_codecs_are_not_joined(tmp_path: Path) -> None:
@@ -310,7 +310,17 @@ def test_segments_of_different_codecs_are_not_joined(tmp_path: Path) -> None:
     error = refused(tmp_path / "joined.mp4", videos, short(seconds=2.0), [25, 25])
 
     assert (error.code, error.segment) == ("segments_differ", 2)
-    assert "h264 and vp9" in str(error)
+    assert "vp9 and h264" in str(error)
+
+
+def test_a_first_segment_that_differs_from_all_others_is_the_one_that_is_named(
+    tmp_path: Path,
+) -> None:
+    videos = [segment(".mp4", 25, look=Look(size=96)), *[segment(".mp4", 25)] * 2]
+
+    error = refused(tmp_path / "joined.mp4", videos, short(seconds=3.0), [25] * 3)
+
+    assert (error.code, error.segment) == ("segments_differ", 1)
 
 
 @pytest.mark.parametrize("suffix", KINDS)

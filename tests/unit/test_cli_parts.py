@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import json
 import signal
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -39,20 +41,23 @@ from phonoscene.jobs import (
 )
 from phonoscene.publishing.wording import STATES
 from phonoscene.workflow.examination import ExaminedTake
+from phonoscene_cli import __main__
 from phonoscene_cli.audit.backfill_estimate import Plan
 from phonoscene_cli.audit.checkpoint import CursorFile, Progress, default_path
 from phonoscene_cli.audit.rate_limit import DEEP, Pace, hold_while_deep, rate_of
 from phonoscene_cli.errors import CliError, WrongUsage
+from phonoscene_cli.follow.cancellation import Outcome
 from phonoscene_cli.follow.poller import Follower
 from phonoscene_cli.stack.generation_time import ASSUMED_SECONDS, generation
 from phonoscene_cli.stack.job_listing import Filter
 from phonoscene_cli.stack.parameters import StackParameters
 from phonoscene_cli.stack.spending import Spent, folder_of, total
 from phonoscene_cli.stack.video_download import Destination, fetch, video_of
+from phonoscene_cli.ui import terminal
 from phonoscene_cli.ui.formatting import step_meaning
 from phonoscene_cli.ui.job_json import KEYS, as_data
 from phonoscene_cli.ui.terminal import dumped
-from phonoscene_cli.upload import sidecars
+from phonoscene_cli.upload import dry_run, sidecars
 from phonoscene_cli.upload.dry_run import Forecast
 from phonoscene_cli.upload.upload import (
     Drop,
@@ -137,6 +142,69 @@ def test_the_longer_name_of_a_sidecar_on_disk_wins(tmp_path: Path) -> None:
     assert sidecars.beside(audio) == tmp_path / "song.json"
     (tmp_path / "song.mp3.json").touch()
     assert sidecars.beside(audio) == tmp_path / "song.mp3.json"
+
+
+def test_the_suffix_of_a_sidecar_is_read_in_any_case_as_in_the_bucket(tmp_path: Path) -> None:
+    audio = tmp_path / "SONG.MP3"
+    for name in ("SONG.JSON", "SONG.MP3.Json"):
+        (tmp_path / name).touch()
+        assert sidecars.beside(audio) == tmp_path / name
+    assert sidecars.beside(tmp_path / "song.mp3") is None
+
+
+def test_an_output_of_another_encoding_or_none_takes_any_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
+    terminal.take_any_text()
+    terminal.print_json({"name": "歌 🎵 ü"})
+    terminal.line("歌 ü")
+    sys.stdout.flush()
+    assert written.getvalue().endswith(b"\\u6b4c \xfc\n")
+    assert json.loads(written.getvalue().rpartition(b"}")[0] + b"}") == {"name": "歌 🎵 ü"}
+
+    monkeypatch.setattr(sys, "stdout", None)
+    terminal.take_any_text()
+    terminal.line("lost")
+    sys.stdout.close()
+
+
+def test_an_interrupt_while_the_program_loads_ends_it_without_a_trace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("phonoscene_cli.app.main", interrupted)
+    with pytest.raises(SystemExit) as exit_:
+        __main__.main()
+    assert exit_.value.code == 130
+
+
+def test_a_file_is_hashed_once_and_again_when_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    digest = hashlib.file_digest
+
+    def counted(file: Any, how: Any) -> Any:
+        read.append(file.name)
+        return digest(file, how)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    file = tmp_path / "large.wav"
+    file.write_bytes(b"x" * 5_000_000)
+    overlay = dry_run.Overlay(None, {"large.wav": file})
+    tags = {
+        overlay.get_object(Key="large.wav", Range=f"bytes={n}-{n + 9}")["ETag"]
+        for n in range(0, 5_000_000, 100_000)
+    }
+    assert tags == {f'"{hashlib.md5(b"x" * 5_000_000, usedforsecurity=False).hexdigest()}"'}
+    assert len(read) == 1
+
+    file.write_bytes(b"y")
+    assert overlay.head_object(Key="large.wav")["ETag"] not in tags
 
 
 FAMILY = ("song.json", "song.mp3", "song.mp3.json", "song.wav", "song.wav.json", "song.mp3.wav")
@@ -629,6 +697,37 @@ def song(tmp_path: Path) -> Drop:
 ALL = ["a/cover.png", "a/song.mp3", "a/song.json"]
 
 
+@pytest.mark.parametrize("key", ["a/song.mp3", "a/cover.png"])
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_file_that_changed_since_it_was_priced_does_not_go_up(
+    song: Drop, tmp_path: Path, key: str, when: str
+) -> None:
+    file = tmp_path / key.rpartition("/")[2]
+    bucket: Any = Bucket()
+    examined = Drop(
+        FileUpload.of_file("a/song.mp3", tmp_path / "song.mp3"),
+        song.sidecar,
+        (FileUpload.of_file("a/cover.png", tmp_path / "cover.png"),),
+    )
+    if when == "before":
+        file.write_bytes(b"another sound, and a longer one")
+    else:
+        place = bucket.put_object
+
+        def put_object(**asked: Any) -> Any:
+            answer = place(**asked)
+            if asked["Key"] == key:
+                file.write_bytes(b"another sound, and a longer one")
+            return answer
+
+        bucket.put_object = put_object
+
+    with pytest.raises(TakenBack, match="has changed since it was examined: nothing was dropped"):
+        put(Upload(bucket, "drops", examined))
+
+    assert bucket.objects == {}
+
+
 def test_images_go_first_and_the_sidecar_completes_the_pair(song: Drop) -> None:
     bucket: Any = Bucket()
     heard: list[int] = []
@@ -741,6 +840,15 @@ def test_a_video_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     assert fetch(s3, right, tmp_path / "new" / "x.mp4").read_bytes() == BODY
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["x.mp4"]
+
+
+def test_of_cancelled_long_audio_no_answer_was_lost() -> None:
+    before, lost = with_history(*WAY), with_history(*WAY, _S.CANCELLED)
+    whole = lost.model_copy(update={"sequence": in_segments(1)})
+
+    assert "answer was lost" in Outcome(before, lost).sentence
+    assert "answer was lost" not in Outcome(before, whole).sentence
+    assert "may still be billed" in Outcome(before, whole).sentence
 
 
 def made(name: str, kind: str = "X264 (.mp4)") -> Job:

@@ -56,6 +56,15 @@ def test_segments_tile_the_audio_within_the_grid(
         assert abs(begun - start * grid.fps) <= 8
 
 
+@given(FPS, st.floats(0.01, 4))
+def test_short_audio_with_one_scene_is_a_request_as_short_as_any(
+    fps: float, seconds: float
+) -> None:
+    [span] = Grid(fps, 481).cuts(seconds, [0.0], [])
+    assert span.frames == max(9, math.ceil((math.ceil(round(seconds * fps, 6)) - 1) / 8) * 8 + 1)
+    check_length(span.frames, Fraction(str(fps)), Fraction(seconds))  # what is paid is joined
+
+
 @given(plans())
 def test_slices_follow_each_other_sample_by_sample(
     plan: tuple[Grid, float, list[float], list[float]],

@@ -122,6 +122,8 @@ def _place(stack: Stack, folder: str, name: str | None) -> tuple[str, str | None
     Raises:
         WrongUsage: it has, and another is given, too; or it names no object.
     """
+    if name == "":
+        raise WrongUsage("--name is empty. Name the drop, or omit the option.")
     key = None if name is None else key_in(stack, name)
     if key == name:
         return folder_in(stack, folder), name

@@ -54,7 +54,7 @@ class Outcome:
         """What a cancelled job may cost all the same."""
         if not self.may_be_billed:
             return "nothing was spent"
-        if after.request is None:
+        if after.request is None and after.sequence is None:
             return "fal's answer was lost, so there is nothing to stop; it may still be billed"
         return "fal was asked to stop, but a run that has started may still be billed"
 

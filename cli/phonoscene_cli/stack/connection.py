@@ -89,6 +89,9 @@ class Stack:
     @classmethod
     def on_aws(cls, name: str, profile: str | None, region: str | None) -> Self:
         """With the credentials that the AWS command line would use."""
+        if "" in (profile, region):
+            option = "--region" if region == "" else "--profile"
+            raise WrongUsage(f"{option} is empty. Give it a value, or omit it.")
         try:
             session = boto3.Session(profile_name=profile, region_name=region)
         except BotoCoreError as exc:
@@ -183,7 +186,10 @@ class Stack:
         if self.endpoints:
             where = self.endpoints.get("folder", "")
             return f"Check the local cloud of {where} with `make status`; start it with `make up`."
-        return "Check your credentials with `aws sts get-caller-identity`."
+        return (
+            "Check your network and the region, and your credentials with "
+            "`aws sts get-caller-identity`."
+        )
 
     @cached_property
     def outputs(self) -> Outputs:

@@ -22,6 +22,10 @@ _WAITS: Final = {
 }
 
 
+#: Errors of segments whose videos are there, so that they would be used again.
+_MADE_WRONG: Final = frozenset(
+    {"segments_differ", "unreadable_video", "wrong_frame_rate", "wrong_frames"}
+)
 _ANOTHER_FILE: Final = "Drop another audio file: `phonoscene drop`."
 
 
@@ -31,6 +35,8 @@ def next_step(job: Job) -> str:
         return f"`phonoscene show {job.part_of}` shows the job that it is part of."
     if job.sequence and job.status is _S.FAILED:
         again = f"`phonoscene retry {job.job_id}`"
+        if _MADE_WRONG & {error.code for error in job.errors}:
+            return f"{again[:-1]} --set seed=…`: fal makes all segments again, and bills them."
         return f"{again}: only segments without a video are sent, and paid."
     if job.sequence and job.status in (_S.SUBMITTED, _S.GENERATED):
         return "Nothing to do. `phonoscene watch` follows its segments."

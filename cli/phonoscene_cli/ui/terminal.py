@@ -7,12 +7,15 @@ NO_COLOR (https://no-color.org) takes the colour from a terminal too.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
 from contextlib import contextmanager
 from datetime import timedelta
 from getpass import getpass
+from io import TextIOWrapper
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
@@ -125,9 +128,20 @@ def state(status: JobStatus, width: int = 0) -> Text:
     return Text(f"{status:<{width}}", style=COLOURS.get(status, ""))
 
 
+def take_any_text() -> None:
+    """Let the output take any text: what its encoding lacks is escaped; a closed one drops it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - to the end
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def dumped(value: Any, indent: int | None = None) -> str:
     """Print a result as JSON, for programs."""
-    return json.dumps(value, indent=indent, default=plain, ensure_ascii=False)
+    is_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    return json.dumps(value, indent=indent, default=plain, ensure_ascii=not is_unicode)
 
 
 def print_json(value: Any) -> None:

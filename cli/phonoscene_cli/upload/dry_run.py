@@ -76,7 +76,16 @@ class Overlay:
 
 def md5_of(source: Source) -> str:
     """The ETag that S3 gives to an object that is put in one request, encrypted by S3 itself."""
-    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+    if isinstance(source, bytes):
+        return hashlib.md5(source, usedforsecurity=False).hexdigest()
+    stat = source.stat()
+    return _md5_of_file(source, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=1000)
+def _md5_of_file(path: Path, _bytes: int, _changed_at: int) -> str:
+    """Of a file as it is now: it is read a megabyte at a time, and each read asks for its ETag."""
+    with path.open("rb") as file:
         return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
 
 

@@ -57,9 +57,18 @@ def changes_of(
 
 
 def beside(audio: Path) -> Path | None:
-    """The sidecar of a file on disk: ``song.mp3.json`` if it is there, else ``song.json``."""
-    candidates = (audio.with_name(f"{audio.name}.json"), audio.with_suffix(".json"))
-    return next((file for file in candidates if file.is_file()), None)
+    """The sidecar of a file on disk: ``song.mp3.json`` if it is there, else ``song.json``.
+
+    The suffix may be in any case, as in the bucket.
+    """
+    for stem in (audio.name, audio.stem):
+        spelled = audio.with_name(f"{stem}.json")
+        if spelled.is_file():
+            return spelled
+        for file in sorted(audio.parent.iterdir()):
+            if file.stem == stem and file.suffix.lower() == ".json" and file.is_file():
+                return file
+    return None
 
 
 def changed(source: str, raw: bytes | None, changes: Mapping[str, Any]) -> bytes | None:

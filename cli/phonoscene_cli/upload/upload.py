@@ -13,7 +13,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -35,10 +35,33 @@ LARGEST: Final = 5 * 1024**3
 
 @dataclass(frozen=True)
 class FileUpload:
-    """One object to be: its key, and where its bytes are."""
+    """One object to be: its key, and where its bytes are.
+
+    ``examined``: the size of a file and when it was changed last, before it was examined.
+    """
 
     key: str
     source: Source
+    examined: tuple[int, int] | None = field(default=None, compare=False)
+
+    @classmethod
+    def of_file(cls, key: str, file: Path) -> Self:
+        """A file that is to be sent as it is now."""
+        return cls(key, file, _stamp(file))
+
+    def check(self) -> None:
+        """See that the file is still what was examined and priced.
+
+        Raises:
+            TakenBack: it was changed.
+        """
+        if isinstance(self.source, bytes) or not self.examined:
+            return
+        if _stamp(self.source) != self.examined:
+            raise TakenBack(
+                f"{self.source} has changed since it was examined: nothing was dropped. "
+                "Wait until it is complete, then drop it again."
+            )
 
     @property
     def bytes(self) -> int:
@@ -94,6 +117,11 @@ class UploadedDespiteInterrupt(KeyboardInterrupt):
         self.dropped = dropped
 
 
+def _stamp(file: Path) -> tuple[int, int]:
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
 class _Stopped(BaseException):
     """The body of a request refuses to go on; any Exception would make botocore try again."""
 
@@ -116,7 +144,7 @@ class Upload:
         """Put every piece; or none, and say why.
 
         Raises:
-            TakenBack: it was stopped, or a piece is too large.
+            TakenBack: it was stopped, or a piece is too large, or was changed meanwhile.
             ClientError, BotoCoreError, OSError: a piece could not be read, or put.
         """
         put: dict[str, DropObject] = {}
@@ -124,7 +152,9 @@ class Upload:
             for piece in self.drop.pieces:
                 if self._stopped.is_set() and self.drop.audio.key not in put:
                     raise _Stopped  # noqa: TRY301 - the same end as in the middle of a piece
+                piece.check()
                 put[piece.key] = DropObject(key=piece.key, version_id=self._put(piece))
+                piece.check()
         except BaseException as exc:
             self._take_back(put.values())
             if isinstance(exc, _Stopped):

@@ -122,7 +122,7 @@ def assemble(options: DropOptions, present: Collection[str] = ()) -> Drop:
     """
     key = options.key
     sidecar = _sidecar(options, key, present)
-    return Drop(FileUpload(key, options.file), sidecar, _images(options, sidecar))
+    return Drop(FileUpload.of_file(key, options.file), sidecar, _images(options, sidecar))
 
 
 def plan(options: DropOptions, s3: S3Client, bucket: str, parameters: StackParameters) -> Plan:
@@ -215,7 +215,7 @@ def _images(options: DropOptions, sidecar: FileUpload | None) -> tuple[FileUploa
     for name in _named(sidecar):
         key, file = beside(sidecar.key, name), given.get(name, options.file.parent / name)
         if not unsafe(key) and file.is_file():
-            pieces[key] = FileUpload(key, file)
+            pieces[key] = FileUpload.of_file(key, file)
     return tuple(pieces.values())
 
 

@@ -98,7 +98,7 @@ def unsafe(key: str) -> str | None:
     if any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 for character in key):  # noqa: PLR2004 - C0, DEL, C1
         return "it contains a control character"
     if {".", ".."} & set(key.split("/")):
-        return "one of its folders is named . or .."
+        return "it has a part named `.` or `..`"
     return None
 
 

@@ -123,6 +123,7 @@ def _why(exc: Exception) -> tuple[str, str]:
         case UnicodeEncodeError():
             return "not_utf8", "holds half of a surrogate pair, which is no character"
         case json.JSONDecodeError(msg=what, lineno=line, colno=column):
+            what = what.removesuffix(" at")  # Python's own words sometimes end so
             return "not_json", f"is not JSON: {what} at line {line}, column {column}"
         case RecursionError():
             return "not_json", "is nested too deeply; a sidecar is a flat object"

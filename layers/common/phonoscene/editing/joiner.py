@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import av
 
+from phonoscene.comparison import MIN_FRAMES
 from phonoscene.drops.media_facts import SAMPLE_RATE
 from phonoscene.drops.pricing import STEP_FRAMES
 from phonoscene.editing.opening import (
@@ -42,8 +43,11 @@ if TYPE_CHECKING:
 #: does not wait so long: when it asks again, the video is at its key.
 MAX_BUSY_SECONDS: Final = 720.0
 #: The last segment goes on behind the audio by less than so many frames: lengths are 8k + 1 whole
-#: frames, and audio ends within one.
+#: frames, and audio ends within one. Only the shortest video may go on for longer.
 MAX_PADDING_FRAMES: Final = STEP_FRAMES
+#: FFmpeg's time bases are fractions of 32-bit numbers, and 29.97002997002997 has more digits. In
+#: ten minutes the nearest of these fractions is off by less than a hundredth of a frame.
+MAX_DENOMINATOR: Final = 100_000
 #: Rounding of lengths, in frames.
 ROUNDING: Final = 0.05
 #: By how much the audio's length may change, in seconds, if a frame is shorter: FFmpeg decodes the
@@ -120,7 +124,8 @@ def join(
             ``joined_wrong`` or ``editing_too_slow``.
     """
     try:
-        return _joined(videos, frames, Fraction(str(fps)), audio, to, suffix)
+        rate = Fraction(str(fps)).limit_denominator(MAX_DENOMINATOR)
+        return _joined(videos, frames, rate, audio, to, suffix)
     except BaseException:
         to.unlink(missing_ok=True)
         raise
@@ -152,7 +157,8 @@ def check_length(frames: int, rate: Fraction, seconds: Fraction) -> None:
         EditingFailed: ``wrong_length``.
     """
     excess = frames - seconds * rate
-    if not -ROUNDING <= excess < MAX_PADDING_FRAMES:
+    is_padded = excess < MAX_PADDING_FRAMES or frames == MIN_FRAMES
+    if not (excess >= -ROUNDING and is_padded):
         raise EditingFailed(
             "wrong_length",
             f"The segments last {float(frames / rate):.3f} s and the audio lasts "

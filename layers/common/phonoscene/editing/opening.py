@@ -84,7 +84,7 @@ def opened_video(file: SeekableFile, segment: int | None = None) -> Iterator[tup
     refused = EditingFailed(
         "unreadable_video",
         f"{name} cannot be read: it is no H.264, VP9 or ProRes, or it is cut off. "
-        "Copy it from fal once more.",
+        "Make it again with another seed.",
         segment,
     )
     with ExitStack() as stack:

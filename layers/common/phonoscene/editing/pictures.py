@@ -120,16 +120,17 @@ def _properties(stream: Any) -> dict[str, Any]:
 
 
 def check_equal(all_pictures: list[Pictures]) -> None:
-    """Raise ``EditingFailed``, ``segments_differ``, if a segment is not encoded as the first is."""
-    first = all_pictures[0].properties
-    for segment, pictures in enumerate(all_pictures, 1):
-        for name, value in pictures.properties.items():
-            if value != first[name]:
+    """Raise ``EditingFailed``, ``segments_differ``, if a segment is not encoded as most are."""
+    for name in all_pictures[0].properties:
+        values = [pictures.properties[name] for pictures in all_pictures]
+        usual = max(values, key=values.count)  # of two, the first
+        for segment, value in enumerate(values, 1):
+            if value != usual:
+                like = values.index(usual) + 1
                 raise EditingFailed(
                     "segments_differ",
-                    f"Segments 1 and {segment} differ in {name}: {first[name]} and {value}. "
-                    "Copying joins only equal encodings. Make the segment again with the "
-                    "parameters of the first.",
+                    f"Segment {segment} differs from segment {like} in {name}: {value} and "
+                    f"{usual}. Only equal encodings can be joined. Make it with another seed.",
                     segment,
                 )
 
@@ -137,5 +138,5 @@ def check_equal(all_pictures: list[Pictures]) -> None:
 def _refused(code: str, what: str, segment: int | None) -> EditingFailed:
     if segment is None:
         return EditingFailed("joined_wrong", f"The joined video {what}. Report it as a bug.")
-    message = f"The video of segment {segment} {what}. Copy it from fal once more."
+    message = f"The video of segment {segment} {what}. Make it again with another seed."
     return EditingFailed(code, message, segment)

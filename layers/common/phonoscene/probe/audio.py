@@ -99,7 +99,7 @@ class _Tally:
         if time.monotonic() - self.started > MAX_BUSY_SECONDS:
             raise MediaRefused(
                 "unreadable_audio",
-                f"is not decoded within {MAX_BUSY_SECONDS:g} s; convert it to WAV or FLAC",
+                f"is not decoded within {MAX_BUSY_SECONDS:g} s; convert it to 48 kHz, or trim it",
             )
 
 

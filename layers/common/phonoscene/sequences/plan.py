@@ -71,7 +71,7 @@ class Grid:
 
         ``silences``: the middle of each, in seconds, ascending. The last segment ends less than
         eight frames after the audio, and never before it; a scene begins within the grid's reach of
-        its time. Every scene must be at least ``least`` frames long.
+        its time. Every scene must be at least ``least`` frames long, unless it is the only one.
         """
         end = max(MIN_FRAMES, math.ceil(round(seconds * self.fps, 6)))
         targets = [round(start * self.fps) for start in starts[1:]] + [end]
@@ -97,8 +97,9 @@ class Grid:
             frames = self._cut(at, target, left, quiet)
             yield frames
             at += frames
-        rest = _up(target - at) if is_last else _near(target - at)
-        yield min(self.most, max(self.least, rest))
+        # the only scene of short audio is as short as a request may be, or it could not be joined
+        rest = max(MIN_FRAMES, _up(target - at)) if is_last else max(self.least, _near(target - at))
+        yield min(self.most, rest)
 
     def _cut(self, at: int, target: int, left: int, quiet: Sequence[float]) -> int:
         """The length of a segment that ``left`` others follow within its scene."""
