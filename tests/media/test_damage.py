@@ -350,3 +350,30 @@ HURTING: Final[dict[str, Callable[[], bytes]]] = {
 def test_a_file_made_to_hurt_is_measured_or_refused_within_its_bounds(name: str) -> None:
     for suffix in ("wav", "mp3", "m4a"):
         check(HURTING[name](), suffix)
+
+
+#: What an Ogg may hold, and so what may be written behind another.
+LINKS: Final = {
+    "vorbis": Codec("vorbis", 44_100, "stereo"),
+    "vorbis, 22 kHz": Codec("vorbis", 22_050, "stereo"),
+    "opus": Codec("libopus", 48_000, "mono"),
+    "opus, stereo": Codec("libopus", 48_000, "stereo"),
+    "flac": Codec("flac", 44_100, "mono"),
+    "flac, stereo": Codec("flac", 44_100, "stereo"),
+    "flac, 22 kHz": Codec("flac", 22_050, "mono"),
+}
+
+
+@pytest.mark.parametrize("first", LINKS)
+@pytest.mark.parametrize("second", LINKS)
+def test_an_ogg_behind_another_is_measured_as_well_or_both_are_refused(
+    first: str, second: str
+) -> None:
+    raw = ogg.chained(*[encoded("ogg", LINKS[one], 3.0) for one in (first, second)])
+
+    reading = read(raw, "ogg")
+
+    if reading.code is None or first == second:
+        assert reading.seconds == pytest.approx(6.0, abs=0.1)
+    else:
+        assert reading.code == "unreadable_audio"

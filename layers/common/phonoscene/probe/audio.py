@@ -72,6 +72,8 @@ MAX_DECODED_SECONDS: Final = 660.0
 MAX_BUSY_SECONDS: Final = 60.0
 #: How much less than its claim a whole file may hold: encoders count their padding, or do not.
 CLAIM_TOLERANCE_SECONDS: Final = 0.25
+#: How much in a row may be broken: more is no damage that a listener overlooks.
+MAX_BROKEN_SECONDS: Final = 1.0
 
 
 @dataclass
@@ -119,6 +121,10 @@ def probe_audio(file: SeekableFile, suffix: str = "") -> AudioFacts:
         raise MediaRefused("not_audio", NOT_AUDIO) from exc
 
 
+_BROKEN: Final = (
+    f"has more than {MAX_BROKEN_SECONDS:g} s that cannot be decoded; convert it to WAV or FLAC, "
+    "and listen to it"
+)
 NOT_AUDIO: Final = (
     "is not audio that can be read: Phonoscene takes MP3, WAV, FLAC, M4A, AAC, Ogg and Opus. "
     "Convert it to one of them"
@@ -150,14 +156,23 @@ def _facts(container: Any, file: SeekableFile) -> AudioFacts:
 
 
 def _decode(container: Any, stream: Any, tally: _Tally) -> None:
-    """Decode packet by packet; a broken one is passed over, as players do."""
+    """Decode packet by packet; a broken one is passed over, as players do.
+
+    Raises:
+        MediaRefused: ``unreadable_audio``, if too many in a row are broken.
+    """
+    broken = 0.0
     for packet in _packets(container, stream):
         if packet.size:
             tally.demux(packet)
         try:
             frames = packet.decode()
-        except av.FFmpegError:
+        except av.FFmpegError as exc:
+            broken += tally.packet
+            if broken > MAX_BROKEN_SECONDS:
+                raise MediaRefused("unreadable_audio", _BROKEN) from exc
             continue
+        broken = 0.0
         for frame in frames:
             tally.samples[frame.sample_rate] += frame.samples
         if tally.decoded > MAX_DECODED_SECONDS:
@@ -167,10 +182,21 @@ def _decode(container: Any, stream: Any, tally: _Tally) -> None:
 def _packets(container: Any, stream: Any) -> Any:
     """The stream's packets, and an empty one at the end; a container that breaks off ends there.
 
+    Ogg files may be written one behind the other. Where the next has another rate, codec or number
+    of channels, FFmpeg's demuxer ends with one of two errors, and the rest would be left out.
     PyAV 18.1 raises IndexError for a stream that begins in the middle of an Ogg.
+
+    Raises:
+        MediaRefused: ``unreadable_audio``, of such an Ogg.
     """
     try:
         yield from container.demux(stream)
+    except (av.error.PatchWelcomeError, av.error.ArgumentError) as exc:
+        raise MediaRefused(
+            "unreadable_audio",
+            "changes its sampling rate, its channels or its codec in the middle; convert it to WAV "
+            "or FLAC",
+        ) from exc
     except (av.FFmpegError, IndexError):
         return
 
