@@ -217,6 +217,15 @@ def test_prores_that_no_disk_could_join_is_refused_before_it_is_paid() -> None:
     assert codes(examined(600, prores | {"fps": 24, "video_size": "square"}, whole)) == []
 
 
+@pytest.mark.parametrize("seconds", [9, 57])
+def test_scenes_that_cannot_be_read_leave_nothing_to_price(seconds: float) -> None:
+    take = examined(seconds, {"prompt": "a", "scenes": [{"start": 1, "fps": 9}, 3]})
+
+    assert take.errors
+    assert take.fields.get("sequence") is None
+    assert take.fields["estimate"] is None
+
+
 def test_a_drop_waits_for_the_image_of_a_scene() -> None:
     scenes = [{"start": 0}, {"start": 20, "image_url": "late.png"}]
     take = examined(57, {"prompt": "a", "video_size": "square", "scenes": scenes})

@@ -153,11 +153,12 @@ class Examiner:
         if sidecar is None:
             return ExaminedTake(about, errors, {})
         images, missing = self._images(sidecar, origin, errors)
+        planned = audio if scenes else None  # scenes that cannot be read leave nothing to price
         if self._is_sequence(sidecar, audio, scenes):
             return self._long_take(
-                halves, audio, (sidecar, scenes or Scenes()), (about, images, missing), errors
+                halves, planned, (sidecar, scenes or Scenes()), (about, images, missing), errors
             )
-        frames = errors.collect(self._frames, sidecar, audio) if audio else None
+        frames = errors.collect(self._frames, sidecar, planned) if planned else None
         size = errors.collect(self._size, sidecar, images)
         fields = {
             **about,
