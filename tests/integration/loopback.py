@@ -143,7 +143,11 @@ class Loopback:
         return await play(seen, request) if play else web.Response(status=404)
 
     async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().split()
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split()
+        except asyncio.IncompleteReadError:  # who dialled hung up before a word
+            writer.transport.abort()
+            return
         host = head[1].partition(":")[0]
         self.tunnels[host] += 1
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
