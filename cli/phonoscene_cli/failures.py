@@ -70,8 +70,7 @@ def explained(exc: Exception) -> tuple[str, int]:
         where = f"{exc.filename}: " if exc.filename else ""
         return f"{where}{exc.strerror or _first_line(exc)}. Fix this, then try again.", NOT_FINE
     if isinstance(exc, ObjectUnreadable):
-        changed = "A file changed while it was read. Wait until it is complete, then try again."
-        return changed, NOT_FINE
+        return f"AWS: an object could not be read: {_first_line(exc)}. {_LATER}", UNREACHABLE
     what = f"Unexpected: {type(exc).__name__}: {_first_line(exc)}."
     return f"{what} {DEBUG}=1 in the environment shows the trace. Please report it.", NOT_FINE
 

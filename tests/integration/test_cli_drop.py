@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from phonoscene.errors import ObjectUnreadable
 from phonoscene.fal import requests
 from phonoscene.jobs import ErrorDetail, JobStatus, Video
 from phonoscene.table.job_store import JobStore
 from phonoscene_cli.follow import follow
+from phonoscene_cli.upload import upload_plan
 from phonoscene_cli.upload.upload import Dropped, Upload
 from tests.integration.moto_stack import client
 from tests.integration.workspace import Clock, Workspace
@@ -245,6 +247,23 @@ def test_what_fals_storage_would_not_take_does_not_go_up(
 
     assert result.code == 1
     assert [error["code"] for error in result.data["errors"]] == ["too_large_to_upload"]
+    assert objects(cloud) == []
+
+
+def test_a_file_that_grows_while_it_is_examined_is_named_and_not_dropped(
+    desk: Desk, cloud: Cloud, folder: Path, environment: pytest.MonkeyPatch
+) -> None:
+    def read_while_it_grows(*_: object) -> None:
+        with (folder / "song.wav").open("ab") as file:
+            file.write(b"more")
+        raise ObjectUnreadable("1048576 bytes")
+
+    environment.setattr(upload_plan, "forecast", read_while_it_grows)
+
+    result = desk.says("drop", "song.wav", *PROMPT, "--yes")
+
+    assert result.code == 1
+    assert "song.wav has changed since it was examined: nothing was dropped" in result.err
     assert objects(cloud) == []
 
 

@@ -93,9 +93,8 @@ def _ended(world: World, jobs: list[Job], scenario: Scenario) -> Iterator[str]:
     """As in the undisturbed world, or as time allows, or after two crashes given up unpaid."""
     ends, wanted = Counter(job.status for job in jobs), Counter(scenario.ends)
     others, missing = ends - wanted, wanted - ends
-    given_up = Counter(job.status for job in jobs if gave_up(world, job))
-    if world.calls.crashes < 2:
-        given_up.clear()
+    may_give_up = world.calls.crashes > 1
+    given_up = Counter(job.status for job in jobs if may_give_up and gave_up(world, job))
     may_lack = Counter() if others else missing & Counter(scenario.may_lack)
     more = ends.total() - wanted.total()  # what was given up is made by the next event of its name
     is_allowed = (others - given_up).keys() <= scenario.may_end

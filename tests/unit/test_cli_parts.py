@@ -67,7 +67,7 @@ from phonoscene_cli.upload.upload import (
     UploadedDespiteInterrupt,
     put,
 )
-from phonoscene_cli.upload.upload_plan import DropOptions, sidecar_key
+from phonoscene_cli.upload.upload_plan import DropOptions, assemble, sidecar_key
 from tests.support.jobs import NOON, a_job
 
 _S = JobStatus
@@ -150,6 +150,16 @@ def test_the_suffix_of_a_sidecar_is_read_in_any_case_as_in_the_bucket(tmp_path: 
         (tmp_path / name).touch()
         assert sidecars.beside(audio) == tmp_path / name
     assert sidecars.beside(tmp_path / "song.mp3") is None
+    audio.write_bytes(b"sound")
+    (tmp_path / "SONG.MP3.Json").write_text("{}")
+    drop = assemble(DropOptions(audio))
+    assert drop.sidecar
+    assert drop.sidecar.key == "SONG.MP3.json"
+
+
+def test_a_sidecar_is_found_by_a_name_whose_accents_are_spelled_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "caf\u00e9.json").touch()
+    assert sidecars.beside(tmp_path / "cafe\u0301.mp3") == tmp_path / "caf\u00e9.json"
 
 
 def test_an_output_of_another_encoding_or_none_takes_any_text(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from phonoscene.drops.sidecar import Sidecar
 from phonoscene.jobs import Job, JobStatus
+from phonoscene.publishing.wording import MADE_WRONG
 
 if TYPE_CHECKING:
     from phonoscene.jobs import ErrorDetail
@@ -22,10 +23,6 @@ _WAITS: Final = {
 }
 
 
-#: Errors of segments whose videos are there, so that they would be used again.
-_MADE_WRONG: Final = frozenset(
-    {"segments_differ", "unreadable_video", "wrong_frame_rate", "wrong_frames"}
-)
 _ANOTHER_FILE: Final = "Drop another audio file: `phonoscene drop`."
 
 
@@ -34,10 +31,10 @@ def next_step(job: Job) -> str:
     if job.part_of and job.status in (_S.FAILED, _S.CANCELLED):
         return f"`phonoscene show {job.part_of}` shows the job that it is part of."
     if job.sequence and job.status is _S.FAILED:
-        again = f"`phonoscene retry {job.job_id}`"
-        if _MADE_WRONG & {error.code for error in job.errors}:
-            return f"{again[:-1]} --set seed=…`: fal makes all segments again, and bills them."
-        return f"{again}: only segments without a video are sent, and paid."
+        again = f"phonoscene retry {job.job_id}"
+        if any(error.code in MADE_WRONG for error in job.errors):
+            return f"`{again} --set seed=…`: fal makes all segments again, and bills them."
+        return f"`{again}`: only segments without a video are sent, and paid."
     if job.sequence and job.status in (_S.SUBMITTED, _S.GENERATED):
         return "Nothing to do. `phonoscene watch` follows its segments."
     steps = {

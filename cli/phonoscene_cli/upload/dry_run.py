@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from phonoscene_cli.stack.video_download import VideoName
 
 Source = Path | bytes
+Stamp = tuple[int, int]
 #: Of files that are in no bucket yet.
 NO_VERSION: Final = "on-this-machine"
 
@@ -78,12 +79,17 @@ def md5_of(source: Source) -> str:
     """The ETag that S3 gives to an object that is put in one request, encrypted by S3 itself."""
     if isinstance(source, bytes):
         return hashlib.md5(source, usedforsecurity=False).hexdigest()
-    stat = source.stat()
-    return _md5_of_file(source, stat.st_size, stat.st_mtime_ns)
+    return _md5_of_file(source, stamp_of(source))
+
+
+def stamp_of(file: Path) -> Stamp:
+    """What is otherwise as soon as a file is changed: its size, and when it was changed last."""
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 @lru_cache(maxsize=1000)
-def _md5_of_file(path: Path, _bytes: int, _changed_at: int) -> str:
+def _md5_of_file(path: Path, _: Stamp) -> str:
     """Of a file as it is now: it is read a megabyte at a time, and each read asks for its ETag."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from phonoscene.drops.keys import SIDECAR_SUFFIX, composed
 from phonoscene.drops.sidecar_files import read_takes
 from phonoscene.drops.validation_errors import METADATA
 from phonoscene.errors import DropRefused
@@ -12,7 +15,6 @@ from phonoscene_cli.ui.assignments import assigned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
 
 #: In the place of a value: the field is taken out.
@@ -59,16 +61,20 @@ def changes_of(
 def beside(audio: Path) -> Path | None:
     """The sidecar of a file on disk: ``song.mp3.json`` if it is there, else ``song.json``.
 
-    The suffix may be in any case, as in the bucket.
+    As in the bucket, the suffix may be in any case, and accents in either Unicode form.
     """
-    for stem in (audio.name, audio.stem):
-        spelled = audio.with_name(f"{stem}.json")
-        if spelled.is_file():
-            return spelled
-        for file in sorted(audio.parent.iterdir()):
-            if file.stem == stem and file.suffix.lower() == ".json" and file.is_file():
-                return file
-    return None
+    stems = (audio.name, audio.stem)
+    files = [audio.with_name(stem + SIDECAR_SUFFIX) for stem in stems]
+    with suppress(PermissionError):  # the usual names are found in a folder that is not listed, too
+        files += sorted(audio.parent.iterdir())
+    named = (file for stem in stems for file in files if is_named(file, stem))
+    return next(filter(Path.is_file, named), None)
+
+
+def is_named(sidecar: Path, stem: str) -> bool:
+    """Whether a file is the sidecar of this name."""
+    is_sidecar = sidecar.suffix.lower() == SIDECAR_SUFFIX
+    return is_sidecar and composed(sidecar.stem) == composed(stem)
 
 
 def changed(source: str, raw: bytes | None, changes: Mapping[str, Any]) -> bytes | None:

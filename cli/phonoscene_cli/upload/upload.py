@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from phonoscene.drops.keys import job_id
 from phonoscene.jobs import DropObject
 from phonoscene_cli.errors import CliError
+from phonoscene_cli.upload.dry_run import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from phonoscene_cli.upload.dry_run import Source
+    from phonoscene_cli.upload.dry_run import Source, Stamp
 
 #: S3 takes no more in one PUT.
 LARGEST: Final = 5 * 1024**3
@@ -37,17 +38,17 @@ LARGEST: Final = 5 * 1024**3
 class FileUpload:
     """One object to be: its key, and where its bytes are.
 
-    ``examined``: the size of a file and when it was changed last, before it was examined.
+    ``examined``: the stamp of a file before it was examined.
     """
 
     key: str
     source: Source
-    examined: tuple[int, int] | None = field(default=None, compare=False)
+    examined: Stamp | None = field(default=None, compare=False)
 
     @classmethod
     def of_file(cls, key: str, file: Path) -> Self:
         """A file that is to be sent as it is now."""
-        return cls(key, file, _stamp(file))
+        return cls(key, file, stamp_of(file))
 
     def check(self) -> None:
         """See that the file is still what was examined and priced.
@@ -57,7 +58,7 @@ class FileUpload:
         """
         if isinstance(self.source, bytes) or not self.examined:
             return
-        if _stamp(self.source) != self.examined:
+        if stamp_of(self.source) != self.examined:
             raise TakenBack(
                 f"{self.source} has changed since it was examined: nothing was dropped. "
                 "Wait until it is complete, then drop it again."
@@ -115,11 +116,6 @@ class UploadedDespiteInterrupt(KeyboardInterrupt):
     def __init__(self, dropped: Dropped) -> None:
         super().__init__()
         self.dropped = dropped
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    stat = file.stat()
-    return stat.st_size, stat.st_mtime_ns
 
 
 class _Stopped(BaseException):

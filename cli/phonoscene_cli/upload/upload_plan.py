@@ -20,7 +20,7 @@ from phonoscene.drops.keys import (
 from phonoscene.drops.pairing import Pairing, pairings
 from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES, read_takes
 from phonoscene.drops.validation_errors import SCENES
-from phonoscene.errors import DropRefused
+from phonoscene.errors import DropRefused, ObjectUnreadable
 from phonoscene.jobs import DropObject
 from phonoscene_cli.errors import CliError, WrongUsage
 from phonoscene_cli.upload import sidecars
@@ -140,7 +140,13 @@ def plan(options: DropOptions, s3: S3Client, bucket: str, parameters: StackParam
     files = {piece.key: piece.source for piece in drop.pieces}
     [pairing] = pairings(key, present | set(files))
     overlaid = Overlay(s3, files)
-    outlook = forecast(DropBucket(_as_client(overlaid), s3, bucket), parameters.rules(), pairing)
+    there = DropBucket(_as_client(overlaid), s3, bucket)
+    try:
+        outlook = forecast(there, parameters.rules(), pairing)
+    except ObjectUnreadable:
+        for piece in drop.pieces:
+            piece.check()
+        raise
     if outlook.is_ignored:
         raise WrongUsage(
             f"{key} would be ignored, because a {DEFAULTS_NAME} excludes it. Use another --folder."
@@ -184,7 +190,7 @@ def _sidecar(options: DropOptions, key: str, present: Collection[str]) -> FileUp
         text = sidecars.changed(name, raw, options.settings)
     except DropRefused as exc:
         raise CliError(f"The sidecar cannot be changed: {exc} Correct it by hand.") from exc
-    is_long = file is not None and file.name == f"{options.file.name}.json"
+    is_long = file is not None and sidecars.is_named(file, options.file.name)
     return FileUpload(sidecar_key(key, present, is_long=is_long), text) if text else None
 
 

@@ -60,6 +60,8 @@ _BETTER_IMAGE = MappingProxyType(
         "image_too_large": "a smaller image",
     }
 )
+#: Errors of segments whose videos exist, so that a plain retry would use them again.
+MADE_WRONG = ("unreadable_video", "segments_differ", "wrong_frames", "wrong_frame_rate")
 _FIXES = MappingProxyType(
     {
         "archived_object": _RESTORE,
@@ -82,9 +84,8 @@ _FIXES = MappingProxyType(
         "segment_failed": _RETRY_SEGMENTS,
         "segment_gone": _RETRY_SEGMENTS,
         "not_edited": "Ask the operator, then use phonoscene retry: no segment is paid again.",
-        # the segment's video exists, and would be used again
         **dict.fromkeys(
-            ("unreadable_video", "segments_differ", "wrong_frames", "wrong_frame_rate"),
+            MADE_WRONG,
             "Use phonoscene retry with --set seed=NUMBER: all segments are paid again.",
         ),
         "result_lost": _DROP_AGAIN,

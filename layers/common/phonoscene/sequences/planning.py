@@ -119,7 +119,7 @@ def _short_scene(number: int, scene: AskedScene, seconds: float, grid: Grid) -> 
     )
 
 
-def check_bytes(sidecar: Sidecar, audio: Audio, seq: Sequence, size: tuple[int, int]) -> None:
+def check_bytes(sidecar: Sidecar, audio: Audio, sequence: Sequence, size: tuple[int, int]) -> None:
     """See that a video of so many pixels can be joined on the function's disk.
 
     Raises:
@@ -129,10 +129,10 @@ def check_bytes(sidecar: Sidecar, audio: Audio, seq: Sequence, size: tuple[int, 
         return
     width, height = size
     per_frame, room = width * height * PRORES_BYTES, MAX_JOIN_BYTES / 2 - audio.bytes
-    frames = sum(one.frames for one in seq.segments)
+    frames = sum(one.frames for one in sequence.segments)
     if frames * per_frame <= room:
         return
-    most = max(0, int(room / per_frame / seq.fps))
+    most = max(0, int(room / per_frame / sequence.fps))
     raise DropRefused(
         ErrorDetail(
             code="sequence_too_large",
@@ -140,7 +140,7 @@ def check_bytes(sidecar: Sidecar, audio: Audio, seq: Sequence, size: tuple[int, 
             value=PRORES,
             allowed=f"at most {most} s of audio at {width} x {height}",
             message=(
-                f"ProRes of {frames / seq.fps:.0f} s at {width} x {height} takes about "
+                f"ProRes of {frames / sequence.fps:.0f} s at {width} x {height} takes about "
                 f"{frames * per_frame / 1e9:.1f} GB; segments can be joined to at most "
                 f"{room / 1e9:.1f} GB. Choose another video_output_type, a smaller video_size, or "
                 "shorter audio."
