@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.jobs import Job, JobStatus, Video
+from phonoscene.jobs import ErrorDetail, Job, JobStatus, Video
 from phonoscene.table.dynamodb import Table
 from phonoscene_cli.stack.generation_time import typical_seconds
 from phonoscene_cli.stack.jobs_reader import Reader
@@ -333,6 +333,22 @@ def test_a_retry_pays_for_what_is_missing_and_says_so(
     assert result.data["estimate"]["upper_usd"] == missing["upper_usd"]
     assert "2 of 3 segments have their videos" in result.err
     assert len(fal.posts) == before + 1
+    assert "`phonoscene retry" in desk.says("show", job.job_id).out
+
+
+def test_a_segment_whose_video_cannot_be_used_is_priced_again(desk: Desk, scene: Workspace) -> None:
+    job = started(desk)
+    for number in range(3):
+        ended(scene, desk, job, number, _S.SUCCEEDED)
+    second = scene.store.get(str(job.plan.segments[1].job_id))
+    assert second
+    wrong = ErrorDetail(code="wrong_frames", message="It has 9 frames.", field="segment 2")
+    scene.store.note_unusable(second, wrong)
+    scene.store.end(job, _S.FAILED, errors=(wrong,))
+
+    result = desk.says("retry", "talks/song", "--yes", "--json")
+
+    assert [one["is_made"] for one in result.data["segments"]] == [True, False, True]
     assert "`phonoscene retry" in desk.says("show", job.job_id).out
 
 

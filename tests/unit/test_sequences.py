@@ -46,13 +46,21 @@ ESTIMATE = Estimate(
 ARGUMENTS = {"prompt": "rain", "video_output_type": "X264 (.mp4)", "fps": 24}
 
 
+#: What is said of a video that is no use to anybody.
+WRONG = ErrorDetail(code="unreadable_video", message="The video cannot be read.")
+
+
 @dataclass
 class MemoryEditor:
-    """Slices are named by their place in the audio; what is joined is written down."""
+    """Slices are named by their place in the audio; what is joined is written down.
+
+    ``wrong``: the jobs whose videos can neither be joined nor give a last frame.
+    """
 
     joined: list[list[str]] = field(default_factory=list)
     frames: list[str] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
+    wrong: set[str] = field(default_factory=set)
     refused: ErrorDetail | None = None
     is_silent: bool = False
     is_broken: bool = False
@@ -75,6 +83,8 @@ class MemoryEditor:
         assert job.status is S.SUCCEEDED
         if self.is_broken:
             raise EditorFailed("Runtime.OutOfMemory")
+        if job.job_id in self.wrong:
+            raise DropRefused(WRONG)
         self.frames.append(job.job_id)
         return DropObject(key=frame_key(job.job_id), version_id=str(len(self.frames)))
 
@@ -88,6 +98,9 @@ class MemoryEditor:
         assert [one.frames for one in job.plan.segments] == [
             one.arguments["num_frames"] for one in segments
         ]
+        for number, one in enumerate(segments):
+            if one.job_id in self.wrong:
+                raise DropRefused(WRONG.model_copy(update={"field": f"segment {number + 1}"}))
         self.joined.append([one.job_id for one in segments])
         return a_video(key)
 
@@ -339,6 +352,95 @@ def test_a_segment_whose_video_has_expired_is_made_again() -> None:
     assert [one.part for one in bench.made() if not one.is_final] == [1]
 
 
+@pytest.mark.parametrize("is_chained", [False, True])
+@pytest.mark.parametrize("place", range(4))
+def test_a_segment_whose_video_cannot_be_used_is_paid_again_by_each_retry_and_no_other(
+    is_chained: bool, place: int
+) -> None:
+    bench, again = Bench(), "b" * 32
+    bench.begin(a_sequence(is_chained=is_chained))
+    while len(bench.segments()) <= place:
+        bench.succeed(bench.segments()[-1])
+        bench.advance()
+    bench.editor.wrong.add(bench.segments()[place].job_id)
+    job = bench.finish()
+
+    assert job.status is S.FAILED
+    assert [(one.code, one.field) for one in job.errors] == [
+        ("unreadable_video", f"segment {place + 1}")
+    ]
+    for job_id in (again, "c" * 32):  # once more without luck, and then with it
+        before = {one.job_id for one in bench.made()}
+        bench.begin(a_sequence(is_chained=is_chained, job_id=job_id))
+        new = [one for one in bench.made() if one.job_id not in before]
+        assert [one.part for one in new] == [place]
+        bench.editor.wrong |= {new[0].job_id} if job_id == again else set()
+        assert bench.finish(job_id).status is (S.FAILED if job_id == again else S.SUCCEEDED)
+
+
+def test_a_chain_without_a_last_frame_ends_when_nothing_of_it_runs() -> None:
+    bench = Bench()
+    image = DropObject(key="talks/still.png", version_id="1")
+    whole = a_sequence(scenes=2, each=2, is_chained=True)
+    anew = Scene(start=20, arguments={"image_url": "still.png"}, images={"image_url": image})
+    plan = whole.plan.model_copy(update={"scenes": (whole.plan.scenes[0], anew)})
+    bench.begin(whole.model_copy(update={"sequence": plan}))
+    first, third = bench.segments()
+    bench.editor.wrong.add(first.job_id)
+
+    bench.succeed(first)
+    assert bench.advance().status is S.SUBMITTED
+    bench.succeed(third)
+    job = bench.advance()
+
+    assert job.status is S.FAILED
+    assert [(one.field, one.value) for one in job.errors] == [("segment 1", "0:00.0 to 0:10.0")]
+    assert len(bench.made()) == 2
+
+
+def test_a_sequence_that_shares_a_segment_of_no_use_ends_as_well() -> None:
+    bench = Bench()
+    bench.begin(a_sequence())
+    bench.begin(a_sequence(job_id="b" * 32))
+    bench.editor.wrong.add(bench.segments()[1].job_id)
+
+    assert bench.finish().status is S.FAILED
+    other = bench.advance("b" * 32)
+    assert other.status is S.FAILED
+    assert [one.field for one in other.errors] == ["segment 2"]
+    assert len(bench.made()) == 4
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("is_chained", [False, True])
+def test_a_process_that_dies_while_a_segment_is_refused_changes_nothing_of_it(
+    is_chained: bool, after: bool
+) -> None:
+    for at in range(100):
+        bench = Bench()
+        bench.begin(a_sequence(is_chained=is_chained))
+        bench.editor.wrong.add(bench.segments()[0].job_id)
+        for one in bench.segments():
+            bench.succeed(one)
+        client: Any = bench.store._table._client
+        whole = client._answer
+        client._answer = dying(whole, at, after=after)
+        is_dead = False
+        try:
+            bench.advance()
+        except Died:
+            is_dead = True
+        client._answer = whole
+
+        assert bench.finish().errors[0].field == "segment 1", at
+        made = len(bench.made())
+        bench.begin(a_sequence(is_chained=is_chained, job_id="b" * 32))
+        assert [one.part for one in bench.made()[made:]] == [0], at
+        if not is_dead:
+            break
+    assert at > 3
+
+
 def test_a_segment_that_another_sequence_is_having_made_is_not_paid_again() -> None:
     bench = Bench()
     bench.begin(a_sequence())
@@ -540,3 +642,23 @@ def test_a_cancellation_at_any_moment_leaves_no_segment_that_it_cannot_find(at: 
     assert {one.job_id for one in bench.made()} <= known
     if bench.job().status is S.CANCELLED:
         assert bench.advance().status is S.CANCELLED
+        born = {one.job_id for one in bench.made()}
+        assert {one.job_id for one in bench.job().plan.segments if one.job_id} == born
+
+
+def test_a_cancelled_sequence_says_how_each_of_its_segments_ended() -> None:
+    bench = Bench(width=3)
+    bench.begin(a_sequence())
+    one, other, third = bench.segments()
+    bench.succeed(one)
+    bench.store.end(bench.job(), S.CANCELLED)
+    bench.store.end(other, S.CANCELLED)
+    for _ in range(2):
+        bench.advance()
+    bench.fail(third)
+
+    job = bench.advance()
+    assert job.status is S.CANCELLED
+    ends = [S.SUCCEEDED, S.CANCELLED, S.FAILED, None]
+    assert [segment.status for segment in job.plan.segments] == ends
+    assert bench.advance().revision == job.revision

@@ -66,6 +66,8 @@ def _result(job: Job) -> Iterator[tuple[str, str]]:
         yield "video", f"s3://{video.bucket}/{video.key}"
         yield "", f"{formatting.size(video.bytes)}, SHA-256 {video.sha256}"
         yield from (("copied to", f"s3://{video.bucket}/{key}") for key in video.stable_keys)
+    if job.unusable:
+        yield "unusable", f"{job.unusable.error.message} A retry makes another."
     if job.source_url:
         yield "at fal", job.source_url
     if job.seed is not None and job.seed != job.arguments.get("seed"):

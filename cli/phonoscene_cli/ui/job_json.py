@@ -32,6 +32,7 @@ KEYS = (
     "segments",
     "part_of",
     "part",
+    "unusable",
     "estimate",
     "padding",
     "actual",

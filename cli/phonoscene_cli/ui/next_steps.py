@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from phonoscene.drops.sidecar import Sidecar
 from phonoscene.jobs import Job, JobStatus
-from phonoscene.publishing.wording import MADE_WRONG
 
 if TYPE_CHECKING:
     from phonoscene.jobs import ErrorDetail
@@ -31,10 +30,8 @@ def next_step(job: Job) -> str:
     if job.part_of and job.status in (_S.FAILED, _S.CANCELLED):
         return f"`phonoscene show {job.part_of}` shows the job that it is part of."
     if job.sequence and job.status is _S.FAILED:
-        again = f"phonoscene retry {job.job_id}"
-        if any(error.code in MADE_WRONG for error in job.errors):
-            return f"`{again} --set seed=…`: fal makes all segments again, and bills them."
-        return f"`{again}`: only segments without a video are sent, and paid."
+        paid = "only segments without a usable video are sent, and paid"
+        return f"`phonoscene retry {job.job_id}`: {paid}."
     if job.sequence and job.status in (_S.SUBMITTED, _S.GENERATED):
         return "Nothing to do. `phonoscene watch` follows its segments."
     steps = {

@@ -147,10 +147,12 @@ def _videos(sequence: Sequence, read: Callable[[Iterable[str]], Mapping[str, Job
     oldest = datetime.now(UTC) - KEPT
     found = ((number, jobs.get(one.job_id or "")) for number, one in enumerate(sequence.segments))
     return {
-        number
-        for number, one in found
-        if one and one.status is JobStatus.SUCCEEDED and one.last(one.status) > oldest
+        number for number, one in found if one and _is_usable(one) and one.last(one.status) > oldest
     }
+
+
+def _is_usable(segment: Job) -> bool:
+    return segment.status is JobStatus.SUCCEEDED and not segment.unusable
 
 
 def _equal(job: Job, again: Job, number: int, videos: set[int]) -> int | None:

@@ -150,6 +150,13 @@ class ErrorDetail(FrozenModel):
     retryable: bool = False
 
 
+class Unusable(FrozenModel):
+    """Why the video of a segment cannot be part of a whole, and since when that is known."""
+
+    since: AwareDatetime
+    error: ErrorDetail
+
+
 class DropObject(FrozenModel):
     """One object, pinned to the version that was looked at.
 
@@ -354,6 +361,8 @@ class Job(FrozenModel):
     #: Of a segment's job: the id of the sequence that first asked for it, and its place, from 0.
     part_of: str | None = None
     part: int | None = None
+    #: Of a segment's job that SUCCEEDED: why a sequence that begins later does not use its video.
+    unusable: Unusable | None = None
     #: By how many seconds the audio is longer than the longest video, which is asked for then.
     padding: float | None = None
     #: Claims so far; ``refusals`` of them were turned away before fal queued anything.

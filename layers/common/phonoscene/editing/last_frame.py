@@ -56,4 +56,4 @@ def _png(picture: Any) -> bytes:
 
 
 def _unreadable(what: str) -> EditingFailed:
-    return EditingFailed("unreadable_video", f"The video {what}. Make it again with another seed.")
+    return EditingFailed("unreadable_video", f"The video {what}.")

@@ -130,7 +130,7 @@ def check_equal(all_pictures: list[Pictures]) -> None:
                 raise EditingFailed(
                     "segments_differ",
                     f"Segment {segment} differs from segment {like} in {name}: {value} and "
-                    f"{usual}. Only equal encodings can be joined. Make it with another seed.",
+                    f"{usual}. Only equal encodings can be joined.",
                     segment,
                 )
 
@@ -138,5 +138,4 @@ def check_equal(all_pictures: list[Pictures]) -> None:
 def _refused(code: str, what: str, segment: int | None) -> EditingFailed:
     if segment is None:
         return EditingFailed("joined_wrong", f"The joined video {what}. Report it as a bug.")
-    message = f"The video of segment {segment} {what}. Make it again with another seed."
-    return EditingFailed(code, message, segment)
+    return EditingFailed(code, f"The video of segment {segment} {what}.", segment)

@@ -48,7 +48,7 @@ _OPERATOR = "Ask the operator. The video is paid for, and the record keeps its a
 _LOOK_AT_FAL = (
     "Check fal's dashboard for the request before you drop the file again; it may have been billed."
 )
-_RETRY_SEGMENTS = "Use phonoscene retry: only segments without a video are paid again."
+_RETRY_SEGMENTS = "Use phonoscene retry: only segments without a usable video are paid again."
 _RESTORE = "Restore the object in S3, then drop it again."
 #: What the audio is called, and what fal calls it, as records of before have it.
 _AUDIO = frozenset({"audio", "audio_url"})
@@ -60,8 +60,8 @@ _BETTER_IMAGE = MappingProxyType(
         "image_too_large": "a smaller image",
     }
 )
-#: Errors of segments whose videos exist, so that a plain retry would use them again.
-MADE_WRONG = ("unreadable_video", "segments_differ", "wrong_frames", "wrong_frame_rate")
+#: What is wrong with the video of a segment.
+_MADE_WRONG = ("unreadable_video", "segments_differ", "wrong_frames", "wrong_frame_rate")
 _FIXES = MappingProxyType(
     {
         "archived_object": _RESTORE,
@@ -84,10 +84,7 @@ _FIXES = MappingProxyType(
         "segment_failed": _RETRY_SEGMENTS,
         "segment_gone": _RETRY_SEGMENTS,
         "not_edited": "Ask the operator, then use phonoscene retry: no segment is paid again.",
-        **dict.fromkeys(
-            MADE_WRONG,
-            "Use phonoscene retry with --set seed=NUMBER: all segments are paid again.",
-        ),
+        **dict.fromkeys(_MADE_WRONG, _RETRY_SEGMENTS),
         "result_lost": _DROP_AGAIN,
         "outcome_unknown": _DROP_AGAIN,
         "outcome_unproven": _LOOK_AT_FAL,

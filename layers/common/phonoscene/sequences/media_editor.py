@@ -25,6 +25,7 @@ from phonoscene.jobs import Audio, DropObject, ErrorDetail, Video
 from phonoscene.probe.object_reader import ObjectReader
 from phonoscene.publishing.manifests import to_bytes
 from phonoscene.sequences.plan import MAX_JOIN_BYTES
+from phonoscene.sequences.segments import field_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,7 +101,7 @@ class MediaEditor:
         if kept:
             return kept
         with TemporaryDirectory() as folder:
-            path = self._video(Path(folder) / "segment", video, 0)
+            path = self._video(Path(folder) / "segment", video)
             with path.open("rb") as file, _refusal(video.key):
                 body = last_frame(file)
         return self.work.put(key, body, "image/png")
@@ -137,7 +138,7 @@ class MediaEditor:
             folder = Path(stack.enter_context(TemporaryDirectory()))
             to = folder / ("joined" + suffix_of(key))
             source = stack.enter_context(self._audio(folder, audio).open("rb"))
-            paths = [self._video(folder / f"{n}", one, n + 1) for n, one in enumerate(videos)]
+            paths = [self._video(folder / f"{n}", one, n) for n, one in enumerate(videos)]
             segments = [stack.enter_context(path.open("rb")) for path in paths]
             with _refusal(key):
                 made = join(segments, frames, fps, source, to, suffix_of(audio.key))
@@ -171,13 +172,13 @@ class MediaEditor:
             raise DropRefused(ErrorDetail(code="drop_gone", message=message, source=audio.key))
         return path
 
-    def _video(self, to: Path, video: Video, number: int) -> Path:
+    def _video(self, to: Path, video: Video, number: int | None = None) -> Path:
+        """A copy of a segment's video; ``number``: its place, from 0, where that is known."""
         path = self.work.download(video, video.bucket, to)
         if path is None:
-            message = f"The video of segment {number} is gone from the output bucket: {video.key}."
-            raise DropRefused(
-                ErrorDetail(code="segment_gone", message=message, field=f"segment {number}")
-            )
+            message = f"The video of a segment is gone from the output bucket: {video.key}."
+            field = None if number is None else field_of(number)
+            raise DropRefused(ErrorDetail(code="segment_gone", message=message, field=field))
         return path
 
 
@@ -187,6 +188,6 @@ def _refusal(source: str) -> Iterator[None]:
     try:
         yield
     except EditingFailed as exc:
-        field = f"segment {exc.segment}" if exc.segment else None
+        field = field_of(exc.segment - 1) if exc.segment else None
         error = ErrorDetail(code=exc.code, message=str(exc), source=source, field=field)
         raise DropRefused(error) from exc

@@ -40,29 +40,38 @@ def arguments_of(
     return arguments, {field: one for field, one in images.items() if field not in without}
 
 
+def field_of(number: int) -> str:
+    """What the ``field`` of an error calls a segment, which is counted from 0."""
+    return f"segment {number + 1}"
+
+
 def contents_of(images: Mapping[str, DropObject]) -> dict[str, str]:
     """What tells images apart, by field: their bytes, where S3 has a digest of them."""
     return {field: one.etag or one.version_id for field, one in images.items()}
 
 
+def is_lost(job: Job) -> bool:
+    """Whether a segment's job has ended without a video that a whole can be made of."""
+    return job.status in WITHOUT_VIDEO or job.unusable is not None
+
+
 def failures(sequence: Sequence, jobs: Mapping[str, Job]) -> tuple[ErrorDetail, ...]:
-    """Why a sequence has no video: an error for each segment that has none."""
-    return tuple(
-        _failure(sequence, number, jobs[str(one.job_id)])
-        for number, one in enumerate(sequence.segments)
-        if one.status in WITHOUT_VIDEO
-    )
+    """Why a sequence has no video: an error for each segment that has none of use."""
+    found = ((number, jobs.get(one.job_id or "")) for number, one in enumerate(sequence.segments))
+    return tuple(_failure(sequence, number, job) for number, job in found if job and is_lost(job))
 
 
 def _failure(sequence: Sequence, number: int, job: Job) -> ErrorDetail:
-    first = job.errors[0] if job.errors else None
     start = sequence.start_of(number)
     time = f"{clock(start)} to {clock(start + sequence.seconds_of(number))}"
+    where = {"field": field_of(number), "value": time}
+    if job.unusable:
+        return job.unusable.error.model_copy(update=where)
+    first = job.errors[0] if job.errors else None
     why = first.message if first else f"it was {job.status}."
     return ErrorDetail(
         code="segment_failed",
-        field=f"segment {number + 1}",
-        value=time,
+        **where,
         message=f"Segment {number + 1} of {len(sequence.segments)} ({time}) has no video: {why}",
         categories=first.categories if first else None,
         retryable=bool(first and first.retryable),

@@ -25,7 +25,14 @@ from phonoscene.drops.keys import (
 from phonoscene.drops.pricing import estimate
 from phonoscene.errors import DropRefused, EditorFailed, WriteRefused
 from phonoscene.jobs import FINAL, WITHOUT_VIDEO, ErrorDetail, Job, JobStatus
-from phonoscene.sequences.segments import arguments_of, contents_of, failures, together
+from phonoscene.sequences.segments import (
+    arguments_of,
+    contents_of,
+    failures,
+    field_of,
+    is_lost,
+    together,
+)
 from phonoscene.videos.video_formats import suffix_of
 
 if TYPE_CHECKING:
@@ -120,6 +127,8 @@ class Sequencer:
             job = self._cut(job)
         if job.status is JobStatus.SUBMITTED:
             job = self._go_on(job)
+        if job.status is JobStatus.CANCELLED:
+            job = self._follow(job)
         return self._join(job) if job.status is JobStatus.GENERATED else job
 
     def _cut(self, job: Job) -> Job:
@@ -138,30 +147,43 @@ class Sequencer:
     def _go_on(self, job: Job) -> Job:
         """Start the segments whose turn it is; when all have ended, end the sequence, or join."""
         sequence, jobs = self._look(job)
+        if any(map(is_lost, jobs.values())):
+            return self._give_up(job, sequence, jobs)
         if sequence.done == len(sequence.segments):
             return self._generated(job, sequence, jobs)
-        is_lost = any(one.status in WITHOUT_VIDEO for one in sequence.segments)
-        running = sum(bool(one.job_id) and one.status not in FINAL for one in sequence.segments)
-        if is_lost and not running:
-            return self._fail(job, failures(sequence, jobs), sequence=sequence)
         # noted by a process that died before it wrote them
         unborn = {
             number: self._job(job, sequence, number, jobs)
             for number, one in enumerate(sequence.segments)
             if one.job_id and one.job_id not in jobs
         }
-        new = {} if is_lost else self._next(job, sequence, jobs, running)
+        new = self._next(job, sequence, jobs)
         for number, one in new.items():
             sequence = sequence.with_segment(number, job_id=one.job_id, status=one.status)
         # noted before they exist, so that a cancellation finds every one that may
-        waits_for = next((one.waits_for for one in jobs.values() if one.waits_for), None)
-        at = self.store.clock() + LOOK_AGAIN
-        job = self.store.note_sequence(job, sequence, at, waits_for)
+        job = self._note(job, sequence, jobs)
         for one in (unborn | new).values():
             if one.status is JobStatus.READY:
                 self._start(job, one)
         is_reused = any(one.status is JobStatus.SUCCEEDED for one in new.values())
         return self._go_on(job) if is_reused else job
+
+    def _give_up(self, job: Job, sequence: Sequence, jobs: Mapping[str, Job]) -> Job:
+        """Start no further segment of a sequence that has lost one; end it when none runs."""
+        if all(one.is_final for one in jobs.values()):
+            return self._fail(job, failures(sequence, jobs), sequence=_without_unborn(sequence, jobs))
+        return self._note(job, sequence, jobs)
+
+    def _follow(self, job: Job) -> Job:
+        """Note how the segments of a cancelled sequence have ended."""
+        sequence, jobs = self._look(job)
+        ended = _without_unborn(sequence, jobs)
+        return job if ended == job.plan else self.store.note_ended(job, ended)
+
+    def _note(self, job: Job, sequence: Sequence, jobs: Mapping[str, Job]) -> Job:
+        """Note how the segments stand, and what one waits for."""
+        waits_for = next((one.waits_for for one in jobs.values() if one.waits_for), None)
+        return self.store.note_sequence(job, sequence, self.store.clock() + LOOK_AGAIN, waits_for)
 
     def _look(self, job: Job) -> tuple[Sequence, dict[str, Job]]:
         """The sequence with each segment as its job stands now, and those jobs by id."""
@@ -175,14 +197,13 @@ class Sequencer:
                 sequence = sequence.with_segment(number, **changes)
         return sequence, jobs
 
-    def _next(
-        self, job: Job, sequence: Sequence, jobs: Mapping[str, Job], running: int
-    ) -> dict[int, Job]:
+    def _next(self, job: Job, sequence: Sequence, jobs: Mapping[str, Job]) -> dict[int, Job]:
         """The jobs of the segments that may start now, by their places; some exist already.
 
         As many run at once as fal takes, and the next has its turn after drops that came before.
         """
         found: dict[int, Job] = {}
+        running = sum(bool(one.job_id) and one.status not in FINAL for one in sequence.segments)
         for number, segment in enumerate(sequence.segments):
             if running >= self.max_in_flight:
                 break
@@ -215,11 +236,29 @@ class Sequencer:
                 continue
             there = self.store.get(job_id)
             if there is None:
-                images |= {"image_url": self.editor.last_frame(before)} if before else {}
+                images |= {"image_url": self._frame(job, before)} if before else {}
                 return self._new(job, number, job_id, arguments, images)
             if segment.job_id or not self._is_past(there, job):
                 return there
         raise WriteRefused(job)
+
+    def _frame(self, job: Job, before: Job) -> DropObject:
+        """The last frame of a segment's video; without one the video is of no use.
+
+        Raises:
+            WriteRefused: it has none, which is noted: the sequence is to be looked at again.
+        """
+        try:
+            return self.editor.last_frame(before)
+        except DropRefused as exc:
+            self._mark(before, exc.errors[0])
+            raise WriteRefused(job) from exc
+
+    def _mark(self, segment: Job, error: ErrorDetail) -> None:
+        """Have no later sequence use a segment's video."""
+        logger.warning("segment.unusable", extra={"job": segment.job_id, "code": error.code})
+        with suppress(WriteRefused):  # it is gone
+            self.store.note_unusable(segment, error)
 
     def _new(
         self,
@@ -249,9 +288,14 @@ class Sequencer:
         )
 
     def _is_past(self, there: Job, job: Job) -> bool:
-        """Whether a segment's job is of no use to a sequence: it failed before, or has expired."""
+        """Whether a segment's job is of no use to a sequence: it failed before, or has expired.
+
+        Before the sequence began, that is: what fails while it runs ends it.
+        """
         if there.status in WITHOUT_VIDEO:
             return there.updated_at < job.created_at
+        if there.unusable:
+            return there.unusable.since < job.created_at
         return there.video is not None and not self.editor.has(there.video)
 
     def _start(self, job: Job, segment: Job) -> None:
@@ -277,10 +321,14 @@ class Sequencer:
     def _join(self, job: Job) -> Job:
         sequence, jobs = self._look(job)
         segments = [jobs[str(one.job_id)] for one in sequence.segments]
+        fields = {field_of(number): one for number, one in enumerate(segments)}
         suffix = suffix_of(str(job.arguments["video_output_type"]))
         try:
             video = self.editor.join(job, segments, output_key(job.name, job.job_id, suffix))
         except DropRefused as exc:
+            for error in exc.errors:
+                if error.field in fields:
+                    self._mark(fields[error.field], error)
             return self._fail(job, exc.errors)
         keys = stable_keys(job.name, suffix, job.take) if self.has_stable_keys else ()
         kept = video.model_copy(update={"stable_keys": keys})
@@ -290,6 +338,14 @@ class Sequencer:
     def _fail(self, job: Job, errors: tuple[ErrorDetail, ...], **changes: Any) -> Job:
         only = frozenset({job.status})
         return self.store.end(job, JobStatus.FAILED, only_from=only, errors=errors, **changes)
+
+
+def _without_unborn(sequence: Sequence, jobs: Mapping[str, Job]) -> Sequence:
+    """The sequence without the jobs that were noted, but will not be written any more."""
+    for number, one in enumerate(sequence.segments):
+        if one.job_id and one.job_id not in jobs:
+            sequence = sequence.with_segment(number, job_id=None, status=None)
+    return sequence
 
 
 _NOT_EDITED: Final = ErrorDetail(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from phonoscene.drops.contents import Holders
 from phonoscene.errors import ConditionFailed, ContentContested, MustWait, WriteRefused
-from phonoscene.jobs import MAYBE_BILLED, WITHOUT_VIDEO, Job, JobStatus
+from phonoscene.jobs import MAYBE_BILLED, WITHOUT_VIDEO, Job, JobStatus, Unusable
 from phonoscene.limits import cost_of
 from phonoscene.table import ledger
 from phonoscene.table.dynamodb import Table
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from phonoscene.jobs import Actual
+    from phonoscene.jobs import Actual, ErrorDetail
     from phonoscene.jobs import Sequence as JobSequence
     from phonoscene.limits import SpendingLimits
     from phonoscene.table.ledger import Change
@@ -371,6 +371,26 @@ class JobStore:
         else:
             changed += " REMOVE waits_for"
         return self._note(job, changed, values, "AND revision = :revision", "sequence")
+
+    def note_ended(self, job: Job, sequence: JobSequence) -> Job:
+        """Note how the segments of a sequence stand that has ended before them.
+
+        Raises:
+            WriteRefused: the record is not as it was read.
+        """
+        values = {":sequence": sequence, ":revision": job.revision}
+        return self._note(
+            job, "SET #sequence = :sequence", values, "AND revision = :revision", "sequence"
+        )
+
+    def note_unusable(self, segment: Job, error: ErrorDetail) -> None:
+        """Note that the video of a segment cannot be part of a whole.
+
+        Raises:
+            WriteRefused: the record is not as it was read.
+        """
+        noted = Unusable(since=self.clock(), error=error)
+        self._note(segment, "SET unusable = :unusable", {":unusable": noted})
 
     def _note(
         self,
