@@ -310,6 +310,28 @@ def test_a_half_that_waited_in_vain_names_what_was_wanted_and_what_is_nearly_tha
 
 
 @pytest.mark.usefixtures("no_grace")
+@pytest.mark.parametrize(
+    ("half", "beside", "advice"),
+    [
+        ("intro.json", "intro.webm", "intro.webm has a format that is not supported: convert it"),
+        ("intro.json", "Intro.AIFF", "Intro.AIFF has a format that is not supported: convert it"),
+        ("intro.json", "intro.mp3.part", "intro.mp3.part is in the same folder: rename it"),
+        ("intro.wav", "intro.webm", "intro.json. Drop both."),
+    ],
+)
+def test_what_is_nearly_right_is_to_be_renamed_and_another_format_converted(
+    cloud: Cloud, send: Send, half: str, beside: str, advice: str
+) -> None:
+    cloud.drop(half, SOUND if half.endswith("wav") else json.dumps(SIDECAR))
+    send(half)
+    cloud.drop(beside, b"{}")
+
+    end_wait(send, half)
+
+    assert advice in only_error(cloud)["message"]
+
+
+@pytest.mark.usefixtures("no_grace")
 def test_a_name_that_has_its_own_pair_is_not_near(cloud: Cloud, send: Send) -> None:
     for key in ("intro1.wav", "intro2.wav"):
         cloud.drop(key, SOUND)

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
     from phonoscene.jobs import Job
 
+#: Formats of sound that telephones, browsers and studios write, and that no drop may have.
+OTHER_MEDIA: Final = (
+    *(".3gp", ".ac3", ".aif", ".aiff", ".amr", ".avi", ".caf", ".m4b", ".m4v", ".mid", ".mka"),
+    *(".mkv", ".mov", ".mp2", ".mp4", ".weba", ".webm", ".wma", ".wv"),
+)
 #: How much of two names without their suffixes must be alike for one to be taken for the other.
 NEAR: Final = 0.75
 #: How alike ``song`` and ``song (copy)`` are: one is the other with something added.
@@ -77,11 +82,16 @@ def _without_audio(key: str, keys: Collection[str]) -> ErrorDetail:
 
 
 def _hint(near: str | None) -> str:
-    return f"{near} is in the same folder: rename it if you mean it. " if near else ""
+    if near is None:
+        return ""
+    if near.lower().endswith(OTHER_MEDIA):
+        return f"{near} has a format that is not supported: convert it to MP3, WAV or FLAC. "
+    return f"{near} is in the same folder: rename it if you mean it. "
 
 
 def _left_over(keys: Collection[str], kind: Kind) -> list[str]:
     """The keys of a kind, or of none, that are part of no pair; images are meant as they are."""
+    meant = IMAGE_SUFFIXES if kind is Kind.AUDIO else (*IMAGE_SUFFIXES, *OTHER_MEDIA)
     pairs = [pairing for pairing in all_pairings(keys).values() if pairing.is_whole]
     paired = {key for pairing in pairs for key in pairing.keys}
     return [
@@ -89,7 +99,7 @@ def _left_over(keys: Collection[str], kind: Kind) -> list[str]:
         for key in sorted(keys)
         if kind_of(key) in (kind, Kind.IGNORED)
         and key not in paired
-        and not key.lower().endswith(IMAGE_SUFFIXES)
+        and not key.lower().endswith(meant)
         and not unsafe(key)
     ]
 

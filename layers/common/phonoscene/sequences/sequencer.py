@@ -171,7 +171,9 @@ class Sequencer:
     def _give_up(self, job: Job, sequence: Sequence, jobs: Mapping[str, Job]) -> Job:
         """Start no further segment of a sequence that has lost one; end it when none runs."""
         if all(one.is_final for one in jobs.values()):
-            return self._fail(job, failures(sequence, jobs), sequence=_without_unborn(sequence, jobs))
+            return self._fail(
+                job, failures(sequence, jobs), sequence=_without_unborn(sequence, jobs)
+            )
         return self._note(job, sequence, jobs)
 
     def _follow(self, job: Job) -> Job:
