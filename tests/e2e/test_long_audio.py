@@ -183,6 +183,8 @@ def test_a_cancellation_reaches_every_segment(phonoscene: Phonoscene) -> None:
     )
     assert len(segments) == 3
     assert eventually(
-        lambda: [one["status"] for one in phonoscene.receipt("long/stopped")["segments"]]
-        == ["CANCELLED"] * 3
+        lambda: (
+            [one["status"] for one in phonoscene.receipt("long/stopped")["segments"]]
+            == ["CANCELLED"] * 3
+        )
     )

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -69,6 +69,9 @@ from phonoscene_cli.upload.upload import (
 )
 from phonoscene_cli.upload.upload_plan import DropOptions, assemble, sidecar_key
 from tests.support.jobs import NOON, a_job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _S = JobStatus
 USD = Decimal("0.5000")
@@ -180,16 +183,35 @@ def test_an_output_of_another_encoding_or_none_takes_any_text(
     sys.stdout.close()
 
 
-def test_an_interrupt_while_the_program_loads_ends_it_without_a_trace(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def interrupted() -> None:
-        raise KeyboardInterrupt
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The signals' handlers, as they are without a test."""
+    kept = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+    for one in kept:
+        signal.signal(one, signal.SIG_DFL)
+    yield
+    for one, handler in kept.items():
+        signal.signal(one, handler)
 
-    monkeypatch.setattr("phonoscene_cli.app.main", interrupted)
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_ends_the_program_without_a_trace(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phonoscene_cli.app.main", lambda: signal.raise_signal(number))
     with pytest.raises(SystemExit) as exit_:
         __main__.main()
     assert exit_.value.code == 130
+
+
+@pytest.mark.usefixtures("handlers")
+def test_what_runs_behind_a_closed_terminal_on_purpose_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    monkeypatch.setattr("phonoscene_cli.app.main", lambda: signal.raise_signal(signal.SIGHUP))
+    __main__.main()
 
 
 def test_a_file_is_hashed_once_and_again_when_it_changes(

@@ -62,8 +62,10 @@ class DropOptions:
         """
         if self.file.is_dir():
             raise WrongUsage(f"{self.file} is a folder. Name an audio file.")
-        if not self.file.is_file():
+        if not self.file.exists():
             raise WrongUsage(f"File {self.file} does not exist.")
+        if not self.file.is_file():
+            raise WrongUsage(f"{self.file} is a pipe or a device. Save the audio in a file first.")
         suffix = self.file.suffix
         name = (self.name or self.file.stem).removesuffix(suffix) + suffix
         key = "/".join(part for part in (self.folder.strip("/"), name) if part)

@@ -43,7 +43,7 @@ SHARED: Final = frozenset(
         "num_frames",
     }
 )
-_TIME: Final = re.compile(r"(?:(\d{1,2}):)?(\d{1,3}):(\d{1,2}(?:\.\d{1,6})?)")
+_TIME: Final = re.compile(r"(?:(\d{1,2}):)?(\d{1,3}):([0-5]?\d(?:\.\d{1,6})?)")
 _TIMES: Final = 'seconds, or "m:ss", such as 42.5 or "0:42.5"'
 
 
