@@ -17,7 +17,7 @@ from phonoscene.jobs import ErrorDetail, JobStatus, Video
 from phonoscene.table.job_store import JobStore
 from phonoscene_cli.follow import follow
 from phonoscene_cli.upload import upload_plan
-from phonoscene_cli.upload.upload import Dropped, Upload
+from phonoscene_cli.upload.upload import Dropped, Upload, UploadedDespiteInterrupt, put
 from tests.integration.moto_stack import client
 from tests.integration.workspace import Clock, Workspace
 from tests.support.documented import keys
@@ -115,6 +115,22 @@ def test_the_same_files_again_are_the_job_that_is_there_and_not_priced(
     assert (shown["job_id"], shown["repeats"]) == (job["job_id"], 1)
     assert f"retry {job['job_id']}" in desk.says("drop", "song.wav", *PROMPT, "--dry-run").err
     assert "same content was dropped again" in desk.says("show", "song").out
+
+
+def test_who_is_too_late_to_stop_a_repeat_is_not_advised_to_cancel_the_first_job(
+    desk: Desk, environment: pytest.MonkeyPatch
+) -> None:
+    def at_the_end(upload: Upload) -> Dropped:
+        raise UploadedDespiteInterrupt(put(upload))
+
+    environment.setattr("phonoscene_cli.commands.drop.put", at_the_end)
+    first = desk.says("drop", "song.wav", *PROMPT, "--yes")
+    desk.announce("song.wav", "song.json")
+    again = desk.says("drop", "song.wav", *PROMPT, "--yes")
+
+    assert (first.code, again.code) == (130, 130)
+    assert "Too late, it has been dropped. To stop it, use `phonoscene cancel" in first.err
+    assert "Too late, it has been dropped. It costs nothing." in again.err
 
 
 def test_a_drop_whose_video_exists_names_it_and_shows_no_old_steps(

@@ -95,7 +95,7 @@ def drop(
     if not terminal.agreed(f"Drop it as {planned.drop.audio.key}?", yes=yes):
         terminal.say("Nothing was dropped.")
         raise typer.Exit(NOT_FINE)
-    dropped = _upload(planned, stack)
+    dropped = _upload(planned, repeats, stack)
     result = replace(result, job_ids=dropped.job_ids(len(planned.outlook.takes)))
     done_before = frozenset(job.job_id for job in repeats.values() if job.video)
     ending = follow.Ending(watch, out, timeout, as_json, done_before)
@@ -156,7 +156,7 @@ def _tell(planned: Plan, repeats: dict[int, Job], stack: Stack) -> None:
         terminal.say(sentence)
 
 
-def _upload(planned: Plan, stack: Stack) -> Dropped:
+def _upload(planned: Plan, repeats: dict[int, Job], stack: Stack) -> Dropped:
     """Upload everything, or nothing."""
     drop: Drop = planned.drop
     bucket = stack.outputs["DropBucketName"]
@@ -164,7 +164,8 @@ def _upload(planned: Plan, stack: Stack) -> Dropped:
         with terminal.advancing("uploading", drop.audio.bytes, in_bytes=True) as advance:
             dropped = put(Upload(stack.client("s3"), bucket, drop, advance))
     except UploadedDespiteInterrupt as exc:
-        follow.too_late(exc.dropped.job_ids(len(planned.outlook.takes)))
+        ids = enumerate(exc.dropped.job_ids(len(planned.outlook.takes)))
+        follow.too_late([job_id for number, job_id in ids if number not in repeats])
         raise
     except KeyboardInterrupt:
         terminal.say("Interrupted: nothing was dropped.")

@@ -195,11 +195,13 @@ class Ending:
             raise
 
 
-def too_late(job_ids: list[str]) -> None:
-    """Of an interrupt that came when everything was done."""
-    terminal.say(
-        f"Too late, it has been dropped. To stop it, use `phonoscene cancel {' '.join(job_ids)}`"
-    )
+def too_late(new: list[str]) -> None:
+    """Of an interrupt that came when everything was done; ``new``: the jobs that repeat no other.
+
+    By the id of a repeat, ``cancel`` would stop the job that is repeated.
+    """
+    stop = f"To stop it, use `phonoscene cancel {' '.join(new)}`" if new else "It costs nothing."
+    terminal.say(f"Too late, it has been dropped. {stop}")
 
 
 def tell_end(result: NewJobs, *, as_json: bool) -> None:
