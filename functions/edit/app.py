@@ -43,8 +43,9 @@ class App:
             case {"do": "cut", "audio": audio, "spans": spans}:
                 slices = self.editor.cut(Audio.model_validate(audio), [(a, b) for a, b in spans])
                 return [one.model_dump(mode="json", exclude_none=True) for one in slices]
-            case {"do": "last_frame", "video": video, "to": key}:
-                frame = self.editor.last_frame(Video.model_validate(video), key)
+            case {"do": "last_frame", "frames": frames, "fps": fps, "number": number}:
+                video = Video.model_validate(asked["video"])
+                frame = self.editor.last_frame(video, frames, fps, number, asked["to"])
                 return frame.model_dump(mode="json", exclude_none=True)
             case {"do": "join"}:
                 videos = [Video.model_validate(one) for one in asked["videos"]]

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phonoscene.editing import joiner
-from phonoscene.editing.joiner import MAX_DENOMINATOR, Joined, join
+from phonoscene.editing.joiner import Joined, join
 from phonoscene.editing.opening import TimeLimit
-from phonoscene.editing.pictures import examine
+from phonoscene.editing.pictures import examine, rate_of
 from phonoscene.editing.slices import write_slices
 from phonoscene.errors import EditingFailed
 from phonoscene.probe.audio import probe_audio
@@ -266,7 +266,7 @@ def test_a_player_can_begin_before_it_has_the_whole_file(tmp_path: Path, suffix:
 
 @pytest.mark.parametrize("fps", [1, 12.5, 23.976, 24.00001234, 30_000 / 1001, 59.94, 60])
 def test_any_frame_rate_is_one_grid(tmp_path: Path, fps: Any) -> None:
-    rate = Fraction(str(fps)).limit_denominator(MAX_DENOMINATOR)
+    rate = rate_of(fps)
     audio = short("wav", float(50 / rate))
     to = tmp_path / "joined.mp4"
 

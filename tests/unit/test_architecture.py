@@ -157,7 +157,7 @@ TOGETHER = {
     "editing.sound": {"editing.opening"},
     "editing.slices": {"editing.opening", "editing.sound"},
     "editing.silences": {"editing.opening", "editing.sound"},
-    "editing.last_frame": {"editing.opening"},
+    "editing.last_frame": {"editing.opening", "editing.pictures"},
     "editing.pictures": {"editing.opening"},
     "editing.joiner": {"editing.opening", "editing.pictures", "editing.sound"},
     "sequences.media_editor": {

@@ -78,13 +78,13 @@ class MemoryEditor:
             for one in job.plan.segments
         ]
 
-    def last_frame(self, job: Job) -> DropObject:
+    def last_frame(self, job: Job, number: int) -> DropObject:
         """Of a segment that has its video."""
         assert job.status is S.SUCCEEDED
         if self.is_broken:
             raise EditorFailed("Runtime.OutOfMemory")
         if job.job_id in self.wrong:
-            raise DropRefused(WRONG)
+            raise DropRefused(WRONG.model_copy(update={"field": f"segment {number + 1}"}))
         self.frames.append(job.job_id)
         return DropObject(key=frame_key(job.job_id), version_id=str(len(self.frames)))
 

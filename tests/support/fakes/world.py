@@ -453,7 +453,7 @@ class World:
                 (media_editor, "join", _join),
                 (media_editor, "write_slices", _write_slices),
                 (media_editor, "silences", lambda *_: []),
-                (media_editor, "last_frame", lambda file: file.read()),
+                (media_editor, "last_frame", lambda file, *_: file.read()),
                 (output_bucket, "ThreadPoolExecutor", Inline),
                 (reconciliation, "ThreadPoolExecutor", Inline),
                 *((function(name), "os", self._environment(name)) for name in FUNCTIONS),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from fractions import Fraction
 from heapq import merge
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +20,7 @@ from phonoscene.editing.opening import (
     packets,
     whole_pictures,
 )
-from phonoscene.editing.pictures import check_equal, examine
+from phonoscene.editing.pictures import check_equal, examine, rate_of
 from phonoscene.editing.sound import (
     SAMPLE_BYTES,
     audio_frame,
@@ -33,6 +32,7 @@ from phonoscene.errors import EditingFailed
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
+    from fractions import Fraction
     from pathlib import Path
 
     from phonoscene.drops.media_facts import SeekableFile
@@ -45,9 +45,6 @@ MAX_BUSY_SECONDS: Final = 720.0
 #: The last segment goes on behind the audio by less than so many frames: lengths are 8k + 1 whole
 #: frames, and audio ends within one. Only the shortest video may go on for longer.
 MAX_PADDING_FRAMES: Final = STEP_FRAMES
-#: FFmpeg's time bases are fractions of 32-bit numbers, and 29.97002997002997 has more digits. In
-#: ten minutes the nearest of these fractions is off by less than a hundredth of a frame.
-MAX_DENOMINATOR: Final = 100_000
 #: Rounding of lengths, in frames.
 ROUNDING: Final = 0.05
 #: By how much the audio's length may change, in seconds, if a frame is shorter: FFmpeg decodes the
@@ -124,8 +121,7 @@ def join(
             ``joined_wrong`` or ``editing_too_slow``.
     """
     try:
-        rate = Fraction(str(fps)).limit_denominator(MAX_DENOMINATOR)
-        return _joined(videos, frames, rate, audio, to, suffix)
+        return _joined(videos, frames, rate_of(fps), audio, to, suffix)
     except BaseException:
         to.unlink(missing_ok=True)
         raise

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import av
 
 from phonoscene.editing.opening import MAX_BUSY_SECONDS, TimeLimit, opened_video, packets
+from phonoscene.editing.pictures import examine, rate_of
 from phonoscene.errors import EditingFailed
 
 if TYPE_CHECKING:
@@ -16,25 +17,28 @@ if TYPE_CHECKING:
 MAX_PIXELS: Final = 7680 * 4320
 
 
-def last_frame(file: SeekableFile) -> bytes:
-    """A PNG of the last picture of a video that can be decoded.
+def last_frame(file: SeekableFile, frames: int, fps: float, segment: int) -> bytes:
+    """A PNG of the last picture that can be decoded of a segment's video of so many frames.
 
-    All is decoded: what a seek finds depends on the container's index, and a segment is short.
+    All is decoded: what a seek finds depends on the container's index, and a segment is short. A
+    video that could not be joined is refused now, before the segments that follow it are paid.
 
     Raises:
-        EditingFailed: ``unreadable_video`` or ``editing_too_slow``.
+        EditingFailed: ``unreadable_video``, ``wrong_frames``, ``wrong_frame_rate`` or
+            ``editing_too_slow``.
     """
-    last = None
-    with opened_video(file) as (container, stream):
+    last, limit = None, TimeLimit(MAX_BUSY_SECONDS)
+    examine(file, frames, rate_of(fps), limit, segment)
+    with opened_video(file, segment) as (container, stream):
         context = stream.codec_context
         if context.width * context.height > MAX_PIXELS:
-            raise _unreadable(f"has {context.width} x {context.height} pixels")
+            raise _unreadable(f"has {context.width} x {context.height} pixels", segment)
         stream.thread_type = "AUTO"
-        for packet in packets(container, stream, TimeLimit(MAX_BUSY_SECONDS)):
+        for packet in packets(container, stream, limit):
             for frame in _decoded(packet):
                 last = frame
     if last is None:
-        raise _unreadable("has no picture that can be decoded")
+        raise _unreadable("has no picture that can be decoded", segment)
     return _png(last)
 
 
@@ -55,5 +59,6 @@ def _png(picture: Any) -> bytes:
     return b"".join(map(bytes, encoder.encode(picture.reformat(format="rgb24"))))
 
 
-def _unreadable(what: str) -> EditingFailed:
-    return EditingFailed("unreadable_video", f"The video {what}.")
+def _unreadable(what: str, segment: int) -> EditingFailed:
+    message = f"The video of segment {segment} {what}."
+    return EditingFailed("unreadable_video", message, segment)

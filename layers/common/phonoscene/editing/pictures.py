@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.editing.opening import opened_video, whole_pictures
@@ -11,7 +12,6 @@ from phonoscene.errors import EditingFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from fractions import Fraction
 
     from phonoscene.drops.media_facts import SeekableFile
     from phonoscene.editing.opening import TimeLimit
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 #: How far, in frames, a timestamp may be from the grid: WebM's are rounded to milliseconds, which
 #: at 60 frames per second are 0.03 frames.
 TOLERANCE: Final = 0.4
+
+
+#: FFmpeg's time bases are fractions of 32-bit numbers, and 29.97002997002997 has more digits. In
+#: ten minutes the nearest of these fractions is off by less than a hundredth of a frame.
+MAX_DENOMINATOR: Final = 100_000
+
+
+def rate_of(fps: float | Fraction) -> Fraction:
+    """Frames per second as FFmpeg can count them."""
+    return Fraction(str(fps)).limit_denominator(MAX_DENOMINATOR)
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,10 @@ class MediaEditor:
             write_slices(file, spans, write, suffix_of(audio.key))
         return slices
 
-    def last_frame(self, video: Video, key: str) -> DropObject:
-        """The last frame of a video as a PNG at ``key``.
+    def last_frame(
+        self, video: Video, frames: int, fps: float, number: int, key: str
+    ) -> DropObject:
+        """The last frame of a video as a PNG at ``key``; ``number``: the segment's, from 0.
 
         Raises:
             DropRefused: the video is gone, or cannot be decoded.
@@ -101,9 +103,9 @@ class MediaEditor:
         if kept:
             return kept
         with TemporaryDirectory() as folder:
-            path = self._video(Path(folder) / "segment", video)
+            path = self._video(Path(folder) / "segment", video, number)
             with path.open("rb") as file, _refusal(video.key):
-                body = last_frame(file)
+                body = last_frame(file, frames, fps, number + 1)
         return self.work.put(key, body, "image/png")
 
     def join(
@@ -172,12 +174,11 @@ class MediaEditor:
             raise DropRefused(ErrorDetail(code="drop_gone", message=message, source=audio.key))
         return path
 
-    def _video(self, to: Path, video: Video, number: int | None = None) -> Path:
-        """A copy of a segment's video; ``number``: its place, from 0, where that is known."""
+    def _video(self, to: Path, video: Video, number: int) -> Path:
         path = self.work.download(video, video.bucket, to)
         if path is None:
-            message = f"The video of a segment is gone from the output bucket: {video.key}."
-            field = None if number is None else field_of(number)
+            field = field_of(number)
+            message = f"The video of {field} is gone from the output bucket: {video.key}."
             raise DropRefused(ErrorDetail(code="segment_gone", message=message, field=field))
         return path
 

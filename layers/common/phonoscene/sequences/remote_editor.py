@@ -42,9 +42,16 @@ class RemoteEditor:
         found = self._ask("cut", audio=_json(job.audio), spans=spans)
         return [Audio.model_validate(one) for one in found]
 
-    def last_frame(self, job: Job) -> DropObject:
+    def last_frame(self, job: Job, number: int) -> DropObject:
         """The last frame of a segment's video; the errors are those of ``Editor``."""
-        found = self._ask("last_frame", video=_json(job.video), to=frame_key(job.job_id))
+        found = self._ask(
+            "last_frame",
+            video=_json(job.video),
+            frames=job.arguments["num_frames"],
+            fps=job.arguments["fps"],
+            number=number,
+            to=frame_key(job.job_id),
+        )
         return DropObject.model_validate(found)
 
     def has(self, video: Video) -> bool:

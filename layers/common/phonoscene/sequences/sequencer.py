@@ -69,8 +69,11 @@ class Editor(Protocol):
         """The slices of a sequence, one for each segment, written to the output bucket."""
         ...
 
-    def last_frame(self, job: Job) -> DropObject:
-        """The last frame of a segment's video, written to the output bucket."""
+    def last_frame(self, job: Job, number: int) -> DropObject:
+        """The last frame of the video of segment ``number``, written to the output bucket.
+
+        It is refused if the video is not as a join needs it.
+        """
         ...
 
     def has(self, video: Video) -> bool:
@@ -238,20 +241,20 @@ class Sequencer:
                 continue
             there = self.store.get(job_id)
             if there is None:
-                images |= {"image_url": self._frame(job, before)} if before else {}
+                images |= {"image_url": self._frame(job, before, number - 1)} if before else {}
                 return self._new(job, number, job_id, arguments, images)
             if segment.job_id or not self._is_past(there, job):
                 return there
         raise WriteRefused(job)
 
-    def _frame(self, job: Job, before: Job) -> DropObject:
-        """The last frame of a segment's video; without one the video is of no use.
+    def _frame(self, job: Job, before: Job, number: int) -> DropObject:
+        """The last frame of a segment's video.
 
         Raises:
-            WriteRefused: it has none, which is noted: the sequence is to be looked at again.
+            WriteRefused: the video is of no use, which is noted: look at the sequence again.
         """
         try:
-            return self.editor.last_frame(before)
+            return self.editor.last_frame(before, number)
         except DropRefused as exc:
             self._mark(before, exc.errors[0])
             raise WriteRefused(job) from exc
