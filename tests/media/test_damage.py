@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import struct
+from array import array
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from phonoscene.editing.sound import samples
 from phonoscene.probe import object_reader
 from tests.support.media import adts, flac, mp3, mp4, ogg, tags, wav
 from tests.support.media.encoding import Codec, encoded
 from tests.support.media.judging import FRAME, is_measured, seconds_of
 from tests.support.media.reading import read
 from tests.support.media.recipes import noise, table_of
+from tests.support.media.segments import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -361,19 +366,44 @@ LINKS: Final = {
     "flac": Codec("flac", 44_100, "mono"),
     "flac, stereo": Codec("flac", 44_100, "stereo"),
     "flac, 22 kHz": Codec("flac", 22_050, "mono"),
+    "flac, 24 bit": Codec("flac", 44_100, "mono", sample_format="s32"),
 }
+LINK_SECONDS: Final = 3
+#: FFmpeg's own encoder of Vorbis has one quality; these two links are by oggenc.
+OGGENC: Final = Path(__file__).with_name("cases") / "ogg-vorbis-two-qualities.ogg"
 
 
-@pytest.mark.parametrize("first", LINKS)
-@pytest.mark.parametrize("second", LINKS)
-def test_an_ogg_behind_another_is_measured_as_well_or_both_are_refused(
+def link(name: str) -> bytes:
+    if name in LINKS:
+        return encoded("ogg", LINKS[name], LINK_SECONDS)
+    raw = OGGENC.read_bytes()
+    end = raw.index(raw[:6], 1)  # the next stream's first page
+    return raw[:end] if name == "oggenc -q 0" else raw[end:]
+
+
+def loudness(raw: bytes) -> list[float]:
+    """How loud each second is, of what a slice would hold of it."""
+    found = array("h")
+    with opened(raw) as container:
+        for piece in samples(container.decode(audio=0), 8000):
+            found.frombytes(piece)
+    seconds = [found[at : at + 16_000] for at in range(0, len(found) - 15_000, 16_000)]
+    return [math.sqrt(sum(one * one for one in second) / len(second)) for second in seconds]
+
+
+@pytest.mark.parametrize("first", [*LINKS, "oggenc -q 0", "oggenc -q 4"])
+@pytest.mark.parametrize("second", [*LINKS, "oggenc -q 0", "oggenc -q 4"])
+def test_an_ogg_behind_another_is_measured_and_heard_as_well_or_both_are_refused(
     first: str, second: str
 ) -> None:
-    raw = ogg.chained(*[encoded("ogg", LINKS[one], 3.0) for one in (first, second)])
+    links = [link(one) for one in (first, second)]
+    raw = ogg.chained(*links)
 
     reading = read(raw, "ogg")
 
     if reading.code is None or first == second:
-        assert reading.seconds == pytest.approx(6.0, abs=0.1)
+        assert reading.seconds == pytest.approx(2 * LINK_SECONDS, abs=0.1)
+        heard = [*loudness(links[0]), *loudness(links[1])]
+        assert loudness(raw) == pytest.approx(heard, rel=0.2)
     else:
         assert reading.code == "unreadable_audio"

@@ -125,6 +125,7 @@ _BROKEN: Final = (
     f"has more than {MAX_BROKEN_SECONDS:g} s that cannot be decoded; convert it to WAV or FLAC, "
     "and listen to it"
 )
+_CHANGES: Final = "changes {} in the middle; convert it to WAV or FLAC"
 NOT_AUDIO: Final = (
     "is not audio that can be read: Phonoscene takes MP3, WAV, FLAC, M4A, AAC, Ogg and Opus. "
     "Convert it to one of them"
@@ -165,6 +166,7 @@ def _decode(container: Any, stream: Any, tally: _Tally) -> None:
     for packet in _packets(container, stream):
         if packet.size:
             tally.demux(packet)
+        _check_settings(packet, stream.codec_context)
         try:
             frames = packet.decode()
         except av.FFmpegError as exc:
@@ -177,6 +179,26 @@ def _decode(container: Any, stream: Any, tally: _Tally) -> None:
             tally.samples[frame.sample_rate] += frame.samples
         if tally.decoded > MAX_DECODED_SECONDS:
             return
+
+
+def _check_settings(packet: Any, context: Any) -> None:
+    """See that the decoder is set up for a packet: FFmpeg 8 sets up Vorbis once, for all of an Ogg.
+
+    Where the next file was encoded at another quality, it decodes noise.
+
+    Raises:
+        MediaRefused: ``unreadable_audio``.
+    """
+    if context.name != "vorbis" or not packet.has_sidedata("new_extradata"):
+        return
+    new = bytes(packet.get_sidedata("new_extradata"))
+    if _setup(new) != _setup(context.extradata or b""):
+        raise MediaRefused("unreadable_audio", _CHANGES.format("its quality"))
+
+
+def _setup(headers: bytes) -> bytes:
+    """What Vorbis's decoder is set up with: the last of three headers, behind the comments."""
+    return headers[headers.find(b"\x05vorbis") :]
 
 
 def _packets(container: Any, stream: Any) -> Any:
@@ -192,11 +214,8 @@ def _packets(container: Any, stream: Any) -> Any:
     try:
         yield from container.demux(stream)
     except (av.error.PatchWelcomeError, av.error.ArgumentError) as exc:
-        raise MediaRefused(
-            "unreadable_audio",
-            "changes its sampling rate, its channels or its codec in the middle; convert it to WAV "
-            "or FLAC",
-        ) from exc
+        changes = "its sampling rate, its channels or its codec"
+        raise MediaRefused("unreadable_audio", _CHANGES.format(changes)) from exc
     except (av.FFmpegError, IndexError):
         return
 
