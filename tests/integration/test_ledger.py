@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -344,8 +345,82 @@ def test_a_job_that_finds_no_money_waits_for_the_next_day(cloud: Cloud) -> None:
 
     assert submitted == workspace.read(2)
     assert (submitted.status, submitted.waits_for) == (JobStatus.READY, "budget")
-    assert workspace.turn(2) == datetime(2026, 11, 23, tzinfo=UTC)
-    assert workspace.store.oldest_ready(9, workspace.clock()) == []
+    midnight = datetime(2026, 11, 23, tzinfo=UTC)
+    turn = workspace.turn(2)
+    assert turn
+    assert midnight <= turn < midnight + timedelta(seconds=1)
+    assert workspace.store.backlog(9, workspace.clock()) == []
+
+
+def dispatched(workspace: Workspace, limits: SpendingLimits) -> list[str]:
+    """The jobs that are dispatched within these limits; each is sent then."""
+    workspace.queues.dispatched.clear()
+    replace(workspace.reconciler.dispatcher, limits=limits).dispatch()
+    submitter = replace(workspace.submitter, limits=limits)
+    for job_id in workspace.queues.dispatched:
+        job = workspace.store.get(job_id)
+        assert job
+        assert submitter.submit(job).status is JobStatus.SUBMITTED
+    return list(workspace.queues.dispatched)
+
+
+def poor(cloud: Cloud, jobs: int) -> Workspace:
+    """Jobs, from 1 on, that came in this order and wait for money, which job 0 has."""
+    workspace = Workspace(cloud, SpendingLimits(4, USD))
+    workspace.bring(JobStatus.SUBMITTED, 0)
+    for number in range(1, jobs + 1):
+        workspace.clock.go_on(minutes=5)
+        assert workspace.submitter.submit(workspace.admit(number)).waits_for == "budget"
+    return workspace
+
+
+def test_jobs_that_wait_for_money_are_sent_when_the_operator_allows_more(cloud: Cloud) -> None:
+    workspace = poor(cloud, 4)
+
+    assert dispatched(workspace, SpendingLimits(4, USD)) == []
+    assert dispatched(workspace, SpendingLimits(4, USD * 3)) == [an_id(1), an_id(2)]
+    assert dispatched(workspace, SpendingLimits(9, USD * 9)) == [an_id(3), an_id(4)]
+
+
+def test_money_that_is_given_back_goes_to_who_has_waited_longest(cloud: Cloud) -> None:
+    workspace = poor(cloud, 2)
+    workspace.step(workspace.read(0), JobStatus.FAILED)
+    workspace.clock.go_on(minutes=1)
+    workspace.admit(3)
+
+    assert dispatched(workspace, SpendingLimits(1, USD)) == [an_id(1)]
+
+
+def test_a_job_too_dear_for_today_keeps_no_other_waiting(cloud: Cloud) -> None:
+    workspace = poor(cloud, 0)
+    for job in (workspace.admit(2, USD * 4), workspace.admit(1)):
+        assert workspace.submitter.submit(job).waits_for == "budget"
+        workspace.clock.go_on(minutes=5)
+
+    assert dispatched(workspace, SpendingLimits(4, USD * 2)) == [an_id(1)]
+
+
+def test_jobs_that_found_no_money_have_their_turn_as_they_came_on_the_next_day(
+    cloud: Cloud,
+) -> None:
+    workspace = poor(cloud, 3)
+    workspace.clock.go_on(hours=24)
+
+    assert dispatched(workspace, SpendingLimits(4, USD * 3)) == [an_id(n) for n in (1, 2, 3)]
+
+
+def test_of_two_that_find_a_job_that_waited_for_money_one_prepares_it(cloud: Cloud) -> None:
+    workspace = poor(cloud, 1)
+    more = SpendingLimits(4, USD * 2)
+    read = workspace.read(1)
+
+    until = workspace.store.hold(read, more, timedelta(seconds=100))
+
+    with pytest.raises(WriteRefused):
+        workspace.store.hold(read, more, timedelta(seconds=100))
+    with pytest.raises(WriteRefused):
+        workspace.store.claim(read, more, "0" * 64)
+    assert workspace.store.claim(read, more, "0" * 64, until).status is JobStatus.SUBMITTING
 
 
 def test_a_job_that_finds_the_account_closed_is_tried_again_after_the_pause(

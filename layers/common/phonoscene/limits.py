@@ -32,6 +32,15 @@ def next_day(at: datetime) -> datetime:
     return datetime.combine(tomorrow, time(), UTC)
 
 
+def turn_tomorrow(at: datetime) -> datetime:
+    """When a job that finds no money has its turn: in the first second of the next day.
+
+    There jobs stand in the order in which they began to wait, a hundred seconds apart or more.
+    """
+    tomorrow = next_day(at)
+    return tomorrow + (at - (tomorrow - timedelta(days=1))) / 100_000
+
+
 def cost_of(job: Job, at: datetime, actual: Actual | None = None) -> Reservation:
     """What a job may cost, or what came of it, on the day of ``at``."""
     cost = actual or job.estimate

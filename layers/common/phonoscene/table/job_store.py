@@ -31,7 +31,7 @@ from phonoscene.table.items import (
     update,
 )
 from phonoscene.table.ledger import LedgerStore
-from phonoscene.table.transition import Transition, dropped_again
+from phonoscene.table.transition import FOR_BUDGET, Transition, dropped_again, for_budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -265,8 +265,8 @@ class JobStore:
         self._note(
             job,
             "SET dispatch_at = :until",
-            {":until": now + span, ":now": now},
-            "AND dispatch_at <= :now",
+            {":until": now + span, ":now": now, **for_budget(now)},
+            f"AND (dispatch_at <= :now OR ({FOR_BUDGET.format('')}))",
         )
         return now + span
 
@@ -471,15 +471,18 @@ class JobStore:
         pages = self._table.pages("backlog", "backlog_shard = :shard", values, Limit=most)
         return [item["job_id"] for item in next(pages)]
 
-    def oldest_ready(self, most: int, before: datetime) -> list[tuple[str, datetime]]:
-        """At most ``most`` READY jobs that may be sent, by id, and since when; oldest first."""
+    def backlog(self, most: int, before: datetime) -> list[tuple[str, datetime]]:
+        """READY jobs by id, and when each has its turn: the first, and at least ``most`` of them.
+
+        ``before``: only those whose turn comes by then.
+        """
         found: list[tuple[str, str]] = []
         condition = "backlog_shard = :shard AND dispatch_at <= :before"
         for shard in range(SHARDS):
             values = {":shard": shard, ":before": to_dynamodb(before)}
             first = next(self._table.pages("backlog", condition, values, Limit=most))
             found += [(item["dispatch_at"], item["job_id"]) for item in first]
-        return [(job_id, _time(turn)) for turn, job_id in sorted(found)[:most]]
+        return [(job_id, _time(turn)) for turn, job_id in sorted(found)]
 
 
 def _held(holders: Holders) -> tuple[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.jobs import Job, JobStatus, Step, may_precede
+from phonoscene.limits import next_day
 from phonoscene.table.items import index_attributes, to_dynamodb, update
 from phonoscene.version import VERSION
 
@@ -21,6 +22,13 @@ _PAST: Final = (
     "unanswered_since",
     "unreadable_results",
 )
+#: The condition that a job was put off until there is a new budget; today's may have room for it.
+FOR_BUDGET: Final = "{0}waits_for = :budget AND {0}dispatch_at >= :tomorrow"
+
+
+def for_budget(at: datetime) -> dict[str, Any]:
+    """The values of ``FOR_BUDGET``."""
+    return {":budget": "budget", ":tomorrow": to_dynamodb(next_day(at))}
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,9 @@ class Transition:
             is_held = "attribute_exists" if self.job.reservation else "attribute_not_exists"
             condition += f" AND {is_held}(reservation)"
         condition += " AND revision = :revision" if self.revision is not None else ""
-        return condition + (" AND #dispatch_at <= :turn" if self.turn else "")
+        if self.turn:
+            condition += f" AND (#dispatch_at <= :turn OR ({FOR_BUDGET.format('#')}))"
+        return condition
 
     def request(self) -> dict[str, Any]:
         """The update: a value sets its attribute, None or nothing removes it."""
@@ -90,7 +100,9 @@ class Transition:
         origins = {f":from{n}": str(before) for n, before in enumerate(self.allowed)}
         values = {f":{name}": value for name, value in kept.items()} | origins
         values |= {":step": [to_dynamodb(self._step)], ":none": [], ":seen": self.job.attempt}
-        values |= {":one": 1} | ({":turn": to_dynamodb(self.turn)} if self.turn else {})
+        values |= {":one": 1}
+        if self.turn:
+            values |= {":turn": to_dynamodb(self.turn), **for_budget(self.clock)}
         values |= {":revision": self.revision} if self.revision is not None else {}
         removal = f" REMOVE {', '.join(removed)}" if removed else ""
         request = update(

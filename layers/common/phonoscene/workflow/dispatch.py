@@ -5,14 +5,23 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from phonoscene.limits import cost_of, day_of, next_day
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from phonoscene.limits import SpendingLimits
     from phonoscene.queues import DropsQueue
     from phonoscene.table.job_store import JobStore
 
 logger = logging.getLogger(__name__)
+
+#: In it jobs have their turn that wait for the next day's budget.
+FIRST_SECOND: Final = timedelta(seconds=1)
+#: How many of them are read, to see what they cost.
+MAX_LOOKED_AT: Final = 20
 
 
 @dataclass(frozen=True)
@@ -38,10 +47,32 @@ class Dispatcher:
         """
         room, now = self.store.ledger.room(self.limits), self.store.clock()
         read = max(room, at_least)
-        backlog = self.store.oldest_ready(read, now) if read else []
-        jobs = [job_id for job_id, _ in backlog[:room]]
+        tomorrow = next_day(now)
+        backlog = self.store.backlog(read, tomorrow + FIRST_SECOND) if read else []
+        ready = [job_id for job_id, turn in backlog if turn <= now]
+        put_off = [job_id for job_id, turn in backlog if turn >= tomorrow]
+        jobs = [*self._affordable(put_off, room, now), *ready][:room]
         self.drops.dispatch(jobs)
         if jobs:
             logger.info("jobs.dispatched", extra={"count": len(jobs)})
-        oldest = backlog[0][1] if backlog else now
+        oldest = backlog[0][1] if ready else now
         return Dispatched(len(jobs), max(timedelta(0), now - oldest))
+
+    def _affordable(self, put_off: list[str], most: int, at: datetime) -> list[str]:
+        """Of the jobs that wait for tomorrow's budget, those that today's has room for after all.
+
+        They have waited longer than those that are ready. Too dear a job keeps no other waiting.
+        """
+        found: list[str] = []
+        if not (put_off and most):
+            return found
+        today = self.store.ledger.day(day_of(at))
+        left = self.limits.daily_budget_usd - (today.committed if today else 0)
+        for job in map(self.store.get, put_off[:MAX_LOOKED_AT]):
+            if job is None or job.waits_for != "budget" or len(found) == most:
+                continue
+            cost = cost_of(job, at).usd
+            if cost <= left:
+                found.append(job.job_id)
+                left -= cost
+        return found

@@ -15,7 +15,7 @@ from phonoscene.errors import DropRefused, MustWait, UploadFailed, WriteRefused
 from phonoscene.fal.requests import ACCOUNT, Accepted, Refused, Submission, SubmitOutcome, Unknown
 from phonoscene.fal.webhook_message import hash_token, new_token
 from phonoscene.jobs import LOOK_AGAIN_AFTER, UNANSWERED, ErrorDetail, Job, JobStatus
-from phonoscene.limits import next_day
+from phonoscene.limits import turn_tomorrow
 from phonoscene.retries import MAX_REFUSALS, retry_at
 
 if TYPE_CHECKING:
@@ -120,9 +120,13 @@ class Submitter:
             return exc.found or job
 
     def _put_off(self, job: Job, waits_for: str) -> Job:
-        """Note why the job waits. For a place it keeps its turn; money comes with the next day."""
+        """Note why the job waits. For a slot it keeps its turn; money comes with the next day.
+
+        If it comes before, because the operator allows more or another job's is given back, the
+        dispatcher finds the job.
+        """
         at = self.store.clock()
-        turn = {"slot": job.updated_at, "budget": next_day(at)}.get(waits_for, at + PAUSE)
+        turn = {"slot": job.updated_at, "budget": turn_tomorrow(at)}.get(waits_for, at + PAUSE)
         return self._note(job, waits_for, turn)
 
     def _upload_later(self, job: Job, failure: UploadFailed) -> Job:
