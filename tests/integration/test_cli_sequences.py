@@ -267,7 +267,7 @@ def test_a_cancelled_job_is_cancelled_with_its_segments(
 
     assert result.code == 0
     assert {one.status for one in segments(job)} == {_S.CANCELLED}
-    assert "nothing was spent" not in result.out
+    assert "fal was asked to stop" in result.out
 
 
 def test_the_recent_average_is_that_of_requests(desk: Desk, scene: Workspace) -> None:

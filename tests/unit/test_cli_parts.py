@@ -32,6 +32,7 @@ from phonoscene.jobs import (
     Estimate,
     Job,
     JobStatus,
+    Request,
     Reservation,
     Scene,
     Segment,
@@ -53,8 +54,9 @@ from phonoscene_cli.stack.job_listing import Filter
 from phonoscene_cli.stack.parameters import StackParameters
 from phonoscene_cli.stack.spending import Spent, folder_of, total
 from phonoscene_cli.stack.video_download import Destination, fetch, video_of
-from phonoscene_cli.ui import terminal
+from phonoscene_cli.ui import formatting, terminal
 from phonoscene_cli.ui.formatting import step_meaning
+from phonoscene_cli.ui.job_facts import facts
 from phonoscene_cli.ui.job_json import KEYS, as_data
 from phonoscene_cli.ui.terminal import dumped
 from phonoscene_cli.upload import dry_run, sidecars
@@ -874,13 +876,82 @@ def test_a_video_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["x.mp4"]
 
 
-def test_of_cancelled_long_audio_no_answer_was_lost() -> None:
+def test_of_a_cancelled_job_whose_answer_was_lost_nothing_is_promised() -> None:
     before, lost = with_history(*WAY), with_history(*WAY, _S.CANCELLED)
-    whole = lost.model_copy(update={"sequence": in_segments(1)})
 
     assert "answer was lost" in Outcome(before, lost).sentence
-    assert "answer was lost" not in Outcome(before, whole).sentence
-    assert "may still be billed" in Outcome(before, whole).sentence
+
+
+ENDS = {
+    "never sent": with_history(_S.READY, _S.CANCELLED),
+    "at fal": with_history(*WAY, _S.CANCELLED),
+    "made": with_history(*WAY, _S.GENERATED, _S.SUCCEEDED),
+}
+
+
+@pytest.mark.parametrize(
+    ("ends", "sentence"),
+    [
+        ((), "nothing was spent"),
+        (("never sent",), "nothing was spent"),
+        (("never sent", "at fal"), "fal was asked to stop, but a run that has started may"),
+        (("made", "never sent"), "1 segment had been made and paid; nothing more is billed"),
+        (("made", "made", "at fal"), "2 segments had been made and paid; fal was asked to stop"),
+    ],
+)
+def test_cancelled_long_audio_costs_what_its_segments_do(
+    ends: tuple[str, ...], sentence: str
+) -> None:
+    whole = {"sequence": in_segments(0)}
+    before, after = (
+        with_history(_S.READY, _S.SUBMITTED, *end).model_copy(update=whole)
+        for end in ((), (_S.CANCELLED,))
+    )
+    outcome = Outcome(before, after, tuple(ENDS[one] for one in ends))
+
+    assert outcome.sentence.startswith(f"CANCELLED; {sentence}")
+    assert outcome.may_be_billed == ("at fal" in ends)
+
+
+@pytest.mark.parametrize(
+    ("segment", "is_sent", "meaning"),
+    [
+        (None, False, "cancelled; nothing is billed"),
+        (_S.CANCELLED, False, "cancelled; nothing is billed"),
+        (_S.CANCELLED, True, "cancelled; fal may still run and bill it"),
+        (_S.SUCCEEDED, True, "cancelled; 1 segment had been made and paid, and nothing more is"),
+    ],
+)
+def test_cancelled_long_audio_says_what_its_segments_cost(
+    segment: JobStatus | None, is_sent: bool, meaning: str
+) -> None:
+    sequence = in_segments(0).with_segment(1, status=segment, is_sent=is_sent)
+    job = with_history(_S.READY, _S.SUBMITTED, _S.CANCELLED).model_copy(
+        update={"sequence": sequence}
+    )
+
+    assert formatting.meaning(job).startswith(meaning)
+
+
+def test_long_audio_says_what_its_segments_wait_for() -> None:
+    job = with_history(_S.READY, _S.SUBMITTED).model_copy(
+        update={"sequence": in_segments(1), "waits_for": "budget"}
+    )
+
+    assert formatting.meaning(job).startswith("1 of 3 segments have their videos; waits for budget")
+    assert formatting.remark(job) == "1 of 3 segments, waits for budget"
+
+
+def test_a_request_that_was_paid_in_vain_is_not_called_a_second_payment() -> None:
+    job = with_history(*WAY, _S.CANCELLED).model_copy(
+        update={"request": Request(request_id="one"), "duplicate_requests": frozenset({"one"})}
+    )
+    again = job.model_copy(update={"duplicate_requests": frozenset({"one", "two"})})
+
+    assert dict(facts(job))["paid"] == "the request, and its video was not stored"
+    assert "also paid" not in dict(facts(job))
+    assert dict(facts(again))["also paid"] == "request two"
+    assert formatting.meaning(job) == "cancelled; fal made and billed it all the same"
 
 
 def made(name: str, kind: str = "X264 (.mp4)") -> Job:

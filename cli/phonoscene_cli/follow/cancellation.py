@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import Job, JobStatus
 from phonoscene_cli.stack.spending import unseen_runs
+from phonoscene_cli.ui.formatting import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,10 +23,14 @@ SETTLED: Final = frozenset({_S.GENERATED, _S.SUCCEEDED, _S.FAILED, _S.REJECTED, 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one job; ``after`` is None where its record is gone: it became a job."""
+    """What became of one job; ``after`` is None where its record is gone: it became a job.
+
+    ``segments``: the jobs of its segments.
+    """
 
     before: Job
     after: Job | None
+    segments: tuple[Job, ...] = ()
 
     @property
     def is_cancelled(self) -> bool:
@@ -35,7 +40,8 @@ class Outcome:
     @property
     def may_be_billed(self) -> bool:
         """Whether fal had it: what runs there may end, and be billed."""
-        return self.is_cancelled and self.after is not None and unseen_runs(self.after) > 0
+        ended = self.segments if self.before.sequence else filter(None, [self.after])
+        return self.is_cancelled and any(map(unseen_runs, ended))
 
     @property
     def sentence(self) -> str:
@@ -52,11 +58,13 @@ class Outcome:
 
     def _bill(self, after: Job) -> str:
         """What a cancelled job may cost all the same."""
+        made = sum(one.was_generated for one in self.segments)
+        paid = f"{number(made, 'segment')} had been made and paid; " if made else ""
         if not self.may_be_billed:
-            return "nothing was spent"
+            return paid + ("nothing more is billed" if made else "nothing was spent")
         if after.request is None and after.sequence is None:
             return "fal's answer was lost, so there is nothing to stop; it may still be billed"
-        return "fal was asked to stop, but a run that has started may still be billed"
+        return f"{paid}fal was asked to stop, but a run that has started may still be billed"
 
 
 def cancel(
@@ -70,11 +78,30 @@ def cancel(
     for job_id in asked:
         queue.cancel(job_id)
     deadline = time.monotonic() + timeout.total_seconds()
-    after = read(asked)
+    after = _with_segments(asked, read)
     while _are_moving(after) and time.monotonic() < deadline:
         time.sleep(0.5)
-        after = read(asked)
-    return [Outcome(job, after.get(job.job_id) if job.job_id in asked else job) for job in jobs]
+        after = _with_segments(asked, read)
+    return [_outcome(job, after if job.job_id in asked else {job.job_id: job}) for job in jobs]
+
+
+def _with_segments(
+    asked: list[str], read: Callable[[list[str]], Mapping[str, Job]]
+) -> dict[str, Job]:
+    """The jobs as they stand, and those of their segments."""
+    after = dict(read(asked))
+    segments = [one for job in after.values() for one in _segments_of(job)]
+    return {**after, **(read(segments) if segments else {})}
+
+
+def _segments_of(job: Job) -> list[str]:
+    return [one.job_id for one in job.sequence.segments if one.job_id] if job.sequence else []
+
+
+def _outcome(job: Job, found: Mapping[str, Job]) -> Outcome:
+    after = found.get(job.job_id)
+    ids = _segments_of(after) if after else []
+    return Outcome(job, after, tuple(found[one] for one in ids if one in found))
 
 
 def _are_moving(jobs: Mapping[str, Job]) -> bool:

@@ -119,7 +119,8 @@ def typed(text: str) -> str:
 def meaning(job: Job) -> str:
     """A job's state in plain words, with what it waits for, and what its end may have cost."""
     if job.sequence and job.status in (_S.SUBMITTED, _S.GENERATED):
-        return str(public_fields(job, None)["state"])
+        why = f"; waits for {WAITS.get(job.waits_for, job.waits_for)}" if job.waits_for else ""
+        return f"{public_fields(job, None)['state']}{why}"
     if job.status is _S.READY and job.waits_for:
         return f"waits for {WAITS.get(job.waits_for, job.waits_for)}"
     if job.missing_image:
@@ -128,9 +129,18 @@ def meaning(job: Job) -> str:
         other = "sidecar" if job.audio else "audio"
         return f"waiting for the other half: its {other} is missing"
     if job.status is _S.CANCELLED:
-        billed = "fal may still run and bill it" if unseen_runs(job) else "nothing is billed"
-        return f"{STATES[job.status]}; {billed}"
+        return f"{STATES[job.status]}; {_billed(job)}"
     return STATES[job.status]
+
+
+def _billed(job: Job) -> str:
+    """What a cancelled job costs all the same."""
+    if job.duplicate_requests:
+        return "fal made and billed it all the same"
+    done = job.sequence.done if job.sequence else 0
+    paid = f"{number(done, 'segment')} had been made and paid, and " if done else ""
+    more = "nothing more" if done else "nothing"
+    return paid + ("fal may still run and bill it" if unseen_runs(job) else f"{more} is billed")
 
 
 def step_meaning(job: Job, step: Step) -> str:
@@ -165,6 +175,8 @@ def remark(job: Job) -> str:
     if job.errors:
         more = f" and {len(job.errors) - 1} more" if len(job.errors) > 1 else ""
         return f"{job.errors[0].code}{more}"
+    waits = f"waits for {job.waits_for}" if job.waits_for else ""
     if job.sequence and job.status is _S.SUBMITTED:
-        return f"{job.sequence.done} of {len(job.sequence.segments)} segments"
-    return f"waits for {job.waits_for}" if job.waits_for else ""
+        done = f"{job.sequence.done} of {len(job.sequence.segments)} segments"
+        return f"{done}, {waits}" if waits else done
+    return waits

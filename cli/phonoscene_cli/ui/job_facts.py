@@ -56,8 +56,11 @@ def _attempts(job: Job) -> Iterator[tuple[str, str]]:
         yield "attempts", f"{job.attempt}{refused}{again}"
     if job.request:
         yield "fal request", job.request.request_id
-    if job.duplicate_requests:
-        yield "paid again", f"for {', '.join(sorted(job.duplicate_requests))}"
+    own = {job.request.request_id} if job.request else set()
+    if own & job.duplicate_requests:
+        yield "paid", "the request, and its video was not stored"
+    if others := sorted(job.duplicate_requests - own):
+        yield "also paid", f"request {', '.join(others)}"
 
 
 def _result(job: Job) -> Iterator[tuple[str, str]]:

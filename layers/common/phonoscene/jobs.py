@@ -266,7 +266,7 @@ class Segment(KeptModel):
     """One request of a sequence: ``frames`` frames from the frame ``first`` on, of a scene.
 
     ``job_id``: the job that makes it, once there is one; ``status`` and ``request_id`` are that
-    job's as they were last seen.
+    job's as they were last seen, and ``is_sent`` whether fal may have had it by then.
     """
 
     scene: int
@@ -276,6 +276,7 @@ class Segment(KeptModel):
     job_id: str | None = None
     status: JobStatus | None = None
     request_id: str | None = None
+    is_sent: bool = False
 
 
 class Sequence(KeptModel):
@@ -502,6 +503,11 @@ class Job(FrozenModel):
     def was_generated(self) -> bool:
         """Whether fal has made a video for it, as far as is known."""
         return any(step.status is JobStatus.GENERATED for step in self.history)
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether fal may have had a request of the job: one was sent, and not turned away."""
+        return self.attempt > self.refusals
 
     @property
     def is_maybe_billed(self) -> bool:

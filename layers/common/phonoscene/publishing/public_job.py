@@ -227,8 +227,9 @@ def _wait(job: Job, until: datetime | None) -> Wait | None:
         what = "sidecar" if job.audio else "audio"
     if what is None:
         return None
-    # a place is free when another job ends
-    when = None if what == "slot" else job.waits_until or until
+    # a slot is free when another job ends; a sequence is looked at while a segment of it waits
+    is_open = what == "slot" or (job.sequence and job.status is JobStatus.SUBMITTED)
+    when = None if is_open else job.waits_until or until
     return Wait(what=what, meaning=WAITS.get(what, what), key=job.missing_image, until=when)
 
 

@@ -199,7 +199,7 @@ class Sequencer:
             if found:
                 request = found.request.request_id if found.request else None
                 changes = {"status": found.status, "request_id": request}
-                sequence = sequence.with_segment(number, **changes)
+                sequence = sequence.with_segment(number, **changes, is_sent=found.is_sent)
         return sequence, jobs
 
     def _next(self, job: Job, sequence: Sequence, jobs: Mapping[str, Job]) -> dict[int, Job]:

@@ -118,8 +118,11 @@ class Publisher:
             raise refused[0]
 
     def _announce_end(self, segment: Job, sequence: str) -> None:
-        """Dispatch a sequence when one of its segments has ended; other steps are not published."""
-        if segment.is_final:
+        """Dispatch a sequence when one of its segments has ended, or waits for long.
+
+        Other steps are not published.
+        """
+        if segment.is_final or segment.waits_for in ("budget", "account"):
             self.drops.dispatch([sequence])
 
     def _refused_copies(self, job: Job) -> list[StableKeyRefused]:
