@@ -97,6 +97,7 @@ def test_of_several_takes_the_one_that_is_meant_is_taken_alone(
 
     assert result.data["estimate"]["jobs"] == 1
     assert body(cloud) == SIDECAR | {"prompt": prompt, "fps": 12}
+    assert "of its sidecar. It replaces the sidecar, which listed several" in result.err
     assert cloud.item(result.data["job_ids"][0])["status"] == "SUBMITTED"
 
 

@@ -72,6 +72,8 @@ def test_each_take_is_a_job_of_its_own_from_the_same_audio(
     assert {job["name"] for job in made} == {"albums/song"}
     places = [None] if count == 1 else [*range(1, count + 1)]
     assert [job.get("take") for job in made] == places
+    born = [job["created_at"] for job in sorted(made, key=lambda job: job.get("take", 0))]
+    assert born == sorted(set(born))  # so a name's newest job is the last of them
     assert sorted(post.arguments["prompt"] for post in fal.posts) == [
         f"Take {n:02}" for n in range(count)
     ]

@@ -12,7 +12,7 @@ from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.follow import follow
 from phonoscene_cli.options import Follow, Json, Meta, Out, Set, Timeout, Yes, stack_of
 from phonoscene_cli.stack.job_lookup import find_whole
-from phonoscene_cli.ui import terminal
+from phonoscene_cli.ui import formatting, terminal
 from phonoscene_cli.upload.drop_report import NewJobs, Sum, refuse_if_wrong, tell_price
 from phonoscene_cli.upload.retry_plan import retake
 from phonoscene_cli.upload.sidecars import changes_of
@@ -69,6 +69,11 @@ def retry(
     refuse_if_wrong(result, "It would be REJECTED again", step, as_json=as_json)
     if out:
         out.check(planned.outlook.videos(found.name))
+    if found.take:
+        terminal.say(
+            f"This is take {found.take} of its sidecar. It replaces the sidecar, which listed "
+            f"several: `phonoscene jobs --name {formatting.typed(found.name)}` shows the others."
+        )
     tell_price(planned.outlook, stack)
     if not terminal.agreed(_question(found, planned.outlook), yes=yes):
         terminal.say("Nothing was changed.")

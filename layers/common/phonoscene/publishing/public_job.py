@@ -181,8 +181,13 @@ def public_fields(job: Job, until: datetime | None) -> dict[str, Any]:
 
 
 def _state(job: Job) -> str:
-    """The status in words; of a sequence how many segments have their video."""
+    """The status in words; of a sequence how many segments have their video.
+
+    Other takes of the same sidecar may be made and paid.
+    """
     sequence = job.sequence
+    if job.take and job.status is JobStatus.REJECTED:
+        return f"take {job.take} of the sidecar is not valid; nothing was spent on it"
     if sequence is None or job.status not in (JobStatus.SUBMITTED, JobStatus.GENERATED):
         return STATES[job.status]
     if job.status is JobStatus.GENERATED:

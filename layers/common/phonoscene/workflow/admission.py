@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.drops.contents import contents_of
@@ -76,14 +77,15 @@ class Admission:
         asked = [(one.asked, one.images) for one in examined]
         contents = contents_of(self.bucket, halves.audio, halves.sidecar, asked)
         unused = [half_id(self.bucket, key) for key in halves.pairing.unused]
-        takes = []
+        takes, count, now = [], len(examined), self.store.clock()
         for number, (one, content) in enumerate(zip(examined, contents, strict=True)):
-            is_one_of_several = len(examined) > 1
+            is_one_of_several = count > 1
             identifier, waiting = halves.ids(self.bucket, number if is_one_of_several else None)
             take = number + 1 if is_one_of_several else None
-            job = self._born(
-                halves, one, waits_until, job_id=identifier, dropped_at=dropped_at, take=take
-            )
+            # a name's newest job is the last in its sidecar: records know milliseconds
+            born_at = now - timedelta(milliseconds=count - 1 - number)
+            fields = {"job_id": identifier, "dropped_at": dropped_at, "take": take}
+            job = self._born(halves, one, waits_until, born_at, **fields)
             takes.append(Take(job, waiting + unused, content if self.skips_repeats else None))
         return takes
 
@@ -92,6 +94,7 @@ class Admission:
         halves: DropFiles,
         examined: ExaminedTake,
         waits_until: datetime | None,
+        born_at: datetime,
         **fields: Any,
     ) -> Job:
         """The record of a take. What only a tie keeps from being a job has its audio's own name.
@@ -111,7 +114,7 @@ class Admission:
             fields["errors"] = examined.errors.listed()
         return Job.new(
             status,
-            self.store.clock(),
+            born_at,
             name=name_of_one(key) if rivals else name_of(key),
             bucket=self.bucket,
             unused_sidecars=frozenset(halves.pairing.unused),
