@@ -144,10 +144,11 @@ def test_a_drop_whose_video_exists_names_it_and_shows_no_old_steps(
     [item] = cloud.items()
     job = scene.store.get(item["job_id"])
     assert job
+    put_video = cloud.s3.put_object(Bucket=OUTPUT, Key="song/video.mp4", Body=b"film")
     video = Video(
         bucket=OUTPUT,
         key="song/video.mp4",
-        version_id="1",
+        version_id=put_video["VersionId"],
         bytes=4,
         sha256="0" * 64,
         content_type="video/mp4",
@@ -165,6 +166,14 @@ def test_a_drop_whose_video_exists_names_it_and_shows_no_old_steps(
     assert (again.code, again.out.partition(" ")[0]) == (0, "video:")
     assert f"Job {job.job_id} already has the video of this content, s3://" in again.err
     assert "SUCCEEDED" not in again.err
+
+    cloud.s3.delete_object(Bucket=OUTPUT, Key=video.key, VersionId=video.version_id)
+    gone = desk.says("drop", "song.wav", *PROMPT, "--yes", "--out", "gone.mp4")
+    retry = f"phonoscene retry {job.job_id}`"
+
+    assert gone.code == 1
+    assert "made the video of this content, so no other is made. s3://" in gone.err
+    assert f"has been deleted. Restore the object, or make another video with `{retry}" in gone.err
 
 
 def test_of_several_takes_only_those_are_priced_that_are_new(
@@ -463,6 +472,27 @@ def test_a_take_that_repeats_a_job_is_followed_by_that_jobs_id(
 
     assert f"SUBMITTED    {job['job_id'][:8]}  " in result.err
     assert "SUBMITTED    take 2  " in result.err
+
+
+def test_a_drop_that_another_has_replaced_is_not_waited_for(
+    desk: Desk, cloud: Cloud, environment: pytest.MonkeyPatch
+) -> None:
+    def replaced(upload: Upload) -> Dropped:
+        dropped = put(upload)
+        for key in ("song.wav", "song.json"):  # as another terminal does at the same time
+            body = cloud.s3.get_object(Bucket="drops", Key=key)["Body"].read()
+            cloud.s3.put_object(Bucket="drops", Key=key, Body=body)
+        return dropped
+
+    environment.setattr("phonoscene_cli.commands.drop.put", replaced)
+    environment.setattr(follow, "SOON", -1.0)
+    environment.setattr(time, "sleep", lambda _: None)
+
+    result = desk.says("drop", "song.wav", *PROMPT, "--yes", "--watch")
+
+    assert result.code == 1
+    assert "replaced, or deleted, before they became a job: nothing is paid" in result.err
+    assert "`phonoscene watch song`" in result.err
 
 
 def test_a_drop_without_a_record_is_said_to_have_none_where_there_is_no_terminal(

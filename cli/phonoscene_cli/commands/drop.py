@@ -98,7 +98,7 @@ def drop(
     dropped = _upload(planned, repeats, stack)
     result = replace(result, job_ids=dropped.job_ids(len(planned.outlook.takes)))
     done_before = frozenset(job.job_id for job in repeats.values() if job.video)
-    ending = follow.Ending(watch, out, timeout, as_json, done_before)
+    ending = follow.Ending(watch, out, timeout, as_json, done_before, dropped)
     raise typer.Exit(ending.come(stack, result))
 
 
@@ -152,7 +152,7 @@ def _tell(planned: Plan, repeats: dict[int, Job], stack: Stack) -> None:
     form = str(audio.format).partition(";")[0]
     terminal.say(f"{planned.drop.audio.key}: {audio.seconds:.2f} s of {form}")
     tell_price(new_takes(planned, repeats), stack)
-    for sentence in sentences(planned, repeats):
+    for sentence in sentences(planned, repeats, stack.client("s3")):
         terminal.say(sentence)
 
 

@@ -84,7 +84,7 @@ def retry(
         follow.too_late(exc.dropped.job_ids(len(planned.outlook.takes)))
         raise
     result = replace(result, job_ids=dropped.job_ids(len(planned.outlook.takes)))
-    ending = follow.Ending(watch, out, timeout, as_json)
+    ending = follow.Ending(watch, out, timeout, as_json, dropped=dropped)
     raise typer.Exit(ending.come(stack, result))
 
 

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from phonoscene.drops.keys import name_of
 from phonoscene_cli.errors import NOT_FINE, CliError
 from phonoscene_cli.follow.poller import Follower, has_no_video
 from phonoscene_cli.stack.generation_time import typical_seconds
-from phonoscene_cli.stack.video_download import fetch, video_of
+from phonoscene_cli.stack.video_download import fetch, see, video_of
 from phonoscene_cli.ui import formatting, next_steps, terminal
 from phonoscene_cli.ui.status_line import StatusLine
 from phonoscene_cli.upload.drop_report import tell_errors
+from phonoscene_cli.upload.upload import is_newest
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from phonoscene_cli.stack.connection import Stack
     from phonoscene_cli.stack.video_download import Destination
     from phonoscene_cli.upload.drop_report import NewJobs
+    from phonoscene_cli.upload.upload import Dropped
 
 #: As many seconds after its rest a drop should have been looked at.
 SOON: Final = 60.0
@@ -40,13 +43,15 @@ class FollowedJobs:
     labels: Labels
     show: Callable[[Job, Step, terminal.Watch], None]
     timeout: timedelta | None = None
+    #: What the jobs are to be made of, where that was dropped just now.
+    dropped: Dropped | None = None
     watch: terminal.Watch = field(default_factory=terminal.Watch)
 
     def run(self) -> list[Job]:
         """The jobs at their end.
 
         Raises:
-            CliError: the time is up before, or a half is part of a job now.
+            CliError: the time is up before, a half is part of a job now, or there will be no job.
         """
         most = float("inf") if self.timeout is None else self.timeout.total_seconds()
         follower = Follower(self.stack.jobs.many)
@@ -60,6 +65,7 @@ class FollowedJobs:
                 if moving:
                     turn(standing.of(moving, len(job_ids)))
                 elif self.watch.seconds > patience:
+                    self._check_drop()
                     terminal.say(f"There is no record after {self.watch}. See `phonoscene doctor`.")
                     patience = float("inf")  # it is said once
                 return self.watch.seconds > most
@@ -73,6 +79,15 @@ class FollowedJobs:
         if not follower.all_ended(job_ids):
             raise CliError(f"Not finished after {self.watch}: {_where(follower, self.labels)}")
         return [follower.jobs[job_id] for job_id in job_ids]
+
+    def _check_drop(self) -> None:
+        """See that what was dropped still lies in the bucket, if there is no record of it."""
+        if self.dropped and not is_newest(self.stack.client("s3"), self.dropped):
+            name = formatting.typed(name_of(self.dropped.audio.key))
+            raise CliError(
+                "The files were replaced, or deleted, before they became a job: nothing is paid "
+                f"for them. `phonoscene watch {name}` follows what came instead."
+            )
 
 
 def _where(follower: Follower, labels: Labels) -> str:
@@ -143,6 +158,7 @@ def bring_home(stack: Stack, jobs: Sequence[Job], out: Destination | None) -> di
 
 def _fetch(s3: S3Client, video: Video, target: Path, job: Job) -> Path:
     """A job's video, which stays in its bucket if that fails."""
+    see(s3, job, video)
     try:
         return fetch(s3, video, target)
     except CliError as exc:
@@ -159,6 +175,7 @@ class Ending:
     as_json: bool
     #: Jobs that had their videos before; their steps are not shown as if they were new.
     done_before: frozenset[str] = frozenset()
+    dropped: Dropped | None = None
 
     def come(self, stack: Stack, result: NewJobs) -> int:
         """Follow the jobs of ``result`` if asked to, and print the result; returns the exit code.
@@ -188,7 +205,7 @@ class Ending:
                 terminal.people.print(line, soft_wrap=True)
 
         try:
-            return FollowedJobs(stack, labels, show, self.timeout).run()
+            return FollowedJobs(stack, labels, show, self.timeout, self.dropped).run()
         except KeyboardInterrupt:
             ids = " ".join(labels.job_ids)
             terminal.say(f"The job continues. To follow it again: `phonoscene watch {ids}`")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote
 
-from botocore.exceptions import ClientError
-
-from phonoscene_cli.errors import CliError, StackUnreachable
-from phonoscene_cli.stack.video_download import video_of
+from phonoscene_cli.errors import StackUnreachable
+from phonoscene_cli.stack.video_download import place_of, see, video_of
 
 if TYPE_CHECKING:
     from phonoscene.jobs import Job, Video
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
 #: The longest life of a link: SigV4's limit.
 MAX_LIFE: Final = timedelta(days=7)
-_GONE: Final = {"404", "NoSuchKey", "NoSuchVersion"}
 
 #: What ends a link: its own time, or the session whose credentials signed it, if that ends first.
 #: AWS does not tell when a session of the environment ends: then it may be earlier than the time.
@@ -38,18 +35,9 @@ def sign(stack: Stack, job: Job, video: Video, life: timedelta) -> Link:
     """Return a link to a job's video that is valid for ``life``, or until the session ends.
 
     Raises:
-        CliError: the video is no longer in the bucket.
+        VideoGone: it is no longer in the bucket.
     """
-    at: Any = {"Bucket": video.bucket, "Key": video.key, "VersionId": video.version_id}
-    try:
-        stack.client("s3").head_object(**at)
-    except ClientError as exc:
-        if exc.response["Error"]["Code"] not in _GONE:
-            raise
-        raise CliError(
-            f"s3://{video.bucket}/{video.key} has been deleted. Restore the object, or make "
-            f"another video with `phonoscene retry {job.job_id}`."
-        ) from exc
+    see(stack.client("s3"), job, video)
     credentials = stack.session.get_credentials()
     if credentials is None:
         raise StackUnreachable(
@@ -58,9 +46,10 @@ def sign(stack: Stack, job: Job, video: Video, life: timedelta) -> Link:
     is_session = credentials.get_frozen_credentials().token is not None  # refreshed, if need be
     now = datetime.now(UTC)
     file = quote("".join(video_of(job)), safe="")
+    named = f"inline; filename*=UTF-8''{file}"
     url = stack.presigner.generate_presigned_url(
         "get_object",
-        Params={**at, "ResponseContentDisposition": f"inline; filename*=UTF-8''{file}"},
+        Params={**place_of(video), "ResponseContentDisposition": named},
         ExpiresIn=int(life.total_seconds()),
     )
     # botocore has no public name for it; credentials that it does not refresh have none at all

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
+from botocore.exceptions import ClientError
+
 from phonoscene.videos.video_formats import suffix_of
 from phonoscene_cli.errors import CliError, WrongUsage
 
@@ -20,6 +22,36 @@ if TYPE_CHECKING:
     from phonoscene.jobs import Job, Video
 
 CHUNK: Final = 1024 * 1024
+_GONE: Final = {"404", "NoSuchKey", "NoSuchVersion"}
+
+
+class VideoGone(CliError):
+    """A job's video is no longer in the output bucket."""
+
+    def __init__(self, job: Job, video: Video) -> None:
+        super().__init__(
+            f"s3://{video.bucket}/{video.key} has been deleted. Restore the object, or make "
+            f"another video with `phonoscene retry {job.job_id}`."
+        )
+
+
+def place_of(video: Video) -> Any:
+    """Where S3 has a video, as its calls want it."""
+    return {"Bucket": video.bucket, "Key": video.key, "VersionId": video.version_id}
+
+
+def see(s3: S3Client, job: Job, video: Video) -> None:
+    """See that a job's video is in its bucket.
+
+    Raises:
+        VideoGone: it is not.
+    """
+    try:
+        s3.head_object(**place_of(video))
+    except ClientError as exc:
+        if exc.response["Error"]["Code"] not in _GONE:
+            raise
+        raise VideoGone(job, video) from exc
 
 
 class VideoName(NamedTuple):
@@ -131,7 +163,7 @@ def fetch(s3: S3Client, video: Video, target: Path) -> Path:
 def _write(s3: S3Client, video: Video, part: Path) -> str:
     """The SHA-256 of what was written, in hex."""
     digest = hashlib.sha256()
-    found = s3.get_object(Bucket=video.bucket, Key=video.key, VersionId=video.version_id)
+    found = s3.get_object(**place_of(video))
     with part.open("wb") as file:
         for chunk in found["Body"].iter_chunks(CHUNK):
             digest.update(chunk)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from phonoscene_cli.stack.video_download import VideoGone, see
 from phonoscene_cli.upload.dry_run import Forecast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mypy_boto3_s3 import S3Client
 
     from phonoscene.jobs import Job
     from phonoscene_cli.stack.connection import Stack
@@ -29,10 +32,10 @@ def new_takes(planned: Plan, repeats: dict[int, Job]) -> Forecast:
     return Forecast(tuple(take for number, take in takes if number not in repeats))
 
 
-def sentences(planned: Plan, repeats: dict[int, Job]) -> Iterator[str]:
+def sentences(planned: Plan, repeats: dict[int, Job], s3: S3Client) -> Iterator[str]:
     """What becomes of those takes, for a person."""
     for number, job in repeats.items():
-        yield _repetition(job)
+        yield _repetition(job, s3)
         if planned.outlook.takes[number].fields["metadata"] != job.metadata:
             yield (
                 f"This drop has other metadata, and job {job.job_id} keeps its own. For a new "
@@ -40,9 +43,15 @@ def sentences(planned: Plan, repeats: dict[int, Job]) -> Iterator[str]:
             )
 
 
-def _repetition(job: Job) -> str:
+def _repetition(job: Job, s3: S3Client) -> str:
     """A sentence about a job whose content is dropped again."""
     if job.video:
+        try:
+            see(s3, job, job.video)
+        except VideoGone as exc:
+            return (
+                f"Job {job.job_id} has made the video of this content, so no other is made. {exc}"
+            )
         where = f"s3://{job.video.bucket}/{job.video.key}"
         other = " --set seed=NUMBER" if job.sequence else ""  # its segments are used again
         return (

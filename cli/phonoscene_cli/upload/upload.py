@@ -106,6 +106,21 @@ class Dropped:
         return [job_id(self.bucket, audio, sidecar, number) for number in numbers]
 
 
+def is_newest(s3: S3Client, dropped: Dropped) -> bool:
+    """Whether nothing has replaced a drop, or deleted it."""
+    halves = filter(None, (dropped.audio, dropped.sidecar))
+    return all(_newest(s3, dropped.bucket, one.key) == one.version_id for one in halves)
+
+
+def _newest(s3: S3Client, bucket: str, key: str) -> str | None:
+    try:
+        return s3.head_object(Bucket=bucket, Key=key)["VersionId"]
+    except ClientError as exc:
+        if exc.response["Error"]["Code"] != "404":
+            raise
+        return None
+
+
 class TakenBack(CliError):
     """The upload ended early, and nothing of it is left."""
 
