@@ -180,6 +180,21 @@ def put_key(value: str, kind: Any = "SecureString") -> Any:
     return act
 
 
+SECRET_PARAMETER = "/phonoscene/event-webhook"
+
+
+def event_secret(value: str | None) -> Any:
+    def act(desk: Desk, _: Any) -> None:
+        desk.parameters |= {
+            "EventWebhookUrl": "https://example.com/hooks",
+            "EventWebhookSecretParameter": SECRET_PARAMETER,
+        }
+        if value:
+            desk.cloud.ssm.put_parameter(Name=SECRET_PARAMETER, Value=value, Type="SecureString")
+
+    return act
+
+
 def no_key(desk: Desk, _: Any) -> None:
     desk.cloud.ssm.delete_parameter(Name=KEY_PARAMETER)
 
@@ -335,6 +350,13 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
     "a key of two lines": (put_key("a\nsecret"), "fal key", "fail", "put-parameter"),
     "a key with a space": (put_key("a secret"), "fal key", "fail", "put-parameter"),
     "a key in clear": (put_key("secret", "String"), "fal key", "warn", "put-parameter"),
+    "no event secret": (event_secret(None), "event webhook", "fail", "openssl rand"),
+    "an event secret of another form": (
+        event_secret("not-a-secret"),
+        "event webhook",
+        "fail",
+        "openssl rand",
+    ),
     "a dead letter": (letter, "dead letters", "fail", "phonoscene redrive"),
     "a pause": (pause, "dispatch", "fail", "dashboard/billing"),
     "nobody pinned": (unpin, "fal user", "warn", "FalUserId"),

@@ -1,6 +1,6 @@
 """What ``doctor`` checks: each check ends as ok, warn or fail, with the next step.
 
-Nothing is changed. The fal key is read to see that it is one plain line, and never shown.
+Nothing is changed. Secrets are read to see that they have the right form, and never shown.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
+from phonoscene.errors import SecretUnusable
+from phonoscene.publishing.event_webhooks import Notification
 from phonoscene_cli.doctor import release, resources
 from phonoscene_cli.doctor.findings import DENIED, Check, Level, Look, Looked, ok
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.ui import formatting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from phonoscene_cli.stack.connection import Stack
 
@@ -68,9 +70,36 @@ def outputs_are_complete(stack: Stack) -> Looked:
 def fal_key_is_there(stack: Stack) -> Looked:
     """An SSM SecureString, of one line that an HTTP header can hold."""
     name = stack.outputs["FalKeyParameterName"]
-    put = (
-        f'`aws ssm put-parameter --overwrite --name {name} --type SecureString --value "$FAL_KEY"`'
-    )
+    return _secret(stack, name, '"$FAL_KEY"', "of one line", _is_one_line)
+
+
+def _is_one_line(key: str) -> bool:
+    return bool(key) and key.isascii() and key.isprintable() and " " not in key
+
+
+def event_secret_is_there(stack: Stack) -> Looked:
+    """What the event webhook is signed with; without it nothing is sent, and tried for days."""
+    values = stack.parameter_values
+    if not values.get("EventWebhookUrl"):
+        return ok("not needed: EventWebhookUrl is not set")
+    name = values["EventWebhookSecretParameter"]
+    value = '"whsec_$(openssl rand -base64 32)"'
+    return _secret(stack, name, value, "that events can be signed with", _can_sign)
+
+
+def _can_sign(secret: str) -> bool:
+    try:
+        Notification("doctor", "{}").headers(secret, datetime.now(UTC))
+    except SecretUnusable:
+        return False
+    return True
+
+
+def _secret(
+    stack: Stack, name: str, value: str, what: str, is_fine: Callable[[str], bool]
+) -> Looked:
+    """A SecureString of SSM; ``what`` goes on after "is a SecureString"."""
+    put = f"`aws ssm put-parameter --overwrite --name {name} --type SecureString --value {value}`"
     try:
         found = stack.client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]
     except ClientError as exc:
@@ -80,12 +109,11 @@ def fal_key_is_there(stack: Stack) -> Looked:
         if code in DENIED:  # most people need not be allowed to
             return Level.WARN, f"you may not read {name}", "Ask someone who has the permission."
         raise
-    key = str(found["Value"]).strip()
-    if not (key and key.isascii() and key.isprintable()) or " " in key:
-        return Level.FAIL, f"{name} is not one line of plain text", put
+    if not is_fine(str(found["Value"]).strip()):
+        return Level.FAIL, f"{name} is not a text {what}", put
     if found["Type"] != "SecureString":
         return Level.WARN, f"{name} is a {found['Type']}, so its value is not encrypted", put
-    return ok(f"{name} is a SecureString of one line")
+    return ok(f"{name} is a SecureString {what}")
 
 
 def webhook_refuses_strangers(stack: Stack) -> Looked:
@@ -188,6 +216,7 @@ CHECKS: Final[dict[str, Look]] = {
     "version": release.versions_agree,
     "parameters": resources.parameters_are_the_files,
     "fal key": fal_key_is_there,
+    "event webhook": event_secret_is_there,
     "webhook": webhook_refuses_strangers,
     "drop events": resources.drops_are_announced,
     "versioning": resources.files_have_versions,

@@ -200,10 +200,13 @@ class Stack:
     @cached_property
     def parameters(self) -> StackParameters:
         """What its operator has decided."""
+        return StackParameters.from_values(self.parameter_values)
+
+    @property
+    def parameter_values(self) -> dict[str, str]:
+        """Every parameter, as CloudFormation lists it."""
         data = self.description.get("Parameters", [])
-        return StackParameters.from_values(
-            {one["ParameterKey"]: one["ParameterValue"] for one in data}
-        )
+        return {one["ParameterKey"]: one["ParameterValue"] for one in data}
 
     @cached_property
     def _resources(self) -> list[dict[str, Any]]:
