@@ -24,6 +24,7 @@ from phonoscene.jobs import (
     Sequence,
     Video,
 )
+from phonoscene.publishing.public_job import notes
 from phonoscene.sequences.sequencer import Sequencer
 from tests.support.jobs import NOON
 from tests.support.stack import DROPS
@@ -315,6 +316,30 @@ def test_a_retry_pays_only_for_what_is_missing() -> None:
 
     assert len(bench.made()) == 5
     assert bench.finish("b" * 32).status is S.SUCCEEDED
+
+
+def test_each_of_two_sequences_costs_what_its_own_segments_do() -> None:
+    bench = Bench()
+    bench.begin(a_sequence())
+    for number, segment in enumerate(bench.segments()):
+        (bench.fail if number == 2 else bench.succeed)(segment)
+    first = bench.advance()
+    bench.begin(a_sequence(job_id="b" * 32))
+    second = bench.finish("b" * 32)
+    third = bench.begin(a_sequence(job_id="c" * 32))
+
+    each = bench.segments()[0].estimate
+    assert each
+    assert first.estimate
+    assert second.estimate
+    assert third.estimate
+    assert [one.estimate and one.estimate.upper_usd for one in (first, second, third)] == [
+        3 * each.upper_usd,
+        each.upper_usd,
+        0,
+    ]
+    assert second.estimate.frames == first.estimate.frames == ESTIMATE.frames
+    assert "3 of 4 segments were made for another job, which paid for them." in notes(second)
 
 
 def test_one_scene_changed_pays_for_that_scene() -> None:
@@ -659,6 +684,9 @@ def test_a_cancelled_sequence_says_how_each_of_its_segments_ended() -> None:
 
     job = bench.advance()
     assert job.status is S.CANCELLED
+    assert job.estimate
+    assert one.estimate
+    assert job.estimate.upper_usd == one.estimate.upper_usd
     ends = [S.SUCCEEDED, S.CANCELLED, S.FAILED, None]
     assert [segment.status for segment in job.plan.segments] == ends
     assert bench.advance().revision == job.revision

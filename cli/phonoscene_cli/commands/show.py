@@ -75,8 +75,8 @@ def _segments(job: Job) -> None:
     for one in segments:
         times = clock(one.start), f"{one.seconds:.2f} s"
         state = terminal.state(one.status) if one.status else "not yet"
-        short = (one.job_id or "")[:8]
-        terminal.row(table, f"  {one.index}", *times, state, short, one.request_id or "")
+        ids = one.job_id or "", one.request_id or ""
+        terminal.row(table, f"  {one.index}", *times, state, *ids)
     terminal.show(table)
 
 

@@ -266,7 +266,8 @@ class Segment(KeptModel):
     """One request of a sequence: ``frames`` frames from the frame ``first`` on, of a scene.
 
     ``job_id``: the job that makes it, once there is one; ``status`` and ``request_id`` are that
-    job's as they were last seen, and ``is_sent`` whether fal may have had it by then.
+    job's as they were last seen, and ``is_sent`` whether fal may have had it by then. A segment
+    that ``is_reused`` was made for another sequence, which paid for it.
     """
 
     scene: int
@@ -277,6 +278,7 @@ class Segment(KeptModel):
     status: JobStatus | None = None
     request_id: str | None = None
     is_sent: bool = False
+    is_reused: bool = False
 
 
 class Sequence(KeptModel):

@@ -260,8 +260,9 @@ def _notes_on_drops(job: Job) -> list[str]:
         )
     if job.padding:
         found.append(
-            f"The audio is {job.padding:.2f} s longer than the longest video, as encoders pad it; "
-            f"{job.arguments['num_frames']} frames are asked for."
+            f"The last {job.padding:.2f} s of the audio are not in the video, which is as long as "
+            f"one request can be ({job.arguments['num_frames']} frames): encoders pad audio by as "
+            "much."
         )
     return found
 
@@ -272,6 +273,12 @@ def _notes_on_payment(job: Job) -> list[str]:
         notes.append("fal's answer was lost, and nothing was heard of it: it was sent once more.")
     if job.costs_more_than_reserved:
         notes.append(over_reserved(job))
+    reused = sum(one.is_reused for one in job.sequence.segments) if job.sequence else 0
+    if job.sequence and reused:
+        count = len(job.sequence.segments)
+        notes.append(
+            f"{reused} of {count} segments were made for another job, which paid for them."
+        )
     times = len(job.duplicate_requests)
     if times and job.status in (JobStatus.GENERATED, JobStatus.SUCCEEDED):
         notes.append(f"fal made this video {times + 1} times: all are paid, one is stored.")

@@ -5,16 +5,17 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.jobs import WITHOUT_VIDEO, Actual, ErrorDetail
+from phonoscene.jobs import WITHOUT_VIDEO, ErrorDetail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Sequence as Listed
 
-    from phonoscene.jobs import DropObject, Job, Sequence
+    from phonoscene.jobs import Actual, DropObject, Estimate, Job, Sequence
 
 FIRST, LAST = "image_url", "end_image_url"
-_SUMS: Final = ("frames", "megapixels", "lower_usd", "upper_usd")
+_SIZES: Final = ("frames", "megapixels")
+_DOLLARS: Final = ("lower_usd", "upper_usd")
 
 
 def arguments_of(
@@ -84,15 +85,32 @@ def clock(seconds: float) -> str:
     return f"{int(minutes)}:{rest:04.1f}"
 
 
-def together(jobs: Listed[Job]) -> Actual | None:
-    """What came of all segments; None where fal reported nothing of one."""
-    came = [job.actual for job in jobs if job.actual]
-    if len(came) < len(jobs) or not came:
-        return None
-    delivered = [one.delivered_usd for one in came if one.delivered_usd is not None]
-    sums: dict[str, Any] = {
-        name: sum((getattr(one, name) for one in came), type(getattr(came[0], name))(0))
-        for name in _SUMS
+def together(job: Job, segments: Listed[Job]) -> dict[str, Any]:
+    """What came of a sequence, and what it cost: the dollars are those of its own segments.
+
+    One that was made for another sequence was paid by that. ``actual`` is None where fal reported
+    nothing of one.
+    """
+    own = [
+        one
+        for one in segments
+        if one.part_of == job.job_id and (one.was_generated or one.is_maybe_billed)
+    ]
+    asked = [one.estimate for one in own if one.estimate]
+    estimate = job.estimate and job.estimate.model_copy(update=_sums(asked, _DOLLARS))
+    came = [one.actual for one in segments if one.actual]
+    if not came or len(came) < len(segments):
+        return {"estimate": estimate, "actual": None}
+    paid = [one.actual for one in own if one.actual]
+    delivered = [one.delivered_usd for one in paid]
+    known = [one for one in delivered if one is not None]
+    whole = sum(known, Decimal(0)) if len(known) == len(delivered) else None
+    sums = _sums(came, _SIZES) | _sums(paid, _DOLLARS) | {"delivered_usd": whole}
+    return {"estimate": estimate, "actual": came[0].model_copy(update=sums)}
+
+
+def _sums(parts: Listed[Actual | Estimate], names: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        name: sum((getattr(one, name) for one in parts), 0 if name == "frames" else Decimal(0))
+        for name in names
     }
-    whole = sum(delivered, Decimal(0)) if len(delivered) == len(came) else None
-    return came[0].model_copy(update=sums | {"delivered_usd": whole})

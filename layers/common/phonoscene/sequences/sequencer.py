@@ -174,16 +174,19 @@ class Sequencer:
     def _give_up(self, job: Job, sequence: Sequence, jobs: Mapping[str, Job]) -> Job:
         """Start no further segment of a sequence that has lost one; end it when none runs."""
         if all(one.is_final for one in jobs.values()):
-            return self._fail(
-                job, failures(sequence, jobs), sequence=_without_unborn(sequence, jobs)
-            )
+            ended = _without_unborn(sequence, jobs)
+            cost = together(job, list(jobs.values()))
+            return self._fail(job, failures(sequence, jobs), sequence=ended, **cost)
         return self._note(job, sequence, jobs)
 
     def _follow(self, job: Job) -> Job:
         """Note how the segments of a cancelled sequence have ended."""
         sequence, jobs = self._look(job)
         ended = _without_unborn(sequence, jobs)
-        return job if ended == job.plan else self.store.note_ended(job, ended)
+        if ended == job.plan:
+            return job
+        estimate = together(job, list(jobs.values()))["estimate"]
+        return self.store.note_ended(job, ended, estimate)
 
     def _note(self, job: Job, sequence: Sequence, jobs: Mapping[str, Job]) -> Job:
         """Note how the segments stand, and what one waits for."""
@@ -198,8 +201,9 @@ class Sequencer:
             found = jobs.get(segment.job_id or "")
             if found:
                 request = found.request.request_id if found.request else None
-                changes = {"status": found.status, "request_id": request}
-                sequence = sequence.with_segment(number, **changes, is_sent=found.is_sent)
+                changes = {"status": found.status, "request_id": request, "is_sent": found.is_sent}
+                is_reused = found.part_of != job.job_id
+                sequence = sequence.with_segment(number, **changes, is_reused=is_reused)
         return sequence, jobs
 
     def _next(self, job: Job, sequence: Sequence, jobs: Mapping[str, Job]) -> dict[int, Job]:
@@ -319,8 +323,8 @@ class Sequencer:
             JobStatus.GENERATED,
             only_from=frozenset({JobStatus.SUBMITTED}),
             sequence=sequence,
-            actual=together(made),
             seed=made[0].seed,
+            **together(job, made),
         )
 
     def _join(self, job: Job) -> Job:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from phonoscene.jobs import Actual, ErrorDetail
+    from phonoscene.jobs import Actual, ErrorDetail, Estimate
     from phonoscene.jobs import Sequence as JobSequence
     from phonoscene.limits import SpendingLimits
     from phonoscene.table.ledger import Change
@@ -372,16 +372,15 @@ class JobStore:
             changed += " REMOVE waits_for"
         return self._note(job, changed, values, "AND revision = :revision", "sequence")
 
-    def note_ended(self, job: Job, sequence: JobSequence) -> Job:
-        """Note how the segments of a sequence stand that has ended before them.
+    def note_ended(self, job: Job, sequence: JobSequence, estimate: Estimate | None) -> Job:
+        """Note how the segments of a sequence stand that has ended before them, and their cost.
 
         Raises:
             WriteRefused: the record is not as it was read.
         """
-        values = {":sequence": sequence, ":revision": job.revision}
-        return self._note(
-            job, "SET #sequence = :sequence", values, "AND revision = :revision", "sequence"
-        )
+        values = {":sequence": sequence, ":estimate": estimate, ":revision": job.revision}
+        changed = "SET #sequence = :sequence, estimate = :estimate"
+        return self._note(job, changed, values, "AND revision = :revision", "sequence")
 
     def note_unusable(self, segment: Job, error: ErrorDetail) -> None:
         """Note that the video of a segment cannot be part of a whole.
