@@ -18,6 +18,7 @@ from phonoscene.errors import MediaRefused, ObjectUnreadable
 from phonoscene.probe import audio, image
 from phonoscene.probe.audio import probe_audio
 from phonoscene.probe.image import probe_image
+from tests.support.media.samples import image_of, turned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,19 +168,6 @@ def test_a_file_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) 
 # Images
 
 
-def image_of(codec: str, container: str, pixels: str, width: int = 64, height: int = 32) -> bytes:
-    file = io.BytesIO()
-    with av.open(file, "w", format=container) as output:
-        stream: Any = output.add_stream(codec)
-        stream.width, stream.height, stream.pix_fmt = width, height, pixels
-        frame = av.VideoFrame(width, height, pixels)
-        for plane in frame.planes:
-            plane.update(b"\x80" * plane.buffer_size)
-        output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
-    return file.getvalue()
-
-
 MADE: dict[str, Callable[[], bytes]] = {
     "image/png": lambda: image_of("png", "image2pipe", "rgb24"),
     "image/jpeg": lambda: image_of("mjpeg", "image2pipe", "yuvj420p"),
@@ -196,17 +184,9 @@ def test_every_sort_of_image_is_measured(form: str) -> None:
     assert (facts.width, facts.format) == (64, form)
 
 
-def turned(orientation: int) -> bytes:
-    """A JPEG with an EXIF orientation (TIFF tag 274)."""
-    jpeg = MADE["image/jpeg"]()
-    entry = struct.pack("<HHHII", 1, 274, 3, 1, orientation)
-    exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + entry + b"\0\0\0\0"
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_an_image_is_measured_as_a_person_sees_it(orientation: int) -> None:
-    facts = probe_image(io.BytesIO(turned(orientation)))
+    facts = probe_image(io.BytesIO(turned(MADE["image/jpeg"](), orientation)))
 
     assert (facts.width, facts.height) == ((64, 32) if orientation <= 4 else (32, 64))
 

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import av
 import av.error
@@ -98,6 +98,10 @@ class Shot:
     last: Path | None = None
 
 
+#: Degrees.
+QUARTER: Final = 90
+
+
 class StoppedError(Exception):
     """The simulator is ending; the half-written video is worthless."""
 
@@ -121,14 +125,18 @@ def audio_seconds(path: Path, enough: float) -> float:
 
 
 def image_size(path: Path, field_name: str) -> tuple[int, int]:
-    """Decode an image to learn its size; raises `ModelError` image_load_error."""
+    """Decode an image to learn its size, turned as its EXIF orientation says.
+
+    Raises `ModelError` image_load_error.
+    """
     try:
         frame = _picture(path)
     except (av.FFmpegError, IndexError, StopIteration, ValueError) as error:
         raise ModelError(
             "image_load_error", "Failed to load the image.", field=field_name
         ) from error
-    return frame.width, frame.height
+    is_on_its_side = abs(frame.rotation) == QUARTER
+    return (frame.height, frame.width) if is_on_its_side else (frame.width, frame.height)
 
 
 def render(shot: Shot, stop: Event) -> None:

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.integration.fal_simulator.simulator import Fal, a_picture, a_sound, converted, until
+from tests.support.media.samples import image_of, turned
 
 pytestmark = pytest.mark.enable_socket
 
@@ -91,6 +92,16 @@ def test_the_size_is_a_preset_a_pair_or_the_images_own(
     made = fal.run(video_size=size, image_url=image, end_image_url=image)["result"]["video"]
 
     assert (made["width"], made["height"]) == pixels
+
+
+def test_a_photograph_on_its_side_makes_an_upright_video(fal: Fal) -> None:
+    photo = turned(image_of("mjpeg", "image2pipe", "yuvj420p", 80, 60), 6)
+    fal.emulator.files |= {"a.jpg": photo, "a.wav": a_sound(0.4)}
+    image = f"https://bucket.s3.us-east-1.amazonaws.com:{fal.emulator.port}/drop/a.jpg"
+
+    made = fal.run(video_size="auto", image_url=image)["result"]["video"]
+
+    assert (made["width"], made["height"]) == (60, 80)
 
 
 def test_the_seed_is_kept_and_the_prompt_is_expanded_only_on_request(fal: Fal) -> None:

@@ -129,3 +129,24 @@ def png(width: int, height: int) -> bytes:
     rows = compress(bytes((width + 1) * height))
     chunks = chunk(b"IHDR", header), chunk(b"IDAT", rows), chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def image_of(codec: str, container: str, pixels: str, width: int = 64, height: int = 32) -> bytes:
+    """A grey image, encoded by FFmpeg."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        stream: Any = output.add_stream(codec)
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        frame = av.VideoFrame(width, height, pixels)
+        for plane in frame.planes:
+            plane.update(b"\x80" * plane.buffer_size)
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def turned(jpeg: bytes, orientation: int) -> bytes:
+    """A JPEG with an EXIF orientation (TIFF tag 274): from 5 on it lies on its side."""
+    entry = struct.pack("<HHHII", 1, 274, 3, 1, orientation)
+    exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + entry + b"\0\0\0\0"
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
