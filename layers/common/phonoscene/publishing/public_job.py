@@ -118,11 +118,16 @@ class PublicJob(FrozenModel):
     )
     status: JobStatus = described("Where the job stands.")
     state: str = described("The same in words.")
-    is_final: bool = described("Whether nothing more will happen to the job.")
+    is_final: bool = described(
+        "Whether nothing more is done for the job. fal may still bill a cancelled one."
+    )
     waits: Wait | None = described("What it waits for, if it does.", default=None)
     attempt: int = described("How often it was sent to fal, those included that fal turned away.")
     resubmitted: bool = described("Whether it was sent once more because fal's answer was lost.")
-    duplicates: int = described("Other requests at fal that made this job's video too: paid.")
+    duplicates: int = described(
+        "Requests at fal that made a video of this job which is not stored: paid. Of a cancelled "
+        "job its own may be one."
+    )
     notes: tuple[str, ...] = described("What is unusual, in words.")
     errors: tuple[Problem, ...] = described("What is wrong.")
     video: Video | None = described("The video, once it is in the output bucket.", default=None)
