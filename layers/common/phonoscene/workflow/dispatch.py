@@ -68,11 +68,11 @@ class Dispatcher:
             return found
         today = self.store.ledger.day(day_of(at))
         left = self.limits.daily_budget_usd - (today.committed if today else 0)
-        for job in map(self.store.get, put_off[:MAX_LOOKED_AT]):
-            if job is None or job.waits_for != "budget" or len(found) == most:
-                continue
-            cost = cost_of(job, at).usd
-            if cost <= left:
-                found.append(job.job_id)
+        for job_id in put_off[:MAX_LOOKED_AT]:
+            if left <= 0 or len(found) == most:
+                break
+            job = self.store.get(job_id)
+            if job and job.waits_for == "budget" and (cost := cost_of(job, at).usd) <= left:
+                found.append(job_id)
                 left -= cost
         return found
