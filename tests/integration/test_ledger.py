@@ -355,7 +355,8 @@ def test_a_job_that_finds_no_money_waits_for_the_next_day(cloud: Cloud) -> None:
 def dispatched(workspace: Workspace, limits: SpendingLimits) -> list[str]:
     """The jobs that are dispatched within these limits; each is sent then."""
     workspace.queues.dispatched.clear()
-    replace(workspace.reconciler.dispatcher, limits=limits).dispatch()
+    dispatcher = replace(workspace.reconciler.dispatcher, limits=limits)
+    dispatcher.dispatch(with_put_off=True)
     submitter = replace(workspace.submitter, limits=limits)
     for job_id in workspace.queues.dispatched:
         job = workspace.store.get(job_id)

@@ -470,15 +470,19 @@ class JobStore:
         pages = self._table.pages("backlog", "backlog_shard = :shard", values, Limit=most)
         return [item["job_id"] for item in next(pages)]
 
-    def backlog(self, most: int, before: datetime) -> list[tuple[str, datetime]]:
+    def backlog(
+        self, most: int, before: datetime, since: datetime | None = None
+    ) -> list[tuple[str, datetime]]:
         """READY jobs by id, and when each has its turn: the first, and at least ``most`` of them.
 
-        ``before``: only those whose turn comes by then.
+        ``before``: only those whose turn comes by then; ``since``: and not earlier.
         """
         found: list[tuple[str, str]] = []
-        condition = "backlog_shard = :shard AND dispatch_at <= :before"
+        times = {":before": to_dynamodb(before)} | ({":since": to_dynamodb(since)} if since else {})
+        span = "BETWEEN :since AND :before" if since else "<= :before"
+        condition = f"backlog_shard = :shard AND dispatch_at {span}"
         for shard in range(SHARDS):
-            values = {":shard": shard, ":before": to_dynamodb(before)}
+            values = {":shard": shard, **times}
             first = next(self._table.pages("backlog", condition, values, Limit=most))
             found += [(item["dispatch_at"], item["job_id"]) for item in first]
         return [(job_id, _time(turn)) for turn, job_id in sorted(found)]

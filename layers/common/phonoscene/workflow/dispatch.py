@@ -40,35 +40,34 @@ class Dispatcher:
     drops: DropsQueue
     limits: SpendingLimits
 
-    def dispatch(self, at_least: int = 0) -> Dispatched:
+    def dispatch(self, at_least: int = 0, *, with_put_off: bool = False) -> Dispatched:
         """Queue the READY jobs that there is room for; queued twice, a job is claimed once.
 
         ``at_least``: so many are read even if there is no room for them, for the oldest's age.
+        ``with_put_off``: first those that wait for tomorrow's budget, if today's has room for them.
         """
         room, now = self.store.ledger.room(self.limits), self.store.clock()
+        jobs = self._affordable(room, now) if with_put_off and room else []
+        room -= len(jobs)
         read = max(room, at_least)
-        tomorrow = next_day(now)
-        backlog = self.store.backlog(read, tomorrow + FIRST_SECOND) if read else []
-        ready = [job_id for job_id, turn in backlog if turn <= now]
-        put_off = [job_id for job_id, turn in backlog if turn >= tomorrow]
-        jobs = [*self._affordable(put_off, room, now), *ready][:room]
+        backlog = self.store.backlog(read, now) if read else []
+        jobs += [job_id for job_id, _ in backlog[:room]]
         self.drops.dispatch(jobs)
         if jobs:
             logger.info("jobs.dispatched", extra={"count": len(jobs)})
-        oldest = backlog[0][1] if ready else now
+        oldest = backlog[0][1] if backlog else now
         return Dispatched(len(jobs), max(timedelta(0), now - oldest))
 
-    def _affordable(self, put_off: list[str], most: int, at: datetime) -> list[str]:
-        """Of the jobs that wait for tomorrow's budget, those that today's has room for after all.
+    def _affordable(self, most: int, at: datetime) -> list[str]:
+        """At most ``most`` jobs that were put off until tomorrow, and that today has money for.
 
-        They have waited longer than those that are ready. Too dear a job keeps no other waiting.
+        Too dear a job keeps no other waiting.
         """
-        found: list[str] = []
-        if not (put_off and most):
-            return found
-        today = self.store.ledger.day(day_of(at))
+        tomorrow, found = next_day(at), list[str]()
+        put_off = self.store.backlog(MAX_LOOKED_AT, tomorrow + FIRST_SECOND, since=tomorrow)
+        today = self.store.ledger.day(day_of(at)) if put_off else None
         left = self.limits.daily_budget_usd - (today.committed if today else 0)
-        for job_id in put_off[:MAX_LOOKED_AT]:
+        for job_id, _ in put_off[:MAX_LOOKED_AT]:
             if left <= 0 or len(found) == most:
                 break
             job = self.store.get(job_id)
