@@ -98,6 +98,17 @@ def test_a_person_sees_what_it_is_and_costs_and_where_it_went(desk: Desk) -> Non
     assert result.out.startswith("job: ")
 
 
+def test_a_person_hears_beforehand_of_sound_that_the_video_has_no_room_for(
+    desk: Desk, folder: Path
+) -> None:
+    (folder / "long.wav").write_bytes(silence(20.25))
+
+    result = desk.says("drop", "long.wav", *PROMPT, "--dry-run")
+
+    assert "The last 0.21 s will not be in the video" in result.err
+    assert "will not be in the video" not in desk.says("drop", "song.wav", *PROMPT, "--dry-run").err
+
+
 def test_the_same_files_again_are_the_job_that_is_there_and_not_priced(
     desk: Desk, cloud: Cloud, folder: Path
 ) -> None:

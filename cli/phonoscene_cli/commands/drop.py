@@ -151,6 +151,11 @@ def _tell(planned: Plan, repeats: dict[int, Job], stack: Stack) -> None:
     audio = planned.outlook.takes[0].fields["audio"]
     form = str(audio.format).partition(";")[0]
     terminal.say(f"{planned.drop.audio.key}: {audio.seconds:.2f} s of {form}")
+    if padding := planned.outlook.takes[0].fields.get("padding"):
+        terminal.say(
+            f"The last {padding:.2f} s will not be in the video, which is as long as one request "
+            "can be: encoders pad audio by as much."
+        )
     tell_price(new_takes(planned, repeats), stack)
     for sentence in sentences(planned, repeats, stack.client("s3")):
         terminal.say(sentence)
