@@ -106,8 +106,11 @@ def test_a_text_means_what_a_person_means(field: str, text: str, value: Any) -> 
     [
         ("metadata", "order"),
         ("metadata", "a=b\nand so on"),
+        ("metadata", '{"order": "A-17"'),
         ("scenes", "Embers in the dark"),
         ("scenes", "0 A\nthen B"),
+        ("scenes", "[" * 100_000),
+        ("metadata", '{"order": NaN}'),
         ("video_size", f"{'9' * 5000}x1"),
         (OTHER, "[1]"),
         (OTHER, "{"),
@@ -141,3 +144,9 @@ def test_keys_that_the_form_does_not_know_are_kept() -> None:
 
 def test_a_field_wins_over_the_same_key_of_the_others() -> None:
     assert filled({OTHER: '{"seed": 1}', "seed": "2"}).sidecar == {"seed": 2}
+
+
+def test_broken_json_is_said_to_be_broken_and_where() -> None:
+    found = filled({"scenes": '[{"start": 0}\n{"start": 5}]', "prompt": "A stage"})
+
+    assert "scenes is broken JSON at line 2, column 1" in found.errors[0].message

@@ -66,7 +66,7 @@ def _typed(value: Any, name: str) -> Iterator[str]:
 def _means(name: str, text: str, value: Any) -> bool:
     try:
         return json.dumps(_value(name, text)) == json.dumps(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -148,8 +148,8 @@ def filled(form: Mapping[str, str]) -> Filled:
         if text.strip():
             try:
                 sidecar[field.name] = _value(field.name, text)
-            except ValueError:
-                errors.append(_wrong(field.name, text, field.allowed))
+            except (ValueError, RecursionError) as exc:
+                errors.append(_wrong(field.name, text, field.allowed, exc))
     return Filled(sidecar, tuple(errors))
 
 
@@ -161,8 +161,10 @@ def texts(sidecar: Mapping[str, Any]) -> dict[str, str]:
     return found | ({OTHER: json.dumps(other, ensure_ascii=False)} if other else {})
 
 
-def _wrong(field: str, value: str, takes: str) -> ErrorDetail:
+def _wrong(field: str, value: str, takes: str, why: Exception | None = None) -> ErrorDetail:
     message = f"{field} is not {takes}."
+    if isinstance(why, json.JSONDecodeError):
+        message = f"{field} is broken JSON at line {why.lineno}, column {why.colno}: {why.msg}."
     return ErrorDetail(
         code="wrong_type", message=message, field=field, value=value[:200], allowed=takes
     )
@@ -172,7 +174,7 @@ def _value(name: str, text: str) -> Any:
     """The value of a field.
 
     Raises:
-        ValueError: metadata or scenes are not written as they should be.
+        ValueError, RecursionError: metadata or scenes are not written as they should be.
     """
     if name in _TEXTS or name == CONTINUITY:
         return text if name in ("prompt", "negative_prompt") else text.strip()
@@ -200,7 +202,7 @@ def _no_number(name: str) -> Any:
 
 def _metadata(text: str) -> Any:
     if text.lstrip().startswith("{"):
-        return _json(text)
+        return json.loads(text, parse_constant=_no_number)
     pairs = [line.partition("=") for line in text.splitlines() if line.strip()]
     if not all(equals for _, equals, _ in pairs):
         raise ValueError(text)
@@ -209,7 +211,7 @@ def _metadata(text: str) -> Any:
 
 def _scenes(text: str) -> Any:
     if text.lstrip().startswith("["):
-        return _json(text)
+        return json.loads(text, parse_constant=_no_number)
     lines = [_SCENE.fullmatch(line) for line in text.splitlines() if line.strip()]
     found = [line for line in lines if line]
     if len(found) < len(lines):
