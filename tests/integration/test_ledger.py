@@ -348,15 +348,15 @@ def test_a_job_that_finds_no_money_waits_for_the_next_day(cloud: Cloud) -> None:
     midnight = datetime(2026, 11, 23, tzinfo=UTC)
     turn = workspace.turn(2)
     assert turn
-    assert midnight <= turn < midnight + timedelta(seconds=1)
-    assert workspace.store.backlog(9, workspace.clock()) == []
+    assert midnight <= turn < midnight + timedelta(minutes=1)
+    assert workspace.store.oldest_ready(9, workspace.clock()) == []
 
 
 def dispatched(workspace: Workspace, limits: SpendingLimits) -> list[str]:
     """The jobs that are dispatched within these limits; each is sent then."""
     workspace.queues.dispatched.clear()
     dispatcher = replace(workspace.reconciler.dispatcher, limits=limits)
-    dispatcher.dispatch(with_put_off=True)
+    dispatcher.dispatch()
     submitter = replace(workspace.submitter, limits=limits)
     for job_id in workspace.queues.dispatched:
         job = workspace.store.get(job_id)
@@ -422,6 +422,27 @@ def test_of_two_that_find_a_job_that_waited_for_money_one_prepares_it(cloud: Clo
     with pytest.raises(WriteRefused):
         workspace.store.claim(read, more, "0" * 64)
     assert workspace.store.claim(read, more, "0" * 64, until).status is JobStatus.SUBMITTING
+
+
+def test_a_job_whose_process_died_while_it_prepared_with_todays_money_has_its_turn(
+    cloud: Cloud,
+) -> None:
+    workspace = poor(cloud, 1)
+    more = SpendingLimits(4, USD * 2)
+    workspace.store.hold(workspace.read(1), more, timedelta(seconds=100))
+
+    assert dispatched(workspace, more) == []
+    workspace.clock.go_on(seconds=100)
+    assert dispatched(workspace, more) == [an_id(1)]
+
+
+def test_a_job_that_waited_for_money_and_then_for_fal_waits_as_any_other(cloud: Cloud) -> None:
+    workspace = poor(cloud, 1)
+    workspace.store.put_off(workspace.read(1), "fal", workspace.clock() + timedelta(hours=20))
+
+    assert dispatched(workspace, SpendingLimits(4, USD * 2)) == []
+    workspace.clock.go_on(hours=20)
+    assert dispatched(workspace, SpendingLimits(4, USD * 2)) == [an_id(1)]
 
 
 def test_a_job_that_finds_the_account_closed_is_tried_again_after_the_pause(

@@ -210,7 +210,9 @@ def submitted_again(workspace: Workspace) -> Job:
     turn = workspace.turn()
     assert turn
     workspace.clock.now = max(turn, workspace.clock())
-    assert [job_id for job_id, _ in workspace.store.backlog(9, workspace.clock())] == [an_id(1)]
+    assert [job_id for job_id, _ in workspace.store.oldest_ready(9, workspace.clock())] == [
+        an_id(1)
+    ]
     return workspace.step(
         workspace.step(workspace.read(), JobStatus.SUBMITTING), JobStatus.SUBMITTED
     )

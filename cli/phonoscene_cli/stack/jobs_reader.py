@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from phonoscene.drops.contents import Holders
 from phonoscene.drops.keys import is_segment
 from phonoscene.jobs import WITHOUT_VIDEO, Job
-from phonoscene.table.items import SHARDS, same_as, to_job
+from phonoscene.table.items import BUDGET_SHARD, SHARDS, same_as, to_job
 from phonoscene.table.ledger import LedgerStore
 from phonoscene_cli.errors import CliError
 
@@ -185,7 +185,7 @@ class Reader:
         data = str(self._table.get(job.job_id).get("dispatch_at", ""))
         if not data:
             return None
-        before = (self._before(shard, data) for shard in range(SHARDS))
+        before = (self._before(shard, data) for shard in (BUDGET_SHARD, *range(SHARDS)))
         ahead = sum(1 for _ in islice((one for some in before for one in some), FAR))
         return QueuePosition(ahead, datetime.fromisoformat(data))
 

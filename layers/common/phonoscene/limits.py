@@ -33,12 +33,12 @@ def next_day(at: datetime) -> datetime:
 
 
 def turn_tomorrow(at: datetime) -> datetime:
-    """When a job that finds no money has its turn: in the first second of the next day.
+    """When a job that finds no money has its turn: in the first minute of the next day.
 
-    There jobs stand in the order in which they began to wait, a hundred seconds apart or more.
+    There jobs stand in the order in which they began to wait: a day has 1,440 minutes.
     """
     tomorrow = next_day(at)
-    return tomorrow + (at - (tomorrow - timedelta(days=1))) / 100_000
+    return tomorrow + (at - (tomorrow - timedelta(days=1))) / 1_440
 
 
 def cost_of(job: Job, at: datetime, actual: Actual | None = None) -> Reservation:

@@ -130,34 +130,17 @@ def _single(reader: _Reader) -> Callable[[Scope], bool]:
         return inner
     token = reader.take()
     if reader.ahead == "(":
-        return _called(reader, token)
+        arguments = reader.listed()
+        if token != "size":
+            return _function(token, arguments)
+        compare, most = _COMPARE[reader.take()], reader.take()
+        [path] = arguments
+        return lambda scope: compare(_size(scope.read(path)), sortable(scope.read(most)))
     if reader.took("IN"):
         allowed = reader.listed()
         return lambda scope: scope.read(token) in [scope.read(one) for one in allowed]
-    if reader.took("BETWEEN"):
-        least = reader.take()
-        reader.take("AND")
-        return _between(token, least, reader.take())
     compare, other = _COMPARE[reader.take()], reader.take()
     return lambda scope: compare(sortable(scope.read(token)), sortable(scope.read(other)))
-
-
-def _called(reader: _Reader, name: str) -> Callable[[Scope], bool]:
-    """A function, or the size of a set against a number."""
-    arguments = reader.listed()
-    if name != "size":
-        return _function(name, arguments)
-    compare, limit = _COMPARE[reader.take()], reader.take()
-    [path] = arguments
-    return lambda scope: compare(_size(scope.read(path)), sortable(scope.read(limit)))
-
-
-def _between(token: str, least: str, most: str) -> Callable[[Scope], bool]:
-    def test(scope: Scope) -> bool:
-        found, first, last = (sortable(scope.read(one)) for one in (token, least, most))
-        return _COMPARE["<="](first, found) and _COMPARE["<="](found, last)
-
-    return test
 
 
 def _size(value: Any) -> Any:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Partitions of the indexes ``due``, ``backlog`` and ``by_day``, so that no key of theirs is hot.
 SHARDS: Final = 16
+#: The partition of ``backlog`` with the READY jobs that wait for a new budget, in their order.
+BUDGET_SHARD: Final = -1
 #: DynamoDB's smallest number but zero, nearly.
 TINIEST: Final = 1e-129
 
@@ -27,9 +29,14 @@ def image_shard(bucket: str, key: str) -> int:
     return SHARDS + image_number(bucket, key)
 
 
+def own_shard(job_id: str) -> int:
+    """The partition of a job in ``due``, and in ``backlog`` while it is in its turn."""
+    return int(job_id[:8], 16) % SHARDS
+
+
 def index_attributes(job: Job, at: datetime | None) -> dict[str, Any]:
     """The attributes that put a record in the sparse indexes, and None where it must leave one."""
-    shard = backlog_shard = int(job.job_id[:8], 16) % SHARDS
+    shard = backlog_shard = own_shard(job.job_id)
     backlog: datetime | None
     if job.status is JobStatus.READY:
         backlog, due = at or job.updated_at, None
@@ -48,7 +55,7 @@ def index_attributes(job: Job, at: datetime | None) -> dict[str, Any]:
 
 def to_record(job: Job) -> dict[str, Any]:
     """A whole item; what is empty is left out."""
-    shard = int(job.job_id[:8], 16) % SHARDS
+    shard = own_shard(job.job_id)
     day = {"day_shard": f"{job.created_at:%Y-%m-%d}#{shard}"}
     filled = {
         name: value

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 from phonoscene.drops.contents import Holders
 from phonoscene.errors import ConditionFailed, ContentContested, MustWait, WriteRefused
 from phonoscene.jobs import MAYBE_BILLED, WITHOUT_VIDEO, Job, JobStatus, Unusable
-from phonoscene.limits import cost_of
+from phonoscene.limits import cost_of, next_day
 from phonoscene.table import ledger
 from phonoscene.table.dynamodb import Table
 from phonoscene.table.items import (
+    BUDGET_SHARD,
     SHARDS,
     image_shard,
     index_attributes,
+    own_shard,
     same_as,
     to_dynamodb,
     to_item,
@@ -334,7 +336,8 @@ class JobStore:
 
     def put_off(self, job: Job, waits_for: str, at: datetime, **changes: Any) -> Job:
         """Note on a READY job why it waits, and until when; no step of its history."""
-        noted = {"waits_for": waits_for, **changes}
+        shard = BUDGET_SHARD if waits_for == "budget" else own_shard(job.job_id)
+        noted = {"waits_for": waits_for, "backlog_shard": shard, **changes}
         sets = "".join(f", {name} = :{name}" for name in noted)
         values = {f":{name}": value for name, value in noted.items()}
         return self._note(job, f"SET dispatch_at = :at{sets}", {":at": at, **values})
@@ -470,22 +473,23 @@ class JobStore:
         pages = self._table.pages("backlog", "backlog_shard = :shard", values, Limit=most)
         return [item["job_id"] for item in next(pages)]
 
-    def backlog(
-        self, most: int, before: datetime, since: datetime | None = None
-    ) -> list[tuple[str, datetime]]:
-        """READY jobs by id, and when each has its turn: the first, and at least ``most`` of them.
+    def put_off_until_tomorrow(self, most: int) -> list[str]:
+        """The ids of at most ``most`` READY jobs that wait for a new budget, the first first."""
+        tomorrow = to_dynamodb(next_day(self.clock()))
+        condition = "backlog_shard = :shard AND dispatch_at >= :tomorrow"
+        values = {":shard": BUDGET_SHARD, ":tomorrow": tomorrow}
+        pages = self._table.pages("backlog", condition, values, Limit=most)
+        return [item["job_id"] for item in next(pages)]
 
-        ``before``: only those whose turn comes by then; ``since``: and not earlier.
-        """
+    def oldest_ready(self, most: int, before: datetime) -> list[tuple[str, datetime]]:
+        """At most ``most`` READY jobs that may be sent, by id, and since when; oldest first."""
         found: list[tuple[str, str]] = []
-        times = {":before": to_dynamodb(before)} | ({":since": to_dynamodb(since)} if since else {})
-        span = "BETWEEN :since AND :before" if since else "<= :before"
-        condition = f"backlog_shard = :shard AND dispatch_at {span}"
-        for shard in range(SHARDS):
-            values = {":shard": shard, **times}
+        condition = "backlog_shard = :shard AND dispatch_at <= :before"
+        for shard in (BUDGET_SHARD, *range(SHARDS)):
+            values = {":shard": shard, ":before": to_dynamodb(before)}
             first = next(self._table.pages("backlog", condition, values, Limit=most))
             found += [(item["dispatch_at"], item["job_id"]) for item in first]
-        return [(job_id, _time(turn)) for turn, job_id in sorted(found)]
+        return [(job_id, _time(turn)) for turn, job_id in sorted(found)[:most]]
 
 
 def _held(holders: Holders) -> tuple[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from phonoscene.limits import cost_of, day_of, next_day
+from phonoscene.limits import cost_of, day_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: In it jobs have their turn that wait for the next day's budget.
-FIRST_SECOND: Final = timedelta(seconds=1)
-#: How many of them are read, to see what they cost.
-MAX_LOOKED_AT: Final = 20
+#: How many jobs that wait for tomorrow's budget are read, to see what they cost.
+MAX_LOOKED_AT: Final = 50
 
 
 @dataclass(frozen=True)
@@ -40,17 +38,18 @@ class Dispatcher:
     drops: DropsQueue
     limits: SpendingLimits
 
-    def dispatch(self, at_least: int = 0, *, with_put_off: bool = False) -> Dispatched:
+    def dispatch(self, at_least: int = 0) -> Dispatched:
         """Queue the READY jobs that there is room for; queued twice, a job is claimed once.
 
-        ``at_least``: so many are read even if there is no room for them, for the oldest's age.
-        ``with_put_off``: first those that wait for tomorrow's budget, if today's has room for them.
+        First those that wait for tomorrow's budget, if today's has room for them after all: they
+        have waited longer. ``at_least``: so many of the others are read even if there is no room
+        for them, for the oldest's age.
         """
         room, now = self.store.ledger.room(self.limits), self.store.clock()
-        jobs = self._affordable(room, now) if with_put_off and room else []
+        jobs = self._affordable(room, now) if room else []
         room -= len(jobs)
         read = max(room, at_least)
-        backlog = self.store.backlog(read, now) if read else []
+        backlog = self.store.oldest_ready(read, now) if read else []
         jobs += [job_id for job_id, _ in backlog[:room]]
         self.drops.dispatch(jobs)
         if jobs:
@@ -63,11 +62,11 @@ class Dispatcher:
 
         Too dear a job keeps no other waiting.
         """
-        tomorrow, found = next_day(at), list[str]()
-        put_off = self.store.backlog(MAX_LOOKED_AT, tomorrow + FIRST_SECOND, since=tomorrow)
+        found: list[str] = []
+        put_off = self.store.put_off_until_tomorrow(MAX_LOOKED_AT)
         today = self.store.ledger.day(day_of(at)) if put_off else None
         left = self.limits.daily_budget_usd - (today.committed if today else 0)
-        for job_id, _ in put_off[:MAX_LOOKED_AT]:
+        for job_id in put_off:
             if left <= 0 or len(found) == most:
                 break
             job = self.store.get(job_id)

@@ -130,7 +130,7 @@ class Reconciler:
             logger.warning("reconcile.out_of_time", extra={"looked": report.looked.total()})
         report.standing = recounter.recount()
         report.corrected = len(recounter.corrected)
-        dispatched = self.dispatcher.dispatch(at_least=1, with_put_off=True)
+        dispatched = self.dispatcher.dispatch(at_least=1)
         report.dispatched, report.ready_for = dispatched.jobs, dispatched.oldest_ready
         return report
 
