@@ -113,8 +113,8 @@ class App:
         """The jobs that a message names or starts, to be submitted."""
         match message:
             case Cancel(job_id):
-                self.canceller.cancel(job_id)
-                return []
+                job = self.canceller.cancel(job_id)
+                return [job] if job and job.sequence else []  # to be told how its segments ended
             case Dispatch(job_id):
                 job = self.store.get(job_id)
                 if job and job.status is JobStatus.WAITING:

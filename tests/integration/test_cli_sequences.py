@@ -352,6 +352,26 @@ def test_a_segment_whose_video_cannot_be_used_is_priced_again(desk: Desk, scene:
     assert "`phonoscene retry" in desk.says("show", job.job_id).out
 
 
+def test_a_segment_whose_video_was_deleted_is_priced_and_paid_again(
+    desk: Desk, scene: Workspace, fal: FakeFalQueue
+) -> None:
+    job = started(desk)
+    for number in range(3):
+        ended(scene, desk, job, number, _S.SUCCEEDED)
+    scene.store.end(job, _S.FAILED)
+    gone = segments(job)[1].video
+    assert gone
+    desk.cloud.s3.delete_object(Bucket=OUTPUT, Key=gone.key)  # a marker, as a person's deletion is
+    before = len(fal.posts)
+
+    result = desk.says("retry", "talks/song", "--yes", "--json")
+    desk.announce("talks/song.json")
+    went_on(desk)
+
+    assert [one["is_made"] for one in result.data["segments"]] == [True, False, True]
+    assert len(fal.posts) == before + 1
+
+
 @pytest.mark.parametrize(
     ("sidecar", "settings", "made"),
     [

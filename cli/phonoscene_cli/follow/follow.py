@@ -76,6 +76,8 @@ class FollowedJobs:
             name = follower.jobs[half].name
             again = f"`phonoscene watch {formatting.typed(name)}`"
             raise CliError(f"The other half of {name} has arrived. Use {again}.")
+        if not follower.jobs:
+            self._check_drop()
         if not follower.all_ended(job_ids):
             raise CliError(f"Not finished after {self.watch}: {_where(follower, self.labels)}")
         return [follower.jobs[job_id] for job_id in job_ids]

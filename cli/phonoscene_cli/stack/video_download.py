@@ -46,12 +46,23 @@ def see(s3: S3Client, job: Job, video: Video) -> None:
     Raises:
         VideoGone: it is not.
     """
+    if not _has(s3, place_of(video)):
+        raise VideoGone(job, video)
+
+
+def is_there(s3: S3Client, video: Video) -> bool:
+    """Whether a segment's video is at its key still, as the stack looks for it."""
+    return _has(s3, {"Bucket": video.bucket, "Key": video.key})
+
+
+def _has(s3: S3Client, place: Any) -> bool:
     try:
-        s3.head_object(**place_of(video))
+        s3.head_object(**place)
     except ClientError as exc:
         if exc.response["Error"]["Code"] not in _GONE:
             raise
-        raise VideoGone(job, video) from exc
+        return False
+    return True
 
 
 class VideoName(NamedTuple):

@@ -137,7 +137,8 @@ def _billed(job: Job) -> str:
     """What a cancelled job costs all the same."""
     if job.duplicate_requests:
         return "fal made and billed it all the same"
-    done = job.sequence.done if job.sequence else 0
+    segments = job.sequence.segments if job.sequence else ()
+    done = sum(one.status in (_S.SUCCEEDED, _S.GENERATED) for one in segments)
     paid = f"{number(done, 'segment')} had been made and paid, and " if done else ""
     more = "nothing more" if done else "nothing"
     return paid + ("fal may still run and bill it" if unseen_runs(job) else f"{more} is billed")

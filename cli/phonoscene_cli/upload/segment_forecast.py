@@ -20,6 +20,7 @@ from phonoscene_cli.results import Result
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from phonoscene.jobs import Video
     from phonoscene.workflow.examination import ExaminedTake
 
 ZERO: Final = Decimal(0)
@@ -121,13 +122,19 @@ class TakeForecast:
 
 
 def made_before(
-    job: Job, take: ExaminedTake, read: Callable[[Iterable[str]], Mapping[str, Job]]
+    job: Job,
+    take: ExaminedTake,
+    read: Callable[[Iterable[str]], Mapping[str, Job]],
+    has: Callable[[Video], bool],
 ) -> frozenset[int]:
-    """The segments, from 0, of a take of the same audio that an earlier job has the videos of."""
+    """The segments, from 0, of a take of the same audio that an earlier job has the videos of.
+
+    ``has``: whether a video is in its bucket still.
+    """
     there, here = job.sequence, take.fields.get("sequence")
     if there is None or here is None or there.twin != here.twin:
         return frozenset()
-    videos = _videos(there, read)
+    videos = _videos(there, read, has)
     again = job.model_copy(
         update={name: take.fields[name] for name in ("arguments", "images", "sequence")}
     )
@@ -141,18 +148,25 @@ def made_before(
     return frozenset(made)
 
 
-def _videos(sequence: Sequence, read: Callable[[Iterable[str]], Mapping[str, Job]]) -> set[int]:
+def _videos(
+    sequence: Sequence,
+    read: Callable[[Iterable[str]], Mapping[str, Job]],
+    has: Callable[[Video], bool],
+) -> set[int]:
     """The segments whose videos are kept."""
     jobs = read([one.job_id for one in sequence.segments if one.job_id])
     oldest = datetime.now(UTC) - KEPT
     found = ((number, jobs.get(one.job_id or "")) for number, one in enumerate(sequence.segments))
     return {
-        number for number, one in found if one and _is_usable(one) and one.last(one.status) > oldest
+        number
+        for number, one in found
+        if one and one.last(one.status) > oldest and _is_usable(one, has)
     }
 
 
-def _is_usable(segment: Job) -> bool:
-    return segment.status is JobStatus.SUCCEEDED and not segment.unusable
+def _is_usable(segment: Job, has: Callable[[Video], bool]) -> bool:
+    is_made = segment.status is JobStatus.SUCCEEDED and not segment.unusable
+    return is_made and segment.video is not None and has(segment.video)
 
 
 def _equal(job: Job, again: Job, number: int, videos: set[int]) -> int | None:
