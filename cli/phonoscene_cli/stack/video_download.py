@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from botocore.exceptions import ClientError
 
+from phonoscene.publishing.s3_conditions import HIDDEN, MISSING
 from phonoscene.videos.video_formats import suffix_of
 from phonoscene_cli.errors import CliError, WrongUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from mypy_boto3_s3 import S3Client
 
     from phonoscene.jobs import Job, Video
 
 CHUNK: Final = 1024 * 1024
-_GONE: Final = {"404", "NoSuchKey", "NoSuchVersion"}
+_GONE: Final = MISSING | {"NoSuchVersion"}
 
 
 class VideoGone(CliError):
@@ -46,20 +47,23 @@ def see(s3: S3Client, job: Job, video: Video) -> None:
     Raises:
         VideoGone: it is not.
     """
-    if not _has(s3, place_of(video)):
+    if not _has(s3, place_of(video), _GONE):
         raise VideoGone(job, video)
 
 
-def is_there(s3: S3Client, video: Video) -> bool:
-    """Whether a segment's video is at its key still, as the stack looks for it."""
-    return _has(s3, {"Bucket": video.bucket, "Key": video.key})
+def may_be_gone(s3: S3Client, video: Video) -> bool:
+    """Whether a segment's video is not at its key, where the stack looks for it.
+
+    Who may not list the bucket gets 403 for what is missing, and who may not read it for all.
+    """
+    return not _has(s3, {"Bucket": video.bucket, "Key": video.key}, _GONE | HIDDEN)
 
 
-def _has(s3: S3Client, place: Any) -> bool:
+def _has(s3: S3Client, place: Any, without: Collection[str]) -> bool:
     try:
         s3.head_object(**place)
     except ClientError as exc:
-        if exc.response["Error"]["Code"] not in _GONE:
+        if exc.response["Error"]["Code"] not in without:
             raise
         return False
     return True

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
+from phonoscene.publishing.s3_conditions import HIDDEN
 from phonoscene_cli.stack.video_download import VideoGone, see
 from phonoscene_cli.upload.dry_run import Forecast
 
@@ -52,6 +55,9 @@ def _repetition(job: Job, s3: S3Client) -> str:
             return (
                 f"Job {job.job_id} has made the video of this content, so no other is made. {exc}"
             )
+        except ClientError as exc:  # who only drops need not be allowed to look
+            if exc.response["Error"]["Code"] not in HIDDEN:
+                raise
         where = f"s3://{job.video.bucket}/{job.video.key}"
         other = " --set seed=NUMBER" if job.sequence else ""  # its segments are used again
         return (

@@ -22,7 +22,7 @@ from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES, MAX_TAKES, read_ta
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import Audio, DropObject, Job
 from phonoscene_cli.errors import CliError
-from phonoscene_cli.stack.video_download import is_there
+from phonoscene_cli.stack.video_download import may_be_gone
 from phonoscene_cli.ui.formatting import typed
 from phonoscene_cli.upload import sidecars
 from phonoscene_cli.upload.dry_run import Forecast, Overlay, forecast
@@ -110,7 +110,9 @@ def retake(
     if not outlook.takes:
         raise CliError(f"{audio.key} would wait for a sidecar. Add one with --set prompt=…")
     [take, *more] = outlook.takes
-    made = frozenset[int]() if more else made_before(job, take, reader.many, partial(is_there, s3))
+    made = (
+        frozenset[int]() if more else made_before(job, take, reader.many, partial(may_be_gone, s3))
+    )
     return Retake(bucket, now, piece, replace(outlook, made=made))
 
 

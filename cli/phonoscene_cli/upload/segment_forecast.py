@@ -125,16 +125,16 @@ def made_before(
     job: Job,
     take: ExaminedTake,
     read: Callable[[Iterable[str]], Mapping[str, Job]],
-    has: Callable[[Video], bool],
+    may_be_gone: Callable[[Video], bool],
 ) -> frozenset[int]:
     """The segments, from 0, of a take of the same audio that an earlier job has the videos of.
 
-    ``has``: whether a video is in its bucket still.
+    ``may_be_gone``: whether a video is perhaps not in its bucket any more; then it is priced.
     """
     there, here = job.sequence, take.fields.get("sequence")
     if there is None or here is None or there.twin != here.twin:
         return frozenset()
-    videos = _videos(there, read, has)
+    videos = _videos(there, read, may_be_gone)
     again = job.model_copy(
         update={name: take.fields[name] for name in ("arguments", "images", "sequence")}
     )
@@ -151,7 +151,7 @@ def made_before(
 def _videos(
     sequence: Sequence,
     read: Callable[[Iterable[str]], Mapping[str, Job]],
-    has: Callable[[Video], bool],
+    may_be_gone: Callable[[Video], bool],
 ) -> set[int]:
     """The segments whose videos are kept."""
     jobs = read([one.job_id for one in sequence.segments if one.job_id])
@@ -160,13 +160,13 @@ def _videos(
     return {
         number
         for number, one in found
-        if one and one.last(one.status) > oldest and _is_usable(one, has)
+        if one and one.last(one.status) > oldest and _is_usable(one, may_be_gone)
     }
 
 
-def _is_usable(segment: Job, has: Callable[[Video], bool]) -> bool:
+def _is_usable(segment: Job, may_be_gone: Callable[[Video], bool]) -> bool:
     is_made = segment.status is JobStatus.SUCCEEDED and not segment.unusable
-    return is_made and segment.video is not None and has(segment.video)
+    return is_made and segment.video is not None and not may_be_gone(segment.video)
 
 
 def _equal(job: Job, again: Job, number: int, videos: set[int]) -> int | None:
