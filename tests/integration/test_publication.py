@@ -293,6 +293,28 @@ def test_a_copy_that_s3_refuses_is_set_aside_after_the_receipt_and_the_event(
     assert [json.loads(body)["reason"] for body in cloud.verdicts()] == ["stable key refused"]
 
 
+def test_a_repeat_of_a_job_whose_video_was_deleted_is_no_fault_of_the_stack(
+    cloud: Cloud,
+    workspace: Workspace,
+    publish: Callable[..., list[str]],
+) -> None:
+    video = with_video(cloud, workspace, 1, b"film")
+    publish(of_jobs(stream_records(workspace))[-1])
+    job = workspace.read(1)
+    for key in (video.key, STABLE):  # as a lifecycle rule does
+        for one in cloud.s3.list_object_versions(Bucket=OUTPUT, Prefix=key)["Versions"]:
+            cloud.s3.delete_object(Bucket=OUTPUT, Key=one["Key"], VersionId=one["VersionId"])
+    workspace.store.mention(job, frozenset({"albums/song.wav.json"}), workspace.clock())
+
+    failed = publish(of_jobs(stream_records(workspace))[-1])
+
+    assert failed == []
+    assert cloud.verdicts() == []
+    assert (
+        "albums/song.wav.json is not used" in receipt(cloud, "albums/song.status.json")["notes"][0]
+    )
+
+
 def _put(videos: StableVideos, client: Any, name: str) -> None:
     videos._client, videos.name = client, name
 

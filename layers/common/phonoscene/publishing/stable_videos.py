@@ -75,8 +75,8 @@ class StableVideos:
             raise StableKeyRefused(str(exc)) from exc
         except ClientError as exc:
             code = exc.response["Error"]["Code"]
-            # 404 with If-Match: this object or the video was deleted; the next try shows which
-            if code in OVERTAKEN or (found and code in _GONE):
+            # 404 with If-Match: this object was deleted, or the video
+            if code in OVERTAKEN or (found and code in _GONE and not self.find(pointer.stable_key)):
                 return False
             status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             is_refusal = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR

@@ -102,7 +102,8 @@ class Publisher:
         Raises:
             StableKeyContested, ReceiptContested: others write the same object all the time.
             EventRefused: the bus did not take the event.
-            StableKeyRefused: all but the copy is published, and the copy would fail again.
+            StableKeyRefused: all but the copy is published, and the copy would fail again. Only of
+                a step: later the video may have been deleted, by a lifecycle rule for example.
         """
         if write.after.part_of:
             self._announce_end(write.after, write.after.part_of)
@@ -114,8 +115,10 @@ class Publisher:
         if event:
             self.bus.send(event)
             logger.info("event.sent", extra={"status": event.status, "event": event.id})
-        if refused:
+        if refused and event:
             raise refused[0]
+        if refused:
+            logger.warning("stable_key.not_renewed", extra={"reason": str(refused[0])})
 
     def _announce_end(self, segment: Job, sequence: str) -> None:
         """Dispatch a sequence when one of its segments has ended, or waits for long.
