@@ -460,6 +460,12 @@ def test_a_drop_is_made_by_keyboard(tab: Tab) -> None:
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.matches('button.primary')"):
             break
+    # it is examined once more, and the button that has come instead is the one that has the focus
+    page.evaluate(
+        """() => { document.activeElement.dataset.old = 1;
+            htmx.trigger(document.querySelector("#outcome"), "staged"); }"""
+    )
+    tab.until("""() => document.activeElement.matches("button.primary:enabled:not([data-old])")""")
     page.keyboard.press("Enter")
     page.wait_for_url("**/jobs/*")
     await_state(tab, "SUCCEEDED")
