@@ -114,7 +114,7 @@ class App:
         match message:
             case Cancel(job_id):
                 job = self.canceller.cancel(job_id)
-                return [job] if job and job.sequence else []  # to be told how its segments ended
+                return [job] if job and job.sequence else []  # to note how its segments ended
             case Dispatch(job_id):
                 job = self.store.get(job_id)
                 if job and job.status is JobStatus.WAITING:

@@ -74,7 +74,7 @@ def fetch_all(endpoints: Endpoints, jobs: Sequence[Job], folder: Path) -> list[P
 def fetch(endpoints: Endpoints, job: Job, target: Path) -> None:
     """Save a job's video, and describe it."""
     if job.video:
-        video_download.fetch(endpoints.client("s3"), job.video, target)
+        video_download.fetch(endpoints.client("s3"), job, job.video, target)
         terminal.say(describe(target))
     if cost := job.actual or job.estimate:
         terminal.say(_cost(cost, is_real=not endpoints.simulator_url))

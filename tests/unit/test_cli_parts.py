@@ -870,9 +870,9 @@ def test_a_video_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     right = VIDEO.model_copy(update={"sha256": hashlib.sha256(BODY).hexdigest()})
 
     with pytest.raises(CliError, match="checksum mismatch"):
-        fetch(s3, VIDEO, tmp_path / "x.mp4")
+        fetch(s3, a_job(_S.SUCCEEDED), VIDEO, tmp_path / "x.mp4")
     assert list(tmp_path.iterdir()) == []
-    assert fetch(s3, right, tmp_path / "new" / "x.mp4").read_bytes() == BODY
+    assert fetch(s3, a_job(_S.SUCCEEDED), right, tmp_path / "new" / "x.mp4").read_bytes() == BODY
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["x.mp4"]
 
 

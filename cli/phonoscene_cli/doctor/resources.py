@@ -65,8 +65,7 @@ def _files(stack: Stack) -> Iterator[tuple[str, Mapping[str, str], str]]:
 
 def parameters_are_the_files(stack: Stack) -> Looked:
     """The next deployment changes no parameter."""
-    data = stack.description.get("Parameters", [])
-    deployed = {one["ParameterKey"]: one["ParameterValue"] for one in data}
+    deployed = stack.parameter_values
     files = list(_files(stack))
     for file, parameters, command in files:
         if found := samconfig.changes(parameters, deployed):
@@ -210,9 +209,7 @@ def _kind_of_error(answer: Any) -> str:
 
 def account_has_room(stack: Stack) -> Looked:
     """The account lets as many functions run at once as the stack may need."""
-    data = stack.description.get("Parameters", [])
-    given = {one["ParameterKey"]: one["ParameterValue"] for one in data}
-    needed = most_at_once(given, set(stack.resources("Lambda::Function")))
+    needed = most_at_once(stack.parameter_values, set(stack.resources("Lambda::Function")))
     limits = stack.client("lambda").get_account_settings()["AccountLimit"]
     most = limits["ConcurrentExecutions"]
     if most < needed:

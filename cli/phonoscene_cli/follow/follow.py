@@ -11,7 +11,7 @@ from phonoscene.drops.keys import name_of
 from phonoscene_cli.errors import NOT_FINE, CliError
 from phonoscene_cli.follow.poller import Follower, has_no_video
 from phonoscene_cli.stack.generation_time import typical_seconds
-from phonoscene_cli.stack.video_download import fetch, see, video_of
+from phonoscene_cli.stack.video_download import VideoGone, fetch, video_of
 from phonoscene_cli.ui import formatting, next_steps, terminal
 from phonoscene_cli.ui.status_line import StatusLine
 from phonoscene_cli.upload.drop_report import tell_errors
@@ -83,7 +83,7 @@ class FollowedJobs:
         return [follower.jobs[job_id] for job_id in job_ids]
 
     def _check_drop(self) -> None:
-        """See that what was dropped still lies in the bucket, if there is no record of it."""
+        """See that what was dropped is still in the bucket, if there is no record of it."""
         if self.dropped and not is_newest(self.stack.client("s3"), self.dropped):
             name = formatting.typed(name_of(self.dropped.audio.key))
             raise CliError(
@@ -160,9 +160,10 @@ def bring_home(stack: Stack, jobs: Sequence[Job], out: Destination | None) -> di
 
 def _fetch(s3: S3Client, video: Video, target: Path, job: Job) -> Path:
     """A job's video, which stays in its bucket if that fails."""
-    see(s3, job, video)
     try:
-        return fetch(s3, video, target)
+        return fetch(s3, job, video, target)
+    except VideoGone:
+        raise
     except CliError as exc:
         raise CliError(f"{exc} `phonoscene watch {job.job_id} --out FILE` fetches it.") from exc
 

@@ -68,9 +68,9 @@ class Spent(Result):
 def unseen_runs(job: Job) -> int:
     """How many requests of a job that ended fal may have run, and may bill, unseen."""
     if job.sequence:
-        is_stopped = job.status is _S.CANCELLED
-        ended = [one for one in job.sequence.segments if one.status is _S.CANCELLED]
-        return sum(is_stopped and bool(one.is_sent or one.request_id) for one in ended)
+        stopped = job.sequence.segments if job.status is _S.CANCELLED else ()
+        sent = (one for one in stopped if one.is_sent or one.request_id)
+        return sum(one.status is _S.CANCELLED for one in sent)
     before = {step.status for step in job.history[-2:]}
     was_stopped = job.status is _S.CANCELLED and bool(AT_FAL & before)
     is_lost = any(error.code in UNKNOWN_ENDS for error in job.errors)

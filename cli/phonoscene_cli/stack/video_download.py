@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -16,7 +17,7 @@ from phonoscene.videos.video_formats import suffix_of
 from phonoscene_cli.errors import CliError, WrongUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from mypy_boto3_s3 import S3Client
 
@@ -47,8 +48,8 @@ def see(s3: S3Client, job: Job, video: Video) -> None:
     Raises:
         VideoGone: it is not.
     """
-    if not _has(s3, place_of(video), _GONE):
-        raise VideoGone(job, video)
+    with _expected(job, video):
+        s3.head_object(**place_of(video))
 
 
 def may_be_gone(s3: S3Client, video: Video) -> bool:
@@ -56,17 +57,24 @@ def may_be_gone(s3: S3Client, video: Video) -> bool:
 
     Who may not list the bucket gets 403 for what is missing, and who may not read it for all.
     """
-    return not _has(s3, {"Bucket": video.bucket, "Key": video.key}, _GONE | HIDDEN)
-
-
-def _has(s3: S3Client, place: Any, without: Collection[str]) -> bool:
     try:
-        s3.head_object(**place)
+        s3.head_object(Bucket=video.bucket, Key=video.key)
     except ClientError as exc:
-        if exc.response["Error"]["Code"] not in without:
+        if exc.response["Error"]["Code"] not in _GONE | HIDDEN:
             raise
-        return False
-    return True
+        return True
+    return False
+
+
+@contextmanager
+def _expected(job: Job, video: Video) -> Iterator[None]:
+    """Asks S3 for a job's video."""
+    try:
+        yield
+    except ClientError as exc:
+        if exc.response["Error"]["Code"] not in _GONE:
+            raise
+        raise VideoGone(job, video) from exc
 
 
 class VideoName(NamedTuple):
@@ -155,16 +163,17 @@ def _part(file: Path) -> Path:
     return file.with_name(f"{file.name}.part")
 
 
-def fetch(s3: S3Client, video: Video, target: Path) -> Path:
+def fetch(s3: S3Client, job: Job, video: Video, target: Path) -> Path:
     """Write the video; ``target`` appears when its last byte is there and its digest is right.
 
     Raises:
+        VideoGone: it is no longer in its bucket.
         CliError: it cannot be written, or is not what was stored.
     """
     part = _part(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        digest = _write(s3, video, part)
+        digest = _write(s3, job, video, part)
         if digest != video.sha256:
             raise CliError(f"{video.key} is corrupt: checksum mismatch.")
         part.replace(target)
@@ -175,10 +184,11 @@ def fetch(s3: S3Client, video: Video, target: Path) -> Path:
     return target
 
 
-def _write(s3: S3Client, video: Video, part: Path) -> str:
+def _write(s3: S3Client, job: Job, video: Video, part: Path) -> str:
     """The SHA-256 of what was written, in hex."""
     digest = hashlib.sha256()
-    found = s3.get_object(**place_of(video))
+    with _expected(job, video):
+        found = s3.get_object(**place_of(video))
     with part.open("wb") as file:
         for chunk in found["Body"].iter_chunks(CHUNK):
             digest.update(chunk)

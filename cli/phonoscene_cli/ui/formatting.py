@@ -118,11 +118,11 @@ def typed(text: str) -> str:
 
 def meaning(job: Job) -> str:
     """A job's state in plain words, with what it waits for, and what its end may have cost."""
+    waits = f"waits for {WAITS.get(job.waits_for, job.waits_for)}" if job.waits_for else ""
     if job.sequence and job.status in (_S.SUBMITTED, _S.GENERATED):
-        why = f"; waits for {WAITS.get(job.waits_for, job.waits_for)}" if job.waits_for else ""
-        return f"{public_fields(job, None)['state']}{why}"
-    if job.status is _S.READY and job.waits_for:
-        return f"waits for {WAITS.get(job.waits_for, job.waits_for)}"
+        return "; ".join(filter(None, (public_fields(job, None)["state"], waits)))
+    if job.status is _S.READY and waits:
+        return waits
     if job.missing_image:
         return f"waiting for an image: {job.missing_image} is missing"
     if job.status is _S.WAITING:

@@ -145,10 +145,10 @@ def _time(take: TakeForecast, stack: Stack) -> str:
     known = typical_seconds(stack.jobs)
     each, most = known or ASSUMED_SECONDS, stack.parameters.max_in_flight
     together = formatting.span(timedelta(seconds=take.rounds(most) * each))
-    how = ", one after another" if take.in_a_row == take.requests else f", up to {most} at once"
     source = "the recent average" if known else "assumed: there is no video yet"
     requests = formatting.number(take.requests, "request")
     one = formatting.span(timedelta(seconds=each))
     if take.requests == 1:
         return f"about {together}: {requests} ({source})"
-    return f"about {together}: {requests}{how}, about {one} each ({source})"
+    how = "one after another" if take.in_a_row == take.requests else f"up to {most} at once"
+    return f"about {together}: {requests}, {how}, about {one} each ({source})"

@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from phonoscene.drops.keys import job_id
 from phonoscene.jobs import DropObject
+from phonoscene.publishing.s3_conditions import MISSING
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.upload.dry_run import stamp_of
 
@@ -116,7 +117,7 @@ def _newest(s3: S3Client, bucket: str, key: str) -> str | None:
     try:
         return s3.head_object(Bucket=bucket, Key=key)["VersionId"]
     except ClientError as exc:
-        if exc.response["Error"]["Code"] != "404":
+        if exc.response["Error"]["Code"] not in MISSING:
             raise
         return None
 

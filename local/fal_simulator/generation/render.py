@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 import av
 import av.error
@@ -39,6 +39,7 @@ SOUND_OPTIONS = {"aac": {"aac_coder": "fast"}}
 SUPPORTED = ["mp3", "wav", "flac", "m4a", "aac", "ogg", "opus"]
 IMAGE_FORMATS = ("png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "gif", "image2", "webp")
 MAX_PIXELS = 4096 * 4096  # a limit of this simulator, not of fal
+QUARTER = 90  # degrees
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +97,6 @@ class Shot:
     mood: str
     first: Path | None = None
     last: Path | None = None
-
-
-#: Degrees.
-QUARTER: Final = 90
 
 
 class StoppedError(Exception):

@@ -146,7 +146,7 @@ def image_of(codec: str, container: str, pixels: str, width: int = 64, height: i
 
 
 def turned(jpeg: bytes, orientation: int) -> bytes:
-    """A JPEG with an EXIF orientation (TIFF tag 274): from 5 on it lies on its side."""
+    """A JPEG with an EXIF orientation (TIFF tag 274): 5 to 8 turn it by a quarter."""
     entry = struct.pack("<HHHII", 1, 274, 3, 1, orientation)
     exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + entry + b"\0\0\0\0"
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]

@@ -66,7 +66,7 @@ def _typed(value: Any, name: str) -> Iterator[str]:
 def _means(name: str, text: str, value: Any) -> bool:
     try:
         return json.dumps(_value(name, text)) == json.dumps(value)
-    except (ValueError, RecursionError):
+    except ValueError:
         return False
 
 
@@ -148,7 +148,7 @@ def filled(form: Mapping[str, str]) -> Filled:
         if text.strip():
             try:
                 sidecar[field.name] = _value(field.name, text)
-            except (ValueError, RecursionError) as exc:
+            except ValueError as exc:
                 errors.append(_wrong(field.name, text, field.allowed, exc))
     return Filled(sidecar, tuple(errors))
 
@@ -174,7 +174,7 @@ def _value(name: str, text: str) -> Any:
     """The value of a field.
 
     Raises:
-        ValueError, RecursionError: metadata or scenes are not written as they should be.
+        ValueError: metadata or scenes are not written as they should be.
     """
     if name in _TEXTS or name == CONTINUITY:
         return text if name in ("prompt", "negative_prompt") else text.strip()
@@ -190,9 +190,21 @@ def _value(name: str, text: str) -> Any:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_number)
-    except (ValueError, RecursionError):
+        return _strict_json(text)
+    except ValueError:
         return text
+
+
+def _strict_json(text: str) -> Any:
+    """What JSON says.
+
+    Raises:
+        ValueError: it is none, or nested too deeply.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except RecursionError as exc:
+        raise ValueError(text) from exc
 
 
 def _no_number(name: str) -> Any:
@@ -202,7 +214,7 @@ def _no_number(name: str) -> Any:
 
 def _metadata(text: str) -> Any:
     if text.lstrip().startswith("{"):
-        return json.loads(text, parse_constant=_no_number)
+        return _strict_json(text)
     pairs = [line.partition("=") for line in text.splitlines() if line.strip()]
     if not all(equals for _, equals, _ in pairs):
         raise ValueError(text)
@@ -211,7 +223,7 @@ def _metadata(text: str) -> Any:
 
 def _scenes(text: str) -> Any:
     if text.lstrip().startswith("["):
-        return json.loads(text, parse_constant=_no_number)
+        return _strict_json(text)
     lines = [_SCENE.fullmatch(line) for line in text.splitlines() if line.strip()]
     found = [line for line in lines if line]
     if len(found) < len(lines):

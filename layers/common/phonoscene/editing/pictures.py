@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 #: How far, in frames, a timestamp may be from the grid: WebM's are rounded to milliseconds, which
 #: at 60 frames per second are 0.03 frames.
 TOLERANCE: Final = 0.4
-
-
 #: FFmpeg's time bases are fractions of 32-bit numbers, and 29.97002997002997 has more digits. In
 #: ten minutes the nearest of these fractions is off by less than a hundredth of a frame.
 MAX_DENOMINATOR: Final = 100_000

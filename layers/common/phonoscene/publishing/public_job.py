@@ -278,11 +278,10 @@ def _notes_on_payment(job: Job) -> list[str]:
         notes.append("fal's answer was lost, and nothing was heard of it: it was sent once more.")
     if job.costs_more_than_reserved:
         notes.append(over_reserved(job))
-    reused = sum(one.is_reused for one in job.sequence.segments) if job.sequence else 0
-    if job.sequence and reused:
-        count = len(job.sequence.segments)
+    segments = job.sequence.segments if job.sequence else ()
+    if reused := sum(one.is_reused for one in segments):
         notes.append(
-            f"{reused} of {count} segments were made for another job, which paid for them."
+            f"{reused} of {len(segments)} segments were made for another job, which paid for them."
         )
     times = len(job.duplicate_requests)
     if times and job.status in (JobStatus.GENERATED, JobStatus.SUCCEEDED):

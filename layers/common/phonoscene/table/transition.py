@@ -99,8 +99,8 @@ class Transition:
         sets.append("history = list_append(if_not_exists(history, :none), :step)")
         origins = {f":from{n}": str(before) for n, before in enumerate(self.allowed)}
         values = {f":{name}": value for name, value in kept.items()} | origins
-        values |= {":step": [to_dynamodb(self._step)], ":none": [], ":seen": self.job.attempt}
-        values |= {":one": 1}
+        values |= {":step": [to_dynamodb(self._step)], ":none": [], ":one": 1}
+        values |= {":seen": self.job.attempt}
         if self.turn:
             values |= {":turn": to_dynamodb(self.turn), **for_budget(self.clock)}
         values |= {":revision": self.revision} if self.revision is not None else {}
