@@ -433,9 +433,9 @@ def test_the_version_that_was_dropped_is_uploaded_whatever_is_there_now(
 ) -> None:
     look = DropBucket.open
 
-    def overwritten(self: DropBucket, pinned: DropObject) -> Any:
+    def overwritten(self: DropBucket, pinned: DropObject, field: str) -> Any:
         cloud.s3.put_object(Bucket=DROPS, Key=pinned.key, Body=b"something else")
-        return look(self, pinned)
+        return look(self, pinned, field)
 
     environment.setattr(DropBucket, "open", overwritten)
 
@@ -693,11 +693,11 @@ def test_of_two_that_hold_a_job_after_all_one_claims_it(
     """The first was slower than it may be; the claim is the only truth."""
     others, look = [], DropBucket.open
 
-    def slow(self: DropBucket, pinned: DropObject) -> Any:
+    def slow(self: DropBucket, pinned: DropObject, field: str) -> Any:
         environment.setattr(DropBucket, "open", look)
         workspace.clock.go_on(seconds=101)
         others.append(submitter.submit(job))
-        return look(self, pinned)
+        return look(self, pinned, field)
 
     environment.setattr(DropBucket, "open", slow)
 
@@ -824,7 +824,8 @@ def test_both_ways_of_being_gone_are_known(code: str, cloud: Cloud) -> None:
     with (
         pytest.raises(DropRefused) as refused,
         bucket.open(
-            DropObject(key="never" if code == "NoSuchKey" else "song.wav", version_id="made-up")
+            DropObject(key="never" if code == "NoSuchKey" else "song.wav", version_id="made-up"),
+            "audio_url",
         ),
     ):
         pass

@@ -295,8 +295,12 @@ def test_a_fal_that_refuses_for_ever_fails_the_job_in_the_end(workspace: Workspa
 def test_a_new_attempt_has_a_token_and_urls_of_its_own(workspace: Workspace) -> None:
     s3 = client("s3", "s3v4")
     workspace.bucket = DropBucket(s3, s3, DROPS)
-    audio = Audio(key="song.mp3", version_id="v1", bytes=9)
-    cover = {"image_url": DropObject(key="cover.png", version_id="v2")}
+    versions = [
+        s3.put_object(Bucket=DROPS, Key=key, Body=b"123456789")["VersionId"]
+        for key in ("song.mp3", "cover.png")
+    ]
+    audio = Audio(key="song.mp3", version_id=versions[0], bytes=9)
+    cover = {"image_url": DropObject(key="cover.png", version_id=versions[1])}
     job = workspace.submitter.submit(workspace.admit(audio=audio, images=cover))
     assert job.request
     name = job.request.request_id
@@ -312,7 +316,7 @@ def test_a_new_attempt_has_a_token_and_urls_of_its_own(workspace: Workspace) -> 
         hash_token(str(post.webhook_url).rpartition("/")[2]) for post in (first, second)
     )
     assert first.webhook_url != second.webhook_url
-    for field, version in (("audio_url", "v1"), ("image_url", "v2")):
+    for field, version in zip(("audio_url", "image_url"), versions, strict=True):
         urls = [urlsplit(post.arguments[field]) for post in (first, second)]
         queries = [parse_qs(url.query) for url in urls]
         assert queries[0]["X-Amz-Signature"] != queries[1]["X-Amz-Signature"]

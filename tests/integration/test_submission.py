@@ -10,12 +10,15 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from phonoscene.drops.drop_bucket import DropBucket
+from phonoscene.errors import DropRefused
 from phonoscene.fal.requests import Accepted, Refused, Submission, Unknown
 from phonoscene.fal.webhook_message import hash_token
 from phonoscene.jobs import Audio, DropObject, Job, JobStatus, Request
 from phonoscene.limits import SpendingLimits
+from phonoscene.publishing.wording import fix
 from phonoscene.retries import MAX_REFUSALS
 from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.media_urls import Presigned
@@ -26,11 +29,13 @@ from tests.integration.workspace import Clock, FakeDynamoDB
 from tests.support.fakes.calls import Crash
 from tests.support.jobs import a_job
 from tests.support.media.samples import silence
-from tests.support.stack import DROPS, JOBS, KEY_PARAMETER, WEBHOOKS, created, sqs
+from tests.support.stack import DROPS, JOBS, KEY_PARAMETER, OUTPUT, WEBHOOKS, created, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
+
+    from mypy_boto3_s3 import S3Client
 
     from tests.integration.conftest import Context
 
@@ -66,7 +71,7 @@ class World:
 
 
 @pytest.fixture
-def world(cloud: Cloud) -> World:  # noqa: ARG001 - where its S3 is
+def world(cloud: Cloud) -> World:
     clock = Clock(NOW)
     table: Any = FakeDynamoDB()
     store = JobStore(table, JOBS, clock=clock)
@@ -75,18 +80,31 @@ def world(cloud: Cloud) -> World:  # noqa: ARG001 - where its S3 is
     bucket = DropBucket(s3, s3, DROPS)
     terms = SubmissionSettings(WEBHOOKS, 3600, 86400)
     submitter = Submitter(Presigned(bucket, 3600), store, fal, terms, LIMITS)  # type: ignore[arg-type]  # it plays FalQueue
+    song = cloud.s3.put_object(Bucket=DROPS, Key="song.mp3", Body=b"123456789")["VersionId"]
+    cover = cloud.s3.put_object(Bucket=DROPS, Key="cover.png", Body=b"a picture")["VersionId"]
     store.admit(
         a_job(
             at=NOW - timedelta(minutes=5),
             job_id=ID,
             name="song",
-            audio=Audio(key="song.mp3", version_id="v1", bytes=9),
-            images={"image_url": DropObject(key="cover.png", version_id="v7")},
+            audio=Audio(key="song.mp3", version_id=song, bytes=9),
+            images={"image_url": DropObject(key="cover.png", version_id=cover)},
             arguments={"prompt": "x", "image_url": "cover.png", "sync_mode": False},
         ),
         (),
     )
     return World(clock, table, store, fal, submitter)
+
+
+@dataclass
+class Refusing:
+    """An S3 client whose HEAD is refused."""
+
+    client: S3Client
+    code: str
+
+    def head_object(self, **_: Any) -> None:
+        raise ClientError({"Error": {"Code": self.code}}, "HeadObject")
 
 
 def token_of(submission: Submission) -> str:
@@ -139,12 +157,50 @@ def test_the_token_is_nowhere_in_the_record_and_neither_is_a_presigned_url(world
 
 
 def test_every_medium_is_presigned_at_its_version(world: World) -> None:
+    versions = {field: pinned.version_id for field, pinned in world.record.media.items()}
+
     world.submit()
 
     sent = world.fal.posts[0].arguments
-    assert "versionId=v1" in sent["audio_url"]
-    assert "versionId=v7" in sent["image_url"]
+    for field in ("audio_url", "image_url"):
+        assert f"versionId={versions[field]}" in sent[field]
     assert world.fal.posts[0].start_timeout == 3600 - 300
+
+
+@pytest.mark.parametrize("field", ["audio_url", "image_url"])
+def test_a_file_that_is_gone_ends_the_job_before_anything_is_sent(
+    field: str, world: World, cloud: Cloud
+) -> None:
+    gone = world.record.media[field]
+    cloud.s3.delete_object(Bucket=DROPS, Key=gone.key, VersionId=gone.version_id)
+
+    ended = world.submit()
+
+    (error,) = ended.errors
+    assert (ended.status, error.code, error.field) == (JobStatus.FAILED, "drop_gone", field)
+    assert error.message.startswith(f"{gone.key} is no longer in the bucket")
+    assert (ended, world.fal.posts) == (world.record, [])
+
+
+@pytest.mark.parametrize("code", ["404", "403"])
+def test_a_segments_file_that_is_gone_is_made_again_by_a_retry(code: str, cloud: Cloud) -> None:
+    """The output bucket may not be listed, so S3 answers 403 there."""
+    bucket = DropBucket(Refusing(cloud.s3, code), cloud.s3, DROPS)  # type: ignore[arg-type]  # S3's client
+    frame = DropObject(key="_work/last.png", version_id="v1", bucket=OUTPUT)
+
+    with pytest.raises(DropRefused) as refused:
+        bucket.require({"image_url": frame})
+
+    (error,) = refused.value.errors
+    assert (error.code, error.field) == ("segment_gone", "image_url")
+    assert "phonoscene retry" in fix(JobStatus.FAILED, error)
+
+
+@pytest.mark.parametrize("code", ["403", "SlowDown", "503"])
+def test_where_s3_does_not_say_that_a_file_is_gone_fal_finds_out(code: str, cloud: Cloud) -> None:
+    bucket = DropBucket(Refusing(cloud.s3, code), cloud.s3, DROPS)  # type: ignore[arg-type]  # S3's client
+
+    bucket.require({"audio_url": DropObject(key="song.mp3", version_id="v1")})
 
 
 def test_of_two_submitters_that_read_the_same_record_one_sends(world: World) -> None:

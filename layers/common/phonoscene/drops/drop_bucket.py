@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _CHUNK: Final = 64 * 1024
 _ABSENT: Final = {"404", "NoSuchKey", "NoSuchVersion", "NotFound", "412", "PreconditionFailed"}
+_HIDDEN: Final = {"AccessDenied", "403"}
 #: What S3 knows of an object's bytes; of each that two objects share, equal means equal bytes.
 _PROOFS: Final = (
     "ETag",
@@ -160,31 +161,49 @@ class DropBucket:
         return raw
 
     @contextmanager
-    def open(self, pinned: DropObject) -> Iterator[tuple[int, Iterator[bytes]]]:
+    def open(self, pinned: DropObject, field: str) -> Iterator[tuple[int, Iterator[bytes]]]:
         """The length of a version in bytes, and its bytes, a block at a time.
 
         Raises:
             DropRefused: it is gone.
         """
-        elsewhere = {"Bucket": pinned.bucket} if pinned.bucket else {}
-        answer = self._get(Key=pinned.key, VersionId=pinned.version_id, **elsewhere)
+        answer = self._get(Key=pinned.key, **self._at(pinned))
         if answer is None:
-            raise DropRefused(_error("drop_gone", pinned.key, _GONE))
+            raise DropRefused(_gone(pinned, field))
         with closing(answer["Body"]) as body:  # entered itself, it would count no bytes
             yield answer["ContentLength"], body.iter_chunks(_CHUNK)
+
+    def require(self, media: Mapping[str, DropObject]) -> None:
+        """See that the files of a job are still there, each in its version.
+
+        Where S3 does not say whether one is, its reader finds out.
+
+        Raises:
+            DropRefused: one of them is gone.
+        """
+        for name, pinned in media.items():
+            try:
+                self._client.head_object(Key=pinned.key, **self._at(pinned))
+            except ClientError as exc:
+                # the output bucket may not be listed, so S3 says 403 of what is not there
+                absent = _ABSENT | _HIDDEN if pinned.bucket else _ABSENT
+                if exc.response["Error"]["Code"] in absent:
+                    raise DropRefused(_gone(pinned, name)) from exc
 
     def presign(self, pinned: DropObject, seconds: int, marker: str) -> str:
         """A URL that reads this version, and no other, for ``seconds``. Never stored or logged."""
         return self._presigner.generate_presigned_url(
             "get_object",
             Params={
-                "Bucket": pinned.bucket or self.name,
                 "Key": pinned.key,
-                "VersionId": pinned.version_id,
                 "ResponseContentDisposition": f"inline; filename={marker}",
+                **self._at(pinned),
             },
             ExpiresIn=seconds,
         )
+
+    def _at(self, pinned: DropObject) -> Any:
+        return {"Bucket": pinned.bucket or self.name, "VersionId": pinned.version_id}
 
 
 def _found(key: str, answer: Any) -> Found:
@@ -221,8 +240,10 @@ def _body(answer: Any, at_most: int | None = None) -> bytes:
     return raw
 
 
-_GONE: Final = "is no longer in the bucket as it was dropped; drop it again"
-
-
-def _error(code: str, key: str, what: str) -> ErrorDetail:
-    return ErrorDetail(code=code, message=f"{key} {what}.", source=key, field="audio")
+def _gone(pinned: DropObject, field: str) -> ErrorDetail:
+    """The error for a file that was deleted since it was examined; a bucket is that of segments."""
+    if pinned.bucket:
+        message = f"{pinned.key}, made for this segment, is no longer in the output bucket."
+        return ErrorDetail(code="segment_gone", message=message, field=field)
+    message = f"{pinned.key} is no longer in the bucket as it was dropped; drop it again."
+    return ErrorDetail(code="drop_gone", message=message, source=pinned.key, field=field)

@@ -33,21 +33,26 @@ class MediaUrls(Protocol):
 
 @dataclass(frozen=True)
 class Presigned:
-    """Each file at its version, in our bucket, for ``life`` seconds. Costs nothing to make."""
+    """Each file at its version, in our bucket, for ``life`` seconds."""
 
     bucket: DropBucket
     life: int
 
     @property
     def takes(self) -> timedelta:
-        """Return zero: signing a URL needs no request."""
+        """Return zero: a URL is signed at once."""
         return timedelta(0)
 
     def of(self, job: Job) -> dict[str, str]:
-        """A presigned URL for each file of the job, by field."""
-        marker = job.next_marker
+        """A presigned URL for each file of the job, by field.
+
+        Raises:
+            DropRefused: one of the files is gone. fal would only say that it cannot be read, and
+                that may pass, so it would be sent again.
+        """
+        self.bucket.require(job.media)
         return {
-            field: self.bucket.presign(pinned, self.life, marker)
+            field: self.bucket.presign(pinned, self.life, job.next_marker)
             for field, pinned in job.media.items()
         }
 
@@ -71,16 +76,17 @@ class Uploaded:
             DropRefused: one of the files is gone, or fal never takes it.
             UploadFailed: fal's storage did not take them this time.
         """
+        self.bucket.require(job.media)
         with self.storage.open(self.life) as uploads:
             return {
-                field: self._upload(uploads, pinned, job.next_marker)
+                field: self._upload(uploads, field, pinned, job.next_marker)
                 for field, pinned in job.media.items()
             }
 
-    def _upload(self, uploads: Uploads, pinned: DropObject, marker: str) -> str:
+    def _upload(self, uploads: Uploads, field: str, pinned: DropObject, marker: str) -> str:
         """The name is the marker's: a dropper's file name is not sent to fal."""
         suffix = suffix_of(pinned.key)
-        with self.bucket.open(pinned) as (size, chunks):
+        with self.bucket.open(pinned, field) as (size, chunks):
             url = uploads.upload(
                 Medium(pinned.key, marker + suffix, CONTENT_TYPES[suffix], size, chunks)
             )
