@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks.figures import Row, Section, Table, paragraphs
 from benchmarks.growth import an_item, put, ready_job
 from benchmarks.worlds import MeasuredWorld
+from phonoscene.jobs import Audio
+from tests.support import stack
 from tests.support.fakes.aws import Message
 from tests.support.fakes.fal import RUNS_FOR
 from tests.support.fakes.world import load
@@ -102,8 +104,10 @@ def drain(jobs: int, concurrency: int, slots: int) -> Drained:
     """Run a backlog down."""
     settings = {"MAX_IN_FLIGHT": str(slots), "DAILY_BUDGET_USD": "1000000"}
     world = Drain(settings=settings, concurrency=concurrency)
+    version = world.buckets.put(stack.DROPS, "albums/song.wav", b"its sound").version_id
+    audio = Audio(key="albums/song.wav", version_id=version, bytes=9, seconds=5.0)
     for number in range(jobs):
-        job = ready_job(job_id=f"{(number * 7919) % 2**32:08x}{number:024x}")
+        job = ready_job(job_id=f"{(number * 7919) % 2**32:08x}{number:024x}", audio=audio)
         put(world, an_item(job, job.created_at + timedelta(milliseconds=number)))
     with world.under():
         world.invoke("reconcile", {})

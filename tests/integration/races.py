@@ -148,10 +148,8 @@ class Race:
             fal: Any = FakeFalQueue()
             fal.answer = answer
             fal.on_post = self.posts.append
-            bucket: Any = None
-            Submitter(
-                Presigned(bucket, 3600), self.workspace.store, fal, TERMS, self.workspace.limits
-            ).submit(job)
+            media = Presigned(self.workspace.bucket, 3600)
+            Submitter(media, self.workspace.store, fal, TERMS, self.workspace.limits).submit(job)
 
         return submit
 

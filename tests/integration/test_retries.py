@@ -10,7 +10,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.fal.requests import ACCOUNT, Ended, Refused
 from phonoscene.fal.webhook_message import hash_token
 from phonoscene.jobs import Audio, DropObject, JobStatus
@@ -25,7 +24,6 @@ from phonoscene.retries import (
 )
 from phonoscene.workflow.submission import PAUSE
 from tests.integration.loopback import Loopback, answer
-from tests.integration.moto_stack import client
 from tests.integration.workspace import (
     START,
     USD,
@@ -293,10 +291,8 @@ def test_a_fal_that_refuses_for_ever_fails_the_job_in_the_end(workspace: Workspa
 
 
 def test_a_new_attempt_has_a_token_and_urls_of_its_own(workspace: Workspace) -> None:
-    s3 = client("s3", "s3v4")
-    workspace.bucket = DropBucket(s3, s3, DROPS)
     versions = [
-        s3.put_object(Bucket=DROPS, Key=key, Body=b"123456789")["VersionId"]
+        workspace.cloud.s3.put_object(Bucket=DROPS, Key=key, Body=b"123456789")["VersionId"]
         for key in ("song.mp3", "cover.png")
     ]
     audio = Audio(key="song.mp3", version_id=versions[0], bytes=9)

@@ -10,6 +10,7 @@ from decimal import Decimal
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.errors import CopyFailed, FalUnavailable
 from phonoscene.fal.webhook_message import WebhookMessage, hash_token
 from phonoscene.jobs import FINAL, Audio, DropObject, Estimate, Job, JobStatus, Request
@@ -30,12 +31,10 @@ from tests.support.fakes.table import Refused as TableRefused
 from tests.support.fakes.table import Table
 from tests.support.jobs import a_job
 from tests.support.media.samples import video_file
-from tests.support.stack import JOBS, OUTPUT, WEBHOOKS
+from tests.support.stack import DROPS, JOBS, OUTPUT, WEBHOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from phonoscene.drops.drop_bucket import DropBucket
 
 START: Final = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
 DAY: Final = "2026-11-22"
@@ -240,7 +239,6 @@ class Workspace:
     fal: FakeFalQueue = field(default_factory=FakeFalQueue)
     queues: RecordingQueues = field(default_factory=RecordingQueues)
     cdn: FakeCdn = field(default_factory=FakeCdn)
-    bucket: DropBucket | None = None
     slept: list[float] = field(default_factory=list)
     #: Of a table; functions and the command line know the stack's alone (``on_moto``).
     client: Any = field(default_factory=FakeDynamoDB)
@@ -259,9 +257,12 @@ class Workspace:
         return JobStore(client, JOBS, clock=self.clock, sleep=self.slept.append)
 
     @property
+    def bucket(self) -> DropBucket:
+        return DropBucket(self.cloud.s3, self.cloud.s3, DROPS)
+
+    @property
     def submitter(self) -> Submitter:
-        bucket: Any = self.bucket
-        media = Presigned(bucket, TERMS.audio_url_ttl)
+        media = Presigned(self.bucket, TERMS.audio_url_ttl)
         return Submitter(media, self.store, _as_any(self.fal), TERMS, self.limits)
 
     @property
