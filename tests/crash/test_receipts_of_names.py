@@ -72,7 +72,8 @@ def test_two_audio_files_that_wait_for_one_sidecar_are_rejected_and_no_receipt_s
 def test_a_sidecar_that_is_not_used_is_noted_on_the_receipt_of_the_job_that_counts() -> None:
     found = receipts(scenarios.drop_two_sidecars)
 
-    assert list(found) == [SONG]
+    assert set(found) == {SONG, SONG_WAV}
+    assert found[SONG] == found[SONG_WAV]
     assert found[SONG]["status"] == "SUCCEEDED"
     assert found[SONG]["sidecar"]["key"] == "albums/song.wav.json"
     assert any("albums/song.json is not used" in note for note in found[SONG]["notes"])
@@ -94,7 +95,42 @@ def test_an_unused_sidecar_that_was_here_first_does_not_keep_the_receipt() -> No
 
     found = receipts(tell)
 
-    assert {key: one["status"] for key, one in found.items()} == {SONG: "SUCCEEDED"}
+    assert {key: one["status"] for key, one in found.items()} == {
+        SONG: "SUCCEEDED",
+        SONG_WAV: "SUCCEEDED",
+    }
+
+
+def test_audio_files_of_one_name_with_sidecars_of_their_own_have_a_receipt_each() -> None:
+    def tell(world: World) -> None:
+        scenarios.drop_rivals(world)
+        world.at(LATER, lambda: world.drop("albums/song.wav.json", WISH))
+        world.at(LATER + 1, lambda: world.drop("albums/song.mp3.json", {"prompt": ""}))
+
+    found = receipts(tell)
+
+    assert {key: one["status"] for key, one in found.items()} == {
+        SONG: "REJECTED",
+        SONG_WAV: "SUCCEEDED",
+        SONG_MP3: "REJECTED",
+    }
+    assert found[SONG] == found[SONG_MP3]
+    assert found[SONG_MP3]["errors"][0]["field"] == "prompt"
+
+
+def test_the_receipt_of_a_tie_follows_the_audio_file_that_was_kept() -> None:
+    def tell(world: World) -> None:
+        scenarios.drop_rivals(world)
+        world.at(LATER, lambda: world.buckets.versions.pop((stack.DROPS, "albums/song.mp3")))
+        world.at(LATER + 1, lambda: world.drop(SIDECAR, WISH))
+
+    found = receipts(tell)
+
+    assert {key: one["status"] for key, one in found.items()} == {
+        SONG: "SUCCEEDED",
+        SONG_WAV: "SUCCEEDED",
+        SONG_MP3: "REJECTED",
+    }
 
 
 def test_what_is_changed_back_shows_the_first_job_again() -> None:

@@ -316,7 +316,7 @@ def test_a_half_that_waited_in_vain_names_what_was_wanted_and_what_is_nearly_tha
         ("intro.json", "intro.webm", "intro.webm has a format that is not supported: convert it"),
         ("intro.json", "Intro.AIFF", "Intro.AIFF has a format that is not supported: convert it"),
         ("intro.json", "intro.mp3.part", "intro.mp3.part is in the same folder: rename it"),
-        ("intro.wav", "intro.webm", "intro.json. Drop both."),
+        ("intro.wav", "intro.webm", "intro.json. Drop the missing file."),
     ],
 )
 def test_what_is_nearly_right_is_to_be_renamed_and_another_format_converted(
@@ -508,6 +508,30 @@ def test_halves_that_wait_and_turn_out_to_be_ambiguous_wait_no_more(
     assert set(statuses(cloud)) == {"REJECTED"}
     assert {item["name"] for item in cloud.items()} == {"talk", "talk.wav", "talk.mp3"}
     assert fal.posts == []
+
+
+@pytest.mark.parametrize(
+    ("audio", "rival", "sidecar", "advice"),
+    [
+        ("talk.mp3", "talk.wav", "talk.json", "Name it talk.mp3.json, or keep one of these"),
+        ("talk.mp3", "talk.mp3.wav", "talk.mp3.json", "Add talk.mp3.wav.json and drop talk.mp3"),
+        ("caf\u00e9.wav", "cafe\u0301.wav", "caf\u00e9.json", "Both names look alike"),
+        ("caf\u00e9.wav", "cafe\u0301.wav", "caf\u00e9.wav.json", "Both names look alike"),
+    ],
+)
+def test_a_tie_says_what_would_end_it(
+    cloud: Cloud, send: Send, audio: str, rival: str, sidecar: str, advice: str
+) -> None:
+    for key in (audio, rival):
+        cloud.drop(key, SOUND)
+    cloud.drop(sidecar, SIDECAR)
+
+    send(sidecar)
+
+    [item] = [item for item in cloud.items() if item["audio"]["key"] == audio]
+    [error] = item["errors"]
+    assert error["code"] == "ambiguous_sidecar"
+    assert advice in error["message"]
 
 
 def test_each_of_two_audio_files_is_shown_by_its_own_key(desk: Desk) -> None:

@@ -17,7 +17,7 @@ from moto.backends import get_backend
 from phonoscene.fal.queue import FalQueue
 from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
 from phonoscene.fal.results import from_webhook
-from phonoscene.jobs import LOOK_AGAIN_AFTER, JobStatus
+from phonoscene.jobs import LOOK_AGAIN_AFTER, JobStatus, Scene, Segment, Sequence
 from phonoscene.limits import SpendingLimits
 from phonoscene.queues import DropsQueue
 from phonoscene.workflow.ledger_audit import LedgerStatus
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 ZERO = Decimal(0)
 SUCCESS = event("fal-success")
 HOUR = timedelta(hours=1)
+SEQUENCE = Sequence(fps=24.0, scenes=(Scene(),), segments=(Segment(scene=0, first=0, frames=9),))
 
 
 @pytest.fixture
@@ -752,6 +753,13 @@ def test_a_pause_is_reported_as_long_as_it_lasts(workspace: Workspace) -> None:
 
 
 # A paid video that is not stored ---------------------------------------------------------------
+
+
+def test_a_video_that_is_joined_for_long_is_not_at_risk(workspace: Workspace) -> None:
+    """The videos of its segments are kept for a month."""
+    workspace.bring(JobStatus.GENERATED, sequence=SEQUENCE)
+
+    assert a_pass(workspace, COPY_AGAIN + timedelta(minutes=10)).at_risk == 0
 
 
 def test_a_copy_that_takes_more_than_ten_minutes_is_at_risk(workspace: Workspace) -> None:

@@ -260,26 +260,28 @@ def _told(world: World, jobs: list[Job]) -> Iterator[str]:
 
 
 def published(world: World) -> Iterator[str]:
-    """Each name's receipt is that of its newest record, and each step was an event, in order.
+    """Each receipt is that of the newest record of its name, or of its audio file alone.
 
-    Segments have neither.
+    And each step was an event, in order. Segments have neither.
     """
     if not world.publishes:
         return
     yield from (f"not published: {one}" for one in world.unpublished)
-    newest: dict[str, Receipt] = {}
+    receipts: list[Receipt] = []
     sent = _sent(world)
     for item in map(from_item, world.table.items()):
         if "status" in item and "part_of" not in item:
             job = Job.model_validate(item)
-            receipt = Receipt.of(job, next_look(item))
-            there = newest.get(receipt.key)
-            if there is None or receipt.is_newer_than(there):
-                newest[receipt.key] = receipt
+            receipts.append(Receipt.of(job, next_look(item)))
             answer = sent.get((job.job_id, item["created_at"]))
             if answer != [str(step.status) for step in job.history]:
                 yield f"events {answer} of a job with other steps"
-    for key, receipt in newest.items():
+    keys = {receipt.key for receipt in receipts}
+    keys |= {receipt.audio_key for receipt in receipts if receipt.is_of_one}
+    for key in keys:
+        [receipt, *others] = [one for one in receipts if key in (one.key, one.audio_key)]
+        for other in others:
+            receipt = other if other.is_newer_than(receipt) else receipt
         versions = world.buckets.versions.get((stack.OUTPUT, key))
         if not versions or Receipt.read(versions[-1].body) != receipt:
             yield f"the receipt of a {receipt.status} job tells something else"

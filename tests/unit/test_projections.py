@@ -82,7 +82,7 @@ def test_a_receipt_tells_each_error_with_its_field_what_is_allowed_and_what_to_d
 @pytest.mark.parametrize(
     ("status", "error", "begins"),
     [
-        (JobStatus.REJECTED, wrong("missing_sidecar"), "Drop both"),
+        (JobStatus.REJECTED, wrong("missing_sidecar"), "Drop the missing file"),
         (JobStatus.REJECTED, wrong(field="audio", source="a.mp3"), "Correct a.mp3 and drop"),
         (
             JobStatus.REJECTED,
@@ -93,6 +93,11 @@ def test_a_receipt_tells_each_error_with_its_field_what_is_allowed_and_what_to_d
             JobStatus.REJECTED,
             wrong("missing_field", field="prompt", source="a.json"),
             "Add prompt to a.json and drop it again",
+        ),
+        (
+            JobStatus.REJECTED,
+            wrong(field="fps", source="talks/_defaults.json"),
+            "Correct fps in talks/_defaults.json, then drop the sidecar or the audio again",
         ),
         (JobStatus.REJECTED, wrong(), "Correct the drop and drop it again; nothing was spent"),
         (JobStatus.FAILED, wrong("runner_server_error", retryable=True), "It may work now"),

@@ -111,6 +111,14 @@ def test_the_nearest_file_with_scenes_counts_and_defaults_apply_to_them() -> Non
             [("not_allowed", "scenes[1].fps"), ("wrong_length", "scenes[1].prompt")],
         ),
         (
+            {"scenes": [{"start": 0, "metadata": {}, "continuity": "cut", "scenes": []}]},
+            [
+                ("not_allowed", "scenes[0].continuity"),
+                ("not_allowed", "scenes[0].metadata"),
+                ("not_allowed", "scenes[0].scenes"),
+            ],
+        ),
+        (
             {"scenes": [{"start": 0, "promt": "x"}]},
             [("unknown_field", "scenes[0].promt")],
         ),
@@ -124,6 +132,15 @@ def test_every_error_of_every_scene_is_reported_with_its_place(
     values: dict[str, Any], errors: list[tuple[str, str | None]]
 ) -> None:
     assert refused(**values) == errors
+
+
+def test_a_scene_may_say_what_changes_nothing() -> None:
+    [scene] = scenes_of(sync_mode=False, scenes=[{"start": 0, "sync_mode": False}]).listed
+
+    assert scene.fields == {}
+    assert refused(scenes=[{"start": 0, "sync_mode": True}]) == [
+        ("not_allowed", "scenes[0].sync_mode")
+    ]
 
 
 def examined(seconds: float, sidecar: object, rules: Any = LONG, **images: Any) -> ExaminedTake:

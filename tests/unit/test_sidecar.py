@@ -390,6 +390,14 @@ def test_a_file_that_is_not_one_json_object_in_utf8_is_refused(raw: bytes, code:
     assert "song.json" in error.message
 
 
+@pytest.mark.parametrize("raw", [b"", b" \r\n", b"\xef\xbb\xbf"])
+def test_an_empty_sidecar_is_called_so(raw: bytes) -> None:
+    with pytest.raises(DropRefused) as caught:
+        read_sidecar_file("song.json", raw)
+
+    assert only(list(caught.value.errors)).message == "song.json is empty."
+
+
 @pytest.mark.parametrize("form", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
 @pytest.mark.parametrize("text", ['{"prompt": "x"}', '[{"prompt": "ü"}]', '\r\n{"prompt": "x"}'])
 def test_a_file_in_another_encoding_says_how_to_save_it(form: str, text: str) -> None:

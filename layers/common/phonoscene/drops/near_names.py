@@ -63,7 +63,7 @@ def _without_sidecar(key: str, keys: Collection[str]) -> ErrorDetail:
         source=key,
         value=near,
         allowed=allowed,
-        message=f"{key} waited for its sidecar, {allowed}. {_hint(near)}Drop both.",
+        message=f"{key} waited for its sidecar, {allowed}. {_hint(near)}Drop the missing file.",
     )
 
 
@@ -77,7 +77,7 @@ def _without_audio(key: str, keys: Collection[str]) -> ErrorDetail:
         source=key,
         value=near,
         allowed=allowed,
-        message=f"{key} waited for an audio file, {allowed}. {_hint(near)}Drop both.",
+        message=f"{key} waited for an audio file, {allowed}. {_hint(near)}Drop the missing file.",
     )
 
 

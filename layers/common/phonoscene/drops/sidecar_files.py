@@ -122,9 +122,10 @@ def _why(exc: Exception) -> tuple[str, str]:
             return "not_utf8", f"is not UTF-8 text: byte {start} cannot be read. Save it as UTF-8"
         case UnicodeEncodeError():
             return "not_utf8", "holds half of a surrogate pair, which is no character"
-        case json.JSONDecodeError(msg=what, lineno=line, colno=column):
+        case json.JSONDecodeError(doc=text, msg=what, lineno=line, colno=column):
             what = what.removesuffix(" at")  # Python's own words sometimes end so
-            return "not_json", f"is not JSON: {what} at line {line}, column {column}"
+            place = f"is not JSON: {what} at line {line}, column {column}"
+            return "not_json", place if text.strip() else "is empty"
         case RecursionError():
             return "not_json", "is nested too deeply; a sidecar is a flat object"
         case _:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import AwareDatetime, ValidationError
 
-from phonoscene.drops.keys import half_id, receipt_key
+from phonoscene.drops.keys import (
+    SIDECAR_SUFFIX,
+    composed,
+    half_id,
+    name_of_one,
+    receipt_key,
+)
 from phonoscene.jobs import DropObject, FrozenModel, Job, JobStatus
 from phonoscene.publishing.public_job import PublicJob, Time, described, problems, public_fields
 from phonoscene.publishing.wording import STATES
@@ -68,6 +74,18 @@ class Receipt(PublicJob):
     def key(self) -> str:
         """Where it belongs in the output bucket."""
         return receipt_key(self.name)
+
+    @property
+    def audio_key(self) -> str:
+        """The key of the receipt of its audio file alone, which may share its name with others."""
+        return receipt_key(name_of_one(self.audio.key)) if self.audio else self.key
+
+    @property
+    def is_of_one(self) -> bool:
+        """Whether its sidecar bears the whole name of its audio file, as ``song.mp3.json``."""
+        if self.audio is None or self.sidecar is None:
+            return False
+        return composed(self.sidecar.key) == composed(self.audio.key) + SIDECAR_SUFFIX
 
     def is_newer_than(self, other: Receipt | ReceiptOrder) -> bool:
         """Whether it may take the other's place.

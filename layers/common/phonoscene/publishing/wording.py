@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from phonoscene.drops.keys import DEFAULTS_NAME
 from phonoscene.jobs import JobStatus
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ WAITS = MappingProxyType(
     }
 )
 
-_DROP_BOTH = "Drop both files again."
+_DROP_MISSING = "Drop the missing file."
 _DROP_AGAIN = "Drop the file again."
 _OPERATOR = "Ask the operator. The video is paid for, and the record keeps its address."
 _LOOK_AT_FAL = (
@@ -74,10 +75,10 @@ _FIXES = MappingProxyType(
         "could_not_be_examined": (
             "Convert the file and drop it again. If this does not help, ask the operator."
         ),
-        "missing_sidecar": _DROP_BOTH,
-        "missing_audio": _DROP_BOTH,
+        "missing_sidecar": _DROP_MISSING,
+        "missing_audio": _DROP_MISSING,
         "unsafe_key": "Rename the file and drop it again.",
-        "ambiguous_sidecar": "Rename the sidecar after one audio file, as the message says.",
+        "ambiguous_sidecar": "Do what the message says.",
         "more_errors": "Correct the other errors first.",
         "drop_gone": _DROP_AGAIN,
         "image_not_found": "Drop the image, then the sidecar again.",
@@ -140,6 +141,8 @@ def _correction(error: ErrorDetail) -> str:
     if error.source and error.code in _BETTER_IMAGE:
         image = _BETTER_IMAGE[error.code]
         return f"Replace {error.source} with {image}, then drop the sidecar"
+    if error.source and error.source.endswith(DEFAULTS_NAME):
+        return f"Correct {_place(error)}, then drop the sidecar or the audio"
     if error.source and error.code == "missing_field":
         return f"Add {error.field} to {error.source} and drop it"
     return f"Correct {_place(error)} and drop it"

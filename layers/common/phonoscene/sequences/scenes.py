@@ -14,6 +14,7 @@ from phonoscene.drops.sidecar import Sidecar
 from phonoscene.drops.sidecar_files import merged
 from phonoscene.drops.validation_errors import (
     CONTINUITY,
+    METADATA,
     SCENES,
     Errors,
     to_error,
@@ -31,9 +32,13 @@ MAX_SCENES: Final = 60
 #: The values of ``continuity``: segments apart, or each from the last frame of the one before.
 CUT, LAST_FRAME = "cut", "last_frame"
 START: Final = "start"
-#: What all segments share, because their packets become one stream.
+#: What a scene may not set: what all segments share, because their packets become one stream, and
+#: what is about the whole drop.
 SHARED: Final = frozenset(
     {
+        CONTINUITY,
+        METADATA,
+        SCENES,
         "fps",
         "video_size",
         "video_output_type",
@@ -133,7 +138,11 @@ def _scene(
         allowed = _TIMES if number else "0, because the first scene begins with the audio"
         field = f"{label}.{START}"
         errors.append(wrong_value(field, value.get(START), source, "not_allowed", allowed))
-    fields = {name: inner for name, inner in value.items() if name != START}
+    fields = {
+        name: inner
+        for name, inner in value.items()
+        if name != START and not (name == "sync_mode" and inner is False)
+    }
     for name in sorted(SHARED & fields.keys()):
         allowed = "one value for the whole video, outside the scenes"
         field = f"{label}.{name}"

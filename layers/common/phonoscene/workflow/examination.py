@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from phonoscene.drops.keys import beside, fits, spellings, unsafe
+from phonoscene.drops.keys import SIDECAR_SUFFIX, beside, composed, fits, spellings, unsafe
 from phonoscene.drops.pricing import PRESETS, estimate, needed_frames
 from phonoscene.drops.sidecar import Sidecar, VideoSize
 from phonoscene.drops.sidecar_files import SidecarFile, metadata_of, parse, read_takes
@@ -359,15 +359,23 @@ def _pin(found: Found | None) -> DropObject | None:
 
 
 def _ambiguous(pairing: Pairing) -> ErrorDetail:
-    files = " and ".join(sorted((str(pairing.audio), *pairing.rivals)))
+    audio, sidecar = str(pairing.audio), str(pairing.sidecar)
+    files = " and ".join(sorted((audio, *pairing.rivals)))
+    keep_one = f"keep one of these audio files and drop {sidecar} again"
+    own = audio + SIDECAR_SUFFIX
+    if composed(audio) in map(composed, pairing.rivals):
+        ways = "Both names look alike, but their accents are spelled differently in Unicode: "
+        ways += keep_one
+    elif composed(sidecar) == composed(own):
+        others = " and ".join(rival + SIDECAR_SUFFIX for rival in pairing.rivals)
+        ways = f"Add {others} and drop {sidecar} again, or {keep_one}"
+    else:
+        ways = f"Name it {own}, or {keep_one}"
     return ErrorDetail(
         code="ambiguous_sidecar",
         field="sidecar",
-        source=pairing.sidecar,
-        message=(
-            f"{pairing.sidecar} could belong to {files}. "
-            f"Name it {pairing.audio}.json, or keep one audio file of that name."
-        ),
+        source=sidecar,
+        message=f"{sidecar} could belong to {files}. {ways}.",
     )
 
 

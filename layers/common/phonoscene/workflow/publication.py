@@ -159,15 +159,26 @@ class Publisher:
         raise StableKeyContested
 
     def _update(self, receipt: Receipt) -> None:
-        """Replace what is older, and nothing else."""
+        """Replace what is older, and nothing else.
+
+        The audio file's own receipt exists if its sidecar is no other's, or was taken for another's
+        before.
+        """
+        self._replace(receipt, receipt.key, creates=True)
+        if receipt.audio_key != receipt.key:
+            self._replace(receipt, receipt.audio_key, creates=receipt.is_of_one)
+
+    def _replace(self, receipt: Receipt, key: str, *, creates: bool) -> None:
         body = receipt.to_json(indent=2).encode() + b"\n"
         for _ in range(TRIES):
-            kept = self.receipts.read(receipt.key)
+            kept = self.receipts.read(key)
             there = Receipt.read(kept.body) if kept else None
             if there and not receipt.is_newer_than(there):
                 logger.info("receipt.newer_there", extra={"revision": there.revision})
                 return
-            if self.receipts.replace(kept, receipt.key, body):
+            if not (kept or creates):
+                return
+            if self.receipts.replace(kept, key, body):
                 logger.info("receipt.written", extra={"revision": receipt.revision})
                 return
         raise ReceiptContested

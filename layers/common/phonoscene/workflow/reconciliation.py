@@ -160,6 +160,8 @@ class Reconciler:
     def _is_at_risk(self, job: Job) -> bool:
         """Whether a video that may be paid for is not home although it should be."""
         now = self.store.clock()
+        if job.sequence:  # what is joined is kept for a month, and joining may take long
+            return False
         if job.status is JobStatus.GENERATED:
             return now - job.last(JobStatus.GENERATED) > COPY_SHOULD_TAKE
         return job.unanswered_since is not None and now - job.unanswered_since > ANSWER_SHOULD_TAKE
