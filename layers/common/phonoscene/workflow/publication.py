@@ -161,11 +161,12 @@ class Publisher:
     def _update(self, receipt: Receipt) -> None:
         """Replace what is older, and nothing else.
 
-        The audio file's own receipt exists if its sidecar is no other's, or was taken for another's
-        before.
+        An audio file has a receipt of its own if its sidecar is no other's. It may also have one
+        that says that its sidecar could be another's: this is replaced when its job has ended.
         """
         self._replace(receipt, receipt.key, creates=True)
-        if receipt.audio_key != receipt.key:
+        is_own = receipt.audio_key != receipt.key
+        if is_own and (receipt.is_of_one or receipt.is_final):
             self._replace(receipt, receipt.audio_key, creates=receipt.is_of_one)
 
     def _replace(self, receipt: Receipt, key: str, *, creates: bool) -> None:
