@@ -72,6 +72,17 @@ def test_every_kind_of_audio_is_drawn(variety: str) -> None:
     assert max(found.peaks) == pytest.approx(9000 / 32768, abs=0.1)
 
 
+@pytest.mark.parametrize("suffix", [".mp3", ".wav", ".ogg"])
+@pytest.mark.parametrize("body", [b"", b"x"])
+def test_a_file_that_is_hardly_there_is_refused_with_words(
+    tmp_path: Path, suffix: str, body: bytes
+) -> None:
+    (tmp_path / "x").write_bytes(body)
+
+    with (tmp_path / "x").open("rb") as file, pytest.raises(EditingFailed, match="decoded"):
+        waveform(file, suffix)
+
+
 def test_silence_is_a_line() -> None:
     assert set(drawn(silence(1)).peaks) == {0}
 

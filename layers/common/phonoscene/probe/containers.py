@@ -42,9 +42,12 @@ class _View:
         raise OSError("an earlier read failed")
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Move the position, and return the new one; the end is where reads end."""
+        """Move the position, and return the new one; the end is where reads end.
+
+        FFmpeg looks for what is at the end of a file, also in one that is shorter than that.
+        """
         if whence == io.SEEK_END:
-            return self._file.seek(self._end + offset)
+            return self._file.seek(max(0, self._end + offset))
         return self._file.seek(offset, whence)
 
 
