@@ -105,10 +105,10 @@ def retake(
     if outlook.is_ignored:
         raise CliError(
             f"{audio.key} would be ignored, because a {DEFAULTS_NAME} excludes it. Drop it again "
-            "with `phonoscene drop`, in another --folder."
+            "in another folder."
         )
     if not outlook.takes:
-        raise CliError(f"{audio.key} would wait for a sidecar. Add one with --set prompt=…")
+        raise CliError(f"{audio.key} would wait for a sidecar. Set a prompt.")
     [take, *more] = outlook.takes
     made = (
         frozenset[int]() if more else made_before(job, take, reader.many, partial(may_be_gone, s3))
@@ -124,12 +124,10 @@ def _retryable(job: Job, changes: Mapping[str, Any]) -> Audio:
             f"{job.job_id}`, or `phonoscene cancel {job.job_id}` first."
         )
     if job.audio is None:
-        raise CliError(f"{job.name} has no audio. Drop both halves with `phonoscene drop`.")
+        raise CliError(f"{job.name} has no audio. Drop both halves.")
     is_half = job.sidecar is None and not job.arguments
     if is_half and not changes:
-        raise CliError(
-            f"{job.name} has no sidecar. Add one with --set prompt=…, or drop both halves."
-        )
+        raise CliError(f"{job.name} has no sidecar. Set a prompt, or drop both halves.")
     return job.audio
 
 
@@ -141,7 +139,7 @@ def _unchanged(
     Raises:
         CliError: it does not, and what to do instead.
     """
-    instead = "Drop it again with `phonoscene drop`."
+    instead = "Drop it again."
     found = bucket.find(audio.key)
     if found is None:
         raise CliError(f"{audio.key} is no longer in the bucket. {instead}")
@@ -211,7 +209,7 @@ def _read(s3: S3Client, bucket: str, key: str, version: str) -> bytes:
             raise
         raise CliError(
             f"The version of {key} that the job was made of is no longer in the bucket. "
-            "Drop it again with `phonoscene drop`."
+            "Drop it again."
         ) from exc
     return found["Body"].read(MAX_SIDECAR_BYTES + 1)
 

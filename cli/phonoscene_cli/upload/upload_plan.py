@@ -90,17 +90,14 @@ def _fine(key: str, file: Path) -> str:
     if kind_of(key) is Kind.IGNORED:
         raise WrongUsage(
             f'{key} would be ignored, as all files and folders whose names begin with "." or "_". '
-            "Choose another folder or name (--folder, --name)."
+            "Choose another folder or name."
         )
     if why := unsafe(key):
-        raise WrongUsage(
-            f"The key {key!r} would be refused: {why}. Choose another folder or name "
-            "(--folder, --name)."
-        )
+        raise WrongUsage(f"The key {key!r} would be refused: {why}. Choose another folder or name.")
     if not key.isprintable() or len(key.encode()) > MAX_KEY_BYTES - len(".json"):
         raise WrongUsage(
             f"{key!r} is not a valid S3 key (printable, at most {MAX_KEY_BYTES} bytes with its "
-            "sidecar's suffix). Choose another folder or name (--folder, --name)."
+            "sidecar's suffix). Choose another folder or name."
         )
     return key
 
@@ -151,7 +148,7 @@ def plan(options: DropOptions, s3: S3Client, bucket: str, parameters: StackParam
         raise
     if outlook.is_ignored:
         raise WrongUsage(
-            f"{key} would be ignored, because a {DEFAULTS_NAME} excludes it. Use another --folder."
+            f"{key} would be ignored, because a {DEFAULTS_NAME} excludes it. Choose another folder."
         )
     if not outlook.takes:
         raise NoSidecar(
