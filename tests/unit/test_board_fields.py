@@ -76,7 +76,10 @@ def test_whatever_is_typed_is_json_that_the_product_can_judge(form: dict[str, st
         ("seed", "NaN", "NaN"),
         ("seed", "-Infinity", "-Infinity"),
         ("seed", "9" * 5000, "9" * 5000),
+        ("seed", "1e5", 100_000),
+        ("seed", "1e999", "1e999"),
         ("fps", "12.5", 12.5),
+        ("fps", "1.25e1", 12.5),
         ("fps", "fast", "fast"),
         ("video_size", "640x360", {"width": 640, "height": 360}),
         ("video_size", " 640 × 360 ", {"width": 640, "height": 360}),  # noqa: RUF001 - as it is typed
@@ -144,6 +147,24 @@ def test_keys_that_the_form_does_not_know_are_kept() -> None:
 
 def test_a_field_wins_over_the_same_key_of_the_others() -> None:
     assert filled({OTHER: '{"seed": 1}', "seed": "2"}).sidecar == {"seed": 2}
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "message"),
+    [
+        (
+            "scenes",
+            "0 A\n\nthen B",
+            'scenes has "then B" in line 3; allowed is lines such as: 0:42.5',
+        ),
+        ("metadata", "a=b\nand so on", 'metadata has "and so on" in line 2; allowed is lines such'),
+        (OTHER, "[1]", 'other is "[1]"; allowed is a JSON object'),
+    ],
+)
+def test_an_error_names_the_value_and_its_line(field: str, text: str, message: str) -> None:
+    [error] = filled({field: text}).errors
+
+    assert error.message.startswith(message)
 
 
 def test_broken_json_is_said_to_be_broken_and_where() -> None:

@@ -7,17 +7,18 @@ text means is the product's to judge: a number that cannot be read stays the tex
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args, get_origin
 
 from phonoscene.drops.sidecar import Preset, Sidecar
-from phonoscene.drops.validation_errors import CONTINUITY, METADATA, SCENES, allowed
+from phonoscene.drops.validation_errors import CONTINUITY, METADATA, SCENES, allowed, shown
 from phonoscene.jobs import ErrorDetail
 from phonoscene.sequences.scenes import CUT, LAST_FRAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 #: Shown at once; all others are behind *More*.
 FIRST: Final = ("prompt", "image_url", "video_size", "seed")
@@ -27,6 +28,7 @@ _SIZE: Final = re.compile(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", re.IGNORECASE)  # noq
 _SCENE: Final = re.compile(r"\s*(\d[\d:.]*)(?:\s+(.*?))?\s*")
 
 Kind = Literal["line", "text", "choice", "image"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -161,10 +163,21 @@ def texts(sidecar: Mapping[str, Any]) -> dict[str, str]:
     return found | ({OTHER: json.dumps(other, ensure_ascii=False)} if other else {})
 
 
+class _WrongLine(ValueError):
+    """A line of a field that cannot be read, and its number."""
+
+    def __init__(self, number: int, line: str) -> None:
+        super().__init__(line)
+        self.number = number
+        self.line = line
+
+
 def _wrong(field: str, value: str, takes: str, why: Exception | None = None) -> ErrorDetail:
-    message = f"{field} is not {takes}."
+    message = f"{field} is {shown(value)}; allowed is {takes}."
     if isinstance(why, json.JSONDecodeError):
         message = f"{field} is broken JSON at line {why.lineno}, column {why.colno}: {why.msg}."
+    if isinstance(why, _WrongLine):
+        message = f"{field} has {shown(why.line)} in line {why.number}; allowed is {takes}."
     return ErrorDetail(
         code="wrong_type", message=message, field=field, value=value[:200], allowed=takes
     )
@@ -185,7 +198,9 @@ def _value(name: str, text: str) -> Any:
     if name == "video_size":
         size = _SIZE.fullmatch(text)
         return {"width": int(size[1]), "height": int(size[2])} if size else text.strip()
-    return _json(text.strip())
+    value = _json(text.strip())
+    is_whole = isinstance(value, float) and value.is_integer() and "e" in text.lower()
+    return int(value) if is_whole else value
 
 
 def _json(text: str) -> Any:
@@ -202,7 +217,7 @@ def _strict_json(text: str) -> Any:
         ValueError: it is none, or nested too deeply.
     """
     try:
-        return json.loads(text, parse_constant=_no_number)
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
     except RecursionError as exc:
         raise ValueError(text) from exc
 
@@ -212,20 +227,43 @@ def _no_number(name: str) -> Any:
     raise ValueError(name)
 
 
+def _finite(text: str) -> float:
+    """A number that JSON can be written with.
+
+    Raises:
+        ValueError: it is too large, and would become Infinity.
+    """
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
 def _metadata(text: str) -> Any:
     if text.lstrip().startswith("{"):
         return _strict_json(text)
-    pairs = [line.partition("=") for line in text.splitlines() if line.strip()]
-    if not all(equals for _, equals, _ in pairs):
-        raise ValueError(text)
+    pairs = _lines(text, lambda line: line.partition("=") if "=" in line else None)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _scenes(text: str) -> Any:
     if text.lstrip().startswith("["):
         return _strict_json(text)
-    lines = [_SCENE.fullmatch(line) for line in text.splitlines() if line.strip()]
-    found = [line for line in lines if line]
-    if len(found) < len(lines):
-        raise ValueError(text)
-    return [{"start": _json(line[1])} | ({"prompt": line[2]} if line[2] else {}) for line in found]
+    lines = _lines(text, _SCENE.fullmatch)
+    return [{"start": _json(line[1])} | ({"prompt": line[2]} if line[2] else {}) for line in lines]
+
+
+def _lines(text: str, read: Callable[[str], T | None]) -> list[T]:
+    """Each line as it is read; blank ones are passed over.
+
+    Raises:
+        _WrongLine: one cannot be read.
+    """
+    found: list[T] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            value = read(line)
+            if value is None:
+                raise _WrongLine(number, line.strip())
+            found.append(value)
+    return found
