@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, BrowserContext, FilePayload
+    from playwright.sync_api import Browser, BrowserContext, Dialog, FilePayload
 
     from tests.support.local_stack import Phonoscene
 
@@ -475,9 +475,15 @@ def test_a_picture_that_is_dragged_in_is_the_first_frame(tab: Tab, phonoscene: P
     tab.go("/drop")
     tab.drag("pictured.wav", make_audio("wav", 1.0))
     tab.drag("portrait.png", make_picture(), "image/png")
-    sidecar = {"prompt": f"pictured {uuid.uuid4()}", "image_url": "portrait.png", "fps": 12}
+    tab.until("""() => document.querySelector("#field-image_url").value === "portrait.png" """)
+    prompt = f"pictured {uuid.uuid4()}"
+    fill(tab, prompt=prompt)
+    sidecar = {"prompt": "of the file", "fps": 12}
+    tab.drag("broken.json", b'{"prompt": "A sea", }', "application/json")
+    tab.shows("#uploads", "broken.json is not JSON")
     tab.drag("params.json", json.dumps(sidecar).encode(), "application/json")
-    tab.until("""() => document.querySelector("#field-fps").value === "12" """)
+    tab.shows("#fields", "Kept as you typed it, not as in params.json: Prompt.")
+    assert tab.page.input_value("#field-fps") == "12"
     fill(tab, video_size=TINY)
     priced(tab)
     press(tab)
@@ -485,6 +491,47 @@ def test_a_picture_that_is_dragged_in_is_the_first_frame(tab: Tab, phonoscene: P
 
     [take] = phonoscene.jobs.takes("pictured")
     assert take["images"]["image_url"]["key"] == "portrait.png"
+    assert len(phonoscene.requests(prompt)) == 1
+
+
+def test_files_that_come_together_are_examined_when_the_last_has_come(tab: Tab) -> None:
+    page = tab.go("/drop")
+    sidecar = {"prompt": "Rain", "video_size": SMALL}
+    files: list[FilePayload] = [
+        {"name": "movie.mp4", "mimeType": "video/mp4", "buffer": b"x"},
+        {"name": "a.wav", "mimeType": "audio/wav", "buffer": make_audio("wav", 1.0)},
+        {"name": "b.json", "mimeType": "application/json", "buffer": json.dumps(sidecar).encode()},
+    ]
+    page.set_input_files("#files", files)
+    assert priced(tab)
+    page.set_input_files("#files", [files[1] | {"name": "c.wav"}, files[2] | {"name": "d.json"}])
+    tab.shows("#uploads", "d.json ✓")
+    lines = page.locator("#uploads li").all_inner_texts()
+    assert lines[1:] == ["c.wav ✓", "d.json ✓"]
+    assert "movie.mp4 is no audio file" in lines[0]
+
+
+def test_a_form_is_not_lost_without_a_question_and_a_file_beside_it_opens_nothing(tab: Tab) -> None:
+    page, asked = tab.go("/drop"), list[str]()
+
+    def leave(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    fill(tab, prompt="Rain")
+    page.once("dialog", leave)
+    page.click("nav >> text=Jobs")
+    page.wait_for_url("**/jobs")
+    assert asked == ["beforeunload"]
+    is_kept = page.evaluate(
+        """() => ["dragover", "drop"].every(kind => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File(["x"], "x.wav"));
+            const event = new DragEvent(kind, {dataTransfer, bubbles: true, cancelable: true});
+            return !document.body.dispatchEvent(event);
+        })"""
+    )
+    assert is_kept
 
 
 def test_of_several_audio_files_the_first_is_taken_and_the_others_are_refused(tab: Tab) -> None:
@@ -508,7 +555,7 @@ def test_a_file_that_is_no_audio_is_refused_with_a_sentence(tab: Tab, name: str)
     tab.go("/drop")
     fill(tab, prompt="Rain")
     tab.drag(name, b"" if name == "empty.wav" else b"Only words.")
-    tab.shows("form.drop", "empty", "no audio file", "not audio")
+    tab.shows("form.drop", "empty.wav has no bytes", "no audio file", "not audio")
     assert tab.page.locator("button.primary").count() == 0
 
 

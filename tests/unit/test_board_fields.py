@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from phonoscene.drops.sidecar import Sidecar
 from phonoscene.drops.sidecar_files import read_takes
 from phonoscene.errors import DropRefused
-from phonoscene_cli.board.forms.fields import ENDPOINT, FIELDS, OTHER, filled, texts
+from phonoscene_cli.board.forms.fields import ENDPOINT, FIELDS, OTHER, filled, refilled, texts
 from tests.unit.strategies import json_values, keys
 from tests.unit.strategies import texts as words
 
@@ -165,6 +165,16 @@ def test_an_error_names_the_value_and_its_line(field: str, text: str, message: s
     [error] = filled({field: text}).errors
 
     assert error.message.startswith(message)
+
+
+@given(TYPICAL, TYPICAL)
+def test_a_file_fills_whatever_was_not_typed(one: dict[str, Any], two: dict[str, Any]) -> None:
+    first, second = texts(one), texts(two)
+
+    assert refilled(first, first, second) == (second, [])
+    assert refilled({}, {}, second) == (second, [])
+    typed = {name: text for name, text in first.items() if text.strip()}
+    assert refilled(typed, {}, second)[0] == second | typed
 
 
 def test_broken_json_is_said_to_be_broken_and_where() -> None:

@@ -48,7 +48,7 @@ ROUTES = (
     Route("/drop", drop.drop_page),
     Route(DROP, drop.drop, methods=["POST"]),
     Route(f"{DROP}/files/{{name:str}}", drop.stage, methods=["PUT"]),
-    Route(f"{DROP}/fields", drop.fields),
+    Route(f"{DROP}/fields", drop.fields, methods=["POST"]),
     Route(f"{DROP}/preview", drop.preview, methods=["POST"]),
     Route(f"{DROP}/progress", drop.progress),
     Mount("/static", StaticFiles(directory=views.HERE / "static")),
@@ -87,5 +87,7 @@ def _failed(request: Request, exc: Exception) -> Response:
 def _problem(request: Request, sentence: str, status: int) -> Response:
     """The sentence: as a page, or as a part of one where htmx asks."""
     is_part = "hx-request" in request.headers or request.method == "PUT"
+    is_examined = request.headers.get("hx-target", "").endswith("#outcome")
     template = "note.html" if is_part else "problem.html"
+    template = "unexamined.html" if is_examined else template
     return board_of(request).page(request, template, status, note=sentence)

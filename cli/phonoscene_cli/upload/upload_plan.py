@@ -214,10 +214,10 @@ def sidecar_key(audio: str, present: Collection[str], *, is_long: bool = False) 
 
 def _images(options: DropOptions, sidecar: FileUpload | None) -> tuple[FileUpload, ...]:
     """The pictures that go along: those of the options, and those that the sidecar names."""
-    if sidecar is None or not isinstance(sidecar.source, bytes):
+    if sidecar is None:
         return ()
     given, pieces = _given(options), {}
-    for name in _named(sidecar):
+    for name in named_images(sidecar):
         key, file = beside(sidecar.key, name), given.get(name, options.file.parent / name)
         if not unsafe(key) and file.is_file():
             pieces[key] = FileUpload.of_file(key, file)
@@ -241,10 +241,12 @@ def _scenes(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
 
 
-def _named(sidecar: FileUpload) -> list[str]:
+def named_images(sidecar: FileUpload) -> list[str]:
     """The pictures that a sidecar names; one that cannot be read names none."""
+    if not isinstance(sidecar.source, bytes):
+        return []
     try:
-        takes = read_takes(sidecar.key, sidecar.source)  # type: ignore[arg-type]  # its caller knows
+        takes = read_takes(sidecar.key, sidecar.source)
     except DropRefused:
         return []
     asked = [part for take in takes for part in (take.values, *_scenes(take.values))]

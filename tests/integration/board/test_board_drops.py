@@ -14,7 +14,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from phonoscene_cli.board.forms import staging
 from phonoscene_cli.board.forms.staging import MAX_STAGED, SIDECAR, StagedDrop, Staging
-from phonoscene_cli.errors import WrongUsage
+from phonoscene_cli.errors import StackUnreachable, WrongUsage
 from tests.integration import moto_stack
 from tests.support.media.samples import png, silence
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from phonoscene_cli.board.context import Board
     from tests.integration.board.browser import Answer, Browser
+    from tests.integration.board.conftest import Finder
     from tests.integration.desk import Desk
     from tests.integration.moto_stack import Cloud
 
@@ -31,11 +32,16 @@ ID = "a" * 32
 FORM = {"prompt": "A stage", "video_size": "64x64", "key": "talks/intro"}
 
 
+def button(answer: Answer) -> dict[str, str]:
+    """What the page's button sends beside the form: its dollars, and what was examined."""
+    found = re.findall(r'name="(approved|examined)" value="([^"]*)"', answer.text)
+    assert len(found) == 2, answer.text
+    return dict(found)
+
+
 def approved(answer: Answer) -> str:
     """The dollars that the page's button stands for."""
-    found = re.search(r'name="approved" value="([^"]*)"', answer.text)
-    assert found, answer.text
-    return found[1]
+    return button(answer)["approved"]
 
 
 def stage(browser: Browser, audio: bytes = silence(1), name: str = "x.wav", drop: str = ID) -> int:
@@ -46,8 +52,13 @@ def look(browser: Browser, drop: str = ID, **form: str) -> Answer:
     return browser.post(f"/drop/{drop}/preview", **FORM | form)
 
 
-def press(browser: Browser, price: str, drop: str = ID, **form: str) -> Answer:
-    return browser.post(f"/drop/{drop}", **FORM | {"approved": price} | form)
+def fill(browser: Browser, drop: str = ID, **form: str) -> str:
+    """The form's fields after a JSON file has come."""
+    return unescape(browser.post(f"/drop/{drop}/fields", **form).text)
+
+
+def press(browser: Browser, shown: dict[str, str], drop: str = ID, **form: str) -> Answer:
+    return browser.post(f"/drop/{drop}", **FORM | shown | form)
 
 
 def versions(cloud: Cloud) -> list[str]:
@@ -72,7 +83,7 @@ def uploads(before: Callable[..., None]) -> Iterator[None]:
 
 
 @contextmanager
-def an_upload_on_its_way(browser: Browser, price: str) -> Iterator[threading.Event]:
+def an_upload_on_its_way(browser: Browser, shown: dict[str, str]) -> Iterator[threading.Event]:
     """The button was pressed, and nothing is put before the event is set."""
     begun, goes_on = threading.Event(), threading.Event()
 
@@ -81,7 +92,7 @@ def an_upload_on_its_way(browser: Browser, price: str) -> Iterator[threading.Eve
         assert goes_on.wait(20)
 
     with uploads(wait):
-        press(browser, price)
+        press(browser, shown)
         assert begun.wait(20)
         yield goes_on
 
@@ -90,9 +101,9 @@ def test_what_was_priced_is_what_is_dropped_and_its_files_go(
     board: Board, browser: Browser, desk: Desk
 ) -> None:
     assert stage(browser) == 200
-    price = approved(look(browser))
+    shown = button(look(browser))
 
-    assert press(browser, price).status == 200
+    assert press(browser, shown).status == 200
     drop_of(board).wait()
     leads = browser.get(f"/drop/{ID}/progress").headers["hx-redirect"]
     desk.announce("talks/intro.json")
@@ -101,7 +112,7 @@ def test_what_was_priced_is_what_is_dropped_and_its_files_go(
     assert leads == f"/jobs/{item['job_id']}"
     assert item["status"] == "SUBMITTED"
     assert item["arguments"]["prompt"] == "A stage"
-    assert str(item["estimate"]["upper_usd"]) == price
+    assert str(item["estimate"]["upper_usd"]) == shown["approved"]
     assert not drop_of(board).folder.exists()
 
 
@@ -109,12 +120,12 @@ def test_a_button_that_is_pressed_many_times_at_once_drops_once(
     board: Board, browser: Browser, cloud: Cloud
 ) -> None:
     stage(browser)
-    price = approved(look(browser))
+    shown = button(look(browser))
 
     with ThreadPoolExecutor(6) as pool:
-        answers = [pool.submit(press, browser, price) for _ in range(6)]
+        answers = [pool.submit(press, browser, shown) for _ in range(6)]
     drop_of(board).wait()
-    late = press(browser, price)
+    late = press(browser, shown)
 
     assert {answer.result().status for answer in answers} == {200}
     assert "hx-redirect" in late.headers
@@ -126,7 +137,7 @@ def test_a_file_that_comes_while_the_drop_is_on_its_way_changes_nothing(
 ) -> None:
     stage(browser)
 
-    with an_upload_on_its_way(browser, approved(look(browser))) as goes_on:
+    with an_upload_on_its_way(browser, button(look(browser))) as goes_on:
         late = [stage(browser, silence(9)), stage(browser, silence(9), "y.wav")]
         shown = look(browser).text
         goes_on.set()
@@ -159,18 +170,18 @@ def test_an_upload_that_fails_leaves_nothing_and_can_be_tried_again(
     board: Board, browser: Browser, cloud: Cloud, piece: str
 ) -> None:
     stage(browser)
-    price = approved(look(browser))
+    priced = button(look(browser))
 
     def fail(params: Any, **_: Any) -> None:
         if piece in params["url_path"]:
             raise EndpointConnectionError(endpoint_url="https://s3")
 
     with uploads(fail):
-        press(browser, price)
+        press(browser, priced)
         drop_of(board).wait()
     shown = browser.get(f"/drop/{ID}/progress").text
     left = versions(cloud)
-    again = press(browser, approved(look(browser)))
+    again = press(browser, button(look(browser)))
     drop_of(board).wait()
 
     assert "Nothing was dropped." in shown
@@ -185,7 +196,7 @@ def test_a_price_that_was_not_shown_drops_nothing(
 ) -> None:
     stage(browser)
 
-    answer = press(browser, price)
+    answer = press(browser, button(look(browser)) | {"approved": price})
 
     assert "The price has changed." in answer.text
     assert approved(answer) not in ("", price)
@@ -194,12 +205,12 @@ def test_a_price_that_was_not_shown_drops_nothing(
 
 def test_a_file_or_a_field_that_changed_since_asks_again(browser: Browser, cloud: Cloud) -> None:
     stage(browser)
-    price = approved(look(browser, video_size="512x512"))
-    larger = press(browser, price, video_size="1024x1024")
+    shown = button(look(browser, video_size="512x512"))
+    larger = press(browser, shown, video_size="1024x1024")
     stage(browser, silence(5))
-    longer = press(browser, price, video_size="512x512")
+    longer = press(browser, shown, video_size="512x512")
 
-    assert approved(larger) != price != approved(longer)
+    assert approved(larger) != shown["approved"] != approved(longer)
     assert all("The price has changed." in one.text for one in (larger, longer))
     assert versions(cloud) == []
 
@@ -212,10 +223,38 @@ def test_a_form_with_an_error_has_no_button_and_drops_nothing(
 ) -> None:
     stage(browser)
 
-    answers = [look(browser, **form), press(browser, "0.01", **form)]
+    answers = [look(browser, **form), press(browser, {"approved": "0.01", "examined": "x"}, **form)]
 
     assert all(answer.status == 200 for answer in answers)
     assert all('name="approved"' not in answer.text for answer in answers)
+    assert versions(cloud) == []
+
+
+def test_a_text_that_changed_since_asks_again_even_at_the_same_price(
+    browser: Browser, cloud: Cloud
+) -> None:
+    stage(browser)
+    shown = button(look(browser))
+    asked = press(browser, shown, prompt="Another stage")
+    moved = press(browser, shown, key="talks/other")
+    cloud.drop("talks/_defaults.json", '{"seed": 7}')
+    elsewhere = press(browser, shown)
+
+    answers = [asked, moved, elsewhere]
+    assert all("has changed since it was examined" in one.text for one in answers)
+    assert {approved(one) for one in answers} == {shown["approved"]}
+    assert versions(cloud) == ["talks/_defaults.json"]
+
+
+def test_takes_of_a_json_file_that_came_after_the_price_are_looked_at_first(
+    browser: Browser, cloud: Cloud
+) -> None:
+    stage(browser)
+    stage(browser, b'[{"seed": 1}, {"seed": 2}]', "takes.json")
+    shown = button(look(browser))
+    stage(browser, b'[{"seed": 1}, {"seed": 3}]', "takes.json")
+
+    assert "has changed since it was examined" in press(browser, shown).text
     assert versions(cloud) == []
 
 
@@ -225,7 +264,7 @@ def test_content_that_has_its_video_is_dropped_for_nothing(
     for drop in (ID, "b" * 32):
         stage(browser, drop=drop)
         shown = look(browser, drop)
-        press(browser, approved(shown), drop)
+        press(browser, button(shown), drop)
         drop_of(board, drop).wait()
         desk.announce("talks/intro.json")
 
@@ -242,14 +281,128 @@ def test_a_sidecar_that_was_sent_along_fills_the_form_and_its_images_go_along(
     for name, body in (("x.wav", silence(1)), ("x.json", sidecar), ("a.png", png(64, 64))):
         stage(browser, body, name)
 
-    form = unescape(browser.get(f"/drop/{ID}/fields").text)
+    form = fill(browser)
     filled = {"image_url": "a.png", "seed": "7", "metadata": "order=A-17"}
-    price = approved(look(browser, **filled))
-    press(browser, price, **filled)
+    press(browser, button(look(browser, **filled)), **filled)
     drop_of(board).wait()
 
     assert all(text in form for text in ("A stage", "a.png", "order=A-17"))
     assert versions(cloud) == ["talks/a.png", "talks/intro.json", "talks/intro.wav"]
+
+
+def value_of(form: str, name: str) -> str:
+    """What a field of the form holds."""
+    found = re.search(rf'name="{name}"[^>]*?(?: value="([^"]*)"|>([^<]*)</textarea>)', form)
+    assert found, form
+    return found[1] or found[2] or ""
+
+
+def test_what_was_typed_stays_when_a_json_file_fills_the_form(browser: Browser) -> None:
+    typed = {"prompt": "My own", "seed": "5"}
+    stage(browser, b'{"prompt": "Of the file", "seed": 5, "fps": 12, "promt": 1}', "a.json")
+    form = fill(browser, **typed)
+
+    assert {name: value_of(form, name) for name in typed} == typed
+    assert value_of(form, "fps") == "12"
+    assert '"promt": 1' in form
+    assert "Kept as you typed it, not as in a.json: Prompt." in form
+
+
+def test_another_json_file_replaces_what_the_one_before_filled_in(browser: Browser) -> None:
+    stage(browser, b'{"prompt": "First", "seed": 5, "fps": 12}', "a.json")
+    fill(browser)
+    stage(browser, b'{"prompt": "Second", "seed": 6}', "b.json")
+    form = fill(browser, prompt="First", seed="7", fps="12")
+
+    assert [value_of(form, name) for name in ("prompt", "seed", "fps")] == ["Second", "7", ""]
+    assert "not as in b.json: Seed." in form
+
+
+def test_the_only_image_fills_an_image_field_that_is_empty(browser: Browser) -> None:
+    first = browser.put(f"/drop/{ID}/files/a.png", png(64, 64))
+    stage(browser, b'{"prompt": "A"}', "a.json")
+    kept = fill(browser, image_url="a.png")
+    second = browser.put(f"/drop/{ID}/files/b.png", png(64, 64))
+    stage(browser, b'{"prompt": "A", "image_url": "b.png"}', "b.json")
+    named = fill(browser, image_url="a.png")
+
+    assert (first.text, second.text) == ("a.png", "")
+    assert [value_of(form, "image_url") for form in (kept, named)] == ["a.png", "b.png"]
+    assert "Kept as" not in named
+
+
+def test_takes_name_their_own_images(browser: Browser) -> None:
+    stage(browser, b'[{"image_url": "a.png"}, {"image_url": "b.png"}]', "two.json")
+    answer = browser.put(f"/drop/{ID}/files/a.png", png(64, 64))
+    form = fill(browser)
+
+    assert answer.text == ""
+    assert value_of(form, "image_url") == ""
+    assert "two.json lists 2 takes. What you fill in here is set in each of them." in form
+
+
+def test_an_image_that_no_field_names_is_said_beside_the_price(browser: Browser) -> None:
+    for name, body in (("x.wav", silence(1)), ("a.png", png(64, 64)), ("b.png", png(64, 64))):
+        stage(browser, body, name)
+
+    shown = [look(browser).text, look(browser, image_url="a.png").text]
+
+    assert ["a.png is not used" in one for one in shown] == [True, False]
+    assert ["b.png is not used" in one for one in shown] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"prompt": "A sea", }', "is not JSON"),
+        (b"{'a': 1}", "is not JSON"),
+        ('{"prompt": "Ä"}'.encode("latin-1"), "is not UTF-8 text"),
+        (b'{"seed": 1, "seed": 2}', "has the key"),
+        (b"5", "must hold one JSON object"),
+        (b"[]", "lists 0 takes"),
+        (b"", "has no bytes"),
+    ],
+)
+def test_a_json_file_that_cannot_be_read_is_refused_and_the_one_before_stays(
+    browser: Browser, board: Board, body: bytes, why: str
+) -> None:
+    stage(browser, b'{"prompt": "A"}', "good.json")
+
+    answer = browser.put(f"/drop/{ID}/files/bad.json", body)
+
+    assert answer.status == 400
+    assert "bad.json" in answer.text
+    assert why in unescape(answer.text)
+    assert "add it" in answer.text
+    assert drop_of(board).sidecar == b'{"prompt": "A"}'
+
+
+@pytest.mark.parametrize("name", ["empty.mp3", "empty.png"])
+def test_a_file_without_bytes_is_refused_by_its_name(
+    browser: Browser, board: Board, name: str
+) -> None:
+    stage(browser)
+
+    answer = browser.put(f"/drop/{ID}/files/{name}", b"")
+
+    assert (answer.status, f"{name} has no bytes" in answer.text) == (400, True)
+    assert [file.name for file in drop_of(board).folder.iterdir()] == ["x.wav"]
+
+
+@pytest.mark.parametrize("path", ["", "/preview"])
+def test_what_could_not_be_examined_can_be_examined_again(
+    board: Board, browser: Browser, find: Finder, path: str
+) -> None:
+    stage(browser)
+    shown = button(look(browser))
+    page = browser.sending(("hx-request", "true"), ("hx-target", "div#outcome"))
+    find.error = StackUnreachable("AWS: nothing answers. Try again in a moment.")
+    board.observer.forget()
+    answer = page.post(f"/drop/{ID}{path}", **FORM | shown)
+
+    assert answer.status == 502
+    assert "nothing answers" in answer.text
+    assert f'hx-post="/drop/{ID}/preview"' in answer.text
 
 
 def test_a_new_audio_replaces_the_one_before(board: Board, browser: Browser) -> None:
@@ -344,7 +497,7 @@ def test_the_end_of_the_board_waits_for_an_upload(
 ) -> None:
     stage(browser)
 
-    with an_upload_on_its_way(browser, approved(look(browser))) as goes_on:
+    with an_upload_on_its_way(browser, button(look(browser))) as goes_on:
         end = threading.Thread(target=board.staging.close)
         end.start()
         end.join(0.2)
@@ -373,18 +526,17 @@ def rejected(desk: Desk) -> str:
 RIGHT = {"prompt": "A stage", "video_size": "64x64", "fps": "12"}
 
 
-def retry(browser: Browser, job_id: str, price: str, attempt: str = "1") -> Answer:
-    form = RIGHT | {"approved": price, "attempt": attempt}
-    return browser.post(f"/jobs/{job_id}/retry", **form)
+def retry(browser: Browser, job_id: str, shown: dict[str, str], **form: str) -> Answer:
+    return browser.post(f"/jobs/{job_id}/retry", **RIGHT | shown | {"attempt": "1"} | form)
 
 
 def test_a_rejected_drop_is_mended_from_its_page(browser: Browser, desk: Desk) -> None:
     job_id = rejected(desk)
     form = unescape(browser.get(f"/jobs/{job_id}/retry").text)
     wrong = browser.post(f"/jobs/{job_id}/retry/preview", prompt="A stage", fps="900")
-    price = approved(browser.post(f"/jobs/{job_id}/retry/preview", **RIGHT))
+    shown = button(browser.post(f"/jobs/{job_id}/retry/preview", **RIGHT))
 
-    answer = retry(browser, job_id, price)
+    answer = retry(browser, job_id, shown)
     desk.announce("talks/intro.json")
 
     assert 'value="900"' in form
@@ -400,11 +552,11 @@ def test_a_retry_that_is_pressed_many_times_at_once_makes_one_take(
     browser: Browser, desk: Desk
 ) -> None:
     job_id = rejected(desk)
-    price = approved(browser.post(f"/jobs/{job_id}/retry/preview", **RIGHT))
+    shown = button(browser.post(f"/jobs/{job_id}/retry/preview", **RIGHT))
     before = versions(desk.cloud)
 
     with ThreadPoolExecutor(6) as pool:
-        answers = [pool.submit(retry, browser, job_id, price) for _ in range(6)]
+        answers = [pool.submit(retry, browser, job_id, shown) for _ in range(6)]
 
     made = [one.result() for one in answers if "hx-redirect" in one.result().headers]
     assert len(made) == 1
@@ -418,18 +570,39 @@ def test_a_retry_at_a_price_that_was_not_shown_makes_nothing(
     job_id = rejected(desk)
     before = versions(desk.cloud)
 
-    answer = retry(browser, job_id, price)
+    shown = button(browser.post(f"/jobs/{job_id}/retry/preview", **RIGHT))
+    answer = retry(browser, job_id, shown | {"approved": price})
 
     assert "The price has changed." in answer.text
     assert versions(desk.cloud) == before
 
 
-def test_a_retry_without_its_pages_attempt_makes_nothing(browser: Browser, desk: Desk) -> None:
+def test_a_retry_of_a_text_that_was_not_examined_makes_nothing(
+    browser: Browser, desk: Desk
+) -> None:
     job_id = rejected(desk)
-    price = approved(browser.post(f"/jobs/{job_id}/retry/preview", **RIGHT))
+    shown = button(browser.post(f"/jobs/{job_id}/retry/preview", **RIGHT))
     before = versions(desk.cloud)
 
-    assert "hx-redirect" not in retry(browser, job_id, price, "").headers
+    answer = retry(browser, job_id, shown, prompt="Another stage")
+
+    assert "has changed since it was examined" in answer.text
+    assert versions(desk.cloud) == before
+
+
+def test_a_retry_says_that_its_audio_stays_the_same(browser: Browser, desk: Desk) -> None:
+    page = browser.get(f"/jobs/{rejected(desk)}/retry").text
+
+    assert "A new take uses the same audio." in page
+    assert '<a href="/drop">Drop another audio file</a>' in page
+
+
+def test_a_retry_without_its_pages_attempt_makes_nothing(browser: Browser, desk: Desk) -> None:
+    job_id = rejected(desk)
+    shown = button(browser.post(f"/jobs/{job_id}/retry/preview", **RIGHT))
+    before = versions(desk.cloud)
+
+    assert "hx-redirect" not in retry(browser, job_id, shown, attempt="").headers
     assert versions(desk.cloud) == before
 
 

@@ -163,6 +163,26 @@ def texts(sidecar: Mapping[str, Any]) -> dict[str, str]:
     return found | ({OTHER: json.dumps(other, ensure_ascii=False)} if other else {})
 
 
+def refilled(
+    form: Mapping[str, str], before: Mapping[str, str], new: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """The texts of a form that a file fills anew, and the typed fields that the file also sets.
+
+    ``before`` are the texts that came from files. What was typed stays.
+    """
+    typed = {
+        name: text
+        for name in (*NAMES, OTHER)
+        if (text := form.get(name, "")).split() != before.get(name, "").split() and text.strip()
+    }
+    kept = [field.label for field in FIELDS if _differs(field.name, typed, new)]
+    return {**new, **typed}, kept
+
+
+def _differs(name: str, typed: Mapping[str, str], new: Mapping[str, str]) -> bool:
+    return name in typed and name in new and typed[name].split() != new[name].split()
+
+
 class _WrongLine(ValueError):
     """A line of a field that cannot be read, and its number."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -14,7 +15,7 @@ from phonoscene_cli.upload.drop_report import Sum, price_lines
 from phonoscene_cli.upload.repeats import new_takes, repeats_of
 from phonoscene_cli.upload.retry_plan import Retake, retake
 from phonoscene_cli.upload.sidecars import REMOVED
-from phonoscene_cli.upload.upload_plan import DropOptions, NoSidecar, Plan, plan
+from phonoscene_cli.upload.upload_plan import DropOptions, NoSidecar, Plan, named_images, plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +34,8 @@ class Preview(Generic[T]):
     """What is shown beside the form; ``planned`` is what the button would do.
 
     ``step``: what to do first, where there is nothing to examine. ``approved``: the dollars that
-    the button says, and that a drop is held to.
+    the button says, and that a drop is held to. ``examined``: a digest of what the button would
+    put, and of what that means in its folder.
     """
 
     errors: tuple[ErrorDetail, ...] = ()
@@ -42,9 +44,20 @@ class Preview(Generic[T]):
     segments: Sequence[SegmentForecast] = ()
     price: str = ""
     approved: str = ""
+    examined: str = ""
+    #: Images that were added and that no field names.
+    unused: Sequence[str] = ()
     #: Jobs that have, or make, the video of this content: those takes cost nothing.
     repeats: Sequence[Job] = ()
     planned: T | None = None
+
+    def change_since(self, form: Mapping[str, str]) -> str:
+        """What differs from the button that a form was sent with; nothing where it may be done."""
+        if form.get("approved") != self.approved:
+            return "The price has changed. Look at it again."
+        if form.get("examined") != self.examined:
+            return "The form or a file has changed since it was examined. Look at it again."
+        return ""
 
     @property
     def by_field(self) -> dict[str, list[ErrorDetail]]:
@@ -60,10 +73,10 @@ def preview_drop(staged: StagedDrop, form: Mapping[str, str], stack: Stack) -> P
     """What the staged files and a form would make. Nothing is uploaded."""
     if staged.audio is None:
         return Preview(step="Choose an audio file first.")
-    said, takes = filled(form), staged.values()
+    said, takes = filled(form), staged.takes
     beside = staged.audio.with_name(f"{staged.audio.name}.json")
     try:
-        if takes is None:  # a form cannot hold it: the file counts, with what the form changes
+        if len(takes) > 1:  # no form can hold them: the file counts, with what the form changes
             beside.write_bytes(staged.sidecar or b"")
         else:
             beside.unlink(missing_ok=True)
@@ -77,7 +90,12 @@ def preview_drop(staged: StagedDrop, form: Mapping[str, str], stack: Stack) -> P
         return Preview(errors=said.errors, step=str(exc))
     repeats = repeats_of(planned, stack)
     new = new_takes(planned, repeats)
-    return _preview(said, new, stack, planned, tuple(repeats.values()))
+    found = _preview(said, new, stack, planned, planned.drop)
+    if found.planned is None:
+        return found
+    named = named_images(planned.drop.sidecar) if planned.drop.sidecar else []
+    unused = [file.name for file in staged.images if file.name not in named]
+    return replace(found, repeats=tuple(repeats.values()), unused=unused)
 
 
 def preview_retry(
@@ -96,12 +114,14 @@ def preview_retry(
         planned = retake(job, removed | changed, s3, bucket, stack.parameters, stack.jobs)
     except CliError as exc:
         return Preview(errors=said.errors, step=str(exc))
-    return _preview(said, planned.outlook, stack, planned, ())
+    put = (planned.bucket, planned.audio, planned.sidecar)
+    return _preview(said, planned.outlook, stack, planned, put)
 
 
 def _preview(
-    said: Filled, outlook: Forecast, stack: Stack, planned: Any, repeats: Sequence[Job]
+    said: Filled, outlook: Forecast, stack: Stack, planned: Any, put: object
 ) -> Preview[Any]:
+    """``put`` is what would be put, as a value whose text differs where it differs."""
     whole: Forecast = planned.outlook
     errors = (*said.errors, *whole.errors)
     if errors:
@@ -110,10 +130,10 @@ def _preview(
     lines = [line for line in price_lines(outlook, stack) if isinstance(line, str)]
     return Preview(
         lines=lines,
-        repeats=repeats,
         segments=outlook.segments,
         price=formatting.interval(total.lower_usd, total.upper_usd),
         approved=str(total.upper_usd if total.jobs else Decimal(0)),
+        examined=hashlib.sha256(repr((put, whole.contents)).encode()).hexdigest(),
         planned=planned,
     )
 

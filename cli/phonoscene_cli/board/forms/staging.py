@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.drops.keys import AUDIO_SUFFIXES, IMAGE_SUFFIXES, name_of
-from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES, read_takes
+from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES
 from phonoscene.errors import DropRefused
 from phonoscene_cli.errors import WrongUsage
 from phonoscene_cli.failures import explained
+from phonoscene_cli.upload.sidecars import takes_of_sidecar
 from phonoscene_cli.upload.upload import Dropped, Upload
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class StagedDrop:
 
     folder: Path
     audio: Path | None = None
+    #: What the JSON file was called.
+    sidecar_name: str = ""
+    #: The texts of the form's fields that come from files; any other text was typed.
+    filled: dict[str, str] = field(default_factory=dict)
     #: Held while one examination runs, until what it found is started: no file changes meanwhile.
     lock: threading.RLock = field(default_factory=threading.RLock)
     sent: int = 0
@@ -68,6 +73,18 @@ class StagedDrop:
         """The JSON file that was sent along."""
         file = self.folder / SIDECAR
         return file.read_bytes() if file.is_file() else None
+
+    @property
+    def takes(self) -> list[dict[str, Any]]:
+        """The fields of each take of the JSON file; none without such a file."""
+        raw = self.sidecar
+        return [] if raw is None else takes_of_sidecar(self.sidecar_name, raw)
+
+    @property
+    def only_image(self) -> str:
+        """The image that an empty image field gets; none where each take names its own."""
+        images = self.images
+        return images[0].name if len(images) == 1 and len(self.takes) <= 1 else ""
 
     def place_for(self, name: str) -> Path:
         """Where a file of that name goes.
@@ -93,35 +110,27 @@ class StagedDrop:
         return self.folder / name
 
     def accept(self, part: Path, name: str) -> None:
-        """Take a file that has arrived whole; a new audio replaces the one before.
+        """Take a file that has arrived whole; a new audio or JSON file replaces the one before.
 
         Raises:
-            WrongUsage: its name or size is refused, or the drop was started while it arrived.
+            WrongUsage: the file is refused, or the drop was started while it arrived.
         """
         with self.lock:
             place = self.place_for(name)
             if self.is_started:
                 raise WrongUsage("This drop is on its way. Open the drop page again.")
-            if place.name == SIDECAR and part.stat().st_size > MAX_SIDECAR_BYTES:
-                raise WrongUsage(
-                    f"{name} is larger than {MAX_SIDECAR_BYTES // 1024} KiB. Shorten it."
-                )
+            if not part.stat().st_size:
+                raise WrongUsage(f"{name} has no bytes. Save or export it again, then add it.")
+            if place.name == SIDECAR:
+                _check_sidecar(part, name)
+                self.sidecar_name = name
             part.replace(place)
+            if place.name == self.only_image:
+                self.filled.setdefault("image_url", place.name)
             if place.name.lower().endswith(AUDIO_SUFFIXES):
                 if self.audio not in (None, place):
                     self.audio.unlink(missing_ok=True)
                 self.audio = place
-
-    def values(self) -> dict[str, Any] | None:
-        """What the sidecar that was sent along says; None where a form cannot hold it."""
-        raw = self.sidecar
-        if raw is None:
-            return {}
-        try:
-            takes = read_takes("the sidecar", raw)
-        except DropRefused:
-            return None
-        return dict(takes[0].values) if len(takes) == 1 else None
 
     def start(self, planned: Plan, s3: Any, bucket: str) -> bool:
         """Put the drop in the bucket, in a thread; False where that has begun already."""
@@ -153,6 +162,20 @@ class StagedDrop:
             self.is_started = False
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _check_sidecar(file: Path, name: str) -> None:
+    """See that a JSON file can be read.
+
+    Raises:
+        WrongUsage: it cannot, and why.
+    """
+    if file.stat().st_size > MAX_SIDECAR_BYTES:
+        raise WrongUsage(f"{name} is larger than {MAX_SIDECAR_BYTES // 1024} KiB. Shorten it.")
+    try:
+        takes_of_sidecar(name, file.read_bytes())
+    except DropRefused as exc:
+        raise WrongUsage(f"{exc} Correct the file, then add it again.") from exc
 
 
 class Staging:

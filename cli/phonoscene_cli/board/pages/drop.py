@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from phonoscene.errors import EditingFailed
 from phonoscene_cli.board.context import Board, board_of, form_of
-from phonoscene_cli.board.forms.fields import texts
+from phonoscene_cli.board.forms.fields import refilled, texts
 from phonoscene_cli.board.forms.preview import Preview, preview_drop
 from phonoscene_cli.board.forms.staging import MAX_BYTES, StagedDrop
 from phonoscene_cli.board.media.waveform import Waveform, waveform
@@ -36,7 +36,7 @@ async def drop_page(request: Request) -> Response:
 
 
 async def stage(request: Request) -> Response:
-    """Take one file, which the page sends as the body."""
+    """Take one file, which the page sends as the body; an image may fill the empty image field."""
     staged = board_of(request).staging.of(request.path_params["drop_id"])
     name = request.path_params["name"]
     staged.place_for(name)  # a name that is refused is not read
@@ -51,7 +51,7 @@ async def stage(request: Request) -> Response:
         await run_in_threadpool(staged.accept, part, name)
     finally:
         part.unlink(missing_ok=True)
-    return PlainTextResponse("")
+    return PlainTextResponse(name if name == staged.only_image else "")
 
 
 async def _receive(request: Request, part: Path, name: str) -> None:
@@ -64,19 +64,29 @@ async def _receive(request: Request, part: Path, name: str) -> None:
             file.write(piece)
 
 
-def fields(request: Request) -> Response:
-    """The form's fields as the sidecar that was sent along fills them."""
-    board = board_of(request)
+async def fields(request: Request) -> Response:
+    """The form's fields as the JSON file fills them; what was typed stays."""
+    board, form = board_of(request), await form_of(request)
+    return await run_in_threadpool(_fill, board, request, form)
+
+
+def _fill(board: Board, request: Request, form: dict[str, str]) -> Response:
     staged = board.staging.of(request.path_params["drop_id"])
+    # without the lock, which an examination holds: whatever is typed until the answer is lost
+    takes, name = staged.takes, staged.sidecar_name
+    new = {"image_url": staged.only_image} if staged.only_image else {}
+    new |= texts(takes[0]) if len(takes) == 1 else {}
+    values, kept = refilled(form, staged.filled, new)
+    staged.filled = new
     images = [file.name for file in staged.images]
-    values = staged.values()
-    problem = (
-        "The JSON file is used as it is; what you fill in here is changed in each of its takes."
-        if values is None
-        else ""
-    )
-    shown = texts(values or {})
-    return board.page(request, "fields.html", values=shown, images=images, problem=problem)
+    notes = []
+    if len(takes) > 1:
+        notes.append(
+            f"{name} lists {len(takes)} takes. What you fill in here is set in each of them."
+        )
+    if kept:
+        notes.append(f"Kept as you typed it, not as in {name}: {', '.join(kept)}.")
+    return board.page(request, "fields.html", values=values, images=images, problem=" ".join(notes))
 
 
 async def preview(request: Request) -> Response:
@@ -122,8 +132,8 @@ def _drop(board: Board, request: Request, form: dict[str, str]) -> Response:
         if staged.is_started:
             return progress(request)
         found: Preview[Any] = preview_drop(staged, form, stack)
-        if found.planned is None or form.get("approved") != found.approved:
-            change = "The price has changed. Look at it again." if found.planned else ""
+        change = found.change_since(form)
+        if found.planned is None or change:
             return _show(board, request, form, change)
         staged.start(found.planned, stack.client("s3"), stack.outputs["DropBucketName"])
     return progress(request)

@@ -155,8 +155,8 @@ async def retry(request: Request) -> Response:
 def _retry(board: Board, request: Request, form: dict[str, str]) -> Response:
     found = _preview(board, request, form)
     verb = "Make a new take"
-    if found.planned is None or form.get("approved") != found.approved:
-        change = "The price has changed. Look at it again." if found.planned else ""
+    change = found.change_since(form)
+    if found.planned is None or change:
         return board.page(request, "preview.html", preview=found, verb=verb, change=change)
     if not board.once(form.get("attempt", "")):
         note = (

@@ -33,13 +33,28 @@ function outdate() {
   document.querySelector("#outcome button.primary")?.setAttribute("disabled", "");
 }
 
-document.addEventListener("input", (event) => {
-  if (event.target.closest("#drop-form")) outdate();
-});
+// What was typed or uploaded is lost with the page, until it is dropped.
+let isUnsaved = false;
 
-// Uploads: each file is sent to this machine as it is chosen; the form is examined with it.
+document.addEventListener("input", (event) => {
+  if (!event.target.closest("#drop-form")) return;
+  outdate();
+  isUnsaved ||= event.target.id !== "files";
+});
+document.addEventListener("htmx:after:request", (event) => {
+  if (event.detail.ctx?.hx?.redirect) isUnsaved = false;
+});
+window.addEventListener("beforeunload", (event) => { if (isUnsaved) event.preventDefault(); });
+
+// Uploads: files are sent to this machine as they are chosen; the form is examined with them.
 
 const DETAIL = /\.(json|png|jpe?g|webp|gif|avif)$/i;
+
+// What a drop has one of: a file takes the place of an earlier one.
+function placeOf(name) {
+  if (!DETAIL.test(name)) return "audio";
+  return /\.json$/i.test(name) ? "sidecar" : name;
+}
 
 function line(name) {
   const item = document.createElement("li");
@@ -49,6 +64,20 @@ function line(name) {
   return end;
 }
 
+function accept(end, name, image) {
+  const place = placeOf(name), field = document.getElementById("field-image_url");
+  const item = end.parentElement;
+  for (const one of document.querySelectorAll("#uploads li"))
+    if (one !== item && (one.dataset.place === place || one.firstChild.data === name)) one.remove();
+  item.dataset.place = place;
+  isUnsaved = true;
+  if (place !== name) return;
+  const images = document.getElementById("images");
+  if (![...images.options].some((one) => one.value === name)) images.append(new Option(name));
+  if (image && !field.value.trim()) field.value = image;
+}
+
+// Whether the file was taken; an answer to an image may be the text for an empty image field.
 function upload(form, file) {
   const end = line(file.name), bar = document.createElement("progress");
   bar.setAttribute("aria-label", `Reading ${file.name}`);
@@ -58,39 +87,48 @@ function upload(form, file) {
     request.open("PUT", `/drop/${form.dataset.drop}/files/${encodeURIComponent(file.name)}`);
     request.setRequestHeader("HX-Request", "true");
     request.upload.onprogress = (event) => { bar.max = event.total; bar.value = event.loaded; };
-    request.onerror = () => { write(end, "✕ The board does not answer. Start it again."); done(); };
+    request.onerror = () => { write(end, "✕ The board does not answer. Start it again."); done(false); };
     request.onload = () => {
       const answer = new DOMParser().parseFromString(request.responseText, "text/html");
       const isTaken = request.status === 200;
       write(end, isTaken ? "✓" : `✕ ${answer.body.textContent.trim()}`);
-      if (isTaken && DETAIL.test(file.name)) htmx.trigger("#fields", "sidecar");
-      if (isTaken) { outdate(); htmx.trigger("#outcome", "staged"); }
-      done();
+      if (isTaken) accept(end, file.name, request.responseText);
+      done(isTaken);
     };
     request.send(file);
   });
 }
 
-// One after another, in the order in which they were chosen: a later audio file replaces an earlier.
+// One after another, in the order in which they were chosen. Only then the form is examined, after a
+// JSON file has filled it.
 async function take(files) {
-  const form = document.querySelector("form[data-drop]");
-  let hasAudio = false;
+  const form = document.querySelector("form[data-drop]"), taken = new Set();
+  outdate();
   for (const file of files) {
-    const isDetail = DETAIL.test(file.name);
-    if (hasAudio && !isDetail) write(line(file.name), "✕ One audio file makes one drop. Drop this one after it.");
-    else await upload(form, file);
-    hasAudio ||= !isDetail;
+    const place = placeOf(file.name);
+    if (place === "audio" && taken.has(place)) write(line(file.name), "✕ One audio file makes one drop. Drop this one after it.");
+    else if (await upload(form, file)) taken.add(place);
   }
+  if (taken.has("sidecar")) htmx.trigger("#fields", "sidecar");
+  else htmx.trigger("#outcome", "staged");
 }
+
+document.addEventListener("htmx:after:swap", (event) => {
+  if (event.target.id === "fields") htmx.trigger("#outcome", "staged");
+});
 
 document.addEventListener("change", (event) => {
   if (event.target.id === "files") take(event.target.files);
 });
+document.addEventListener("click", (event) => {
+  if (event.target.id === "files") event.target.value = ""; // a corrected file is chosen again
+});
 for (const kind of ["dragover", "dragleave", "drop"])
   document.addEventListener(kind, (event) => {
     const zone = document.getElementById("zone");
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault(); // otherwise the browser leaves the page and opens the file
     if (!zone) return;
-    event.preventDefault();
     zone.classList.toggle("over", kind === "dragover");
     if (kind === "drop") take(event.dataTransfer.files);
   });
