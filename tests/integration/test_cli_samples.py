@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ from tests.integration.workspace import Clock, Workspace
 from tests.support.documented import PAGE, samples, shape
 from tests.support.media.samples import silence
 from tests.support.stack import OUTPUT
+from tests.support.template import expand, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,16 +229,32 @@ def test_the_page_shows_what_the_command_prints(
             assert shape(line.removesuffix(" y")) in printed
 
 
+DOCTOR = {line[6:20].strip(): line[21:] for line in samples(PAGE)["phonoscene doctor"]}
+
+
 def test_the_page_shows_each_check_of_the_doctor() -> None:
-    lines = samples(PAGE)["phonoscene doctor"]
-
-    assert [line[6:20].strip() for line in lines if line[:6].strip()] == list(CHECKS)
+    assert [name for name in DOCTOR if name] == list(CHECKS)
 
 
-def test_every_command_is_shown_with_what_it_prints() -> None:
-    answer = set(re.findall(r"^## `(\w+)`", PAGE, re.MULTILINE))
+def test_what_the_page_shows_of_the_doctor_counts_the_templates_resources() -> None:
+    made = [
+        one
+        for one in expand(read())["Resources"].values()
+        if one.get("Condition") not in {"HasEventWebhook", "HasNotifyEmail"}
+    ]
+    kinds = Counter(one["Type"].removeprefix("AWS::") for one in made)
+    rules, sources = kinds["Events::Rule"], kinds["Lambda::EventSourceMapping"]
+    dead_letter_queues = [
+        one
+        for one in made
+        if one["Type"] == "AWS::SQS::Queue" and "RedrivePolicy" not in one["Properties"]
+    ]
 
-    assert {typed.split()[1] for typed in COMMANDS} == answer
+    assert DOCTOR["event webhook"] == "not needed: EventWebhookUrl is not set"
+    assert DOCTOR["alarms"] == f"none of {kinds['CloudWatch::Alarm']} is in ALARM"
+    assert DOCTOR["functions"] == f"{kinds['Lambda::Function']} functions are ready"
+    assert DOCTOR["triggers"] == f"{rules} rules and {sources} event sources are on"
+    assert DOCTOR["dead letters"] == f"all {len(dead_letter_queues)} are empty"
 
 
 # the local cloud ----------------------------------------------------------------------------------
