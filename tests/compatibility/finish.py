@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import phonoscene
-from phonoscene.drops.keys import receipt_key
-from phonoscene.jobs import FINAL, Job, JobStatus
-from phonoscene.publishing.receipts import Receipt
-from phonoscene.table.items import from_item
-from phonoscene.workflow.publication import next_look
+from phonoscene.jobs import FINAL, JobStatus
 from tests.compatibility.moments import Moment, from_json, load
 from tests.support import stack
-from tests.support.invariants import always_broken, jobs_of, stable_keys
+from tests.support.invariants import (
+    always_broken,
+    events_unlike_steps,
+    jobs_of,
+    newest_receipts,
+    stable_keys,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,31 +63,14 @@ def _lost(world: World) -> Iterator[str]:
 def _published(world: World) -> Iterator[str]:
     """Each name's receipt is of its newest record, and each step was an event."""
     yield from (f"not published: {one}" for one in world.unpublished)
-    events = {one["id"]: one for one in map(json.loads, world.events)}
-    newest: dict[str, Receipt] = {}
-    for item in map(from_item, world.table.items()):
-        if "status" not in item or "part_of" in item:
-            continue
-        job = Job.model_validate(item)
-        steps = [one["status"] for one in events.values() if _is_of(one, job)]
-        if sorted(steps) != sorted(str(step.status) for step in job.history):
-            yield f"the events of {job.name} are {steps}"
-        receipt = Receipt.of(job, next_look(item))
-        there = newest.get(job.name)
-        if there is None or receipt.is_newer_than(there):
-            newest[job.name] = receipt
-    for name, receipt in newest.items():
-        kept = world.buckets.versions.get((stack.OUTPUT, receipt_key(name)))
+    yield from events_unlike_steps(world)
+    for receipt in newest_receipts(world):
+        kept = world.buckets.versions.get((stack.OUTPUT, receipt.key))
         shown: Any = json.loads(kept[-1].body) if kept else {}
         wanted = (receipt.job_id, receipt.revision, str(receipt.status))
         if tuple(shown.get(key) for key in ("job_id", "revision", "status")) != wanted:
-            yield f"the receipt of {name} is another"
+            yield f"the receipt of {receipt.name} is another"
     yield from stable_keys(world, jobs_of(world))
-
-
-def _is_of(event: dict[str, Any], job: Job) -> bool:
-    made = Receipt.of(job, None).model_dump(mode="json")["created_at"]
-    return (event["job_id"], event["created_at"]) == (job.job_id, made)
 
 
 def main(path: str) -> None:

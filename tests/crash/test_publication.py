@@ -222,7 +222,7 @@ def test_a_product_that_lets_records_overtake_is_found(monkeypatch: pytest.Monke
     every = [Point(f"publish: PutEvents #{number}", "fails") for number in range(1, 5)]
     found = wrongs("a drop", [[point] for point in every])
 
-    assert any("of a job with other steps" in wrong for wrong in found)
+    assert any("each step is one event" in wrong for wrong in found)
 
 
 def test_a_product_that_forgets_an_event_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,4 +230,4 @@ def test_a_product_that_forgets_an_event_is_found(monkeypatch: pytest.MonkeyPatc
 
     publish("a drop")
 
-    assert any("events None" in wrong for wrong in published(written("a drop")))
+    assert any("events none" in wrong for wrong in published(written("a drop")))

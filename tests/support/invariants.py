@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from decimal import ROUND_CEILING, Decimal
+from functools import reduce
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from phonoscene.drops.keys import (
 )
 from phonoscene.jobs import BORN_AS, TRANSITIONS, WITHOUT_VIDEO, Job, JobStatus
 from phonoscene.publishing.pointers import Pointer, recency
+from phonoscene.publishing.public_job import written
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.publishing.stable_videos import JOB_ID
 from phonoscene.table.items import from_item
@@ -25,7 +27,7 @@ from phonoscene.workflow.publication import next_look
 from tests.support import stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from tests.support.fakes.fal import Made
     from tests.support.fakes.world import World
@@ -267,25 +269,47 @@ def published(world: World) -> Iterator[str]:
     if not world.publishes:
         return
     yield from (f"not published: {one}" for one in world.unpublished)
-    receipts: list[Receipt] = []
-    sent = _sent(world)
-    for item in map(from_item, world.table.items()):
-        if "status" in item and "part_of" not in item:
-            job = Job.model_validate(item)
-            receipts.append(Receipt.of(job, next_look(item)))
-            answer = sent.get((job.job_id, item["created_at"]))
-            if answer != [str(step.status) for step in job.history]:
-                yield f"events {answer} of a job with other steps"
+    yield from events_unlike_steps(world)
+    receipts = _receipts(world)
     keys = {receipt.key for receipt in receipts}
     keys |= {receipt.audio_key for receipt in receipts if receipt.is_of_one}
     for key in keys:
-        [receipt, *others] = [one for one in receipts if key in (one.key, one.audio_key)]
-        for other in others:
-            receipt = other if other.is_newer_than(receipt) else receipt
+        receipt = _newest(one for one in receipts if key in (one.key, one.audio_key))
         versions = world.buckets.versions.get((stack.OUTPUT, key))
         if not versions or Receipt.read(versions[-1].body) != receipt:
             yield f"the receipt of a {receipt.status} job tells something else"
     yield from stable_keys(world, jobs_of(world))
+
+
+def newest_receipts(world: World) -> list[Receipt]:
+    """For each name the receipt of its newest record."""
+    receipts = _receipts(world)
+    keys = dict.fromkeys(receipt.key for receipt in receipts)
+    return [_newest(one for one in receipts if one.key == key) for key in keys]
+
+
+def _receipts(world: World) -> list[Receipt]:
+    """The receipt of each record, in its last state."""
+    return [
+        Receipt.of(Job.model_validate(item), next_look(item))
+        for item in map(from_item, world.table.items())
+        if "status" in item and "part_of" not in item
+    ]
+
+
+def _newest(receipts: Iterable[Receipt]) -> Receipt:
+    return reduce(lambda one, other: other if other.is_newer_than(one) else one, receipts)
+
+
+def events_unlike_steps(world: World) -> Iterator[str]:
+    """Each step of a record was one event, in order, and nothing else was; segments have none."""
+    sent = _sent(world)
+    for job in jobs_of(world):
+        steps = [str(step.status) for step in job.history]
+        events = sent.get((job.job_id, written(job.created_at)), [])
+        if not job.part_of and events != steps:
+            shown = " ".join(events) or "none"
+            yield f"{job.name}: steps {' '.join(steps)}, events {shown}; each step is one event"
 
 
 def stable_keys(world: World, found: Sequence[Job]) -> Iterator[str]:
