@@ -7,7 +7,8 @@ from pathlib import Path
 
 from phonoscene.jobs import JobStatus
 
-PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
+FILE = "docs/command-line.md"
+PAGE = (Path(__file__).parents[2] / FILE).read_text()
 
 
 def section(command: str) -> str:

@@ -36,7 +36,7 @@ from phonoscene_cli.stack.spending import Spent
 from phonoscene_cli.ui.job_json import KEYS
 from phonoscene_cli.upload.drop_report import NewJobs, Sum
 from phonoscene_cli.upload.segment_forecast import SegmentForecast
-from tests.support.documented import PAGE, keys, section
+from tests.support.documented import FILE, PAGE, keys, samples, section
 from tests.support.template import read
 
 GROUP: Any = typer.main.get_command(whole.app)
@@ -50,28 +50,18 @@ OPTIONS = [
 
 
 def test_the_page_has_the_commands_that_there_are() -> None:
-    assert set(re.findall(r"^## `(\w+)`$", PAGE, re.MULTILINE)) == set(COMMANDS)
-    assert set(COMMANDS) == {
-        "board",
-        "drop",
-        "jobs",
-        "show",
-        "watch",
-        "share",
-        "retry",
-        "cancel",
-        "deploy",
-        "doctor",
-        "audit",
-        "backfill",
-        "cost",
-        "redrive",
-    }
+    documented = set(re.findall(r"^## `(\w+)`$", PAGE, re.MULTILINE))
+
+    assert documented == set(COMMANDS), (
+        f"{FILE} needs a section ## `NAME` for each command, and no other"
+    )
 
 
 @pytest.mark.parametrize(("command", "option"), OPTIONS)
 def test_every_option_is_named_where_its_command_is_documented(command: str, option: str) -> None:
-    assert f"`{option}`" in section(command) or f"`{option} " in section(command)
+    assert f"`{option}`" in section(command) or f"`{option} " in section(command), (
+        f"{FILE} lacks `{option}` in its section {command}: add a row to the table of options"
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -83,14 +73,31 @@ def test_no_option_is_named_that_there_is_not(command: str) -> None:
         else {option for owner, option in OPTIONS if owner == command}
     )
 
-    assert named <= known
+    assert named <= known, (
+        f"{FILE} names {named - known} in its section {command}, which does not have them"
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_is_shown_at_work(command: str) -> None:
-    text = PAGE if command == "drop" else section(command)
+def test_each_command_is_shown_with_what_it_prints(command: str) -> None:
+    shown = {typed.split()[1] for typed, lines in samples(PAGE).items() if lines}
 
-    assert f"$ phonoscene {command}" in text
+    assert command in shown, (
+        f"{FILE} shows {command} nowhere at work: add a ```console block with "
+        f"`$ phonoscene {command} …` and the lines that it prints"
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_a_row_in_the_table_of_permissions(command: str) -> None:
+    table = PAGE.partition("\n## Permissions\n")[2]
+    first_column = " ".join(re.findall(r"^\| (.+?) \|", table, re.MULTILINE))
+    named = " ".join(re.findall(r"`([^`]+)`", first_column))
+
+    assert command in named.split(), (
+        f"{FILE} lacks {command} in the first column of its section Permissions; "
+        "docs/permissions.md says who may use it"
+    )
 
 
 @pytest.mark.parametrize("option", ["--stack", "--local", "--endpoints", "--profile", "--region"])
@@ -141,15 +148,21 @@ TOLD: dict[type[Any], tuple[str, str, set[str]]] = {
 def test_the_keys_of_every_result_are_documented(result: type[Any]) -> None:
     command, part, others = TOLD[result]
 
-    assert {field.name for field in fields(result)} | others == keys(command, part)
+    assert keys(command, part) == {field.name for field in fields(result)} | others, (
+        f"{FILE} lists the fields of {result.__name__} in its section {command}, after “{part}:”"
+    )
 
 
 def test_no_result_is_left_out() -> None:
-    assert subclasses(Result) - {NewJobs} == set(TOLD)  # whose fields are those of its subclasses
+    shared = {NewJobs}  # whose fields are those of its subclasses
+
+    assert set(TOLD) == subclasses(Result) - shared, (
+        f"add the result to TOLD, and its keys to {FILE}"
+    )
 
 
 def test_the_keys_of_a_job_are_documented() -> None:
-    assert keys("", "Keys of a job") == set(KEYS)
+    assert keys("", "Keys of a job") == set(KEYS), f"{FILE} lists them after “Keys of a job:”"
 
 
 def test_every_dead_letter_queue_is_documented_to_be_moved_or_not_to_be() -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from phonoscene.jobs import JobStatus
 from tests.support.template import FILE, ROOT, mentioned, of_type
 
-PAGE = (ROOT / "docs" / "operations.md").read_text()
+NAME = "docs/operations.md"
+PAGE = (ROOT / NAME).read_text()
 SOURCES = [*(ROOT / "layers/common/phonoscene").rglob("*.py"), *(ROOT / "functions").rglob("*.py")]
 
 
@@ -41,8 +42,12 @@ def metrics_of_the_page() -> set[str]:
 
 
 def test_code_template_and_page_name_the_same_metrics() -> None:
-    assert metrics_of_the_code() == metrics_of_the_page()
-    assert metrics_of_the_code() == metrics_of_the_template()
+    assert metrics_of_the_page() == metrics_of_the_code(), (
+        f"{NAME} needs a row under “By number” for each metric of the code, and no other"
+    )
+    assert metrics_of_the_template() == metrics_of_the_code(), (
+        "template.yaml needs an alarm or a line of the dashboard for each metric of the code"
+    )
 
 
 COUNTED = """
@@ -76,14 +81,18 @@ def test_every_alarm_is_explained() -> None:
     table = PAGE.partition("## By alarm")[2].partition("## By number")[0]
 
     explained = set(re.findall(r"\b\w+Alarm\b", table))
-    assert explained == set(of_type("AWS::CloudWatch::Alarm"))
+    assert explained == set(of_type("AWS::CloudWatch::Alarm")), (
+        f"{NAME} needs a row under “By alarm” for each alarm of template.yaml, and no other"
+    )
 
 
 def test_every_functions_log_can_be_found() -> None:
     named = set(re.findall(r"\b[A-Z]\w+LogGroup\b", PAGE))
 
     functions = of_type("AWS::Serverless::Function").values()
-    assert named == {one for each in functions for one in mentioned(each["LoggingConfig"])}
+    assert named == {one for each in functions for one in mentioned(each["LoggingConfig"])}, (
+        f"{NAME} names the log group of each function of template.yaml"
+    )
 
 
 def test_every_alarm_goes_to_the_topic() -> None:
@@ -105,4 +114,6 @@ def test_every_state_is_a_symptom_or_an_end() -> None:
     symptoms = PAGE.partition("## By symptom")[2].partition("## By alarm")[0]
 
     silent = {JobStatus.SUCCEEDED, JobStatus.CANCELLED}
-    assert {status for status in JobStatus if f"`{status}`" not in symptoms} == silent
+    assert {status for status in JobStatus if f"`{status}`" not in symptoms} == silent, (
+        f"{NAME} names each state under “By symptom”, but for {', '.join(sorted(silent))}"
+    )

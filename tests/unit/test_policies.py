@@ -198,12 +198,16 @@ _PERSON: Final = re.compile(
 PEOPLE: Final = dict(_PERSON.findall(PAGE))
 
 
+#: Each is a section of the command line's page.
+COMMANDS: Final = set(re.findall(r"^## `(\w+)`$", COMMAND_LINE, re.MULTILINE))
+
+
 def commands(person: str) -> set[str]:
     words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", PEOPLE[person]))))
     if person == "phonoscene-dropper":
         return words | commands("phonoscene-viewer")
     if person == "phonoscene-operator":
-        return set(re.findall(r"^## `(\w+)`$", COMMAND_LINE, re.MULTILINE)) - words
+        return COMMANDS - words
     return words
 
 
@@ -211,8 +215,17 @@ def commands(person: str) -> set[str]:
 def test_each_person_may_do_what_their_commands_need_and_no_more(person: str) -> None:
     wanted = {action for command in commands(person) for action in documented(command)}
 
-    assert set(granted(person)) == wanted
+    assert set(granted(person)) == wanted, (
+        f"{person} of docs/permissions.md has other actions than docs/command-line.md lists under "
+        f"Permissions for {', '.join(sorted(commands(person)))}"
+    )
     assert commands(person)
+
+
+def test_each_command_is_one_of_a_person() -> None:
+    named = {"deploy"}.union(*map(commands, PEOPLE))
+
+    assert named == COMMANDS, "docs/permissions.md names the commands of each person in its table"
 
 
 def test_every_policy_is_in_the_table_of_persons() -> None:
