@@ -16,7 +16,12 @@ from phonoscene.jobs import (
     Job,
     JobStatus,
     Request,
+    Reservation,
+    Scene,
+    Segment,
+    Sequence,
     Step,
+    Unusable,
     Video,
 )
 
@@ -52,28 +57,72 @@ actuals = st.builds(
     lower_usd=money,
     upper_usd=money,
 )
-jobs = st.builds(
-    Job,
-    job_id=st.text("0123456789abcdef", min_size=32, max_size=32),
-    name=keys,
-    status=st.sampled_from(JobStatus),
-    bucket=keys,
-    audio=maybe(
+ids = st.text("0123456789abcdef", min_size=32, max_size=32)
+sounds = st.builds(
+    Audio,
+    key=keys,
+    version_id=keys,
+    bytes=counts,
+    seconds=maybe(numbers),
+    format=maybe(keys),
+    codec=maybe(keys),
+)
+errors = st.builds(
+    ErrorDetail,
+    code=keys,
+    message=texts,
+    field=maybe(texts),
+    value=maybe(texts),
+    allowed=maybe(texts),
+    source=maybe(keys),
+    categories=maybe(st.lists(keys, max_size=2).map(tuple)),
+    retryable=st.booleans(),
+)
+sequences = st.builds(
+    Sequence,
+    fps=st.floats(1, 60),
+    is_chained=st.booleans(),
+    scenes=st.lists(
         st.builds(
-            Audio,
-            key=keys,
-            version_id=keys,
-            bytes=counts,
-            seconds=maybe(numbers),
-            format=maybe(keys),
-        )
-    ),
-    sidecar=maybe(pins),
-    images=st.dictionaries(keys, pins, max_size=2),
-    arguments=st.dictionaries(keys, json_values, max_size=3),
-    metadata=st.dictionaries(keys, texts, max_size=2),
-    unused_metadata=st.integers(0, 2),
-    estimate=maybe(
+            Scene,
+            start=numbers,
+            arguments=st.dictionaries(keys, json_values, max_size=2),
+            images=st.dictionaries(keys, pins, max_size=1),
+        ),
+        min_size=1,
+        max_size=2,
+    ).map(tuple),
+    segments=st.lists(
+        st.builds(
+            Segment,
+            scene=st.just(0),
+            first=st.integers(0, 9_999),
+            frames=st.integers(9, 481),
+            slice=maybe(sounds),
+            job_id=maybe(ids),
+            status=maybe(st.sampled_from(JobStatus)),
+            request_id=maybe(keys),
+            is_sent=st.booleans(),
+            is_reused=st.booleans(),
+        ),
+        min_size=1,
+        max_size=2,
+    ).map(tuple),
+)
+#: Of each field of a job; ``padding`` is left out, because its note needs ``num_frames``.
+fields: dict[str, st.SearchStrategy[Any]] = {
+    "job_id": ids,
+    "name": keys,
+    "status": st.sampled_from(JobStatus),
+    "bucket": keys,
+    "audio": maybe(sounds),
+    "sidecar": maybe(pins),
+    "images": st.dictionaries(keys, pins, max_size=2),
+    "arguments": st.dictionaries(keys, json_values, max_size=3),
+    "metadata": st.dictionaries(keys, texts, max_size=2),
+    "take": maybe(counts),
+    "unused_metadata": st.integers(0, 2),
+    "estimate": maybe(
         st.builds(
             Estimate,
             width=counts,
@@ -85,11 +134,18 @@ jobs = st.builds(
             upper_usd=money,
         )
     ),
-    actual=maybe(actuals),
-    duplicate_actuals=st.lists(actuals, max_size=2).map(tuple),
-    attempt=st.integers(0, 9),
-    token_hashes=st.lists(keys, max_size=2).map(tuple),
-    request=maybe(
+    "sequence": maybe(sequences),
+    "part_of": maybe(ids),
+    "part": maybe(counts),
+    "unusable": maybe(st.builds(Unusable, since=times, error=errors)),
+    "actual": maybe(actuals),
+    "duplicate_actuals": st.lists(actuals, max_size=2).map(tuple),
+    "attempt": st.integers(0, 9),
+    "refusals": st.integers(0, 9),
+    "uploads_failed": st.integers(0, 9),
+    "reservation": maybe(st.builds(Reservation, day=keys, usd=money)),
+    "token_hashes": st.lists(keys, max_size=2).map(tuple),
+    "request": maybe(
         st.builds(
             Request,
             request_id=keys,
@@ -98,10 +154,11 @@ jobs = st.builds(
             cancel_url=maybe(keys),
         )
     ),
-    source_url=maybe(keys),
-    video_flaws=st.frozensets(keys, max_size=2),
-    reported=st.dictionaries(keys, json_values, max_size=2),
-    video=maybe(
+    "output_lifetime": maybe(counts),
+    "source_url": maybe(keys),
+    "video_flaws": st.frozensets(keys, max_size=2),
+    "reported": st.dictionaries(keys, json_values, max_size=2),
+    "video": maybe(
         st.builds(
             Video,
             bucket=keys,
@@ -110,39 +167,38 @@ jobs = st.builds(
             bytes=counts,
             sha256=keys,
             content_type=keys,
+            stable_keys=st.lists(keys, max_size=2).map(tuple),
             width=maybe(counts),
             height=maybe(counts),
             fps=maybe(numbers),
             frames=maybe(counts),
             duration=maybe(numbers),
+            seconds=maybe(numbers),
+            sound_seconds=maybe(numbers),
         )
     ),
-    seed=maybe(
+    "seed": maybe(
         st.sampled_from([0, 1, 2**63 - 1, 2**63, 17454220438242315174, 2**64 - 1])
         | st.integers(0, 2**64 - 1)
     ),
-    prompt_used=maybe(texts),
-    errors=st.lists(
-        st.builds(
-            ErrorDetail,
-            code=keys,
-            message=texts,
-            field=maybe(texts),
-            value=maybe(texts),
-            allowed=maybe(texts),
-            source=maybe(keys),
-            retryable=st.booleans(),
-        ),
-        max_size=2,
+    "prompt_used": maybe(texts),
+    "errors": st.lists(errors, max_size=2).map(tuple),
+    "duplicate_requests": st.frozensets(keys, max_size=2),
+    "repeats": st.integers(0, 9),
+    "unused_sidecars": st.frozensets(keys, max_size=2),
+    "waits_for": maybe(st.sampled_from(["slot", "budget", "account", "fal"])),
+    "missing_image": maybe(keys),
+    "waits_until": maybe(times),
+    "unanswered_since": maybe(times),
+    "unreadable_results": maybe(counts),
+    "resubmitted": st.booleans(),
+    "revision": st.integers(0, 9),
+    "phonoscene_version": maybe(keys),
+    "dropped_at": maybe(times),
+    "history": st.lists(
+        st.builds(Step, status=st.sampled_from(JobStatus), at=times), max_size=3
     ).map(tuple),
-    duplicate_requests=st.frozensets(keys, max_size=2),
-    waits_for=maybe(st.sampled_from(["slot", "budget", "account", "fal"])),
-    resubmitted=st.booleans(),
-    revision=st.integers(0, 9),
-    dropped_at=maybe(times),
-    history=st.lists(st.builds(Step, status=st.sampled_from(JobStatus), at=times), max_size=3).map(
-        tuple
-    ),
-    created_at=times,
-    updated_at=times,
-)
+    "created_at": times,
+    "updated_at": times,
+}
+jobs = st.builds(Job, **fields)

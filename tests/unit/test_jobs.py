@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import typing
+import warnings
 from datetime import timedelta, timezone
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,9 +29,11 @@ from phonoscene.jobs import (
     Video,
     may_precede,
 )
+from phonoscene.publishing.manifests import manifest_fields
+from phonoscene.publishing.receipts import Receipt
 from phonoscene.table.items import from_item, to_item, to_job, to_record
 from tests.support.jobs import NOON, a_job
-from tests.unit.strategies import jobs
+from tests.unit.strategies import fields, jobs
 
 #: The whole state machine: what may follow each state.
 DIAGRAM = {
@@ -167,25 +171,108 @@ def test_a_seed_is_a_number_of_the_table_digit_for_digit(seed: int) -> None:
 
 
 def test_an_absent_field_is_absent_from_the_item() -> None:
-    item = to_item(to_record(a_job()))
+    job = a_job()
+    absent = {name for name, value in job if value is None or value in ({}, (), frozenset())}
 
-    assert sorted(item) == [
-        "attempt",
-        "bucket",
-        "created_at",
-        "day_shard",
-        "history",
-        "job_id",
-        "name",
-        "refusals",
-        "repeats",
-        "resubmitted",
-        "revision",
-        "status",
-        "unused_metadata",
-        "updated_at",
-        "uploads_failed",
-    ]
+    assert {"audio", "metadata", "errors", "duplicate_requests"} <= absent
+    assert not absent & set(to_item(to_record(job)))
+
+
+#: What a job went through on its way to the video; its manifest says what the video was made from.
+NOT_IN_A_MANIFEST = {
+    "status",
+    "take",
+    "sequence",
+    "part_of",
+    "part",
+    "unusable",
+    "padding",
+    "attempt",
+    "refusals",
+    "uploads_failed",
+    "reservation",
+    "waits_for",
+    "missing_image",
+    "waits_until",
+    "unanswered_since",
+    "unreadable_results",
+    "resubmitted",
+    "token_hashes",
+    "request",
+    "source_url",
+    "reported",
+    "video_flaws",
+    "errors",
+    "duplicate_requests",
+    "duplicate_actuals",
+    "repeats",
+    "unused_metadata",
+    "unused_sidecars",
+    "history",
+    "revision",
+    "dropped_at",
+    "updated_at",
+}
+
+
+def test_each_field_is_in_the_manifest_or_left_out_on_purpose() -> None:
+    texts: dict[str, Any] = dict.fromkeys(Job.model_fields, "x")
+    everything = Job.model_construct(**texts)
+
+    with warnings.catch_warnings(action="ignore"):  # no field is of its type
+        found = set(manifest_fields(everything))
+
+    assert found | NOT_IN_A_MANIFEST == set(Job.model_fields), (
+        "name a new field in publishing/manifests.py, or here why a manifest does not have it"
+    )
+    assert not found & NOT_IN_A_MANIFEST
+
+
+#: Fields of a job that receipts and events have under another name, in words, or not at all.
+NOT_PUBLIC = {
+    "images",
+    "arguments",
+    "take",
+    "estimate",
+    "sequence",
+    "part_of",
+    "part",
+    "unusable",
+    "padding",
+    "refusals",
+    "uploads_failed",
+    "reservation",
+    "waits_for",
+    "missing_image",
+    "waits_until",
+    "unanswered_since",
+    "unreadable_results",
+    "token_hashes",
+    "request",
+    "output_lifetime",
+    "source_url",
+    "reported",
+    "video_flaws",
+    "seed",
+    "prompt_used",
+    "duplicate_requests",
+    "duplicate_actuals",
+    "repeats",
+    "unused_metadata",
+    "unused_sidecars",
+}
+
+
+def test_each_field_is_in_the_receipt_or_left_out_on_purpose() -> None:
+    assert Job.model_fields.keys() - Receipt.model_fields.keys() == NOT_PUBLIC, (
+        "add a new field to PublicJob, which receipts and events have, or here"
+    )
+
+
+def test_each_field_is_generated() -> None:
+    assert Job.model_fields.keys() - fields.keys() == {"padding"}, (
+        "add a new field to tests/unit/strategies.py: its way to the table and back is tested there"
+    )
 
 
 def test_times_are_written_so_that_they_sort_as_text() -> None:

@@ -154,27 +154,11 @@ class PublicJob(FrozenModel):
 
 def public_fields(job: Job, until: datetime | None) -> dict[str, Any]:
     """The fields of ``PublicJob``, but for the errors."""
-    same = (
-        "phonoscene_version",
-        "job_id",
-        "name",
-        "revision",
-        "status",
-        "is_final",
-        "attempt",
-        "resubmitted",
-        "video",
-        "bucket",
-        "audio",
-        "sidecar",
-        "metadata",
-        "dropped_at",
-        "created_at",
-        "updated_at",
-    )
+    same = PublicJob.model_fields.keys() & Job.model_fields.keys() - {"errors"}
     return {name: getattr(job, name) for name in same} | {
         "version": "1",
         "state": _state(job),
+        "is_final": job.is_final,
         "segments": segments_of(job),
         "waits": _wait(job, until),
         "duplicates": len(job.duplicate_requests),
