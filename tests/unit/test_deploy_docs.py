@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.deploy_page import PAGE, ROOT, Command, Lines, steps, titles, write
+from tests.support.template import read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,3 +70,17 @@ def test_what_is_to_be_typed_is_in_a_block_and_not_in_a_list(command: str) -> No
     rest = re.sub(r"```.*?```", "", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
 
     assert re.findall(rf"^(?:\d+\.|-) .*`{command}\S+ .*--", rest, re.MULTILINE) == []
+
+
+def test_the_defaults_that_the_page_names_are_the_templates() -> None:
+    defaults = {name: str(one["Default"]) for name, one in read()["Parameters"].items()}
+    table = PAGE.read_text(encoding="utf-8").partition("| parameter | default |")[2]
+    rows = re.findall(r"^\| (`.+?`) \| (.+?) \| .+ \|$", table.partition("\n\n")[0], re.MULTILINE)
+    named = {
+        name.strip("`"): value.strip("`").replace("\N{EN DASH}", "")
+        for names, values in rows
+        for name, value in zip(names.split(", "), values.split(", "), strict=True)
+    }
+
+    assert named == {name: defaults[name] for name in named}
+    assert "AlarmEmail" in named

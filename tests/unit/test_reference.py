@@ -1,0 +1,106 @@
+"""docs/reference.md says what the code and the template do."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phonoscene.drops.keys import AUDIO_SUFFIXES
+from phonoscene.drops.sidecar import Sidecar
+from phonoscene.drops.validation_errors import allowed
+from phonoscene.jobs import JobStatus
+from phonoscene.publishing.event_bus import SOURCE, STATUS_CHANGED
+from phonoscene.publishing.event_webhooks import TYPE
+from phonoscene.publishing.receipts import Receipt
+from tests.support.template import ROOT, read
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+NAME = "docs/reference.md"
+REFERENCE = (ROOT / NAME).read_text()
+NONE = "\N{EN DASH}"
+
+
+@pytest.mark.parametrize("name", Sidecar.model_fields)
+def test_the_sidecar_table_has_the_models_row(name: str) -> None:
+    info = Sidecar.model_fields[name]
+
+    row = f"| `{name}` | {allowed(name)} | {_default(info)} | {info.description} |"
+
+    assert row in REFERENCE, f"{NAME} lacks this row in the table of the sidecar"
+
+
+def test_the_sidecar_table_has_no_other_rows() -> None:
+    table = REFERENCE.partition("## The sidecar")[2].partition("\n## ")[0]
+
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(Sidecar.model_fields)
+
+
+def test_the_audio_suffixes_are_named() -> None:
+    assert f"Audio is `{' '.join(AUDIO_SUFFIXES)}`" in REFERENCE
+
+
+def test_the_table_of_parameters_is_the_templates_in_the_order_of_the_console() -> None:
+    template = read()
+    groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    table = REFERENCE.partition("\n## Parameters")[2].partition("\n## ")[0]
+
+    assert re.findall(r"^\| `.+$", table, re.MULTILINE) == [
+        _parameter_row(name, template["Parameters"][name])
+        for group in groups
+        for name in group["Parameters"]
+    ], f"{NAME} repeats name, default and description of each parameter under “Parameters”"
+
+
+def _parameter_row(name: str, parameter: dict[str, Any]) -> str:
+    default = f"`{parameter['Default']}`" if parameter["Default"] != "" else NONE
+    return f"| `{name}` | {default} | {parameter['Description']} |"
+
+
+@pytest.mark.parametrize("name", Receipt.model_fields)
+def test_the_reference_names_every_field_of_a_receipt(name: str) -> None:
+    section = REFERENCE.partition("## What comes back")[2].partition("\n## ")[0]
+
+    assert f"`{name}`" in section, f"{NAME} does not name {name} under “What comes back”"
+
+
+def test_the_rule_that_starts_another_system_fits_the_events_that_are_sent() -> None:
+    [pattern] = re.findall(r"--event-pattern \\\n\s+'(.*)'", REFERENCE)
+
+    wanted = json.loads(pattern)
+
+    assert (wanted["source"], wanted["detail-type"]) == ([SOURCE], [STATUS_CHANGED])
+    assert set(wanted["detail"]["status"]) <= set(JobStatus)
+    assert f'"type": "{TYPE}"' in REFERENCE
+
+
+def test_the_reference_counts_what_the_stack_creates() -> None:
+    words = ["no", "one", "a", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    made = REFERENCE.partition("\n## What the stack creates")[2].partition("\n## ")[0]
+    always = [one for one in read()["Resources"].values() if "Condition" not in one]
+    kinds = Counter(one["Type"] for one in always)
+
+    assert f"{words[kinds['AWS::SQS::Queue'] + 1]} queues, a table" in made
+    assert f"{words[kinds['AWS::Serverless::Function'] + 1]} functions" in made
+    assert "a topic and alarms." in made
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_the_reference_explains_every_state(status: JobStatus) -> None:
+    states = REFERENCE.partition("\n## States")[2].partition("\n## ")[0]
+
+    assert f"| `{status}` | " in states, f"{NAME} lacks a row for {status} under “States”"
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "**required**"
+    if info.default is None:
+        return NONE
+    is_long = isinstance(info.default, str) and len(info.default) > 40
+    return "fal's own list" if is_long else f"`{json.dumps(info.default)}`"
