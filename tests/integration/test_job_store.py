@@ -21,6 +21,7 @@ from phonoscene.jobs import (
     Request,
 )
 from phonoscene.limits import SpendingLimits
+from phonoscene.table.dynamodb import Table
 from phonoscene.table.job_store import JobStore
 from tests.support.jobs import a_job
 from tests.support.stack import JOBS
@@ -361,6 +362,37 @@ def test_a_field_that_a_newer_release_wrote_is_passed_over(store: JobStore, clou
     )
 
     assert store.get(ID) == the_job()
+
+
+NOTES: dict[JobStatus, Callable[[JobStore, Job], object]] = {
+    JobStatus.READY: lambda store, job: store.put_off(job, "slot", NOW, name="another"),
+    JobStatus.SUBMITTING: lambda store, job: store.look_again(job, NOW, name="another"),
+}
+
+
+@pytest.mark.parametrize(("status", "note"), NOTES.items(), ids=NOTES)
+def test_a_field_whose_name_dynamodb_reserves_can_be_noted(
+    store: JobStore,
+    environment: pytest.MonkeyPatch,
+    status: JobStatus,
+    note: Callable[[JobStore, Job], object],
+) -> None:
+    """Moto lets reserved words pass in an update."""
+    job = a_job_that_is(status, store)
+    asked: list[Any] = []
+    write = Table.update
+
+    def update(table: Table, request: Any) -> Any:
+        asked.append(request)
+        return write(table, request)
+
+    environment.setattr(Table, "update", update)
+
+    note(store, job)
+
+    [request] = asked
+    assert "#name = :name" in request["UpdateExpression"]
+    assert request["ExpressionAttributeNames"]["#name"] == "name"
 
 
 WRITES: dict[str, Callable[[JobStore, Job], object]] = {

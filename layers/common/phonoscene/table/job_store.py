@@ -56,7 +56,7 @@ def now() -> datetime:
 
 
 class JobStore:
-    """One table of jobs. ``on_change`` hears of every record written; ``ledger`` has the sums."""
+    """One table of jobs. ``on_change`` gets every record written; ``ledger`` has the sums."""
 
     def __init__(
         self,
@@ -338,23 +338,24 @@ class JobStore:
         """Note on a READY job why it waits, and until when; no step of its history."""
         shard = BUDGET_SHARD if waits_for == "budget" else own_shard(job.job_id)
         noted = {"waits_for": waits_for, "backlog_shard": shard, **changes}
-        sets = "".join(f", {name} = :{name}" for name in noted)
+        sets = "".join(f", #{name} = :{name}" for name in noted)
         values = {f":{name}": value for name, value in noted.items()}
-        return self._note(job, f"SET dispatch_at = :at{sets}", {":at": at, **values})
+        return self._note(job, f"SET dispatch_at = :at{sets}", {":at": at, **values}, "", *noted)
 
     def look_again(
         self, job: Job, at: datetime, unanswered_since: datetime | None = None, **noted: Any
     ) -> None:
         """Look at a job in motion again at ``at``.
 
-        ``unanswered_since``: since when fal has said nothing of it, if so. ``noted``: other fields.
+        ``unanswered_since``: since when fal has not answered about it; without it the job's own is
+        removed, because fal has answered. ``noted``: other fields.
         """
         if unanswered_since:
             noted["unanswered_since"] = unanswered_since
-        sets = "".join(f", {name} = :{name}" for name in noted)
+        sets = "".join(f", #{name} = :{name}" for name in noted)
         removed = "" if unanswered_since else " REMOVE unanswered_since"
         values = {f":{name}": value for name, value in noted.items()}
-        self._note(job, f"SET due_at = :at{sets}{removed}", {":at": at, **values})
+        self._note(job, f"SET due_at = :at{sets}{removed}", {":at": at, **values}, "", *noted)
 
     def note_sequence(
         self, job: Job, sequence: JobSequence, at: datetime, waits_for: str | None = None

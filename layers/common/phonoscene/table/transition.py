@@ -126,11 +126,11 @@ def dropped_again(
     origins = {f":from{n}": str(status) for n, status in enumerate(sorted(only_from))}
     request = update(
         job.job_id,
-        f"SET dropped_at = :at ADD {''.join(f'{name} :{name}, ' for name in more)}revision :one",
+        f"SET dropped_at = :at ADD {''.join(f'#{name} :{name}, ' for name in more)}revision :one",
         {":at": to_dynamodb(newest), ":one": 1, **origins}
         | {f":{name}": added for name, added in more.items()}
         | ({":seen": to_dynamodb(seen)} if seen else {}),
         f"#status IN ({', '.join(origins)}) AND "
         + ("dropped_at = :seen" if seen else "attribute_not_exists(dropped_at)"),
     )
-    return request | {"ExpressionAttributeNames": {"#status": "status"}}
+    return request | {"ExpressionAttributeNames": {f"#{name}": name for name in ("status", *more)}}
