@@ -72,6 +72,16 @@ def _lambda() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _no_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test of what opens a browser puts its own function there."""
+
+    def opened(url: str, *_: object, **__: object) -> None:
+        pytest.fail(f"a test opens a browser, at {url}; patch webbrowser.open there")
+
+    monkeypatch.setattr("webbrowser.open", opened)
+
+
 @pytest.fixture
 def environment(_lambda: None, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch

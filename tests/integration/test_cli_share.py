@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import webbrowser
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -201,3 +202,8 @@ def test_open_hands_the_link_to_the_browser(
     assert told.out.split() == opened
     assert told.code == (0 if opens else 1)
     assert ("Open the link yourself" in told.err) is not opens
+
+
+def test_no_test_opens_a_real_browser() -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"opens a browser, at https://example\.com"):
+        webbrowser.open("https://example.com")
