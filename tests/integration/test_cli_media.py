@@ -27,7 +27,7 @@ ROUNDING = 8
 
 
 def outcomes() -> dict[str, str]:
-    """The README's table: what becomes of each file."""
+    """The table of tests/media/cases/README.md: what becomes of each file."""
     rows = re.findall(
         r"^\| (\S+\.\w+) \| (\S+) \|", (CASES / "README.md").read_text(), re.MULTILINE
     )

@@ -557,7 +557,7 @@ def test_every_field_of_a_record_is_reported_or_left_out_on_purpose() -> None:
 def test_a_filter_takes_a_folder_and_states(
     states: tuple[JobStatus, ...], folder: str, *, fits: bool
 ) -> None:
-    assert Filter(states, folder).takes("talks/intro", "READY") == fits
+    assert Filter(states, folder).matches("talks/intro", "READY") == fits
 
 
 PARAMETERS = StackParameters(

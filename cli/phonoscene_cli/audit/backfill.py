@@ -30,7 +30,7 @@ MAX_REFUSED: Final = 3
 
 @dataclass
 class Backfill:
-    """One run, from where ``progress`` stands; ``on_sent`` hears how many were sent by this run."""
+    """One run, from where ``progress`` stands; ``on_sent`` gets how many this run has sent."""
 
     stack: Stack
     audit: Audit

@@ -22,7 +22,7 @@ class Filter:
     folder: str = ""
     metadata: Collection[tuple[str, str]] = ()
 
-    def takes(self, name: str, status: str) -> bool:
+    def matches(self, name: str, status: str) -> bool:
         """Whether a job of this name and state is one of them."""
         return name.startswith(self.folder) and (not self.states or status in self.states)
 
@@ -35,13 +35,13 @@ def takes(takes: Iterator[Job], times: Period | None, wanted: Filter) -> Iterato
     """Of a drop, however old, or within some time."""
     for job in takes:
         is_then = times is None or times.holds(job.created_at)
-        if is_then and wanted.takes(job.name, job.status) and wanted.has_metadata(job):
+        if is_then and wanted.matches(job.name, job.status) and wanted.has_metadata(job):
             yield job
 
 
 def recent(reader: Reader, period: Period, wanted: Filter, limit: int) -> Iterator[Job]:
     """The newest jobs. No index has metadata: only with --meta more than ``limit`` are read."""
     entries = reader.since(period.first, period.last)
-    ids = (entry.job_id for entry in entries if wanted.takes(entry.name, entry.status))
+    ids = (entry.job_id for entry in entries if wanted.matches(entry.name, entry.status))
     jobs = reader.whole(ids if wanted.metadata else islice(ids, limit))
     return filter(wanted.has_metadata, jobs)

@@ -140,7 +140,7 @@ class _Stopped(BaseException):
 
 @dataclass
 class Upload:
-    """One drop on its way; ``on_bytes`` hears how many bytes of the audio are sent."""
+    """One drop on its way; ``on_bytes`` gets how many bytes of the audio are sent."""
 
     s3: S3Client
     bucket: str

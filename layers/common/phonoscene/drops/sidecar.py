@@ -1,8 +1,9 @@
 """The sidecar: the endpoint's input, as a dropper may write it.
 
 The model is the schema: fields, ranges, choices and defaults are those of the endpoint's page
-(https://fal.ai/models/fal-ai/ltx-2.3-22b/distilled/audio-to-video/llms.txt), and the README's table
-is checked against it. Every default is sent explicitly, because public sources disagree on some.
+(https://fal.ai/models/fal-ai/ltx-2.3-22b/distilled/audio-to-video/llms.txt), and the table of
+docs/reference.md is checked against it. Every default is sent explicitly, because public sources
+disagree on some.
 """
 
 from __future__ import annotations

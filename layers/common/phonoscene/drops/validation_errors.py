@@ -152,7 +152,7 @@ def _printable(text: str) -> str:
 
 
 def allowed(field: str) -> str:
-    """What a field takes, in words: the text of errors and of the README's table."""
+    """What a field takes, in words: the text of errors and of the table in docs/reference.md."""
     home = VideoSize if field.startswith("video_size.") else Sidecar
     info = home.model_fields.get(field.rpartition(".")[2])
     if info is None:

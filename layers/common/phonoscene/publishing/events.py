@@ -1,4 +1,4 @@
-"""What other systems hear: one event a step of a job. Its schema lies in events/schemas/."""
+"""The events for other systems: one for each step of a job. events/schemas/ has the schema."""
 
 from __future__ import annotations
 

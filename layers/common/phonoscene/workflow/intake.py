@@ -64,7 +64,7 @@ class Announcement:
 
 @dataclass(frozen=True)
 class Intake:
-    """Turns announcements into jobs. ``on_gone`` hears of each whose object is not there.
+    """Turns announcements into jobs. ``on_gone`` gets each whose object is not there.
 
     ``rest`` sends an announcement once more, after the rest; None where drops do not rest.
     ``dispatch`` sends the ids of jobs whose image has arrived.

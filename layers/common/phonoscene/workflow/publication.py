@@ -1,7 +1,7 @@
-"""From a write of the table to what the world sees of it: video, receipt, and then the event.
+"""From a write of the table to what it publishes: video, receipt, and then the event.
 
-Nothing here remembers anything. A write that comes again, late or in another order than it was made
-finds a newer receipt and leaves it alone; its event goes out once more, with the same id.
+No state is kept between writes. A write that comes again, late or in another order than it was made
+does not replace a newer receipt; its event is sent once more, with the same id.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _earlier(item: Mapping[str, Any]) -> Job | None:
 
 @dataclass(frozen=True)
 class Publisher:
-    """Tells the world of writes."""
+    """Publishes writes of the table: stable keys, receipts and events."""
 
     receipts: ReceiptBucket
     videos: StableVideos

@@ -45,8 +45,8 @@ END_AGAIN: Final = timedelta(minutes=6)
 RESULT_KEPT: Final = timedelta(hours=1)
 #: How long fal is asked in vain after the time in which it must have ended a request.
 ASKED_FOR: Final = timedelta(hours=24)
-#: When a person should know that a paid video is not home: after the second copy at the latest, and
-#: after two minutes without a word from fal, which may delete a large result after six.
+#: When a person should know that a paid video is not stored: after the second copy at the latest,
+#: and after two minutes without an answer of fal, which may delete a large result after six.
 COPY_SHOULD_TAKE: Final = timedelta(minutes=10)
 ANSWER_SHOULD_TAKE: Final = timedelta(minutes=2)
 
@@ -68,7 +68,7 @@ class ReconcileReport:
     #: Jobs that were due, by state, and for how long the first of them had been.
     looked: Counter[str] = field(default_factory=Counter)
     overdue: timedelta = timedelta(0)
-    #: Jobs whose video may be paid for and is not home although it should be.
+    #: Jobs whose video may be paid for and is not stored although it should be.
     at_risk: int = 0
     #: Requests whose status is none that fal documents.
     unclear: int = 0
@@ -158,7 +158,7 @@ class Reconciler:
         return Look(job.status, overdue, is_at_risk, is_unclear)
 
     def _is_at_risk(self, job: Job) -> bool:
-        """Whether a video that may be paid for is not home although it should be."""
+        """Whether a video that may be paid for is not stored although it should be."""
         now = self.store.clock()
         if job.sequence:  # what is joined is kept for a month, and joining may take long
             return False
