@@ -493,6 +493,31 @@ def test_the_page_adds_up_what_runs_at_once_as_the_doctor_does() -> None:
     assert defaults["WebhookReservedConcurrency"] == "0"  # a new account has none to reserve
 
 
+def test_the_pages_add_up_what_an_idle_stack_costs() -> None:
+    scale, reference, readme = (
+        (ROOT / page).read_text(encoding="utf-8")
+        for page in ("docs/scale.md", "docs/reference.md", "README.md")
+    )
+    table = scale.partition("An idle stack costs")[2].partition("\n\nA month")[0]
+    rows = re.findall(r"^\| (.+) \| ([\d.]+) \| ([\d.]+) \|$", table, re.MULTILINE)
+    listed = round(sum(float(usd) for _, usd, _ in rows))
+    free = round(sum(float(usd) for _, _, usd in rows))
+    resources = TEMPLATE["Resources"].values()
+    alarms = [one for one in resources if one["Type"] == "AWS::CloudWatch::Alarm"]
+    webhooks = sum("Condition" in one for one in alarms)
+    always = len(alarms) - webhooks
+
+    assert f"| {always} alarms, 0.10 each; an account's first ten are free " in scale
+    assert {(usd, tier) for name, usd, tier in rows if " alarms" in name} == {
+        (f"{always / 10:.2f}", f"{always / 10 - 1:.2f}")
+    }
+    assert f"| **together** | **about {listed}** | **about {free}** |" in table
+    assert f"within the account's free tier | about {free} |" in reference
+    assert f"a month, without it | about {listed} |" in reference
+    assert f"About {free} USD a month while idle**, or {listed} USD" in readme
+    assert webhooks == 3
+
+
 #: Actions on the key that a person needs to set it (DynamoDB's and Lambda's developer guides).
 DEPLOYER = {
     "kms:Encrypt",
