@@ -1,4 +1,4 @@
-"""The README and the architecture page say what the code does, and every link leads somewhere."""
+"""README, CONTRIBUTING and the architecture page say what is there; every link leads somewhere."""
 
 from __future__ import annotations
 
@@ -47,6 +47,16 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)\s]*)\)", page.read_text())
 
     assert [link for link in links if not _exists(page, link)] == []
+
+
+def test_the_files_that_a_common_change_needs_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    section = text.partition("\n## Common changes")[2].partition("\n## ")[0]
+    files = re.findall(r"`(\w+/[\w./-]+)`", section)
+    modules = [f"{name.replace('.', '/')}.py" for name in re.findall(r"`python -m (.+?)`", section)]
+
+    assert [path for path in [*files, *modules] if not (ROOT / path).exists()] == []
+    assert len(files) > 10
 
 
 def _exists(page: Path, link: str) -> bool:
