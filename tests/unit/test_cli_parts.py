@@ -40,6 +40,7 @@ from phonoscene.jobs import (
     Step,
     Video,
 )
+from phonoscene.publishing.public_job import notes
 from phonoscene.publishing.wording import STATES
 from phonoscene.workflow.examination import ExaminedTake
 from phonoscene_cli import __main__
@@ -435,6 +436,27 @@ def test_what_a_job_has_cost_follows_from_its_way(
 
     assert (spent.lower_usd, spent.upper_usd) == (made * COST.lower_usd, made * USD)
     assert (spent.unbilled_risk_usd, spent.reserved_usd) == (perhaps * USD, aside * USD)
+
+
+@pytest.mark.parametrize(
+    ("job", "shown"),
+    [
+        (with_history(*WAY), formatting.usd(USD)),
+        (with_history(_S.REJECTED), ""),
+        (with_history(_S.READY, _S.CANCELLED), ""),
+        (with_history(*WAY, _S.FAILED), ""),
+        (with_history(*WAY, _S.CANCELLED), formatting.usd(USD)),
+        (with_history(*WAY, _S.FAILED, errors=LOST), formatting.usd(USD)),
+        (with_history(*WAY, _S.GENERATED, _S.SUCCEEDED), formatting.usd(USD)),
+        (
+            with_history(*WAY, _S.GENERATED, _S.SUCCEEDED, duplicate_requests={"r"}),
+            formatting.usd(2 * USD),
+        ),
+    ],
+    ids=lambda value: " ".join(s.status for s in value.history) if isinstance(value, Job) else "",
+)
+def test_a_list_shows_what_a_job_that_has_ended_has_cost(job: Job, shown: str) -> None:
+    assert formatting.at_most(job) == shown
 
 
 MADE = Actual(
@@ -940,6 +962,33 @@ def test_long_audio_says_what_its_segments_wait_for() -> None:
 
     assert formatting.meaning(job).startswith("1 of 3 segments have their videos; waits for budget")
     assert formatting.remark(job) == "1 of 3 segments, waits for budget"
+
+
+def test_the_steps_of_long_audio_say_what_its_segments_did() -> None:
+    job = with_history(_S.READY, _S.SUBMITTED, _S.GENERATED, _S.SUCCEEDED).model_copy(
+        update={"sequence": in_segments(3)}
+    )
+
+    meanings = [step_meaning(job, step) for step in job.history]
+
+    assert meanings[1] == "the audio is cut, and segments are sent to fal"
+    assert "joining" in meanings[2]
+
+
+def test_long_audio_that_was_cancelled_before_a_segment_was_sent_shows_no_cost() -> None:
+    job = with_history(_S.READY, _S.SUBMITTED, _S.CANCELLED)
+    none, one = (job.model_copy(update={"sequence": in_segments(n)}) for n in range(2))
+
+    assert formatting.at_most(none) == ""
+    assert formatting.at_most(one) == formatting.usd(USD)
+
+
+@pytest.mark.parametrize(("times", "made"), [(1, "a video"), (2, "2 videos")])
+def test_what_fal_made_all_the_same_is_counted_in_words(times: int, made: str) -> None:
+    ids = frozenset(map(str, range(times)))
+    job = with_history(*WAY, _S.CANCELLED).model_copy(update={"duplicate_requests": ids})
+
+    assert notes(job) == [f"fal made {made} all the same: paid, and not stored."]
 
 
 def test_a_request_that_was_paid_in_vain_is_not_called_a_second_payment() -> None:

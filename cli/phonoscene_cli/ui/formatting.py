@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from phonoscene.jobs import Estimate, Job, JobStatus
 from phonoscene.publishing.public_job import public_fields
 from phonoscene.publishing.wording import STATES, WAITS
-from phonoscene_cli.stack.spending import unseen_runs
+from phonoscene_cli.stack.spending import ZERO, Spent, unseen_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,6 +36,13 @@ COLOURS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
+#: What the steps of a sequence mean, where its segments take those of a request.
+SEQUENCE_STEPS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        _S.SUBMITTED: "the audio is cut, and segments are sent to fal",
+        _S.GENERATED: "all segments have their videos; joining them",
+    }
+)
 #: What a span may be typed in, and how many seconds each unit has.
 UNITS: Final = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 
@@ -137,19 +144,23 @@ def _billed(job: Job) -> str:
     """What a cancelled job costs all the same."""
     if job.duplicate_requests:
         return "fal made and billed it all the same"
-    segments = job.sequence.segments if job.sequence else ()
-    done = sum(one.status in (_S.SUCCEEDED, _S.GENERATED) for one in segments)
+    done = _made(job)
     paid = f"{number(done, 'segment')} had been made and paid, and " if done else ""
     more = "nothing more" if done else "nothing"
     return paid + ("fal may still run and bill it" if unseen_runs(job) else f"{more} is billed")
+
+
+def _made(job: Job) -> int:
+    """How many segments of a job have been made."""
+    segments = job.sequence.segments if job.sequence else ()
+    return sum(one.status in (_S.SUCCEEDED, _S.GENERATED) for one in segments)
 
 
 def step_meaning(job: Job, step: Step) -> str:
     """What a step means; the last one also says what the job waits for."""
     if step not in job.history[:-1]:
         return meaning(job)
-    is_cut = job.sequence and step.status is _S.SUBMITTED
-    return "the audio is cut, and segments are sent to fal" if is_cut else STATES[step.status]
+    return (SEQUENCE_STEPS if job.sequence else STATES).get(step.status) or STATES[step.status]
 
 
 def steps(job: Job) -> Iterator[tuple[Step, str]]:
@@ -166,9 +177,17 @@ def printable(text: str) -> str:
 
 
 def at_most(job: Job) -> str:
-    """The most that a job costs, by what came, or else by its estimate."""
+    """The most that a job costs: of one that has ended what came, and what fal may bill unseen."""
     known = job.actual or job.estimate
-    return usd(known.upper_usd) if known else ""
+    if known is None:
+        return ""
+    most = known.upper_usd
+    if job.is_final and job.sequence is None:
+        spent = Spent.of(job)
+        most = spent.upper_usd + spent.unbilled_risk_usd
+    elif job.is_final and not (job.actual or _made(job) or unseen_runs(job)):
+        most = ZERO
+    return usd(most) if most or job.status is _S.SUCCEEDED else ""
 
 
 def remark(job: Job) -> str:

@@ -271,7 +271,8 @@ def _notes_on_payment(job: Job) -> list[str]:
     if times and job.status in (JobStatus.GENERATED, JobStatus.SUCCEEDED):
         notes.append(f"fal made this video {times + 1} times: all are paid, one is stored.")
     elif times:
-        notes.append(f"fal made a video all the same, {times} in number: paid, and not stored.")
+        made = "a video" if times == 1 else f"{times} videos"
+        notes.append(f"fal made {made} all the same: paid, and not stored.")
     return notes
 
 
