@@ -379,6 +379,43 @@ def test_a_stack_that_goes_away_is_said_and_comes_back_on_another_port(
         tab.shows("#gallery", "away/two")
 
 
+def test_a_tab_whose_board_has_ended_says_so_and_counts_no_longer(
+    browser: Browser, phonoscene: Phonoscene
+) -> None:
+    prompt = f"left {uuid.uuid4()}"
+    phonoscene.fault(prompt, "render", "delay", seconds=30)
+    phonoscene.drop("left/one", prompt=prompt)
+    with ExitStack() as near, ExitStack() as after:
+        board = near.enter_context(RunningBoard(FOLDER / "endpoints.json"))
+        tab = after.enter_context(tab_of(browser, board))
+        tab.shows("#moving", "left/one")
+        near.close()
+        tab.until("""() => !document.querySelector("#silent").hidden""")
+        shown = tab.text("#moving")
+        tab.page.wait_for_timeout(1500)
+        assert tab.text("#moving") == shown
+        tab.errors.clear()  # htmx logs what it cannot reach
+
+
+def test_a_tab_that_is_hidden_has_no_stream_before_it_is_seen(tab: Tab) -> None:
+    streams: list[str] = []
+    tab.page.add_init_script(
+        """let isHidden = true;
+        Object.defineProperty(document, "hidden", {get: () => isHidden});
+        window.show = () => {
+            isHidden = false;
+            document.dispatchEvent(new Event("visibilitychange"));
+        };"""
+    )
+    tab.page.on("request", lambda request: streams.append(request.url))
+    tab.go("/")
+    tab.page.wait_for_timeout(500)
+    assert not any(url.endswith("/live") for url in streams)
+
+    tab.page.evaluate("show()")
+    tab.page.wait_for_selector("#strip dl")
+
+
 def screens(dropped: Phonoscene) -> dict[str, str]:
     """Every screen, by the name of its screenshot."""
     made, wrong = dropped.take(MADE), dropped.take(MISTYPED)

@@ -2,6 +2,7 @@
 // What HTML cannot say: times of the reader's own zone, keys, uploads, and seeking on a waveform.
 
 const FIELD = "input, textarea, select";
+const silent = document.getElementById("silent");
 
 function spoken(seconds) {
   if (seconds < 60) return `${Math.max(0, Math.floor(seconds))} s`;
@@ -16,7 +17,7 @@ function write(element, text) {
 function showTimes() {
   for (const one of document.querySelectorAll("time[data-local]"))
     write(one, new Date(one.dateTime).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" }));
-  for (const one of document.querySelectorAll("time[data-since]"))
+  for (const one of silent.hidden ? document.querySelectorAll("time[data-since]") : [])
     write(one, `for ${spoken((Date.now() - new Date(one.dateTime)) / 1000)}`);
 }
 
@@ -193,6 +194,26 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   KEYS[event.key]();
 });
+
+// A page whose board has ended says so. Once it is started again it refuses the page's cookie.
+
+for (const kind of ["htmx:error", "htmx:sse:error"])
+  document.addEventListener(kind, () => { silent.hidden = false; });
+document.addEventListener("htmx:sse:after:connection", () => { silent.hidden = true; });
+document.addEventListener("htmx:after:request", (event) => { silent.hidden = event.detail.ctx.response.status !== 403; });
+
+// A hidden page asks nothing, and opens no stream: a browser has six connections to a host for all its tabs.
+
+function connect() {
+  if (!document.hidden)
+    for (const one of document.querySelectorAll("[hx-sse\\:connect]")) htmx.trigger(one, "shown");
+}
+
+document.addEventListener("htmx:before:request", (event) => {
+  if (document.hidden && event.detail.ctx.sourceEvent.type === "every") event.preventDefault();
+});
+document.addEventListener("visibilitychange", connect);
+document.addEventListener("htmx:after:process", connect);
 
 // A page that is shown says what it shows: its times and its errors, after each change.
 
