@@ -117,6 +117,19 @@ class Desk:
     def stack(self) -> Stack:
         """A stack of moto's parts, as CloudFormation would describe it."""
         made = Stack("phonoscene", moto_stack.session())
+        made.__dict__["description"] = self._description()
+        made.__dict__["_resources"] = [
+            {"LogicalResourceId": name, "ResourceType": kind, "PhysicalResourceId": given}
+            for name, (kind, given) in self.resources.items()
+        ]
+        for service in ("s3", "dynamodb", "sqs", "ssm", "sns", "cloudwatch", "events", "lambda"):
+            made.__dict__["_clients"][service] = moto_stack.client(service)
+        made.__dict__["_clients"]["cloudformation"] = SimpleNamespace(
+            describe_stacks=lambda **_: {"Stacks": [self._description()]}
+        )
+        return made
+
+    def _description(self) -> dict[str, Any]:
         outputs = (
             {"Version": VERSION}
             | self.urls
@@ -130,7 +143,7 @@ class Desk:
                 "FalKeyParameterName": KEY_PARAMETER,
             }
         )
-        made.__dict__["description"] = {
+        return {
             "StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/phonoscene/a-guid",
             "StackStatus": "CREATE_COMPLETE",
             "Outputs": [
@@ -142,13 +155,6 @@ class Desk:
                 {"ParameterKey": k, "ParameterValue": v} for k, v in self.parameters.items()
             ],
         }
-        made.__dict__["_resources"] = [
-            {"LogicalResourceId": name, "ResourceType": kind, "PhysicalResourceId": given}
-            for name, (kind, given) in self.resources.items()
-        ]
-        for service in ("s3", "dynamodb", "sqs", "ssm", "sns", "cloudwatch", "events", "lambda"):
-            made.__dict__["_clients"][service] = moto_stack.client(service)
-        return made
 
     def says(self, *words: str) -> Answer:
         """Run one command, as its script would."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -28,7 +29,9 @@ MAX_ENTRIES: Final = 2000
 MAX_MOVING: Final = 100
 MAX_VIDEOS: Final = 12
 MAX_PROBLEMS: Final = 8
-#: Seconds between two readings: of today's jobs, of those before, of queues and alarms.
+#: Seconds between two readings: of the parameters, of today's jobs, of those before, of queues and
+#: alarms.
+DESCRIBE_AGAIN: Final = 10.0
 LIST_AGAIN: Final = 2.0
 OLDER_AGAIN: Final = 30.0
 HEALTH_AGAIN: Final = 30.0
@@ -97,15 +100,21 @@ class Observer:
     _older_due: float = 0.0
     _list_due: float = 0.0
     _health_due: float = 0.0
+    _description_due: float = 0.0
 
     @property
     def stack(self) -> Stack:
-        """The stack as it was found last."""
-        found = self._stack  # which another thread may forget
+        """The stack as it was found last; its parameters may be changed at any time."""
+        found, now = self._stack, time.monotonic()  # which another thread may forget
         if found is None:
             found = self._stack = self.find()
             self._line = StatusLine(found, None)
             self._list_due = self._older_due = self._health_due = 0.0
+        elif now >= self._description_due:
+            found.describe_again()
+        else:
+            return found
+        self._description_due = now + DESCRIBE_AGAIN
         return found
 
     def forget(self) -> None:

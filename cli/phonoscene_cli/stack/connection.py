@@ -180,6 +180,11 @@ class Stack:
         described: dict[str, Any] = found[0]
         return described
 
+    def describe_again(self) -> None:
+        """Ask CloudFormation again for what is next read of its description."""
+        for name in ("description", "outputs", "parameters"):
+            self.__dict__.pop(name, None)
+
     @property
     def _hint(self) -> str:
         """What to check when AWS does not answer."""

@@ -13,7 +13,7 @@ import pytest
 
 from phonoscene.jobs import JobStatus
 from phonoscene.table.job_store import JobStore
-from phonoscene_cli.board import live, views
+from phonoscene_cli.board import live, snapshot, views
 from phonoscene_cli.board.live import Poller, events
 from phonoscene_cli.board.snapshot import HEALTH_AGAIN, LIST_AGAIN, Snapshot
 from phonoscene_cli.errors import StackUnreachable
@@ -304,3 +304,17 @@ def test_every_part_of_a_page_can_be_drawn_in_every_state(board: Board, desk: De
         ):
             assert any(status.value in html for html in parts.values())
     assert views.JobParts(board.env, job_id)(Snapshot()) == {"problem": ""}
+
+
+def test_parameters_that_are_changed_hold_without_a_restart(
+    board: Board, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "DESCRIBE_AGAIN", 0.0)
+    before = board.observer.look(0.0).money
+    desk.parameters |= {"DailyBudgetUsd": "30", "MaxJobCostUsd": "0.05"}
+    after = board.observer.look(1.0).money
+
+    assert before
+    assert after
+    assert [str(one.budget) for one in (before, after)] == ["25", "30"]
+    assert str(board.stack.parameters.max_job_cost_usd) == "0.05"
