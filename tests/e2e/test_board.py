@@ -260,13 +260,16 @@ def test_long_audio_shows_its_scenes_as_segments_before_and_after_it_is_dropped(
     press(tab)
     await_state(tab, "SUCCEEDED")
     assert "3 of 3 have their videos" in tab.text("#segments")
-    tab.page.reload()
+    tab.until("""() => document.querySelectorAll(".waveform rect.segment").length === 3""")
     third = tab.page.locator(".waveform rect.segment").nth(2).get_attribute("x")
     assert float(third or 0) == pytest.approx(240 * 10 / 15, abs=5)  # the grid's nearest frame
     tab.page.locator(".seek").nth(2).click()
     tab.until("""() => document.querySelector("main video").currentTime >= 10""")
     assert "order=A-17" in tab.text("#facts")
     assert [len(phonoscene.requests(one)) for one in prompts] == [1, 1, 1]
+    tab.page.get_by_role("link", name="its job, of segment 2").click()
+    tab.shows("#head", "Segment 2 of the whole")
+    tab.page.wait_for_selector("#facts dl")
 
 
 def test_a_job_that_waits_is_cancelled_and_costs_nothing(tab: Tab, phonoscene: Phonoscene) -> None:
@@ -291,7 +294,10 @@ def test_a_page_of_a_half_says_that_the_other_half_has_come(
     tab.go(f"/jobs/{half['job_id']}")
     await_state(tab, "WAITING")
     phonoscene.sidecar("halves/one.json")
-    tab.shows("#note", "Its other half has arrived")
+    tab.shows("#head", "Its other half has arrived")
+    assert "WAITING" not in tab.text("#head")
+    tab.page.click("#head a")
+    await_state(tab, "SUCCEEDED")
 
 
 def test_another_take_has_another_seed_and_stands_beside_the_first(

@@ -37,7 +37,6 @@ ROUTES = (
     Route("/checks/doctor", stack.doctor),
     Route("/checks/audit", stack.audit),
     Route(JOB, jobs.job_page),
-    Route(f"{JOB}/takes", jobs.other_takes),
     Route(f"{JOB}/video", jobs.video),
     Route(f"{JOB}/audio", jobs.audio),
     Route(f"{JOB}/waveform", jobs.drawing),

@@ -9,8 +9,10 @@ from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from phonoscene.drops.keys import is_segment
 from phonoscene.jobs import FINAL, Job, JobStatus
 from phonoscene.limits import day_of
+from phonoscene.publishing.public_job import written
 from phonoscene_cli.doctor.checks import examined
 from phonoscene_cli.doctor.resources import alarms_are_quiet, dead_letters_are_none
 from phonoscene_cli.failures import explained
@@ -29,6 +31,7 @@ MAX_ENTRIES: Final = 2000
 MAX_MOVING: Final = 100
 MAX_VIDEOS: Final = 12
 MAX_PROBLEMS: Final = 8
+MAX_TAKES: Final = 12
 #: Seconds between two readings: of the parameters, of today's jobs, of those before, of queues and
 #: alarms.
 DESCRIBE_AGAIN: Final = 10.0
@@ -66,8 +69,13 @@ class Snapshot:
     videos: tuple[Job, ...] = ()
     #: The newest take of a name that ended without a video.
     without_video: tuple[Job, ...] = ()
+    #: How many more there are of both than are shown.
+    more_moving: int = 0
+    more_without_video: int = 0
     #: Jobs that a page shows, by id.
     watched: Mapping[str, Job] = field(default_factory=dict)
+    #: The takes of each of their names, by the job's id, the newest first.
+    takes: Mapping[str, tuple[Job, ...]] = field(default_factory=dict)
     #: What each job that has not ended waits for.
     standing: Mapping[str, str] = field(default_factory=dict)
     unreadable: int = 0
@@ -92,13 +100,19 @@ class Observer:
     _moving: list[str] = field(default_factory=list)
     _videos: list[str] = field(default_factory=list)
     _without_video: list[str] = field(default_factory=list)
+    _more_moving: int = 0
+    _more_without_video: int = 0
     #: Jobs that have ended, as they were read once.
     _ended: dict[str, Job] = field(default_factory=dict)
     #: Of the days before ``_older_than``: the index has a key for each day, and these change less.
     _older: list[Entry] = field(default_factory=list)
     _older_than: datetime | None = None
+    #: The names of the jobs that pages show: a half that is part of a job has no record.
+    _names: dict[str, str] = field(default_factory=dict)
+    _takes: dict[str, tuple[Job, ...]] = field(default_factory=dict)
     _older_due: float = 0.0
     _list_due: float = 0.0
+    _takes_due: float = 0.0
     _health_due: float = 0.0
     _description_due: float = 0.0
 
@@ -108,8 +122,8 @@ class Observer:
         found, now = self._stack, time.monotonic()  # which another thread may forget
         if found is None:
             found = self._stack = self.find()
-            self._line = StatusLine(found, None)
-            self._list_due = self._older_due = self._health_due = 0.0
+            self._line = StatusLine(found, None, written)
+            self._list_due = self._older_due = self._takes_due = self._health_due = 0.0
         elif now >= self._description_due:
             found.describe_again()
         else:
@@ -137,6 +151,12 @@ class Observer:
         if any(one in jobs and jobs[one].is_final for one in self._moving):
             self._older_due = now
             self._read_list(stack, now)
+        self._names = {
+            one: jobs[one].name if one in jobs else self._names[one]
+            for one in watched
+            if one in jobs or one in self._names
+        }
+        self._read_takes(stack, now)
         window = stack.jobs.ledger.window()
         moving = [jobs[one] for one in self._moving if one in jobs and not jobs[one].is_final]
         shown = {job.job_id: job for job in (*moving, *(jobs[i] for i in watched if i in jobs))}
@@ -148,7 +168,13 @@ class Observer:
             moving=tuple(moving),
             videos=self._of(self._videos),
             without_video=self._of(self._without_video),
+            more_moving=self._more_moving,
+            more_without_video=self._more_without_video,
             watched={one: jobs[one] for one in watched if one in jobs},
+            takes={
+                one: tuple(jobs.get(take.job_id, take) for take in self._takes.get(name, ()))
+                for one, name in self._names.items()
+            },
             standing={one: self._standing(job) for one, job in shown.items() if not job.is_final},
             unreadable=len(stack.jobs.unreadable),
         )
@@ -164,7 +190,7 @@ class Observer:
             self._older_due, self._older_than = now + OLDER_AGAIN, midnight
         entries = [*islice(stack.jobs.since(midnight, at), MAX_ENTRIES), *self._older]
         newest = {entry.name: entry.job_id for entry in reversed(entries)}
-        self._moving = [one.job_id for one in entries if one.status not in FINAL][:MAX_MOVING]
+        moving = [one.job_id for one in entries if one.status not in FINAL]
         videos = [one.job_id for one in entries if one.status == JobStatus.SUCCEEDED]
         others = [
             one.job_id
@@ -172,11 +198,21 @@ class Observer:
             if one.status in (JobStatus.REJECTED, JobStatus.FAILED)
             and newest[one.name] == one.job_id
         ]
-        self._videos, self._without_video = videos[:MAX_VIDEOS], others[:MAX_PROBLEMS]
+        self._moving, self._more_moving = moving[:MAX_MOVING], len(moving[MAX_MOVING:])
+        self._without_video = others[:MAX_PROBLEMS]
+        self._more_without_video = len(others[MAX_PROBLEMS:])
+        self._videos = videos[:MAX_VIDEOS]
         wanted = [*self._videos, *self._without_video]
         new = stack.jobs.many([one for one in wanted if one not in self._ended])
         known = self._ended | new
         self._ended = {one: known[one] for one in wanted if one in known}
+
+    def _read_takes(self, stack: Stack, now: float) -> None:
+        """The takes of the jobs that pages show; a segment's page shows none."""
+        names = {name for name in self._names.values() if not is_segment(name)}
+        if now >= self._takes_due or names - self._takes.keys():
+            self._takes_due = now + LIST_AGAIN
+            self._takes = {name: tuple(islice(stack.jobs.takes(name), MAX_TAKES)) for name in names}
 
     def _of(self, job_ids: list[str]) -> tuple[Job, ...]:
         return tuple(self._ended[one] for one in job_ids if one in self._ended)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
@@ -20,9 +21,14 @@ from phonoscene_cli.ui import formatting
 from phonoscene_cli.ui.job_facts import facts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from phonoscene_cli.board.snapshot import Snapshot
 
 _CODE: Final = re.compile("`([^`]*)`")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
+#: Seconds after which an id that has no record is probably none.
+RECORDED: Final = 60.0
 HERE: Final = Path(__file__).parent
 #: A sign beside each state, so that its colour is never all that says it.
 SIGNS: Final = {
@@ -40,6 +46,22 @@ PLAYED: Final = frozenset({"video/mp4", "video/webm"})
 def _prose(text: object) -> Markup:
     """A sentence; what stands between backticks is code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
+
+
+def _timed(text: object) -> Markup:
+    """A sentence; the times in it, as records have them, become those of the reader's zone."""
+    as_time = r'<time datetime="\g<0>" data-local>\g<0></time>'
+    return Markup(_TIME.sub(as_time, str(escape(text))))  # noqa: S704 - escaped before
+
+
+def _later_drop(job: Job, takes: Sequence[Job]) -> Job | None:
+    """The newest take, if it was made of other objects: the bucket holds what that was made of."""
+    newest = next(iter(takes), job)
+    return newest if _versions(newest) != _versions(job) else None
+
+
+def _versions(job: Job) -> list[str]:
+    return [half.version_id for half in (job.audio, job.sidecar) if half]
 
 
 def environment() -> Environment:
@@ -62,6 +84,7 @@ def environment() -> Environment:
         meaning=formatting.meaning,
         drop_name=drop_name,
         prose=_prose,
+        timed=_timed,
         capitalize_first=lambda text: text[:1].upper() + text[1:],
     )
     env.globals.update(
@@ -73,6 +96,7 @@ def environment() -> Environment:
         FIRST=FIRST,
         OTHER=OTHER,
         facts=facts,
+        later_drop=_later_drop,
         notes=notes,
         problems=problems,
         segments_of=segments_of,
@@ -90,27 +114,45 @@ def parts_of_board(env: Environment, snapshot: Snapshot) -> dict[str, str]:
 
 @dataclass
 class JobParts:
-    """The parts of a job's page, look after look; a half is gone when it is part of a job."""
+    """The parts of a job's page, look after look."""
 
     env: Environment
     job_id: str
-    was_seen: bool = False
+    last: Job | None = None
 
     def __call__(self, snapshot: Snapshot) -> dict[str, str]:
-        """The parts by their ids; a drop that has just come has no record yet."""
+        """The parts by their ids; of a job whose record is gone what became of it."""
         job = snapshot.watched.get(self.job_id)
         if job:
-            self.was_seen = True
+            self.last = job
             return _parts(self.env, "job_parts.html", snapshot, job=job)
-        is_gone = self.was_seen and not snapshot.problem
+        is_gone = self.last and not snapshot.problem
         name = "gone_parts.html" if is_gone else "problem_part.html"
-        return _parts(self.env, name, snapshot, job=None)
+        return _parts(self.env, name, snapshot, job=self.last)
 
 
-def _parts(env: Environment, name: str, snapshot: Snapshot, job: Job | None) -> dict[str, str]:
+@dataclass
+class NewDropParts:
+    """The parts of the page of a drop that has no record yet, until the job's own replaces it."""
+
+    env: Environment
+    job_id: str
+    opened: float = field(default_factory=time.monotonic)
+
+    def __call__(self, snapshot: Snapshot) -> dict[str, str]:
+        """The parts by their ids."""
+        is_late = time.monotonic() - self.opened > RECORDED
+        job = snapshot.watched.get(self.job_id)
+        context = {"job_id": self.job_id, "is_late": is_late}
+        return _parts(self.env, "new_drop_parts.html", snapshot, job=job, **context)
+
+
+def _parts(
+    env: Environment, name: str, snapshot: Snapshot, job: Job | None, **more: Any
+) -> dict[str, str]:
     """Each block of a template."""
     template = env.get_template(name)
-    context = template.new_context({"now": snapshot, "job": job})
+    context = template.new_context({"now": snapshot, "job": job, **more})
     return {
         block.replace("_", "-"): "".join(render(context))
         for block, render in template.blocks.items()

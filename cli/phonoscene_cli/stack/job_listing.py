@@ -21,10 +21,13 @@ class Filter:
     states: Collection[JobStatus] = ()
     folder: str = ""
     metadata: Collection[tuple[str, str]] = ()
+    #: What the name contains, in any case.
+    part: str = ""
 
     def matches(self, name: str, status: str) -> bool:
         """Whether a job of this name and state is one of them."""
-        return name.startswith(self.folder) and (not self.states or status in self.states)
+        is_named = name.startswith(self.folder) and self.part.casefold() in name.casefold()
+        return is_named and (not self.states or status in self.states)
 
     def has_metadata(self, job: Job) -> bool:
         """Whether the job's metadata has all entries that are asked for."""
@@ -39,9 +42,11 @@ def takes(takes: Iterator[Job], times: Period | None, wanted: Filter) -> Iterato
             yield job
 
 
-def recent(reader: Reader, period: Period, wanted: Filter, limit: int) -> Iterator[Job]:
+def recent(
+    reader: Reader, period: Period, wanted: Filter, limit: int, skipped: int = 0
+) -> Iterator[Job]:
     """The newest jobs. No index has metadata: only with --meta more than ``limit`` are read."""
     entries = reader.since(period.first, period.last)
     ids = (entry.job_id for entry in entries if wanted.matches(entry.name, entry.status))
-    jobs = reader.whole(ids if wanted.metadata else islice(ids, limit))
+    jobs = reader.whole(ids if wanted.metadata else islice(ids, skipped, skipped + limit))
     return filter(wanted.has_metadata, jobs)

@@ -19,6 +19,11 @@ _ID = re.compile("[0-9a-f]{32}")
 _ADDRESS = re.compile("s3://([^/]*)/?(.*)", re.IGNORECASE | re.DOTALL)
 
 
+def is_id(text: str) -> bool:
+    """Whether a job could have this id."""
+    return bool(_ID.fullmatch(text))
+
+
 def key_in(stack: Stack, text: str) -> str:
     """A folder, prefix, name or key as it was typed; of an S3 address what follows the bucket.
 
@@ -78,7 +83,7 @@ def find_job(stack: Stack, text: str) -> Job:
         CliError: there is none.
     """
     reader = stack.jobs
-    job = reader.get(text) if _ID.fullmatch(text) else None
+    job = reader.get(text) if is_id(text) else None
     job = job or next(takes_of(stack, text), None)
     if job is None:
         raise CliError(

@@ -13,7 +13,7 @@ from phonoscene_cli.stack.jobs_reader import FAR
 from phonoscene_cli.ui import formatting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from phonoscene.jobs import Job
     from phonoscene_cli.stack.connection import Stack
@@ -26,7 +26,7 @@ CUTTING: Final = "cutting"
 
 @dataclass
 class StatusLine:
-    """Makes it; ``usual`` is how many seconds fal usually takes.
+    """Makes it; ``usual`` is how many seconds fal usually takes, ``moment`` writes a time.
 
     fal shows positions in its queue only to the holder of its key. So a job at fal is shown with
     the time since it was sent, and a job that waits here with its position.
@@ -34,6 +34,7 @@ class StatusLine:
 
     stack: Stack
     usual: float | None
+    moment: Callable[[datetime], str] = formatting.moment
     _places: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def of(self, moving: Sequence[Job], total: int) -> str:
@@ -81,7 +82,7 @@ class StatusLine:
             return "it is next"
         if place.turn > datetime.now(UTC):
             why = WAITS.get(job.waits_for or "", "its turn")
-            return f"until {formatting.moment(place.turn)} waits for {why}"
+            return f"until {self.moment(place.turn)} waits for {why}"
         held = len(self.stack.jobs.ledger.window().in_flight)
         ahead = f"{FAR:,} or more" if place.ahead == FAR else formatting.number(place.ahead, "job")
         places = f"{held} of {self.stack.parameters.max_in_flight} slots are in use"

@@ -404,7 +404,6 @@ def shows_no_script(board: Board, browser: Browser, job_id: str) -> None:
     shown = [
         browser.get("/jobs").text,
         browser.get(f"/jobs/{job_id}").text,
-        browser.get(f"/jobs/{job_id}/takes").text,
         browser.get(f"/jobs/{job_id}/retry").text,
         browser.get("/cost?by=name").text,
         browser.get(f"/jobs?name={SCRIPT}&folder={SCRIPT}").text,
@@ -442,7 +441,7 @@ def test_an_id_that_is_no_jobs_is_answered_with_a_sentence(
     desk.cloud.drop("talks/intro.wav", silence(1))
     desk.announce("talks/intro.wav")
 
-    for part in ("", "/takes", "/video", "/audio", "/waveform", "/retry"):
+    for part in ("", "/video", "/audio", "/waveform", "/retry"):
         answer = browser.get(f"/jobs/{job_id}{part}")
         assert answer.status in (200, 404, 502)
         assert "Traceback" not in answer.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from contextlib import aclosing, contextmanager
@@ -15,7 +16,7 @@ from phonoscene.jobs import JobStatus
 from phonoscene.table.job_store import JobStore
 from phonoscene_cli.board import live, snapshot, views
 from phonoscene_cli.board.live import Poller, events
-from phonoscene_cli.board.snapshot import HEALTH_AGAIN, LIST_AGAIN, Snapshot
+from phonoscene_cli.board.snapshot import HEALTH_AGAIN, LIST_AGAIN, MAX_PROBLEMS, Snapshot
 from phonoscene_cli.errors import StackUnreachable
 from tests.integration import moto_stack
 from tests.support.media.samples import silence
@@ -306,6 +307,12 @@ def test_every_part_of_a_page_can_be_drawn_in_every_state(board: Board, desk: De
     assert views.JobParts(board.env, job_id)(Snapshot()) == {"problem": ""}
 
 
+def ended(desk: Desk, job_id: str, status: JobStatus = _S.FAILED) -> None:
+    job = desk.stack().jobs.get(job_id)
+    assert job
+    JobStore(moto_stack.client("dynamodb"), JOBS).end(job, status)
+
+
 def test_parameters_that_are_changed_hold_without_a_restart(
     board: Board, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,3 +325,178 @@ def test_parameters_that_are_changed_hold_without_a_restart(
     assert after
     assert [str(one.budget) for one in (before, after)] == ["25", "30"]
     assert str(board.stack.parameters.max_job_cost_usd) == "0.05"
+
+
+def test_the_takes_of_an_open_job_stand_as_its_heading_does(board: Board, desk: Desk) -> None:
+    job_id = drop(desk)
+    shown = views.JobParts(board.env, job_id)
+    before = shown(board.observer.look(0.0, [job_id]))
+    ended(desk, job_id)
+    after = shown(board.observer.look(0.1, [job_id]))
+
+    for parts, state in ((before, "SUBMITTED"), (after, "FAILED")):
+        assert state in parts["head"]
+        assert state in parts["takes"]
+    assert "SUBMITTED" not in after["takes"]
+
+
+def test_a_take_that_is_not_the_newest_leads_to_the_newest(board: Board, desk: Desk) -> None:
+    first = drop(desk)
+    ended(desk, first)
+    shown = views.JobParts(board.env, first)
+    before = shown(board.observer.look(0.0, [first]))["actions"]
+    desk.cloud.drop("talks/intro.json", SIDECAR.replace("stage", "lake"))
+    desk.announce("talks/intro.json")
+    [second] = [str(one["job_id"]) for one in desk.cloud.items() if one["job_id"] != first]
+    after = shown(board.observer.look(LIST_AGAIN, [first]))["actions"]
+
+    assert f"/jobs/{first}/retry" in before
+    assert "/retry" not in after
+    assert f'href="/jobs/{second}"' in after
+
+
+def test_each_take_of_the_newest_sidecar_can_be_made_anew(board: Board, desk: Desk) -> None:
+    desk.cloud.drop("talks/intro.wav", silence(1))
+    desk.cloud.drop("talks/intro.json", f"[{SIDECAR}, {SIDECAR.replace('stage', 'lake')}]")
+    desk.announce("talks/intro.json")
+    ids = [str(one["job_id"]) for one in desk.cloud.items()]
+    for one in ids:
+        ended(desk, one)
+    now = board.observer.look(0.0, ids)
+
+    assert len(ids) == 2
+    for one in ids:
+        assert f"/jobs/{one}/retry" in views.JobParts(board.env, one)(now)["actions"]
+
+
+def test_the_page_of_a_new_drop_becomes_the_jobs_when_that_has_its_record(
+    board: Board, browser: Any, desk: Desk
+) -> None:
+    job_id = drop(desk)
+    new, now = "a" * 32, board.observer.look(0.0, [job_id])
+    page = browser.get(f"/jobs/{new}").text
+    before = views.NewDropParts(board.env, new)(now)
+    after = views.NewDropParts(board.env, job_id)(now)
+
+    assert "<title>New drop" in page
+    assert f"/live?drop={new}" in page
+    assert "Waiting for the job" in before["note"]
+    assert before["arrival"] == ""
+    assert f'hx-get="/jobs/{job_id}"' in after["arrival"]
+    assert "<title>talks/intro" in browser.get(f"/jobs/{job_id}").text
+
+
+def test_an_id_that_no_job_gets_is_said_to_be_none(
+    board: Board, browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "RECORDED", -1.0)
+    parts = views.NewDropParts(board.env, "a" * 32)(board.observer.look(0.0))
+
+    assert "No such job" in parts["head"]
+    assert "No job has the id" in parts["note"]
+    assert browser.get("/jobs/typo").status == 404
+
+
+def test_a_half_that_is_part_of_a_job_leads_to_the_job(board: Board, desk: Desk) -> None:
+    desk.cloud.drop("talks/intro.wav", silence(1))
+    desk.announce("talks/intro.wav")
+    [half] = [str(one["job_id"]) for one in desk.cloud.items()]
+    shown = views.JobParts(board.env, half)
+    before = shown(board.observer.look(0.0, [half]))
+    desk.cloud.drop("talks/intro.json", SIDECAR)
+    desk.announce("talks/intro.json")
+    [whole] = [str(one["job_id"]) for one in desk.cloud.items()]
+    after = shown(board.observer.look(LIST_AGAIN, [half]))
+
+    assert "WAITING" in before["head"]
+    assert "WAITING" not in after["head"]
+    assert "Its other half has arrived" in after["head"]
+    assert f'href="/jobs/{whole}"' in after["head"]
+    assert after["actions"].strip() == ""
+
+
+def test_a_job_whose_record_is_gone_is_not_called_a_half(board: Board, desk: Desk) -> None:
+    job_id = drop(desk)
+    shown = views.JobParts(board.env, job_id)
+    now = board.observer.look(0.0, [job_id])
+    shown(now)
+    parts = shown(replace(now, watched={}, takes={}))
+
+    assert "half" not in parts["head"]
+    assert "no record of this job" in parts["head"]
+    assert "/jobs?name=talks/intro" in parts["head"]
+
+
+def test_drops_without_a_video_that_are_not_shown_are_counted(board: Board, desk: Desk) -> None:
+    for n in range(MAX_PROBLEMS + 2):
+        desk.cloud.drop(f"talks/{n}.wav", silence(1))
+        desk.cloud.drop(f"talks/{n}.json", '{"prompt": 1}')
+        desk.announce(f"talks/{n}.json")
+
+    shown = views.parts_of_board(board.env, board.observer.look(0.0))["rejected"]
+
+    assert shown.count('class="item"') == MAX_PROBLEMS
+    assert "2 more of the last 7 days" in shown
+    assert "/jobs?status=REJECTED" in shown
+
+
+def test_a_job_that_waits_says_until_when_in_the_readers_zone(board: Board, desk: Desk) -> None:
+    job_id = drop(desk)
+    now = board.observer.look(0.0, [job_id])
+    job = now.watched[job_id].model_copy(update={"status": _S.READY})
+    at = "2126-11-28T13:20:06.000Z"
+    waits = {job_id: f"until {at} waits for <the account>"}
+    now = replace(now, moving=(job,), watched={job_id: job}, standing=waits)
+
+    for html in (
+        views.parts_of_board(board.env, now)["moving"],
+        views.JobParts(board.env, job_id)(now)["head"],
+    ):
+        assert f'<time datetime="{at}" data-local>{at}</time> waits for &lt;the' in html
+
+
+def test_the_takes_of_a_name_are_live_and_other_lists_count_no_seconds(
+    browser: Any, desk: Desk
+) -> None:
+    job_id = drop(desk)
+    moving, others = browser.get("/jobs?name=talks/intro").text, browser.get("/jobs").text
+    ended(desk, job_id)
+    still = browser.get("/jobs?name=talks/intro").text
+
+    assert 'hx-trigger="every 2s"' in moving
+    assert 'hx-trigger="every 2s"' in browser.get("/jobs?name=just/dropped").text
+    assert "data-since" in moving
+    assert "SUBMITTED" in others
+    for page in (others, still):
+        assert "every 2s" not in page
+        assert "data-since" not in page
+
+
+@pytest.mark.parametrize("part", ["intro", "TRO", "talks/in"])
+def test_a_part_of_a_name_finds_a_drop(browser: Any, desk: Desk, part: str) -> None:
+    job_id = drop(desk)
+
+    page = browser.get(f"/jobs?name={part}").text
+
+    assert f"/jobs/{job_id}" in page
+    assert "every 2s" not in page
+    assert "A part of a name is looked for" in browser.get("/jobs?name=nothing").text
+
+
+def test_jobs_that_no_page_holds_are_on_the_next_one(
+    browser: Any, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phonoscene_cli.board.pages.stack.MAX_LISTED", 2)
+    for n in range(3):
+        desk.cloud.drop(f"talks/{n}.wav", silence(1))
+        desk.cloud.drop(f"talks/{n}.json", '{"prompt": 1}')
+        desk.announce(f"talks/{n}.json")
+    first = browser.get("/jobs?status=REJECTED").text
+    link = re.search(r'href="(/jobs\?[^"]*page=2)"', first)
+    assert link
+    second = browser.get(link[1].replace("&amp;", "&")).text
+
+    shown = [re.findall(r'href="/jobs/([0-9a-f]{32})"', page) for page in (first, second)]
+    assert [len(one) for one in shown] == [2, 1]
+    assert len({*shown[0], *shown[1]}) == 3
+    assert "Older jobs" not in second

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.concurrency import run_in_threadpool
@@ -22,6 +21,7 @@ from phonoscene_cli.board.media.streaming import S3Object, answer, read
 from phonoscene_cli.board.media.waveform import Waveform, waveform
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.follow.cancellation import cancel as cancel_jobs
+from phonoscene_cli.stack.job_lookup import is_id
 from phonoscene_cli.stack.video_download import video_of
 from phonoscene_cli.upload.retry_plan import own_sidecar
 from phonoscene_cli.upload.sidecars import takes_of_sidecar
@@ -34,25 +34,17 @@ if TYPE_CHECKING:
 
 #: What is waited for after a request to cancel.
 CANCELLING: Final = timedelta(seconds=20)
-MAX_TAKES: Final = 12
-#: What no record has, and a page about a job that will have one soon.
-ID_LENGTH: Final = 32
+NO_JOB: Final = "There is no such job. Check the address, or look for it on the page Jobs."
 
 
 def job_page(request: Request) -> Response:
     """Everything about a job; a drop that has just come has no record yet."""
     board = board_of(request)
     job_id = request.path_params["job_id"]
+    if not is_id(job_id):
+        raise HTTPException(404, NO_JOB)
     found = board.stack.jobs.get(job_id)
-    return board.page(request, "job.html", job_id=job_id, job=found)
-
-
-def other_takes(request: Request) -> Response:
-    """The takes of the same name, side by side."""
-    board = board_of(request)
-    job = _job(board, request)
-    found = list(islice(board.stack.jobs.takes(job.name), MAX_TAKES))
-    return board.page(request, "takes.html", takes=found, job=job)
+    return board.page(request, "job.html" if found else "new_drop.html", job_id=job_id, job=found)
 
 
 def video(request: Request) -> Response:
@@ -198,5 +190,5 @@ def _job(board: Board, request: Request) -> Job:
     """
     job = board.stack.jobs.get(request.path_params["job_id"])
     if job is None:
-        raise HTTPException(404, "There is no such job.")
+        raise HTTPException(404, NO_JOB)
     return job

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
@@ -33,7 +36,15 @@ MAX_LISTED: Final = 100
 PERIODS: Final = {"1d": "a day", "7d": "a week", "30d": "30 days", "90d": "90 days"}
 USUAL: Final = "7d"
 #: What a query may say; other words are passed over.
-NOTHING: Final = {"status": "", "folder": "", "name": "", "since": USUAL, "by": "day"}
+NOTHING: Final = {
+    "status": "",
+    "folder": "",
+    "name": "",
+    "since": USUAL,
+    "by": "day",
+    "page": "1",
+}
+PAGE: Final = re.compile("[1-9][0-9]{0,3}")
 GROUPINGS: Final = ("day", "folder", "name")
 
 
@@ -57,36 +68,60 @@ async def overview(request: Request) -> Response:
 
 
 async def live(request: Request) -> Response:
-    """The events of a page: the first screen's, or those of the job that the query names."""
-    board, job_id = board_of(request), request.query_params.get("job", "")
-    if job_id:
+    """The events of a page: of a job, of a drop that has no record yet, or of the first screen."""
+    board, query = board_of(request), request.query_params
+    if job_id := query.get("job"):
         stream = events(board.poller, (job_id,), views.JobParts(board.env, job_id))
+    elif job_id := query.get("drop"):
+        stream = events(board.poller, (job_id,), views.NewDropParts(board.env, job_id))
     else:
         stream = events(board.poller, (), partial(views.parts_of_board, board.env))
     return StreamingResponse(stream, media_type="text/event-stream")
 
 
 def jobs(request: Request) -> Response:
-    """The jobs of a time, a folder, a name or a state, newest first."""
+    """The jobs of a time, a folder, a name or a state, newest first; the takes of a name are live.
+
+    A page that asks again does not look for a part of a name: that reads the index of each day.
+    """
     board, query = board_of(request), NOTHING | dict(request.query_params)
-    problem, found = "", []
+    problem, found, is_live = "", [], False
     try:
-        found = _listed(board.stack, query)
+        wanted = _wanted(board.stack, query)
+        of_name = _takes(board.stack, query, wanted)
+        found = of_name
+        if not of_name and "hx-request" not in request.headers:
+            found = _recent(board.stack, query, replace(wanted, part=query["name"].strip()))
+        has_ended = bool(of_name) and all(job.is_final for job in of_name)
+        is_live = bool(query["name"].strip()) and found == of_name and not has_ended
     except WrongUsage as exc:
         problem = str(exc)
-    context = {"query": query, "periods": PERIODS, "jobs": found, "problem": problem}
-    return board.page(request, "jobs.html", most=MAX_LISTED, **context)
+    shown, more = found[:MAX_LISTED], found[MAX_LISTED:]
+    older = urlencode(query | {"page": _page(query) + 1}) if more else ""
+    context = {"query": query, "periods": PERIODS, "jobs": shown, "problem": problem}
+    return board.page(request, "jobs.html", older=older, is_live=is_live, **context)
 
 
-def _listed(stack: Stack, query: dict[str, str]) -> list[Job]:
+def _wanted(stack: Stack, query: dict[str, str]) -> Filter:
     statuses = [JobStatus(query["status"])] if query["status"] in set(JobStatus) else []
-    wanted = Filter(frozenset(statuses), folder_in(stack, query["folder"].strip()))
-    name = query["name"].strip()
-    if name:
-        found = takes(takes_of(stack, name), None, wanted)
-    else:
-        found = recent(stack.jobs, _period(query), wanted, MAX_LISTED)
-    return list(islice(found, MAX_LISTED))
+    return Filter(frozenset(statuses), folder_in(stack, query["folder"].strip()))
+
+
+def _takes(stack: Stack, query: dict[str, str], wanted: Filter) -> list[Job]:
+    """Those of a whole name on one page, and one more where there is a next page."""
+    name, skipped = query["name"].strip(), MAX_LISTED * (_page(query) - 1)
+    found = takes(takes_of(stack, name), None, wanted) if name else iter(())
+    return list(islice(found, skipped, skipped + MAX_LISTED + 1))
+
+
+def _recent(stack: Stack, query: dict[str, str], wanted: Filter) -> list[Job]:
+    """Those of a time on one page, and one more where there is a next page."""
+    skipped = MAX_LISTED * (_page(query) - 1)
+    return list(recent(stack.jobs, _period(query), wanted, MAX_LISTED + 1, skipped))
+
+
+def _page(query: dict[str, str]) -> int:
+    return int(query["page"]) if PAGE.fullmatch(query["page"]) else 1
 
 
 def _period(query: dict[str, str]) -> Period:
