@@ -29,10 +29,21 @@ function markErrors() {
   }
 }
 
-// A price holds for the form that it was made of: until the next one comes, no button offers it.
+// A price holds for the form that it was made of: until the next one comes, no button offers it, nor
+// one that was on its way when the form was changed.
+let isOutdated = false;
+
 function outdate() {
+  isOutdated = true;
   document.querySelector("#outcome button.primary")?.setAttribute("disabled", "");
 }
+
+document.addEventListener("htmx:before:request", (event) => {
+  if (event.target.id !== "fields" && event.target.closest("#drop-form")) isOutdated = false;
+});
+document.addEventListener("htmx:after:swap", (event) => {
+  if (isOutdated && event.target.id === "outcome") outdate();
+});
 
 // What was typed or uploaded is lost with the page, until it is dropped.
 let isUnsaved = false;
