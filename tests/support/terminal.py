@@ -42,7 +42,13 @@ class Terminal:
             stdout=screen,
             stderr=screen,
             close_fds=True,
-            env={"PATH": os.defpath, "TERM": "xterm-256color", "LANG": "C.UTF-8", **(env or {})},
+            env={
+                "PATH": os.defpath,
+                "TERM": "xterm-256color",
+                "LANG": "C.UTF-8",
+                "PYTHONFAULTHANDLER": "1",
+                **(env or {}),
+            },
         )
         os.close(screen)
         self._shown = bytearray()
@@ -100,4 +106,5 @@ class Terminal:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it goes on after {seconds} s:\n{self.text}") from None
         self._reader.join()
+        assert code >= 0, f"it died of signal {-code}:\n{self.text}"
         return code
