@@ -78,7 +78,7 @@ _FIXES = MappingProxyType(
         "missing_sidecar": _DROP_MISSING,
         "missing_audio": _DROP_MISSING,
         "unsafe_key": "Rename the file and drop it again.",
-        "ambiguous_sidecar": "Do what the message says.",
+        "ambiguous_sidecar": "Give each audio file a sidecar of its own, or keep one of them.",
         "more_errors": "Correct the other errors first.",
         "drop_gone": _DROP_AGAIN,
         "image_not_found": "Drop the image, then the sidecar again.",
