@@ -98,13 +98,16 @@ def world(cloud: Cloud) -> World:
 
 @dataclass
 class Refusing:
-    """An S3 client whose HEAD is refused."""
+    """An S3 client whose HEAD and GET are refused."""
 
     client: S3Client
     code: str
 
     def head_object(self, **_: Any) -> None:
         raise ClientError({"Error": {"Code": self.code}}, "HeadObject")
+
+    def get_object(self, **_: Any) -> None:
+        raise ClientError({"Error": {"Code": self.code}}, "GetObject")
 
 
 def token_of(submission: Submission) -> str:
@@ -188,10 +191,13 @@ def test_a_segments_file_that_is_gone_is_made_again_by_a_retry(code: str, cloud:
     bucket = DropBucket(Refusing(cloud.s3, code), cloud.s3, DROPS)  # type: ignore[arg-type]  # S3's client
     frame = DropObject(key="_work/last.png", version_id="v1", bucket=OUTPUT)
 
-    with pytest.raises(DropRefused) as refused:
+    with pytest.raises(DropRefused) as required:
         bucket.require({"image_url": frame})
+    with pytest.raises(DropRefused) as opened, bucket.open(frame, "image_url"):
+        pass
 
-    (error,) = refused.value.errors
+    assert opened.value.errors == required.value.errors
+    (error,) = required.value.errors
     assert (error.code, error.field) == ("segment_gone", "image_url")
     assert "phonoscene retry" in fix(JobStatus.FAILED, error)
 

@@ -120,7 +120,7 @@ def subclasses(one: type[Result]) -> set[type[Result]]:
 
 
 #: Of each result the command and the part of its JSON, and the keys that the page tells elsewhere.
-TOLD: dict[type[Any], tuple[str, str, set[str]]] = {
+DOCUMENTED: dict[type[Any], tuple[str, str, set[str]]] = {
     DropResult: ("drop", "Keys", set()),
     Sum: ("drop", "Keys of `estimate`", set()),
     SegmentForecast: ("drop", "Keys of `segments`", set()),
@@ -144,9 +144,9 @@ TOLD: dict[type[Any], tuple[str, str, set[str]]] = {
 }
 
 
-@pytest.mark.parametrize("result", TOLD, ids=lambda result: result.__name__)
+@pytest.mark.parametrize("result", DOCUMENTED, ids=lambda result: result.__name__)
 def test_the_keys_of_every_result_are_documented(result: type[Any]) -> None:
-    command, part, others = TOLD[result]
+    command, part, others = DOCUMENTED[result]
 
     assert keys(command, part) == {field.name for field in fields(result)} | others, (
         f"{FILE} lists the fields of {result.__name__} in its section {command}, after “{part}:”"
@@ -156,8 +156,8 @@ def test_the_keys_of_every_result_are_documented(result: type[Any]) -> None:
 def test_no_result_is_left_out() -> None:
     shared = {NewJobs}  # whose fields are those of its subclasses
 
-    assert set(TOLD) == subclasses(Result) - shared, (
-        f"add the result to TOLD, and its keys to {FILE}"
+    assert set(DOCUMENTED) == subclasses(Result) - shared, (
+        f"add the result to DOCUMENTED, and its keys to {FILE}"
     )
 
 

@@ -20,6 +20,8 @@ from phonoscene.drops.keys import (
     defaults_keys,
     family_prefixes,
     half_id,
+    is_defaults,
+    is_of_one,
     job_id,
     kind_of,
     name_of,
@@ -437,6 +439,31 @@ def test_a_name_is_never_longer_than_the_table_can_index(text: str, times: int) 
     key = (text * times).encode()[:1020].decode(errors="ignore") + ".mp3"
 
     assert len(name_of(key).encode()) <= 1024
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "audio", "is_its_own"),
+    [
+        ("a/song.mp3.json", "a/song.mp3", True),
+        ("a/song.mp3.JSON", "a/song.mp3", True),
+        ("a/caf\u00e9.mp3.json", "a/cafe\u0301.mp3", True),
+        ("a/song.json", "a/song.mp3", False),
+        ("a/song.mp3.json", "a/song.mp3.wav", False),
+        ("b/song.mp3.json", "a/song.mp3", False),
+    ],
+)
+def test_a_sidecar_with_the_whole_name_of_an_audio_file_is_its_alone(
+    sidecar: str, audio: str, is_its_own: bool
+) -> None:
+    assert is_of_one(sidecar, audio) is is_its_own
+
+
+@pytest.mark.parametrize(
+    ("key", "is_one"),
+    [("_defaults.json", True), ("a/_defaults.json", True), ("a/my_defaults.json", False)],
+)
+def test_only_a_file_of_that_very_name_holds_defaults(key: str, is_one: bool) -> None:
+    assert is_defaults(key) is is_one
 
 
 @pytest.mark.parametrize("folder", ["Événement", "a/é"])

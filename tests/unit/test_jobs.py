@@ -178,16 +178,14 @@ def test_an_absent_field_is_absent_from_the_item() -> None:
     assert not absent & set(to_item(to_record(job)))
 
 
-#: What a job went through on its way to the video; its manifest says what the video was made from.
-NOT_IN_A_MANIFEST = {
-    "status",
+#: Fields of a job for its way through the stack alone: no manifest or receipt has them as they are.
+INTERNAL = {
     "take",
     "sequence",
     "part_of",
     "part",
     "unusable",
     "padding",
-    "attempt",
     "refusals",
     "uploads_failed",
     "reservation",
@@ -196,18 +194,23 @@ NOT_IN_A_MANIFEST = {
     "waits_until",
     "unanswered_since",
     "unreadable_results",
-    "resubmitted",
     "token_hashes",
     "request",
     "source_url",
     "reported",
     "video_flaws",
-    "errors",
     "duplicate_requests",
     "duplicate_actuals",
     "repeats",
     "unused_metadata",
     "unused_sidecars",
+}
+#: What a job went through on its way to the video; its manifest says what the video was made from.
+NOT_IN_A_MANIFEST = INTERNAL | {
+    "status",
+    "attempt",
+    "resubmitted",
+    "errors",
     "history",
     "revision",
     "dropped_at",
@@ -229,37 +232,13 @@ def test_each_field_is_in_the_manifest_or_left_out_on_purpose() -> None:
 
 
 #: Fields of a job that receipts and events have under another name, in words, or not at all.
-NOT_PUBLIC = {
+NOT_PUBLIC = INTERNAL | {
     "images",
     "arguments",
-    "take",
     "estimate",
-    "sequence",
-    "part_of",
-    "part",
-    "unusable",
-    "padding",
-    "refusals",
-    "uploads_failed",
-    "reservation",
-    "waits_for",
-    "missing_image",
-    "waits_until",
-    "unanswered_since",
-    "unreadable_results",
-    "token_hashes",
-    "request",
     "output_lifetime",
-    "source_url",
-    "reported",
-    "video_flaws",
     "seed",
     "prompt_used",
-    "duplicate_requests",
-    "duplicate_actuals",
-    "repeats",
-    "unused_metadata",
-    "unused_sidecars",
 }
 
 

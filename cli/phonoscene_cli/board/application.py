@@ -85,8 +85,9 @@ def _failed(request: Request, exc: Exception) -> Response:
 
 def _problem(request: Request, sentence: str, status: int) -> Response:
     """The sentence: as a page, or as a part of one where htmx asks."""
-    is_part = "hx-request" in request.headers or request.method == "PUT"
-    is_examined = request.headers.get("hx-target", "").endswith("#outcome")
-    template = "note.html" if is_part else "problem.html"
-    template = "unexamined.html" if is_examined else template
+    template = "problem.html"
+    if request.headers.get("hx-target", "").endswith("#outcome"):
+        template = "unexamined.html"
+    elif "hx-request" in request.headers or request.method == "PUT":
+        template = "note.html"
     return board_of(request).page(request, template, status, note=sentence)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.drops.contents import Content, contents_of
 from phonoscene.drops.drop_bucket import DropBucket
-from phonoscene.drops.keys import DEFAULTS_NAME
+from phonoscene.drops.keys import is_defaults
 from phonoscene.drops.validation_errors import Errors
 from phonoscene.workflow.examination import DropLimits, ExaminedTake, Examiner
 from phonoscene.workflow.finding import NoDrop, find_drop
@@ -104,8 +104,8 @@ class Frugal(DropBucket):
 
     def read(self, key: str, at_most: int) -> tuple[Found, bytes] | None:
         """As any drop bucket, but for the defaults."""
-        is_default = key.rpartition("/")[2] == DEFAULTS_NAME
-        return self._defaults(key, at_most) if is_default else super().read(key, at_most)
+        read = self._defaults if is_defaults(key) else super().read
+        return read(key, at_most)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from phonoscene.drops.contents import MARK
 from phonoscene.drops.media_facts import StoredObject
-from phonoscene.drops.s3_refusals import refusal
+from phonoscene.drops.s3_refusals import DENIED, refusal
 from phonoscene.errors import BucketUnversioned, DropRefused, DropUnsettled, ObjectUnreadable
 from phonoscene.jobs import DropObject, ErrorDetail
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _CHUNK: Final = 64 * 1024
 _ABSENT: Final = {"404", "NoSuchKey", "NoSuchVersion", "NotFound", "412", "PreconditionFailed"}
-_HIDDEN: Final = {"AccessDenied", "403"}
 #: What S3 knows of an object's bytes; of each that two objects share, equal means equal bytes.
 _PROOFS: Final = (
     "ETag",
@@ -129,11 +128,12 @@ class DropBucket:
 
     def _get(self, **request: Any) -> Any:
         """S3's answer to a GET, or None where there is no such object."""
+        request = {"Bucket": self.name} | request
         try:
-            return self._client.get_object(**({"Bucket": self.name} | request))
+            return self._client.get_object(**request)
         except ClientError as exc:
             error = exc.response["Error"]
-            if error["Code"] in _ABSENT:
+            if self._is_absent(request["Bucket"], error["Code"]):
                 return None
             refused = refusal(request["Key"], error["Code"], error.get("Message", ""))
             if refused:
@@ -182,12 +182,11 @@ class DropBucket:
             DropRefused: one of them is gone.
         """
         for name, pinned in media.items():
+            at = self._at(pinned)
             try:
-                self._client.head_object(Key=pinned.key, **self._at(pinned))
+                self._client.head_object(Key=pinned.key, **at)
             except ClientError as exc:
-                # the output bucket may not be listed, so S3 says 403 of what is not there
-                absent = _ABSENT | _HIDDEN if pinned.bucket else _ABSENT
-                if exc.response["Error"]["Code"] in absent:
+                if self._is_absent(at["Bucket"], exc.response["Error"]["Code"]):
                     raise DropRefused(_gone(pinned, name)) from exc
 
     def presign(self, pinned: DropObject, seconds: int, marker: str) -> str:
@@ -201,6 +200,10 @@ class DropBucket:
             },
             ExpiresIn=seconds,
         )
+
+    def _is_absent(self, bucket: str, code: str) -> bool:
+        """Whether S3 says that an object is gone: of a bucket that may not be listed, by 403."""
+        return code in _ABSENT or (bucket != self.name and code in DENIED)
 
     def _at(self, pinned: DropObject) -> Any:
         return {"Bucket": pinned.bucket or self.name, "VersionId": pinned.version_id}

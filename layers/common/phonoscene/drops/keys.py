@@ -143,6 +143,16 @@ def _sidecars_stem(key: str) -> str:
     return key[: -len(SIDECAR_SUFFIX)] if _is_json(key) else key
 
 
+def is_of_one(sidecar: str, audio: str) -> bool:
+    """Whether a sidecar bears the whole name of an audio file, as ``song.mp3.json``."""
+    return composed(_sidecars_stem(sidecar)) == composed(audio)
+
+
+def is_defaults(key: str) -> bool:
+    """Whether a file holds the defaults of its folder."""
+    return key.rpartition("/")[2] == DEFAULTS_NAME
+
+
 def name_of(key: str) -> str:
     """The name that a drop's two halves share: the stem, composed."""
     return _as_name(stem_of(key))

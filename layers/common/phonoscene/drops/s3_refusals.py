@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from phonoscene.jobs import ErrorDetail
+
+DENIED: Final = frozenset({"AccessDenied", "403"})
 
 
 def refusal(key: str, code: str, message: str) -> ErrorDetail | None:
@@ -22,7 +26,7 @@ def refusal(key: str, code: str, message: str) -> ErrorDetail | None:
             f"is encrypted with a KMS key that cannot be used ({code}). Enable it, then drop again"
         )
         return _error("unusable_key", key, what)
-    if code in ("AccessDenied", "403"):
+    if code in DENIED:
         what = (
             "may not be read by Phonoscene. Let its functions use the object's KMS key and the "
             "bucket's policy let them read, or upload it without a key; then drop it again"

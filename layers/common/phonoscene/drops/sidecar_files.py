@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Never
 
 from pydantic import ValidationError
 
-from phonoscene.drops.keys import DEFAULTS_NAME
+from phonoscene.drops.keys import is_defaults
 from phonoscene.drops.metadata import merged as merged_metadata
 from phonoscene.drops.sidecar import Sidecar
 from phonoscene.drops.validation_errors import (
@@ -43,14 +43,15 @@ class SidecarFile:
     values: dict[str, Any]
 
     def may_say(self, name: str, value: object) -> bool:
-        """Whether it is no field, and may be said: ``sync_mode`` false changes nothing.
-
-        Metadata and scenes are checked by themselves.
-        """
-        is_defaults = self.source.rpartition("/")[2] == DEFAULTS_NAME
-        is_for_folder = is_defaults and name in FOLDER_KEYS and isinstance(value, bool)
+        """Whether it is no field, and may be said; metadata and scenes are checked apart."""
+        is_for_folder = is_defaults(self.source) and name in FOLDER_KEYS and isinstance(value, bool)
         is_apart = name in (METADATA, SCENES, CONTINUITY)
-        return is_for_folder or is_apart or (name == "sync_mode" and value is False)
+        return is_for_folder or is_apart or changes_nothing(name, value)
+
+
+def changes_nothing(name: str, value: object) -> bool:
+    """Whether it says what holds anyway."""
+    return name == "sync_mode" and value is False
 
 
 def read_sidecar_file(source: str, raw: bytes) -> SidecarFile:

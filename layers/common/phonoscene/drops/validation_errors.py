@@ -9,7 +9,7 @@ import typing
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from phonoscene.drops.image_references import REFUSED
-from phonoscene.drops.keys import DEFAULTS_NAME
+from phonoscene.drops.keys import DEFAULTS_NAME, is_defaults
 from phonoscene.drops.sidecar import BLANK, Preset, Sidecar, VideoSize
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import ErrorDetail
@@ -97,7 +97,7 @@ def _code(kind: str) -> str:
 
 
 def _unknown(field: str, value: object, source: str) -> ErrorDetail:
-    if field in FOLDER_KEYS and source.endswith(DEFAULTS_NAME):
+    if field in FOLDER_KEYS and is_defaults(source):
         return wrong_value(field, value, source, "wrong_type", "true or false")
     if field in NOT_YOURS:
         return ErrorDetail(

@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import AwareDatetime, ValidationError
 
-from phonoscene.drops.keys import (
-    SIDECAR_SUFFIX,
-    composed,
-    half_id,
-    name_of_one,
-    receipt_key,
-)
+from phonoscene.drops.keys import half_id, is_of_one, name_of_one, receipt_key
 from phonoscene.jobs import DropObject, FrozenModel, Job, JobStatus
 from phonoscene.publishing.public_job import PublicJob, Time, described, problems, public_fields
 from phonoscene.publishing.wording import STATES
@@ -82,10 +76,10 @@ class Receipt(PublicJob):
 
     @property
     def is_of_one(self) -> bool:
-        """Whether its sidecar bears the whole name of its audio file, as ``song.mp3.json``."""
+        """Whether its sidecar can be no other audio file's."""
         if self.audio is None or self.sidecar is None:
             return False
-        return composed(self.sidecar.key) == composed(self.audio.key) + SIDECAR_SUFFIX
+        return is_of_one(self.sidecar.key, self.audio.key)
 
     def is_newer_than(self, other: Receipt | ReceiptOrder) -> bool:
         """Whether it may take the other's place.

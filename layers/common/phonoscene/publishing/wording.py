@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from phonoscene.drops.keys import DEFAULTS_NAME
+from phonoscene.drops.keys import is_defaults
 from phonoscene.jobs import JobStatus
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _correction(error: ErrorDetail) -> str:
     if error.source and error.code in _BETTER_IMAGE:
         image = _BETTER_IMAGE[error.code]
         return f"Replace {error.source} with {image}, then drop the sidecar"
-    if error.source and error.source.endswith(DEFAULTS_NAME):
+    if error.source and is_defaults(error.source):
         return f"Correct {_place(error)}, then drop the sidecar or the audio"
     if error.source and error.code == "missing_field":
         return f"Add {error.field} to {error.source} and drop it"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from phonoscene.drops.sidecar import Sidecar
-from phonoscene.drops.sidecar_files import merged
+from phonoscene.drops.sidecar_files import changes_nothing, merged
 from phonoscene.drops.validation_errors import (
     CONTINUITY,
     METADATA,
@@ -141,7 +141,7 @@ def _scene(
     fields = {
         name: inner
         for name, inner in value.items()
-        if name != START and not (name == "sync_mode" and inner is False)
+        if name != START and not changes_nothing(name, inner)
     }
     for name in sorted(SHARED & fields.keys()):
         allowed = "one value for the whole video, outside the scenes"

@@ -8,7 +8,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from phonoscene.drops.keys import SIDECAR_SUFFIX, beside, composed, fits, spellings, unsafe
+from phonoscene.drops.keys import (
+    SIDECAR_SUFFIX,
+    beside,
+    composed,
+    fits,
+    is_of_one,
+    spellings,
+    unsafe,
+)
 from phonoscene.drops.pricing import PRESETS, estimate, needed_frames
 from phonoscene.drops.sidecar import Sidecar, VideoSize
 from phonoscene.drops.sidecar_files import SidecarFile, metadata_of, parse, read_takes
@@ -362,15 +370,14 @@ def _ambiguous(pairing: Pairing) -> ErrorDetail:
     audio, sidecar = str(pairing.audio), str(pairing.sidecar)
     files = " and ".join(sorted((audio, *pairing.rivals)))
     keep_one = f"keep one of these audio files and drop {sidecar} again"
-    own = audio + SIDECAR_SUFFIX
     if composed(audio) in map(composed, pairing.rivals):
         ways = "Both names look alike, but their accents are spelled differently in Unicode: "
         ways += keep_one
-    elif composed(sidecar) == composed(own):
+    elif is_of_one(sidecar, audio):
         others = " and ".join(rival + SIDECAR_SUFFIX for rival in pairing.rivals)
         ways = f"Add {others} and drop {sidecar} again, or {keep_one}"
     else:
-        ways = f"Name it {own}, or {keep_one}"
+        ways = f"Name it {audio}{SIDECAR_SUFFIX}, or {keep_one}"
     return ErrorDetail(
         code="ambiguous_sidecar",
         field="sidecar",

@@ -76,7 +76,6 @@ class Uploaded:
             DropRefused: one of the files is gone, or fal never takes it.
             UploadFailed: fal's storage did not take them this time.
         """
-        self.bucket.require(job.media)
         with self.storage.open(self.life) as uploads:
             return {
                 field: self._upload(uploads, field, pinned, job.next_marker)
