@@ -405,6 +405,75 @@ def test_a_half_that_was_removed_or_is_ignored_by_now_does_not_wait_for_ever(
     assert only_error(cloud)["code"] == "missing_sidecar"
 
 
+# Formats that are not supported ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("files", list(permutations(["talk.mp4", "talk.json"])), ids="-".join)
+@pytest.mark.parametrize("spelled", [nfc, nfd])
+@pytest.mark.parametrize("sidecar", ["{}.json", "{}.MP4.json"])
+def test_a_sidecar_of_a_file_in_another_format_is_rejected_at_once_in_either_order(
+    cloud: Cloud, send: Send, files: tuple[str, str], spelled: Any, sidecar: str
+) -> None:
+    names = {"talk.mp4": "é/tälk.MP4", "talk.json": sidecar.format(spelled("é/tälk"))}
+
+    for file in files:
+        cloud.drop(names[file], b"\0" if file == "talk.mp4" else json.dumps(SIDECAR))
+        send(names[file])
+
+    error = only_error(cloud)
+    assert (error["code"], error["source"], error["value"]) == (
+        *("unsupported_format", "é/tälk.MP4"),
+        ".MP4",
+    )
+    assert "drop the result as é/tälk.mp3" in error["message"]
+
+
+def test_the_converted_file_then_makes_the_job(cloud: Cloud, send: Send) -> None:
+    files: dict[str, Any] = {"talk.json": SIDECAR, "talk.mp4": b"\0", "talk.wav": SOUND}
+    for key, body in files.items():
+        cloud.drop(key, body)
+        send(key)
+
+    assert statuses(cloud) == ["SUBMITTED"]
+
+
+@pytest.mark.parametrize(
+    "files", list(permutations(["talk.mp4", "talk.json", "talk.wav"])), ids="-".join
+)
+def test_a_file_in_another_format_does_not_disturb_a_pair(
+    cloud: Cloud, send: Send, files: tuple[str, ...]
+) -> None:
+    contents: dict[str, Any] = {"talk.mp4": b"\0", "talk.json": SIDECAR, "talk.wav": SOUND}
+    for key in files:
+        cloud.drop(key, contents[key])
+
+    send(*files)
+
+    assert statuses(cloud) == ["SUBMITTED"]
+
+
+def test_alone_it_is_rejected_once_where_the_defaults_need_no_sidecar(
+    cloud: Cloud, send: Send
+) -> None:
+    cloud.drop("voice/_defaults.json", SIDECAR | {"wait_for_sidecar": False})
+    for key in ("voice/memo.caf", "voice/.memo.caf", "voice/_old/memo.caf", "other/memo.caf"):
+        cloud.drop(key, b"\0")
+
+        send(key, key)
+
+    error = only_error(cloud)
+    assert (only(cloud)["name"], error["source"]) == ("voice/memo", "voice/memo.caf")
+
+
+@pytest.mark.parametrize("key", ["talk.mp4", "talk\n.mp4", "../talk.mp4"])
+def test_a_film_that_nothing_waits_for_is_no_drop(cloud: Cloud, send: Send, key: str) -> None:
+    cloud.drop(key, b"\0")
+
+    failed = send(key, "gone.mp4")
+
+    assert (failed, cloud.items()) == ([], [])
+
+
 # More files of one name than a pair -------------------------------------------------------------
 
 

@@ -76,6 +76,21 @@ def test_the_first_two_halves_start_with_the_second_ones_event(
     assert rests["detail"]["reason"] == "phonoscene"
 
 
+def test_a_file_in_another_format_rests_because_the_audio_may_follow(
+    cloud: Cloud, send: Send
+) -> None:
+    cloud.drop("song.json", SIDECAR)
+    send("song.json")
+    send_rested(cloud, send)
+    cloud.drop("song.mp4", b"\0")
+
+    send("song.mp4")
+
+    assert [item["status"] for item in cloud.items()] == ["WAITING"]
+    send_rested(cloud, send)
+    assert [item["status"] for item in cloud.items()] == ["REJECTED"]
+
+
 def test_a_half_that_is_dropped_again_rests_and_then_makes_a_job(
     cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:

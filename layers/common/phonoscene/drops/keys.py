@@ -15,6 +15,11 @@ from itertools import product
 from types import MappingProxyType
 
 AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".m4a", ".aac", ".ogg", ".oga", ".opus")
+#: Formats of sound that telephones, browsers and studios write, and that no drop may have.
+UNSUPPORTED_SUFFIXES = (
+    *(".3gp", ".ac3", ".aif", ".aiff", ".amr", ".avi", ".caf", ".m4b", ".m4v", ".mid", ".mka"),
+    *(".mkv", ".mov", ".mp2", ".mp4", ".weba", ".webm", ".wma", ".wv"),
+)
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif")
 #: What a file of each suffix is called on the web.
 CONTENT_TYPES = MappingProxyType(
@@ -61,11 +66,20 @@ class Kind(StrEnum):
 def kind_of(key: str) -> Kind:
     """Read off a key: its suffix decides, unless a part of its path is private to its owner."""
     name = key.rpartition("/")[2]
-    if not name or any(map(_is_private, key.split("/"))):
+    if not name or _is_in_private(key):
         return Kind.IGNORED
     if name.lower().endswith(AUDIO_SUFFIXES):
         return Kind.AUDIO
     return Kind.SIDECAR if _is_json(name) else Kind.IGNORED
+
+
+def is_unsupported(key: str) -> bool:
+    """Whether a file would be audio if its format were supported."""
+    return key.lower().endswith(UNSUPPORTED_SUFFIXES) and not _is_in_private(key)
+
+
+def _is_in_private(key: str) -> bool:
+    return any(map(_is_private, key.split("/")))
 
 
 def _is_private(segment: str) -> bool:
@@ -171,7 +185,10 @@ def _as_name(key: str) -> str:
 
 def family_prefixes(key: str) -> tuple[str, ...]:
     """The prefixes of all keys that can decide about this key's pair."""
-    return tuple(f"{stem}." for stem in spellings(stem_of(key)))
+    stem = stem_of(key)
+    if stem.lower().endswith(UNSUPPORTED_SUFFIXES):  # of such a file, or of its sidecar
+        stem = stem.rpartition(".")[0]
+    return tuple(f"{spelling}." for spelling in spellings(stem))
 
 
 def defaults_keys(key: str) -> list[str]:

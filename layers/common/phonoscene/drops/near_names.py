@@ -9,6 +9,7 @@ from phonoscene.drops.keys import (
     AUDIO_SUFFIXES,
     IMAGE_SUFFIXES,
     SIDECAR_SUFFIX,
+    UNSUPPORTED_SUFFIXES,
     Kind,
     composed,
     kind_of,
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
 
     from phonoscene.jobs import Job
 
-#: Formats of sound that telephones, browsers and studios write, and that no drop may have.
-OTHER_MEDIA: Final = (
-    *(".3gp", ".ac3", ".aif", ".aiff", ".amr", ".avi", ".caf", ".m4b", ".m4v", ".mid", ".mka"),
-    *(".mkv", ".mov", ".mp2", ".mp4", ".weba", ".webm", ".wma", ".wv"),
-)
 #: How much of two names without their suffixes must be alike for one to be taken for the other.
 NEAR: Final = 0.75
 #: How alike ``song`` and ``song (copy)`` are: one is the other with something added.
@@ -51,6 +47,22 @@ def alone(half: Job, keys: Collection[str]) -> ErrorDetail:
     if half.audio:
         return _without_sidecar(half.audio.key, keys)
     return _without_audio(half.sidecar.key if half.sidecar else half.name, keys)
+
+
+def unsupported(file: str) -> ErrorDetail:
+    """The error of a file that only its format keeps from being an audio file."""
+    stem = file.rpartition(".")[0]
+    return ErrorDetail(
+        code="unsupported_format",
+        field="audio",
+        source=file,
+        value=file[len(stem) :],
+        allowed=" ".join(AUDIO_SUFFIXES),
+        message=(
+            f"{file} has a format that is not supported. Convert it to MP3, WAV or FLAC, and drop "
+            f"the result as {stem}.mp3, {stem}.wav or {stem}.flac."
+        ),
+    )
 
 
 def _without_sidecar(key: str, keys: Collection[str]) -> ErrorDetail:
@@ -84,14 +96,14 @@ def _without_audio(key: str, keys: Collection[str]) -> ErrorDetail:
 def _hint(near: str | None) -> str:
     if near is None:
         return ""
-    if near.lower().endswith(OTHER_MEDIA):
+    if near.lower().endswith(UNSUPPORTED_SUFFIXES):
         return f"{near} has a format that is not supported: convert it to MP3, WAV or FLAC. "
     return f"{near} is in the same folder: rename it if you mean it. "
 
 
 def _left_over(keys: Collection[str], kind: Kind) -> list[str]:
     """The keys of a kind, or of none, that are part of no pair; images are meant as they are."""
-    meant = IMAGE_SUFFIXES if kind is Kind.AUDIO else (*IMAGE_SUFFIXES, *OTHER_MEDIA)
+    meant = IMAGE_SUFFIXES if kind is Kind.AUDIO else (*IMAGE_SUFFIXES, *UNSUPPORTED_SUFFIXES)
     pairs = [pairing for pairing in all_pairings(keys).values() if pairing.is_whole]
     paired = {key for pairing in pairs for key in pairing.keys}
     return [

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from phonoscene.drops.keys import SIDECAR_SUFFIX, Kind, _sidecars_stem, composed, kind_of
+from phonoscene.drops.keys import (
+    SIDECAR_SUFFIX,
+    Kind,
+    _sidecars_stem,
+    composed,
+    is_unsupported,
+    kind_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -66,6 +73,21 @@ def all_pairings(present: Collection[str]) -> dict[str, Pairing]:
         for sidecar in choice[:1]:
             claims.setdefault(sidecar, []).append(audio)
     return {audio: _pairing(audio, choice, claims) for audio, choice in choices.items()}
+
+
+def unsupported_pairings(present: Collection[str]) -> list[Pairing]:
+    """What files in unsupported formats would be, where no audio file has their place."""
+    sidecars = _by_stem(present)
+    taken = {_stem(key) for key in present if kind_of(key) is Kind.AUDIO}
+    return [
+        Pairing(file, next(iter(_choices(file, sidecars)), None))
+        for file in sorted(present)
+        if is_unsupported(file) and _stem(file) not in taken
+    ]
+
+
+def _stem(file: str) -> str:
+    return composed(file.rpartition(".")[0])
 
 
 def _by_stem(present: Collection[str]) -> dict[str, list[str]]:

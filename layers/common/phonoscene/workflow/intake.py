@@ -19,13 +19,14 @@ from phonoscene.drops.keys import (
     family_prefixes,
     half_id,
     is_image,
+    is_unsupported,
     kind_of,
     name_of,
     refusal_id,
     unsafe,
 )
-from phonoscene.drops.near_names import alone, neighbourhoods
-from phonoscene.drops.pairing import Pairing, pairings
+from phonoscene.drops.near_names import alone, neighbourhoods, unsupported
+from phonoscene.drops.pairing import Pairing, pairings, unsupported_pairings
 from phonoscene.errors import DropRefused, DropUnsettled, WriteRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus
 from phonoscene.workflow.admission import Admission
@@ -83,6 +84,8 @@ class Intake:
         """The jobs an announcement leads to, as they stand now; most often one or none."""
         if is_image(announced.key):
             self._announce_image(announced.key)
+        if is_unsupported(announced.key) and not unsafe(announced.key):
+            return self._refuse_unsupported(announced)
         if kind_of(announced.key) is Kind.IGNORED:
             return []
         reason = unsafe(announced.key)
@@ -110,6 +113,34 @@ class Intake:
             self.dispatch(waiting)
             if waiting:
                 logger.info("image.came", extra={"key": name, "count": len(waiting)})
+
+    def _refuse_unsupported(self, announced: Announcement) -> list[Job]:
+        """Reject the sidecar that waits for a file of this name, or the file if it needs none.
+
+        Any other file in such a format is no drop.
+        """
+        key = announced.key
+        present = self.bucket.keys_under(*family_prefixes(key))
+        found = [pairing for pairing in unsupported_pairings(present) if pairing.audio == key]
+        if found and self.rest and self._must_rest(announced):
+            self.rest(announced)  # the same sound in another format may follow
+            return []
+        jobs = [job for pairing in found for job in self._reject_pairing(announced, pairing)]
+        if announced.tries > 1:
+            self._take_back(announced, jobs)
+        return jobs
+
+    def _reject_pairing(self, announced: Announcement, pairing: Pairing) -> list[Job]:
+        errors = (unsupported(announced.key),)
+        if pairing.sidecar:  # which finds the file itself if its event comes later
+            waiting = self.store.get(half_id(self.bucket.name, pairing.sidecar))
+            return self._reject(waiting, errors) if waiting else []
+        drop = find_drop(self.bucket, pairing)
+        if not isinstance(drop, DropFiles) or drop.errors:
+            return []
+        shown, _, _ = announced.key.rpartition(".")
+        identifier = half_id(self.bucket.name, announced.key)
+        return [self._refuse(announced, shown, errors, (), identifier)]
 
     def give_up(self, announced: Announcement, step: str) -> Job:
         """Record that a drop could not be examined, because of what happened at ``step``.
@@ -316,9 +347,13 @@ class Intake:
             self.store.wait(job, at + self.pair_grace)
         except WriteRefused:
             logger.info("drop.waits_already", extra={"key": key})
-        if pairing not in self._pairings(key):
+        present = self.bucket.keys_under(*family_prefixes(key))
+        if pairing not in pairings(key, present):
             self.store.stop_waiting(job.job_id)
             return None
+        for other in unsupported_pairings(present):
+            if other.audio and other.sidecar == key:
+                return next(iter(self._reject(job, (unsupported(other.audio),))), None)
         return job
 
     def _admit(
