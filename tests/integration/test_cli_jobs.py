@@ -261,6 +261,10 @@ def test_a_record_of_another_release_is_missed_in_words(
         listed = desk.says(command)
         assert listed.code == 0
         assert f"`phonoscene show {job.job_id}`" in listed.err
+    for command in ("show", "cancel", "retry"):
+        named = desk.says(command, job.name)
+        assert named.code == 1
+        assert f"`phonoscene show {job.job_id}` says why" in named.err
 
 
 # watch ------------------------------------------------------------------------------------------

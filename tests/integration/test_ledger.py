@@ -401,6 +401,16 @@ def test_a_job_too_dear_for_today_keeps_no_other_waiting(cloud: Cloud) -> None:
     assert dispatched(workspace, SpendingLimits(4, USD * 2)) == [an_id(1)]
 
 
+def test_a_job_that_finds_no_money_once_more_keeps_its_place(cloud: Cloud) -> None:
+    workspace = poor(cloud, 3)
+    workspace.clock.go_on(hours=1)
+
+    again = workspace.submitter.submit(workspace.read(1))
+
+    assert again == workspace.read(1)
+    assert dispatched(workspace, SpendingLimits(4, USD * 2)) == [an_id(1)]
+
+
 def test_jobs_that_found_no_money_have_their_turn_as_they_came_on_the_next_day(
     cloud: Cloud,
 ) -> None:
@@ -652,6 +662,19 @@ def test_what_a_day_has_set_aside_is_what_its_jobs_hold(
     recounted(workspace)
 
     assert workspace.sums() == (1, USD * 2, USD)
+
+
+@pytest.mark.parametrize(("reserved", "committed", "right"), [(9, 2, 2), (9, 0, 1), (0, 2, 3)])
+def test_a_sum_that_cannot_be_is_corrected_without_more_money_to_spend(
+    workspace: Workspace, reserved: int, committed: int, right: int
+) -> None:
+    workspace.bring(JobStatus.SUBMITTED, 1)
+    sums = {"reserved_usd": USD * reserved, "committed_usd": USD * committed}
+    workspace.set_sums(f"budget#{DAY}", **sums)
+
+    recounted(workspace)
+
+    assert workspace.sums() == (1, USD * right, USD)
 
 
 def test_a_day_is_recounted_until_the_next_is_over(workspace: Workspace) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from phonoscene.version import VERSION
 from phonoscene_cli.doctor.findings import Level, Looked, ok
+from phonoscene_cli.ui.formatting import number
 
 if TYPE_CHECKING:
     from phonoscene_cli.stack.connection import Stack
@@ -43,8 +44,12 @@ def records_can_be_read(stack: Stack) -> Looked:
     recent = jobs.since(now - timedelta(days=1), now, with_segments=True)
     found = jobs.many([one.job_id for one in islice(recent, RECORDS)]).values()
     if jobs.unreadable:
-        why = f"{len(jobs.unreadable)} records cannot be read by {VERSION}: {min(jobs.unreadable)}"
-        step = "A newer version wrote them: docs/upgrade.md, “Roll back”, says what to do."
+        records = number(len(jobs.unreadable), "record")
+        why = f"{VERSION} cannot read {records}: {min(jobs.unreadable)}"
+        step = (
+            "If a newer version wrote them, docs/upgrade.md, “Roll back”, says what to do. If "
+            "somebody edited the table, `phonoscene show` with an id names the field."
+        )
         return Level.FAIL, f"{why} …" if len(jobs.unreadable) > 1 else why, step
     newest = max((one.phonoscene_version or "0" for one in found), key=_order, default="0")
     deployed = stack.outputs.get("Version", "0")

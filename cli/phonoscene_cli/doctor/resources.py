@@ -242,7 +242,10 @@ def dead_letters_are_none(stack: Stack) -> Looked:
         return ok(f"all {len(counts)} are empty")
     step = "See the function's log, correct the cause, then `phonoscene redrive`."
     if counts.get("UnpublishedQueue"):
-        step += " For UnpublishedQueue see docs/operations.md, “a receipt that is behind”."
+        step += (
+            " Messages of UnpublishedQueue stay until they are deleted: see docs/operations.md, "
+            "“a receipt that is behind”."
+        )
     return Level.FAIL, f"messages: {messages}", step
 
 

@@ -85,6 +85,11 @@ def find_job(stack: Stack, text: str) -> Job:
     reader = stack.jobs
     job = reader.get(text) if is_id(text) else None
     job = job or next(takes_of(stack, text), None)
+    if job is None and reader.unreadable:
+        raise CliError(
+            f"The record of {text} cannot be read: `phonoscene show {min(reader.unreadable)}` "
+            "says why."
+        )
     if job is None:
         raise CliError(
             f"There is no job {text}: `phonoscene jobs` lists the recent ones. A drop has none "

@@ -19,6 +19,7 @@ from phonoscene.drops.keys import is_segment
 from phonoscene.jobs import WITHOUT_VIDEO, Job
 from phonoscene.table.items import BUDGET_SHARD, SHARDS, same_as, to_job
 from phonoscene.table.ledger import LedgerStore
+from phonoscene.version import VERSION
 from phonoscene_cli.errors import CliError
 
 if TYPE_CHECKING:
@@ -72,10 +73,11 @@ class Reader:
             item = self._table.get(job_id)
             return to_job(self._table.get(original) if (original := same_as(item)) else item)
         except ValidationError as exc:
+            fields = ", ".join(sorted({str(error["loc"][0]) for error in exc.errors()}))
             raise CliError(
-                f"The record {job_id} cannot be read by this release: missing or invalid "
-                f"{', '.join(sorted({str(error['loc'][0]) for error in exc.errors()}))}. "
-                "Update this command line."
+                f"The record {job_id} cannot be read by {VERSION}: missing, or with a value that "
+                f"it does not know: {fields}. Update this command line if a newer release wrote "
+                "the record. If somebody edited the table, restore the field."
             ) from exc
 
     def many(self, job_ids: Iterable[str]) -> dict[str, Job]:

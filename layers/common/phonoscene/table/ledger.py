@@ -224,13 +224,18 @@ class LedgerStore:
         return True
 
     def correct_day(self, seen: Day, reserved: Decimal) -> bool:
-        """Set what a day has reserved, unless it has changed since it was ``seen``; whether so."""
+        """Set what a day has reserved, unless it has changed since it was ``seen``; whether so.
+
+        What was reserved for no job is no longer committed. If more was reserved than committed,
+        that was no reservation, and what is committed stays.
+        """
+        leaked = seen.reserved - reserved if seen.reserved <= seen.committed else 0
         correction = update(
             budget_key(seen.day),
-            "SET reserved_usd = :held, committed_usd = committed_usd - :leaked ADD changes :one",
+            "SET reserved_usd = :held, committed_usd = :committed ADD changes :one",
             {
                 ":held": reserved,
-                ":leaked": seen.reserved - reserved,
+                ":committed": max(seen.committed - leaked, reserved),
                 ":one": 1,
                 ":seen": seen.changes,
             },
