@@ -241,7 +241,7 @@ ROWS: dict[int, Row] = {
     30: row(
         "a video is dropped back into the drop bucket",
         i_fault_rows="test_a_video_dropped_back_starts_nothing "
-        "test_a_manifest_dropped_back_waits_for_an_audio_file_and_sends_nothing",
+        "test_a_manifest_dropped_back_beside_its_video_is_rejected_and_sends_nothing",
     ),
     31: row(
         "a message that cannot be understood",
@@ -489,10 +489,10 @@ def test_a_video_dropped_back_starts_nothing(
     assert (failed, cloud.items(), fal.posts) == ([], [], [])
 
 
-def test_a_manifest_dropped_back_waits_for_an_audio_file_and_sends_nothing(
+def test_a_manifest_dropped_back_beside_its_video_is_rejected_and_sends_nothing(
     cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
-    """Beside its video it looks like a sidecar; the video is no audio, so the two are no pair."""
+    """It looks like a sidecar, and the video like a recording in an unsupported format."""
     name = f"albums/song/{'0' * 32}"
     cloud.drop(f"{name}.mp4", b"\0\0\0\x18ftypmp42")
     cloud.drop(f"{name}.json", {"job_id": "0" * 32, "arguments": {"prompt": "A stage"}})
@@ -500,7 +500,7 @@ def test_a_manifest_dropped_back_waits_for_an_audio_file_and_sends_nothing(
     failed = send(created(f"{name}.mp4"), created(f"{name}.json"))
 
     (item,) = cloud.items()
-    assert (failed, item["status"], fal.posts) == ([], "WAITING", [])
+    assert (failed, item["status"], fal.posts) == ([], "REJECTED", [])
 
 
 NOT_UNDERSTOOD = {

@@ -180,7 +180,7 @@ ROWS: Final = (
         "A video starts the next job, in an endless loop",
         "There are two buckets. The rule covers the drop bucket only. A video is not audio.",
         i_fault_rows="test_a_video_dropped_back_starts_nothing "
-        "test_a_manifest_dropped_back_waits_for_an_audio_file_and_sends_nothing",
+        "test_a_manifest_dropped_back_beside_its_video_is_rejected_and_sends_nothing",
         u_template="test_drops_are_announced_from_the_drop_bucket_alone",
     ),
     row(
