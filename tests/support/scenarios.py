@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 AUDIO, SIDECAR, COVER = "albums/song.wav", "albums/song.json", "albums/cover.png"
 RIVAL, LONG_SIDECAR = "albums/song.mp3", "albums/song.wav.json"
+RECORDING = "albums/song.mp4"
 #: Seconds after which a job has been admitted, whatever crashed.
 LATER: Final = 900
 SOUND: Final = silence(1.0)
@@ -118,6 +119,13 @@ def drop_twice_announced(world: World) -> None:
 def drop_alone(world: World) -> None:
     """An audio file whose sidecar never comes."""
     world.at(0, lambda: world.drop(AUDIO, SOUND))
+
+
+def drop_recording(world: World) -> None:
+    """A recording in another format comes after its sidecar, and is converted later."""
+    world.at(0, lambda: world.drop(SIDECAR, WISH))
+    world.at(20, lambda: world.drop(RECORDING, b"\0"))
+    world.at(100, lambda: world.drop(AUDIO, SOUND))
 
 
 def drop_three(world: World) -> None:
@@ -313,6 +321,7 @@ SCENARIOS: Final = {
         settings={"MAX_IN_FLIGHT": "4"},
     ),
     "no sidecar": Scenario(drop_alone, ends=(S.REJECTED,)),
+    "a recording that is converted": Scenario(drop_recording),
     "an image that comes last": Scenario(drop_cover_last),
     "an image whose event is lost": Scenario(put_cover_in_silence),
     "an image that never comes": Scenario(drop_without_cover, ends=(S.REJECTED,)),
