@@ -267,7 +267,8 @@ ROWS: Final = (
     row(
         "Published data about a job gives access to something",
         "Receipts and events contain no tokens, token hashes, URLs of fal or arguments. Errors "
-        "omit the query of a dropper's own URL.",
+        "omit the user, the query and the fragment of a dropper's own URL.",
+        u_intake="test_no_secret_of_a_url_is_recorded_published_or_logged",
         u_projections="test_nothing_that_opens_anything_is_reported "
         "test_the_query_of_a_url_that_was_refused_is_left_out",
         i_publication="test_nothing_secret_reaches_a_log_a_receipt_or_an_event",

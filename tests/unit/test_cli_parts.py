@@ -983,6 +983,16 @@ def test_long_audio_that_was_cancelled_before_a_segment_was_sent_shows_no_cost()
     assert formatting.at_most(one) == formatting.usd(USD)
 
 
+def test_a_jobs_own_url_is_shown_without_its_query() -> None:
+    asked = {"prompt": "Who? https://a.b?c", "image_url": "https://h.example.com/a.png?sig=SECRET"}
+    job = with_history(*WAY).model_copy(update={"arguments": asked})
+
+    shown = dict(facts(job))
+
+    assert shown["image_url"] == "https://h.example.com/a.png?…"
+    assert shown["prompt"] == asked["prompt"]
+
+
 @pytest.mark.parametrize(("times", "made"), [(1, "a video"), (2, "2 videos")])
 def test_what_fal_made_all_the_same_is_counted_in_words(times: int, made: str) -> None:
     ids = frozenset(map(str, range(times)))

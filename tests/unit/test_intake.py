@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from phonoscene.drops.image_references import without_secrets
 from phonoscene.drops.keys import half_id
 from phonoscene.jobs import Job, JobStatus
+from phonoscene.publishing.events import StatusChanged
+from phonoscene.publishing.receipts import Receipt
+from phonoscene.table.items import to_record
 from phonoscene.workflow.intake import Announcement
 from tests.support.jobs import NOON
 from tests.unit.explorer import RULES, intake_of
@@ -159,3 +166,90 @@ def test_auto_with_an_image_elsewhere_cannot_be_priced(
 
     assert [error.code for error in job.errors] == ["unknown_size"]
     assert job.estimate is None
+
+
+# Secrets of a dropper's URLs
+
+SECRET = "5ecre7"
+odd = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/?#\\@"), max_size=4)
+urls = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(["https://", "HTTP://", "ftp://", "s3://", "//", "\\\\", " https:/"]),
+        st.one_of(st.just(""), odd.map(lambda text: f"u{text}:{SECRET}{text}@")),
+        st.just("h.example.com/"),
+        odd,
+        st.sampled_from(["a.png", "it's.png", 'a".png', "my file.png", "", "a/../b", "@a.png"]),
+        st.one_of(st.just(""), odd.map(lambda text: f"?{text}sig={SECRET}")),
+        st.one_of(st.just(""), odd.map(lambda text: f"#{text}={SECRET}@{text}")),
+        st.sampled_from(["", ".png", " see?"]),
+    ),
+)
+
+
+class Lines(logging.Handler):
+    """Keeps all that is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.kept.append(repr(vars(record)))
+
+
+PLACES = (
+    '{"image_url": URL}',
+    '{"image_url": URL, "video_size": "auto"}',
+    '{"end_image_url": [URL], "fps": URL}',
+    '{"scenes": [{"start": 0}, {"start": URL, "image_url": URL, "picture": URL}]}',
+    '{"scenes": URL, "continuity": URL}',
+    '{"picture": URL, "video_size": {"width": URL, URL: 1}}',
+    '{"picture": {"of": [URL, {URL: URL}]}, "audio_url": URL, "ignore": URL}',
+    "{URL: 1}",
+    "{URL: 1, URL: 2}",
+    '[{"image_url": URL}, URL]',
+    "URL",
+)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@given(url=urls)
+def test_no_secret_of_a_url_is_recorded_published_or_logged(place: str, url: str) -> None:
+    bucket, store, lines = MemoryBucket(), MemoryStore(), Lines()
+    bucket.put("song.mp3")
+    bucket.put("song.json", place.replace("URL", json.dumps(url)).encode())
+    logger = logging.getLogger("phonoscene")
+    logger.addHandler(lines)
+    try:
+        jobs = intake_of(bucket, store).take(Announcement("song.json", NOON))
+    finally:
+        logger.removeHandler(lines)
+
+    for job in jobs:
+        event = StatusChanged.of(None, job, None, "outputs")
+        assert event
+        written = [Receipt.of(job, None).to_json(), event.to_json(), *lines.kept]
+        # fal gets the URL that was accepted
+        kept = to_record(job) | {"arguments": None, "sequence": None}
+        assert not [text for text in (*written, repr(kept)) if SECRET in text]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://h.example.com/my file.png?sig=S", "https://h.example.com/my file.png?…"),
+        ("https://h.example.com/it's.png?sig=S", "https://h.example.com/it's.png?…"),
+        ("https://user:S@h.example.com/a.png", "https://…@h.example.com/a.png"),
+        ("https://user:?S@h.example.com/a.png", "https://?…"),
+        ("https://h/a.png#S", "https://h/a.png#…"),
+        ("https://h/a?by=a@example.com", "https://h/a?…"),
+        ("ftp://h/a.png?sig=S", "ftp://h/a.png?…"),
+        ("//h/a.png?sig=S", "//h/a.png?…"),
+        ("h.example.com/a.png?sig=S", "h.example.com/a.png?…"),
+        ("take #3.png", "take #3.png"),
+        ("Who? Me.png", "Who? Me.png"),
+    ],
+)
+def test_a_url_is_shown_without_what_may_open_something(url: str, shown: str) -> None:
+    assert without_secrets(url) == shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from phonoscene.drops.image_references import without_secrets
 from phonoscene.drops.sidecar import chosen
 from phonoscene.publishing.public_job import notes
 from phonoscene_cli.ui import formatting
@@ -46,7 +47,8 @@ def _where(found: DropObject) -> str:
 def _arguments(job: Job) -> Iterator[tuple[str, str]]:
     """The arguments that are not fal's defaults, the prompt first."""
     for name, value in chosen(job.arguments).items():
-        yield name, value if isinstance(value, str) else dumped(value)
+        text = value if isinstance(value, str) else dumped(value)
+        yield name, without_secrets(text) if "image_url" in name else text
 
 
 def _attempts(job: Job) -> Iterator[tuple[str, str]]:

@@ -18,12 +18,14 @@ from phonoscene.fal.requests import MAX_URL_LENGTH
 REFUSED = "image_reference"
 
 
+#: What begins like a URL, however it goes on: no name of a file beside a sidecar.
+_URL = re.compile(r"\s*((https?|data):|[a-z][a-z0-9+.-]*:[/\\]|[/\\]{2})", re.IGNORECASE)
+
+
 def _image_reference(text: str) -> str:
     """An https URL of a public host, or the name of an image beside the file that mentions it."""
-    if "://" in text or text.startswith("data:"):
-        problem = _url_problem(text)
-    else:
-        problem = _image_name_problem(text)
+    is_url = "://" in text or _URL.match(text)
+    problem = _url_problem(text) if is_url else _image_name_problem(text)
     if problem:
         raise PydanticCustomError(REFUSED, "{problem}", {"problem": problem})
     return text
@@ -69,3 +71,26 @@ def _image_name_problem(name: str) -> str | None:
 
 
 ImageReference = Annotated[str, MinLen(1), MaxLen(MAX_URL_LENGTH), AfterValidator(_image_reference)]
+
+#: What a URL has, also one whose scheme is missing, and hardly any other text.
+_HINT = re.compile(r":|[/\\]{2}|\?.*=", re.DOTALL)
+_SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]*:)?[/\\]*", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """A text without what may open something, if it can be a URL: its user, query and fragment.
+
+    Browsers and libraries read odd URLs in several ways. So more is left out rather than less.
+    """
+    if not _HINT.search(text):
+        return text
+    url = re.split("[?#]", text, maxsplit=1)[0]
+    rest = text[len(url) :]
+    place = _SCHEME.sub("", url, count=1)
+    scheme = url[: len(url) - len(place)]
+    _, at, host = place.rpartition("@")
+    if at:
+        place = f"…@{host}"
+    elif "@" in rest and "/" not in place:  # a password may have such a mark
+        place = ""
+    return f"{scheme}{place}{rest[:1]}{'…' if rest else ''}"

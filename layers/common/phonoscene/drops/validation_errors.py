@@ -8,7 +8,7 @@ import types
 import typing
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from phonoscene.drops.image_references import REFUSED
+from phonoscene.drops.image_references import REFUSED, without_secrets
 from phonoscene.drops.keys import DEFAULTS_NAME, is_defaults
 from phonoscene.drops.sidecar import BLANK, Preset, Sidecar, VideoSize
 from phonoscene.errors import DropRefused
@@ -112,14 +112,15 @@ def _unknown(field: str, value: object, source: str) -> ErrorDetail:
     known = [*home.model_fields, *(apart if home is Sidecar else [])]
     name = field.rpartition(".")[2].lower()
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    label = _printable(without_secrets(field))
     hint = f"did you mean {near[0]}?" if near else "remove it."
     return ErrorDetail(
         code="unknown_field",
-        field=_printable(field),
+        field=label,
         value=shown(value),
         source=source,
         allowed=near[0] if near else None,
-        message=f"{_printable(field)} is not a field of the sidecar; {hint}",
+        message=f"{label} is not a field of the sidecar; {hint}",
     )
 
 
@@ -136,13 +137,22 @@ def wrong_value(field: str, value: object, source: str, code: str, allowed: str)
 
 
 def shown(value: object) -> str:
-    """A value as its dropper wrote it, shortened, and safe to print and to store."""
+    """A value as its dropper wrote it, shortened, and safe to print, to store and to publish."""
     try:
-        text = json.dumps(value, ensure_ascii=False, default=str)
+        text = json.dumps(_without_secrets(value), ensure_ascii=False, default=str)
     except (ValueError, RecursionError):
         text = "a value too large to show"
     text = _printable(text)
     return text if len(text) <= 100 else text[:97] + "…"  # noqa: PLR2004 - one line of a terminal
+
+
+def _without_secrets(value: object) -> object:
+    """A value of JSON whose texts are without secrets, should they be URLs."""
+    if isinstance(value, dict):
+        return {without_secrets(str(key)): _without_secrets(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(one) for one in value]
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 def _printable(text: str) -> str:

@@ -298,7 +298,7 @@ def problems(job: Job) -> tuple[Problem, ...]:
 
 
 def _problem(status: JobStatus, error: ErrorDetail) -> Problem:
-    """A dropper's own URL may open something: what follows its question mark is left out."""
+    """Errors hold no secret of a dropper's URL; those of older records may hold its query."""
     public_fields = error.model_dump() | {"fix": fix(status, error)}
     return Problem(
         **{

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from phonoscene.drops.image_references import without_secrets
 from phonoscene.drops.keys import (
     SIDECAR_SUFFIX,
     beside,
@@ -407,8 +408,8 @@ def _unknown_size(reference: str) -> ErrorDetail:
         value="auto",
         allowed="a preset, a width and height, or an image that lies beside the sidecar",
         message=(
-            f"video_size is auto, but the size of {reference[:100]} cannot be read, so neither can "
-            "the cost. Give a size, or put the image beside the sidecar."
+            f"video_size is auto, but the size of {without_secrets(reference)[:100]} cannot be "
+            "read, so neither can the cost. Give a size, or put the image beside the sidecar."
         ),
     )
 
