@@ -6,6 +6,7 @@ import difflib
 import json
 import types
 import typing
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from phonoscene.drops.image_references import REFUSED, without_secrets
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: A record holds 400 KB, and a dropper does not read more.
+#: What a record keeps of its errors: of 400 KB these bytes, and a dropper does not read more.
 MAX_ERRORS = 50
+MAX_ERROR_BYTES = 64 * 1024
+#: Characters of one of an error's texts.
+MAX_TEXT_LENGTH = 1000
 #: Key of ``_defaults.json`` only: an audio file of its folder starts without a sidecar when false.
 WAIT_KEY = "wait_for_sidecar"
 #: Key of ``_defaults.json`` only: nothing in its folder or below is a drop when true.
@@ -57,10 +61,24 @@ class Errors(list[ErrorDetail]):
             return None
 
     def listed(self) -> tuple[ErrorDetail, ...]:
-        """The first ``MAX_ERRORS`` of them: a record holds 400 KB."""
-        rest = len(self) - MAX_ERRORS
+        """As many of them as a record keeps, each with short texts."""
+        kept = [_shortened(error) for error in self[:MAX_ERRORS]]
+        sizes = accumulate(len(error.model_dump_json().encode()) for error in kept)
+        kept = kept[: sum(size <= MAX_ERROR_BYTES for size in sizes)]
+        rest = len(self) - len(kept)
         more = ErrorDetail(code="more_errors", message=f"There are {rest} more errors.")
-        return (*self[:MAX_ERRORS], more) if rest > 0 else tuple(self)
+        return (*kept, more) if rest else tuple(kept)
+
+
+def _shortened(error: ErrorDetail) -> ErrorDetail:
+    texts = error.model_dump(include={"message", "field", "value", "allowed"}, exclude_none=True)
+    return error.model_copy(update={name: shortened(text) for name, text in texts.items()})
+
+
+def shortened(text: str, longest: int = MAX_TEXT_LENGTH) -> str:
+    """A text of no more characters; of a longer one its beginning and its end."""
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[: half - 1]}…{text[-half:]}"
 
 
 def to_error(error: Any, origin: Mapping[str, str], home: str) -> ErrorDetail:

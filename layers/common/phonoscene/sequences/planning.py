@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.drops.pricing import estimate
@@ -27,6 +28,11 @@ PRORES: Final = "PRORES4444 (.mov)"
 #: Bytes of ProRes 4444 for a pixel of a frame: 330 Mbit/s at 1920 x 1080 and 29.97 frames a second,
 #: says Apple's white paper. The other types are far smaller, and depend on the picture.
 PRORES_BYTES: Final = 330e6 / 8 / (1920 * 1080 * 29.97)
+#: Bytes of a record for what a drop asks for. DynamoDB takes 400 KB, with the job's errors, video
+#: and history.
+MAX_PLAN_BYTES: Final = 300_000
+#: What a segment adds to its plan once it has its slice and its job.
+SEGMENT_BYTES: Final = 500
 
 
 def check(sidecar: Sidecar, audio: Audio, scenes: Scenes, grid: Grid, max_seconds: int) -> None:
@@ -144,6 +150,31 @@ def check_bytes(sidecar: Sidecar, audio: Audio, sequence: Sequence, size: tuple[
                 f"{frames * per_frame / 1e9:.1f} GB; segments can be joined to at most "
                 f"{room / 1e9:.1f} GB. Choose another video_output_type, a smaller video_size, or "
                 "shorter audio."
+            ),
+        )
+    )
+
+
+def fits_record(fields: Mapping[str, Any], segments: int) -> bool:
+    """See that what a drop asks for can be kept as one record, to the end of its segments.
+
+    Raises:
+        DropRefused: ``plan_too_large``.
+    """
+    text = json.dumps(fields, ensure_ascii=False, default=lambda part: part.model_dump(mode="json"))
+    size = len(text.encode()) + segments * SEGMENT_BYTES
+    if size <= MAX_PLAN_BYTES:
+        return True
+    raise DropRefused(
+        ErrorDetail(
+            code="plan_too_large",
+            field=SCENES,
+            value=f"{size:,} bytes",
+            allowed=f"at most {MAX_PLAN_BYTES:,} bytes",
+            message=(
+                f"The plan of {segments} segments takes {size:,} bytes, and a job's record has "
+                f"room for {MAX_PLAN_BYTES:,}. Use fewer scenes, shorter names of folders and "
+                "images, or shorter audio."
             ),
         )
     )

@@ -23,6 +23,7 @@ from phonoscene.drops.keys import (
     stable_keys,
 )
 from phonoscene.drops.pricing import estimate
+from phonoscene.drops.validation_errors import Errors
 from phonoscene.errors import DropRefused, EditorFailed, WriteRefused
 from phonoscene.jobs import FINAL, WITHOUT_VIDEO, ErrorDetail, Job, JobStatus
 from phonoscene.sequences.segments import (
@@ -345,8 +346,8 @@ class Sequencer:
         return self.store.end(job, JobStatus.SUCCEEDED, only_from=only, video=kept)
 
     def _fail(self, job: Job, errors: tuple[ErrorDetail, ...], **changes: Any) -> Job:
-        only = frozenset({job.status})
-        return self.store.end(job, JobStatus.FAILED, only_from=only, errors=errors, **changes)
+        only, kept = frozenset({job.status}), Errors(errors).listed()
+        return self.store.end(job, JobStatus.FAILED, only_from=only, errors=kept, **changes)
 
 
 def _without_unborn(sequence: Sequence, jobs: Mapping[str, Job]) -> Sequence:

@@ -21,7 +21,7 @@ from phonoscene.drops.keys import (
 from phonoscene.drops.pricing import PRESETS, estimate, needed_frames
 from phonoscene.drops.sidecar import Sidecar, VideoSize
 from phonoscene.drops.sidecar_files import SidecarFile, metadata_of, parse, read_takes
-from phonoscene.drops.validation_errors import SCENES, Errors
+from phonoscene.drops.validation_errors import SCENES, Errors, shortened
 from phonoscene.errors import DropRefused
 from phonoscene.fal.requests import check_size
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Estimate, Sequence
@@ -47,6 +47,8 @@ Images: TypeAlias = "dict[str, tuple[Found, ImageFacts]]"
 #: How much longer than its video audio may be: an encoder pads a nominal 20 s to 20.06 s.
 PADDING_SECONDS = 0.25
 IMAGE_NOT_FOUND = "image_not_found"
+#: Characters of a name in an error.
+MAX_SHOWN_LENGTH = 200
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,10 @@ class Examiner:
             "images": _pins(images, with_etags=True),
             "arguments": sidecar.arguments(),
             "sequence": sequence,
+        }
+        if sequence and not errors.collect(planning.fits_record, fields, len(sequence.segments)):
+            fields["sequence"] = sequence = None
+        fields |= {
             "estimate": errors.collect(self._price, sequence, size) if sequence and size else None,
         }
         labelled = {
@@ -279,7 +285,7 @@ class Examiner:
                 missing += [key] * may_come
             elif image := mine.collect(self._image, found):
                 images[field] = image
-            named = {"field": field, "value": reference}
+            named = {"field": field, "value": shortened(reference, MAX_SHOWN_LENGTH)}
             errors += [error.model_copy(update=named) for error in mine]
         return images, tuple(missing)
 
@@ -391,11 +397,11 @@ def _no_image(field: str, reference: str, key: str, source: str) -> ErrorDetail:
     return ErrorDetail(
         code=IMAGE_NOT_FOUND,
         field=field,
-        value=reference,
         source=source,
         allowed="an image that arrives within PairGraceMinutes of its drop",
         message=(
-            f"{field} names {reference}, but there is no image {key}. "
+            f"{field} names {shortened(reference, MAX_SHOWN_LENGTH)}, but there is no image "
+            f"{shortened(key, MAX_SHOWN_LENGTH)}. "
             "Upload it, then drop the sidecar again."
         ),
     )

@@ -27,6 +27,7 @@ from phonoscene.drops.keys import (
 )
 from phonoscene.drops.near_names import alone, neighbourhoods, unsupported
 from phonoscene.drops.pairing import Pairing, pairings, unsupported_pairings
+from phonoscene.drops.validation_errors import Errors
 from phonoscene.errors import DropRefused, DropUnsettled, WriteRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus
 from phonoscene.workflow.admission import Admission
@@ -245,7 +246,8 @@ class Intake:
 
     def _reject(self, waiting: Job, errors: tuple[ErrorDetail, ...]) -> list[Job]:
         try:
-            return [self.store.move(waiting, JobStatus.REJECTED, errors=errors)]
+            kept = Errors(errors).listed()
+            return [self.store.move(waiting, JobStatus.REJECTED, errors=kept)]
         except WriteRefused:
             return []
 
@@ -385,7 +387,7 @@ class Intake:
     ) -> Job:
         """Record that nothing comes of this announcement; ``shown`` is its key, printable."""
         identifier = identifier or self._refusal_id(announced)
-        data = {"errors": errors, "dropped_at": announced.happened_at}
+        data = {"errors": Errors(errors).listed(), "dropped_at": announced.happened_at}
         job = self._born(JobStatus.REJECTED, identifier, shown, **data)
         try:
             return self.store.admit(job, waiting)
