@@ -162,7 +162,23 @@ def test_each_line_is_plain_and_bounded(text: str, times: int) -> None:
     for line in summary.values():
         assert 0 < len(line) <= MAX_LINE_LENGTH
         assert line.isprintable()
-        assert not set(line) & {'"', "\\"}
+        assert not set(line) & {'"', "\\", "<", ">"}
+        assert "](" not in line
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_no_name_mentions_a_channel_or_hides_a_link_in_a_chat(name: str) -> None:
+    hostile = "<!channel> <https://evil.example|Click here> [Click here](https://evil.example)"
+    error = ErrorDetail(code="x", message=hostile, field=hostile)
+    job = a_job(JobStatus.REJECTED, errors=(error,)).model_copy(update={"name": f"js/{hostile}"})
+
+    shown = " ".join(texts_of(json.loads(render(TRANSFORMERS[name], event_of(job)))))
+
+    assert (
+        "\u2039!channel\u203a \u2039https://evil.example|Click here\u203a [Click here] (https://"
+        in shown
+    )
+    assert not {"<", ">"} & set(shown)
 
 
 # When

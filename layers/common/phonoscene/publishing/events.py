@@ -40,7 +40,8 @@ class Summary(FrozenModel):
     """The event in words, each field on one line; for mails and chats.
 
     An input transformer of EventBridge puts them between quotes and escapes nothing, so they hold
-    no double quote, no backslash and no control character. A field that has nothing to say is "-".
+    no double quote, no backslash and no control character. Nor do they hold what a chat would read
+    as a mention or a link: angle brackets, or Markdown's. A field that has nothing to say is "-".
     """
 
     title: str = described("The drop's name and the job's state.")
@@ -115,13 +116,13 @@ def _cost_in_words(cost: Cost | None) -> str:
     return ", ".join([*came, asked])
 
 
-#: What would end a line or a JSON string, and what stands for it.
-_UNQUOTED: Final = str.maketrans({'"': "'", "\\": "/"})
+#: What would end a JSON string, or be a mention or a link in a chat, and what stands for it.
+_PLAIN: Final = str.maketrans({'"': "'", "\\": "/", "<": "\u2039", ">": "\u203a"})
 
 
 def _line(text: str) -> str:
-    """A text that can stand between double quotes as it is; "-" for none."""
-    plain = text.translate(_UNQUOTED)
+    """A text that can stand between double quotes and in a chat as it is; "-" for none."""
+    plain = text.translate(_PLAIN).replace("](", "] (")
     line = "".join(char if char.isprintable() else " " for char in plain).strip() or "-"
     return line if len(line) <= MAX_LINE_LENGTH else line[: MAX_LINE_LENGTH - 1] + "…"
 
