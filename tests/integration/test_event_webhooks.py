@@ -60,6 +60,10 @@ class Line:
             self.messages.sort(key=lambda message: message["at"])
             message = self.messages[0]
             self.now = max(self.now, message["at"])
+            if message["tries"] == 12:  # SQS moves it when it should be received again
+                self.messages.remove(message)
+                self.dead.append(message)
+                continue
             message["tries"] += 1
             message["at"] = self.now + timedelta(seconds=90)
             batch = sqs(message["body"])
@@ -67,9 +71,6 @@ class Line:
             failed = self.notify.handler(batch, self.context)["batchItemFailures"]
             if not failed:
                 self.messages.remove(message)
-            elif message["tries"] == 12:
-                self.messages.remove(message)
-                self.dead.append(message)
 
 
 @pytest.fixture
@@ -154,17 +155,26 @@ def test_each_attempt_is_signed_anew_under_the_same_id(
     assert all(believed(one) for one in seen)
 
 
-def test_an_endpoint_that_never_takes_it_is_given_up_after_three_days(
-    line: Line, internet: Loopback, sample: dict[str, Any]
+@pytest.mark.parametrize(
+    ("headers", "least", "most"), [({}, 68, 86), ({"Retry-After": "99999"}, 131, 132)]
+)
+def test_an_endpoint_that_never_takes_it_is_given_up_at_once_after_the_last_try(
+    line: Line,
+    internet: Loopback,
+    sample: dict[str, Any],
+    headers: dict[str, str],
+    least: int,
+    most: int,
 ) -> None:
-    internet.plays[HOST] = answer(status=500)
+    internet.plays[HOST] = answer(status=500, headers=headers)
     line.send(sample)
 
     line.run()
 
     took = line.now - datetime(2026, 11, 24, tzinfo=UTC)
     assert len(internet.requests(HOST, "POST")) == 12
-    assert timedelta(hours=68) < took < timedelta(hours=86)
+    assert timedelta(hours=least) < took < timedelta(hours=most)
+    assert line.asked[-1] == 0
     assert [json.loads(json.dumps(one["body"])) for one in line.dead] == [sample]
 
 

@@ -173,14 +173,19 @@ def test_the_queue_gives_a_message_up_after_the_last_of_them() -> None:
     assert policy["maxReceiveCount"] == len(PAUSES) + 1
 
 
-@given(st.integers(1, 20), st.integers(0, 10**6))
+@given(st.integers(1, len(PAUSES)), st.integers(0, 10**6))
 def test_a_pause_is_near_the_schedules_or_what_is_asked_for_and_what_sqs_allows(
     tries: int, retry_after: int
 ) -> None:
     pause = pause_after(tries, retry_after)
 
-    planned = PAUSES[min(tries, len(PAUSES)) - 1]
+    planned = PAUSES[tries - 1]
     assert pause <= MAX_PAUSE < MAX_HIDDEN
     assert pause >= min(planned * 0.9 - 1, MAX_PAUSE)
     assert pause >= min(retry_after, MAX_PAUSE)
     assert pause <= max(planned * 1.1, retry_after)
+
+
+@pytest.mark.parametrize("tries", [len(PAUSES) + 1, len(PAUSES) + 2])
+def test_after_the_last_try_the_queue_has_the_message_back_at_once(tries: int) -> None:
+    assert pause_after(tries, retry_after=600) == 0

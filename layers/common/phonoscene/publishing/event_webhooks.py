@@ -93,6 +93,11 @@ def _secret_bytes(secret: str) -> bytes:
 
 
 def pause_after(tries: int, retry_after: int = 0) -> int:
-    """How long to wait after so many tries, in seconds; the subscriber may ask for longer."""
-    pause = PAUSES[min(tries, len(PAUSES)) - 1] * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+    """How long to wait after so many tries, in seconds; the subscriber may ask for longer.
+
+    0 after the last: SQS moves a message to its dead-letter queue once it is visible again.
+    """
+    if tries > len(PAUSES):
+        return 0
+    pause = PAUSES[tries - 1] * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
     return min(max(int(pause), retry_after), MAX_PAUSE)
