@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,10 +17,11 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from phonoscene.errors import NotificationMalformed, SecretUnusable
+from phonoscene.publishing.endpoint import MAX_SECONDS
 from phonoscene.publishing.event_webhooks import MAX_PAUSE, PAUSES, Notification, pause_after
 from tests.support.schemas import EVENTS
 from tests.support.stack import webhook_secret
-from tests.support.template import of_type
+from tests.support.template import ROOT, of_type
 
 SAMPLE = (EVENTS / "job-status-changed.json").read_text()
 HOUR = 3600
@@ -50,6 +52,44 @@ def test_the_signature_is_the_one_that_the_standard_describes() -> None:
     expected = base64.b64encode(hmac.digest(raw, signed, hashlib.sha256)).decode()
     assert headers["webhook-timestamp"] == "1795521600"
     assert headers["webhook-signature"] == f"v1,{expected}"
+
+
+@pytest.fixture
+def is_genuine() -> Any:
+    """The function of docs/reference.md."""
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/reference.md").read_text(), re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(code, found)  # noqa: S102 - the docs' own
+    return found["is_genuine"]
+
+
+def test_the_function_of_the_docs_believes_what_is_sent_and_nothing_else(is_genuine: Any) -> None:
+    secret, old, notification = webhook_secret(), webhook_secret(), Notification.of(SAMPLE)
+    body, headers = notification.body.encode(), notification.headers(f"{secret} {old}", now())
+
+    assert is_genuine(secret, headers, body)
+    assert is_genuine(old, headers, body)
+    assert not is_genuine(webhook_secret(), headers, body)
+    assert not is_genuine(secret, headers, body + b" ")
+    assert not is_genuine(secret, headers | {"webhook-id": "0" * 32}, body)
+    for late in (-6, 6):
+        at = now() + timedelta(minutes=late)
+        assert not is_genuine(secret, notification.headers(secret, at), body)
+
+
+def test_two_posts_at_most_run_at_once_and_a_secret_is_kept_for_five_minutes() -> None:
+    text = (ROOT / "docs/reference.md").read_text()
+    queue = of_type("AWS::Serverless::Function")["NotifyFunction"]["Events"]["Notifications"]
+    at_once = queue["Properties"]["ScalingConfig"]["MaximumConcurrency"]
+    kept = re.search(
+        r"^KEPT_FOR = (\d+)$", (ROOT / "functions/notify/app.py").read_text(), re.MULTILINE
+    )
+
+    assert (at_once, MAX_SECONDS) == (2, 20)
+    assert f"gets about {at_once * 60} events" in text
+    assert f"takes {MAX_SECONDS:.0f} s gets {at_once * 60 / MAX_SECONDS:.0f}." in text
+    assert kept
+    assert int(kept[1]) == 5 * 60
 
 
 @pytest.mark.parametrize("changed", ["webhook-id", "webhook-timestamp", "webhook-signature"])
