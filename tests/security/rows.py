@@ -105,7 +105,8 @@ ROWS: Final = (
     ),
     row(
         "A redirect, which is a final failure for fal",
-        "The address always answers 202, 401 or 503.",
+        "The function answers 202, 401 or 503. The API itself answers other methods and paths "
+        "with 404, and too many requests with 429. None of these is a redirect.",
         s_doors="test_of_thousands_of_forgeries_none_is_believed_and_none_breaks_the_door",
     ),
     row(
@@ -158,7 +159,10 @@ ROWS: Final = (
     row(
         "The sidecar names a forbidden resource",
         "It cannot set audio, webhook, bucket or model. Images are beside it, or at an https "
-        "URL of a public host.",
+        "URL. Its host must be a dotted name: no address, and no name under `.localhost`, "
+        "`.local`, `.internal`, `.lan` or `.home.arpa`. A user name, and any port but 443, are "
+        "refused. Where the name leads is not checked: only fal requests it, and nothing in the "
+        "stack does.",
         s_doors="test_a_hostile_sidecar_is_refused "
         "test_any_json_is_a_sidecar_or_refused_with_words",
         u_sidecar="test_an_image_url_of_an_address_or_a_private_host_is_refused "
