@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from phonoscene.drops.contents import MAX_HOLDERS, Content, Holders, contents_of
 from phonoscene.drops.sidecar import Sidecar
+from tests.support.template import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -202,3 +203,10 @@ def test_few_jobs_are_remembered_and_those_without_a_video_go_first(
     assert len(kept) <= MAX_HOLDERS
     assert holders.revision == len(jobs)
     assert len(alive) > MAX_HOLDERS - 1 or set(alive) <= set(kept)
+
+
+@pytest.mark.parametrize("page", ["guarantees", "reference"])
+def test_the_docs_say_how_many_jobs_are_remembered(page: str) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+
+    assert f"Phonoscene remembers the newest {MAX_HOLDERS} jobs" in text
