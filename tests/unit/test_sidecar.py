@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -408,6 +409,14 @@ def test_a_file_in_another_encoding_says_how_to_save_it(form: str, text: str) ->
     assert error.code == "not_utf8"
     assert form[:6].upper() in error.message
     assert error.message.endswith("Save it as UTF-8.")
+
+
+def test_a_compressed_file_is_named_as_such() -> None:
+    with pytest.raises(DropRefused) as refusal:
+        read_takes("a.json", gzip.compress(b'{"prompt": "x"}'))
+
+    (error,) = refusal.value.errors
+    assert error.message == "a.json is compressed by gzip. Upload it as text."
 
 
 def test_a_key_that_is_there_twice_is_named() -> None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 #: A sidecar is a page of parameters; more is a mistake, or an attack.
 MAX_SIDECAR_BYTES = 64 * 1024
 MAX_TAKES = 20
+#: How every file that gzip has compressed begins.
+GZIP = b"\x1f\x8b"
 #: Python converts no more digits to a number, against a known attack (CVE-2020-10735).
 MAX_DIGITS = 4300
 
@@ -119,8 +121,10 @@ def _why(exc: Exception) -> tuple[str, str]:
     match exc:
         case _OtherEncoding(args=(name,)):
             return "not_utf8", f"is {name[:6].upper()} text. Save it as UTF-8"
-        case UnicodeDecodeError(start=start):
-            return "not_utf8", f"is not UTF-8 text: byte {start} cannot be read. Save it as UTF-8"
+        case UnicodeDecodeError(object=raw, start=start):
+            what = f"is not UTF-8 text: byte {start} cannot be read. Save it as UTF-8"
+            is_compressed = raw.startswith(GZIP)
+            return "not_utf8", "is compressed by gzip. Upload it as text" if is_compressed else what
         case UnicodeEncodeError():
             return "not_utf8", "holds half of a surrogate pair, which is no character"
         case json.JSONDecodeError(doc=text, msg=what, lineno=line, colno=column):
