@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from array import array
 from functools import cache, partial
@@ -407,3 +408,19 @@ def test_an_ogg_behind_another_is_measured_and_heard_as_well_or_both_are_refused
         assert loudness(raw) == pytest.approx(heard, rel=0.2)
     else:
         assert reading.code == "unreadable_audio"
+
+
+@pytest.mark.parametrize("first", [8000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("second", [8000, 22_050, 44_100, 48_000])
+def test_an_mp3s_frame_count_is_of_frames_as_long_as_its_first(first: int, second: int) -> None:
+    whole, tail = (
+        encoded("mp3", Codec("libmp3lame", rate, "mono"), seconds)
+        for rate, seconds in ((first, 6.0), (second, 1.0))
+    )
+
+    true = seconds_of(whole + tail, "mp3")
+    assert read(whole + tail, "mp3").seconds == pytest.approx(true)
+
+    reading = read(whole[: len(whole) // 2] + tail, "mp3")
+    assert reading.code == "audio_cut_off"
+    assert re.search(r"of the 6\.[01]\d s that", reading.message)

@@ -85,7 +85,8 @@ class _Tally:
     samples: Counter[int] = field(default_factory=Counter)
     demuxed: float = 0.0
     packet: float = 0.0
-    first: int | None = None
+    #: Of the first packet the position, in bytes, and the duration.
+    first: tuple[int | None, float] | None = None
 
     @property
     def decoded(self) -> float:
@@ -93,11 +94,11 @@ class _Tally:
         return sum(samples / rate for rate, samples in self.samples.items())
 
     def demux(self, packet: Any) -> None:
-        """Add a packet's duration, and keep the position of the first."""
+        """Add a packet's duration, and keep what is known of the first."""
         self.packet = float((packet.duration or 0) * packet.time_base)
         self.demuxed += self.packet
         if self.first is None:
-            self.first = packet.pos
+            self.first = packet.pos, self.packet
         if time.monotonic() - self.started > MAX_BUSY_SECONDS:
             raise MediaRefused(
                 "unreadable_audio",
@@ -222,7 +223,7 @@ def _packets(container: Any, stream: Any) -> Any:
 
 def _check_claim(file: SeekableFile, container: str, stream: Any, tally: _Tally) -> None:
     duration = float(stream.duration * stream.time_base) if stream.duration else None
-    shape = Stream(container, duration, tally.demuxed, tally.packet, tally.first)
+    shape = Stream(container, duration, tally.demuxed, *(tally.first or (None, 0.0)))
     claimed = claimed_seconds(file, shape)
     if claimed and claimed - tally.demuxed > CLAIM_TOLERANCE_SECONDS:
         raise MediaRefused(

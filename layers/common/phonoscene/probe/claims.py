@@ -34,11 +34,11 @@ class Stream:
     container: str
     #: What FFmpeg says that the stream lasts.
     duration: float | None
-    #: All packets together, and one of them.
+    #: All packets together.
     demuxed: float
-    packet: float
-    #: Where the first packet begins.
+    #: Where the first packet begins, and what it lasts: where files are joined, others may differ.
     first: int | None
+    packet: float
 
 
 def claimed_seconds(file: SeekableFile, stream: Stream) -> float | None:
