@@ -8,7 +8,7 @@ import struct
 from array import array
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
@@ -262,8 +262,40 @@ def test_no_more_is_read_than_the_bound(monkeypatch: pytest.MonkeyPatch, name: s
 
     reading = read(raw, suffix_of(name))
 
-    assert (reading.seconds, reading.code) == (None, "unreadable_audio")
+    assert (reading.seconds, reading.code) == (None, "audio_too_large")
     assert reading.bytes <= len(raw) // 2
+
+
+class Silence:
+    """A WAV of 32 bits at 192 kHz without the memory that its samples take."""
+
+    def __init__(self, seconds: int, channels: int) -> None:
+        size = seconds * channels * 4 * 192_000
+        raw = _wav_of(channels, 192_000, 32, b"")
+        self.head = raw[:-4] + struct.pack("<I", size)
+        self.size = len(raw) + size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, part: slice) -> bytes:
+        piece = self.head[part]
+        return piece + bytes(min(part.stop, self.size) - part.start - len(piece))
+
+
+@pytest.mark.parametrize(
+    ("minutes", "channels", "measured"),
+    [(10, 2, 600), (12, 2, 720), (10, 8, "audio_too_large")],
+)
+def test_ten_minutes_of_the_largest_stereo_are_read(
+    minutes: int, channels: int, measured: float | str
+) -> None:
+    raw: Any = Silence(minutes * 60, channels)
+
+    reading = read(raw, "wav")
+
+    assert (reading.seconds or reading.code) == measured
+    assert reading.memory < MAX_MEMORY
 
 
 # Files made to hurt -------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from phonoscene.drops.keys import suffix_of
 from phonoscene.errors import DropRefused, MediaRefused, TooMuchRead
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from phonoscene.drops.media_facts import AudioFacts, ImageFacts, StoredObject
 
 T = TypeVar("T")
+_SMALLER: Final = MappingProxyType(
+    {"audio": "convert it to FLAC, or to stereo at 48 kHz", "image": "make it smaller"}
+)
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class LocalProber:
         try:
             return probe(reader)
         except TooMuchRead as exc:
-            what = f"cannot be measured from {MAX_BYTES // 2**20} MiB of it; convert it to MP3"
-            raise _refused(stored, field, f"unreadable_{field}", what) from exc
+            what = f"is larger than the {MAX_BYTES // 2**20:,} MiB that are read; {_SMALLER[field]}"
+            raise _refused(stored, field, f"{field}_too_large", what) from exc
         except MediaRefused as exc:
             raise _refused(stored, field, exc.code, exc.what) from exc
 
