@@ -489,11 +489,15 @@ def test_what_is_too_large_to_upload_is_rejected_with_everything_else(
     environment.setattr(requests, "LARGEST_UPLOAD", 2000)
     cloud.drop("a/cover.png", png(64, 64) + bytes(2000))
 
-    job = drop(image_url="cover.png", fps=99)
+    job = drop(image_url="cover.png", continuity="smooth")
 
     assert job.status is JobStatus.REJECTED
     found = sorted((error.code, error.source) for error in job.errors)
-    assert found == [("out_of_range", "a/song.json"), ("too_large_to_upload", "a/song.wav")]
+    assert found == [
+        ("not_allowed", "a/song.json"),
+        ("too_large_to_upload", "a/cover.png"),
+        ("too_large_to_upload", "a/song.wav"),
+    ]
     assert fal.seen == []
 
 

@@ -13,6 +13,7 @@ import pytest
 from phonoscene.drops.pairing import pairings
 from phonoscene.drops.sidecar_files import SidecarFile
 from phonoscene.errors import DropRefused
+from phonoscene.fal import requests
 from phonoscene.sequences.scenes import Scenes, read_scenes, seconds_of
 from phonoscene.workflow.examination import ExaminedTake, Examiner
 from phonoscene.workflow.finding import DropFiles, find_drop
@@ -184,6 +185,17 @@ def test_a_stack_that_rejects_long_audio_says_so() -> None:
     assert codes(examined(9, {"prompt": "a", "scenes": [{"start": 0}]}, RULES)) == [
         ("not_allowed", "scenes")
     ]
+
+
+def test_only_audio_that_is_sent_as_one_file_may_be_too_large_to_upload(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requests, "LARGEST_UPLOAD", 4)
+    uploads = replace(LONG, uploads=True)
+    small = {"prompt": "a talk", "video_size": "square"}
+
+    assert codes(examined(20, small, uploads)) == [("too_large_to_upload", None)]
+    assert codes(examined(57, small, uploads)) == []
 
 
 @pytest.mark.parametrize(

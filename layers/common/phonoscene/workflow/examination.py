@@ -122,7 +122,6 @@ class Examiner:
         )
 
     def _measure(self, audio: Found) -> Audio:
-        self._check_size(audio)
         facts = self.prober.audio(audio)
         return Audio(
             key=audio.key,
@@ -169,6 +168,7 @@ class Examiner:
             return self._long_take(
                 halves, planned, (sidecar, scenes or Scenes()), (about, images, missing), errors
             )
+        errors.collect(self._check_size, halves.audio)  # of a sequence, slices are uploaded
         frames = errors.collect(self._frames, sidecar, planned) if planned else None
         size = errors.collect(self._size, sidecar, images)
         fields = {
