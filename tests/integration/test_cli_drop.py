@@ -101,12 +101,13 @@ def test_a_person_sees_what_it_is_and_costs_and_where_it_went(desk: Desk) -> Non
 def test_a_person_hears_beforehand_of_sound_that_the_video_has_no_room_for(
     desk: Desk, folder: Path
 ) -> None:
-    (folder / "long.wav").write_bytes(silence(20.25))
+    def heard(seconds: float) -> str:
+        (folder / "long.wav").write_bytes(silence(seconds))
+        return desk.says("drop", "long.wav", *PROMPT, "--dry-run").err
 
-    result = desk.says("drop", "long.wav", *PROMPT, "--dry-run")
-
-    assert "The last 0.21 s will not be in the video" in result.err
-    assert "will not be in the video" not in desk.says("drop", "song.wav", *PROMPT, "--dry-run").err
+    assert "The last 0.21 s will not be in the video" in heard(20.25)
+    assert "will not be in the video" not in heard(481 / 24 + 0.001)
+    assert "will not be in the video" not in heard(2)
 
 
 def test_the_same_files_again_are_the_job_that_is_there_and_not_priced(

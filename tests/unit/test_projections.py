@@ -152,6 +152,18 @@ def test_what_is_odd_about_a_video_is_a_note(flaws: tuple[str, ...], words: list
     assert url not in receipt.to_json()
 
 
+def test_what_is_left_out_of_the_audio_is_a_note_if_it_is_not_nothing() -> None:
+    def noted(padding: float) -> str:
+        job = a_job(padding=padding, arguments={"num_frames": 481})
+        return " ".join(Receipt.of(job, None).notes)
+
+    assert noted(0.21) == (
+        "The last 0.21 s of the audio are not in the video, which is as long as one request can be "
+        "(481 frames)."
+    )
+    assert noted(0.004) == ""
+
+
 @pytest.mark.parametrize(
     ("half", "what"), [({"audio": AUDIO}, "sidecar"), ({"sidecar": SIDECAR}, "audio")]
 )

@@ -201,6 +201,9 @@ def test_only_audio_that_is_sent_as_one_file_may_be_too_large_to_upload(
 @pytest.mark.parametrize(
     ("seconds", "sidecar", "errors"),
     [
+        (600.02, {}, []),
+        (600.25, {}, []),
+        (600.26, {}, [("audio_too_long", "audio")]),
         (601, {}, [("audio_too_long", "audio")]),
         (57, {"video_size": "square_hd", "fps": 60}, [("cost_too_high", "video_size")]),
         (57, {"video_output_type": "GIF (.gif)"}, [("not_allowed", "video_output_type")]),

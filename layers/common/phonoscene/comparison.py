@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 MIN_FRAMES: Final = 9
 #: Two rates within this, in frames per second, are the same: fal may report a rounded one.
 SAME_RATE: Final = 0.01
+#: Shorter is 0.00 s in a note.
+MIN_NOTED_SECONDS: Final = 0.005
 #: The type of a container that has no sound.
 _SILENT: Final = "image/gif"
 

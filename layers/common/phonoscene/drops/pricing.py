@@ -44,6 +44,8 @@ PRESETS = MappingProxyType(
 #: has half the size.
 STEP_FRAMES: Final = 8
 STEP_PIXELS: Final = 64
+#: How much longer than the longest video audio may be: encoders pad a nominal 20 s to 20.06 s.
+PADDING_SECONDS: Final = 0.25
 #: A report beyond this, in megapixels, is no measure: the schema's largest video has 96,198.
 MAX_MEGAPIXELS: Final = 1_000_000_000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.drops.pricing import estimate
+from phonoscene.drops.pricing import PADDING_SECONDS, estimate
 from phonoscene.drops.validation_errors import SCENES, Errors
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import ErrorDetail, Estimate, Scene, Segment, Sequence
@@ -78,7 +78,7 @@ def check(sidecar: Sidecar, audio: Audio, scenes: Scenes, grid: Grid, max_second
                 ),
             )
         )
-    elif seconds > max_seconds:
+    elif seconds > max_seconds + PADDING_SECONDS:
         errors.append(
             ErrorDetail(
                 code="audio_too_long",

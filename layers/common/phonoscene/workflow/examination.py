@@ -18,7 +18,7 @@ from phonoscene.drops.keys import (
     spellings,
     unsafe,
 )
-from phonoscene.drops.pricing import PRESETS, estimate, needed_frames
+from phonoscene.drops.pricing import PADDING_SECONDS, PRESETS, estimate, needed_frames
 from phonoscene.drops.sidecar import Sidecar, VideoSize
 from phonoscene.drops.sidecar_files import SidecarFile, metadata_of, parse, read_takes
 from phonoscene.drops.validation_errors import SCENES, Errors, shortened
@@ -44,8 +44,6 @@ T = TypeVar("T")
 #: Images by the field that names them, with what was measured of each.
 Images: TypeAlias = "dict[str, tuple[Found, ImageFacts]]"
 
-#: How much longer than its video audio may be: an encoder pads a nominal 20 s to 20.06 s.
-PADDING_SECONDS = 0.25
 IMAGE_NOT_FOUND = "image_not_found"
 #: Characters of a name in an error.
 MAX_SHOWN_LENGTH = 200
