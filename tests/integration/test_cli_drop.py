@@ -537,4 +537,4 @@ def test_a_days_spent_money_is_reported_beforehand(desk: Desk, cloud: Cloud) -> 
 
     result = desk.says("drop", "song.wav", *PROMPT, "--dry-run")
 
-    assert "$0.0100" in result.err
+    assert "Of today's budget $0.0100 is left. The drop waits for the next day (UTC)." in result.err

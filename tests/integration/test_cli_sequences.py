@@ -131,6 +131,21 @@ def test_a_dry_run_shows_every_segment_and_their_prices_are_the_price(
     assert ("scene" in result.err) is ("scenes" in sidecar)
 
 
+def test_of_long_audio_some_segments_are_made_with_what_is_left_of_the_day(
+    desk: Desk, here: Path, scene: Workspace
+) -> None:
+    wrote(here, SIDECAR)
+    desk.parameters["DailyBudgetUsd"] = "0.504"
+    scene.bring(_S.SUBMITTED)
+
+    result = desk.says("drop", "song.wav", "--dry-run")
+
+    assert (
+        "Of today's budget $0.0040 is left. Requests are sent while it lasts; "
+        "the others wait for the next day (UTC)."
+    ) in result.err
+
+
 @pytest.mark.parametrize(
     ("sidecar", "at_once", "said"),
     [

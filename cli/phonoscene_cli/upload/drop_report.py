@@ -118,7 +118,10 @@ def price_lines(outlook: Forecast, stack: Stack) -> Iterator[str | TakeForecast]
     day = stack.jobs.ledger.day(day_of(datetime.now(UTC)))
     left = stack.parameters.daily_budget_usd - (day.committed if day else ZERO)
     if total.upper_usd > left:
-        yield f"Of today's budget {formatting.usd(max(left, ZERO))} is left, so the drop will wait."
+        is_one = sum(one.requests for one in takes) == 1
+        what = "The drop waits" if is_one else "Requests are sent while it lasts; the others wait"
+        dollars = formatting.usd(max(left, ZERO))
+        yield f"Of today's budget {dollars} is left. {what} for the next day (UTC)."
 
 
 def _tell_segments(take: TakeForecast) -> None:
