@@ -94,8 +94,8 @@ def test_the_nearest_file_with_scenes_counts_and_defaults_apply_to_them() -> Non
     [
         ({"continuity": "smooth"}, [("not_allowed", "continuity")]),
         ({"scenes": {}}, [("wrong_type", "scenes")]),
-        ({"scenes": []}, [("wrong_type", "scenes")]),
-        ({"scenes": [{"start": n} for n in range(61)]}, [("wrong_type", "scenes")]),
+        ({"scenes": []}, [("wrong_number_of_scenes", "scenes")]),
+        ({"scenes": [{"start": n} for n in range(61)]}, [("wrong_number_of_scenes", "scenes")]),
         ({"scenes": ["rain"]}, [("wrong_type", "scenes[0]")]),
         ({"scenes": [{}]}, [("not_allowed", "scenes[0].start")]),
         ({"scenes": [{"start": 1}]}, [("not_allowed", "scenes[0].start")]),
@@ -232,6 +232,26 @@ def test_what_cannot_be_a_sequence_is_refused_by_field(
 ) -> None:
     small = {"prompt": "a", "video_size": {"width": 64, "height": 64}}
     assert codes(examined(seconds, small | sidecar)) == errors
+
+
+def test_every_scene_that_begins_at_the_end_of_the_audio_or_after_it_is_reported() -> None:
+    starts = [0, "0:10", 33, "0:50", 70.0]
+    scenes = [{"start": start} for start in starts]
+
+    found = examined(33, {"prompt": "a", "video_size": "square", "scenes": scenes}).errors
+
+    assert [(error.field, error.value, error.allowed) for error in found] == [
+        (f"scenes[{number}].start", value, "before the end of the audio, 33.00 s")
+        for number, value in ((2, "33"), (3, '"0:50"'), (4, "70.0"))
+    ]
+    assert all("at or after the end of the audio" in error.message for error in found)
+
+
+def test_an_error_of_a_start_shows_it_as_it_was_written() -> None:
+    with pytest.raises(DropRefused) as caught:
+        scenes_of(scenes=[{"start": 0}, {"start": "0:20"}, {"start": 10}, {"start": "0:05"}])
+
+    assert [error.value for error in caught.value.errors] == ["10", '"0:05"']
 
 
 def test_prores_that_no_disk_could_join_is_refused_before_it_is_paid() -> None:

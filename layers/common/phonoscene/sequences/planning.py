@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.drops.pricing import PADDING_SECONDS, estimate
-from phonoscene.drops.validation_errors import SCENES, Errors
+from phonoscene.drops.validation_errors import SCENES, Errors, shown
 from phonoscene.errors import DropRefused
 from phonoscene.jobs import ErrorDetail, Estimate, Scene, Segment, Sequence
 from phonoscene.sequences.plan import MAX_JOIN_BYTES
@@ -97,31 +97,37 @@ def check(sidecar: Sidecar, audio: Audio, scenes: Scenes, grid: Grid, max_second
 
 
 def _too_short(scenes: Listed[AskedScene], seconds: float, grid: Grid) -> list[ErrorDetail]:
-    """The scenes that are shorter than the shortest segment, or begin after the audio."""
-    ends = [scene.start for scene in scenes[1:]] + [seconds]
+    """The scenes that are shorter than the shortest segment, or begin behind the audio."""
+    ends = [min(scene.start, seconds) for scene in scenes[1:]] + [seconds]
     return [
-        _short_scene(number, scene, end - scene.start, grid)
+        _short_scene(number, scene, end, grid)
         for number, (scene, end) in enumerate(zip(scenes, ends, strict=False))
         if len(scenes) > 1 and end - scene.start < grid.min_scene
     ]
 
 
-def _short_scene(number: int, scene: AskedScene, seconds: float, grid: Grid) -> ErrorDetail:
-    what = (
-        f"lasts {seconds:.2f} s, until the next scene or the end of the audio"
-        if seconds > 0
-        else "begins after the end of the audio"
-    )
+def _short_scene(number: int, scene: AskedScene, end: float, grid: Grid) -> ErrorDetail:
+    least = f"{grid.min_scene:.2f} s"
+    if scene.start < end:
+        allowed = f"scenes of at least {least}"
+        what = (
+            f"lasts {end - scene.start:.2f} s, until the next scene or the end of the audio. "
+            f"At fps {grid.fps:g} a scene takes at least {least}: move its start, or that of the "
+            "next one."
+        )
+    else:
+        allowed = f"before the end of the audio, {end:.2f} s"
+        what = (
+            f"begins at {scene.start:.2f} s, at or after the end of the audio, {end:.2f} s. "
+            f"Move its start to at least {least} before the end, or remove the scene."
+        )
     return ErrorDetail(
         code="scene_too_short",
         field=f"{SCENES}[{number}].{START}",
-        value=f"{scene.start:g}",
-        allowed=f"scenes of at least {grid.min_scene:.2f} s",
+        value=shown(scene.written),
+        allowed=allowed,
         source=scene.source,
-        message=(
-            f"{SCENES}[{number}] {what}. At {grid.fps:g} frames per second a scene takes at least "
-            f"{grid.min_scene:.2f} s: move its start, or that of the next one."
-        ),
+        message=f"{SCENES}[{number}] {what}",
     )
 
 

@@ -21,12 +21,12 @@ from phonoscene.drops.validation_errors import (
     wrong_value,
 )
 from phonoscene.errors import DropRefused
+from phonoscene.jobs import ErrorDetail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from phonoscene.drops.sidecar_files import SidecarFile
-    from phonoscene.jobs import ErrorDetail
 
 MAX_SCENES: Final = 60
 #: The values of ``continuity``: segments apart, or each from the last frame of the one before.
@@ -49,14 +49,16 @@ SHARED: Final = frozenset(
     }
 )
 _TIME: Final = re.compile(r"(?:(\d{1,2}):)?(\d{1,3}):([0-5]?\d(?:\.\d{1,6})?)")
-_TIMES: Final = 'seconds, or "m:ss", such as 42.5 or "0:42.5"'
+_TIMES: Final = 'seconds, "m:ss" or "h:mm:ss", such as 42.5 or "0:42.5"'
 
 
 @dataclass(frozen=True)
 class AskedScene:
-    """A scene: its start in seconds, the fields that it sets, and the file that sets them."""
+    """A scene: its start, the fields that it sets, and the file that sets them."""
 
     start: float
+    #: The start as the file has it; ``start`` is in seconds.
+    written: object
     fields: Mapping[str, Any]
     source: str
     #: The whole of what it asks for.
@@ -104,9 +106,11 @@ def _continuity(documents: Sequence[SidecarFile]) -> str:
 
 def _listed(holder: SidecarFile, documents: Sequence[SidecarFile]) -> list[AskedScene]:
     values = holder.values[SCENES]
-    if not isinstance(values, list) or not 1 <= len(values) <= MAX_SCENES:
+    if not isinstance(values, list):
         allowed = f'a list of 1 to {MAX_SCENES} scenes, such as [{{"start": 0}}]'
         raise DropRefused(wrong_value(SCENES, values, holder.source, "wrong_type", allowed))
+    if not 1 <= len(values) <= MAX_SCENES:
+        raise DropRefused(_wrong_number(len(values), holder.source))
     errors, found = Errors(), []
     base, origin = merged(documents)
     base = without_prompt(documents) | base
@@ -119,6 +123,17 @@ def _listed(holder: SidecarFile, documents: Sequence[SidecarFile]) -> list[Asked
     if errors:
         raise DropRefused(*errors)
     return whole
+
+
+def _wrong_number(count: int, source: str) -> ErrorDetail:
+    return ErrorDetail(
+        code="wrong_number_of_scenes",
+        field=SCENES,
+        value=f"{count} scenes",
+        allowed=f"1 to {MAX_SCENES} scenes",
+        source=source,
+        message=f"{SCENES} lists {count} scenes; it may list 1 to {MAX_SCENES}.",
+    )
 
 
 def _scene(
@@ -150,7 +165,7 @@ def _scene(
     sidecar = errors.collect(_checked, label, fields, source, base, origin)
     if errors or sidecar is None or start is None:
         raise DropRefused(*errors)
-    return AskedScene(start, fields, source, sidecar)
+    return AskedScene(start, value[START], fields, source, sidecar)
 
 
 def _checked(
@@ -185,7 +200,7 @@ def _out_of_order(scenes: Sequence[AskedScene]) -> list[ErrorDetail]:
     return [
         wrong_value(
             f"{SCENES}[{number}].{START}",
-            scene.fields.get(START, scene.start),
+            scene.written,
             scene.source,
             "out_of_range",
             f"later than the scene before, which begins at {before.start:g} s",
