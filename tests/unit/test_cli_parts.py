@@ -113,6 +113,14 @@ def test_what_is_no_setting_is_wrong_usage(text: str) -> None:
         sidecars.setting(text)
 
 
+@pytest.mark.parametrize("key", ["scenes[1].prompt", "scenes.1.prompt", "video_size.width"])
+def test_a_part_of_a_field_is_changed_in_the_sidecar(key: str) -> None:
+    field = key.partition(".")[0].partition("[")[0]
+
+    with pytest.raises(WrongUsage, match=f"is a part of {field}, .*drop that again"):
+        sidecars.setting(f"{key}=hello")
+
+
 def test_a_sidecar_without_changes_stays_as_it_was_written() -> None:
     assert sidecars.changed("a.json", b"{ not json", {}) == b"{ not json"
     assert sidecars.changed("a.json", None, {}) is None

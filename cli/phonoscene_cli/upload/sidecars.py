@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -11,12 +12,15 @@ from phonoscene.drops.keys import SIDECAR_SUFFIX, composed
 from phonoscene.drops.sidecar_files import read_takes
 from phonoscene.drops.validation_errors import METADATA
 from phonoscene.errors import DropRefused
+from phonoscene_cli.errors import WrongUsage
 from phonoscene_cli.ui.assignments import assigned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+#: A key that names a part of a field: a scene, or a side of the size. ``metadata`` is set by key.
+_PART: Final = re.compile(r"(scenes|video_size)[.\[]")
 #: In the place of a value: the field is taken out.
 REMOVED: Final = object()
 
@@ -32,9 +36,15 @@ def setting(text: str) -> Setting:
     """``KEY=VALUE``: the value is JSON where it can be read as such, else a text.
 
     Raises:
-        WrongUsage: it is no such pair.
+        WrongUsage: it is no such pair, or the key is a part of a field.
     """
     key, value = assigned(text, "KEY=VALUE. Example: --set fps=30")
+    if part := _PART.match(key):
+        raise WrongUsage(
+            f"{key} is a part of {part[1]}, and --set takes whole fields. Change it in the "
+            "sidecar, and drop that again: segments of long audio that stay the same are not paid "
+            "again."
+        )
     try:
         return Setting(key, json.loads(value))
     except (ValueError, RecursionError):
