@@ -103,6 +103,35 @@ def test_what_is_not_audio_is_refused(content: bytes, code: str) -> None:
     assert caught.value.code == code
 
 
+def webm() -> bytes:
+    """Opus, but in a WebM."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="webm") as output:
+        stream: Any = output.add_stream("libopus", rate=48_000, layout="mono")
+        frame = av.AudioFrame("s16", "mono", 960)
+        frame.sample_rate = 48_000
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix"),
+    [
+        (webm(), ".opus"),
+        ((b"\xff\xfb\x00\x04" + bytes(1300)) * 50, ".mp3"),  # free format: no bit rate is named
+        (b"ID3\x03\0\0\0\0\0\x0a" + bytes(10) + wave(b"\x80" * 8000), ".wav"),
+    ],
+)
+def test_what_is_not_as_its_suffix_says_is_refused_for_what_it_holds(
+    content: bytes, suffix: str
+) -> None:
+    with pytest.raises(MediaRefused, match="whatever its suffix says") as caught:
+        probe_audio(io.BytesIO(content), suffix)
+
+    assert caught.value.code == "not_audio"
+
+
 def video_of(container: str = "mp4", codec: str = "mpeg4") -> bytes:
     """A second of image without audio."""
     file = io.BytesIO()

@@ -126,16 +126,22 @@ _BROKEN: Final = (
     f"has more than {MAX_BROKEN_SECONDS:g} s that cannot be decoded; convert it to WAV or FLAC, "
     "and listen to it"
 )
+_NO_SAMPLE: Final = (
+    "has no sound in it: not one sample can be decoded. If other programs play it, convert it to "
+    "WAV or FLAC"
+)
 _CHANGES: Final = "changes {} in the middle; convert it to WAV or FLAC"
 NOT_AUDIO: Final = (
-    "is not audio that can be read: Phonoscene takes MP3, WAV, FLAC, M4A, AAC, Ogg and Opus. "
-    "Convert it to one of them"
+    "holds no MP3, WAV, FLAC, M4A, AAC, Ogg or Opus that can be read, whatever its suffix says. "
+    "Convert it to one of them with a program that plays it"
 )
 
 
 def _facts(container: Any, file: SeekableFile) -> AudioFacts:
     stream = container.streams.best("audio")
-    if not container.streams:  # FFmpeg took the suffix's word for it, and found nothing
+    # FFmpeg took the suffix's word for it, and found nothing, or nothing that it knows, such as
+    # free-format MP3
+    if not container.streams or (stream is None and container.streams.audio):
         raise MediaRefused("not_audio", NOT_AUDIO)
     if stream is None:
         raise MediaRefused("no_audio_stream", "has no sound in it; drop an audio file")
@@ -151,7 +157,7 @@ def _facts(container: Any, file: SeekableFile) -> AudioFacts:
     if seconds > MAX_DECODED_SECONDS:
         seconds = max(seconds, (container.duration or 0) / av.time_base)
     elif not seconds:
-        raise MediaRefused("empty_audio", "has no sound in it: not one sample can be decoded")
+        raise MediaRefused("empty_audio", _NO_SAMPLE)
     else:
         _check_claim(file, container.format.name, stream, tally)
     return AudioFacts(seconds, FORMATS[container.format.name], codec.removesuffix("float"))
