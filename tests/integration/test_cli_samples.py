@@ -229,6 +229,16 @@ def test_the_page_shows_what_the_command_prints(
             assert shape(line.removesuffix(" y")) in printed
 
 
+def test_the_page_shows_the_prices_of_the_example(desk: Desk, here: Path) -> None:
+    typed = "phonoscene drop harbour.mp3 --dry-run"
+    desk.parameters["MaxInFlight"] = "2"
+
+    result = desk.says(*typed.split()[1:])
+
+    assert here.exists()
+    assert [line.rstrip() for line in result.err.splitlines()] == COMMANDS[typed]
+
+
 DOCTOR = {line[6:20].strip(): line[21:] for line in samples(PAGE)["phonoscene doctor"]}
 
 
