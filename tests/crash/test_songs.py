@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from datetime import timedelta
-from typing import Never
+from typing import TYPE_CHECKING, Never
 from unittest.mock import patch
 
 import pytest
@@ -13,11 +14,27 @@ from phonoscene.jobs import JobStatus
 from phonoscene.sequences import media_editor
 from tests.support.fakes.calls import Calls
 from tests.support.fakes.fal import Play
-from tests.support.invariants import broken, jobs_of
-from tests.support.scenarios import COPIES, Scenario, drop_chain, drop_long_again
+from tests.support.invariants import always_broken, broken, jobs_of
+from tests.support.scenarios import (
+    COPIES,
+    Scenario,
+    drop_chain,
+    drop_long_again,
+    drop_long_again_and_cancel,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from phonoscene.jobs import Job
 
 S = JobStatus
 CHAIN, AGAIN = (S.SUCCEEDED,) * 5, (S.SUCCEEDED,) * 7
+ONE_OF_TWO = Scenario(
+    drop_long_again_and_cancel,
+    ends=(S.SUCCEEDED,) * 5 + (S.CANCELLED,) * 2,
+    settings={"MAX_IN_FLIGHT": "8"},
+)
 SONGS = {
     "each webhook three times": Scenario(drop_chain, CHAIN, play=lambda: Play(duplicates=2)),
     "no webhook ever": Scenario(drop_chain, CHAIN, play=lambda: Play(webhooks=False)),
@@ -26,6 +43,7 @@ SONGS = {
     "an answer lost": Scenario(drop_chain, CHAIN, play=lambda: Play(lost_answers=deque([True]))),
     "a run that fails": Scenario(drop_chain, CHAIN, play=lambda: Play(failures=deque([True]))),
     "one slot": Scenario(drop_long_again, AGAIN, settings={"MAX_IN_FLIGHT": "1"}),
+    "the first of two songs cancelled": ONE_OF_TWO,
 }
 
 
@@ -36,6 +54,24 @@ def test_a_song_ends_well_and_each_segment_is_paid_once(name: str) -> None:
     world.run()
 
     assert broken(world, SONGS[name]) == []
+
+
+def test_a_song_has_its_video_whenever_the_other_is_cancelled_and_a_process_dies() -> None:
+    calls = Calls(state=lambda: 0)
+    ONE_OF_TWO.world(calls).run()
+    choose = random.Random(1102)  # noqa: S311 - a sample
+
+    for passed in choose.sample(calls.passed, 40):
+        world = ONE_OF_TWO.world(Calls([passed.point]))
+        world.run()
+
+        *_, second = sorted((job for job in jobs_of(world) if job.sequence), key=_age)
+        assert always_broken(world) == [], passed.point
+        assert second.status is S.SUCCEEDED, passed.point
+
+
+def _age(job: Job) -> datetime:
+    return job.created_at
 
 
 def test_a_song_that_cannot_be_joined_for_a_day_ends_and_says_why() -> None:

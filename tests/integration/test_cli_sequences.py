@@ -285,6 +285,34 @@ def test_a_cancelled_job_is_cancelled_with_its_segments(
     assert "fal was asked to stop" in result.out
 
 
+def test_a_cancelled_job_leaves_a_segment_to_another_that_uses_it(
+    desk: Desk, environment: pytest.MonkeyPatch
+) -> None:
+    changed = {"start": 0}, {"start": "0:20", "prompt": "The same stage, snow"}
+    first = started(desk, SCENES)
+    second = started(desk, SCENES | {"scenes": changed}, "other/song")
+    shared, other, *own = segments(second)
+    assert {shared.part_of, other.part_of} == {first.job_id}
+    environment.setattr("time.sleep", desk.work)
+
+    result = desk.says("cancel", first.job_id)
+    shown = desk.says("show", first.job_id)
+    part = desk.says("show", shared.job_id)
+
+    assert result.code == 0
+    assert "CANCELLED; 2 segments go on, because another job uses them; " in result.out
+    assert "2 segments go on, because another job uses them, and " in shown.out
+    assert f"job {second.job_id}, too" in part.out
+    ends = [_S.SUBMITTED] * 2 + [_S.CANCELLED] * len(own)
+    assert [one.status for one in segments(first)] == ends
+    assert {one.status for one in segments(second)} == {_S.SUBMITTED}
+
+    result = desk.says("cancel", second.job_id)
+
+    assert "go on" not in result.out
+    assert {one.status for one in segments(second)} == {_S.CANCELLED}
+
+
 def test_the_recent_average_is_that_of_requests(desk: Desk, scene: Workspace) -> None:
     job = started(desk)
     scene.clock.now = datetime.now(UTC)

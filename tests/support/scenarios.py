@@ -207,6 +207,13 @@ def drop_long_and_cancel(world: World) -> None:
     world.at(20, lambda: cancel_all(world))
 
 
+def drop_long_again_and_cancel(world: World) -> None:
+    """A song again, with another text, while fal works at the first, which is cancelled."""
+    _drop_song(world, {})
+    world.at(15, lambda: world.drop(SIDECAR, a_song("a forest")))
+    world.at(25, lambda: cancel_first(world))
+
+
 def _drop_song(world: World, fields: dict[str, Any]) -> None:
     world.at(0, lambda: world.drop(AUDIO, SONG))
     world.at(1, lambda: world.drop(SIDECAR, a_song("a quay") | fields))
@@ -223,6 +230,14 @@ def drop_and_cancel(world: World) -> None:
     """Somebody thinks better of it while fal works."""
     drop(world)
     world.at(40, lambda: cancel_all(world))
+
+
+def cancel_first(world: World) -> None:
+    """Ask for the first of the songs to be cancelled, if there are two."""
+    songs = [item for item in world.table.items() if "sequence" in item]
+    if len(songs) > 1:
+        first = min(songs, key=lambda item: str(item["created_at"]["S"]))
+        world.send("drops", f'{{"cancel": "{first["job_id"]["S"]}"}}', 0)
 
 
 def cancel_all(world: World) -> None:

@@ -137,6 +137,7 @@ fields: dict[str, st.SearchStrategy[Any]] = {
     "sequence": maybe(sequences),
     "part_of": maybe(ids),
     "part": maybe(counts),
+    "wanted_by": st.frozensets(ids, max_size=2),
     "unusable": maybe(st.builds(Unusable, since=times, error=errors)),
     "actual": maybe(actuals),
     "duplicate_actuals": st.lists(actuals, max_size=2).map(tuple),

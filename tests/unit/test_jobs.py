@@ -184,6 +184,7 @@ INTERNAL = {
     "sequence",
     "part_of",
     "part",
+    "wanted_by",
     "unusable",
     "padding",
     "refusals",

@@ -6,6 +6,8 @@ import itertools
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +28,7 @@ from phonoscene.jobs import (
 )
 from phonoscene.publishing.public_job import notes
 from phonoscene.sequences.sequencer import Sequencer
+from phonoscene.workflow.cancellation import Canceller
 from tests.support.jobs import NOON
 from tests.support.stack import DROPS
 from tests.unit.fakes import MemoryDrops, MemoryStore
@@ -33,8 +36,10 @@ from tests.unit.fakes import MemoryDrops, MemoryStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    Act = Callable[["Bench"], object]
+
 S = JobStatus
-WHOLE = "a" * 32
+WHOLE, OTHER = "a" * 32, "b" * 32
 ESTIMATE = Estimate(
     width=64,
     height=64,
@@ -156,6 +161,13 @@ class Bench:
     def advance(self, job_id: str = WHOLE) -> Job:
         """As a dispatch does."""
         return self.sequencer.advance(self.job(job_id))
+
+    def cancel(self, job_id: str = WHOLE) -> Job:
+        """As ``submit`` does for a message."""
+        fal: Any = SimpleNamespace(cancel=lambda _: None)
+        job = Canceller(self.store, fal).cancel(job_id)
+        assert job
+        return self.sequencer.advance(job)
 
     def job(self, job_id: str = WHOLE) -> Job:
         """As it stands."""
@@ -690,3 +702,178 @@ def test_a_cancelled_sequence_says_how_each_of_its_segments_ended() -> None:
     ends = [S.SUCCEEDED, S.CANCELLED, S.FAILED, None]
     assert [segment.status for segment in job.plan.segments] == ends
     assert bench.advance().revision == job.revision
+
+
+# A segment of two sequences
+
+
+def prompts(second: str) -> list[str]:
+    """Those of two scenes."""
+    return ["a quay", second]
+
+
+def two(bench: Bench, *, is_chained: bool = False) -> tuple[Job, Job]:
+    """Two sequences of two segments, of which they share the first; as far as they go at once."""
+    first = a_sequence(2, 1, is_chained=is_chained, prompts=prompts("rain"))
+    second = a_sequence(2, 1, is_chained=is_chained, prompts=prompts("snow"), job_id=OTHER)
+    return bench.begin(first), bench.begin(second)
+
+
+@pytest.mark.parametrize("is_chained", [False, True])
+@pytest.mark.parametrize(("stopped", "lives"), [(WHOLE, OTHER), (OTHER, WHOLE)])
+def test_a_segment_that_another_sequence_uses_is_not_cancelled(
+    stopped: str, lives: str, is_chained: bool
+) -> None:
+    bench = Bench()
+    two(bench, is_chained=is_chained)
+    shared, *own = [one.job_id for one in bench.segments(stopped)]
+
+    for _ in range(2):
+        bench.cancel(stopped)
+
+    assert bench.job(shared).status is S.READY
+    assert [bench.job(one).status for one in own] == [S.CANCELLED] * len(own)
+    assert bench.finish(lives).status is S.SUCCEEDED
+    assert sum(one.status is S.SUCCEEDED for one in bench.made()) == 2
+    assert bench.advance(stopped).plan.segments[0].status is S.SUCCEEDED
+
+
+@pytest.mark.parametrize("order", [(WHOLE, OTHER), (OTHER, WHOLE)])
+def test_a_segment_is_cancelled_with_the_last_sequence_that_uses_it(order: tuple[str, str]) -> None:
+    bench = Bench()
+    two(bench)
+
+    for one in order:
+        bench.cancel(one)
+
+    assert [one.status for one in bench.made()] == [S.CANCELLED] * 3
+
+
+def test_a_segment_of_a_sequence_that_failed_is_cancelled_with_the_other() -> None:
+    bench = Bench()
+    two(bench)
+    bench.store.end(bench.job(), S.FAILED)
+
+    bench.cancel(OTHER)
+
+    assert bench.segments(OTHER)[0].status is S.CANCELLED
+
+
+def test_a_segment_is_not_cancelled_by_its_own_id_while_a_sequence_uses_it() -> None:
+    bench = Bench()
+    two(bench)
+    shared = bench.segments()[0]
+
+    Canceller(bench.store, SimpleNamespace()).cancel(shared.job_id)  # type: ignore[arg-type]  # fal is not asked
+
+    assert bench.job(shared.job_id).status is S.READY
+
+
+def test_a_segment_whose_users_were_not_noted_is_shared_at_the_next_look() -> None:
+    bench = Bench()
+    two(bench)
+    shared = bench.segments()[0]
+    del bench.store.table._items[shared.job_id]["wanted_by"]  # as a release of before wrote it
+
+    bench.advance(OTHER)
+
+    assert bench.job(shared.job_id).users == {WHOLE, OTHER}
+    revision = bench.job(shared.job_id).revision
+    bench.advance(OTHER)
+    assert bench.job(shared.job_id).revision == revision
+
+
+def test_a_segment_that_was_cancelled_before_its_turn_is_made_anew() -> None:
+    bench = Bench(width=1)
+    bench.begin(a_sequence(2, 1, prompts=prompts("rain")))
+    bench.succeed(bench.segments()[0])
+    bench.advance()
+    bench.begin(a_sequence(2, 1, prompts=["a ship", "rain"], job_id=OTHER))
+    bench.cancel()
+
+    assert bench.finish(OTHER).status is S.SUCCEEDED
+    assert [one.status for one in bench.made()].count(S.CANCELLED) == 1
+
+
+def test_a_segment_that_was_cancelled_although_it_is_used_is_made_anew() -> None:
+    bench = Bench()
+    two(bench)
+    cancelled = bench.store.end(bench.segments(OTHER)[0], S.CANCELLED)
+
+    assert bench.finish(OTHER).status is S.SUCCEEDED
+    assert cancelled.job_id not in {one.job_id for one in bench.segments(OTHER)}
+
+
+def at_call(bench: Bench, at: int, happens: Act, acts: Act) -> bool:
+    """Do something, and at its n-th call of the table something else; whether it came to that."""
+    client: Any = bench.store._table._client
+    whole, count = client._answer, itertools.count()
+
+    def call(operation: str, asked: dict[str, Any]) -> Any:
+        if next(count) == at:
+            client._answer = whole
+            happens(bench)
+        return whole(operation, asked)
+
+    client._answer = call
+    try:
+        acts(bench)
+    except Died:
+        pass
+    finally:
+        came, client._answer = client._answer is whole, whole
+    return came
+
+
+def died(_: Bench) -> None:
+    raise Died
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_cancellation_while_another_sequence_takes_a_segment_costs_it_nothing(
+    is_first: bool,
+) -> None:
+    def begin(bench: Bench) -> None:
+        bench.begin(a_sequence(2, 1, prompts=prompts("snow"), job_id=OTHER))
+
+    acts, happens = (Bench.cancel, begin) if is_first else (begin, Bench.cancel)
+    for at in range(100):
+        bench = Bench()
+        bench.begin(a_sequence(2, 1, prompts=prompts("rain")))
+        if not at_call(bench, at, happens, acts):
+            break
+        assert bench.finish(OTHER).status is S.SUCCEEDED, at
+        assert bench.job().status is S.CANCELLED
+        ends = [one.status for one in bench.made()]
+        assert ends.count(S.SUCCEEDED) == 2, at
+        assert set(ends) == {S.SUCCEEDED, S.CANCELLED}
+    assert at > 3
+
+
+@pytest.mark.parametrize("with_other", [False, True])
+def test_a_cancellation_that_is_cut_off_is_finished_when_its_message_returns(
+    with_other: bool,
+) -> None:
+    happens = partial(Bench.cancel, job_id=OTHER) if with_other else died
+    for at in range(100):
+        bench = Bench()
+        two(bench)
+        if not at_call(bench, at, happens, Bench.cancel):
+            break
+        bench.cancel()
+        left = {one.job_id for one in bench.made() if not one.is_final}
+        assert left == (set() if with_other else {one.job_id for one in bench.segments(OTHER)}), at
+    assert at > 3
+
+
+def test_a_process_that_dies_while_it_takes_a_segment_of_another_sequence_loses_nothing() -> None:
+    for at in range(100):
+        bench = Bench()
+        bench.begin(a_sequence(2, 1, prompts=prompts("rain")))
+        bench.store.admit(a_sequence(2, 1, prompts=prompts("snow"), job_id=OTHER), ())
+        if not at_call(bench, at, died, partial(Bench.advance, job_id=OTHER)):
+            break
+        bench.cancel()
+        assert bench.finish(OTHER).status is S.SUCCEEDED, at
+        assert [one.status for one in bench.made()].count(S.SUCCEEDED) == 2
+    assert at > 3

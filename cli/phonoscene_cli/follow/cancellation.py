@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import Job, JobStatus
 from phonoscene_cli.stack.spending import unseen_runs
-from phonoscene_cli.ui.formatting import number
+from phonoscene_cli.ui.formatting import number, shared_segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,12 +25,13 @@ SETTLED: Final = frozenset({_S.GENERATED, _S.SUCCEEDED, _S.FAILED, _S.REJECTED, 
 class Outcome:
     """What became of one job; ``after`` is None where its record is gone: it became a job.
 
-    ``segments``: the jobs of its segments.
+    ``segments``: the jobs of its segments; ``shared`` of them go on, because another job uses them.
     """
 
     before: Job
     after: Job | None
     segments: tuple[Job, ...] = ()
+    shared: int = 0
 
     @property
     def is_cancelled(self) -> bool:
@@ -60,8 +61,10 @@ class Outcome:
         """What a cancelled job may cost all the same."""
         made = sum(one.was_generated for one in self.segments)
         paid = f"{number(made, 'segment')} had been made and paid; " if made else ""
+        if self.shared:
+            paid += f"{shared_segments(self.shared)}; "
         if not self.may_be_billed:
-            return paid + ("nothing more is billed" if made else "nothing was spent")
+            return paid + ("nothing more is billed" if paid else "nothing was spent")
         if after.request is None and after.sequence is None:
             return "fal's answer was lost, so there is nothing to stop; it may still be billed"
         return f"{paid}fal was asked to stop, but a run that has started may still be billed"
@@ -78,31 +81,47 @@ def cancel(
     for job_id in asked:
         queue.cancel(job_id)
     deadline = time.monotonic() + timeout.total_seconds()
-    after = _with_segments(asked, read)
-    while _are_moving(after) and time.monotonic() < deadline:
+    seen = _look(asked, read)
+    while seen.are_moving and time.monotonic() < deadline:
         time.sleep(0.5)
-        after = _with_segments(asked, read)
-    return [_outcome(job, after if job.job_id in asked else {job.job_id: job}) for job in jobs]
+        seen = _look(asked, read)
+    return [seen.outcome(job) if job.job_id in asked else Outcome(job, job) for job in jobs]
 
 
-def _with_segments(
-    asked: list[str], read: Callable[[list[str]], Mapping[str, Job]]
-) -> dict[str, Job]:
-    """The jobs as they stand, and those of their segments."""
-    after = dict(read(asked))
-    segments = [one for job in after.values() for one in _segments_of(job)]
-    return {**after, **(read(segments) if segments else {})}
+@dataclass(frozen=True)
+class _Seen:
+    """The jobs that are to stop and those of their segments, as they stand.
+
+    ``shared``: the segments that another job uses, which has not ended.
+    """
+
+    jobs: Mapping[str, Job]
+    shared: frozenset[str]
+
+    @property
+    def are_moving(self) -> bool:
+        """Whether one of them will still change."""
+        stopped = (job for job_id, job in self.jobs.items() if job_id not in self.shared)
+        return any(job.status not in SETTLED for job in stopped)
+
+    def outcome(self, job: Job) -> Outcome:
+        """What became of a job."""
+        after = self.jobs.get(job.job_id)
+        segments = [self.jobs[one] for one in _segments_of(after) if one in self.jobs]
+        shared = sum(one.job_id in self.shared for one in segments)
+        return Outcome(job, after, tuple(segments), shared)
 
 
-def _segments_of(job: Job) -> list[str]:
-    return [one.job_id for one in job.sequence.segments if one.job_id] if job.sequence else []
+def _look(asked: list[str], read: Callable[[list[str]], Mapping[str, Job]]) -> _Seen:
+    found = read(asked)
+    segments = read([one for job in found.values() for one in _segments_of(job)])
+    users = {one for segment in segments.values() for one in segment.users}
+    others = read(sorted(users.difference(asked)))
+    working = {job.job_id for job in others.values() if not job.is_final}
+    open_ones = (job for job in segments.values() if job.status not in SETTLED)
+    shared = {job.job_id for job in open_ones if job.users & working}
+    return _Seen({**found, **segments}, frozenset(shared))
 
 
-def _outcome(job: Job, found: Mapping[str, Job]) -> Outcome:
-    after = found.get(job.job_id)
-    ids = _segments_of(after) if after else []
-    return Outcome(job, after, tuple(found[one] for one in ids if one in found))
-
-
-def _are_moving(jobs: Mapping[str, Job]) -> bool:
-    return any(job.status not in SETTLED for job in jobs.values())
+def _segments_of(job: Job | None) -> list[str]:
+    return [one.job_id for one in job.plan.segments if one.job_id] if job and job.sequence else []

@@ -8,7 +8,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from phonoscene.jobs import Estimate, Job, JobStatus
+from phonoscene.jobs import FINAL, Estimate, Job, JobStatus
 from phonoscene.publishing.public_job import public_fields
 from phonoscene.publishing.wording import STATES, WAITS
 from phonoscene_cli.stack.spending import ZERO, Spent, unseen_runs
@@ -146,8 +146,17 @@ def _billed(job: Job) -> str:
         return "fal made and billed it all the same"
     done = _made(job)
     paid = f"{number(done, 'segment')} had been made and paid, and " if done else ""
-    more = "nothing more" if done else "nothing"
+    segments = job.sequence.segments if job.sequence else ()
+    if shared := sum(one.status not in (None, _S.GENERATED, *FINAL) for one in segments):
+        paid += f"{shared_segments(shared)}, and "
+    more = "nothing more" if paid else "nothing"
     return paid + ("fal may still run and bill it" if unseen_runs(job) else f"{more} is billed")
+
+
+def shared_segments(count: int) -> str:
+    """What becomes of the segments of a cancelled job that another one uses, too."""
+    goes, them = ("goes", "it") if count == 1 else ("go", "them")
+    return f"{number(count, 'segment')} {goes} on, because another job uses {them}"
 
 
 def _made(job: Job) -> int:

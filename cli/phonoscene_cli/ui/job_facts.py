@@ -21,6 +21,7 @@ def facts(job: Job) -> Iterator[tuple[str, str]]:
     yield "job", job.job_id
     if job.part_of:
         yield "part of", f"job {job.part_of}: its segment {(job.part or 0) + 1}"
+    yield from (("used by", f"job {one}, too") for one in sorted(job.wanted_by))
     if job.audio:
         length = f", {job.audio.seconds:.2f} s" if job.audio.seconds else ""
         yield "audio", f"{_where(job.audio)}, {formatting.size(job.audio.bytes)}{length}"

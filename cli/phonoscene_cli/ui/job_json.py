@@ -32,6 +32,7 @@ KEYS = (
     "segments",
     "part_of",
     "part",
+    "wanted_by",
     "unusable",
     "estimate",
     "padding",
@@ -83,6 +84,7 @@ def as_data(job: Job) -> dict[str, Any]:
         "request_id": job.request.request_id if job.request else None,
         "duplicate_requests": sorted(job.duplicate_requests),
         "unused_sidecars": sorted(job.unused_sidecars),
+        "wanted_by": sorted(job.wanted_by),
         "video_flaws": sorted(job.video_flaws),
     }
     return {key: data[key] for key in KEYS}

@@ -364,6 +364,8 @@ class Job(FrozenModel):
     #: Of a segment's job: the id of the sequence that first asked for it, and its place, from 0.
     part_of: str | None = None
     part: int | None = None
+    #: Of a segment's job: the ids of other sequences that use it, too.
+    wanted_by: frozenset[str] = frozenset()
     #: Of a segment's job that SUCCEEDED: why a sequence that begins later does not use its video.
     unusable: Unusable | None = None
     #: By how many seconds the audio is longer than the longest video, which is asked for then.
@@ -485,6 +487,11 @@ class Job(FrozenModel):
         if self.sequence is None:
             raise ValueError(f"{self.job_id} is no sequence")
         return self.sequence
+
+    @property
+    def users(self) -> frozenset[str]:
+        """Of a segment's job: the ids of all sequences that it was made for."""
+        return self.wanted_by | ({self.part_of} if self.part_of else set())
 
     @property
     def marker(self) -> str:

@@ -37,7 +37,7 @@ from phonoscene.sequences.segments import (
 from phonoscene.videos.video_formats import suffix_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from phonoscene.jobs import Audio, DropObject, Estimate, Sequence, Video
     from phonoscene.queues import DropsQueue
@@ -150,7 +150,7 @@ class Sequencer:
 
     def _go_on(self, job: Job) -> Job:
         """Start the segments whose turn it is; when all have ended, end the sequence, or join."""
-        sequence, jobs = self._look(job)
+        sequence, jobs = _without_cancelled(*self._look(job))
         if any(map(is_lost, jobs.values())):
             return self._give_up(job, sequence, jobs)
         if sequence.done == len(sequence.segments):
@@ -166,11 +166,10 @@ class Sequencer:
             sequence = sequence.with_segment(number, job_id=one.job_id, status=one.status)
         # noted before they exist, so that a cancellation finds every one that may
         job = self._note(job, sequence, jobs)
-        for one in (unborn | new).values():
-            if one.status is JobStatus.READY:
-                self._start(job, one)
-        is_reused = any(one.status is JobStatus.SUCCEEDED for one in new.values())
-        return self._go_on(job) if is_reused else job
+        started = [self._start(job, one) for one in (unborn | new).values()]
+        self._share(job, [*jobs.values(), *started])
+        has_ended = any(one.is_final for one in started)
+        return self._go_on(job) if has_ended else job
 
     def _give_up(self, job: Job, sequence: Sequence, jobs: Mapping[str, Job]) -> Job:
         """Start no further segment of a sequence that has lost one; end it when none runs."""
@@ -300,22 +299,43 @@ class Sequencer:
     def _is_past(self, there: Job, job: Job) -> bool:
         """Whether a segment's job is of no use to a sequence: it failed before, or has expired.
 
-        Before the sequence began, that is: what fails while it runs ends it.
+        Before the sequence began, that is: what fails while it runs ends it. What was cancelled was
+        so with another sequence.
         """
+        if there.status is JobStatus.CANCELLED:
+            return True
         if there.status in WITHOUT_VIDEO:
             return there.updated_at < job.created_at
         if there.unusable:
             return there.unusable.since < job.created_at
         return there.video is not None and not self.editor.has(there.video)
 
-    def _start(self, job: Job, segment: Job) -> None:
-        """See that a segment's job exists, and is sent."""
+    def _start(self, job: Job, segment: Job) -> Job:
+        """See that a segment's job exists, and is sent; the job as it stands."""
+        if segment.status is not JobStatus.READY:
+            return segment
         try:
             self.store.admit_segment(segment, job)
         except WriteRefused as exc:
             if exc.found is None or exc.found.job_id == job.job_id:  # it is not wanted any more
                 raise
+            segment = exc.found
         self.drops.dispatch([segment.job_id])
+        return segment
+
+    def _share(self, job: Job, segments: Iterable[Job]) -> None:
+        """Note the sequence on what runs for another one, so that it is not cancelled with that.
+
+        Raises:
+            WriteRefused: one has ended meanwhile: look at the sequence again.
+        """
+        for one in segments:
+            if one.is_final or job.job_id in one.users:
+                continue
+            try:
+                self.store.share_segment(one, job)
+            except WriteRefused as exc:
+                raise WriteRefused(job) from exc
 
     def _generated(self, job: Job, sequence: Sequence, jobs: Mapping[str, Job]) -> Job:
         made = [jobs[str(one.job_id)] for one in sequence.segments]
@@ -352,10 +372,34 @@ class Sequencer:
 
 def _without_unborn(sequence: Sequence, jobs: Mapping[str, Job]) -> Sequence:
     """The sequence without the jobs that were noted, but will not be written any more."""
+    noted = {one.job_id for one in sequence.segments if one.job_id}
+    return _without(sequence, noted - jobs.keys())
+
+
+def _without_cancelled(
+    sequence: Sequence, jobs: Mapping[str, Job]
+) -> tuple[Sequence, dict[str, Job]]:
+    """The same without the jobs that were cancelled with another sequence: others are made."""
+    kept = {name: one for name, one in jobs.items() if one.status is not JobStatus.CANCELLED}
+    return _without(sequence, jobs.keys() - kept.keys()), kept
+
+
+def _without(sequence: Sequence, job_ids: Container[str | None]) -> Sequence:
+    """The sequence as if the segments with these jobs had none."""
     for number, one in enumerate(sequence.segments):
-        if one.job_id and one.job_id not in jobs:
-            sequence = sequence.with_segment(number, job_id=None, status=None)
+        if one.job_id in job_ids:
+            sequence = sequence.with_segment(number, **_NO_JOB)
     return sequence
+
+
+#: What a segment says of its job before there is one.
+_NO_JOB: Final = {
+    "job_id": None,
+    "status": None,
+    "request_id": None,
+    "is_sent": False,
+    "is_reused": False,
+}
 
 
 _NOT_EDITED: Final = ErrorDetail(

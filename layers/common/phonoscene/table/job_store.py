@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from phonoscene.drops.contents import Holders
 from phonoscene.errors import ConditionFailed, ContentContested, MustWait, WriteRefused
-from phonoscene.jobs import MAYBE_BILLED, WITHOUT_VIDEO, Job, JobStatus, Unusable
+from phonoscene.jobs import FINAL, MAYBE_BILLED, WITHOUT_VIDEO, Job, JobStatus, Unusable
 from phonoscene.limits import cost_of, next_day
 from phonoscene.table import ledger
 from phonoscene.table.dynamodb import Table
@@ -146,6 +146,26 @@ class JobStore:
             raise WriteRefused(self._job(exc.found)) from exc
         self._on_change(job)
         return job
+
+    def share_segment(self, segment: Job, sequence: Job) -> None:
+        """Note on the record of a segment's job that one more sequence uses it.
+
+        Raises:
+            WriteRefused: it has ended; ``found`` is it.
+        """
+        still_open = {f":open{n}": one for n, one in enumerate(sorted(set(JobStatus) - FINAL))}
+        request = update(
+            segment.job_id,
+            "ADD wanted_by :sequence, revision :one",
+            {":sequence": {sequence.job_id}, ":one": 1, **still_open},
+            f"#status IN ({', '.join(still_open)})",
+        )
+        with self._refusals():
+            self._table.update(request | {"ExpressionAttributeNames": {"#status": "status"}})
+
+    def is_wanted(self, segment: Job) -> bool:
+        """Whether a sequence that has not ended uses a segment's job."""
+        return any(not one.is_final for one in self.many(sorted(segment.users)).values())
 
     def many(self, job_ids: Sequence[str]) -> dict[str, Job]:
         """Those of the jobs that are there, by id."""
@@ -308,16 +328,22 @@ class JobStore:
         *,
         at: datetime | None = None,
         only_from: frozenset[JobStatus] = ANY,
+        revision: int | None = None,
         **changes: Any,
     ) -> Job:
-        """End an attempt: ``move``, and give back what the job holds, in one transaction."""
+        """End an attempt: ``move``, and give back what the job holds, in one transaction.
+
+        ``revision``: the record must still have it.
+        """
         held = job.reservation
         changes = changes | ({"reservation": None} if held else {})
         is_maybe_billed = any(error.code in MAYBE_BILLED for error in changes.get("errors", ()))
         was_made = status is JobStatus.SUCCEEDED or job.status is JobStatus.GENERATED
         spent = was_made or is_maybe_billed
         returned = ledger.give_back(job.job_id, held, spent=spent) if held else []
-        move = Transition(job, status, self.clock(), at, only_from, changes, settles=True)
+        move = Transition(
+            job, status, self.clock(), at, only_from, changes, settles=True, revision=revision
+        )
         return self._move(move, returned)
 
     def _move(self, move: Transition, with_it: list[Change]) -> Job:

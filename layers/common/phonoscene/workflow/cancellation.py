@@ -28,7 +28,8 @@ class Canceller:
     def cancel(self, job_id: str) -> Job | None:
         """The job, CANCELLED unless it was generated or had ended; None where there is none.
 
-        What it held is given back. fal may still run and bill it: a late result is noted.
+        A segment's job goes on while a sequence uses it. What a cancelled job held is given back.
+        fal may still run and bill it: a late result is noted.
         """
         job = self.store.get(job_id)
         for _ in range(TRIES):
@@ -36,8 +37,12 @@ class Canceller:
                 return job
             if job.is_final:
                 return self._stop(job)
+            if job.part_of and self.store.is_wanted(job):
+                return job
+            # a sequence may begin to use a segment's job meanwhile
+            revision = job.revision if job.part_of else None
             try:
-                cancelled = self.store.end(job, JobStatus.CANCELLED)
+                cancelled = self.store.end(job, JobStatus.CANCELLED, revision=revision)
             except WriteRefused as exc:
                 job = exc.found
                 continue

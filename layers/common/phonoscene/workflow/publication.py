@@ -106,7 +106,7 @@ class Publisher:
                 a step: later the video may have been deleted, by a lifecycle rule for example.
         """
         if write.after.part_of:
-            self._announce_end(write.after, write.after.part_of)
+            self._announce_end(write.after)
             return
         last = newest or write
         refused = self._refused_copies(last.after)
@@ -120,13 +120,13 @@ class Publisher:
         if refused:
             logger.warning("stable_key.not_renewed", extra={"reason": str(refused[0])})
 
-    def _announce_end(self, segment: Job, sequence: str) -> None:
-        """Dispatch a sequence when one of its segments has ended, or waits for long.
+    def _announce_end(self, segment: Job) -> None:
+        """Dispatch the sequences of a segment when it has ended, or waits for long.
 
         Other steps are not published.
         """
         if segment.is_final or segment.waits_for in ("budget", "account"):
-            self.drops.dispatch([sequence])
+            self.drops.dispatch(sorted(segment.users))
 
     def _refused_copies(self, job: Job) -> list[StableKeyRefused]:
         """Update each stable key of a job; return what S3 refused for good."""
