@@ -26,7 +26,8 @@ from phonoscene.jobs import (
     Sequence,
     Video,
 )
-from phonoscene.publishing.public_job import notes
+from phonoscene.publishing.events import StatusChanged
+from phonoscene.publishing.public_job import notes, oddities
 from phonoscene.sequences.sequencer import Sequencer
 from phonoscene.workflow.cancellation import Canceller
 from tests.support.jobs import NOON
@@ -877,3 +878,20 @@ def test_a_process_that_dies_while_it_takes_a_segment_of_another_sequence_loses_
         assert bench.finish(OTHER).status is S.SUCCEEDED, at
         assert [one.status for one in bench.made()].count(S.SUCCEEDED) == 2
     assert at > 3
+
+
+def test_a_segment_counts_as_made_for_another_job_once_it_has_its_video() -> None:
+    bench = Bench()
+    _, second = two(bench)
+    shared = bench.segments(OTHER)[0]
+    assert notes(second) == []
+
+    bench.succeed(shared)
+
+    said = "1 of 2 segments was made for another job, which paid for it."
+    assert notes(bench.advance(OTHER)) == [said]
+    assert oddities(bench.job(OTHER)) == []
+    event = StatusChanged.of(None, bench.job(OTHER), None, "output")
+    assert event
+    assert not event.has_problems
+    assert notes(bench.advance()) == []

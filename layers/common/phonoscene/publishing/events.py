@@ -11,6 +11,7 @@ from phonoscene.publishing.public_job import (
     PublicJob,
     Time,
     described,
+    oddities,
     problems,
     public_fields,
     written,
@@ -59,7 +60,7 @@ class StatusChanged(PublicJob):
     at: Time = described("When the step was taken.")
     previous_status: JobStatus | None = described("Absent for a new record.", default=None)
     error_count: int = described(f"How many errors there are; the event has {MAX_ERRORS} at most.")
-    has_problems: bool = described("Whether the job has errors or notes.")
+    has_problems: bool = described("Whether the job has errors, or notes on anything unusual.")
     receipt: ObjectLocation = described("The job's receipt, with all its errors and its history.")
     summary: Summary = described("The event in words.")
 
@@ -81,7 +82,7 @@ class StatusChanged(PublicJob):
             previous_status=earlier.status if earlier else None,
             errors=errors,
             error_count=len(after.errors),
-            has_problems=bool(after.errors or fields["notes"]),
+            has_problems=bool(after.errors or oddities(after)),
             receipt=receipt,
             summary=_summary(after, fields, errors, receipt),
         )

@@ -128,7 +128,9 @@ class PublicJob(FrozenModel):
         "Requests at fal that made a video of this job which is not stored: paid. Of a cancelled "
         "job its own may be one."
     )
-    notes: tuple[str, ...] = described("What is unusual, in words.")
+    notes: tuple[str, ...] = described(
+        "What is unusual, in words; and which segments another job paid for."
+    )
     errors: tuple[Problem, ...] = described("What is wrong.")
     video: Video | None = described("The video, once it is in the output bucket.", default=None)
     cost: Cost | None = described("Absent if it could not be computed.", default=None)
@@ -228,6 +230,11 @@ def _wait(job: Job, until: datetime | None) -> Wait | None:
 
 
 def notes(job: Job) -> list[str]:
+    """What is unusual about a job, and which segments it did not pay for, in words."""
+    return [*oddities(job), *_notes_on_reuse(job)]
+
+
+def oddities(job: Job) -> list[str]:
     """What is unusual about a job, in words."""
     return [*_notes_on_drops(job), *_notes_on_payment(job), *_notes_on_video(job)]
 
@@ -261,11 +268,6 @@ def _notes_on_payment(job: Job) -> list[str]:
         notes.append("fal's answer was lost, and nothing was heard of it: it was sent once more.")
     if job.costs_more_than_reserved:
         notes.append(over_reserved(job))
-    segments = job.sequence.segments if job.sequence else ()
-    if reused := sum(one.is_reused for one in segments):
-        notes.append(
-            f"{reused} of {len(segments)} segments were made for another job, which paid for them."
-        )
     times = len(job.duplicate_requests)
     if times and job.status in (JobStatus.GENERATED, JobStatus.SUCCEEDED):
         notes.append(f"fal made this video {times + 1} times: all are paid, one is stored.")
@@ -273,6 +275,18 @@ def _notes_on_payment(job: Job) -> list[str]:
         made = "a video" if times == 1 else f"{times} videos"
         notes.append(f"fal made {made} all the same: paid, and not stored.")
     return notes
+
+
+def _notes_on_reuse(job: Job) -> list[str]:
+    segments = job.sequence.segments if job.sequence else ()
+    made = [one for one in segments if one.status is JobStatus.SUCCEEDED]
+    reused = sum(one.is_reused for one in made)
+    if not reused:
+        return []
+    was, them = ("was", "it") if reused == 1 else ("were", "them")
+    return [
+        f"{reused} of {len(segments)} segments {was} made for another job, which paid for {them}."
+    ]
 
 
 def _notes_on_video(job: Job) -> list[str]:
