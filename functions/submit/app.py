@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -175,7 +175,7 @@ def build() -> App:
     intake = Intake(
         bucket,
         store,
-        Examiner(bucket, rules, prober, editor.silences),
+        Examiner(bucket, rules, prober, lru_cache(1)(editor.silences)),  # each take asks
         timedelta(minutes=settings.pair_grace_minutes),
         skips_repeats=settings.same_content == SKIP,
         on_gone=lambda: count("DropsGone"),

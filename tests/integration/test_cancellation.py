@@ -318,9 +318,9 @@ def test_a_record_that_moves_at_every_look_is_given_up_after_a_few(workspace: Wo
             raise WriteRefused(job)
 
     workspace.recording_client.before = move_on
-    result = workspace.canceller.cancel(job.job_id)
+    with pytest.raises(WriteRefused):  # its message comes back
+        workspace.canceller.cancel(job.job_id)
 
-    assert result == job
     assert 1 < len(looks) <= 10
 
 

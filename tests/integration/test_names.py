@@ -465,6 +465,32 @@ def test_alone_it_is_rejected_once_where_the_defaults_need_no_sidecar(
     assert (only(cloud)["name"], error["source"]) == ("voice/memo", "voice/memo.caf")
 
 
+def test_a_sidecar_that_an_audio_file_has_is_not_rejected_for_another(
+    cloud: Cloud, send: Send
+) -> None:
+    cloud.drop("talk.mp4.json", SIDECAR)
+    send("talk.mp4.json")
+    cloud.drop("talk.mp4.wav", SOUND)
+    cloud.drop("talk.mp4", b"\0")
+
+    send("talk.mp4")
+
+    assert statuses(cloud) == ["WAITING"]
+    send("talk.mp4.wav")
+    assert statuses(cloud) == ["SUBMITTED"]
+
+
+def test_a_recording_that_s3_does_not_give_is_rejected_for_its_format(
+    cloud: Cloud, send: Send
+) -> None:
+    cloud.drop("voice/_defaults.json", SIDECAR | {"wait_for_sidecar": False})
+    cloud.s3.put_object(Bucket=DROPS, Key="voice/memo.caf", Body=b"\0", StorageClass="GLACIER")
+
+    failed = send("voice/memo.caf")
+
+    assert (failed, only_error(cloud)["code"]) == ([], "unsupported_format")
+
+
 @pytest.mark.parametrize("key", ["talk.mp4", "talk\n.mp4", "../talk.mp4"])
 def test_a_film_that_nothing_waits_for_is_no_drop(cloud: Cloud, send: Send, key: str) -> None:
     cloud.drop(key, b"\0")

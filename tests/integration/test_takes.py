@@ -372,3 +372,24 @@ def test_takes_that_the_functions_time_does_not_reach_are_left_to_the_next_dispa
     assert len(fal.posts) == 2
     assert sorted(item["status"] for item in cloud.items()) == ["READY"] * 2 + ["SUBMITTED"] * 2
     assert len(cloud.index("backlog")) == 2
+
+
+def test_the_silences_of_long_audio_are_searched_once_for_all_takes(
+    cloud: Cloud,
+    announce: Announce,
+    function: Callable[..., ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    searched: list[Any] = []
+
+    def search(_: object, audio: Any) -> list[float]:
+        searched.append(audio.key)
+        return []
+
+    monkeypatch.setattr(function("edit"), "silences_in", search)
+    cloud.drop("long.mp3", silence(30))
+    cloud.drop("long.json", json.dumps(prompts(3)))
+
+    failed = announce("long.json")
+
+    assert (failed, searched) == ([], ["long.mp3"])

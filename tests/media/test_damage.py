@@ -267,11 +267,11 @@ def test_no_more_is_read_than_the_bound(monkeypatch: pytest.MonkeyPatch, name: s
 
 
 class Silence:
-    """A WAV of 32 bits at 192 kHz without the memory that its samples take."""
+    """A WAV of 32 bits at 96 kHz without the memory that its samples take."""
 
     def __init__(self, seconds: int, channels: int) -> None:
-        size = seconds * channels * 4 * 192_000
-        raw = _wav_of(channels, 192_000, 32, b"")
+        size = seconds * channels * 4 * 96_000
+        raw = _wav_of(channels, 96_000, 32, b"")
         self.head = raw[:-4] + struct.pack("<I", size)
         self.size = len(raw) + size
 
@@ -285,9 +285,9 @@ class Silence:
 
 @pytest.mark.parametrize(
     ("minutes", "channels", "measured"),
-    [(10, 2, 600), (12, 2, 720), (10, 8, "audio_too_large")],
+    [(10, 2, 600), (11, 2, 660), (10, 8, "audio_too_large")],
 )
-def test_ten_minutes_of_the_largest_stereo_are_read(
+def test_ten_minutes_of_studio_stereo_are_read(
     minutes: int, channels: int, measured: float | str
 ) -> None:
     raw: Any = Silence(minutes * 60, channels)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import Job, JobStatus
 from phonoscene_cli.stack.spending import unseen_runs
-from phonoscene_cli.ui.formatting import number, shared_segments
+from phonoscene_cli.ui.formatting import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,7 +62,8 @@ class Outcome:
         made = sum(one.was_generated for one in self.segments)
         paid = f"{number(made, 'segment')} had been made and paid; " if made else ""
         if self.shared:
-            paid += f"{shared_segments(self.shared)}; "
+            goes, them = ("goes", "it") if self.shared == 1 else ("go", "them")
+            paid += f"{number(self.shared, 'segment')} {goes} on, because another job uses {them}; "
         if not self.may_be_billed:
             return paid + ("nothing more is billed" if paid else "nothing was spent")
         if after.request is None and after.sequence is None:

@@ -147,16 +147,10 @@ def _billed(job: Job) -> str:
     done = _made(job)
     paid = f"{number(done, 'segment')} had been made and paid, and " if done else ""
     segments = job.sequence.segments if job.sequence else ()
-    if shared := sum(one.status not in (None, _S.GENERATED, *FINAL) for one in segments):
-        paid += f"{shared_segments(shared)}, and "
-    more = "nothing more" if paid else "nothing"
+    if moving := sum(one.status not in (None, _S.GENERATED, *FINAL) for one in segments):
+        return f"{paid}{number(moving, 'segment')} had not ended, and may still be billed"
+    more = "nothing more" if done else "nothing"
     return paid + ("fal may still run and bill it" if unseen_runs(job) else f"{more} is billed")
-
-
-def shared_segments(count: int) -> str:
-    """What becomes of the segments of a cancelled job that another one uses, too."""
-    goes, them = ("goes", "it") if count == 1 else ("go", "them")
-    return f"{number(count, 'segment')} {goes} on, because another job uses {them}"
 
 
 def _made(job: Job) -> int:

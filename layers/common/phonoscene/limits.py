@@ -32,13 +32,14 @@ def next_day(at: datetime) -> datetime:
     return datetime.combine(tomorrow, time(), UTC)
 
 
-def turn_tomorrow(at: datetime) -> datetime:
-    """When a job that finds no money has its turn: in the first minute of the next day.
+def turn_tomorrow(since: datetime, at: datetime) -> datetime:
+    """When a job that finds no money has its turn: in the first two minutes of the next day.
 
-    There jobs stand in the order in which they began to wait: a day has 1,440 minutes.
+    There jobs stand in the order in which they became READY (``since``), whatever they waited for
+    and however often: those of today in the second minute, earlier ones before.
     """
     tomorrow = next_day(at)
-    return tomorrow + (at - (tomorrow - timedelta(days=1))) / 1_440
+    return tomorrow + timedelta(minutes=2) / (1 + (tomorrow - since) / timedelta(days=1))
 
 
 def cost_of(job: Job, at: datetime, actual: Actual | None = None) -> Reservation:

@@ -19,16 +19,26 @@ REFUSED = "image_reference"
 
 
 #: What begins like a URL, however it goes on: no name of a file beside a sidecar.
-_URL = re.compile(r"\s*((https?|data):|[a-z][a-z0-9+.-]*:[/\\]|[/\\]{2})", re.IGNORECASE)
+_URL = re.compile(r"\s*((https?|data):|[a-z][a-z0-9+.-]+:[/\\]|[/\\]{2})", re.IGNORECASE)
+_DRIVE = re.compile(r"\s*[a-z]:[/\\]", re.IGNORECASE)
 
 
 def _image_reference(text: str) -> str:
     """An https URL of a public host, or the name of an image beside the file that mentions it."""
-    is_url = "://" in text or _URL.match(text)
+    is_url = "://" in text or _URL.match(text) or _has_query(text) or _has_user(text)
     problem = _url_problem(text) if is_url else _image_name_problem(text)
     if problem:
         raise PydanticCustomError(REFUSED, "{problem}", {"problem": problem})
     return text
+
+
+def _has_query(text: str) -> bool:
+    return "=" in text.partition("?")[2]
+
+
+def _has_user(text: str) -> bool:
+    user, at, _ = text.partition("@")
+    return bool(at) and ":" in user
 
 
 def _url_problem(url: str) -> str | None:
@@ -63,6 +73,8 @@ def _is_public_host(host: str) -> bool:
 
 
 def _image_name_problem(name: str) -> str | None:
+    if _DRIVE.match(name):
+        return "it is a path on a computer: upload the image beside the sidecar, and name that"
     if name.startswith("/") or {"", ".", ".."} & set(name.split("/")):
         return "it must be a name beside the sidecar, without leading / and without . or .. folders"
     if not name.lower().endswith(IMAGE_SUFFIXES):
@@ -72,8 +84,11 @@ def _image_name_problem(name: str) -> str | None:
 
 ImageReference = Annotated[str, MinLen(1), MaxLen(MAX_URL_LENGTH), AfterValidator(_image_reference)]
 
-#: What a URL has, also one whose scheme is missing, and hardly any other text.
-_HINT = re.compile(r":|[/\\]{2}|\?.*=", re.DOTALL)
+#: What a URL has, also a mistyped or an encoded one, and hardly any other text.
+_HINT = re.compile(r":|[/\\]{2}|%3[af]|%2[3f]", re.IGNORECASE)
+#: What may begin a query or a fragment.
+_QUERY = re.compile(r"[?#&]|%3f|%23", re.IGNORECASE)
+_AT = re.compile("@|%40")
 _SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]*:)?[/\\]*", re.IGNORECASE)
 
 
@@ -82,15 +97,15 @@ def without_secrets(text: str) -> str:
 
     Browsers and libraries read odd URLs in several ways. So more is left out rather than less.
     """
-    if not _HINT.search(text):
+    if not _HINT.search(text) and not _has_query(text):
         return text
-    url = re.split("[?#]", text, maxsplit=1)[0]
+    url = _QUERY.split(text, maxsplit=1)[0]
     rest = text[len(url) :]
     place = _SCHEME.sub("", url, count=1)
     scheme = url[: len(url) - len(place)]
-    _, at, host = place.rpartition("@")
-    if at:
-        place = f"…@{host}"
-    elif "@" in rest and "/" not in place:  # a password may have such a mark
+    ends = [at.end() for at in _AT.finditer(place)]
+    if _AT.search(rest):  # a password may have such a mark
         place = ""
+    elif ends:
+        place = f"…@{place[ends[-1] :]}"
     return f"{scheme}{place}{rest[:1]}{'…' if rest else ''}"

@@ -77,13 +77,16 @@ def all_pairings(present: Collection[str]) -> dict[str, Pairing]:
 
 def unsupported_pairings(present: Collection[str]) -> list[Pairing]:
     """What files in unsupported formats would be, where no audio file has their place."""
+    whole = all_pairings(present)
+    audio = {_stem(key) for key in whole}
+    used = {key for pairing in whole.values() for key in (pairing.sidecar, *pairing.unused)}
     sidecars = _by_stem(present)
-    taken = {_stem(key) for key in present if kind_of(key) is Kind.AUDIO}
-    return [
+    found = [
         Pairing(file, next(iter(_choices(file, sidecars)), None))
         for file in sorted(present)
-        if is_unsupported(file) and _stem(file) not in taken
+        if is_unsupported(file) and _stem(file) not in audio
     ]
+    return [pairing for pairing in found if pairing.sidecar is None or pairing.sidecar not in used]
 
 
 def _stem(file: str) -> str:

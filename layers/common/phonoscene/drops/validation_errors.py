@@ -66,7 +66,8 @@ class Errors(list[ErrorDetail]):
         sizes = accumulate(len(error.model_dump_json().encode()) for error in kept)
         kept = kept[: sum(size <= MAX_ERROR_BYTES for size in sizes)]
         rest = len(self) - len(kept)
-        more = ErrorDetail(code="more_errors", message=f"There are {rest} more errors.")
+        count = "is 1 more error" if rest == 1 else f"are {rest} more errors"
+        more = ErrorDetail(code="more_errors", message=f"There {count}.")
         return (*kept, more) if rest else tuple(kept)
 
 

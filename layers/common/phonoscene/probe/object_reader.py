@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 BLOCK: Final = 1024 * 1024
 #: Blocks kept in memory. FFmpeg looks at a file's beginning and its end, then reads it in order.
 MAX_KEPT: Final = 8
-#: Bytes read of one object at most: ten minutes of stereo with 32 bits at 192 kHz are 879 MiB.
-MAX_BYTES: Final = 1024 * BLOCK
+#: Bytes read of one object at most: ten minutes of stereo with 32 bits at 96 kHz are 439 MiB. A
+#: block takes S3 some 30 ms, and ``probe`` has a minute.
+MAX_BYTES: Final = 512 * BLOCK
 
 
 class ObjectReader(io.RawIOBase):

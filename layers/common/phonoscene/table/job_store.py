@@ -361,22 +361,12 @@ class JobStore:
         return moved
 
     def put_off(self, job: Job, waits_for: str, at: datetime, **changes: Any) -> Job:
-        """Note on a READY job why it waits, and until when; no step of its history.
-
-        A job that waits for tomorrow's budget already keeps its place among those that do.
-
-        Raises:
-            WriteRefused: it keeps its place, or is not READY any more; ``found`` is it.
-        """
+        """Note on a READY job why it waits, and until when; no step of its history."""
         shard = BUDGET_SHARD if waits_for == "budget" else own_shard(job.job_id)
         noted = {"waits_for": waits_for, "backlog_shard": shard, **changes}
         sets = "".join(f", #{name} = :{name}" for name in noted)
         values = {f":{name}": value for name, value in noted.items()}
-        keeps = ""
-        if waits_for == "budget":
-            keeps = f"AND NOT ({FOR_BUDGET.format('')})"
-            values |= for_budget(self.clock())
-        return self._note(job, f"SET dispatch_at = :at{sets}", {":at": at, **values}, keeps, *noted)
+        return self._note(job, f"SET dispatch_at = :at{sets}", {":at": at, **values}, "", *noted)
 
     def look_again(
         self, job: Job, at: datetime, unanswered_since: datetime | None = None, **noted: Any

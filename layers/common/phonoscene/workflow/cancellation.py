@@ -30,6 +30,9 @@ class Canceller:
 
         A segment's job goes on while a sequence uses it. What a cancelled job held is given back.
         fal may still run and bill it: a late result is noted.
+
+        Raises:
+            WriteRefused: the record changes again and again; its message has to come back.
         """
         job = self.store.get(job_id)
         for _ in range(TRIES):
@@ -47,7 +50,7 @@ class Canceller:
                 job = exc.found
                 continue
             return self._stop(cancelled)
-        return job
+        raise WriteRefused(job)
 
     def _stop(self, job: Job) -> Job:
         """Ask fal, and ask again where a cancellation was cut off: it does no harm."""

@@ -166,7 +166,8 @@ class Examiner:
             return self._long_take(
                 halves, planned, (sidecar, scenes or Scenes()), (about, images, missing), errors
             )
-        errors.collect(self._check_size, halves.audio)  # of a sequence, slices are uploaded
+        if audio:  # of a sequence, slices are uploaded
+            errors.collect(self._check_size, halves.audio)
         frames = errors.collect(self._frames, sidecar, planned) if planned else None
         size = errors.collect(self._size, sidecar, images)
         fields = {

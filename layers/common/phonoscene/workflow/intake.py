@@ -85,10 +85,8 @@ class Intake:
         """The jobs an announcement leads to, as they stand now; most often one or none."""
         if is_image(announced.key):
             self._announce_image(announced.key)
-        if is_unsupported(announced.key) and not unsafe(announced.key):
-            return self._refuse_unsupported(announced)
         if kind_of(announced.key) is Kind.IGNORED:
-            return []
+            return self._refuse_unsupported(announced)
         reason = unsafe(announced.key)
         if reason:
             shown = _printable(announced.key)
@@ -116,11 +114,13 @@ class Intake:
                 logger.info("image.came", extra={"key": name, "count": len(waiting)})
 
     def _refuse_unsupported(self, announced: Announcement) -> list[Job]:
-        """Reject the sidecar that waits for a file of this name, or the file if it needs none.
+        """Of a file in an unsupported format reject the sidecar that waits, or the file alone.
 
-        Any other file in such a format is no drop.
+        That is, where the defaults need no sidecar. Any other ignored file is no drop.
         """
         key = announced.key
+        if not is_unsupported(key) or unsafe(key):
+            return []
         present = self.bucket.keys_under(*family_prefixes(key))
         found = [pairing for pairing in unsupported_pairings(present) if pairing.audio == key]
         if found and self.rest and self._must_rest(announced):
@@ -136,8 +136,12 @@ class Intake:
         if pairing.sidecar:  # which finds the file itself if its event comes later
             waiting = self.store.get(half_id(self.bucket.name, pairing.sidecar))
             return self._reject(waiting, errors) if waiting else []
-        drop = find_drop(self.bucket, pairing)
-        if not isinstance(drop, DropFiles) or drop.errors:
+        try:
+            drop = find_drop(self.bucket, pairing)
+            is_drop = isinstance(drop, DropFiles) and not drop.errors
+        except DropRefused:  # S3 does not give its bytes, which are not needed
+            is_drop = True
+        if not is_drop:
             return []
         shown, _, _ = announced.key.rpartition(".")
         identifier = half_id(self.bucket.name, announced.key)

@@ -126,7 +126,8 @@ class Submitter:
         dispatcher finds the job.
         """
         at = self.store.clock()
-        turn = {"slot": job.updated_at, "budget": turn_tomorrow(at)}.get(waits_for, at + PAUSE)
+        tomorrow = turn_tomorrow(job.updated_at, at)
+        turn = {"slot": job.updated_at, "budget": tomorrow}.get(waits_for, at + PAUSE)
         return self._note(job, waits_for, turn)
 
     def _upload_later(self, job: Job, failure: UploadFailed) -> Job:
