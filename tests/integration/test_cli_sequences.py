@@ -300,7 +300,10 @@ def test_a_cancelled_job_leaves_a_segment_to_another_that_uses_it(
     part = desk.says("show", shared.job_id)
 
     assert result.code == 0
-    assert "CANCELLED; 2 segments go on, because another job uses them; " in result.out
+    assert (
+        "CANCELLED; 2 segments go on, because another job uses them, and the one that "
+        in result.out
+    )
     assert "2 segments had not ended, and may still be billed" in shown.out
     assert f"job {second.job_id}, too" in part.out
     ends = [_S.SUBMITTED] * 2 + [_S.CANCELLED] * len(own)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from datetime import UTC, datetime
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus, unquote, urlsplit
@@ -425,7 +426,23 @@ def test_a_sidecar_of_a_file_in_another_format_is_rejected_at_once_in_either_ord
         *("unsupported_format", "é/tälk.MP4"),
         ".MP4",
     )
-    assert "drop the result as é/tälk.mp3" in error["message"]
+    stem = "é/tälk.MP4" if "MP4" in sidecar else "é/tälk"
+    assert f"drop the result as {stem}.mp3" in error["message"]
+    cloud.drop(f"{stem}.wav", SOUND)
+    send(f"{stem}.wav")
+    assert "SUBMITTED" in statuses(cloud)
+
+
+def test_each_file_in_another_format_is_rejected_when_it_comes(cloud: Cloud, send: Send) -> None:
+    cloud.drop("talk.json", SIDECAR)
+    send("talk.json")
+    for second, key in enumerate(("talk.mp4", "talk.aiff", "talk.aiff")):
+        cloud.drop(key, b"\0")
+        send(created(key, datetime(2026, 11, 28, 12, 0, second, tzinfo=UTC)))
+        cloud.s3.delete_object(Bucket=DROPS, Key=key)
+
+    sources = [item["errors"][0]["source"] for item in cloud.items()]
+    assert sorted(sources) == ["talk.aiff", "talk.aiff", "talk.mp4"]
 
 
 def test_the_converted_file_then_makes_the_job(cloud: Cloud, send: Send) -> None:

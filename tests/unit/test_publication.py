@@ -224,7 +224,9 @@ def test_a_record_that_comes_again_writes_nothing() -> None:
 
 
 @pytest.mark.parametrize("status", JobStatus)
-def test_a_segment_has_no_receipt_and_no_event_but_its_end_is_announced(status: JobStatus) -> None:
+def test_a_segment_has_no_receipt_and_no_event_but_is_announced_when_sent_and_at_its_end(
+    status: JobStatus,
+) -> None:
     receipts, bus, drops = MemoryReceipts(), MemoryBus(), MemoryDrops()
     segment = a_job(status, part_of="5" * 32, part=0, wanted_by=frozenset({"4" * 32}))
 
@@ -232,4 +234,5 @@ def test_a_segment_has_no_receipt_and_no_event_but_its_end_is_announced(status: 
 
     assert not receipts.objects
     assert not bus.sent
-    assert drops.dispatched == (["4" * 32, "5" * 32] if segment.is_final else [])
+    is_announced = segment.is_final or status is JobStatus.SUBMITTED
+    assert drops.dispatched == (["4" * 32, "5" * 32] if is_announced else [])

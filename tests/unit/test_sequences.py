@@ -185,6 +185,11 @@ class Bench:
         """Every segment's job that there is: what would be paid."""
         return [job for job in self.store.jobs.values() if job.part_of]
 
+    def submit(self, *jobs: Job) -> None:
+        """Have fal take segments."""
+        for job in jobs:
+            self.store.move(self.job(job.job_id), S.SUBMITTED)
+
     def succeed(self, job: Job) -> None:
         """Have fal make a segment."""
         made = self.store.move(self.job(job.job_id), S.GENERATED)
@@ -291,10 +296,12 @@ def test_a_segment_that_fails_leaves_the_others_running_and_nothing_is_joined() 
     bench = Bench()
     bench.begin(a_sequence())
     segments = bench.segments()
+    bench.submit(segments[0], segments[2])
 
     bench.fail(segments[1])
     assert bench.advance().status is S.SUBMITTED
-    for place in (0, 2, 3):
+    assert bench.job(segments[3].job_id).status is S.CANCELLED
+    for place in (0, 2):
         bench.succeed(segments[place])
     job = bench.advance()
 
@@ -305,10 +312,25 @@ def test_a_segment_that_fails_leaves_the_others_running_and_nothing_is_joined() 
     assert bench.editor.joined == []
 
 
+def test_a_segment_that_waits_for_a_lost_sequence_is_left_to_another_that_uses_it() -> None:
+    bench = Bench(width=2)
+    bench.begin(a_sequence())
+    bench.begin(a_sequence(job_id="7" * 32))
+    one, other = bench.segments()
+
+    bench.fail(one)
+    bench.advance()
+
+    assert bench.job(other.job_id).status is S.READY
+    bench.succeed(other)
+    assert {bench.advance().status, bench.advance("7" * 32).status} == {S.FAILED}
+
+
 def test_after_a_failure_no_further_segment_is_started() -> None:
     bench = Bench(width=2)
     bench.begin(a_sequence())
     one, other = bench.segments()
+    bench.submit(other)
 
     bench.fail(one)
     bench.advance()
@@ -425,6 +447,7 @@ def test_a_chain_without_a_last_frame_ends_when_nothing_of_it_runs() -> None:
     bench.begin(whole.model_copy(update={"sequence": plan}))
     first, third = bench.segments()
     bench.editor.wrong.add(first.job_id)
+    bench.submit(third)
 
     bench.succeed(first)
     assert bench.advance().status is S.SUBMITTED

@@ -59,13 +59,17 @@ class Outcome:
 
     def _bill(self, after: Job) -> str:
         """What a cancelled job may cost all the same."""
-        made = sum(one.was_generated for one in self.segments)
+        own = (one for one in self.segments if one.part_of == self.before.job_id)
+        made = sum(one.was_generated for one in own)
         paid = f"{number(made, 'segment')} had been made and paid; " if made else ""
         if self.shared:
             goes, them = ("goes", "it") if self.shared == 1 else ("go", "them")
-            paid += f"{number(self.shared, 'segment')} {goes} on, because another job uses {them}; "
+            paid += (
+                f"{number(self.shared, 'segment')} {goes} on, because another job uses {them}, and "
+                "the one that asked first pays; "
+            )
         if not self.may_be_billed:
-            return paid + ("nothing more is billed" if paid else "nothing was spent")
+            return paid + ("nothing else is billed" if paid else "nothing was spent")
         if after.request is None and after.sequence is None:
             return "fal's answer was lost, so there is nothing to stop; it may still be billed"
         return f"{paid}fal was asked to stop, but a run that has started may still be billed"

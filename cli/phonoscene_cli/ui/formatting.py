@@ -154,9 +154,10 @@ def _billed(job: Job) -> str:
 
 
 def _made(job: Job) -> int:
-    """How many segments of a job have been made."""
+    """How many segments of a job have been made, and paid by it."""
     segments = job.sequence.segments if job.sequence else ()
-    return sum(one.status in (_S.SUCCEEDED, _S.GENERATED) for one in segments)
+    made = (one for one in segments if one.status in (_S.SUCCEEDED, _S.GENERATED))
+    return sum(not one.is_reused for one in made)
 
 
 def step_meaning(job: Job, step: Step) -> str:

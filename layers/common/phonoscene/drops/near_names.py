@@ -12,6 +12,7 @@ from phonoscene.drops.keys import (
     UNSUPPORTED_SUFFIXES,
     Kind,
     composed,
+    is_of_one,
     kind_of,
     stem_of,
     unsafe,
@@ -49,14 +50,16 @@ def alone(half: Job, keys: Collection[str]) -> ErrorDetail:
     return _without_audio(half.sidecar.key if half.sidecar else half.name, keys)
 
 
-def unsupported(file: str) -> ErrorDetail:
+def unsupported(file: str, sidecar: str | None) -> ErrorDetail:
     """The error of a file that only its format keeps from being an audio file."""
-    stem = file.rpartition(".")[0]
+    stem, dot, suffix = file.rpartition(".")
+    if sidecar and is_of_one(sidecar, file):
+        stem = file
     return ErrorDetail(
         code="unsupported_format",
         field="audio",
         source=file,
-        value=file[len(stem) :],
+        value=dot + suffix,
         allowed=" ".join(AUDIO_SUFFIXES),
         message=(
             f"{file} has a format that is not supported. Convert it to MP3, WAV or FLAC, and drop "

@@ -61,8 +61,16 @@ class Errors(list[ErrorDetail]):
             return None
 
     def listed(self) -> tuple[ErrorDetail, ...]:
-        """As many of them as a record keeps, each with short texts."""
-        kept = [_shortened(error) for error in self[:MAX_ERRORS]]
+        """As many of them as a record keeps, each with short texts.
+
+        If that is not all, the first of each code goes before the others.
+        """
+        found, codes = list(self), [error.code for error in self]
+        if len(found) > MAX_ERRORS:
+            firsts = {codes.index(code) for code in codes}
+            order = sorted(range(len(found)), key=lambda number: number not in firsts)
+            found = [found[number] for number in order]
+        kept = [_shortened(error) for error in found[:MAX_ERRORS]]
         sizes = accumulate(len(error.model_dump_json().encode()) for error in kept)
         kept = kept[: sum(size <= MAX_ERROR_BYTES for size in sizes)]
         rest = len(self) - len(kept)

@@ -77,7 +77,7 @@ _FIXES = MappingProxyType(
         ),
         "missing_sidecar": _DROP_MISSING,
         "missing_audio": _DROP_MISSING,
-        "unsupported_format": "Convert the file and drop the result under the same name.",
+        "unsupported_format": "Convert the file and drop the result as the message says.",
         "unsafe_key": "Rename the file and drop it again.",
         "ambiguous_sidecar": "Give each audio file a sidecar of its own, or keep one of them.",
         "more_errors": "Correct the other errors first.",

@@ -88,13 +88,14 @@ def clock(seconds: float) -> str:
 def together(job: Job, segments: Listed[Job]) -> dict[str, Any]:
     """What came of a sequence, and what it cost: the dollars are those of its own segments.
 
-    One that was made for another sequence was paid by that. ``actual`` is None where fal reported
-    nothing of one.
+    One that was made for another sequence was paid by that; of one that was cancelled fal may have
+    made a video all the same. ``actual`` is None where fal reported nothing of one.
     """
     own = [
         one
         for one in segments
-        if one.part_of == job.job_id and (one.was_generated or one.is_maybe_billed)
+        if one.part_of == job.job_id
+        and (one.was_generated or one.is_maybe_billed or one.duplicate_requests)
     ]
     asked = [one.estimate for one in own if one.estimate]
     estimate = job.estimate and job.estimate.model_copy(update=_sums(asked, _DOLLARS))

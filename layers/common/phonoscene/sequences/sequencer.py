@@ -173,19 +173,37 @@ class Sequencer:
 
     def _give_up(self, job: Job, sequence: Sequence, jobs: Mapping[str, Job]) -> Job:
         """Start no further segment of a sequence that has lost one; end it when none runs."""
+        if self._stop_waiting(job, jobs):
+            sequence, jobs = _without_cancelled(*self._look(job))
         if all(one.is_final for one in jobs.values()):
             ended = _without_unborn(sequence, jobs)
             cost = together(job, list(jobs.values()))
             return self._fail(job, failures(sequence, jobs), sequence=ended, **cost)
         return self._note(job, sequence, jobs)
 
+    def _stop_waiting(self, job: Job, jobs: Mapping[str, Job]) -> bool:
+        """Cancel the segments that have not been sent, and that no other sequence uses.
+
+        Raises:
+            WriteRefused: one has moved meanwhile: look at the sequence again.
+        """
+        ready = [one for one in jobs.values() if one.status is JobStatus.READY]
+        stopped = [one for one in ready if not self.store.is_wanted(one, but_by=job.job_id)]
+        only = frozenset({JobStatus.READY})
+        for one in stopped:
+            try:
+                self.store.end(one, JobStatus.CANCELLED, only_from=only, revision=one.revision)
+            except WriteRefused as exc:
+                raise WriteRefused(job) from exc
+        return bool(stopped)
+
     def _follow(self, job: Job) -> Job:
-        """Note how the segments of a cancelled sequence have ended."""
+        """Note how the segments of a cancelled sequence have ended, and what they cost."""
         sequence, jobs = self._look(job)
         ended = _without_unborn(sequence, jobs)
-        if ended == job.plan:
-            return job
         estimate = together(job, list(jobs.values()))["estimate"]
+        if (ended, estimate) == (job.plan, job.estimate):
+            return job
         return self.store.note_ended(job, ended, estimate)
 
     def _note(self, job: Job, sequence: Sequence, jobs: Mapping[str, Job]) -> Job:

@@ -163,9 +163,10 @@ class JobStore:
         with self._refusals():
             self._table.update(request | {"ExpressionAttributeNames": {"#status": "status"}})
 
-    def is_wanted(self, segment: Job) -> bool:
-        """Whether a sequence that has not ended uses a segment's job."""
-        return any(not one.is_final for one in self.many(sorted(segment.users)).values())
+    def is_wanted(self, segment: Job, but_by: str | None = None) -> bool:
+        """Whether a sequence that has not ended, other than ``but_by``, uses a segment's job."""
+        users = sorted(segment.users - {but_by})
+        return any(not one.is_final for one in self.many(users).values())
 
     def many(self, job_ids: Sequence[str]) -> dict[str, Job]:
         """Those of the jobs that are there, by id."""

@@ -132,10 +132,17 @@ class Intake:
         return jobs
 
     def _reject_pairing(self, announced: Announcement, pairing: Pairing) -> list[Job]:
-        errors = (unsupported(announced.key),)
+        errors = (unsupported(announced.key, pairing.sidecar),)
+        shown, _, _ = announced.key.rpartition(".")
+        happened_at = f"unsupported {announced.happened_at.isoformat()}"
+        identifier = refusal_id(self.bucket.name, announced.key, happened_at)
         if pairing.sidecar:  # which finds the file itself if its event comes later
-            waiting = self.store.get(half_id(self.bucket.name, pairing.sidecar))
-            return self._reject(waiting, errors) if waiting else []
+            half = self.store.get(half_id(self.bucket.name, pairing.sidecar))
+            if half is None:
+                return []
+            if half.status is JobStatus.WAITING:
+                return self._reject(half, errors)
+            return [self._refuse(announced, half.name, errors, (), identifier)]
         try:
             drop = find_drop(self.bucket, pairing)
             is_drop = isinstance(drop, DropFiles) and not drop.errors
@@ -143,8 +150,6 @@ class Intake:
             is_drop = True
         if not is_drop:
             return []
-        shown, _, _ = announced.key.rpartition(".")
-        identifier = half_id(self.bucket.name, announced.key)
         return [self._refuse(announced, shown, errors, (), identifier)]
 
     def give_up(self, announced: Announcement, step: str) -> Job:
@@ -359,7 +364,8 @@ class Intake:
             return None
         for other in unsupported_pairings(present):
             if other.audio and other.sidecar == key:
-                return next(iter(self._reject(job, (unsupported(other.audio),))), None)
+                rejected = self._reject(job, (unsupported(other.audio, key),))
+                return next(iter(rejected), None)
         return job
 
     def _admit(

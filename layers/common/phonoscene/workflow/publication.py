@@ -17,7 +17,7 @@ from phonoscene.errors import (
     StableKeyContested,
     StableKeyRefused,
 )
-from phonoscene.jobs import Job
+from phonoscene.jobs import Job, JobStatus
 from phonoscene.publishing.events import StatusChanged
 from phonoscene.publishing.pointers import Pointer
 from phonoscene.publishing.receipts import Receipt
@@ -121,11 +121,12 @@ class Publisher:
             logger.warning("stable_key.not_renewed", extra={"reason": str(refused[0])})
 
     def _announce_end(self, segment: Job) -> None:
-        """Dispatch the sequences of a segment when it has ended, or waits for long.
+        """Dispatch the sequences of a segment when it was sent, has ended, or waits for long.
 
         Other steps are not published.
         """
-        if segment.is_final or segment.waits_for in ("budget", "account"):
+        was_sent = segment.status is JobStatus.SUBMITTED
+        if was_sent or segment.is_final or segment.waits_for in ("budget", "account"):
             self.drops.dispatch(sorted(segment.users))
 
     def _refused_copies(self, job: Job) -> list[StableKeyRefused]:
