@@ -925,7 +925,7 @@ ENDS = {
         ((), "nothing was spent"),
         (("never sent",), "nothing was spent"),
         (("never sent", "at fal"), "fal was asked to stop, but a run that has started may"),
-        (("made", "never sent"), "1 segment had been made and paid; nothing more is billed"),
+        (("made", "never sent"), "1 segment had been made and paid; nothing else is billed"),
         (("made", "made", "at fal"), "2 segments had been made and paid; fal was asked to stop"),
     ],
 )
@@ -937,7 +937,8 @@ def test_cancelled_long_audio_costs_what_its_segments_do(
         with_history(_S.READY, _S.SUBMITTED, *end).model_copy(update=whole)
         for end in ((), (_S.CANCELLED,))
     )
-    outcome = Outcome(before, after, tuple(ENDS[one] for one in ends))
+    own = {"part_of": before.job_id}
+    outcome = Outcome(before, after, tuple(ENDS[one].model_copy(update=own) for one in ends))
 
     assert outcome.sentence.startswith(f"CANCELLED; {sentence}")
     assert outcome.may_be_billed == ("at fal" in ends)

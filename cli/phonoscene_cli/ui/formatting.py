@@ -149,7 +149,7 @@ def _billed(job: Job) -> str:
     segments = job.sequence.segments if job.sequence else ()
     if moving := sum(one.status not in (None, _S.GENERATED, *FINAL) for one in segments):
         return f"{paid}{number(moving, 'segment')} had not ended, and may still be billed"
-    more = "nothing more" if done else "nothing"
+    more = "nothing else" if done else "nothing"
     return paid + ("fal may still run and bill it" if unseen_runs(job) else f"{more} is billed")
 
 
