@@ -950,7 +950,7 @@ def test_cancelled_long_audio_costs_what_its_segments_do(
         (None, False, "cancelled; nothing is billed"),
         (_S.CANCELLED, False, "cancelled; nothing is billed"),
         (_S.CANCELLED, True, "cancelled; fal may still run and bill it"),
-        (_S.SUCCEEDED, True, "cancelled; 1 segment had been made and paid, and nothing more is"),
+        (_S.SUCCEEDED, True, "cancelled; 1 segment had been made and paid, and nothing else is"),
     ],
 )
 def test_cancelled_long_audio_says_what_its_segments_cost(
