@@ -598,7 +598,7 @@ def test_a_file_that_is_no_audio_is_refused_with_a_sentence(tab: Tab, name: str)
     tab.go("/drop")
     fill(tab, prompt="Rain")
     tab.drag(name, b"" if name == "empty.wav" else b"Only words.")
-    tab.shows("form.drop", "empty.wav has no bytes", "no audio file", "not audio")
+    tab.shows("form.drop", "empty.wav has no bytes", "no audio file", "holds no MP3")
     assert tab.page.locator("button.primary").count() == 0
 
 
