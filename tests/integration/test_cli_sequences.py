@@ -293,7 +293,7 @@ def test_a_cancelled_job_leaves_a_segment_to_another_that_uses_it(
     second = started(desk, SCENES | {"scenes": changed}, "other/song")
     shared, other, *own = segments(second)
     assert {shared.part_of, other.part_of} == {first.job_id}
-    environment.setattr("time.sleep", desk.work)
+    environment.setattr("time.sleep", desk.work)  # the functions run while the command waits
 
     result = desk.says("cancel", first.job_id)
     shown = desk.says("show", first.job_id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phonoscene.comparison import MIN_NOTED_SECONDS
+from phonoscene.comparison import is_noted
 from phonoscene.drops.keys import name_of
 from phonoscene_cli.errors import NOT_FINE, WrongUsage
 from phonoscene_cli.follow import follow
@@ -152,8 +152,8 @@ def _tell(planned: Plan, repeats: dict[int, Job], stack: Stack) -> None:
     audio = planned.outlook.takes[0].fields["audio"]
     form = str(audio.format).partition(";")[0]
     terminal.say(f"{planned.drop.audio.key}: {audio.seconds:.2f} s of {form}")
-    padding = planned.outlook.takes[0].fields.get("padding") or 0.0
-    if padding >= MIN_NOTED_SECONDS:
+    padding = planned.outlook.takes[0].fields.get("padding")
+    if is_noted(padding):
         terminal.say(
             f"The last {padding:.2f} s will not be in the video, which is as long as one request "
             "can be."

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 MIN_FRAMES: Final = 9
 #: Two rates within this, in frames per second, are the same: fal may report a rounded one.
 SAME_RATE: Final = 0.01
-#: Shorter is 0.00 s in a note.
-MIN_NOTED_SECONDS: Final = 0.005
 #: The type of a container that has no sound.
 _SILENT: Final = "image/gif"
 
@@ -27,6 +25,11 @@ def frames_of(seconds: float, fps: float) -> int:
     computer's numbers cannot hold, less than a sample of any audio.
     """
     return max(MIN_FRAMES, math.ceil(round(seconds * fps, 6)))
+
+
+def is_noted(seconds: float | None) -> bool:
+    """Whether a time is worth a note, where it would not be 0.00 s."""
+    return seconds is not None and seconds >= 0.005  # noqa: PLR2004 - half of what is shown
 
 
 def differences(job: Job) -> list[str]:

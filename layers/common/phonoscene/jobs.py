@@ -280,6 +280,10 @@ class Segment(KeptModel):
     is_sent: bool = False
     is_reused: bool = False
 
+    def without_job(self) -> Self:
+        """The segment as it was planned, and cut."""
+        return type(self)(scene=self.scene, first=self.first, frames=self.frames, slice=self.slice)
+
 
 class Sequence(KeptModel):
     """Audio that is longer than one request, or in scenes: the requests that make its video.

@@ -153,13 +153,14 @@ def _unknown(field: str, value: object, source: str) -> ErrorDetail:
 
 def wrong_value(field: str, value: object, source: str, code: str, allowed: str) -> ErrorDetail:
     """The error of a field whose value is not what is allowed."""
+    found = shown(value)
     return ErrorDetail(
         code=code,
         field=field,
-        value=shown(value),
+        value=found,
         allowed=allowed,
         source=source,
-        message=f"{field} is {shown(value)}; allowed is {allowed}.",
+        message=f"{field} is {found}; allowed is {allowed}.",
     )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, PlainSerializer
 
-from phonoscene.comparison import MIN_NOTED_SECONDS, differences
+from phonoscene.comparison import differences, is_noted
 from phonoscene.jobs import (
     Actual,
     Audio,
@@ -254,7 +254,7 @@ def _notes_on_drops(job: Job) -> list[str]:
             "The same content was dropped again with other metadata: the job keeps its own. For a "
             "new video with other metadata, use phonoscene retry with --meta."
         )
-    if job.padding and job.padding >= MIN_NOTED_SECONDS:
+    if is_noted(job.padding):
         found.append(
             f"The last {job.padding:.2f} s of the audio are not in the video, which is as long as "
             f"one request can be ({job.arguments['num_frames']} frames)."

@@ -97,7 +97,7 @@ def check(sidecar: Sidecar, audio: Audio, scenes: Scenes, grid: Grid, max_second
 
 
 def _too_short(scenes: Listed[AskedScene], seconds: float, grid: Grid) -> list[ErrorDetail]:
-    """The scenes that are shorter than the shortest segment, or begin behind the audio."""
+    """The scenes that are shorter than the shortest segment, or begin after the audio."""
     ends = [min(scene.start, seconds) for scene in scenes[1:]] + [seconds]
     return [
         _short_scene(number, scene, end, grid)

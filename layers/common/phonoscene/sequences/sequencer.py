@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -37,7 +37,7 @@ from phonoscene.sequences.segments import (
 from phonoscene.videos.video_formats import suffix_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from phonoscene.jobs import Audio, DropObject, Estimate, Sequence, Video
     from phonoscene.queues import DropsQueue
@@ -190,11 +190,9 @@ class Sequencer:
         ready = [one for one in jobs.values() if one.status is JobStatus.READY]
         stopped = [one for one in ready if not self.store.is_wanted(one, but_by=job.job_id)]
         only = frozenset({JobStatus.READY})
-        for one in stopped:
-            try:
+        with _refused_for(job):
+            for one in stopped:
                 self.store.end(one, JobStatus.CANCELLED, only_from=only, revision=one.revision)
-            except WriteRefused as exc:
-                raise WriteRefused(job) from exc
         return bool(stopped)
 
     def _follow(self, job: Job) -> Job:
@@ -347,13 +345,10 @@ class Sequencer:
         Raises:
             WriteRefused: one has ended meanwhile: look at the sequence again.
         """
-        for one in segments:
-            if one.is_final or job.job_id in one.users:
-                continue
-            try:
-                self.store.share_segment(one, job)
-            except WriteRefused as exc:
-                raise WriteRefused(job) from exc
+        with _refused_for(job):
+            for one in segments:
+                if not one.is_final and job.job_id not in one.users:
+                    self.store.share_segment(one, job)
 
     def _generated(self, job: Job, sequence: Sequence, jobs: Mapping[str, Job]) -> Job:
         made = [jobs[str(one.job_id)] for one in sequence.segments]
@@ -404,20 +399,17 @@ def _without_cancelled(
 
 def _without(sequence: Sequence, job_ids: Container[str | None]) -> Sequence:
     """The sequence as if the segments with these jobs had none."""
-    for number, one in enumerate(sequence.segments):
-        if one.job_id in job_ids:
-            sequence = sequence.with_segment(number, **_NO_JOB)
-    return sequence
+    segments = (one.without_job() if one.job_id in job_ids else one for one in sequence.segments)
+    return sequence.model_copy(update={"segments": tuple(segments)})
 
 
-#: What a segment says of its job before there is one.
-_NO_JOB: Final = {
-    "job_id": None,
-    "status": None,
-    "request_id": None,
-    "is_sent": False,
-    "is_reused": False,
-}
+@contextmanager
+def _refused_for(job: Job) -> Iterator[None]:
+    """A refused write of a segment is about its sequence, which is looked at again."""
+    try:
+        yield
+    except WriteRefused as exc:
+        raise WriteRefused(job) from exc
 
 
 _NOT_EDITED: Final = ErrorDetail(

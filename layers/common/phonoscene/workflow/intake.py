@@ -133,7 +133,6 @@ class Intake:
 
     def _reject_pairing(self, announced: Announcement, pairing: Pairing) -> list[Job]:
         errors = (unsupported(announced.key, pairing.sidecar),)
-        shown, _, _ = announced.key.rpartition(".")
         happened_at = f"unsupported {announced.happened_at.isoformat()}"
         identifier = refusal_id(self.bucket.name, announced.key, happened_at)
         if pairing.sidecar:  # which finds the file itself if its event comes later
@@ -150,6 +149,7 @@ class Intake:
             is_drop = True
         if not is_drop:
             return []
+        shown, _, _ = announced.key.rpartition(".")
         return [self._refuse(announced, shown, errors, (), identifier)]
 
     def give_up(self, announced: Announcement, step: str) -> Job:
