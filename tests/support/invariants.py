@@ -51,10 +51,14 @@ def gave_up(world: World, job: Job) -> bool:
     """Whether a job ended as it may after two crashes: nothing was paid, and its receipt says why.
 
     Twice, no one knew what fal had heard: the product sends a job again after one proven silence,
-    not after two. Or twice the decoder's process ended on one file: then it is the file.
+    not after two. Or twice the decoder's process ended on one file: then it is the file. A sequence
+    ends with a segment that did.
     """
     if paid(world, job):
         return False
+    if job.sequence:
+        lost = {one.job_id for one in job.sequence.segments}
+        return any(one.job_id in lost and gave_up(world, one) for one in jobs_of(world))
     if job.status is JobStatus.REJECTED:
         return any(one.code == "could_not_be_examined" and one.field for one in job.errors)
     return job.resubmitted and [one.code for one in job.errors] == ["outcome_unknown"]
