@@ -7,6 +7,7 @@ import logging
 import time
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -99,6 +100,41 @@ def test_a_tie_a_missing_image_and_a_long_audio_are_reported_at_once(
         "image_not_found",
         "audio_too_long",
     }
+
+
+@pytest.mark.parametrize("fields", [{"fps": 0}, {"colour": "red"}, {"metadata": 1}])
+def test_a_missing_image_is_reported_with_the_fields_that_are_wrong(
+    bucket: MemoryBucket, store: MemoryStore, fields: dict[str, Any]
+) -> None:
+    bucket.put("song.mp3")
+    bucket.put("song.json", text(image_url="cover.png", **fields))
+
+    job = take(bucket, store, "song.mp3")
+
+    assert job.status is JobStatus.REJECTED
+    assert [error.field for error in job.errors] == [*fields, "image_url"]
+
+
+def test_a_missing_image_of_a_scene_is_reported_with_metadata_that_is_wrong(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    bucket.put("song.mp3")
+    bucket.put("song.json", text(metadata=1, scenes=[{"start": 0, "image_url": "one.png"}]))
+
+    job = take(bucket, store, "song.mp3")
+
+    assert [error.field for error in job.errors] == ["metadata", "scenes[0].image_url"]
+
+
+def test_of_an_image_field_that_is_refused_there_is_one_error(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    bucket.put("song.mp3")
+    bucket.put("song.json", text(image_url="ftp://x/y", end_image_url=["y.png"]))
+
+    job = take(bucket, store, "song.mp3")
+
+    assert [error.field for error in job.errors] == ["image_url", "end_image_url"]
 
 
 @pytest.mark.parametrize("character", ["\x00", "\x1f", "\x7f", "\x85", "\n"])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from phonoscene.drops.keys import composed, content_id
-from phonoscene.drops.sidecar import chosen
+from phonoscene.drops.sidecar import IMAGE_FIELDS, chosen
 from phonoscene.drops.validation_errors import SCENES
 from phonoscene.jobs import KeptModel
 
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 MARK: Final = "phonoscene-take"
 #: How many jobs of one key and one request are remembered, with the content of each.
 MAX_HOLDERS: Final = 10
-
-
-#: The arguments that may name an image of the drop bucket.
-IMAGES: Final = ("image_url", "end_image_url")
 
 
 class Seen(Protocol):
@@ -118,7 +114,7 @@ def _wish(arguments: Mapping[str, Any], images: Mapping[str, Seen]) -> str:
 
 def _named(arguments: Mapping[str, Any]) -> set[str]:
     """The arguments that name an image of the drop bucket."""
-    return {field for field in IMAGES if "://" not in str(arguments.get(field) or "://")}
+    return {field for field in IMAGE_FIELDS if "://" not in str(arguments.get(field) or "://")}
 
 
 class Holders(KeptModel):

@@ -21,6 +21,8 @@ from phonoscene.drops.image_references import ImageReference
 #: A result of 10 KB or more shortens fal's result window from 1 h to 6 min, and the prompt is in
 #: it.
 MAX_PROMPT_LENGTH = 5000
+#: The fields that may name an image of the drop bucket.
+IMAGE_FIELDS = ("image_url", "end_image_url")
 
 Preset = Literal[
     "auto",
@@ -148,7 +150,7 @@ class Sidecar(_Strict):
 
     def image_references(self) -> dict[str, str]:
         """The image fields that are set, by name."""
-        found = {name: getattr(self, name) for name in ("image_url", "end_image_url")}
+        found = {name: getattr(self, name) for name in IMAGE_FIELDS}
         return {name: reference for name, reference in found.items() if reference}
 
     def arguments(self) -> dict[str, Any]:

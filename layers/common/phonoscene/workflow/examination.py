@@ -19,8 +19,8 @@ from phonoscene.drops.keys import (
     unsafe,
 )
 from phonoscene.drops.pricing import PADDING_SECONDS, PRESETS, estimate, needed_frames
-from phonoscene.drops.sidecar import Sidecar, VideoSize
-from phonoscene.drops.sidecar_files import SidecarFile, metadata_of, parse, read_takes
+from phonoscene.drops.sidecar import IMAGE_FIELDS, Sidecar, VideoSize
+from phonoscene.drops.sidecar_files import SidecarFile, merged, metadata_of, parse, read_takes
 from phonoscene.drops.validation_errors import SCENES, Errors, shortened
 from phonoscene.errors import DropRefused
 from phonoscene.fal.requests import check_size
@@ -159,8 +159,9 @@ class Examiner:
         scenes = errors.collect(read_scenes, documents)
         sidecar, origin = errors.collect(parse, _with_prompt(documents)) or (None, {})
         if sidecar is None:
+            self._check_images(documents, scenes, errors)
             return ExaminedTake(about, errors, {})
-        images, missing = self._images(sidecar, origin, errors)
+        images, missing = self._images(sidecar.image_references(), origin, errors)
         planned = audio if scenes else None  # scenes that cannot be read leave nothing to price
         if self._is_sequence(sidecar, audio, scenes):
             return self._long_take(
@@ -236,7 +237,7 @@ class Examiner:
         mine = Errors()
         own = {field for field in scene.sidecar.image_references() if field in scene.fields}
         origin = dict.fromkeys(own, scene.source)
-        images, missing = self._images(scene.sidecar, origin, mine)
+        images, missing = self._images(scene.sidecar.image_references(), origin, mine)
         errors += [
             error.model_copy(update={"field": f"{SCENES}[{number}].{error.field}"})
             for error in mine
@@ -268,12 +269,24 @@ class Examiner:
             raise DropRefused(_too_dear(cost, *self.rules.most_usd))
         return cost
 
+    def _check_images(
+        self, documents: Listed[SidecarFile], scenes: Scenes | None, errors: Errors
+    ) -> None:
+        """Add what is wrong with the images of a drop whose other fields are refused."""
+        values, origin = merged(documents)
+        refused = {error.field for error in errors}
+        unread = [field for field in IMAGE_FIELDS if field not in refused]
+        references = {one: values[one] for one in unread if isinstance(values.get(one), str)}
+        self._images(references, origin, errors)
+        for number, scene in enumerate(scenes.listed if scenes else ()):
+            self._scene_images(number, scene, errors)
+
     def _images(
-        self, sidecar: Sidecar, origin: Mapping[str, str], errors: Errors
+        self, references: Mapping[str, str], origin: Mapping[str, str], errors: Errors
     ) -> tuple[Images, tuple[str, ...]]:
         """The images beside the file that names them, by field; and the keys that are missing."""
         images, missing = {}, []
-        for field, reference in sidecar.image_references().items():
+        for field, reference in references.items():
             if "://" in reference or field not in origin:
                 continue
             mine, key = Errors(), beside(origin[field], reference)
