@@ -56,7 +56,7 @@ def measure() -> Section:
 def _rows(usd: float, lines: float) -> list[Row]:
     per_megapixel = Decimal(read()["Parameters"]["PricePerMegapixelUsd"]["Default"])
     one = estimate(121, PRESETS["landscape_16_9"], per_megapixel)
-    fal_usd = 1000 * float(one.lower_usd)
+    fal_usd = 1000 * float(one.megapixels * per_megapixel)
     return [
         Row.held("AWS for 1,000 jobs", f"{usd:.3f} USD", f"≤ {MAX_USD} USD", usd <= MAX_USD),
         Row(

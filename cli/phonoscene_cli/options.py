@@ -45,7 +45,7 @@ Out = Annotated[
         "--out",
         parser=Destination.of,
         metavar="FILE|FOLDER/",
-        help="Download the video to this file or folder; implies --watch.",
+        help="Follow the job to its end, and download its video to this file or folder.",
     ),
 ]
 Timeout = Annotated[

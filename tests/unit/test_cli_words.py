@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.jobs import FINAL, Audio, DropObject, ErrorDetail, JobStatus
+from phonoscene.jobs import FINAL, MAYBE_BILLED, Audio, DropObject, ErrorDetail, JobStatus
 from phonoscene.publishing.wording import WAITS, fix
 from phonoscene_cli.errors import NOT_FINE, WRONG_USAGE, CliError, WrongUsage
 from phonoscene_cli.stack import job_lookup
@@ -287,3 +287,13 @@ def test_yesterday_is_the_day_before_today() -> None:
 
 def test_exit_codes_tell_what_was_wrong() -> None:
     assert (CliError.exit_code, WrongUsage.exit_code) == (NOT_FINE, WRONG_USAGE)
+
+
+@pytest.mark.parametrize("code", sorted(MAYBE_BILLED))
+def test_what_may_be_billed_is_looked_up_before_it_is_paid_again(code: str) -> None:
+    error = ErrorDetail(code=code, message="It failed.")
+
+    step = next_steps.next_step(a_job(JobStatus.FAILED, **WHOLE | {"errors": (error,)}))
+
+    assert "Check fal's dashboard" in fix(JobStatus.FAILED, error)
+    assert "fal may have made and billed the video" in step

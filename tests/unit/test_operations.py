@@ -101,8 +101,30 @@ def test_the_dashboard_is_json_once_its_names_are_put_in() -> None:
 
     body = json.loads(re.sub(r"\$\{[\w:.]+\}", "x", dashboard["DashboardBody"]["Fn::Sub"]))
 
-    assert len(body["widgets"]) == 9
+    assert len(body["widgets"]) == 8
     assert all(widget["properties"]["metrics"] for widget in body["widgets"])
+
+
+def test_the_dashboard_shows_no_more_metrics_than_are_free() -> None:
+    [dashboard] = of_type("AWS::CloudWatch::Dashboard").values()
+    text = dashboard["DashboardBody"]["Fn::Sub"]
+
+    shown = set(re.findall(r'\["\S+", "\w+", "\w+", "[^"]*"', text))
+
+    assert 40 < len(shown) <= 50, (
+        "an account's first three dashboards are free with up to 50 metrics each"
+    )
+
+
+def test_the_page_counts_the_metrics_of_a_run_of_reconcile() -> None:
+    code = (ROOT / "functions" / "reconcile" / "app.py").read_text()
+    page = (ROOT / "docs" / "scale.md").read_text()
+
+    written = len(re.findall(r"\bgauge\(", code))
+
+    usd, paid = f"{written * 0.3:.2f}", f"{(written - 10) * 0.3:.2f}"
+    row = f"| {written} metrics that each run of `reconcile` writes, 0.30 each; "
+    assert f"{row}an account's first ten are free | {usd} | {paid} |" in page
 
 
 def test_every_state_is_a_symptom_or_an_end() -> None:

@@ -58,6 +58,11 @@ def _after_failure(job: Job) -> str:
     if job.source_url:
         where = f"The video is paid for and available for a while at {job.source_url}."
         return f"{where} Or pay for another one: {again}."
+    if job.is_maybe_billed:
+        return (
+            "fal may have made and billed the video: look for the request at "
+            f"https://fal.ai/dashboard first. {again} pays for another one."
+        )
     if _is_about_audio(job):
         return f"{_ANOTHER_FILE} A retry would send the same file."
     return f"`phonoscene retry {job.job_id}{_settings(job)}`."

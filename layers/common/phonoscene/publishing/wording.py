@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from phonoscene.drops.keys import is_defaults
-from phonoscene.jobs import JobStatus
+from phonoscene.jobs import MAYBE_BILLED, JobStatus
 
 if TYPE_CHECKING:
     from phonoscene.jobs import ErrorDetail, Job
@@ -87,10 +87,8 @@ _FIXES = MappingProxyType(
         "segment_gone": _RETRY_SEGMENTS,
         "not_edited": "Ask the operator, then use phonoscene retry: no segment is paid again.",
         **dict.fromkeys(_MADE_WRONG, _RETRY_SEGMENTS),
-        "result_lost": _DROP_AGAIN,
         "outcome_unknown": _DROP_AGAIN,
-        "outcome_unproven": _LOOK_AT_FAL,
-        "result_unreadable": _LOOK_AT_FAL,
+        **dict.fromkeys(MAYBE_BILLED, _LOOK_AT_FAL),
         "video_unavailable": _DROP_AGAIN,
         "video_url_refused": _OPERATOR,
         "video_redirected": _OPERATOR,

@@ -290,7 +290,8 @@ class Reconciler:
 
 
 _LOST = ErrorDetail(
-    code="result_lost", message="fal keeps no result of this request any more. Drop the file again."
+    code="result_lost",
+    message="fal keeps no result of this request any more. It may have made a video, and bill it.",
 )
 _UNKNOWN = ErrorDetail(
     code="outcome_unknown",
