@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 #: What a run leaves of the function's time for its last job, in milliseconds.
 MIN_TIME_MS = 25_000
-#: fal's longest run, and a margin for its webhook: how long a request lives after its start.
-RUN_AND_CALL = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,6 @@ def build() -> App:
         queue=FalQueue(FalKey(settings.fal_key_parameter, partial(boto3.client, "ssm"))),
         verdicts=VerdictsQueue(sqs, settings.verdicts_queue_url),
         dispatcher=Dispatcher(store, DropsQueue(sqs, settings.drops_queue_url), limits),
-        silence=timedelta(seconds=settings.audio_url_ttl_seconds) + RUN_AND_CALL,
-        output_lifetime=timedelta(seconds=settings.output_lifetime_seconds),
         ask_again=timedelta(seconds=settings.ask_fal_seconds),
     )
     return App(reconciler, limits)

@@ -37,7 +37,6 @@ class App:
     """The clients and settings that an invocation needs."""
 
     result_handler: ResultHandler
-    dispatcher: Dispatcher
 
 
 @cache
@@ -45,16 +44,28 @@ def build() -> App:
     """Read the settings and make the clients, at the first event."""
     settings = StoreSettings.from_env(os.environ)
     store = JobStore(boto3.client("dynamodb"), settings.jobs_table, on_change=announce)
+    limits = SpendingLimits(settings.max_in_flight, settings.daily_budget_usd)
+    drops = DropsQueue(boto3.client("sqs"), settings.drops_queue_url)
     result_handler = ResultHandler(
         store=store,
         queue=FalQueue(FalKey(settings.fal_key_parameter, partial(boto3.client, "ssm"))),
         cdn=Cdn(settings.max_video_bytes),
         output=OutputBucket(boto3.client("s3", config=UNSIGNED), settings.output_bucket),
         has_stable_keys=settings.stable_key == "true",
+        on_free=partial(dispatch, Dispatcher(store, drops, limits)),
     )
-    limits = SpendingLimits(settings.max_in_flight, settings.daily_budget_usd)
-    drops = DropsQueue(boto3.client("sqs"), settings.drops_queue_url)
-    return App(result_handler, Dispatcher(store, drops, limits))
+    return App(result_handler)
+
+
+def dispatch(dispatcher: Dispatcher) -> None:
+    """Give a slot that is free to the next job. If that fails, reconcile does it within a minute.
+
+    It is done before the video is copied, which must not wait for another try of the message.
+    """
+    try:
+        dispatcher.dispatch()
+    except Exception:  # noqa: BLE001 - whatever it is, the video comes first
+        logger.exception("dispatch.failed")
 
 
 def on_message(message: Message) -> None:
@@ -63,10 +74,7 @@ def on_message(message: Message) -> None:
     try:
         webhook = WebhookMessage.read(message.json())
         logger.append_keys(job_id=webhook.job_id)
-        app = build()
-        job = app.result_handler.handle(webhook)
-        if job and job.is_final:  # a place is free
-            app.dispatcher.dispatch()
+        build().result_handler.handle(webhook)
     except FalUnavailable as exc:
         logger.warning("result.unavailable", extra={"reason": str(exc)})
         raise

@@ -20,11 +20,11 @@ from phonoscene.limits import SpendingLimits
 from phonoscene.observability import announce
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.workflow.ledger_audit import LedgerAudit
+from phonoscene.workflow.reconciliation import OUTPUT_LIFETIME
 from phonoscene.workflow.storing import ResultHandler
 from tests.integration.loopback import answer
 from tests.integration.races import ROUNDS, Race
 from tests.integration.workspace import (
-    OUTPUT_LIVES,
     VIDEO_URL,
     Workspace,
     failure,
@@ -122,8 +122,8 @@ def test_the_day_knows_it_while_the_video_is_still_to_be_copied(
 
     generated = workspace.read()
     assert generated.status is S.GENERATED
-    assert generated.reservation
-    assert workspace.sums() == (1, Decimal(usd), Decimal(usd))
+    assert generated.reservation is None
+    assert workspace.sums() == (0, Decimal(usd), ZERO)
     budget_is_what_the_records_say(workspace)
 
 
@@ -133,7 +133,7 @@ def test_a_paid_video_that_could_not_be_copied_stays_counted_as_it_came(
 ) -> None:
     workspace.cdn.is_down = True
     workspace.result_handler.handle(came(bring(workspace), reported))
-    workspace.clock.now += OUTPUT_LIVES + timedelta(minutes=1)
+    workspace.clock.now += OUTPUT_LIFETIME + timedelta(minutes=1)
 
     workspace.reconciler.run()
 
@@ -141,14 +141,15 @@ def test_a_paid_video_that_could_not_be_copied_stays_counted_as_it_came(
     assert workspace.sums() == (0, Decimal(usd), ZERO)
 
 
-def test_an_actual_cost_as_asked_for_takes_no_transaction(workspace: Workspace) -> None:
-    workspace.cdn.is_down = True
+def test_a_result_and_its_copy_take_one_transaction(workspace: Workspace) -> None:
     job = bring(workspace)
     workspace.recording_client.calls.clear()
 
-    workspace.result_handler.handle(came(job, AS_ASKED))
+    stored = workspace.result_handler.handle(came(job, LARGER))
 
-    assert "transact_write_items" not in workspace.recording_client.calls
+    assert stored
+    assert stored.status is S.SUCCEEDED
+    assert workspace.recording_client.calls.count("transact_write_items") == 1
 
 
 def test_the_record_keeps_what_came_beside_what_was_asked(workspace: Workspace) -> None:
@@ -259,8 +260,7 @@ def test_a_correction_whose_answer_was_lost_is_not_made_again(workspace: Workspa
 
     workspace.result_handler.handle(came(job, LARGER))
 
-    assert cut == (1, Decimal("9.6051"), Decimal("9.6051"))
-    assert workspace.sums() == (0, Decimal("9.6051"), ZERO)
+    assert cut == workspace.sums() == (0, Decimal("9.6051"), ZERO)
     budget_is_what_the_records_say(workspace)
 
 

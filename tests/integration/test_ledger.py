@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -28,22 +29,24 @@ from tests.integration.workspace import (
     Workspace,
     an_id,
     canceled,
+    failure,
     numbered_job,
+    result_message,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from phonoscene.fal.webhook_message import WebhookMessage
     from tests.integration.moto_stack import Cloud
 
 ZERO = Decimal(0)
 NOTHING = (0, ZERO, ZERO)
-HOLDING = (
-    JobStatus.SUBMITTING,
-    JobStatus.UNCONFIRMED,
-    JobStatus.SUBMITTED,
-    JobStatus.GENERATED,
-)
+HOLDING = (JobStatus.SUBMITTING, JobStatus.UNCONFIRMED, JobStatus.SUBMITTED)
 ENDS = [(before, after) for before in HOLDING for after in sorted(TRANSITIONS[before] & ENDINGS)]
-GOES_ON = [(before, after) for before in HOLDING for after in sorted(TRANSITIONS[before] - ENDINGS)]
+GOES_ON = [
+    (before, after) for before in HOLDING for after in sorted(TRANSITIONS[before] & set(HOLDING))
+]
 
 
 @pytest.fixture
@@ -69,12 +72,6 @@ def test_a_claim_takes_its_slot_and_its_money_in_the_transaction_that_moves_the_
     assert (claimed.reservation.day, claimed.reservation.usd) == (DAY, USD)
 
 
-def test_what_is_held_stays_held_while_the_job_goes_on(workspace: Workspace) -> None:
-    workspace.bring(JobStatus.GENERATED)
-
-    assert workspace.sums() == (1, USD, USD)
-
-
 @pytest.mark.parametrize(("before", "after"), GOES_ON, ids=str)
 def test_a_step_that_ends_no_attempt_changes_no_sum(
     workspace: Workspace, before: JobStatus, after: JobStatus
@@ -98,6 +95,59 @@ def test_a_job_whose_cost_is_not_known_takes_a_slot_and_no_money(workspace: Work
 # Giving back ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("before", sorted(HOLDING))
+def test_a_video_that_is_made_frees_the_slot_before_it_is_copied_and_its_price_is_spent(
+    workspace: Workspace, before: JobStatus
+) -> None:
+    job = workspace.bring(before)
+    workspace.recording_client.calls.clear()
+
+    made = workspace.step(job, JobStatus.GENERATED)
+
+    assert workspace.recording_client.calls == ["transact_write_items"]
+    assert workspace.sums() == (0, USD, ZERO)
+    assert made.reservation is workspace.read().reservation is None
+
+
+@pytest.mark.parametrize(
+    ("result", "after"),
+    [
+        (result_message, JobStatus.GENERATED),
+        (failure, JobStatus.READY),
+        (partial(failure, error_type="image_too_small"), JobStatus.FAILED),
+    ],
+    ids=["a video", "an error that may pass", "an error that stays"],
+)
+def test_another_job_may_have_the_slot_as_soon_as_fal_is_done_and_before_a_video_is_copied(
+    workspace: Workspace, result: Callable[[Job], WebhookMessage], after: JobStatus
+) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    seen: list[tuple[JobStatus, int]] = []
+    handler = replace(
+        workspace.result_handler,
+        on_free=lambda: seen.append((workspace.read().status, workspace.sums()[0])),
+    )
+
+    handler.handle(result(job))
+
+    assert seen == [(after, 0)]
+
+
+@pytest.mark.parametrize("after", [JobStatus.SUCCEEDED, JobStatus.FAILED])
+def test_what_an_earlier_version_still_holds_for_a_video_is_given_back_at_its_end(
+    workspace: Workspace, after: JobStatus
+) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.step(job, JobStatus.GENERATED)
+    workspace.set_sums(job.job_id, reservation=job.reservation)
+    workspace.set_sums(f"budget#{DAY}", reserved_usd=USD)
+    workspace.set_window(in_flight={job.job_id})
+
+    workspace.store.end(workspace.read(), after)
+
+    assert workspace.sums() == (0, USD, ZERO)
+
+
 @pytest.mark.parametrize(("before", "after"), ENDS, ids=str)
 def test_every_ending_gives_the_slot_back_in_its_own_transaction(
     workspace: Workspace, before: JobStatus, after: JobStatus
@@ -113,9 +163,7 @@ def test_every_ending_gives_the_slot_back_in_its_own_transaction(
     assert ended.reservation is workspace.read().reservation is None
 
 
-@pytest.mark.parametrize(
-    ("before", "after"), [pair for pair in ENDS if pair[0] is not JobStatus.GENERATED], ids=str
-)
+@pytest.mark.parametrize(("before", "after"), ENDS, ids=str)
 def test_what_was_not_spent_is_there_again_for_others(
     workspace: Workspace, before: JobStatus, after: JobStatus
 ) -> None:

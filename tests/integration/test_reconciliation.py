@@ -34,7 +34,6 @@ from tests.integration.fal_queue import FakeFalQueue
 from tests.integration.loopback import Loopback, answer
 from tests.integration.moto_stack import client
 from tests.integration.workspace import (
-    OUTPUT_LIVES,
     QUEUE,
     SILENCE,
     START,
@@ -194,7 +193,7 @@ def test_a_request_of_an_earlier_attempt_is_not_the_lost_one(workspace: Workspac
     assert workspace.read().status is JobStatus.UNCONFIRMED
 
 
-@pytest.mark.parametrize("minutes", [1, 30, 74])
+@pytest.mark.parametrize("minutes", [1, 30, 134])
 def test_before_the_silence_is_over_an_unconfirmed_job_is_only_looked_at_again(
     workspace: Workspace, minutes: int
 ) -> None:
@@ -204,6 +203,19 @@ def test_before_the_silence_is_over_an_unconfirmed_job_is_only_looked_at_again(
 
     assert workspace.read() == noted(job)
     assert workspace.turn() == workspace.clock() + ASK_AGAIN
+
+
+@pytest.mark.parametrize("waits", [300, 3300])
+def test_a_silence_is_as_long_as_the_request_could_wait_and_run_whatever_a_later_one_may(
+    workspace: Workspace, waits: int
+) -> None:
+    workspace.bring(JobStatus.UNCONFIRMED, start_timeout=waits)
+
+    later(workspace, timedelta(seconds=waits, hours=1, minutes=15) - timedelta(seconds=1))
+    before = workspace.read().status
+    later(workspace, ASK_AGAIN)
+
+    assert (before, workspace.read().status) == (JobStatus.UNCONFIRMED, JobStatus.READY)
 
 
 def test_a_silence_that_is_over_allows_one_more_submission_and_the_record_says_so(
@@ -307,7 +319,7 @@ def test_a_result_that_comes_while_fal_is_asked_is_not_overwritten(
     later(workspace, SILENCE)
 
     assert workspace.read().status is JobStatus.GENERATED
-    assert workspace.sums() == (1, USD, USD)
+    assert workspace.sums() == (0, USD, ZERO)
 
 
 # A webhook that does not come -------------------------------------------------------------------
@@ -429,7 +441,7 @@ def test_what_fal_has_forgotten_does_not_fail_a_job_that_moved_while_it_was_aske
     later(workspace, SILENCE + RESULT_KEPT)
 
     assert workspace.read().status is meanwhile
-    assert workspace.sums()[0] == (1 if meanwhile is JobStatus.GENERATED else 0)
+    assert workspace.sums()[0] == 0
 
 
 def test_a_fal_that_cannot_be_reached_changes_nothing_but_when_it_is_asked_again(
@@ -491,16 +503,19 @@ def test_a_copy_is_not_begun_again_while_the_last_may_still_run(workspace: Works
     assert len(workspace.queues.delivered) == 1
 
 
-def test_a_video_that_cannot_be_copied_while_fal_keeps_it_fails_its_job(cloud: Cloud) -> None:
-    workspace = Workspace(cloud)
-    workspace.bring(JobStatus.GENERATED)
+@pytest.mark.parametrize("asked", [None, 3600, 200_000])
+def test_a_video_that_cannot_be_copied_while_fal_keeps_it_fails_its_job(
+    cloud: Cloud, asked: int | None
+) -> None:
+    workspace, kept = Workspace(cloud), timedelta(seconds=asked or 86400)
+    workspace.bring(JobStatus.GENERATED, output_lifetime=asked)
     while workspace.read().status is JobStatus.GENERATED:
         later(workspace, COPY_AGAIN)
 
     failed = workspace.read()
     assert [error.code for error in failed.errors] == ["video_unavailable"]
-    assert OUTPUT_LIVES < failed.updated_at - START <= OUTPUT_LIVES + COPY_AGAIN
-    assert len(workspace.queues.delivered) == OUTPUT_LIVES // COPY_AGAIN
+    assert kept < failed.updated_at - START <= kept + COPY_AGAIN
+    assert len(workspace.queues.delivered) == kept // COPY_AGAIN
     assert (failed.source_url, failed.reported) == (None, {})
     assert workspace.sums() == (0, USD, ZERO)  # fal made it, and bills it
 
@@ -844,8 +859,6 @@ def reconcile(
         DROPS_QUEUE_URL=drops,
         VERDICTS_QUEUE_URL=cloud.verdicts_url,
         ASK_FAL_SECONDS="45",
-        AUDIO_URL_TTL_SECONDS="3600",
-        OUTPUT_LIFETIME_SECONDS="86400",
         MAX_IN_FLIGHT="2",
         DAILY_BUDGET_USD="25",
     )

@@ -22,7 +22,7 @@ from phonoscene.videos.output_bucket import OutputBucket
 from phonoscene.workflow.cancellation import Canceller
 from phonoscene.workflow.dispatch import Dispatcher
 from phonoscene.workflow.media_urls import Presigned
-from phonoscene.workflow.reconciliation import Reconciler
+from phonoscene.workflow.reconciliation import RUN_AND_CALL, START_TIMEOUT, Reconciler
 from phonoscene.workflow.storing import ResultHandler
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
 from tests.integration.fal_queue import FakeFalQueue
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
 START: Final = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
 DAY: Final = "2026-11-22"
-SILENCE: Final = timedelta(minutes=75)
-OUTPUT_LIVES: Final = timedelta(hours=6)
+SILENCE: Final = START_TIMEOUT + RUN_AND_CALL
 USD: Final = Decimal("0.5000")
 QUEUE: Final = "https://queue.fal.run/fal-ai/ltx-2.3-22b/requests"
 ENDINGS: Final = FINAL | {JobStatus.READY}
@@ -269,7 +268,7 @@ class Workspace:
     def reconciler(self) -> Reconciler:
         queues = _as_any(self.queues)
         dispatcher = Dispatcher(self.store, queues, self.limits)
-        return Reconciler(self.store, _as_any(self.fal), queues, dispatcher, SILENCE, OUTPUT_LIVES)
+        return Reconciler(self.store, _as_any(self.fal), queues, dispatcher)
 
     @property
     def canceller(self) -> Canceller:

@@ -24,6 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local.cloud.certificates import SUBSCRIBER
 from local.cloud.cloud import running_cloud
 from local.cloud.reconcile_ticker import ReconcileTicker
+from phonoscene.workflow.reconciliation import RUN_AND_CALL
 from tests.support.local_stack import (
     FINAL,
     NO_WEBHOOK,
@@ -66,8 +67,8 @@ PATIENCE: Final = 600.0
 VISIBILITY: Final = 45
 #: Seconds; an endpoint has 20 to answer, and notices late that it was left.
 LEFT_AFTER: Final = 23
-#: What proves that a submission was not taken: the life of its audio URL, and fal's longest run.
-SILENCE: Final = timedelta(seconds=600, minutes=15)
+#: What proves that a submission was not taken: its start timeout, and fal's longest run.
+SILENCE: Final = timedelta(seconds=300) + RUN_AND_CALL
 
 WEBHOOK, POLLING = "webhook", "polling"
 WAYS: Final = (WEBHOOK, POLLING)

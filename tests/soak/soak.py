@@ -13,7 +13,7 @@ timeouts are 20 s (drops) and 30 s (results) instead of 180 and 360 s. They stil
 handler's run here, and where one does not, the message comes twice, which is a case of its own.
 
 A job whose submitter was killed between its claim and its POST is UNCONFIRMED, and would be sent
-again only after 25 minutes of proven silence. It is accounted for, and listed as waiting.
+again only after 80 minutes of proven silence. It is accounted for, and listed as waiting.
 
 exit codes:
   0  every drop accounted for, nothing lost, doubled, paid twice or leaked

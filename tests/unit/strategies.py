@@ -155,6 +155,7 @@ fields: dict[str, st.SearchStrategy[Any]] = {
             cancel_url=maybe(keys),
         )
     ),
+    "start_timeout": maybe(counts),
     "output_lifetime": maybe(counts),
     "source_url": maybe(keys),
     "video_flaws": st.frozensets(keys, max_size=2),

@@ -197,6 +197,7 @@ INTERNAL = {
     "unreadable_results",
     "token_hashes",
     "request",
+    "start_timeout",
     "source_url",
     "reported",
     "video_flaws",

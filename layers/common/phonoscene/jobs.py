@@ -395,6 +395,8 @@ class Job(FrozenModel):
     resubmitted: bool = False
     token_hashes: tuple[str, ...] = ()
     request: Request | None = None
+    #: For how many seconds fal was asked to let the request wait at most, until it runs.
+    start_timeout: int | None = None
     #: For how many seconds after the run fal was asked to keep what it made.
     output_lifetime: int | None = None
     #: Where the video lies on fal's public CDN: only while it is being copied, or where it could

@@ -127,8 +127,6 @@ class ReconcileSettings(Settings):
     fal_key_parameter: str
     drops_queue_url: str
     verdicts_queue_url: str
-    audio_url_ttl_seconds: int
-    output_lifetime_seconds: int
     max_in_flight: int
     daily_budget_usd: Decimal
     ask_fal_seconds: int

@@ -191,7 +191,7 @@ class World:
     #: What people do, and when.
     script: list[tuple[datetime, Callable[[], object]]] = field(default_factory=list)
     #: Events of one run; an undisturbed one has about ten.
-    most_events: int = 200
+    most_events: int = 400
     #: Partitions of an index. With the product's 16, two thirds of a run's calls are queries that
     #: find nothing.
     shards: int = 3

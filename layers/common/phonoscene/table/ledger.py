@@ -2,8 +2,9 @@
 
 Items of the jobs table hold both. They change only in the transaction that moves a job, so a sum
 and its jobs cannot drift apart: a place and a reservation are taken with the claim, and given back
-with whatever ends the attempt. The functions here build those parts of the job store's
-transactions; ``LedgerStore`` reads the sums, and is all that writes them alone.
+when fal has made the video, or with whatever else ends the attempt. The functions here build those
+parts of the job store's transactions; ``LedgerStore`` reads the sums, and is all that writes them
+alone.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ def lacking(position: int, found: Mapping[str, Any], at: datetime) -> str:
     return ("account" if is_paused else "slot", "budget")[position]
 
 
-def give_back(job_id: str, held: Reservation, *, spent: bool) -> list[Change]:
-    """The place, and the reservation: what was spent stays committed for its day.
+def give_back(job_id: str, held: Reservation, spent: Decimal) -> list[Change]:
+    """The place, and the reservation: what was spent (US dollars) stays committed for its day.
 
     Without conditions: whatever a sum says, no job may be kept from ending by it.
     """
@@ -80,31 +81,21 @@ def give_back(job_id: str, held: Reservation, *, spent: bool) -> list[Change]:
         budget_key(held.day),
         "SET reserved_usd = if_not_exists(reserved_usd, :usd) - :usd, "
         "committed_usd = if_not_exists(committed_usd, :back) - :back ADD changes :one",
-        {":usd": held.usd, ":back": 0 if spent else held.usd, ":one": 1},
+        {":usd": held.usd, ":back": held.usd - spent, ":one": 1},
     )
     return [window, budget]
 
 
-def settle(
-    job: Job, actual: Actual | None, at: datetime
-) -> tuple[Reservation | None, list[Change]]:
-    """What a job holds once its video exists, and what its day must learn of that.
+def settle(job: Job, actual: Actual | None, at: datetime) -> list[Change]:
+    """What the window and the day must learn of a video that fal has made.
 
-    What came takes the place of what was set aside. A job that holds nothing any more was paid for
-    all the same, unless that was booked when it ended.
+    What came was spent in place of what was set aside. A job that holds nothing any more was paid
+    for all the same, unless that was booked when it ended.
     """
     held, cost = job.reservation, cost_of(job, at, actual)
     if held is None:
-        return None, [] if job.is_maybe_billed else [spend(cost)]
-    if actual is None or cost.usd == held.usd:
-        return held, []
-    correction = update(
-        budget_key(held.day),
-        "SET committed_usd = if_not_exists(committed_usd, :zero) + :more, "
-        "reserved_usd = if_not_exists(reserved_usd, :zero) + :more ADD changes :one",
-        {":zero": 0, ":one": 1, ":more": cost.usd - held.usd},
-    )
-    return Reservation(day=held.day, usd=cost.usd), [correction]
+        return [] if job.is_maybe_billed else [spend(cost)]
+    return give_back(job.job_id, held, cost.usd if actual else held.usd)
 
 
 def spend(cost: Reservation) -> Change:

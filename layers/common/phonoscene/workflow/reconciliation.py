@@ -41,6 +41,13 @@ COPY_AGAIN: Final = timedelta(seconds=400)
 #: Between two times that ``submit`` is asked to end the wait of a half, or at least between two
 #: that it is asked to look for an image, whose own event may be lost.
 END_AGAIN: Final = timedelta(minutes=6)
+#: fal's longest run where an app sets no limit of its own: an hour, by fal's documentation of
+#: ``request_timeout``. And a margin for its webhook.
+RUN_AND_CALL: Final = timedelta(minutes=75)
+#: What fal was asked for by records that do not say it: the longest start timeout, the usual
+#: lifetime of a video.
+START_TIMEOUT: Final = timedelta(hours=1)
+OUTPUT_LIFETIME: Final = timedelta(days=1)
 #: How long fal keeps a result for sure after the run.
 RESULT_KEPT: Final = timedelta(hours=1)
 #: How long fal is asked in vain after the time in which it must have ended a request.
@@ -91,20 +98,12 @@ class ReconcileReport:
 
 @dataclass(frozen=True)
 class Reconciler:
-    """One pass over what is due.
-
-    ``silence``: after it, a POST whose answer was lost, and of which fal shows no trace, was never
-    taken. It is longer than fal could keep the request waiting (its start timeout) and running.
-    ``output_lifetime``: how long fal was asked to keep a video. ``ask_again``: between two
-    questions about one request.
-    """
+    """One pass over what is due. ``ask_again``: between two questions about one request."""
 
     store: JobStore
     queue: FalQueue
     verdicts: VerdictsQueue
     dispatcher: Dispatcher
-    silence: timedelta
-    output_lifetime: timedelta
     ask_again: timedelta = ASK_AGAIN
 
     def run(self, has_time: Callable[[], bool] = lambda: True) -> ReconcileReport:
@@ -221,11 +220,11 @@ class Reconciler:
         now = self.store.clock()
         # first: should this process die while fal is asked, other jobs have their turn
         self.store.look_again(job, now + self.ask_again, job.unanswered_since)
-        is_late = now > job.last(JobStatus.SUBMITTED) + self.silence
+        is_late = now > job.last(JobStatus.SUBMITTED) + silence_of(job)
         try:
             answer = self.queue.poll(request, is_overdue=job.is_overdue(now) or is_late)
         except FalUnavailable:
-            if now < job.last(JobStatus.SUBMITTED) + self.silence + ASKED_FOR:
+            if now < job.last(JobStatus.SUBMITTED) + silence_of(job) + ASKED_FOR:
                 raise
             answer = Lost()
         match answer:
@@ -242,7 +241,7 @@ class Reconciler:
 
     def _lose(self, job: Job) -> None:
         """Fal knows nothing of a request that it took. Said soon, that is an outage of fal's."""
-        kept_until = job.last(JobStatus.SUBMITTED) + self.silence + RESULT_KEPT
+        kept_until = job.last(JobStatus.SUBMITTED) + silence_of(job) + RESULT_KEPT
         if self.store.clock() < kept_until:
             raise FalUnavailable("fal knows nothing of a request that it took")
         self._end(job, JobStatus.FAILED, errors=(_LOST,))
@@ -256,15 +255,15 @@ class Reconciler:
         asked_at = job.last(JobStatus.SUBMITTING)
         self.store.look_again(job, self.store.clock() + ASK_AGAIN, job.unanswered_since)
         try:
-            found = self.queue.find(job.marker, asked_at - ASK_AGAIN, asked_at + self.silence)
+            found = self.queue.find(job.marker, asked_at - ASK_AGAIN, asked_at + silence_of(job))
         except FalUnavailable:
-            if self.store.clock() < asked_at + self.silence + ASKED_FOR:
+            if self.store.clock() < asked_at + silence_of(job) + ASKED_FOR:
                 raise
             self._end(job, JobStatus.FAILED, errors=(_UNPROVEN,))
             return
         if found:
             self._move(job, JobStatus.SUBMITTED, request=found, at=self.store.clock())
-        elif self.store.clock() < asked_at + self.silence:
+        elif self.store.clock() < asked_at + silence_of(job):
             if job.unanswered_since:
                 self._later(job)
         elif job.resubmitted:
@@ -275,7 +274,7 @@ class Reconciler:
 
     def _copy(self, job: Job) -> None:
         """The copy was cut off, or failed: once more, as long as fal keeps the video."""
-        if self.store.clock() > job.last(JobStatus.GENERATED) + self.output_lifetime:
+        if self.store.clock() > job.last(JobStatus.GENERATED) + _kept_for(job):
             logger.error("video.lost", extra={"job_id": job.job_id})
             self.store.end(
                 job, JobStatus.FAILED, errors=(_NOT_COPIED,), source_url=None, reported={}
@@ -287,6 +286,20 @@ class Reconciler:
     def _deliver(self, job: Job, request_id: str, body: str) -> None:
         """As a webhook would; the job's own token hash vouches for it."""
         self.verdicts.send(WebhookMessage(job.job_id, job.token_hashes[-1], request_id, body))
+
+
+def silence_of(job: Job) -> timedelta:
+    """After which a POST whose answer was lost, and of which fal shows no trace, was never taken.
+
+    It is longer than fal could let the request of this attempt wait, and run.
+    """
+    waits = timedelta(seconds=job.start_timeout) if job.start_timeout else START_TIMEOUT
+    return waits + RUN_AND_CALL
+
+
+def _kept_for(job: Job) -> timedelta:
+    """How long fal was asked to keep the video."""
+    return timedelta(seconds=job.output_lifetime) if job.output_lifetime else OUTPUT_LIFETIME
 
 
 _LOST = ErrorDetail(

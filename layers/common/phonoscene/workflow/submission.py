@@ -47,6 +47,11 @@ class SubmissionSettings:
     output_lifetime: int
     ask_after: timedelta = LOOK_AGAIN_AFTER[JobStatus.SUBMITTED]
 
+    @property
+    def start_timeout(self) -> int:
+        """How long a request may wait at fal, so that it can still read its files."""
+        return self.audio_url_ttl - READING_MARGIN
+
     def webhook_url(self, job_id: str, token: str) -> str | None:
         """Where fal delivers this job's webhook; the token is a capability and not stored."""
         base = self.webhook_base_url
@@ -114,6 +119,7 @@ class Submitter:
                 self.limits,
                 token_hash,
                 held_until,
+                start_timeout=self.terms.start_timeout,
                 output_lifetime=self.terms.output_lifetime,
             )
         except WriteRefused as exc:
@@ -159,7 +165,7 @@ class Submitter:
         return Submission(
             arguments=job.arguments | self.media.of(job),
             webhook_url=self.terms.webhook_url(job.job_id, token),
-            start_timeout=self.terms.audio_url_ttl - READING_MARGIN,
+            start_timeout=self.terms.start_timeout,
             output_lifetime=self.terms.output_lifetime,
         )
 
