@@ -13,8 +13,10 @@ import pytest
 from phonoscene.fal.requests import ACCOUNT, Ended, Refused
 from phonoscene.fal.webhook_message import hash_token
 from phonoscene.jobs import Audio, DropObject, JobStatus
+from phonoscene.publishing.wording import fix
 from phonoscene.retries import (
     BACKOFF,
+    MAX_ACCOUNT_REFUSALS,
     MAX_ATTEMPTS,
     MAX_BACKOFF,
     MAX_REFUSALS,
@@ -285,6 +287,39 @@ def test_a_fal_that_refuses_for_ever_fails_the_job_in_the_end(workspace: Workspa
     assert submitted == workspace.read()
     assert submitted.status is JobStatus.FAILED
     assert [error.code for error in submitted.errors] == ["fal_busy"]
+
+
+def test_what_the_account_was_refused_for_leaves_all_patience_for_a_busy_fal(
+    workspace: Workspace,
+) -> None:
+    workspace.admit()
+    workspace.fal.answer = LOCKED
+    for _ in range(3):
+        locked = workspace.submitter.submit(workspace.read())
+        workspace.clock.now += PAUSE
+    workspace.fal.answer = BUSY
+
+    busy = workspace.submitter.submit(workspace.read())
+
+    assert (locked.refusals, locked.account_refusals) == (3, 3)
+    assert (busy.refusals, busy.account_refusals) == (4, 3)
+    turn = workspace.turn()
+    assert turn
+    assert turn <= workspace.clock() + timedelta(seconds=BACKOFF)
+
+
+def test_an_account_that_is_refused_for_days_fails_the_job_before_its_record_is_full(
+    workspace: Workspace,
+) -> None:
+    workspace.admit(refusals=MAX_ACCOUNT_REFUSALS, account_refusals=MAX_ACCOUNT_REFUSALS)
+    workspace.fal.answer = LOCKED
+
+    submitted = workspace.submitter.submit(workspace.read())
+
+    assert submitted == workspace.read()
+    assert submitted.status is JobStatus.FAILED
+    assert [error.code for error in submitted.errors] == [ACCOUNT]
+    assert "balance" in fix(JobStatus.FAILED, submitted.errors[0])
 
 
 # A new attempt ----------------------------------------------------------------------------------

@@ -143,6 +143,7 @@ fields: dict[str, st.SearchStrategy[Any]] = {
     "duplicate_actuals": st.lists(actuals, max_size=2).map(tuple),
     "attempt": st.integers(0, 9),
     "refusals": st.integers(0, 9),
+    "account_refusals": st.integers(0, 9),
     "uploads_failed": st.integers(0, 9),
     "reservation": maybe(st.builds(Reservation, day=keys, usd=money)),
     "token_hashes": st.lists(keys, max_size=2).map(tuple),

@@ -565,6 +565,7 @@ def test_every_field_of_a_record_is_reported_or_left_out_on_purpose() -> None:
         "unreadable_results",
         "reported",
         "request",
+        "account_refusals",
         "start_timeout",
         "output_lifetime",
         "uploads_failed",

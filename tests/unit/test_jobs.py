@@ -188,6 +188,7 @@ INTERNAL = {
     "unusable",
     "padding",
     "refusals",
+    "account_refusals",
     "uploads_failed",
     "reservation",
     "waits_for",

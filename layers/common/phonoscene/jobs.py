@@ -374,9 +374,11 @@ class Job(FrozenModel):
     unusable: Unusable | None = None
     #: By how many seconds the audio is longer than the longest video, which is asked for then.
     padding: float | None = None
-    #: Claims so far; ``refusals`` of them were turned away before fal queued anything.
+    #: Claims so far; ``refusals`` of them were turned away before fal queued anything, and
+    #: ``account_refusals`` of those because of the account.
     attempt: int = 0
     refusals: int = 0
+    account_refusals: int = 0
     #: How often fal's storage would not take its files, before any claim.
     uploads_failed: int = 0
     #: Held from the claim until the attempt ends; with it goes a place in the window.

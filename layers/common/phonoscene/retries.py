@@ -14,6 +14,9 @@ from typing import Final
 MAX_ATTEMPTS: Final = 4
 #: How often fal may refuse a job before it is queued, which costs nothing: a day of outage.
 MAX_REFUSALS: Final = 100
+#: The same because of the account: more than three days. Each is kept in the job's item, and all of
+#: them have to fit.
+MAX_ACCOUNT_REFUSALS: Final = 1000
 #: Before the second attempt, in seconds; doubled at each further one, with jitter.
 BACKOFF: Final = 30
 MAX_BACKOFF: Final = 900

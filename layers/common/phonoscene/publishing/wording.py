@@ -88,6 +88,7 @@ _FIXES = MappingProxyType(
         "not_edited": "Ask the operator, then use phonoscene retry: no segment is paid again.",
         **dict.fromkeys(_MADE_WRONG, _RETRY_SEGMENTS),
         "outcome_unknown": _DROP_AGAIN,
+        "fal_account": "Ask the operator to check fal's key and balance, then drop the file again.",
         **dict.fromkeys(MAYBE_BILLED, _LOOK_AT_FAL),
         "video_unavailable": _DROP_AGAIN,
         "video_url_refused": _OPERATOR,

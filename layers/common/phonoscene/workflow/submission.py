@@ -16,7 +16,7 @@ from phonoscene.fal.requests import ACCOUNT, Accepted, Refused, Submission, Subm
 from phonoscene.fal.webhook_message import hash_token, new_token
 from phonoscene.jobs import LOOK_AGAIN_AFTER, UNANSWERED, ErrorDetail, Job, JobStatus
 from phonoscene.limits import turn_tomorrow
-from phonoscene.retries import MAX_REFUSALS, retry_at
+from phonoscene.retries import MAX_ACCOUNT_REFUSALS, MAX_REFUSALS, retry_at
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -178,6 +178,8 @@ class Submitter:
 
     def _settle(self, job: Job, outcome: SubmitOutcome) -> Job:
         """Write down what fal made of the request."""
+        busy = job.refusals - job.account_refusals
+        is_locked_out = job.account_refusals >= MAX_ACCOUNT_REFUSALS
         match outcome:
             case Accepted(request):
                 at = self.store.clock() + self.terms.ask_after
@@ -188,12 +190,13 @@ class Submitter:
             case Unknown(reason):
                 logger.warning("job.unconfirmed", extra={"reason": reason})
                 return self._move(job, JobStatus.UNCONFIRMED)
-            case Refused(code, _, retryable=True) if code == ACCOUNT:
+            case Refused(code, retryable=True) if code == ACCOUNT and not is_locked_out:
                 refused = {"refusals": job.refusals + 1, "waits_for": "account"}
+                refused["account_refusals"] = job.account_refusals + 1
                 return self._end(job, JobStatus.READY, at=self._pause(), **refused)
-            case Refused(_, _, retryable=True) if job.refusals < MAX_REFUSALS:
+            case Refused(code, retryable=True) if code != ACCOUNT and busy < MAX_REFUSALS:
                 refused = {"refusals": job.refusals + 1, "waits_for": "fal"}
-                at = retry_at(job.refusals + 1, self.store.clock())
+                at = retry_at(busy + 1, self.store.clock())
                 return self._end(job, JobStatus.READY, at=at, **refused)
             case Refused(code, message):
                 return self._end(
