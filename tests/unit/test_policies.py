@@ -12,8 +12,9 @@ import pytest
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untyped]  # ships none
 
 from tests.support import template
+from tests.support.aws_commands import actions, commands_of
 from tests.support.documented import PAGE as COMMAND_LINE
-from tests.support.policies import PAGE, policies
+from tests.support.policies import PAGE, granted, is_like, policies
 
 POLICIES: Final = policies()
 DEPLOY: Final = ("phonoscene-deploy-data", "phonoscene-deploy-code")
@@ -123,19 +124,9 @@ def named(kind: str) -> set[str]:
     return {action for name in HANDLERS for action in handlers.get(name, {}).get("permissions", ())}
 
 
-def is_like(action: str, patterns: Any) -> bool:
-    return any(fnmatchcase(action, pattern) for pattern in patterns)
-
-
 def needed(kind: str) -> set[str]:
     patterns = NOT_NEEDED["*"].keys() | NOT_NEEDED.get(kind, {}).keys()
     return {action for action in named(kind) if not is_like(action, patterns)}
-
-
-def granted(*names: str) -> list[str]:
-    return [
-        action for name in names for one in POLICIES[name]["Statement"] for action in one["Action"]
-    ]
 
 
 @pytest.mark.parametrize("kind", sorted(types()))
@@ -198,6 +189,18 @@ _PERSON: Final = re.compile(
 PEOPLE: Final = dict(_PERSON.findall(PAGE))
 
 
+#: What an operator sees in the console: the dashboard, the metrics of a rule, and logs.
+CONSOLE: Final = {
+    "cloudwatch:GetDashboard",
+    "cloudwatch:GetMetricData",
+    "cloudwatch:ListDashboards",
+    "cloudwatch:ListMetrics",
+    "logs:DescribeLogGroups",
+    "logs:DescribeLogStreams",
+    "logs:GetLogEvents",
+    "logs:GetQueryResults",
+    "logs:StartQuery",
+}
 #: Each is a section of the command line's page.
 COMMANDS: Final = set(re.findall(r"^## `(\w+)`$", COMMAND_LINE, re.MULTILINE))
 
@@ -214,10 +217,12 @@ def commands(person: str) -> set[str]:
 @pytest.mark.parametrize("person", sorted(PEOPLE))
 def test_each_person_may_do_what_their_commands_need_and_no_more(person: str) -> None:
     wanted = {action for command in commands(person) for action in documented(command)}
+    if person == "phonoscene-operator":
+        wanted |= CONSOLE.union(*(actions(*one) for one in commands_of("operations.md")))
 
     assert set(granted(person)) == wanted, (
         f"{person} of docs/permissions.md has other actions than docs/command-line.md lists under "
-        f"Permissions for {', '.join(sorted(commands(person)))}"
+        f"Permissions for {', '.join(sorted(commands(person)))}, or than docs/operations.md needs"
     )
     assert commands(person)
 
