@@ -1,8 +1,10 @@
-"""The AWS commands of the pages exist, and their reader may run them."""
+"""The AWS commands of the pages exist, their JSON is JSON, and their reader may run them."""
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -45,6 +47,12 @@ GLOBAL: Final = {
     "query",
     "region",
 }
+_SHELL: Final = """
+aws() { for one in "$@"; do printf '%s\\0' "$one" >&3; done; echo arn:aws:events:::rule/a/b; }
+exec 3>&1 >/dev/null 2>&1
+"""
+
+
 PAGE: Final = """Run aws no command, and `aws first get-it` instead:
 
 ```console
@@ -72,6 +80,22 @@ def test_every_aws_command_of_a_page_exists_with_its_options(page: Path) -> None
             continue
         options = set(re.findall(r"(?<=\s--)[a-z-]+", re.sub(r"'[^']*'", "", rest)))
         assert options - GLOBAL <= operation(service, command)[1], f"{service} {command}"
+
+
+@pytest.mark.parametrize("page", ["reference.md", "cookbook.md"])
+def test_json_in_an_aws_command_is_json_for_aws(page: str) -> None:
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    typed = "\n".join(re.findall(r"^(?:\$| ) (.*)$", "\n".join(blocks), re.MULTILINE))
+
+    done = subprocess.run(  # noqa: S603 - a shell that knows `aws` alone
+        ["/bin/bash", "-c", _SHELL + typed], env={"PATH": ""}, capture_output=True, check=False
+    )
+
+    words = done.stdout.decode().split("\0")
+    texts = [re.sub(r"^Policy='(.*)'$", r"\1", one, flags=re.DOTALL) for one in words]
+    found = [json.loads(one) for one in texts if one.startswith("{")]
+    assert len(found) > 1
+    assert {one["Version"] for one in found if "Statement" in one} == {"2012-10-17"}
 
 
 @pytest.mark.parametrize("page", READERS)
