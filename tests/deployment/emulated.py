@@ -94,7 +94,6 @@ def running(folder: Path) -> Iterator[tuple[Endpoints, dict[str, str]]]:
                     "SAM_CLI_POLL_DELAY": "0.5",
                     "LAYER_TARGET": "host",  # the functions run on this machine
                     "FAL_KEY": fal.key,
-                    "NEW_FAL_KEY": fal.key,
                 },
             )
     finally:

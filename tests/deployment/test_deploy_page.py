@@ -58,6 +58,7 @@ class Desk:
     clone: Path
     environment: dict[str, str]
     endpoints: Endpoints
+    fal_key: str
     #: Functions that were started once.
     warm: set[str] = field(default_factory=set)
 
@@ -78,12 +79,14 @@ class Desk:
         return self.type(step.text)
 
     def type(self, command: str, code: int = 0) -> str:
-        """Type one command, say yes to each question, and keep what it exports."""
+        """Type one command and what it asks for, and keep the variables that it sets."""
         variables = self.clone.parent / "variables"
         variables.touch()
         before, after = f'set -a; . "{variables}"; cd "{self.clone}"', f'export -p > "{variables}"'
         script = f"{before}\n{command}\nrc=$?; {after}; exit $rc"
         with Terminal("/bin/bash", "-c", script, env=self.environment) as terminal:
+            if command.startswith("read "):
+                terminal.type(f"{self.fal_key}\n")
             answered = 0
             deadline = time.monotonic() + MAX_SECONDS
             while terminal.is_on:
@@ -151,7 +154,7 @@ def desk() -> Iterator[Desk]:
     FOLDER.mkdir(parents=True)
     copy = clone(FOLDER)
     with running(FOLDER) as (endpoints, environment):
-        yield Desk(copy, environment, endpoints)
+        yield Desk(copy, environment, endpoints, fal_key=environment.pop("FAL_KEY"))
 
 
 def test_what_you_need(desk: Desk) -> None:
