@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
@@ -13,11 +15,13 @@ from hypothesis import strategies as st
 
 from phonoscene.jobs import FINAL, MAYBE_BILLED, Audio, DropObject, ErrorDetail, JobStatus
 from phonoscene.publishing.wording import WAITS, fix
+from phonoscene_cli.commands.board import board
 from phonoscene_cli.errors import NOT_FINE, WRONG_USAGE, CliError, WrongUsage
 from phonoscene_cli.stack import job_lookup
 from phonoscene_cli.stack.period import USUAL, Period
 from phonoscene_cli.ui import formatting, next_steps, time_arguments
 from tests.support.jobs import NOON, a_job
+from tests.support.template import ROOT
 
 if TYPE_CHECKING:
     from phonoscene_cli.stack.connection import Stack
@@ -297,3 +301,17 @@ def test_what_may_be_billed_is_looked_up_before_it_is_paid_again(code: str) -> N
 
     assert "Check fal's dashboard" in fix(JobStatus.FAILED, error)
     assert "fal may have made and billed the video" in step
+
+
+def test_a_board_without_its_extra_names_the_command_of_its_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr("phonoscene_cli.board.server", raising=False)
+    monkeypatch.delitem(sys.modules, "phonoscene_cli.board.server", raising=False)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+
+    with pytest.raises(WrongUsage, match="needs uvicorn") as refused:
+        board(cast("Any", None))
+
+    [command] = re.findall("`(pip .+)`", str(refused.value))
+    assert f"| pip | `{command}` |" in (ROOT / "docs" / "board.md").read_text()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phonoscene.version import VERSION
 from phonoscene_cli.board import LOOPBACK
 from phonoscene_cli.errors import WrongUsage
 from phonoscene_cli.ui import terminal
@@ -37,7 +38,8 @@ def board(
         from phonoscene_cli.board import server  # noqa: PLC0415 - an extra of the package
     except ModuleNotFoundError as exc:
         raise WrongUsage(
-            f"The board needs {exc.name}. Install it with `pip install 'phonoscene[board]'`."
+            f"The board needs {exc.name}. Install the wheel with its extra `board`: "
+            f'`pip install "./phonoscene-{VERSION}-py3-none-any.whl[board]"`.'
         ) from exc
     if host != LOOPBACK:
         terminal.say(
