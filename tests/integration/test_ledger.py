@@ -585,6 +585,23 @@ def test_without_a_free_slot_the_backlog_is_not_read(cloud: Cloud) -> None:
     assert (read.jobs, read.oldest_ready) == (0, timedelta(minutes=1))
 
 
+@pytest.mark.parametrize("waits_for", ["slot", "budget"])
+def test_jobs_that_this_release_cannot_read_keep_no_other_waiting(
+    cloud: Cloud, waits_for: str
+) -> None:
+    workspace = Workspace(cloud, SpendingLimits(2, Decimal(10)))
+    jobs = [workspace.admit(n) for n in range(9)]
+    for job in jobs:
+        workspace.store.put_off(job, waits_for, workspace.clock())
+        workspace.clock.go_on(minutes=1)
+    for job in jobs[:7]:
+        workspace.set_sums(job.job_id, estimate="of a later release")
+
+    workspace.reconciler.run()
+
+    assert workspace.queues.dispatched == [jobs[7].job_id, jobs[8].job_id]
+
+
 # Any history ------------------------------------------------------------------------------------
 
 STEPS = st.lists(

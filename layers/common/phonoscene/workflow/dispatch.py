@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.limits import cost_of, day_of
@@ -12,6 +13,7 @@ from phonoscene.limits import cost_of, day_of
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from phonoscene.jobs import Job
     from phonoscene.limits import SpendingLimits
     from phonoscene.queues import DropsQueue
     from phonoscene.table.job_store import JobStore
@@ -20,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 #: How many jobs that wait for tomorrow's budget are read, to see what they cost.
 MAX_LOOKED_AT: Final = 50
+#: How many jobs that this release cannot read may be older than those that it dispatches.
+MAX_UNREADABLE: Final = 25
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,9 @@ class Dispatcher:
         jobs = self._affordable(room, now) if room else []
         room -= len(jobs)
         read = max(room, at_least)
-        backlog = self.store.oldest_ready(read, now) if read else []
-        jobs += [job_id for job_id, _ in backlog[:room]]
+        backlog = self.store.oldest_ready(read + MAX_UNREADABLE, now) if read else []
+        readable = (job_id for job_id, _ in backlog if self._read(job_id))
+        jobs += islice(readable, room)
         self.drops.dispatch(jobs)
         if jobs:
             logger.info("jobs.dispatched", extra={"count": len(jobs)})
@@ -69,8 +74,16 @@ class Dispatcher:
         for job_id in put_off:
             if left <= 0 or len(found) == most:
                 break
-            job = self.store.get(job_id)
+            job = self._read(job_id)
             if job and job.waits_for == "budget" and (cost := cost_of(job, at).usd) <= left:
                 found.append(job_id)
                 left -= cost
         return found
+
+    def _read(self, job_id: str) -> Job | None:
+        """The job; None where it is gone, or where this release cannot read it."""
+        try:
+            return self.store.get(job_id)
+        except ValueError:  # it stays as it is, and must not keep others waiting
+            logger.exception("dispatch.unreadable", extra={"job_id": job_id})
+            return None
