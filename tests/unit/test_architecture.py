@@ -166,6 +166,7 @@ TOGETHER = {
         "editing.last_frame",
         "editing.silences",
         "editing.slices",
+        "sequences.work_folder",
     },
 }
 

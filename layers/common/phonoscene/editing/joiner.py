@@ -117,8 +117,9 @@ def join(
 
     Raises:
         EditingFailed: ``unreadable_audio``, ``unreadable_video``, ``segments_differ``,
-            ``wrong_frames``, ``wrong_frame_rate``, ``wrong_length``, ``not_written``,
-            ``joined_wrong`` or ``editing_too_slow``.
+            ``wrong_frames``, ``wrong_frame_rate``, ``wrong_length``, ``joined_wrong`` or
+            ``editing_too_slow``.
+        OSError: the file cannot be written.
     """
     try:
         return _joined(videos, frames, rate_of(fps), audio, to, suffix)
@@ -195,12 +196,8 @@ class _Work:
         try:
             self._write(is_copied=is_copied)
         except av.FFmpegError as exc:
-            if isinstance(exc, OSError):
-                raise EditingFailed(
-                    "not_written",
-                    f"The joined video cannot be written to {self.to.parent} ({exc.strerror}). "
-                    "Make a shorter video or a smaller one, or give the function more disk.",
-                ) from exc
+            if isinstance(exc, OSError):  # of the disk, and not of these files
+                raise
             return None
         return self._checked(is_copied=is_copied)
 

@@ -10,8 +10,6 @@ import hashlib
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.drops.keys import slice_key, suffix_of
@@ -26,9 +24,11 @@ from phonoscene.probe.object_reader import ObjectReader
 from phonoscene.publishing.manifests import to_bytes
 from phonoscene.sequences.plan import MAX_JOIN_BYTES
 from phonoscene.sequences.segments import field_of
+from phonoscene.sequences.work_folder import work_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from phonoscene.drops.drop_bucket import DropBucket
     from phonoscene.drops.media_facts import StoredObject
@@ -84,8 +84,8 @@ class MediaEditor:
             )
 
         with (
-            TemporaryDirectory() as folder,
-            self._audio(Path(folder), audio).open("rb") as file,
+            work_folder() as folder,
+            self._audio(folder, audio).open("rb") as file,
             _refusal(audio.key),
         ):
             write_slices(file, spans, write, suffix_of(audio.key))
@@ -102,8 +102,8 @@ class MediaEditor:
         kept = self.work.find(key)
         if kept:
             return kept
-        with TemporaryDirectory() as folder:
-            path = self._video(Path(folder) / "segment", video, number)
+        with work_folder() as folder:
+            path = self._video(folder / "segment", video, number)
             with path.open("rb") as file, _refusal(video.key):
                 body = last_frame(file, frames, fps, number + 1)
         return self.work.put(key, body, "image/png")
@@ -137,7 +137,7 @@ class MediaEditor:
         key: str,
     ) -> Video:
         with ExitStack() as stack:
-            folder = Path(stack.enter_context(TemporaryDirectory()))
+            folder = stack.enter_context(work_folder())
             to = folder / ("joined" + suffix_of(key))
             source = stack.enter_context(self._audio(folder, audio).open("rb"))
             paths = [self._video(folder / f"{n}", one, n) for n, one in enumerate(videos)]
