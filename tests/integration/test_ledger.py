@@ -472,6 +472,22 @@ def test_jobs_that_found_no_money_have_their_turn_as_they_came_on_the_next_day(
     assert dispatched(workspace, SpendingLimits(4, USD * 3)) == [an_id(n) for n in (1, 2, 3)]
 
 
+def test_on_the_next_day_a_segment_has_the_turn_of_its_drop(cloud: Cloud) -> None:
+    workspace = poor(cloud, 2)
+    segment = numbered_job(
+        3,
+        at=workspace.clock(),
+        estimate=workspace.read(1).estimate,
+        part_of=an_id(9),
+        part=1,
+        dropped_at=START - timedelta(days=3),
+    )
+    workspace.submitter.submit(workspace.store.admit(segment, ()))
+    workspace.clock.go_on(hours=24)
+
+    assert dispatched(workspace, SpendingLimits(4, USD * 3)) == [an_id(n) for n in (3, 1, 2)]
+
+
 def test_of_two_that_find_a_job_that_waited_for_money_one_prepares_it(cloud: Cloud) -> None:
     workspace = poor(cloud, 1)
     more = SpendingLimits(4, USD * 2)

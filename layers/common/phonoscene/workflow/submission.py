@@ -129,10 +129,12 @@ class Submitter:
         """Note why the job waits. For a slot it keeps its turn; money comes with the next day.
 
         If it comes before, because the operator allows more or another job's is given back, the
-        dispatcher finds the job.
+        dispatcher finds the job. A segment has the turn of its drop: what has begun is finished,
+        before the segments that are paid for are deleted.
         """
         at = self.store.clock()
-        tomorrow = turn_tomorrow(job.updated_at, at)
+        since = (job.dropped_at if job.part_of else None) or job.updated_at
+        tomorrow = turn_tomorrow(since, at)
         turn = {"slot": job.updated_at, "budget": tomorrow}.get(waits_for, at + PAUSE)
         return self._note(job, waits_for, turn)
 
