@@ -508,12 +508,13 @@ def test_a_video_that_cannot_be_copied_while_fal_keeps_it_fails_its_job(
     cloud: Cloud, asked: int | None
 ) -> None:
     workspace, kept = Workspace(cloud), timedelta(seconds=asked or 86400)
-    workspace.bring(JobStatus.GENERATED, output_lifetime=asked)
+    workspace.bring(JobStatus.GENERATED, output_lifetime=asked, copy_failed="the CDN answered 404")
     while workspace.read().status is JobStatus.GENERATED:
         later(workspace, COPY_AGAIN)
 
     failed = workspace.read()
     assert [error.code for error in failed.errors] == ["video_unavailable"]
+    assert "The last time, the CDN answered 404." in failed.errors[0].message
     assert kept < failed.updated_at - START <= kept + COPY_AGAIN
     assert len(workspace.queues.delivered) == kept // COPY_AGAIN
     assert (failed.source_url, failed.reported) == (None, {})

@@ -24,6 +24,7 @@ from phonoscene.jobs import (
     Request,
 )
 from phonoscene.publishing.public_job import notes
+from phonoscene.publishing.wording import state_of
 from phonoscene.table.job_store import JobStore
 from phonoscene.videos.cdn import Cdn
 from phonoscene.videos.output_bucket import OutputBucket
@@ -364,8 +365,9 @@ def test_a_copy_that_fails_for_now_is_taken_up_by_the_next_message(
         JobStatus.GENERATED,
         SUCCESS["payload"]["video"]["url"],
     )
+    assert "it will be copied again, because the CDN answered 503" in state_of(generated)
     assert job
-    assert job.status is JobStatus.SUCCEEDED
+    assert (job.status, job.copy_failed) == (JobStatus.SUCCEEDED, None)
     assert world.stored_once()
 
 

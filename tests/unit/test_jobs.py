@@ -195,6 +195,7 @@ INTERNAL = {
     "missing_image",
     "waits_until",
     "unanswered_since",
+    "copy_failed",
     "unreadable_results",
     "token_hashes",
     "request",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import FINAL, Estimate, Job, JobStatus
 from phonoscene.publishing.public_job import public_fields
-from phonoscene.publishing.wording import STATES, WAITS
+from phonoscene.publishing.wording import STATES, WAITS, state_of
 from phonoscene_cli.stack.spending import ZERO, Spent, unseen_runs
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def meaning(job: Job) -> str:
         return f"waiting for the other half: its {other} is missing"
     if job.status is _S.CANCELLED:
         return f"{STATES[job.status]}; {_billed(job)}"
-    return STATES[job.status]
+    return state_of(job)
 
 
 def _billed(job: Job) -> str:

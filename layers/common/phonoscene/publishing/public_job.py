@@ -26,7 +26,7 @@ from phonoscene.jobs import (
     Source,
     Video,
 )
-from phonoscene.publishing.wording import STATES, WAITS, fix, over_reserved
+from phonoscene.publishing.wording import WAITS, fix, over_reserved, state_of
 from phonoscene.videos.video_formats import CUT_OFF, FEWER_BYTES, OTHER_CONTAINER
 
 _QUERY = re.compile(r"""(?i)(https?://[^\s?"']*)\?[^\s"']*""")
@@ -180,7 +180,7 @@ def _state(job: Job) -> str:
     if job.take and job.status is JobStatus.REJECTED:
         return f"take {job.take} of the sidecar is not valid; nothing was spent on it"
     if sequence is None or job.status not in (JobStatus.SUBMITTED, JobStatus.GENERATED):
-        return STATES[job.status]
+        return state_of(job)
     if job.status is JobStatus.GENERATED:
         return "all segments have their videos; joining them"
     return f"{sequence.done} of {len(sequence.segments)} segments have their videos"

@@ -99,6 +99,13 @@ _FIXES = MappingProxyType(
 )
 
 
+def state_of(job: Job) -> str:
+    """A job's status in words, with what keeps its video from being copied."""
+    if job.copy_failed:
+        return f"fal has generated the video; it will be copied again, because {job.copy_failed}"
+    return STATES[job.status]
+
+
 def fix(status: JobStatus, error: ErrorDetail) -> str:
     """What the dropper can do about an error of a job that stands at ``status``."""
     is_policys = error.code == "content_policy_violation"

@@ -277,7 +277,7 @@ class Reconciler:
         if self.store.clock() > job.last(JobStatus.GENERATED) + _kept_for(job):
             logger.error("video.lost", extra={"job_id": job.job_id})
             self.store.end(
-                job, JobStatus.FAILED, errors=(_NOT_COPIED,), source_url=None, reported={}
+                job, JobStatus.FAILED, errors=(_not_copied(job),), source_url=None, reported={}
             )
             return
         self.store.look_again(job, self.store.clock() + COPY_AGAIN, job.unanswered_since)
@@ -302,6 +302,12 @@ def _kept_for(job: Job) -> timedelta:
     return timedelta(seconds=job.output_lifetime) if job.output_lifetime else OUTPUT_LIFETIME
 
 
+def _not_copied(job: Job) -> ErrorDetail:
+    why = f" The last time, {job.copy_failed}." if job.copy_failed else ""
+    message = f"The video could not be copied while fal kept it.{why}"
+    return ErrorDetail(code="video_unavailable", message=message)
+
+
 _LOST = ErrorDetail(
     code="result_lost",
     message="fal keeps no result of this request any more. It may have made a video, and bill it.",
@@ -318,7 +324,4 @@ _UNPROVEN = ErrorDetail(
         "fal's answer was lost, and its list of requests could not be read for a day: fal may have "
         "made a video, and bill it."
     ),
-)
-_NOT_COPIED = ErrorDetail(
-    code="video_unavailable", message="The video could not be copied while fal kept it."
 )

@@ -292,7 +292,7 @@ class ResultHandler:
             at = since + BECOMES_WHOLE_WITHIN
         wanted = min(timedelta(seconds=reason.retry_after), MAX_PAUSE)
         logger.warning("video.unavailable", extra={"reason": str(reason)})
-        self.store.look_again(job, max(at, now + wanted), since)
+        self.store.look_again(job, max(at, now + wanted), since, copy_failed=str(reason))
         return job
 
     def _fail_or_retry(self, job: Job, result: Result) -> Job:
