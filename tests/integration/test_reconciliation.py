@@ -508,7 +508,8 @@ def test_a_video_that_cannot_be_copied_while_fal_keeps_it_fails_its_job(
     cloud: Cloud, asked: int | None
 ) -> None:
     workspace, kept = Workspace(cloud), timedelta(seconds=asked or 86400)
-    workspace.bring(JobStatus.GENERATED, output_lifetime=asked, copy_failed="the CDN answered 404")
+    job = workspace.bring(JobStatus.GENERATED, output_lifetime=asked)
+    workspace.store.look_again(job, workspace.clock(), copy_failed="the CDN answered 404")
     while workspace.read().status is JobStatus.GENERATED:
         later(workspace, COPY_AGAIN)
 
