@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import signal
 import sys
 import threading
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -888,6 +889,9 @@ VIDEO = Video(
 )
 
 
+SOUND = VIDEO.model_copy(update={"sha256": hashlib.sha256(BODY).hexdigest()})
+
+
 class Outputs:
     def get_object(self, **_: Any) -> Any:
         return {"Body": self}
@@ -897,16 +901,67 @@ class Outputs:
 
 
 def test_a_video_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    import hashlib  # noqa: PLC0415 - for this test alone
-
     s3: Any = Outputs()
-    right = VIDEO.model_copy(update={"sha256": hashlib.sha256(BODY).hexdigest()})
 
     with pytest.raises(CliError, match="checksum mismatch"):
         fetch(s3, a_job(_S.SUCCEEDED), VIDEO, tmp_path / "x.mp4")
     assert list(tmp_path.iterdir()) == []
-    assert fetch(s3, a_job(_S.SUCCEEDED), right, tmp_path / "new" / "x.mp4").read_bytes() == BODY
+    assert fetch(s3, a_job(_S.SUCCEEDED), SOUND, tmp_path / "new" / "x.mp4").read_bytes() == BODY
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["x.mp4"]
+
+
+def test_two_downloads_to_one_name_are_both_whole(tmp_path: Path) -> None:
+    target = tmp_path / "x.mp4"
+    seen: list[bytes] = []
+
+    class Slow(Outputs):
+        """In whose middle another download of the same name is checked, begins and ends."""
+
+        def iter_chunks(self, _: int) -> Any:
+            yield BODY[:3]
+            Destination(target).check([video_of(made("x"))])
+            seen.append(fetch(Outputs(), a_job(_S.SUCCEEDED), SOUND, target).read_bytes())  # type: ignore[arg-type]  # a stand-in
+            yield BODY[3:]
+
+    slow: Any = Slow()
+    target.with_name("x.mp4.part").write_text("mine")
+
+    assert fetch(slow, a_job(_S.SUCCEEDED), SOUND, target).read_bytes() == BODY
+    assert seen == [BODY]
+    assert {file.name for file in tmp_path.iterdir()} == {"x.mp4", "x.mp4.part"}
+    assert target.with_name("x.mp4.part").read_text() == "mine"
+
+
+def test_a_video_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    s3: Any = Outputs()
+    (tmp_path / "other").touch()
+
+    video = fetch(s3, a_job(_S.SUCCEEDED), SOUND, tmp_path / "x.mp4")
+
+    assert video.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_link_keeps_leading_to_the_file_that_is_replaced(tmp_path: Path) -> None:
+    s3: Any = Outputs()
+    (tmp_path / "far").mkdir()
+    (tmp_path / "x.mp4").symlink_to(tmp_path / "far" / "y.mp4")
+
+    fetch(s3, a_job(_S.SUCCEEDED), SOUND, tmp_path / "x.mp4")
+
+    assert (tmp_path / "x.mp4").is_symlink()
+    assert (tmp_path / "far" / "y.mp4").read_bytes() == BODY
+
+
+def test_a_connection_that_breaks_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    class Broken(Outputs):
+        def iter_chunks(self, _: int) -> Any:
+            raise ReadTimeoutError(endpoint_url="https://s3")
+
+    s3: Any = Broken()
+
+    with pytest.raises(ReadTimeoutError):
+        fetch(s3, a_job(_S.SUCCEEDED), SOUND, tmp_path / "x.mp4")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_of_a_cancelled_job_whose_answer_was_lost_nothing_is_promised() -> None:
@@ -1059,7 +1114,7 @@ def test_an_out_that_cannot_be_written_is_refused_when_it_is_read(
         ("wrong.mp4", "PRORES4444 (.mov)"),  # it would play in nothing
         ("song.wav", "X264 (.mp4)"),  # the audio itself
         ("take.1", "X264 (.mp4)"),
-        (f"{'x' * 250}.mp4", "X264 (.mp4)"),  # no room for its name while it is not whole
+        (f"{'x' * 252}.mp4", "X264 (.mp4)"),  # too long for a file
         ("taken.mp4", "X264 (.mp4)"),  # a folder
     ],
 )
@@ -1072,6 +1127,26 @@ def test_a_file_that_cannot_be_the_video_is_refused_before_it_is_paid(
 
     with pytest.raises(WrongUsage, match="--out"):
         destination.check([video_of(made("talks/intro", kind))])
+
+
+@pytest.mark.parametrize("out", ["-", "pipe", "pipe.mp4", "/dev/null", "linked.mp4"])
+def test_an_out_that_is_no_file_is_refused_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    os.mkfifo("pipe.mp4")
+    Path("linked.mp4").symlink_to("/dev/null")
+
+    with pytest.raises(WrongUsage, match="not a regular file"):
+        Destination.of(out)
+
+
+def test_a_pipe_in_a_folder_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "intro.mp4")
+
+    with pytest.raises(WrongUsage, match="Not a regular file"):
+        Destination.of(str(tmp_path)).check([video_of(made("talks/intro"))])
 
 
 def test_a_name_too_long_for_a_file_is_found_out_before_it_is_paid(tmp_path: Path) -> None:

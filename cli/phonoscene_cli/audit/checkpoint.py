@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from phonoscene_cli.errors import CliError, WrongUsage
+from phonoscene_cli.whole_files import check_writable, written_whole
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,10 @@ class CursorFile:
         Raises:
             CliError: it cannot be written.
         """
-        part = self._part
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(asdict(progress)) + "\n")
-            part.replace(self.path)
+            with written_whole(self.path) as file:
+                file.write(f"{json.dumps(asdict(progress))}\n".encode())
         except OSError as exc:
             raise CliError(f"{self.path} cannot be written. Choose another --cursor.") from exc
 
@@ -68,20 +68,11 @@ class CursorFile:
         Raises:
             WrongUsage: it cannot.
         """
-        part = self._part
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.is_dir():
-                raise IsADirectoryError
-            part.touch()
-            part.unlink()
+            check_writable(self.path)
         except OSError as exc:
             raise WrongUsage(f"{self.path} cannot be written. Choose another --cursor.") from exc
-
-    @property
-    def _part(self) -> Path:
-        """What it is called until it is whole."""
-        return self.path.with_name(f"{self.path.name}.part")
 
     def remove(self) -> None:
         """Delete the file, because the backfill is complete."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene_cli.errors import CliError
+from phonoscene_cli.whole_files import written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,9 +65,8 @@ def write(file: Path, answers: Answers) -> None:
     lines = [f"bucket = {_quoted(answers.bucket)}\n"] if answers.bucket else []
     rows = [f"{name} = {_quoted(value)}\n" for name, value in sorted(answers.parameters.items())]
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text("".join([HEAD, *lines, "\n[parameters]\n", *rows]), encoding="utf-8")
-    part.replace(file)
+    with written_whole(file) as made:
+        made.write("".join([HEAD, *lines, "\n[parameters]\n", *rows]).encode())
 
 
 def _text(value: object) -> str:

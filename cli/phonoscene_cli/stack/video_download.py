@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Self
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from phonoscene.publishing.s3_conditions import HIDDEN, MISSING
 from phonoscene.videos.video_formats import suffix_of
 from phonoscene_cli.errors import CliError, WrongUsage
+from phonoscene_cli.whole_files import check_writable, is_special, written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -109,6 +109,8 @@ class Destination:
             WrongUsage: nothing can be written there.
         """
         path = Path(text)
+        if text == "-" or is_special(path):
+            raise WrongUsage(f"--out {text!r} is not a regular file. Name a file or a folder.")
         is_folder = text.endswith("/") or path.is_dir()
         folder = path if path.is_dir() else path.parent
         if not text or (is_folder and path.is_file()) or not os.access(folder, os.W_OK | os.X_OK):
@@ -145,22 +147,13 @@ class Destination:
         for video in wanted:
             self._check_suffix(video)
         for file in self.files(wanted):
-            part = _part(file)
             try:
-                if file.is_dir():
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
                 if file.parent.is_dir():
-                    part.touch()
-                    part.unlink()
+                    check_writable(file)
             except OSError as exc:
                 raise WrongUsage(
                     f"--out: {file} cannot be written: {exc.strerror}. Choose another."
                 ) from exc
-
-
-def _part(file: Path) -> Path:
-    """What a file is called until it is whole."""
-    return file.with_name(f"{file.name}.part")
 
 
 def fetch(s3: S3Client, job: Job, video: Video, target: Path) -> Path:
@@ -170,27 +163,24 @@ def fetch(s3: S3Client, job: Job, video: Video, target: Path) -> Path:
         VideoGone: it is no longer in its bucket.
         CliError: it cannot be written, or is not what was stored.
     """
-    part = _part(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        digest = _write(s3, job, video, part)
-        if digest != video.sha256:
-            raise CliError(f"{video.key} is corrupt: checksum mismatch.")
-        part.replace(target)
+        with written_whole(target) as file:
+            if _write(s3, job, video, file) != video.sha256:
+                raise CliError(f"{video.key} is corrupt: checksum mismatch.")
+    except BotoCoreError:  # some of these are OSErrors as well
+        raise
     except OSError as exc:
         raise CliError(f"{target} cannot be written: {exc.strerror}.") from exc
-    finally:
-        part.unlink(missing_ok=True)
     return target
 
 
-def _write(s3: S3Client, job: Job, video: Video, part: Path) -> str:
+def _write(s3: S3Client, job: Job, video: Video, file: BinaryIO) -> str:
     """The SHA-256 of what was written, in hex."""
     digest = hashlib.sha256()
     with _expected(job, video):
         found = s3.get_object(**place_of(video))
-    with part.open("wb") as file:
-        for chunk in found["Body"].iter_chunks(CHUNK):
-            digest.update(chunk)
-            file.write(chunk)
+    for chunk in found["Body"].iter_chunks(CHUNK):
+        digest.update(chunk)
+        file.write(chunk)
     return digest.hexdigest()
