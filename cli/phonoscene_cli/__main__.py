@@ -10,9 +10,8 @@ def main() -> None:
 
     So do a request to end and a terminal that is closed: what is half uploaded is taken back.
     """
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has one of them
-        if number and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores the other
+    for number in _requests_to_end():
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
             signal.signal(number, _interrupt)
     try:
         from phonoscene_cli.app import main as run  # noqa: PLC0415 - what takes long is inside
@@ -20,6 +19,14 @@ def main() -> None:
         run()
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        for number in (signal.SIGINT, *_requests_to_end()):  # one more would end the end
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _requests_to_end() -> list[signal.Signals]:
+    """Those but ^C; Windows has one of them."""
+    return [one for one in signal.Signals if one.name in {"SIGTERM", "SIGHUP"}]
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -32,7 +32,7 @@ from phonoscene_cli.commands.watch import watch
 from phonoscene_cli.errors import READER_GONE
 from phonoscene_cli.failures import DEBUG, explained
 from phonoscene_cli.stack.connection import ENDPOINTS_VARIABLE, LOCAL_STACK, STACK_VARIABLE, Chosen
-from phonoscene_cli.ui import terminal
+from phonoscene_cli.ui import streams, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,7 +50,7 @@ COMMANDS: Final = {
 
 
 class Commands(TyperGroup):
-    """The commands; a pipe whose reader has gone ends them in silence, as it ends any program."""
+    """The commands, which say of an option in the wrong place where it goes."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the options before the command."""
@@ -59,17 +59,9 @@ class Commands(TyperGroup):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was named, and write what is left of its output."""
-        place = "before the command: `phonoscene {option} {command} …`"
-        try:
-            try:
-                with _its_place(self.params, place):
-                    return super().invoke(ctx)
-            finally:
-                sys.stdout.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left of it
-            sys.exit(READER_GONE)
+        """Run the command that was named."""
+        with _its_place(self.params, "before the command: `phonoscene {option} {command} …`"):
+            return super().invoke(ctx)
 
 
 @contextmanager
@@ -151,12 +143,16 @@ for _heading, _commands in COMMANDS.items():
 
 def main() -> None:
     """Run one command, and exit with its code. No exception reaches the terminal as a trace."""
-    terminal.take_any_text()
+    streams.prepare()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except Exception as exc:  # noqa: BLE001 - whatever it is, a person reads it
         if os.environ.get(DEBUG):
             traceback.print_exception(exc)
         sentence, code = explained(exc)
-        terminal.complain(sentence)
+        if code != READER_GONE:  # it ends in silence, as any program does
+            terminal.complain(sentence)
         sys.exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -240,40 +241,96 @@ def test_a_drop_that_cannot_be_followed_is_named_all_the_same(
 
 # pipes --------------------------------------------------------------------------------------------
 
-
-@pytest.mark.parametrize("words", [["--help"], ["jobs", "--help"], ["--show-completion"]])
-def test_a_reader_that_leaves_is_no_error_of_ours(words: list[str]) -> None:
-    command = [sys.executable, "-m", "phonoscene_cli", *words]
-    with subprocess.Popen(  # noqa: S603 - our own words
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as made:
-        assert made.stdout
-        assert made.stderr
-        made.stdout.close()
-        found = made.stderr.read()
-        code = made.wait(60)
-
-    assert found == ""
-    assert code in {0, 1, 141}
+#: What is written without a command, or beside one.
+WORDS = {
+    "version": ["--version"],
+    "help": ["--help"],
+    "help of a command": ["jobs", "--help"],
+    "completion": ["--show-completion"],
+}
 
 
-def test_a_command_whose_reader_leaves_ends_as_a_shell_counts_it() -> None:
-    script = (
-        "import os, sys\n"
-        "from phonoscene_cli import app\n"
-        "from phonoscene_cli.ui import terminal\n"
-        "def many():\n"
-        "    for n in range(100_000): terminal.line(f'line {n}')\n"
-        "def few(): terminal.print_json({'one': 1})\n"
-        "app.app.command()(many); app.app.command()(few)\n"
-        "app.main()\n"
+class Broken(io.RawIOBase):
+    """A stream that takes nothing, for one of the reasons that there are."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, _: Any, /) -> int:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+def broken(number: int) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BufferedWriter(Broken(number)), "utf-8")
+
+
+#: For them there is nothing, so they have no result.
+WITHOUT_RESULT = {"retry", "share"}
+
+
+@pytest.mark.parametrize("case", [*sorted(COMMANDS.keys() - WITHOUT_RESULT), *WORDS])
+def test_a_result_that_cannot_be_written_is_no_success(busy: Desk, case: str) -> None:
+    busy.patch.setenv("SHELL", "/bin/bash")
+    words = WORDS.get(case) or [case, *COMMANDS[case]]
+    busy.patch.setattr(sys, "stdout", broken(errno.EPIPE))
+    left = busy.says(*words)
+    busy.patch.setattr(sys, "stdout", broken(errno.ENOSPC))
+    full = busy.says(*words)
+
+    assert left.code == 141
+    assert "error:" not in left.err
+    assert full.code == NOT_FINE
+    sentence = "error: The result cannot be written to stdout: No space left on device."
+    assert full.err.splitlines()[-1].startswith(sentence)
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["jobs"], 0),
+        (["drop", "song.wav", "--prompt", "x", "--yes"], 0),
+        (["show", "nope"], 1),
+        (["jobs", "--nope"], 2),
+        (["drop", "song.wav", "--prompt", "x"], 2),
+    ],
+)
+def test_messages_that_cannot_be_written_decide_nothing(
+    busy: Desk, words: list[str], code: int, number: int
+) -> None:
+    busy.patch.setattr(sys, "stderr", broken(number))
+
+    result = busy.says(*words)
+
+    assert result.code == code
+    assert bool(result.out) == (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "streams", "code"),
+    [
+        (["--version"], "2>&1 | true", 141),
+        (["jobs", "--help"], ">/dev/full", 1),
+        (["nope"], "2>&1 | true", 2),
+        (["nope"], "2>/dev/full", 2),
+        (["nope"], "<&- >&- 2>&-", 2),
+        (["--version"], ">&-", 1),
+    ],
+)
+def test_the_interpreter_adds_nothing_to_what_could_not_be_written(
+    words: list[str], streams: str, code: int
+) -> None:
+    script = f'"$@" {streams}; exit "${{PIPESTATUS[0]}}"'
+    program = [sys.executable, "-m", "phonoscene_cli", *words]
+    ended = subprocess.run(  # noqa: S603 - our own words
+        ["bash", "-c", script, "bash", *program],  # noqa: S607 - the shell of whoever tests
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
     )
-    for name in ("many", "few"):
-        reader, writer = os.pipe()
-        os.close(reader)
-        made = subprocess.run(  # noqa: S603 - our own words
-            [sys.executable, "-c", script, name], stdout=writer, stderr=subprocess.PIPE, check=False
-        )
-        os.close(writer)
 
-        assert (made.returncode, made.stderr) == (141, b"")
+    assert ended.returncode == code
+    assert len(ended.stderr.splitlines()) == (code == 1)

@@ -56,7 +56,7 @@ from phonoscene_cli.stack.job_listing import Filter
 from phonoscene_cli.stack.parameters import StackParameters
 from phonoscene_cli.stack.spending import Spent, folder_of, total
 from phonoscene_cli.stack.video_download import Destination, fetch, video_of
-from phonoscene_cli.ui import formatting, terminal
+from phonoscene_cli.ui import formatting, streams, terminal
 from phonoscene_cli.ui.formatting import step_meaning
 from phonoscene_cli.ui.job_facts import facts
 from phonoscene_cli.ui.job_json import KEYS, as_data
@@ -182,24 +182,38 @@ def test_an_output_of_another_encoding_or_none_takes_any_text(
 ) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
-    terminal.take_any_text()
+    streams.prepare()
     terminal.print_json({"name": "歌 🎵 ü"})
     terminal.line("歌 ü")
     sys.stdout.flush()
     assert written.getvalue().endswith(b"\\u6b4c \xfc\n")
     assert json.loads(written.getvalue().rpartition(b"}")[0] + b"}") == {"name": "歌 🎵 ü"}
 
+    monkeypatch.setattr(sys, "stderr", None)
+    streams.prepare()
+    terminal.say("lost")
+    terminal.say("lost, too")
+
+
+def test_a_closed_output_loses_no_result_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
-    terminal.take_any_text()
-    terminal.line("lost")
-    sys.stdout.close()
+    streams.prepare()
+    with pytest.raises(streams.OutputLost, match="not open for writing"):
+        terminal.line("lost")
+
+
+def test_nobody_can_be_asked_on_a_closed_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    streams.prepare()
+    with sys.stdin, pytest.raises(WrongUsage, match="without a terminal"):
+        terminal.agreed("Really?", yes=False)
 
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
     """The signals' handlers, as they are without a test."""
-    kept = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
-    for one in kept:
+    kept = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for one in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(one, signal.SIG_DFL)
     yield
     for one, handler in kept.items():
@@ -215,6 +229,7 @@ def test_an_interrupt_ends_the_program_without_a_trace(
     with pytest.raises(SystemExit) as exit_:
         __main__.main()
     assert exit_.value.code == 130
+    signal.raise_signal(number)  # once more, while the program ends
 
 
 @pytest.mark.usefixtures("handlers")

@@ -7,15 +7,12 @@ NO_COLOR (https://no-color.org) takes the colour from a terminal too.
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 import time
 from contextlib import contextmanager
 from datetime import timedelta
 from getpass import getpass
-from io import TextIOWrapper
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
@@ -43,16 +40,8 @@ if TYPE_CHECKING:
     from phonoscene.jobs import JobStatus
 
 
-class _Console(Console):
-    """A console that leaves a broken pipe to its caller."""
-
-    def on_broken_pipe(self) -> None:
-        """What reads the output is gone."""
-        raise BrokenPipeError
-
-
-results: Final = _Console(highlight=False, markup=False)
-people: Final = _Console(stderr=True, highlight=False, markup=False)
+results: Final = Console(highlight=False, markup=False)
+people: Final = Console(stderr=True, highlight=False, markup=False)
 #: As wide as any line of a pipe.
 ENDLESS: Final = 10_000
 #: The options before the command, as they were typed: a command that is advised needs them, too.
@@ -126,16 +115,6 @@ def grid(*headers: str) -> Table:
 def state(status: JobStatus, width: int = 0) -> Text:
     """Return a status in its colour."""
     return Text(f"{status:<{width}}", style=COLOURS.get(status, ""))
-
-
-def take_any_text() -> None:
-    """Let the output take any text: what its encoding lacks is escaped; a closed one drops it."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - to the end
-        elif isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def dumped(value: Any, indent: int | None = None) -> str:
