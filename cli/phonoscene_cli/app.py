@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -30,7 +28,7 @@ from phonoscene_cli.commands.share import share
 from phonoscene_cli.commands.show import show
 from phonoscene_cli.commands.watch import watch
 from phonoscene_cli.errors import READER_GONE
-from phonoscene_cli.failures import DEBUG, explained
+from phonoscene_cli.failures import explained, show_trace
 from phonoscene_cli.stack.connection import ENDPOINTS_VARIABLE, LOCAL_STACK, STACK_VARIABLE, Chosen
 from phonoscene_cli.ui import streams, terminal
 
@@ -150,8 +148,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except Exception as exc:  # noqa: BLE001 - whatever it is, a person reads it
-        if os.environ.get(DEBUG):
-            traceback.print_exception(exc)
+        show_trace(exc)
         sentence, code = explained(exc)
         if code != READER_GONE:  # it ends in silence, as any program does
             terminal.complain(sentence)

@@ -28,3 +28,8 @@ class StackUnreachable(CliError):
     """AWS, the stack or the local cloud cannot be had: nothing was looked at, nothing changed."""
 
     exit_code = UNREACHABLE
+
+    def __init__(self, what: str, next_step: str = "") -> None:
+        super().__init__(f"{what} {next_step}".rstrip())
+        self.what = what
+        self.next_step = next_step

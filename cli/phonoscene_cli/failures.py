@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from typing import Final
 
 from botocore.exceptions import (
@@ -12,6 +14,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
     SSOError,
+    TokenRetrievalError,
 )
 from botocore.parsers import ResponseParserError
 
@@ -48,6 +51,13 @@ _BUSY: Final = frozenset(
         "ThrottlingException",
     }
 )
+_NO_CREDENTIALS: Final = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    SSOError,
+    TokenRetrievalError,
+)
 _CREDENTIALS: Final = (
     "Check your credentials with `aws sts get-caller-identity`, or choose others with --profile."
 )
@@ -65,38 +75,43 @@ def explained(exc: Exception) -> tuple[str, int]:
     if isinstance(exc, CliError):
         return str(exc), exc.exit_code
     if isinstance(exc, (BotoCoreError, ClientError, ResponseParserError)):
-        return f"AWS: {_first_line(exc)}. {_advice(exc)}", UNREACHABLE
+        return f"AWS: {first_line(exc)}. {advice(exc) or _DOCTOR}", UNREACHABLE
     if isinstance(exc, OSError):
         where = f"{exc.filename}: " if exc.filename else ""
-        return f"{where}{exc.strerror or _first_line(exc)}. Fix this, then try again.", NOT_FINE
+        return f"{where}{exc.strerror or first_line(exc)}. Fix this, then try again.", NOT_FINE
     if isinstance(exc, ObjectUnreadable):
-        return f"AWS: an object could not be read: {_first_line(exc)}. {_LATER}", UNREACHABLE
-    what = f"Unexpected: {type(exc).__name__}: {_first_line(exc)}."
+        return f"AWS: an object could not be read: {first_line(exc)}. {_LATER}", UNREACHABLE
+    what = f"Unexpected: {type(exc).__name__}: {first_line(exc)}."
     return f"{what} {DEBUG}=1 in the environment shows the trace. Please report it.", NOT_FINE
 
 
 def reason(exc: Exception) -> str:
     """Why one object of many cannot be read, in a word or a few."""
     if isinstance(exc, ClientError):
-        return str(exc.response["Error"].get("Code", "")) or _first_line(exc)
+        return str(exc.response["Error"].get("Code", "")) or first_line(exc)
     return type(exc).__name__
 
 
-def _first_line(exc: Exception) -> str:
+def show_trace(exc: Exception) -> None:
+    """Print the trace, if the environment asks for it."""
+    if os.environ.get(DEBUG):
+        traceback.print_exception(exc)
+
+
+def first_line(exc: Exception) -> str:
+    """What an exception says, without a full stop."""
     return str(exc).partition("\n")[0].rstrip(". ")
 
 
-def _advice(exc: Exception) -> str:
-    """What to do about an error of AWS's, or on the way to it."""
+def advice(exc: Exception) -> str:
+    """What to do about an error of AWS's, or on the way to it; empty if that is not known."""
     if isinstance(exc, ClientError):
         return _by_code(exc)
-    if isinstance(
-        exc, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, SSOError)
-    ):
+    if isinstance(exc, _NO_CREDENTIALS):
         return _CREDENTIALS
     if isinstance(exc, HTTPClientError):
         return _NETWORK
-    return _LATER if isinstance(exc, ResponseParserError) else _DOCTOR
+    return _LATER if isinstance(exc, ResponseParserError) else ""
 
 
 def _by_code(exc: ClientError) -> str:
@@ -107,4 +122,4 @@ def _by_code(exc: ClientError) -> str:
         return _PERMISSIONS
     if code in _SIGNED_WRONG:
         return _CREDENTIALS
-    return _LATER if code in _BUSY else _DOCTOR
+    return _LATER if code in _BUSY else ""

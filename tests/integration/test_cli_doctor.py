@@ -24,6 +24,8 @@ from phonoscene_cli import app
 from phonoscene_cli.deployment import answers as answers_file
 from phonoscene_cli.doctor import checks
 from phonoscene_cli.doctor.checks import CHECKS
+from phonoscene_cli.errors import StackUnreachable
+from phonoscene_cli.failures import explained
 from phonoscene_cli.stack.connection import Chosen, Stack
 from tests.integration.moto_stack import client
 from tests.integration.workspace import Workspace
@@ -444,6 +446,8 @@ def test_each_fault_is_reported_in_its_line_with_the_next_step(
         ("UPDATE_ROLLBACK_COMPLETE", "warn"),
         ("UPDATE_ROLLBACK_FAILED", "fail"),
         ("ROLLBACK_COMPLETE", "fail"),
+        ("REVIEW_IN_PROGRESS", "fail"),
+        ("CREATE_FAILED", "fail"),
     ],
 )
 def test_the_stacks_own_state_is_reported(desk: Desk, status: str, level: str) -> None:
@@ -451,6 +455,88 @@ def test_the_stacks_own_state_is_reported(desk: Desk, status: str, level: str) -
     stack.description["StackStatus"] = status
 
     assert checks.examined("stack", checks.stack_is_deployed, stack).level == level
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "step"),
+    [
+        (
+            "REVIEW_IN_PROGRESS",
+            "phonoscene is REVIEW_IN_PROGRESS",
+            "Deploy it: `phonoscene deploy`",
+        ),
+        ("CREATE_IN_PROGRESS", "phonoscene is CREATE_IN_PROGRESS", "Wait"),
+        ("CREATE_FAILED", "phonoscene is CREATE_FAILED", "describe-stack-events"),
+        ("ROLLBACK_COMPLETE", "phonoscene is ROLLBACK_COMPLETE", "Delete it, then deploy again"),
+        ("UPDATE_ROLLBACK_COMPLETE", "older than this command line, or not a stack", "--stack"),
+        ("CREATE_COMPLETE", "older than this command line, or not a stack", "--stack"),
+    ],
+)
+def test_what_a_stack_lacks_is_explained_by_its_state(
+    desk: Desk, status: str, said: str, step: str
+) -> None:
+    stack = desk.stack()
+    stack.description.update(StackStatus=status, Outputs=[], Parameters=[])
+
+    for read in (lambda: stack.outputs["JobsTableName"], lambda: stack.parameters):
+        with pytest.raises(StackUnreachable) as raised:
+            read()
+        assert said in raised.value.what
+        assert step in raised.value.next_step
+        assert str(raised.value) == f"{raised.value.what} {raised.value.next_step}"
+
+
+def test_every_check_of_a_stack_that_is_not_phonoscenes_ends(desk: Desk) -> None:
+    stack = desk.stack()
+    stack.description.update(Outputs=[], Parameters=[])
+
+    found = {one.check: one for one in checks.examine_all(stack)}
+
+    assert list(found) == list(CHECKS)
+    assert "not a stack of Phonoscene" in found["outputs"].detail
+    assert "no parameter SubmitConcurrency" in found["concurrency"].detail
+    assert "Unexpected" not in " ".join(one.detail for one in found.values())
+    assert "--stack" in found["may drop"].next
+
+
+def test_an_unexpected_error_is_one_checks_alone(desk: Desk) -> None:
+    def fail(_: Stack) -> Any:
+        raise KeyError("Rules")
+
+    desk.patch.setitem(CHECKS, "triggers", fail)
+
+    result = desk.says("doctor", "--json")
+
+    assert list(lines(result)) == list(CHECKS)
+    assert lines(result)["triggers"]["level"] == "fail"
+    assert "Unexpected: KeyError: 'Rules'" in lines(result)["triggers"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("code", "step"),
+    [
+        ("InvalidClientTokenId", "aws sts get-caller-identity"),
+        ("ExpiredToken", "aws sts get-caller-identity"),
+        ("ExpiredTokenException", "aws sts get-caller-identity"),
+        ("AccessDenied", "cloudformation:DescribeStacks"),
+        ("Throttling", "again"),
+        ("ValidationError", "--stack"),
+    ],
+)
+def test_a_stack_that_may_not_be_read_has_a_next_step(code: str, step: str) -> None:
+    stack = Stack("phonoscene", boto3.Session("a", "b", region_name=REGION))
+    with Stubber(stack.client("cloudformation")) as stub:
+        stub.add_client_error("describe_stacks", code, "no")
+        stub.add_client_error("describe_stacks", code, "no")
+        with pytest.raises(StackUnreachable) as raised:
+            _ = stack.description
+        found = checks.examined("stack", checks.stack_is_deployed, stack)
+
+    sentence, ends_with = explained(raised.value)
+    assert ends_with == 3
+    assert step in sentence
+    assert code in found.detail
+    assert step in found.next
 
 
 @pytest.mark.parametrize("name", ["may read drops", "may drop", "may fetch", "may see queues"])

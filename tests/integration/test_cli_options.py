@@ -297,6 +297,34 @@ def test_two_stacks_at_once_are_refused(
     assert chosen(environment, *words, **variables) == 2
 
 
+@pytest.mark.parametrize(
+    ("option", "variables", "region"),
+    [
+        (None, {"AWS_REGION": "eu-west-1"}, "eu-west-1"),
+        (None, {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-1"),
+        (None, {"AWS_REGION": "", "AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-2"),
+        ("eu-west-3", {"AWS_REGION": "eu-west-1"}, "eu-west-3"),
+    ],
+)
+def test_the_region_is_the_one_that_the_aws_command_line_would_take(
+    environment: pytest.MonkeyPatch, option: str | None, variables: dict[str, str], region: str
+) -> None:
+    environment.delenv("AWS_DEFAULT_REGION", raising=False)
+    for name, value in variables.items():
+        environment.setenv(name, value)
+
+    assert Stack.on_aws("phonoscene", None, option).session.region_name == region
+
+
+def test_an_impossible_setting_for_aws_is_named(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("AWS_ENDPOINT_URL", "foo")
+
+    with pytest.raises(StackUnreachable, match="Invalid endpoint: foo") as raised:
+        _ = Stack.on_aws("phonoscene", None, "eu-west-1").description
+
+    assert "AWS_ENDPOINT_URL" in raised.value.next_step
+
+
 def test_an_advised_command_reaches_the_same_stack(desk: Desk) -> None:
     here = desk.says("--local", "show", "talks/intro").err
     there = desk.says("--stack", "mine", "--profile", "my work", "show", "talks/intro").err

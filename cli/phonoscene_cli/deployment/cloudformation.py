@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from phonoscene_cli.errors import CliError
+from phonoscene_cli.stack.stack_status import CANNOT_UPDATE, NEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 #: Roles without names of their own, and no others. A change set applies the SAM transform without
 #: CAPABILITY_AUTO_EXPAND.
 CAPABILITIES: Final = ("CAPABILITY_IAM",)
-NEW: Final = "REVIEW_IN_PROGRESS"  # only change sets, and no resource yet
 PAUSE_SECONDS: Final = 2.0
 #: A deployment takes minutes. CloudFormation ends it itself, if a resource hangs.
 MAX_SECONDS: Final = 3 * 3600.0
@@ -31,12 +31,6 @@ _FAILED: Final = frozenset(
         "UPDATE_ROLLBACK_FAILED",
     }
 )
-_CANNOT_UPDATE: Final = {
-    "ROLLBACK_COMPLETE": "Its creation failed. Delete it, then deploy again",
-    "ROLLBACK_FAILED": "Its creation failed. Delete it, then deploy again",
-    "DELETE_FAILED": "It could not be deleted. Delete it again, then deploy",
-    "UPDATE_ROLLBACK_FAILED": "Continue its rollback in the CloudFormation console, then deploy",
-}
 
 
 @dataclass(frozen=True)
@@ -79,8 +73,8 @@ class CloudFormation:
         status = found["StackStatus"] if found else NEW
         if found is None or status == NEW:
             return None
-        if status in _CANNOT_UPDATE:
-            raise CliError(f"Stack {self.stack} is {status}. {_CANNOT_UPDATE[status]}.")
+        if status in CANNOT_UPDATE:
+            raise CliError(f"Stack {self.stack} is {status}. {CANNOT_UPDATE[status]}.")
         if status.endswith("_IN_PROGRESS"):
             raise CliError(f"Stack {self.stack} is {status}. Wait for its end, then deploy again.")
         return {one["ParameterKey"]: one["ParameterValue"] for one in found.get("Parameters", ())}

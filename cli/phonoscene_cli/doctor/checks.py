@@ -15,7 +15,9 @@ from phonoscene.errors import SecretUnusable
 from phonoscene.publishing.event_webhooks import Notification
 from phonoscene_cli.doctor import release, resources
 from phonoscene_cli.doctor.findings import DENIED, Check, Level, Look, Looked, ok
-from phonoscene_cli.errors import CliError
+from phonoscene_cli.errors import CliError, StackUnreachable
+from phonoscene_cli.failures import advice, explained, show_trace
+from phonoscene_cli.stack.stack_status import DEPLOY, NEW, is_whole, next_step
 from phonoscene_cli.ui import formatting
 
 if TYPE_CHECKING:
@@ -45,12 +47,10 @@ NOBODYS: Final = "_phonoscene-doctor"
 
 def stack_is_deployed(stack: Stack) -> Looked:
     """CloudFormation knows it, and its last change went well."""
-    status = str(stack.description.get("StackStatus", ""))
-    if status.endswith("_IN_PROGRESS"):
-        return Level.WARN, f"it is {status}", "Wait until it has finished."
-    if "FAILED" in status or "ROLLBACK" in status:
-        step = f"`aws cloudformation describe-stack-events --stack-name {stack.name}` says why."
-        level = Level.WARN if status == "UPDATE_ROLLBACK_COMPLETE" else Level.FAIL
+    status = stack.status
+    if step := next_step(stack.name, status):
+        is_moving = status.endswith("_IN_PROGRESS") and status != NEW
+        level = Level.WARN if is_moving or is_whole(status) else Level.FAIL
         return level, f"it is {status}", step
     return ok(f"{stack.name} in {stack.session.region_name} is {status}")
 
@@ -58,12 +58,12 @@ def stack_is_deployed(stack: Stack) -> Looked:
 def outputs_are_complete(stack: Stack) -> Looked:
     """The stack and the command line are of one release."""
     missing = [name for name in OUTPUTS if not stack.outputs.get(name)]
+    if len(missing) == len(OUTPUTS) and is_whole(stack.status):
+        why = f"{stack.name} has none of them: it is not a stack of Phonoscene"
+        return Level.FAIL, why, "Choose another with --stack."
     if missing:
-        return (
-            Level.FAIL,
-            f"missing: {', '.join(missing)}",
-            "Deploy again: `phonoscene deploy`, or `make deploy` in a clone.",
-        )
+        step = next_step(stack.name, stack.status) or f"Deploy again: {DEPLOY}."
+        return Level.FAIL, f"missing: {', '.join(missing)}", step
     return ok("all outputs that the commands need exist")
 
 
@@ -245,19 +245,28 @@ PERMISSIONS: Final = ("may read drops", "may drop", "may fetch", "may read jobs"
 
 
 def examined(name: str, look: Look, stack: Stack) -> Check:
-    """One check; an error of AWS is a result like any other."""
+    """One check; an error is a result like any other, so that the other checks follow."""
     try:
         return Check(name, *look(stack))
-    except CliError as exc:
-        return Check(name, Level.FAIL, str(exc))
-    except ClientError as exc:
-        if exc.response["Error"]["Code"] not in DENIED:
-            return Check(name, Level.FAIL, str(exc))
-        level = Level.FAIL if name in PERMISSIONS else Level.WARN
-        step = "docs/command-line.md lists the permissions."
-        return Check(name, level, f"you may not: {exc.operation_name}", step)
-    except BotoCoreError as exc:
-        return Check(name, Level.FAIL, f"AWS cannot be reached: {exc}")
+    except Exception as exc:  # noqa: BLE001 - whatever it is, it concerns this check alone
+        if isinstance(exc, ClientError) and exc.response["Error"].get("Code") in DENIED:
+            level = Level.FAIL if name in PERMISSIONS else Level.WARN
+            step = "docs/command-line.md lists the permissions."
+            return Check(name, level, f"you may not: {exc.operation_name}", step)
+        return Check(name, Level.FAIL, *_told(exc))
+
+
+def _told(exc: Exception) -> tuple[str, str]:
+    """What an error is, and the next step where it is known apart."""
+    if isinstance(exc, StackUnreachable):
+        return exc.what, exc.next_step
+    if isinstance(exc, ClientError):
+        return str(exc), advice(exc)
+    if isinstance(exc, BotoCoreError):
+        return f"AWS cannot be reached: {exc}", advice(exc)
+    if not isinstance(exc, CliError):
+        show_trace(exc)
+    return explained(exc)[0], ""
 
 
 def examine_all(stack: Stack) -> Iterator[Check]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from phonoscene.version import VERSION
 from phonoscene_cli.doctor.findings import Level, Looked, ok
+from phonoscene_cli.stack.stack_status import DEPLOY
 from phonoscene_cli.ui.formatting import number
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def versions_agree(stack: Stack) -> Looked:
     deployed = stack.outputs.get("Version")
     if deployed is None:
         why = f"the stack is older than 0.1.0, this command line is {VERSION}"
-        return Level.WARN, why, "Deploy again: `phonoscene deploy`, or `make deploy` in a clone."
+        return Level.WARN, why, f"Deploy again: {DEPLOY}."
     if deployed == VERSION:
         return ok(f"stack and command line are {VERSION}")
     older = "the command line" if _order(deployed) > _order(VERSION) else "the stack"

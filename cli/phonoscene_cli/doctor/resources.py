@@ -15,6 +15,7 @@ from phonoscene_cli.deployment import answers
 from phonoscene_cli.deployment.target import Target
 from phonoscene_cli.doctor import samconfig
 from phonoscene_cli.doctor.findings import DENIED, Level, Looked, ok
+from phonoscene_cli.stack.stack_status import DEPLOY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -164,7 +165,7 @@ def functions_are_ready(stack: Stack) -> Looked:
         return (
             Level.FAIL,
             f"failed: {'; '.join(bad)}",
-            "Deploy again: `phonoscene deploy`, or `make deploy` in a clone.",
+            f"Deploy again: {DEPLOY}.",
         )
     return ok(f"{len(functions)} functions are ready")
 

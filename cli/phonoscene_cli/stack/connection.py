@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +22,13 @@ from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.queues import DropsQueue
 from phonoscene.table.dynamodb import Table
 from phonoscene_cli.errors import StackUnreachable, WrongUsage
+from phonoscene_cli.failures import DENIED, advice, first_line
 from phonoscene_cli.stack.jobs_reader import Reader
 from phonoscene_cli.stack.parameters import StackParameters
+from phonoscene_cli.stack.stack_status import DEPLOY, is_whole, next_step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
     from mypy_boto3_s3 import S3Client
@@ -56,13 +59,26 @@ _NOBODYS: Final = {
 }
 
 
-class Outputs(dict[str, str]):
-    """The stack's outputs by name; one that is missing is the deployment's fault."""
+_ANOTHER_STACK: Final = "Choose another with --stack, or its region with --region."
+
+
+class Values(dict[str, str]):
+    """The stack's outputs or parameters by name; one that is missing is the deployment's fault."""
+
+    def __init__(self, stack: Stack, kind: str, values: Mapping[str, str]) -> None:
+        super().__init__(values)
+        self._stack = stack
+        self._kind = kind
 
     def __missing__(self, name: str) -> str:
+        stack, status = self._stack.name, self._stack.status
+        if not is_whole(status):
+            step = next_step(stack, status)
+            raise StackUnreachable(f"{stack} is {status}, without {self._kind} {name}.", step)
         raise StackUnreachable(
-            f"The stack has no output {name}: it is older than this command line. "
-            "Deploy again: `phonoscene deploy`, or `make deploy` in a clone."
+            f"{stack} has no {self._kind} {name}: it is older than this command line, or not a "
+            "stack of Phonoscene.",
+            f"Deploy again: {DEPLOY}. Or choose another with --stack.",
         )
 
 
@@ -93,13 +109,15 @@ class Stack:
             option = "--region" if region == "" else "--profile"
             raise WrongUsage(f"{option} is empty. Give it a value, or omit it.")
         try:
+            # the AWS command line reads AWS_REGION, too; boto3 does not
+            region = region or os.environ.get("AWS_REGION") or None
             session = boto3.Session(profile_name=profile, region_name=region)
         except BotoCoreError as exc:
-            raise StackUnreachable(f"{exc}. Name another with --profile.") from exc
+            raise StackUnreachable(f"{exc}.", "Name another with --profile.") from exc
         if session.region_name is None:
             raise StackUnreachable(
-                "No region is set: name the stack's with --region, or say --local if you mean the "
-                "local cloud."
+                "No region is set.",
+                "Name the stack's with --region, or say --local if you mean the local cloud.",
             )
         return cls(name, session, {"config": PATIENT})
 
@@ -109,8 +127,8 @@ class Stack:
         found = file or _local_endpoints()
         if not found.is_file():
             raise StackUnreachable(
-                f"There is no file {found.absolute()}. Name the endpoints.json of a local cloud "
-                "that is up; `make up` starts one."
+                f"There is no file {found.absolute()}.",
+                "Name the endpoints.json of a local cloud that is up; `make up` starts one.",
             )
         try:
             data = json.loads(found.read_text())
@@ -122,8 +140,8 @@ class Stack:
             )
         except (OSError, ValueError, KeyError, TypeError) as exc:
             raise StackUnreachable(
-                f"{found.absolute()} is not a local cloud's endpoints.json. Name another with "
-                "--endpoints, or write it again with `make up`."
+                f"{found.absolute()} is not a local cloud's endpoints.json.",
+                "Name another with --endpoints, or write it again with `make up`.",
             ) from exc
         no_proxies = Config(proxies={})  # none at all; None would be the environment's
         options = {
@@ -143,7 +161,8 @@ class Stack:
         """The client of one AWS service; it may be used by many threads."""
         if service not in self._clients:
             options: Any = dict(self.options)
-            self._clients[service] = self.session.client(service, **options)  # type: ignore[call-overload]  # any service
+            with _well_configured():
+                self._clients[service] = self.session.client(service, **options)  # type: ignore[call-overload]  # any service
         return self._clients[service]
 
     @cached_property
@@ -157,7 +176,8 @@ class Stack:
         """A client that only signs links."""
         config = PRESIGNING if self.endpoints else PRESIGNING.merge(ON_AWS)
         options: Any = {name: value for name, value in self.options.items() if name != "config"}
-        made: S3Client = self.session.client("s3", config=config, **options)
+        with _well_configured():
+            made: S3Client = self.session.client("s3", config=config, **options)
         return made
 
     @cached_property
@@ -171,12 +191,14 @@ class Stack:
             found = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
         except ClientError as exc:
             if "does not exist" in str(exc):
-                where = self.session.region_name
-                why = f"There is no stack {self.name} in {where}. Choose another with --stack"
-                raise StackUnreachable(f"{why}, or its region with --region.") from exc
-            raise StackUnreachable(f"The stack cannot be read: {exc}") from exc
+                raise StackUnreachable(
+                    f"There is no stack {self.name} in {self.session.region_name}.", _ANOTHER_STACK
+                ) from exc
+            step = self._hint if self.endpoints else _step(exc)
+            raise StackUnreachable(f"The stack cannot be read: {first_line(exc)}.", step) from exc
         except BotoCoreError as exc:
-            raise StackUnreachable(f"AWS cannot be reached: {exc}. {self._hint}") from exc
+            what = f"AWS cannot be reached: {first_line(exc)}."
+            raise StackUnreachable(what, self._hint) from exc
         described: dict[str, Any] = found[0]
         return described
 
@@ -196,11 +218,16 @@ class Stack:
             "`aws sts get-caller-identity`."
         )
 
+    @property
+    def status(self) -> str:
+        """What CloudFormation says of its last change."""
+        return str(self.description.get("StackStatus", ""))
+
     @cached_property
-    def outputs(self) -> Outputs:
+    def outputs(self) -> Values:
         """The stack's outputs by name."""
         data = self.description.get("Outputs", [])
-        return Outputs({one["OutputKey"]: one["OutputValue"] for one in data})
+        return Values(self, "output", {one["OutputKey"]: one["OutputValue"] for one in data})
 
     @cached_property
     def parameters(self) -> StackParameters:
@@ -208,10 +235,11 @@ class Stack:
         return StackParameters.from_values(self.parameter_values)
 
     @property
-    def parameter_values(self) -> dict[str, str]:
+    def parameter_values(self) -> Values:
         """Every parameter, as CloudFormation lists it."""
         data = self.description.get("Parameters", [])
-        return {one["ParameterKey"]: one["ParameterValue"] for one in data}
+        values = {one["ParameterKey"]: one["ParameterValue"] for one in data}
+        return Values(self, "parameter", values)
 
     @cached_property
     def _resources(self) -> list[dict[str, Any]]:
@@ -305,6 +333,31 @@ class Chosen:
         return Stack.on_aws(self.name, self.profile, self.region)
 
 
+def _step(exc: ClientError) -> str:
+    """What to do if AWS refuses to describe the stack."""
+    if exc.response["Error"].get("Code") in DENIED:
+        return "Every command needs cloudformation:DescribeStacks; see docs/permissions.md."
+    return advice(exc) or _ANOTHER_STACK
+
+
+@contextmanager
+def _well_configured() -> Iterator[None]:
+    """Make a client, for which botocore reads the person's settings.
+
+    Raises:
+        StackUnreachable: one has an impossible value.
+    """
+    try:
+        yield
+    except BotoCoreError:  # some of these are ValueErrors as well
+        raise
+    except ValueError as exc:
+        raise StackUnreachable(
+            f"The settings for AWS are wrong: {first_line(exc)}.",
+            "Correct AWS_ENDPOINT_URL and the like in the environment and in the AWS profile.",
+        ) from exc
+
+
 def _local_endpoints() -> Path:
     """The nearest working copy's, from here upwards.
 
@@ -316,8 +369,8 @@ def _local_endpoints() -> Path:
     found = next((file for file in candidates if file.is_file()), None)
     if found is None:
         raise StackUnreachable(
-            f"No local cloud is running in {here} or a folder above it ({LOCAL_ENDPOINTS}). "
+            f"No local cloud is running in {here} or a folder above it ({LOCAL_ENDPOINTS}).",
             "Change to the folder of a running one, choose its endpoints.json with --endpoints, "
-            "or start one with `make up`."
+            "or start one with `make up`.",
         )
     return found

@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
 from phonoscene.workflow.examination import DropLimits
-from phonoscene_cli.errors import StackUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,31 +33,21 @@ class StackParameters:
 
     @classmethod
     def from_values(cls, values: Mapping[str, str]) -> Self:
-        """The parameters, parsed from the texts that CloudFormation lists.
-
-        Raises:
-            StackUnreachable: one is missing; the stack is another release's.
-        """
-        try:
-            return cls(
-                max_frames=int(values["MaxFrames"]),
-                price_per_megapixel_usd=Decimal(values["PricePerMegapixelUsd"]),
-                max_job_cost_usd=Decimal(values["MaxJobCostUsd"]),
-                daily_budget_usd=Decimal(values["DailyBudgetUsd"]),
-                max_in_flight=int(values["MaxInFlight"]),
-                settle=timedelta(seconds=int(values["SettleSeconds"])),
-                fal_user_id=values["FalUserId"],
-                uploads=values["AudioDelivery"] == "fal-storage",
-                skips_repeats=values["SameContent"] == "skip",
-                max_sequence_seconds=int(values["MaxSequenceSeconds"])
-                if values["LongAudio"] == "split"
-                else 0,
-            )
-        except KeyError as exc:
-            raise StackUnreachable(
-                f"The stack has no parameter {exc.args[0]}: it is older than this command line. "
-                "Deploy again: `phonoscene deploy`, or `make deploy` in a clone."
-            ) from exc
+        """The parameters, parsed from the texts that CloudFormation lists."""
+        return cls(
+            max_frames=int(values["MaxFrames"]),
+            price_per_megapixel_usd=Decimal(values["PricePerMegapixelUsd"]),
+            max_job_cost_usd=Decimal(values["MaxJobCostUsd"]),
+            daily_budget_usd=Decimal(values["DailyBudgetUsd"]),
+            max_in_flight=int(values["MaxInFlight"]),
+            settle=timedelta(seconds=int(values["SettleSeconds"])),
+            fal_user_id=values["FalUserId"],
+            uploads=values["AudioDelivery"] == "fal-storage",
+            skips_repeats=values["SameContent"] == "skip",
+            max_sequence_seconds=int(values["MaxSequenceSeconds"])
+            if values["LongAudio"] == "split"
+            else 0,
+        )
 
     def rules(self) -> DropLimits:
         """Those that the product examines a drop by."""
