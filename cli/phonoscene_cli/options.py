@@ -7,7 +7,7 @@ A value with a form of its own (a time, a rate, ``FIELD=VALUE``, a path to write
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -17,6 +17,9 @@ from phonoscene_cli.upload.sidecars import Setting, metadata_entry, setting
 
 if TYPE_CHECKING:
     from phonoscene_cli.stack.connection import Chosen, Stack
+
+#: The largest number that an option takes; no one has as many jobs, and Python can count to it.
+MOST: Final = 10**9
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

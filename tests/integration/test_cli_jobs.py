@@ -400,7 +400,7 @@ def test_a_half_that_becomes_part_of_a_job_is_said_to(
 def test_a_folder_is_watched_for_what_is_on_its_way_there(
     desk: Desk, scene: Workspace, environment: pytest.MonkeyPatch
 ) -> None:
-    moving = scene.admit(1, name="talks/a")
+    scene.admit(1, name="talks/a")
     scene.bring(_S.SUCCEEDED, 2, name="talks/b")
     scene.admit(3, name="other/c")
     environment.setattr(time, "sleep", lambda _: scene.step(scene.read(1), _S.CANCELLED))
@@ -409,8 +409,49 @@ def test_a_folder_is_watched_for_what_is_on_its_way_there(
 
     assert result.code == 1
     assert [line.split()[2] for line in result.out.splitlines()] == ["READY", "CANCELLED"]
-    assert moving.name not in desk.says("watch", "talks/").out
-    assert desk.says("watch", "nothing/").code == 0
+    environment.setattr(time, "sleep", lambda _: None)
+    ended = desk.says("watch", "talks/")
+    assert (ended.code, ended.out) == (0, "")
+    assert "No jobs are in progress" in ended.err
+
+
+def test_a_folder_without_any_job_is_missed_as_a_name_is(
+    desk: Desk, environment: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    environment.setattr(time, "sleep", slept.append)
+    desk.parameters["SettleSeconds"] = "20"
+
+    result = desk.says("watch", "tlaks/")
+    short = desk.says("watch", "tlaks/", "--timeout", "3s")
+
+    assert (result.code, result.out, short.code) == (1, "", 1)
+    assert "No job was created in tlaks/ in the last 7 days." in result.err
+    assert "SettleSeconds" in result.err
+    assert slept == pytest.approx([25, 3], abs=1)
+
+
+def test_a_folder_is_looked_at_again_when_a_drop_of_just_now_has_rested(
+    desk: Desk, scene: Workspace, environment: pytest.MonkeyPatch
+) -> None:
+    scene.bring(_S.SUCCEEDED, 1, name="talks/earlier")
+    slept: list[float] = []
+    desk.parameters["SettleSeconds"] = "20"
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 1:
+            scene.admit(3, name="talks/new")
+        else:
+            scene.step(scene.read(3), _S.CANCELLED)
+
+    environment.setattr(time, "sleep", sleep)
+
+    result = desk.says("watch", "talks/", "s3://drops/talks/")
+
+    assert result.code == 1
+    assert [line.split()[2] for line in result.out.splitlines()] == ["READY", "CANCELLED"]
+    assert slept == pytest.approx([25, 1], abs=1)
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,18 @@ def test_an_option_that_goes_after_the_command_says_so_before_it(
     assert f"`phonoscene COMMAND … {typed}`" in result.err
 
 
+@pytest.mark.parametrize(
+    ("command", "option"), [("jobs", "--limit"), ("backfill", "--limit"), ("redrive", "--most")]
+)
+def test_a_number_beyond_all_counting_is_refused(
+    desk: Desk, asked: list[str], command: str, option: str
+) -> None:
+    result = desk.says(command, *WORDS.get(command, []), option, "9" * 20)
+
+    assert (result.code, asked) == (2, [])
+    assert option in result.err
+
+
 def test_all_global_options_are_tried() -> None:
     named = {"--stack", "--local", "--endpoints", "--profile", "--region", "--version"}
 

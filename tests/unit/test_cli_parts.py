@@ -811,6 +811,25 @@ def test_a_file_that_changed_since_it_was_priced_does_not_go_up(
     assert bucket.objects == {}
 
 
+def test_a_file_that_s3_refuses_because_it_grew_is_called_changed(
+    song: Drop, tmp_path: Path
+) -> None:
+    bucket: Any = Bucket()
+    file = tmp_path / "growing.mp3"
+    file.write_bytes(b"sound")
+    growing = replace(song, audio=FileUpload.of_file("a/song.mp3", file))
+
+    def grow() -> None:
+        file.write_bytes(b"sound, and more")
+        raise ClientError({"Error": {"Code": "IncompleteBody"}}, "PutObject")
+
+    bucket.before_end["a/song.mp3"] = grow
+
+    with pytest.raises(TakenBack, match="has changed since it was examined: nothing was dropped"):
+        put(Upload(bucket, "drops", growing))
+    assert bucket.objects == {}
+
+
 def test_images_go_first_and_the_sidecar_completes_the_pair(song: Drop) -> None:
     bucket: Any = Bucket()
     heard: list[int] = []

@@ -16,7 +16,7 @@ from phonoscene_cli.audit.backfill_estimate import Plan, examine
 from phonoscene_cli.audit.checkpoint import CursorFile, Progress, default_path
 from phonoscene_cli.audit.rate_limit import Pace, rate_of
 from phonoscene_cli.errors import NOT_FINE
-from phonoscene_cli.options import Json, OlderThan, Yes, stack_of
+from phonoscene_cli.options import MOST, Json, OlderThan, Yes, stack_of
 from phonoscene_cli.results import Result
 from phonoscene_cli.stack.generation_time import typical_seconds
 from phonoscene_cli.stack.job_lookup import key_in
@@ -54,7 +54,9 @@ def backfill(
         float,
         typer.Option(parser=rate_of, metavar="N/s", help="At most this many drops per second."),
     ] = "10/s",  # type: ignore[assignment]  # Typer parses the default, too
-    limit: Annotated[int | None, typer.Option(min=1, help="At most this many drops.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=MOST, help="At most this many drops.")
+    ] = None,
     older_than: OlderThan = None,
     cursor: Annotated[
         Path | None,

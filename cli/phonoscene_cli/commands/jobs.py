@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from phonoscene.jobs import JobStatus
-from phonoscene_cli.options import Day, Json, Since, stack_of
+from phonoscene_cli.options import MOST, Day, Json, Since, stack_of
 from phonoscene_cli.stack.job_listing import Filter, recent, takes
 from phonoscene_cli.stack.job_lookup import folder_in, takes_of
 from phonoscene_cli.stack.period import Period
@@ -47,7 +47,7 @@ def jobs(
     since: Since = None,
     day: Day = None,
     limit: Annotated[
-        int, typer.Option(min=1, help="Show at most this many jobs, newest first.")
+        int, typer.Option(min=1, max=MOST, help="Show at most this many jobs, newest first.")
     ] = 20,
     as_json: Json = False,
 ) -> None:

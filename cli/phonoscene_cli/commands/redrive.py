@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from phonoscene_cli.dead_letters import DeadLetters, Letters, of_stack
-from phonoscene_cli.options import Json, stack_of
+from phonoscene_cli.options import MOST, Json, stack_of
 from phonoscene_cli.results import Result
 from phonoscene_cli.ui import terminal
 
@@ -28,7 +28,7 @@ def redrive(
         typer.Argument(metavar="|".join(Letters), help="The queues to redrive; default: all."),
     ] = None,
     most: Annotated[
-        int, typer.Option(min=1, help="Move at most this many messages per queue.")
+        int, typer.Option(min=1, max=MOST, help="Move at most this many messages per queue.")
     ] = 1000,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the messages.")] = False,
     as_json: Json = False,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Final
@@ -20,14 +22,14 @@ from phonoscene_cli.ui import formatting, terminal
 from phonoscene_cli.ui.job_json import as_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from phonoscene.jobs import Job, Step
     from phonoscene_cli.stack.connection import Stack
-    from phonoscene_cli.stack.jobs_reader import Reader
+    from phonoscene_cli.stack.jobs_reader import Entry, Reader
 
 #: A job that is still on its way was created within this time, or waits for its budget without end.
 IN_MOTION: Final = timedelta(days=7)
+#: A drop that has rested should be a job after this time.
+ON_ITS_WAY: Final = timedelta(seconds=5)
 
 
 def watch(
@@ -47,7 +49,8 @@ def watch(
     """Follow jobs to their end: each step as it happens, and what they wait for.
 
     Of a drop with several takes it follows the newest, and names the others in progress. Of a
-    folder it follows the jobs in progress when it starts, and ends with them.
+    folder it follows the jobs in progress when it starts, and ends with them; if there is none, it
+    waits until a drop of just now has become a job.
 
     fal shows a request's position in fal's own queue only to the owner of the key, at
     https://fal.ai/dashboard.
@@ -55,7 +58,8 @@ def watch(
     Example: phonoscene watch talks/
     """
     stack = stack_of(context)
-    ids = list(dict.fromkeys(one for text in which for one in _ids(stack, text)))
+    named = Named(stack, timeout)
+    ids = list(dict.fromkeys(one for text in which for one in named.ids(text)))
     if not ids:
         terminal.say("No jobs are in progress there.")
         return
@@ -71,7 +75,7 @@ def watch(
             terminal.line(follow.said(job, step, formatting.moment(step.at), labels.of(job)))
 
     try:
-        jobs = follow.FollowedJobs(stack, labels, tell, timeout).run()
+        jobs = follow.FollowedJobs(stack, labels, tell, timeout, watch=named.watch).run()
     except KeyboardInterrupt:
         terminal.say(f"The jobs continue. To follow them again: `phonoscene watch {' '.join(ids)}`")
         raise
@@ -81,26 +85,57 @@ def watch(
     raise typer.Exit(follow.exit_code(jobs))
 
 
-def _ids(stack: Stack, text: str) -> Iterator[str]:
-    """The jobs that a word means: those of a folder that are on their way, or one job.
+@dataclass(frozen=True)
+class Named:
+    """Finds the jobs that words mean, and waits for one until ``watch`` shows ``timeout``."""
 
-    Raises:
-        CliError: there is none.
-    """
-    if text.endswith("/") or (text and not key_in(stack, text)):
-        yield from _moving(stack.jobs, folder_in(stack, text))
-        return
-    try:
-        job = find_job(stack, text)
-        ids = [job.job_id]
-    except CliError:
-        ids = list(_moving(stack.jobs, f"{name_in(stack, text)}/"))
-        if not ids:
+    stack: Stack
+    timeout: timedelta | None
+    watch: terminal.Watch = field(default_factory=terminal.Watch)
+
+    def ids(self, text: str) -> list[str]:
+        """Those of a folder that are on their way, or one job.
+
+        Raises:
+            CliError: there is none: no job of that name, or none at all in the folder.
+        """
+        stack = self.stack
+        if text.endswith("/") or (text and not key_in(stack, text)):
+            return self._moving_soon(folder_in(stack, text))
+        try:
+            job = find_job(stack, text)
+        except CliError:
+            if ids := _moving(_recent(stack.jobs, f"{name_in(stack, text)}/")):
+                return ids
             raise
-    else:
         if text != job.job_id:
             _tell_others(stack, text, job)
-    yield from ids
+        return [job.job_id]
+
+    def _moving_soon(self, folder: str) -> list[str]:
+        """What is on its way in a folder; if nothing is, once more after a drop would have rested.
+
+        Raises:
+            CliError: it has no job at all.
+        """
+        found = _recent(self.stack.jobs, folder)
+        if not _moving(found):
+            self._rest()
+            found = _recent(self.stack.jobs, folder)
+        if not found:
+            raise CliError(
+                f"No job was created in {folder or 'the drop bucket'} in the last "
+                f"{IN_MOTION.days} days. Check the name of the folder: `phonoscene jobs` lists the "
+                "recent jobs. A drop has none before it has rested (SettleSeconds)."
+            )
+        return _moving(found)
+
+    def _rest(self) -> None:
+        """Wait until what was dropped before the command has become a job; once for all words."""
+        rest = self.stack.parameters.settle + ON_ITS_WAY
+        left = min(rest, self.timeout or rest).total_seconds() - self.watch.seconds
+        with terminal.working("waiting for SettleSeconds before pairing"):
+            time.sleep(max(0.0, left))
 
 
 def _tell_others(stack: Stack, text: str, newest: Job) -> None:
@@ -114,9 +149,12 @@ def _tell_others(stack: Stack, text: str, newest: Job) -> None:
         )
 
 
-def _moving(reader: Reader, folder: str) -> Iterator[str]:
-    """What was dropped in a folder or below and has not ended, the newest first."""
+def _recent(reader: Reader, folder: str) -> list[Entry]:
+    """The jobs of what was dropped in a folder or below, the newest first."""
     now = datetime.now(UTC)
-    for entry in reader.since(now - IN_MOTION, now):
-        if entry.name.startswith(folder) and entry.status not in FINAL:
-            yield entry.job_id
+    return [one for one in reader.since(now - IN_MOTION, now) if one.name.startswith(folder)]
+
+
+def _moving(entries: list[Entry]) -> list[str]:
+    """The ids of those that have not ended."""
+    return [one.job_id for one in entries if one.status not in FINAL]

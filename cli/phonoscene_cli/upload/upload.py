@@ -165,8 +165,10 @@ class Upload:
                 if self._stopped.is_set() and self.drop.audio.key not in put:
                     raise _Stopped  # noqa: TRY301 - the same end as in the middle of a piece
                 piece.check()
-                put[piece.key] = DropObject(key=piece.key, version_id=self._put(piece))
-                piece.check()
+                try:
+                    put[piece.key] = DropObject(key=piece.key, version_id=self._put(piece))
+                finally:  # S3 or botocore refuses what grows or shrinks meanwhile, in other words
+                    piece.check()
         except BaseException as exc:
             self._take_back(put.values())
             if isinstance(exc, _Stopped):
