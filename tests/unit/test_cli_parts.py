@@ -199,7 +199,7 @@ def test_a_closed_output_loses_no_result_in_silence(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "stdout", None)
     streams.prepare()
     with pytest.raises(streams.OutputLost, match="not open for writing"):
-        terminal.line("lost")
+        terminal.print_json_line("lost")
 
 
 def test_nobody_can_be_asked_on_a_closed_input(monkeypatch: pytest.MonkeyPatch) -> None:
