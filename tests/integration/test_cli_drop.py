@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+import unicodedata
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,23 @@ def test_a_drop_becomes_the_job_that_was_forecast_at_the_price_of_the_forecast(
     assert set(result.data) == keys("drop")
     assert set(result.data["estimate"]) == keys("drop", "Keys of `estimate`")
     assert objects(cloud) == ["talks/cover.png", "talks/intro.json", "talks/intro.wav"]
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")], ids=str)
+def test_an_image_goes_along_however_its_names_accents_are_spelled(
+    desk: Desk, cloud: Cloud, folder: Path, forms: tuple[Any, Any]
+) -> None:
+    file, named = (unicodedata.normalize(form, "Größe ü.png") for form in forms)
+    (folder / file).write_bytes(png(640, 480))
+    (folder / "song.json").write_text(json.dumps({"prompt": "A stage", "image_url": named}))
+
+    result = desk.says("drop", "song.wav", "--yes", "--json")
+    desk.announce("song.wav", "song.json")
+
+    assert result.code == 0
+    record = cloud.item(result.data["job_ids"][0])
+    assert record["status"] == "SUBMITTED"
+    assert record["images"]["image_url"]["key"] == named
 
 
 def test_a_person_sees_what_it_is_and_costs_and_where_it_went(desk: Desk) -> None:

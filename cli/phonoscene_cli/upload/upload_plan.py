@@ -15,6 +15,7 @@ from phonoscene.drops.keys import (
     beside,
     family_prefixes,
     kind_of,
+    spellings,
     unsafe,
 )
 from phonoscene.drops.pairing import Pairing, pairings
@@ -218,10 +219,16 @@ def _images(options: DropOptions, sidecar: FileUpload | None) -> tuple[FileUploa
         return ()
     given, pieces = _given(options), {}
     for name in named_images(sidecar):
-        key, file = beside(sidecar.key, name), given.get(name, options.file.parent / name)
+        key, file = beside(sidecar.key, name), given.get(name) or _file(options.file.parent, name)
         if not unsafe(key) and file.is_file():
             pieces[key] = FileUpload.of_file(key, file)
     return tuple(pieces.values())
+
+
+def _file(folder: Path, name: str) -> Path:
+    """A file on disk, however its name's accents are spelled."""
+    files = (folder / one for one in spellings(name))
+    return next(filter(Path.is_file, files), folder / name)
 
 
 def _given(options: DropOptions) -> dict[str, Path]:
