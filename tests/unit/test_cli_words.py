@@ -157,6 +157,15 @@ def test_a_job_that_failed_for_its_audio_needs_another_file_and_no_retry(field: 
     assert "another audio file" in fix(JobStatus.FAILED, error)
 
 
+def test_a_job_whose_audio_was_deleted_needs_the_same_file_again() -> None:
+    error = an_error("audio", "drop_gone")
+
+    step = next_steps.next_step(a_job(JobStatus.FAILED, **WHOLE | {"errors": (error,)}))
+
+    assert "drop again with `phonoscene drop`" in step
+    assert "another audio file" not in step
+
+
 @pytest.mark.parametrize(
     ("field", "said"),
     [("image_url", "--set image_url=…`"), ("prompt", "--set prompt=…`"), (None, f"{'0' * 32}`")],

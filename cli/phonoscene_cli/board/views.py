@@ -17,8 +17,10 @@ from phonoscene.publishing.public_job import notes, problems, segments_of, writt
 from phonoscene.sequences.segments import clock
 from phonoscene_cli.board.forms.fields import FIELDS, FIRST, OTHER
 from phonoscene_cli.board.media.waveform import BARS
+from phonoscene_cli.follow.cancellation import SETTLED
 from phonoscene_cli.ui import formatting
 from phonoscene_cli.ui.job_facts import facts
+from phonoscene_cli.ui.next_steps import Remedy, remedy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,6 +94,7 @@ def environment() -> Environment:
         STATUSES=tuple(JobStatus),
         PLAYED=PLAYED,
         BARS=BARS,
+        SETTLED=SETTLED,
         FIELDS=FIELDS,
         FIRST=FIRST,
         OTHER=OTHER,
@@ -99,6 +102,8 @@ def environment() -> Environment:
         later_drop=_later_drop,
         notes=notes,
         problems=problems,
+        remedy=remedy,
+        Remedy=Remedy,
         segments_of=segments_of,
         steps=formatting.steps,
         step_meaning=formatting.step_meaning,

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from phonoscene.jobs import Job, JobStatus
+from phonoscene.jobs import Job, JobStatus, may_precede
 from phonoscene_cli.stack.spending import unseen_runs
 from phonoscene_cli.ui.formatting import number
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _S = JobStatus
 #: States that a cancellation leaves as they are.
-SETTLED: Final = frozenset({_S.GENERATED, _S.SUCCEEDED, _S.FAILED, _S.REJECTED, _S.CANCELLED})
+SETTLED: Final = frozenset(JobStatus) - may_precede(_S.CANCELLED)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
+from phonoscene.drops.keys import CONTENT_TYPES, suffix_of
 from phonoscene.drops.sidecar import Sidecar
 from phonoscene.jobs import Job, JobStatus
 
@@ -22,7 +24,38 @@ _WAITS: Final = {
 }
 
 
+_AUDIO: Final = frozenset({"audio", "audio_url"})
+#: The codes of errors that other fields end, although they name none.
+_OF_FIELDS: Final = frozenset({"missing_sidecar", "more_errors", "content_policy_violation"})
 _ANOTHER_FILE: Final = "Drop another audio file: `phonoscene drop`."
+_CORRECTED_FILES: Final = "Fix what the error names, then drop again with `phonoscene drop`."
+
+
+class Remedy(Enum):
+    """What helps a job that has ended to a video, or to another one."""
+
+    ANOTHER_AUDIO = auto()
+    #: A sidecar that can be read, an image, or what is no longer in the bucket.
+    OTHER_FILES = auto()
+    #: The same files with other fields.
+    CORRECTION = auto()
+    ANOTHER_TAKE = auto()
+    #: The same, but there is a video that is paid for, or there may be one.
+    SECOND_PAYMENT = auto()
+
+
+def remedy(job: Job) -> Remedy:
+    """What helps a job that has ended."""
+    if job.status is _S.FAILED and (job.source_url or job.is_maybe_billed):
+        return Remedy.SECOND_PAYMENT
+    lasting = [error for error in job.errors if not error.retryable]
+    if any(_is_about_files(job, error) for error in lasting) or job.audio is None:
+        return Remedy.OTHER_FILES
+    if any(error.field in _AUDIO for error in lasting):
+        return Remedy.ANOTHER_AUDIO
+    is_of_segments = job.sequence and job.status is _S.FAILED
+    may_change = any(error.field or error.code in _OF_FIELDS for error in lasting)
+    return Remedy.CORRECTION if may_change and not is_of_segments else Remedy.ANOTHER_TAKE
 
 
 def next_step(job: Job) -> str:
@@ -63,8 +96,10 @@ def _after_failure(job: Job) -> str:
             "fal may have made and billed the video: look for the request at "
             f"https://fal.ai/dashboard first. {again} pays for another one."
         )
-    if _is_about_audio(job):
+    if remedy(job) is Remedy.ANOTHER_AUDIO:
         return f"{_ANOTHER_FILE} A retry would send the same file."
+    if any(_is_about_files(job, error) for error in job.errors):
+        return _CORRECTED_FILES
     return f"`phonoscene retry {job.job_id}{_settings(job)}`."
 
 
@@ -81,16 +116,22 @@ def _was_whole(job: Job) -> bool:
 
 def _after_rejection(job: Job) -> str:
     """A retry can fix what ``--set`` can: it adds and replaces fields, and removes none."""
-    if _is_about_audio(job):
+    if remedy(job) is Remedy.ANOTHER_AUDIO:
         return _ANOTHER_FILE
     if _was_whole(job) and all(_is_settable(error) for error in job.errors):
         again = f"`phonoscene retry {job.job_id}{_settings(job) or ' --set FIELD=VALUE'}`"
         return f"Fix the file and drop it again, or use {again}."
-    return "Fix what the error names, then drop again with `phonoscene drop`."
+    return _CORRECTED_FILES
 
 
-def _is_about_audio(job: Job) -> bool:
-    return any(error.field in ("audio", "audio_url") for error in job.errors)
+def _is_about_files(job: Job, error: ErrorDetail) -> bool:
+    """Whether other files are needed, and not another audio file alone."""
+    if error.code in ("image_not_found", "drop_gone"):
+        return True
+    if error.field not in _AUDIO and suffix_of(error.source or "") in CONTENT_TYPES:
+        return True
+    is_whole = error.field in (None, "sidecar") and error.code not in _OF_FIELDS
+    return job.status is _S.REJECTED and is_whole
 
 
 def _is_settable(error: ErrorDetail) -> bool:

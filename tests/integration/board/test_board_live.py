@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.jobs import JobStatus
+from phonoscene.jobs import MAYBE_BILLED, TRANSITIONS, ErrorDetail, JobStatus
 from phonoscene.table.job_store import JobStore
 from phonoscene_cli.board import live, snapshot, views
 from phonoscene_cli.board.live import Poller, events
@@ -305,6 +305,65 @@ def test_every_part_of_a_page_can_be_drawn_in_every_state(board: Board, desk: De
         ):
             assert any(status.value in html for html in parts.values())
     assert views.JobParts(board.env, job_id)(Snapshot()) == {"problem": ""}
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_a_job_can_be_cancelled_where_the_state_machine_says_so(
+    board: Board, desk: Desk, status: JobStatus
+) -> None:
+    job_id = drop(desk)
+    now = board.observer.look(0.0, [job_id])
+    job = now.watched[job_id].model_copy(update={"status": status})
+    actions = views.JobParts(board.env, job_id)(replace(now, watched={job_id: job}))["actions"]
+
+    assert ("/cancel" in actions) is (_S.CANCELLED in TRANSITIONS[status])
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "action"),
+    [
+        (_S.SUCCEEDED, {}, "Make another take"),
+        (_S.CANCELLED, {}, "Make another take"),
+        (_S.REJECTED, {"code": "out_of_range", "field": "fps"}, "Correct it and try again"),
+        (_S.REJECTED, {"code": "unknown_field", "field": "promt"}, "Correct it and try again"),
+        (_S.REJECTED, {"code": "missing_sidecar", "field": "sidecar"}, "Correct it and try again"),
+        (_S.REJECTED, {"code": "not_json", "source": "a.json"}, "Drop the files again"),
+        (_S.REJECTED, {"code": "ambiguous_sidecar", "field": "sidecar"}, "Drop the files again"),
+        (
+            _S.REJECTED,
+            {"code": "not_an_image", "field": "image_url", "source": "a.png"},
+            "Drop the files again",
+        ),
+        (_S.REJECTED, {"code": "image_not_found", "field": "image_url"}, "Drop the files again"),
+        (_S.REJECTED, {"code": "no_sound", "field": "audio"}, "Drop another audio file"),
+        (_S.FAILED, {"code": "no_sound", "field": "audio_url"}, "Drop another audio file"),
+        (
+            _S.FAILED,
+            {"code": "busy", "field": "audio_url", "retryable": True},
+            "Make another take",
+        ),
+        (_S.FAILED, {"code": "drop_gone", "field": "audio"}, "Drop the files again"),
+        (_S.FAILED, {"code": "generation_failed"}, "Make another take"),
+        (_S.FAILED, {"code": "content_policy_violation"}, "Correct it and try again"),
+        (_S.FAILED, {"code": "content_policy_violation", "field": "prompt"}, "Correct it and try"),
+        *((_S.FAILED, {"code": code}, "Pay for another take") for code in sorted(MAYBE_BILLED)),
+        (_S.FAILED, {"code": "video_too_large"}, "Pay for another take"),
+    ],
+)
+def test_a_page_offers_what_helps_against_the_error(
+    board: Board, desk: Desk, status: JobStatus, error: dict[str, Any], action: str
+) -> None:
+    job_id = drop(desk)
+    now = board.observer.look(0.0, [job_id])
+    address = "https://v3.fal.media/x.mp4" if error.get("code") == "video_too_large" else None
+    errors = (ErrorDetail(message="", **error),) if error else ()
+    changes = {"status": status, "errors": errors, "source_url": address}
+    job = now.watched[job_id].model_copy(update=changes)
+    actions = views.JobParts(board.env, job_id)(replace(now, watched={job_id: job}))["actions"]
+
+    assert action in actions
+    assert ('class="button"' in actions) is not action.startswith("Pay")
+    assert ("/retry" in actions) is not action.startswith("Drop")
 
 
 def ended(desk: Desk, job_id: str, status: JobStatus = _S.FAILED) -> None:
