@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from phonoscene.drops.keys import is_segment
+from phonoscene.drops.keys import is_segment, name_of
 from phonoscene.jobs import FINAL, Job, JobStatus
 from phonoscene.limits import day_of
 from phonoscene.publishing.public_job import written
@@ -17,6 +17,7 @@ from phonoscene_cli.doctor.checks import examined
 from phonoscene_cli.doctor.resources import alarms_are_quiet, dead_letters_are_none
 from phonoscene_cli.failures import explained
 from phonoscene_cli.ui.status_line import StatusLine
+from phonoscene_cli.upload.upload import is_newest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from phonoscene_cli.doctor.findings import Check
     from phonoscene_cli.stack.connection import Stack
     from phonoscene_cli.stack.jobs_reader import Entry
+    from phonoscene_cli.upload.upload import Dropped
 
 #: Jobs of the last days are shown; so many of them are looked through.
 PERIOD: Final = timedelta(days=7)
@@ -76,6 +78,9 @@ class Snapshot:
     watched: Mapping[str, Job] = field(default_factory=dict)
     #: The takes of each of their names, by the job's id, the newest first.
     takes: Mapping[str, tuple[Job, ...]] = field(default_factory=dict)
+    #: The names of drops that have no record; of those in ``replaced`` others have the files.
+    names: Mapping[str, str] = field(default_factory=dict)
+    replaced: frozenset[str] = frozenset()
     #: What each job that has not ended waits for.
     standing: Mapping[str, str] = field(default_factory=dict)
     unreadable: int = 0
@@ -95,6 +100,8 @@ class Observer:
 
     find: Callable[[], Stack]
     last: Snapshot = field(default_factory=Snapshot)
+    #: What the board has dropped, by the id that its job should get.
+    dropped: dict[str, Dropped] = field(default_factory=dict)
     _stack: Stack | None = None
     _line: StatusLine | None = None
     _moving: list[str] = field(default_factory=list)
@@ -110,6 +117,7 @@ class Observer:
     #: The names of the jobs that pages show: a half that is part of a job has no record.
     _names: dict[str, str] = field(default_factory=dict)
     _takes: dict[str, tuple[Job, ...]] = field(default_factory=dict)
+    _replaced: frozenset[str] = frozenset()
     _older_due: float = 0.0
     _list_due: float = 0.0
     _takes_due: float = 0.0
@@ -151,12 +159,12 @@ class Observer:
         if any(one in jobs and jobs[one].is_final for one in self._moving):
             self._older_due = now
             self._read_list(stack, now)
-        self._names = {
-            one: jobs[one].name if one in jobs else self._names[one]
-            for one in watched
-            if one in jobs or one in self._names
-        }
-        self._read_takes(stack, now)
+        unrecorded = (one for one in watched if one not in jobs)
+        missing = {one: self.dropped[one] for one in unrecorded if one in self.dropped}
+        names = {one: name_of(dropped.audio.key) for one, dropped in missing.items()}
+        known = names | self._names | {one: job.name for one, job in jobs.items()}
+        self._names = {one: known[one] for one in watched if one in known}
+        self._read_takes(stack, now, missing)
         window = stack.jobs.ledger.window()
         moving = [jobs[one] for one in self._moving if one in jobs and not jobs[one].is_final]
         shown = {job.job_id: job for job in (*moving, *(jobs[i] for i in watched if i in jobs))}
@@ -175,6 +183,8 @@ class Observer:
                 one: tuple(jobs.get(take.job_id, take) for take in self._takes.get(name, ()))
                 for one, name in self._names.items()
             },
+            names=names,
+            replaced=self._replaced & missing.keys(),
             standing={one: self._standing(job) for one, job in shown.items() if not job.is_final},
             unreadable=len(stack.jobs.unreadable),
         )
@@ -207,12 +217,17 @@ class Observer:
         known = self._ended | new
         self._ended = {one: known[one] for one in wanted if one in known}
 
-    def _read_takes(self, stack: Stack, now: float) -> None:
-        """The takes of the jobs that pages show; a segment's page shows none."""
+    def _read_takes(self, stack: Stack, now: float, missing: Mapping[str, Dropped]) -> None:
+        """The takes of the jobs that pages show; a segment's page shows none.
+
+        Of drops that have no record also whether the bucket still has their files.
+        """
         names = {name for name in self._names.values() if not is_segment(name)}
         if now >= self._takes_due or names - self._takes.keys():
             self._takes_due = now + LIST_AGAIN
             self._takes = {name: tuple(islice(stack.jobs.takes(name), MAX_TAKES)) for name in names}
+            s3 = stack.client("s3")
+            self._replaced = frozenset(one for one in missing if not is_newest(s3, missing[one]))
 
     def _of(self, job_ids: list[str]) -> tuple[Job, ...]:
         return tuple(self._ended[one] for one in job_ids if one in self._ended)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.jobs import MAYBE_BILLED, TRANSITIONS, ErrorDetail, JobStatus
+from phonoscene.jobs import MAYBE_BILLED, TRANSITIONS, DropObject, ErrorDetail, JobStatus
 from phonoscene.table.job_store import JobStore
 from phonoscene_cli.board import live, snapshot, views
 from phonoscene_cli.board.live import Poller, events
 from phonoscene_cli.board.snapshot import HEALTH_AGAIN, LIST_AGAIN, MAX_PROBLEMS, Snapshot
 from phonoscene_cli.errors import StackUnreachable
+from phonoscene_cli.upload.upload import Dropped
 from tests.integration import moto_stack
 from tests.support.media.samples import silence
 from tests.support.stack import JOBS
@@ -443,6 +444,28 @@ def test_the_page_of_a_new_drop_becomes_the_jobs_when_that_has_its_record(
     assert before["arrival"] == ""
     assert f'hx-get="/jobs/{job_id}"' in after["arrival"]
     assert "<title>talks/intro" in browser.get(f"/jobs/{job_id}").text
+
+
+def test_a_drop_that_another_has_replaced_says_so_and_leads_to_the_newest_take(
+    board: Board, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies = {"talks/intro.wav": silence(1), "talks/intro.json": SIDECAR.encode()}
+    put = [
+        DropObject(key=key, version_id=desk.cloud.drop(key, body)) for key, body in bodies.items()
+    ]
+    dropped = Dropped("drops", *put)
+    [replaced] = dropped.job_ids()
+    board.observer.dropped[replaced] = dropped
+    monkeypatch.setattr(views, "RECORDED", -1.0)
+    shown = views.NewDropParts(board.env, replaced)
+    late = shown(board.observer.look(0.0, [replaced]))
+    newest = drop(desk)
+    after = shown(board.observer.look(LIST_AGAIN, [replaced]))
+
+    assert "There is no record of this drop of talks/intro yet" in late["note"]
+    assert "No such job" not in late["head"] + after["head"]
+    assert "A later drop of talks/intro has replaced this one" in after["note"]
+    assert f'href="/jobs/{newest}"' in after["note"]
 
 
 def test_an_id_that_no_job_gets_is_said_to_be_none(

@@ -58,6 +58,7 @@ class StagedDrop:
     #: The drop's name, once it is on its way.
     name: str = ""
     problem: str = ""
+    dropped: Dropped | None = None
     job_ids: list[str] = field(default_factory=list)
     _thread: threading.Thread | None = None
 
@@ -156,7 +157,8 @@ class StagedDrop:
 
     def _run(self, upload: Callable[[], Dropped], takes: int) -> None:
         try:
-            self.job_ids = upload().job_ids(takes)
+            self.dropped = upload()
+            self.job_ids = self.dropped.job_ids(takes)
         except Exception as exc:  # noqa: BLE001 - the page says what happened; nothing was dropped
             self.problem = f"Nothing was dropped. {explained(exc)[0]}"
             self.is_started = False

@@ -143,8 +143,9 @@ def progress(request: Request) -> Response:
     """How far the upload is; at its end the browser goes to the job."""
     board = board_of(request)
     staged = board.staging.of(request.path_params["drop_id"])
-    if staged.job_ids:
+    if staged.dropped and staged.job_ids:
         [first, *more] = staged.job_ids
+        board.observer.dropped[first] = staged.dropped
         name = quote(staged.name, safe="")
         target = f"/jobs?name={name}" if more else f"/jobs/{first}"
         return Response(headers={"HX-Redirect": target})

@@ -157,6 +157,7 @@ def _retry(board: Board, request: Request, form: dict[str, str]) -> Response:
         return board.page(request, "note.html", note=note)
     dropped = found.planned.put(board.stack.client("s3"))
     [new, *_] = dropped.job_ids(len(found.planned.outlook.takes))
+    board.observer.dropped[new] = dropped
     return Response(headers={"HX-Redirect": f"/jobs/{new}"})
 
 
