@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 
 from phonoscene_cli.board import views
+from phonoscene_cli.board.forms.examinations import Examinations
 from phonoscene_cli.board.forms.staging import Staging
 from phonoscene_cli.board.live import Poller
 from phonoscene_cli.board.snapshot import Observer
@@ -40,6 +41,7 @@ class Board:
     access: Access
     env: Environment = field(default_factory=views.environment)
     staging: Staging = field(default_factory=Staging)
+    examinations: Examinations = field(default_factory=Examinations)
     waveforms: OrderedDict[tuple[str, ...], Waveform] = field(default_factory=OrderedDict)
     observer: Observer = field(init=False)
     poller: Poller = field(init=False)

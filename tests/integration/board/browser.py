@@ -64,6 +64,12 @@ class Browser:
         kind = [("content-type", "application/x-www-form-urlencoded")]
         return self.ask("POST", path, [urlencode(form).encode()], kind)
 
+    async def asked(self, path: str, *, is_closed: bool = False, **form: str) -> Answer:
+        """The same beside other requests; ``is_closed``: nobody waits for the answer."""
+        kind = [("content-type", "application/x-www-form-urlencoded")]
+        scope, body = self.scope("POST", path, kind), iter([urlencode(form).encode()])
+        return await _exchange(self.app, scope, body, is_closed=is_closed)
+
     def put(self, path: str, body: bytes) -> Answer:
         return self.ask("PUT", path, [body], [("content-length", str(len(body)))])
 
@@ -112,8 +118,12 @@ class _Sent:
         self.messages.append(message)
 
 
-async def _exchange(app: ASGIApp, scope: dict[str, Any], body: Any) -> Answer:
+async def _exchange(
+    app: ASGIApp, scope: dict[str, Any], body: Any, *, is_closed: bool = False
+) -> Answer:
     gone = asyncio.Event()
+    if is_closed:
+        gone.set()
 
     async def receive() -> Any:
         piece = next(body, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,10 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from phonoscene_cli.board.forms import staging
+from phonoscene_cli.board.forms.preview import Preview
 from phonoscene_cli.board.forms.staging import MAX_STAGED, SIDECAR, StagedDrop, Staging
+from phonoscene_cli.board.pages import drop as drop_page
+from phonoscene_cli.board.pages import jobs as jobs_page
 from phonoscene_cli.errors import StackUnreachable, WrongUsage
 from tests.integration import moto_stack
 from tests.support.media.samples import png, silence
@@ -256,6 +260,43 @@ def test_takes_of_a_json_file_that_came_after_the_price_are_looked_at_first(
 
     assert "has changed since it was examined" in press(browser, shown).text
     assert versions(cloud) == []
+
+
+@pytest.mark.parametrize("path", [f"/drop/{ID}/preview", "/jobs/{job_id}/retry/preview"])
+def test_a_text_that_was_typed_over_while_it_waited_is_not_examined(
+    browser: Browser, desk: Desk, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    stage(browser)
+    address = path.format(job_id=rejected(desk))
+    begun, goes_on = threading.Event(), threading.Event()
+    examined: list[str] = []
+
+    def examine(*given: Any) -> Preview[Any]:
+        *_, form, _ = given
+        examined.append(form["prompt"])
+        begun.set()
+        assert goes_on.wait(20)
+        return Preview()
+
+    monkeypatch.setattr(drop_page, "preview_drop", examine)
+    monkeypatch.setattr(jobs_page, "preview_retry", examine)
+
+    async def type_on() -> list[int]:
+        """A letter and another; each but the last closes the connection of the one before."""
+        first = asyncio.create_task(browser.asked(address, prompt="R"))
+        assert await asyncio.to_thread(begun.wait, 20)
+        closed = [browser.asked(address, is_closed=True, prompt=one) for one in ("Ra", "Rai")]
+        waiting = [
+            asyncio.create_task(one) for one in (*closed, browser.asked(address, prompt="Rain"))
+        ]
+        await asyncio.sleep(0.1)
+        seen = len(examined)
+        goes_on.set()
+        answers = [answer.status for answer in await asyncio.gather(first, *waiting)]
+        return [seen, *answers]
+
+    assert asyncio.run(type_on()) == [1, 200, 204, 204, 200]
+    assert examined == ["R", "Rain"]
 
 
 def test_content_that_has_its_video_is_dropped_for_nothing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -72,7 +73,7 @@ async def fields(request: Request) -> Response:
 
 def _fill(board: Board, request: Request, form: dict[str, str]) -> Response:
     staged = board.staging.of(request.path_params["drop_id"])
-    # without the lock, which an examination holds: whatever is typed until the answer is lost
+    # without the lock, which an examination of long audio holds for seconds
     takes, name = staged.takes, staged.sidecar_name
     new = {"image_url": staged.only_image} if staged.only_image else {}
     new |= texts(takes[0]) if len(takes) == 1 else {}
@@ -92,7 +93,8 @@ def _fill(board: Board, request: Request, form: dict[str, str]) -> Response:
 async def preview(request: Request) -> Response:
     """What the form would make, its price, and every error beside its field."""
     board, form = board_of(request), await form_of(request)
-    return await run_in_threadpool(_show, board, request, form)
+    show = partial(_show, board, request, form)
+    return await board.examinations.of(request, request.path_params["drop_id"], show)
 
 
 def _show(board: Board, request: Request, form: dict[str, str], change: str = "") -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.concurrency import run_in_threadpool
@@ -134,7 +135,12 @@ def retry_form(request: Request) -> Response:
 async def retry_preview(request: Request) -> Response:
     """What a new take would be, and cost."""
     board, form = board_of(request), await form_of(request)
-    found = await run_in_threadpool(_preview, board, request, form)
+    show = partial(_show, board, request, form)
+    return await board.examinations.of(request, form.get("attempt", ""), show)
+
+
+def _show(board: Board, request: Request, form: dict[str, str]) -> Response:
+    found = _preview(board, request, form)
     return board.page(request, "preview.html", preview=found, verb="Make a new take", change="")
 
 
