@@ -43,6 +43,7 @@ ROUTES = (
     Route(f"{JOB}/cancel", jobs.cancel, methods=["POST"]),
     Route(f"{JOB}/retry", jobs.retry_form),
     Route(f"{JOB}/retry", jobs.retry, methods=["POST"]),
+    Route(f"{JOB}/retry/form", jobs.retry_form_again, methods=["POST"]),
     Route(f"{JOB}/retry/preview", jobs.retry_preview, methods=["POST"]),
     Route("/drop", drop.drop_page),
     Route(DROP, drop.drop, methods=["POST"]),

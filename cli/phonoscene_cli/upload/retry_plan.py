@@ -41,6 +41,24 @@ if TYPE_CHECKING:
     from phonoscene_cli.stack.parameters import StackParameters
 
 
+class NotEnded(CliError):
+    """A job whose video may still arrive; ``what`` says so without a command."""
+
+    def __init__(self, job: Job) -> None:
+        self.what = f"{job.name} is {job.status}, so its video may still arrive."
+        follow, stop = f"`phonoscene watch {job.job_id}`", f"`phonoscene cancel {job.job_id}`"
+        super().__init__(f"{self.what} Use {follow}, or {stop} first.")
+
+
+class NotNewest(CliError):
+    """A job whose files were replaced; ``what`` says so without a command."""
+
+    def __init__(self, job: Job, what: str) -> None:
+        self.what = what
+        again = f"`phonoscene retry {typed(job.name)}`"
+        super().__init__(f"{what} Retry its newest take ({again}), or drop it again.")
+
+
 @dataclass(frozen=True)
 class Retake:
     """What would be put: a sidecar, or without one the audio that lies there, again."""
@@ -119,10 +137,7 @@ def retake(
 def _retryable(job: Job, changes: Mapping[str, Any]) -> Audio:
     """The audio of a job that may be taken again."""
     if not job.is_final:
-        raise CliError(
-            f"{job.name} is {job.status}, so its video may still arrive. Use `phonoscene watch "
-            f"{job.job_id}`, or `phonoscene cancel {job.job_id}` first."
-        )
+        raise NotEnded(job)
     if job.audio is None:
         raise CliError(f"{job.name} has no audio. Drop both halves.")
     is_half = job.sidecar is None and not job.arguments
@@ -151,15 +166,9 @@ def _unchanged(
     if (here.version_id, now) == (audio.version_id, then) or _repeats(job, here, now, reader):
         return here
     if here.version_id != audio.version_id:
-        raise CliError(
-            f"{audio.key} has been dropped again since. Retry its newest take: "
-            f"`phonoscene jobs --name {typed(job.name)}`."
-        )
+        raise NotNewest(job, f"{audio.key} has been dropped again since.")
     what = f"is now {now[0]}, in another version" if now else "is no longer in the bucket"
-    raise CliError(
-        f"The sidecar of {audio.key} {what}. Retry its newest take "
-        f"(`phonoscene jobs --name {typed(job.name)}`), or drop it again."
-    )
+    raise NotNewest(job, f"The sidecar of {audio.key} {what}.")
 
 
 def _repeats(job: Job, audio: DropObject, sidecar: tuple[str, str] | None, reader: Reader) -> bool:

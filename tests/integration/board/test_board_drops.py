@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from html import unescape
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from phonoscene.jobs import JobStatus
+from phonoscene.table.job_store import JobStore
 from phonoscene_cli.board.forms import staging
 from phonoscene_cli.board.forms.preview import Preview
 from phonoscene_cli.board.forms.staging import MAX_STAGED, SIDECAR, StagedDrop, Staging
@@ -21,6 +25,7 @@ from phonoscene_cli.board.pages import jobs as jobs_page
 from phonoscene_cli.errors import StackUnreachable, WrongUsage
 from tests.integration import moto_stack
 from tests.support.media.samples import png, silence
+from tests.support.stack import JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -297,6 +302,25 @@ def test_a_text_that_was_typed_over_while_it_waited_is_not_examined(
 
     assert asyncio.run(type_on()) == [1, 200, 204, 204, 200]
     assert examined == ["R", "Rain"]
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")], ids=str)
+def test_an_image_is_found_however_its_names_accents_are_spelled(
+    board: Board, browser: Browser, desk: Desk, forms: tuple[Any, Any]
+) -> None:
+    file, named = (unicodedata.normalize(form, "Größe ü.png") for form in forms)
+    stage(browser)
+    browser.put(f"/drop/{ID}/files/{quote(file)}", png(64, 64))
+    shown = look(browser, image_url=named)
+
+    press(browser, button(shown), image_url=named)
+    drop_of(board).wait()
+    desk.announce("talks/intro.json")
+
+    assert "is not used" not in shown.text
+    [item] = desk.cloud.items()
+    assert item["status"] == "SUBMITTED"
+    assert item["images"]["image_url"]["key"] == f"talks/{named}"
 
 
 def test_content_that_has_its_video_is_dropped_for_nothing(
@@ -629,6 +653,33 @@ def test_a_retry_of_a_text_that_was_not_examined_makes_nothing(
 
     assert "has changed since it was examined" in answer.text
     assert versions(desk.cloud) == before
+
+
+def test_a_retry_of_replaced_files_goes_on_with_the_newest_take_and_what_was_typed(
+    browser: Browser, desk: Desk
+) -> None:
+    job_id = rejected(desk)
+    shown = button(browser.post(f"/jobs/{job_id}/retry/preview", **RIGHT))
+    answer = retry(browser, job_id, shown)
+    early = browser.post(f"/jobs/{job_id}/retry/preview", **RIGHT).text
+    desk.announce("talks/intro.json")
+    newest = answer.headers["hx-redirect"].rpartition("/")[2]
+    moving = browser.post(f"/jobs/{job_id}/retry/preview", **RIGHT).text
+    own = browser.post(f"/jobs/{newest}/retry/preview", **RIGHT).text
+    found = desk.stack().jobs.get(newest)
+    assert found
+    JobStore(moto_stack.client("dynamodb"), JOBS).end(found, JobStatus.FAILED)
+    after = browser.post(f"/jobs/{job_id}/retry/preview", **RIGHT).text
+    form = browser.post(f"/jobs/{newest}/retry/form", **RIGHT | {"prompt": "Two windows"}).text
+
+    assert "in another version" in early
+    assert 'href="/jobs?name=talks/intro"' in early
+    for page in (moving, own):
+        assert f'href="/jobs/{newest}"' in page
+        assert "phonoscene" not in page
+    assert f'hx-post="/jobs/{newest}/retry/form"' in after
+    assert [value_of(form, name) for name in ("prompt", "fps")] == ["Two windows", "12"]
+    assert f'hx-post="/jobs/{newest}/retry/preview"' in form
 
 
 def test_a_retry_says_that_its_audio_stays_the_same(browser: Browser, desk: Desk) -> None:

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args, get_origin
 
 from phonoscene.drops.sidecar import Preset, Sidecar
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 FIRST: Final = ("prompt", "image_url", "video_size", "seed")
 #: Keys of a sidecar that the form has no field for, as JSON.
 OTHER: Final = "other"
+#: What the template of the fields shows of a form that nothing has filled.
+EMPTY: Final[Mapping[str, Any]] = MappingProxyType({"values": {}, "images": (), "problem": ""})
 _SIZE: Final = re.compile(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", re.IGNORECASE)  # noqa: RUF001 - as people type it
 _SCENE: Final = re.compile(r"\s*(\d[\d:.]*)(?:\s+(.*?))?\s*")
 

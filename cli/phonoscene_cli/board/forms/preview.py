@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from phonoscene.drops.keys import composed
 from phonoscene.jobs import ErrorDetail
 from phonoscene_cli.board.forms.fields import NAMES, Filled, filled
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.ui import formatting
 from phonoscene_cli.upload.drop_report import Sum, price_lines
 from phonoscene_cli.upload.repeats import new_takes, repeats_of
-from phonoscene_cli.upload.retry_plan import Retake, retake
+from phonoscene_cli.upload.retry_plan import NotEnded, NotNewest, Retake, retake
 from phonoscene_cli.upload.sidecars import REMOVED
 from phonoscene_cli.upload.upload_plan import DropOptions, NoSidecar, Plan, named_images, plan
 
@@ -45,6 +46,8 @@ class Preview(Generic[T]):
     price: str = ""
     approved: str = ""
     examined: str = ""
+    #: The job whose page helps, where this one cannot be taken again.
+    instead: Job | None = None
     #: Images that were added and that no field names.
     unused: Sequence[str] = ()
     #: Jobs that have, or make, the video of this content: those takes cost nothing.
@@ -93,8 +96,8 @@ def preview_drop(staged: StagedDrop, form: Mapping[str, str], stack: Stack) -> P
     found = _preview(said, new, stack, planned, planned.drop)
     if found.planned is None:
         return found
-    named = named_images(planned.drop.sidecar) if planned.drop.sidecar else []
-    unused = [file.name for file in staged.images if file.name not in named]
+    named = set(map(composed, named_images(planned.drop.sidecar) if planned.drop.sidecar else []))
+    unused = [file.name for file in staged.images if composed(file.name) not in named]
     return replace(found, repeats=tuple(repeats.values()), unused=unused)
 
 
@@ -112,6 +115,11 @@ def preview_retry(
     s3, bucket = stack.client("s3"), stack.outputs["DropBucketName"]
     try:
         planned = retake(job, removed | changed, s3, bucket, stack.parameters, stack.jobs)
+    except NotEnded as exc:
+        return Preview(errors=said.errors, step=exc.what, instead=job)
+    except NotNewest as exc:
+        newest = next(stack.jobs.takes(job.name), job)
+        return Preview(errors=said.errors, step=exc.what, instead=newest)
     except CliError as exc:
         return Preview(errors=said.errors, step=str(exc))
     put = (planned.bucket, planned.audio, planned.sidecar)

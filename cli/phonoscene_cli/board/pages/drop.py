@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from phonoscene.errors import EditingFailed
 from phonoscene_cli.board.context import Board, board_of, form_of
-from phonoscene_cli.board.forms.fields import refilled, texts
+from phonoscene_cli.board.forms.fields import EMPTY, refilled, texts
 from phonoscene_cli.board.forms.preview import Preview, preview_drop
 from phonoscene_cli.board.forms.staging import MAX_BYTES, StagedDrop
 from phonoscene_cli.board.media.waveform import Waveform, waveform
@@ -31,9 +31,7 @@ SPARE: Final = 512 * 1024**2
 async def drop_page(request: Request) -> Response:
     """An empty form; its id names the files that will be sent with it."""
     board = board_of(request)
-    return board.page(
-        request, "drop.html", drop_id=secrets.token_hex(16), values={}, images=[], problem=""
-    )
+    return board.page(request, "drop.html", drop_id=secrets.token_hex(16), **EMPTY)
 
 
 async def stage(request: Request) -> Response:

@@ -16,7 +16,7 @@ from phonoscene.drops.sidecar import chosen
 from phonoscene.errors import DropRefused, EditingFailed, TooMuchRead
 from phonoscene.probe.object_reader import ObjectReader
 from phonoscene_cli.board.context import Board, board_of, form_of
-from phonoscene_cli.board.forms.fields import texts
+from phonoscene_cli.board.forms.fields import EMPTY, NAMES, OTHER, texts
 from phonoscene_cli.board.forms.preview import Preview, preview_retry
 from phonoscene_cli.board.media.streaming import S3Object, answer, read
 from phonoscene_cli.board.media.waveform import Waveform, waveform
@@ -121,15 +121,22 @@ def retry_form(request: Request) -> Response:
     board = board_of(request)
     job = _job(board, request)
     before, problem = _values(board, job)
-    return board.page(
-        request,
-        "retry.html",
-        job=job,
-        values=texts(before),
-        problem=problem,
-        attempt=secrets.token_hex(16),
-        images=[],
-    )
+    return _retry_page(board, request, job, texts(before), problem)
+
+
+async def retry_form_again(request: Request) -> Response:
+    """The same with what was typed into the form of an older take."""
+    board, form = board_of(request), await form_of(request)
+    typed = {name: form[name] for name in (*NAMES, OTHER) if form.get(name)}
+    job = await run_in_threadpool(_job, board, request)
+    return _retry_page(board, request, job, typed)
+
+
+def _retry_page(
+    board: Board, request: Request, job: Job, values: dict[str, str], problem: str = ""
+) -> Response:
+    context = {**EMPTY, "values": values, "problem": problem}
+    return board.page(request, "retry.html", job=job, attempt=secrets.token_hex(16), **context)
 
 
 async def retry_preview(request: Request) -> Response:
