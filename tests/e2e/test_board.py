@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, BrowserContext, Dialog, FilePayload
+    from playwright.sync_api import Browser, BrowserContext, Dialog, FilePayload, Route
 
     from tests.support.local_stack import Phonoscene
 
@@ -279,8 +279,10 @@ def test_a_job_that_waits_is_cancelled_and_costs_nothing(tab: Tab, phonoscene: P
         tab.go(f"/jobs/{job['job_id']}")
         tab.shows("#head", "slots are in use")
         tab.page.on("dialog", lambda dialog: dialog.accept())
-        tab.page.click("text=Cancel")
+        tab.page.focus("#actions button")
+        tab.page.keyboard.press("Enter")
         await_state(tab, "CANCELLED")
+        assert tab.page.evaluate("document.activeElement.id") == "note"
         tab.shows("#note", "nothing was spent")
 
     assert phonoscene.requests(prompt) == []
@@ -548,10 +550,84 @@ def test_files_that_come_together_are_examined_when_the_last_has_come(tab: Tab) 
     page.set_input_files("#files", files)
     assert priced(tab)
     page.set_input_files("#files", [files[1] | {"name": "c.wav"}, files[2] | {"name": "d.json"}])
-    tab.shows("#uploads", "d.json ✓")
+    tab.shows("#uploads", "d.json ✓ Remove")
     lines = page.locator("#uploads li").all_inner_texts()
-    assert lines[1:] == ["c.wav ✓", "d.json ✓"]
+    assert lines[1:] == ["c.wav ✓ Remove", "d.json ✓ Remove"]
     assert "movie.mp4 is no audio file" in lines[0]
+
+
+def test_what_is_typed_while_a_json_file_fills_the_form_stays_with_its_caret(tab: Tab) -> None:
+    page = tab.go("/drop")
+
+    def type_meanwhile(route: Route) -> None:
+        """The answer comes when more was typed than the request has."""
+        answer = route.fetch()
+        page.keyboard.type(" the rain")
+        page.keyboard.press("Home")
+        fill_unseen = "document.querySelector('#field-seed').value = '7'"
+        page.evaluate(fill_unseen)
+        route.fulfill(response=answer)
+
+    page.route("**/fields", type_meanwhile)
+    page.click("#field-prompt")
+    page.keyboard.type("in")
+    page.click("summary")
+    page.focus("#field-prompt")
+    page.keyboard.press("End")
+    sidecar = {"prompt": "of the file", "seed": 5, "fps": 12}
+    tab.drag("k.json", json.dumps(sidecar).encode(), "application/json")
+    tab.shows("#fields", "Kept as you typed it, not as in k.json: Prompt, Seed.")
+    page.keyboard.type("out ")
+
+    values = [page.input_value(f"#field-{name}") for name in ("prompt", "seed", "fps")]
+    assert values == ["out in the rain", "7", "12"]
+    assert page.locator("details[open]").count() == 1
+
+
+def test_a_file_is_removed_by_keyboard_with_what_it_has_filled_in(tab: Tab) -> None:
+    page = tab.go("/drop")
+    files: list[FilePayload] = [
+        {"name": "a.png", "mimeType": "image/png", "buffer": make_picture()},
+        {"name": "k.json", "mimeType": "application/json", "buffer": b'{"fps": 12}'},
+        {"name": "x.txt", "mimeType": "text/plain", "buffer": b"x"},
+    ]
+    page.set_input_files("#files", files)
+    tab.until("""() => document.querySelector("#field-fps").value === "12" """)
+    focused = "document.activeElement.ariaLabel ?? document.activeElement.id"
+    page.focus("[aria-label='Remove a.png']")
+    for left in ("Remove k.json", "Remove x.txt", "files"):
+        page.keyboard.press("Enter")
+        tab.until(f"() => ({focused}) === '{left}'")
+
+    names = ("image_url", "fps")
+    tab.until("""() => document.querySelector("#field-fps").value === "" """)
+    assert [page.input_value(f"#field-{name}") for name in names] == ["", ""]
+    assert page.locator("#uploads li").count() == 0
+
+
+def test_a_page_says_what_is_examined_and_empties_its_list_when_the_board_lost_it(
+    tab: Tab,
+) -> None:
+    page, said = tab.go("/drop"), list[str]()
+    tab.drag("long.wav", make_audio("wav", 1.0))
+    tab.shows("#outcome", "The prompt is missing")
+
+    def wait(route: Route) -> None:
+        said.append(tab.text("#outcome"))
+        route.continue_()
+
+    page.route("**/preview", wait)
+    fill(tab, prompt="Rain")
+    priced(tab)
+    assert "Examining long.wav …" in said[0]
+    # as after a restart: the id of the page has no files
+    page.evaluate(
+        """() => { for (const one of document.querySelectorAll("[hx-post]"))
+            one.setAttribute("hx-post", `/drop/${"0".repeat(32)}/preview`); }"""
+    )
+    fill(tab, prompt="More rain")
+    tab.shows("#outcome", "Choose the files again")
+    assert page.locator("#uploads li").count() == 0
 
 
 def test_a_form_is_not_lost_without_a_question_and_a_file_beside_it_opens_nothing(tab: Tab) -> None:
@@ -583,14 +659,19 @@ def test_of_several_audio_files_the_first_is_taken_and_the_others_are_refused(ta
     files: list[FilePayload] = [
         {"name": "one.wav", "mimeType": "audio/wav", "buffer": sound},
         {"name": "two.wav", "mimeType": "audio/wav", "buffer": sound},
+        {"name": "three.wav", "mimeType": "audio/wav", "buffer": sound},
         {"name": "notes.pdf", "mimeType": "application/pdf", "buffer": b"%PDF"},
     ]
     page.set_input_files("#files", files)
     fill(tab, prompt="Rain", video_size=TINY)
     assert priced(tab)
     lines = page.locator("#uploads li").all_inner_texts()
-    assert lines[0] == "one.wav ✓"
-    assert ["One audio file makes one drop" in line for line in lines] == [False, True, True]
+    assert lines[0] == "one.wav ✓ Remove"
+    assert "notes.pdf is no audio file" in lines[1]
+    assert "two.wav, three.wav ✕ One audio file makes one drop" in lines[2]
+    page.set_input_files("#files", [files[1]])
+    tab.shows("#uploads", "two.wav ✓")
+    tab.until("""() => document.querySelector("#left")?.innerText.startsWith("three.wav ✕")""")
 
 
 @pytest.mark.parametrize("name", ["empty.wav", "notes.pdf", "text.mp3"])
@@ -651,3 +732,14 @@ def test_the_newest_videos_stand_on_the_first_screen(
             " return one.currentTime; }"
         )
         assert began < 1
+        goes_on = tab.page.evaluate(
+            """async () => {
+                const one = document.querySelector("video");
+                one.pause();
+                one.currentTime = 1;
+                one.dataset.still = ""; // as the gallery has it when another video comes
+                await one.play();
+                return one.currentTime;
+            }"""
+        )
+        assert goes_on >= 1

@@ -48,6 +48,7 @@ ROUTES = (
     Route("/drop", drop.drop_page),
     Route(DROP, drop.drop, methods=["POST"]),
     Route(f"{DROP}/files/{{name:str}}", drop.stage, methods=["PUT"]),
+    Route(f"{DROP}/files/{{name:str}}/remove", drop.unstage, methods=["POST"]),
     Route(f"{DROP}/fields", drop.fields, methods=["POST"]),
     Route(f"{DROP}/preview", drop.preview, methods=["POST"]),
     Route(f"{DROP}/progress", drop.progress),

@@ -304,6 +304,60 @@ def test_a_text_that_was_typed_over_while_it_waited_is_not_examined(
     assert examined == ["R", "Rain"]
 
 
+def test_a_file_that_is_removed_is_not_dropped_and_takes_back_what_it_filled_in(
+    browser: Browser, board: Board
+) -> None:
+    files = {"x.wav": silence(1), "a.png": png(64, 64), "k.json": b'{"fps": 12}'}
+    for name, body in files.items():
+        stage(browser, body, name)
+    form = fill(browser)
+    filled = {name: value_of(form, name) for name in ("image_url", "fps")}
+
+    answers = [browser.post(f"/drop/{ID}/files/{name}/remove") for name in (*files, *files)]
+    form = fill(browser, **filled)
+
+    assert filled == {"image_url": "a.png", "fps": "12"}
+    assert {answer.status for answer in answers} == {200}
+    assert [value_of(form, name) for name in filled] == ["", ""]
+    assert list(drop_of(board).folder.iterdir()) == []
+    assert "Choose an audio file first" in look(browser).text
+
+
+def test_a_drop_on_its_way_keeps_its_files(board: Board, browser: Browser, cloud: Cloud) -> None:
+    stage(browser)
+
+    with an_upload_on_its_way(browser, button(look(browser))) as goes_on:
+        answer = browser.post(f"/drop/{ID}/files/x.wav/remove")
+        goes_on.set()
+        drop_of(board).wait()
+
+    assert answer.status == 400
+    assert versions(cloud) == ["talks/intro.json", "talks/intro.wav"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "is_lost"),
+    [
+        ("audio", False),
+        ("audio/a.png", False),
+        ("", False),
+        ("audio/sidecar", True),
+        ("audio/b.png", True),
+    ],
+)
+def test_a_page_that_lists_files_which_the_board_has_lost_is_told_so(
+    browser: Browser, listed: str, is_lost: bool
+) -> None:
+    stage(browser)
+    stage(browser, png(64, 64), "a.png")
+
+    shown = look(browser, listed=listed).text
+
+    assert ("Choose the files again" in shown) is is_lost
+    assert ("data-lost" in shown) is is_lost
+    assert ('name="approved"' in shown) is not is_lost
+
+
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")], ids=str)
 def test_an_image_is_found_however_its_names_accents_are_spelled(
     board: Board, browser: Browser, desk: Desk, forms: tuple[Any, Any]
@@ -370,7 +424,7 @@ def test_what_was_typed_stays_when_a_json_file_fills_the_form(browser: Browser) 
     assert {name: value_of(form, name) for name in typed} == typed
     assert value_of(form, "fps") == "12"
     assert '"promt": 1' in form
-    assert "Kept as you typed it, not as in a.json: Prompt." in form
+    assert "Kept as you typed it, not as in a.json: <span>Prompt</span>." in form
 
 
 def test_another_json_file_replaces_what_the_one_before_filled_in(browser: Browser) -> None:
@@ -380,7 +434,7 @@ def test_another_json_file_replaces_what_the_one_before_filled_in(browser: Brows
     form = fill(browser, prompt="First", seed="7", fps="12")
 
     assert [value_of(form, name) for name in ("prompt", "seed", "fps")] == ["Second", "7", ""]
-    assert "not as in b.json: Seed." in form
+    assert "not as in b.json: <span>Seed</span>." in form
 
 
 def test_the_only_image_fills_an_image_field_that_is_empty(browser: Browser) -> None:
@@ -393,7 +447,7 @@ def test_the_only_image_fills_an_image_field_that_is_empty(browser: Browser) -> 
 
     assert (first.text, second.text) == ("a.png", "")
     assert [value_of(form, "image_url") for form in (kept, named)] == ["a.png", "b.png"]
-    assert "Kept as" not in named
+    assert 'id="kept" hidden' in named
 
 
 def test_takes_name_their_own_images(browser: Browser) -> None:
@@ -526,9 +580,11 @@ def test_a_drop_has_a_limited_number_of_images(
 ) -> None:
     monkeypatch.setattr(staging, "MAX_IMAGES", 3)
 
-    answers = [stage(browser, b"x", f"{number}.png") for number in range(4)]
+    answers = [stage(browser, b"x", f"{number}.png") for number in (*range(4), 0)]
+    browser.post(f"/drop/{ID}/files/1.png/remove")
 
-    assert answers == [200, 200, 200, 400]
+    assert answers == [200, 200, 200, 400, 200]
+    assert stage(browser, b"x", "3.png") == 200
 
 
 def test_of_drops_that_were_begun_the_newest_stay_and_those_on_their_way() -> None:

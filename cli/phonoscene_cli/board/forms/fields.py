@@ -26,7 +26,9 @@ FIRST: Final = ("prompt", "image_url", "video_size", "seed")
 #: Keys of a sidecar that the form has no field for, as JSON.
 OTHER: Final = "other"
 #: What the template of the fields shows of a form that nothing has filled.
-EMPTY: Final[Mapping[str, Any]] = MappingProxyType({"values": {}, "images": (), "problem": ""})
+EMPTY: Final[Mapping[str, Any]] = MappingProxyType(
+    {"values": {}, "images": (), "problem": "", "file": "", "kept": ()}
+)
 _SIZE: Final = re.compile(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", re.IGNORECASE)  # noqa: RUF001 - as people type it
 _SCENE: Final = re.compile(r"\s*(\d[\d:.]*)(?:\s+(.*?))?\s*")
 

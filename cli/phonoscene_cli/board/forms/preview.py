@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from phonoscene.drops.keys import composed
 from phonoscene.jobs import ErrorDetail
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from phonoscene_cli.upload.segment_forecast import SegmentForecast
 
 T = TypeVar("T")
+LOST: Final = (
+    "The board no longer has the files of this page: it was restarted, or newer drops took their "
+    "place. Choose the files again."
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Preview(Generic[T]):
     examined: str = ""
     #: The job whose page helps, where this one cannot be taken again.
     instead: Job | None = None
+    #: Whether the page lists files that the board does not have.
+    is_lost: bool = False
     #: Images that were added and that no field names.
     unused: Sequence[str] = ()
     #: Jobs that have, or make, the video of this content: those takes cost nothing.
@@ -74,6 +80,8 @@ class Preview(Generic[T]):
 
 def preview_drop(staged: StagedDrop, form: Mapping[str, str], stack: Stack) -> Preview[Plan]:
     """What the staged files and a form would make. Nothing is uploaded."""
+    if staged.lacks(form.get("listed", "")):
+        return Preview(step=LOST, is_lost=True)
     if staged.audio is None:
         return Preview(step="Choose an audio file first.")
     said, takes = filled(form), staged.takes

@@ -100,7 +100,7 @@ class StagedDrop:
         if not is_safe or "/" in name or "\\" in name:
             raise WrongUsage(f"{name!r} cannot be used as a file's name. Rename the file.")
         if lower.endswith(IMAGE_SUFFIXES):
-            if len(self.images) >= MAX_IMAGES:
+            if len(self.images) >= MAX_IMAGES and not (self.folder / name).is_file():
                 raise WrongUsage(f"A drop has at most {MAX_IMAGES} images. Remove some.")
             return self.folder / name
         if not lower.endswith(AUDIO_SUFFIXES):
@@ -132,6 +132,26 @@ class StagedDrop:
                 if self.audio not in (None, place):
                     self.audio.unlink(missing_ok=True)
                 self.audio = place
+
+    def remove(self, name: str) -> None:
+        """Forget a file that was taken.
+
+        Raises:
+            WrongUsage: the drop was started.
+        """
+        with self.lock:
+            if self.is_started:
+                raise WrongUsage("This drop is on its way. Open the drop page again.")
+            place = self.place_for(name)
+            place.unlink(missing_ok=True)
+            if place == self.audio:
+                self.audio = None
+
+    def lacks(self, listed: str) -> bool:
+        """Whether a page lists a file, by its place, that is not here: ``audio/sidecar/a.png``."""
+        places = {"audio": self.audio, "sidecar": self.sidecar}
+        here = {place for place, file in places.items() if file is not None}
+        return not {*filter(None, listed.split("/"))} <= here | {one.name for one in self.images}
 
     def start(self, planned: Plan, s3: Any, bucket: str) -> bool:
         """Put the drop in the bucket, in a thread; False where that has begun already."""

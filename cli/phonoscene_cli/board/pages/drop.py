@@ -53,6 +53,12 @@ async def stage(request: Request) -> Response:
     return PlainTextResponse(name if name == staged.only_image else "")
 
 
+def unstage(request: Request) -> Response:
+    """Take a file back that was sent."""
+    board_of(request).staging.of(request.path_params["drop_id"]).remove(request.path_params["name"])
+    return PlainTextResponse("")
+
+
 async def _receive(request: Request, part: Path, name: str) -> None:
     received = 0
     with part.open("wb") as file:
@@ -78,14 +84,10 @@ def _fill(board: Board, request: Request, form: dict[str, str]) -> Response:
     values, kept = refilled(form, staged.filled, new)
     staged.filled = new
     images = [file.name for file in staged.images]
-    notes = []
-    if len(takes) > 1:
-        notes.append(
-            f"{name} lists {len(takes)} takes. What you fill in here is set in each of them."
-        )
-    if kept:
-        notes.append(f"Kept as you typed it, not as in {name}: {', '.join(kept)}.")
-    return board.page(request, "fields.html", values=values, images=images, problem=" ".join(notes))
+    several = f"{name} lists {len(takes)} takes. What you fill in here is set in each of them."
+    context = {"values": values, "images": images, "file": name, "kept": kept}
+    problem = several if len(takes) > 1 else ""
+    return board.page(request, "fields.html", problem=problem, **context)
 
 
 async def preview(request: Request) -> Response:

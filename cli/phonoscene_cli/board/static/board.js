@@ -40,9 +40,66 @@ function outdate() {
 
 document.addEventListener("htmx:before:request", (event) => {
   if (event.target.id !== "fields" && event.target.closest("#drop-form")) isOutdated = false;
+  if (event.detail.ctx.target.id === "outcome") tellExamination(event.detail.ctx.target);
 });
 document.addEventListener("htmx:after:swap", (event) => {
   if (isOutdated && event.target.id === "outcome") outdate();
+});
+
+// Below what was found before, so that no button moves; what asks for files is answered by them.
+function tellExamination(outcome) {
+  const name = document.querySelector('#uploads [data-place="audio"]')?.firstChild.data ?? outcome.dataset.name;
+  if (!name) return;
+  for (const one of outcome.querySelectorAll(".step")) one.remove();
+  const line = outcome.querySelector(".examining") ?? outcome.appendChild(document.createElement("p"));
+  line.className = "quiet examining";
+  write(line, `Examining ${name} …`);
+}
+
+// A JSON file fills the fields with what they held when it was asked for: one that was changed since
+// stays as it is, with the focus and the caret.
+
+const fields = () => [...document.querySelectorAll("#fields [name]")];
+
+document.addEventListener("htmx:before:swap", (event) => {
+  const { ctx } = event.detail, now = document.activeElement;
+  if (event.target.id !== "fields") return;
+  ctx.changed = fields().filter((one) => ctx.request.body.get(one.name) !== one.value);
+  ctx.caret = ctx.changed.includes(now) && [now, now.selectionStart, now.selectionEnd];
+  ctx.isOpen = document.querySelector("#fields details").open;
+});
+
+function keep({ request, changed, caret, isOpen }) {
+  const kept = document.getElementById("kept"), names = kept.querySelector("span");
+  if (isOpen) document.querySelector("#fields details").open = true;
+  for (const one of changed) {
+    const place = document.getElementById(one.id);
+    if (!place) document.getElementById("fields").append(one.closest(".field"));
+    else if (place !== one && place.value && place.value !== request.body.get(one.name)) {
+      names.append(names.textContent && ", ", place.labels[0].textContent);
+      kept.hidden = false;
+    }
+    place?.replaceWith(one);
+  }
+  if (!caret) return;
+  caret[0].focus();
+  caret[0].setSelectionRange?.(caret[1], caret[2]);
+}
+
+// One after another: each sends the fields that the one before has filled. Then the form is examined.
+let isFilling = false, isDueAgain = false;
+
+function refill() {
+  isDueAgain = isFilling;
+  if (!isFilling) htmx.trigger("#fields", "sidecar");
+  isFilling = true;
+}
+
+document.addEventListener("htmx:finally:request", (event) => {
+  if (event.target.id !== "fields") return;
+  isFilling = false;
+  if (isDueAgain) refill();
+  else htmx.trigger("#outcome", "staged");
 });
 
 // What was typed or uploaded is lost with the page, until it is dropped.
@@ -60,11 +117,13 @@ window.addEventListener("beforeunload", (event) => { if (isUnsaved) event.preven
 
 // Uploads: files are sent to this machine as they are chosen; the form is examined with them.
 
-const DETAIL = /\.(json|png|jpe?g|webp|gif|avif)$/i;
+const AUDIO = /\.(mp3|wav|flac|m4a|aac|og[ga]|opus)$/i;
+// Audio files that came with another one, which alone was taken.
+const left = new Set();
 
 // What a drop has one of: a file takes the place of an earlier one.
 function placeOf(name) {
-  if (!DETAIL.test(name)) return "audio";
+  if (AUDIO.test(name)) return "audio";
   return /\.json$/i.test(name) ? "sidecar" : name;
 }
 
@@ -76,12 +135,36 @@ function line(name) {
   return end;
 }
 
+function finish(end, text) {
+  const button = document.createElement("button"), name = end.parentElement.firstChild.data;
+  button.type = "button";
+  button.textContent = "Remove";
+  button.setAttribute("aria-label", `Remove ${name}`);
+  write(end, text);
+  end.after(" ", button);
+}
+
+// The places that are filled go with the form: a board that was started again has none of the files.
+function list() {
+  const taken = [...document.querySelectorAll("#uploads [data-place]")].map((one) => one.dataset.place);
+  document.getElementById("listed").value = taken.join("/");
+}
+
+function showLeft() {
+  document.getElementById("left")?.remove();
+  if (!left.size) return;
+  const end = line([...left].join(", "));
+  end.parentElement.id = "left";
+  finish(end, "✕ One audio file makes one drop. Drop any other after it.");
+}
+
 function accept(end, name, image) {
   const place = placeOf(name), field = document.getElementById("field-image_url");
   const item = end.parentElement;
   for (const one of document.querySelectorAll("#uploads li"))
     if (one !== item && (one.dataset.place === place || one.firstChild.data === name)) one.remove();
   item.dataset.place = place;
+  list();
   isUnsaved = true;
   if (place !== name) return;
   const images = document.getElementById("images");
@@ -99,11 +182,11 @@ function upload(form, file) {
     request.open("PUT", `/drop/${form.dataset.drop}/files/${encodeURIComponent(file.name)}`);
     request.setRequestHeader("HX-Request", "true");
     request.upload.onprogress = (event) => { bar.max = event.total; bar.value = event.loaded; };
-    request.onerror = () => { write(end, "✕ The board does not answer. Start it again."); done(false); };
+    request.onerror = () => { finish(end, "✕ The board does not answer. Start it again."); done(false); };
     request.onload = () => {
       const answer = new DOMParser().parseFromString(request.responseText, "text/html");
       const isTaken = request.status === 200;
-      write(end, isTaken ? "✓" : `✕ ${answer.body.textContent.trim()}`);
+      finish(end, isTaken ? "✓" : `✕ ${answer.body.textContent.trim()}`);
       if (isTaken) accept(end, file.name, request.responseText);
       done(isTaken);
     };
@@ -117,16 +200,54 @@ async function take(files) {
   const form = document.querySelector("form[data-drop]"), taken = new Set();
   outdate();
   for (const file of files) {
-    const place = placeOf(file.name);
-    if (place === "audio" && taken.has(place)) write(line(file.name), "✕ One audio file makes one drop. Drop this one after it.");
-    else if (await upload(form, file)) taken.add(place);
+    const place = placeOf(file.name), isLeft = place === "audio" && taken.has(place);
+    left[isLeft ? "add" : "delete"](file.name);
+    if (!isLeft && await upload(form, file)) taken.add(place);
   }
-  if (taken.has("sidecar")) htmx.trigger("#fields", "sidecar");
+  showLeft();
+  if (taken.has("sidecar")) refill();
   else htmx.trigger("#outcome", "staged");
 }
 
+// A file that was taken is removed from the board, too, with what it has filled in.
+async function remove(item) {
+  const { place } = item.dataset, name = item.firstChild.data;
+  if (place) {
+    const { drop } = document.querySelector("form[data-drop]").dataset;
+    outdate();
+    const options = { method: "POST", headers: { "HX-Request": "true" } };
+    const answer = await fetch(`/drop/${drop}/files/${encodeURIComponent(name)}/remove`, options).catch(() => null);
+    if (!answer?.ok) return htmx.trigger("#outcome", "staged");
+  }
+  if (item.id === "left") left.clear();
+  const next = item.nextElementSibling ?? item.previousElementSibling;
+  (next?.querySelector("button") ?? document.getElementById("files")).focus();
+  item.remove();
+  list();
+  if (place && place !== "audio") refill();
+  else htmx.trigger("#outcome", "staged");
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("#uploads button");
+  if (button) remove(button.parentElement);
+});
+
 document.addEventListener("htmx:after:swap", (event) => {
-  if (event.target.id === "fields") htmx.trigger("#outcome", "staged");
+  if (event.target.id === "fields") keep(event.detail.ctx);
+  if (event.target.id === "outcome" && document.querySelector("#outcome [data-lost]")) {
+    document.getElementById("uploads").replaceChildren();
+    left.clear();
+    list();
+  }
+});
+
+// A button that is disabled while it works loses the focus; what is written about it gets it.
+document.addEventListener("htmx:before:request", (event) => {
+  const { sourceElement, target } = event.detail.ctx;
+  if (!sourceElement.disabled || ![sourceElement, document.body].includes(document.activeElement)) return;
+  target.tabIndex = -1;
+  target.focus();
 });
 
 document.addEventListener("change", (event) => {
@@ -177,9 +298,11 @@ document.addEventListener("timeupdate", (event) => {
 }, true);
 
 // A video of a gallery shows a frame of its second second, and plays from its beginning.
+const begun = new WeakSet();
+
 document.addEventListener("play", (event) => {
-  if (event.target.dataset?.still === undefined) return;
-  delete event.target.dataset.still;
+  if (event.target.dataset.still === undefined || begun.has(event.target)) return;
+  begun.add(event.target);
   event.target.currentTime = 0;
 }, true);
 
