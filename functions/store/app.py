@@ -15,6 +15,7 @@ from phonoscene.errors import FalUnavailable
 from phonoscene.fal.api_key import FalKey
 from phonoscene.fal.queue import FalQueue
 from phonoscene.fal.webhook_message import WebhookMessage
+from phonoscene.jobs import FINAL, JobStatus
 from phonoscene.limits import SpendingLimits
 from phonoscene.observability import announce, count, logger, metrics
 from phonoscene.queues import DropsQueue
@@ -32,11 +33,16 @@ if TYPE_CHECKING:
 UNSIGNED = Config(s3={"payload_signing_enabled": False}, max_pool_connections=MAX_FLOWS)
 
 
+#: A job that comes out of a result like this may have freed its slot.
+FREES = FINAL | {JobStatus.READY, JobStatus.GENERATED}
+
+
 @dataclass(frozen=True)
 class App:
     """The clients and settings that an invocation needs."""
 
     result_handler: ResultHandler
+    dispatcher: Dispatcher
 
 
 @cache
@@ -44,28 +50,16 @@ def build() -> App:
     """Read the settings and make the clients, at the first event."""
     settings = StoreSettings.from_env(os.environ)
     store = JobStore(boto3.client("dynamodb"), settings.jobs_table, on_change=announce)
-    limits = SpendingLimits(settings.max_in_flight, settings.daily_budget_usd)
-    drops = DropsQueue(boto3.client("sqs"), settings.drops_queue_url)
     result_handler = ResultHandler(
         store=store,
         queue=FalQueue(FalKey(settings.fal_key_parameter, partial(boto3.client, "ssm"))),
         cdn=Cdn(settings.max_video_bytes),
         output=OutputBucket(boto3.client("s3", config=UNSIGNED), settings.output_bucket),
         has_stable_keys=settings.stable_key == "true",
-        on_free=partial(dispatch, Dispatcher(store, drops, limits)),
     )
-    return App(result_handler)
-
-
-def dispatch(dispatcher: Dispatcher) -> None:
-    """Give a slot that is free to the next job. If that fails, reconcile does it within a minute.
-
-    It is done before the video is copied, which must not wait for another try of the message.
-    """
-    try:
-        dispatcher.dispatch()
-    except Exception:  # noqa: BLE001 - whatever it is, the video comes first
-        logger.exception("dispatch.failed")
+    limits = SpendingLimits(settings.max_in_flight, settings.daily_budget_usd)
+    drops = DropsQueue(boto3.client("sqs"), settings.drops_queue_url)
+    return App(result_handler, Dispatcher(store, drops, limits))
 
 
 def on_message(message: Message) -> None:
@@ -74,7 +68,10 @@ def on_message(message: Message) -> None:
     try:
         webhook = WebhookMessage.read(message.json())
         logger.append_keys(job_id=webhook.job_id)
-        build().result_handler.handle(webhook)
+        app = build()
+        job = app.result_handler.handle(webhook)
+        if job and job.status in FREES:
+            app.dispatcher.dispatch()
     except FalUnavailable as exc:
         logger.warning("result.unavailable", extra={"reason": str(exc)})
         raise

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.integration.moto_stack import Cloud
 
 ROUNDS = 200
-HOLDING = {JobStatus.SUBMITTING, JobStatus.UNCONFIRMED, JobStatus.SUBMITTED}
+HOLDING = {JobStatus.SUBMITTING, JobStatus.UNCONFIRMED, JobStatus.SUBMITTED, JobStatus.GENERATED}
 
 
 @dataclass

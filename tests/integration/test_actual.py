@@ -122,8 +122,8 @@ def test_the_day_knows_it_while_the_video_is_still_to_be_copied(
 
     generated = workspace.read()
     assert generated.status is S.GENERATED
-    assert generated.reservation is None
-    assert workspace.sums() == (0, Decimal(usd), ZERO)
+    assert generated.reservation
+    assert workspace.sums() == (0, Decimal(usd), Decimal(usd))
     budget_is_what_the_records_say(workspace)
 
 
@@ -141,15 +141,15 @@ def test_a_paid_video_that_could_not_be_copied_stays_counted_as_it_came(
     assert workspace.sums() == (0, Decimal(usd), ZERO)
 
 
-def test_a_result_and_its_copy_take_one_transaction(workspace: Workspace) -> None:
+def test_an_actual_cost_as_asked_for_takes_no_transaction(workspace: Workspace) -> None:
     job = bring(workspace)
     workspace.recording_client.calls.clear()
 
-    stored = workspace.result_handler.handle(came(job, LARGER))
+    stored = workspace.result_handler.handle(came(job, AS_ASKED))
 
     assert stored
     assert stored.status is S.SUCCEEDED
-    assert workspace.recording_client.calls.count("transact_write_items") == 1
+    assert workspace.recording_client.calls.count("transact_write_items") == 1  # the end's
 
 
 def test_the_record_keeps_what_came_beside_what_was_asked(workspace: Workspace) -> None:
@@ -260,7 +260,8 @@ def test_a_correction_whose_answer_was_lost_is_not_made_again(workspace: Workspa
 
     workspace.result_handler.handle(came(job, LARGER))
 
-    assert cut == workspace.sums() == (0, Decimal("9.6051"), ZERO)
+    assert cut == (1, Decimal("9.6051"), Decimal("9.6051"))
+    assert workspace.sums() == (0, Decimal("9.6051"), ZERO)
     budget_is_what_the_records_say(workspace)
 
 

@@ -266,7 +266,7 @@ def test_a_cancel_that_meets_a_success_leaves_the_video_alone(workspace: Workspa
     assert result == workspace.read()
     assert result.status is JobStatus.GENERATED
     assert workspace.fal.cancelled == []
-    assert workspace.sums() == (0, USD, ZERO)
+    assert workspace.sums() == (1, USD, USD)
 
 
 def test_a_cancel_that_read_an_attempt_which_is_given_up_meanwhile_gives_back_once(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from phonoscene.jobs import FINAL, TRANSITIONS, Job, JobStatus
 from phonoscene.limits import SpendingLimits, day_of
 from phonoscene.table.dynamodb import MAX_CONFLICTS
 from phonoscene.table.job_store import JobStore
+from phonoscene.table.ledger import MAX_UNCOPIED
 from phonoscene.workflow.ledger_audit import LedgerAudit
 from phonoscene.workflow.submission import PAUSE
 from tests.integration.workspace import (
@@ -29,24 +29,23 @@ from tests.integration.workspace import (
     Workspace,
     an_id,
     canceled,
-    failure,
     numbered_job,
     result_message,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from phonoscene.fal.webhook_message import WebhookMessage
     from tests.integration.moto_stack import Cloud
 
 ZERO = Decimal(0)
 NOTHING = (0, ZERO, ZERO)
-HOLDING = (JobStatus.SUBMITTING, JobStatus.UNCONFIRMED, JobStatus.SUBMITTED)
+HOLDING = (
+    JobStatus.SUBMITTING,
+    JobStatus.UNCONFIRMED,
+    JobStatus.SUBMITTED,
+    JobStatus.GENERATED,
+)
 ENDS = [(before, after) for before in HOLDING for after in sorted(TRANSITIONS[before] & ENDINGS)]
-GOES_ON = [
-    (before, after) for before in HOLDING for after in sorted(TRANSITIONS[before] & set(HOLDING))
-]
+GOES_ON = [(before, after) for before in HOLDING for after in sorted(TRANSITIONS[before] - ENDINGS)]
 
 
 @pytest.fixture
@@ -72,6 +71,12 @@ def test_a_claim_takes_its_slot_and_its_money_in_the_transaction_that_moves_the_
     assert (claimed.reservation.day, claimed.reservation.usd) == (DAY, USD)
 
 
+def test_what_is_held_stays_held_while_the_job_goes_on(workspace: Workspace) -> None:
+    workspace.bring(JobStatus.GENERATED)
+
+    assert workspace.sums() == (1, USD, USD)
+
+
 @pytest.mark.parametrize(("before", "after"), GOES_ON, ids=str)
 def test_a_step_that_ends_no_attempt_changes_no_sum(
     workspace: Workspace, before: JobStatus, after: JobStatus
@@ -95,59 +100,6 @@ def test_a_job_whose_cost_is_not_known_takes_a_slot_and_no_money(workspace: Work
 # Giving back ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("before", sorted(HOLDING))
-def test_a_video_that_is_made_frees_the_slot_before_it_is_copied_and_its_price_is_spent(
-    workspace: Workspace, before: JobStatus
-) -> None:
-    job = workspace.bring(before)
-    workspace.recording_client.calls.clear()
-
-    made = workspace.step(job, JobStatus.GENERATED)
-
-    assert workspace.recording_client.calls == ["transact_write_items"]
-    assert workspace.sums() == (0, USD, ZERO)
-    assert made.reservation is workspace.read().reservation is None
-
-
-@pytest.mark.parametrize(
-    ("result", "after"),
-    [
-        (result_message, JobStatus.GENERATED),
-        (failure, JobStatus.READY),
-        (partial(failure, error_type="image_too_small"), JobStatus.FAILED),
-    ],
-    ids=["a video", "an error that may pass", "an error that stays"],
-)
-def test_another_job_may_have_the_slot_as_soon_as_fal_is_done_and_before_a_video_is_copied(
-    workspace: Workspace, result: Callable[[Job], WebhookMessage], after: JobStatus
-) -> None:
-    job = workspace.bring(JobStatus.SUBMITTED)
-    seen: list[tuple[JobStatus, int]] = []
-    handler = replace(
-        workspace.result_handler,
-        on_free=lambda: seen.append((workspace.read().status, workspace.sums()[0])),
-    )
-
-    handler.handle(result(job))
-
-    assert seen == [(after, 0)]
-
-
-@pytest.mark.parametrize("after", [JobStatus.SUCCEEDED, JobStatus.FAILED])
-def test_what_an_earlier_version_still_holds_for_a_video_is_given_back_at_its_end(
-    workspace: Workspace, after: JobStatus
-) -> None:
-    job = workspace.bring(JobStatus.SUBMITTED)
-    workspace.step(job, JobStatus.GENERATED)
-    workspace.set_sums(job.job_id, reservation=job.reservation)
-    workspace.set_sums(f"budget#{DAY}", reserved_usd=USD)
-    workspace.set_window(in_flight={job.job_id})
-
-    workspace.store.end(workspace.read(), after)
-
-    assert workspace.sums() == (0, USD, ZERO)
-
-
 @pytest.mark.parametrize(("before", "after"), ENDS, ids=str)
 def test_every_ending_gives_the_slot_back_in_its_own_transaction(
     workspace: Workspace, before: JobStatus, after: JobStatus
@@ -163,7 +115,9 @@ def test_every_ending_gives_the_slot_back_in_its_own_transaction(
     assert ended.reservation is workspace.read().reservation is None
 
 
-@pytest.mark.parametrize(("before", "after"), ENDS, ids=str)
+@pytest.mark.parametrize(
+    ("before", "after"), [pair for pair in ENDS if pair[0] is not JobStatus.GENERATED], ids=str
+)
 def test_what_was_not_spent_is_there_again_for_others(
     workspace: Workspace, before: JobStatus, after: JobStatus
 ) -> None:
@@ -231,6 +185,79 @@ def test_an_end_decided_on_an_old_record_gives_nothing_back_twice(
         workspace.store.end(read, after)
 
     assert workspace.sums() == NOTHING
+
+
+# Videos that cannot be copied -------------------------------------------------------------------
+
+
+def generated(workspace: Workspace, *numbers: int) -> list[Job]:
+    return [workspace.bring(JobStatus.GENERATED, n) for n in numbers]
+
+
+@pytest.mark.parametrize("after", [JobStatus.SUCCEEDED, JobStatus.FAILED])
+def test_a_job_whose_video_cannot_be_copied_leaves_its_slot_to_others_and_keeps_its_money(
+    workspace: Workspace, after: JobStatus
+) -> None:
+    [job] = generated(workspace, 1)
+
+    freed = [workspace.store.ledger.free_uncopied(job.job_id) for _ in range(2)]
+    meanwhile = workspace.sums()
+    workspace.store.end(job, after)
+
+    assert freed == [True, False]
+    assert meanwhile == (0, USD, USD)
+    assert workspace.sums() == (0, USD, ZERO)
+    assert workspace.store.ledger.window().holders == set()
+
+
+def test_a_cdn_that_gives_no_video_away_stops_all_payments_in_the_end(cloud: Cloud) -> None:
+    workspace = Workspace(cloud, SpendingLimits(20, Decimal(100)))
+    jobs = generated(workspace, *range(MAX_UNCOPIED + 2))
+
+    freed = [workspace.store.ledger.free_uncopied(job.job_id) for job in jobs]
+
+    assert freed == [True] * MAX_UNCOPIED + [False] * 2
+    assert workspace.sums()[0] == 2
+
+
+def test_a_job_that_has_ended_meanwhile_frees_no_slot_again(workspace: Workspace) -> None:
+    [job] = generated(workspace, 1)
+    workspace.store.end(job, JobStatus.SUCCEEDED)
+
+    assert not workspace.store.ledger.free_uncopied(job.job_id)
+    assert workspace.store.ledger.window().holders == set()
+
+
+def test_a_slot_that_was_left_to_others_is_no_leak(workspace: Workspace) -> None:
+    [job] = generated(workspace, 1)
+    workspace.store.ledger.free_uncopied(job.job_id)
+    recounter = LedgerAudit(workspace.store)
+
+    recounter.ensure_place(job)
+    standing = recounter.recount()
+
+    assert (recounter.corrected, standing.in_flight, standing.oldest) == ([], 0, timedelta(0))
+    assert workspace.sums() == (0, USD, USD)
+
+
+def test_of_a_video_that_holds_no_money_any_more_nothing_is_remembered(
+    workspace: Workspace,
+) -> None:
+    workspace.set_window(uncopied={an_id(99)})
+
+    assert recounted(workspace) == [an_id(99)]
+    assert workspace.store.ledger.window().holders == set()
+
+
+def test_the_slot_is_free_as_soon_as_a_copy_has_failed(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.cdn.is_down = True
+
+    failed = workspace.result_handler.handle(result_message(job))
+
+    assert failed
+    assert failed.status is JobStatus.GENERATED
+    assert workspace.sums() == (0, USD, USD)
 
 
 # No room ----------------------------------------------------------------------------------------

@@ -204,8 +204,9 @@ def _sums(world: World, jobs: list[Job]) -> Iterator[str]:
     items = {item["job_id"]["S"]: from_item(item) for item in world.table.items()}
     if world.measured["SumsCorrected"]:
         yield "the sums were not the jobs' and had to be put right"
-    if in_flight := items.get("window", {}).get("in_flight"):
-        yield f"{len(in_flight)} slots leaked"
+    for name in ("in_flight", "uncopied"):
+        if leaked := items.get("window", {}).get(name):
+            yield f"{len(leaked)} slots leaked ({name})"
     days = [item for key, item in items.items() if key.startswith("budget#")]
     reserved = sum((day["reserved_usd"] for day in days), Decimal(0))
     committed = sum((day["committed_usd"] for day in days), Decimal(0))

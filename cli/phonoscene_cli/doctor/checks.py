@@ -151,7 +151,11 @@ def dispatch_is_not_paused(stack: Stack) -> Looked:
         step = "Check the balance at https://fal.ai/dashboard/billing, and the API key."
         return Level.FAIL, why, step
     held, most = len(window.in_flight), stack.parameters.max_in_flight
-    return ok(f"{held} of {most} slots are in use")
+    used = f"{held} of {most} slots are in use"
+    if window.uncopied:
+        why = f"{used}; {formatting.number(len(window.uncopied), 'video')} cannot be copied yet"
+        return Level.WARN, why, "`phonoscene jobs --status GENERATED`: `show` says why."
+    return ok(used)
 
 
 def fal_user_is_pinned(stack: Stack) -> Looked:

@@ -10,7 +10,6 @@ import random
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from phonoscene.drops.contents import Holders
@@ -264,8 +263,10 @@ class JobStore:
             return self._move(Transition(job, status, clock, at, only_from, changes), [])
         if job.was_generated:  # its video was booked then; one more would be booked apart
             raise WriteRefused(job)
-        sums = [] if job.sequence else ledger.settle(job, changes.get("actual"), clock)
-        changes |= {"reservation": None} if job.reservation else {}
+        held, sums = (
+            (None, []) if job.sequence else ledger.settle(job, changes.get("actual"), clock)
+        )
+        changes |= {"reservation": held} if sums else {}
         # a failed job may meanwhile have been generated, and have failed again
         revision = job.revision if job.status is JobStatus.FAILED else None
         step = Transition(
@@ -339,8 +340,8 @@ class JobStore:
         changes = changes | ({"reservation": None} if held else {})
         is_maybe_billed = any(error.code in MAYBE_BILLED for error in changes.get("errors", ()))
         was_made = status is JobStatus.SUCCEEDED or job.status is JobStatus.GENERATED
-        spent = held.usd if held and (was_made or is_maybe_billed) else Decimal(0)
-        returned = ledger.give_back(job.job_id, held, spent) if held else []
+        spent = was_made or is_maybe_billed
+        returned = ledger.give_back(job.job_id, held, spent=spent) if held else []
         move = Transition(
             job, status, self.clock(), at, only_from, changes, settles=True, revision=revision
         )

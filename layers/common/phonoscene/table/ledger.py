@@ -2,9 +2,8 @@
 
 Items of the jobs table hold both. They change only in the transaction that moves a job, so a sum
 and its jobs cannot drift apart: a place and a reservation are taken with the claim, and given back
-when fal has made the video, or with whatever else ends the attempt. The functions here build those
-parts of the job store's transactions; ``LedgerStore`` reads the sums, and is all that writes them
-alone.
+with whatever ends the attempt. The functions here build those parts of the job store's
+transactions; ``LedgerStore`` reads the sums, and is all that writes them alone.
 """
 
 from __future__ import annotations
@@ -30,6 +29,9 @@ Change = dict[str, Any]
 
 #: The key of the item that counts the jobs in flight.
 WINDOW = "window"
+#: How many jobs whose videos cannot be copied leave their slots to others. More of them are no
+#: fault of a video: if fal's CDN is down, nothing should be paid that cannot be fetched.
+MAX_UNCOPIED = 10
 
 
 def budget_key(day: str) -> str:
@@ -71,31 +73,41 @@ def lacking(position: int, found: Mapping[str, Any], at: datetime) -> str:
     return ("account" if is_paused else "slot", "budget")[position]
 
 
-def give_back(job_id: str, held: Reservation, spent: Decimal) -> list[Change]:
-    """The place, and the reservation: what was spent (US dollars) stays committed for its day.
+def give_back(job_id: str, held: Reservation, *, spent: bool) -> list[Change]:
+    """The place, and the reservation: what was spent stays committed for its day.
 
     Without conditions: whatever a sum says, no job may be kept from ending by it.
     """
-    window = update(WINDOW, "DELETE in_flight :job", {":job": {job_id}})
+    window = update(WINDOW, "DELETE in_flight :job, uncopied :job", {":job": {job_id}})
     budget = update(
         budget_key(held.day),
         "SET reserved_usd = if_not_exists(reserved_usd, :usd) - :usd, "
         "committed_usd = if_not_exists(committed_usd, :back) - :back ADD changes :one",
-        {":usd": held.usd, ":back": held.usd - spent, ":one": 1},
+        {":usd": held.usd, ":back": 0 if spent else held.usd, ":one": 1},
     )
     return [window, budget]
 
 
-def settle(job: Job, actual: Actual | None, at: datetime) -> list[Change]:
-    """What the window and the day must learn of a video that fal has made.
+def settle(
+    job: Job, actual: Actual | None, at: datetime
+) -> tuple[Reservation | None, list[Change]]:
+    """What a job holds once its video exists, and what its day must learn of that.
 
-    What came was spent in place of what was set aside. A job that holds nothing any more was paid
-    for all the same, unless that was booked when it ended.
+    What came takes the place of what was set aside. A job that holds nothing any more was paid for
+    all the same, unless that was booked when it ended.
     """
     held, cost = job.reservation, cost_of(job, at, actual)
     if held is None:
-        return [] if job.is_maybe_billed else [spend(cost)]
-    return give_back(job.job_id, held, cost.usd if actual else held.usd)
+        return None, [] if job.is_maybe_billed else [spend(cost)]
+    if actual is None or cost.usd == held.usd:
+        return held, []
+    correction = update(
+        budget_key(held.day),
+        "SET committed_usd = if_not_exists(committed_usd, :zero) + :more, "
+        "reserved_usd = if_not_exists(reserved_usd, :zero) + :more ADD changes :one",
+        {":zero": 0, ":one": 1, ":more": cost.usd - held.usd},
+    )
+    return Reservation(day=held.day, usd=cost.usd), [correction]
 
 
 def spend(cost: Reservation) -> Change:
@@ -110,10 +122,19 @@ def spend(cost: Reservation) -> Change:
 
 @dataclass(frozen=True)
 class Window:
-    """The ids of the jobs that hold a place, and until when dispatching is paused."""
+    """The ids of the jobs that hold a place, and until when dispatching is paused.
+
+    ``uncopied`` have a reservation and no place: their videos are made, and cannot be copied yet.
+    """
 
     in_flight: frozenset[str]
     paused_until: datetime | None
+    uncopied: frozenset[str] = frozenset()
+
+    @property
+    def holders(self) -> frozenset[str]:
+        """The jobs with a reservation."""
+        return self.in_flight | self.uncopied
 
     def is_paused(self, at: datetime) -> bool:
         """Whether no job gets a slot at this time, because fal refuses the account."""
@@ -150,7 +171,8 @@ class LedgerStore:
         item = self._table.get(WINDOW)
         paused = item.get("paused_until")
         until = datetime.fromisoformat(paused) if paused else None
-        return Window(frozenset(item.get("in_flight", ())), until)
+        in_flight, uncopied = (frozenset(item.get(name, ())) for name in ("in_flight", "uncopied"))
+        return Window(in_flight, until, uncopied)
 
     def room(self, limits: SpendingLimits) -> int:
         """How many jobs could be claimed now, the budget aside."""
@@ -195,19 +217,46 @@ class LedgerStore:
         since = datetime.fromisoformat(item["updated_at"])
         return Holding(Reservation.model_validate(item["reservation"]), since)
 
+    def free_uncopied(self, job_id: str) -> bool:
+        """Give a job's place to others while its video cannot be copied; whether that was done.
+
+        Not if the job has ended, or has none any more, or if too many have done so. Its
+        reservation stays.
+        """
+        check = {
+            "Key": to_item({"job_id": job_id}),
+            "ConditionExpression": "attribute_exists(reservation)",
+        }
+        window = update(
+            WINDOW,
+            "DELETE in_flight :job ADD uncopied :job",
+            {":job": {job_id}, ":id": job_id, ":most": MAX_UNCOPIED},
+            "contains(in_flight, :id) "
+            "AND (attribute_not_exists(uncopied) OR size(uncopied) < :most)",
+        )
+        return self._changed(check, window)
+
     def correct_place(self, job_id: str, *, is_held: bool) -> bool:
         """Put a job into the set of those in flight, or take it out; whether that was needed.
 
         Only if the job's record agrees at that moment.
         """
-        verb, others, record = (
-            ("ADD", "NOT contains(in_flight, :id)", "attribute_exists(reservation)")
+        has_it = "contains(in_flight, :id) OR contains(uncopied, :id)"
+        change, others, record = (
+            ("ADD in_flight :job", f"NOT ({has_it})", "attribute_exists(reservation)")
             if is_held
-            else ("DELETE", "contains(in_flight, :id)", "attribute_not_exists(reservation)")
+            else (
+                "DELETE in_flight :job, uncopied :job",
+                has_it,
+                "attribute_not_exists(reservation)",
+            )
         )
         check = {"Key": to_item({"job_id": job_id}), "ConditionExpression": record}
-        values = {":job": {job_id}, ":id": job_id}
-        window = update(WINDOW, f"{verb} in_flight :job", values, others)
+        window = update(WINDOW, change, {":job": {job_id}, ":id": job_id}, others)
+        return self._changed(check, window)
+
+    def _changed(self, check: Change, window: Change) -> bool:
+        """Change the window, if a job's record agrees at that moment; whether both did."""
         try:
             self._table.transact([("ConditionCheck", check), ("Update", window)])
         except ConditionFailed:  # it was claimed, or ended, meanwhile

@@ -37,13 +37,13 @@ class LedgerAudit:
 
     def __init__(self, store: JobStore) -> None:
         self._store = store
-        self._in_flight = store.ledger.window().in_flight
+        self._holders = store.ledger.window().holders
         #: The jobs whose place was wrong, and the days whose sum was.
         self.corrected: list[str] = []
 
     def ensure_place(self, job: Job) -> None:
         """Give a job the place that it should have, and has not."""
-        if job.reservation and job.job_id not in self._in_flight:
+        if job.reservation and job.job_id not in self._holders:
             self._correct(job.job_id, is_held=True)
 
     def recount(self) -> LedgerStatus:
@@ -52,7 +52,7 @@ class LedgerAudit:
         # days, then places, then jobs: what moves meanwhile changes a day that was read before
         days = [ledger.day(day_of(at)) for at in (now, now - timedelta(days=1))]
         window = ledger.window()
-        held = {job_id: ledger.held_by(job_id) for job_id in sorted(window.in_flight)}
+        held = {job_id: ledger.held_by(job_id) for job_id in sorted(window.holders)}
         for job_id, holding in held.items():
             if holding is None:
                 self._correct(job_id, is_held=False)
@@ -60,9 +60,12 @@ class LedgerAudit:
         for day in days:
             if day:
                 self._recount(day, [holding.reservation for holding in holdings])
-        since = min((holding.since for holding in holdings), default=now)
+        in_flight = [holding for job_id, holding in held.items() if job_id in window.in_flight]
+        moves = [holding.since for holding in in_flight if holding]
         committed = days[0].committed if days[0] else Decimal(0)
-        return LedgerStatus(len(holdings), now - since, committed, window.is_paused(now))
+        return LedgerStatus(
+            len(moves), now - min(moves, default=now), committed, window.is_paused(now)
+        )
 
     def _recount(self, day: Day, held: list[Reservation]) -> None:
         reserved = sum((one.usd for one in held if one.day == day.day), Decimal(0))

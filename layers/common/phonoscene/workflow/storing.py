@@ -33,7 +33,6 @@ from phonoscene.videos.tracks import read_tracks
 from phonoscene.videos.video_formats import CONTENT_TYPES, Examination, check_container, suffix_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
     from phonoscene.fal.queue import FalQueue
@@ -68,17 +67,13 @@ MAX_COPY_BYTES = 5 * 1024**3
 
 @dataclass(frozen=True)
 class ResultHandler:
-    """Records fal's results and stores their videos; StableKey is ``has_stable_keys``.
-
-    ``on_free`` is called when fal is done with a job, and another may have its slot.
-    """
+    """Records fal's results and stores their videos; StableKey is ``has_stable_keys``."""
 
     store: JobStore
     queue: FalQueue
     cdn: Cdn
     output: OutputBucket
     has_stable_keys: bool = True
-    on_free: Callable[[], None] = lambda: None
 
     def handle(self, webhook: WebhookMessage) -> Job | None:
         """The job after its result, or None where the webhook is not for one of our jobs.
@@ -219,8 +214,6 @@ class ResultHandler:
             prompt_used=output.prompt,
         )
         _log_cost(job, came)
-        if job.reservation:
-            self.on_free()
         return recorded
 
     def _copy(self, job: Job, key: str, examination: Examination) -> Stored:
@@ -293,6 +286,7 @@ class ResultHandler:
         wanted = min(timedelta(seconds=reason.retry_after), MAX_PAUSE)
         logger.warning("video.unavailable", extra={"reason": str(reason)})
         self.store.look_again(job, max(at, now + wanted), since, copy_failed=str(reason))
+        self.store.ledger.free_uncopied(job.job_id)
         return job
 
     def _fail_or_retry(self, job: Job, result: Result) -> Job:
@@ -310,15 +304,12 @@ class ResultHandler:
 
     def _finish(self, job: Job, status: JobStatus, **changes: Any) -> Job:
         try:
-            ended = self.store.end(job, status, only_from=frozenset({job.status}), **changes)
+            return self.store.end(job, status, only_from=frozenset({job.status}), **changes)
         except WriteRefused as exc:
             if exc.found is None or not exc.found.is_final:
                 raise
             logger.info("job.finished_already", extra={"status": exc.found.status})  # by a twin
             return exc.found
-        if job.reservation:
-            self.on_free()
-        return ended
 
 
 def _request_of(job: Job, request_id: str) -> Request:
