@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from phonoscene.drops.image_references import without_secrets
 from phonoscene.drops.keys import half_id
-from phonoscene.jobs import Job, JobStatus
+from phonoscene.errors import DropRefused
+from phonoscene.jobs import ErrorDetail, Job, JobStatus
 from phonoscene.publishing.events import StatusChanged
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.table.items import to_record
@@ -115,15 +116,40 @@ def test_a_missing_image_is_reported_with_the_fields_that_are_wrong(
     assert [error.field for error in job.errors] == [*fields, "image_url"]
 
 
-def test_a_missing_image_of_a_scene_is_reported_with_metadata_that_is_wrong(
-    bucket: MemoryBucket, store: MemoryStore
+@pytest.mark.parametrize("fields", [{"fps": 0}, {"seed": "abc"}, {"metadata": 1}])
+def test_a_missing_image_of_a_scene_is_reported_with_the_fields_that_are_wrong(
+    bucket: MemoryBucket, store: MemoryStore, fields: dict[str, Any]
 ) -> None:
+    scenes = [{"start": 0}, {"start": 4, "seed": 5, "image_url": "two.png"}, "odd"]
     bucket.put("song.mp3")
-    bucket.put("song.json", text(metadata=1, scenes=[{"start": 0, "image_url": "one.png"}]))
+    bucket.put("song.json", text(scenes=scenes, **fields))
 
     job = take(bucket, store, "song.mp3")
 
-    assert [error.field for error in job.errors] == ["metadata", "scenes[0].image_url"]
+    assert {error.field for error in job.errors} == {*fields, "scenes[2]", "scenes[1].image_url"}
+
+
+def test_an_image_that_s3_refuses_hides_no_other_error(
+    bucket: MemoryBucket, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = ErrorDetail(code="access_denied", message="S3 refuses cover.png.")
+    found = MemoryBucket.find
+
+    def find(self: MemoryBucket, key: str) -> Any:
+        if key == "cover.png":
+            raise DropRefused(denied)
+        return found(self, key)
+
+    monkeypatch.setattr(MemoryBucket, "find", find)
+    bucket.put("song.mp3")
+    bucket.put("song.json", text(image_url="cover.png", fps=0))
+
+    job = take(bucket, store, "song.mp3")
+
+    assert [(error.code, error.field) for error in job.errors] == [
+        ("out_of_range", "fps"),
+        ("access_denied", "image_url"),
+    ]
 
 
 def test_of_an_image_field_that_is_refused_there_is_one_error(
@@ -248,6 +274,9 @@ class Lines(logging.Handler):
 PLACES = (
     '{"image_url": URL}',
     '{"image_url": URL, "video_size": "auto"}',
+    '{"prompt": "x", "image_url": URL}',
+    '{"prompt": "x", "fps": 0, "end_image_url": URL}',
+    '{"prompt": "x", "scenes": [{"start": 0, "image_url": URL}, {"start": 4}]}',
     '{"end_image_url": [URL], "fps": URL}',
     '{"scenes": [{"start": 0}, {"start": URL, "image_url": URL, "picture": URL}]}',
     '{"scenes": URL, "continuity": URL}',

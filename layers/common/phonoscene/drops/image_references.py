@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from annotated_types import MaxLen, MinLen
 from pydantic import AfterValidator
@@ -25,11 +25,16 @@ _DRIVE = re.compile(r"\s*[a-z]:[/\\]", re.IGNORECASE)
 
 def _image_reference(text: str) -> str:
     """An https URL of a public host, or the name of an image beside the file that mentions it."""
-    is_url = "://" in text or _URL.match(text) or _has_query(text) or _has_user(text)
+    is_url = any(map(_seems_url, (text, unquote(text), unquote(unquote(text)))))
     problem = _url_problem(text) if is_url else _image_name_problem(text)
     if problem:
         raise PydanticCustomError(REFUSED, "{problem}", {"problem": problem})
     return text
+
+
+def _seems_url(text: str) -> bool:
+    is_absolute = "://" in text or _URL.match(text) is not None
+    return is_absolute or _has_query(text) or _has_user(text)
 
 
 def _has_query(text: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from phonoscene.drops.sidecar import Sidecar
+from phonoscene.drops.sidecar import IMAGE_FIELDS, Sidecar
 from phonoscene.drops.sidecar_files import changes_nothing, merged
 from phonoscene.drops.validation_errors import (
     CONTINUITY,
@@ -95,6 +95,23 @@ def without_prompt(documents: Sequence[SidecarFile]) -> dict[str, Any]:
     return {"prompt": first["prompt"]} if isinstance(first, dict) and "prompt" in first else {}
 
 
+def named_images(documents: Sequence[SidecarFile]) -> tuple[dict[str, str], dict[str, str]]:
+    """The images that files name for the whole and for scenes, by field, as they are written.
+
+    And the file that names each. Other fields may be wrong.
+    """
+    values, origin = merged(documents)
+    named = {field: values.get(field) for field in IMAGE_FIELDS}
+    holder = next((one for one in documents if SCENES in one.values), None)
+    listed = holder.values[SCENES] if holder else None
+    for number, scene in enumerate(listed[:MAX_SCENES] if isinstance(listed, list) else ()):
+        if holder and isinstance(scene, dict):
+            own = {f"{SCENES}[{number}].{field}": scene.get(field) for field in IMAGE_FIELDS}
+            named |= own
+            origin |= dict.fromkeys(own, holder.source)
+    return {field: one for field, one in named.items() if isinstance(one, str)}, origin
+
+
 def _continuity(documents: Sequence[SidecarFile]) -> str:
     said = next((one for one in documents if CONTINUITY in one.values), None)
     value = said.values[CONTINUITY] if said else CUT
@@ -116,13 +133,13 @@ def _listed(holder: SidecarFile, documents: Sequence[SidecarFile]) -> list[Asked
     base = without_prompt(documents) | base
     for number, value in enumerate(values):
         scene = errors.collect(_scene, number, value, holder.source, base, origin)
-        found.append(scene)
-    whole = [scene for scene in found if scene]
+        if scene:
+            found.append((number, scene))
     if not errors:
-        errors += _out_of_order(whole)
+        errors += _out_of_order(found)
     if errors:
         raise DropRefused(*errors)
-    return whole
+    return [scene for _, scene in found]
 
 
 def _wrong_number(count: int, source: str) -> ErrorDetail:
@@ -196,7 +213,7 @@ def _of_scene(error: ErrorDetail, label: str) -> ErrorDetail:
     return error.model_copy(update={"field": field, "message": message})
 
 
-def _out_of_order(scenes: Sequence[AskedScene]) -> list[ErrorDetail]:
+def _out_of_order(scenes: Sequence[tuple[int, AskedScene]]) -> list[ErrorDetail]:
     return [
         wrong_value(
             f"{SCENES}[{number}].{START}",
@@ -205,7 +222,7 @@ def _out_of_order(scenes: Sequence[AskedScene]) -> list[ErrorDetail]:
             "out_of_range",
             f"later than the scene before, which begins at {before.start:g} s",
         )
-        for number, (before, scene) in enumerate(pairwise(scenes), 1)
+        for (_, before), (number, scene) in pairwise(scenes)
         if scene.start <= before.start
     ]
 

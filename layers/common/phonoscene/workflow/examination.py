@@ -19,15 +19,15 @@ from phonoscene.drops.keys import (
     unsafe,
 )
 from phonoscene.drops.pricing import PADDING_SECONDS, PRESETS, estimate, needed_frames
-from phonoscene.drops.sidecar import IMAGE_FIELDS, Sidecar, VideoSize
-from phonoscene.drops.sidecar_files import SidecarFile, merged, metadata_of, parse, read_takes
+from phonoscene.drops.sidecar import Sidecar, VideoSize
+from phonoscene.drops.sidecar_files import SidecarFile, metadata_of, parse, read_takes
 from phonoscene.drops.validation_errors import SCENES, Errors, shortened
 from phonoscene.errors import DropRefused
 from phonoscene.fal.requests import check_size
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Estimate, Sequence
 from phonoscene.sequences import planning
 from phonoscene.sequences.plan import Grid
-from phonoscene.sequences.scenes import Scenes, read_scenes, without_prompt
+from phonoscene.sequences.scenes import Scenes, named_images, read_scenes, without_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -159,7 +159,7 @@ class Examiner:
         scenes = errors.collect(read_scenes, documents)
         sidecar, origin = errors.collect(parse, _with_prompt(documents)) or (None, {})
         if sidecar is None:
-            self._check_images(documents, scenes, errors)
+            self._check_images(documents, errors)
             return ExaminedTake(about, errors, {})
         images, missing = self._images(sidecar.image_references(), origin, errors)
         planned = audio if scenes else None  # scenes that cannot be read leave nothing to price
@@ -269,17 +269,12 @@ class Examiner:
             raise DropRefused(_too_dear(cost, *self.rules.most_usd))
         return cost
 
-    def _check_images(
-        self, documents: Listed[SidecarFile], scenes: Scenes | None, errors: Errors
-    ) -> None:
+    def _check_images(self, documents: Listed[SidecarFile], errors: Errors) -> None:
         """Add what is wrong with the images of a drop whose other fields are refused."""
-        values, origin = merged(documents)
+        references, origin = named_images(documents)
         refused = {error.field for error in errors}
-        unread = [field for field in IMAGE_FIELDS if field not in refused]
-        references = {one: values[one] for one in unread if isinstance(values.get(one), str)}
-        self._images(references, origin, errors)
-        for number, scene in enumerate(scenes.listed if scenes else ()):
-            self._scene_images(number, scene, errors)
+        others = {field: one for field, one in references.items() if field not in refused}
+        self._images(others, origin, errors)
 
     def _images(
         self, references: Mapping[str, str], origin: Mapping[str, str], errors: Errors
@@ -291,13 +286,13 @@ class Examiner:
                 continue
             mine, key = Errors(), beside(origin[field], reference)
             may_come = fits(key) and not unsafe(key)
-            found = self.find_image(key) if may_come else None
-            if found is None:
+            found = mine.collect(self.find_image, key) if may_come else None
+            if found is None and not mine:
                 mine.append(_no_image(field, reference, key, origin[field]))
                 missing += [key] * may_come
-            elif image := mine.collect(self._image, found):
+            elif found and (image := mine.collect(self._image, found)):
                 images[field] = image
-            named = {"field": field, "value": shortened(reference, MAX_SHOWN_LENGTH)}
+            named = {"field": field, "value": _shown(reference)}
             errors += [error.model_copy(update=named) for error in mine]
         return images, tuple(missing)
 
@@ -412,11 +407,14 @@ def _no_image(field: str, reference: str, key: str, source: str) -> ErrorDetail:
         source=source,
         allowed="an image that arrives within PairGraceMinutes of its drop",
         message=(
-            f"{field} names {shortened(reference, MAX_SHOWN_LENGTH)}, but there is no image "
-            f"{shortened(key, MAX_SHOWN_LENGTH)}. "
+            f"{field} names {_shown(reference)}, but there is no image {_shown(key)}. "
             "Upload it, then drop the sidecar again."
         ),
     )
+
+
+def _shown(name: str) -> str:
+    return shortened(without_secrets(name), MAX_SHOWN_LENGTH)
 
 
 def _unknown_size(reference: str) -> ErrorDetail:
