@@ -1,5 +1,6 @@
 """The program: the script ``phonoscene``, or ``python -m phonoscene_cli``."""
 
+import os
 import signal
 import sys
 from typing import NoReturn
@@ -20,8 +21,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
-        for number in (signal.SIGINT, *_requests_to_end()):  # one more would end the end
-            signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGINT, *_requests_to_end()):  # threads may wait for AWS
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _end_at_once)
 
 
 def _requests_to_end() -> list[signal.Signals]:
@@ -31,6 +33,10 @@ def _requests_to_end() -> list[signal.Signals]:
 
 def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _end_at_once(*_: object) -> NoReturn:
+    os._exit(130)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from phonoscene_cli.upload.sidecars import Setting, metadata_entry, setting
 if TYPE_CHECKING:
     from phonoscene_cli.stack.connection import Chosen, Stack
 
-#: The largest number that an option takes; no one has as many jobs, and Python can count to it.
+#: The largest number that an option takes: more than there are jobs, and small enough for islice.
 MOST: Final = 10**9
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from phonoscene.errors import MustWait, WriteRefused
 from phonoscene.jobs import FINAL, TRANSITIONS, Job, JobStatus
-from phonoscene.limits import SpendingLimits, day_of
+from phonoscene.limits import SpendingLimits, day_of, turn_tomorrow
 from phonoscene.table.dynamodb import MAX_CONFLICTS
 from phonoscene.table.job_store import JobStore
 from phonoscene.table.ledger import MAX_UNCOPIED
@@ -633,16 +633,21 @@ def test_jobs_that_this_release_cannot_read_keep_no_other_waiting(
     cloud: Cloud, waits_for: str
 ) -> None:
     workspace = Workspace(cloud, SpendingLimits(2, Decimal(10)))
-    jobs = [workspace.admit(n) for n in range(9)]
+    jobs = []
+    for n in range(70):
+        jobs.append(workspace.admit(n))
+        workspace.clock.go_on(seconds=1)
+    at = workspace.clock()
     for job in jobs:
-        workspace.store.put_off(job, waits_for, workspace.clock())
-        workspace.clock.go_on(minutes=1)
-    for job in jobs[:7]:
+        budget = waits_for == "budget"
+        turn = turn_tomorrow(job.updated_at, at) if budget else job.updated_at
+        workspace.store.put_off(job, waits_for, turn)
+    for job in jobs[:68]:
         workspace.set_sums(job.job_id, estimate="of a later release")
 
     workspace.reconciler.run()
 
-    assert workspace.queues.dispatched == [jobs[7].job_id, jobs[8].job_id]
+    assert workspace.queues.dispatched == [jobs[68].job_id, jobs[69].job_id]
 
 
 # Any history ------------------------------------------------------------------------------------

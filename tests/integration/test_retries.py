@@ -311,6 +311,7 @@ def test_what_the_account_was_refused_for_leaves_all_patience_for_a_busy_fal(
 def test_an_account_that_is_refused_for_days_fails_the_job_before_its_record_is_full(
     workspace: Workspace,
 ) -> None:
+    assert MAX_ACCOUNT_REFUSALS * 160 < 200_000  # bytes of a history and of token hashes
     workspace.admit(refusals=MAX_ACCOUNT_REFUSALS, account_refusals=MAX_ACCOUNT_REFUSALS)
     workspace.fal.answer = LOCKED
 
@@ -320,6 +321,7 @@ def test_an_account_that_is_refused_for_days_fails_the_job_before_its_record_is_
     assert submitted.status is JobStatus.FAILED
     assert [error.code for error in submitted.errors] == [ACCOUNT]
     assert "balance" in fix(JobStatus.FAILED, submitted.errors[0])
+    assert workspace.store.ledger.window().is_paused(workspace.clock())
 
 
 # A new attempt ----------------------------------------------------------------------------------

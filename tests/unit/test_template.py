@@ -85,12 +85,12 @@ def test_every_parameter_is_shown_in_one_group() -> None:
 
 def test_a_description_is_no_difference_between_two_expanded_templates() -> None:
     reworded = TEXT.replace("AlarmDescription: ", "AlarmDescription: (new) ", 1)
-    raised = TEXT.replace("Threshold: 7200", "Threshold: 7201")
+    raised = TEXT.replace("Threshold: 9000", "Threshold: 9001")
 
     assert template.differences(TEXT, reworded) == []
     assert [line for line in template.differences(TEXT, raised) if re.match(r"[-+] ", line)] == [
-        '-    "Threshold": 7200,',
-        '+    "Threshold": 7201,',
+        '-    "Threshold": 9000,',
+        '+    "Threshold": 9001,',
     ]
 
 

@@ -381,7 +381,8 @@ class Job(FrozenModel):
     account_refusals: int = 0
     #: How often fal's storage would not take its files, before any claim.
     uploads_failed: int = 0
-    #: Held from the claim until the attempt ends; with it goes a place in the window.
+    #: Held from the claim until the attempt ends; with it goes a place in the window, unless the
+    #: video cannot be copied yet.
     reservation: Reservation | None = None
     #: What a READY job waits for, in a word; None when it is its turn. A WAITING job that is not a
     #: half waits for an ``image``: the first that its drop names and that is missing.

@@ -101,8 +101,8 @@ _FIXES = MappingProxyType(
 
 def state_of(job: Job) -> str:
     """A job's status in words, with what keeps its video from being copied."""
-    if job.copy_failed:
-        return f"fal has generated the video; it will be copied again, because {job.copy_failed}"
+    if job.copy_failed and job.status is JobStatus.GENERATED:
+        return f"fal has generated the video; the copy will be tried again: {job.copy_failed}"
     return STATES[job.status]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from phonoscene.limits import cost_of, day_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from phonoscene.jobs import Job
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 #: How many jobs that wait for tomorrow's budget are read, to see what they cost.
 MAX_LOOKED_AT: Final = 50
 #: How many jobs that this release cannot read may be older than those that it dispatches.
-MAX_UNREADABLE: Final = 25
+MAX_UNREADABLE: Final = 200
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Dispatcher:
         room -= len(jobs)
         read = max(room, at_least)
         backlog = self.store.oldest_ready(read + MAX_UNREADABLE, now) if read else []
-        readable = (job_id for job_id, _ in backlog if self._read(job_id))
-        jobs += islice(readable, room)
+        ready = self._readable(job_id for job_id, _ in backlog)
+        jobs += [job.job_id for job in islice(ready, room)]
         self.drops.dispatch(jobs)
         if jobs:
             logger.info("jobs.dispatched", extra={"count": len(jobs)})
@@ -68,22 +69,30 @@ class Dispatcher:
         Too dear a job keeps no other waiting.
         """
         found: list[str] = []
-        put_off = self.store.put_off_until_tomorrow(MAX_LOOKED_AT)
+        put_off = self.store.put_off_until_tomorrow(MAX_LOOKED_AT + MAX_UNREADABLE)
         today = self.store.ledger.day(day_of(at)) if put_off else None
         left = self.limits.daily_budget_usd - (today.committed if today else 0)
-        for job_id in put_off:
+        for job in islice(self._readable(put_off), MAX_LOOKED_AT):
             if left <= 0 or len(found) == most:
                 break
-            job = self._read(job_id)
-            if job and job.waits_for == "budget" and (cost := cost_of(job, at).usd) <= left:
-                found.append(job_id)
+            if job.waits_for == "budget" and (cost := cost_of(job, at).usd) <= left:
+                found.append(job.job_id)
                 left -= cost
         return found
 
-    def _read(self, job_id: str) -> Job | None:
-        """The job; None where it is gone, or where this release cannot read it."""
+    def _readable(self, job_ids: Iterable[str]) -> Iterator[Job]:
+        """Those of these jobs that this release can read. The others must keep none waiting."""
+        unread: list[str] = []
         try:
-            return self.store.get(job_id)
-        except ValueError:  # it stays as it is, and must not keep others waiting
-            logger.exception("dispatch.unreadable", extra={"job_id": job_id})
-            return None
+            for job_id in job_ids:
+                try:
+                    job = self.store.get(job_id)
+                except ValueError:  # it stays as it is
+                    unread.append(job_id)
+                    continue
+                if job:
+                    yield job
+        finally:
+            if unread:
+                some = {"job_id": unread[0], "count": len(unread)}
+                logger.error("dispatch.unreadable", extra=some)

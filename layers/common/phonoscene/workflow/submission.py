@@ -181,7 +181,6 @@ class Submitter:
     def _settle(self, job: Job, outcome: SubmitOutcome) -> Job:
         """Write down what fal made of the request."""
         busy = job.refusals - job.account_refusals
-        is_locked_out = job.account_refusals >= MAX_ACCOUNT_REFUSALS
         match outcome:
             case Accepted(request):
                 at = self.store.clock() + self.terms.ask_after
@@ -192,18 +191,22 @@ class Submitter:
             case Unknown(reason):
                 logger.warning("job.unconfirmed", extra={"reason": reason})
                 return self._move(job, JobStatus.UNCONFIRMED)
-            case Refused(code, retryable=True) if code == ACCOUNT and not is_locked_out:
-                refused = {"refusals": job.refusals + 1, "waits_for": "account"}
-                refused["account_refusals"] = job.account_refusals + 1
-                return self._end(job, JobStatus.READY, at=self._pause(), **refused)
-            case Refused(code, retryable=True) if code != ACCOUNT and busy < MAX_REFUSALS:
-                refused = {"refusals": job.refusals + 1, "waits_for": "fal"}
+            case Refused(code) if code == ACCOUNT:
+                at, of_account = self._pause(), job.account_refusals + 1
+                if of_account > MAX_ACCOUNT_REFUSALS:
+                    return self._end_refused(job, outcome)
+                refused = {"refusals": job.refusals + 1, "account_refusals": of_account}
+                return self._end(job, JobStatus.READY, at=at, waits_for="account", **refused)
+            case Refused(retryable=True) if busy < MAX_REFUSALS:
+                refused = {"refusals": job.refusals + 1}
                 at = retry_at(busy + 1, self.store.clock())
-                return self._end(job, JobStatus.READY, at=at, **refused)
-            case Refused(code, message):
-                return self._end(
-                    job, JobStatus.FAILED, errors=(ErrorDetail(code=code, message=message),)
-                )
+                return self._end(job, JobStatus.READY, at=at, waits_for="fal", **refused)
+            case Refused():
+                return self._end_refused(job, outcome)
+
+    def _end_refused(self, job: Job, refusal: Refused) -> Job:
+        error = ErrorDetail(code=refusal.code, message=refusal.message)
+        return self._end(job, JobStatus.FAILED, errors=(error,))
 
     def _move(self, job: Job, status: JobStatus, **changes: Any) -> Job:
         """Write the answer, unless fal's webhook has overtaken it: then the record knows more."""
