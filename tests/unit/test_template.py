@@ -85,7 +85,7 @@ def test_every_parameter_is_shown_in_one_group() -> None:
 
 def test_a_description_is_no_difference_between_two_expanded_templates() -> None:
     reworded = TEXT.replace("AlarmDescription: ", "AlarmDescription: (new) ", 1)
-    raised = TEXT.replace("Threshold: 9000", "Threshold: 9001")
+    raised = TEXT.replace("Threshold: 9000,\n", "Threshold: 9001,\n")
 
     assert template.differences(TEXT, reworded) == []
     assert [line for line in template.differences(TEXT, raised) if re.match(r"[-+] ", line)] == [
