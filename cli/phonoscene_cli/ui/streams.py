@@ -44,7 +44,7 @@ class _Sink(io.RawIOBase):
         self._is_lost = False
 
     def writable(self) -> bool:
-        """A stream of output is."""
+        """It takes output."""
         return True
 
     def isatty(self) -> bool:

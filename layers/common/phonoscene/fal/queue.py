@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 #: fal's Platform API: finished requests of the endpoint, newest first.
 REQUESTS_URL: Final = "https://api.fal.ai/v1/models/requests/by-endpoint"
-MAX_PAGES: Final = 20
+MAX_PAGES: Final = 40
 #: Seconds for the answer about one request: other jobs wait for their turn.
 POLL_SECONDS: Final = 5.0
 #: Seconds for the result that a webhook only announced.
