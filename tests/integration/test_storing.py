@@ -30,6 +30,7 @@ from phonoscene.videos.cdn import Cdn
 from phonoscene.videos.output_bucket import OutputBucket
 from phonoscene.videos.video_formats import CUT_OFF, FEWER_BYTES, OTHER_CONTAINER
 from phonoscene.workflow import storing
+from phonoscene.workflow.dispatch import Dispatcher
 from phonoscene.workflow.storing import (
     BECOMES_WHOLE_WITHIN,
     MIN_PAUSE,
@@ -980,6 +981,24 @@ def test_a_video_that_cannot_be_copied_is_left_to_its_record_and_to_no_message(
         <= due_at - world.record.last(JobStatus.GENERATED)
         < LOOK_AGAIN_AFTER[JobStatus.GENERATED]
     )
+
+
+@pytest.mark.parametrize("code", [200, 503])
+def test_the_next_job_is_dispatched_when_a_video_is_stored_and_when_it_cannot_be_copied(
+    world: World,
+    handle: Callable[..., list[str]],
+    internet: Loopback,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+) -> None:
+    if code != 200:
+        internet.plays["v3.fal.media"] = answer("", code)
+    dispatched: list[JobStatus] = []
+    monkeypatch.setattr(Dispatcher, "dispatch", lambda _: dispatched.append(world.record.status))
+
+    handle(webhook_message().__dict__)
+
+    assert dispatched == [JobStatus.SUCCEEDED if code == 200 else JobStatus.GENERATED]
 
 
 def test_the_log_of_a_message_names_the_job_and_no_secret(

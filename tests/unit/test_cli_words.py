@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.jobs import FINAL, MAYBE_BILLED, Audio, DropObject, ErrorDetail, JobStatus
+from phonoscene.jobs import FINAL, MAYBE_BILLED, Audio, DropObject, ErrorDetail, JobStatus, Step
 from phonoscene.publishing.wording import WAITS, fix
 from phonoscene_cli.commands.board import board
 from phonoscene_cli.errors import NOT_FINE, WRONG_USAGE, CliError, WrongUsage
@@ -310,6 +310,17 @@ def test_what_may_be_billed_is_looked_up_before_it_is_paid_again(code: str) -> N
 
     assert "Check fal's dashboard" in fix(JobStatus.FAILED, error)
     assert "fal may have made and billed the video" in step
+
+
+def test_another_take_of_a_video_that_was_made_is_a_second_payment() -> None:
+    made, failed = (Step(status=one, at=NOON) for one in (JobStatus.GENERATED, JobStatus.FAILED))
+    error = ErrorDetail(code="video_unavailable", message="It could not be copied.")
+
+    lost = a_job(JobStatus.FAILED, **WHOLE | {"errors": (error,), "history": (made, failed)})
+    other = a_job(JobStatus.FAILED, **WHOLE | {"errors": (error,), "history": (failed,)})
+
+    assert next_steps.remedy(lost) is next_steps.Remedy.SECOND_PAYMENT
+    assert next_steps.remedy(other) is next_steps.Remedy.ANOTHER_TAKE
 
 
 def test_a_board_without_its_extra_names_the_command_of_its_page(

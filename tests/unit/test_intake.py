@@ -129,6 +129,18 @@ def test_a_missing_image_of_a_scene_is_reported_with_the_fields_that_are_wrong(
     assert {error.field for error in job.errors} == {*fields, "scenes[2]", "scenes[1].image_url"}
 
 
+def test_no_image_is_looked_for_where_there_are_too_many_scenes(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    scenes = [{"start": 4 * n, "image_url": f"{n}.png"} for n in range(61)]
+    bucket.put("song.mp3")
+    bucket.put("song.json", text(scenes=scenes, fps=0))
+
+    job = take(bucket, store, "song.mp3")
+
+    assert {error.field for error in job.errors} == {"fps", "scenes"}
+
+
 def test_an_image_that_s3_refuses_hides_no_other_error(
     bucket: MemoryBucket, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +337,10 @@ def test_no_secret_of_a_url_is_recorded_published_or_logged(place: str, url: str
         ("h.example.com/a.png?sig=S", "h.example.com/a.png?…"),
         ("https%3A%2F%2Fh%2Fa.png%3Fsig=S", "https%3A%2F%2Fh%2Fa.png%…"),
         ("https://h/a.png&sig=S", "https://h/a.png&…"),
+        ("https%253A%252F%252Fh%252Fa.png%253Fsig=S", "…"),
+        ("h%25252Fa.png%25253Fsig%25253DS", "…"),
+        ("%2525252525252525252525", "…"),
+        ("100%25 sure.png", "100%25 sure.png"),
         (r"C:\pics\cat.png", r"C:\pics\cat.png"),
         ("icon@2x.png", "icon@2x.png"),
         ("take #3.png", "take #3.png"),
@@ -335,7 +351,7 @@ def test_a_url_is_shown_without_what_may_open_something(url: str, shown: str) ->
     assert without_secrets(url) == shown
 
 
-@pytest.mark.parametrize("text", ["?", "&", "@", "%", "%3", ":", "a:", "/", "?="])
+@pytest.mark.parametrize("text", ["?", "&", "@", "%", "%3", "%25", "%2525", ":", "a:", "/", "?="])
 def test_a_long_text_is_looked_through_once(text: str) -> None:
     began = time.process_time()
 

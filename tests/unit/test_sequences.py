@@ -245,6 +245,18 @@ def test_segments_that_end_in_any_order_are_joined_once_in_their_own(
     assert len(bench.made()) == 4
 
 
+def test_segments_that_cannot_be_copied_keep_no_others_from_being_made() -> None:
+    bench = Bench(2)
+    bench.begin(a_sequence(scenes=2))
+    for one in bench.segments():
+        bench.submit(one)
+        bench.store.move(bench.job(one.job_id), S.GENERATED)
+
+    bench.advance()
+
+    assert [one.status for one in bench.segments()] == [S.GENERATED] * 2 + [S.READY] * 2
+
+
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_no_more_segments_are_open_than_fal_runs(width: int) -> None:
     bench = Bench(width)

@@ -154,7 +154,11 @@ def dispatch_is_not_paused(stack: Stack) -> Looked:
     used = f"{held} of {most} slots are in use"
     if window.uncopied:
         why = f"{used}; {formatting.number(len(window.uncopied), 'video')} cannot be copied yet"
-        return Level.WARN, why, "`phonoscene jobs --status GENERATED`: `show` says why."
+        return (
+            Level.WARN,
+            why,
+            "List them with `phonoscene jobs --status GENERATED`; `phonoscene show` says why.",
+        )
     return ok(used)
 
 

@@ -46,7 +46,8 @@ class Remedy(Enum):
 
 def remedy(job: Job) -> Remedy:
     """What helps a job that has ended."""
-    if job.status is _S.FAILED and (job.source_url or job.is_maybe_billed):
+    was_made = job.was_generated and not job.sequence
+    if job.status is _S.FAILED and (was_made or job.source_url or job.is_maybe_billed):
         return Remedy.SECOND_PAYMENT
     lasting = [error for error in job.errors if not error.retryable]
     if any(_is_about_files(job, error) for error in lasting) or job.audio is None:

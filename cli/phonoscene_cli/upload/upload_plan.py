@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from os.path import isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,7 +221,7 @@ def _images(options: DropOptions, sidecar: FileUpload | None) -> tuple[FileUploa
     given, pieces = _given(options), {}
     for name in named_images(sidecar):
         key, file = beside(sidecar.key, name), given.get(name) or _file(options.file.parent, name)
-        if not unsafe(key) and file.is_file():
+        if not unsafe(key) and isfile(file):  # noqa: PTH113 - Path's fails for a name that is too long
             pieces[key] = FileUpload.of_file(key, file)
     return tuple(pieces.values())
 
@@ -228,7 +229,7 @@ def _images(options: DropOptions, sidecar: FileUpload | None) -> tuple[FileUploa
 def _file(folder: Path, name: str) -> Path:
     """A file on disk, however its name's accents are spelled."""
     files = (folder / one for one in spellings(name))
-    return next(filter(Path.is_file, files), folder / name)
+    return next(filter(isfile, files), folder / name)  # False for a name that is too long
 
 
 def _given(options: DropOptions) -> dict[str, Path]:

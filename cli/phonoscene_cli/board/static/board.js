@@ -215,9 +215,15 @@ async function remove(item) {
   if (place) {
     const { drop } = document.querySelector("form[data-drop]").dataset;
     outdate();
+    delete item.dataset.place; // what is sent meanwhile lists less, and is not called lost
+    list();
     const options = { method: "POST", headers: { "HX-Request": "true" } };
     const answer = await fetch(`/drop/${drop}/files/${encodeURIComponent(name)}/remove`, options).catch(() => null);
-    if (!answer?.ok) return htmx.trigger("#outcome", "staged");
+    if (!answer?.ok) {
+      item.dataset.place = place;
+      list();
+      return htmx.trigger("#outcome", "staged");
+    }
   }
   if (item.id === "left") left.clear();
   const next = item.nextElementSibling ?? item.previousElementSibling;

@@ -97,11 +97,30 @@ _AT = re.compile("@|%40")
 _SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]*:)?[/\\]*", re.IGNORECASE)
 
 
+#: How often a text is decoded to see what it is.
+_LEVELS = 4
+
+
+def _is_hidden_url(text: str) -> bool:
+    """Whether a text is a URL, or too much for us to tell, only after it is decoded twice."""
+    once = text
+    for level in range(_LEVELS):
+        decoded = unquote(once)
+        if decoded == once:
+            return False
+        if level and (_HINT.search(decoded) or _has_query(decoded)):
+            return True
+        once = decoded
+    return True
+
+
 def without_secrets(text: str) -> str:
     """A text without what may open something, if it can be a URL: its user, query and fragment.
 
     Browsers and libraries read odd URLs in several ways. So more is left out rather than less.
     """
+    if _is_hidden_url(text):
+        return "…"
     if not _HINT.search(text) and not _has_query(text):
         return text
     url = _QUERY.split(text, maxsplit=1)[0]

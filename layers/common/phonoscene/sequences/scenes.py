@@ -104,7 +104,9 @@ def named_images(documents: Sequence[SidecarFile]) -> tuple[dict[str, str], dict
     named = {field: values.get(field) for field in IMAGE_FIELDS}
     holder = next((one for one in documents if SCENES in one.values), None)
     listed = holder.values[SCENES] if holder else None
-    for number, scene in enumerate(listed[:MAX_SCENES] if isinstance(listed, list) else ()):
+    if not isinstance(listed, list) or len(listed) > MAX_SCENES:
+        listed = []
+    for number, scene in enumerate(listed):
         if holder and isinstance(scene, dict):
             own = {f"{SCENES}[{number}].{field}": scene.get(field) for field in IMAGE_FIELDS}
             named |= own

@@ -228,7 +228,11 @@ class Sequencer:
         As many run at once as fal takes, and the next has its turn after drops that came before.
         """
         found: dict[int, Job] = {}
-        running = sum(bool(one.job_id) and one.status not in FINAL for one in sequence.segments)
+        is_at_fal = [
+            bool(one.job_id) and one.status not in FINAL | {JobStatus.GENERATED}
+            for one in sequence.segments
+        ]
+        running = sum(is_at_fal)
         for number, segment in enumerate(sequence.segments):
             if running >= self.max_in_flight:
                 break

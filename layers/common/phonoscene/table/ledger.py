@@ -220,13 +220,9 @@ class LedgerStore:
     def free_uncopied(self, job_id: str) -> bool:
         """Give a job's place to others while its video cannot be copied; whether that was done.
 
-        Not if the job has ended, or has none any more, or if too many have done so. Its
-        reservation stays.
+        Not if the job has none any more, because it has ended or has left it before, or if too many
+        have left theirs. Its reservation stays.
         """
-        check = {
-            "Key": to_item({"job_id": job_id}),
-            "ConditionExpression": "attribute_exists(reservation)",
-        }
         window = update(
             WINDOW,
             "DELETE in_flight :job ADD uncopied :job",
@@ -234,7 +230,11 @@ class LedgerStore:
             "contains(in_flight, :id) "
             "AND (attribute_not_exists(uncopied) OR size(uncopied) < :most)",
         )
-        return self._changed(check, window)
+        try:
+            self._table.update(window)
+        except ConditionFailed:
+            return False
+        return True
 
     def correct_place(self, job_id: str, *, is_held: bool) -> bool:
         """Put a job into the set of those in flight, or take it out; whether that was needed.
@@ -253,10 +253,6 @@ class LedgerStore:
         )
         check = {"Key": to_item({"job_id": job_id}), "ConditionExpression": record}
         window = update(WINDOW, change, {":job": {job_id}, ":id": job_id}, others)
-        return self._changed(check, window)
-
-    def _changed(self, check: Change, window: Change) -> bool:
-        """Change the window, if a job's record agrees at that moment; whether both did."""
         try:
             self._table.transact([("ConditionCheck", check), ("Update", window)])
         except ConditionFailed:  # it was claimed, or ended, meanwhile

@@ -414,7 +414,8 @@ def _no_image(field: str, reference: str, key: str, source: str) -> ErrorDetail:
 
 
 def _shown(name: str) -> str:
-    return shortened(without_secrets(name), MAX_SHOWN_LENGTH)
+    """A name of an image; one with an escape may be a URL in the end."""
+    return shortened(without_secrets(name) if "%" in name else name, MAX_SHOWN_LENGTH)
 
 
 def _unknown_size(reference: str) -> ErrorDetail:
