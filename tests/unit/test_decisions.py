@@ -7,9 +7,10 @@ from pathlib import Path
 
 PAGE = (Path(__file__).parents[2] / "docs" / "decisions.md").read_text()
 DECISIONS = re.findall(r"^## (\d+)\. (.+)$", PAGE, re.MULTILINE)
+OTHER = r"\[\d+\]\(#\S+\)"
 STATUS = re.compile(
     r"^## \d+\. .+\n\nDate: \d{4}-\d\d-\d\d\. "
-    r"Status: (?:accepted|(?:accepted, amended|superseded) by \[\d+\]\(#\S+\))\.$",
+    rf"Status: (?:accepted|(?:accepted, amended|superseded) by {OTHER}(?: and {OTHER})*)\.$",
     re.MULTILINE,
 )
 
