@@ -129,6 +129,21 @@ def test_a_missing_image_of_a_scene_is_reported_with_the_fields_that_are_wrong(
     assert {error.field for error in job.errors} == {*fields, "scenes[2]", "scenes[1].image_url"}
 
 
+def test_a_recording_that_is_announced_twice_is_rejected_once(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    bucket.put("song.json", text())
+    intake = intake_of(bucket, store)
+    intake.take(Announcement("song.json", NOON))
+    bucket.put("song.mp4")
+
+    jobs = [intake.take(Announcement("song.mp4", NOON)) for _ in range(2)]
+
+    assert [[job.job_id for job in found] for found in jobs] == [
+        [half_id("drops", "song.json")]
+    ] * 2
+
+
 def test_no_image_is_looked_for_where_there_are_too_many_scenes(
     bucket: MemoryBucket, store: MemoryStore
 ) -> None:

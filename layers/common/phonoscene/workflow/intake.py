@@ -141,6 +141,8 @@ class Intake:
                 return []
             if half.status is JobStatus.WAITING:
                 return self._reject(half, errors)
+            if errors[0] in half.errors:  # announced twice
+                return [half]
             return [self._refuse(announced, half.name, errors, (), identifier)]
         try:
             drop = find_drop(self.bucket, pairing)
