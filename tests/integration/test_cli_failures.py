@@ -329,7 +329,7 @@ def test_the_interpreter_adds_nothing_to_what_could_not_be_written(
     script = f'"$@" {streams}; exit "${{PIPESTATUS[0]}}"'
     program = [sys.executable, "-m", "phonoscene_cli", *words]
     ended = subprocess.run(  # noqa: S603 - our own words
-        ["bash", "-c", script, "bash", *program],  # noqa: S607 - the shell of whoever tests
+        ["bash", "-c", script, "bash", *program],  # noqa: S607 - the shell of the tests
         stderr=subprocess.PIPE,
         text=True,
         check=False,

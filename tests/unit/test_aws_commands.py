@@ -33,7 +33,7 @@ OTHERS: Final = {
     "apigatewayv2 create-api-mapping": "an administrator, as the page says",
     "s3api delete-objects": "an administrator, as the page says: it deletes videos",
     "s3api list-object-versions": "an administrator, as the page says: for delete-objects",
-    "s3 rm": "nobody: the page says that it does not help",
+    "s3 rm": "no one: the page says that it does not help",
     "s3 sync": "who may read the other bucket, and drop files",
 }
 #: Commands and options that no model of a service has.

@@ -34,7 +34,7 @@ class _Sink(io.RawIOBase):
     """
 
     def __init__(self, stream: io.TextIOWrapper | None, *, decides: bool) -> None:
-        self._stream = stream  # which would close the file if nobody had it
+        self._stream = stream  # kept: with its last reference the file would be closed
         if stream is None:
             unwritable = os.open(os.devnull, os.O_RDONLY)  # so that no file gets the descriptor
             self._raw: Any = io.FileIO(unwritable, closefd=False)

@@ -21,9 +21,9 @@ from phonoscene.drops.keys import (
 )
 from phonoscene.drops.pairing import Pairing, pairings
 from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES, read_takes
-from phonoscene.drops.validation_errors import SCENES
 from phonoscene.errors import DropRefused, ObjectUnreadable
 from phonoscene.jobs import DropObject
+from phonoscene.sequences import scenes
 from phonoscene_cli.errors import CliError, WrongUsage
 from phonoscene_cli.upload import sidecars
 from phonoscene_cli.upload.dry_run import Forecast, Overlay, forecast, md5_of
@@ -243,12 +243,6 @@ def _given(options: DropOptions) -> dict[str, Path]:
     return given
 
 
-def _scenes(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The scenes of a take, those that are objects; the product reports all others."""
-    listed = values.get(SCENES)
-    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-
-
 def named_images(sidecar: FileUpload) -> list[str]:
     """The pictures that a sidecar names; one that cannot be read names none."""
     if not isinstance(sidecar.source, bytes):
@@ -257,6 +251,5 @@ def named_images(sidecar: FileUpload) -> list[str]:
         takes = read_takes(sidecar.key, sidecar.source)
     except DropRefused:
         return []
-    asked = [part for take in takes for part in (take.values, *_scenes(take.values))]
-    data = [part.get(field) for part in asked for field in PICTURES.values()]
-    return [name for name in data if isinstance(name, str) and "://" not in name]
+    named = [name for take in takes for name in scenes.named_images([take])[0].values()]
+    return [name for name in named if "://" not in name]

@@ -65,7 +65,7 @@ class Browser:
         return self.ask("POST", path, [urlencode(form).encode()], kind)
 
     async def asked(self, path: str, *, is_closed: bool = False, **form: str) -> Answer:
-        """The same beside other requests; ``is_closed``: nobody waits for the answer."""
+        """The same beside other requests; ``is_closed``: the page has closed the connection."""
         kind = [("content-type", "application/x-www-form-urlencoded")]
         scope, body = self.scope("POST", path, kind), iter([urlencode(form).encode()])
         return await _exchange(self.app, scope, body, is_closed=is_closed)

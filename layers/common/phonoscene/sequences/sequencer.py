@@ -228,11 +228,8 @@ class Sequencer:
         As many run at once as fal takes, and the next has its turn after drops that came before.
         """
         found: dict[int, Job] = {}
-        is_at_fal = [
-            bool(one.job_id) and one.status not in FINAL | {JobStatus.GENERATED}
-            for one in sequence.segments
-        ]
-        running = sum(is_at_fal)
+        past = FINAL | {JobStatus.GENERATED}  # fal is done with them
+        running = sum(bool(one.job_id) and one.status not in past for one in sequence.segments)
         for number, segment in enumerate(sequence.segments):
             if running >= self.max_in_flight:
                 break

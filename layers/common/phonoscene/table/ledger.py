@@ -230,11 +230,7 @@ class LedgerStore:
             "contains(in_flight, :id) "
             "AND (attribute_not_exists(uncopied) OR size(uncopied) < :most)",
         )
-        try:
-            self._table.update(window)
-        except ConditionFailed:
-            return False
-        return True
+        return self._updated(window)
 
     def correct_place(self, job_id: str, *, is_held: bool) -> bool:
         """Put a job into the set of those in flight, or take it out; whether that was needed.
@@ -277,8 +273,12 @@ class LedgerStore:
             },
             "changes = :seen",
         )
+        return self._updated(correction)
+
+    def _updated(self, request: Change) -> bool:
+        """Make an update; whether its condition allowed it."""
         try:
-            self._table.update(correction)
+            self._table.update(request)
         except ConditionFailed:
             return False
         return True

@@ -60,8 +60,7 @@ class LedgerAudit:
         for day in days:
             if day:
                 self._recount(day, [holding.reservation for holding in holdings])
-        in_flight = [holding for job_id, holding in held.items() if job_id in window.in_flight]
-        moves = [holding.since for holding in in_flight if holding]
+        moves = [one.since for job_id, one in held.items() if one and job_id in window.in_flight]
         committed = days[0].committed if days[0] else Decimal(0)
         return LedgerStatus(
             len(moves), now - min(moves, default=now), committed, window.is_paused(now)

@@ -220,11 +220,11 @@ class Reconciler:
         now = self.store.clock()
         # first: should this process die while fal is asked, other jobs have their turn
         self.store.look_again(job, now + self.ask_again, job.unanswered_since)
-        is_late = now > job.last(JobStatus.SUBMITTED) + silence_of(job)
+        is_late = now > job.last(JobStatus.SUBMITTED) + _silence_of(job)
         try:
             answer = self.queue.poll(request, is_overdue=job.is_overdue(now) or is_late)
         except FalUnavailable:
-            if now < job.last(JobStatus.SUBMITTED) + silence_of(job) + ASKED_FOR:
+            if now < job.last(JobStatus.SUBMITTED) + _silence_of(job) + ASKED_FOR:
                 raise
             answer = Lost()
         match answer:
@@ -241,7 +241,7 @@ class Reconciler:
 
     def _lose(self, job: Job) -> None:
         """Fal knows nothing of a request that it took. Said soon, that is an outage of fal's."""
-        kept_until = job.last(JobStatus.SUBMITTED) + silence_of(job) + RESULT_KEPT
+        kept_until = job.last(JobStatus.SUBMITTED) + _silence_of(job) + RESULT_KEPT
         if self.store.clock() < kept_until:
             raise FalUnavailable("fal knows nothing of a request that it took")
         self._end(job, JobStatus.FAILED, errors=(_LOST,))
@@ -255,15 +255,15 @@ class Reconciler:
         asked_at = job.last(JobStatus.SUBMITTING)
         self.store.look_again(job, self.store.clock() + ASK_AGAIN, job.unanswered_since)
         try:
-            found = self.queue.find(job.marker, asked_at - ASK_AGAIN, asked_at + silence_of(job))
+            found = self.queue.find(job.marker, asked_at - ASK_AGAIN, asked_at + _silence_of(job))
         except FalUnavailable:
-            if self.store.clock() < asked_at + silence_of(job) + ASKED_FOR:
+            if self.store.clock() < asked_at + _silence_of(job) + ASKED_FOR:
                 raise
             self._end(job, JobStatus.FAILED, errors=(_UNPROVEN,))
             return
         if found:
             self._move(job, JobStatus.SUBMITTED, request=found, at=self.store.clock())
-        elif self.store.clock() < asked_at + silence_of(job):
+        elif self.store.clock() < asked_at + _silence_of(job):
             if job.unanswered_since:
                 self._later(job)
         elif job.resubmitted:
@@ -288,7 +288,7 @@ class Reconciler:
         self.verdicts.send(WebhookMessage(job.job_id, job.token_hashes[-1], request_id, body))
 
 
-def silence_of(job: Job) -> timedelta:
+def _silence_of(job: Job) -> timedelta:
     """After which a POST whose answer was lost, and of which fal shows no trace, was never taken.
 
     It is longer than fal could let the request of this attempt wait, and run.
