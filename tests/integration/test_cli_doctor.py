@@ -209,6 +209,13 @@ def pause(desk: Desk, _: Any) -> None:
     Workspace.on_moto(desk.cloud).store.ledger.pause(datetime.now(UTC) + timedelta(minutes=5))
 
 
+def window_has(**attributes: Any) -> Any:
+    def act(desk: Desk, _: Any) -> None:
+        Workspace.on_moto(desk.cloud).set_window(**attributes)
+
+    return act
+
+
 def unpin(desk: Desk, _: Any) -> None:
     desk.parameters["FalUserId"] = ""
 
@@ -361,6 +368,18 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
     ),
     "a dead letter": (letter, "dead letters", "fail", "phonoscene redrive"),
     "a pause": (pause, "dispatch", "fail", "dashboard/billing"),
+    "a video that cannot be copied": (
+        window_has(uncopied={"a" * 26}),
+        "dispatch",
+        "warn",
+        "--status GENERATED",
+    ),
+    "a lost video": (
+        window_has(video_lost_at="2026-11-28T10:00:00+00:00"),
+        "dispatch",
+        "warn",
+        "One job at a time",
+    ),
     "nobody pinned": (unpin, "fal user", "warn", "FalUserId"),
     "a webhook that lets all in": (answers(202), "webhook", "fail", "log"),
     "a webhook that fails": (answers(500), "webhook", "fail", "log"),

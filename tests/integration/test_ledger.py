@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from phonoscene.errors import MustWait, WriteRefused
-from phonoscene.jobs import FINAL, TRANSITIONS, Job, JobStatus
+from phonoscene.jobs import FINAL, NOT_COPIED, TRANSITIONS, ErrorDetail, Job, JobStatus
 from phonoscene.limits import SpendingLimits, day_of, turn_tomorrow
 from phonoscene.table.dynamodb import MAX_CONFLICTS
 from phonoscene.table.job_store import JobStore
@@ -247,6 +247,52 @@ def test_of_a_video_that_holds_no_money_any_more_nothing_is_remembered(
 
     assert recounted(workspace) == [an_id(99)]
     assert workspace.store.ledger.window().holders == set()
+
+
+def lost(workspace: Workspace, job: Job) -> None:
+    error = ErrorDetail(code=NOT_COPIED, message="The CDN answered 404.")
+    workspace.store.end(job, JobStatus.FAILED, errors=(error,))
+
+
+def test_after_a_video_was_lost_one_job_at_a_time_runs_until_a_video_is_copied(
+    workspace: Workspace,
+) -> None:
+    """Else each life of a video would pay for as many, while fal's CDN is down."""
+    [gone] = generated(workspace, 1)
+    second, third = workspace.admit(2), workspace.admit(3)
+
+    lost(workspace, gone)
+    ready = workspace.store.ledger.room(workspace.limits)
+    running = workspace.store.claim(second, workspace.limits, "hash")
+    refused = workspace.submitter.submit(third)
+    with pytest.raises(MustWait) as looked:
+        workspace.store.hold(refused, workspace.limits, timedelta(minutes=1))
+
+    assert ready == 1
+    assert (refused.status, refused.waits_for) == (JobStatus.READY, "cdn")
+    assert looked.value.waits_for == "cdn"
+    assert workspace.turn(3) == START
+    assert workspace.store.ledger.room(workspace.limits) == 0
+
+    made = workspace.store.move(running, JobStatus.GENERATED)
+    assert not workspace.store.ledger.free_uncopied(made.job_id)
+    workspace.store.end(made, JobStatus.SUCCEEDED)
+
+    assert workspace.store.ledger.room(workspace.limits) == workspace.limits.max_in_flight
+    workspace.bring(JobStatus.SUBMITTED, 4)
+    assert workspace.submitter.submit(refused).status is JobStatus.SUBMITTED
+
+
+def test_a_job_that_fails_or_is_cancelled_says_nothing_of_the_cdn(workspace: Workspace) -> None:
+    [gone] = generated(workspace, 1)
+    jobs = [workspace.bring(JobStatus.SUBMITTED, n) for n in (2, 3)]
+    lost(workspace, gone)
+
+    for job, status in zip(jobs, (JobStatus.FAILED, JobStatus.CANCELLED), strict=True):
+        workspace.store.end(job, status)
+
+    assert workspace.store.ledger.window().video_lost_at == START
+    assert workspace.store.ledger.room(workspace.limits) == 1
 
 
 def test_the_slot_is_free_as_soon_as_a_copy_has_failed(workspace: Workspace) -> None:

@@ -520,6 +520,7 @@ def test_a_video_that_cannot_be_copied_while_fal_keeps_it_fails_its_job(
     assert len(workspace.queues.delivered) == kept // COPY_AGAIN
     assert (failed.source_url, failed.reported) == (None, {})
     assert workspace.sums() == (0, USD, ZERO)  # fal made it, and bills it
+    assert workspace.store.ledger.window().video_lost_at == failed.updated_at
 
 
 # A pass -----------------------------------------------------------------------------------------

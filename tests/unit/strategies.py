@@ -189,7 +189,7 @@ fields: dict[str, st.SearchStrategy[Any]] = {
     "duplicate_requests": st.frozensets(keys, max_size=2),
     "repeats": st.integers(0, 9),
     "unused_sidecars": st.frozensets(keys, max_size=2),
-    "waits_for": maybe(st.sampled_from(["slot", "budget", "account", "fal"])),
+    "waits_for": maybe(st.sampled_from(["slot", "cdn", "budget", "account", "fal"])),
     "missing_image": maybe(keys),
     "waits_until": maybe(times),
     "unanswered_since": maybe(times),

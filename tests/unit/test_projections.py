@@ -186,7 +186,8 @@ def test_a_drop_without_its_image_says_which_it_waits_for_and_until_when() -> No
 
 
 @pytest.mark.parametrize(
-    ("what", "until"), [("budget", NOON), ("account", NOON), ("fal", NOON), ("slot", None)]
+    ("what", "until"),
+    [("budget", NOON), ("account", NOON), ("fal", NOON), ("slot", None), ("cdn", None)],
 )
 def test_a_ready_job_says_what_holds_it_up_and_how_long_if_anybody_knows(
     what: str, until: object

@@ -150,8 +150,13 @@ def dispatch_is_not_paused(stack: Stack) -> Looked:
         why = f"fal refused the account; nothing is sent until {until}"
         step = "Check the balance at https://fal.ai/dashboard/billing, and the API key."
         return Level.FAIL, why, step
-    held, most = len(window.in_flight), stack.parameters.max_in_flight
-    used = f"{held} of {most} slots are in use"
+    most = window.slots(stack.parameters.max_in_flight)
+    used = f"{len(window.in_flight)} of {most} slots are in use"
+    if window.video_lost_at:
+        lost = formatting.moment(window.video_lost_at)
+        why = f"{used}; a video was lost at fal's CDN ({lost}), and none has been copied since"
+        step = "See fal's status page. One job at a time runs until a video is copied."
+        return Level.WARN, why, step
     if window.uncopied:
         why = f"{used}; {formatting.number(len(window.uncopied), 'video')} cannot be copied yet"
         return (

@@ -17,6 +17,7 @@ _S = JobStatus
 _WAITS: Final = {
     "cutting": "Nothing to do.",
     "slot": "Nothing to do. The parameter MaxInFlight sets how many jobs run at once.",
+    "cdn": "Nothing to do. The first video that is copied ends the wait for all jobs.",
     "budget": "Nothing to do; or raise DailyBudgetUsd and deploy.",
     "account": "Check https://fal.ai/dashboard/billing and the API key (`phonoscene doctor`).",
     "fal": "Nothing to do. Phonoscene sends the request again.",

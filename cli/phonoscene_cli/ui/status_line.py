@@ -83,7 +83,7 @@ class StatusLine:
         if place.turn > datetime.now(UTC):
             why = WAITS.get(job.waits_for or "", "its turn")
             return f"until {self.moment(place.turn)} waits for {why}"
-        held = len(self.stack.jobs.ledger.window().in_flight)
+        window = self.stack.jobs.ledger.window()
         ahead = f"{FAR:,} or more" if place.ahead == FAR else formatting.number(place.ahead, "job")
-        places = f"{held} of {self.stack.parameters.max_in_flight} slots are in use"
-        return f"{ahead} before it, {places}"
+        most = window.slots(self.stack.parameters.max_in_flight)
+        return f"{ahead} before it, {len(window.in_flight)} of {most} slots are in use"

@@ -140,7 +140,7 @@ class ContentContested(PhonosceneError):
 
 
 class MustWait(PhonosceneError):
-    """The job has to wait; ``waits_for`` says for what: slot, budget or account."""
+    """The job has to wait; ``waits_for`` says for what: slot, budget, account or cdn."""
 
     def __init__(self, waits_for: str) -> None:
         super().__init__(f"no room: {waits_for}")

@@ -80,6 +80,8 @@ UNANSWERED = frozenset({_S.SUBMITTING, _S.UNCONFIRMED})
 #: The codes of failures after which fal may have made a video that never arrived, and bills it:
 #: what was set aside for it stays spent.
 MAYBE_BILLED = frozenset({"result_lost", "result_unreadable", "outcome_unproven"})
+#: The code of a failure whose video exists, and could not be copied while fal kept it.
+NOT_COPIED = "video_unavailable"
 
 #: For how long odd answers of fal are asked for again, before a job ends by them. fal may delete a
 #: large result six minutes after the run.

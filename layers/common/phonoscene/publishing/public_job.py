@@ -224,7 +224,7 @@ def _wait(job: Job, until: datetime | None) -> Wait | None:
     if what is None:
         return None
     # a slot is free when another job ends; a sequence is looked at while a segment of it waits
-    is_open = what == "slot" or (job.sequence and job.status is JobStatus.SUBMITTED)
+    is_open = what in {"slot", "cdn"} or (job.sequence and job.status is JobStatus.SUBMITTED)
     when = None if is_open else job.waits_until or until
     return Wait(what=what, meaning=WAITS.get(what, what), key=job.missing_image, until=when)
 

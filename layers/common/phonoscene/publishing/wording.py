@@ -36,6 +36,7 @@ WAITS = MappingProxyType(
         "image": "an image that the sidecar or its defaults name",
         "cutting": "its audio to be cut into segments",
         "slot": "a slot: as many jobs are in flight as MaxInFlight allows",
+        "cdn": "fal's CDN: it lost a video, so one job at a time runs until a video is copied",
         "budget": "budget: today's is spent or reserved; a new one starts at 00:00 UTC",
         "account": "the account: fal refuses its key or its balance, and the operator must act",
         "fal": "fal: it was busy or asked for a retry, and the request will be sent again",

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from phonoscene.drops.contents import Holders
 from phonoscene.errors import ConditionFailed, ContentContested, MustWait, WriteRefused
-from phonoscene.jobs import FINAL, MAYBE_BILLED, WITHOUT_VIDEO, Job, JobStatus, Unusable
+from phonoscene.jobs import (
+    FINAL,
+    MAYBE_BILLED,
+    NOT_COPIED,
+    WITHOUT_VIDEO,
+    Job,
+    JobStatus,
+    Unusable,
+)
 from phonoscene.limits import cost_of, next_day
 from phonoscene.table import ledger
 from phonoscene.table.dynamodb import Table
@@ -341,7 +349,13 @@ class JobStore:
         is_maybe_billed = any(error.code in MAYBE_BILLED for error in changes.get("errors", ()))
         was_made = status is JobStatus.SUCCEEDED or job.status is JobStatus.GENERATED
         spent = was_made or is_maybe_billed
-        returned = ledger.give_back(job.job_id, held, spent=spent) if held else []
+        is_lost = any(error.code == NOT_COPIED for error in changes.get("errors", ()))
+        copied = True if status is JobStatus.SUCCEEDED else False if is_lost else None
+        returned = (
+            ledger.give_back(job.job_id, held, self.clock(), spent=spent, copied=copied)
+            if held
+            else []
+        )
         move = Transition(
             job, status, self.clock(), at, only_from, changes, settles=True, revision=revision
         )

@@ -43,13 +43,15 @@ def take(limits: SpendingLimits, job_id: str, cost: Reservation, at: datetime) -
     """A place and a reservation, if there is room for both and dispatching is not paused.
 
     A place is the job's id in a set: taken or given back twice it changes nothing, and its job is
-    known. At most as many as fal runs at once are in it, some dozens.
+    known. At most as many as fal runs at once are in it, some dozens. After a video was lost, one
+    job at a time has a place, until a video is copied.
     """
     window = update(
         WINDOW,
         "ADD in_flight :job",
         {":job": {job_id}, ":most": limits.max_in_flight, ":now": to_dynamodb(at)},
-        "(attribute_not_exists(in_flight) OR size(in_flight) < :most) "
+        "(attribute_not_exists(in_flight) "
+        "OR (size(in_flight) < :most AND attribute_not_exists(video_lost_at))) "
         "AND (attribute_not_exists(paused_until) OR paused_until <= :now)",
     )
     budget = update(
@@ -70,15 +72,27 @@ def take(limits: SpendingLimits, job_id: str, cost: Reservation, at: datetime) -
 def lacking(position: int, found: Mapping[str, Any], at: datetime) -> str:
     """What a job waits for whose ``take`` failed, by the position of the item that refused."""
     is_paused = str(found.get("paused_until", "")) > to_dynamodb(at)
-    return ("account" if is_paused else "slot", "budget")[position]
+    place = "account" if is_paused else "cdn" if "video_lost_at" in found else "slot"
+    return (place, "budget")[position]
 
 
-def give_back(job_id: str, held: Reservation, *, spent: bool) -> list[Change]:
+def give_back(
+    job_id: str, held: Reservation, at: datetime, *, spent: bool, copied: bool | None
+) -> list[Change]:
     """The place, and the reservation: what was spent stays committed for its day.
 
+    ``copied``: whether its video was; False if it is lost, None if there was none to be copied.
     Without conditions: whatever a sum says, no job may be kept from ending by it.
     """
-    window = update(WINDOW, "DELETE in_flight :job, uncopied :job", {":job": {job_id}})
+    freed, values = "DELETE in_flight :job, uncopied :job", {":job": {job_id}}
+    match copied:
+        case True:
+            window = update(WINDOW, f"{freed} REMOVE video_lost_at", values)
+        case False:
+            lost = values | {":now": to_dynamodb(at)}
+            window = update(WINDOW, f"{freed} SET video_lost_at = :now", lost)
+        case None:
+            window = update(WINDOW, freed, values)
     budget = update(
         budget_key(held.day),
         "SET reserved_usd = if_not_exists(reserved_usd, :usd) - :usd, "
@@ -125,11 +139,13 @@ class Window:
     """The ids of the jobs that hold a place, and until when dispatching is paused.
 
     ``uncopied`` have a reservation and no place: their videos are made, and cannot be copied yet.
+    ``video_lost_at``: when a video was lost, if none was copied after it.
     """
 
     in_flight: frozenset[str]
     paused_until: datetime | None
     uncopied: frozenset[str] = frozenset()
+    video_lost_at: datetime | None = None
 
     @property
     def holders(self) -> frozenset[str]:
@@ -139,6 +155,10 @@ class Window:
     def is_paused(self, at: datetime) -> bool:
         """Whether no job gets a slot at this time, because fal refuses the account."""
         return self.paused_until is not None and self.paused_until > at
+
+    def slots(self, most: int) -> int:
+        """How many jobs may be in flight, where the operator allows ``most``."""
+        return 1 if self.video_lost_at else most
 
 
 @dataclass(frozen=True)
@@ -169,17 +189,17 @@ class LedgerStore:
     def window(self) -> Window:
         """Which jobs hold a slot, and until when dispatching is paused."""
         item = self._table.get(WINDOW)
-        paused = item.get("paused_until")
-        until = datetime.fromisoformat(paused) if paused else None
+        times = (item.get(name) for name in ("paused_until", "video_lost_at"))
+        until, lost_at = (datetime.fromisoformat(at) if at else None for at in times)
         in_flight, uncopied = (frozenset(item.get(name, ())) for name in ("in_flight", "uncopied"))
-        return Window(in_flight, until, uncopied)
+        return Window(in_flight, until, uncopied, lost_at)
 
     def room(self, limits: SpendingLimits) -> int:
         """How many jobs could be claimed now, the budget aside."""
         window = self.window()
         if window.is_paused(self._clock()):
             return 0
-        return max(0, limits.max_in_flight - len(window.in_flight))
+        return max(0, window.slots(limits.max_in_flight) - len(window.in_flight))
 
     def look(self, cost: Reservation, limits: SpendingLimits) -> None:
         """See whether a claim would find room now. Nothing is taken: only the claim does.
@@ -190,8 +210,8 @@ class LedgerStore:
         window = self.window()
         if window.is_paused(self._clock()):
             raise MustWait("account")
-        if len(window.in_flight) >= limits.max_in_flight:
-            raise MustWait("slot")
+        if len(window.in_flight) >= window.slots(limits.max_in_flight):
+            raise MustWait("cdn" if window.video_lost_at else "slot")
         committed = self._table.get(budget_key(cost.day)).get("committed_usd", 0)
         if committed + cost.usd > limits.daily_budget_usd:
             raise MustWait("budget")
@@ -220,14 +240,14 @@ class LedgerStore:
     def free_uncopied(self, job_id: str) -> bool:
         """Give a job's place to others while its video cannot be copied; whether that was done.
 
-        Not if the job has none any more, because it has ended or has left it before, or if too many
-        have left theirs. Its reservation stays.
+        Not if the job has none any more, because it has ended or has left it before, if too many
+        have left theirs, or after a video was lost. Its reservation stays.
         """
         window = update(
             WINDOW,
             "DELETE in_flight :job ADD uncopied :job",
             {":job": {job_id}, ":id": job_id, ":most": MAX_UNCOPIED},
-            "contains(in_flight, :id) "
+            "contains(in_flight, :id) AND attribute_not_exists(video_lost_at) "
             "AND (attribute_not_exists(uncopied) OR size(uncopied) < :most)",
         )
         return self._updated(window)

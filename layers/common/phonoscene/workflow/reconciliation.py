@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from phonoscene.errors import FalUnavailable, WriteRefused
 from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
 from phonoscene.fal.webhook_message import WebhookMessage
-from phonoscene.jobs import ErrorDetail, Job, JobStatus, Request
+from phonoscene.jobs import NOT_COPIED, ErrorDetail, Job, JobStatus, Request
 from phonoscene.workflow.ledger_audit import LedgerAudit
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ def _kept_for(job: Job) -> timedelta:
 def _not_copied(job: Job) -> ErrorDetail:
     why = f" The last time, {job.copy_failed}." if job.copy_failed else ""
     message = f"The video could not be copied while fal kept it.{why}"
-    return ErrorDetail(code="video_unavailable", message=message)
+    return ErrorDetail(code=NOT_COPIED, message=message)
 
 
 _LOST = ErrorDetail(

@@ -135,7 +135,8 @@ class Submitter:
         at = self.store.clock()
         since = (job.dropped_at if job.part_of else None) or job.updated_at
         tomorrow = turn_tomorrow(since, at)
-        turn = {"slot": job.updated_at, "budget": tomorrow}.get(waits_for, at + PAUSE)
+        turns = {"slot": job.updated_at, "cdn": job.updated_at, "budget": tomorrow}
+        turn = turns.get(waits_for, at + PAUSE)
         return self._note(job, waits_for, turn)
 
     def _upload_later(self, job: Job, failure: UploadFailed) -> Job:
