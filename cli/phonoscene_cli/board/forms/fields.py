@@ -50,7 +50,8 @@ class FormField:
     @property
     def label(self) -> str:
         """The name as words."""
-        return self.name.removesuffix("_url").replace("_", " ").capitalize()
+        words = self.name.removesuffix("_url").replace("_", " ").capitalize()
+        return words.replace("Fps", "FPS").replace("lora", "LoRA").replace("Num ", "Number of ")
 
 
 def _text(value: Any, name: str) -> str | None:
@@ -104,13 +105,13 @@ ENDPOINT: Final = tuple(map(_field, Sidecar.model_fields))
 OWN: Final = (
     FormField(
         SCENES,
-        "For long audio: when each scene begins and what it shows, one on a line.",
+        "For long audio: one line for each scene, with its start and what it shows.",
         "lines such as: 0:42.5 Embers in the dark",
         kind="text",
     ),
     FormField(
         CONTINUITY,
-        "For long audio: segments apart, or each from the last frame of the one before.",
+        "For long audio: each segment begins anew, or with the last frame of the one before.",
         f"one of {CUT}, {LAST_FRAME}",
         CUT,
         "choice",
@@ -118,7 +119,7 @@ OWN: Final = (
     ),
     FormField(
         METADATA,
-        "Your own texts, which come back with the job and are not sent to fal.",
+        "Your own keys and values. They come back with the job, and are not sent to fal.",
         "lines such as: order=A-17",
         kind="text",
     ),

@@ -84,24 +84,33 @@ class Sidecar(_Strict):
             "signature, slowmo, static"
         ),
         max_length=MAX_PROMPT_LENGTH,
-        description="What it should not show.",
+        description="What the video should not show.",
     )
-    enable_prompt_expansion: bool = Field(default=True, description="Let fal enrich the prompt.")
+    enable_prompt_expansion: bool = Field(
+        default=True, description="Whether fal adds details to the prompt."
+    )
     image_url: ImageReference | None = Field(
         default=None,
-        description="First frame: an https URL, or the name of an image beside the sidecar.",
+        description="The image of the first frame.",
     )
-    end_image_url: ImageReference | None = Field(default=None, description="Last frame, likewise.")
-    image_strength: Strength = Field(default=1, description="How strictly the first frame is kept.")
+    end_image_url: ImageReference | None = Field(
+        default=None, description="The image of the last frame."
+    )
+    image_strength: Strength = Field(
+        default=1, description="How closely the first frame follows its image."
+    )
     end_image_strength: Strength = Field(
-        default=1, description="How strictly the last frame is kept."
+        default=1, description="How closely the last frame follows its image."
     )
     match_audio_length: bool = Field(
         default=True,
-        description="As many frames as the audio is long; `num_frames` is then unused.",
+        description="Whether the video is as long as the audio; `num_frames` is then ignored.",
     )
     num_frames: int = Field(
-        default=121, ge=9, le=481, description="Length when it does not match the audio."
+        default=121,
+        ge=9,
+        le=481,
+        description="The number of frames if `match_audio_length` is false.",
     )
     fps: float = Field(default=24, ge=1, le=60, description="Frames per second.")
     video_size: Annotated[
@@ -109,44 +118,50 @@ class Sidecar(_Strict):
         Discriminator(_size_tag),
     ] = Field(
         default="landscape_16_9",
-        description='A preset, or `{"width": …, "height": …}`; `auto` takes the first frame\'s.',
+        description='A preset, or `{"width": …, "height": …}` in pixels; `auto` is the size of the image.',
     )
     use_multiscale: bool = Field(
-        default=True, description="Small first, then large: more coherent."
+        default=True,
+        description="Whether fal makes a small video first, and refines it.",
     )
     scheduler: Literal["ltx2", "linear_quadratic", "beta"] = Field(
-        default="beta", description="The noise schedule."
+        default="beta", description="The noise schedule of the model."
     )
     acceleration: Literal["none", "regular", "high", "full"] = Field(
-        default="none", description="Faster, and coarser."
+        default="none", description="More acceleration is faster, and the video less detailed."
     )
     camera_lora: Literal[
         "dolly_in", "dolly_out", "dolly_left", "dolly_right", "jib_up", "jib_down", "static", "none"
-    ] = Field(default="none", description="A camera movement.")
-    camera_lora_scale: Strength = Field(default=1, description="How much of it.")
+    ] = Field(default="none", description="How the camera moves.")
+    camera_lora_scale: Strength = Field(default=1, description="How strong the camera movement is.")
     seed: int | None = Field(
         default=None,
         ge=-(2**63),
         lt=2**64,
-        description="Fixes the randomness; fal picks one when absent.",
+        description="The same seed and fields give a similar video. Without it, fal chooses.",
     )
-    enable_safety_checker: bool = Field(default=True, description="fal's safety checker.")
+    enable_safety_checker: bool = Field(
+        default=True,
+        description="Whether fal's safety checker is on.",
+    )
     video_output_type: Literal["X264 (.mp4)", "VP9 (.webm)", "PRORES4444 (.mov)", "GIF (.gif)"] = (
-        Field(default="X264 (.mp4)", description="The file that is made.")
+        Field(default="X264 (.mp4)", description="Codec and file type of the video.")
     )
     video_quality: Literal["low", "medium", "high", "maximum"] = Field(
-        default="high", description="Its quality."
+        default="high", description="Quality of the encoding; higher makes larger files."
     )
     video_write_mode: Literal["fast", "balanced", "small"] = Field(
-        default="balanced", description="Encoding speed against size."
+        default="balanced", description="Whether to encode faster, or to a smaller file."
     )
     distill_lora_second_pass_scale: Strength = Field(
-        default=0.5, description="Strength of the distillation in later passes."
+        default=0.5, description="Strength of the distillation LoRA from the second pass on."
     )
     audio_strength: Strength = Field(
-        default=1, description="Below 1 the model may change the audio; 1 keeps it."
+        default=1, description="1 keeps the audio as it is; below 1 the model may change it."
     )
-    preprocess_audio: bool = Field(default=True, description="Prepare the audio for conditioning.")
+    preprocess_audio: bool = Field(
+        default=True, description="Whether fal prepares the audio before the model uses it."
+    )
 
     def image_references(self) -> dict[str, str]:
         """The image fields that are set, by name."""
