@@ -118,7 +118,7 @@ class Sidecar(_Strict):
         Discriminator(_size_tag),
     ] = Field(
         default="landscape_16_9",
-        description='A preset, or `{"width": …, "height": …}` in pixels; `auto` is the size of the image.',
+        description='A preset, or `{"width": …, "height": …}` in pixels; `auto` is the image\'s.',
     )
     use_multiscale: bool = Field(
         default=True,
