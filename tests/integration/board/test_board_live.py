@@ -164,9 +164,9 @@ def test_a_tab_that_has_nothing_new_hears_that_the_board_is_there(
     async def visit() -> list[str]:
         poller, _ = a_poller()
         async with aclosing(tab(poller)) as one:
-            return [await anext(one) for _ in range(2)]
+            return [await anext(one) for _ in range(3)]  # one may come before the first look
 
-    assert asyncio.run(visit())[1].startswith(":")
+    assert any(event.startswith(":") for event in asyncio.run(visit()))
 
 
 @contextmanager
