@@ -216,6 +216,11 @@ def window_has(**attributes: Any) -> Any:
     return act
 
 
+def held_up(desk: Desk, _: Any) -> None:
+    record_of(desk, status="SUBMITTED", problem="fal knows nothing of the request")
+    Workspace.on_moto(desk.cloud).set_window(in_flight={"0" * 32})
+
+
 def unpin(desk: Desk, _: Any) -> None:
     desk.parameters["FalUserId"] = ""
 
@@ -372,7 +377,13 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
         window_has(uncopied={"a" * 26}),
         "dispatch",
         "warn",
-        "--status GENERATED",
+        f"phonoscene show {'a' * 26}",
+    ),
+    "a request that fal does not know": (
+        held_up,
+        "dispatch",
+        "warn",
+        f"phonoscene show {'0' * 32}",
     ),
     "a lost video": (
         window_has(video_lost_at="2026-11-28T10:00:00+00:00"),

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.jobs import FINAL, ErrorDetail, JobStatus
+from phonoscene.jobs import FINAL, Audio, ErrorDetail, JobStatus
+from phonoscene.limits import day_of
+from phonoscene.publishing.wording import WAITS
 from phonoscene.table.dynamodb import Table
 from phonoscene.table.items import SHARDS
+from phonoscene.table.ledger import budget_key
 from phonoscene_cli.stack.jobs_reader import FAR, Reader
 from phonoscene_cli.ui.job_json import KEYS
 from phonoscene_cli.ui.status_line import StatusLine
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 _S = JobStatus
 NOW = datetime.now(UTC)
+AFTER_NOW = NOW + timedelta(hours=1)
 
 
 @pytest.fixture
@@ -128,7 +132,8 @@ def test_an_empty_column_is_left_out(desk: Desk, scene: Workspace) -> None:
 
 def test_a_table_shows_what_there_is_to_know_at_a_glance(desk: Desk, scene: Workspace) -> None:
     scene.admit(0, name="talks/[red]intro\x1b[31m")
-    scene.store.put_off(scene.read(0), "budget", NOW)
+    scene.store.put_off(scene.read(0), "budget", AFTER_NOW)
+    spend_today(scene)
 
     output = desk.says("jobs").out
 
@@ -137,6 +142,53 @@ def test_a_table_shows_what_there_is_to_know_at_a_glance(desk: Desk, scene: Work
     assert "$0.5000" in output
     assert "waits for budget" in output
     assert "talks/[red]intro\\x1b[31m" in output
+
+
+def spend_today(scene: Workspace) -> None:
+    sums = {"committed_usd": 1000, "reserved_usd": 0, "changes": 1}
+    scene.set_sums(budget_key(day_of(datetime.now(UTC))), **sums)
+
+
+def no_video_since(scene: Workspace) -> None:
+    scene.set_window(video_lost_at=NOW)
+
+
+def nothing(_: Workspace) -> None:
+    """The table is as it is."""
+
+
+@pytest.mark.parametrize(
+    ("reason", "turn", "lack", "now"),
+    [
+        ("account", AFTER_NOW, nothing, "account"),
+        ("account", NOW, nothing, "slot"),
+        ("fal", NOW, nothing, "slot"),
+        ("storage", NOW, nothing, "slot"),
+        ("cdn", NOW, no_video_since, "cdn"),
+        ("cdn", NOW, nothing, "slot"),
+        ("budget", AFTER_NOW, spend_today, "budget"),
+        ("budget", AFTER_NOW, nothing, "slot"),
+    ],
+)
+def test_a_waiting_job_says_what_it_waits_for_now_and_not_at_its_last_try(
+    desk: Desk,
+    scene: Workspace,
+    reason: str,
+    turn: datetime,
+    lack: Callable[[Workspace], None],
+    now: str,
+) -> None:
+    job = scene.admit(1)
+    scene.store.put_off(job, reason, turn)
+    lack(scene)
+
+    shown = desk.says("show", job.job_id)
+    [listed] = desk.says("jobs", "--json").data
+
+    assert desk.says("show", job.job_id, "--json").data["waits_for"] == now
+    assert listed["waits_for"] == now
+    assert f"waits for {WAITS[now]}" in shown.out
+    assert ("slots are in use" in shown.out) is (turn <= NOW or now == "slot")
 
 
 def test_nothing_found_is_said(desk: Desk) -> None:
@@ -222,6 +274,7 @@ def test_errors_are_shown_with_the_fix_and_the_next_step(desk: Desk, scene: Work
 
     for part in error.values():
         assert part in shown
+    assert "fix       Correct fps in talks/intro.json and drop it again" in shown
     assert "next" in shown
 
 
@@ -291,7 +344,8 @@ ERROR = {"code": "content_policy_violation", "message": "No.", "field": "prompt"
 def test_the_last_line_on_stderr_says_what_to_do_about_a_job_without_a_video(
     desk: Desk, scene: Workspace, options: tuple[str, ...]
 ) -> None:
-    job = scene.bring(_S.SUBMITTED, 1, name="a")
+    audio = Audio(key="a.mp3", version_id="v1", bytes=9)
+    job = scene.bring(_S.SUBMITTED, 1, name="a", audio=audio)
     scene.step(job, _S.FAILED, errors=(ErrorDetail(**ERROR),))
 
     result = desk.says("watch", "a", *options)
@@ -299,7 +353,8 @@ def test_the_last_line_on_stderr_says_what_to_do_about_a_job_without_a_video(
     assert result.code == 1
     assert "content_policy_violation" in result.err
     last = result.err.splitlines()[-1]
-    assert last == f"error: a is FAILED. `phonoscene retry {job.job_id} --set prompt=…`."
+    again = f"`phonoscene retry {job.job_id} --set prompt=…`"
+    assert last == f"error: a is FAILED. Change what the error names: {again}."
 
 
 def test_why_a_job_went_back_to_wait_is_said_and_so_is_each_new_reason(
@@ -309,7 +364,7 @@ def test_why_a_job_went_back_to_wait_is_said_and_so_is_each_new_reason(
     scene.clock.go_on(seconds=1)
     looks: Any = iter(
         [
-            lambda: scene.step(scene.read(), _S.READY, waits_for="account"),
+            lambda: scene.step(scene.read(), _S.READY, at=AFTER_NOW, waits_for="account"),
             lambda: None,
             lambda: scene.store.put_off(scene.read(), "slot", NOW),
             lambda: scene.step(scene.read(), _S.CANCELLED),

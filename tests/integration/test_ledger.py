@@ -601,6 +601,7 @@ def test_a_job_that_finds_the_account_closed_is_tried_again_after_the_pause(
 ) -> None:
     job = workspace.admit()
     workspace.store.ledger.pause(START + PAUSE)
+    workspace.clock.go_on(minutes=4)
 
     submitted = workspace.submitter.submit(job)
 

@@ -19,6 +19,7 @@ from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
 from phonoscene.fal.results import from_webhook
 from phonoscene.jobs import LOOK_AGAIN_AFTER, JobStatus, Scene, Segment, Sequence
 from phonoscene.limits import SpendingLimits
+from phonoscene.publishing.wording import state_of
 from phonoscene.queues import DropsQueue
 from phonoscene.workflow.ledger_audit import LedgerStatus
 from phonoscene.workflow.reconciliation import (
@@ -283,6 +284,7 @@ def test_a_status_that_fal_does_not_document_is_asked_for_again_and_counted(
     after_all = a_pass(workspace, SILENCE + timedelta(minutes=1))
 
     assert (this.unclear, after_all.unclear) == (1, 1)
+    assert workspace.read().problem == "its status is 'FAILED'"
     assert workspace.read().status is JobStatus.SUBMITTED
     assert workspace.fal.overdue == [False, True]  # the result decides, once fal must have ended it
 
@@ -305,7 +307,8 @@ def test_while_fals_list_cannot_be_had_no_silence_proves_anything(
 
     later(workspace, SILENCE * 10)
 
-    assert workspace.read() == noted(job, writes=2, unanswered_since=workspace.clock())
+    known = {"unanswered_since": workspace.clock(), "problem": str(UNHEARD)}
+    assert workspace.read() == noted(job, writes=2, **known)
     assert workspace.turn() == workspace.clock() + ASK_AGAIN
 
 
@@ -415,6 +418,7 @@ def test_a_request_that_fal_does_not_know_is_asked_about_as_long_as_its_result_m
     assert workspace.read().status is JobStatus.SUBMITTED
     assert workspace.turn() == workspace.clock() + ASK_AGAIN
     assert workspace.read().unanswered_since == workspace.clock()
+    assert "asked again how it stands: fal knows nothing of" in state_of(workspace.read())
 
 
 def test_a_request_that_fal_has_forgotten_fails_the_job(workspace: Workspace) -> None:
@@ -452,7 +456,8 @@ def test_a_fal_that_cannot_be_reached_changes_nothing_but_when_it_is_asked_again
 
     later(workspace, timedelta(hours=5))
 
-    assert workspace.read() == noted(job, writes=2, unanswered_since=workspace.clock())
+    known = {"unanswered_since": workspace.clock(), "problem": str(UNHEARD)}
+    assert workspace.read() == noted(job, writes=2, **known)
     assert workspace.turn() == workspace.clock() + ASK_AGAIN
 
 
@@ -509,7 +514,7 @@ def test_a_video_that_cannot_be_copied_while_fal_keeps_it_fails_its_job(
 ) -> None:
     workspace, kept = Workspace(cloud), timedelta(seconds=asked or 86400)
     job = workspace.bring(JobStatus.GENERATED, output_lifetime=asked)
-    workspace.store.look_again(job, workspace.clock(), copy_failed="the CDN answered 404")
+    workspace.store.look_again(job, workspace.clock(), problem="the CDN answered 404")
     while workspace.read().status is JobStatus.GENERATED:
         later(workspace, COPY_AGAIN)
 
@@ -800,11 +805,13 @@ def test_a_job_of_which_fal_tells_nothing_for_two_minutes_is_at_risk_until_it_do
     risks = [a_pass(workspace, timedelta(minutes=1)).at_risk for _ in range(5)]
     workspace.fal.unlisted = None
     workspace.fal.standing[name] = Pending()
+    held_up = workspace.read().problem
     after = [a_pass(workspace, timedelta(minutes=1)).at_risk for _ in range(2)]
 
+    assert held_up == str(UNHEARD)
     assert risks == [0, 0, 0, 1, 1]
     assert after == [1, 0]
-    assert workspace.read().unanswered_since is None
+    assert (workspace.read().unanswered_since, workspace.read().problem) == (None, None)
 
 
 def test_what_fal_did_not_tell_is_forgotten_when_the_job_moves(workspace: Workspace) -> None:

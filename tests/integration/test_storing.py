@@ -368,7 +368,7 @@ def test_a_copy_that_fails_for_now_is_taken_up_by_the_next_message(
     )
     assert "the copy will be tried again: the CDN answered 503" in state_of(generated)
     assert job
-    assert (job.status, job.copy_failed) == (JobStatus.SUCCEEDED, None)
+    assert (job.status, job.problem) == (JobStatus.SUCCEEDED, None)
     assert world.stored_once()
 
 

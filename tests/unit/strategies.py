@@ -193,7 +193,7 @@ fields: dict[str, st.SearchStrategy[Any]] = {
     "missing_image": maybe(keys),
     "waits_until": maybe(times),
     "unanswered_since": maybe(times),
-    "copy_failed": maybe(keys),
+    "problem": maybe(keys),
     "unreadable_results": maybe(counts),
     "resubmitted": st.booleans(),
     "revision": st.integers(0, 9),

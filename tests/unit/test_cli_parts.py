@@ -582,7 +582,7 @@ def test_every_field_of_a_record_is_reported_or_left_out_on_purpose() -> None:
         "token_hashes",
         "reservation",
         "unanswered_since",
-        "copy_failed",
+        "problem",
         "unreadable_results",
         "reported",
         "request",

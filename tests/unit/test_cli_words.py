@@ -168,7 +168,11 @@ def test_a_job_whose_audio_was_deleted_needs_the_same_file_again() -> None:
 
 @pytest.mark.parametrize(
     ("field", "said"),
-    [("image_url", "--set image_url=…`"), ("prompt", "--set prompt=…`"), (None, f"{'0' * 32}`")],
+    [
+        ("image_url", "--set image_url=…`"),
+        ("prompt", "--set prompt=…`"),
+        (None, f"`phonoscene retry {'0' * 32}`."),
+    ],
 )
 def test_a_job_that_failed_is_retried_with_the_fields_that_can_be_set(
     field: str | None, said: str
@@ -176,6 +180,14 @@ def test_a_job_that_failed_is_retried_with_the_fields_that_can_be_set(
     job = a_job(JobStatus.FAILED, **WHOLE | {"errors": (an_error(field),)})
 
     assert said in next_steps.next_step(job)
+
+
+def test_what_fal_refuses_by_its_policy_is_not_advised_to_be_sent_again_as_it_is() -> None:
+    refused = ErrorDetail(code="content_policy_violation", message="No.")
+    job = a_job(JobStatus.FAILED, **WHOLE | {"errors": (refused,)})
+
+    assert "Change what the error names" in next_steps.next_step(job)
+    assert "--set FIELD=VALUE" in next_steps.next_step(job)
 
 
 @pytest.mark.parametrize("missing", ["audio", "sidecar"])
@@ -188,7 +200,12 @@ def test_a_half_that_was_cancelled_is_not_advised_to_be_retried(missing: str) ->
 def test_an_errors_parts_are_reported_where_it_has_them() -> None:
     error = ErrorDetail(code="x", message="fps is 90.", field="fps", value="90", retryable=True)
 
-    assert [name for name, _ in next_steps.in_full(error)] == ["what", "field", "value", "retry"]
+    names = ["what", "field", "value", "retry"]
+    assert [name for name, _ in next_steps.in_full(error)] == names
+    assert next_steps.in_full(error, "Set fps to 60.") == [
+        *next_steps.in_full(error),
+        ("fix", "Set fps to 60."),
+    ]
 
 
 @given(st.text())

@@ -195,7 +195,7 @@ INTERNAL = {
     "missing_image",
     "waits_until",
     "unanswered_since",
-    "copy_failed",
+    "problem",
     "unreadable_results",
     "token_hashes",
     "request",

@@ -170,7 +170,7 @@ class Observer:
         shown = {job.job_id: job for job in (*moving, *(jobs[i] for i in watched if i in jobs))}
         return Snapshot(
             money=_money(stack),
-            slots=(len(window.in_flight), stack.parameters.max_in_flight),
+            slots=(len(window.in_flight), window.slots(stack.parameters.max_in_flight)),
             paused_until=window.paused_until if window.is_paused(datetime.now(UTC)) else None,
             health=self._health(stack, now),
             moving=tuple(moving),

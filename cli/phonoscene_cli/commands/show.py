@@ -9,6 +9,7 @@ import typer
 
 from phonoscene.jobs import Job, JobStatus
 from phonoscene.publishing.public_job import segments_of
+from phonoscene.publishing.wording import fix
 from phonoscene.sequences.segments import clock
 from phonoscene_cli.options import Json, stack_of
 from phonoscene_cli.stack.job_lookup import find_job
@@ -49,7 +50,7 @@ def _show(stack: Stack, found: Job) -> None:
         terminal.line("errors")
         for error in found.errors:
             terminal.line(f"  {error.code}")
-            for name, text in next_steps.in_full(error):
+            for name, text in next_steps.in_full(error, fix(found.status, error)):
                 terminal.line(f"    {name:<9}", text)
     if step := next_steps.next_step(found):
         terminal.line("next       ", step)

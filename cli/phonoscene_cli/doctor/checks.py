@@ -157,13 +157,12 @@ def dispatch_is_not_paused(stack: Stack) -> Looked:
         why = f"{used}; a video was lost at fal's CDN ({lost}), and none has been copied since"
         step = "See fal's status page. One job at a time runs until a video is copied."
         return Level.WARN, why, step
-    if window.uncopied:
-        why = f"{used}; {formatting.number(len(window.uncopied), 'video')} cannot be copied yet"
-        return (
-            Level.WARN,
-            why,
-            "List them with `phonoscene jobs --status GENERATED`; `phonoscene show` says why.",
-        )
+    jobs = stack.jobs.many(window.holders)
+    held_up = sorted(window.uncopied | {one for one, job in jobs.items() if job.problem})
+    if held_up:
+        jobs_are = formatting.number(len(held_up), "job is", "jobs are")
+        why = f"{used}; {jobs_are} held up, because fal does not answer, or its CDN fails"
+        return Level.WARN, why, f"`phonoscene show {held_up[0]}` says why."
     return ok(used)
 
 

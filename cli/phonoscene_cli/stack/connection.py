@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
+    from phonoscene.limits import SpendingLimits
+
 LOCAL_STACK: Final = "phonoscene"
 STACK_VARIABLE: Final = "PHONOSCENE_STACK"
 ENDPOINTS_VARIABLE: Final = "PHONOSCENE_ENDPOINTS"
@@ -258,7 +260,11 @@ class Stack:
     @cached_property
     def jobs(self) -> Reader:
         """The jobs table, to read."""
-        return Reader(Table(self.client("dynamodb"), self.outputs["JobsTableName"]))
+        table = Table(self.client("dynamodb"), self.outputs["JobsTableName"])
+        return Reader(table, self._spending_limits)
+
+    def _spending_limits(self) -> SpendingLimits:
+        return self.parameters.spending()
 
     @property
     def bucket(self) -> DropBucket:

@@ -6,9 +6,11 @@ The command line reads it nowhere else, never writes there, and never scans it.
 from __future__ import annotations
 
 import heapq
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,17 +18,20 @@ from pydantic import ValidationError
 
 from phonoscene.drops.contents import Holders
 from phonoscene.drops.keys import is_segment
-from phonoscene.jobs import WITHOUT_VIDEO, Job
+from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
+from phonoscene.limits import cost_of, day_of
 from phonoscene.table.items import BUDGET_SHARD, SHARDS, same_as, to_job
 from phonoscene.table.ledger import LedgerStore
 from phonoscene.version import VERSION
 from phonoscene_cli.errors import CliError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from phonoscene.drops.contents import Content
+    from phonoscene.limits import SpendingLimits
     from phonoscene.table.dynamodb import Item, Table
+    from phonoscene.table.ledger import Window
 
 #: As many records as are read at once.
 PAGE: Final = 100
@@ -34,6 +39,8 @@ PAGE: Final = 100
 MANY: Final = 500
 #: Positions in a queue are counted up to this number.
 FAR: Final = 1000
+#: Seconds for which the window and the budget are not read again.
+FRESH: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -55,11 +62,16 @@ class QueuePosition:
 
 
 class Reader:
-    """One jobs table; ``ledger`` has the window and the budget."""
+    """One jobs table; ``ledger`` has the window and the budget.
 
-    def __init__(self, table: Table) -> None:
+    A READY job's record has what its last try found. With ``limits`` it says what it waits for now.
+    """
+
+    def __init__(self, table: Table, limits: Callable[[], SpendingLimits] | None = None) -> None:
         self._table = table
+        self._limits = limits
         self.ledger = LedgerStore(table, lambda: datetime.now(UTC))
+        self._seen: tuple[float, Window, Decimal] | None = None
         #: Records that were left out because this release cannot read them.
         self.unreadable: set[str] = set()
 
@@ -71,7 +83,10 @@ class Reader:
         """
         try:
             item = self._table.get(job_id)
-            return to_job(self._table.get(original) if (original := same_as(item)) else item)
+            if original := same_as(item):
+                item = self._table.get(original)
+            job = to_job(item)
+            return self._as_of_now(job, item) if job else None
         except ValidationError as exc:
             fields = ", ".join(sorted({str(error["loc"][0]) for error in exc.errors()}))
             raise CliError(
@@ -97,10 +112,35 @@ class Reader:
     def _readable(self, item: Item) -> Job | None:
         """The job of an item, or None where a newer release, or a hand, has written it."""
         try:
-            return Job.model_validate(item)
+            return self._as_of_now(Job.model_validate(item), item)
         except ValidationError:
             self.unreadable.add(item["job_id"])
             return None
+
+    def _as_of_now(self, job: Job, item: Item) -> Job:
+        """A job that waits for a slot only, by now, if what its last try found is over."""
+        if job.status is not JobStatus.READY or not self._limits or not job.waits_for:
+            return job
+        at = datetime.now(UTC)
+        match job.waits_for:
+            case "account" | "fal" | "storage":
+                is_over = datetime.fromisoformat(item["dispatch_at"]) <= at
+            case "cdn":
+                is_over = self._sums(at)[0].video_lost_at is None
+            case "budget":
+                left = self._limits().daily_budget_usd - self._sums(at)[1]
+                is_over = cost_of(job, at).usd <= left
+            case _:
+                is_over = False
+        return job.model_copy(update={"waits_for": "slot"}) if is_over else job
+
+    def _sums(self, at: datetime) -> tuple[Window, Decimal]:
+        """The window, and what is committed today; as of some seconds ago at most."""
+        now = time.monotonic()
+        if self._seen is None or now - self._seen[0] > FRESH:
+            today = self.ledger.day(day_of(at))
+            self._seen = now, self.ledger.window(), today.committed if today else Decimal(0)
+        return self._seen[1:]
 
     def versions(self, job_ids: Iterable[str]) -> dict[str, Item]:
         """Of each job that is there its status, and which objects it was made of.

@@ -7,6 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
+from phonoscene.limits import SpendingLimits
 from phonoscene.workflow.examination import DropLimits
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class StackParameters:
             if values["LongAudio"] == "split"
             else 0,
         )
+
+    def spending(self) -> SpendingLimits:
+        """Those that a claim keeps."""
+        return SpendingLimits(self.max_in_flight, self.daily_budget_usd)
 
     def rules(self) -> DropLimits:
         """Those that the product examines a drop by."""

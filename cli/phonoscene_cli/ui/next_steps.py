@@ -98,11 +98,15 @@ def _after_failure(job: Job) -> str:
             "fal may have made and billed the video: look for the request at "
             f"https://fal.ai/dashboard first. {again} pays for another one."
         )
-    if remedy(job) is Remedy.ANOTHER_AUDIO:
+    way = remedy(job)
+    if way is Remedy.ANOTHER_AUDIO:
         return f"{_ANOTHER_FILE} A retry would send the same file."
     if any(_is_about_files(job, error) for error in job.errors):
         return _CORRECTED_FILES
-    return f"`phonoscene retry {job.job_id}{_settings(job)}`."
+    if way is Remedy.CORRECTION:
+        settings = _settings(job) or " --set FIELD=VALUE"
+        return f"Change what the error names: `phonoscene retry {job.job_id}{settings}`."
+    return f"{again}."
 
 
 def _after_cancellation(job: Job) -> str:
@@ -152,8 +156,8 @@ def _settings(job: Job) -> str:
     return "".join(f" --set {field}=…" for field in fields)
 
 
-def in_full(error: ErrorDetail) -> list[tuple[str, str]]:
-    """An error's parts with their names, those that it has."""
+def in_full(error: ErrorDetail, fix: str = "") -> list[tuple[str, str]]:
+    """An error's parts with their names, those that it has, and what fixes it."""
     parts = (
         ("what", error.message),
         ("field", error.field),
@@ -162,5 +166,6 @@ def in_full(error: ErrorDetail) -> list[tuple[str, str]]:
         ("in", error.source),
         ("policy", ", ".join(error.categories or ())),
         ("retry", "fal says that a retry may succeed" if error.retryable else None),
+        ("fix", fix),
     )
     return [(name, text) for name, text in parts if text]

@@ -80,10 +80,14 @@ class StatusLine:
         place = self.stack.jobs.place(job)
         if place is None:
             return "it is next"
-        if place.turn > datetime.now(UTC):
+        is_early = place.turn > datetime.now(UTC)
+        if is_early and job.waits_for != "slot":
             why = WAITS.get(job.waits_for or "", "its turn")
             return f"until {self.moment(place.turn)} waits for {why}"
         window = self.stack.jobs.ledger.window()
-        ahead = f"{FAR:,} or more" if place.ahead == FAR else formatting.number(place.ahead, "job")
         most = window.slots(self.stack.parameters.max_in_flight)
-        return f"{ahead} before it, {len(window.in_flight)} of {most} slots are in use"
+        used = f"{len(window.in_flight)} of {most} slots are in use"
+        if is_early:  # it was put off until tomorrow, and today has money for it after all
+            return used
+        ahead = f"{FAR:,} or more" if place.ahead == FAR else formatting.number(place.ahead, "job")
+        return f"{ahead} before it, {used}"

@@ -45,6 +45,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from phonoscene.jobs import ErrorDetail, Job
 
 
@@ -140,11 +142,15 @@ class ContentContested(PhonosceneError):
 
 
 class MustWait(PhonosceneError):
-    """The job has to wait; ``waits_for`` says for what: slot, budget, account or cdn."""
+    """The job has to wait; ``waits_for`` says for what: slot, budget, account or cdn.
 
-    def __init__(self, waits_for: str) -> None:
+    ``until`` is when a pause ends, if there is one.
+    """
+
+    def __init__(self, waits_for: str, until: datetime | None = None) -> None:
         super().__init__(f"no room: {waits_for}")
         self.waits_for = waits_for
+        self.until = until
 
 
 class UploadFailed(PhonosceneError):

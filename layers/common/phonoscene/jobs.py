@@ -394,8 +394,9 @@ class Job(FrozenModel):
     #: Since when fal has not given what it should: an answer about a job that it may have been paid
     #: for, or the whole of a video.
     unanswered_since: AwareDatetime | None = None
-    #: Why the video could not be copied the last time; it will be copied again.
-    copy_failed: str | None = None
+    #: Why fal did not say how the request stands, or the video could not be copied, the last time;
+    #: it is tried again.
+    problem: str | None = None
     #: How many results of fal's in a row could not be read.
     unreadable_results: int | None = None
     #: Whether the one resubmission after a proven silence has been used.

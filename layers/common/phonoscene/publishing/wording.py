@@ -28,6 +28,15 @@ STATES = MappingProxyType(
     }
 )
 
+#: The same of a job with a ``problem``, which follows.
+_HELD_UP = MappingProxyType(
+    {
+        _S.UNCONFIRMED: "fal's answer was lost, and fal will be asked again for the request",
+        _S.SUBMITTED: "fal accepted the request, and will be asked again how it stands",
+        _S.GENERATED: "fal has generated the video; the copy will be tried again",
+    }
+)
+
 #: By ``Job.waits_for``; and the two that a half waits for.
 WAITS = MappingProxyType(
     {
@@ -101,10 +110,9 @@ _FIXES = MappingProxyType(
 
 
 def state_of(job: Job) -> str:
-    """A job's status in words, with what keeps its video from being copied."""
-    if job.copy_failed and job.status is JobStatus.GENERATED:
-        return f"fal has generated the video; the copy will be tried again: {job.copy_failed}"
-    return STATES[job.status]
+    """A job's status in words, with the problem that it has at fal."""
+    held_up = _HELD_UP.get(job.status)
+    return f"{held_up}: {job.problem}" if job.problem and held_up else STATES[job.status]
 
 
 def fix(status: JobStatus, error: ErrorDetail) -> str:

@@ -389,14 +389,15 @@ class JobStore:
         """Look at a job in motion again at ``at``.
 
         ``unanswered_since``: since when fal has not answered about it; without it the job's own is
-        removed, because fal has answered. ``noted``: other fields.
+        removed, because fal has answered. ``noted``: other fields; None removes one.
         """
-        if unanswered_since:
-            noted["unanswered_since"] = unanswered_since
-        sets = "".join(f", #{name} = :{name}" for name in noted)
-        removed = "" if unanswered_since else " REMOVE unanswered_since"
-        values = {f":{name}": value for name, value in noted.items()}
-        self._note(job, f"SET due_at = :at{sets}{removed}", {":at": at, **values}, "", *noted)
+        noted["unanswered_since"] = unanswered_since
+        gone = ", ".join(f"#{name}" for name, value in noted.items() if value is None)
+        kept = {name: value for name, value in noted.items() if value is not None}
+        changed = "SET due_at = :at" + "".join(f", #{name} = :{name}" for name in kept)
+        values = {f":{name}": value for name, value in kept.items()}
+        removed = f" REMOVE {gone}" if gone else ""
+        self._note(job, changed + removed, {":at": at, **values}, "", *noted)
 
     def note_sequence(
         self, job: Job, sequence: JobSequence, at: datetime, waits_for: str | None = None
@@ -494,7 +495,7 @@ class JobStore:
         except ConditionFailed as exc:
             if exc.position == 0:
                 raise WriteRefused(self._job(exc.found)) from exc
-            raise MustWait(ledger.lacking(exc.position - 1, exc.found, self.clock())) from exc
+            raise ledger.lacking(exc.position - 1, exc.found, self.clock()) from exc
 
     def due(self, before: datetime) -> Iterator[tuple[str, datetime]]:
         """The ids of the jobs that should be looked at, and since when; each shard's oldest first.

@@ -69,11 +69,9 @@ def take(limits: SpendingLimits, job_id: str, cost: Reservation, at: datetime) -
     return [window, budget]
 
 
-def lacking(position: int, found: Mapping[str, Any], at: datetime) -> str:
+def lacking(position: int, found: Mapping[str, Any], at: datetime) -> MustWait:
     """What a job waits for whose ``take`` failed, by the position of the item that refused."""
-    is_paused = str(found.get("paused_until", "")) > to_dynamodb(at)
-    place = "account" if is_paused else "cdn" if "video_lost_at" in found else "slot"
-    return (place, "budget")[position]
+    return MustWait("budget") if position else Window.of(found).lacking(at)
 
 
 def give_back(
@@ -147,6 +145,14 @@ class Window:
     uncopied: frozenset[str] = frozenset()
     video_lost_at: datetime | None = None
 
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> Window:
+        """The window that an item of the table holds."""
+        times = (item.get(name) for name in ("paused_until", "video_lost_at"))
+        until, lost_at = (datetime.fromisoformat(at) if at else None for at in times)
+        in_flight, uncopied = (frozenset(item.get(name, ())) for name in ("in_flight", "uncopied"))
+        return cls(in_flight, until, uncopied, lost_at)
+
     @property
     def holders(self) -> frozenset[str]:
         """The jobs with a reservation."""
@@ -159,6 +165,12 @@ class Window:
     def slots(self, most: int) -> int:
         """How many jobs may be in flight, where the operator allows ``most``."""
         return 1 if self.video_lost_at else most
+
+    def lacking(self, at: datetime) -> MustWait:
+        """What a job waits for that finds no place here."""
+        if self.is_paused(at):
+            return MustWait("account", self.paused_until)
+        return MustWait("cdn" if self.video_lost_at else "slot")
 
 
 @dataclass(frozen=True)
@@ -188,11 +200,7 @@ class LedgerStore:
 
     def window(self) -> Window:
         """Which jobs hold a slot, and until when dispatching is paused."""
-        item = self._table.get(WINDOW)
-        times = (item.get(name) for name in ("paused_until", "video_lost_at"))
-        until, lost_at = (datetime.fromisoformat(at) if at else None for at in times)
-        in_flight, uncopied = (frozenset(item.get(name, ())) for name in ("in_flight", "uncopied"))
-        return Window(in_flight, until, uncopied, lost_at)
+        return Window.of(self._table.get(WINDOW))
 
     def room(self, limits: SpendingLimits) -> int:
         """How many jobs could be claimed now, the budget aside."""
@@ -207,11 +215,10 @@ class LedgerStore:
         Raises:
             MustWait: as the claim would.
         """
-        window = self.window()
-        if window.is_paused(self._clock()):
-            raise MustWait("account")
-        if len(window.in_flight) >= window.slots(limits.max_in_flight):
-            raise MustWait("cdn" if window.video_lost_at else "slot")
+        window, now = self.window(), self._clock()
+        is_full = len(window.in_flight) >= window.slots(limits.max_in_flight)
+        if is_full or window.is_paused(now):
+            raise window.lacking(now)
         committed = self._table.get(budget_key(cost.day)).get("committed_usd", 0)
         if committed + cost.usd > limits.daily_budget_usd:
             raise MustWait("budget")

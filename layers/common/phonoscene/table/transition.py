@@ -20,7 +20,7 @@ _PAST: Final = (
     "missing_image",
     "waits_until",
     "unanswered_since",
-    "copy_failed",
+    "problem",
     "unreadable_results",
 )
 #: The condition that a job was put off until there is a new budget; today's may have room for it.

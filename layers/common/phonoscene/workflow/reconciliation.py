@@ -150,7 +150,7 @@ class Reconciler:
             logger.info("reconcile.moved", extra={"job_id": job_id})
         except FalUnavailable as exc:
             logger.warning("reconcile.unanswered", extra={"job_id": job_id, "reason": str(exc)})
-            self._try_later(job)
+            self._try_later(job, problem=str(exc))
         except Exception:
             logger.exception("reconcile.failed", extra={"job_id": job_id})
             self._try_later(job)
@@ -165,18 +165,19 @@ class Reconciler:
             return now - job.last(JobStatus.GENERATED) > COPY_SHOULD_TAKE
         return job.unanswered_since is not None and now - job.unanswered_since > ANSWER_SHOULD_TAKE
 
-    def _try_later(self, job: Job) -> None:
+    def _try_later(self, job: Job, **noted: str) -> None:
         """Where fal, or we, could not tell how the job stands."""
         at = self.store.clock()
         try:
-            self.store.look_again(job, at + ASK_AGAIN, job.unanswered_since or at)
+            self.store.look_again(job, at + ASK_AGAIN, job.unanswered_since or at, **noted)
         except WriteRefused:
             logger.info("reconcile.moved", extra={"job_id": job.job_id})
         except Exception:
             logger.exception("reconcile.failed", extra={"job_id": job.job_id})
 
     def _later(self, job: Job, pause: timedelta = ASK_AGAIN) -> None:
-        self.store.look_again(job, self.store.clock() + pause)
+        """fal has answered, and not ended."""
+        self.store.look_again(job, self.store.clock() + pause, problem=None)
 
     def _reconcile(self, job: Job) -> bool:
         """Look after one job; whether fal's status of it is none that is known."""
@@ -230,10 +231,12 @@ class Reconciler:
         match answer:
             case Ended(body):
                 self._deliver(job, request.request_id, body)
-            case Pending() if job.unanswered_since:
+            case Pending() if job.unanswered_since or job.problem:
                 self._later(job, self.ask_again)
             case Unclear(status):
                 logger.error("status.unknown", extra={"job_id": job.job_id, "status": status})
+                problem, at = f"its status is {status!r}", now + self.ask_again
+                self.store.look_again(job, at, job.unanswered_since, problem=problem)
                 return True
             case Lost():
                 self._lose(job)
@@ -264,7 +267,7 @@ class Reconciler:
         if found:
             self._move(job, JobStatus.SUBMITTED, request=found, at=self.store.clock())
         elif self.store.clock() < asked_at + _silence_of(job):
-            if job.unanswered_since:
+            if job.unanswered_since or job.problem:
                 self._later(job)
         elif job.resubmitted:
             self._end(job, JobStatus.FAILED, errors=(_UNKNOWN,))
@@ -303,7 +306,7 @@ def _kept_for(job: Job) -> timedelta:
 
 
 def _not_copied(job: Job) -> ErrorDetail:
-    why = f" The last time, {job.copy_failed}." if job.copy_failed else ""
+    why = f" The last time, {job.problem}." if job.problem else ""
     message = f"The video could not be copied while fal kept it.{why}"
     return ErrorDetail(code=NOT_COPIED, message=message)
 

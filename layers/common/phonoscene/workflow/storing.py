@@ -173,7 +173,13 @@ class ResultHandler:
         job, now = self._bind(job, webhook), self.store.clock()
         since, unreadable = job.unanswered_since or now, (job.unreadable_results or 0) + 1
         if not job.is_overdue(now) or unreadable < MIN_UNREADABLE:
-            self.store.look_again(job, now + ASK_AGAIN, since, unreadable_results=unreadable)
+            self.store.look_again(
+                job,
+                now + ASK_AGAIN,
+                since,
+                unreadable_results=unreadable,
+                problem="its answer cannot be read",
+            )
             return job
         message = _UNREADABLE.format(request=webhook.request_id, digest=digest)
         error = ErrorDetail(code="result_unreadable", message=message)
@@ -285,7 +291,7 @@ class ResultHandler:
             at = since + BECOMES_WHOLE_WITHIN
         wanted = min(timedelta(seconds=reason.retry_after), MAX_PAUSE)
         logger.warning("video.unavailable", extra={"reason": str(reason)})
-        self.store.look_again(job, max(at, now + wanted), since, copy_failed=str(reason))
+        self.store.look_again(job, max(at, now + wanted), since, problem=str(reason))
         self.store.ledger.free_uncopied(job.job_id)
         return job
 

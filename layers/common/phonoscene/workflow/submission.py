@@ -94,7 +94,7 @@ class Submitter:
         """What becomes of a job that was not claimed."""
         match why:
             case MustWait():
-                return self._put_off(job, why.waits_for)
+                return self._put_off(job, why)
             case UploadFailed():
                 return self._upload_later(job, why)
             case DropRefused():
@@ -125,7 +125,7 @@ class Submitter:
         except WriteRefused as exc:
             return exc.found or job
 
-    def _put_off(self, job: Job, waits_for: str) -> Job:
+    def _put_off(self, job: Job, why: MustWait) -> Job:
         """Note why the job waits. For a slot it keeps its turn; money comes with the next day.
 
         If it comes before, because the operator allows more or another job's is given back, the
@@ -136,8 +136,7 @@ class Submitter:
         since = (job.dropped_at if job.part_of else None) or job.updated_at
         tomorrow = turn_tomorrow(since, at)
         turns = {"slot": job.updated_at, "cdn": job.updated_at, "budget": tomorrow}
-        turn = turns.get(waits_for, at + PAUSE)
-        return self._note(job, waits_for, turn)
+        return self._note(job, why.waits_for, turns.get(why.waits_for, why.until or at + PAUSE))
 
     def _upload_later(self, job: Job, failure: UploadFailed) -> Job:
         """Nothing was claimed, and nothing is billed: like a refusal of fal's queue."""
