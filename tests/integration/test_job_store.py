@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.errors import WriteRefused
+from phonoscene.drops.contents import Content
+from phonoscene.errors import ContentContested, WriteRefused
 from phonoscene.jobs import (
     FINAL,
     LOOK_AGAIN_AFTER,
     TRANSITIONS,
+    WITHOUT_VIDEO,
     Audio,
     DropObject,
     ErrorDetail,
+    Estimate,
     Job,
     JobStatus,
     Request,
+    Scene,
+    Segment,
+    Sequence,
 )
 from phonoscene.limits import SpendingLimits
 from phonoscene.table.dynamodb import Table
@@ -33,7 +39,8 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 11, 22, 10, 15, 30, 123000, tzinfo=UTC)
 ID = "0f343b0931126a20f133d67c2b018a3b"
-HALF = "a" * 32
+HALF, SEGMENT = "a" * 32, "b" * 32
+S = JobStatus
 PAIRS = [(before, after) for before in JobStatus for after in JobStatus]
 ALLOWED = [pair for pair in PAIRS if pair[1] in TRANSITIONS[pair[0]]]
 FORBIDDEN = [pair for pair in PAIRS if pair[1] not in TRANSITIONS[pair[0]]]
@@ -346,6 +353,133 @@ def test_a_duplicate_of_a_record_that_is_gone_makes_none(store: JobStore, cloud:
 
     assert refused.value.found is None
     assert cloud.items() == []
+
+
+# Segments, and the sequence that wants them ------------------------------------------------------
+
+
+FREE = Estimate(
+    width=64,
+    height=64,
+    frames=241,
+    megapixels=Decimal(1),
+    lower_usd=Decimal(0),
+    upper_usd=Decimal(0),
+)
+
+
+def the_segment(**fields: Any) -> Job:
+    return the_job(job_id=SEGMENT, part_of=ID, part=0, **fields)
+
+
+def the_sequence(store: JobStore, *steps: JobStatus) -> Job:
+    """A sequence whose audio is cut, or that went on from there."""
+    segments = (Segment(scene=0, first=0, frames=241, job_id=SEGMENT),)
+    plan = Sequence(fps=24, scenes=(Scene(),), segments=segments)
+    job = store.admit(the_job(sequence=plan), ())
+    for step in (JobStatus.SUBMITTED, *steps):
+        job = store.move(job, step)
+    return job
+
+
+def test_a_segments_job_is_made_once_and_the_second_time_the_first_is_found(
+    store: JobStore,
+) -> None:
+    sequence = the_sequence(store)
+    sent = store.move(store.admit_segment(the_segment(), sequence), JobStatus.SUBMITTING)
+
+    with pytest.raises(WriteRefused) as refused:
+        store.admit_segment(the_segment(), sequence)
+
+    assert refused.value.found == store.get(SEGMENT) == sent
+
+
+@pytest.mark.parametrize("ended", sorted(TRANSITIONS[JobStatus.SUBMITTED] & {*FINAL, S.GENERATED}))
+def test_no_segment_is_made_for_a_sequence_that_has_ended_meanwhile(
+    store: JobStore, ended: JobStatus
+) -> None:
+    sequence = the_sequence(store)
+    now = store.move(sequence, ended)
+
+    with pytest.raises(WriteRefused) as refused:
+        store.admit_segment(the_segment(), sequence)
+
+    assert refused.value.found == now
+    assert store.get(SEGMENT) is None
+
+
+@pytest.mark.parametrize("status", sorted(set(JobStatus) - {S.WAITING, S.REJECTED}))
+def test_a_segment_is_shared_until_it_has_ended(store: JobStore, status: JobStatus) -> None:
+    segment = store.admit_segment(the_segment(), the_sequence(store))
+    for step in WAY[status]:
+        segment = store.move(segment, step)
+    other = the_job(job_id=HALF)
+
+    if status not in FINAL:
+        store.share_segment(segment, other)
+    else:
+        with pytest.raises(WriteRefused) as refused:
+            store.share_segment(segment, other)
+        assert refused.value.found == segment
+
+    found = store.get(SEGMENT)
+    assert found
+    assert found.users == ({ID} if status in FINAL else {ID, HALF})
+
+
+def test_how_segments_stand_is_noted_on_the_record_that_was_read_and_on_no_newer(
+    store: JobStore,
+) -> None:
+    read = the_sequence(store)
+    noted = store.note_sequence(read, read.plan, NOW, "slot")
+
+    with pytest.raises(WriteRefused) as refused:
+        store.note_sequence(read, read.plan.with_segment(0, job_id=None), NOW)
+    assert refused.value.found == store.get(ID) == noted
+
+    cancelled = store.move(noted, JobStatus.CANCELLED)
+    ended = store.note_ended(cancelled, read.plan, FREE)
+    with pytest.raises(WriteRefused) as refused:
+        store.note_ended(cancelled, read.plan.with_segment(0, job_id=None), FREE)
+    assert refused.value.found == store.get(ID) == ended
+
+
+# Repeats ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ended", sorted(WITHOUT_VIDEO - {JobStatus.REJECTED}))
+def test_a_drop_repeats_no_job_that_has_ended_without_a_video_meanwhile(
+    store: JobStore, ended: JobStatus
+) -> None:
+    read = store.admit(the_job(), ())
+    store.end(read, ended)
+    content = Content("c" * 32, {"audio_url": {"etag": "1"}})
+    holders = store.holders(content.id).with_job(content, ID, set())
+
+    with pytest.raises(ContentContested):
+        store.repeat(the_job(job_id=HALF), read, holders, ())
+
+    assert store.get(HALF) is None
+
+
+@pytest.mark.parametrize("first", ["admit", "repeat"])
+def test_of_two_drops_of_one_content_that_read_the_same_one_is_written(
+    store: JobStore, first: str
+) -> None:
+    job = store.admit(the_job(), ())
+    content = Content("c" * 32, {"audio_url": {"etag": "1"}})
+    read = store.holders(content.id)
+    holders = read.with_job(content, ID, set())
+    one, other = the_job(job_id=HALF), the_job(job_id=SEGMENT)
+    if first == "admit":
+        store.admit(one, (), holders)
+    else:
+        store.repeat(one, job, holders, ())
+
+    with pytest.raises(ContentContested):
+        store.admit(other, (), holders)
+
+    assert store.get(SEGMENT) is None
 
 
 def test_a_job_that_was_never_written_is_none(store: JobStore) -> None:
