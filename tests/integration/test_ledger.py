@@ -13,7 +13,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from phonoscene.errors import MustWait, WriteRefused
-from phonoscene.jobs import FINAL, NOT_COPIED, TRANSITIONS, ErrorDetail, Job, JobStatus
+from phonoscene.jobs import (
+    FINAL,
+    MAYBE_BILLED,
+    NOT_COPIED,
+    TRANSITIONS,
+    ErrorDetail,
+    Job,
+    JobStatus,
+)
 from phonoscene.limits import SpendingLimits, day_of, turn_tomorrow
 from phonoscene.table.dynamodb import MAX_CONFLICTS
 from phonoscene.table.job_store import JobStore
@@ -201,11 +209,12 @@ def test_a_job_whose_video_cannot_be_copied_leaves_its_slot_to_others_and_keeps_
     [job] = generated(workspace, 1)
 
     freed = [workspace.store.ledger.free_uncopied(job.job_id) for _ in range(2)]
-    meanwhile = workspace.sums()
+    meanwhile, room = workspace.sums(), workspace.store.ledger.room(workspace.limits)
     workspace.store.end(job, after)
 
     assert freed == [True, False]
     assert meanwhile == (0, USD, USD)
+    assert room == workspace.limits.max_in_flight
     assert workspace.sums() == (0, USD, ZERO)
     assert workspace.store.ledger.window().holders == set()
 
@@ -880,9 +889,10 @@ def test_whatever_moves_while_it_is_counted_is_not_undone(
     if len(seen) < call:  # the count was over before
         moves[move]()
     workspace.recording_client.before = lambda _, __: None
+    held = {"claim": 2, "end": 0}[move]
+    assert workspace.sums()[2] >= USD * held  # no other job may have that money meanwhile
     recounted(workspace)
 
-    held = {"claim": 2, "end": 0}[move]
     assert workspace.sums() == (held, USD * held, USD * held)
 
 
@@ -921,6 +931,19 @@ def test_a_video_that_comes_after_its_money_went_back_is_the_days_all_the_same(
     assert workspace.sums() == (0, USD, ZERO)
     with pytest.raises(MustWait, match="budget"):
         workspace.store.claim(workspace.admit(2), workspace.limits, "hash")
+
+
+@pytest.mark.parametrize("code", sorted(MAYBE_BILLED))
+def test_a_video_that_was_booked_when_its_job_ended_without_it_is_not_booked_again(
+    workspace: Workspace, code: str
+) -> None:
+    why = (ErrorDetail(code=code, message=""),)
+    lost = workspace.step(workspace.bring(JobStatus.SUBMITTED), JobStatus.FAILED, errors=why)
+    booked = workspace.sums()
+
+    workspace.step(lost, JobStatus.GENERATED)
+
+    assert booked == workspace.sums() == (0, USD, ZERO)
 
 
 def test_a_second_paid_request_of_a_job_is_the_days_too_and_only_once(workspace: Workspace) -> None:
