@@ -224,19 +224,42 @@ def test_of_two_submitters_that_read_the_same_record_one_sends(world: World) -> 
 def test_a_claim_whose_answer_was_lost_and_that_was_repeated_is_still_ours(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    move = world.store.move
+    claim = world.store.claim
 
-    def twice(job: Job, status: JobStatus, **changes: Any) -> Job:
-        if status is JobStatus.SUBMITTING:
-            move(job, status, **changes)  # its answer is lost, and the SDK repeats it
-        return move(job, status, **changes)
+    def twice(*args: Any, **changes: Any) -> Job:
+        claim(*args, **changes)  # its answer is lost, and the SDK repeats it
+        return claim(*args, **changes)
 
-    monkeypatch.setattr(world.store, "move", twice)
+    monkeypatch.setattr(world.store, "claim", twice)
 
     world.submit()
 
     assert len(world.fal.posts) == 1
     assert world.record.status is JobStatus.SUBMITTED
+
+
+def test_a_job_that_is_cancelled_while_its_claim_is_repeated_is_not_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = world.store.claim
+
+    def twice(*args: Any, **changes: Any) -> Job:
+        world.store.end(claim(*args, **changes), JobStatus.CANCELLED)
+        return claim(*args, **changes)
+
+    monkeypatch.setattr(world.store, "claim", twice)
+
+    assert world.submit().status is JobStatus.CANCELLED
+    assert world.fal.posts == []
+
+
+def test_the_record_has_the_times_that_fal_was_asked_for(world: World) -> None:
+    """They say when fal cannot have a request any more, and until when it keeps a video."""
+    world.submit()
+
+    (sent,) = world.fal.posts
+    assert (world.record.start_timeout, world.record.output_lifetime) == (3300, 86400)
+    assert (sent.start_timeout, sent.output_lifetime) == (3300, 86400)
 
 
 @pytest.mark.parametrize("status", sorted(set(JobStatus) - {JobStatus.READY}))
