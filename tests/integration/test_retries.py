@@ -131,6 +131,7 @@ def test_an_error_of_fals_own_sends_the_job_back_where_it_may_pass(
     assert after.status is (JobStatus.READY if worth_it else JobStatus.FAILED)
     assert after.waits_for == ("fal" if worth_it else None)
     assert [error.code for error in after.errors] == ([] if worth_it else [kind])
+    assert (after.request is None) is worth_it
     assert workspace.sums() == (0, ZERO, ZERO)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from phonoscene.drops.keys import segment_key
 from phonoscene.errors import FalUnavailable
 from phonoscene.fal.queue import FalQueue
 from phonoscene.fal.webhook_message import WebhookMessage, hash_token
@@ -153,6 +154,14 @@ def a_claim_whose_answer_was_lost(world: World, status: JobStatus) -> None:
         world.store.move(job, status)
 
 
+def a_past_attempt(world: World, *, again: bool) -> None:
+    """The same job after that attempt was given up; perhaps it is being sent once more."""
+    a_claim_whose_answer_was_lost(world, JobStatus.READY)
+    if again:
+        hashes = (*world.record.token_hashes, hash_token("second"))
+        world.store.move(world.record, JobStatus.SUBMITTING, attempt=2, token_hashes=hashes)
+
+
 # Success ----------------------------------------------------------------------------------------
 
 
@@ -202,6 +211,21 @@ def test_a_video_without_a_stable_key_names_none(
     video = world.record.video
     assert video
     assert video.stable_keys == ()
+
+
+def test_a_segments_video_has_no_stable_key(world: World) -> None:
+    world.cloud.dynamodb.update_item(
+        TableName=JOBS,
+        Key={"job_id": {"S": ID}},
+        UpdateExpression="SET part_of = :sequence",
+        ExpressionAttributeValues={":sequence": {"S": "b" * 32}},
+    )
+
+    world.deliver()
+
+    video = world.record.video
+    assert video
+    assert (video.key, video.stable_keys) == (segment_key(ID, ".mp4"), ())
 
 
 def test_the_url_of_the_video_is_forgotten_once_it_is_stored(world: World) -> None:
@@ -630,10 +654,7 @@ def test_a_paid_video_that_comes_after_its_job_went_back_is_not_lost(
     world: World, again: bool
 ) -> None:
     """A request that was taken for refused had been queued after all: fal bills it, here it is."""
-    a_claim_whose_answer_was_lost(world, JobStatus.READY)
-    if again:
-        hashes = (*world.record.token_hashes, hash_token("second"))
-        world.store.move(world.record, JobStatus.SUBMITTING, attempt=2, token_hashes=hashes)
+    a_past_attempt(world, again=again)
 
     job = world.deliver()
 
@@ -804,6 +825,48 @@ def test_a_paid_video_is_read_out_of_an_odd_result(world: World, form: str) -> N
     assert job.status is JobStatus.SUCCEEDED
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["waits", "sent again"])
+def test_an_unreadable_result_of_a_past_attempt_changes_nothing(world: World, again: bool) -> None:
+    a_past_attempt(world, again=again)
+    before = world.record
+
+    world.deliver(webhook_message(SUCCESS | {"payload": {}}))
+
+    assert world.record == before
+
+
+def test_a_failure_of_another_request_than_the_jobs_own_changes_nothing(world: World) -> None:
+    before = world.record
+
+    world.deliver(webhook_message(event("fal-model-error") | {"request_id": "another"}))
+
+    assert world.record == before
+
+
+def test_a_success_after_an_error_is_fetched_where_the_webhook_could_not_carry_it(
+    world: World, internet: Loopback
+) -> None:
+    internet.plays["queue.fal.run"] = answer(SUCCESS["payload"])
+    world.store.move(world.record, JobStatus.FAILED)
+
+    job = world.deliver(webhook_message(event("fal-unserialisable-success")))
+
+    assert job
+    assert job.status is JobStatus.SUCCEEDED
+    assert world.stored_once()
+
+
+def test_an_end_after_an_error_that_is_fetched_and_is_an_error_too_changes_nothing(
+    world: World, internet: Loopback
+) -> None:
+    reason = {"detail": [{"type": "value_error", "msg": "no"}]}
+    internet.plays["queue.fal.run"] = answer(reason, 422)
+    failed = world.store.move(world.record, JobStatus.FAILED)
+
+    assert world.deliver(webhook_message(event("fal-unserialisable-success"))) == failed
+    assert world.record == failed
+
+
 def test_a_success_after_an_error_of_the_same_request_is_the_jobs_video(world: World) -> None:
     failure = SUCCESS | {
         "status": "ERROR",
@@ -905,10 +968,11 @@ def test_the_request_of_a_result_that_must_be_fetched_is_known_before_it_is_aske
     assert world.record.request == Request(request_id=REQUEST)
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["waits", "sent again"])
 def test_a_result_of_a_past_attempt_is_fetched_and_binds_no_later_one(
-    world: World, internet: Loopback
+    world: World, internet: Loopback, again: bool
 ) -> None:
-    a_claim_whose_answer_was_lost(world, JobStatus.READY)
+    a_past_attempt(world, again=again)
     internet.plays["queue.fal.run"] = answer({"detail": "not now"}, 503)
     before = world.record
 
