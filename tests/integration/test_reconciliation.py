@@ -17,10 +17,11 @@ from moto.backends import get_backend
 from phonoscene.fal.queue import FalQueue
 from phonoscene.fal.requests import Ended, Lost, Pending, Unclear
 from phonoscene.fal.results import from_webhook
-from phonoscene.jobs import LOOK_AGAIN_AFTER, JobStatus, Scene, Segment, Sequence
+from phonoscene.jobs import ANSWER_PATIENCE, LOOK_AGAIN_AFTER, JobStatus, Scene, Segment, Sequence
 from phonoscene.limits import SpendingLimits
 from phonoscene.publishing.wording import state_of
 from phonoscene.queues import DropsQueue
+from phonoscene.videos.video_formats import CUT_OFF
 from phonoscene.workflow.ledger_audit import LedgerStatus
 from phonoscene.workflow.reconciliation import (
     ASK_AGAIN,
@@ -30,7 +31,7 @@ from phonoscene.workflow.reconciliation import (
     RESULT_KEPT,
     ReconcileReport,
 )
-from phonoscene.workflow.storing import MAX_PAUSE, MIN_PAUSE
+from phonoscene.workflow.storing import BECOMES_WHOLE_WITHIN, MAX_PAUSE, MIN_PAUSE
 from tests.integration.fal_queue import FakeFalQueue
 from tests.integration.loopback import Loopback, answer
 from tests.integration.moto_stack import client
@@ -44,6 +45,7 @@ from tests.integration.workspace import (
     Workspace,
     a_request,
     an_id,
+    failure,
     noted,
     numbered_half,
     numbered_job,
@@ -388,6 +390,34 @@ def test_a_request_that_ended_goes_the_way_of_its_webhook(
     assert workspace.sums()[0] == 0
 
 
+def test_an_end_of_a_later_attempt_is_that_attempts_own(workspace: Workspace) -> None:
+    back = workspace.step(workspace.bring(JobStatus.SUBMITTED), JobStatus.READY, request=None)
+    job = workspace.step(workspace.step(back, JobStatus.SUBMITTING), JobStatus.SUBMITTED)
+    workspace.fal.standing[request_of(job).request_id] = Ended(failure(job, "bad_request").body)
+
+    later(workspace, LOOK_AGAIN_AFTER[JobStatus.SUBMITTED])
+    (message,) = workspace.queues.delivered
+    workspace.result_handler.handle(message)
+
+    assert message.token_hash == job.token_hashes[1]
+    assert workspace.read().status is JobStatus.FAILED
+
+
+def test_a_status_that_was_odd_for_minutes_decides_no_more_than_the_result(
+    workspace: Workspace,
+) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.fal.standing[request_of(job).request_id] = UNHEARD
+    begun = START + LOOK_AGAIN_AFTER[JobStatus.SUBMITTED]
+
+    for _ in range(9):
+        later(workspace, LOOK_AGAIN_AFTER[JobStatus.SUBMITTED])
+
+    seconds = [n * ASK_AGAIN.total_seconds() for n in range(9)]
+    assert workspace.read().unanswered_since == begun
+    assert workspace.fal.overdue == [one > ANSWER_PATIENCE.total_seconds() for one in seconds]
+
+
 def test_an_end_that_is_reported_twice_and_by_the_webhook_too_is_stored_once(
     workspace: Workspace,
 ) -> None:
@@ -499,6 +529,22 @@ def test_a_copy_that_fails_is_begun_again_soon_and_then_ever_more_rarely(
     assert workspace.read().status is JobStatus.SUCCEEDED
 
 
+def test_a_video_that_stays_cut_off_is_stored_as_it_is_after_some_minutes(
+    workspace: Workspace,
+) -> None:
+    workspace.cdn.body = workspace.cdn.body[:-1]
+    workspace.result_handler.handle(result_message(workspace.bring(JobStatus.SUBMITTED)))
+    while workspace.read().status is JobStatus.GENERATED:
+        turn = workspace.turn()
+        assert turn
+        later(workspace, turn - workspace.clock())
+        workspace.result_handler.handle(workspace.queues.delivered[-1])
+
+    stored = workspace.read()
+    assert (stored.status, stored.video_flaws) == (JobStatus.SUCCEEDED, frozenset({CUT_OFF}))
+    assert workspace.clock() == START + BECOMES_WHOLE_WITHIN
+
+
 def test_a_copy_is_not_begun_again_while_the_last_may_still_run(workspace: Workspace) -> None:
     workspace.bring(JobStatus.GENERATED)
     later(workspace, LOOK_AGAIN_AFTER[JobStatus.GENERATED])
@@ -545,6 +591,7 @@ def test_a_job_that_fails_to_be_looked_at_does_not_stop_the_others(
     assert seen == {"SUBMITTED": 4}
     assert len(workspace.fal.polled) == 4
     assert workspace.turn(0) == workspace.clock() + ASK_AGAIN
+    assert workspace.read(0).unanswered_since == workspace.clock()
     assert workspace.queues.dispatched == [waiting.job_id]
     assert "reconcile.failed" in caplog.messages
 
