@@ -185,6 +185,22 @@ def test_a_file_that_is_gone_ends_the_job_before_anything_is_sent(
     assert (ended, world.fal.posts) == (world.record, [])
 
 
+def test_a_file_that_is_gone_fails_no_job_whose_video_comes_meanwhile(
+    world: World, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The video of an attempt that seemed to be refused, and that fal bills."""
+    gone, end = world.record.media["audio_url"], world.store.end
+    cloud.s3.delete_object(Bucket=DROPS, Key=gone.key, VersionId=gone.version_id)
+
+    def after_a_webhook(job: Job, status: JobStatus, **changes: Any) -> Job:
+        world.store.move(world.record, JobStatus.GENERATED)
+        return end(job, status, **changes)
+
+    monkeypatch.setattr(world.store, "end", after_a_webhook)
+
+    assert world.submit().status is world.record.status is JobStatus.GENERATED
+
+
 @pytest.mark.parametrize("code", ["404", "403"])
 def test_a_segments_file_that_is_gone_is_made_again_by_a_retry(code: str, cloud: Cloud) -> None:
     """The output bucket may not be listed, so S3 answers 403 there."""
