@@ -21,6 +21,9 @@ from phonoscene.jobs import (
     ErrorDetail,
     Job,
     JobStatus,
+    Scene,
+    Segment,
+    Sequence,
 )
 from phonoscene.limits import SpendingLimits, day_of, turn_tomorrow
 from phonoscene.table.dynamodb import MAX_CONFLICTS
@@ -931,6 +934,18 @@ def test_a_video_that_comes_after_its_money_went_back_is_the_days_all_the_same(
     assert workspace.sums() == (0, USD, ZERO)
     with pytest.raises(MustWait, match="budget"):
         workspace.store.claim(workspace.admit(2), workspace.limits, "hash")
+
+
+def test_a_sequence_whose_segments_were_paid_costs_its_day_nothing_itself(
+    workspace: Workspace,
+) -> None:
+    plan = Sequence(fps=24, scenes=(Scene(),), segments=(Segment(scene=0, first=0, frames=9),))
+    job = workspace.store.move(workspace.admit(sequence=plan), JobStatus.SUBMITTED)
+
+    joined = workspace.store.move(job, JobStatus.GENERATED)
+    workspace.store.end(joined, JobStatus.SUCCEEDED)
+
+    assert workspace.sums() == NOTHING
 
 
 @pytest.mark.parametrize("code", sorted(MAYBE_BILLED))
