@@ -142,6 +142,17 @@ def test_what_is_learnt_of_an_earlier_attempt_cannot_move_a_later_one(store: Job
     assert store.get(ID) == second
 
 
+def test_what_is_noted_of_an_earlier_attempt_changes_no_later_one(store: JobStore) -> None:
+    read = store.admit(the_job(), ())
+    claimed = store.move(read, JobStatus.SUBMITTING, attempt=1)
+    back = store.move(claimed, JobStatus.READY, at=NOW + timedelta(hours=1))
+
+    with pytest.raises(WriteRefused) as refused:
+        store.put_off(read, "slot", NOW)
+
+    assert refused.value.found == store.get(ID) == back
+
+
 def test_a_move_of_a_record_that_is_gone_finds_nothing(store: JobStore) -> None:
     never_written = the_job()
 
@@ -427,6 +438,20 @@ def test_a_segment_is_shared_until_it_has_ended(store: JobStore, status: JobStat
     assert found.users == ({ID} if status in FINAL else {ID, HALF})
 
 
+def test_a_segment_that_was_shared_meanwhile_is_not_cancelled_for_one_sequence(
+    store: JobStore,
+) -> None:
+    read = store.admit_segment(the_segment(), the_sequence(store))
+    store.share_segment(read, the_job(job_id=HALF))
+
+    with pytest.raises(WriteRefused):
+        store.end(read, JobStatus.CANCELLED, revision=read.revision)
+
+    found = store.get(SEGMENT)
+    assert found
+    assert (found.status, found.users) == (JobStatus.READY, frozenset({ID, HALF}))
+
+
 def test_how_segments_stand_is_noted_on_the_record_that_was_read_and_on_no_newer(
     store: JobStore,
 ) -> None:
@@ -480,6 +505,22 @@ def test_of_two_drops_of_one_content_that_read_the_same_one_is_written(
         store.admit(other, (), holders)
 
     assert store.get(SEGMENT) is None
+
+
+def test_an_older_drop_of_a_name_takes_no_place_of_a_newer_one(store: JobStore) -> None:
+    read = store.admit(the_job(dropped_at=NOW), ())
+    newest = NOW + timedelta(minutes=2)
+    store.mention(read, frozenset({"albums/song.mp3.json"}), newest)
+
+    with pytest.raises(ContentContested):
+        store.mention(read, frozenset({"albums/song.wav.json"}), NOW + timedelta(minutes=1))
+
+    found = store.get(ID)
+    assert found
+    assert (found.dropped_at, found.unused_sidecars) == (
+        newest,
+        frozenset({"albums/song.mp3.json"}),
+    )
 
 
 def test_a_job_that_was_never_written_is_none(store: JobStore) -> None:
