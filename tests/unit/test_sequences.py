@@ -28,7 +28,7 @@ from phonoscene.jobs import (
 )
 from phonoscene.publishing.events import StatusChanged
 from phonoscene.publishing.public_job import notes, oddities
-from phonoscene.sequences.sequencer import Sequencer
+from phonoscene.sequences.sequencer import CUTTING, Sequencer
 from phonoscene.workflow.cancellation import Canceller
 from tests.support.jobs import NOON
 from tests.support.stack import DROPS
@@ -900,6 +900,64 @@ def test_a_cancellation_that_is_cut_off_is_finished_when_its_message_returns(
         left = {one.job_id for one in bench.made() if not one.is_final}
         assert left == (set() if with_other else {one.job_id for one in bench.segments(OTHER)}), at
     assert at > 3
+
+
+def test_a_retry_that_dies_before_a_segments_job_is_written_goes_on_with_that_job() -> None:
+    def retry(bench: Bench) -> None:
+        bench.begin(a_sequence(job_id=OTHER))
+
+    for at in range(100):
+        bench = Bench()
+        bench.begin(a_sequence())
+        for number, segment in enumerate(bench.segments()):
+            (bench.fail if number == 2 else bench.succeed)(segment)
+        bench.advance()
+        if not at_call(bench, at, died, retry):
+            break
+        if not bench.store.get(OTHER):
+            continue
+        assert bench.finish(OTHER).status is S.SUCCEEDED, at
+        assert len(bench.made()) == 5, at
+    assert at > 3
+
+
+def test_a_segment_that_another_sequence_takes_while_its_own_is_given_up_is_not_cancelled() -> None:
+    def give_up(bench: Bench) -> None:
+        bench.advance()
+
+    def begin(bench: Bench) -> None:
+        bench.begin(a_sequence(2, 1, prompts=prompts("snow"), job_id=OTHER))
+
+    for at in range(100):
+        bench = Bench(width=2)
+        bench.begin(a_sequence(2, 1, prompts=prompts("rain")))
+        bench.fail(bench.segments()[1])
+        if not at_call(bench, at, begin, give_up):
+            break
+        assert bench.finish(OTHER).status is S.SUCCEEDED, at
+        ends = [one.status for one in bench.made()]
+        cancelled = [one for one in bench.made() if one.status is S.CANCELLED]
+        assert all(OTHER not in one.users for one in cancelled), at
+        assert ends.count(S.SUCCEEDED) == 2, at
+    assert at > 3
+
+
+def test_while_audio_is_cut_no_other_process_is_asked_to_cut_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    cut, seen = bench.editor.cut, []
+
+    def cutting(job: Job) -> list[Audio]:
+        just_before = bench.now + CUTTING - timedelta(seconds=1)
+        seen.append((bench.job().waits_for, bench.store.oldest_ready(1, just_before)))
+        return cut(job)
+
+    monkeypatch.setattr(bench.editor, "cut", cutting)
+
+    bench.begin(a_sequence())
+
+    assert seen == [("cutting", [])]
 
 
 def test_a_process_that_dies_while_it_takes_a_segment_of_another_sequence_loses_nothing() -> None:
