@@ -263,6 +263,18 @@ def test_what_came_is_priced_by_the_best_figure_that_fal_gives(
     assert (found.lower_usd, found.upper_usd) == (Decimal(lower), Decimal(upper))
 
 
+def test_a_size_that_fal_does_not_report_may_be_as_large_as_the_models_grid_makes_it() -> None:
+    job = priced_job(size=(1000, 500))
+
+    unknown = came(job=job, num_frames=430)
+    known = came(job=job, num_frames=430, width=1000, height=500)
+
+    assert job.estimate
+    assert unknown
+    assert known
+    assert unknown.upper_usd == job.estimate.upper_usd > known.upper_usd
+
+
 @pytest.mark.parametrize("units", ["0", "1", "20.04", "250.67"])
 def test_a_bill_below_all_that_came_gives_no_money_back(units: str) -> None:
     """Its unit may be another than the megapixel: a second, or a video."""
