@@ -1062,6 +1062,16 @@ def test_a_completed_request_whose_run_failed_is_an_error(internet: Loopback) ->
     assert (body["status"], body["payload"]) == ("ERROR", {"detail": detail})
 
 
+@pytest.mark.parametrize("field", ["error", "error_type"])
+def test_a_run_that_failed_is_no_lost_result_where_fal_keeps_none(
+    internet: Loopback, field: str
+) -> None:
+    result = asked(internet, answer(STATUS | {field: "no"}), {"detail": "gone"}, 404)
+
+    assert isinstance(result, Ended)
+    assert json.loads(result.body)["status"] == "ERROR"
+
+
 @pytest.mark.parametrize("code", [404, 410])
 def test_a_result_that_is_gone_is_lost(internet: Loopback, code: int) -> None:
     assert asked(internet, answer(STATUS), {"detail": "gone"}, code) == Lost()
