@@ -1032,6 +1032,16 @@ def test_a_message_that_fails_comes_back_alone(
     assert world.record.status is JobStatus.SUCCEEDED
 
 
+def test_a_result_that_cannot_be_fetched_now_comes_back(
+    world: World, handle: Callable[..., list[str]], internet: Loopback
+) -> None:
+    """Of a job that has failed nothing else asks for the video."""
+    internet.plays["queue.fal.run"] = answer({"detail": "not now"}, 503)
+    world.store.move(world.record, JobStatus.FAILED)
+
+    assert handle(webhook_message(event("fal-unserialisable-success")).__dict__) == ["m0"]
+
+
 def test_a_video_that_cannot_be_copied_is_left_to_its_record_and_to_no_message(
     world: World, handle: Callable[..., list[str]], internet: Loopback
 ) -> None:
