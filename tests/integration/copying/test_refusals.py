@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         "https://v3\uff0efal\uff0emedia/x.mp4",
         "https://v\u00e93.fal.media/x.mp4",
         "https://storage.googleapis.com/falserverless/a%2Fb.mp4",
+        "https://storage.googleapis.com/falserverless/a%5Cb.mp4",
         "https://storage.googleapis.com/falserverless\\x.mp4",
         "https://v3.fal.media/a\x00b.mp4",
         "https://a b.fal.media/x.mp4",
