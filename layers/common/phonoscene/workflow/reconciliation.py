@@ -176,7 +176,7 @@ class Reconciler:
             logger.exception("reconcile.failed", extra={"job_id": job.job_id})
 
     def _later(self, job: Job, pause: timedelta = ASK_AGAIN) -> None:
-        """fal has answered, and not ended."""
+        """After an answer of fal that does not end the request."""
         self.store.look_again(job, self.store.clock() + pause, problem=None)
 
     def _reconcile(self, job: Job) -> bool:
