@@ -550,6 +550,8 @@ def test_a_half_that_is_dropped_again_is_a_new_record() -> None:
     [
         {"waits_for": "budget"},
         {"duplicate_requests": frozenset({"r"})},
+        {"repeats": 1, "unused_metadata": 1, "dropped_at": NOON},
+        {"copy_failed": "the CDN is busy"},
         {"unanswered_since": NOON},
     ],
 )

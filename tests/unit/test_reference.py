@@ -69,6 +69,16 @@ def test_the_reference_names_every_field_of_a_receipt(name: str) -> None:
     assert f"`{name}`" in section, f"{NAME} does not name {name} under “What comes back”"
 
 
+def test_a_change_without_an_event_is_seen_in_fields_of_the_receipt() -> None:
+    table = REFERENCE.partition("| no event is sent if … |")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| .+ \| (`.+`) \|$", table, re.MULTILINE)
+
+    fields = {field for cell in cells for field in re.findall(r"`(\w+)`", cell)}
+
+    assert fields <= Receipt.model_fields.keys()
+    assert {"notes", "waits", "duplicates"} <= fields
+
+
 def test_the_rule_that_starts_another_system_fits_the_events_that_are_sent() -> None:
     [pattern] = re.findall(r"--event-pattern \\\n\s+'(.*)'", REFERENCE)
 
