@@ -562,6 +562,20 @@ def test_a_write_that_is_no_step_is_no_event(note: dict[str, Any]) -> None:
     assert StatusChanged.of(job, noted, None, "outputs") is None
 
 
+def test_the_schema_names_the_end_that_is_not_final_where_fal_brings_a_video_after_all() -> None:
+    revived = {status for status in FINAL if TRANSITIONS[status]}
+    way = [a_job(JobStatus.SUBMITTED)]
+    for status in (JobStatus.FAILED, JobStatus.GENERATED, JobStatus.SUCCEEDED):
+        way.append(step(way[-1], status))
+
+    events = [event_of(one, other) for one, other in pairwise(way)]
+
+    assert [event.is_final for event in events] == [True, False, True]
+    assert [event.revision for event in events] == sorted({event.revision for event in events})
+    assert revived == {JobStatus.FAILED}
+    assert "may follow FAILED" in str(StatusChanged.model_fields["is_final"].description)
+
+
 def test_each_step_has_an_id_of_its_own_that_never_changes() -> None:
     way = [a_job()]
     for status in (JobStatus.SUBMITTING, JobStatus.READY, JobStatus.SUBMITTING, JobStatus.FAILED):

@@ -543,5 +543,5 @@ class Job(FrozenModel):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more is done for the job."""
+        """Whether the job has ended; after FAILED fal may still bring a video."""
         return self.status in FINAL

@@ -119,7 +119,8 @@ class PublicJob(FrozenModel):
     status: JobStatus = described("Where the job stands.")
     state: str = described("The same in words.")
     is_final: bool = described(
-        "Whether nothing more is done for the job. fal may still bill a cancelled one."
+        "Whether the job has ended. If fal delivers a video after all, GENERATED and SUCCEEDED "
+        "may follow FAILED, with a higher revision; and fal may still bill a cancelled job."
     )
     waits: Wait | None = described("What it waits for, if it does.", default=None)
     attempt: int = described("How often it was sent to fal, those included that fal turned away.")
