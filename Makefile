@@ -10,7 +10,7 @@ SECONDS ?= 60
 CHANGES ?=
 UV_VERSION := 0.13.9
 RUN := .venv/bin/python
-SOURCES = layers/common/phonoscene functions cli local tests $(wildcard benchmarks)
+SOURCES = layers/common/phonoscene functions cli local tests examples $(wildcard benchmarks)
 REPORTS := .build/reports
 PYTEST = $(RUN) -m pytest --junitxml=$(REPORTS)/$@.xml
 EXPORT = .venv/bin/uv export --quiet --frozen --no-emit-project --no-header --python $(RUN)

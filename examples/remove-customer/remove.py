@@ -1,0 +1,121 @@
+"""Delete what a stack keeps of one folder: files, videos, receipts, and the items of its jobs.
+
+remove.py STACK FOLDER              shows how much it would delete
+remove.py STACK FOLDER --delete     deletes it
+"""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from argparse import ArgumentParser
+from typing import Any
+
+import boto3
+from boto3.dynamodb.types import TypeDeserializer
+
+ENDED = {"SUCCEEDED", "FAILED", "REJECTED", "CANCELLED"}
+SEGMENTS = "_segments/"
+#: What S3 deletes at once.
+MOST = 1000
+
+
+def main() -> None:
+    """Read the options, and delete."""
+    parser = ArgumentParser()
+    parser.add_argument("stack")
+    parser.add_argument("folder", help="such as acme/")
+    parser.add_argument("--delete", action="store_true", help="otherwise only show how much")
+    options = parser.parse_args()
+    stacks = boto3.client("cloudformation").describe_stacks(StackName=options.stack)["Stacks"]
+    outputs = {one["OutputKey"]: one["OutputValue"] for one in stacks[0]["Outputs"]}
+    folder = unicodedata.normalize("NFC", options.folder.strip("/") + "/")  # as names are
+    if folder == "/":
+        sys.exit("An empty folder is the whole stack. Name a folder.")
+
+    table, dynamodb, s3 = outputs["JobsTableName"], boto3.client("dynamodb"), boto3.client("s3")
+    jobs, others = items_of(dynamodb, table, folder)
+    refuse_unfinished(jobs)
+    spellings = {folder, unicodedata.normalize("NFD", folder)}
+    prefixes = {
+        outputs["DropBucketName"]: spellings,
+        outputs["OutputBucketName"]: spellings.union(*map(work_files, jobs)),
+    }
+    done = "deleted" if options.delete else "would be deleted"
+    for bucket, found in prefixes.items():
+        versions = [one for prefix in sorted(found) for one in versions_of(s3, bucket, prefix)]
+        if options.delete:
+            delete_versions(s3, bucket, versions)
+        print(f"{len(versions)} versions of {bucket} {done}")
+    items = [*others, *jobs]  # jobs last, because what is left to delete is found by them
+    for one in items if options.delete else []:
+        dynamodb.delete_item(TableName=table, Key={"job_id": {"S": one["job_id"]}})
+    print(f"{len(items)} items of {table} {done}")
+
+
+def refuse_unfinished(jobs: list[Any]) -> None:
+    """Stop if a job is in progress: it holds a slot and money, and writes more files."""
+    lines = [
+        f"{one['name']} is {one['status']} (job {one['job_id']})"
+        for one in jobs
+        if one["status"] not in ENDED
+    ]
+    if lines:
+        rule = "Nothing was deleted. Cancel these jobs, or wait until they have ended:"
+        sys.exit("\n".join([rule, *lines]))
+
+
+def items_of(dynamodb: Any, table: str, folder: str) -> tuple[list[Any], list[Any]]:
+    """The items of jobs, waiting halves and segments; and those of contents and repetitions.
+
+    No index has folders, so the whole table is read.
+    """
+    pages = dynamodb.get_paginator("scan").paginate(
+        TableName=table,
+        ProjectionExpression="job_id, #name, #status, #sequence, holders, same_as",
+        ExpressionAttributeNames={"#name": "name", "#status": "status", "#sequence": "sequence"},
+    )
+    plain = TypeDeserializer().deserialize
+    items = [
+        {name: plain(value) for name, value in item.items()}
+        for page in pages
+        for item in page["Items"]
+    ]
+    jobs = [one for one in items if one.get("name", "").removeprefix(SEGMENTS).startswith(folder)]
+    ids = {one["job_id"] for one in jobs}
+    return jobs, [one for one in items if not ids.isdisjoint(named(one))]
+
+
+def named(item: dict[str, Any]) -> set[str]:
+    """The ids of the jobs that the item of a content or of a repetition names."""
+    return {one["job_id"] for one in item.get("holders", [])} | {item.get("same_as", "")}
+
+
+def work_files(item: dict[str, Any]) -> set[str]:
+    """How the keys of a segment's video and last frame begin, and those of a sequence's slices."""
+    if item["name"].startswith(SEGMENTS):
+        return {f"{SEGMENTS}{item['job_id']}.", f"_work/frames/{item['job_id']}."}
+    segments = (item.get("sequence") or {}).get("segments", [])
+    return {one["slice"]["key"] for one in segments if one.get("slice")}
+
+
+def versions_of(s3: Any, bucket: str, prefix: str) -> list[dict[str, str]]:
+    """All versions and delete markers below a prefix."""
+    pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
+    return [
+        {"Key": one["Key"], "VersionId": one["VersionId"]}
+        for page in pages
+        for one in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+    ]
+
+
+def delete_versions(s3: Any, bucket: str, versions: list[dict[str, str]]) -> None:
+    """Delete them, or stop at the first that S3 does not delete."""
+    for start in range(0, len(versions), MOST):
+        some = {"Objects": versions[start : start + MOST], "Quiet": True}
+        for error in s3.delete_objects(Bucket=bucket, Delete=some).get("Errors", []):
+            sys.exit(f"{error['Key']} is not deleted: {error['Code']}. Correct it, and try again.")
+
+
+if __name__ == "__main__":
+    main()
