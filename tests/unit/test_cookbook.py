@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import pytest
 
-from phonoscene.drops.keys import AUDIO_SUFFIXES, DEFAULTS_NAME
+from phonoscene.drops.keys import AUDIO_SUFFIXES, DEFAULTS_NAME, Kind, kind_of, name_of
 from phonoscene.drops.sidecar_files import (
     ignores,
     parse,
@@ -20,7 +22,7 @@ from phonoscene.probe.audio import probe_audio
 from phonoscene.probe.image import probe_image
 from phonoscene.publishing.event_bus import SOURCE, STATUS_CHANGED
 from phonoscene.sequences.scenes import read_scenes
-from tests.support.template import ROOT
+from tests.support.template import ROOT, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,12 +31,14 @@ EXAMPLES = ROOT / "examples"
 PAGE = (ROOT / "docs" / "cookbook.md").read_text()
 BLOCK = r"^\[(\S+\.json)\]\([^\n]*\n\n```json\n(.*?)```$"
 SHOWN = dict(re.findall(BLOCK, PAGE, re.MULTILINE | re.DOTALL))
+UPLOAD = PAGE.partition("## Upload from a browser\n")[2].partition("\n## ")[0]
+BUCKET = "phonoscene-dropbucket-1d0x3"
 RULE = EXAMPLES / "event-rule" / "rule.json"
 IGNORED = EXAMPLES / "finished-files" / DEFAULTS_NAME
 FOLDER_STYLE = EXAMPLES / "folder-style" / DEFAULTS_NAME
 #: Folders whose audio takes several requests.
 LONG = {"song-in-scenes", "long-talk", "one-long-shot"}
-COMMANDS = {"Remove one customer's files"}
+COMMANDS = {"Upload from a browser", "Remove one customer's files"}
 TARGETS = {*EXAMPLES.glob("*/targets.json")}
 SIDECARS = sorted({*EXAMPLES.glob("*/*.json")} - {RULE, IGNORED} - TARGETS)
 AUDIO = sorted(path for path in EXAMPLES.glob("*/*") if path.suffix in AUDIO_SUFFIXES)
@@ -88,6 +92,58 @@ def test_an_image_beside_a_sidecar_is_one_that_fal_can_read(path: Path) -> None:
 
 def test_the_example_of_finished_files_hides_its_folder() -> None:
     assert ignores([read_sidecar_file("talks/done/_defaults.json", IGNORED.read_bytes())])
+
+
+@pytest.fixture
+def upload(monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, str], SplitResult]:
+    """What the server's code of the page makes: the name, the sidecar's PUT, the audio's URL."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    [code] = re.findall(r"```python\n(.*?)```", UPLOAD, re.DOTALL)
+    server: dict[str, Any] = {}
+    exec(code, server)  # noqa: S102 - the page's own
+    puts: list[dict[str, str]] = []
+    server["s3"].put_object = lambda **put: puts.append(put)
+    name, url = server["begin_upload"](BUCKET, ".mp3", 7, {"prompt": "A quay"})
+    [sidecar] = puts
+    return name, sidecar, urlsplit(url)
+
+
+def test_an_upload_from_a_browser_is_a_drop(
+    upload: tuple[str, dict[str, str], SplitResult],
+) -> None:
+    name, sidecar, url = upload
+    audio = url.path.removeprefix("/")
+
+    assert kind_of(audio) is Kind.AUDIO
+    assert name_of(audio) == name_of(sidecar["Key"]) == name
+    assert read_takes(sidecar["Key"], sidecar["Body"].encode())[0].values == {"prompt": "A quay"}
+
+
+def test_the_browser_and_the_server_may_make_an_upload(
+    upload: tuple[str, dict[str, str], SplitResult],
+) -> None:
+    _, sidecar, url = upload
+    [cors] = re.findall(r"--cors-configuration '(.*?)'", UPLOAD, re.DOTALL)
+    [policy] = re.findall(r"--policy-document '(.*?)'", UPLOAD, re.DOTALL)
+    [rule] = json.loads(cors)["CORSRules"]
+    [signed] = parse_qs(url.query)["X-Amz-SignedHeaders"]
+
+    assert url.netloc == f"{BUCKET}.s3.eu-west-1.amazonaws.com"
+    assert signed == "content-length;host;if-none-match"
+    assert (rule["AllowedMethods"], rule["AllowedHeaders"]) == (
+        ["PUT"],
+        ["content-type", "if-none-match"],
+    )
+    for key in (url.path, "/" + sidecar["Key"]):
+        assert fnmatchcase(
+            f"arn:aws:s3:::{BUCKET}{key}", json.loads(policy)["Statement"]["Resource"]
+        )
+
+
+def test_the_template_leaves_the_rules_of_the_drop_bucket_for_browsers_alone() -> None:
+    assert "CorsConfiguration" not in read()["Resources"]["DropBucket"]["Properties"]
 
 
 def test_the_example_of_a_rule_matches_our_events() -> None:
