@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from phonoscene.drops.image_references import without_secrets
@@ -318,6 +318,7 @@ PLACES = (
 
 @pytest.mark.parametrize("place", PLACES)
 @given(url=st.one_of(urls, mistyped))
+@example(url=f"u@:{SECRET}@@h.example.com/a.png")
 def test_no_secret_of_a_url_is_recorded_published_or_logged(place: str, url: str) -> None:
     bucket, store, lines = MemoryBucket(), MemoryStore(), Lines()
     bucket.put("song.mp3")

@@ -42,8 +42,8 @@ def _has_query(text: str) -> bool:
 
 
 def _has_user(text: str) -> bool:
-    user, at, _ = text.partition("@")
-    return bool(at) and ":" in user
+    user, _, _ = text.rpartition("@")  # a password may have an @, too
+    return ":" in user
 
 
 def _url_problem(url: str) -> str | None:
