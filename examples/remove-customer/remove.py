@@ -34,8 +34,12 @@ def main() -> None:
         sys.exit("An empty folder is the whole stack. Name a folder.")
 
     table, dynamodb, s3 = outputs["JobsTableName"], boto3.client("dynamodb"), boto3.client("s3")
-    jobs, others = items_of(dynamodb, table, folder)
-    refuse_unfinished(jobs)
+    items = items_of(dynamodb, table)
+    jobs = [one for one in items if one.get("name", "").removeprefix(SEGMENTS).startswith(folder)]
+    ids = {one["job_id"] for one in jobs}
+    others = [one for one in items if not ids.isdisjoint(named(one))]
+    users = ids.union(*(one.get("wanted_by", ()) for one in jobs))  # of its segments
+    refuse_unfinished([one for one in items if one["job_id"] in users])
     spellings = {folder, unicodedata.normalize("NFD", folder)}
     prefixes = {
         outputs["DropBucketName"]: spellings,
@@ -47,14 +51,14 @@ def main() -> None:
         if options.delete:
             delete_versions(s3, bucket, versions)
         print(f"{len(versions)} versions of {bucket} {done}")
-    items = [*others, *jobs]  # jobs last, because what is left to delete is found by them
-    for one in items if options.delete else []:
+    removed = [*others, *jobs]  # jobs last, because what is left to delete is found by them
+    for one in removed if options.delete else []:
         dynamodb.delete_item(TableName=table, Key={"job_id": {"S": one["job_id"]}})
-    print(f"{len(items)} items of {table} {done}")
+    print(f"{len(removed)} items of {table} {done}")
 
 
 def refuse_unfinished(jobs: list[Any]) -> None:
-    """Stop if a job is in progress: it holds a slot and money, and writes more files."""
+    """Stop if a job is in progress: it holds a slot and money, and writes or reads files."""
     lines = [
         f"{one['name']} is {one['status']} (job {one['job_id']})"
         for one in jobs
@@ -65,25 +69,19 @@ def refuse_unfinished(jobs: list[Any]) -> None:
         sys.exit("\n".join([rule, *lines]))
 
 
-def items_of(dynamodb: Any, table: str, folder: str) -> tuple[list[Any], list[Any]]:
-    """The items of jobs, waiting halves and segments; and those of contents and repetitions.
-
-    No index has folders, so the whole table is read.
-    """
+def items_of(dynamodb: Any, table: str) -> list[dict[str, Any]]:
+    """All items of the table: no index has folders."""
     pages = dynamodb.get_paginator("scan").paginate(
         TableName=table,
-        ProjectionExpression="job_id, #name, #status, #sequence, holders, same_as",
+        ProjectionExpression="job_id, #name, #status, #sequence, holders, same_as, wanted_by",
         ExpressionAttributeNames={"#name": "name", "#status": "status", "#sequence": "sequence"},
     )
     plain = TypeDeserializer().deserialize
-    items = [
+    return [
         {name: plain(value) for name, value in item.items()}
         for page in pages
         for item in page["Items"]
     ]
-    jobs = [one for one in items if one.get("name", "").removeprefix(SEGMENTS).startswith(folder)]
-    ids = {one["job_id"] for one in jobs}
-    return jobs, [one for one in items if not ids.isdisjoint(named(one))]
 
 
 def named(item: dict[str, Any]) -> set[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.moto_stack import TABLE
 from tests.support.media.samples import silence
-from tests.support.stack import DROPS, OUTPUT
+from tests.support.stack import DROPS, JOBS, OUTPUT
 from tests.support.template import ROOT
 
 if TYPE_CHECKING:
@@ -149,6 +149,25 @@ def test_nothing_is_deleted_while_a_job_of_the_folder_is_unfinished(
 
     assert "Cancel these jobs" in str(remove("anna/", "--delete"))
     assert everything(desk) == before
+
+
+@pytest.mark.usefixtures("full")
+def test_nothing_is_deleted_while_an_unfinished_job_of_another_uses_its_segments(
+    desk: Desk, remove: Callable[..., str | int | None], environment: pytest.MonkeyPatch
+) -> None:
+    environment.setattr("time.sleep", desk.work)
+    cancelled(desk, "anna")
+    items = desk.cloud.items()
+    mine = next(one for one in items if one["name"].startswith("_segments/anna/"))
+    other = next(one for one in items if one["name"] == "anna-2/song")
+    desk.cloud.dynamodb.update_item(
+        TableName=JOBS,
+        Key={"job_id": {"S": mine["job_id"]}},
+        UpdateExpression="ADD wanted_by :other",
+        ExpressionAttributeValues={":other": {"SS": [other["job_id"]]}},
+    )
+
+    assert "anna-2/song is SUBMITTED" in str(remove("anna", "--delete"))
 
 
 def test_the_whole_stack_is_no_folder(desk: Desk, remove: Callable[..., str | int | None]) -> None:
