@@ -12,9 +12,10 @@ import pytest
 
 from phonoscene.jobs import JobStatus
 from phonoscene.sequences import media_editor
+from phonoscene.spending import cost
 from tests.support.fakes.calls import Calls
 from tests.support.fakes.fal import Play
-from tests.support.invariants import always_broken, broken, jobs_of
+from tests.support.invariants import always_broken, broken, jobs_of, spent
 from tests.support.scenarios import (
     COPIES,
     Scenario,
@@ -54,6 +55,13 @@ def test_a_song_ends_well_and_each_segment_is_paid_once(name: str) -> None:
     world.run()
 
     assert broken(world, SONGS[name]) == []
+    jobs = jobs_of(world)
+    for song in (job for job in jobs if job.sequence):
+        found = cost(song)
+        assert found
+        own = sum(spent(one) for one in jobs if one.part_of == song.job_id)
+        # nothing is published here, which would tell a cancelled song how its segments ended
+        assert found.upper_usd > own if found.may_be_billed else found.upper_usd == own
 
 
 def test_a_song_has_its_video_whenever_the_other_is_cancelled_and_a_process_dies() -> None:

@@ -90,7 +90,8 @@ def test_more_than_was_reserved_is_noted_and_counted(
     assert job["status"] == "SUCCEEDED"
     assert receipt["notes"] == notes
     assert receipt["cost"]["billed_usd" if case == "billed" else "delivered_usd"] == usd
-    assert (receipt["cost"]["upper_usd"], receipt["actual"]["upper_usd"]) == (0.0013, usd)
+    assert (receipt["cost"]["upper_usd"], receipt["actual"]["upper_usd"]) == (usd, usd)
+    assert job["estimate"]["upper_usd"] == Decimal("0.0013")
     event = listener.heard_of(name)[-1]
     assert (event["notes"], event["actual"]) == (receipt["notes"], receipt["actual"])
     schemas.check(event)

@@ -59,7 +59,7 @@ def test_each_finished_job_is_one_mail_in_the_receipts_words(
     video = phonoscene.receipt(name)["video"]
     assert "the video is in the output bucket" in mails[name]
     assert f"Video: s3://{video['bucket']}/{video['key']}" in mails[name]
-    assert "estimated" in mails[name]
+    assert "spent" in mails[name]
     for one in (wrong, refused):
         [error] = phonoscene.receipt(one)["errors"]
         mail = mails[one].replace("'", '"')
@@ -67,4 +67,5 @@ def test_each_finished_job_is_one_mail_in_the_receipts_words(
         assert error["fix"].replace("'", '"') in mail
         assert "Video: -" in mail
     assert "https://" not in mails[refused]
+    assert "Cost: nothing" in mails[refused]
     assert "Change" in mails[refused]

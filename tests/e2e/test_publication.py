@@ -41,7 +41,7 @@ def test_a_drops_receipt_goes_its_whole_way_and_never_back(
     assert told[0]["waits"]["what"] == "audio"
     assert told[-1]["video"]["key"] == job["video"]["key"]
     assert [step["status"] for step in told[-1]["history"]] == WAY
-    assert told[-1]["cost"]["upper_usd"] == pytest.approx(float(job["estimate"]["upper_usd"]))
+    assert told[-1]["cost"]["upper_usd"] == pytest.approx(float(job["actual"]["upper_usd"]))
 
 
 def test_a_stable_key_holds_the_newest_of_three_takes_that_end_out_of_order(

@@ -14,6 +14,7 @@ from phonoscene.jobs import (
     ErrorDetail,
     Estimate,
     Job,
+    JobCost,
     JobStatus,
     Request,
     Reservation,
@@ -135,6 +136,16 @@ fields: dict[str, st.SearchStrategy[Any]] = {
         )
     ),
     "sequence": maybe(sequences),
+    "spent": maybe(
+        st.builds(
+            JobCost,
+            lower_usd=money,
+            upper_usd=money,
+            delivered_usd=maybe(money),
+            billed_usd=maybe(money),
+            may_be_billed=st.booleans(),
+        )
+    ),
     "part_of": maybe(ids),
     "part": maybe(counts),
     "wanted_by": st.frozensets(ids, max_size=2),

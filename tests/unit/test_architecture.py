@@ -94,6 +94,7 @@ SIMULATOR_ROOMS = (
 PURE = {
     "version",
     "limits",
+    "spending",
     "comparison",
     "errors",
     "jobs",

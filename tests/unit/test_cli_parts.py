@@ -590,9 +590,10 @@ def test_every_field_of_a_record_is_reported_or_left_out_on_purpose() -> None:
         "start_timeout",
         "output_lifetime",
         "uploads_failed",
+        "spent",
     }
 
-    made = {"request_id", "segments"}  # of a field's part
+    made = {"request_id", "segments", "cost"}  # of a field's part, or computed
     assert set(Job.model_fields) - left_out == set(KEYS) - made
 
 
@@ -717,7 +718,13 @@ def test_a_follower_shows_each_segment_that_has_its_video_once() -> None:
 def in_segments(done: int) -> Sequence:
     """Three segments, of which some have their videos."""
     listed = [
-        Segment(scene=0, first=n, frames=9, status=_S.SUCCEEDED if n < done else None)
+        Segment(
+            scene=0,
+            first=n,
+            frames=9,
+            status=_S.SUCCEEDED if n < done else None,
+            is_sent=n < done,
+        )
         for n in range(3)
     ]
     return Sequence(fps=24, scenes=(Scene(),), segments=tuple(listed))

@@ -182,6 +182,7 @@ def test_an_absent_field_is_absent_from_the_item() -> None:
 INTERNAL = {
     "take",
     "sequence",
+    "spent",
     "part_of",
     "part",
     "wanted_by",

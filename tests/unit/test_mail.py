@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.jobs import FINAL, Actual, ErrorDetail, Estimate, Job, JobStatus, Video
+from phonoscene.jobs import FINAL, ErrorDetail, Job, JobStatus, Video
 from phonoscene.publishing.event_bus import SOURCE, STATUS_CHANGED
 from phonoscene.publishing.events import MAX_ERRORS, MAX_LINE_LENGTH, StatusChanged
 from phonoscene.publishing.wording import fix
@@ -66,7 +66,7 @@ def test_a_mail_about_a_video_says_where_it_is_and_what_it_cost() -> None:
     assert lines_of(render(TRANSFORMERS["mail"], sample("job-status-changed"))) == [
         "talks/intro: the video is in the output bucket",
         "Video: s3://phonoscene-outputbucket-8b7e1e34d4f28/talks/intro/f502dc0be31de9d1a8e92e84c9ea9d9a.mp4",
-        "Cost: $0.0868 delivered, $0.0803 to $0.0868 estimated",
+        "Cost: $0.0868 delivered, $0.0803 to $0.0868 spent",
         "Errors: -",
         "Notes: -",
         "Receipt: s3://phonoscene-outputbucket-8b7e1e34d4f28/talks/intro.status.json",
@@ -99,37 +99,6 @@ def test_errors_beyond_those_of_the_event_are_counted(count: int) -> None:
 
     assert errors.count(fix(JobStatus.REJECTED, PROMPT)) == min(count, MAX_ERRORS)
     assert errors.endswith(f"({count - MAX_ERRORS} more in the receipt)") == (count > MAX_ERRORS)
-
-
-@pytest.mark.parametrize(
-    ("source", "delivered", "said"),
-    [
-        (None, None, "$0.0100 to $0.0200 estimated"),
-        ("frames", "0.03", "$0.0300 delivered, $0.0100 to $0.0200 estimated"),
-        (
-            "billable_units",
-            "0.03",
-            "$0.0300 delivered, $0.0400 billed by fal, $0.0100 to $0.0200 estimated",
-        ),
-        ("billable_units", None, "$0.0400 billed by fal, $0.0100 to $0.0200 estimated"),
-    ],
-)
-def test_the_cost_is_what_came_then_what_was_expected(
-    source: Any, delivered: str | None, said: str
-) -> None:
-    size: dict[str, Any] = {"width": 1, "height": 1, "frames": 9, "megapixels": 1}
-    asked = Estimate(**size, lower_usd="0.01", upper_usd="0.02")
-    came = source and Actual(
-        **size,
-        source=source,
-        lower_usd="0.01",
-        upper_usd="0.04" if source == "billable_units" else "0.03",
-        delivered_usd=delivered,
-    )
-
-    event = event_of(a_job(JobStatus.SUCCEEDED, estimate=asked, actual=came))
-
-    assert event["detail"]["summary"]["cost"] == said
 
 
 # Whatever is in it

@@ -267,10 +267,16 @@ def test_what_may_cost_more_than_was_reserved_is_said_plainly(
     assert bool(text) == bool(said)
 
 
-def test_what_came_is_reported_in_numbers_beside_what_was_asked() -> None:
-    data = json.loads(Receipt.of(a_job(estimate=ASKED, actual=CAME), None).to_json())
+def test_what_came_is_reported_in_numbers() -> None:
+    made = step(a_job(estimate=ASKED, actual=CAME), JobStatus.GENERATED)
+    data = json.loads(Receipt.of(made, None).to_json())
 
-    assert data["cost"] == {"lower_usd": 0.302, "upper_usd": 0.3085, "delivered_usd": 9.605}
+    assert data["cost"] == {
+        "lower_usd": 9.605,
+        "upper_usd": 9.605,
+        "may_be_billed": False,
+        "delivered_usd": 9.605,
+    }
     assert data["actual"] == {
         "source": "frames",
         "width": 3840,
@@ -300,7 +306,7 @@ def test_cost_video_and_every_step_are_reported() -> None:
 
     data = json.loads(Receipt.of(job, None).to_json())
 
-    assert data["cost"] == {"lower_usd": 0.0859, "upper_usd": 0.1}
+    assert data["cost"] == {"lower_usd": 0.0859, "upper_usd": 0.1, "may_be_billed": False}
     assert data["video"]["key"] == "song/a.mp4"
     assert [(one["status"], one["at"][17:]) for one in data["history"]] == [
         ("READY", "00.000Z"),

@@ -20,6 +20,7 @@ from phonoscene.jobs import (
     ErrorDetail,
     Estimate,
     Job,
+    JobCost,
     JobStatus,
     Scene,
     Segment,
@@ -28,8 +29,11 @@ from phonoscene.jobs import (
 )
 from phonoscene.publishing.events import StatusChanged
 from phonoscene.publishing.public_job import notes, oddities
+from phonoscene.publishing.receipts import Receipt
 from phonoscene.sequences.sequencer import CUTTING, Sequencer
+from phonoscene.spending import cost
 from phonoscene.workflow.cancellation import Canceller
+from phonoscene_cli.stack.spending import Spent, total
 from tests.support.jobs import NOON
 from tests.support.stack import DROPS
 from tests.unit.fakes import MemoryDrops, MemoryStore
@@ -377,15 +381,13 @@ def test_each_of_two_sequences_costs_what_its_own_segments_do() -> None:
 
     each = bench.segments()[0].estimate
     assert each
-    assert first.estimate
-    assert second.estimate
-    assert third.estimate
-    assert [one.estimate and one.estimate.upper_usd for one in (first, second, third)] == [
-        3 * each.upper_usd,
-        each.upper_usd,
+    costs = [Receipt.of(one, None).cost for one in (first, second, third)]
+    assert [one and one.upper_usd for one in costs] == [
+        float(3 * each.upper_usd),
+        float(each.upper_usd),
         0,
     ]
-    assert second.estimate.frames == first.estimate.frames == ESTIMATE.frames
+    assert {one.estimate for one in (first, second, third)} == {ESTIMATE}
     assert "3 of 4 segments were made for another job, which paid for them." in notes(second)
 
 
@@ -601,6 +603,7 @@ def test_an_edit_that_fails_is_tried_again_more_and_more_rarely_and_ends_after_a
     assert 90 < looks < 150
     assert [one.code for one in bench.job().errors] == ["not_edited"]
     assert bench.made() == []
+    assert cost(bench.job()) == JobCost(lower_usd=0, upper_usd=0)
 
 
 def test_an_edit_that_fails_once_after_days_of_waiting_is_tried_again() -> None:
@@ -726,18 +729,40 @@ def test_a_cancelled_sequence_says_how_each_of_its_segments_ended() -> None:
     bench.succeed(one)
     bench.store.end(bench.job(), S.CANCELLED)
     bench.store.end(other, S.CANCELLED)
-    for _ in range(2):
-        bench.advance()
+    assert one.estimate
+    each = one.estimate
+    for _ in range(2):  # fal may bill the third, which has not ended
+        assert cost(bench.advance()) == JobCost(
+            lower_usd=each.lower_usd, upper_usd=2 * each.upper_usd, may_be_billed=True
+        )
     bench.fail(third)
 
     job = bench.advance()
     assert job.status is S.CANCELLED
-    assert job.estimate
-    assert one.estimate
-    assert job.estimate.upper_usd == one.estimate.upper_usd
+    assert cost(job) == JobCost(lower_usd=each.lower_usd, upper_usd=each.upper_usd)
     ends = [S.SUCCEEDED, S.CANCELLED, S.FAILED, None]
     assert [segment.status for segment in job.plan.segments] == ends
     assert bench.advance().revision == job.revision
+
+
+def test_a_cancelled_sequence_costs_what_fal_may_bill_of_its_segments() -> None:
+    bench = Bench(width=3)
+    bench.begin(a_sequence())
+    one, other, _ = bench.segments()
+    bench.succeed(one)
+    bench.submit(other)
+
+    job = bench.cancel()
+
+    found, report = cost(job), total(map(Spent.of, bench.segments()))
+    assert found
+    assert found.may_be_billed
+    assert (found.lower_usd, found.upper_usd) == (
+        report.lower_usd,
+        report.upper_usd + report.unbilled_risk_usd,
+    )
+    assert one.estimate
+    assert found.upper_usd == 2 * one.estimate.upper_usd
 
 
 # A segment of two sequences

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import Job, JobStatus, may_precede
-from phonoscene_cli.stack.spending import unseen_runs
+from phonoscene.spending import may_be_billed
 from phonoscene_cli.ui.formatting import number
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Outcome:
     def may_be_billed(self) -> bool:
         """Whether fal had it: what runs there may end, and be billed."""
         ended = self.segments if self.before.sequence else filter(None, [self.after])
-        return self.is_cancelled and any(map(unseen_runs, ended))
+        return self.is_cancelled and any(map(may_be_billed, ended))
 
     @property
     def sentence(self) -> str:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import TYPE_CHECKING, Final, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 from phonoscene.drops.keys import drop_name
-from phonoscene.jobs import MAYBE_BILLED, Job, JobStatus
+from phonoscene.jobs import Job, JobStatus
+from phonoscene.spending import AT_FAL, ZERO, cost, is_open
 from phonoscene_cli.results import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-_S = JobStatus
-ZERO: Final = Decimal(0)
-#: States in which fal has the job, or may have it, and its money is set aside.
-AT_FAL: Final = frozenset({_S.SUBMITTING, _S.UNCONFIRMED, _S.SUBMITTED})
-#: Final states after which it is unknown whether fal ran, and bills, the request.
-UNKNOWN_ENDS: Final = MAYBE_BILLED | {"outcome_unknown"}
+    from decimal import Decimal
 
 
 @dataclass(frozen=True)
@@ -40,19 +34,15 @@ class Spent(Result):
     def of(cls, job: Job) -> Self:
         """What one job cost, and what it may still cost."""
         is_whole = job.part_of is None  # a segment is part of another job
-        videos = int(is_whole and job.status is _S.SUCCEEDED)
-        if job.estimate is None or job.sequence:  # its segments have its cost
-            return cls(jobs=int(is_whole), videos=videos)
-        made, high = job.paid, job.estimate.upper_usd
-        is_held = job.status in AT_FAL
-        return cls(
-            jobs=int(is_whole),
-            videos=videos,
-            lower_usd=sum((one.lower_usd for one in made), ZERO),
-            upper_usd=sum((one.upper_usd for one in made), ZERO),
-            unbilled_risk_usd=ZERO if made or is_held else unseen_runs(job) * high,
-            reserved_usd=high if is_held else ZERO,
-        )
+        none = cls(int(is_whole), int(is_whole and job.status is JobStatus.SUCCEEDED))
+        found = cost(job)
+        if found is None or job.sequence:  # its segments have its cost
+            return none
+        if is_open(job):
+            return replace(none, reserved_usd=found.upper_usd) if job.status in AT_FAL else none
+        if found.may_be_billed:
+            return replace(none, unbilled_risk_usd=found.upper_usd)
+        return replace(none, lower_usd=found.lower_usd, upper_usd=found.upper_usd)
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(
@@ -63,18 +53,6 @@ class Spent(Result):
             self.unbilled_risk_usd + other.unbilled_risk_usd,
             self.reserved_usd + other.reserved_usd,
         )
-
-
-def unseen_runs(job: Job) -> int:
-    """How many requests of a job that ended fal may have run, and may bill, unseen."""
-    if job.sequence:
-        stopped = job.sequence.segments if job.status is _S.CANCELLED else ()
-        sent = (one for one in stopped if one.is_sent or one.request_id)
-        return sum(one.status is _S.CANCELLED for one in sent)
-    before = {step.status for step in job.history[-2:]}
-    was_stopped = job.status is _S.CANCELLED and bool(AT_FAL & before)
-    is_lost = any(error.code in UNKNOWN_ENDS for error in job.errors)
-    return int(was_stopped or is_lost) + int(job.resubmitted and job.is_final)
 
 
 def total(spent: Iterable[Spent]) -> Spent:

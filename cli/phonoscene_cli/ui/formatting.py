@@ -8,10 +8,11 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from phonoscene.jobs import FINAL, Estimate, Job, JobStatus
+from phonoscene.jobs import FINAL, Estimate, Job, JobCost, JobStatus
 from phonoscene.publishing.public_job import public_fields
 from phonoscene.publishing.wording import STATES, WAITS, state_of
-from phonoscene_cli.stack.spending import ZERO, Spent, unseen_runs
+from phonoscene.spending import cost as cost_of
+from phonoscene.spending import unseen_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -60,9 +61,13 @@ def interval(lower: Decimal, upper: Decimal) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def cost(estimate: Actual | Estimate | None) -> str:
-    """The same for a job: its price in US dollars."""
-    return interval(estimate.lower_usd, estimate.upper_usd) if estimate else ""
+def cost(price: Actual | Estimate | JobCost | None) -> str:
+    """The same of a price in US dollars; of a job's cost whether fal may bill it for nothing."""
+    if price is None:
+        return ""
+    bounds = interval(price.lower_usd, price.upper_usd)
+    is_unsure = isinstance(price, JobCost) and price.may_be_billed
+    return f"{bounds}: fal may bill a request that brought no video" if is_unsure else bounds
 
 
 def span(time: timedelta) -> str:
@@ -182,16 +187,9 @@ def printable(text: str) -> str:
 
 def at_most(job: Job) -> str:
     """The most that a job costs: of one that has ended what came, and what fal may bill unseen."""
-    known = job.actual or job.estimate
-    if known is None:
-        return ""
-    most = known.upper_usd
-    if job.is_final and job.sequence is None:
-        spent = Spent.of(job)
-        most = spent.upper_usd + spent.unbilled_risk_usd
-    elif job.is_final and not (job.actual or _made(job) or unseen_runs(job)):
-        most = ZERO
-    return usd(most) if most or job.status is _S.SUCCEEDED else ""
+    found = cost_of(job)
+    is_shown = found and (found.upper_usd or job.status is _S.SUCCEEDED)
+    return usd(found.upper_usd) if found and is_shown else ""
 
 
 def remark(job: Job) -> str:

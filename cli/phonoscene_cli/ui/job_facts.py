@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from phonoscene.drops.image_references import without_secrets
 from phonoscene.drops.sidecar import chosen
 from phonoscene.publishing.public_job import notes
+from phonoscene.spending import cost
 from phonoscene_cli.ui import formatting
 from phonoscene_cli.ui.terminal import dumped
 
@@ -31,7 +32,7 @@ def facts(job: Job) -> Iterator[tuple[str, str]]:
         yield field.removesuffix("_url"), _where(image)
     if job.estimate:
         yield "makes", formatting.picture(job.estimate)
-        yield "costs", formatting.cost(job.estimate)
+        yield "costs", formatting.cost(cost(job))
     if job.actual:
         yield "made", f"{formatting.picture(job.actual)}: {formatting.cost(job.actual)}"
     yield from _arguments(job)

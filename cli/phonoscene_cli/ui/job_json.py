@@ -9,6 +9,7 @@ from typing import Any
 
 from phonoscene.jobs import FrozenModel, Job
 from phonoscene.publishing.public_job import segments_of
+from phonoscene.spending import cost
 from phonoscene_cli.results import Result
 
 #: Of a job's record. Not: hashes of tokens, fal's URLs, what fal reported before the copy.
@@ -37,6 +38,7 @@ KEYS = (
     "estimate",
     "padding",
     "actual",
+    "cost",
     "attempt",
     "refusals",
     "resubmitted",
@@ -78,6 +80,7 @@ def as_data(job: Job) -> dict[str, Any]:
     data = job.model_dump(mode="json") | {
         "estimate": _numbers(job.estimate),
         "actual": _numbers(job.actual),
+        "cost": _numbers(cost(job)),
         "segments": segments and [one.model_dump(mode="json") for one in segments],
         "part": None if job.part is None else job.part + 1,
         "duplicate_actuals": [_numbers(one) for one in job.duplicate_actuals],

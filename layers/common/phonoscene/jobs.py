@@ -219,6 +219,20 @@ class Actual(FrozenModel):
     delivered_usd: Decimal | None = None
 
 
+class JobCost(FrozenModel):
+    """What a job costs, in US dollars: ``spending`` says how it follows from the record.
+
+    ``delivered_usd`` and ``billed_usd``: None where fal does not say it of all that is paid.
+    ``may_be_billed``: whether ``upper_usd`` counts a request that fal may bill without a video.
+    """
+
+    lower_usd: Decimal
+    upper_usd: Decimal
+    delivered_usd: Decimal | None = None
+    billed_usd: Decimal | None = None
+    may_be_billed: bool = False
+
+
 class Reservation(FrozenModel):
     """Dollars set aside on a day (``2026-11-22``, UTC); with them goes a place in flight."""
 
@@ -414,6 +428,8 @@ class Job(FrozenModel):
     reported: Json = {}
     #: What came, against the estimate; None where fal reported nothing that can be compared.
     actual: Actual | None = None
+    #: Of a sequence that starts no further segment: what those cost that it asked for first.
+    spent: JobCost | None = None
     video: Video | None = None
     #: What is odd about it, in the words of ``video_formats``; it was stored all the same.
     video_flaws: frozenset[str] = frozenset()

@@ -16,6 +16,7 @@ from phonoscene.publishing.public_job import (
     public_fields,
     written,
 )
+from phonoscene.spending import is_open
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -98,23 +99,27 @@ def _summary(
     return Summary(
         title=_line(f"{job.name}: {fields['state']}"),
         result=_line(f"s3://{video.bucket}/{video.key}" if video else ""),
-        cost=_line(_cost_in_words(fields["cost"])),
+        cost=_line(_cost_in_words(fields["cost"], is_open=is_open(job))),
         errors=_line(" ".join(said)),
         notes=_line(" ".join(fields["notes"])),
         receipt=_line(f"s3://{receipt.bucket}/{receipt.key}"),
     )
 
 
-def _cost_in_words(cost: Cost | None) -> str:
+def _cost_in_words(cost: Cost | None, *, is_open: bool) -> str:
     if cost is None:
         return ""
-    asked = f"${cost.lower_usd:.4f} to ${cost.upper_usd:.4f} estimated"
+    if not cost.upper_usd and not cost.may_be_billed:
+        return "nothing"
+    bounds = f"${cost.lower_usd:.4f} to ${cost.upper_usd:.4f}"
+    if cost.may_be_billed:
+        return f"{bounds}, because fal may bill a request that brought no video"
     came = [
         f"${usd:.4f} {what}"
         for usd, what in ((cost.delivered_usd, "delivered"), (cost.billed_usd, "billed by fal"))
         if usd is not None
     ]
-    return ", ".join([*came, asked])
+    return ", ".join([*came, f"{bounds} {'estimated' if is_open else 'spent'}"])
 
 
 #: What would end a JSON string, or be a mention or a link in a chat, and what stands for it.

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, PlainSerializer
 
 from phonoscene.comparison import differences, is_noted
 from phonoscene.jobs import (
-    Actual,
     Audio,
     DropObject,
     ErrorDetail,
-    Estimate,
     FrozenModel,
     Job,
     JobStatus,
@@ -27,6 +25,7 @@ from phonoscene.jobs import (
     Video,
 )
 from phonoscene.publishing.wording import WAITS, fix, over_reserved, state_of
+from phonoscene.spending import cost
 from phonoscene.videos.video_formats import CUT_OFF, FEWER_BYTES, OTHER_CONTAINER
 
 _QUERY = re.compile(r"""(?i)(https?://[^\s?"']*)\?[^\s"']*""")
@@ -64,17 +63,32 @@ class Problem(ErrorDetail):
 
 
 class Cost(FrozenModel):
-    """What one run of the job should cost, and what its video did cost, in US dollars."""
+    """What the job should cost, and once its video is made or it has ended, what was spent.
 
-    lower_usd: float = described("For the fewest frames that fal may bill, at the exact area.")
-    upper_usd: float = described("For the most frames and pixels, in whole megapixels: reserved.")
+    In US dollars; of long audio for the segments that this job had made.
+    """
+
+    lower_usd: float = described("The least that fal may bill; 0 if nothing was spent.")
+    upper_usd: float = described("The most; 0 if nothing was spent. All videos made are counted.")
+    may_be_billed: bool = described(
+        "Whether upper_usd counts a request that brought no video, and that fal may bill.",
+        default=False,
+    )
     delivered_usd: float | None = described(
-        "The most for the frames and pixels that fal reports; absent if it reports none.",
+        "The most for the frames and pixels that fal reports; absent if it reports none, or not of "
+        "all that was made.",
         default=None,
     )
     billed_usd: float | None = described(
-        "What fal bills; absent if fal does not say, as in a webhook.", default=None
+        "What fal bills; absent if fal does not say, as in a webhook, or not of all that was made.",
+        default=None,
     )
+
+    @classmethod
+    def of(cls, job: Job) -> Self | None:
+        """That of a job; None if it was never priced."""
+        found = cost(job)
+        return cls(**found.model_dump()) if found else None
 
 
 class VideoFigures(FrozenModel):
@@ -134,7 +148,7 @@ class PublicJob(FrozenModel):
     )
     errors: tuple[Problem, ...] = described("What is wrong.")
     video: Video | None = described("The video, once it is in the output bucket.", default=None)
-    cost: Cost | None = described("Absent if it could not be computed.", default=None)
+    cost: Cost | None = described("Absent if the job was never priced.", default=None)
     actual: VideoFigures | None = described(
         "What came; absent before there is a video, or where fal reports no figures.", default=None
     )
@@ -166,7 +180,7 @@ def public_fields(job: Job, until: datetime | None) -> dict[str, Any]:
         "waits": _wait(job, until),
         "duplicates": len(job.duplicate_requests),
         "notes": tuple(notes(job)),
-        "cost": _cost(job.estimate, job.actual),
+        "cost": Cost.of(job),
         "actual": job.actual and VideoFigures(**job.actual.model_dump()),
         "request_id": job.request.request_id if job.request else None,
     }
@@ -202,19 +216,6 @@ def segments_of(job: Job) -> tuple[PublicSegment, ...] | None:
             request_id=one.request_id,
         )
         for number, one in enumerate(sequence.segments)
-    )
-
-
-def _cost(asked: Estimate | None, came: Actual | None) -> Cost | None:
-    if asked is None:
-        return None
-    is_billed = came is not None and came.source == "billable_units"
-    delivered = came and (came.delivered_usd or (None if is_billed else came.upper_usd))
-    return Cost(
-        lower_usd=float(asked.lower_usd),
-        upper_usd=float(asked.upper_usd),
-        delivered_usd=float(delivered) if delivered else None,
-        billed_usd=float(came.upper_usd) if came and is_billed else None,
     )
 
 

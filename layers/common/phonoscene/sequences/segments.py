@@ -6,12 +6,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.jobs import WITHOUT_VIDEO, ErrorDetail
+from phonoscene.spending import cost_of_segments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Sequence as Listed
 
-    from phonoscene.jobs import Actual, DropObject, Estimate, Job, Sequence
+    from phonoscene.jobs import Actual, DropObject, Job, Sequence
 
 FIRST, LAST = "image_url", "end_image_url"
 _SIZES: Final = ("frames", "megapixels")
@@ -88,29 +89,22 @@ def clock(seconds: float) -> str:
 def together(job: Job, segments: Listed[Job]) -> dict[str, Any]:
     """What came of a sequence, and what it cost: the dollars are those of its own segments.
 
-    One that was made for another sequence was paid by that; of one that was cancelled fal may have
-    made a video all the same. ``actual`` is None where fal reported nothing of one.
+    One that was made for another sequence was paid by that. ``actual`` is None where fal reported
+    nothing of one.
     """
-    own = [
-        one
-        for one in segments
-        if one.part_of == job.job_id
-        and (one.was_generated or one.is_maybe_billed or one.duplicate_requests)
-    ]
-    asked = [one.estimate for one in own if one.estimate]
-    estimate = job.estimate and job.estimate.model_copy(update=_sums(asked, _DOLLARS))
+    spent = cost_of_segments(job, segments)
     came = [one.actual for one in segments if one.actual]
     if not came or len(came) < len(segments):
-        return {"estimate": estimate, "actual": None}
-    paid = [one.actual for one in own if one.actual]
+        return {"spent": spent, "actual": None}
+    paid = [one.actual for one in segments if one.actual and one.part_of == job.job_id]
     delivered = [one.delivered_usd for one in paid]
     known = [one for one in delivered if one is not None]
     whole = sum(known, Decimal(0)) if len(known) == len(delivered) else None
     sums = _sums(came, _SIZES) | _sums(paid, _DOLLARS) | {"delivered_usd": whole}
-    return {"estimate": estimate, "actual": came[0].model_copy(update=sums)}
+    return {"spent": spent, "actual": came[0].model_copy(update=sums)}
 
 
-def _sums(parts: Listed[Actual | Estimate], names: tuple[str, ...]) -> dict[str, Any]:
+def _sums(parts: Listed[Actual], names: tuple[str, ...]) -> dict[str, Any]:
     return {
         name: sum((getattr(one, name) for one in parts), 0 if name == "frames" else Decimal(0))
         for name in names

@@ -34,6 +34,7 @@ from phonoscene.sequences.segments import (
     is_lost,
     together,
 )
+from phonoscene.spending import cost_of_segments
 from phonoscene.videos.video_formats import suffix_of
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Sequencer:
         at = now + min(max(now - since, MIN_PAUSE), MAX_PAUSE)
         with suppress(WriteRefused):  # another process went on
             if now > since + EDITED_FOR:
-                return self._fail(job, (_NOT_EDITED,))
+                return self._fail(job, (_NOT_EDITED,), **together(job, list(jobs.values())))
             if job.status is JobStatus.READY:
                 return self.store.put_off(job, "cutting", at)
             self.store.look_again(job, at)
@@ -199,10 +200,10 @@ class Sequencer:
         """Note how the segments of a cancelled sequence have ended, and what they cost."""
         sequence, jobs = self._look(job)
         ended = _without_unborn(sequence, jobs)
-        estimate = together(job, list(jobs.values()))["estimate"]
-        if (ended, estimate) == (job.plan, job.estimate):
+        spent = cost_of_segments(job, list(jobs.values()))
+        if (ended, spent) == (job.plan, job.spent):
             return job
-        return self.store.note_ended(job, ended, estimate)
+        return self.store.note_ended(job, ended, spent)
 
     def _note(self, job: Job, sequence: Sequence, jobs: Mapping[str, Job]) -> Job:
         """Note how the segments stand, and what one waits for."""

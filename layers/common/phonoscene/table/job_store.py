@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from phonoscene.jobs import Actual, ErrorDetail, Estimate
+    from phonoscene.jobs import Actual, ErrorDetail, JobCost
     from phonoscene.jobs import Sequence as JobSequence
     from phonoscene.limits import SpendingLimits
     from phonoscene.table.ledger import Change
@@ -418,14 +418,14 @@ class JobStore:
             changed += " REMOVE waits_for"
         return self._note(job, changed, values, "AND revision = :revision", "sequence")
 
-    def note_ended(self, job: Job, sequence: JobSequence, estimate: Estimate | None) -> Job:
+    def note_ended(self, job: Job, sequence: JobSequence, spent: JobCost) -> Job:
         """Note how the segments of a sequence stand that has ended before them, and their cost.
 
         Raises:
             WriteRefused: the record is not as it was read.
         """
-        values = {":sequence": sequence, ":estimate": estimate, ":revision": job.revision}
-        changed = "SET #sequence = :sequence, estimate = :estimate"
+        values = {":sequence": sequence, ":spent": spent, ":revision": job.revision}
+        changed = "SET #sequence = :sequence, spent = :spent"
         return self._note(job, changed, values, "AND revision = :revision", "sequence")
 
     def note_unusable(self, segment: Job, error: ErrorDetail) -> None:
