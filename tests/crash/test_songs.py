@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import deque
 from datetime import timedelta
@@ -13,6 +14,7 @@ import pytest
 from phonoscene.jobs import JobStatus
 from phonoscene.sequences import media_editor
 from phonoscene.spending import cost
+from tests.support import schemas
 from tests.support.fakes.calls import Calls
 from tests.support.fakes.fal import Play
 from tests.support.invariants import always_broken, broken, jobs_of, spent
@@ -23,6 +25,7 @@ from tests.support.scenarios import (
     drop_long_again,
     drop_long_again_and_cancel,
 )
+from tests.support.stack import OUTPUT
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -56,6 +59,12 @@ def test_a_song_ends_well_and_each_segment_is_paid_once(name: str) -> None:
 
     assert broken(world, SONGS[name]) == []
     jobs = jobs_of(world)
+    for job in jobs:
+        if job.video:
+            key = f"{job.video.key.removesuffix('.mp4')}.json"
+            manifest = json.loads(world.buckets.versions[OUTPUT, key][-1].body)
+            schemas.check(manifest, schemas.MANIFEST)
+            assert ("segments" in manifest) == bool(job.sequence)
     for song in (job for job in jobs if job.sequence):
         found = cost(song)
         assert found

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import pytest
 
+from tests.support import schemas
 from tests.support.local_stack import (
     ENCODINGS,
     PATIENCE,
@@ -96,6 +97,7 @@ def test_the_record_and_the_manifest_say_where_the_video_came_from(
         "GENERATED",
         "SUCCEEDED",
     ]
+    schemas.check(manifest, schemas.MANIFEST)
     assert manifest["seed"] == 17454220438242315174
     assert manifest["arguments"]["prompt"] == prompt
     assert manifest["video"]["sha256"] == job["video"]["sha256"]

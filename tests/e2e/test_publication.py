@@ -38,6 +38,8 @@ def test_a_drops_receipt_goes_its_whole_way_and_never_back(
     shown = [one["status"] for one in told]  # steps of one moment share a receipt
     assert shown == [status for status in ("WAITING", *WAY) if status in shown]
     assert (shown[0], shown[-1]) == ("WAITING", "SUCCEEDED")
+    for one in told:
+        schemas.check(one, schemas.RECEIPT)
     assert told[0]["waits"]["what"] == "audio"
     assert told[-1]["video"]["key"] == job["video"]["key"]
     assert [step["status"] for step in told[-1]["history"]] == WAY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from datetime import timedelta
 from decimal import Decimal
@@ -31,6 +32,7 @@ from tests.integration.workspace import (
     request_of,
     result_message,
 )
+from tests.support import schemas
 from tests.support.fakes.calls import Crash
 from tests.support.invariants import spent
 from tests.support.media.films import film
@@ -482,9 +484,11 @@ def test_the_manifest_contains_the_actual_figures(workspace: Workspace) -> None:
 
     workspace.result_handler.handle(came(job, LARGER))
 
-    manifest = workspace.cloud.outputs()[f"{job.name}/{job.job_id}.json"].decode()
-    assert '"frames": 961' in manifest
-    assert '"upper_usd": "9.6051"' in manifest
+    manifest = json.loads(workspace.cloud.outputs()[f"{job.name}/{job.job_id}.json"])
+    schemas.check(manifest, schemas.MANIFEST)
+    assert manifest["actual"]["frames"] == 961
+    assert manifest["actual"]["upper_usd"] == manifest["cost"]["upper_usd"] == 9.6051
+    assert manifest["estimate"]["upper_usd"] == float(ASKED.upper_usd)
 
 
 def test_a_job_of_before_without_a_price_costs_what_was_reserved(workspace: Workspace) -> None:

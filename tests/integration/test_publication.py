@@ -107,6 +107,7 @@ def test_a_sample_of_the_stream_becomes_a_receipt_and_an_event(
     failed = publish(*event("dynamodb-job-changed")["Records"])
 
     answer = receipt(cloud, "talks/intro.status.json")
+    schemas.check(answer, schemas.RECEIPT)
     assert failed == []
     assert (answer["status"], answer["revision"]) == ("SUBMITTING", 2)
     (sent,) = bus.details

@@ -40,6 +40,7 @@ from phonoscene.workflow.storing import (
 )
 from tests.integration.loopback import FileServer, Loopback, Seen, answer
 from tests.integration.workspace import noted
+from tests.support import schemas
 from tests.support.fakes.calls import Crash
 from tests.support.jobs import a_job
 from tests.support.media.samples import video_file
@@ -241,6 +242,7 @@ def test_the_manifest_says_where_the_video_came_from_and_grants_nothing(world: W
 
     text = world.cloud.outputs()[MANIFEST_KEY].decode()
     manifest = json.loads(text)
+    schemas.check(manifest, schemas.MANIFEST)
     assert manifest["job_id"] == ID
     assert manifest["request_id"] == REQUEST
     assert manifest["audio"]["version_id"] == "v1"

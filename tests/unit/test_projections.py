@@ -30,6 +30,7 @@ from phonoscene.jobs import (
     Video,
 )
 from phonoscene.publishing.events import MAX_ERRORS, StatusChanged
+from phonoscene.publishing.manifests import Manifest, to_bytes
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.publishing.wording import STATES, WAITS, fix
 from tests.support import schemas
@@ -625,11 +626,48 @@ def test_the_sample_is_an_event_as_eventbridge_hands_it_out() -> None:
     assert (sample["source"], sample["detail-type"]) == ("phonoscene", "Job Status Changed")
 
 
-def test_the_schema_that_is_published_is_the_codes_own() -> None:
-    assert schemas.published() == schemas.generated(), "python -m tests.support.schemas writes it"
+@given(jobs, maybe(times))
+def test_every_receipt_that_can_be_written_is_as_its_schema_says(job: Job, until: Any) -> None:
+    receipt = Receipt.of(job, until)
+
+    schemas.check(json.loads(receipt.to_json()), schemas.RECEIPT)
 
 
-def test_the_schema_describes_every_field() -> None:
-    properties = schemas.published()["properties"]
+@given(jobs, st.lists(jobs, max_size=2))
+def test_every_manifest_that_can_be_written_is_as_its_schema_says(
+    job: Job, segments: list[Job]
+) -> None:
+    asked = {"arguments": {"prompt": "rain", "num_frames": 9}}
+    parts = [one.model_copy(update=asked) for one in segments]
+
+    text = to_bytes(Manifest.of(job, parts).fields())
+
+    schemas.check(json.loads(text), schemas.MANIFEST)
+
+
+def test_a_manifest_has_dollars_as_numbers_and_times_as_a_receipt_has_them() -> None:
+    made = step(a_job(estimate=ASKED, actual=CAME), JobStatus.GENERATED)
+    job = made.model_copy(update={"created_at": NOON + timedelta(microseconds=1234)})
+
+    manifest, receipt = Manifest.of(job).fields(), json.loads(Receipt.of(job, None).to_json())
+
+    assert manifest["estimate"]["upper_usd"] == 0.3085
+    assert manifest["created_at"] == receipt["created_at"] == "2026-11-22T12:00:00.001Z"
+    assert (manifest["actual"], manifest["cost"]) == (receipt["actual"], receipt["cost"])
+
+
+every_schema = pytest.mark.parametrize("name", schemas.SCHEMAS)
+
+
+@every_schema
+def test_the_schema_that_is_published_is_the_codes_own(name: str) -> None:
+    found = schemas.published(name)
+
+    assert found == schemas.generated(name), "python -m tests.support.schemas writes it"
+
+
+@every_schema
+def test_the_schema_describes_every_field(name: str) -> None:
+    properties = schemas.published(name)["properties"]
 
     assert [name for name, answer in properties.items() if "description" not in answer] == []

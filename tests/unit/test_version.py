@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from phonoscene.fal.client import FalClient
 from phonoscene.jobs import Job, JobStatus
 from phonoscene.publishing.events import StatusChanged
-from phonoscene.publishing.manifests import manifest_fields
+from phonoscene.publishing.manifests import Manifest
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.table import transition
 from phonoscene.table.transition import Transition
@@ -83,14 +83,14 @@ def test_receipt_event_and_manifest_name_the_version_that_wrote_the_last_step() 
     schemas.check(detail)
     assert detail["phonoscene_version"] == VERSION
     assert json.loads(receipt.to_json())["phonoscene_version"] == VERSION
-    assert manifest_fields(job)["phonoscene_version"] == VERSION
+    assert Manifest.of(job).phonoscene_version == VERSION
 
 
 def test_a_record_of_an_unknown_version_is_published_without_one() -> None:
     receipt = Receipt.of(a_job(), None)
 
     assert "phonoscene_version" not in json.loads(receipt.to_json())
-    assert "phonoscene_version" not in manifest_fields(a_job())
+    assert "phonoscene_version" not in Manifest.of(a_job()).fields()
 
 
 def test_a_new_version_replaces_no_receipt_before_the_job_takes_a_step(

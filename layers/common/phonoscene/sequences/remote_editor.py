@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from phonoscene.drops.keys import frame_key
 from phonoscene.errors import DropRefused, DropUnsettled, EditorFailed
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Video
-from phonoscene.publishing.manifests import manifest_fields
+from phonoscene.publishing.manifests import Manifest
 from phonoscene.sequences.plan import samples
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class RemoteEditor:
             fps=job.plan.fps,
             audio=_json(job.audio),
             to=key,
-            manifest=manifest(job, segments),
+            manifest=Manifest.of(job, segments).fields(),
         )
         return Video.model_validate(found)
 
@@ -86,25 +86,6 @@ class RemoteEditor:
             case {"unsettled": True}:
                 raise DropUnsettled
         raise EditorFailed(str(payload.get("errorType")))
-
-
-def manifest(job: Job, segments: list[Job]) -> dict[str, Any]:
-    """The manifest of a joined video, without the video."""
-    known = manifest_fields(job)
-    known.pop("seed", None)  # each segment has its own
-    return known | {
-        "segments": [
-            {
-                "job_id": one.job_id,
-                "frames": one.arguments["num_frames"],
-                "prompt": one.arguments["prompt"],
-                "request_id": one.request.request_id if one.request else None,
-                "seed": one.seed,
-                "video": _json(one.video),
-            }
-            for one in segments
-        ]
-    }
 
 
 def _json(part: FrozenModel | None) -> Any:

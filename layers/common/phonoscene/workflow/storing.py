@@ -27,7 +27,7 @@ from phonoscene.errors import (
 from phonoscene.fal.requests import Ended, Lost
 from phonoscene.fal.results import Result, from_webhook, video_url_in
 from phonoscene.jobs import UNANSWERED, ErrorDetail, Job, JobStatus, Request, Video
-from phonoscene.publishing.manifests import manifest_fields, to_bytes
+from phonoscene.publishing.manifests import Manifest, to_bytes
 from phonoscene.retries import MAX_ATTEMPTS, retry_at
 from phonoscene.videos.tracks import read_tracks
 from phonoscene.videos.video_formats import CONTENT_TYPES, Examination, check_container, suffix_of
@@ -248,7 +248,7 @@ class ResultHandler:
         tracks = read_tracks(examination.kind, examination.index)
         flaws = {"video": self._video(job, stored, tracks), "video_flaws": examination.flaws}
         kept = job.model_copy(update=flaws)
-        self.output.put_manifest(_key(job, ".json"), _manifest(kept))
+        self.output.put_manifest(_key(job, ".json"), to_bytes(Manifest.of(kept).fields()))
         # of a video that is cut off, where it lies and what fal said of it is kept: as above
         lay: dict[str, Any] = {"source_url": None, "reported": {}}
         forgotten = {} if examination.is_cut else lay
@@ -375,10 +375,3 @@ def _key(job: Job, suffix: str) -> str:
     if job.part_of:
         return segment_key(job.job_id, suffix)
     return output_key(job.name, job.job_id, suffix)
-
-
-def _manifest(job: Job) -> bytes:
-    """The manifest of a job of one request."""
-    flaws = {"video_flaws": sorted(job.video_flaws)} if job.video_flaws else {}
-    request = {"request_id": job.request.request_id if job.request else None}
-    return to_bytes(manifest_fields(job) | flaws | request)
