@@ -251,6 +251,12 @@ def internet(
 
 
 @pytest.fixture
+def no_grace(environment: pytest.MonkeyPatch, submit: ModuleType) -> None:  # noqa: ARG001 - after it
+    """A half's wait is over as soon as it is looked at again."""
+    environment.setenv("PAIR_GRACE_MINUTES", "0")
+
+
+@pytest.fixture
 def desk(
     cloud: Cloud,
     environment: pytest.MonkeyPatch,

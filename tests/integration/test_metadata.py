@@ -6,14 +6,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
+from phonoscene.drops.keys import half_id
 from phonoscene.jobs import JobStatus
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.table.job_store import JobStore
 from tests.integration.moto_stack import client
 from tests.integration.workspace import WAY, Workspace, an_id
 from tests.support.media.samples import silence
-from tests.support.stack import JOBS
+from tests.support.stack import DROPS, JOBS, sqs
 
 if TYPE_CHECKING:
     import io
@@ -95,7 +97,7 @@ def test_takes_that_differ_in_their_metadata_alone_are_two_jobs_each_with_its_ow
     assert len(fal.posts) == 2
 
 
-def test_a_rejected_job_has_its_metadata_unless_that_is_what_is_wrong(
+def test_a_rejected_job_has_its_metadata_without_what_is_wrong_with_it(
     desk: Desk, fal: FakeFalQueue
 ) -> None:
     drop(desk, ORDER, fps=61)
@@ -104,9 +106,145 @@ def test_a_rejected_job_has_its_metadata_unless_that_is_what_is_wrong(
 
     drop(desk, ORDER | {"n": 1}, fps=61)
 
-    assert (only(desk)["status"], only(desk).get("metadata")) == ("REJECTED", None)
+    assert (only(desk)["status"], only(desk)["metadata"]) == ("REJECTED", ORDER)
     assert {error["field"] for error in only(desk)["errors"]} == {"fps", "metadata.n"}
     assert fal.posts == []
+
+
+def end_wait(desk: Desk, key: str) -> dict[str, Any]:
+    """The job of a half whose grace is over."""
+    desk.announce(key)
+    assert only(desk)["status"] == "WAITING"
+    assert desk.submit
+    desk.submit.handler(sqs(json.dumps({"job_id": half_id(DROPS, key)})), desk.context)
+    return only(desk)
+
+
+def rejected_for(desk: Desk, code: str) -> dict[str, Any]:
+    """The metadata of the one job, which was rejected for one thing."""
+    assert [error["code"] for error in only(desk)["errors"]] == [code]
+    found: dict[str, Any] = only(desk).get("metadata", {})
+    return found
+
+
+@pytest.mark.usefixtures("no_grace")
+def test_a_sidecar_whose_audio_never_comes_is_rejected_with_its_metadata_and_found_by_it(
+    desk: Desk,
+) -> None:
+    desk.cloud.drop("_defaults.json", json.dumps({"metadata": {"customer": "acme", "order": "?"}}))
+    desk.cloud.drop(TEXT, json.dumps(SIDECAR | {"metadata": ORDER}))
+
+    end_wait(desk, TEXT)
+
+    assert rejected_for(desk, "missing_audio") == {"customer": "acme"} | ORDER
+    [found] = desk.says("jobs", "--json", "--meta", "order=A-17").data
+    assert found["job_id"] == only(desk)["job_id"]
+
+
+@pytest.mark.usefixtures("no_grace")
+def test_of_several_takes_that_are_rejected_together_the_job_has_the_metadata_of_all(
+    desk: Desk,
+) -> None:
+    takes = [SIDECAR | {"metadata": ORDER | {"take": f"{n}"}} for n in range(2)]
+    desk.cloud.drop(TEXT, json.dumps(takes))
+
+    end_wait(desk, TEXT)
+
+    assert rejected_for(desk, "missing_audio") == ORDER
+
+
+@pytest.mark.usefixtures("no_grace")
+def test_audio_whose_sidecar_never_comes_has_the_metadata_of_its_defaults(desk: Desk) -> None:
+    desk.cloud.drop("talks/_defaults.json", json.dumps({"metadata": ORDER}))
+    desk.cloud.drop(AUDIO, silence(1))
+
+    end_wait(desk, AUDIO)
+
+    assert rejected_for(desk, "missing_sidecar") == ORDER
+
+
+@pytest.mark.parametrize("order", [["talks/intro.mp4", TEXT], [TEXT, "talks/intro.mp4"]])
+def test_a_sidecar_of_a_film_is_rejected_with_its_metadata(desk: Desk, order: list[str]) -> None:
+    for key in order:
+        desk.cloud.drop(key, json.dumps(SIDECAR | {"metadata": ORDER}))
+        desk.announce(key)
+
+    assert rejected_for(desk, "unsupported_format") == ORDER
+
+
+def test_a_second_film_of_one_sidecar_is_rejected_with_its_metadata(desk: Desk) -> None:
+    for key in (TEXT, "talks/intro.mp4", "talks/intro.aiff"):
+        desk.cloud.drop(key, json.dumps(SIDECAR | {"metadata": ORDER}))
+        desk.announce(key)
+        if key.endswith("mp4"):
+            desk.cloud.s3.delete_object(Bucket=DROPS, Key=key)
+
+    assert [item["metadata"] for item in desk.cloud.items()] == [ORDER, ORDER]
+
+
+def test_a_film_alone_has_the_metadata_of_the_defaults_that_need_no_sidecar(desk: Desk) -> None:
+    defaults = SIDECAR | {"wait_for_sidecar": False, "metadata": ORDER}
+    desk.cloud.drop("talks/_defaults.json", json.dumps(defaults))
+    desk.cloud.drop("talks/intro.mp4", b"\0")
+
+    desk.announce("talks/intro.mp4")
+
+    assert rejected_for(desk, "unsupported_format") == ORDER
+
+
+def test_a_drop_whose_audio_s3_does_not_give_is_rejected_with_its_metadata(desk: Desk) -> None:
+    desk.cloud.s3.put_object(Bucket=DROPS, Key=AUDIO, Body=b"\0", StorageClass="GLACIER")
+    desk.cloud.drop("_defaults.json", json.dumps({"wait_for_sidecar": True}))
+    desk.cloud.drop(TEXT, json.dumps(SIDECAR | {"metadata": ORDER}))
+
+    desk.announce(TEXT)
+
+    assert rejected_for(desk, "archived_object") == ORDER
+
+
+def test_a_drop_whose_sidecar_cannot_be_read_has_the_metadata_of_its_defaults(desk: Desk) -> None:
+    desk.cloud.drop("_defaults.json", json.dumps({"metadata": ORDER}))
+    desk.cloud.drop(AUDIO, silence(1))
+    desk.cloud.drop(TEXT, "{")
+
+    desk.announce(TEXT)
+
+    assert rejected_for(desk, "not_json") == ORDER
+
+
+@pytest.mark.parametrize("sidecar", ["{", json.dumps({"metadata": 5}), None, "down"])
+@pytest.mark.usefixtures("no_grace")
+def test_a_half_is_rejected_although_its_metadata_cannot_be_read(
+    desk: Desk, sidecar: str | None
+) -> None:
+    desk.cloud.drop(TEXT, sidecar or "{}")
+    desk.announce(TEXT)
+    if sidecar is None:
+        desk.cloud.s3.delete_object(Bucket=DROPS, Key=TEXT)
+    elif sidecar == "down":
+        s3 = client("s3")
+        get = s3.get_object
+
+        def get_others(**request: Any) -> Any:
+            if request["Key"] == TEXT:
+                raise EndpointConnectionError(endpoint_url="https://s3.example")
+            return get(**request)
+
+        desk.patch.setattr(s3, "get_object", get_others)
+
+    assert desk.submit
+    desk.submit.handler(sqs(json.dumps({"job_id": half_id(DROPS, TEXT)})), desk.context)
+
+    assert rejected_for(desk, "missing_audio") == {}
+
+
+@pytest.mark.parametrize("defaults", [{"customer": 5}, 7, {"or der": "B"}, {"order": 5}])
+def test_wrong_metadata_of_the_defaults_leaves_the_sidecars_own(desk: Desk, defaults: Any) -> None:
+    desk.cloud.drop("_defaults.json", json.dumps({"metadata": defaults}))
+
+    drop(desk, ORDER, fps=61)
+
+    assert (only(desk)["status"], only(desk)["metadata"]) == ("REJECTED", ORDER)
 
 
 def test_wrong_metadata_is_rejected_although_a_job_has_the_same_content(

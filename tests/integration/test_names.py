@@ -257,11 +257,6 @@ def test_ignore_that_cannot_be_meant_is_refused_and_hides_nothing(
 # Halves that stay alone -------------------------------------------------------------------------
 
 
-@pytest.fixture
-def no_grace(environment: pytest.MonkeyPatch, submit: ModuleType) -> None:  # noqa: ARG001 - after it
-    environment.setenv("PAIR_GRACE_MINUTES", "0")
-
-
 def end_wait(send: Send, key: str) -> list[str]:
     """As the schedule does once a half's grace is over."""
     return send({"job_id": half_id(DROPS, key)})

@@ -65,7 +65,6 @@ def refused(*found: Any) -> list[ErrorDetail]:
     documents = files(*found)
     with pytest.raises(DropRefused) as caught:
         parse(documents)
-    assert metadata_of(documents) == {}
     return list(caught.value.errors)
 
 
@@ -143,6 +142,7 @@ def test_wrong_metadata_is_refused_by_its_field_with_what_is_allowed(
 ) -> None:
     [error] = refused(metadata)
 
+    assert metadata_of(files(metadata)) == {}
     assert (error.field, error.code, error.source) == (field, code, "a/song.json")
     assert error.value
     assert error.allowed
@@ -185,9 +185,19 @@ def test_every_error_of_every_file_is_reported_at_once_with_the_file_it_is_in() 
     }
 
 
-def test_too_many_keys_of_several_files_are_too_many_together() -> None:
-    [error] = refused({f"a{n}": "" for n in range(30)}, {f"b{n}": "" for n in range(21)})
+def test_what_is_wrong_is_left_out_and_a_key_that_is_wrong_is_no_other_files() -> None:
+    documents = files({"order": 1, "a": "1"}, {"order": "A", "b": "2", "c d": "3"}, 7)
 
+    assert metadata_of(documents) == {"a": "1", "b": "2"}
+
+
+def test_too_many_keys_of_several_files_are_too_many_together_and_the_nearest_remain() -> None:
+    near, far = {f"a{n}": "" for n in range(30)}, {f"b{n}": "" for n in range(21)}
+
+    [error] = refused(near, far)
+
+    assert metadata_of(files(near, far)) == near
+    assert metadata_of(files({**far, "x": 1}, near, {"c": "5"})) == {**far, "c": "5"}
     assert error.message == "metadata has 51 keys; allowed are at most 50. Remove some."
 
 

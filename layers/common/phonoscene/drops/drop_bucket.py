@@ -126,6 +126,14 @@ class DropBucket:
             raise ObjectUnreadable(f"{len(raw)} bytes of {answer['ContentLength']}")
         return _found(key, answer), raw
 
+    def read_if_given(self, key: str, at_most: int) -> bytes:
+        """An object's first ``at_most`` bytes; empty if it is gone or S3 does not give it now."""
+        try:
+            read = self.read(key, at_most)
+        except (BotoCoreError, BucketUnversioned, ClientError, DropRefused, ObjectUnreadable):
+            return b""
+        return read[1] if read else b""
+
     def _get(self, **request: Any) -> Any:
         """S3's answer to a GET, or None where there is no such object."""
         request = {"Bucket": self.name} | request

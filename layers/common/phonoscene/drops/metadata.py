@@ -31,8 +31,8 @@ _OBJECT: Final = f"an object of at most {MAX_KEYS} texts"
 def merged(found: Sequence[tuple[str, Any]]) -> tuple[dict[str, str], list[ErrorDetail]]:
     """The metadata of several files, merged key by key, and all that is wrong with it.
 
-    ``found``: each file's key and its metadata, the nearest first, which wins. Metadata with an
-    error is returned empty.
+    ``found``: each file's key and its metadata, the nearest first, which wins. Wrong entries are
+    left out; if all the others are too large together, so are the files that exceed the limits.
     """
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -43,10 +43,24 @@ def merged(found: Sequence[tuple[str, Any]]) -> tuple[dict[str, str], list[Error
             origin |= dict.fromkeys(own, source)
         else:
             errors.append(wrong_value(METADATA, own, source, "wrong_type", _OBJECT))
-    entries = (_wrong_entry(key, value, origin[key]) for key, value in values.items())
-    errors += filter(None, entries)
-    errors += _wrong_whole(values, found[0][0]) if found and not errors else []
-    return {} if errors else values, errors
+    wrong = {key: _wrong_entry(key, value, origin[key]) for key, value in values.items()}
+    errors += filter(None, wrong.values())
+    right = {key: values[key] for key, error in wrong.items() if error is None}
+    too_large = _wrong_whole(right, found[0][0]) if found else []
+    if too_large:
+        right = _within_limits(right, origin, [source for source, _ in found])
+    return right, errors or too_large
+
+
+def _within_limits(
+    values: Mapping[str, str], origin: Mapping[str, str], sources: Sequence[str]
+) -> dict[str, str]:
+    """The entries of as many files as fit, the nearest first."""
+    kept: dict[str, str] = {}
+    for source in sources:
+        more = kept | {key: value for key, value in values.items() if origin[key] == source}
+        kept = kept if _wrong_whole(more, source) else more
+    return kept
 
 
 def _wrong_entry(key: str, value: object, source: str) -> ErrorDetail | None:

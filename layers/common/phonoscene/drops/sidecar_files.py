@@ -220,7 +220,7 @@ def merged(documents: Sequence[SidecarFile]) -> tuple[dict[str, Any], dict[str, 
 
 
 def metadata_of(documents: Sequence[SidecarFile]) -> dict[str, str]:
-    """The metadata of the documents, merged key by key; empty if ``parse`` refuses it."""
+    """The metadata of the documents, merged key by key, without what ``parse`` refuses."""
     return _metadata(documents)[0]
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from phonoscene.drops.contents import Content, Holders
-    from phonoscene.jobs import ErrorDetail
     from phonoscene.table.job_store import JobStore
     from phonoscene.workflow.examination import ExaminedTake
     from phonoscene.workflow.finding import DropFiles
@@ -174,15 +173,16 @@ class Admission:
         """
         for half in take.waiting:
             if _is_tied(job):
-                self._reject(half, job.errors)
+                self._reject(half, job)
             else:
                 self.store.stop_waiting(half)
 
-    def _reject(self, half_id: str, errors: tuple[ErrorDetail, ...]) -> None:
+    def _reject(self, half_id: str, job: Job) -> None:
+        """Reject a half, like the job that was made of it."""
         half = self.store.get(half_id)
         if half and half.status is JobStatus.WAITING:
             try:
-                self.store.move(half, JobStatus.REJECTED, errors=errors)
+                self.store.move(half, JobStatus.REJECTED, errors=job.errors, metadata=job.metadata)
             except WriteRefused:
                 logger.info("half.moved", extra={"job_id": half_id})
 

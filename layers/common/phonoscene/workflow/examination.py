@@ -112,7 +112,8 @@ class Examiner:
         audio = errors.collect(self._measure, halves.audio)
         own = self._own(halves, errors)
         if own is None:
-            return [ExaminedTake(self._pinned(halves, audio), errors, {})]
+            about = {**self._pinned(halves, audio), "metadata": metadata_of(halves.defaults)}
+            return [ExaminedTake(about, errors, {})]
         takes = [Errors(errors) for _ in own]
         return _with_twins(
             self._take(halves, audio, [*document, *halves.defaults], mine)

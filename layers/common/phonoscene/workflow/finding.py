@@ -5,26 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from phonoscene.drops.keys import defaults_keys, half_id, job_id
+from phonoscene.drops.keys import Kind, defaults_keys, half_id, job_id, kind_of
 from phonoscene.drops.sidecar_files import (
     MAX_SIDECAR_BYTES,
     SidecarFile,
     ignores,
+    metadata_of,
     read_sidecar_file,
+    read_takes,
     waits_for_sidecar,
 )
 from phonoscene.drops.validation_errors import Errors
 from phonoscene.errors import DropUnsettled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from phonoscene.drops.drop_bucket import DropBucket, Found
     from phonoscene.drops.pairing import Pairing
     from phonoscene.jobs import ErrorDetail
+
+T = TypeVar("T")
 
 #: How often a pair is read that changes meanwhile, before its event goes back to the queue.
 TRIES: Final = 3
@@ -108,6 +112,27 @@ def find_drop(bucket: DropBucket, pairing: Pairing) -> DropFiles | NoDrop:
         return NoDrop.INCOMPLETE
     found = _halves(bucket, pairing.audio, pairing.sidecar)
     return DropFiles(pairing, *found, defaults, errors) if found else NoDrop.GONE
+
+
+def read_metadata(bucket: DropBucket, key: str) -> dict[str, str]:
+    """The metadata of a half with its defaults, for a drop that is rejected unexamined.
+
+    Of several takes, what all of them have. A file that S3 does not give now is left out, because
+    no answer may delay a rejection.
+    """
+    errors = Errors()
+
+    def parsed(parse: Callable[[str, bytes], T], name: str) -> T | None:
+        return errors.collect(parse, name, bucket.read_if_given(name, MAX_SIDECAR_BYTES + 1))
+
+    defaults = [one for name in defaults_keys(key) if (one := parsed(read_sidecar_file, name))]
+    takes = parsed(read_takes, key) if kind_of(key) is Kind.SIDECAR else None
+    found = [metadata_of([take, *defaults]) for take in takes or ()] or [metadata_of(defaults)]
+    return {
+        name: value
+        for name, value in found[0].items()
+        if all(one.get(name) == value for one in found)
+    }
 
 
 def _defaults(bucket: DropBucket, key: str, errors: Errors) -> list[SidecarFile]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
@@ -31,7 +32,7 @@ from phonoscene.drops.validation_errors import Errors
 from phonoscene.errors import DropRefused, DropUnsettled, WriteRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus
 from phonoscene.workflow.admission import Admission
-from phonoscene.workflow.finding import DropFiles, NoDrop, find_drop
+from phonoscene.workflow.finding import DropFiles, NoDrop, find_drop, read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -91,7 +92,8 @@ class Intake:
         if reason:
             shown = _printable(announced.key)
             refused = half_id(self.bucket.name, announced.key)
-            return [self._refuse(announced, shown, (_unsafe_key(shown, reason),), (), refused)]
+            error = _unsafe_key(shown, reason)
+            return [self._refuse(announced, shown, (error,), identifier=refused)]
         found, pairs, versions = self._found(announced)
         if not pairs:
             logger.info("drop.gone", extra={"key": announced.key})
@@ -143,7 +145,11 @@ class Intake:
                 return self._reject(half, errors)
             if errors[0] in half.errors:  # announced twice
                 return [half]
-            return [self._refuse(announced, half.name, errors, (), identifier)]
+            metadata = read_metadata(self.bucket, pairing.sidecar)
+            refusal = self._refuse(
+                announced, half.name, errors, identifier=identifier, metadata=metadata
+            )
+            return [refusal]
         try:
             drop = find_drop(self.bucket, pairing)
             is_drop = isinstance(drop, DropFiles) and not drop.errors
@@ -152,7 +158,9 @@ class Intake:
         if not is_drop:
             return []
         shown, _, _ = announced.key.rpartition(".")
-        return [self._refuse(announced, shown, errors, (), identifier)]
+        metadata = read_metadata(self.bucket, announced.key)
+        refusal = self._refuse(announced, shown, errors, identifier=identifier, metadata=metadata)
+        return [refusal]
 
     def give_up(self, announced: Announcement, step: str) -> Job:
         """Record that a drop could not be examined, because of what happened at ``step``.
@@ -190,7 +198,8 @@ class Intake:
                 return None
             halves = [key for key in (pairing.audio, pairing.sidecar) if key]
             waiting = [half_id(self.bucket.name, key) for key in halves]
-            return [self._refuse(announced, announced.key, exc.errors, waiting)]
+            metadata = read_metadata(self.bucket, halves[-1])
+            return [self._refuse(announced, announced.key, exc.errors, waiting, metadata=metadata)]
 
     def _must_rest(self, announced: Announcement) -> bool:
         return self.rest is not None and not announced.has_rested
@@ -256,9 +265,12 @@ class Intake:
         return None
 
     def _reject(self, waiting: Job, errors: tuple[ErrorDetail, ...]) -> list[Job]:
+        """Reject what waits. A half gets its metadata here, because it was never examined."""
+        changes: dict[str, Any] = {"errors": Errors(errors).listed()}
+        if not waiting.missing_image:
+            changes["metadata"] = read_metadata(self.bucket, _key_of(waiting))
         try:
-            kept = Errors(errors).listed()
-            return [self.store.move(waiting, JobStatus.REJECTED, errors=kept)]
+            return [self.store.move(waiting, JobStatus.REJECTED, **changes)]
         except WriteRefused:
             return []
 
@@ -396,10 +408,15 @@ class Intake:
         errors: tuple[ErrorDetail, ...],
         waiting: Sequence[str] = (),
         identifier: str | None = None,
+        metadata: Mapping[str, str] = MappingProxyType({}),
     ) -> Job:
         """Record that nothing comes of this announcement; ``shown`` is its key, printable."""
         identifier = identifier or self._refusal_id(announced)
-        data = {"errors": Errors(errors).listed(), "dropped_at": announced.happened_at}
+        data = {
+            "errors": Errors(errors).listed(),
+            "dropped_at": announced.happened_at,
+            "metadata": dict(metadata),
+        }
         job = self._born(JobStatus.REJECTED, identifier, shown, **data)
         try:
             return self.store.admit(job, waiting)
