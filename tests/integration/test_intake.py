@@ -553,7 +553,7 @@ def test_what_is_not_audio_is_refused_whatever_its_name(
     ("text", "code"),
     [
         (b"", "not_json"),
-        (b" " * (64 * 1024) + b"{}", "sidecar_too_long"),
+        (b" " * (1024 * 1024) + b"{}", "sidecar_too_long"),
         (b'{"prompt": "caf\xe9"}', "not_utf8"),
         (b"[1]", None),
         (b'{"prompt": "a", "prompt": "b"}', "not_json"),

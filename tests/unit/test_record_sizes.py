@@ -20,14 +20,12 @@ from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES
 from phonoscene.drops.validation_errors import Errors
 from phonoscene.jobs import Audio, Job, JobStatus, Segment, Step, Video
 from phonoscene.sequences.segments import failures
-from phonoscene.table.items import index_attributes, to_item, to_record
 from phonoscene.workflow.intake import Announcement
 from tests.support.jobs import NOON, a_job
+from tests.support.record_sizes import LARGEST, size_of
 from tests.unit.explorer import RULES, intake_of
 from tests.unit.fakes import MemoryBucket, MemoryStore
 
-#: Bytes of the largest item that DynamoDB takes.
-LARGEST = 400 * 1024
 WAVE = "\U0001f30a"
 FOLDER = WAVE * 100 + "/" + "x" * 500 + "/"
 LONG = replace(
@@ -40,28 +38,6 @@ METADATA = {f"{n:040}": WAVE * 159 for n in range(48)}
 PROMPTS = {"prompt": WAVE * 5000, "negative_prompt": WAVE * 5000}
 #: 57 names of an image; two takes hold as many as a sidecar.
 MISSING = [{"start": n * 10, "image_url": f"{n}{'a' * 1050}.png"} for n in range(57)]
-
-
-def bytes_of(value: Any) -> int:
-    """The size of a value, as DynamoDB's guide counts it."""
-    [(kind, inner)] = value.items()
-    match kind:
-        case "S":
-            return len(inner.encode())
-        case "N":
-            return len(inner) // 2 + 2
-        case "M":
-            return 3 + sum(len(name.encode()) + bytes_of(one) + 1 for name, one in inner.items())
-        case "L":
-            return 3 + sum(bytes_of(one) + 1 for one in inner)
-        case "SS":
-            return sum(len(one.encode()) for one in inner)
-    return 1
-
-
-def size_of(job: Job) -> int:
-    """Bytes of a job's item."""
-    return bytes_of({"M": to_item(to_record(job) | index_attributes(job, NOON))})
 
 
 def as_bytes(value: Any) -> bytes:

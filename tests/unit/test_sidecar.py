@@ -329,7 +329,7 @@ def test_a_number_beyond_every_number_is_refused_by_its_field(field: str, number
     assert [error.field for error in errors] == [field]
 
 
-@pytest.mark.parametrize("digits", [20, 400, 4300])
+@pytest.mark.parametrize("digits", [20, 400, 1000])
 @pytest.mark.parametrize("field", RANGES)
 def test_a_huge_whole_number_is_refused_by_its_field(field: str, digits: int) -> None:
     errors = refused(f'{{"prompt": "x", "{field}": 9{"9" * (digits - 1)}}}')
@@ -338,8 +338,8 @@ def test_a_huge_whole_number_is_refused_by_its_field(field: str, digits: int) ->
     assert len(errors[0].message) < 500
 
 
-def test_a_number_of_more_digits_than_python_reads_is_refused() -> None:
-    error = only(refused(f'{{"prompt": "x", "seed": {"9" * 5000}}}'))
+def test_a_number_of_more_digits_than_are_read_is_refused() -> None:
+    error = only(refused(f'{{"prompt": "x", "seed": {"9" * 1001}}}'))
 
     assert error.code == "not_json"
 
@@ -441,8 +441,8 @@ def test_a_byte_order_mark_is_fine() -> None:
     assert document.values == {"prompt": "x"}
 
 
-@pytest.mark.parametrize(("size", "is_taken"), [(65536, True), (65537, False)])
-def test_64_kib_are_read_and_no_more(size: int, *, is_taken: bool) -> None:
+@pytest.mark.parametrize(("size", "is_taken"), [(1024 * 1024, True), (1024 * 1024 + 1, False)])
+def test_one_mebibyte_is_read_and_no_more(size: int, *, is_taken: bool) -> None:
     raw = b'{"prompt": "x"}'.ljust(size)
 
     if is_taken:
@@ -451,6 +451,17 @@ def test_64_kib_are_read_and_no_more(size: int, *, is_taken: bool) -> None:
         with pytest.raises(DropRefused) as caught:
             read_sidecar_file("song.json", raw)
         assert only(list(caught.value.errors)).code == "sidecar_too_long"
+
+
+@pytest.mark.parametrize(("keys", "is_taken"), [(100, True), (101, False)])
+def test_an_object_has_at_most_100_keys(keys: int, *, is_taken: bool) -> None:
+    raw = json.dumps({"metadata": {f"k{n}": "" for n in range(keys)}}).encode()
+
+    if is_taken:
+        assert len(read_sidecar_file("song.json", raw).values["metadata"]) == keys
+    else:
+        with pytest.raises(DropRefused, match="an object in it has 101 keys; at most 100 are read"):
+            read_sidecar_file("song.json", raw)
 
 
 # All errors at once
@@ -499,14 +510,13 @@ def test_auto_with_an_image_is_taken() -> None:
 
 
 def test_a_sidecar_of_nothing_but_errors_still_fits_in_its_record() -> None:
-    text = "{" + ",".join(f'"k{number}":0' for number in range(6500)) + "}"
-    assert 60_000 < len(text) < 65_536
+    text = "{" + ",".join(f'"k{number}":0' for number in range(100)) + "}"
 
     answer = Errors(refused(text)).listed()
 
     record = json.dumps([error.model_dump() for error in answer])
     assert len(record) < 350_000  # DynamoDB's item limit is 400 KB
-    assert answer[-1].message == "There are 6451 more errors."
+    assert answer[-1].message == "There are 51 more errors."
 
 
 @pytest.mark.parametrize(

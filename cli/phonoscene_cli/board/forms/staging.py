@@ -193,7 +193,7 @@ def _check_sidecar(file: Path, name: str) -> None:
         WrongUsage: it cannot, and why.
     """
     if file.stat().st_size > MAX_SIDECAR_BYTES:
-        raise WrongUsage(f"{name} is larger than {MAX_SIDECAR_BYTES // 1024} KiB. Shorten it.")
+        raise WrongUsage(f"{name} is larger than {MAX_SIDECAR_BYTES // 1024**2} MiB. Shorten it.")
     try:
         takes_of_sidecar(name, file.read_bytes())
     except DropRefused as exc:

@@ -126,13 +126,12 @@ class DropBucket:
             raise ObjectUnreadable(f"{len(raw)} bytes of {answer['ContentLength']}")
         return _found(key, answer), raw
 
-    def read_if_given(self, key: str, at_most: int) -> bytes:
-        """An object's first ``at_most`` bytes; empty if it is gone or S3 does not give it now."""
+    def read_if_given(self, key: str, at_most: int) -> tuple[Found, bytes] | None:
+        """As ``read``; None also where S3 does not give the object now."""
         try:
-            read = self.read(key, at_most)
+            return self.read(key, at_most)
         except (BotoCoreError, BucketUnversioned, ClientError, DropRefused, ObjectUnreadable):
-            return b""
-        return read[1] if read else b""
+            return None
 
     def _get(self, **request: Any) -> Any:
         """S3's answer to a GET, or None where there is no such object."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Never
 
 from pydantic import ValidationError
 
-from phonoscene.drops.keys import is_defaults
+from phonoscene.drops.keys import DEFAULTS_NAME, is_defaults
 from phonoscene.drops.metadata import merged as merged_metadata
 from phonoscene.drops.sidecar import Sidecar
 from phonoscene.drops.validation_errors import (
@@ -26,15 +26,21 @@ from phonoscene.errors import DropRefused
 from phonoscene.jobs import ErrorDetail
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-#: A sidecar is a page of parameters; more is a mistake, or an attack.
-MAX_SIDECAR_BYTES = 64 * 1024
+    from phonoscene.drops.validation_errors import Errors
+
+#: Of a sidecar, and of all ``_defaults.json`` of a drop together. Many takes, or scenes, with the
+#: longest prompts and metadata are as long.
+MAX_SIDECAR_BYTES = 1024 * 1024
+#: Of an object, and of all ``_defaults.json`` together: to report a wrong key takes time.
+MAX_KEYS = 100
+MAX_KEY_LENGTH = 1000
 MAX_TAKES = 20
 #: How every file that gzip has compressed begins.
 GZIP = b"\x1f\x8b"
-#: Python converts no more digits to a number, against a known attack (CVE-2020-10735).
-MAX_DIGITS = 4300
+#: To convert a number takes time that grows with the square of its digits (CVE-2020-10735).
+MAX_DIGITS = 1000
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,29 @@ def read_takes(source: str, raw: bytes) -> list[SidecarFile]:
     return [_document(f"{source}[{n}]", take) for n, take in enumerate(values)]
 
 
+def read_defaults(found: Iterable[tuple[str, bytes]], errors: Errors) -> list[SidecarFile]:
+    """Parse the ``_defaults.json`` of a drop, nearest first; they are bounded together.
+
+    What is wrong with a file goes to ``errors``.
+    """
+    files: list[SidecarFile] = []
+    size, keys = 0, set[str]()
+    for source, raw in found:
+        file = errors.collect(read_sidecar_file, source, raw)
+        if file is None:
+            continue
+        metadata = file.values.get(METADATA)
+        keys |= file.values.keys() | (metadata.keys() if isinstance(metadata, dict) else set())
+        size += len(raw)
+        if size > MAX_SIDECAR_BYTES or len(keys) > MAX_KEYS:
+            limits = f"{MAX_SIDECAR_BYTES:,} bytes or {MAX_KEYS} different keys"
+            what = f"and the {DEFAULTS_NAME} below it together have more than {limits}"
+            errors += _refused(source, "sidecar_too_long", what).errors
+            break
+        files.append(file)
+    return files
+
+
 def _parsed(source: str, raw: bytes) -> Any:
     if len(raw) > MAX_SIDECAR_BYTES:
         what = f"has more than the {MAX_SIDECAR_BYTES:,} bytes that are read"
@@ -105,7 +134,7 @@ def _json(raw: bytes) -> Any:
         raise _OtherEncoding(encoding)
     values = json.loads(
         raw.decode("utf-8-sig"),
-        object_pairs_hook=_no_key_twice,
+        object_pairs_hook=_object,
         parse_constant=_no_such_number,
         parse_int=_no_huge_number,
     )
@@ -141,9 +170,15 @@ def _refused(source: str, code: str, what: str) -> DropRefused:
     return DropRefused(ErrorDetail(code=code, message=f"{source} {what}.", source=source))
 
 
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object that has each key once, and neither too many of them nor too long ones."""
+    if len(pairs) > MAX_KEYS:
+        raise ValueError(f"an object in it has {len(pairs):,} keys; at most {MAX_KEYS} are read")
     seen: dict[str, Any] = {}
     for key, value in pairs:
+        if len(key) > MAX_KEY_LENGTH:
+            most = f"at most {MAX_KEY_LENGTH:,} are read"
+            raise ValueError(f"a key in it has {len(key):,} characters; {most}")
         if key in seen:
             raise ValueError(f"it has the key {shown(key)} twice")
         seen[key] = value

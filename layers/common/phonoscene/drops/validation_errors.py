@@ -25,6 +25,8 @@ MAX_ERRORS = 50
 MAX_ERROR_BYTES = 64 * 1024
 #: Characters of one of an error's texts.
 MAX_TEXT_LENGTH = 1000
+#: Characters of the longest value that is searched for secrets, and shown.
+MAX_SHOWN_LENGTH = 10_000
 #: Key of ``_defaults.json`` only: an audio file of its folder starts without a sidecar when false.
 WAIT_KEY = "wait_for_sidecar"
 #: Key of ``_defaults.json`` only: nothing in its folder or below is a drop when true.
@@ -167,6 +169,9 @@ def wrong_value(field: str, value: object, source: str, code: str, allowed: str)
 def shown(value: object) -> str:
     """A value as its dropper wrote it, shortened, and safe to print, to store and to publish."""
     try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+        if len(text) > MAX_SHOWN_LENGTH:
+            return f"a value of {len(text):,} characters"
         text = json.dumps(_without_secrets(value), ensure_ascii=False, default=str)
     except (ValueError, RecursionError):
         text = "a value too large to show"
@@ -184,8 +189,8 @@ def _without_secrets(value: object) -> object:
 
 
 def _printable(text: str) -> str:
-    """Surrogates and control characters escaped."""
-    escaped = text.encode("utf-8", "backslashreplace").decode()
+    """Its beginning, with surrogates and control characters escaped."""
+    escaped = text[:200].encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in escaped)[:200]
 
 

@@ -14,6 +14,7 @@ from phonoscene.drops.sidecar import IMAGE_FIELDS, Sidecar
 from phonoscene.drops.sidecar_files import changes_nothing, merged
 from phonoscene.drops.validation_errors import (
     CONTINUITY,
+    MAX_ERRORS,
     METADATA,
     SCENES,
     Errors,
@@ -132,8 +133,12 @@ def _listed(holder: SidecarFile, documents: Sequence[SidecarFile]) -> list[Asked
         raise DropRefused(_wrong_number(len(values), holder.source))
     errors, found = Errors(), []
     base, origin = merged(documents)
-    base = without_prompt(documents) | base
+    known = {name: value for name, value in base.items() if name in Sidecar.model_fields}
+    base = without_prompt(documents) | known
     for number, value in enumerate(values):
+        if len(errors) > MAX_ERRORS:
+            errors.append(_unread(number, holder.source))
+            break
         scene = errors.collect(_scene, number, value, holder.source, base, origin)
         if scene:
             found.append((number, scene))
@@ -153,6 +158,11 @@ def _wrong_number(count: int, source: str) -> ErrorDetail:
         source=source,
         message=f"{SCENES} lists {count} scenes; it may list 1 to {MAX_SCENES}.",
     )
+
+
+def _unread(number: int, source: str) -> ErrorDetail:
+    message = f"{SCENES}[{number}] and later scenes are not checked: correct those before it first."
+    return ErrorDetail(code="more_errors", field=SCENES, source=source, message=message)
 
 
 def _scene(

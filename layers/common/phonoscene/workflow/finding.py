@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from phonoscene.drops.keys import Kind, defaults_keys, half_id, job_id, kind_of
 from phonoscene.drops.sidecar_files import (
@@ -13,7 +13,7 @@ from phonoscene.drops.sidecar_files import (
     SidecarFile,
     ignores,
     metadata_of,
-    read_sidecar_file,
+    read_defaults,
     read_takes,
     waits_for_sidecar,
 )
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from phonoscene.drops.drop_bucket import DropBucket, Found
     from phonoscene.drops.pairing import Pairing
     from phonoscene.jobs import ErrorDetail
-
-T = TypeVar("T")
 
 #: How often a pair is read that changes meanwhile, before its event goes back to the queue.
 TRIES: Final = 3
@@ -104,7 +102,7 @@ def find_drop(bucket: DropBucket, pairing: Pairing) -> DropFiles | NoDrop:
         DropUnsettled: the audio is overwritten again and again while the sidecar is read.
     """
     errors = Errors()
-    defaults = _defaults(bucket, pairing.keys[0], errors)
+    defaults = _defaults(bucket.read, pairing.keys[0], errors)
     if ignores(defaults):
         return NoDrop.IGNORED
     is_alone = pairing.sidecar is None and not errors and waits_for_sidecar(defaults)
@@ -121,12 +119,10 @@ def read_metadata(bucket: DropBucket, key: str) -> dict[str, str]:
     no answer may delay a rejection.
     """
     errors = Errors()
-
-    def parsed(parse: Callable[[str, bytes], T], name: str) -> T | None:
-        return errors.collect(parse, name, bucket.read_if_given(name, MAX_SIDECAR_BYTES + 1))
-
-    defaults = [one for name in defaults_keys(key) if (one := parsed(read_sidecar_file, name))]
-    takes = parsed(read_takes, key) if kind_of(key) is Kind.SIDECAR else None
+    defaults = _defaults(bucket.read_if_given, key, errors)
+    is_sidecar = kind_of(key) is Kind.SIDECAR
+    read = bucket.read_if_given(key, MAX_SIDECAR_BYTES + 1) if is_sidecar else None
+    takes = errors.collect(read_takes, key, read[1]) if read else None
     found = [metadata_of([take, *defaults]) for take in takes or ()] or [metadata_of(defaults)]
     return {
         name: value
@@ -135,14 +131,16 @@ def read_metadata(bucket: DropBucket, key: str) -> dict[str, str]:
     }
 
 
-def _defaults(bucket: DropBucket, key: str, errors: Errors) -> list[SidecarFile]:
+def _defaults(
+    read: Callable[[str, int], tuple[Found, bytes] | None], key: str, errors: Errors
+) -> list[SidecarFile]:
     """The ``_defaults.json`` that apply to a file, nearest first."""
-    found = [
-        (defaults, errors.collect(bucket.read, defaults, MAX_SIDECAR_BYTES + 1))
-        for defaults in defaults_keys(key)
-    ]
-    files = [errors.collect(read_sidecar_file, name, read[1]) for name, read in found if read]
-    return [file for file in files if file]
+    found = (
+        (name, there[1])
+        for name in defaults_keys(key)
+        if (there := errors.collect(read, name, MAX_SIDECAR_BYTES + 1))
+    )
+    return read_defaults(found, errors)
 
 
 def _halves(
