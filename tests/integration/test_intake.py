@@ -11,8 +11,9 @@ import pytest
 
 from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.fal.requests import Refused
-from phonoscene.jobs import JobStatus
+from phonoscene.jobs import ErrorDetail, JobStatus
 from phonoscene.probe.prober import LocalProber
+from phonoscene.publishing.wording import fix
 from tests.integration.moto_stack import Cloud, client
 from tests.support.media.samples import SOUNDS, png, silence, sound, with_id3
 from tests.support.stack import DROPS, created, sqs
@@ -274,9 +275,9 @@ def test_an_unsafe_key_is_rejected_once_with_what_to_do(
     failed = send(key, key)
 
     assert (failed, fal.posts) == ([], [])
-    message = errors(cloud)["unsafe_key"]["message"]
-    assert "Rename the file and drop it again" in message
-    assert message.isprintable()
+    error = ErrorDetail(**errors(cloud)["unsafe_key"])
+    assert fix(JobStatus.REJECTED, error) == "Rename the file and drop it again."
+    assert error.message.isprintable()
 
 
 def test_a_drop_that_is_gone_when_its_event_comes_leaves_nothing(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise, permutations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -35,7 +36,11 @@ from phonoscene.publishing.receipts import Receipt
 from phonoscene.publishing.wording import STATES, WAITS, fix
 from tests.support import schemas
 from tests.support.jobs import NOON, a_job
+from tests.support.template import ROOT
 from tests.unit.strategies import jobs, maybe, times
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 AUDIO = Audio(key="song.mp3", version_id="v1", bytes=9, seconds=1.0)
 SIDECAR = DropObject(key="song.json", version_id="v1")
@@ -118,6 +123,24 @@ def test_what_to_do_depends_on_what_is_wrong(
     status: JobStatus, error: ErrorDetail, begins: str
 ) -> None:
     assert fix(status, error).startswith(begins)
+
+
+def texts_of_the_product() -> Iterator[str]:
+    """Every text in its code, but for the wording of the fixes."""
+    for file in (ROOT / "layers" / "common" / "phonoscene").rglob("*.py"):
+        if file.stem != "wording":
+            for one in ast.walk(ast.parse(file.read_text())):
+                if isinstance(one, ast.Constant) and isinstance(one.value, str):
+                    yield one.value
+
+
+def test_no_message_of_an_error_ends_with_its_fix_which_is_told_with_it() -> None:
+    texts = set(texts_of_the_product())
+    codes = {text for text in texts if re.fullmatch("[a-z_]+", text)}
+    fixes = {fix(status, wrong(code)) for code in codes for status in FINAL}
+
+    assert {"missing_audio", "unsafe_key"} <= codes
+    assert [text for text in texts if text.endswith(tuple(fixes))] == []
 
 
 @pytest.mark.parametrize(

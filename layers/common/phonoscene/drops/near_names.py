@@ -78,7 +78,7 @@ def _without_sidecar(key: str, keys: Collection[str]) -> ErrorDetail:
         source=key,
         value=near,
         allowed=allowed,
-        message=f"{key} waited for its sidecar, {allowed}. {_hint(near)}Drop the missing file.",
+        message=f"{key} waited for its sidecar, {allowed}.{_hint(near)}",
     )
 
 
@@ -92,7 +92,7 @@ def _without_audio(key: str, keys: Collection[str]) -> ErrorDetail:
         source=key,
         value=near,
         allowed=allowed,
-        message=f"{key} waited for an audio file, {allowed}. {_hint(near)}Drop the missing file.",
+        message=f"{key} waited for an audio file, {allowed}.{_hint(near)}",
     )
 
 
@@ -100,8 +100,8 @@ def _hint(near: str | None) -> str:
     if near is None:
         return ""
     if near.lower().endswith(UNSUPPORTED_SUFFIXES):
-        return f"{near} has a format that is not supported: convert it to MP3, WAV or FLAC. "
-    return f"{near} is in the same folder: rename it if you mean it. "
+        return f" {near} has a format that is not supported: convert it to MP3, WAV or FLAC."
+    return f" {near} is in the same folder: rename it if you mean it."
 
 
 def _left_over(keys: Collection[str], kind: Kind) -> list[str]:

@@ -439,7 +439,7 @@ def _unsafe_key(shown: str, reason: str) -> ErrorDetail:
         code="unsafe_key",
         field="key",
         value=shown[:100],
-        message=f"The key {shown[:100]!r} is refused: {reason}. Rename the file and drop it again.",
+        message=f"The key {shown[:100]!r} is refused: {reason}.",
     )
 
 
