@@ -413,6 +413,48 @@ def test_a_job_that_is_not_at_its_end_in_time_is_named_to_a_program(
     assert "no record of it" in result.err
 
 
+def fail(desk: Desk, *command: str) -> None:
+    """Make a job that has failed."""
+    assert desk.says(*command).code == 0
+    desk.announce("song.json")
+    [item] = desk.cloud.items()
+    store = JobStore(client("dynamodb"), JOBS)
+    job = store.get(item["job_id"])
+    assert job
+    store.move(job, JobStatus.FAILED)
+
+
+@pytest.mark.parametrize("as_json", [True, False], ids=["program", "person"])
+@pytest.mark.parametrize("is_retry", [False, True], ids=["drop", "retry"])
+def test_when_the_time_is_up_the_job_is_named_and_a_program_gets_what_is_known_of_it(
+    desk: Desk, environment: pytest.MonkeyPatch, *, is_retry: bool, as_json: bool
+) -> None:
+    command = ["drop", "song.wav", *PROMPT, "--yes"]
+    if is_retry:
+        fail(desk, *command)
+        command = ["retry", "song", "--yes"]
+    pause = time.sleep
+
+    def go_on(_: float) -> None:
+        with redirect_stdout(io.StringIO()):
+            desk.announce("song.json")
+        pause(2)
+
+    environment.setattr(time, "sleep", go_on)
+
+    result = desk.says(*command, "--watch", "--timeout", "1s", *["--json"] * as_json)
+
+    assert result.code == 1
+    assert "song is SUBMITTED" in result.err
+    [made] = [item["job_id"] for item in desk.cloud.items() if item["status"] == "SUBMITTED"]
+    if as_json:
+        [found] = result.data["jobs"]
+        assert (found["status"], found["job_id"]) == ("SUBMITTED", made)
+        assert result.data["job_ids"] == [made]
+    else:
+        assert result.out == f"job: {made}\n"
+
+
 def test_a_drop_is_followed_to_its_end_and_the_end_is_reported(
     desk: Desk,
     cloud: Cloud,

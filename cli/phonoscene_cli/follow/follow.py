@@ -19,7 +19,7 @@ from phonoscene_cli.upload.upload import is_newest
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import timedelta
     from pathlib import Path
 
@@ -33,6 +33,14 @@ if TYPE_CHECKING:
 
 #: As many seconds after its rest a drop should have been looked at.
 SOON: Final = 60.0
+
+
+class Unfinished(CliError):
+    """Jobs that are followed no longer, although they have not ended; ``jobs``: what is known."""
+
+    def __init__(self, message: str, jobs: Iterable[Job]) -> None:
+        super().__init__(message)
+        self.jobs = [*jobs]
 
 
 @dataclass
@@ -51,7 +59,8 @@ class FollowedJobs:
         """The jobs at their end.
 
         Raises:
-            CliError: the time is up before, a half is part of a job now, or there will be no job.
+            Unfinished: the time is up before.
+            CliError: a half is part of a job now, or there will be no job.
         """
         most = float("inf") if self.timeout is None else self.timeout.total_seconds()
         follower = Follower(self.stack.jobs.many)
@@ -79,7 +88,8 @@ class FollowedJobs:
         if not follower.jobs:
             self._check_drop()
         if not follower.all_ended(job_ids):
-            raise CliError(f"Not finished after {self.watch}: {_where(follower, self.labels)}")
+            message = f"Not finished after {self.watch}: {_where(follower, self.labels)}"
+            raise Unfinished(message, follower.jobs.values())
         return [follower.jobs[job_id] for job_id in job_ids]
 
     def _check_drop(self) -> None:
@@ -183,13 +193,16 @@ class Ending:
     def come(self, stack: Stack, result: NewJobs) -> int:
         """Follow the jobs of ``result`` if asked to, and print the result; returns the exit code.
 
-        If an error is raised, the ids of the jobs are printed first: they exist.
+        If an error is raised, the ids of the jobs, and what is known of them, are printed first:
+        they exist.
         """
         labels = Labels(list(result.job_ids))
         try:
             result = replace(result, jobs=self._follow(stack, labels))
             videos = bring_home(stack, result.jobs, self.out)
-        except Exception:
+        except Exception as exc:
+            if isinstance(exc, Unfinished):
+                result = replace(result, jobs=exc.jobs)
             tell_end(result, as_json=self.as_json)
             raise
         result = replace(result, videos=[str(path) for path in videos.values()])
@@ -233,7 +246,10 @@ def _tell_jobs(result: NewJobs) -> None:
     stored = [f"s3://{job.video.bucket}/{job.video.key}" for job in result.jobs if job.video]
     for video in result.videos or stored:
         terminal.line(f"video: {video}")
-    for job_id in [] if result.jobs else result.job_ids:
+    have_ended = len(result.jobs) == len(result.job_ids) and all(
+        job.is_final for job in result.jobs
+    )
+    for job_id in [] if have_ended else result.job_ids:
         terminal.line(f"job: {job_id}")
 
 

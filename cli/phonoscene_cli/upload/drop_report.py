@@ -61,7 +61,7 @@ class NewJobs(Result):
     #: Those of drops whose audio needs several requests.
     segments: Sequence[SegmentForecast] = ()
     job_ids: Sequence[str] = ()
-    #: Those that were followed, at their end, and the files that their videos are in.
+    #: Those that were followed, as they were read last, and the files that their videos are in.
     jobs: Sequence[Job] = ()
     videos: Sequence[str] = ()
 
