@@ -18,8 +18,8 @@ from phonoscene.jobs import (
     Audio,
     DropObject,
     ErrorDetail,
-    Estimate,
     Job,
+    JobCost,
     JobStatus,
     Request,
     Scene,
@@ -369,14 +369,7 @@ def test_a_duplicate_of_a_record_that_is_gone_makes_none(store: JobStore, cloud:
 # Segments, and the sequence that wants them ------------------------------------------------------
 
 
-FREE = Estimate(
-    width=64,
-    height=64,
-    frames=241,
-    megapixels=Decimal(1),
-    lower_usd=Decimal(0),
-    upper_usd=Decimal(0),
-)
+FREE = JobCost(lower_usd=Decimal(0), upper_usd=Decimal(0))
 
 
 def the_segment(**fields: Any) -> Job:
