@@ -357,6 +357,21 @@ def test_the_last_line_on_stderr_says_what_to_do_about_a_job_without_a_video(
     assert last == f"error: a is FAILED. Change what the error names: {again}."
 
 
+def test_many_jobs_that_have_not_ended_are_counted_and_the_command_is_given_again(
+    desk: Desk, scene: Workspace, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setattr(time, "sleep", lambda _: None)
+    for n in range(8):
+        scene.admit(n, name=f"my talks/{n}")
+    scene.bring(_S.SUBMITTING, 9, name="my talks/9")
+
+    result = desk.says("watch", "my talks/", "--timeout", "1s")
+
+    last = result.err.splitlines()[-1]
+    assert "8 READY, 1 SUBMITTING. `phonoscene watch 'my talks/'` continues." in last
+    assert an_id(1) not in last
+
+
 def test_why_a_job_went_back_to_wait_is_said_and_so_is_each_new_reason(
     desk: Desk, scene: Workspace, environment: pytest.MonkeyPatch
 ) -> None:

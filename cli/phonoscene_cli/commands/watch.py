@@ -74,10 +74,13 @@ def watch(
         else:
             terminal.line(follow.said(job, step, formatting.moment(step.at), labels.of(job)))
 
+    again = f"phonoscene watch {' '.join(map(formatting.typed, which))}"
     try:
-        jobs = follow.FollowedJobs(stack, labels, tell, timeout, watch=named.watch).run()
+        jobs = follow.FollowedJobs(
+            stack, labels, tell, timeout, watch=named.watch, again=again
+        ).run()
     except KeyboardInterrupt:
-        terminal.say(f"The jobs continue. To follow them again: `phonoscene watch {' '.join(ids)}`")
+        terminal.say(f"The jobs continue. To follow them again: `{again}`")
         raise
     for video in follow.bring_home(stack, jobs, out).values():
         terminal.say(f"video: {video}")

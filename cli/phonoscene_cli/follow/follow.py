@@ -13,7 +13,7 @@ from phonoscene_cli.follow.poller import Follower, has_no_video
 from phonoscene_cli.stack.generation_time import typical_seconds
 from phonoscene_cli.stack.video_download import VideoGone, fetch, video_of
 from phonoscene_cli.ui import formatting, next_steps, terminal
-from phonoscene_cli.ui.status_line import StatusLine
+from phonoscene_cli.ui.status_line import StatusLine, counted
 from phonoscene_cli.upload.drop_report import tell_errors
 from phonoscene_cli.upload.upload import is_newest
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: As many seconds after its rest a drop should have been looked at.
 SOON: Final = 60.0
+#: As many unfinished jobs are named at the end; of more it is said how many are in each state.
+FEW: Final = 5
 
 
 class Unfinished(CliError):
@@ -54,6 +56,8 @@ class FollowedJobs:
     #: What the jobs are to be made of, where that was dropped just now.
     dropped: Dropped | None = None
     watch: terminal.Watch = field(default_factory=terminal.Watch)
+    #: The command that goes on; by default with the jobs' ids.
+    again: str = ""
 
     def run(self) -> list[Job]:
         """The jobs at their end.
@@ -88,9 +92,20 @@ class FollowedJobs:
         if not follower.jobs:
             self._check_drop()
         if not follower.all_ended(job_ids):
-            message = f"Not finished after {self.watch}: {_where(follower, self.labels)}"
+            message = f"Not finished after {self.watch}: {self._where(follower)}"
             raise Unfinished(message, follower.jobs.values())
         return [follower.jobs[job_id] for job_id in job_ids]
+
+    def _where(self, follower: Follower) -> str:
+        """How far the jobs have come, and how to go on watching."""
+        moving = [job for job in follower.jobs.values() if not job.is_final]
+        if not moving:
+            return "there is no record of it: see `phonoscene doctor`."
+        seen = "; ".join(f"{self.labels.with_name(job)} is {job.status}" for job in moving)
+        if len(moving) > FEW:
+            seen = counted(moving)
+        again = self.again or f"phonoscene watch {' '.join(self.labels.job_ids)}"
+        return f"{seen}. `{again}` continues."
 
     def _check_drop(self) -> None:
         """See that what was dropped is still in the bucket, if there is no record of it."""
@@ -100,15 +115,6 @@ class FollowedJobs:
                 "The files were replaced, or deleted, before they became a job: nothing is paid "
                 f"for them. `phonoscene watch {name}` follows what came instead."
             )
-
-
-def _where(follower: Follower, labels: Labels) -> str:
-    """How far the jobs have come, and how to go on watching."""
-    moving = [job for job in follower.jobs.values() if not job.is_final]
-    if not moving:
-        return "there is no record of it: see `phonoscene doctor`."
-    seen = "; ".join(f"{labels.with_name(job)} is {job.status}" for job in moving)
-    return f"{seen}. `phonoscene watch {' '.join(labels.job_ids)}` continues."
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,12 @@ SELDOM: Final = 5.0
 CUTTING: Final = "cutting"
 
 
+def counted(jobs: Sequence[Job]) -> str:
+    """How many jobs are in each state."""
+    counts = {status: sum(job.status is status for job in jobs) for status in JobStatus}
+    return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+
+
 @dataclass
 class StatusLine:
     """Makes it; ``usual`` is how many seconds fal usually takes, ``moment`` writes a time.
@@ -41,9 +47,7 @@ class StatusLine:
         """Of one job how it stands; of several how many do where."""
         if total == 1:
             return self.one(moving[0])
-        counts = {status: sum(job.status is status for job in moving) for status in JobStatus}
-        data = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        return f"{total - len(moving)} of {total} done; {data}"
+        return f"{total - len(moving)} of {total} done; {counted(moving)}"
 
     def one(self, job: Job) -> str:
         """How one job stands, and for how long."""
