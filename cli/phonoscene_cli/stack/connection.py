@@ -214,7 +214,7 @@ class Stack:
         """What to check when AWS does not answer."""
         if self.endpoints:
             where = self.endpoints.get("folder", "")
-            return f"`make status`, in {where}, shows whether the local cloud runs, and what to do."
+            return f"Check the local cloud of {where} with `make status`; it says what to do."
         return (
             "Check your network and the region, and your credentials with "
             "`aws sts get-caller-identity`."
