@@ -20,7 +20,7 @@ from phonoscene.drops.contents import Holders
 from phonoscene.drops.keys import is_segment
 from phonoscene.jobs import WITHOUT_VIDEO, Job, JobStatus
 from phonoscene.limits import cost_of, day_of
-from phonoscene.table.items import BUDGET_SHARD, SHARDS, same_as, to_job
+from phonoscene.table.items import BUDGET_SHARD, SHARDS, same_as, to_dynamodb, to_job
 from phonoscene.table.ledger import LedgerStore
 from phonoscene.version import VERSION
 from phonoscene_cli.errors import CliError
@@ -124,7 +124,7 @@ class Reader:
         at = datetime.now(UTC)
         match job.waits_for:
             case "account" | "fal" | "storage":
-                is_over = datetime.fromisoformat(item["dispatch_at"]) <= at
+                is_over = str(item.get("dispatch_at", "")) <= to_dynamodb(at)
             case "cdn":
                 is_over = self._sums(at)[0].video_lost_at is None
             case "budget":
