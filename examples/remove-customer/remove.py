@@ -38,12 +38,16 @@ def main() -> None:
     jobs = [one for one in items if one.get("name", "").removeprefix(SEGMENTS).startswith(folder)]
     ids = {one["job_id"] for one in jobs}
     others = [one for one in items if not ids.isdisjoint(named(one))]
-    users = ids.union(*(one.get("wanted_by", ()) for one in jobs))  # of its segments
-    refuse_unfinished([one for one in items if one["job_id"] in users])
-    spellings = {folder, unicodedata.normalize("NFD", folder)}
+    work = set[str]().union(*map(work_files, jobs))
+    users = ids.union(*(one.get("wanted_by", ()) for one in jobs))
+    refuse_unfinished(
+        [one for one in items if one["job_id"] in users or uses(one, ids) or work & work_files(one)]
+    )
+    typed = options.folder.strip("/") + "/"
+    spellings = {folder, typed, unicodedata.normalize("NFD", folder)}
     prefixes = {
         outputs["DropBucketName"]: spellings,
-        outputs["OutputBucketName"]: spellings.union(*map(work_files, jobs)),
+        outputs["OutputBucketName"]: spellings | work,
     }
     done = "deleted" if options.delete else "would be deleted"
     for bucket, found in prefixes.items():
@@ -89,12 +93,22 @@ def named(item: dict[str, Any]) -> set[str]:
     return {one["job_id"] for one in item.get("holders", [])} | {item.get("same_as", "")}
 
 
+def segments_of(item: dict[str, Any]) -> list[dict[str, Any]]:
+    """The segments of a sequence; of any other item none."""
+    segments: list[dict[str, Any]] = (item.get("sequence") or {}).get("segments", [])
+    return segments
+
+
+def uses(item: dict[str, Any], ids: set[str]) -> bool:
+    """Whether a sequence has one of these jobs as a segment."""
+    return any(one.get("job_id") in ids for one in segments_of(item))
+
+
 def work_files(item: dict[str, Any]) -> set[str]:
     """How the keys of a segment's video and last frame begin, and those of a sequence's slices."""
-    if item["name"].startswith(SEGMENTS):
+    if item.get("name", "").startswith(SEGMENTS):
         return {f"{SEGMENTS}{item['job_id']}.", f"_work/frames/{item['job_id']}."}
-    segments = (item.get("sequence") or {}).get("segments", [])
-    return {one["slice"]["key"] for one in segments if one.get("slice")}
+    return {one["slice"]["key"] for one in segments_of(item) if one.get("slice")}
 
 
 def versions_of(s3: Any, bucket: str, prefix: str) -> list[dict[str, str]]:

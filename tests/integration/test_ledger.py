@@ -295,6 +295,45 @@ def test_after_a_video_was_lost_one_job_at_a_time_runs_until_a_video_is_copied(
     assert workspace.submitter.submit(refused).status is JobStatus.SUBMITTED
 
 
+def revived(workspace: Workspace, number: int) -> Job:
+    """A job whose video came after it had failed."""
+    error = ErrorDetail(code="result_lost", message="Lost.")
+    failed = workspace.store.end(
+        workspace.bring(JobStatus.SUBMITTED, number), JobStatus.FAILED, errors=(error,)
+    )
+    return workspace.store.move(failed, JobStatus.GENERATED)
+
+
+def test_a_late_video_says_as_much_of_the_cdn_as_any_other(workspace: Workspace) -> None:
+    [gone] = generated(workspace, 1)
+    late, later = revived(workspace, 2), revived(workspace, 3)
+    sums = workspace.sums()
+    seen = []
+
+    lost(workspace, late)
+    seen.append(workspace.store.ledger.window().video_lost_at)
+    workspace.store.end(later, JobStatus.SUCCEEDED)
+    seen.append(workspace.store.ledger.window().video_lost_at)
+
+    assert seen == [START, None]
+    assert workspace.sums() == sums  # neither holds anything
+    assert workspace.store.ledger.window().in_flight == {gone.job_id}
+
+
+def test_a_joined_video_says_nothing_of_the_cdn(workspace: Workspace) -> None:
+    [gone] = generated(workspace, 1)
+    lost(workspace, gone)
+    segments = (Segment(scene=0, first=0, frames=241),)
+    plan = Sequence(fps=24, scenes=(Scene(),), segments=segments)
+    whole = workspace.admit(2, sequence=plan)
+    for status in (JobStatus.SUBMITTED, JobStatus.GENERATED):
+        whole = workspace.store.move(whole, status)
+
+    workspace.store.end(whole, JobStatus.SUCCEEDED)
+
+    assert workspace.store.ledger.window().video_lost_at == START
+
+
 def test_a_job_that_fails_or_is_cancelled_says_nothing_of_the_cdn(workspace: Workspace) -> None:
     [gone] = generated(workspace, 1)
     jobs = [workspace.bring(JobStatus.SUBMITTED, n) for n in (2, 3)]
@@ -611,14 +650,18 @@ def test_a_job_that_waited_for_money_and_then_for_fal_waits_as_any_other(cloud: 
 def test_a_job_that_finds_the_account_closed_is_tried_again_after_the_pause(
     workspace: Workspace,
 ) -> None:
-    job = workspace.admit()
+    """Within ten seconds of its end, in the order in which the jobs came."""
     workspace.store.ledger.pause(START + PAUSE)
-    workspace.clock.go_on(minutes=4)
+    turns: list[Any] = []
+    for number in range(30):
+        submitted = workspace.submitter.submit(workspace.admit(number))
+        turns.append(workspace.turn(number))
+        workspace.clock.go_on(seconds=10)
 
-    submitted = workspace.submitter.submit(job)
-
-    assert submitted.waits_for == "account"
-    assert workspace.turn() == START + PAUSE
+        assert submitted.waits_for == "account"
+    assert turns == sorted(set(turns))
+    assert START + PAUSE < turns[0]
+    assert turns[-1] <= START + PAUSE + timedelta(seconds=10)
     assert workspace.fal.posts == []
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import runpy
+import unicodedata
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 import pytest
 
+from phonoscene.table.items import to_item
 from tests.integration.moto_stack import TABLE
 from tests.support.media.samples import silence
 from tests.support.stack import DROPS, JOBS, OUTPUT
@@ -151,23 +153,54 @@ def test_nothing_is_deleted_while_a_job_of_the_folder_is_unfinished(
     assert everything(desk) == before
 
 
+Item = dict[str, Any]
+
+
+def wants(other: Item, segment: Item, _: Item) -> None:
+    """It asked for a segment of ours before that had ended."""
+    segment["wanted_by"] = {other["job_id"]}
+
+
+def has(other: Item, segment: Item, _: Item) -> None:
+    """It uses a segment of ours that had ended."""
+    other["sequence"]["segments"][0]["job_id"] = segment["job_id"]
+
+
+def reads(other: Item, _: Item, mine: Item) -> None:
+    """It has some sound in common with ours."""
+    other["sequence"]["segments"][0]["slice"] = mine["sequence"]["segments"][0]["slice"]
+
+
 @pytest.mark.usefixtures("full")
-def test_nothing_is_deleted_while_an_unfinished_job_of_another_uses_its_segments(
-    desk: Desk, remove: Callable[..., str | int | None], environment: pytest.MonkeyPatch
+@pytest.mark.parametrize("share", [wants, has, reads])
+def test_nothing_is_deleted_while_an_unfinished_job_of_another_needs_it(
+    desk: Desk,
+    remove: Callable[..., str | int | None],
+    environment: pytest.MonkeyPatch,
+    share: Callable[..., None],
 ) -> None:
     environment.setattr("time.sleep", desk.work)
     cancelled(desk, "anna")
-    items = desk.cloud.items()
-    mine = next(one for one in items if one["name"].startswith("_segments/anna/"))
-    other = next(one for one in items if one["name"] == "anna-2/song")
-    desk.cloud.dynamodb.update_item(
-        TableName=JOBS,
-        Key={"job_id": {"S": mine["job_id"]}},
-        UpdateExpression="ADD wanted_by :other",
-        ExpressionAttributeValues={":other": {"SS": [other["job_id"]]}},
-    )
+    items = {item["name"]: item for item in desk.cloud.items()}
+    segment = next(one for name, one in items.items() if name.startswith("_segments/anna/"))
+    other = items["anna-2/song"]
+    share(other, segment, items["anna/song"])
+    for item in (other, segment):
+        desk.cloud.dynamodb.put_item(TableName=JOBS, Item=to_item(item))
+    before = everything(desk)
 
     assert "anna-2/song is SUBMITTED" in str(remove("anna", "--delete"))
+    assert everything(desk) == before
+
+
+def test_a_folder_of_mixed_spelling_is_deleted_as_it_was_typed(
+    desk: Desk, remove: Callable[..., str | int | None]
+) -> None:
+    folder = f"{unicodedata.normalize('NFC', 'Zoé')}/{unicodedata.normalize('NFD', 'Amélie')}"
+    desk.cloud.drop(f"{folder}/odd.m4v", b"no audio")
+
+    assert remove(folder, "--delete") == 0
+    assert everything(desk)[DROPS] == []
 
 
 def test_the_whole_stack_is_no_folder(desk: Desk, remove: Callable[..., str | int | None]) -> None:

@@ -80,6 +80,9 @@ HOSTILE = {
     "a fraction": b'{"prompt":"x","fps":0.' + b"1" * (MIB - 40) + b"}",
     "an exponent": b'{"prompt":"x","fps":1e' + b"9" * (MIB - 40) + b"}",
     "digits": b'{"prompt":"x","seed":' + b"9" * (MIB - 40) + b"}",
+    "encoded texts of takes": as_bytes(
+        [{f"prompt{n}": "%2525" * 390 for n in range(25)}] * MAX_TAKES
+    ),
     "numbers": as_bytes({"seed": [10**999] * 1000}),
     "a key twice": b"{" + b'"a":1,' * 170_000 + b'"a":1}',
 }
@@ -117,6 +120,17 @@ def test_defaults_in_hundreds_of_folders_are_bounded_together(name: str) -> None
     assert time.process_time() - began < SLOW
     assert len(jobs) == MAX_TAKES
     assert all("sidecar_too_long" in {error.code for error in job.errors} for job in jobs)
+
+
+def test_defaults_that_cannot_be_read_count_as_well() -> None:
+    """Each is a megabyte, and takes a tenth of a second to parse."""
+    ones = b"[" + b"1," * (MIB // 2 - 10) + b"1]"
+    began = time.process_time()
+
+    [job] = dropped(as_bytes({"prompt": "x"}), dict.fromkeys(range(400), ones))
+
+    assert time.process_time() - began < SLOW
+    assert [error.code for error in job.errors] == ["not_an_object", "sidecar_too_long"]
 
 
 def test_defaults_are_as_long_together_as_a_sidecar_may_be() -> None:

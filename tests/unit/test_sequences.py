@@ -745,6 +745,41 @@ def test_a_cancelled_sequence_says_how_each_of_its_segments_ended() -> None:
     assert bench.advance().revision == job.revision
 
 
+def late(bench: Bench, one: Job) -> None:
+    """Have fal deliver a segment that had failed."""
+    bench.succeed(one)
+
+
+def again(bench: Bench, one: Job) -> None:
+    """Have fal make a segment twice."""
+    bench.store.note_paid_again(bench.job(one.job_id), "another-request")
+
+
+@pytest.mark.parametrize(("ends", "after"), [(S.FAILED, late), (S.SUCCEEDED, again)])
+def test_what_is_paid_for_a_segment_after_its_sequence_has_ended_is_in_its_cost(
+    ends: JobStatus, after: Callable[[Bench, Job], None]
+) -> None:
+    bench = Bench()
+    bench.begin(a_sequence())
+    one, *others = bench.segments()
+    bench.submit(one, *others)
+    for other in others:
+        bench.succeed(other)
+    bench.fail(one) if ends is S.FAILED else bench.succeed(one)
+    before = bench.advance()
+
+    after(bench, one)
+    job = bench.advance()
+
+    report = total(map(Spent.of, bench.segments()))
+    was, found = cost(before), cost(job)
+    assert was
+    assert found
+    assert job.status is before.status is ends
+    assert found.upper_usd == report.upper_usd > was.upper_usd
+    assert bench.advance().revision == job.revision
+
+
 def test_a_cancelled_sequence_costs_what_fal_may_bill_of_its_segments() -> None:
     bench = Bench(width=3)
     bench.begin(a_sequence())

@@ -152,6 +152,8 @@ def dispatch_is_not_paused(stack: Stack) -> Looked:
         return Level.FAIL, why, step
     most = window.slots(stack.parameters.max_in_flight)
     used = f"{len(window.in_flight)} of {most} slots are in use"
+    if window.uncopied:
+        used += f"; {formatting.number(len(window.uncopied), 'video')} cannot be copied yet"
     if window.video_lost_at:
         lost = formatting.moment(window.video_lost_at)
         why = f"{used}; a video was lost at fal's CDN ({lost}), and none has been copied since"
@@ -161,7 +163,7 @@ def dispatch_is_not_paused(stack: Stack) -> Looked:
     held_up = sorted(window.uncopied | {one for one, job in jobs.items() if job.problem})
     if held_up:
         jobs_are = formatting.number(len(held_up), "job is", "jobs are")
-        why = f"{used}; {jobs_are} held up, because fal does not answer, or its CDN fails"
+        why = f"{used}; {jobs_are} held up at fal or its CDN"
         return Level.WARN, why, f"`phonoscene show {held_up[0]}` says why."
     return ok(used)
 

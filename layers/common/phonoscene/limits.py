@@ -42,6 +42,14 @@ def turn_tomorrow(since: datetime, at: datetime) -> datetime:
     return tomorrow + timedelta(minutes=2) / (1 + (tomorrow - since) / timedelta(days=1))
 
 
+def turn_after(pause_end: datetime, since: datetime) -> datetime:
+    """When a job that met a pause has its turn: within ten seconds of the end, in the same order.
+
+    Those of the last minute before it come in the second half of these seconds.
+    """
+    return pause_end + timedelta(seconds=10) / (1 + (pause_end - since) / timedelta(minutes=1))
+
+
 def cost_of(job: Job, at: datetime, actual: Actual | None = None) -> Reservation:
     """What a job may cost, or what came of it, on the day of ``at``."""
     cost = actual or job.estimate

@@ -95,18 +95,20 @@ def read_defaults(found: Iterable[tuple[str, bytes]], errors: Errors) -> list[Si
     files: list[SidecarFile] = []
     size, keys = 0, set[str]()
     for source, raw in found:
-        file = errors.collect(read_sidecar_file, source, raw)
-        if file is None:
-            continue
-        metadata = file.values.get(METADATA)
-        keys |= file.values.keys() | (metadata.keys() if isinstance(metadata, dict) else set())
         size += len(raw)
-        if size > MAX_SIDECAR_BYTES or len(keys) > MAX_KEYS:
-            limits = f"{MAX_SIDECAR_BYTES:,} bytes or {MAX_KEYS} different keys"
-            what = f"and the {DEFAULTS_NAME} below it together have more than {limits}"
-            errors += _refused(source, "sidecar_too_long", what).errors
-            break
-        files.append(file)
+        if size <= MAX_SIDECAR_BYTES:  # what is too long is not parsed
+            file = errors.collect(read_sidecar_file, source, raw)
+            if file is None:
+                continue
+            metadata = file.values.get(METADATA)
+            keys |= file.values.keys() | (metadata.keys() if isinstance(metadata, dict) else set())
+            if len(keys) <= MAX_KEYS:
+                files.append(file)
+                continue
+        limits = f"{MAX_SIDECAR_BYTES:,} bytes or {MAX_KEYS} different keys"
+        what = f"and the {DEFAULTS_NAME} below it together have more than {limits}"
+        errors += _refused(source, "sidecar_too_long", what).errors
+        break
     return files
 
 

@@ -26,7 +26,7 @@ MAX_ERROR_BYTES = 64 * 1024
 #: Characters of one of an error's texts.
 MAX_TEXT_LENGTH = 1000
 #: Characters of the longest value that is searched for secrets, and shown.
-MAX_SHOWN_LENGTH = 10_000
+MAX_SHOWN_LENGTH = 2_000
 #: Key of ``_defaults.json`` only: an audio file of its folder starts without a sidecar when false.
 WAIT_KEY = "wait_for_sidecar"
 #: Key of ``_defaults.json`` only: nothing in its folder or below is a drop when true.

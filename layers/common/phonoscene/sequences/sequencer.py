@@ -132,8 +132,8 @@ class Sequencer:
             job = self._cut(job)
         if job.status is JobStatus.SUBMITTED:
             job = self._go_on(job)
-        if job.status is JobStatus.CANCELLED:
-            job = self._follow(job)
+        if job.is_final:
+            return self._follow(job)
         return self._join(job) if job.status is JobStatus.GENERATED else job
 
     def _cut(self, job: Job) -> Job:
@@ -197,7 +197,7 @@ class Sequencer:
         return bool(stopped)
 
     def _follow(self, job: Job) -> Job:
-        """Note how the segments of a cancelled sequence have ended, and what they cost."""
+        """Note how the segments of a sequence that has ended end, and what they cost."""
         sequence, jobs = self._look(job)
         ended = _without_unborn(sequence, jobs)
         spent = cost_of_segments(job, list(jobs.values()))

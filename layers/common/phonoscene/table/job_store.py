@@ -351,11 +351,8 @@ class JobStore:
         spent = was_made or is_maybe_billed
         is_lost = any(error.code == NOT_COPIED for error in changes.get("errors", ()))
         copied = True if status is JobStatus.SUCCEEDED else False if is_lost else None
-        returned = (
-            ledger.give_back(job.job_id, held, self.clock(), spent=spent, copied=copied)
-            if held
-            else []
-        )
+        copied = None if job.sequence else copied  # no video of its own is copied
+        returned = ledger.give_back(job.job_id, held, self.clock(), spent=spent, copied=copied)
         move = Transition(
             job, status, self.clock(), at, only_from, changes, settles=True, revision=revision
         )

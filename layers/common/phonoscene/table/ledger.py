@@ -75,13 +75,16 @@ def lacking(position: int, found: Mapping[str, Any], at: datetime) -> MustWait:
 
 
 def give_back(
-    job_id: str, held: Reservation, at: datetime, *, spent: bool, copied: bool | None
+    job_id: str, held: Reservation | None, at: datetime, *, spent: bool, copied: bool | None
 ) -> list[Change]:
     """The place, and the reservation: what was spent stays committed for its day.
 
-    ``copied``: whether its video was; False if it is lost, None if there was none to be copied.
-    Without conditions: whatever a sum says, no job may be kept from ending by it.
+    ``held`` is None if the job has neither: its video came after it had ended. ``copied``: whether
+    its video was; False if it is lost, None if there was none to be copied. Without conditions:
+    whatever a sum says, no job may be kept from ending by it.
     """
+    if held is None and copied is None:
+        return []
     freed, values = "DELETE in_flight :job, uncopied :job", {":job": {job_id}}
     match copied:
         case True:
@@ -91,6 +94,8 @@ def give_back(
             window = update(WINDOW, f"{freed} SET video_lost_at = :now", lost)
         case None:
             window = update(WINDOW, freed, values)
+    if held is None:
+        return [window]
     budget = update(
         budget_key(held.day),
         "SET reserved_usd = if_not_exists(reserved_usd, :usd) - :usd, "

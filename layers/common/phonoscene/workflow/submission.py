@@ -15,7 +15,7 @@ from phonoscene.errors import DropRefused, MustWait, UploadFailed, WriteRefused
 from phonoscene.fal.requests import ACCOUNT, Accepted, Refused, Submission, SubmitOutcome, Unknown
 from phonoscene.fal.webhook_message import hash_token, new_token
 from phonoscene.jobs import LOOK_AGAIN_AFTER, UNANSWERED, ErrorDetail, Job, JobStatus
-from phonoscene.limits import turn_tomorrow
+from phonoscene.limits import turn_after, turn_tomorrow
 from phonoscene.retries import MAX_ACCOUNT_REFUSALS, MAX_REFUSALS, retry_at
 
 if TYPE_CHECKING:
@@ -135,8 +135,9 @@ class Submitter:
         at = self.store.clock()
         since = (job.dropped_at if job.part_of else None) or job.updated_at
         tomorrow = turn_tomorrow(since, at)
+        after = turn_after(why.until, job.updated_at) if why.until else at + PAUSE
         turns = {"slot": job.updated_at, "cdn": job.updated_at, "budget": tomorrow}
-        return self._note(job, why.waits_for, turns.get(why.waits_for, why.until or at + PAUSE))
+        return self._note(job, why.waits_for, turns.get(why.waits_for, after))
 
     def _upload_later(self, job: Job, failure: UploadFailed) -> Job:
         """Nothing was claimed, and nothing is billed: like a refusal of fal's queue."""
