@@ -461,6 +461,26 @@ def test_too_little_time_for_a_record_leaves_it_and_its_followers_to_the_next_in
     assert [sent["status"] for sent in bus.details] == ["READY"]
 
 
+def test_a_record_whose_video_may_have_to_be_copied_needs_the_time_for_it(
+    cloud: Cloud,
+    bus: Bus,
+    workspace: Workspace,
+    publish: Callable[..., list[str]],
+    context: Context,
+    environment: pytest.MonkeyPatch,
+) -> None:
+    with_video(cloud, workspace, 1, b"film")
+    first, *others = of_jobs(stream_records(workspace))
+    left = iter([110_000, 109_999])
+    environment.setattr(type(context), "get_remaining_time_in_millis", lambda _: next(left))
+
+    failed = publish(first, *others)
+
+    assert len(failed) == len(others)
+    assert [sent["status"] for sent in bus.details] == ["READY"]
+    assert cloud.outputs()[STABLE] == b"film"
+
+
 UNREADABLE = {
     "a status of a later release": {"status": {"S": "DREAMING"}},
     "a number in the place of a text": {"name": {"N": "7"}},
