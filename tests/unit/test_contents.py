@@ -63,6 +63,10 @@ COVER = {"image_url": File("cover.png")}
             content(images=COVER, image_url="cover.png"),
             content(images=COVER, image_url="cover.png"),
         ),
+        (
+            content(images={"image_url": File("caf\u00e9.png")}, image_url="caf\u00e9.png"),
+            content(images={"image_url": File("cafe\u0301.png")}, image_url="caf\u00e9.png"),
+        ),
     ],
 )
 def test_what_asks_fal_for_the_same_is_the_same(one: Content, other: Content) -> None:
