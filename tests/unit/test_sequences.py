@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,9 +13,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from phonoscene.drops.keys import frame_key
-from phonoscene.errors import DropRefused, EditorFailed
+from phonoscene.errors import DropRefused, DropUnsettled, EditorFailed
 from phonoscene.jobs import (
     Audio,
     DropObject,
@@ -30,6 +33,7 @@ from phonoscene.jobs import (
 from phonoscene.publishing.events import StatusChanged
 from phonoscene.publishing.public_job import notes, oddities
 from phonoscene.publishing.receipts import Receipt
+from phonoscene.sequences.remote_editor import RemoteEditor
 from phonoscene.sequences.sequencer import CUTTING, Sequencer
 from phonoscene.spending import cost
 from phonoscene.workflow.cancellation import Canceller
@@ -1048,3 +1052,34 @@ def test_a_segment_counts_as_made_for_another_job_once_it_has_its_video() -> Non
     assert event
     assert not event.has_problems
     assert notes(bench.advance()) == []
+
+
+# What the function edit answers
+
+
+NOT_DONE: dict[str, tuple[Any, type[Exception]]] = {
+    "no answer in time": (ReadTimeoutError(endpoint_url="https://lambda"), EditorFailed),
+    "throttled": (
+        ClientError({"Error": {"Code": "TooManyRequestsException"}}, "Invoke"),
+        EditorFailed,
+    ),
+    "ended": ({"errorType": "Runtime.OutOfMemory"}, EditorFailed),
+    "replaced meanwhile": ({"unsettled": True}, DropUnsettled),
+    "not readable": ({"errors": [WRONG.model_dump(exclude_none=True)]}, DropRefused),
+}
+
+
+@pytest.mark.parametrize(("answer", "error"), NOT_DONE.values(), ids=NOT_DONE)
+def test_an_edit_that_is_not_done_is_refused_only_by_the_function(
+    answer: Any, error: type[Exception]
+) -> None:
+    def invoke(**_: Any) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return {"Payload": io.BytesIO(json.dumps(answer).encode())}
+
+    client: Any = SimpleNamespace(invoke=invoke)
+    work: Any = None
+
+    with pytest.raises(error):
+        RemoteEditor(client, "edit", work).cut(a_sequence())
