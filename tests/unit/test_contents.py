@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from phonoscene.drops.contents import MAX_HOLDERS, Content, Holders, contents_of
@@ -192,6 +192,8 @@ def test_a_mark_whose_take_ended_without_a_video_is_no_reason_for_another() -> N
     assert [one.job_id for one in both.of(marked("a"))] == ["failed", "first"]
 
 
+@example([(0, True), *[(1, False)] * MAX_HOLDERS])
+@example([(0, True)] * (MAX_HOLDERS + 1))
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=40))
 def test_few_jobs_are_remembered_and_those_without_a_video_go_first(
     jobs: list[tuple[int, bool]],
@@ -205,6 +207,7 @@ def test_few_jobs_are_remembered_and_those_without_a_video_go_first(
     kept = [one.job_id for one in holders.holders]
     alive = [str(number) for number, (_, is_alive) in enumerate(jobs) if is_alive]
     assert len(kept) <= MAX_HOLDERS
+    assert kept[-1:] == [str(number) for number in range(len(jobs))][-1:]
     assert holders.revision == len(jobs)
     assert len(alive) > MAX_HOLDERS - 1 or set(alive) <= set(kept)
 
