@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice, repeat
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
@@ -938,6 +938,16 @@ def due_jobs(cloud: Cloud, count: int) -> None:
             job = job.model_copy(update=changes | fields)
         jobs.append(job)
     cloud.put_jobs(jobs, clock())
+
+
+def test_a_tick_leaves_to_the_next_one_what_it_has_no_time_for(
+    cloud: Cloud, reconcile: ModuleType, context: Context, environment: pytest.MonkeyPatch
+) -> None:
+    due_jobs(cloud, 5)
+    left = chain([25_001] * 2, repeat(25_000))
+    environment.setattr(type(context), "get_remaining_time_in_millis", lambda _: next(left))
+
+    assert reconcile.handler({}, context).total() == 2
 
 
 def calls_of_a_pass(
