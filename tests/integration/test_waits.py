@@ -156,6 +156,22 @@ def test_a_drop_whose_image_does_not_come_within_the_grace_is_rejected(
     assert {"missing_image", "waits_until", "due_at", "dispatch_at"}.isdisjoint(job)
 
 
+def test_a_drop_that_was_replaced_while_it_waited_for_its_image_is_rejected(
+    cloud: Cloud, fal: FakeFalQueue, send: Send, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("PAIR_GRACE_MINUTES", "0")
+    drop_without_cover(cloud, send)
+    (waiting,) = cloud.items()
+    cloud.drop("song.json", WITH_COVER | {"prompt": "a newer one"})
+    cloud.drop("cover.png", png(640, 360))
+
+    send(json.dumps({"job_id": waiting["job_id"]}))
+
+    (job,) = cloud.items()
+    assert (job["job_id"], job["status"], fal.posts) == (waiting["job_id"], "REJECTED", [])
+    assert [error["code"] for error in job["errors"]] == ["drop_gone"]
+
+
 def test_an_image_that_is_not_one_rejects_the_drop_that_waited_for_it(
     cloud: Cloud, fal: FakeFalQueue, send: Send
 ) -> None:
