@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phonoscene.fal.requests import Refused
-from phonoscene.jobs import FINAL, JobStatus
+from phonoscene.jobs import FINAL, DropObject, JobStatus
 from phonoscene.table.job_store import JobStore
+from phonoscene_cli.upload.dry_run import Forecast
+from phonoscene_cli.upload.retry_plan import Retake
 from tests.integration.moto_stack import client
 from tests.integration.workspace import Workspace
 from tests.support.documented import keys
@@ -241,6 +243,15 @@ def test_an_audio_alone_that_has_its_video_is_taken_again(
     desk.announce("talks/intro.wav")
 
     assert cloud.item(result.data["job_ids"][0])["status"] == "SUBMITTED"
+
+
+def test_an_audio_alone_is_put_as_it_was_when_it_was_priced(cloud: Cloud) -> None:
+    priced = DropObject(key="song.wav", version_id=cloud.drop("song.wav", silence(1)))
+    cloud.drop("song.wav", silence(2))
+
+    Retake("drops", priced, None, Forecast()).put(cloud.s3)
+
+    assert cloud.s3.get_object(Bucket="drops", Key="song.wav")["Body"].read() == silence(1)
 
 
 @pytest.mark.parametrize("key", ["talks/intro.wav", "talks/intro.json"])
