@@ -223,6 +223,18 @@ def test_a_record_that_comes_again_writes_nothing() -> None:
     assert (receipts.writes, len({event.id for event in bus.sent})) == (1, 1)
 
 
+def test_a_half_that_is_dropped_again_has_the_receipt_and_the_event_of_its_new_record() -> None:
+    first = born(half_id("drops", AUDIO.key), JobStatus.WAITING)
+    again = born(first.job_id, JobStatus.WAITING, at=timedelta(minutes=90))
+    writes = writes_of(first, JobStatus.REJECTED)
+
+    receipts, bus = publish([*writes, Write(writes[-1].after, again, None), *writes])
+
+    assert written(receipts) == {"a.status.json": Receipt.of(again, None)}
+    assert [event.status for event in bus.sent][:3] == ["WAITING", "REJECTED", "WAITING"]
+    assert bus.sent[2].previous_status is None
+
+
 @pytest.mark.parametrize("status", JobStatus)
 def test_a_segment_has_no_receipt_and_no_event_but_is_announced_when_sent_and_at_its_end(
     status: JobStatus,
