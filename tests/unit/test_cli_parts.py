@@ -883,6 +883,22 @@ def test_a_stop_at_any_time_leaves_everything_or_nothing(song: Drop, key: str) -
     assert sorted(bucket.objects) == (sorted(ALL) if key == "a/song.json" else [])
 
 
+def test_a_stop_after_the_audios_last_byte_comes_too_late(song: Drop) -> None:
+    bucket: Any = Bucket()
+    read: list[int] = []
+
+    def stop_at_the_end(count: int) -> None:
+        if count in read:  # there is nothing more to be read
+            upload.stop()
+        read.append(count)
+
+    upload = Upload(bucket, "drops", song, stop_at_the_end)
+
+    upload.run()
+
+    assert sorted(bucket.objects) == sorted(ALL)
+
+
 def test_what_cannot_be_taken_back_does_not_hide_why_it_was_to_be(song: Drop) -> None:
     bucket: Any = Bucket()
 
