@@ -202,26 +202,48 @@ def test_the_forecast_is_what_the_stack_makes(desk: Desk, here: Path) -> None:
 def test_a_sidecar_with_one_scene_changed_pays_for_that_scene(
     desk: Desk, scene: Workspace, here: Path, fal: FakeFalQueue
 ) -> None:
-    (here / "stage.png").write_bytes(png(64, 64))
-    asked = SCENES | {"image_url": "stage.png"}
-    wrote(here, asked)
+    for image in ("stage.png", "door.png"):
+        (here / image).write_bytes(png(64, 64))
+    door = {"start": 0, "end_image_url": "door.png"}
+    asked = SIDECAR | {"image_url": "stage.png"}
+    wrote(here, asked | {"scenes": [door, {"start": 20, "prompt": "The same stage, rain"}]})
     first = desk.says("drop", "song.wav", "--yes", "--json").data
-    desk.announce("stage.png", "song.wav", "song.json")
+    desk.announce("stage.png", "door.png", "song.wav", "song.json")
     job = went_on(desk, "song")
     for number in range(len(job.plan.segments)):
         ended(scene, desk, job, number, _S.SUCCEEDED)
     before = len(fal.posts)
 
-    wrote(here, asked | {"scenes": [{"start": 0}, {"start": 20, "prompt": "The same, in snow"}]})
+    for image in ("stage.png", "door.png"):  # another version of the same bytes
+        desk.cloud.drop(image, png(64, 64))
+    wrote(here, asked | {"scenes": [door, {"start": 20, "prompt": "The same, in snow"}]})
     again = desk.says("drop", "song.wav", "--yes", "--json").data
     desk.announce("song.wav", "song.json")
     went_on(desk, "song")
 
-    assert (first["images"], again["images"]) == (["stage.png"], [])
+    assert (first["images"], again["images"]) == (["stage.png", "door.png"], [])
     assert len(fal.posts) - before == sum(one["scene"] == 2 for one in again["segments"])
 
 
 # while it is made -------------------------------------------------------------------------------
+
+
+def test_a_join_that_the_functions_time_does_not_reach_is_left_to_the_next_invocation(
+    desk: Desk, scene: Workspace, environment: pytest.MonkeyPatch
+) -> None:
+    job = started(desk)
+    for number in range(len(job.plan.segments)):
+        ended(scene, desk, job, number, _S.SUCCEEDED)
+    advanced(desk, job)
+    left = iter([120_000, 112_000] + [120_000, 112_001] * 2)
+    environment.setattr(type(desk.context), "get_remaining_time_in_millis", lambda _: next(left))
+
+    desk.work()
+    put_back = next(reader().takes("talks/song"))
+    desk.work()
+
+    assert put_back.status is _S.SUBMITTED
+    assert next(reader().takes("talks/song")).status is not _S.SUBMITTED
 
 
 def test_lists_have_the_job_and_show_has_its_segments(desk: Desk, scene: Workspace) -> None:
