@@ -16,7 +16,7 @@ from phonoscene.probe.prober import LocalProber
 from phonoscene.publishing.wording import fix
 from tests.integration.moto_stack import Cloud, client
 from tests.support.media.samples import SOUNDS, png, silence, sound, with_id3
-from tests.support.stack import DROPS, created, sqs
+from tests.support.stack import DROPS, JOBS, created, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +97,21 @@ def test_both_halves_in_one_batch_are_one_job(cloud: Cloud, fal: FakeFalQueue, s
 
     assert failed == []
     assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"], 1)
+
+
+def test_a_half_that_is_recorded_after_its_job_is_forgotten_when_its_event_comes_again(
+    cloud: Cloud, send: Send
+) -> None:
+    cloud.drop("song.mp3", silence(2))
+    send("song.mp3")
+    [half] = cloud.dynamodb.scan(TableName=JOBS)["Items"]
+    cloud.drop("song.json", SIDECAR)
+    send("song.json")
+    cloud.dynamodb.put_item(TableName=JOBS, Item=half)  # by a process that was cut off then
+
+    send("song.mp3")
+
+    assert statuses(cloud) == ["SUBMITTED"]
 
 
 def test_ten_announcements_of_a_drop_are_one_post(
