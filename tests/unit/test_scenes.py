@@ -286,6 +286,24 @@ def test_a_drop_waits_for_the_image_of_a_scene() -> None:
     assert take.missing_image == "late.png"
 
 
+def test_the_image_of_the_defaults_is_beside_them_for_a_sidecar_with_scenes_too() -> None:
+    bucket = MemoryBucket()
+    bucket.seconds = 57
+    bucket.put("_defaults.json", b'{"image_url": "cover.png"}')
+    bucket.put("cover.png", b"picture")
+    bucket.images["cover.png"] = (64, 64)
+    bucket.put("a/song.mp3", b"sound")
+    bucket.put("a/song.json", json.dumps({"prompt": "a", "scenes": [{"start": 0}]}).encode())
+    [pairing] = pairings("a/song.mp3", bucket.keys_under("a/song"))
+    drop = find_drop(bucket, pairing)
+    assert isinstance(drop, DropFiles)
+
+    [take] = Examiner(bucket, LONG, MemoryProber(bucket)).examine(drop)
+
+    assert take.errors == []
+    assert list(take.images) == ["image_url"]
+
+
 def test_scenes_decide_what_a_drop_is_made_of() -> None:
     def asked(*prompts: str) -> object:
         scenes = [{"start": 20 * n, "prompt": one} for n, one in enumerate(prompts)]
