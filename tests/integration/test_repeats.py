@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from phonoscene.drops import contents
 from phonoscene.drops.contents import MARK
 from phonoscene.drops.keys import job_id
 from phonoscene.fal.requests import Refused, Unknown
@@ -121,6 +122,23 @@ def test_a_copy_in_place_is_the_same_job_and_noted_on_it(
     found = store.get(newest_id(cloud))
     assert found
     assert found.job_id == before["job_id"]
+
+
+def test_a_job_with_its_video_is_remembered_longer_than_those_of_other_bytes_that_failed(
+    cloud: Cloud, fal: FakeFalQueue, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "MAX_HOLDERS", 2)
+    drop(cloud, send)
+    for answer in (Refused("fal_refused", "no", retryable=False), None):
+        fal.answer = answer
+        cloud.drop(AUDIO, silence(2))
+        send(AUDIO)
+    made = len(fal.posts)
+
+    cloud.drop(AUDIO, SOUND)
+    send(AUDIO)
+
+    assert (len(fal.posts), len(cloud.items())) == (made, 3)
 
 
 def test_a_repeat_is_counted_once_however_often_it_is_announced(
