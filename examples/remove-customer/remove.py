@@ -29,21 +29,13 @@ def main() -> None:
     options = parser.parse_args()
     stacks = boto3.client("cloudformation").describe_stacks(StackName=options.stack)["Stacks"]
     outputs = {one["OutputKey"]: one["OutputValue"] for one in stacks[0]["Outputs"]}
-    folder = unicodedata.normalize("NFC", options.folder.strip("/") + "/")  # as names are
+    typed = options.folder.strip("/") + "/"
+    folder = unicodedata.normalize("NFC", typed)  # as names are
     if folder == "/":
         sys.exit("An empty folder is the whole stack. Name a folder.")
 
-    table, dynamodb, s3 = outputs["JobsTableName"], boto3.client("dynamodb"), boto3.client("s3")
-    items = items_of(dynamodb, table)
-    jobs = [one for one in items if one.get("name", "").removeprefix(SEGMENTS).startswith(folder)]
-    ids = {one["job_id"] for one in jobs}
-    others = [one for one in items if not ids.isdisjoint(named(one))]
-    work = set[str]().union(*map(work_files, jobs))
-    users = ids.union(*(one.get("wanted_by", ()) for one in jobs))
-    refuse_unfinished(
-        [one for one in items if one["job_id"] in users or uses(one, ids) or work & work_files(one)]
-    )
-    typed = options.folder.strip("/") + "/"
+    table = outputs["JobsTableName"]
+    removed, work = found_in(items_of(table), folder)
     spellings = {folder, typed, unicodedata.normalize("NFD", folder)}
     prefixes = {
         outputs["DropBucketName"]: spellings,
@@ -51,14 +43,29 @@ def main() -> None:
     }
     done = "deleted" if options.delete else "would be deleted"
     for bucket, found in prefixes.items():
-        versions = [one for prefix in sorted(found) for one in versions_of(s3, bucket, prefix)]
+        versions = [one for prefix in sorted(found) for one in versions_of(bucket, prefix)]
         if options.delete:
-            delete_versions(s3, bucket, versions)
+            delete_versions(bucket, versions)
         print(f"{len(versions)} versions of {bucket} {done}")
-    removed = [*others, *jobs]  # jobs last, because what is left to delete is found by them
-    for one in removed if options.delete else []:
-        dynamodb.delete_item(TableName=table, Key={"job_id": {"S": one["job_id"]}})
+    if options.delete:
+        delete_items(table, removed)
     print(f"{len(removed)} items of {table} {done}")
+
+
+def found_in(items: list[dict[str, Any]], folder: str) -> tuple[list[str], set[str]]:
+    """The ids of a folder's items, jobs last, and how the keys of its work files begin.
+
+    What is left to delete, if it is interrupted, is found by the jobs.
+    """
+    jobs = [one for one in items if one.get("name", "").removeprefix(SEGMENTS).startswith(folder)]
+    ids = {one["job_id"] for one in jobs}
+    work = set[str]().union(*map(work_files, jobs))
+    users = ids.union(*(one.get("wanted_by", ()) for one in jobs))
+    refuse_unfinished(
+        [one for one in items if one["job_id"] in users or uses(one, ids) or work & work_files(one)]
+    )
+    others = [one["job_id"] for one in items if not ids.isdisjoint(named(one))]
+    return [*others, *sorted(ids)], work
 
 
 def refuse_unfinished(jobs: list[Any]) -> None:
@@ -73,12 +80,20 @@ def refuse_unfinished(jobs: list[Any]) -> None:
         sys.exit("\n".join([rule, *lines]))
 
 
-def items_of(dynamodb: Any, table: str) -> list[dict[str, Any]]:
+def items_of(table: str) -> list[dict[str, Any]]:
     """All items of the table: no index has folders."""
-    pages = dynamodb.get_paginator("scan").paginate(
-        TableName=table,
-        ProjectionExpression="job_id, #name, #status, #sequence, holders, same_as, wanted_by",
-        ExpressionAttributeNames={"#name": "name", "#status": "status", "#sequence": "sequence"},
+    pages = (
+        boto3.client("dynamodb")
+        .get_paginator("scan")
+        .paginate(
+            TableName=table,
+            ProjectionExpression="job_id, #name, #status, #sequence, holders, same_as, wanted_by",
+            ExpressionAttributeNames={
+                "#name": "name",
+                "#status": "status",
+                "#sequence": "sequence",
+            },
+        )
     )
     plain = TypeDeserializer().deserialize
     return [
@@ -111,9 +126,10 @@ def work_files(item: dict[str, Any]) -> set[str]:
     return {one["slice"]["key"] for one in segments_of(item) if one.get("slice")}
 
 
-def versions_of(s3: Any, bucket: str, prefix: str) -> list[dict[str, str]]:
+def versions_of(bucket: str, prefix: str) -> list[dict[str, str]]:
     """All versions and delete markers below a prefix."""
-    pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
+    paginator = boto3.client("s3").get_paginator("list_object_versions")
+    pages = paginator.paginate(Bucket=bucket, Prefix=prefix)
     return [
         {"Key": one["Key"], "VersionId": one["VersionId"]}
         for page in pages
@@ -121,12 +137,20 @@ def versions_of(s3: Any, bucket: str, prefix: str) -> list[dict[str, str]]:
     ]
 
 
-def delete_versions(s3: Any, bucket: str, versions: list[dict[str, str]]) -> None:
+def delete_versions(bucket: str, versions: list[dict[str, str]]) -> None:
     """Delete them, or stop at the first that S3 does not delete."""
+    s3: Any = boto3.client("s3")
     for start in range(0, len(versions), MOST):
         some = {"Objects": versions[start : start + MOST], "Quiet": True}
         for error in s3.delete_objects(Bucket=bucket, Delete=some).get("Errors", []):
             sys.exit(f"{error['Key']} is not deleted: {error['Code']}. Correct it, and try again.")
+
+
+def delete_items(table: str, ids: list[str]) -> None:
+    """Delete items of the table, in their order."""
+    dynamodb = boto3.client("dynamodb")
+    for one in ids:
+        dynamodb.delete_item(TableName=table, Key={"job_id": {"S": one}})
 
 
 if __name__ == "__main__":

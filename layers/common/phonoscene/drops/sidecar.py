@@ -128,7 +128,7 @@ class Sidecar(_Strict):
         default="beta", description="The noise schedule of the model."
     )
     acceleration: Literal["none", "regular", "high", "full"] = Field(
-        default="none", description="More acceleration is faster, and the video less detailed."
+        default="none", description="Faster, with less detail in the video."
     )
     camera_lora: Literal[
         "dolly_in", "dolly_out", "dolly_left", "dolly_right", "jib_up", "jib_down", "static", "none"
