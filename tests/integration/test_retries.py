@@ -448,9 +448,9 @@ def test_a_refused_account_pauses_everybody_and_fails_no_job(workspace: Workspac
 
     assert [(job.status, job.waits_for) for job in shown] == [(JobStatus.READY, "account")] * 3
     assert len(workspace.fal.posts) == 1
-    first, *others = [workspace.turn(n) for n in range(3)]
-    assert first == START + PAUSE
-    assert all(first < turn <= first + timedelta(seconds=10) for turn in others)
+    first, *others = [str(workspace.turn(n)) for n in range(3)]
+    assert first == str(START + PAUSE)
+    assert all(first < turn <= str(START + PAUSE + timedelta(seconds=10)) for turn in others)
     assert workspace.sums() == (0, ZERO, ZERO)
 
 
