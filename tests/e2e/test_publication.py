@@ -34,16 +34,16 @@ def test_a_drops_receipt_goes_its_whole_way_and_never_back(
     job = phonoscene.take(name)
 
     assert eventually(lambda: phonoscene.is_told(name))
-    told = phonoscene.receipts(name)
-    shown = [one["status"] for one in told]  # steps of one moment share a receipt
+    receipts = phonoscene.receipts(name)
+    shown = [one["status"] for one in receipts]  # steps of one moment share a receipt
     assert shown == [status for status in ("WAITING", *WAY) if status in shown]
     assert (shown[0], shown[-1]) == ("WAITING", "SUCCEEDED")
-    for one in told:
+    for one in receipts:
         schemas.check(one, schemas.RECEIPT)
-    assert told[0]["waits"]["what"] == "audio"
-    assert told[-1]["video"]["key"] == job["video"]["key"]
-    assert [step["status"] for step in told[-1]["history"]] == WAY
-    assert told[-1]["cost"]["upper_usd"] == pytest.approx(float(job["actual"]["upper_usd"]))
+    assert receipts[0]["waits"]["what"] == "audio"
+    assert receipts[-1]["video"]["key"] == job["video"]["key"]
+    assert [step["status"] for step in receipts[-1]["history"]] == WAY
+    assert receipts[-1]["cost"]["upper_usd"] == pytest.approx(float(job["actual"]["upper_usd"]))
 
 
 def test_a_stable_key_holds_the_newest_of_three_takes_that_end_out_of_order(

@@ -438,7 +438,7 @@ def test_when_the_time_is_up_the_job_is_named_and_a_program_gets_what_is_known_o
     def go_on(_: float) -> None:
         with redirect_stdout(io.StringIO()):
             desk.announce("song.json")
-        pause(2)
+        pause(2)  # longer than the time that is given
 
     environment.setattr(time, "sleep", go_on)
 

@@ -450,11 +450,11 @@ def test_a_watch_ends_with_its_time(
     environment.setattr(time, "sleep", lambda _: None)
 
     result = desk.says("watch", job.job_id, "--timeout", "0s")
-    told = desk.says("watch", job.job_id, "--timeout", "0s", "--json")
+    for_program = desk.says("watch", job.job_id, "--timeout", "0s", "--json")
 
-    assert (result.code, told.code) == (1, 1)
+    assert (result.code, for_program.code) == (1, 1)
     assert "is SUBMITTED" in result.err
-    assert json.loads(told.out.splitlines()[-1])["status"] == "SUBMITTED"
+    assert json.loads(for_program.out.splitlines()[-1])["status"] == "SUBMITTED"
 
 
 def test_a_half_that_becomes_part_of_a_job_is_said_to(

@@ -134,7 +134,7 @@ def texts_of_the_product() -> Iterator[str]:
                     yield one.value
 
 
-def test_no_message_of_an_error_ends_with_its_fix_which_is_told_with_it() -> None:
+def test_no_message_of_an_error_ends_with_its_fix_which_is_given_with_it() -> None:
     texts = set(texts_of_the_product())
     codes = {text for text in texts if re.fullmatch("[a-z_]+", text)}
     fixes = {fix(status, wrong(code)) for code in codes for status in FINAL}

@@ -150,8 +150,7 @@ def dispatch_is_not_paused(stack: Stack) -> Looked:
         why = f"fal refused the account; nothing is sent until {until}"
         step = "Check the balance at https://fal.ai/dashboard/billing, and the API key."
         return Level.FAIL, why, step
-    most = window.slots(stack.parameters.max_in_flight)
-    used = f"{len(window.in_flight)} of {most} slots are in use"
+    used = formatting.slots(window, stack.parameters.max_in_flight)
     if window.uncopied:
         used += f"; {formatting.number(len(window.uncopied), 'video')} cannot be copied yet"
     if window.video_lost_at:

@@ -101,9 +101,8 @@ class FollowedJobs:
         moving = [job for job in follower.jobs.values() if not job.is_final]
         if not moving:
             return "there is no record of it: see `phonoscene doctor`."
-        seen = "; ".join(f"{self.labels.with_name(job)} is {job.status}" for job in moving)
-        if len(moving) > FEW:
-            seen = counted(moving)
+        named = (f"{self.labels.with_name(job)} is {job.status}" for job in moving)
+        seen = counted(moving) if len(moving) > FEW else "; ".join(named)
         again = self.again or f"phonoscene watch {' '.join(self.labels.job_ids)}"
         return f"{seen}. `{again}` continues."
 
@@ -206,9 +205,10 @@ class Ending:
         try:
             result = replace(result, jobs=self._follow(stack, labels))
             videos = bring_home(stack, result.jobs, self.out)
-        except Exception as exc:
-            if isinstance(exc, Unfinished):
-                result = replace(result, jobs=exc.jobs)
+        except Unfinished as exc:
+            tell_end(replace(result, jobs=exc.jobs), as_json=self.as_json)
+            raise
+        except Exception:
             tell_end(result, as_json=self.as_json)
             raise
         result = replace(result, videos=[str(path) for path in videos.values()])

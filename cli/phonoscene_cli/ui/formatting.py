@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from phonoscene.jobs import Actual, Step
+    from phonoscene.table.ledger import Window
     from phonoscene_cli.stack.period import Period
 
 _S = JobStatus
@@ -114,6 +115,11 @@ def size(count: int) -> str:
 def number(count: int, one: str, more: str | None = None) -> str:
     """``1 job``, ``1,200 jobs``."""
     return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
+def slots(window: Window, most: int) -> str:
+    """How many slots are in use, where the operator allows ``most``."""
+    return f"{len(window.in_flight)} of {window.slots(most)} slots are in use"
 
 
 def picture(estimate: Actual | Estimate) -> str:

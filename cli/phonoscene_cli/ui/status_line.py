@@ -89,8 +89,7 @@ class StatusLine:
             why = WAITS.get(job.waits_for or "", "its turn")
             return f"until {self.moment(place.turn)} waits for {why}"
         window = self.stack.jobs.ledger.window()
-        most = window.slots(self.stack.parameters.max_in_flight)
-        used = f"{len(window.in_flight)} of {most} slots are in use"
+        used = formatting.slots(window, self.stack.parameters.max_in_flight)
         if is_early:  # it was put off until tomorrow, and today has money for it after all
             return used
         ahead = f"{FAR:,} or more" if place.ahead == FAR else formatting.number(place.ahead, "job")

@@ -38,8 +38,7 @@ def turn_tomorrow(since: datetime, at: datetime) -> datetime:
     There jobs stand in the order in which they became READY (``since``), whatever they waited for
     and however often: those of today in the second minute, earlier ones before.
     """
-    tomorrow = next_day(at)
-    return tomorrow + timedelta(minutes=2) / (1 + (tomorrow - since) / timedelta(days=1))
+    return _in_order(next_day(at), since, within=timedelta(minutes=2), half=timedelta(days=1))
 
 
 def turn_after(pause_end: datetime, since: datetime) -> datetime:
@@ -47,7 +46,15 @@ def turn_after(pause_end: datetime, since: datetime) -> datetime:
 
     Those of the last minute before it come in the second half of these seconds.
     """
-    return pause_end + timedelta(seconds=10) / (1 + (pause_end - since) / timedelta(minutes=1))
+    return _in_order(pause_end, since, within=timedelta(seconds=10), half=timedelta(minutes=1))
+
+
+def _in_order(start: datetime, since: datetime, *, within: timedelta, half: timedelta) -> datetime:
+    """A turn ``within`` so long after ``start``, later for a later ``since``.
+
+    What came less than ``half`` before the start is in the second half of that time.
+    """
+    return start + within / (1 + (start - since) / half)
 
 
 def cost_of(job: Job, at: datetime, actual: Actual | None = None) -> Reservation:

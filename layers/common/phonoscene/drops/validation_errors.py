@@ -26,7 +26,7 @@ MAX_ERROR_BYTES = 64 * 1024
 #: Characters of one of an error's texts.
 MAX_TEXT_LENGTH = 1000
 #: Characters of the longest value that is searched for secrets, and shown.
-MAX_SHOWN_LENGTH = 2_000
+MAX_SEARCHED_LENGTH = 2_000
 #: Key of ``_defaults.json`` only: an audio file of its folder starts without a sidecar when false.
 WAIT_KEY = "wait_for_sidecar"
 #: Key of ``_defaults.json`` only: nothing in its folder or below is a drop when true.
@@ -170,7 +170,7 @@ def shown(value: object) -> str:
     """A value as its dropper wrote it, shortened, and safe to print, to store and to publish."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
-        if len(text) > MAX_SHOWN_LENGTH:
+        if len(text) > MAX_SEARCHED_LENGTH:
             return f"a value of {len(text):,} characters"
         text = json.dumps(_without_secrets(value), ensure_ascii=False, default=str)
     except (ValueError, RecursionError):

@@ -6,10 +6,10 @@ It has no URL that opens anything.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from phonoscene.jobs import Audio, DropObject, FrozenModel, Job, Metadata, Video
-from phonoscene.publishing.public_job import Cost, Time, VideoFigures, described
+from phonoscene.publishing.public_job import Cost, Time, Versioned, VideoFigures, described
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,13 +41,9 @@ class ManifestSegment(FrozenModel):
     video: Video | None = described("Its own video.", default=None)
 
 
-class Manifest(FrozenModel):
-    """What lies beside a video."""
+class Manifest(Versioned):
+    """The file beside a video that says what it was made from, and what it is."""
 
-    version: Literal["1"] = described("Of this form; fields may be added within a version.")
-    phonoscene_version: str | None = described(
-        "The release that wrote the job's last step; absent if that was before 0.1.0.", default=None
-    )
     job_id: str = described("The job that made the video.")
     name: str = described("The drop's key without its suffixes.")
     bucket: str = described("The drop bucket.")

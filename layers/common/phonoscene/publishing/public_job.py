@@ -116,13 +116,18 @@ class PublicSegment(FrozenModel):
     request_id: str | None = described("fal's id of its request.", default=None)
 
 
-class PublicJob(FrozenModel):
-    """What receipts and events have in common."""
+class Versioned(FrozenModel):
+    """How receipts, events and manifests begin."""
 
     version: Literal["1"] = described("Of this form; fields may be added within a version.")
     phonoscene_version: str | None = described(
         "The release that wrote the job's last step; absent if that was before 0.1.0.", default=None
     )
+
+
+class PublicJob(Versioned):
+    """What receipts and events have in common."""
+
     job_id: str = described(
         "The job's id; a half that waits for its other half has one of its own."
     )

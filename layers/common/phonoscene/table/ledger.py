@@ -85,15 +85,14 @@ def give_back(
     """
     if held is None and copied is None:
         return []
-    freed, values = "DELETE in_flight :job, uncopied :job", {":job": {job_id}}
-    match copied:
-        case True:
-            window = update(WINDOW, f"{freed} REMOVE video_lost_at", values)
-        case False:
-            lost = values | {":now": to_dynamodb(at)}
-            window = update(WINDOW, f"{freed} SET video_lost_at = :now", lost)
-        case None:
-            window = update(WINDOW, freed, values)
+    values: dict[str, Any] = {":job": {job_id}}
+    seen = ""
+    if copied:
+        seen = " REMOVE video_lost_at"
+    elif copied is False:
+        seen = " SET video_lost_at = :now"
+        values[":now"] = to_dynamodb(at)
+    window = update(WINDOW, f"DELETE in_flight :job, uncopied :job{seen}", values)
     if held is None:
         return [window]
     budget = update(
@@ -171,6 +170,10 @@ class Window:
         """How many jobs may be in flight, where the operator allows ``most``."""
         return 1 if self.video_lost_at else most
 
+    def room(self, most: int, at: datetime) -> int:
+        """How many jobs could get a slot at this time."""
+        return 0 if self.is_paused(at) else max(0, self.slots(most) - len(self.in_flight))
+
     def lacking(self, at: datetime) -> MustWait:
         """What a job waits for that finds no place here."""
         if self.is_paused(at):
@@ -209,10 +212,7 @@ class LedgerStore:
 
     def room(self, limits: SpendingLimits) -> int:
         """How many jobs could be claimed now, the budget aside."""
-        window = self.window()
-        if window.is_paused(self._clock()):
-            return 0
-        return max(0, window.slots(limits.max_in_flight) - len(window.in_flight))
+        return self.window().room(limits.max_in_flight, self._clock())
 
     def look(self, cost: Reservation, limits: SpendingLimits) -> None:
         """See whether a claim would find room now. Nothing is taken: only the claim does.
@@ -221,8 +221,7 @@ class LedgerStore:
             MustWait: as the claim would.
         """
         window, now = self.window(), self._clock()
-        is_full = len(window.in_flight) >= window.slots(limits.max_in_flight)
-        if is_full or window.is_paused(now):
+        if not window.room(limits.max_in_flight, now):
             raise window.lacking(now)
         committed = self._table.get(budget_key(cost.day)).get("committed_usd", 0)
         if committed + cost.usd > limits.daily_budget_usd:

@@ -317,7 +317,7 @@ _LOST = ErrorDetail(
 )
 _UNKNOWN = ErrorDetail(
     code="outcome_unknown",
-    message=("fal's answer was lost twice, and fal shows no trace of the requests."),
+    message="fal's answer was lost twice, and fal shows no trace of the requests.",
 )
 _UNPROVEN = ErrorDetail(
     code="outcome_unproven",
