@@ -311,7 +311,7 @@ def test_a_drop_is_in_its_folder_under_its_name(tmp_path: Path) -> None:
     [
         ("nothing.mp3", "", None, "does not exist"),
         ("", "", None, "is a folder. Name an audio file"),
-        ("notes.txt", "", None, "not an audio file"),
+        ("memo.webm", "", None, "memo.webm has a format that is not supported. Convert it to MP3"),
         ("song.mp3", "", "_x", "ignored"),
         ("song.mp3", "a/../b", None, "refused"),
         ("song.mp3", "", "a\nb", "refused"),
@@ -322,7 +322,7 @@ def test_a_drop_is_in_its_folder_under_its_name(tmp_path: Path) -> None:
 def test_what_would_be_no_drop_is_wrong_usage(
     tmp_path: Path, file: str, folder: str, name: str | None, why: str
 ) -> None:
-    for there in ("song.mp3", "notes.txt"):
+    for there in ("song.mp3", "memo.webm"):
         (tmp_path / there).touch()
 
     with pytest.raises(WrongUsage, match=why):

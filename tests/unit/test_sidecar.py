@@ -799,6 +799,13 @@ def test_any_other_reference_to_an_image_is_refused(field: str, reference: str) 
     assert error.value.isprintable()
 
 
+@pytest.mark.parametrize("name", ["IMG_2041.HEIC", "cover.jfif", "scan.tiff"])
+def test_an_image_in_another_format_is_refused_with_the_advice_to_convert_it(name: str) -> None:
+    error = only(refused(with_prompt(image_url=name)))
+
+    assert ".png .jpg .jpeg .webp .gif .avif: convert other formats to PNG or JPEG" in error.message
+
+
 # Anything at all
 
 JSON = st.recursive(

@@ -87,7 +87,8 @@ def _fine(key: str, file: Path) -> str:
     """The key, if the product looks at objects of that key."""
     if not key.lower().endswith(AUDIO_SUFFIXES):
         raise WrongUsage(
-            f"{file} is not an audio file. Supported suffixes: {' '.join(AUDIO_SUFFIXES)}."
+            f"{file} has a format that is not supported. Convert it to MP3, WAV or FLAC. "
+            f"Supported suffixes: {' '.join(AUDIO_SUFFIXES)}."
         )
     if kind_of(key) is Kind.IGNORED:
         raise WrongUsage(

@@ -568,6 +568,15 @@ def test_a_files_name_has_its_place_or_is_refused(
         assert staged.place_for(name) == tmp_path / place
 
 
+@pytest.mark.parametrize("name", ["memo.webm", "IMG_2041.HEIC"])
+def test_a_file_in_another_format_is_refused_with_the_advice_to_convert_it(
+    tmp_path: Path, name: str
+) -> None:
+    advice = f"{name} has a format that is not supported. Convert audio to MP3, WAV or FLAC, and "
+    with pytest.raises(WrongUsage, match=advice + "images to PNG or JPEG"):
+        StagedDrop(tmp_path).place_for(name)
+
+
 def test_a_sidecar_may_not_be_larger_than_the_product_takes(browser: Browser, board: Board) -> None:
     large, fits = b" " * (64 * 1024 * 4 + 1), b'{"prompt": "A"}'
 

@@ -105,7 +105,8 @@ class StagedDrop:
             return self.folder / name
         if not lower.endswith(AUDIO_SUFFIXES):
             raise WrongUsage(
-                f"{name} is no audio file, no image and no JSON file. Supported suffixes: "
+                f"{name} has a format that is not supported. Convert audio to MP3, WAV or FLAC, "
+                "and images to PNG or JPEG. Supported suffixes: "
                 f"{' '.join((*AUDIO_SUFFIXES, *IMAGE_SUFFIXES))} .json"
             )
         return self.folder / name

@@ -83,7 +83,8 @@ def _image_name_problem(name: str) -> str | None:
     if name.startswith("/") or {"", ".", ".."} & set(name.split("/")):
         return "it must be a name beside the sidecar, without leading / and without . or .. folders"
     if not name.lower().endswith(IMAGE_SUFFIXES):
-        return f"its name must end in one of {' '.join(IMAGE_SUFFIXES)}"
+        suffixes = " ".join(IMAGE_SUFFIXES)
+        return f"its name must end in one of {suffixes}: convert other formats to PNG or JPEG"
     return None if name.isprintable() else "it contains a control character"
 
 
