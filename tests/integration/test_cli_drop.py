@@ -318,7 +318,7 @@ def test_a_file_that_grows_while_it_is_examined_is_named_and_not_dropped(
     result = desk.says("drop", "song.wav", *PROMPT, "--yes")
 
     assert result.code == 1
-    assert "song.wav has changed since it was examined: nothing was dropped" in result.err
+    assert "song.wav has changed since it was examined, and was not dropped" in result.err
     assert objects(cloud) == []
 
 

@@ -23,7 +23,7 @@ from phonoscene_cli.commands.deploy import (
     ParameterChange,
     ResourceChange,
 )
-from phonoscene_cli.commands.drop import DropResult
+from phonoscene_cli.commands.drop import DropResult, DropsResult
 from phonoscene_cli.commands.redrive import RedriveResult
 from phonoscene_cli.commands.retry import RetryResult
 from phonoscene_cli.commands.share import ShareResult
@@ -122,6 +122,7 @@ def subclasses(one: type[Result]) -> set[type[Result]]:
 #: Of each result the command and the part of its JSON, and the keys that the page tells elsewhere.
 DOCUMENTED: dict[type[Any], tuple[str, str, set[str]]] = {
     DropResult: ("drop", "Keys", set()),
+    DropsResult: ("drop", "Keys of several files", set()),
     Sum: ("drop", "Keys of `estimate`", set()),
     SegmentForecast: ("drop", "Keys of `segments`", set()),
     RetryResult: ("retry", "Keys", set()),

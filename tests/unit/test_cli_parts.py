@@ -55,7 +55,7 @@ from phonoscene_cli.stack.generation_time import ASSUMED_SECONDS, generation
 from phonoscene_cli.stack.job_listing import Filter
 from phonoscene_cli.stack.parameters import StackParameters
 from phonoscene_cli.stack.spending import Spent, folder_of, total
-from phonoscene_cli.stack.video_download import Destination, fetch, video_of
+from phonoscene_cli.stack.video_download import Destination, VideoName, fetch, video_of
 from phonoscene_cli.ui import formatting, streams, terminal
 from phonoscene_cli.ui.formatting import step_meaning
 from phonoscene_cli.ui.job_facts import facts
@@ -310,7 +310,7 @@ def test_a_drop_is_in_its_folder_under_its_name(tmp_path: Path) -> None:
     ("file", "folder", "name", "why"),
     [
         ("nothing.mp3", "", None, "does not exist"),
-        ("", "", None, "is a folder. Name an audio file"),
+        ("", "", None, "is a folder. Name its audio files: "),
         ("memo.webm", "", None, "memo.webm has a format that is not supported. Convert it to MP3"),
         ("song.mp3", "", "_x", "ignored"),
         ("song.mp3", "a/../b", None, "refused"),
@@ -816,7 +816,7 @@ def test_a_file_that_changed_since_it_was_priced_does_not_go_up(
 
         bucket.put_object = put_object
 
-    with pytest.raises(TakenBack, match="has changed since it was examined: nothing was dropped"):
+    with pytest.raises(TakenBack, match="has changed since it was examined, and was not dropped"):
         put(Upload(bucket, "drops", examined))
 
     assert bucket.objects == {}
@@ -836,7 +836,7 @@ def test_a_file_that_s3_refuses_because_it_grew_is_called_changed(
 
     bucket.before_end["a/song.mp3"] = grow
 
-    with pytest.raises(TakenBack, match="has changed since it was examined: nothing was dropped"):
+    with pytest.raises(TakenBack, match="has changed since it was examined, and was not dropped"):
         put(Upload(bucket, "drops", growing))
     assert bucket.objects == {}
 
@@ -1156,6 +1156,25 @@ def test_videos_go_into_a_file_or_a_folder_and_are_numbered_if_several(tmp_path:
     assert folder.files([one]) == [tmp_path / "intro.mp4"]
     assert folder.files([one, other]) == [tmp_path / "intro.1.mp4", tmp_path / "intro.2.gif"]
     assert new.files([one]) == [tmp_path / "new" / "intro.mp4"]
+
+
+def test_in_a_folder_only_videos_of_one_name_are_numbered(tmp_path: Path) -> None:
+    videos = [video_of(made(name)) for name in ("talks/a", "b", "news/A", "c.1")]
+
+    files = [file.name for file in Destination.of(str(tmp_path)).files(videos)]
+
+    assert files == ["a.1.mp4", "b.mp4", "A.2.mp4", "c.1.mp4"]
+
+
+@given(st.lists(st.text("aA.12", min_size=1, max_size=4), max_size=6))
+def test_no_two_videos_of_a_folder_get_one_file_even_where_case_does_not_count(
+    stems: list[str],
+) -> None:
+    videos = [VideoName(stem, ".mp4") for stem in stems]
+
+    files = Destination(Path("videos"), is_folder=True).files(videos)
+
+    assert len({file.name.casefold() for file in files}) == len(stems)
 
 
 @pytest.mark.parametrize("out", ["", "no/such/a.mp4", "no/such/", "file/", "file/a.mp4"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,17 +17,27 @@ from phonoscene_cli.follow import follow
 from phonoscene_cli.options import Follow, Json, Meta, Out, Set, Timeout, Yes, stack_of
 from phonoscene_cli.stack.job_lookup import folder_in, key_in
 from phonoscene_cli.ui import terminal
-from phonoscene_cli.upload.drop_report import NewJobs, Sum, refuse_if_wrong, tell_price
+from phonoscene_cli.upload.drop_report import (
+    NewJobs,
+    Sum,
+    refuse_if_wrong,
+    take_lines,
+    tell_lines,
+    total_lines,
+)
 from phonoscene_cli.upload.repeats import new_takes, repeats_of, sentences
+from phonoscene_cli.upload.several import plan_all
 from phonoscene_cli.upload.sidecars import changes_of
-from phonoscene_cli.upload.upload import Drop, Dropped, Upload, UploadedDespiteInterrupt, put
-from phonoscene_cli.upload.upload_plan import PICTURES, DropOptions, Plan, plan
+from phonoscene_cli.upload.upload import Dropped, Upload, UploadedDespiteInterrupt, put
+from phonoscene_cli.upload.upload_plan import PICTURES, DropOptions, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from phonoscene.jobs import Job
     from phonoscene_cli.stack.connection import Stack
+    from phonoscene_cli.stack.video_download import Destination
+    from phonoscene_cli.upload.dry_run import Forecast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +50,39 @@ class DropResult(NewJobs):
     repeats: Sequence[str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class DropsResult(NewJobs):
+    """Several files that were dropped together; the other fields are of all of them."""
+
+    drops: Sequence[DropResult]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file before it is dropped; ``repeats``: the jobs that its takes would repeat."""
+
+    plan: Plan
+    repeats: dict[int, Job]
+
+    @property
+    def new(self) -> Forecast:
+        """The takes that are no repeats."""
+        return new_takes(self.plan, self.repeats)
+
+    @property
+    def key(self) -> str:
+        """The key of the audio."""
+        return self.plan.drop.audio.key
+
+    @property
+    def name(self) -> str:
+        """The name of the drop."""
+        return name_of(self.key)
+
+
 def drop(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The audio file.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="The audio files.")],
     prompt: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What the video shows.")
     ] = None,
@@ -68,7 +110,7 @@ def drop(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Drop an audio file: it is examined and priced here, before it is uploaded.
+    """Drop audio files: each is examined and priced here, before anything is uploaded.
 
     The sidecar is the file beside it (song.mp3.json or song.json), if there is one, with what the
     options change. Images that it names are uploaded as well.
@@ -79,28 +121,35 @@ def drop(
     pictures = {field: picture for field, picture in named.items() if picture}
     changes = _changes(changes_of(settings, meta), prompt, pictures)
     stack = stack_of(context)
-    drop_options = DropOptions(file, *_place(stack, folder, name), changes, pictures)
-    planned = plan(
-        drop_options, stack.client("s3"), stack.outputs["DropBucketName"], stack.parameters
-    )
-    repeats = repeats_of(planned, stack)
-    result = _result(planned, repeats)
+    _check_places(files, name, out)
+    place = _place(stack, folder, name)
+    drops = _examined([DropOptions(file, *place, changes, pictures) for file in files], stack)
+    result = _result(drops)
     step = "Correct what is named above, then drop again."
     refuse_if_wrong(result, "Nothing was dropped", step, as_json=as_json)
     if out:
-        out.check(planned.outlook.videos(name_of(planned.drop.audio.key)))
-    _tell(planned, repeats, stack)
+        out.check(video for one in drops for video in one.plan.outlook.videos(one.name))
+    _tell(drops, stack)
     if dry_run:
         follow.tell_end(result, as_json=as_json)
         return
-    if not terminal.agreed(f"Drop it as {planned.drop.audio.key}?", yes=yes):
+    is_one = len(drops) == 1
+    question = f"Drop it as {drops[0].key}?" if is_one else f"Drop these {len(drops)} files?"
+    if not terminal.agreed(question, yes=yes):
         terminal.say("Nothing was dropped.")
         raise typer.Exit(NOT_FINE)
-    dropped = _upload(planned, repeats, stack)
-    result = replace(result, job_ids=dropped.job_ids(len(planned.outlook.takes)))
-    done_before = frozenset(job.job_id for job in repeats.values() if job.video)
-    ending = follow.Ending(watch, out, timeout, as_json, done_before, dropped)
-    raise typer.Exit(ending.come(stack, result))
+    dropped = _upload_all(drops, stack, as_json=as_json)
+    jobs = {job_id: pair for pair in zip(drops, dropped, strict=True) for job_id in _job_ids(*pair)}
+    ending = follow.Ending(
+        watch,
+        out,
+        timeout,
+        as_json,
+        frozenset(job.job_id for one in drops for job in one.repeats.values() if job.video),
+        {job_id: there for job_id, (_, there) in jobs.items()},
+        None if is_one else Counter(one.name for one, _ in jobs.values()),
+    )
+    raise typer.Exit(ending.come(stack, _result(drops, dropped)))
 
 
 def _changes(
@@ -133,49 +182,108 @@ def _place(stack: Stack, folder: str, name: str | None) -> tuple[str, str | None
     return "", key
 
 
-def _result(planned: Plan, repeats: dict[int, Job]) -> DropResult:
-    """The result, as far as it is known before the upload."""
-    drop = planned.drop
-    return DropResult(
-        audio=drop.audio.key,
-        sidecar=drop.sidecar.key if drop.sidecar else planned.pairing.sidecar,
-        images=[image.key for image in drop.images],
-        estimate=Sum.of(new_takes(planned, repeats).estimates),
-        segments=new_takes(planned, repeats).segments,
-        repeats=[job.job_id for job in repeats.values()],
-        errors=planned.outlook.errors,
+def _check_places(files: Sequence[Path], name: str | None, out: Destination | None) -> None:
+    """Of several files, none can have the one name, or the one file for its video."""
+    if len(files) == 1:
+        return
+    if name is not None:
+        raise WrongUsage("--name is for one file. Omit it, or drop the files one by one.")
+    if out and not out.is_folder:
+        raise WrongUsage(
+            f"--out {out.path} is one file, for several videos. Name a folder: {out.path}/"
+        )
+
+
+def _examined(files: Sequence[DropOptions], stack: Stack) -> list[Candidate]:
+    """Each file with its plan, and the jobs that it would repeat."""
+    bucket = stack.outputs["DropBucketName"]
+    with terminal.advancing("examining", len(files)) as advance:
+        plans = plan_all(files, stack.client("s3"), bucket, stack.parameters, advance)
+    return [Candidate(one, repeats_of(one, stack)) for one in plans]
+
+
+def _result(
+    drops: Sequence[Candidate], dropped: Sequence[Dropped] = ()
+) -> DropResult | DropsResult:
+    """The result, with the jobs of as many files as were dropped."""
+    results = [_result_of(one, there) for one, there in zip_longest(drops, dropped)]
+    if len(results) == 1:
+        return results[0]
+    return DropsResult(
+        drops=results,
+        estimate=Sum.of(estimate for one in drops for estimate in one.new.estimates),
+        errors=list(dict.fromkeys(error for one in results for error in one.errors)),
+        job_ids=[job_id for one in results for job_id in one.job_ids],
     )
 
 
-def _tell(planned: Plan, repeats: dict[int, Job], stack: Stack) -> None:
-    """What it is, and its price."""
-    audio = planned.outlook.takes[0].fields["audio"]
-    form = str(audio.format).partition(";")[0]
-    terminal.say(f"{planned.drop.audio.key}: {audio.seconds:.2f} s of {form}")
-    padding = planned.outlook.takes[0].fields.get("padding")
-    if is_noted(padding):
-        terminal.say(
-            f"The last {padding:.2f} s will not be in the video, which is as long as one request "
-            "can be."
-        )
-    tell_price(new_takes(planned, repeats), stack)
-    for sentence in sentences(planned, repeats, stack.client("s3")):
-        terminal.say(sentence)
+def _result_of(one: Candidate, dropped: Dropped | None) -> DropResult:
+    planned = one.plan.drop
+    return DropResult(
+        audio=one.key,
+        sidecar=planned.sidecar.key if planned.sidecar else one.plan.pairing.sidecar,
+        images=[image.key for image in planned.images],
+        estimate=Sum.of(one.new.estimates),
+        segments=one.new.segments,
+        repeats=[job.job_id for job in one.repeats.values()],
+        errors=one.plan.outlook.errors,
+        job_ids=_job_ids(one, dropped) if dropped else (),
+    )
 
 
-def _upload(planned: Plan, repeats: dict[int, Job], stack: Stack) -> Dropped:
-    """Upload everything, or nothing."""
-    drop: Drop = planned.drop
+def _job_ids(one: Candidate, dropped: Dropped) -> list[str]:
+    """The ids of a file's jobs, those of takes that repeat a job included."""
+    return dropped.job_ids(len(one.plan.outlook.takes))
+
+
+def _tell(drops: Sequence[Candidate], stack: Stack) -> None:
+    """What each file is and costs, and the price of all."""
+    for one in drops:
+        fields = one.plan.outlook.takes[0].fields
+        form = str(fields["audio"].format).partition(";")[0]
+        terminal.say(f"{one.key}: {fields['audio'].seconds:.2f} s of {form}")
+        padding = fields.get("padding")
+        if is_noted(padding):
+            terminal.say(
+                f"The last {padding:.2f} s will not be in the video, which is as long as one "
+                "request can be."
+            )
+        tell_lines(take_lines(one.new, stack), in_full=len(drops) == 1)
+        for sentence in sentences(one.plan, one.repeats, stack.client("s3")):
+            terminal.say(sentence)
+    tell_lines(total_lines([take for one in drops for take in one.new.priced], stack))
+
+
+def _upload_all(drops: Sequence[Candidate], stack: Stack, *, as_json: bool) -> list[Dropped]:
+    """Upload one file after another, each with all that belongs to it, or nothing of it."""
+    dropped: list[Dropped] = []
+    try:
+        for one in drops:
+            dropped += [_upload(one, stack)]
+    except BaseException as exc:
+        if isinstance(exc, UploadedDespiteInterrupt):
+            dropped.append(exc.dropped)
+        if isinstance(exc, KeyboardInterrupt) and not dropped:
+            terminal.say("Interrupted: nothing was dropped.")
+        if len(drops) > 1 and dropped:
+            done = f"{len(dropped)} of {len(drops)} files were dropped"
+            rest = [one.key for one in drops[len(dropped) :]]
+            terminal.say(f"{done}; {rest[0]} and those after it were not." if rest else f"{done}.")
+            follow.tell_end(_result(drops, dropped), as_json=as_json)
+        raise
+    return dropped
+
+
+def _upload(one: Candidate, stack: Stack) -> Dropped:
+    """Upload everything of one file, or nothing."""
+    planned = one.plan.drop
     bucket = stack.outputs["DropBucketName"]
     try:
-        with terminal.advancing("uploading", drop.audio.bytes, in_bytes=True) as advance:
-            dropped = put(Upload(stack.client("s3"), bucket, drop, advance))
+        with terminal.advancing("uploading", planned.audio.bytes, in_bytes=True) as advance:
+            dropped = put(Upload(stack.client("s3"), bucket, planned, advance))
     except UploadedDespiteInterrupt as exc:
-        ids = enumerate(exc.dropped.job_ids(len(planned.outlook.takes)))
-        follow.too_late([job_id for number, job_id in ids if number not in repeats])
+        ids = enumerate(_job_ids(one, exc.dropped))
+        follow.too_late([job_id for number, job_id in ids if number not in one.repeats])
         raise
-    except KeyboardInterrupt:
-        terminal.say("Interrupted: nothing was dropped.")
-        raise
-    terminal.say(f"dropped s3://{bucket}/{drop.audio.key}")
+    terminal.say(f"dropped s3://{bucket}/{one.key}")
     return dropped

@@ -84,7 +84,9 @@ def retry(
         follow.too_late(exc.dropped.job_ids(len(planned.outlook.takes)))
         raise
     result = replace(result, job_ids=dropped.job_ids(len(planned.outlook.takes)))
-    ending = follow.Ending(watch, out, timeout, as_json, dropped=dropped)
+    ending = follow.Ending(
+        watch, out, timeout, as_json, dropped=dict.fromkeys(result.job_ids, dropped)
+    )
     raise typer.Exit(ending.come(stack, result))
 
 

@@ -19,7 +19,7 @@ from phonoscene_cli.upload.upload import is_newest
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
     from pathlib import Path
 
@@ -53,8 +53,8 @@ class FollowedJobs:
     labels: Labels
     show: Callable[[Job, Step, terminal.Watch], None]
     timeout: timedelta | None = None
-    #: What the jobs are to be made of, where that was dropped just now.
-    dropped: Dropped | None = None
+    #: What jobs are to be made of, by their ids, where that was dropped just now.
+    dropped: Mapping[str, Dropped] = field(default_factory=dict)
     watch: terminal.Watch = field(default_factory=terminal.Watch)
     #: The command that goes on; by default with the jobs' ids.
     again: str = ""
@@ -78,7 +78,7 @@ class FollowedJobs:
                 if moving:
                     turn(standing.of(moving, len(job_ids)))
                 elif self.watch.seconds > patience:
-                    self._check_drop()
+                    self._check_drops(follower)
                     terminal.say(f"There is no record after {self.watch}. See `phonoscene doctor`.")
                     patience = float("inf")  # it is said once
                 return self.watch.seconds > most
@@ -89,8 +89,7 @@ class FollowedJobs:
             name = follower.jobs[half].name
             again = f"`phonoscene watch {formatting.typed(name)}`"
             raise CliError(f"The other half of {name} has arrived. Use {again}.")
-        if not follower.jobs:
-            self._check_drop()
+        self._check_drops(follower)
         if not follower.all_ended(job_ids):
             message = f"Not finished after {self.watch}: {self._where(follower)}"
             raise Unfinished(message, follower.jobs.values())
@@ -106,14 +105,17 @@ class FollowedJobs:
         again = self.again or f"phonoscene watch {' '.join(self.labels.job_ids)}"
         return f"{seen}. `{again}` continues."
 
-    def _check_drop(self) -> None:
-        """See that what was dropped is still in the bucket, if there is no record of it."""
-        if self.dropped and not is_newest(self.stack.client("s3"), self.dropped):
-            name = formatting.typed(name_of(self.dropped.audio.key))
-            raise CliError(
-                "The files were replaced, or deleted, before they became a job: nothing is paid "
-                f"for them. `phonoscene watch {name}` follows what came instead."
-            )
+    def _check_drops(self, follower: Follower) -> None:
+        """See that what was dropped is still in the bucket, where there is no record of it."""
+        missing = [one for job_id, one in self.dropped.items() if job_id not in follower.jobs]
+        for one in missing:
+            if not is_newest(self.stack.client("s3"), one):
+                name = formatting.typed(name_of(one.audio.key))
+                raise CliError(
+                    f"The files of {name} were replaced, or deleted, before they became a job: "
+                    f"nothing is paid for them. `phonoscene watch {name}` follows what came "
+                    "instead."
+                )
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,9 @@ class Ending:
     as_json: bool
     #: Jobs that had their videos before; their steps are not shown as if they were new.
     done_before: frozenset[str] = frozenset()
-    dropped: Dropped | None = None
+    #: As ``FollowedJobs.dropped``, and as ``Labels.names``.
+    dropped: Mapping[str, Dropped] = field(default_factory=dict)
+    names: Counter[str] | None = None
 
     def come(self, stack: Stack, result: NewJobs) -> int:
         """Follow the jobs of ``result`` if asked to, and print the result; returns the exit code.
@@ -201,7 +205,7 @@ class Ending:
         If an error is raised, the ids of the jobs, and what is known of them, are printed first:
         they exist.
         """
-        labels = Labels(list(result.job_ids))
+        labels = Labels(list(result.job_ids), self.names)
         try:
             result = replace(result, jobs=self._follow(stack, labels))
             videos = bring_home(stack, result.jobs, self.out)

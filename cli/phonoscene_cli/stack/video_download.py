@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from phonoscene_cli.errors import CliError, WrongUsage
 from phonoscene_cli.whole_files import check_writable, is_special, written_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from mypy_boto3_s3 import S3Client
 
@@ -118,15 +119,11 @@ class Destination:
         return cls(path, is_folder)
 
     def files(self, videos: Iterable[VideoName]) -> list[Path]:
-        """Where each video goes, under its own suffix; they are numbered if there are several."""
+        """Where each video goes, under its own suffix; those of one name are numbered."""
         wanted = list(videos)
-        stems = [video.stem if self.is_folder else self.path.stem for video in wanted]
-        numbers = [f".{number}" for number in range(1, len(wanted) + 1)]
+        stems = _numbered([video.stem if self.is_folder else self.path.stem for video in wanted])
         folder = self.path if self.is_folder else self.path.parent
-        return [
-            folder / f"{stem}{number if len(wanted) > 1 else ''}{video.suffix}"
-            for stem, number, video in zip(stems, numbers, wanted, strict=True)
-        ]
+        return [folder / f"{stem}{video.suffix}" for stem, video in zip(stems, wanted, strict=True)]
 
     def _check_suffix(self, video: VideoName) -> None:
         """A file's suffix must be its video's, or missing."""
@@ -154,6 +151,19 @@ class Destination:
                 raise WrongUsage(
                     f"--out: {file} cannot be written: {exc.strerror}. Choose another."
                 ) from exc
+
+
+def _numbered(stems: Sequence[str]) -> list[str]:
+    """Names of files that differ, for disks that distinguish no case: ``a.1``, ``a.2``, ``b``."""
+    folded = [stem.casefold() for stem in stems]
+    of_each, seen = Counter(folded), Counter[str]()
+    numbered = []
+    for stem, name in zip(stems, folded, strict=True):
+        seen[name] += 1
+        numbered.append(f"{stem}.{seen[name]}" if of_each[name] > 1 else stem)
+    if len({one.casefold() for one in numbered}) == len(stems):
+        return numbered
+    return [f"{stem}.{number}" for number, stem in enumerate(stems, 1)]  # one was called a.1
 
 
 def fetch(s3: S3Client, job: Job, video: Video, target: Path) -> Path:

@@ -16,7 +16,7 @@ from phonoscene_cli.stack.generation_time import ASSUMED_SECONDS, typical_second
 from phonoscene_cli.ui import formatting, next_steps, terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from phonoscene.jobs import ErrorDetail, Estimate, Job
     from phonoscene_cli.stack.connection import Stack
@@ -88,15 +88,26 @@ def refuse_if_wrong(result: NewJobs, sentence: str, step: str, *, as_json: bool)
 
 def tell_price(outlook: Forecast, stack: Stack) -> None:
     """What each take is, and costs; and whether today's money is enough."""
-    for one in price_lines(outlook, stack):
+    tell_lines(price_lines(outlook, stack))
+
+
+def tell_lines(lines: Iterable[str | TakeForecast], *, in_full: bool = True) -> None:
+    """Lines for a person; ``in_full``: with the table of the segments."""
+    for one in lines:
         if isinstance(one, str):
             terminal.say(one)
-        else:
+        elif in_full:
             _tell_segments(one)
 
 
 def price_lines(outlook: Forecast, stack: Stack) -> Iterator[str | TakeForecast]:
     """The same as sentences, and as a take where the table of its segments goes."""
+    yield from take_lines(outlook, stack)
+    yield from total_lines(outlook.priced, stack)
+
+
+def take_lines(outlook: Forecast, stack: Stack) -> Iterator[str | TakeForecast]:
+    """What each take of a drop is, and costs."""
     takes = outlook.priced
     for number, one in enumerate(takes, 1):
         take = f"take {number}: " if len(takes) > 1 else ""
@@ -112,7 +123,11 @@ def price_lines(outlook: Forecast, stack: Stack) -> Iterator[str | TakeForecast]
         yield f"{take}{formatting.picture(one.estimate)}: {formatting.cost(one.estimate)}"
         if one.sequence:
             yield _time(one, stack)
-    total = Sum.of(outlook.estimates)
+
+
+def total_lines(takes: Collection[TakeForecast], stack: Stack) -> Iterator[str]:
+    """What takes cost together, of one drop or several; and whether today's money is enough."""
+    total = Sum.of(one.estimate for one in takes)
     if total.jobs > 1:
         yield f"together: {formatting.interval(total.lower_usd, total.upper_usd)}"
     day = stack.jobs.ledger.day(day_of(datetime.now(UTC)))

@@ -61,7 +61,7 @@ class FileUpload:
             return
         if stamp_of(self.source) != self.examined:
             raise TakenBack(
-                f"{self.source} has changed since it was examined: nothing was dropped. "
+                f"{self.source} has changed since it was examined, and was not dropped. "
                 "Wait until it is complete, then drop it again."
             )
 

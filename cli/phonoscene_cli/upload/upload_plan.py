@@ -63,7 +63,7 @@ class DropOptions:
             WrongUsage: the file is no audio, or nothing would be done with such a key.
         """
         if self.file.is_dir():
-            raise WrongUsage(f"{self.file} is a folder. Name an audio file.")
+            raise WrongUsage(f"{self.file} is a folder. Name its audio files: {self.file}/*.mp3")
         if not self.file.exists():
             raise WrongUsage(f"File {self.file} does not exist.")
         if not self.file.is_file():
@@ -107,9 +107,10 @@ def _fine(key: str, file: Path) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would be put, and what would become of it."""
+    """What would be put, and what would become of it; ``images``: those in the bucket included."""
 
     drop: Drop
+    images: tuple[FileUpload, ...]
     pairing: Pairing
     outlook: Forecast
 
@@ -127,17 +128,26 @@ def assemble(options: DropOptions, present: Collection[str] = ()) -> Drop:
     return Drop(FileUpload.of_file(key, options.file), sidecar, _images(options, sidecar))
 
 
-def plan(options: DropOptions, s3: S3Client, bucket: str, parameters: StackParameters) -> Plan:
+def plan(
+    options: DropOptions,
+    s3: S3Client,
+    bucket: str,
+    parameters: StackParameters,
+    together: Collection[str] = (),
+) -> Plan:
     """Everything that can be known before the upload.
+
+    ``together``: keys of the audio files that are dropped at once: no sidecar may be two files'.
 
     Raises:
         WrongUsage, CliError: it is no drop, or has no sidecar.
     """
     key = options.key
     existing = DropBucket(s3, s3, bucket)
-    present = existing.keys_under(*family_prefixes(key))
+    present = existing.keys_under(*family_prefixes(key)) | set(together)
     drop = assemble(options, present)
-    new = tuple(image for image in drop.images if not _is_there(existing, image))
+    images = drop.images
+    new = tuple(image for image in images if not _is_there(existing, image))
     drop = replace(drop, images=new)
     files = {piece.key: piece.source for piece in drop.pieces}
     [pairing] = pairings(key, present | set(files))
@@ -158,7 +168,7 @@ def plan(options: DropOptions, s3: S3Client, bucket: str, parameters: StackParam
             f"{options.file} has no sidecar. Use --prompt, or put a JSON file beside it."
         )
     pinned = _pinned(existing, pairing, drop.sidecar)
-    return Plan(replace(drop, existing_sidecar=pinned), pairing, outlook)
+    return Plan(replace(drop, existing_sidecar=pinned), images, pairing, outlook)
 
 
 def _is_there(bucket: DropBucket, image: FileUpload) -> bool:

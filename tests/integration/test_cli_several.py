@@ -1,0 +1,282 @@
+"""``drop`` with several files: each is a drop of its own, and all are examined before the first."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from phonoscene.jobs import JobStatus
+from phonoscene.table.job_store import JobStore
+from phonoscene_cli.follow import follow
+from phonoscene_cli.upload.upload import Dropped, Upload, UploadedDespiteInterrupt, put
+from tests.integration.moto_stack import client
+from tests.support.documented import keys
+from tests.support.media.samples import png, silence
+from tests.support.stack import JOBS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.integration.desk import Desk
+    from tests.integration.moto_stack import Cloud
+
+PROMPT = ("--prompt", "A stage", "--yes")
+FILES = ("a.wav", "b.wav", "c.wav")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, environment: pytest.MonkeyPatch) -> Path:
+    """Where the person is, with recordings of one, two and three seconds."""
+    environment.chdir(tmp_path)
+    for seconds, name in enumerate(FILES, 1):
+        (tmp_path / name).write_bytes(silence(seconds))
+    return tmp_path
+
+
+def objects(cloud: Cloud) -> list[str]:
+    """The keys of the drop bucket, once for each version."""
+    listed = cloud.s3.list_object_versions(Bucket="drops").get("Versions", [])
+    return sorted(version["Key"] for version in listed)
+
+
+def before_upload(patch: pytest.MonkeyPatch, number: int, work: Callable[[Upload], Any]) -> None:
+    """Have ``work`` in the place of the upload of that number."""
+    uploads: list[Upload] = []
+
+    def upload(one: Upload) -> Dropped:
+        uploads.append(one)
+        return work(one) if len(uploads) == number else put(one)
+
+    patch.setattr("phonoscene_cli.commands.drop.put", upload)
+
+
+def test_each_file_becomes_the_job_that_was_forecast_and_the_price_is_that_of_all(
+    desk: Desk, cloud: Cloud
+) -> None:
+    shown = desk.says("drop", *FILES, *PROMPT, "--folder", "talks", "--dry-run")
+    data = desk.says("drop", *FILES, *PROMPT, "--folder", "talks", "--json").data
+    desk.announce(*(f"talks/{name}" for name in FILES))
+
+    records = [cloud.item(job_id) for job_id in data["job_ids"]]
+    prices = [float(record["estimate"]["upper_usd"]) for record in records]
+    assert [record["name"] for record in records] == ["talks/a", "talks/b", "talks/c"]
+    assert {record["status"] for record in records} == {"SUBMITTED"}
+    assert data["estimate"]["jobs"] == 3
+    assert data["estimate"]["upper_usd"] == pytest.approx(sum(prices))
+    assert set(data) == keys("drop", "Keys of several files")
+    assert [one["job_ids"] for one in data["drops"]] == [[one] for one in data["job_ids"]]
+    assert [one["audio"] for one in data["drops"]] == [f"talks/{name}" for name in FILES]
+    assert all(set(one) == keys("drop") for one in data["drops"])
+    for name, seconds in zip(FILES, ("1.00", "2.00", "3.00"), strict=True):
+        assert f"talks/{name}: {seconds} s of audio/wav" in shown.err
+    assert shown.err.count("together: ") == 1
+
+
+def test_the_errors_of_all_files_are_reported_and_nothing_goes_up(
+    desk: Desk, cloud: Cloud, folder: Path
+) -> None:
+    (folder / "a.json").write_text(json.dumps({"prompt": "a", "fps": 99}))
+    (folder / "c.json").write_text(json.dumps({"prompt": "c", "fsp": 3}))
+
+    result = desk.says("drop", *FILES, *PROMPT, "--json")
+
+    assert (result.code, objects(cloud)) == (1, [])
+    wrong = [(error["source"], error["field"]) for error in result.data["errors"]]
+    assert wrong == [("a.json", "fps"), ("c.json", "fsp")]
+    assert [len(one["errors"]) for one in result.data["drops"]] == [1, 0, 1]
+    assert "Nothing was dropped: 2 errors." in result.err
+
+
+def test_all_files_that_are_no_drop_are_named_at_once(
+    desk: Desk, cloud: Cloud, folder: Path
+) -> None:
+    (folder / "b.json").write_text(json.dumps({"prompt": "b"}))
+
+    alone = desk.says("drop", *FILES, "--yes")
+    missing = desk.says("drop", "a.wav", "x.wav", "memo.webm", *PROMPT)
+
+    assert (alone.code, missing.code, objects(cloud)) == (1, 2, [])
+    assert [f"{name} has no sidecar" in alone.err for name in FILES] == [True, False, True]
+    assert "x.wav does not exist" in missing.err
+    assert "memo.webm does not exist" in missing.err
+
+
+def test_two_files_of_one_key_are_refused(desk: Desk, cloud: Cloud, folder: Path) -> None:
+    (folder / "more").mkdir()
+    (folder / "more" / "a.wav").write_bytes(silence(9))
+
+    result = desk.says("drop", "a.wav", "more/a.wav", *PROMPT)
+
+    assert (result.code, objects(cloud)) == (2, [])
+    assert "a.wav and more/a.wav would both be dropped as a.wav" in result.err
+
+
+def test_files_that_differ_only_in_their_suffix_get_sidecars_of_their_own(
+    desk: Desk, cloud: Cloud, folder: Path
+) -> None:
+    (folder / "a.flac").write_bytes(silence(4))
+
+    data = desk.says("drop", "a.wav", "a.flac", *PROMPT, "--json").data
+    desk.announce("a.wav", "a.flac", "a.wav.json", "a.flac.json")
+
+    assert [one["sidecar"] for one in data["drops"]] == ["a.wav.json", "a.flac.json"]
+    assert [cloud.item(one)["audio"]["key"] for one in data["job_ids"]] == ["a.wav", "a.flac"]
+
+
+def test_an_image_of_several_files_goes_up_once(desk: Desk, cloud: Cloud, folder: Path) -> None:
+    (folder / "cover.png").write_bytes(png(640, 480))
+
+    data = desk.says("drop", *FILES, *PROMPT, "--image", "cover.png", "--json").data
+    desk.announce("cover.png", *FILES)
+
+    assert [one["images"] for one in data["drops"]] == [["cover.png"], [], []]
+    assert objects(cloud).count("cover.png") == 1
+    assert {cloud.item(one)["status"] for one in data["job_ids"]} == {"SUBMITTED"}
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["new", "one is in the bucket"])
+def test_two_images_that_would_take_each_others_place_are_refused(
+    desk: Desk, cloud: Cloud, folder: Path, *, there: bool
+) -> None:
+    for number, name in enumerate(("one", "two")):
+        (folder / name).mkdir()
+        (folder / name / f"{name}.wav").write_bytes(silence(1))
+        (folder / name / "cover.png").write_bytes(png(64, 64 + number))
+        sidecar = {"prompt": name, "image_url": "cover.png"}
+        (folder / name / f"{name}.json").write_text(json.dumps(sidecar))
+    if there:
+        cloud.drop("cover.png", png(64, 64))
+
+    result = desk.says("drop", "one/one.wav", "two/two.wav", "--yes")
+
+    assert (result.code, len(objects(cloud))) == (2, int(there))
+    assert "Two images that differ would both be cover.png" in result.err
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--name", "talk"), "--name is for one file"),
+        (("--out", "talk.mp4"), "--out talk.mp4 is one file, for several videos"),
+    ],
+)
+def test_what_is_for_one_file_is_refused_with_several(
+    desk: Desk, cloud: Cloud, options: tuple[str, ...], why: str
+) -> None:
+    result = desk.says("drop", *FILES, *PROMPT, *options)
+
+    assert (result.code, objects(cloud)) == (2, [])
+    assert why in result.err
+
+
+def test_an_upload_that_fails_leaves_the_files_before_it_and_names_their_jobs(
+    desk: Desk, cloud: Cloud, environment: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Upload) -> None:
+        raise EndpointConnectionError(endpoint_url="https://s3")
+
+    before_upload(environment, 2, fail)
+
+    result = desk.says("drop", *FILES, *PROMPT, "--json")
+    desk.announce("a.wav")
+
+    assert result.code == 3
+    assert objects(cloud) == ["a.json", "a.wav"]
+    assert "1 of 3 files were dropped; b.wav and those after it were not." in result.err
+    [job_id] = result.data["job_ids"]
+    assert cloud.item(job_id)["name"] == "a"
+    assert [one["job_ids"] for one in result.data["drops"]] == [[job_id], [], []]
+
+
+def test_an_interrupt_before_the_first_upload_drops_nothing(
+    desk: Desk, cloud: Cloud, environment: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: Upload) -> None:
+        raise KeyboardInterrupt
+
+    before_upload(environment, 1, interrupt)
+
+    result = desk.says("drop", *FILES, *PROMPT)
+
+    assert (result.code, objects(cloud)) == (130, [])
+    assert "Interrupted: nothing was dropped." in result.err
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_an_interrupt_that_is_too_late_for_a_file_counts_it_and_stops_before_the_next(
+    desk: Desk, cloud: Cloud, environment: pytest.MonkeyPatch, number: int
+) -> None:
+    def interrupt(one: Upload) -> None:
+        raise UploadedDespiteInterrupt(put(one))
+
+    before_upload(environment, number, interrupt)
+
+    result = desk.says("drop", *FILES, *PROMPT)
+
+    rest = "; b.wav and those after it were not." if number == 1 else "."
+    assert (result.code, len(objects(cloud))) == (130, 2 * number)
+    assert f"{number} of 3 files were dropped{rest}" in result.err
+    assert result.out.count("job: ") == number
+
+
+def test_jobs_of_several_files_are_followed_by_their_names(
+    desk: Desk, cloud: Cloud, folder: Path, environment: pytest.MonkeyPatch
+) -> None:
+    (folder / "b.json").write_text(json.dumps([{}, {"seed": 2}]))
+    store = JobStore(client("dynamodb"), JOBS)
+
+    def go_on(_: float) -> None:
+        with redirect_stdout(io.StringIO()):
+            desk.announce("a.wav", "b.wav")
+        for item in cloud.items():
+            job = store.get(item["job_id"])
+            assert job
+            store.end(job, JobStatus.CANCELLED)
+
+    environment.setattr(time, "sleep", go_on)
+
+    result = desk.says("drop", "a.wav", "b.wav", *PROMPT, "--watch")
+
+    takes = [item["job_id"][:8] for item in cloud.items() if item["name"] == "b"]
+    assert result.code == 1
+    assert "READY        a  paired" in result.err
+    assert "a is CANCELLED." in result.err
+    for take in takes:
+        assert f"READY        b {take}  paired" in result.err
+        assert f"b ({take}) is CANCELLED." in result.err
+
+
+def test_a_file_that_was_replaced_is_named_although_the_others_are_jobs(
+    desk: Desk, cloud: Cloud, environment: pytest.MonkeyPatch
+) -> None:
+    def replace(one: Upload) -> Dropped:
+        dropped = put(one)
+        body = cloud.s3.get_object(Bucket="drops", Key="b.wav")["Body"].read()
+        cloud.s3.put_object(Bucket="drops", Key="b.wav", Body=body)
+        return dropped
+
+    before_upload(environment, 2, replace)
+    environment.setattr(follow, "SOON", -1.0)
+    store = JobStore(client("dynamodb"), JOBS)
+
+    def go_on(_: float) -> None:
+        with redirect_stdout(io.StringIO()):
+            desk.announce("a.wav")
+        for item in cloud.items():
+            job = store.get(item["job_id"])
+            assert job
+            store.end(job, JobStatus.CANCELLED)
+
+    environment.setattr(time, "sleep", go_on)
+
+    result = desk.says("drop", "a.wav", "b.wav", *PROMPT, "--watch")
+
+    assert result.code == 1
+    assert "The files of b were replaced, or deleted, before they became a job" in result.err
