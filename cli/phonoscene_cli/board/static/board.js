@@ -155,7 +155,7 @@ function showLeft() {
   if (!left.size) return;
   const end = line([...left].join(", "));
   end.parentElement.id = "left";
-  finish(end, "✕ One audio file makes one drop. Drop any other after it.");
+  finish(end, "✕ One audio file makes one drop. Drop the others after it, or all with `phonoscene drop`.");
 }
 
 function accept(end, name, image) {
