@@ -38,7 +38,11 @@ IGNORED = EXAMPLES / "finished-files" / DEFAULTS_NAME
 FOLDER_STYLE = EXAMPLES / "folder-style" / DEFAULTS_NAME
 #: Folders whose audio takes several requests.
 LONG = {"song-in-scenes", "long-talk", "one-long-shot"}
-COMMANDS = {"Upload from a browser", "Remove one customer's files"}
+COMMANDS = {
+    "Many recordings at once",
+    "Upload from a browser",
+    "Remove one customer's files",
+}
 TARGETS = {*EXAMPLES.glob("*/targets.json")}
 SIDECARS = sorted({*EXAMPLES.glob("*/*.json")} - {RULE, IGNORED} - TARGETS)
 AUDIO = sorted(path for path in EXAMPLES.glob("*/*") if path.suffix in AUDIO_SUFFIXES)
