@@ -107,9 +107,9 @@ class FollowedJobs:
 
     def _check_drops(self, follower: Follower) -> None:
         """See that what was dropped is still in the bucket, where there is no record of it."""
-        missing = [one for job_id, one in self.dropped.items() if job_id not in follower.jobs]
-        for one in missing:
-            if not is_newest(self.stack.client("s3"), one):
+        started = {one for job_id, one in self.dropped.items() if job_id in follower.jobs}
+        for one in dict.fromkeys(self.dropped.values()):
+            if one not in started and not is_newest(self.stack.client("s3"), one):
                 name = formatting.typed(name_of(one.audio.key))
                 raise CliError(
                     f"The files of {name} were replaced, or deleted, before they became a job: "
