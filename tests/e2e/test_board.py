@@ -168,7 +168,7 @@ def test_a_board_is_painted_soon_and_without_a_drop_it_says_what_to_do_first(
         painted += tab.page.evaluate(FIRST_PAINT) / 1000
         record_property("seconds from the command to the first paint", round(painted, 2))
         assert painted < LOADED
-        assert "Drop an audio file" in tab.text(".welcome")
+        assert "Drop audio files" in tab.text(".welcome")
         SHOTS.mkdir(parents=True, exist_ok=True)
         tab.page.screenshot(path=SHOTS / "empty.png")
 
@@ -552,8 +552,8 @@ def test_files_that_come_together_are_examined_when_the_last_has_come(tab: Tab) 
     page.set_input_files("#files", [files[1] | {"name": "c.wav"}, files[2] | {"name": "d.json"}])
     tab.shows("#uploads", "d.json ✓ Remove")
     lines = page.locator("#uploads li").all_inner_texts()
-    assert lines[1:] == ["c.wav ✓ Remove", "d.json ✓ Remove"]
-    assert "movie.mp4 is no audio file" in lines[0]
+    assert lines[1:] == ["a.wav ✓ Remove", "c.wav ✓ Remove", "d.json ✓ Remove"]
+    assert "movie.mp4 has a format that is not supported" in lines[0]
 
 
 def test_what_is_typed_while_a_json_file_fills_the_form_stays_with_its_caret(tab: Tab) -> None:
@@ -653,25 +653,28 @@ def test_a_form_is_not_lost_without_a_question_and_a_file_beside_it_opens_nothin
     assert is_kept
 
 
-def test_of_several_audio_files_the_first_is_taken_and_the_others_are_refused(tab: Tab) -> None:
+def test_several_audio_files_are_dropped_at_once_and_appear_among_the_jobs(
+    tab: Tab, phonoscene: Phonoscene
+) -> None:
     page = tab.go("/drop")
-    sound = make_audio("wav", 1.0)
     files: list[FilePayload] = [
-        {"name": "one.wav", "mimeType": "audio/wav", "buffer": sound},
-        {"name": "two.wav", "mimeType": "audio/wav", "buffer": sound},
-        {"name": "three.wav", "mimeType": "audio/wav", "buffer": sound},
-        {"name": "notes.pdf", "mimeType": "application/pdf", "buffer": b"%PDF"},
+        {"name": f"{name}.wav", "mimeType": "audio/wav", "buffer": make_audio("wav", seconds)}
+        for seconds, name in enumerate(("one", "two", "three"), 1)
     ]
+    files.append({"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%PDF"})
     page.set_input_files("#files", files)
-    fill(tab, prompt="Rain", video_size=TINY)
-    assert priced(tab)
-    lines = page.locator("#uploads li").all_inner_texts()
-    assert lines[0] == "one.wav ✓ Remove"
-    assert "notes.pdf is no audio file" in lines[1]
-    assert "two.wav, three.wav ✕ One audio file makes one drop" in lines[2]
-    page.set_input_files("#files", [files[1]])
-    tab.shows("#uploads", "two.wav ✓")
-    tab.until("""() => document.querySelector("#left")?.innerText.startsWith("three.wav ✕")""")
+    page.fill("#key", "together/")
+    fill(tab, prompt=f"Rain {uuid.uuid4()}", video_size=TINY)
+    assert priced(tab).startswith("Drop 3 files for $")
+    assert "a.pdf has a format" in tab.text("#uploads")
+    page.click("[aria-label='Remove two.wav']")
+    tab.until("""() => document.querySelector("#confirm:enabled")?.innerText.includes(" 2 ")""")
+    page.click("#confirm")
+    page.wait_for_url(f"{tab.address}/")
+    for name in ("together/one", "together/three"):
+        tab.shows("main", name)
+        assert phonoscene.take(name)["status"] == "SUCCEEDED"
+    assert phonoscene.jobs.takes("together/two") == []
 
 
 @pytest.mark.parametrize("name", ["empty.wav", "notes.pdf", "text.mp3"])
@@ -679,7 +682,7 @@ def test_a_file_that_is_no_audio_is_refused_with_a_sentence(tab: Tab, name: str)
     tab.go("/drop")
     fill(tab, prompt="Rain")
     tab.drag(name, b"" if name == "empty.wav" else b"Only words.")
-    tab.shows("form.drop", "empty.wav has no bytes", "no audio file", "holds no MP3")
+    tab.shows("form.drop", "empty.wav has no bytes", "is not supported", "holds no MP3")
     assert tab.page.locator("button.primary").count() == 0
 
 

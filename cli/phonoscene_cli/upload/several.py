@@ -59,8 +59,8 @@ def _of_each(files: Sequence[DropOptions], work: Callable[[DropOptions], T]) -> 
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        are_usage = all(isinstance(error, WrongUsage) for error in errors)
-        raise (WrongUsage if are_usage else CliError)(" ".join(map(str, errors)))
+        kinds = {*map(type, errors)}
+        raise (kinds.pop() if len(kinds) == 1 else CliError)(" ".join(map(str, errors)))
     return results
 
 

@@ -170,8 +170,7 @@ def test_a_file_that_arrives_whole_after_the_start_is_refused(
     with pytest.raises(WrongUsage, match="on its way"):
         staged.accept(part, "x.wav")
 
-    assert staged.audio
-    assert staged.audio.read_bytes() == silence(1)
+    assert [file.read_bytes() for file in staged.audio] == [silence(1)]
 
 
 @pytest.mark.parametrize("piece", ["talks/intro.wav", "talks/intro.json"])
@@ -338,11 +337,11 @@ def test_a_drop_on_its_way_keeps_its_files(board: Board, browser: Browser, cloud
 @pytest.mark.parametrize(
     ("listed", "is_lost"),
     [
-        ("audio", False),
-        ("audio/a.png", False),
+        ("x.wav", False),
+        ("x.wav/a.png", False),
         ("", False),
-        ("audio/sidecar", True),
-        ("audio/b.png", True),
+        ("x.wav/sidecar", True),
+        ("x.wav/b.png", True),
     ],
 )
 def test_a_page_that_lists_files_which_the_board_has_lost_is_told_so(
@@ -524,13 +523,134 @@ def test_what_could_not_be_examined_can_be_examined_again(
     assert f'hx-post="/drop/{ID}/preview"' in answer.text
 
 
-def test_a_new_audio_replaces_the_one_before(board: Board, browser: Browser) -> None:
-    for name in ("x.wav", "y.wav", "Y.WAV", "z.mp3"):
-        assert stage(browser, name=name) == 200
+def test_audio_of_a_name_replaces_the_one_before(board: Board, browser: Browser) -> None:
+    for seconds, name in enumerate(("x.wav", "y.wav", "x.wav"), 1):
+        assert stage(browser, silence(seconds), name) == 200
 
     staged = drop_of(board)
-    assert staged.audio == staged.folder / "z.mp3"
-    assert [file.name for file in staged.folder.iterdir()] == ["z.mp3"]
+    assert staged.audio == [staged.folder / "x.wav", staged.folder / "y.wav"]
+    assert staged.audio[0].read_bytes() == silence(3)
+
+
+def test_a_page_has_a_limited_number_of_audio_files(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "MAX_AUDIO", 2)
+
+    answers = [stage(browser, name=name) for name in ("x.wav", "y.wav", "z.wav", "x.wav")]
+
+    assert answers == [200, 200, 400, 200]
+
+
+def test_several_files_are_dropped_at_the_price_of_all_under_their_own_names(
+    board: Board, browser: Browser, desk: Desk
+) -> None:
+    for seconds, name in enumerate(("x.wav", "y.wav"), 1):
+        stage(browser, silence(seconds), name)
+    stage(browser, png(64, 64), "a.png")
+    form = {"key": "talks/", "image_url": "a.png"}
+    shown = look(browser, **form)
+
+    press(browser, button(shown), **form)
+    drop_of(board).wait()
+    leads = browser.get(f"/drop/{ID}/progress").headers["hx-redirect"]
+    desk.announce("talks/a.png", "talks/x.json", "talks/y.json")
+
+    items = {item["name"]: item for item in desk.cloud.items()}
+    prices = [item["estimate"]["upper_usd"] for item in items.values()]
+    assert ("Drop 2 files for" in shown.text, leads) == (True, "/")
+    assert all(f"talks/{name}: up to" in shown.text for name in ("x.wav", "y.wav"))
+    assert (set(items), str(sum(prices))) == ({"talks/x", "talks/y"}, approved(shown))
+    assert {item["status"] for item in items.values()} == {"SUBMITTED"}
+    assert versions(desk.cloud).count("talks/a.png") == 1
+    assert set(board.observer.dropped) == {item["job_id"] for item in items.values()}
+    assert not drop_of(board).folder.exists()
+
+
+def test_several_files_share_a_field_that_is_wrong_and_its_error_is_shown_once(
+    browser: Browser, cloud: Cloud
+) -> None:
+    for name in ("x.wav", "y.wav"):
+        stage(browser, name=name)
+
+    wrong = look(browser, key="", fps="900")
+    without = look(browser, key="", prompt="")
+
+    assert "1 error: nothing would be made" in wrong.text
+    assert "1 error: nothing would be made" in without.text
+    assert 'href="#field-prompt"' in without.text
+    assert versions(cloud) == []
+
+
+@pytest.mark.parametrize("key", ["talks/intro", "intro"])
+def test_one_name_for_several_files_is_asked_about(browser: Browser, key: str) -> None:
+    for name in ("x.wav", "y.wav"):
+        stage(browser, name=name)
+
+    shown = look(browser, key=key).text
+
+    assert f"Name only a folder, with a slash at its end: {key}/" in shown
+    assert 'name="approved"' not in shown
+
+
+@pytest.mark.parametrize("name", ["y.json", "y.wav.json", "X.JSON"])
+def test_a_sidecar_of_one_of_several_files_is_not_used_for_all(browser: Browser, name: str) -> None:
+    for audio in ("X.wav", "y.wav"):
+        stage(browser, name=audio)
+    stage(browser, b'{"fps": 12}', name)
+
+    alone = look(browser, key="").text
+    browser.post(f"/drop/{ID}/files/{name}/remove")
+
+    assert f"{name} is the sidecar of {'X' if name[0] == 'X' else 'y'}.wav alone" in alone
+    assert 'name="approved"' not in alone
+    assert 'name="approved"' in look(browser, key="").text
+
+
+def test_a_json_file_of_several_takes_is_for_each_of_several_files(
+    board: Board, browser: Browser, desk: Desk
+) -> None:
+    for name in ("x.wav", "y.wav"):
+        stage(browser, name=name)
+    stage(browser, b'[{"seed": 1}, {"seed": 2}]', "takes.json")
+    shown = look(browser, key="")
+
+    press(browser, button(shown), key="")
+    drop_of(board).wait()
+    desk.announce("x.wav", "y.wav")
+
+    takes = sorted((item["name"], item["arguments"]["seed"]) for item in desk.cloud.items())
+    assert takes == [("x", 1), ("x", 2), ("y", 1), ("y", 2)]
+
+
+def test_what_was_dropped_before_another_file_failed_is_not_dropped_again(
+    board: Board, browser: Browser, cloud: Cloud
+) -> None:
+    names = ("x.wav", "y.wav", "z.wav")
+    for name in names:
+        stage(browser, name=name)
+    form = {"key": "", "listed": "/".join(names)}
+    shown = button(look(browser, **form))
+
+    def fail(params: Any, **_: Any) -> None:
+        if "y.wav" in params["url_path"]:
+            raise EndpointConnectionError(endpoint_url="https://s3")
+
+    with uploads(fail):
+        press(browser, shown, **form)
+        drop_of(board).wait()
+    told = browser.get(f"/drop/{ID}/progress").text
+    first = versions(cloud)
+    again = look(browser, **form)
+    press(browser, button(again), **form)
+    drop_of(board).wait()
+
+    assert "1 of 3 files were dropped, and are not dropped again." in told
+    assert first == ["x.json", "x.wav"]
+    assert "Drop 2 files for" in again.text
+    assert versions(cloud) == sorted([*names, "x.json", "y.json", "z.json"])
+    assert browser.get(f"/drop/{ID}/progress").headers["hx-redirect"] == "/"
+    assert len(board.observer.dropped) == 3
 
 
 @pytest.mark.parametrize(
@@ -601,7 +721,7 @@ def test_of_drops_that_were_begun_the_newest_stay_and_those_on_their_way() -> No
     ids = [f"{number:032x}" for number in range(2 * MAX_STAGED)]
     staged.of(ids[0]).is_started = True
     staged.of(ids[1]).is_started = True
-    staged.of(ids[1]).job_ids = ["done"]
+    staged.of(ids[1]).is_done = True
     for drop_id in ids[2:]:
         staged.of(drop_id)
         staged.of(ids[2])  # a page that is open asks again

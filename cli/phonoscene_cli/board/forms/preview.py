@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from phonoscene.drops.keys import composed
@@ -12,14 +13,15 @@ from phonoscene.jobs import ErrorDetail
 from phonoscene_cli.board.forms.fields import NAMES, Filled, filled
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.ui import formatting
-from phonoscene_cli.upload.drop_report import Sum, price_lines
+from phonoscene_cli.upload.drop_report import Sum, price_lines, take_lines, total_lines
 from phonoscene_cli.upload.repeats import new_takes, repeats_of
 from phonoscene_cli.upload.retry_plan import NotEnded, NotNewest, Retake, retake
-from phonoscene_cli.upload.sidecars import REMOVED
-from phonoscene_cli.upload.upload_plan import DropOptions, NoSidecar, Plan, named_images, plan
+from phonoscene_cli.upload.several import plan_all
+from phonoscene_cli.upload.sidecars import REMOVED, is_named
+from phonoscene_cli.upload.upload_plan import DropOptions, NoSidecar, Plan, named_images
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from phonoscene.jobs import Job
     from phonoscene_cli.board.forms.staging import StagedDrop
@@ -78,35 +80,73 @@ class Preview(Generic[T]):
         return found
 
 
-def preview_drop(staged: StagedDrop, form: Mapping[str, str], stack: Stack) -> Preview[Plan]:
+def preview_drop(staged: StagedDrop, form: Mapping[str, str], stack: Stack) -> Preview[list[Plan]]:
     """What the staged files and a form would make. Nothing is uploaded."""
     if staged.lacks(form.get("listed", "")):
         return Preview(step=LOST, is_lost=True)
-    if staged.audio is None:
-        return Preview(step="Choose an audio file first.")
-    said, takes = filled(form), staged.takes
-    beside = staged.audio.with_name(f"{staged.audio.name}.json")
+    said = filled(form)
+    if step := _step_before(staged, form):
+        return Preview(errors=said.errors if staged.audio else (), step=step)
+    _write_takes(staged)
+    folder, _, name = form.get("key", "").strip().rpartition("/")
+    files = [DropOptions(file, folder, name or None, said.sidecar) for file in staged.audio]
+    bucket = stack.outputs["DropBucketName"]
     try:
-        if len(takes) > 1:  # no form can hold them: the file counts, with what the form changes
-            beside.write_bytes(staged.sidecar or b"")
-        else:
-            beside.unlink(missing_ok=True)
-        folder, _, name = form.get("key", "").strip().rpartition("/")
-        options = DropOptions(staged.audio, folder, name or None, said.sidecar)
-        bucket = stack.outputs["DropBucketName"]
-        planned = plan(options, stack.client("s3"), bucket, stack.parameters)
+        plans = plan_all(files, stack.client("s3"), bucket, stack.parameters)
     except NoSidecar:
         return Preview(errors=(*said.errors, _no_prompt()))
     except CliError as exc:
         return Preview(errors=said.errors, step=str(exc))
-    repeats = repeats_of(planned, stack)
-    new = new_takes(planned, repeats)
-    found = _preview(said, new, stack, planned, planned.drop)
+    repeats = [repeats_of(one, stack) for one in plans]
+    news = [new_takes(one, known) for one, known in zip(plans, repeats, strict=True)]
+    is_one = len(plans) == 1
+    found = _preview(
+        said,
+        [one.outlook for one in plans],
+        news,
+        _lines(news[0], stack) if is_one else _lines_of_each(plans, news, stack),
+        plans,
+        [one.drop for one in plans],
+    )
     if found.planned is None:
         return found
-    named = set(map(composed, named_images(planned.drop.sidecar) if planned.drop.sidecar else []))
+    sidecars = [one.drop.sidecar for one in plans if one.drop.sidecar]
+    named = {composed(name) for sidecar in sidecars for name in named_images(sidecar)}
     unused = [file.name for file in staged.images if composed(file.name) not in named]
-    return replace(found, repeats=tuple(repeats.values()), unused=unused)
+    made = tuple(job for known in repeats for job in known.values())
+    return replace(found, repeats=made, unused=unused)
+
+
+def _step_before(staged: StagedDrop, form: Mapping[str, str]) -> str:
+    """What must be done before anything can be examined: nothing may be meant for another file."""
+    if not staged.audio:
+        return "Choose an audio file first."
+    if len(staged.audio) == 1:
+        return ""
+    name, sidecar = form.get("key", "").strip(), Path(staged.sidecar_name)
+    if name and not name.endswith("/"):
+        return (
+            "Several audio files keep their own names. Name only a folder, with a slash at its "
+            f"end: {name}/"
+        )
+    owners = [one.name for one in staged.audio if is_named(sidecar, one.name)]
+    owners += [one.name for one in staged.audio if is_named(sidecar, one.stem)]
+    if staged.sidecar is not None and owners:
+        return (
+            f"{sidecar} is the sidecar of {owners[0]} alone. Remove it, or drop the files one by "
+            "one. `phonoscene drop` takes several files, each with its own sidecar."
+        )
+    return ""
+
+
+def _write_takes(staged: StagedDrop) -> None:
+    """Put a JSON file of several takes beside each audio file: no form can hold them."""
+    for file in staged.audio:
+        beside = file.with_name(f"{file.name}.json")
+        if len(staged.takes) > 1:
+            beside.write_bytes(staged.sidecar or b"")
+        else:
+            beside.unlink(missing_ok=True)
 
 
 def preview_retry(
@@ -130,28 +170,49 @@ def preview_retry(
         return Preview(errors=said.errors, step=exc.what, instead=newest)
     except CliError as exc:
         return Preview(errors=said.errors, step=str(exc))
-    put = (planned.bucket, planned.audio, planned.sidecar)
-    return _preview(said, planned.outlook, stack, planned, put)
+    outlook, put = planned.outlook, (planned.bucket, planned.audio, planned.sidecar)
+    return _preview(said, [outlook], [outlook], _lines(outlook, stack), planned, put)
 
 
 def _preview(
-    said: Filled, outlook: Forecast, stack: Stack, planned: Any, put: object
-) -> Preview[Any]:
-    """``put`` is what would be put, as a value whose text differs where it differs."""
-    whole: Forecast = planned.outlook
-    errors = (*said.errors, *whole.errors)
+    said: Filled,
+    outlooks: Sequence[Forecast],
+    news: Sequence[Forecast],
+    lines: Sequence[str],
+    planned: T,
+    put: object,
+) -> Preview[T]:
+    """``news``: the takes that are no repeats; ``put``: differs as text where what is put does."""
+    found = {(error.field, error.message): error for one in outlooks for error in one.errors}
+    errors = (*said.errors, *found.values())
+    segments = news[0].segments if len(news) == 1 else []
     if errors:
-        return Preview(errors=errors, segments=outlook.segments)
-    total = Sum.of(outlook.estimates)
-    lines = [line for line in price_lines(outlook, stack) if isinstance(line, str)]
+        return Preview(errors=errors, segments=segments)
+    total = Sum.of(estimate for one in news for estimate in one.estimates)
+    examined = repr((put, [one.contents for one in outlooks]))
     return Preview(
         lines=lines,
-        segments=outlook.segments,
+        segments=segments,
         price=formatting.interval(total.lower_usd, total.upper_usd),
         approved=str(total.upper_usd if total.jobs else Decimal(0)),
-        examined=hashlib.sha256(repr((put, whole.contents)).encode()).hexdigest(),
+        examined=hashlib.sha256(examined.encode()).hexdigest(),
         planned=planned,
     )
+
+
+def _lines(outlook: Forecast, stack: Stack) -> list[str]:
+    return [line for line in price_lines(outlook, stack) if isinstance(line, str)]
+
+
+def _lines_of_each(plans: Iterable[Plan], news: Sequence[Forecast], stack: Stack) -> list[str]:
+    """What each file costs, and all together."""
+    lines = [
+        f"{one.drop.audio.key}: {line}"
+        for one, new in zip(plans, news, strict=True)
+        for line in take_lines(new, stack)
+        if isinstance(line, str)
+    ]
+    return [*lines, *total_lines([take for new in news for take in new.priced], stack)]
 
 
 def _no_prompt() -> ErrorDetail:

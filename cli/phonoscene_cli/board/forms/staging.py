@@ -1,4 +1,4 @@
-"""Files that a browser has sent, before they are a drop: each drop has a folder of its own.
+"""Files that a browser has sent, before they are drops: each page has a folder of its own.
 
 The folders are on this machine, so that the product examines them as `phonoscene drop` does. Their
 files are deleted when the drop is in the bucket, when newer drops need the room, or when the board
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.drops.keys import AUDIO_SUFFIXES, IMAGE_SUFFIXES, name_of
+from phonoscene.drops.keys import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES
 from phonoscene.errors import DropRefused
 from phonoscene_cli.errors import WrongUsage
@@ -25,13 +25,15 @@ from phonoscene_cli.upload.sidecars import takes_of_sidecar
 from phonoscene_cli.upload.upload import Dropped, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from phonoscene_cli.upload.upload_plan import Plan
 
 ID: Final = re.compile(r"[0-9a-f]{32}")
-#: Drops that were begun and not dropped.
+#: Pages whose files were not dropped.
 MAX_STAGED: Final = 20
+#: Audio files of one page: each change of the form examines all of them.
+MAX_AUDIO: Final = 50
 #: What one file may hold. The longest audio, ten minutes of eight channels at 192 kHz, is smaller.
 MAX_BYTES: Final = 4 * 1024**3
 MAX_IMAGES: Final = 70
@@ -42,10 +44,11 @@ SIDECAR: Final = ".sidecar.json"
 
 @dataclass
 class StagedDrop:
-    """The files of one drop, and how far it is."""
+    """The files of one page, and how far their upload is: a drop for each audio file."""
 
     folder: Path
-    audio: Path | None = None
+    #: In the order in which they came.
+    audio: list[Path] = field(default_factory=list)
     #: What the JSON file was called.
     sidecar_name: str = ""
     #: The texts of the form's fields that come from files; any other text was typed.
@@ -55,11 +58,12 @@ class StagedDrop:
     sent: int = 0
     total: int = 0
     is_started: bool = False
-    #: The drop's name, once it is on its way.
-    name: str = ""
+    is_done: bool = False
     problem: str = ""
-    dropped: Dropped | None = None
-    job_ids: list[str] = field(default_factory=list)
+    #: What lies in the bucket, with the ids of its jobs.
+    dropped: list[tuple[Dropped, list[str]]] = field(default_factory=list)
+    #: The audio files of ``dropped``, which the page still lists.
+    gone: set[str] = field(default_factory=set)
     _thread: threading.Thread | None = None
 
     @property
@@ -109,10 +113,12 @@ class StagedDrop:
                 "and images to PNG or JPEG. Supported suffixes: "
                 f"{' '.join((*AUDIO_SUFFIXES, *IMAGE_SUFFIXES))} .json"
             )
+        if len(self.audio) >= MAX_AUDIO and self.folder / name not in self.audio:
+            raise WrongUsage(f"A page takes at most {MAX_AUDIO} audio files. Drop these first.")
         return self.folder / name
 
     def accept(self, part: Path, name: str) -> None:
-        """Take a file that has arrived whole; a new audio or JSON file replaces the one before.
+        """Take a file that has arrived whole; a file of its name, or a JSON file, is replaced.
 
         Raises:
             WrongUsage: the file is refused, or the drop was started while it arrived.
@@ -129,10 +135,8 @@ class StagedDrop:
             part.replace(place)
             if place.name == self.only_image:
                 self.filled.setdefault("image_url", place.name)
-            if place.name.lower().endswith(AUDIO_SUFFIXES):
-                if self.audio not in (None, place):
-                    self.audio.unlink(missing_ok=True)
-                self.audio = place
+            if place.name.lower().endswith(AUDIO_SUFFIXES) and place not in self.audio:
+                self.audio.append(place)
 
     def remove(self, name: str) -> None:
         """Forget a file that was taken.
@@ -145,26 +149,22 @@ class StagedDrop:
                 raise WrongUsage("This drop is on its way. Open the drop page again.")
             place = self.place_for(name)
             place.unlink(missing_ok=True)
-            if place == self.audio:
-                self.audio = None
+            self.audio = [one for one in self.audio if one != place]
 
     def lacks(self, listed: str) -> bool:
-        """Whether a page lists a file, by its place, that is not here: ``audio/sidecar/a.png``."""
-        places = {"audio": self.audio, "sidecar": self.sidecar}
-        here = {place for place, file in places.items() if file is not None}
-        return not {*filter(None, listed.split("/"))} <= here | {one.name for one in self.images}
+        """Whether a page lists a file, by its place, that is not here: ``a.wav/sidecar/a.png``."""
+        names = {one.name for one in (*self.audio, *self.images)} | self.gone
+        here = names if self.sidecar is None else {*names, "sidecar"}
+        return not {*filter(None, listed.split("/"))} <= here
 
-    def start(self, planned: Plan, s3: Any, bucket: str) -> bool:
-        """Put the drop in the bucket, in a thread; False where that has begun already."""
+    def start(self, plans: Sequence[Plan], s3: Any, bucket: str) -> bool:
+        """Put the drops in the bucket, in a thread; False where that has begun already."""
         with self.lock:
             if self.is_started:
                 return False
             self.is_started, self.problem = True, ""
-            self.sent, self.total = 0, planned.drop.audio.bytes
-            upload = Upload(s3, bucket, planned.drop, self._advance)
-            self.name = name_of(planned.drop.audio.key)
-            takes = len(planned.outlook.takes)
-            self._thread = threading.Thread(target=self._run, args=(upload.run, takes))
+            self.sent, self.total = 0, sum(one.drop.audio.bytes for one in plans)
+            self._thread = threading.Thread(target=self._run, args=(plans, s3, bucket))
             self._thread.start()
         return True
 
@@ -173,18 +173,34 @@ class StagedDrop:
         if self._thread:
             self._thread.join()
 
-    def _advance(self, sent: int) -> None:
-        self.sent = sent
-
-    def _run(self, upload: Callable[[], Dropped], takes: int) -> None:
+    def _run(self, plans: Sequence[Plan], s3: Any, bucket: str) -> None:
         try:
-            self.dropped = upload()
-            self.job_ids = self.dropped.job_ids(takes)
-        except Exception as exc:  # noqa: BLE001 - the page says what happened; nothing was dropped
-            self.problem = f"Nothing was dropped. {explained(exc)[0]}"
+            for one in plans:
+                self._put(one, s3, bucket)
+        except Exception as exc:  # noqa: BLE001 - the page says what happened
+            done = len(self.dropped)
+            total = done + len(self.audio)
+            dropped = f"{done} of {total} files were dropped, and are not dropped again."
+            self.problem = f"{dropped if done else 'Nothing was dropped.'} {explained(exc)[0]}"
             self.is_started = False
         else:
+            self.is_done = True
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _put(self, planned: Plan, s3: Any, bucket: str) -> None:
+        """Put one drop in the bucket, and forget its audio file: if another fails, it is done."""
+        before, audio = self.sent, planned.drop.audio
+
+        def advance(sent: int) -> None:
+            self.sent = before + sent
+
+        dropped = Upload(s3, bucket, planned.drop, advance).run()
+        self.dropped.append((dropped, dropped.job_ids(len(planned.outlook.takes))))
+        self.sent = before + audio.bytes
+        with self.lock:
+            for file in [one for one in self.audio if one == audio.source]:
+                self.audio.remove(file)
+                self.gone.add(file.name)
 
 
 def _check_sidecar(file: Path, name: str) -> None:
@@ -210,7 +226,7 @@ class Staging:
         self._lock = threading.Lock()
 
     def of(self, drop_id: str) -> StagedDrop:
-        """The drop of that id, which a page has made up; a new one where there is none.
+        """The files of that id, which a page has made up; none yet where it is new.
 
         Raises:
             WrongUsage: it is no id.
@@ -228,7 +244,7 @@ class Staging:
 
     def _make_room(self) -> None:
         """Forget the drop that was used least lately, of those that are not on their way."""
-        idle = [one for one, drop in self._drops.items() if not drop.is_started or drop.job_ids]
+        idle = [one for one, drop in self._drops.items() if not drop.is_started or drop.is_done]
         while len(self._drops) >= MAX_STAGED and idle:
             oldest = idle.pop(0)
             shutil.rmtree(self._drops.pop(oldest).folder, ignore_errors=True)

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 
+from phonoscene.drops.keys import name_of
 from phonoscene.errors import EditingFailed
 from phonoscene_cli.board.context import Board, board_of, form_of
 from phonoscene_cli.board.forms.fields import EMPTY, refilled, texts
@@ -104,15 +105,17 @@ def _show(board: Board, request: Request, form: dict[str, str], change: str = ""
             return progress(request)
         found = preview_drop(staged, form, board.stack)
         drawn = _drawn(board, staged)
+        count = len(staged.audio)
     context: dict[str, Any] = {"preview": found, "waveform": drawn, "staged": staged}
-    return board.page(request, "drop_preview.html", verb="Drop it", change=change, **context)
+    verb = "Drop it" if count == 1 else f"Drop {count} files"
+    return board.page(request, "drop_preview.html", verb=verb, change=change, **context)
 
 
 def _drawn(board: Board, staged: StagedDrop) -> Waveform | None:
-    """The waveform of the staged audio; what cannot be decoded is the examination's to say."""
-    file = staged.audio
-    if file is None:
+    """The waveform of the only audio; what cannot be decoded is the examination's to say."""
+    if len(staged.audio) != 1:
         return None
+    [file] = staged.audio
     try:
         with file.open("rb") as opened:
             key = (str(file), str(file.stat().st_mtime_ns))
@@ -122,7 +125,7 @@ def _drawn(board: Board, staged: StagedDrop) -> Waveform | None:
 
 
 async def drop(request: Request) -> Response:
-    """Put the drop in the bucket, if it still costs what the button said; pressed twice, once."""
+    """Put the drops in the bucket, at the price that the button said; pressed twice, once."""
     board, form = board_of(request), await form_of(request)
     return await run_in_threadpool(_drop, board, request, form)
 
@@ -142,13 +145,19 @@ def _drop(board: Board, request: Request, form: dict[str, str]) -> Response:
 
 
 def progress(request: Request) -> Response:
-    """How far the upload is; at its end the browser goes to the job."""
+    """How far the upload is; at its end the browser goes to the job, or to where the jobs are."""
     board = board_of(request)
     staged = board.staging.of(request.path_params["drop_id"])
-    if staged.dropped and staged.job_ids:
-        [first, *more] = staged.job_ids
-        board.observer.dropped[first] = staged.dropped
-        name = quote(staged.name, safe="")
-        target = f"/jobs?name={name}" if more else f"/jobs/{first}"
-        return Response(headers={"HX-Redirect": target})
+    if staged.is_done:
+        board.observer.dropped.update({ids[0]: dropped for dropped, ids in staged.dropped})
+        return Response(headers={"HX-Redirect": _target(staged)})
     return board.page(request, "progress.html", staged=staged)
+
+
+def _target(staged: StagedDrop) -> str:
+    """The page of the only job, the takes of the only drop, or what is in progress."""
+    if len(staged.dropped) > 1:
+        return "/"
+    [(dropped, job_ids)] = staged.dropped
+    name = quote(name_of(dropped.audio.key), safe="")
+    return f"/jobs?name={name}" if len(job_ids) > 1 else f"/jobs/{job_ids[0]}"

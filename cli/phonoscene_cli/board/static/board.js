@@ -48,7 +48,8 @@ document.addEventListener("htmx:after:swap", (event) => {
 
 // Below what was found before, so that no button moves; what asks for files is answered by them.
 function tellExamination(outcome) {
-  const name = document.querySelector('#uploads [data-place="audio"]')?.firstChild.data ?? outcome.dataset.name;
+  const audio = [...document.querySelectorAll("#uploads [data-place]")].filter((one) => AUDIO.test(one.dataset.place));
+  const name = audio.length > 1 ? `${audio.length} files` : audio[0]?.dataset.place ?? outcome.dataset.name;
   if (!name) return;
   for (const one of outcome.querySelectorAll(".step")) one.remove();
   const line = outcome.querySelector(".examining") ?? outcome.appendChild(document.createElement("p"));
@@ -118,12 +119,9 @@ window.addEventListener("beforeunload", (event) => { if (isUnsaved) event.preven
 // Uploads: files are sent to this machine as they are chosen; the form is examined with them.
 
 const AUDIO = /\.(mp3|wav|flac|m4a|aac|og[ga]|opus)$/i;
-// Audio files that came with another one, which alone was taken.
-const left = new Set();
 
-// What a drop has one of: a file takes the place of an earlier one.
+// A page has one JSON file: it takes the place of an earlier one.
 function placeOf(name) {
-  if (AUDIO.test(name)) return "audio";
   return /\.json$/i.test(name) ? "sidecar" : name;
 }
 
@@ -150,14 +148,6 @@ function list() {
   document.getElementById("listed").value = taken.join("/");
 }
 
-function showLeft() {
-  document.getElementById("left")?.remove();
-  if (!left.size) return;
-  const end = line([...left].join(", "));
-  end.parentElement.id = "left";
-  finish(end, "✕ One audio file makes one drop. Drop the others after it, or all with `phonoscene drop`.");
-}
-
 function accept(end, name, image) {
   const place = placeOf(name), field = document.getElementById("field-image_url");
   const item = end.parentElement;
@@ -166,7 +156,7 @@ function accept(end, name, image) {
   item.dataset.place = place;
   list();
   isUnsaved = true;
-  if (place !== name) return;
+  if (place !== name || AUDIO.test(name)) return;
   const images = document.getElementById("images");
   if (![...images.options].some((one) => one.value === name)) images.append(new Option(name));
   if (image && !field.value.trim()) field.value = image;
@@ -200,11 +190,8 @@ async function take(files) {
   const form = document.querySelector("form[data-drop]"), taken = new Set();
   outdate();
   for (const file of files) {
-    const place = placeOf(file.name), isLeft = place === "audio" && taken.has(place);
-    left[isLeft ? "add" : "delete"](file.name);
-    if (!isLeft && await upload(form, file)) taken.add(place);
+    if (await upload(form, file)) taken.add(placeOf(file.name));
   }
-  showLeft();
   if (taken.has("sidecar")) refill();
   else htmx.trigger("#outcome", "staged");
 }
@@ -225,12 +212,11 @@ async function remove(item) {
       return htmx.trigger("#outcome", "staged");
     }
   }
-  if (item.id === "left") left.clear();
   const next = item.nextElementSibling ?? item.previousElementSibling;
   (next?.querySelector("button") ?? document.getElementById("files")).focus();
   item.remove();
   list();
-  if (place && place !== "audio") refill();
+  if (place && !AUDIO.test(place)) refill();
   else htmx.trigger("#outcome", "staged");
 }
 
@@ -243,7 +229,6 @@ document.addEventListener("htmx:after:swap", (event) => {
   if (event.target.id === "fields") keep(event.detail.ctx);
   if (event.target.id === "outcome" && document.querySelector("#outcome [data-lost]")) {
     document.getElementById("uploads").replaceChildren();
-    left.clear();
     list();
   }
 });
