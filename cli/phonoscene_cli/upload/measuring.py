@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 #: As many results are kept, by the object and its ETag; those that were used longest ago go first.
-KEPT: Final = 64
+KEPT: Final = 256
 _known: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
 
