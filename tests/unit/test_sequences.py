@@ -6,7 +6,7 @@ import io
 import itertools
 import json
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from phonoscene.drops.keys import frame_key
+from phonoscene.drops.validation_errors import Errors
 from phonoscene.errors import DropRefused, DropUnsettled, EditorFailed
 from phonoscene.jobs import (
     Audio,
@@ -37,7 +38,9 @@ from phonoscene.sequences.remote_editor import RemoteEditor
 from phonoscene.sequences.sequencer import CUTTING, Sequencer
 from phonoscene.spending import cost
 from phonoscene.workflow.cancellation import Canceller
+from phonoscene.workflow.examination import ExaminedTake
 from phonoscene_cli.stack.spending import Spent, total
+from phonoscene_cli.upload.segment_forecast import made_before
 from tests.support.jobs import NOON
 from tests.support.stack import DROPS
 from tests.unit.fakes import MemoryDrops, MemoryStore
@@ -408,6 +411,40 @@ def test_one_scene_changed_pays_for_that_scene() -> None:
     assert [(one.part, one.arguments["prompt"]) for one in new] == [(2, "sun"), (3, "sun")]
     assert bench.finish("b" * 32).status is S.SUCCEEDED
     assert len(bench.made()) == 8
+
+
+def test_each_segment_has_the_size_that_was_priced_whatever_its_image_is() -> None:
+    bench = Bench()
+    scenes = (
+        Scene(images={"image_url": DropObject(key="large.png", version_id="1")}),
+        Scene(start=20, arguments={"image_url": None}),
+    )
+    whole = a_sequence(scenes=2, each=2, arguments=ARGUMENTS | {"video_size": "auto"})
+
+    bench.begin(
+        whole.model_copy(update={"sequence": whole.plan.model_copy(update={"scenes": scenes})})
+    )
+
+    assert [one.arguments["video_size"] for one in bench.made()] == [
+        {"width": 64, "height": 64}
+    ] * 4
+
+
+@pytest.mark.parametrize(("width", "made"), [(64, {0, 1}), (128, set())])
+def test_a_forecast_knows_that_another_size_of_the_whole_makes_other_segments(
+    width: int, made: set[int]
+) -> None:
+    bench = Bench()
+    bench.now = datetime.now(UTC)  # the forecast's own clock
+    bench.begin(a_sequence(each=2, arguments=ARGUMENTS | {"video_size": "auto"}))
+    job = bench.finish()
+    fields = {name: getattr(job, name) for name in ("arguments", "images", "sequence")}
+    fields["estimate"] = ESTIMATE.model_copy(update={"width": width})
+
+    take = ExaminedTake(fields, Errors(), {})
+    found = made_before(job, take, lambda ids: bench.store.many([*ids]), lambda _: False)
+
+    assert found == made
 
 
 def test_the_same_sequence_again_pays_for_nothing() -> None:

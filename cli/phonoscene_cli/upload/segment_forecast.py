@@ -136,7 +136,7 @@ def made_before(
         return frozenset()
     videos = _videos(there, read, may_be_gone)
     again = job.model_copy(
-        update={name: take.fields[name] for name in ("arguments", "images", "sequence")}
+        update={name: take.fields[name] for name in ("arguments", "estimate", "images", "sequence")}
     )
     made: set[int] = set()
     for number in range(len(here.segments)):

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from phonoscene.jobs import Actual, DropObject, Job, Sequence
 
 FIRST, LAST = "image_url", "end_image_url"
+#: The ``video_size`` that is the image's.
+AUTO: Final = "auto"
 _SIZES: Final = ("frames", "megapixels")
 _DOLLARS: Final = ("lower_usd", "upper_usd")
 
@@ -25,12 +27,14 @@ def arguments_of(
     """The arguments of a segment, and its images by field; without the frame that it continues.
 
     A last frame that the sidecar asks for is that of the whole; one that a scene asks for, of the
-    scene.
+    scene. The size is the one that was priced: ``auto`` would be that of each segment's image.
     """
     segment = sequence.segments[number]
     scene = sequence.scenes[segment.scene]
     length = {"match_audio_length": False, "num_frames": segment.frames}
     asked = job.arguments | scene.arguments | length
+    if asked.get("video_size") == AUTO and job.estimate:
+        asked["video_size"] = job.estimate.model_dump(include={"width", "height"})
     images = {field: one for field, one in job.images.items() if field not in scene.arguments}
     images |= scene.images
     is_whole = LAST not in scene.arguments
