@@ -726,6 +726,18 @@ def test_what_the_status_says_of_a_failure_is_not_forgotten(
     assert [error.retryable for error in from_webhook(result.body).errors] == [True]
 
 
+@pytest.mark.parametrize("body", [NGINX, "", "null"])
+def test_a_result_that_is_no_json_is_no_answer(queue: FalQueue, fal: Loopback, body: str) -> None:
+    async def play(seen: Seen, request: web.Request) -> web.StreamResponse:
+        said = {"status": "COMPLETED"} if seen.target.endswith("/status") else body
+        return await answer(said)(seen, request)
+
+    fal.plays["queue.fal.run"] = play
+
+    with pytest.raises(FalUnavailable, match="no JSON"):
+        queue.poll(Request(request_id=ID))
+
+
 @pytest.mark.parametrize("status", [302, 307, 308])
 def test_a_redirect_is_never_a_second_post(queue: FalQueue, fal: Loopback, status: int) -> None:
     elsewhere = {"Location": "https://queue.falrun.com/fal-ai/elsewhere"}
