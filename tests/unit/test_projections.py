@@ -363,6 +363,18 @@ def test_nothing_that_opens_anything_is_reported(job: Job) -> None:
     assert "SECRET" not in event_of(None, job).to_json()
 
 
+def test_a_manifest_names_an_image_of_the_web_without_its_query() -> None:
+    images = {"image_url": "https://host/a.png?X-Amz-Signature=SECRET", "end_image_url": "b?#.png"}
+
+    manifest = Manifest.of(a_job(arguments={"prompt": "a stage?"} | images)).fields()
+
+    assert manifest["arguments"] == {
+        "prompt": "a stage?",
+        "image_url": "https://host/a.png?…",
+        "end_image_url": "b?#.png",
+    }
+
+
 def test_the_query_of_a_url_that_was_refused_is_left_out() -> None:
     url = '"http://host/cover.png?X-Amz-Signature=SECRET"'
     error = wrong(field="image_url", value=url, message=f"image_url is {url}; allowed is https.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Self
 
+from phonoscene.drops.image_references import without_secrets
 from phonoscene.jobs import Audio, DropObject, FrozenModel, Job, Metadata, Video
 from phonoscene.publishing.public_job import Cost, Time, Versioned, VideoFigures, described
 
@@ -85,6 +86,7 @@ class Manifest(Versioned):
             **{name: getattr(job, name) for name in same}
             | {
                 "version": "1",
+                "arguments": _without_secrets(job.arguments),
                 "request_id": job.request.request_id if job.request else None,
                 "seed": None if segments else job.seed,
                 "estimate": job.estimate and job.estimate.model_dump(),
@@ -98,6 +100,16 @@ class Manifest(Versioned):
     def fields(self) -> dict[str, Any]:
         """As JSON has them; what is absent is left out."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+def _without_secrets(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments; the query of an image's URL may open it, and more."""
+    return {
+        name: without_secrets(value)
+        if name.endswith("image_url") and "://" in str(value)
+        else value
+        for name, value in arguments.items()
+    }
 
 
 def _segment(job: Job) -> ManifestSegment:
