@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from phonoscene.drops.keys import frame_key
 from phonoscene.drops.validation_errors import Errors
-from phonoscene.errors import DropRefused, DropUnsettled, EditorFailed
+from phonoscene.errors import DropRefused, DropUnsettled, EditorFailed, MustWait
 from phonoscene.jobs import (
     Audio,
     DropObject,
@@ -26,6 +26,7 @@ from phonoscene.jobs import (
     Job,
     JobCost,
     JobStatus,
+    Request,
     Scene,
     Segment,
     Sequence,
@@ -819,6 +820,22 @@ def test_what_is_paid_for_a_segment_after_its_sequence_has_ended_is_in_its_cost(
     assert job.status is before.status is ends
     assert found.upper_usd == report.upper_usd > was.upper_usd
     assert bench.advance().revision == job.revision
+
+
+def test_a_cancellation_that_fal_cannot_be_told_of_stops_every_segment_all_the_same() -> None:
+    bench = Bench()
+    bench.begin(a_sequence())
+    for number, one in enumerate(bench.segments()[:2]):
+        bench.store.move(one, S.SUBMITTED, request=Request(request_id=f"request-{number}"))
+
+    def cancel(_: Request) -> None:
+        raise MustWait("account")  # the key cannot be used
+
+    fal: Any = SimpleNamespace(cancel=cancel)
+    with pytest.raises(MustWait):
+        Canceller(bench.store, fal).cancel(WHOLE)
+
+    assert [one.status for one in bench.segments()] == [S.CANCELLED] * 4
 
 
 def test_a_cancelled_sequence_costs_what_fal_may_bill_of_its_segments() -> None:

@@ -34,29 +34,29 @@ class Canceller:
         Raises:
             WriteRefused: the record changes again and again; its message has to come back.
         """
+        job = self._end(job_id)
+        if job is None or job.status is not JobStatus.CANCELLED:
+            return job
+        segments = job.sequence.segments if job.sequence else ()
+        # all of them first: asking fal takes time, and may fail
+        ended = [job, *(self._end(one.job_id) for one in segments if one.job_id)]
+        for one in ended:  # and again where a cancellation was cut off: it does no harm
+            if one and one.status is JobStatus.CANCELLED and one.request:
+                self.queue.cancel(one.request)
+        return job
+
+    def _end(self, job_id: str) -> Job | None:
+        """The same, without a word to fal."""
         job = self.store.get(job_id)
         for _ in range(TRIES):
-            if job is None or job.status is JobStatus.GENERATED:
+            if job is None or job.status is JobStatus.GENERATED or job.is_final:
                 return job
-            if job.is_final:
-                return self._stop(job)
             if job.part_of and self.store.is_wanted(job):
                 return job
             # a sequence may begin to use a segment's job meanwhile
             revision = job.revision if job.part_of else None
             try:
-                cancelled = self.store.end(job, JobStatus.CANCELLED, revision=revision)
+                return self.store.end(job, JobStatus.CANCELLED, revision=revision)
             except WriteRefused as exc:
                 job = exc.found
-                continue
-            return self._stop(cancelled)
         raise WriteRefused(job)
-
-    def _stop(self, job: Job) -> Job:
-        """Ask fal, and ask again where a cancellation was cut off: it does no harm."""
-        if job.status is JobStatus.CANCELLED and job.request:
-            self.queue.cancel(job.request)
-        for segment in job.sequence.segments if job.sequence else ():
-            if job.status is JobStatus.CANCELLED and segment.job_id:
-                self.cancel(segment.job_id)
-        return job
