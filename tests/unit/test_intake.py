@@ -6,7 +6,9 @@ import json
 import logging
 import time
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 import pytest
@@ -61,6 +63,26 @@ def test_a_whole_drop_is_ready_pinned_to_its_versions_and_priced(
     assert job.arguments["seed"] == 7
     assert job.estimate
     assert (job.estimate.frames, job.estimate.upper_usd) == (121, Decimal("0.0868"))
+
+
+@pytest.mark.parametrize("is_job_first", [False, True])
+@pytest.mark.parametrize(
+    ("fields", "status"), [({}, JobStatus.READY), ({"image_url": "late.png"}, JobStatus.WAITING)]
+)
+def test_the_receipt_of_a_try_that_failed_never_stands_for_that_of_the_drops_job(
+    bucket: MemoryBucket, fields: dict[str, Any], status: JobStatus, *, is_job_first: bool
+) -> None:
+    bucket.put("song.json", text(**fields))
+    announced = bucket.put("song.mp3", at=NOON + timedelta(minutes=2), begun=NOON)
+    clock = (NOON + timedelta(minutes=minute) for minute in count(3))
+    intake = intake_of(bucket, MemoryStore(lambda: next(clock)))
+
+    earlier = intake.take(Announcement("song.json", NOON)) if is_job_first else []
+    refused = intake.give_up(announced, "ProbeFailed")
+    [job] = earlier or intake.take(replace(announced, tries=4))
+
+    assert (refused.status, job.status) == (JobStatus.REJECTED, status)
+    assert Receipt.of(job, None).is_newer_than(Receipt.of(refused, None))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -36,7 +37,7 @@ from phonoscene.workflow.finding import DropFiles, NoDrop, find_drop, read_metad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from phonoscene.drops.drop_bucket import DropBucket
     from phonoscene.table.job_store import JobStore
@@ -165,9 +166,13 @@ class Intake:
     def give_up(self, announced: Announcement, step: str) -> Job:
         """Record that a drop could not be examined, because of what happened at ``step``.
 
-        ``take`` removes the record, should a later try succeed.
+        ``take`` removes the record, should a later try succeed. It is dated a moment before the
+        drop's own records, so that their receipts take its place: S3's date may be minutes before
+        the event.
         """
-        shown = _printable(announced.key)
+        shown, there = _printable(announced.key), self.bucket.read_if_given(announced.key, 0)
+        dropped_at = there[0].modified if there else announced.happened_at
+        before = replace(announced, happened_at=dropped_at - timedelta(milliseconds=1))
         error = ErrorDetail(
             code="could_not_be_examined",
             source=shown,
@@ -177,7 +182,7 @@ class Intake:
                 "if this stays, drop the file again or ask the operator."
             ),
         )
-        return self._refuse(announced, shown, (error,))
+        return self._refuse(before, shown, (error,), identifier=self._refusal_id(announced))
 
     def _take_back(self, announced: Announcement, jobs: Sequence[Job]) -> None:
         """Forget the record of an earlier try that gave up."""
