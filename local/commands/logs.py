@@ -8,7 +8,7 @@ from local.commands.options import cloud_of
 
 
 def logs(context: typer.Context) -> None:
-    """Print the functions' logs, in the order of time.
+    """Print the functions' logs, in chronological order.
 
     Example: python -m local logs | grep ERROR
     """
