@@ -1,4 +1,4 @@
-"""Prints the change set that imports what a deleted stack has left into a new stack.
+"""Prints the change set that imports what a deleted stack left behind into a new stack.
 
     python -m local.adopt DROP-BUCKET OUTPUT-BUCKET JOBS-TABLE >adopt.json
     aws cloudformation create-change-set --cli-input-json file://adopt.json

@@ -71,7 +71,7 @@ def nothing_was_left(stack: Stack) -> Looked:
     if left:
         why = f"an earlier stack {stack.name} left: {', '.join(sorted(left))}"
         step = (
-            "docs/deploy.md, “Adopt what a deleted stack has left”, says how to use or delete it."
+            "docs/deploy.md, “Adopt what a deleted stack left behind”, says how to use or delete it."
         )
         return Level.WARN, why, step
     return ok("no bucket or table of an earlier stack")

@@ -283,7 +283,7 @@ def alarm_mail_is_confirmed(stack: Stack) -> Looked:
     if pending:
         who = ", ".join(one["Endpoint"] for one in pending)
         step = (
-            "Follow the link in AWS's mail. It is valid for two days; after that send another: "
+            "Follow the link in AWS's email. It is valid for two days; after that, request another: "
             f"`aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint "
             f"{pending[0]['Endpoint']}`"
         )
