@@ -102,6 +102,13 @@ def test_a_job_without_a_video_has_a_next_step_or_needs_none(
     assert "phonoscene" in next_steps.next_step(job) or status not in FINAL | {JobStatus.WAITING}
 
 
+def test_a_failure_that_the_same_request_may_mend_is_followed_by_a_whole_sentence() -> None:
+    job = a_job(JobStatus.FAILED, errors=[ErrorDetail(code="x", message="", retryable=True)])
+
+    again = f"`phonoscene retry {job.job_id}`"
+    assert next_steps.next_step(job) == f"To try again, use {again}."
+
+
 def test_a_video_that_was_refused_is_not_paid_twice_for_want_of_its_address() -> None:
     job = a_job(JobStatus.FAILED, source_url="https://v3.fal.media/x.mp4")
 

@@ -65,8 +65,8 @@ def next_step(job: Job) -> str:
     if job.part_of and job.status in (_S.FAILED, _S.CANCELLED):
         return f"`phonoscene show {job.part_of}` shows the job that it is part of."
     if job.sequence and job.status is _S.FAILED:
-        paid = "only segments without a usable video are sent, and paid"
-        return f"`phonoscene retry {job.job_id}`: {paid}."
+        paid = "you pay only for segments without a usable video"
+        return f"Use `phonoscene retry {job.job_id}`: {paid}."
     if job.sequence and job.status in (_S.SUBMITTED, _S.GENERATED):
         return "Nothing to do. `phonoscene watch` follows its segments."
     steps = {
@@ -92,7 +92,7 @@ def _after_failure(job: Job) -> str:
     again = f"`phonoscene retry {job.job_id}`"
     if job.source_url:
         where = f"The video is paid for and available for a while at {job.source_url}."
-        return f"{where} Or pay for another one: {again}."
+        return f"{where} To pay for another one, use {again}."
     if job.is_maybe_billed:
         return (
             "fal may have made and billed the video: look for the request at "
@@ -106,7 +106,7 @@ def _after_failure(job: Job) -> str:
     if way is Remedy.CORRECTION:
         settings = _settings(job) or " --set FIELD=VALUE"
         return f"Change what the error names: `phonoscene retry {job.job_id}{settings}`."
-    return f"{again}."
+    return f"To try again, use {again}."
 
 
 def _after_cancellation(job: Job) -> str:
