@@ -92,7 +92,7 @@ class Access:
         if not found:
             raise Refusal(
                 403,
-                "This link was used already, or is not this board's. Press Enter in the terminal "
+                "This link was already used, or is not for this board. Press Enter in the terminal "
                 "of `phonoscene board` for a new one.",
             )
         del self._links[found[0]]
@@ -105,7 +105,9 @@ class Access:
             Refusal: it does not show that.
         """
         if headers.getlist("host") != [headers.get("host")] or headers["host"] not in self.hosts:
-            raise Refusal(421, "This is not the board's address. Open the link of its terminal.")
+            raise Refusal(
+                421, "This is not the board's address. Open the link that its terminal shows."
+            )
         if method not in READING | WRITING:
             raise Refusal(405, "The board answers GET, POST and PUT.")
         self._check_origin(method, path, headers)

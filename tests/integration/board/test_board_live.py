@@ -505,7 +505,7 @@ def test_a_job_whose_record_is_gone_is_not_called_a_half(board: Board, desk: Des
     parts = shown(replace(now, watched={}, takes={}))
 
     assert "half" not in parts["head"]
-    assert "no record of this job" in parts["head"]
+    assert "no longer has a record of this job" in parts["head"]
     assert "/jobs?name=talks/intro" in parts["head"]
 
 
@@ -518,7 +518,7 @@ def test_drops_without_a_video_that_are_not_shown_are_counted(board: Board, desk
     shown = views.parts_of_board(board.env, board.observer.look(0.0))["rejected"]
 
     assert shown.count('class="item"') == MAX_PROBLEMS
-    assert "2 more of the last 7 days" in shown
+    assert "2 more in the last 7 days" in shown
     assert "/jobs?status=REJECTED" in shown
 
 
@@ -562,7 +562,7 @@ def test_a_part_of_a_name_finds_a_drop(browser: Any, desk: Desk, part: str) -> N
 
     assert f"/jobs/{job_id}" in page
     assert "every 2s" not in page
-    assert "A part of a name is looked for" in browser.get("/jobs?name=nothing").text
+    assert "Part of a name is searched for" in browser.get("/jobs?name=nothing").text
 
 
 def test_jobs_that_no_page_holds_are_on_the_next_one(

@@ -41,7 +41,7 @@ async def stage(request: Request) -> Response:
     name = request.path_params["name"]
     staged.place_for(name)  # a name that is refused is not read
     if staged.is_started:
-        raise HTTPException(409, "This drop is on its way. Open the drop page again.")
+        raise HTTPException(409, "This drop was already sent. Open the drop page again.")
     length = int(request.headers.get("content-length") or 0)
     if length > MAX_BYTES or length > shutil.disk_usage(staged.folder).free - SPARE:
         raise HTTPException(413, f"{name} is too large for this machine.")

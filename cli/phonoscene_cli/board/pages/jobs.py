@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 #: What is waited for after a request to cancel.
 CANCELLING: Final = timedelta(seconds=20)
-NO_JOB: Final = "There is no such job. Check the address, or look for it on the page Jobs."
+NO_JOB: Final = "There is no such job. Check the address, or look for it on the Jobs page."
 
 
 def job_page(request: Request) -> Response:
@@ -165,7 +165,7 @@ def _retry(board: Board, request: Request, form: dict[str, str]) -> Response:
         return board.page(request, "preview.html", preview=found, verb=verb, change=change)
     if not board.once(form.get("attempt", "")):
         note = (
-            "This take was sent already. Look at the takes of the job before you make another one."
+            "This take was already sent. Look at the takes of the job before you make another one."
         )
         return board.page(request, "note.html", note=note)
     dropped = found.planned.put(board.stack.client("s3"))
