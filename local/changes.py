@@ -152,7 +152,7 @@ def main() -> None:
     except (CliError, ValueError) as exc:
         sys.exit(str(exc))
     except (BotoCoreError, ClientError) as exc:
-        sys.exit(f"AWS cannot be asked: {exc}. `aws sts get-caller-identity` shows who you are.")
+        sys.exit(f"AWS cannot be queried: {exc}. `aws sts get-caller-identity` shows who you are.")
 
 
 if __name__ == "__main__":

@@ -682,7 +682,7 @@ def test_a_file_that_is_no_audio_is_refused_with_a_sentence(tab: Tab, name: str)
     tab.go("/drop")
     fill(tab, prompt="Rain")
     tab.drag(name, b"" if name == "empty.wav" else b"Only words.")
-    tab.shows("form.drop", "empty.wav has no bytes", "is not supported", "holds no MP3")
+    tab.shows("form.drop", "empty.wav has no bytes", "is not supported", "is not a readable MP3")
     assert tab.page.locator("button.primary").count() == 0
 
 

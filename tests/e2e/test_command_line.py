@@ -121,7 +121,7 @@ def test_a_wrong_drop_is_mended_and_taken_again(phonoscene: Phonoscene, name: st
     text = output_of("show", name)
     again = output_of("retry", name, "--set", "fps=12", "--yes", "--watch")
 
-    assert "fps is 99; allowed is a number from 1 to 60." in text
+    assert "fps is 99; allowed: a number from 1 to 60." in text
     assert f"retry {rejected['job_id']} --set fps=…`" in text
     assert "SUCCEEDED" in again
     takes = phonoscene.jobs.takes(name)

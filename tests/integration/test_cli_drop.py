@@ -159,8 +159,8 @@ def test_who_is_too_late_to_stop_a_repeat_is_not_advised_to_cancel_the_first_job
     again = desk.says("drop", "song.wav", *PROMPT, "--yes")
 
     assert (first.code, again.code) == (130, 130)
-    assert "Too late, it has been dropped. To stop it, use `phonoscene cancel" in first.err
-    assert "Too late, it has been dropped. It costs nothing." in again.err
+    assert "Too late: it has been dropped. To stop it, use `phonoscene cancel" in first.err
+    assert "Too late: it has been dropped. It costs nothing." in again.err
 
 
 def test_a_drop_whose_video_exists_names_it_and_shows_no_old_steps(
@@ -597,4 +597,4 @@ def test_a_days_spent_money_is_reported_beforehand(desk: Desk, cloud: Cloud) -> 
 
     result = desk.says("drop", "song.wav", *PROMPT, "--dry-run")
 
-    assert "Of today's budget $0.0100 is left. The drop waits for the next day (UTC)." in result.err
+    assert "$0.0100 of today's budget is left. The drop waits for the next day (UTC)." in result.err

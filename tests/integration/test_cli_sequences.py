@@ -141,7 +141,7 @@ def test_of_long_audio_some_segments_are_made_with_what_is_left_of_the_day(
     result = desk.says("drop", "song.wav", "--dry-run")
 
     assert (
-        "Of today's budget $0.0040 is left. Requests are sent while it lasts; "
+        "$0.0040 of today's budget is left. Requests are sent while it lasts; "
         "the others wait for the next day (UTC)."
     ) in result.err
 

@@ -129,7 +129,7 @@ def test_a_session_whose_end_is_unknown_is_named_as_a_possible_end(
     told = desk.says("share", NAME, "--json")
 
     assert told.data["ends_with"] == "unknown"
-    assert "or earlier" in told.err
+    assert "if that is earlier" in told.err
 
 
 def test_the_newest_video_is_shared_while_a_newer_take_has_none(

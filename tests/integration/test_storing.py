@@ -448,7 +448,7 @@ def test_a_video_that_is_cut_off_is_waited_for_and_then_stored_with_a_note_and_i
     assert (job.status, job.video_flaws) == (JobStatus.SUCCEEDED, flaws)
     assert world.cloud.outputs()[VIDEO_KEY] == body
     assert job.source_url == SUCCESS["payload"]["video"]["url"]
-    assert [note for note in notes(job) if "cut off" in note and "where it lies" in note]
+    assert [note for note in notes(job) if "cut off" in note and "its address at fal" in note]
     assert json.loads(world.cloud.outputs()[MANIFEST_KEY])["video_flaws"] == sorted(flaws)
     assert "fal.media" not in world.cloud.outputs()[MANIFEST_KEY].decode()
     assert {"due_at", "due_shard"}.isdisjoint(world.cloud.item(ID))

@@ -90,7 +90,7 @@ ROWS: Final = (
         "test_where_fals_host_cannot_tell_its_keys_the_older_one_is_asked",
     ),
     row(
-        "The public address is used to cause cost",
+        "The public address is used to run up costs",
         "The API's route is throttled. Bodies are limited before any cryptography. Reserved "
         "concurrency is an option. Many refusals raise an alarm.",
         u_webhooks="test_a_body_of_more_than_128_kib_is_refused_before_any_cryptography "
@@ -366,7 +366,7 @@ ROWS: Final = (
         "test_a_file_or_a_field_that_changed_since_asks_again",
     ),
     row(
-        "Other code than a release's is deployed",
+        "Code that is not a release's is deployed",
         "Each file of a release archive is compared with its SHA-256 before and after it is "
         "uploaded. The command's own bucket for code is closed, encrypted and refuses plain HTTP, "
         "and every call names the account that must own it.",

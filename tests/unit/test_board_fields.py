@@ -155,10 +155,10 @@ def test_a_field_wins_over_the_same_key_of_the_others() -> None:
         (
             "scenes",
             "0 A\n\nthen B",
-            'scenes has "then B" in line 3; allowed is lines such as: 0:42.5',
+            'scenes has "then B" in line 3; allowed: lines such as: 0:42.5',
         ),
-        ("metadata", "a=b\nand so on", 'metadata has "and so on" in line 2; allowed is lines such'),
-        (OTHER, "[1]", 'other is "[1]"; allowed is a JSON object'),
+        ("metadata", "a=b\nand so on", 'metadata has "and so on" in line 2; allowed: lines such'),
+        (OTHER, "[1]", 'other is "[1]"; allowed: a JSON object'),
     ],
 )
 def test_an_error_names_the_value_and_its_line(field: str, text: str, message: str) -> None:

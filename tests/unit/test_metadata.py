@@ -197,7 +197,7 @@ def test_too_many_keys_of_several_files_are_too_many_together_and_the_nearest_re
 
     assert metadata_of(files(near, far)) == near
     assert metadata_of(files({**far, "x": 1}, near, {"c": "5"})) == {**far, "c": "5"}
-    assert error.message == "metadata has 51 keys; allowed are at most 50. Remove some."
+    assert error.message == "metadata has 51 keys; at most 50 are allowed. Remove some."
 
 
 def test_a_misspelled_metadata_is_not_ignored() -> None:

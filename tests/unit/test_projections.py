@@ -147,9 +147,9 @@ def test_no_message_of_an_error_ends_with_its_fix_which_is_given_with_it() -> No
     ("flaws", "words"),
     [
         ((), []),
-        (("fewer_bytes",), ["fal reported 1,627 bytes, and 40 could be had."]),
-        (("cut_off",), ["its own bytes say that some are missing."]),
-        (("fewer_bytes", "cut_off"), ["40 could be had; its own bytes say"]),
+        (("fewer_bytes",), ["fal reported 1,627 bytes, and only 40 could be read."]),
+        (("cut_off",), ["its own headers show that bytes are missing."]),
+        (("fewer_bytes", "cut_off"), ["40 could be read; its own headers show"]),
         (("other_container",), ["fal made video/webm, not X264 (.mp4)"]),
         (("cut_off", "other_container"), ["cut off: its own", "video/webm"]),
         (("a flaw of a newer release",), []),

@@ -299,7 +299,7 @@ def test_what_cannot_be_deployed_ends_in_a_sentence(
     "error", [NoCredentialsError(), ClientError({"Error": {"Code": "ExpiredToken"}}, "x")]
 )
 def test_an_account_that_cannot_be_asked_deploys_nothing(run: Any, error: Exception) -> None:
-    assert "AWS cannot be asked" in run(Formation({}, error))[1]
+    assert "AWS cannot be queried" in run(Formation({}, error))[1]
 
 
 def test_a_missing_stack_name_is_named(run: Any, file: Path) -> None:

@@ -222,7 +222,7 @@ def test_a_value_of_another_type_is_refused_and_never_converted(field: str, valu
     assert error.field == field
     assert error.value == json.dumps(value)
     assert error.allowed
-    assert error.message.startswith(f"{field} is {json.dumps(value)}; allowed is ")
+    assert error.message.startswith(f"{field} is {json.dumps(value)}; allowed: ")
 
 
 @pytest.mark.parametrize("side", ["width", "height"])

@@ -125,7 +125,7 @@ def drop(
     place = _place(stack, folder, name)
     drops = _examined([DropOptions(file, *place, changes, pictures) for file in files], stack)
     result = _result(drops)
-    step = "Correct what is named above, then drop again."
+    step = "Correct the errors above, then drop again."
     refuse_if_wrong(result, "Nothing was dropped", step, as_json=as_json)
     if out:
         out.check(video for one in drops for video in one.plan.outlook.videos(one.name))

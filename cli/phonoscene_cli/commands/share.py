@@ -55,7 +55,7 @@ def share(
     open_: Annotated[bool, typer.Option("--open", help="Open the link in the browser.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print a link to a video. Anyone who has the link can watch the video until the link ends.
+    """Print a link to a video. Anyone who has the link can watch the video until the link expires.
 
     Example: phonoscene share talks/intro --for 2d
     """
@@ -95,9 +95,14 @@ def _end(link: Link) -> str:
     at = formatting.moment(link.expires_at)
     if link.ends_with == "session":
         return (
-            f"It ends {at}, with the session of your credentials. "
+            f"It expires at {at}, with the session of your credentials. "
             "For a longer one, sign with an IAM user's keys (--profile)."
         )
     if link.ends_with == "unknown":
-        return f"It ends {at}, or earlier with the session of your credentials, if that ends first."
-    return f"It ends {at}. It cannot be withdrawn before, unless its key or the video is removed."
+        return (
+            f"It expires at {at}, or when the session of your credentials ends, if that is earlier."
+        )
+    return (
+        f"It expires at {at}. It cannot be revoked earlier, except by removing the key that signed "
+        "it or the video."
+    )

@@ -129,7 +129,7 @@ class Named:
             raise CliError(
                 f"No job was created in {folder or 'the drop bucket'} in the last "
                 f"{IN_MOTION.days} days. Check the name of the folder: `phonoscene jobs` lists the "
-                "recent jobs. A drop has none before it has rested (SettleSeconds)."
+                "recent jobs. A new drop may get its job only after SettleSeconds."
             )
         return _moving(found)
 

@@ -48,7 +48,7 @@ class Release:
         with zipfile.ZipFile(self.file) as archive:
             body = archive.read(name)
         if hashlib.sha256(body).hexdigest() != self.codes[name]:
-            raise _corrupt(self.file, f"{name} has another checksum than {SUMS} says")
+            raise _corrupt(self.file, f"{name} does not match its checksum in {SUMS}")
         return body
 
 
@@ -125,7 +125,7 @@ def _verified(file: Path, archive: zipfile.ZipFile) -> dict[str, str]:
     for name, expected in sums.items():
         with archive.open(name) as opened:
             if hashlib.file_digest(opened, "sha256").hexdigest() != expected:  # type: ignore[arg-type]  # a file that only reads
-                raise _corrupt(file, f"{name} has another checksum than {SUMS} says")
+                raise _corrupt(file, f"{name} does not match its checksum in {SUMS}")
     return sums
 
 

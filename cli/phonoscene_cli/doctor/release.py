@@ -70,9 +70,7 @@ def nothing_was_left(stack: Stack) -> Looked:
     left = [name for name in names if name.lower().startswith(begins) and name not in mine]
     if left:
         why = f"an earlier stack {stack.name} left: {', '.join(sorted(left))}"
-        step = (
-            "docs/deploy.md, “Adopt what a deleted stack left behind”, says how to use or delete it."
-        )
+        step = "See docs/deploy.md, “Adopt what a deleted stack left behind”: use it, or delete it."
         return Level.WARN, why, step
     return ok("no bucket or table of an earlier stack")
 

@@ -245,7 +245,7 @@ def dead_letters_are_none(stack: Stack) -> Looked:
     if counts.get("UnpublishedQueue"):
         step += (
             " Messages of UnpublishedQueue stay until they are deleted: see docs/operations.md, "
-            "“a receipt that is behind”."
+            "“an outdated receipt”."
         )
     return Level.FAIL, f"messages: {messages}", step
 
@@ -283,7 +283,7 @@ def alarm_mail_is_confirmed(stack: Stack) -> Looked:
     if pending:
         who = ", ".join(one["Endpoint"] for one in pending)
         step = (
-            "Follow the link in AWS's email. It is valid for two days; after that, request another: "
+            "Follow the link in AWS's email. It is valid for two days; to get another afterwards: "
             f"`aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint "
             f"{pending[0]['Endpoint']}`"
         )

@@ -244,7 +244,7 @@ def too_late(new: list[str]) -> None:
     By the id of a repeat, ``cancel`` would stop the job that is repeated.
     """
     stop = f"To stop it, use `phonoscene cancel {' '.join(new)}`" if new else "It costs nothing."
-    terminal.say(f"Too late, it has been dropped. {stop}")
+    terminal.say(f"Too late: it has been dropped. {stop}")
 
 
 def tell_end(result: NewJobs, *, as_json: bool) -> None:

@@ -119,7 +119,7 @@ class Stack:
         if session.region_name is None:
             raise StackUnreachable(
                 "No region is set.",
-                "Name the stack's with --region, or say --local if you mean the local cloud.",
+                "Give the stack's region with --region, or use --local for the local cloud.",
             )
         return cls(name, session, {"config": PATIENT})
 

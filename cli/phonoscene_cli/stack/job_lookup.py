@@ -92,7 +92,7 @@ def find_job(stack: Stack, text: str) -> Job:
         )
     if job is None:
         raise CliError(
-            f"There is no job {text}: `phonoscene jobs` lists the recent ones. A drop has none "
-            "before it has rested (SettleSeconds)."
+            f"There is no job {text}: `phonoscene jobs` lists the recent ones. A new drop may get "
+            "its job only after SettleSeconds."
         )
     return job

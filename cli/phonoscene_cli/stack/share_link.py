@@ -41,7 +41,8 @@ def sign(stack: Stack, job: Job, video: Video, life: timedelta) -> Link:
     credentials = stack.session.get_credentials()
     if credentials is None:
         raise StackUnreachable(
-            "There are no AWS credentials to sign with.", "Choose some with --profile."
+            "There are no AWS credentials to sign with.",
+            "Choose a profile that has them with --profile.",
         )
     is_session = credentials.get_frozen_credentials().token is not None  # refreshed, if need be
     now = datetime.now(UTC)

@@ -136,7 +136,7 @@ def total_lines(takes: Collection[TakeForecast], stack: Stack) -> Iterator[str]:
         is_one = sum(one.requests for one in takes) == 1
         what = "The drop waits" if is_one else "Requests are sent while it lasts; the others wait"
         dollars = formatting.usd(max(left, ZERO))
-        yield f"Of today's budget {dollars} is left. {what} for the next day (UTC)."
+        yield f"{dollars} of today's budget is left. {what} for the next day (UTC)."
 
 
 def _tell_segments(take: TakeForecast) -> None:
@@ -155,7 +155,7 @@ def _tell_segments(take: TakeForecast) -> None:
 def _made_before(take: TakeForecast) -> Iterator[str]:
     if take.made:
         made, all_of_them = len(take.made), len(take.segments())
-        yield f"{made} of {all_of_them} segments have their videos: they are used again, unpaid."
+        yield f"{made} of {all_of_them} segments have their videos: they are reused at no cost."
 
 
 def _time(take: TakeForecast, stack: Stack) -> str:

@@ -167,7 +167,7 @@ def test_a_file_that_arrives_whole_after_the_start_is_refused(
     part.write_bytes(silence(9))
     staged.is_started = True
 
-    with pytest.raises(WrongUsage, match="on its way"):
+    with pytest.raises(WrongUsage, match="already sent"):
         staged.accept(part, "x.wav")
 
     assert [file.read_bytes() for file in staged.audio] == [silence(1)]

@@ -199,11 +199,11 @@ class _WrongLine(ValueError):
 
 
 def _wrong(field: str, value: str, takes: str, why: Exception | None = None) -> ErrorDetail:
-    message = f"{field} is {shown(value)}; allowed is {takes}."
+    message = f"{field} is {shown(value)}; allowed: {takes}."
     if isinstance(why, json.JSONDecodeError):
         message = f"{field} is broken JSON at line {why.lineno}, column {why.colno}: {why.msg}."
     if isinstance(why, _WrongLine):
-        message = f"{field} has {shown(why.line)} in line {why.number}; allowed is {takes}."
+        message = f"{field} has {shown(why.line)} in line {why.number}; allowed: {takes}."
     return ErrorDetail(
         code="wrong_type", message=message, field=field, value=value[:200], allowed=takes
     )

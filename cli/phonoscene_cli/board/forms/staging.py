@@ -126,7 +126,7 @@ class StagedDrop:
         with self.lock:
             place = self.place_for(name)
             if self.is_started:
-                raise WrongUsage("This drop is on its way. Open the drop page again.")
+                raise WrongUsage("This drop was already sent. Open the drop page again.")
             if not part.stat().st_size:
                 raise WrongUsage(f"{name} has no bytes. Save or export it again, then add it.")
             if place.name == SIDECAR:
@@ -146,7 +146,7 @@ class StagedDrop:
         """
         with self.lock:
             if self.is_started:
-                raise WrongUsage("This drop is on its way. Open the drop page again.")
+                raise WrongUsage("This drop was already sent. Open the drop page again.")
             place = self.place_for(name)
             place.unlink(missing_ok=True)
             self.audio = [one for one in self.audio if one != place]

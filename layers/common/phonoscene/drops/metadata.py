@@ -24,8 +24,8 @@ _KEY: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_KEY_LENGTH}}}")
 _REFUSED: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _KEYS: Final = f'1 to {MAX_KEY_LENGTH} letters (a to z), digits, "_", "-" and "."'
 _TEXT: Final = f"text of 0 to {MAX_VALUE_LENGTH} characters, in quotes"
-_VISIBLE: Final = "text without control characters, but for tabs and line breaks"
-_OBJECT: Final = f"an object of at most {MAX_KEYS} texts"
+_VISIBLE: Final = "text without control characters, except tabs and line breaks"
+_OBJECT: Final = f"an object of at most {MAX_KEYS} text values"
 
 
 def merged(found: Sequence[tuple[str, Any]]) -> tuple[dict[str, str], list[ErrorDetail]]:
@@ -72,7 +72,7 @@ def _wrong_entry(key: str, value: object, source: str) -> ErrorDetail | None:
             value=shown(key),
             allowed=_KEYS,
             source=source,
-            message=f"{METADATA} has the key {shown(key)}; allowed is {_KEYS}.",
+            message=f"{METADATA} has the key {shown(key)}; allowed: {_KEYS}.",
         )
     if not isinstance(value, str):
         return wrong_value(f"{METADATA}.{key}", value, source, "wrong_type", _TEXT)
@@ -97,7 +97,7 @@ def _wrong_whole(values: Mapping[str, str], source: str) -> list[ErrorDetail]:
             value=f"{count} {unit}",
             allowed=f"at most {most} {unit}",
             source=source,
-            message=f"{METADATA} has {count:,} {unit}; allowed are at most {most:,}. {advice}",
+            message=f"{METADATA} has {count:,} {unit}; at most {most:,} are allowed. {advice}",
         )
         for count, most, unit, advice in limits
         if count > most

@@ -19,7 +19,7 @@ def refusal(key: str, code: str, message: str) -> ErrorDetail | None:
         what = "is archived, so it cannot be read. Restore it, then drop it again"
         return _error("archived_object", key, what)
     if code in ("InvalidRequest", "400") and "ncrypt" in message:
-        what = "is encrypted with a key that you sent along (SSE-C). Upload it without one"
+        what = "is encrypted with a key that you supplied (SSE-C). Upload it without one"
         return _error("customer_key", key, what)
     if code.startswith("KMS."):
         what = (
@@ -28,8 +28,9 @@ def refusal(key: str, code: str, message: str) -> ErrorDetail | None:
         return _error("unusable_key", key, what)
     if code in DENIED:
         what = (
-            "may not be read by Phonoscene. Let its functions use the object's KMS key and the "
-            "bucket's policy let them read, or upload it without a key; then drop it again"
+            "cannot be read: access is denied. Allow Phonoscene's functions to use its KMS "
+            "key and, in the bucket's policy, to read it, or upload it without a key; then drop it "
+            "again"
         )
         return _error("access_denied", key, what)
     return None

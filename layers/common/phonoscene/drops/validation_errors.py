@@ -162,7 +162,7 @@ def wrong_value(field: str, value: object, source: str, code: str, allowed: str)
         value=found,
         allowed=allowed,
         source=source,
-        message=f"{field} is {found}; allowed is {allowed}.",
+        message=f"{field} is {found}; allowed: {allowed}.",
     )
 
 

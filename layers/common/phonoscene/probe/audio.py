@@ -102,7 +102,7 @@ class _Tally:
         if time.monotonic() - self.started > MAX_BUSY_SECONDS:
             raise MediaRefused(
                 "unreadable_audio",
-                f"is not decoded within {MAX_BUSY_SECONDS:g} s; convert it to 48 kHz, or trim it",
+                f"takes over {MAX_BUSY_SECONDS:g} s to decode; convert it to 48 kHz, or trim it",
             )
 
 
@@ -127,12 +127,12 @@ _BROKEN: Final = (
     "and listen to it"
 )
 _NO_SAMPLE: Final = (
-    "has no sound in it: not one sample can be decoded. If other programs play it, convert it to "
+    "has no sound: not one sample can be decoded. If other programs play it, convert it to "
     "WAV or FLAC"
 )
 _CHANGES: Final = "changes {} in the middle; convert it to WAV or FLAC"
 NOT_AUDIO: Final = (
-    "holds no MP3, WAV, FLAC, M4A, AAC, Ogg or Opus that can be read, whatever its suffix says. "
+    "is not a readable MP3, WAV, FLAC, M4A, AAC, Ogg or Opus file, whatever its suffix says. "
     "Convert it to one of them with a program that plays it"
 )
 
@@ -144,7 +144,7 @@ def _facts(container: Any, file: SeekableFile) -> AudioFacts:
     if not container.streams or (stream is None and container.streams.audio):
         raise MediaRefused("not_audio", NOT_AUDIO)
     if stream is None:
-        raise MediaRefused("no_audio_stream", "has no sound in it; drop an audio file")
+        raise MediaRefused("no_audio_stream", "has no sound; drop an audio file")
     codec = stream.codec_context.name if stream.codec_context else "unknown"
     if codec not in DECODERS:
         raise MediaRefused(
@@ -235,5 +235,5 @@ def _check_claim(file: SeekableFile, container: str, stream: Any, tally: _Tally)
         raise MediaRefused(
             "audio_cut_off",
             f"holds {tally.demuxed:.2f} s of the {claimed:.2f} s that its header claims: it was "
-            "cut off. Upload the whole file, or convert it, so that its header is right",
+            "cut off. Upload the whole file, or convert it to correct its header",
         )

@@ -46,7 +46,7 @@ class RemoteProber:
             answer = self._invoke(request)
             if not _has_ended(answer):
                 return _facts(answer)
-        what = f"{stored.key} cannot be decoded: FFmpeg stopped while it read the file. Convert it."
+        what = f"{stored.key} cannot be decoded: FFmpeg stopped while reading the file. Convert it."
         raise DropRefused(
             ErrorDetail(code="could_not_be_examined", field=kind, source=stored.key, message=what)
         )

@@ -248,13 +248,13 @@ def oddities(job: Job) -> list[str]:
 
 def _notes_on_drops(job: Job) -> list[str]:
     unused = sorted(job.unused_sidecars)
-    found = [f"{key} is not used, because another sidecar counts." for key in unused]
+    found = [f"{key} is not used: another sidecar is." for key in unused]
     if job.repeats:
         times = "once" if job.repeats == 1 else f"{job.repeats} times"
         retry = "" if job.sequence else ", or use phonoscene retry"
         found.append(
-            f"The same content was dropped again, {times}: it is this job, and nothing more is "
-            f"paid. For another take, set another seed{retry}."
+            f"The same content was dropped again, {times}: it belongs to this job, and nothing "
+            f"more is paid. For another take, set another seed{retry}."
         )
     if job.unused_metadata:
         found.append(
@@ -272,12 +272,12 @@ def _notes_on_drops(job: Job) -> list[str]:
 def _notes_on_payment(job: Job) -> list[str]:
     notes = []
     if job.resubmitted:
-        notes.append("fal's answer was lost, and nothing was heard of it: it was sent once more.")
+        notes.append("fal's answer was lost, with no trace of the request: it was sent once more.")
     if job.costs_more_than_reserved:
         notes.append(over_reserved(job))
     times = len(job.duplicate_requests)
     if times and job.status in (JobStatus.GENERATED, JobStatus.SUCCEEDED):
-        notes.append(f"fal made this video {times + 1} times: all are paid, one is stored.")
+        notes.append(f"fal made this video {times + 1} times: you pay for all, and one is stored.")
     elif times:
         made = "a video" if times == 1 else f"{times} videos"
         notes.append(f"fal made {made} all the same: paid, and not stored.")
@@ -301,11 +301,11 @@ def _notes_on_video(job: Job) -> list[str]:
         return []
     size, reported = job.video.bytes, job.reported.get("file_size") or 0
     said = {
-        FEWER_BYTES: f"fal reported {reported:,} bytes, and {size:,} could be had",
-        CUT_OFF: "its own bytes say that some are missing",
+        FEWER_BYTES: f"fal reported {reported:,} bytes, and only {size:,} could be read",
+        CUT_OFF: "its own headers show that bytes are missing",
     }
     why = "; ".join(words for flaw, words in said.items() if flaw in job.video_flaws)
-    cut = f"The video may be cut off: {why}. The job's record keeps where it lies at fal."
+    cut = f"The video may be cut off: {why}. The job's record keeps its address at fal."
     asked = str(job.arguments.get("video_output_type", ""))
     other = f"fal made {job.video.content_type}, not {asked}: it is stored as it came."
     flaws = [cut] * bool(why) + [other] * (OTHER_CONTAINER in job.video_flaws)

@@ -424,7 +424,7 @@ def _unknown_size(reference: str) -> ErrorDetail:
         code="unknown_size",
         field="video_size",
         value="auto",
-        allowed="a preset, a width and height, or an image that lies beside the sidecar",
+        allowed="a preset, a width and height, or an image beside the sidecar",
         message=(
             f"video_size is auto, but the size of {without_secrets(reference)[:100]} cannot be "
             "read, so neither can the cost. Give a size, or put the image beside the sidecar."

@@ -178,8 +178,8 @@ class Intake:
             source=shown,
             value=step,
             message=(
-                f"{shown} could not be examined: {step}. Phonoscene tries again for a while; "
-                "if this stays, drop the file again or ask the operator."
+                f"{shown} could not be examined: {step}. Phonoscene keeps trying for a while; "
+                "if that does not help, drop the file again or ask the operator."
             ),
         )
         return self._refuse(before, shown, (error,), identifier=self._refusal_id(announced))

@@ -313,7 +313,9 @@ def _not_copied(job: Job) -> ErrorDetail:
 
 _LOST = ErrorDetail(
     code="result_lost",
-    message="fal keeps no result of this request any more. It may have made a video, and bill it.",
+    message=(
+        "fal no longer has the result of this request. It may have made a video, and may bill it."
+    ),
 )
 _UNKNOWN = ErrorDetail(
     code="outcome_unknown",

@@ -228,5 +228,5 @@ class Submitter:
 
 _NOT_UPLOADED: Final = ErrorDetail(
     code="fal_storage",
-    message="fal's storage would not take the files for a day. Drop them again.",
+    message="fal's storage did not accept the files for a day. Drop them again.",
 )
