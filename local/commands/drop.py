@@ -53,7 +53,7 @@ def drop(
 ) -> None:
     """Drop a file with its sidecar, follow the job, and fetch its video.
 
-    The sidecar is the file beside it (song.mp3.json or song.json), with what the options change.
+    The sidecar is the file beside it (song.mp3.json or song.json); options change it.
 
     Example: python -m local drop song.mp3 --prompt "Rain on a window" --set fps=30
     """

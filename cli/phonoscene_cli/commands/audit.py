@@ -26,7 +26,7 @@ def audit(
     older_than: OlderThan = None,
     as_json: Json = False,
 ) -> None:
-    """Compare the drop bucket with the jobs table: nothing that was dropped may be missing.
+    """Compare the drop bucket with the jobs table, and name each drop that is missing there.
 
     Each drop that has no record, or cannot be read, is named; the exit code is then 1. The bucket
     is listed and each drop looked up by its id: the table is not scanned, and memory does not grow.

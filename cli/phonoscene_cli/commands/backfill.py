@@ -72,8 +72,8 @@ def backfill(
 ) -> None:
     """Make jobs for drops in the bucket that have none, at a limited rate.
 
-    For files from before the stack, or whose events were lost. Use --dry-run first to see the
-    price. You can press ^C at any time: the same command resumes, and no drop becomes two jobs,
+    For files that are older than the stack, or whose events were lost. Use --dry-run first to see
+    the price. You can press ^C at any time: the same command resumes, and no drop becomes two jobs,
     because a job's id follows from the versions of its files. It pauses while 500 messages wait.
     It skips a drop that cannot be read or sent, names it at the end, and exits with 1.
 

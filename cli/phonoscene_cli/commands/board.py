@@ -28,7 +28,7 @@ def board(
         bool, typer.Option("--no-open", help="Print the link, and open no browser.")
     ] = False,
 ) -> None:
-    """Show the stack in a browser: drop files, follow jobs, play videos, mend what was rejected.
+    """Show the stack in a browser: drop files, follow jobs, play videos, correct what was rejected.
 
     The page is served on this machine alone, with your own credentials. The link opens one browser.
 

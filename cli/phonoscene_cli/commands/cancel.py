@@ -61,8 +61,8 @@ def cancel(
 ) -> None:
     """Cancel jobs, and ask fal to stop their requests.
 
-    fal may still complete, and bill, a request that it already runs. A GENERATED job is paid, so
-    its video is copied.
+    fal may still complete, and bill, a request that it already runs. A GENERATED job is paid for,
+    so its video is copied.
 
     Example: phonoscene cancel talks/intro
     """

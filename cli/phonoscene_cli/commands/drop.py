@@ -110,10 +110,10 @@ def drop(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Drop audio files: each is examined and priced here, before anything is uploaded.
+    """Drop audio files. Each is examined and priced here, before anything is uploaded.
 
-    The sidecar is the file beside it (song.mp3.json or song.json), if there is one, with what the
-    options change. Images that it names are uploaded as well.
+    A sidecar is the file beside the audio (song.mp3.json or song.json), if there is one; options
+    change it. Images that it names are uploaded as well.
 
     Example: phonoscene drop song.mp3 --prompt "Rain on a window" --out song.mp4
     """

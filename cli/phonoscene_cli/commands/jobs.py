@@ -51,7 +51,7 @@ def jobs(
     ] = 20,
     as_json: Json = False,
 ) -> None:
-    """List jobs, newest first: when they were created, their state, what they cost at most.
+    """List jobs, newest first: when each was created, its state, and its highest cost.
 
     Ids appear in terminals of at least 110 columns, and in pipes. `show NAME` lists a name's ids.
 

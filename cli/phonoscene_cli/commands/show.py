@@ -31,7 +31,7 @@ def show(
     ],
     as_json: Json = False,
 ) -> None:
-    """Show all about a job: its state, what it waits for, its drop, cost, errors, and history.
+    """Show everything about a job: state, what it waits for, drop, cost, errors, and history.
 
     Example: phonoscene show talks/intro
     """

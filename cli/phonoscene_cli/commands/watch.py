@@ -48,9 +48,9 @@ def watch(
 ) -> None:
     """Follow jobs to their end: each step as it happens, and what they wait for.
 
-    Of a drop with several takes it follows the newest, and names the others in progress. Of a
-    folder it follows the jobs in progress when it starts, and ends with them; if there is none, it
-    waits until a drop of just now has become a job.
+    For a drop with several takes, it follows the newest and names the others in progress. For a
+    folder, it follows the jobs in progress when it starts, and ends with them; if there are none,
+    it waits long enough for a new drop to become a job.
 
     fal shows a request's position in fal's own queue only to the owner of the key, at
     https://fal.ai/dashboard.
