@@ -457,7 +457,7 @@ def test_a_result_that_is_fetched_costs_what_its_header_says(
                 "The video lasts 4.04 s instead of 5.00 s.",
             ),
         ),
-        (121, False, (5.0417, 0.0), ("The video has no sound, although the drop has.",)),
+        (121, False, (5.0417, 0.0), ("The video has no sound, although the drop does.",)),
     ],
 )
 def test_the_stored_files_own_headers_say_what_is_missing(

@@ -71,7 +71,7 @@ def a_made_job(video: dict[str, Any], arguments: dict[str, Any], audio: Audio | 
         ({"seconds": 5.0}, BY_NUMBER, []),
         ({"seconds": 4.9}, BY_NUMBER, ["The video lasts 4.90 s instead of 5.04 s."]),
         # sound
-        ({"sound_seconds": 0.0}, {}, ["The video has no sound, although the drop has."]),
+        ({"sound_seconds": 0.0}, {}, ["The video has no sound, although the drop does."]),
         ({"sound_seconds": 0.0, "content_type": "image/gif"}, {}, []),
         ({"sound_seconds": 6.16}, {}, []),
         ({"sound_seconds": 4.4}, {}, ["The video's sound lasts 4.40 s instead of 6.20 s."]),
@@ -81,7 +81,7 @@ def a_made_job(video: dict[str, Any], arguments: dict[str, Any], audio: Audio | 
             {},
             [
                 "The video lasts 4.00 s instead of 6.20 s.",
-                "The video has no sound, although the drop has.",
+                "The video has no sound, although the drop does.",
             ],
         ),
     ],

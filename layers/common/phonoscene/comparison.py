@@ -68,7 +68,7 @@ def _lengths(job: Job, video: Video) -> Iterator[str]:
     if video.content_type == _SILENT or not audio or sound is None:
         return
     if not sound:
-        yield "The video has no sound, although the drop has."
+        yield "The video has no sound, although the drop does."
     elif sound < asked - 1 / fps:
         yield f"The video's sound lasts {sound:.2f} s instead of {asked:.2f} s."
 

@@ -464,7 +464,7 @@ def test_a_drop_that_another_has_replaced_says_so_and_leads_to_the_newest_take(
 
     assert "There is no record of this drop of talks/intro yet" in late["note"]
     assert "No such job" not in late["head"] + after["head"]
-    assert "A later drop of talks/intro has replaced this one" in after["note"]
+    assert "A later drop of talks/intro replaced this one" in after["note"]
     assert f'href="/jobs/{newest}"' in after["note"]
 
 

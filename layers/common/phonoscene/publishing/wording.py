@@ -59,7 +59,7 @@ _OPERATOR = "Ask the operator. The video is paid for, and the record keeps its a
 _LOOK_AT_FAL = (
     "Check fal's dashboard for the request before you drop the file again; it may have been billed."
 )
-_RETRY_SEGMENTS = "Use phonoscene retry: only segments without a usable video are paid again."
+_RETRY_SEGMENTS = "Use phonoscene retry: you pay again only for segments without a usable video."
 _RESTORE = "Restore the object in S3, then drop it again."
 #: What the audio is called, and what fal calls it, as records of before have it.
 _AUDIO = frozenset({"audio", "audio_url"})
@@ -95,7 +95,7 @@ _FIXES = MappingProxyType(
         "image_not_found": "Drop the image, then the sidecar again.",
         "segment_failed": _RETRY_SEGMENTS,
         "segment_gone": _RETRY_SEGMENTS,
-        "not_edited": "Ask the operator, then use phonoscene retry: no segment is paid again.",
+        "not_edited": "Ask the operator, then use phonoscene retry: you pay for no segment again.",
         **dict.fromkeys(_MADE_WRONG, _RETRY_SEGMENTS),
         "outcome_unknown": _DROP_AGAIN,
         "fal_account": "Ask the operator to check fal's key and balance, then drop the file again.",
