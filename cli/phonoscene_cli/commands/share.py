@@ -102,7 +102,4 @@ def _end(link: Link) -> str:
         return (
             f"It expires at {at}, or when the session of your credentials ends, if that is earlier."
         )
-    return (
-        f"It expires at {at}. It cannot be revoked earlier, except by removing the key that signed "
-        "it or the video."
-    )
+    return f"It expires at {at}. To revoke it earlier, remove the video or the key that signed it."

@@ -50,7 +50,7 @@ class Outcome:
         if self.after is None:
             return "its other half has arrived, so a job started; see `phonoscene jobs`"
         if self.before.is_final:
-            return f"had already ended: {self.before.status}"
+            return f"had already ended as {self.before.status}"
         if self.is_cancelled:
             return f"CANCELLED; {self._bill(self.after)}"
         if self.after.status in SETTLED:
