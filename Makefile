@@ -34,7 +34,7 @@ override FILE := $(value FILE)
 override PROMPT := $(value PROMPT)
 export FILE PROMPT
 
-drop: .venv/ready ## a file of yours: FILE=song.mp3 PROMPT="…"; on the real fal if FAL_KEY is set
+drop: .venv/ready ## your own file: FILE=song.mp3 PROMPT="…"; on the real fal if FAL_KEY is set
 	@[ -n "$$FILE" ] || { echo 'Name a file: make drop FILE=song.mp3 PROMPT="rain on a window"' >&2; exit 2; }
 	@$(RUN) -m local drop --start "$$FILE" $${PROMPT:+--prompt "$$PROMPT"} $(ARGS)
 
