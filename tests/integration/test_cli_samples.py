@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 LOCAL = (Path(__file__).parents[2] / "docs" / "local.md").read_text()
 SONG = Path(__file__).parents[2] / "examples" / "song-in-scenes"
+SHORT = SONG.parent / "portrait" / "courtyard.mp3"
 _S = JobStatus
 #: A step of a job, as lines of ``drop --watch``, ``watch`` and ``make demo`` have it.
 STEP = re.compile(r" *(?:[\d.]+ s|[\d-]+ [\d:]+)  ([A-Z]+) +(.+)")
@@ -66,6 +67,9 @@ def here(tmp_path: Path, environment: pytest.MonkeyPatch) -> Path:
     environment.chdir(tmp_path)
     (tmp_path / "intro.wav").write_bytes(silence(5, 22_050))
     shutil.copytree(SONG, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "episodes").mkdir()
+    for name in ("one", "two"):
+        shutil.copy(SHORT, tmp_path / "episodes" / f"{name}.mp3")
     environment.setattr(terminal, "must_be_able_to_ask", lambda: None)
     environment.setattr("sys.stdin", io.StringIO("y\n"))
     return tmp_path
@@ -193,7 +197,7 @@ BEFORE: dict[str, Callable[[Desk, Workspace], Any]] = {
 def ran(desk: Desk, typed: str, environment: pytest.MonkeyPatch) -> list[str]:
     """The shapes of the lines that a command of the page prints here."""
     words = re.findall(r'"[^"]*"|\S+', typed.removeprefix("phonoscene "))
-    words = [word.strip('"') for word in words]
+    words = [found for word in words for found in _expanded(word.strip('"'))]
     if words[0] in {"audit", "backfill"}:
         words += ["--older-than", "0s"]
     if words[0] == "drop":
@@ -203,6 +207,11 @@ def ran(desk: Desk, typed: str, environment: pytest.MonkeyPatch) -> list[str]:
     result = desk.says(*words)
     text = (result.out + result.err).replace("[y/N] ", "[y/N]\n").replace(" --older-than 0s", "")
     return [shape(line) for line in text.splitlines()]
+
+
+def _expanded(word: str) -> list[str]:
+    """What a shell passes on for a word."""
+    return sorted(map(str, Path().glob(word))) if "*" in word else [word]
 
 
 #: Which have tests of their own, here and in tests/e2e/test_deploy.py.
