@@ -172,7 +172,13 @@ function upload(form, file) {
     request.open("PUT", `/drop/${form.dataset.drop}/files/${encodeURIComponent(file.name)}`);
     request.setRequestHeader("HX-Request", "true");
     request.upload.onprogress = (event) => { bar.max = event.total; bar.value = event.loaded; };
-    request.onerror = () => { finish(end, "✕ The board does not answer. Start it again."); done(false); };
+    request.onerror = async () => {
+      const isGone = await file.slice(0, 1).arrayBuffer().then((start) => !start.byteLength, () => true);
+      finish(end, isGone
+        ? "✕ It cannot be read: it was changed, moved or deleted, or is a folder. Choose the file again."
+        : "✕ The board does not answer. Start it again.");
+      done(false);
+    };
     request.onload = () => {
       const answer = new DOMParser().parseFromString(request.responseText, "text/html");
       const isTaken = request.status === 200;
@@ -194,6 +200,21 @@ async function take(files) {
   }
   if (taken.has("sidecar")) refill();
   else htmx.trigger("#outcome", "staged");
+}
+
+// The files that were dragged in; a folder stands for those in it, but for hidden ones.
+async function dragged(transfer) {
+  const found = [...transfer.items].map((item) => [item.getAsFile(), item.webkitGetAsEntry()]);
+  const files = found.map(([file, entry]) => (entry?.isDirectory ? filesIn(entry.createReader()) : [file]));
+  return (await Promise.all(files)).flat().filter(Boolean).sort((one, other) => one.name.localeCompare(other.name));
+}
+
+// A reader hands out a part of them at a time, and nothing at the end.
+async function filesIn(reader) {
+  const entries = await new Promise((done) => reader.readEntries(done, () => done([])));
+  const seen = entries.filter((one) => one.isFile && !one.name.startsWith("."));
+  const files = seen.map((one) => new Promise((done) => one.file(done, () => done(null))));
+  return entries.length ? [...await Promise.all(files), ...await filesIn(reader)] : [];
 }
 
 // A file that was taken is removed from the board, too, with what it has filled in.
@@ -254,7 +275,7 @@ for (const kind of ["dragover", "dragleave", "drop"])
     event.preventDefault(); // otherwise the browser leaves the page and opens the file
     if (!zone) return;
     zone.classList.toggle("over", kind === "dragover");
-    if (kind === "drop") take(event.dataTransfer.files);
+    if (kind === "drop") dragged(event.dataTransfer).then(take);
   });
 
 // Waveforms: a click seeks the video or the audio below, and a line shows where it plays.
