@@ -379,7 +379,7 @@ def test_a_stack_that_goes_away_is_said_and_comes_back_on_another_port(
         tab = after.enter_context(tab_of(browser, board))
         tab.shows("#gallery", "away/one")
         near.close()
-        tab.shows("#problem", "The page shows what was read last")
+        tab.shows("#problem", "The page shows what it read last")
         assert "away/one" in tab.text("#gallery")
         lead_to(after.enter_context(forwarded(address)))
         tab.until("""() => !!document.querySelector("#problem:empty")""")
