@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import time
 from contextlib import redirect_stdout
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from phonoscene.jobs import JobStatus
+from phonoscene.jobs import JobStatus, Video
 from phonoscene.table.job_store import JobStore
 from phonoscene_cli.follow import follow
 from phonoscene_cli.upload.upload import Dropped, Upload, UploadedDespiteInterrupt, put
 from tests.integration.moto_stack import client
+from tests.integration.workspace import Clock, Workspace
 from tests.support.documented import keys
 from tests.support.media.samples import png, silence
-from tests.support.stack import JOBS
+from tests.support.stack import JOBS, OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -280,3 +283,69 @@ def test_a_file_that_was_replaced_is_named_although_the_others_are_jobs(
 
     assert result.code == 1
     assert "The files of b were replaced, or deleted, before they became a job" in result.err
+
+
+@pytest.fixture
+def videos(desk: Desk, cloud: Cloud, environment: pytest.MonkeyPatch) -> None:
+    """All drops become jobs that have their videos at the next look."""
+    scene = Workspace.on_moto(cloud, clock=Clock(datetime.now(UTC)))
+
+    def go_on(_: float) -> None:
+        with redirect_stdout(io.StringIO()):
+            desk.announce("a.wav", "c.wav")
+        for item in cloud.items():
+            job = scene.store.get(item["job_id"])
+            if job is None or job.is_final:
+                continue
+            key, body = f"{job.name}.mp4", job.name.encode()
+            put_video = cloud.s3.put_object(Bucket=OUTPUT, Key=key, Body=body)
+            video = Video(
+                bucket=OUTPUT,
+                key=key,
+                version_id=put_video["VersionId"],
+                bytes=len(body),
+                sha256=hashlib.sha256(body).hexdigest(),
+                content_type="video/mp4",
+            )
+            scene.step(scene.step(job, JobStatus.GENERATED), JobStatus.SUCCEEDED, video=video)
+
+    environment.setattr(time, "sleep", go_on)
+
+
+@pytest.mark.usefixtures("videos")
+def test_the_videos_of_the_others_are_fetched_if_a_file_was_replaced(
+    desk: Desk, cloud: Cloud, folder: Path, environment: pytest.MonkeyPatch
+) -> None:
+    def replace(one: Upload) -> Dropped:
+        dropped = put(one)
+        cloud.s3.put_object(Bucket="drops", Key="b.wav", Body=b"another")
+        return dropped
+
+    before_upload(environment, 2, replace)
+    environment.setattr(follow, "SOON", -1.0)
+
+    result = desk.says("drop", *FILES, *PROMPT, "--out", "videos/", "--json")
+
+    assert result.code == 1
+    assert "The files of b were replaced, or deleted" in result.err
+    assert result.data["videos"] == ["videos/a.mp4", "videos/c.mp4"]
+    assert [one["name"] for one in result.data["jobs"]] == ["a", "c"]
+    assert sorted(one.name for one in (folder / "videos").iterdir()) == ["a.mp4", "c.mp4"]
+
+
+@pytest.mark.usefixtures("videos")
+def test_the_videos_of_the_others_are_fetched_if_one_cannot_be(
+    desk: Desk, folder: Path, environment: pytest.MonkeyPatch
+) -> None:
+    def block(one: Upload) -> Dropped:
+        (folder / "videos" / "a.mp4").mkdir(parents=True)
+        return put(one)
+
+    before_upload(environment, 1, block)
+
+    result = desk.says("drop", "a.wav", "c.wav", *PROMPT, "--out", "videos/", "--json")
+
+    assert result.code == 1
+    assert "videos/a.mp4 cannot be written: Is a directory. `phonoscene watch" in result.err
+    assert result.data["videos"] == ["videos/c.mp4"]
+    assert (folder / "videos" / "c.mp4").read_text() == "c"

@@ -76,16 +76,15 @@ def watch(
 
     again = f"phonoscene watch {' '.join(map(formatting.typed, which))}"
     try:
-        jobs = follow.FollowedJobs(
+        outcome = follow.FollowedJobs(
             stack, labels, tell, timeout, watch=named.watch, again=again
         ).run()
     except KeyboardInterrupt:
         terminal.say(f"The jobs continue. To follow them again: `{again}`")
         raise
-    for video in follow.bring_home(stack, jobs, out).values():
+    for video in follow.bring_home(stack, outcome, out).values():
         terminal.say(f"video: {video}")
-    follow.complain(jobs, labels)
-    raise typer.Exit(follow.exit_code(jobs))
+    raise typer.Exit(follow.exit_code(outcome, labels))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rich.text import Text
 
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
-    from mypy_boto3_s3 import S3Client
-
-    from phonoscene.jobs import Job, Step, Video
+    from phonoscene.jobs import Job, Step
     from phonoscene_cli.stack.connection import Stack
     from phonoscene_cli.stack.video_download import Destination
     from phonoscene_cli.upload.drop_report import NewJobs
@@ -45,6 +43,13 @@ class Unfinished(CliError):
         self.jobs = [*jobs]
 
 
+class Outcome(NamedTuple):
+    """The jobs that have ended, and a sentence for each drop that will be no job or has no file."""
+
+    jobs: list[Job]
+    problems: list[str]
+
+
 @dataclass
 class FollowedJobs:
     """Some jobs, followed to their end; ``show`` is called with each step as it appears."""
@@ -59,41 +64,48 @@ class FollowedJobs:
     #: The command that goes on; by default with the jobs' ids.
     again: str = ""
 
-    def run(self) -> list[Job]:
-        """The jobs at their end.
+    def run(self) -> Outcome:
+        """The jobs at their end; of the others, why there are none.
 
         Raises:
             Unfinished: the time is up before.
-            CliError: a half is part of a job now, or there will be no job.
         """
         most = float("inf") if self.timeout is None else self.timeout.total_seconds()
         follower = Follower(self.stack.jobs.many)
         standing = StatusLine(self.stack, typical_seconds(self.stack.jobs))
         patience, job_ids = self.stack.parameters.settle.total_seconds() + SOON, self.labels.job_ids
+        is_said = False
         with terminal.working("waiting for SettleSeconds before pairing") as turn:
 
             def enough() -> bool:
-                nonlocal patience
+                nonlocal patience, is_said
                 moving = [job for job in follower.jobs.values() if not job.is_final]
                 if moving:
                     turn(standing.of(moving, len(job_ids)))
                 elif self.watch.seconds > patience:
-                    self._check_drops(follower)
-                    terminal.say(f"There is no record after {self.watch}. See `phonoscene doctor`.")
-                    patience = float("inf")  # it is said once
+                    replaced = self._replaced(follower)
+                    if follower.all_ended(one for one in job_ids if one not in replaced):
+                        return True
+                    if not is_said:
+                        terminal.say(
+                            f"There is no record after {self.watch}. See `phonoscene doctor`."
+                        )
+                    patience, is_said = self.watch.seconds + SOON, True
                 return self.watch.seconds > most
 
             for job, step in follower.follow(job_ids, enough):
                 self.show(job, step, self.watch)
-        for half in follower.gone:
-            name = follower.jobs[half].name
-            again = f"`phonoscene watch {formatting.typed(name)}`"
-            raise CliError(f"The other half of {name} has arrived. Use {again}.")
-        self._check_drops(follower)
-        if not follower.all_ended(job_ids):
-            message = f"Not finished after {self.watch}: {self._where(follower)}"
-            raise Unfinished(message, follower.jobs.values())
-        return [follower.jobs[job_id] for job_id in job_ids]
+        replaced = self._replaced(follower)
+        missing = {half: self._joined(follower.jobs[half]) for half in follower.gone} | replaced
+        problems = list(dict.fromkeys(missing.values()))
+        if not follower.all_ended(one for one in job_ids if one not in replaced):
+            unfinished = f"Not finished after {self.watch}: {self._where(follower)}"
+            raise Unfinished(" ".join([*problems, unfinished]), follower.jobs.values())
+        return Outcome([follower.jobs[one] for one in job_ids if one not in missing], problems)
+
+    def _joined(self, half: Job) -> str:
+        again = f"`phonoscene watch {formatting.typed(half.name)}`"
+        return f"The other half of {half.name} has arrived. Use {again}."
 
     def _where(self, follower: Follower) -> str:
         """How far the jobs have come, and how to go on watching."""
@@ -105,17 +117,21 @@ class FollowedJobs:
         again = self.again or f"phonoscene watch {' '.join(self.labels.job_ids)}"
         return f"{seen}. `{again}` continues."
 
-    def _check_drops(self, follower: Follower) -> None:
-        """See that what was dropped is still in the bucket, where there is no record of it."""
+    def _replaced(self, follower: Follower) -> dict[str, str]:
+        """The jobs that will not be, because what was dropped is not in the bucket any more."""
         started = {one for job_id, one in self.dropped.items() if job_id in follower.jobs}
-        for one in dict.fromkeys(self.dropped.values()):
-            if one not in started and not is_newest(self.stack.client("s3"), one):
-                name = formatting.typed(name_of(one.audio.key))
-                raise CliError(
-                    f"The files of {name} were replaced, or deleted, before they became a job: "
-                    f"nothing is paid for them. `phonoscene watch {name}` follows what came "
-                    "instead."
-                )
+        waiting = dict.fromkeys(one for one in self.dropped.values() if one not in started)
+        s3 = self.stack.client("s3")
+        gone = {one: _replacement(one) for one in waiting if not is_newest(s3, one)}
+        return {job_id: gone[one] for job_id, one in self.dropped.items() if one in gone}
+
+
+def _replacement(dropped: Dropped) -> str:
+    name = formatting.typed(name_of(dropped.audio.key))
+    return (
+        f"The files of {name} were replaced, or deleted, before they became a job: nothing is "
+        f"paid for them. `phonoscene watch {name}` follows what came instead."
+    )
 
 
 @dataclass(frozen=True)
@@ -166,23 +182,26 @@ def complain(jobs: Sequence[Job], labels: Labels) -> None:
             terminal.complain(f"{which} is {job.status}. {next_steps.next_step(job)}")
 
 
-def bring_home(stack: Stack, jobs: Sequence[Job], out: Destination | None) -> dict[str, Path]:
-    """Fetch the videos that there are; where each job's is."""
+def bring_home(stack: Stack, outcome: Outcome, out: Destination | None) -> dict[str, Path]:
+    """Fetch the videos that there are; where each job's is.
+
+    One that cannot be fetched, and stays in its bucket, is among the problems of ``outcome``.
+    """
     if out is None:
         return {}
-    pairs = zip(jobs, out.files(map(video_of, jobs)), strict=True)
+    pairs = zip(outcome.jobs, out.files(map(video_of, outcome.jobs)), strict=True)
     s3 = stack.client("s3")
-    return {job.job_id: _fetch(s3, job.video, target, job) for job, target in pairs if job.video}
-
-
-def _fetch(s3: S3Client, video: Video, target: Path, job: Job) -> Path:
-    """A job's video, which stays in its bucket if that fails."""
-    try:
-        return fetch(s3, job, video, target)
-    except VideoGone:
-        raise
-    except CliError as exc:
-        raise CliError(f"{exc} `phonoscene watch {job.job_id} --out FILE` fetches it.") from exc
+    videos: dict[str, Path] = {}
+    for job, target in pairs:
+        try:
+            if job.video:
+                videos[job.job_id] = fetch(s3, job, job.video, target)
+        except VideoGone as exc:
+            outcome.problems.append(str(exc))
+        except CliError as exc:
+            fetches = f"`phonoscene watch {job.job_id} --out FILE` fetches it."
+            outcome.problems.append(f"{exc} {fetches}")
+    return videos
 
 
 @dataclass(frozen=True)
@@ -207,8 +226,9 @@ class Ending:
         """
         labels = Labels(list(result.job_ids), self.names)
         try:
-            result = replace(result, jobs=self._follow(stack, labels))
-            videos = bring_home(stack, result.jobs, self.out)
+            outcome = self._follow(stack, labels)
+            result = replace(result, jobs=outcome.jobs)
+            videos = bring_home(stack, outcome, self.out)
         except Unfinished as exc:
             tell_end(replace(result, jobs=exc.jobs), as_json=self.as_json)
             raise
@@ -217,12 +237,11 @@ class Ending:
             raise
         result = replace(result, videos=[str(path) for path in videos.values()])
         tell_end(result, as_json=self.as_json)
-        complain(result.jobs, labels)
-        return exit_code(result.jobs)
+        return exit_code(outcome, labels)
 
-    def _follow(self, stack: Stack, labels: Labels) -> list[Job]:
+    def _follow(self, stack: Stack, labels: Labels) -> Outcome:
         if not self.watch and self.out is None and self.timeout is None:
-            return []
+            return Outcome([], [])
 
         def show(job: Job, step: Step, watch: terminal.Watch) -> None:
             """On stderr: it goes with a result that comes later."""
@@ -263,6 +282,13 @@ def _tell_jobs(result: NewJobs) -> None:
         terminal.line(f"job: {job_id}")
 
 
-def exit_code(jobs: Sequence[Job]) -> int:
-    """Of jobs that were followed to their end."""
-    return NOT_FINE if any(map(has_no_video, jobs)) else 0
+def exit_code(outcome: Outcome, labels: Labels) -> int:
+    """Of jobs that were followed to their end; of those without a video it says why.
+
+    Raises:
+        CliError: there are problems.
+    """
+    complain(outcome.jobs, labels)
+    if outcome.problems:
+        raise CliError(" ".join(outcome.problems))
+    return NOT_FINE if any(map(has_no_video, outcome.jobs)) else 0
