@@ -677,6 +677,26 @@ def test_several_audio_files_are_dropped_at_once_and_appear_among_the_jobs(
     assert phonoscene.jobs.takes("together/two") == []
 
 
+def test_nothing_is_dropped_before_all_files_have_come(tab: Tab) -> None:
+    page, held = tab.go("/drop"), list[Any]()
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/files/two.wav", hold)
+    files: list[FilePayload] = [
+        {"name": name, "mimeType": "audio/wav", "buffer": make_audio("wav", 1.0)}
+        for name in ("one.wav", "two.wav")
+    ]
+    page.set_input_files("#files", files)
+    tab.shows("#uploads", "one.wav ✓ Remove")
+    fill(tab, prompt="Rain")
+    tab.shows("#outcome", "Drop it for $")
+    assert page.locator("#confirm:enabled").count() == 0
+    held[0].continue_()
+    assert priced(tab).startswith("Drop 2 files for $")
+
+
 @pytest.mark.parametrize("name", ["empty.wav", "notes.pdf", "text.mp3"])
 def test_a_file_that_is_no_audio_is_refused_with_a_sentence(tab: Tab, name: str) -> None:
     tab.go("/drop")

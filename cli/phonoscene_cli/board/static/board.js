@@ -30,7 +30,7 @@ function markErrors() {
 }
 
 // A price holds for the form that it was made of: until the next one comes, no button offers it, nor
-// one that was on its way when the form was changed.
+// one that was on its way when the form was changed, or that comes before all files have.
 let isOutdated = false;
 
 function outdate() {
@@ -39,7 +39,8 @@ function outdate() {
 }
 
 document.addEventListener("htmx:before:request", (event) => {
-  if (event.target.id !== "fields" && event.target.closest("#drop-form")) isOutdated = false;
+  if (event.target.id !== "fields" && event.target.closest("#drop-form"))
+    isOutdated = document.querySelector("#uploads progress") !== null;
   if (event.detail.ctx.target.id === "outcome") tellExamination(event.detail.ctx.target);
 });
 document.addEventListener("htmx:after:swap", (event) => {
