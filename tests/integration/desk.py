@@ -16,6 +16,8 @@ import typer.main
 from moto.backends import get_backend
 from moto.sqs.models import SQSBackend
 
+from phonoscene.jobs import JobStatus
+from phonoscene.table.job_store import JobStore
 from phonoscene.version import VERSION
 from phonoscene_cli import app
 from phonoscene_cli.stack.connection import Stack
@@ -33,6 +35,7 @@ from tests.support.stack import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
     from tests.integration.conftest import Context
@@ -173,6 +176,20 @@ class Desk:
             with redirect_stdout(io.StringIO()):  # its metrics
                 self.submit.handler(sqs(*bodies), self.context)
         return len(bodies)
+
+    def cancels(self, *keys: str) -> Callable[[float], None]:
+        """For ``time.sleep``: meanwhile these keys are announced, and all jobs end."""
+        store = JobStore(moto_stack.client("dynamodb"), JOBS)
+
+        def go_on(_: float) -> None:
+            with redirect_stdout(io.StringIO()):
+                self.announce(*keys)
+            for item in self.cloud.items():
+                job = store.get(item["job_id"])
+                assert job
+                store.end(job, JobStatus.CANCELLED)
+
+        return go_on
 
     def messages(self, output: str) -> list[str]:
         """Take what is in a queue."""

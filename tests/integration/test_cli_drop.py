@@ -481,20 +481,10 @@ def test_a_drop_is_followed_to_its_end_and_the_end_is_reported(
 
 
 def test_the_takes_of_a_drop_are_distinguished(
-    desk: Desk, cloud: Cloud, folder: Path, environment: pytest.MonkeyPatch
+    desk: Desk, folder: Path, environment: pytest.MonkeyPatch
 ) -> None:
     (folder / "song.json").write_text(json.dumps([{"prompt": "a"}, {"prompt": "b"}]))
-    store = JobStore(client("dynamodb"), JOBS)
-
-    def go_on(_: float) -> None:
-        with redirect_stdout(io.StringIO()):
-            desk.announce("song.json")
-        for item in cloud.items():
-            job = store.get(item["job_id"])
-            assert job
-            store.end(job, JobStatus.CANCELLED)
-
-    environment.setattr(time, "sleep", go_on)
+    environment.setattr(time, "sleep", desk.cancels("song.json"))
 
     result = desk.says("drop", "song.wav", "--yes", "--watch")
 

@@ -14,14 +14,12 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from phonoscene.jobs import JobStatus, Video
-from phonoscene.table.job_store import JobStore
 from phonoscene_cli.follow import follow
 from phonoscene_cli.upload.upload import Dropped, Upload, UploadedDespiteInterrupt, put
-from tests.integration.moto_stack import client
 from tests.integration.workspace import Clock, Workspace
 from tests.support.documented import keys
 from tests.support.media.samples import png, silence
-from tests.support.stack import JOBS, OUTPUT
+from tests.support.stack import OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,17 +231,7 @@ def test_jobs_of_several_files_are_followed_by_their_names(
     desk: Desk, cloud: Cloud, folder: Path, environment: pytest.MonkeyPatch
 ) -> None:
     (folder / "b.json").write_text(json.dumps([{}, {"seed": 2}]))
-    store = JobStore(client("dynamodb"), JOBS)
-
-    def go_on(_: float) -> None:
-        with redirect_stdout(io.StringIO()):
-            desk.announce("a.wav", "b.wav")
-        for item in cloud.items():
-            job = store.get(item["job_id"])
-            assert job
-            store.end(job, JobStatus.CANCELLED)
-
-    environment.setattr(time, "sleep", go_on)
+    environment.setattr(time, "sleep", desk.cancels("a.wav", "b.wav"))
 
     result = desk.says("drop", "a.wav", "b.wav", *PROMPT, "--watch")
 
@@ -267,17 +255,7 @@ def test_a_file_that_was_replaced_is_named_although_the_others_are_jobs(
 
     before_upload(environment, 2, replace)
     environment.setattr(follow, "SOON", -1.0)
-    store = JobStore(client("dynamodb"), JOBS)
-
-    def go_on(_: float) -> None:
-        with redirect_stdout(io.StringIO()):
-            desk.announce("a.wav")
-        for item in cloud.items():
-            job = store.get(item["job_id"])
-            assert job
-            store.end(job, JobStatus.CANCELLED)
-
-    environment.setattr(time, "sleep", go_on)
+    environment.setattr(time, "sleep", desk.cancels("a.wav"))
 
     result = desk.says("drop", "a.wav", "b.wav", *PROMPT, "--watch")
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phonoscene.comparison import is_noted
-from phonoscene.drops.keys import name_of
 from phonoscene_cli.errors import NOT_FINE, WrongUsage
 from phonoscene_cli.follow import follow
 from phonoscene_cli.options import Follow, Json, Meta, Out, Set, Timeout, Yes, stack_of
@@ -25,19 +24,17 @@ from phonoscene_cli.upload.drop_report import (
     tell_lines,
     total_lines,
 )
-from phonoscene_cli.upload.repeats import new_takes, repeats_of, sentences
-from phonoscene_cli.upload.several import plan_all
+from phonoscene_cli.upload.repeats import sentences
+from phonoscene_cli.upload.several import Candidate, examined
 from phonoscene_cli.upload.sidecars import changes_of
 from phonoscene_cli.upload.upload import Dropped, Upload, UploadedDespiteInterrupt, put
-from phonoscene_cli.upload.upload_plan import PICTURES, DropOptions, Plan
+from phonoscene_cli.upload.upload_plan import PICTURES, DropOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from phonoscene.jobs import Job
     from phonoscene_cli.stack.connection import Stack
     from phonoscene_cli.stack.video_download import Destination
-    from phonoscene_cli.upload.dry_run import Forecast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,29 +52,6 @@ class DropsResult(NewJobs):
     """Several files that were dropped together; the other fields are of all of them."""
 
     drops: Sequence[DropResult]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A file before it is dropped; ``repeats``: the jobs that its takes would repeat."""
-
-    plan: Plan
-    repeats: dict[int, Job]
-
-    @property
-    def new(self) -> Forecast:
-        """The takes that are no repeats."""
-        return new_takes(self.plan, self.repeats)
-
-    @property
-    def key(self) -> str:
-        """The key of the audio."""
-        return self.plan.drop.audio.key
-
-    @property
-    def name(self) -> str:
-        """The name of the drop."""
-        return name_of(self.key)
 
 
 def drop(
@@ -139,7 +113,11 @@ def drop(
         terminal.say("Nothing was dropped.")
         raise typer.Exit(NOT_FINE)
     dropped = _upload_all(drops, stack, as_json=as_json)
-    jobs = {job_id: pair for pair in zip(drops, dropped, strict=True) for job_id in _job_ids(*pair)}
+    jobs = {
+        job_id: pair
+        for pair in zip(drops, dropped, strict=True)
+        for job_id in pair[0].job_ids(pair[1])
+    }
     ending = follow.Ending(
         watch,
         out,
@@ -195,11 +173,8 @@ def _check_places(files: Sequence[Path], name: str | None, out: Destination | No
 
 
 def _examined(files: Sequence[DropOptions], stack: Stack) -> list[Candidate]:
-    """Each file with its plan, and the jobs that it would repeat."""
-    bucket = stack.outputs["DropBucketName"]
     with terminal.advancing("examining", len(files)) as advance:
-        plans = plan_all(files, stack.client("s3"), bucket, stack.parameters, advance)
-    return [Candidate(one, repeats_of(one, stack)) for one in plans]
+        return examined(files, stack, advance)
 
 
 def _result(
@@ -227,13 +202,8 @@ def _result_of(one: Candidate, dropped: Dropped | None) -> DropResult:
         segments=one.new.segments,
         repeats=[job.job_id for job in one.repeats.values()],
         errors=one.plan.outlook.errors,
-        job_ids=_job_ids(one, dropped) if dropped else (),
+        job_ids=one.job_ids(dropped) if dropped else (),
     )
-
-
-def _job_ids(one: Candidate, dropped: Dropped) -> list[str]:
-    """The ids of a file's jobs, those of takes that repeat a job included."""
-    return dropped.job_ids(len(one.plan.outlook.takes))
 
 
 def _tell(drops: Sequence[Candidate], stack: Stack) -> None:
@@ -259,10 +229,8 @@ def _upload_all(drops: Sequence[Candidate], stack: Stack, *, as_json: bool) -> l
     dropped: list[Dropped] = []
     try:
         for one in drops:
-            dropped += [_upload(one, stack)]
-    except BaseException as exc:
-        if isinstance(exc, UploadedDespiteInterrupt):
-            dropped.append(exc.dropped)
+            _upload(one, stack, dropped)
+    except BaseException as exc:  # ^C, too: what was dropped becomes jobs
         if isinstance(exc, KeyboardInterrupt) and not dropped:
             terminal.say("Interrupted: nothing was dropped.")
         if len(drops) > 1 and dropped:
@@ -274,16 +242,16 @@ def _upload_all(drops: Sequence[Candidate], stack: Stack, *, as_json: bool) -> l
     return dropped
 
 
-def _upload(one: Candidate, stack: Stack) -> Dropped:
-    """Upload everything of one file, or nothing."""
+def _upload(one: Candidate, stack: Stack, dropped: list[Dropped]) -> None:
+    """Upload everything of one file, or nothing; ``dropped`` gets what was uploaded."""
     planned = one.plan.drop
     bucket = stack.outputs["DropBucketName"]
     try:
         with terminal.advancing("uploading", planned.audio.bytes, in_bytes=True) as advance:
-            dropped = put(Upload(stack.client("s3"), bucket, planned, advance))
+            dropped.append(put(Upload(stack.client("s3"), bucket, planned, advance)))
     except UploadedDespiteInterrupt as exc:
-        ids = enumerate(_job_ids(one, exc.dropped))
+        dropped.append(exc.dropped)
+        ids = enumerate(one.job_ids(exc.dropped))
         follow.too_late([job_id for number, job_id in ids if number not in one.repeats])
         raise
     terminal.say(f"dropped s3://{bucket}/{one.key}")
-    return dropped

@@ -84,7 +84,7 @@ def watch(
         raise
     for video in follow.bring_home(stack, outcome, out).values():
         terminal.say(f"video: {video}")
-    raise typer.Exit(follow.exit_code(outcome, labels))
+    raise typer.Exit(follow.conclude(outcome, labels))
 
 
 @dataclass(frozen=True)

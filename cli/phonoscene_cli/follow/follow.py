@@ -237,7 +237,7 @@ class Ending:
             raise
         result = replace(result, videos=[str(path) for path in videos.values()])
         tell_end(result, as_json=self.as_json)
-        return exit_code(outcome, labels)
+        return conclude(outcome, labels)
 
     def _follow(self, stack: Stack, labels: Labels) -> Outcome:
         if not self.watch and self.out is None and self.timeout is None:
@@ -282,8 +282,8 @@ def _tell_jobs(result: NewJobs) -> None:
         terminal.line(f"job: {job_id}")
 
 
-def exit_code(outcome: Outcome, labels: Labels) -> int:
-    """Of jobs that were followed to their end; of those without a video it says why.
+def conclude(outcome: Outcome, labels: Labels) -> int:
+    """Say why jobs that were followed to their end have no video; returns the exit code.
 
     Raises:
         CliError: there are problems.

@@ -8,7 +8,6 @@ from botocore.exceptions import ClientError
 
 from phonoscene.publishing.s3_conditions import HIDDEN
 from phonoscene_cli.stack.video_download import VideoGone, see
-from phonoscene_cli.upload.dry_run import Forecast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,12 +26,6 @@ def repeats_of(planned: Plan, stack: Stack) -> dict[int, Job]:
     contents = enumerate(planned.outlook.contents)
     found = ((number, stack.jobs.job_of(one)) for number, one in contents if one)
     return {number: job for number, job in found if job}
-
-
-def new_takes(planned: Plan, repeats: dict[int, Job]) -> Forecast:
-    """What would become of the takes that are no repeats."""
-    takes = enumerate(planned.outlook.takes)
-    return Forecast(tuple(take for number, take in takes if number not in repeats))
 
 
 def sentences(planned: Plan, repeats: dict[int, Job], s3: S3Client) -> Iterator[str]:

@@ -2,34 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from phonoscene.drops.keys import composed
+from phonoscene.drops.keys import composed, name_of
 from phonoscene_cli.errors import CliError, WrongUsage
-from phonoscene_cli.upload.dry_run import md5_of
+from phonoscene_cli.upload.dry_run import Forecast, md5_of
+from phonoscene_cli.upload.repeats import repeats_of
 from phonoscene_cli.upload.upload_plan import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mypy_boto3_s3 import S3Client
-
-    from phonoscene_cli.stack.parameters import StackParameters
-    from phonoscene_cli.upload.upload import FileUpload
+    from phonoscene.jobs import Job
+    from phonoscene_cli.stack.connection import Stack
+    from phonoscene_cli.upload.upload import Dropped, FileUpload
     from phonoscene_cli.upload.upload_plan import DropOptions, Plan
 
 T = TypeVar("T")
 
 
-def plan_all(
+@dataclass(frozen=True)
+class Candidate:
+    """A file before it is dropped; ``repeats``: the jobs that its takes would repeat."""
+
+    plan: Plan
+    repeats: dict[int, Job]
+
+    @property
+    def new(self) -> Forecast:
+        """What would become of the takes that are no repeats."""
+        takes = enumerate(self.plan.outlook.takes)
+        return Forecast(tuple(take for number, take in takes if number not in self.repeats))
+
+    @property
+    def key(self) -> str:
+        """The key of the audio."""
+        return self.plan.drop.audio.key
+
+    @property
+    def name(self) -> str:
+        """The name of the drop."""
+        return name_of(self.key)
+
+    def job_ids(self, dropped: Dropped) -> list[str]:
+        """The ids of its jobs, those of takes that repeat a job included."""
+        return dropped.job_ids(len(self.plan.outlook.takes))
+
+
+def examined(
     files: Sequence[DropOptions],
-    s3: S3Client,
-    bucket: str,
-    parameters: StackParameters,
-    on_planned: Callable[[int], None] = lambda _: None,
-) -> list[Plan]:
-    """Everything that can be known before the upload; ``on_planned`` gets how many are examined.
+    stack: Stack,
+    on_examined: Callable[[int], None] = lambda _: None,
+) -> list[Candidate]:
+    """Everything that can be known before the upload; ``on_examined`` gets how many are done.
 
     Raises:
         WrongUsage, CliError: a file is no drop, or has no sidecar, or two have one key. All files
@@ -37,14 +63,15 @@ def plan_all(
     """
     keys = _of_each(files, lambda one: one.key)
     _check_keys(files, keys)
+    s3, bucket = stack.client("s3"), stack.outputs["DropBucketName"]
     plans: list[Plan] = []
 
-    def planned(one: DropOptions) -> None:
-        plans.append(plan(one, s3, bucket, parameters, keys))
-        on_planned(len(plans))
+    def examine(one: DropOptions) -> None:
+        plans.append(plan(one, s3, bucket, stack.parameters, keys))
+        on_examined(len(plans))
 
-    _of_each(files, planned)
-    return _with_each_image_once(plans)
+    _of_each(files, examine)
+    return [Candidate(one, repeats_of(one, stack)) for one in _with_each_image_once(plans)]
 
 
 def _of_each(files: Sequence[DropOptions], work: Callable[[DropOptions], T]) -> list[T]:

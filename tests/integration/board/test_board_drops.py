@@ -639,13 +639,13 @@ def test_what_was_dropped_before_another_file_failed_is_not_dropped_again(
     with uploads(fail):
         press(browser, shown, **form)
         drop_of(board).wait()
-    told = browser.get(f"/drop/{ID}/progress").text
+    failed = browser.get(f"/drop/{ID}/progress").text
     first = versions(cloud)
     again = look(browser, **form)
     press(browser, button(again), **form)
     drop_of(board).wait()
 
-    assert "1 of 3 files were dropped, and are not dropped again." in told
+    assert "1 of 3 files were dropped, and are not dropped again." in failed
     assert first == ["x.json", "x.wav"]
     assert "Drop 2 files for" in again.text
     assert versions(cloud) == sorted([*names, "x.json", "y.json", "z.json"])

@@ -14,14 +14,13 @@ from phonoscene_cli.board.forms.fields import NAMES, Filled, filled
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.ui import formatting
 from phonoscene_cli.upload.drop_report import Sum, price_lines, take_lines, total_lines
-from phonoscene_cli.upload.repeats import new_takes, repeats_of
 from phonoscene_cli.upload.retry_plan import NotEnded, NotNewest, Retake, retake
-from phonoscene_cli.upload.several import plan_all
+from phonoscene_cli.upload.several import Candidate, examined
 from phonoscene_cli.upload.sidecars import REMOVED, is_named
-from phonoscene_cli.upload.upload_plan import DropOptions, NoSidecar, Plan, named_images
+from phonoscene_cli.upload.upload_plan import DropOptions, NoSidecar, named_images
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from phonoscene.jobs import Job
     from phonoscene_cli.board.forms.staging import StagedDrop
@@ -80,7 +79,9 @@ class Preview(Generic[T]):
         return found
 
 
-def preview_drop(staged: StagedDrop, form: Mapping[str, str], stack: Stack) -> Preview[list[Plan]]:
+def preview_drop(
+    staged: StagedDrop, form: Mapping[str, str], stack: Stack
+) -> Preview[list[Candidate]]:
     """What the staged files and a form would make. Nothing is uploaded."""
     if staged.lacks(form.get("listed", "")):
         return Preview(step=LOST, is_lost=True)
@@ -90,22 +91,19 @@ def preview_drop(staged: StagedDrop, form: Mapping[str, str], stack: Stack) -> P
     _write_takes(staged)
     folder, _, name = form.get("key", "").strip().rpartition("/")
     files = [DropOptions(file, folder, name or None, said.sidecar) for file in staged.audio]
-    bucket = stack.outputs["DropBucketName"]
     try:
-        plans = plan_all(files, stack.client("s3"), bucket, stack.parameters)
+        drops = examined(files, stack)
     except NoSidecar:
         return Preview(errors=(*said.errors, _no_prompt()))
     except CliError as exc:
         return Preview(errors=said.errors, step=str(exc))
-    repeats = [repeats_of(one, stack) for one in plans]
-    news = [new_takes(one, known) for one, known in zip(plans, repeats, strict=True)]
-    is_one = len(plans) == 1
+    plans = [one.plan for one in drops]
     found = _preview(
         said,
         [one.outlook for one in plans],
-        news,
-        _lines(news[0], stack) if is_one else _lines_of_each(plans, news, stack),
-        plans,
+        [one.new for one in drops],
+        _lines(drops[0].new, stack) if len(drops) == 1 else _lines_of_each(drops, stack),
+        drops,
         [one.drop for one in plans],
     )
     if found.planned is None:
@@ -113,8 +111,8 @@ def preview_drop(staged: StagedDrop, form: Mapping[str, str], stack: Stack) -> P
     sidecars = [one.drop.sidecar for one in plans if one.drop.sidecar]
     named = {composed(name) for sidecar in sidecars for name in named_images(sidecar)}
     unused = [file.name for file in staged.images if composed(file.name) not in named]
-    made = tuple(job for known in repeats for job in known.values())
-    return replace(found, repeats=made, unused=unused)
+    repeats = tuple(job for one in drops for job in one.repeats.values())
+    return replace(found, repeats=repeats, unused=unused)
 
 
 def _step_before(staged: StagedDrop, form: Mapping[str, str]) -> str:
@@ -141,9 +139,10 @@ def _step_before(staged: StagedDrop, form: Mapping[str, str]) -> str:
 
 def _write_takes(staged: StagedDrop) -> None:
     """Put a JSON file of several takes beside each audio file: no form can hold them."""
+    has_several = len(staged.takes) > 1
     for file in staged.audio:
         beside = file.with_name(f"{file.name}.json")
-        if len(staged.takes) > 1:
+        if has_several:
             beside.write_bytes(staged.sidecar or b"")
         else:
             beside.unlink(missing_ok=True)
@@ -204,15 +203,15 @@ def _lines(outlook: Forecast, stack: Stack) -> list[str]:
     return [line for line in price_lines(outlook, stack) if isinstance(line, str)]
 
 
-def _lines_of_each(plans: Iterable[Plan], news: Sequence[Forecast], stack: Stack) -> list[str]:
+def _lines_of_each(drops: Sequence[Candidate], stack: Stack) -> list[str]:
     """What each file costs, and all together."""
     lines = [
-        f"{one.drop.audio.key}: {line}"
-        for one, new in zip(plans, news, strict=True)
-        for line in take_lines(new, stack)
+        f"{one.key}: {line}"
+        for one in drops
+        for line in take_lines(one.new, stack)
         if isinstance(line, str)
     ]
-    return [*lines, *total_lines([take for new in news for take in new.priced], stack)]
+    return [*lines, *total_lines([take for one in drops for take in one.new.priced], stack)]
 
 
 def _no_prompt() -> ErrorDetail:

@@ -27,7 +27,7 @@ from phonoscene_cli.upload.upload import Dropped, Upload
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from phonoscene_cli.upload.upload_plan import Plan
+    from phonoscene_cli.upload.several import Candidate
 
 ID: Final = re.compile(r"[0-9a-f]{32}")
 #: Pages whose files were not dropped.
@@ -60,10 +60,8 @@ class StagedDrop:
     is_started: bool = False
     is_done: bool = False
     problem: str = ""
-    #: What lies in the bucket, with the ids of its jobs.
+    #: What is in the bucket, with the ids of its jobs.
     dropped: list[tuple[Dropped, list[str]]] = field(default_factory=list)
-    #: The audio files of ``dropped``, which the page still lists.
-    gone: set[str] = field(default_factory=set)
     _thread: threading.Thread | None = None
 
     @property
@@ -153,18 +151,20 @@ class StagedDrop:
 
     def lacks(self, listed: str) -> bool:
         """Whether a page lists a file, by its place, that is not here: ``a.wav/sidecar/a.png``."""
-        names = {one.name for one in (*self.audio, *self.images)} | self.gone
+        # several files keep their names, and the page still lists those that were dropped
+        gone = {dropped.audio.key.rpartition("/")[2] for dropped, _ in self.dropped}
+        names = {one.name for one in (*self.audio, *self.images)} | gone
         here = names if self.sidecar is None else {*names, "sidecar"}
         return not {*filter(None, listed.split("/"))} <= here
 
-    def start(self, plans: Sequence[Plan], s3: Any, bucket: str) -> bool:
+    def start(self, drops: Sequence[Candidate], s3: Any, bucket: str) -> bool:
         """Put the drops in the bucket, in a thread; False where that has begun already."""
         with self.lock:
             if self.is_started:
                 return False
             self.is_started, self.problem = True, ""
-            self.sent, self.total = 0, sum(one.drop.audio.bytes for one in plans)
-            self._thread = threading.Thread(target=self._run, args=(plans, s3, bucket))
+            self.sent, self.total = 0, sum(one.plan.drop.audio.bytes for one in drops)
+            self._thread = threading.Thread(target=self._run, args=(drops, s3, bucket))
             self._thread.start()
         return True
 
@@ -173,9 +173,9 @@ class StagedDrop:
         if self._thread:
             self._thread.join()
 
-    def _run(self, plans: Sequence[Plan], s3: Any, bucket: str) -> None:
+    def _run(self, drops: Sequence[Candidate], s3: Any, bucket: str) -> None:
         try:
-            for one in plans:
+            for one in drops:
                 self._put(one, s3, bucket)
         except Exception as exc:  # noqa: BLE001 - the page says what happened
             done = len(self.dropped)
@@ -187,20 +187,18 @@ class StagedDrop:
             self.is_done = True
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _put(self, planned: Plan, s3: Any, bucket: str) -> None:
+    def _put(self, one: Candidate, s3: Any, bucket: str) -> None:
         """Put one drop in the bucket, and forget its audio file: if another fails, it is done."""
-        before, audio = self.sent, planned.drop.audio
+        before, audio = self.sent, one.plan.drop.audio
 
         def advance(sent: int) -> None:
             self.sent = before + sent
 
-        dropped = Upload(s3, bucket, planned.drop, advance).run()
-        self.dropped.append((dropped, dropped.job_ids(len(planned.outlook.takes))))
+        dropped = Upload(s3, bucket, one.plan.drop, advance).run()
+        self.dropped.append((dropped, one.job_ids(dropped)))
         self.sent = before + audio.bytes
         with self.lock:
-            for file in [one for one in self.audio if one == audio.source]:
-                self.audio.remove(file)
-                self.gone.add(file.name)
+            self.audio = [file for file in self.audio if file != audio.source]
 
 
 def _check_sidecar(file: Path, name: str) -> None:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from phonoscene.jobs import Actual, DropObject, Job, Sequence
 
 FIRST, LAST = "image_url", "end_image_url"
-#: The ``video_size`` that is the image's.
-AUTO: Final = "auto"
 _SIZES: Final = ("frames", "megapixels")
 _DOLLARS: Final = ("lower_usd", "upper_usd")
 
@@ -33,7 +31,7 @@ def arguments_of(
     scene = sequence.scenes[segment.scene]
     length = {"match_audio_length": False, "num_frames": segment.frames}
     asked = job.arguments | scene.arguments | length
-    if asked.get("video_size") == AUTO and job.estimate:
+    if asked.get("video_size") == "auto" and job.estimate:
         asked["video_size"] = job.estimate.model_dump(include={"width", "height"})
     images = {field: one for field, one in job.images.items() if field not in scene.arguments}
     images |= scene.images
