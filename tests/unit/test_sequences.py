@@ -114,6 +114,8 @@ class MemoryEditor:
     def join(self, job: Job, segments: list[Job], key: str) -> Video:
         """Write it down."""
         assert all(one.status is S.SUCCEEDED for one in segments)
+        if self.is_broken:
+            raise EditorFailed("Runtime.OutOfMemory")
         assert [one.frames for one in job.plan.segments] == [
             one.arguments["num_frames"] for one in segments
         ]
@@ -658,6 +660,26 @@ def test_an_edit_that_fails_once_after_days_of_waiting_is_tried_again() -> None:
     assert bench.advance().status is S.SUBMITTED
     bench.editor.is_broken = False
     assert bench.finish().status is S.SUCCEEDED
+
+
+@pytest.mark.parametrize("step", ["cut", "last_frame", "join"])
+def test_an_edit_whose_first_try_comes_days_after_the_last_step_is_tried_for_a_day(
+    step: str,
+) -> None:
+    bench = Bench()
+    job = a_sequence(is_chained=step == "last_frame")
+    bench.store.admit(job, ()) if step == "cut" else bench.begin(job)
+    for one in bench.segments():
+        bench.succeed(one)
+    bench.now += timedelta(days=3)  # the function submit was switched off, say
+    bench.editor.is_broken = True
+    begun = bench.now
+
+    while not bench.advance().is_final:
+        bench.now += timedelta(minutes=15)
+
+    assert [one.code for one in bench.job().errors] == ["not_edited"]
+    assert bench.now - begun == timedelta(hours=24, minutes=15)
 
 
 def test_what_is_made_again_of_a_chain_asks_for_no_frame() -> None:

@@ -406,7 +406,7 @@ class Job(FrozenModel):
     missing_image: str | None = None
     waits_until: AwareDatetime | None = None
     #: Since when fal has not given what it should: an answer about a job that it may have been paid
-    #: for, or the whole of a video.
+    #: for, or the whole of a video. Of long audio, since when it cannot be cut or joined.
     unanswered_since: AwareDatetime | None = None
     #: Why fal did not say how the request stands, or the video could not be copied, the last time;
     #: it is tried again.

@@ -113,18 +113,20 @@ class Sequencer:
     def _try_later(self, job: Job) -> Job:
         """Look again soon at first, and ever more rarely; after a day end the sequence.
 
-        An edit is first tried when the sequence, or one of its segments, took its last step.
+        The day begins with the first try that failed since the sequence, or one of its segments,
+        took its last step.
         """
         _, jobs = self._look(job)
-        steps = [job.last(job.status), *(one.updated_at for one in jobs.values())]
-        now, since = self.store.clock(), max(steps)
+        last = max([job.last(job.status), *(one.updated_at for one in jobs.values())])
+        now, failed = self.store.clock(), job.unanswered_since
+        since = failed if failed and failed >= last else now
         at = now + min(max(now - since, MIN_PAUSE), MAX_PAUSE)
         with suppress(WriteRefused):  # another process went on
             if now > since + EDITED_FOR:
                 return self._fail(job, (_NOT_EDITED,), **together(job, list(jobs.values())))
             if job.status is JobStatus.READY:
-                return self.store.put_off(job, "cutting", at)
-            self.store.look_again(job, at)
+                return self.store.put_off(job, "cutting", at, unanswered_since=since)
+            self.store.look_again(job, at, unanswered_since=since)
         return job
 
     def _advance(self, job: Job) -> Job:
