@@ -71,8 +71,9 @@ check: .venv/ready .venv-sam/ready ## the lock, format, lint, spelling, workflow
 unit: .venv/ready ## the core, without any network
 	$(PYTEST) -n auto --dist worksteal tests/unit --disable-socket --allow-unix-socket $(ARGS)
 
+# half as many processes again as cores: a sixth of the time these tests wait for a server or a child
 integration: .venv/ready ## handlers on moto, every crash and order, media, the simulator, packaging, versions
-	$(PYTEST) -n auto --dist worksteal tests/integration tests/crash tests/security tests/media tests/odd tests/compatibility $(ARGS)
+	$(PYTEST) -n $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )) --dist worksteal tests/integration tests/crash tests/security tests/media tests/odd tests/compatibility $(ARGS)
 
 security: .venv/ready .venv-audit/ready ## one table of threats: cases, failures (ARGS="--only storm" for a part)
 	@$(RUN) -m tests.security.report $(ARGS)

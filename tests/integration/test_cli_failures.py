@@ -275,7 +275,7 @@ WITHOUT_RESULT = {"retry", "share"}
 
 @pytest.mark.parametrize("case", [*sorted(COMMANDS.keys() - WITHOUT_RESULT), *WORDS])
 def test_a_result_that_cannot_be_written_is_no_success(busy: Desk, case: str) -> None:
-    busy.patch.setenv("SHELL", "/bin/bash")
+    busy.patch.setattr("shellingham.detect_shell", lambda: ("bash", "/bin/bash"))
     busy.patch.setattr(terminal, "results", Console())  # which keeps what it could not write
     words = WORDS.get(case) or [case, *COMMANDS[case]]
     busy.patch.setattr(sys, "stdout", broken(errno.EPIPE))
