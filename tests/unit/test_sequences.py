@@ -318,6 +318,28 @@ def test_a_scene_with_an_image_of_its_own_begins_a_chain_anew() -> None:
     assert bench.segments()[1].images["image_url"].key == "talks/still.png"
 
 
+@pytest.mark.parametrize("own", ["https://example.com/still.png", None])
+def test_a_scene_that_begins_with_another_image_is_not_sent_that_of_the_whole(
+    own: str | None,
+) -> None:
+    bench = Bench()
+    sequence = a_sequence(
+        scenes=2,
+        each=2,
+        arguments=ARGUMENTS | {"image_url": "cover.png"},
+        images={"image_url": DropObject(key="talks/cover.png", version_id="7")},
+    )
+    other = Scene(start=20, arguments={"image_url": own})
+    plan = sequence.plan.model_copy(update={"scenes": (sequence.plan.scenes[0], other)})
+
+    bench.begin(sequence.model_copy(update={"sequence": plan}))
+
+    of_the_whole, of_the_scene = bench.segments()[0], bench.segments()[2]
+    assert of_the_whole.images["image_url"].key == "talks/cover.png"
+    assert of_the_scene.images == {}
+    assert of_the_scene.arguments.get("image_url") == own
+
+
 def test_a_segment_that_fails_leaves_the_others_running_and_nothing_is_joined() -> None:
     bench = Bench()
     bench.begin(a_sequence())

@@ -105,12 +105,19 @@ def update(
     return request | ({"ConditionExpression": condition} if condition else {})
 
 
-def to_dynamodb(value: Any) -> Any:
-    """What DynamoDB can hold: numbers as Decimal, times as sortable text, no empty set, no None."""
+def to_dynamodb(value: Any, *, has_nulls: bool = False) -> Any:
+    """What DynamoDB can hold: numbers as Decimal, times as sortable text, no empty set, no None.
+
+    But for arguments: by null, a scene sets aside what the whole has.
+    """
     if isinstance(value, BaseModel):
         return to_dynamodb(value.model_dump())
     if isinstance(value, dict):
-        return {name: to_dynamodb(inner) for name, inner in value.items() if inner is not None}
+        return {
+            name: to_dynamodb(inner, has_nulls=name == "arguments")
+            for name, inner in value.items()
+            if has_nulls or inner is not None
+        }
     if isinstance(value, list | tuple):
         return [to_dynamodb(inner) for inner in value]
     return _scalar(value)
