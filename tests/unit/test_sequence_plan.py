@@ -65,6 +65,20 @@ def test_short_audio_with_one_scene_is_a_request_as_short_as_any(
     check_length(span.frames, Fraction(str(fps)), Fraction(seconds))  # what is paid is joined
 
 
+@pytest.mark.parametrize(
+    ("frames", "fps"), [(249, 25.0), (465, 12.5), (481, 30.0), (209, 23.976), (1009, 59.94)]
+)
+def test_audio_that_ends_with_a_frame_gets_none_for_the_rounding_of_its_seconds(
+    frames: int, fps: float
+) -> None:
+    seconds = frames / fps
+    assert seconds * fps > frames  # which a computer says of these
+
+    spans = Grid(fps, 1201).cuts(seconds, [0.0], [])
+
+    assert sum(span.frames for span in spans) - len(spans) + 1 == frames
+
+
 @given(plans())
 def test_slices_follow_each_other_sample_by_sample(
     plan: tuple[Grid, float, list[float], list[float]],
