@@ -340,6 +340,30 @@ def test_a_copy_that_another_was_before_is_lost_and_no_failure(
     assert videos.copy(a_pointer(), found) is False
 
 
+@pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchVersion", "404"])
+def test_a_copy_whose_video_is_gone_is_refused_and_not_tried_again_while_the_older_one_is_there(
+    cloud: Cloud, code: str
+) -> None:
+    videos = StableVideos(Refusing(cloud.s3, "copy_object", code, status=404), OUTPUT)  # type: ignore[arg-type]  # a stand-in
+    older = StableCopy('"etag"', "0" * 32)
+    assert videos.copy(a_pointer(), older) is False  # the copy was deleted as well
+
+    cloud.s3.put_object(Bucket=OUTPUT, Key="a.mp4", Body=b"an older film")
+
+    for found in (older, None):
+        with pytest.raises(StableKeyRefused):
+            videos.copy(a_pointer(), found)
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "403", "404"])
+def test_a_stable_key_has_no_video_yet_with_or_without_leave_to_list(
+    cloud: Cloud, code: str
+) -> None:
+    client: Any = Refusing(cloud.s3, "head_object", code)
+
+    assert StableVideos(client, OUTPUT).find("a.mp4") is None
+
+
 def test_a_sdk_that_knows_no_conditional_copies_is_a_refusal(cloud: Cloud) -> None:
     class Old:
         def copy_object(self, **given: Any) -> Any:
