@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from phonoscene.errors import CopyFailed
 from phonoscene.videos import output_bucket
@@ -137,3 +138,21 @@ def test_a_part_that_does_not_come_ends_them_all(broken: int) -> None:
     assert sink.aborted == 1
     assert video.handed <= broken + 2 * MAX_FLOWS
     assert threading.active_count() == others
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "403", "NoSuchKey", "404"])
+def test_a_video_is_not_there_yet_with_or_without_leave_to_list(code: str) -> None:
+    assert refusing(code).find("song.mp4", Examination(".mp4")) is None
+
+
+def test_a_video_that_s3_cannot_look_for_now_is_not_taken_for_missing() -> None:
+    with pytest.raises(ClientError):
+        refusing("SlowDown").find("song.mp4", Examination(".mp4"))
+
+
+def refusing(code: str) -> OutputBucket:
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": code}}, "GetObject")
+
+    client: Any = types.SimpleNamespace(get_object=refuse)
+    return OutputBucket(client, "output")
