@@ -570,12 +570,20 @@ def test_refresh_tells_whether_the_keys_are_others() -> None:
 
     shown = [keys.refresh()]
     for minute, answer in enumerate(
-        [key_set(KEY), key_set(KEY, NEXT_KEY), key_set(NEXT_KEY, KEY), {}, key_set(NEXT_KEY)], 1
+        [
+            key_set(KEY),
+            key_set(KEY, NEXT_KEY),
+            key_set(NEXT_KEY, KEY),
+            {},
+            key_set(NEXT_KEY),
+            key_set(KEY),
+        ],
+        1,
     ):
         jwks.now, jwks.answer = minute * 60.0, answer
         shown.append(keys.refresh())
 
-    assert shown == [True, False, True, False, False, True]
+    assert shown == [True, False, True, False, False, True, True]
 
 
 def test_a_claim_is_checked_against_public_keys_only() -> None:
