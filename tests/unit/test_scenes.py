@@ -14,7 +14,13 @@ from phonoscene.drops.pairing import pairings
 from phonoscene.drops.sidecar_files import SidecarFile
 from phonoscene.errors import DropRefused
 from phonoscene.fal import requests
-from phonoscene.sequences.scenes import Scenes, read_scenes, seconds_of
+from phonoscene.sequences.scenes import (
+    MAX_SCENES,
+    Scenes,
+    named_images,
+    read_scenes,
+    seconds_of,
+)
 from phonoscene.workflow.examination import ExaminedTake, Examiner
 from phonoscene.workflow.finding import DropFiles, find_drop
 from tests.unit.explorer import RULES
@@ -302,6 +308,17 @@ def test_the_image_of_the_defaults_is_beside_them_for_a_sidecar_with_scenes_too(
 
     assert take.errors == []
     assert list(take.images) == ["image_url"]
+
+
+@pytest.mark.parametrize(("more", "looked_for"), [(0, MAX_SCENES), (1, 0)])
+def test_the_images_of_more_scenes_than_there_may_be_are_not_looked_for(
+    more: int, looked_for: int
+) -> None:
+    scenes = [{"start": n, "image_url": f"{n}.png"} for n in range(MAX_SCENES + more)]
+
+    images, _ = named_images([SidecarFile("song.json", {"scenes": scenes})])
+
+    assert len(images) == looked_for
 
 
 def test_scenes_decide_what_a_drop_is_made_of() -> None:
