@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phonoscene.videos.tracks import Tracks, read_tracks
-from phonoscene.videos.video_formats import Examination
+from phonoscene.videos.video_formats import MAX_INDEX, Examination
 from tests.support.media.films import FORMS, FPS, film
 from tests.support.media.mp4 import box
 
@@ -50,6 +50,18 @@ def test_a_fragmented_file_names_no_length_and_a_gif_nothing() -> None:
     assert tracks_of([film("fragmented")]) == (None, None)
     assert tracks_of([film("fragmented", 12, None)]) == (None, 0.0)
     assert tracks_of([film(".gif")], ".gif") == (None, None)
+
+
+@pytest.mark.parametrize(("more", "is_kept"), [(0, True), (1, False)])
+def test_an_index_that_is_longer_than_any_videos_takes_no_memory(
+    more: int, *, is_kept: bool
+) -> None:
+    examination = Examination(".mp4")
+    moov = box(b"moov", bytes(MAX_INDEX - 8 + more))
+
+    examination.add(box(b"ftyp", b"isom\0\0\0\0isom") + moov)
+
+    assert len(examination.index) == (len(moov) if is_kept else 0)
 
 
 @pytest.mark.parametrize("form", FORMS)
