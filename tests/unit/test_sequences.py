@@ -19,6 +19,7 @@ from phonoscene.drops.keys import frame_key
 from phonoscene.drops.validation_errors import Errors
 from phonoscene.errors import DropRefused, DropUnsettled, EditorFailed, MustWait
 from phonoscene.jobs import (
+    Actual,
     Audio,
     DropObject,
     ErrorDetail,
@@ -36,7 +37,9 @@ from phonoscene.publishing.events import StatusChanged
 from phonoscene.publishing.public_job import notes, oddities
 from phonoscene.publishing.receipts import Receipt
 from phonoscene.sequences.remote_editor import RemoteEditor
+from phonoscene.sequences.segments import together
 from phonoscene.sequences.sequencer import CUTTING, Sequencer
+from phonoscene.sequences.work_files import WorkFiles
 from phonoscene.spending import cost
 from phonoscene.workflow.cancellation import Canceller
 from phonoscene.workflow.examination import ExaminedTake
@@ -421,6 +424,39 @@ def test_each_of_two_sequences_costs_what_its_own_segments_do() -> None:
     ]
     assert {one.estimate for one in (first, second, third)} == {ESTIMATE}
     assert "3 of 4 segments were made for another job, which paid for them." in notes(second)
+
+
+def test_what_came_of_a_sequence_is_all_its_pictures_and_the_dollars_of_its_own_segments() -> None:
+    came = Actual(
+        source="size",
+        width=64,
+        height=64,
+        frames=241,
+        megapixels=Decimal(1),
+        lower_usd=Decimal("0.1"),
+        upper_usd=Decimal("0.2"),
+        delivered_usd=Decimal("0.15"),
+    )
+    own, another = (
+        a_sequence(job_id=n * 32, part_of=of, actual=came) for n, of in (("1", WHOLE), ("2", OTHER))
+    )
+
+    actual = together(a_sequence(), [own, another, own])["actual"]
+
+    assert (actual.frames, actual.megapixels) == (723, 3)
+    assert (actual.lower_usd, actual.upper_usd) == (Decimal("0.2"), Decimal("0.4"))
+    assert actual.delivered_usd == Decimal("0.3")
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "403", "NoSuchKey", "404"])
+def test_a_work_file_is_not_there_yet_with_or_without_leave_to_list(code: str) -> None:
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": code}}, "HeadObject")
+
+    client: Any = SimpleNamespace(head_object=refuse)
+
+    assert WorkFiles(client, "output").find("_work/slices/a.wav") is None
+    assert WorkFiles(client, "output").find_video("song.mp4") is None
 
 
 def test_one_scene_changed_pays_for_that_scene() -> None:
