@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -72,6 +73,20 @@ COVER = {"image_url": File("cover.png")}
 def test_what_asks_fal_for_the_same_is_the_same(one: Content, other: Content) -> None:
     assert is_same(one, other)
     assert is_same(other, one)
+
+
+def test_a_scene_whose_fields_stand_in_another_order_is_the_same() -> None:
+    scene = {"start": 0.0, "prompt": "a quay", "seed": 7}
+    takes = [(arguments() | {"scenes": [dict(order)]}, {}) for order in permutations(scene.items())]
+
+    found = {
+        content.id
+        for take in takes
+        for content in contents_of("drops", SONG, None, [take])
+        if content
+    }
+
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize(
