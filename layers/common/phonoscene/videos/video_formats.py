@@ -196,7 +196,7 @@ class _Walk:
             self._is_over = not self._step(bytes(raw[offset : offset + HEADER]))
         if self._index_at:
             first, end = self._index_at
-            self.index += raw[max(0, first + len(self.index) - start) : max(0, end - start)]
+            self.index += raw[max(0, first - start) : max(0, end - start)]
         self._begun = b"" if self._is_over else bytes(raw[self._at - start :])
 
     def ends_early(self) -> bool:
