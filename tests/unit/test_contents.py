@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
@@ -77,14 +77,10 @@ def test_what_asks_fal_for_the_same_is_the_same(one: Content, other: Content) ->
 
 def test_a_scene_whose_fields_stand_in_another_order_is_the_same() -> None:
     scene = {"start": 0.0, "prompt": "a quay", "seed": 7}
-    takes = [(arguments() | {"scenes": [dict(order)]}, {}) for order in permutations(scene.items())]
-
-    found = {
-        content.id
-        for take in takes
-        for content in contents_of("drops", SONG, None, [take])
-        if content
-    }
+    found = set()
+    for order in permutations(scene.items()):
+        takes = [(arguments() | {"scenes": [dict(order)]}, dict[str, File]())]
+        found |= {one.id for one in contents_of("drops", SONG, None, takes) if one}
 
     assert len(found) == 1
 
@@ -198,6 +194,15 @@ def test_a_mark_is_another_take_once_and_its_copies_are_that_take() -> None:
     assert [one.job_id for one in both.of(content())] == ["second", "first"]
     assert both.of(marked("b")) == []
     assert both.of(marked("a", on_audio=True)) == []
+
+
+def test_a_mark_that_another_file_had_under_this_key_asks_for_a_take_of_this_file() -> None:
+    before = replace(marked("a"), files={"audio_url": {"ETag": '9 "b"'}})
+    holders = Holders(job_id=content().id).with_job(before, "before", ())
+    holders = holders.with_job(content(), "now", ())
+
+    assert [one.job_id for one in holders.of(content())] == ["now"]
+    assert holders.of(marked("a")) == []
 
 
 def test_a_mark_whose_take_ended_without_a_video_is_no_reason_for_another() -> None:

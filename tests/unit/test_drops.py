@@ -553,7 +553,10 @@ def test_ids_are_those_of_every_release() -> None:
     job = job_id("drops", ("song.mp3", "1"), ("song.json", "2"))
     half = half_id("drops", "song.mp3")
 
+    takes = [job_id("drops", ("song.mp3", "1"), ("song.json", "2"), take) for take in (0, 1)]
+
     assert job == "6a60474567790a792a8f63f90df48076"
+    assert takes == ["93bcf5dc525b0fae9b40b306597a6832", "2b2bbd9c084c0e999386a66ef3dbd53f"]
     assert half == "29f452e0b46d4b189d69a72924b3f4fe"
 
 
