@@ -18,7 +18,7 @@ def refusal(key: str, code: str, message: str) -> ErrorDetail | None:
     if code == "InvalidObjectState":
         what = "is archived, so it cannot be read. Restore it, then drop it again"
         return _error("archived_object", key, what)
-    if code in ("InvalidRequest", "400") and "ncrypt" in message:
+    if code == "InvalidRequest" and "ncrypt" in message:
         what = "is encrypted with a key that you supplied (SSE-C). Upload it without one"
         return _error("customer_key", key, what)
     if code.startswith("KMS."):
