@@ -499,8 +499,9 @@ def test_auto_without_an_image_is_reported_beside_other_errors() -> None:
     assert {error.field for error in errors} == {"video_size", "fps"}
 
 
-def test_auto_without_an_image_is_refused() -> None:
-    error = only(refused(with_prompt(video_size="auto")))
+@pytest.mark.parametrize("image", [{}, {"image_url": None}])
+def test_auto_without_an_image_is_refused(image: dict[str, None]) -> None:
+    error = only(refused(with_prompt(video_size="auto", **image)))
 
     assert (error.field, error.value, error.code) == ("video_size", '"auto"', "not_allowed")
 
