@@ -32,7 +32,10 @@ from phonoscene.drops.keys import (
     suffix_of,
     unsafe,
 )
+from phonoscene.drops.near_names import alone
 from phonoscene.drops.pairing import Pairing, pairings
+from phonoscene.jobs import Audio
+from tests.support.jobs import a_job
 
 SUFFIXES = [".mp3", ".wav", ".flac", ".m4a", ".aac", ".ogg", ".oga", ".opus"]
 
@@ -617,8 +620,27 @@ def test_nothing_else_of_ours_is_written_at_a_stable_key(
         assert not {pointer_key(key) for key in keys} & (ours | keys)
 
 
+def test_long_names_that_begin_alike_share_neither_a_receipt_nor_a_stable_key() -> None:
+    one, other = "a" * 1020 + ".1", "a" * 1020 + ".2"
+
+    assert receipt_key(one) != receipt_key(other)
+    assert not set(stable_keys(one, ".mp4", 2)) & set(stable_keys(other, ".mp4", 2))
+
+
 def test_a_file_that_is_named_like_a_jobs_id_has_another_stable_key() -> None:
     almost, like_a_job = "talks/intro/" + "0" * 31, "talks/intro/" + "0" * 32
 
     assert stable_keys(almost, ".mp4", None) == (f"{almost}.mp4",)
     assert stable_keys(like_a_job, ".mp4", 2) == (f"{like_a_job}.newest.mp4", f"{like_a_job}.2.mp4")
+
+
+@pytest.mark.parametrize(
+    ("other", "near"), [("a/songs.json", "a/songs.json"), ("a/so\nng.json", None)]
+)
+def test_a_name_that_can_forge_a_line_is_not_proposed(other: str, near: str | None) -> None:
+    half = a_job(audio=Audio(key="a/song.mp3", version_id="1", bytes=9))
+
+    error = alone(half, {"a/song.mp3", other})
+
+    assert error.value == near
+    assert error.message.isprintable()
