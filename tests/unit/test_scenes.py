@@ -141,6 +141,27 @@ def test_every_error_of_every_scene_is_reported_with_its_place(
     assert refused(**values) == errors
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("fps", 25),
+        ("video_size", "square"),
+        ("video_output_type", "VP9 (.webm)"),
+        ("video_quality", "low"),
+        ("video_write_mode", "small"),
+        ("match_audio_length", True),
+        ("num_frames", 121),
+        ("metadata", {"order": "7"}),
+        ("continuity", "cut"),
+        ("scenes", []),
+    ],
+)
+def test_a_scene_may_not_set_what_is_of_the_whole_video(field: str, value: object) -> None:
+    scene = {"start": 0, field: value}
+
+    assert refused(scenes=[scene]) == [("not_allowed", f"scenes[0].{field}")]
+
+
 def test_a_scene_may_say_what_changes_nothing() -> None:
     [scene] = scenes_of(sync_mode=False, scenes=[{"start": 0, "sync_mode": False}]).listed
 

@@ -343,6 +343,31 @@ def test_a_scene_that_begins_with_another_image_is_not_sent_that_of_the_whole(
     assert of_the_scene.arguments.get("image_url") == own
 
 
+def test_the_last_frame_of_the_whole_ends_it_and_that_of_a_scene_ends_the_scene() -> None:
+    bench = Bench()
+    whole = DropObject(key="talks/end.png", version_id="7")
+    own = DropObject(key="talks/turn.png", version_id="8")
+    sequence = a_sequence(
+        scenes=3,
+        each=2,
+        arguments=ARGUMENTS | {"end_image_url": "end.png"},
+        images={"end_image_url": whole},
+    )
+    first, second, third = sequence.plan.scenes
+    turn = second.model_copy(
+        update={"arguments": {"end_image_url": "turn.png"}, "images": {"end_image_url": own}}
+    )
+    plan = sequence.plan.model_copy(update={"scenes": (first, turn, third)})
+
+    bench.begin(sequence.model_copy(update={"sequence": plan}))
+    bench.finish()
+
+    ends = [one.images.get("end_image_url") for one in bench.segments()]
+    assert [end and end.key for end in ends] == [None, None, None, own.key, None, whole.key]
+    asked = [one.arguments.get("end_image_url") for one in bench.segments()]
+    assert asked == [None, None, None, "turn.png", None, "end.png"]
+
+
 def test_a_segment_that_fails_leaves_the_others_running_and_nothing_is_joined() -> None:
     bench = Bench()
     bench.begin(a_sequence())
