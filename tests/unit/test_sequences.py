@@ -51,6 +51,7 @@ from tests.unit.fakes import MemoryDrops, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     Act = Callable[["Bench"], object]
 
@@ -482,6 +483,22 @@ def test_a_work_file_is_not_there_yet_with_or_without_leave_to_list(code: str) -
 
     assert WorkFiles(client, "output").find("_work/slices/a.wav") is None
     assert WorkFiles(client, "output").find_video("song.mp4") is None
+
+
+def test_what_is_edited_is_the_version_that_was_dropped(tmp_path: Path) -> None:
+    versions = {"7": b"as it was dropped", None: b"replaced since"}
+
+    def get_object(**asked: Any) -> dict[str, Any]:
+        body = versions[asked.get("VersionId")]
+        return {"Body": io.BytesIO(body), "ContentLength": len(body)}
+
+    client: Any = SimpleNamespace(get_object=get_object)
+    audio = DropObject(key="talks/intro.mp3", version_id="7")
+
+    path = WorkFiles(client, "output").download(audio, DROPS, tmp_path / "audio")
+
+    assert path
+    assert path.read_bytes() == b"as it was dropped"
 
 
 def test_one_scene_changed_pays_for_that_scene() -> None:
