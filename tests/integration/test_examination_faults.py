@@ -242,6 +242,25 @@ def test_a_file_that_ends_the_decoder_twice_is_rejected(
 
 
 @pytest.mark.usefixtures("drop")
+def test_a_decoder_that_ends_once_is_asked_again_and_nothing_is_rejected(
+    cloud: Cloud, send: Send, submit: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = submit.build().intake.examiner.prober.client
+    ends, invoke = [{"errorType": "Runtime.OutOfMemory"}], client.invoke
+
+    def once(**request: Any) -> Any:
+        if ends:
+            return {"Payload": io.BytesIO(json.dumps(ends.pop()).encode())}
+        return invoke(**request)
+
+    monkeypatch.setattr(client, "invoke", once)
+
+    assert send() == []
+    assert ends == []
+    assert statuses(cloud) == ["SUBMITTED"]
+
+
+@pytest.mark.usefixtures("drop")
 def test_an_error_of_the_probe_itself_brings_the_message_back(
     cloud: Cloud, send: Send, submit: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
