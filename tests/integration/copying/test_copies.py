@@ -15,6 +15,7 @@ from aiohttp import web
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from phonoscene.errors import CopyFailed
+from phonoscene.version import USER_AGENT
 from phonoscene.videos.cdn import PART
 from tests.integration.copying.copier import KEY, LARGE, SMALL, URL, Copier, nothing_is_left, ranges
 from tests.integration.loopback import FileServer, Loopback, Seen
@@ -60,6 +61,7 @@ def test_a_small_video_is_one_request_and_one_put(
     copier.copy_video(URL, KEY, ".mp4")
 
     assert ranges(internet) == [f"bytes=0-{PART - 1}"]
+    assert [seen.headers["user-agent"] for seen in internet.seen] == [USER_AGENT]
     assert "-" not in cloud.s3.head_object(Bucket=OUTPUT, Key=KEY)["ETag"]
 
 
