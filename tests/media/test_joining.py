@@ -18,6 +18,7 @@ from phonoscene.editing.joiner import Joined, join
 from phonoscene.editing.opening import TimeLimit
 from phonoscene.editing.pictures import examine, rate_of
 from phonoscene.editing.slices import write_slices
+from phonoscene.editing.vp9 import is_shown
 from phonoscene.errors import EditingFailed
 from phonoscene.probe.audio import probe_audio
 from tests.support.media import ogg
@@ -242,6 +243,22 @@ def apart(video: bytes) -> bytes:
                 one.stream = to
                 out.mux_one(one)
     return file.getvalue()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_a_segment_whose_first_picture_is_missing_is_refused(tmp_path: Path, suffix: str) -> None:
+    file = io.BytesIO()
+    with opened(segment(suffix, 26)) as source, av.open(file, "w", format=suffix[1:]) as out:
+        stream = source.streams.video[0]
+        to = out.add_stream_from_template(stream)
+        for packet in list(source.demux(stream))[1:-1]:
+            packet.stream = to
+            out.mux_one(packet)
+
+    with pytest.raises(EditingFailed) as caught:
+        joined(tmp_path / f"joined{suffix}", [file.getvalue()], short(seconds=1.0), [25])
+
+    assert caught.value.code == "unreadable_video"
 
 
 @pytest.mark.parametrize("suffix", KINDS)
@@ -557,3 +574,23 @@ def sliced(media: bytes, suffix: str) -> bytes:
     made: list[bytes] = []
     write_slices(io.BytesIO(media), [(0, 45_600)], lambda _, wav: made.append(wav), suffix)
     return made[0]
+
+
+@pytest.mark.parametrize(
+    ("packet", "is_one"),
+    [
+        ([0x82, *[0] * 20], True),
+        ([0x80, *[0] * 20], False),
+        ([0x88, *[0] * 20], True),  # it shows one that was stored
+        ([0xB1, *[0] * 20], True),  # profile 3 has a bit more before
+        ([0xB0, *[0] * 20], False),
+        ([0x80, 0, 0x82, 0, 0xC1, 2, 2, 0xC1], True),
+        ([0x80, 0, 0x80, 0, 0xC1, 2, 2, 0xC1], False),
+        ([0x82, *[0] * 20, 0xC0], True),  # it only ends like an index
+        ([], False),
+    ],
+)
+def test_a_packet_of_vp9_is_a_picture_where_a_frame_of_it_is_shown(
+    packet: list[int], *, is_one: bool
+) -> None:
+    assert is_shown(bytes(packet)) is is_one
