@@ -373,3 +373,14 @@ def test_broken_audio_is_cut_or_refused(data: st.DataObject) -> None:
     with suppress(EditingFailed):
         made = slices(bytes(raw), [(0, 1_000), (1_000, 10)])
         assert [len(one) for one in made] == [1_000 * SAMPLE, 10 * SAMPLE]
+
+
+def test_a_slice_that_begins_where_the_audio_ends_is_refused_and_not_made_of_silence() -> None:
+    raw = whole("wav")[0]
+    end = round(probe_audio(io.BytesIO(raw), ".wav").seconds * RATE)
+
+    slices(raw, [(end - 1, 5)], ".wav")
+
+    with pytest.raises(EditingFailed) as caught:
+        slices(raw, [(end, 5)], ".wav")
+    assert caught.value.code == "audio_too_short"
