@@ -18,7 +18,7 @@ from phonoscene.errors import MediaRefused, ObjectUnreadable
 from phonoscene.probe import audio, image
 from phonoscene.probe.audio import probe_audio
 from phonoscene.probe.image import probe_image
-from tests.support.media.samples import image_of, turned
+from tests.support.media.samples import image_of, png, turned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -313,3 +313,26 @@ def test_any_bytes_are_media_or_refused(head: bytes, tail: bytes) -> None:
         assert 0 < probe_audio(io.BytesIO(head + tail)).seconds < float("inf")
     with suppress(MediaRefused):
         assert probe_image(io.BytesIO(head + tail)).width > 0
+
+
+@pytest.mark.parametrize("kind", [audio, image])
+def test_ffmpeg_may_use_no_other_demuxer_decoder_or_protocol(
+    monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    opened: list[dict[str, str]] = []
+    real = av.open
+
+    def seen(*arguments: Any, **given: Any) -> Any:
+        opened.append(given["options"])
+        return real(*arguments, **given)
+
+    monkeypatch.setattr(av, "open", seen)
+    if kind is audio:
+        probe_audio(io.BytesIO(wave(b"\x80" * 800)))
+    else:
+        probe_image(io.BytesIO(png(8, 8)))
+
+    [options] = opened
+    assert set(options["format_whitelist"].split(",")) == set(",".join(kind.FORMATS).split(","))
+    assert set(options["codec_whitelist"].split(",")) == kind.DECODERS
+    assert options["protocol_whitelist"] == "none"
