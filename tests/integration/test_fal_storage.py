@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -285,6 +286,28 @@ def test_the_files_of_a_job_have_their_time_together(
 
     assert 5 < asked < 50  # it is read as it is sent, and no further
     assert len(fal.requests("v3.fal.media", "POST")) <= 2
+
+
+@pytest.mark.parametrize("host", ["rest.fal.ai", "v3.fal.media"])
+def test_an_answer_that_drips_ends_with_the_time_of_all_uploads(
+    fal: Loopback, storage: FalStorage, environment: pytest.MonkeyPatch, host: str
+) -> None:
+    async def drips(_: Seen, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "30"})
+        await response.prepare(request)
+        for _ in range(30):
+            await response.write(b" ")
+            await asyncio.sleep(0.1)
+        return response
+
+    environment.setattr(product, "MAX_SECONDS", 0.5)
+    fal.plays[host] = drips
+    began = time.monotonic()
+
+    with pytest.raises(UploadFailed, match="cannot be reached"):
+        send(storage)
+
+    assert time.monotonic() - began < 1.8
 
 
 def test_a_file_that_cannot_be_read_to_its_end_is_not_passed_off_as_whole(
