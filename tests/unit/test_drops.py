@@ -33,7 +33,7 @@ from phonoscene.drops.keys import (
     unsafe,
 )
 from phonoscene.drops.near_names import alone
-from phonoscene.drops.pairing import Pairing, pairings
+from phonoscene.drops.pairing import Pairing, pairings, unsupported_pairings
 from phonoscene.jobs import Audio
 from tests.support.jobs import a_job
 
@@ -644,3 +644,10 @@ def test_a_name_that_can_forge_a_line_is_not_proposed(other: str, near: str | No
 
     assert error.value == near
     assert error.message.isprintable()
+
+
+def test_a_recording_in_another_format_is_no_drop_where_an_audio_file_has_its_name() -> None:
+    alone_there = {"a/talk.mp4"}
+
+    assert unsupported_pairings(alone_there) == [Pairing("a/talk.mp4", None)]
+    assert unsupported_pairings(alone_there | {"a/talk.mp3"}) == []
