@@ -501,6 +501,21 @@ def test_what_is_edited_is_the_version_that_was_dropped(tmp_path: Path) -> None:
     assert path.read_bytes() == b"as it was dropped"
 
 
+@pytest.mark.parametrize("code", ["NoSuchVersion", "NoSuchKey", "404", "AccessDenied"])
+def test_a_version_is_gone_only_where_s3_says_so(tmp_path: Path, code: str) -> None:
+    refused = [code, "SlowDown"]
+
+    def get_object(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": refused.pop(0)}}, "GetObject")
+
+    files = WorkFiles(SimpleNamespace(get_object=get_object), "output")  # type: ignore[arg-type]  # a stand-in
+    audio = DropObject(key="talks/intro.mp3", version_id="7")
+
+    assert files.download(audio, DROPS, tmp_path / "audio") is None
+    with pytest.raises(ClientError):
+        files.download(audio, DROPS, tmp_path / "audio")
+
+
 def test_one_scene_changed_pays_for_that_scene() -> None:
     bench = Bench()
     bench.begin(a_sequence(scenes=3, each=2))
