@@ -14,7 +14,7 @@ from botocore.response import StreamingBody
 from phonoscene.probe import object_reader
 from tests.integration.moto_stack import Cloud, client
 from tests.support.media.samples import png, silence
-from tests.support.stack import created, sqs
+from tests.support.stack import DROPS, created, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -248,7 +248,10 @@ def test_a_decoder_that_ends_once_is_asked_again_and_nothing_is_rejected(
     client = submit.build().intake.examiner.prober.client
     ends, invoke = [{"errorType": "Runtime.OutOfMemory"}], client.invoke
 
+    asked = []
+
     def once(**request: Any) -> Any:
+        asked.append(json.loads(request["Payload"])["etag"])
         if ends:
             return {"Payload": io.BytesIO(json.dumps(ends.pop()).encode())}
         return invoke(**request)
@@ -258,6 +261,7 @@ def test_a_decoder_that_ends_once_is_asked_again_and_nothing_is_rejected(
     assert send() == []
     assert ends == []
     assert statuses(cloud) == ["SUBMITTED"]
+    assert asked[:2] == [cloud.s3.head_object(Bucket=DROPS, Key=KEY)["ETag"]] * 2
 
 
 @pytest.mark.usefixtures("drop")

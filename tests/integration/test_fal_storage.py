@@ -288,6 +288,20 @@ def test_the_files_of_a_job_have_their_time_together(
     assert len(fal.requests("v3.fal.media", "POST")) <= 2
 
 
+def test_a_key_that_was_rotated_is_read_anew_and_not_the_one_that_was_refused(
+    fal: Loopback,
+) -> None:
+    async def rotated(seen: Seen, _: web.Request) -> web.StreamResponse:
+        is_new = seen.headers["authorization"] == "Key new"
+        return web.json_response(SIGNED_IN if is_new else {}, status=200 if is_new else 401)
+
+    fal.plays["rest.fal.ai"] = rotated
+
+    [url] = send(FalStorage(lambda *, fresh=False: "new" if fresh else "old"))
+
+    assert url.endswith("job-1.wav")
+
+
 @pytest.mark.parametrize("host", ["rest.fal.ai", "v3.fal.media"])
 def test_an_answer_that_drips_ends_with_the_time_of_all_uploads(
     fal: Loopback, storage: FalStorage, environment: pytest.MonkeyPatch, host: str

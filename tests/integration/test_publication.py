@@ -262,6 +262,12 @@ def test_a_copy_is_of_the_stored_version_and_has_no_tags(
     cloud: Cloud, workspace: Workspace, publish: Callable[..., list[str]]
 ) -> None:
     video = with_video(cloud, workspace, 1, b"film")
+    cloud.s3.put_object_tagging(
+        Bucket=OUTPUT,
+        Key=video.key,
+        VersionId=video.version_id,
+        Tagging={"TagSet": [{"Key": "a", "Value": "b"}]},
+    )
     cloud.s3.put_object(Bucket=OUTPUT, Key=video.key, Body=b"another file", Tagging="a=b")
 
     publish(*stream_records(workspace))

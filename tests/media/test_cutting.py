@@ -25,6 +25,7 @@ from phonoscene.editing import slices as slices_module
 from phonoscene.editing.last_frame import last_frame
 from phonoscene.editing.silences import silences
 from phonoscene.editing.slices import write_slices
+from phonoscene.editing.sound import samples
 from phonoscene.errors import EditingFailed, MediaRefused
 from phonoscene.probe.audio import probe_audio
 from phonoscene.probe.image import probe_image
@@ -373,6 +374,28 @@ def test_broken_audio_is_cut_or_refused(data: st.DataObject) -> None:
     with suppress(EditingFailed):
         made = slices(bytes(raw), [(0, 1_000), (1_000, 10)])
         assert [len(one) for one in made] == [1_000 * SAMPLE, 10 * SAMPLE]
+
+
+def test_a_slice_says_in_both_places_how_long_it_is() -> None:
+    found: list[bytes] = []
+
+    write_slices(io.BytesIO(whole("wav")[0]), [(0, 100)], lambda _, wav: found.append(wav), ".wav")
+
+    [wav] = found
+    assert int.from_bytes(wav[4:8], "little") == len(wav) - 8
+    assert int.from_bytes(wav[40:44], "little") == len(wav) - 44 == 400
+
+
+@pytest.mark.parametrize("rates", [(44_100, 48_000), (48_000, 44_100), (22_050, 32_000)])
+def test_nothing_is_lost_where_audio_goes_on_at_another_rate(rates: tuple[int, int]) -> None:
+    frames = []
+    for rate in rates:
+        frame = av.AudioFrame("s16", "stereo", rate)
+        frame.planes[0].update(bytes(frame.planes[0].buffer_size))
+        frame.sample_rate = rate
+        frames.append(frame)
+
+    assert sum(map(len, samples(frames))) == 2 * RATE * 4
 
 
 def test_a_slice_that_begins_where_the_audio_ends_is_refused_and_not_made_of_silence() -> None:

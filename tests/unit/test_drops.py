@@ -650,4 +650,5 @@ def test_a_recording_in_another_format_is_no_drop_where_an_audio_file_has_its_na
     alone_there = {"a/talk.mp4"}
 
     assert unsupported_pairings(alone_there) == [Pairing("a/talk.mp4", None)]
+    assert unsupported_pairings(alone_there | {"a/other.mp3"}) == [Pairing("a/talk.mp4", None)]
     assert unsupported_pairings(alone_there | {"a/talk.mp3"}) == []

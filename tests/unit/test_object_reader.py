@@ -36,6 +36,15 @@ def reader(content: bytes) -> tuple[ObjectReader, list[tuple[int, int]]]:
     return ObjectReader(fetch, len(content)), asked
 
 
+def test_no_more_of_a_large_object_is_kept_than_a_few_blocks() -> None:
+    ranged: Any = reader(CONTENT)[0]
+
+    while ranged.read(500):
+        assert len(ranged._blocks) <= 2
+
+    assert ranged.tell() == len(CONTENT)
+
+
 SIZES = st.integers(0, 5000) | st.sampled_from([1023, 1024, 1025, 2047, 2048, 2049, 4096])
 STEPS = st.tuples(st.sampled_from(["read", "readinto", "set", "current", "end"]), SIZES)
 

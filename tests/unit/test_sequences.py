@@ -501,6 +501,15 @@ def test_what_is_edited_is_the_version_that_was_dropped(tmp_path: Path) -> None:
     assert path.read_bytes() == b"as it was dropped"
 
 
+def test_a_file_that_breaks_off_is_not_edited(tmp_path: Path) -> None:
+    answer = {"Body": io.BytesIO(b"half"), "ContentLength": 9}
+    files = WorkFiles(SimpleNamespace(get_object=lambda **_: answer), "output")  # type: ignore[arg-type]  # a stand-in
+    audio = DropObject(key="talks/intro.mp3", version_id="7")
+
+    with pytest.raises(EditorFailed):
+        files.download(audio, DROPS, tmp_path / "audio")
+
+
 @pytest.mark.parametrize("code", ["NoSuchVersion", "NoSuchKey", "404", "AccessDenied"])
 def test_a_version_is_gone_only_where_s3_says_so(tmp_path: Path, code: str) -> None:
     refused = [code, "SlowDown"]

@@ -91,3 +91,23 @@ def test_no_bytes_raise(kind: str | None, data: st.DataObject) -> None:
 @pytest.mark.parametrize("name", [b"moov", b"free"])
 def test_an_index_without_a_picture_proves_nothing(name: bytes) -> None:
     assert read_tracks(".mp4", box(name, b"")) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (bytes(12) + (1000).to_bytes(4) + (2500).to_bytes(4), 2.5),
+        (b"\x01" + bytes(19) + (1000).to_bytes(4) + (2500).to_bytes(8), 2.5),
+        (bytes(12) + (0).to_bytes(4) + (2500).to_bytes(4), None),
+        (bytes(12) + (1000).to_bytes(4), None),
+        (b"\x01", None),
+        (b"", None),
+    ],
+)
+def test_a_header_that_names_no_length_leaves_it_unknown(
+    header: bytes, seconds: float | None
+) -> None:
+    named = box(b"hdlr", bytes(8) + b"vide" + bytes(12))
+    track = box(b"trak", box(b"mdia", box(b"mdhd", header) + named))
+
+    assert read_tracks(".mp4", box(b"moov", track)) == (seconds, 0.0)

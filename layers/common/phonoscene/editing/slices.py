@@ -55,7 +55,7 @@ def _slices(pieces: Iterator[bytes], spans: Iterable[tuple[int, int]]) -> Iterat
             held += piece
             start += _drop(held, first - start)
         start += _drop(held, first - start)
-        if start < first or not held:
+        if not held:
             raise EditingFailed(
                 "audio_too_short",
                 f"The audio ends at {(start + len(held) // SAMPLE_BYTES) / SAMPLE_RATE:.3f} s, "
