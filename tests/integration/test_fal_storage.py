@@ -309,7 +309,7 @@ def test_an_answer_that_drips_ends_with_the_time_of_all_uploads(
     async def drips(_: Seen, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "30"})
         await response.prepare(request)
-        for _ in range(30):
+        for _one in range(30):
             await response.write(b" ")
             await asyncio.sleep(0.1)
         return response
