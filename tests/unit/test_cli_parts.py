@@ -51,6 +51,7 @@ from phonoscene_cli.audit.rate_limit import DEEP, Pace, hold_while_deep, rate_of
 from phonoscene_cli.errors import CliError, WrongUsage
 from phonoscene_cli.follow.cancellation import Outcome
 from phonoscene_cli.follow.poller import Follower
+from phonoscene_cli.stack import video_download
 from phonoscene_cli.stack.generation_time import ASSUMED_SECONDS, generation
 from phonoscene_cli.stack.job_listing import Filter
 from phonoscene_cli.stack.parameters import StackParameters
@@ -1164,6 +1165,43 @@ def test_in_a_folder_only_videos_of_one_name_are_numbered(tmp_path: Path) -> Non
     files = [file.name for file in Destination.of(str(tmp_path)).files(videos)]
 
     assert files == ["a.1.mp4", "b.mp4", "A.2.mp4", "c.1.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        (r"talks/..\..\Startup\intro", "..\\..\\Startup\\intro.mp4"),
+        ("C:intro", "C:intro.mp4"),
+        ("12:30?", "12:30?.mp4"),
+        ("con", "con.mp4"),
+        ("console", "console.mp4"),
+    ],
+)
+def test_a_video_has_the_name_of_its_drop_where_the_system_lets_it(name: str, file: str) -> None:
+    folder = Destination(Path("videos"), is_folder=True)
+
+    assert folder.files([video_of(made(name))]) == [Path("videos") / file]
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        (r"talks/..\..\Startup\intro", ".._.._Startup_intro.mp4"),
+        ("C:intro", "C_intro.mp4"),
+        ("12:30?", "12_30_.mp4"),
+        ("con", "_con.mp4"),
+        ("LPT1 .take", "_LPT1 .take.mp4"),
+        ("console", "console.mp4"),
+        ("日本 🎵", "日本 🎵.mp4"),
+    ],
+)
+def test_on_windows_no_video_leaves_its_folder_or_has_a_name_that_is_not_allowed(
+    monkeypatch: pytest.MonkeyPatch, name: str, file: str
+) -> None:
+    monkeypatch.setattr(video_download, "IS_WINDOWS", True)
+    folder = Destination(Path("videos"), is_folder=True)
+
+    assert folder.files([video_of(made(name))]) == [Path("videos") / file]
 
 
 @given(st.lists(st.text("aA.12", min_size=1, max_size=4), max_size=6))

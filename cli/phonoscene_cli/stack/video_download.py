@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 1024 * 1024
 _GONE: Final = MISSING | {"NoSuchVersion"}
+IS_WINDOWS: Final = os.name == "nt"
+#: What may not be in a file's name there, or leads to another folder, and the beginning of a name
+#: that is a device's.
+#: https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
+_NOT_ON_WINDOWS: Final = re.compile(
+    r'[<>:"/\\|?*\x00-\x1f]|^(?=(con|prn|aux|nul|(com|lpt)[0-9¹²³]) *(\.|$))', re.IGNORECASE
+)
 
 
 class VideoGone(CliError):
@@ -84,6 +92,11 @@ class VideoName(NamedTuple):
     stem: str
     suffix: str
 
+    @property
+    def on_disk(self) -> str:
+        """Its stem as this system lets a file be called."""
+        return _NOT_ON_WINDOWS.sub("_", self.stem) if IS_WINDOWS else self.stem
+
 
 def video_name(drop: str, arguments: Mapping[str, Any]) -> VideoName:
     """By the drop's name and what fal is asked to make."""
@@ -112,7 +125,7 @@ class Destination:
         path = Path(text)
         if text == "-" or is_special(path):
             raise WrongUsage(f"--out {text!r} is not a regular file. Name a file or a folder.")
-        is_folder = text.endswith("/") or path.is_dir()
+        is_folder = text.endswith(("/", os.sep)) or path.is_dir()
         folder = path if path.is_dir() else path.parent
         if not text or (is_folder and path.is_file()) or not os.access(folder, os.W_OK | os.X_OK):
             raise WrongUsage(f"--out {text!r} cannot be written. Choose another file or folder.")
@@ -121,7 +134,7 @@ class Destination:
     def files(self, videos: Iterable[VideoName]) -> list[Path]:
         """Where each video goes, under its own suffix; those of one name are numbered."""
         wanted = list(videos)
-        stems = _numbered([video.stem if self.is_folder else self.path.stem for video in wanted])
+        stems = _numbered([one.on_disk if self.is_folder else self.path.stem for one in wanted])
         folder = self.path if self.is_folder else self.path.parent
         return [folder / f"{stem}{video.suffix}" for stem, video in zip(stems, wanted, strict=True)]
 
