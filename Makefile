@@ -58,15 +58,16 @@ test: check unit integration e2e ## every check and test, in that order, up to t
 	bad, skipped = count("failures", "errors"), count("skipped"); \
 	print(count("tests") - bad - skipped, "passed,", bad, "failed,", skipped, "skipped")'
 
-check: .venv/ready .venv-sam/ready ## the lock, format, lint, spelling, workflows, types and the template
+check: .venv/ready .venv-sam/ready ## the lock, format, lint, spelling, workflows, types (as on Windows, too) and the template
 	.venv/bin/uv lock --check --offline --quiet --python $(RUN) || { echo 'run `make lock`' >&2; exit 1; }
 	$(RUN) -m ruff format --check $(SOURCES)
 	$(RUN) -m ruff check $(SOURCES)
 	.venv/bin/codespell
 	.venv/bin/zizmor --offline --quiet --no-progress .github
 	$(RUN) -m mypy $(SOURCES) & types=$$!; \
-	.venv/bin/cfn-lint template.yaml && .venv-sam/bin/sam validate --lint --region us-east-1; \
-	template=$$?; wait $$types && exit $$template
+	.venv/bin/cfn-lint template.yaml && .venv-sam/bin/sam validate --lint --region us-east-1 && \
+	$(RUN) -m mypy --platform win32 --cache-dir .mypy_cache/windows cli layers/common; \
+	rest=$$?; wait $$types && exit $$rest
 
 unit: .venv/ready ## the core, without any network
 	$(PYTEST) -n auto --dist worksteal tests/unit --disable-socket --allow-unix-socket $(ARGS)
