@@ -123,6 +123,13 @@ def test_a_part_of_a_field_is_changed_in_the_sidecar(key: str) -> None:
         sidecars.setting(f"{key}=hello")
 
 
+@pytest.mark.parametrize("text", ["video_size={width:256,height:144}", "scenes=[{start:0}]"])
+def test_a_value_that_lost_its_quotes_on_the_way_is_no_text(text: str) -> None:
+    with pytest.raises(WrongUsage, match="is not JSON. Many shells remove its double quotes"):
+        sidecars.setting(text)
+    assert sidecars.setting("prompt={rain}") == ("prompt", "{rain}")
+
+
 def test_a_sidecar_without_changes_stays_as_it_was_written() -> None:
     assert sidecars.changed("a.json", b"{ not json", {}) == b"{ not json"
     assert sidecars.changed("a.json", None, {}) is None

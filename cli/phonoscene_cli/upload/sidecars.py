@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-#: A key that names a part of a field: a scene, or a side of the size. ``metadata`` is set by key.
-_PART: Final = re.compile(r"(scenes|video_size)[.\[]")
+#: Fields that have parts, and a key that names a part of one: a scene, or a side of the size.
+#: ``metadata`` is set by key.
+_WITH_PARTS: Final = frozenset({"scenes", "video_size"})
+_PART: Final = re.compile(rf"({'|'.join(sorted(_WITH_PARTS))})[.\[]")
 #: In the place of a value: the field is taken out.
 REMOVED: Final = object()
 
@@ -36,7 +38,7 @@ def setting(text: str) -> Setting:
     """``KEY=VALUE``: the value is JSON where it can be read as such, else a text.
 
     Raises:
-        WrongUsage: it is no such pair, or the key is a part of a field.
+        WrongUsage: it is no such pair, the key is a part of a field, or the value lost its quotes.
     """
     key, value = assigned(text, "KEY=VALUE. Example: --set fps=30")
     if part := _PART.match(key):
@@ -47,7 +49,12 @@ def setting(text: str) -> Setting:
         )
     try:
         return Setting(key, json.loads(value))
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as exc:
+        if key in _WITH_PARTS and value.startswith(("{", "[")):
+            raise WrongUsage(
+                f"{text} is not JSON. Many shells remove its double quotes: put single quotes "
+                "around it (bash, zsh, PowerShell 7), or write the field into the sidecar."
+            ) from exc
         return Setting(key, value)
 
 
