@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +29,7 @@ from phonoscene_cli.commands.watch import watch
 from phonoscene_cli.errors import READER_GONE
 from phonoscene_cli.failures import explained, show_trace
 from phonoscene_cli.stack.connection import ENDPOINTS_VARIABLE, LOCAL_STACK, STACK_VARIABLE, Chosen
-from phonoscene_cli.ui import streams, terminal
+from phonoscene_cli.ui import formatting, streams, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -125,7 +124,7 @@ def options(
 
 def _as_typed(name: str, value: Any) -> str:
     """An option as a shell takes it."""
-    return f"--{name}" if value is True else f"--{name} {shlex.quote(str(value))}"
+    return f"--{name}" if value is True else f"--{name} {formatting.typed(str(value))}"
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:

@@ -8,10 +8,13 @@ import secrets
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+#: Where files have other names, and words of a command other quotes.
+IS_WINDOWS: Final = os.name == "nt"
 
 
 def is_special(path: Path) -> bool:

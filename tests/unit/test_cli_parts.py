@@ -123,9 +123,25 @@ def test_a_part_of_a_field_is_changed_in_the_sidecar(key: str) -> None:
         sidecars.setting(f"{key}=hello")
 
 
+@pytest.mark.parametrize(
+    ("word", "here", "on_windows"),
+    [
+        ("talks/intro", "talks/intro", "talks/intro"),
+        ("my song", "'my song'", '"my song"'),
+        ('a "b"', "'a \"b\"'", r'"a \"b\""'),
+    ],
+)
+def test_a_word_of_a_command_has_the_quotes_of_the_systems_shells(
+    monkeypatch: pytest.MonkeyPatch, word: str, here: str, on_windows: str
+) -> None:
+    assert formatting.typed(word) == here
+    monkeypatch.setattr(formatting, "IS_WINDOWS", True)
+    assert formatting.typed(word) == on_windows
+
+
 @pytest.mark.parametrize("text", ["video_size={width:256,height:144}", "scenes=[{start:0}]"])
 def test_a_value_that_lost_its_quotes_on_the_way_is_no_text(text: str) -> None:
-    with pytest.raises(WrongUsage, match="is not JSON. Many shells remove its double quotes"):
+    with pytest.raises(WrongUsage, match="Many shells remove its double quotes"):
         sidecars.setting(text)
     assert sidecars.setting("prompt={rain}") == ("prompt", "{rain}")
 

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from phonoscene.publishing.s3_conditions import HIDDEN, MISSING
 from phonoscene.videos.video_formats import suffix_of
 from phonoscene_cli.errors import CliError, WrongUsage
-from phonoscene_cli.whole_files import check_writable, is_special, written_whole
+from phonoscene_cli.whole_files import IS_WINDOWS, check_writable, is_special, written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 1024 * 1024
 _GONE: Final = MISSING | {"NoSuchVersion"}
-IS_WINDOWS: Final = os.name == "nt"
-#: What may not be in a file's name there, or leads to another folder, and the beginning of a name
-#: that is a device's.
+#: What may not be in a file's name on Windows, or leads to another folder, and the beginning of a
+#: name that is a device's.
 #: https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
 _NOT_ON_WINDOWS: Final = re.compile(
     r'[<>:"/\\|?*\x00-\x1f]|^(?=(con|prn|aux|nul|(com|lpt)[0-9¹²³]) *(\.|$))', re.IGNORECASE

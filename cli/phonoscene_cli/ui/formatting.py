@@ -13,6 +13,7 @@ from phonoscene.publishing.public_job import public_fields
 from phonoscene.publishing.wording import STATES, WAITS, state_of
 from phonoscene.spending import cost as cost_of
 from phonoscene.spending import unseen_runs
+from phonoscene_cli.whole_files import IS_WINDOWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -130,8 +131,11 @@ def picture(estimate: Actual | Estimate) -> str:
 
 
 def typed(text: str) -> str:
-    """A word of a command as a shell takes it."""
-    return shlex.quote(text)
+    """A word of a command as a shell takes it; cmd knows double quotes only."""
+    quoted = shlex.quote(text)
+    if IS_WINDOWS and quoted != text:
+        return '"{}"'.format(text.replace('"', r"\""))
+    return quoted
 
 
 def meaning(job: Job) -> str:
