@@ -1055,9 +1055,19 @@ def test_of_a_cancelled_job_whose_answer_was_lost_nothing_is_promised() -> None:
     assert "answer was lost" in Outcome(before, lost).sentence
 
 
+def test_a_cancelled_job_whose_video_fal_has_made_meanwhile_was_not_for_nothing() -> None:
+    before, after = with_history(*WAY), LATE
+
+    assert Outcome(before, after).sentence == "CANCELLED; fal made and billed it all the same"
+
+
+LATE = with_history(*WAY, _S.CANCELLED).model_copy(
+    update={"request": Request(request_id="one"), "duplicate_requests": frozenset({"one"})}
+)
 ENDS = {
     "never sent": with_history(_S.READY, _S.CANCELLED),
     "at fal": with_history(*WAY, _S.CANCELLED),
+    "made too late": LATE,
     "made": with_history(*WAY, _S.GENERATED, _S.SUCCEEDED),
 }
 
@@ -1069,6 +1079,7 @@ ENDS = {
         (("never sent",), "nothing was spent"),
         (("never sent", "at fal"), "fal was asked to stop, but a run that has started may"),
         (("made", "never sent"), "1 segment had been made and paid; nothing else is billed"),
+        (("made too late",), "1 segment had been made and paid; nothing else is billed"),
         (("made", "made", "at fal"), "2 segments had been made and paid; fal was asked to stop"),
     ],
 )

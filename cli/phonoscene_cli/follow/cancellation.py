@@ -60,7 +60,7 @@ class Outcome:
     def _bill(self, after: Job) -> str:
         """What a cancelled job may cost all the same."""
         own = (one for one in self.segments if one.part_of == self.before.job_id)
-        made = sum(one.was_generated for one in own)
+        made = sum(bool(one.paid) for one in own)
         paid = f"{number(made, 'segment')} had been made and paid; " if made else ""
         if self.shared:
             goes, them = ("goes", "it") if self.shared == 1 else ("go", "them")
@@ -68,6 +68,8 @@ class Outcome:
                 f"{number(self.shared, 'segment')} {goes} on, because another job uses {them}, and "
                 "the one that asked first pays; "
             )
+        if after.paid:
+            return "fal made and billed it all the same"
         if not self.may_be_billed:
             return paid + ("nothing else is billed" if paid else "nothing was spent")
         if after.request is None and after.sequence is None:
