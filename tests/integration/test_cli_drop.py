@@ -588,3 +588,18 @@ def test_a_days_spent_money_is_reported_beforehand(desk: Desk, cloud: Cloud) -> 
     result = desk.says("drop", "song.wav", *PROMPT, "--dry-run")
 
     assert "$0.0100 of today's budget is left. The drop waits for the next day (UTC)." in result.err
+
+
+def test_what_costs_nothing_waits_for_no_money_however_much_is_spent(
+    desk: Desk, cloud: Cloud
+) -> None:
+    desk.says("drop", "song.wav", *PROMPT, "--yes")
+    desk.announce("song.wav", "song.json")
+    scene = Workspace.on_moto(cloud, clock=Clock(datetime.now(UTC)))
+    scene.bring(JobStatus.SUBMITTED)
+    desk.parameters["DailyBudgetUsd"] = "0.40"  # less than is reserved
+
+    result = desk.says("drop", "song.wav", *PROMPT, "--dry-run")
+
+    assert "you pay nothing more" in result.err
+    assert "budget" not in result.err

@@ -132,7 +132,7 @@ def total_lines(takes: Collection[TakeForecast], stack: Stack) -> Iterator[str]:
         yield f"together: {formatting.interval(total.lower_usd, total.upper_usd)}"
     day = stack.jobs.ledger.day(day_of(datetime.now(UTC)))
     left = stack.parameters.daily_budget_usd - (day.committed if day else ZERO)
-    if total.upper_usd > left:
+    if total.upper_usd > max(left, ZERO):  # what costs nothing waits for no money
         is_one = sum(one.requests for one in takes) == 1
         what = "The drop waits" if is_one else "Requests are sent while it lasts; the others wait"
         dollars = formatting.usd(max(left, ZERO))
