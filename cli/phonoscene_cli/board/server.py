@@ -89,8 +89,7 @@ def serve(find: Callable[[], Stack], address: Address, opens: Callable[[str], ob
     def link() -> str:
         return f"http://{address.host}:{port}{board.access.new_link()}"
 
-    # uvicorn would end the process of this signal, and not what is around it
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    _end_alike()
     with listener, closing(board.staging):
         first = link()
         terminal.line(f"board: {first}")
@@ -98,6 +97,13 @@ def serve(find: Callable[[], Stack], address: Address, opens: Callable[[str], ob
         opens(first)
         threading.Thread(target=_more_links, args=(link,), daemon=True).start()
         server.run(sockets=[listener])
+
+
+def _end_alike() -> None:
+    """A terminal that is closed is a request to end: uvicorn knows only the other one."""
+    closed = getattr(signal, "SIGHUP", None)  # Windows has none
+    if closed and signal.getsignal(closed) is not signal.SIG_IGN:
+        signal.signal(closed, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 def _more_links(link: Callable[[], str]) -> None:
