@@ -307,6 +307,10 @@ def test_a_day_is_the_whole_of_it_and_nothing_else() -> None:
     assert formatting.period(period) == "on 2026-11-22 (UTC)"
 
 
+def test_the_calendars_last_day_is_a_day() -> None:
+    assert Period.of(date.max, None).last == datetime.max.replace(tzinfo=UTC)
+
+
 def test_without_a_day_it_is_the_time_since_or_a_week() -> None:
     assert Period.of(None, NOON).first == NOON
     week = Period.of(None, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Self
 
 from phonoscene_cli.errors import WrongUsage
@@ -32,8 +32,8 @@ class Period:
             return cls(since or now - USUAL, now)
         if since is not None:
             raise WrongUsage("--day and --since cannot be combined. Use one of them.")
-        first = datetime.combine(day, datetime.min.time(), UTC)
-        return cls(first, first + timedelta(days=1) - timedelta(microseconds=1), day)
+        first, last = (datetime.combine(day, at, UTC) for at in (time.min, time.max))
+        return cls(first, last, day)
 
     def holds(self, at: datetime) -> bool:
         """Whether a time is in it."""
