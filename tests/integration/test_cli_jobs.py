@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phonoscene.jobs import FINAL, Audio, ErrorDetail, JobStatus
+from phonoscene.jobs import FINAL, Audio, ErrorDetail, Job, JobStatus
 from phonoscene.limits import day_of
 from phonoscene.publishing.wording import WAITS
 from phonoscene.table.dynamodb import Table
@@ -294,10 +294,7 @@ def test_what_is_not_there_is_missed_with_a_next_step(desk: Desk) -> None:
     assert "phonoscene jobs" in result.err
 
 
-def test_a_record_of_another_release_is_missed_in_words(
-    desk: Desk, scene: Workspace, cloud: Cloud
-) -> None:
-    job = scene.admit()
+def become_unreadable(cloud: Cloud, job: Job) -> None:
     cloud.dynamodb.update_item(
         TableName=JOBS,
         Key={"job_id": {"S": job.job_id}},
@@ -305,6 +302,13 @@ def test_a_record_of_another_release_is_missed_in_words(
         ExpressionAttributeNames={"#s": "status"},
         ExpressionAttributeValues={":s": {"S": "DREAMING"}},
     )
+
+
+def test_a_record_of_another_release_is_missed_in_words(
+    desk: Desk, scene: Workspace, cloud: Cloud
+) -> None:
+    job = scene.admit()
+    become_unreadable(cloud, job)
 
     result = desk.says("show", job.job_id)
 
@@ -467,6 +471,20 @@ def test_a_half_that_becomes_part_of_a_job_is_said_to(
 
     assert result.code == 1
     assert f"phonoscene watch {half.name}" in result.err
+
+
+@pytest.mark.parametrize("status", [_S.WAITING, _S.SUBMITTED])
+def test_a_job_whose_record_a_newer_release_writes_meanwhile_is_not_called_a_half(
+    desk: Desk, scene: Workspace, environment: pytest.MonkeyPatch, status: JobStatus
+) -> None:
+    job = scene.bring(status)
+    environment.setattr(time, "sleep", lambda _: become_unreadable(desk.cloud, job))
+
+    result = desk.says("watch", job.job_id)
+
+    assert result.code == 1
+    assert "half" not in result.err.splitlines()[-1]
+    assert f"cannot be read: `phonoscene show {job.job_id}` says which" in result.err
 
 
 def test_a_folder_is_watched_for_what_is_on_its_way_there(

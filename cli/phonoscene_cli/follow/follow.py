@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from rich.text import Text
 
 from phonoscene.drops.keys import name_of
+from phonoscene.jobs import JobStatus
 from phonoscene_cli.errors import NOT_FINE, CliError
 from phonoscene_cli.follow.poller import Follower, has_no_video
 from phonoscene_cli.stack.generation_time import typical_seconds
@@ -96,16 +97,22 @@ class FollowedJobs:
             for job, step in follower.follow(job_ids, enough):
                 self.show(job, step, self.watch)
         replaced = self._replaced(follower)
-        missing = {half: self._joined(follower.jobs[half]) for half in follower.gone} | replaced
+        missing = {one: self._gone(follower.jobs[one]) for one in follower.gone} | replaced
         problems = list(dict.fromkeys(missing.values()))
         if not follower.all_ended(one for one in job_ids if one not in replaced):
             unfinished = f"Not finished after {self.watch}: {self._where(follower)}"
             raise Unfinished(" ".join([*problems, unfinished]), follower.jobs.values())
         return Outcome([follower.jobs[one] for one in job_ids if one not in missing], problems)
 
-    def _joined(self, half: Job) -> str:
-        again = f"`phonoscene watch {formatting.typed(half.name)}`"
-        return f"The other half of {half.name} has arrived. Use {again}."
+    def _gone(self, job: Job) -> str:
+        """What became of a job whose record is no longer read."""
+        if job.status is JobStatus.WAITING and job.job_id not in self.stack.jobs.unreadable:
+            again = f"`phonoscene watch {formatting.typed(job.name)}`"
+            return f"The other half of {job.name} has arrived. Use {again}."
+        return (
+            f"The record of {job.name} is gone or cannot be read: `phonoscene show {job.job_id}` "
+            "says which."
+        )
 
     def _where(self, follower: Follower) -> str:
         """How far the jobs have come, and how to go on watching."""

@@ -28,7 +28,7 @@ class Follower:
     sleep: Callable[[float], None] = field(default_factory=lambda: time.sleep)
     #: The records as they were read last.
     jobs: dict[str, Job] = field(default_factory=dict)
-    #: Those of them whose records are gone: halves that have become part of a job.
+    #: Those of them whose records are read no more, such as halves that have become part of a job.
     gone: set[str] = field(default_factory=set)
     _shown: Counter[str] = field(default_factory=Counter)
     _states: dict[str, tuple[str | None, int]] = field(default_factory=dict)
