@@ -74,6 +74,8 @@ class Snapshot:
     #: How many more there are of both than are shown.
     more_moving: int = 0
     more_without_video: int = 0
+    #: Whether older jobs were left unread: then there may be more of each.
+    is_cut: bool = False
     #: Jobs that a page shows, by id.
     watched: Mapping[str, Job] = field(default_factory=dict)
     #: The takes of each of their names, by the job's id, the newest first.
@@ -109,6 +111,7 @@ class Observer:
     _without_video: list[str] = field(default_factory=list)
     _more_moving: int = 0
     _more_without_video: int = 0
+    _is_cut: bool = False
     #: Jobs that have ended, as they were read once.
     _ended: dict[str, Job] = field(default_factory=dict)
     #: Of the days before ``_older_than``: the index has a key for each day, and these change less.
@@ -178,6 +181,7 @@ class Observer:
             without_video=self._of(self._without_video),
             more_moving=self._more_moving,
             more_without_video=self._more_without_video,
+            is_cut=self._is_cut,
             watched={one: jobs[one] for one in watched if one in jobs},
             takes={
                 one: tuple(jobs.get(take.job_id, take) for take in self._takes.get(name, ()))
@@ -198,7 +202,9 @@ class Observer:
             before = stack.jobs.since(at - PERIOD, midnight - timedelta.resolution)
             self._older = list(islice(before, MAX_ENTRIES))
             self._older_due, self._older_than = now + OLDER_AGAIN, midnight
-        entries = [*islice(stack.jobs.since(midnight, at), MAX_ENTRIES), *self._older]
+        today = list(islice(stack.jobs.since(midnight, at), MAX_ENTRIES))
+        self._is_cut = MAX_ENTRIES in (len(today), len(self._older))
+        entries = [*today, *self._older]
         newest = {entry.name: entry.job_id for entry in reversed(entries)}
         moving = [one.job_id for one in entries if one.status not in FINAL]
         videos = [one.job_id for one in entries if one.status == JobStatus.SUCCEEDED]

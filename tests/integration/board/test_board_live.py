@@ -522,6 +522,28 @@ def test_drops_without_a_video_that_are_not_shown_are_counted(board: Board, desk
     assert "/jobs?status=REJECTED" in shown
 
 
+def test_jobs_that_are_not_looked_through_are_not_called_absent(
+    board: Board, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(2):
+        desk.cloud.drop(f"talks/{n}.wav", silence(1))
+        desk.cloud.drop(f"talks/{n}.json", SIDECAR if n else '{"prompt": 1}')
+        desk.announce(f"talks/{n}.json")
+    whole = views.parts_of_board(board.env, board.observer.look(0.0))
+    monkeypatch.setattr(snapshot, "MAX_ENTRIES", 1)
+    board.observer.forget()
+    found = board.observer.look(0.0)
+    cut = views.parts_of_board(board.env, found)
+    more = views.parts_of_board(board.env, replace(found, more_moving=3))
+    none = views.parts_of_board(board.env, replace(found, moving=()))
+
+    assert "At least 3 more in progress" in more["moving"]
+    assert "None of the newest jobs is in progress" in none["moving"]
+    assert "There is no video of the last 7 days." in whole["gallery"]
+    assert "There is no video" not in cut["gallery"]
+    assert "/jobs?status=SUCCEEDED" in cut["gallery"]
+
+
 def test_a_job_that_waits_says_until_when_in_the_readers_zone(board: Board, desk: Desk) -> None:
     job_id = drop(desk)
     now = board.observer.look(0.0, [job_id])
