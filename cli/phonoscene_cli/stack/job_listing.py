@@ -42,11 +42,14 @@ def takes(takes: Iterator[Job], times: Period | None, wanted: Filter) -> Iterato
             yield job
 
 
-def recent(
-    reader: Reader, period: Period, wanted: Filter, limit: int, skipped: int = 0
-) -> Iterator[Job]:
-    """The newest jobs. No index has metadata: only with --meta more than ``limit`` are read."""
+def recent_ids(reader: Reader, period: Period, wanted: Filter) -> Iterator[str]:
+    """The newest jobs' ids; no index has metadata."""
     entries = reader.since(period.first, period.last)
-    ids = (entry.job_id for entry in entries if wanted.matches(entry.name, entry.status))
-    jobs = reader.whole(ids if wanted.metadata else islice(ids, skipped, skipped + limit))
+    return (entry.job_id for entry in entries if wanted.matches(entry.name, entry.status))
+
+
+def recent(reader: Reader, period: Period, wanted: Filter, limit: int) -> Iterator[Job]:
+    """The newest jobs; only with metadata more than ``limit`` are read."""
+    ids = recent_ids(reader, period, wanted)
+    jobs = reader.whole(ids if wanted.metadata else islice(ids, limit))
     return filter(wanted.has_metadata, jobs)

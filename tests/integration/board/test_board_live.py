@@ -604,3 +604,25 @@ def test_jobs_that_no_page_holds_are_on_the_next_one(
     assert [len(one) for one in shown] == [2, 1]
     assert len({*shown[0], *shown[1]}) == 3
     assert "Older jobs" not in second
+
+
+def test_a_record_that_cannot_be_read_ends_no_list(
+    browser: Any, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phonoscene_cli.board.pages.stack.MAX_LISTED", 1)
+    older = drop(desk)
+    desk.cloud.drop("talks/other.wav", silence(1))
+    desk.cloud.drop("talks/other.json", SIDECAR)
+    desk.announce("talks/other.json")
+    [newer] = [str(one["job_id"]) for one in desk.cloud.items() if one["job_id"] != older]
+    desk.cloud.dynamodb.update_item(
+        TableName=JOBS,
+        Key={"job_id": {"S": newer}},
+        UpdateExpression="SET estimate = :s",
+        ExpressionAttributeValues={":s": {"S": "of a newer release"}},
+    )
+    first, second = (browser.get(f"/jobs?page={page}").text for page in (1, 2))
+
+    assert "Older jobs" in first
+    assert f"/jobs/{older}" in second
+    assert "Older jobs" not in second

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlencode
 
 from starlette.responses import HTMLResponse, Response, StreamingResponse
@@ -19,17 +19,20 @@ from phonoscene_cli.board.live import events
 from phonoscene_cli.doctor.checks import examine_all
 from phonoscene_cli.errors import WrongUsage
 from phonoscene_cli.stack.cost_report import cost_report, grouping
-from phonoscene_cli.stack.job_listing import Filter, recent, takes
+from phonoscene_cli.stack.job_listing import Filter, recent_ids, takes
 from phonoscene_cli.stack.job_lookup import folder_in, key_in, takes_of
 from phonoscene_cli.stack.period import Period
 from phonoscene_cli.ui.time_arguments import since
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from starlette.requests import Request
 
     from phonoscene.jobs import Job
     from phonoscene_cli.stack.connection import Stack
 
+T = TypeVar("T")
 #: Jobs of one page, and missing drops of one audit.
 MAX_LISTED: Final = 100
 #: What the pages offer to look back.
@@ -85,20 +88,20 @@ def jobs(request: Request) -> Response:
     A page that asks again does not look for a part of a name: that reads the index of each day.
     """
     board, query = board_of(request), NOTHING | dict(request.query_params)
-    problem, found, is_live = "", [], False
+    problem, found, has_more, is_live = "", [], False, False
     try:
         wanted = _wanted(board.stack, query)
-        of_name = _takes(board.stack, query, wanted)
+        of_name, has_more = _takes(board.stack, query, wanted)
         found = of_name
         if not of_name and "hx-request" not in request.headers:
-            found = _recent(board.stack, query, replace(wanted, part=query["name"].strip()))
+            by_part = replace(wanted, part=query["name"].strip())
+            found, has_more = _recent(board.stack, query, by_part)
         has_ended = bool(of_name) and all(job.is_final for job in of_name)
         is_live = bool(query["name"].strip()) and found == of_name and not has_ended
     except WrongUsage as exc:
         problem = str(exc)
-    shown, more = found[:MAX_LISTED], found[MAX_LISTED:]
-    older = urlencode(query | {"page": _page(query) + 1}) if more else ""
-    context = {"query": query, "periods": PERIODS, "jobs": shown, "problem": problem}
+    older = urlencode(query | {"page": _page(query) + 1}) if has_more else ""
+    context = {"query": query, "periods": PERIODS, "jobs": found, "problem": problem}
     return board.page(request, "jobs.html", older=older, is_live=is_live, **context)
 
 
@@ -107,17 +110,25 @@ def _wanted(stack: Stack, query: dict[str, str]) -> Filter:
     return Filter(frozenset(statuses), folder_in(stack, query["folder"].strip()))
 
 
-def _takes(stack: Stack, query: dict[str, str], wanted: Filter) -> list[Job]:
-    """Those of a whole name on one page, and one more where there is a next page."""
-    name, skipped = query["name"].strip(), MAX_LISTED * (_page(query) - 1)
+def _takes(stack: Stack, query: dict[str, str], wanted: Filter) -> tuple[list[Job], bool]:
+    """Those of a whole name on one page, and whether there is a next page."""
+    name = query["name"].strip()
     found = takes(takes_of(stack, name), None, wanted) if name else iter(())
-    return list(islice(found, skipped, skipped + MAX_LISTED + 1))
+    shown = _on_page(found, query)
+    return shown, next(found, None) is not None
 
 
-def _recent(stack: Stack, query: dict[str, str], wanted: Filter) -> list[Job]:
-    """Those of a time on one page, and one more where there is a next page."""
+def _recent(stack: Stack, query: dict[str, str], wanted: Filter) -> tuple[list[Job], bool]:
+    """The same of a time; one that cannot be read has its place, too."""
+    ids = recent_ids(stack.jobs, _period(query), wanted)
+    shown = _on_page(ids, query)
+    return list(stack.jobs.whole(shown)), next(ids, None) is not None
+
+
+def _on_page(found: Iterator[T], query: dict[str, str]) -> list[T]:
+    """Those of the page; the iterator has the others."""
     skipped = MAX_LISTED * (_page(query) - 1)
-    return list(recent(stack.jobs, _period(query), wanted, MAX_LISTED + 1, skipped))
+    return list(islice(found, skipped, skipped + MAX_LISTED))
 
 
 def _page(query: dict[str, str]) -> int:
