@@ -191,6 +191,19 @@ def test_a_waiting_job_says_what_it_waits_for_now_and_not_at_its_last_try(
     assert ("slots are in use" in shown.out) is (turn <= NOW or now == "slot")
 
 
+def test_a_job_that_a_clock_ahead_of_this_one_has_dated_is_there(desk: Desk, cloud: Cloud) -> None:
+    ahead = Workspace.on_moto(cloud, clock=Clock(datetime.now(UTC) + timedelta(minutes=4)))
+    job = ahead.bring(_S.SUBMITTED, name="talks/intro")
+
+    assert ids(desk.says("jobs", "--json")) == [job.job_id]
+    assert ids(desk.says("jobs", "--name", "talks/intro", "--since", "1d", "--json")) == [
+        job.job_id
+    ]
+    assert desk.says("cost", "--json").data["total"]["jobs"] == 1
+    followed = desk.says("watch", "talks/", "--timeout", "0s")
+    assert "talks/intro is SUBMITTED" in followed.err
+
+
 def test_nothing_found_is_said(desk: Desk) -> None:
     result = desk.says("jobs", "--status", "failed")
 

@@ -202,7 +202,7 @@ class Observer:
             before = stack.jobs.since(at - PERIOD, midnight - timedelta.resolution)
             self._older = list(islice(before, MAX_ENTRIES))
             self._older_due, self._older_than = now + OLDER_AGAIN, midnight
-        today = list(islice(stack.jobs.since(midnight, at), MAX_ENTRIES))
+        today = list(islice(stack.jobs.since(midnight), MAX_ENTRIES))
         self._is_cut = MAX_ENTRIES in (len(today), len(self._older))
         entries = [*today, *self._older]
         newest = {entry.name: entry.job_id for entry in reversed(entries)}

@@ -153,8 +153,8 @@ def _tell_others(stack: Stack, text: str, newest: Job) -> None:
 
 def _recent(reader: Reader, folder: str) -> list[Entry]:
     """The jobs of what was dropped in a folder or below, the newest first."""
-    now = datetime.now(UTC)
-    return [one for one in reader.since(now - IN_MOTION, now) if one.name.startswith(folder)]
+    first = datetime.now(UTC) - IN_MOTION
+    return [one for one in reader.since(first) if one.name.startswith(folder)]
 
 
 def _moving(entries: list[Entry]) -> list[str]:

@@ -42,7 +42,7 @@ def versions_agree(stack: Stack) -> Looked:
 def records_can_be_read(stack: Stack) -> Looked:
     """The newest records were written by the stack's version or an earlier one."""
     now, jobs = datetime.now(UTC), stack.jobs
-    recent = jobs.since(now - timedelta(days=1), now, with_segments=True)
+    recent = jobs.since(now - timedelta(days=1), with_segments=True)
     found = jobs.many([one.job_id for one in islice(recent, RECORDS)]).values()
     if jobs.unreadable:
         records = number(len(jobs.unreadable), "record")

@@ -77,7 +77,7 @@ def cost_report(stack: Stack, period: Period, by: str) -> CostResult:
     """Add up what was spent on the jobs of a period; ``by`` is what ``grouping`` returned."""
     first, last = period.first, period.last
     groups: dict[str | None, Spent] = defaultdict(Spent)
-    for job in _jobs(stack.jobs, first, last):
+    for job in _jobs(stack.jobs, period):
         groups[_group(job, by)] += Spent.of(job)
     return CostResult(
         since=first,
@@ -93,8 +93,9 @@ def _sorted(groups: Mapping[str | None, Spent]) -> list[tuple[str | None, Spent]
     return sorted(groups.items(), key=lambda group: (group[0] is None, group[0] or ""))
 
 
-def _jobs(reader: Reader, first: datetime, last: datetime) -> Iterator[Job]:
-    return reader.whole(entry.job_id for entry in reader.since(first, last, with_segments=True))
+def _jobs(reader: Reader, period: Period) -> Iterator[Job]:
+    entries = reader.since(period.first, period.end, with_segments=True)
+    return reader.whole(entry.job_id for entry in entries)
 
 
 def _group(job: Job, by: str) -> str | None:

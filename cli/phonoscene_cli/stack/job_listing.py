@@ -44,7 +44,7 @@ def takes(takes: Iterator[Job], times: Period | None, wanted: Filter) -> Iterato
 
 def recent_ids(reader: Reader, period: Period, wanted: Filter) -> Iterator[str]:
     """The newest jobs' ids; no index has metadata."""
-    entries = reader.since(period.first, period.last)
+    entries = reader.since(period.first, period.end)
     return (entry.job_id for entry in entries if wanted.matches(entry.name, entry.status))
 
 

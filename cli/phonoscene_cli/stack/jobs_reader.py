@@ -39,6 +39,8 @@ PAGE: Final = 100
 MANY: Final = 500
 #: Positions in a queue are counted up to this number.
 FAR: Final = 1000
+#: How far the clock that dated a job may be ahead of this one: AWS refuses whoever is more off.
+SKEW: Final = timedelta(minutes=5)
 #: Seconds for which the window and the budget are not read again.
 FRESH: Final = 2.0
 
@@ -207,12 +209,13 @@ class Reader:
         return self._table.pages("by_day", "day_shard = :key", {":key": key}, **more)
 
     def since(
-        self, first: datetime, last: datetime, *, with_segments: bool = False
+        self, first: datetime, last: datetime | None = None, *, with_segments: bool = False
     ) -> Iterator[Entry]:
-        """The jobs that were created between two times, the newest first.
+        """The jobs that were created between two times, the newest first; None: until now.
 
         ``with_segments``: those of segments too, which long audio is made of.
         """
+        last = last or datetime.now(UTC) + SKEW
         day = last.astimezone(UTC).date()
         while day >= first.astimezone(UTC).date():
             for entry in self.of_day(f"{day}"):

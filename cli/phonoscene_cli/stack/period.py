@@ -35,6 +35,11 @@ class Period:
         first, last = (datetime.combine(day, at, UTC) for at in (time.min, time.max))
         return cls(first, last, day)
 
+    @property
+    def end(self) -> datetime | None:
+        """The last moment of the day, or None: what is dated by a clock ahead of this is of now."""
+        return self.last if self.day else None
+
     def holds(self, at: datetime) -> bool:
         """Whether a time is in it."""
-        return self.first <= at <= self.last
+        return self.first <= at and (self.end is None or at <= self.end)

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,7 @@ from phonoscene_cli.board.snapshot import HEALTH_AGAIN, LIST_AGAIN, MAX_PROBLEMS
 from phonoscene_cli.errors import StackUnreachable
 from phonoscene_cli.upload.upload import Dropped
 from tests.integration import moto_stack
+from tests.integration.workspace import Clock, Workspace
 from tests.support.media.samples import silence
 from tests.support.stack import JOBS
 
@@ -626,3 +628,10 @@ def test_a_record_that_cannot_be_read_ends_no_list(
     assert "Older jobs" in first
     assert f"/jobs/{older}" in second
     assert "Older jobs" not in second
+
+
+def test_a_job_that_a_clock_ahead_of_this_one_has_dated_is_shown(board: Board, desk: Desk) -> None:
+    ahead = Clock(datetime.now(UTC) + timedelta(minutes=4))
+    job = Workspace.on_moto(desk.cloud, clock=ahead).bring(_S.SUBMITTED)
+
+    assert [one.job_id for one in board.observer.look(0.0).moving] == [job.job_id]
