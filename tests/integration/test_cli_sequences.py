@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +144,21 @@ def test_of_long_audio_some_segments_are_made_with_what_is_left_of_the_day(
         "$0.0040 of today's budget is left. Requests are sent while it lasts; "
         "the others wait for the next day (UTC)."
     ) in result.err
+
+
+def test_a_time_that_is_assumed_is_no_word_about_older_videos(
+    desk: Desk, cloud: Cloud, here: Path
+) -> None:
+    wrote(here, SIDECAR)
+    before = Clock(datetime.now(UTC) - timedelta(days=8))
+    Workspace.on_moto(cloud, clock=before).bring(_S.SUCCEEDED)
+
+    shown = desk.says("drop", "song.wav", "--dry-run").err
+    desk.says("drop", "song.wav", "--yes")
+    plan = desk.says("backfill", "", "--dry-run", "--older-than", "0s").out
+
+    for text in (shown, plan):
+        assert "(assumed: there is no recent video)" in text
 
 
 @pytest.mark.parametrize(

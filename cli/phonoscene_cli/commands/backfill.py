@@ -247,7 +247,7 @@ def _lines(plan: Plan, this: Audit) -> Iterator[str]:
     yield f"  {formatting.number(jobs.jobs, 'job')} would be created{more}, {jobs.frames:,} frames"
     dollars = formatting.interval(jobs.lower_usd, jobs.upper_usd)
     yield f"  {jobs.megapixels:,.1f} megapixels: {dollars}"
-    how = "assumed: there is no video yet" if plan.usual is None else "the recent average"
+    how = "assumed: there is no recent video" if plan.usual is None else "the recent average"
     each = formatting.span(timedelta(seconds=plan.seconds_per_job))
     yield (
         f"  {formatting.span(timedelta(hours=plan.hours))} at {each} a request ({how}), "

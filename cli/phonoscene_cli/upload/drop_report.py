@@ -163,7 +163,7 @@ def _time(take: TakeForecast, stack: Stack) -> str:
     known = typical_seconds(stack.jobs)
     each, most = known or ASSUMED_SECONDS, stack.parameters.max_in_flight
     together = formatting.span(timedelta(seconds=take.rounds(most) * each))
-    source = "the recent average" if known else "assumed: there is no video yet"
+    source = "the recent average" if known else "assumed: there is no recent video"
     requests = formatting.number(take.requests, "request")
     one = formatting.span(timedelta(seconds=each))
     if take.requests == 1:
