@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import time
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
@@ -327,3 +328,19 @@ def test_the_videos_of_the_others_are_fetched_if_one_cannot_be(
     assert "videos/a.mp4 cannot be written: Is a directory. `phonoscene watch" in result.err
     assert result.data["videos"] == ["videos/c.mp4"]
     assert (folder / "videos" / "c.mp4").read_text() == "c"
+
+
+@pytest.mark.usefixtures("videos")
+def test_who_interrupts_a_download_is_told_how_to_fetch_that_video(
+    desk: Desk, folder: Path, environment: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Path:
+        raise KeyboardInterrupt
+
+    environment.setattr(follow, "fetch", interrupted)
+
+    result = desk.says("drop", "a.wav", *PROMPT, "--out", "videos/")
+
+    assert result.code == 130
+    assert re.search(r"`phonoscene watch [0-9a-f]{32} --out FILE` fetches it", result.err)
+    assert not (folder / "videos").exists()

@@ -200,14 +200,17 @@ def bring_home(stack: Stack, outcome: Outcome, out: Destination | None) -> dict[
     s3 = stack.client("s3")
     videos: dict[str, Path] = {}
     for job, target in pairs:
+        fetches = f"`phonoscene watch {job.job_id} --out FILE` fetches it."
         try:
             if job.video:
                 videos[job.job_id] = fetch(s3, job, job.video, target)
         except VideoGone as exc:
             outcome.problems.append(str(exc))
         except CliError as exc:
-            fetches = f"`phonoscene watch {job.job_id} --out FILE` fetches it."
             outcome.problems.append(f"{exc} {fetches}")
+        except KeyboardInterrupt:
+            terminal.say(f"The video stays in its bucket: {fetches}")
+            raise
     return videos
 
 
