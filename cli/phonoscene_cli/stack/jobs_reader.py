@@ -39,7 +39,7 @@ PAGE: Final = 100
 MANY: Final = 500
 #: Positions in a queue are counted up to this number.
 FAR: Final = 1000
-#: How far the clock that dated a job may be ahead of this one: AWS refuses whoever is more off.
+#: How far the clock that dated a job may be ahead of this one: AWS refuses a larger difference.
 SKEW: Final = timedelta(minutes=5)
 #: Seconds for which the window and the budget are not read again.
 FRESH: Final = 2.0

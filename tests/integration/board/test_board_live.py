@@ -541,7 +541,7 @@ def test_jobs_that_are_not_looked_through_are_not_called_absent(
 
     assert "At least 3 more in progress" in more["moving"]
     assert "None of the newest jobs is in progress" in none["moving"]
-    assert "There is no video of the last 7 days." in whole["gallery"]
+    assert "No videos in the last 7 days." in whole["gallery"]
     assert "There is no video" not in cut["gallery"]
     assert "/jobs?status=SUCCEEDED" in cut["gallery"]
 
