@@ -201,6 +201,19 @@ def test_a_sidecar_is_found_by_a_name_whose_accents_are_spelled_otherwise(tmp_pa
     assert sidecars.beside(tmp_path / "cafe\u0301.mp3") == tmp_path / "caf\u00e9.json"
 
 
+def test_beside_a_name_that_has_no_room_for_the_longer_suffix_lies_the_short_one(
+    tmp_path: Path,
+) -> None:
+    stem = "x" * (255 - len(".mp3"))
+    audio, sidecar = tmp_path / f"{stem}.mp3", tmp_path / f"{stem[:-1]}.json"
+    longest = tmp_path / f"{stem[:-1]}.mp3"
+
+    assert sidecars.beside(audio) is None
+
+    sidecar.touch()
+    assert sidecars.beside(longest) == sidecar
+
+
 def test_an_output_of_another_encoding_or_none_takes_any_text(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

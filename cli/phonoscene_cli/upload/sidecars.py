@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
-from pathlib import Path
+from os.path import isfile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from phonoscene.drops.keys import SIDECAR_SUFFIX, composed
@@ -17,6 +17,7 @@ from phonoscene_cli.ui.assignments import assigned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 
 #: Fields that have parts, and a key that names a part of one: a scene, or a side of the size.
@@ -85,7 +86,7 @@ def beside(audio: Path) -> Path | None:
     with suppress(PermissionError):  # the usual names are found in a folder that is not listed, too
         files += sorted(audio.parent.iterdir())
     named = (file for stem in stems for file in files if is_named(file, stem))
-    return next(filter(Path.is_file, named), None)
+    return next(filter(isfile, named), None)  # False for a name that is too long
 
 
 def is_named(sidecar: Path, stem: str) -> bool:
