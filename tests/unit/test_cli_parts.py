@@ -353,7 +353,8 @@ def test_a_drop_is_in_its_folder_under_its_name(tmp_path: Path) -> None:
         ("song.mp3", "a/../b", None, "refused"),
         ("song.mp3", "", "a\nb", "refused"),
         ("song.mp3", "x" * 1020, None, "at most 1024 bytes"),
-        ("song.mp3", "a\udcff", None, "not a valid S3 key"),
+        ("song.mp3", "a\udcff", None, "it contains a control character, or is not UTF-8"),
+        ("song.mp3", "a\u202eb", None, "reverses what follows"),
     ],
 )
 def test_what_would_be_no_drop_is_wrong_usage(
@@ -364,6 +365,23 @@ def test_what_would_be_no_drop_is_wrong_usage(
 
     with pytest.raises(WrongUsage, match=why):
         _ = DropOptions(tmp_path / file, folder, name).key
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "Aufnahme um 1.04.09\u202fPM",  # macOS: a narrow space
+        "\u200e00000012-AUDIO",  # a mark of direction
+        "می\u200cشود",  # a joiner, as Persian is written
+        "\U0001f469\u200d\U0001f467",
+        "\U0001faea",  # newer than the tables of this Python
+    ],
+)
+def test_names_as_telephones_write_them_are_keys(tmp_path: Path, stem: str) -> None:
+    file = tmp_path / f"{stem}.m4a"
+    file.touch()
+
+    assert DropOptions(file, "notes").key == f"notes/{stem}.m4a"
 
 
 # ------------------------------------------------------------------------------

@@ -685,6 +685,8 @@ def test_wait_for_sidecar_is_no_argument_of_the_endpoint() -> None:
         "art/cover.jpeg",
         "Überzug é.webp",
         "a+b %20.gif",
+        "at 1.04.09\u202fPM.png",
+        "می\u200cشود.png",
         "..cover.png",
     ],
 )
@@ -788,6 +790,7 @@ def test_an_image_url_of_an_address_or_a_private_host_is_refused(host: str) -> N
         "cover.svg",
         "co\u0000ver.png",
         "co\u202ever.png",
+        "co\u0085ver.png",
         "co\nver.png",
     ],
 )

@@ -15,6 +15,7 @@ from phonoscene.drops.keys import (
     Kind,
     beside,
     family_prefixes,
+    illegible,
     kind_of,
     spellings,
     unsafe,
@@ -95,12 +96,12 @@ def _fine(key: str, file: Path) -> str:
             f'{key} would be ignored, as all files and folders whose names begin with "." or "_". '
             "Choose another folder or name."
         )
-    if why := unsafe(key):
+    if why := unsafe(key) or illegible(key):
         raise WrongUsage(f"The key {key!r} would be refused: {why}. Choose another folder or name.")
-    if not key.isprintable() or len(key.encode()) > MAX_KEY_BYTES - len(".json"):
+    if len(key.encode()) > MAX_KEY_BYTES - len(".json"):
         raise WrongUsage(
-            f"{key!r} is not a valid S3 key (printable, at most {MAX_KEY_BYTES} bytes with its "
-            "sidecar's suffix). Choose another folder or name."
+            f"{key!r} is not a valid S3 key (at most {MAX_KEY_BYTES} bytes with its sidecar's "
+            "suffix). Choose another folder or name."
         )
     return key
 

@@ -658,6 +658,7 @@ def test_what_was_dropped_before_another_file_failed_is_not_dropped_again(
     [
         ("x.wav", "x.wav"),
         ("Ä ö.MP3", "Ä ö.MP3"),
+        ("at 1.04.09\u202fPM.m4a", "at 1.04.09\u202fPM.m4a"),
         ("a.png", "a.png"),
         ("x.json", SIDECAR),
         ("x.mp3.JSON", SIDECAR),

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from phonoscene.drops.keys import AUDIO_SUFFIXES, IMAGE_SUFFIXES
+from phonoscene.drops.keys import AUDIO_SUFFIXES, IMAGE_SUFFIXES, illegible
 from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES
 from phonoscene.errors import DropRefused
 from phonoscene_cli.errors import WrongUsage
@@ -98,8 +98,8 @@ class StagedDrop:
         lower = name.lower()
         if lower.endswith(".json"):
             return self.folder / SIDECAR
-        is_safe = name.isprintable() and not name.startswith(".") and len(name.encode()) <= MAX_NAME
-        if not is_safe or "/" in name or "\\" in name:
+        is_short = len(name.encode(errors="replace")) <= MAX_NAME
+        if illegible(name) or name.startswith(".") or not is_short or "/" in name or "\\" in name:
             raise WrongUsage(f"{name!r} cannot be used as a file's name. Rename the file.")
         if lower.endswith(IMAGE_SUFFIXES):
             if len(self.images) >= MAX_IMAGES and not (self.folder / name).is_file():

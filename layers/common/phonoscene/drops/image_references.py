@@ -10,7 +10,7 @@ from annotated_types import MaxLen, MinLen
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from phonoscene.drops.keys import IMAGE_SUFFIXES
+from phonoscene.drops.keys import IMAGE_SUFFIXES, illegible
 from phonoscene.fal.requests import MAX_URL_LENGTH
 
 #: The type of the error that pydantic carries when a reference is refused; its context has
@@ -85,7 +85,7 @@ def _image_name_problem(name: str) -> str | None:
     if not name.lower().endswith(IMAGE_SUFFIXES):
         suffixes = " ".join(IMAGE_SUFFIXES)
         return f"its name must end in one of {suffixes}: convert other formats to PNG or JPEG"
-    return None if name.isprintable() else "it contains a control character"
+    return illegible(name)
 
 
 ImageReference = Annotated[str, MinLen(1), MaxLen(MAX_URL_LENGTH), AfterValidator(_image_reference)]

@@ -116,6 +116,19 @@ def unsafe(key: str) -> str | None:
     return None
 
 
+def illegible(name: str) -> str | None:
+    """Why a name cannot be a file's, or None.
+
+    What is not ``isprintable`` may be: telephones write joiners, spaces of other widths and emoji
+    that Python does not know yet.
+    """
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        return "it contains a control character, or is not UTF-8"
+    if any(unicodedata.bidirectional(character) in ("LRO", "RLO") for character in name):
+        return "it contains a character that reverses what follows"
+    return None
+
+
 def composed(text: str) -> str:
     """A text in Unicode's composed form (NFC); macOS writes file names in the other one (NFD)."""
     return unicodedata.normalize("NFC", text)
