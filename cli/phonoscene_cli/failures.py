@@ -71,7 +71,12 @@ _DOCTOR: Final = "`phonoscene doctor` shows what works."
 
 
 def explained(exc: Exception) -> tuple[str, int]:
-    """What happened and what to do, and the exit code."""
+    """What happened and what to do, with the exception's notes, and the exit code."""
+    sentence, code = _explained(exc)
+    return " ".join([sentence, *getattr(exc, "__notes__", ())]), code
+
+
+def _explained(exc: Exception) -> tuple[str, int]:
     if isinstance(exc, CliError):
         return str(exc), exc.exit_code
     if isinstance(exc, (BotoCoreError, ClientError, ResponseParserError)):

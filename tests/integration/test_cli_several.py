@@ -211,6 +211,23 @@ def test_an_interrupt_before_the_first_upload_drops_nothing(
     assert "Interrupted: nothing was dropped." in result.err
 
 
+def test_an_interrupt_says_what_is_left_of_a_file(
+    desk: Desk, environment: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: Upload) -> None:
+        stopped = KeyboardInterrupt()
+        stopped.add_note("a.wav could not be deleted.")
+        raise stopped
+
+    before_upload(environment, 1, interrupt)
+
+    result = desk.says("drop", *FILES, *PROMPT)
+
+    assert result.code == 130
+    assert "a.wav could not be deleted." in result.err
+    assert "nothing was dropped" not in result.err
+
+
 @pytest.mark.parametrize("number", [1, 3])
 def test_an_interrupt_that_is_too_late_for_a_file_counts_it_and_stops_before_the_next(
     desk: Desk, cloud: Cloud, environment: pytest.MonkeyPatch, number: int

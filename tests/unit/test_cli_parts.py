@@ -49,6 +49,7 @@ from phonoscene_cli.audit.backfill_estimate import Plan
 from phonoscene_cli.audit.checkpoint import CursorFile, Progress, default_path
 from phonoscene_cli.audit.rate_limit import DEEP, Pace, hold_while_deep, rate_of
 from phonoscene_cli.errors import CliError, WrongUsage
+from phonoscene_cli.failures import explained
 from phonoscene_cli.follow.cancellation import Outcome
 from phonoscene_cli.follow.poller import Follower
 from phonoscene_cli.stack import video_download
@@ -966,8 +967,34 @@ def test_what_cannot_be_taken_back_does_not_hide_why_it_was_to_be(song: Drop) ->
     bucket.delete_object = refuse  # as S3 may
     bucket.before_end["a/song.json"] = fail
 
-    with pytest.raises(EndpointConnectionError):
+    with pytest.raises(EndpointConnectionError) as failure:
         Upload(bucket, "drops", song).run()
+
+    assert sorted(bucket.objects) == ["a/cover.png", "a/song.mp3"]
+    sentence = explained(failure.value)[0]
+    assert "https://s3" in sentence
+    assert "a/cover.png, a/song.mp3 could not be deleted from the drop bucket" in sentence
+
+
+def test_an_interrupt_names_what_cannot_be_taken_back(song: Drop) -> None:
+    bucket: Any = Bucket()
+    upload = Upload(bucket, "drops", song)
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied"}}, "DeleteObject")
+
+    def interrupt() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        upload._stopped.wait(30)
+
+    bucket.delete_object = refuse
+    bucket.before_end["a/song.mp3"] = interrupt
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        put(upload)
+
+    [note] = stopped.value.__notes__
+    assert note.startswith("a/cover.png could not be deleted from the drop bucket")
 
 
 @pytest.mark.parametrize(("key", "is_dropped"), [("a/song.mp3", False), ("a/song.json", True)])

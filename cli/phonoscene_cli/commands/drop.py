@@ -231,8 +231,10 @@ def _upload_all(drops: Sequence[Candidate], stack: Stack, *, as_json: bool) -> l
         for one in drops:
             _upload(one, stack, dropped)
     except BaseException as exc:  # ^C, too: what was dropped becomes jobs
-        if isinstance(exc, KeyboardInterrupt) and not dropped:
-            terminal.say("Interrupted: nothing was dropped.")
+        if isinstance(exc, KeyboardInterrupt):
+            nothing = [] if dropped else ["Interrupted: nothing was dropped."]
+            for line in getattr(exc, "__notes__", nothing):
+                terminal.say(line)
         if len(drops) > 1 and dropped:
             done = f"{len(dropped)} of {len(drops)} files were dropped"
             rest = [one.key for one in drops[len(dropped) :]]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import mimetypes
 import threading
-from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
@@ -170,9 +169,16 @@ class Upload:
                 finally:  # S3 or botocore refuses what grows or shrinks meanwhile, in other words
                     piece.check()
         except BaseException as exc:
-            self._take_back(put.values())
+            ended = exc
             if isinstance(exc, _Stopped):
-                raise TakenBack("Interrupted: nothing was dropped.") from None
+                ended = TakenBack("Interrupted: nothing was dropped.")
+            if left := self._take_back(put.values()):
+                ended.add_note(
+                    f"{', '.join(left)} could not be deleted from the drop bucket, and may become "
+                    "a job. Drop the same file again, or delete what is left."
+                )
+            if ended is not exc:
+                raise ended from None
             raise
         sidecar = put[self.drop.sidecar.key] if self.drop.sidecar else self.drop.existing_sidecar
         return Dropped(self.bucket, put[self.drop.audio.key], sidecar)
@@ -192,10 +198,15 @@ class Upload:
         on_bytes = self.on_bytes if piece is self.drop.audio else lambda _: None
         return _Body(piece.source, self._stopped, on_bytes)
 
-    def _take_back(self, objects: Iterable[DropObject]) -> None:
+    def _take_back(self, objects: Iterable[DropObject]) -> list[str]:
+        """Delete what was put; the keys of what is left. The first error is the one to hear of."""
+        left: list[str] = []
         for one in objects:
-            with suppress(ClientError, BotoCoreError):  # the first error is the one to hear of
+            try:
                 self.s3.delete_object(Bucket=self.bucket, Key=one.key, VersionId=one.version_id)
+            except (ClientError, BotoCoreError):
+                left.append(one.key)
+        return left
 
 
 class _Body(io.FileIO):
@@ -226,7 +237,7 @@ def unbroken(work: Callable[[], Dropped], stop: Callable[[], None] = lambda: Non
     """Do what must not be left in a doubtful state by ^C: in a thread, which it only asks to stop.
 
     Raises:
-        KeyboardInterrupt: and nothing was dropped.
+        KeyboardInterrupt: and nothing was dropped; its notes say what is left all the same.
         DroppedNonetheless: it came too late for that.
         TakenBack, ClientError, BotoCoreError, OSError: as ``work`` did.
     """
@@ -243,6 +254,8 @@ def unbroken(work: Callable[[], Dropped], stop: Callable[[], None] = lambda: Non
         outcome = ended.get()  # ^C once more ends even this
         if isinstance(outcome, Dropped):
             raise UploadedDespiteInterrupt(outcome) from interrupt
+        for note in getattr(outcome, "__notes__", ()):
+            interrupt.add_note(note)
         raise
     if isinstance(outcome, BaseException):
         raise outcome
