@@ -96,6 +96,22 @@ def test_the_errors_of_all_files_are_reported_and_nothing_goes_up(
     assert "Nothing was dropped: 2 errors." in result.err
 
 
+def test_an_error_of_a_length_or_a_cost_names_each_file_that_has_it(
+    desk: Desk, folder: Path
+) -> None:
+    desk.parameters["MaxJobCostUsd"] = "0.04"
+    (folder / "d.wav").write_bytes(silence(3))
+
+    result = desk.says("drop", *FILES, "d.wav", *PROMPT)
+    data = desk.says("drop", *FILES, "d.wav", *PROMPT, "--json").data
+
+    wrong = [(error["code"], error["source"]) for error in data["errors"]]
+    assert wrong == [("cost_too_high", "c.wav"), ("cost_too_high", "d.wav")]
+    assert data["drops"][3]["errors"] == data["errors"][1:]
+    assert "    in       c.wav\n" in result.err
+    assert "Nothing was dropped: 2 errors." in result.err
+
+
 def test_all_files_that_are_no_drop_are_named_at_once(
     desk: Desk, cloud: Cloud, folder: Path
 ) -> None:

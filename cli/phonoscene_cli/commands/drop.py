@@ -201,7 +201,7 @@ def _result_of(one: Candidate, dropped: Dropped | None) -> DropResult:
         estimate=Sum.of(one.new.estimates),
         segments=one.new.segments,
         repeats=[job.job_id for job in one.repeats.values()],
-        errors=one.plan.outlook.errors,
+        errors=one.errors,
         job_ids=one.job_ids(dropped) if dropped else (),
     )
 

@@ -14,7 +14,7 @@ from phonoscene_cli.upload.upload_plan import plan
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from phonoscene.jobs import Job
+    from phonoscene.jobs import ErrorDetail, Job
     from phonoscene_cli.stack.connection import Stack
     from phonoscene_cli.upload.upload import Dropped, FileUpload
     from phonoscene_cli.upload.upload_plan import DropOptions, Plan
@@ -44,6 +44,14 @@ class Candidate:
     def name(self) -> str:
         """The name of the drop."""
         return name_of(self.key)
+
+    @property
+    def errors(self) -> list[ErrorDetail]:
+        """What is wrong; one that names no file, such as a cost, is in the audio."""
+        return [
+            error if error.source else error.model_copy(update={"source": self.key})
+            for error in self.plan.outlook.errors
+        ]
 
     def job_ids(self, dropped: Dropped) -> list[str]:
         """The ids of its jobs, those of takes that repeat a job included."""

@@ -582,6 +582,17 @@ def test_several_files_share_a_field_that_is_wrong_and_its_error_is_shown_once(
     assert versions(cloud) == []
 
 
+def test_of_several_files_those_that_cost_too_much_are_named(browser: Browser) -> None:
+    for name, seconds in (("x.wav", 1), ("y.wav", 6), ("z.wav", 6)):
+        stage(browser, silence(seconds), name)
+
+    shown = look(browser, key="talks/", video_size="4096x4096").text
+
+    assert "2 errors: nothing would be made" in shown
+    names = [f"talks/{name}: 4096 x 4096 x " in shown for name in ("x.wav", "y.wav", "z.wav")]
+    assert names == [False, True, True]
+
+
 @pytest.mark.parametrize("key", ["talks/intro", "intro"])
 def test_one_name_for_several_files_is_asked_about(browser: Browser, key: str) -> None:
     for name in ("x.wav", "y.wav"):

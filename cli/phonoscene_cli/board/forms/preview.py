@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from phonoscene.drops.keys import composed
 from phonoscene.jobs import ErrorDetail
-from phonoscene_cli.board.forms.fields import NAMES, Filled, filled
+from phonoscene_cli.board.forms.fields import NAMES, filled
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.ui import formatting
 from phonoscene_cli.upload.drop_report import Sum, price_lines, take_lines, total_lines
@@ -98,8 +98,9 @@ def preview_drop(
     except CliError as exc:
         return Preview(errors=said.errors, step=str(exc))
     plans = [one.plan for one in drops]
+    wrong = [error for one in drops for error in _named(one, is_alone=len(drops) == 1)]
     found = _preview(
-        said,
+        [*said.errors, *wrong],
         [one.outlook for one in plans],
         [one.new for one in drops],
         _lines(drops[0].new, stack) if len(drops) == 1 else _lines_of_each(drops, stack),
@@ -170,11 +171,12 @@ def preview_retry(
     except CliError as exc:
         return Preview(errors=said.errors, step=str(exc))
     outlook, put = planned.outlook, (planned.bucket, planned.audio, planned.sidecar)
-    return _preview(said, [outlook], [outlook], _lines(outlook, stack), planned, put)
+    wrong = [*said.errors, *outlook.errors]
+    return _preview(wrong, [outlook], [outlook], _lines(outlook, stack), planned, put)
 
 
 def _preview(
-    said: Filled,
+    wrong: Sequence[ErrorDetail],
     outlooks: Sequence[Forecast],
     news: Sequence[Forecast],
     lines: Sequence[str],
@@ -182,8 +184,7 @@ def _preview(
     put: object,
 ) -> Preview[T]:
     """``news``: the takes that are no repeats; ``put``: differs as text where what is put does."""
-    found = {(error.field, error.message): error for one in outlooks for error in one.errors}
-    errors = (*said.errors, *found.values())
+    errors = tuple({(error.field, error.message): error for error in wrong}.values())
     segments = news[0].segments if len(news) == 1 else []
     if errors:
         return Preview(errors=errors, segments=segments)
@@ -197,6 +198,17 @@ def _preview(
         examined=hashlib.sha256(examined.encode()).hexdigest(),
         planned=planned,
     )
+
+
+def _named(one: Candidate, *, is_alone: bool) -> list[ErrorDetail]:
+    """What is wrong with a file; of several, it is named where the error is of this file alone."""
+    name = one.key.rpartition("/")[2]
+    return [
+        error
+        if is_alone or error.source != one.key or name in error.message
+        else error.model_copy(update={"message": f"{one.key}: {error.message}"})
+        for error in one.errors
+    ]
 
 
 def _lines(outlook: Forecast, stack: Stack) -> list[str]:
