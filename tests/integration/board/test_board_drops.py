@@ -582,6 +582,18 @@ def test_several_files_share_a_field_that_is_wrong_and_its_error_is_shown_once(
     assert versions(cloud) == []
 
 
+def test_of_two_files_whose_names_differ_in_unicode_only_one_is_to_be_removed(
+    browser: Browser,
+) -> None:
+    for seconds, name in enumerate(("caf\u00e9.wav", "cafe\u0301.wav"), 1):
+        stage(browser, silence(seconds), name)
+
+    shown = look(browser, key="talks/").text
+
+    assert "Two files are named caf\u00e9.wav, with accents spelled in two ways." in shown
+    assert 'name="approved"' not in shown
+
+
 def test_of_several_files_those_that_cost_too_much_are_named(browser: Browser) -> None:
     for name, seconds in (("x.wav", 1), ("y.wav", 6), ("z.wav", 6)):
         stage(browser, silence(seconds), name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -122,6 +123,9 @@ def _step_before(staged: StagedDrop, form: Mapping[str, str]) -> str:
         return "Choose an audio file first."
     if len(staged.audio) == 1:
         return ""
+    spelled = Counter(composed(one.name) for one in staged.audio)
+    if twice := [name for name, count in spelled.items() if count > 1]:
+        return f"Two files are named {twice[0]}, with accents spelled in two ways. Remove one."
     name, sidecar = form.get("key", "").strip(), Path(staged.sidecar_name)
     if name and not name.endswith("/"):
         return (
