@@ -677,6 +677,22 @@ def test_several_audio_files_are_dropped_at_once_and_appear_among_the_jobs(
     assert phonoscene.jobs.takes("together/two") == []
 
 
+def test_of_two_files_of_one_name_the_second_does_not_replace_the_first(tab: Tab) -> None:
+    page = tab.go("/drop")
+    files: list[FilePayload] = [
+        {"name": "01.wav", "mimeType": "audio/wav", "buffer": make_audio("wav", seconds)}
+        for seconds in (1.0, 2.0)
+    ]
+    page.set_input_files("#files", files)
+    fill(tab, prompt="Rain", video_size=TINY)
+
+    assert priced(tab).startswith("Drop it for $")
+    lines = page.locator("#uploads li").all_inner_texts()
+    assert lines[0] == "01.wav ✓ Remove"
+    assert "Another file of this name came with it" in lines[1]
+    tab.shows("#outcome", "up to 25 frames")
+
+
 def test_nothing_is_dropped_before_all_files_have_come(tab: Tab) -> None:
     page, held = tab.go("/drop"), list[Any]()
 

@@ -197,7 +197,10 @@ async function take(files) {
   const form = document.querySelector("form[data-drop]"), taken = new Set();
   outdate();
   for (const file of files) {
-    if (await upload(form, file)) taken.add(placeOf(file.name));
+    const place = placeOf(file.name);
+    if (place !== "sidecar" && taken.has(place))
+      finish(line(file.name), "✕ Another file of this name came with it. Rename one of them.");
+    else if (await upload(form, file)) taken.add(place);
   }
   if (taken.has("sidecar")) refill();
   else htmx.trigger("#outcome", "staged");
