@@ -429,6 +429,13 @@ def test_a_key_is_read_with_and_without_padding(padding: str) -> None:
     assert receive(post(), jwks.signing_keys(), USER)
 
 
+def test_a_key_that_names_no_curve_is_read() -> None:
+    """fal's own example of a check reads nothing but ``x``."""
+    [key] = public_keys({"keys": [{"x": x_of(KEY)}]})
+
+    assert key.public_bytes_raw() == KEY.public_key().public_bytes_raw()
+
+
 @pytest.mark.parametrize(
     "entry",
     [
