@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from phonoscene.errors import AddressRefused
-from phonoscene.net.public_https import Timeout, connect_public, dial, is_public, tls_context
+from phonoscene.net.public_https import Timeout, connect_public, dial, get, is_public, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,11 +80,13 @@ class Wire:
     """Writes down whom it was to dial; refuses some."""
 
     dialled: list[str] = field(default_factory=list)
+    ports: set[int] = field(default_factory=set)
     refuses: set[str] = field(default_factory=set)
     line: Line = field(default_factory=Line)
 
     def connect(self, at: tuple[str, int], *_: Any) -> Line:
         self.dialled.append(at[0])
+        self.ports.add(at[1])
         if at[0] in self.refuses:
             raise ConnectionRefusedError
         return self.line
@@ -161,6 +164,20 @@ def test_the_address_that_was_checked_is_dialled_whatever_dns_says_next(
     connect_public(HOST, 443, 1)
 
     assert (wire.dialled, asked) == (["93.184.216.34"], [HOST])
+
+
+def test_a_url_without_a_port_is_asked_at_that_of_https(
+    monkeypatch: pytest.MonkeyPatch, dns: Callable[..., list[str]], wire: Wire
+) -> None:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+    dns(PUBLIC)
+    wire.refuses.update(PUBLIC)
+
+    with pytest.raises(ConnectionRefusedError):
+        get(urlsplit(f"https://{HOST}/"), 1, 1)
+
+    assert wire.ports == {443}
 
 
 def test_a_connection_that_is_refused_is_tried_at_the_next_address(
