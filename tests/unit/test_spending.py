@@ -44,6 +44,7 @@ ASKED = Estimate(**SIZE, lower_usd="0.03", upper_usd="0.04")
 CAME = Actual(**SIZE, source="frames", lower_usd="0.01", upper_usd="0.02", delivered_usd="0.02")
 BILLED = CAME.model_copy(update={"source": "billable_units", "upper_usd": Decimal("0.05")})
 LOST = ErrorDetail(code="result_lost", message="")
+UNKNOWN = ErrorDetail(code="outcome_unknown", message="")
 REFUSED = ErrorDetail(code="content_policy_violation", message="Unsafe.")
 AT_FAL = (_S.READY, _S.SUBMITTING, _S.SUBMITTED)
 MADE = (*AT_FAL, _S.GENERATED, _S.SUCCEEDED)
@@ -83,6 +84,11 @@ DELIVERED = Cost(lower_usd=0.01, upper_usd=0.02, delivered_usd=0.02)
             took(*AT_FAL, _S.FAILED, errors=(LOST,)),
             PERHAPS,
             "$0.0000 to $0.0400, because fal may bill a request that brought no video",
+        ),
+        (
+            took(*AT_FAL[:-1], _S.UNCONFIRMED, _S.FAILED, errors=(UNKNOWN,), resubmitted=True),
+            Cost(lower_usd=0, upper_usd=0.08, may_be_billed=True),
+            "$0.0000 to $0.0800, because fal may bill a request that brought no video",
         ),
         (
             took(*AT_FAL, _S.CANCELLED, **again(CAME, requests=1)),
