@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import time
 from dataclasses import dataclass, field
 from io import BytesIO
 from ipaddress import ip_address
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from phonoscene.errors import AddressRefused
+from phonoscene.net import public_https
 from phonoscene.net.public_https import Timeout, connect_public, dial, get, is_public, tls_context
 
 if TYPE_CHECKING:
@@ -272,3 +274,39 @@ def test_a_proxy_is_shown_the_password_of_its_own_address(
     head = wire.line.sent.decode()
     assert head.startswith(f"CONNECT {HOST}:443 ")
     assert f"Proxy-Authorization: Basic {base64.b64encode(b'ann:p@ss').decode()}\r\n" in head
+
+
+@dataclass
+class Body:
+    """The answer to one request; ``read`` makes what is read of it."""
+
+    read: Callable[[int], bytes]
+    status: int = 200
+
+    def request(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def getresponse(self) -> Body:
+        return self
+
+    def close(self) -> None:
+        pass
+
+
+def test_of_a_body_without_end_one_byte_too_many_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = Body(bytes)
+    monkeypatch.setattr(public_https, "dial", lambda *_: body)
+
+    with pytest.raises(ValueError, match="too long"):
+        get(urlsplit(f"https://{HOST}/"), 7, 1)
+
+
+def test_what_came_of_a_body_when_time_was_up_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(_: int) -> bytes:
+        time.sleep(0.1)
+        return b"{}"
+
+    monkeypatch.setattr(public_https, "dial", lambda *_: Body(cut))
+
+    with pytest.raises(TimeoutError, match="too long"):
+        get(urlsplit(f"https://{HOST}/"), 7, 0.01)
