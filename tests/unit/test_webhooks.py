@@ -7,7 +7,7 @@ import http.client
 import json
 import re
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.exceptions import InvalidSignature
@@ -15,11 +15,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from phonoscene.errors import SigningKeysUnavailable, WebhookRefused
+from phonoscene.errors import AddressRefused, SigningKeysUnavailable, WebhookRefused
+from phonoscene.fal import signing_keys
 from phonoscene.fal.signing_keys import SigningKeys
 from phonoscene.fal.webhook_message import WebhookMessage, hash_token, new_token
 from phonoscene.fal.webhook_signature import Claims, public_keys, sign, signed_message
 from phonoscene.workflow.receiving import Post, receive
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 NEXT_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
@@ -427,6 +431,19 @@ def test_a_key_is_read_with_and_without_padding(padding: str) -> None:
     jwks.answer = {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x_of(KEY) + padding}]}
 
     assert receive(post(), jwks.signing_keys(), USER)
+
+
+def test_where_the_first_host_leads_inside_the_second_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def get(url: SplitResult, *_: float) -> bytes:
+        if url.netloc == "rest.fal.ai":
+            raise AddressRefused
+        return json.dumps(key_set(KEY)).encode()
+
+    monkeypatch.setattr(signing_keys, "get", get)
+
+    assert receive(post(), SigningKeys(), USER)
 
 
 def test_a_key_that_names_no_curve_is_read() -> None:
