@@ -118,7 +118,7 @@ def test_what_is_sent_again_has_the_same_id_and_body_and_the_time_of_its_attempt
 
 
 def test_while_a_secret_is_replaced_either_is_good() -> None:
-    old, new, other = webhook_secret(), webhook_secret(64), webhook_secret(24)
+    old, new, other = webhook_secret(24), webhook_secret(64), webhook_secret()
     notification = Notification.of(SAMPLE)
 
     headers = notification.headers(f" {new}\n{old} ", now())
