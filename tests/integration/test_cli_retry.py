@@ -245,6 +245,19 @@ def test_an_audio_alone_that_has_its_video_is_taken_again(
     assert cloud.item(result.data["job_ids"][0])["status"] == "SUBMITTED"
 
 
+def test_an_audio_alone_whose_defaults_are_gone_is_not_put_to_wait_for_a_sidecar(
+    desk: Desk, cloud: Cloud, store: JobStore
+) -> None:
+    cloud.drop("talks/_defaults.json", {**SIDECAR, "wait_for_sidecar": False})
+    job = cancelled(desk, store, None)
+    cloud.s3.delete_object(Bucket="drops", Key="talks/_defaults.json")
+
+    result = desk.says("retry", job, "--yes")
+
+    assert result.code == 1
+    assert "would wait for a sidecar" in result.err
+
+
 def test_an_audio_alone_is_put_as_it_was_when_it_was_priced(cloud: Cloud) -> None:
     priced = DropObject(key="song.wav", version_id=cloud.drop("song.wav", silence(1)))
     cloud.drop("song.wav", silence(2))
@@ -256,10 +269,11 @@ def test_an_audio_alone_is_put_as_it_was_when_it_was_priced(cloud: Cloud) -> Non
 
 @pytest.mark.parametrize("key", ["talks/intro.wav", "talks/intro.json"])
 @pytest.mark.parametrize("end", [cancelled, succeeded])
+@pytest.mark.parametrize("sidecar", [SIDECAR, [SIDECAR, SIDECAR | {"seed": 1}]])
 def test_a_job_is_taken_again_though_its_files_were_copied_in_place(
-    desk: Desk, cloud: Cloud, store: JobStore, key: str, end: Any
+    desk: Desk, cloud: Cloud, store: JobStore, key: str, end: Any, sidecar: Any
 ) -> None:
-    [first] = [str(item["job_id"]) for item in dropped(desk)]
+    first = str(dropped(desk, sidecar)[0]["job_id"])
     source: Any = {"Bucket": "drops", "Key": key}
     cloud.s3.copy_object(**source, CopySource=source, MetadataDirective="REPLACE")
     desk.announce(key)
