@@ -26,7 +26,7 @@ from phonoscene.jobs import (
 from phonoscene.publishing.events import StatusChanged
 from phonoscene.publishing.public_job import Cost
 from phonoscene.publishing.receipts import Receipt
-from phonoscene.spending import is_open
+from phonoscene.spending import is_open, may_be_billed
 from phonoscene_cli.follow.cancellation import Outcome
 from phonoscene_cli.stack.spending import Spent
 from phonoscene_cli.ui import formatting
@@ -176,6 +176,12 @@ def test_in_every_state_the_receipt_and_the_sums_of_costs_agree() -> None:
         if job.status is _S.CANCELLED:
             assert Outcome(job, job).may_be_billed == cost.may_be_billed
     assert seen > 1000
+
+
+def test_what_was_sent_once_more_is_billed_unseen_only_once_the_job_has_ended() -> None:
+    """A segment that another job uses goes on when this one is cancelled."""
+    assert not may_be_billed(took(*AT_FAL, resubmitted=True))
+    assert may_be_billed(took(*AT_FAL, _S.FAILED, errors=(REFUSED,), resubmitted=True))
 
 
 @pytest.mark.parametrize(
