@@ -75,6 +75,7 @@ DELIVERED = Cost(lower_usd=0.01, upper_usd=0.02, delivered_usd=0.02)
         (took(_S.REJECTED, estimate=None), None, "-"),
         (took(_S.READY, _S.SUBMITTING, _S.FAILED, errors=(REFUSED,)), NOTHING, "nothing"),
         (took(_S.READY, _S.CANCELLED), NOTHING, "nothing"),
+        (took(_S.READY, _S.SUBMITTING, _S.READY, _S.CANCELLED), NOTHING, "nothing"),
         (
             took(*AT_FAL, _S.CANCELLED),
             PERHAPS,
