@@ -82,6 +82,11 @@ DELIVERED = Cost(lower_usd=0.01, upper_usd=0.02, delivered_usd=0.02)
             "$0.0000 to $0.0400, because fal may bill a request that brought no video",
         ),
         (
+            took(*AT_FAL[:-1], _S.CANCELLED),
+            PERHAPS,
+            "$0.0000 to $0.0400, because fal may bill a request that brought no video",
+        ),
+        (
             took(*AT_FAL, _S.FAILED, errors=(LOST,)),
             PERHAPS,
             "$0.0000 to $0.0400, because fal may bill a request that brought no video",
@@ -165,7 +170,8 @@ def test_in_every_state_the_receipt_and_the_sums_of_costs_agree() -> None:
         assert cost
         if is_open(job):
             assert (cost.lower_usd, cost.upper_usd) == (0.03, 0.04)
-            assert report.reserved_usd in (0, ASKED.upper_usd)
+            is_at_fal = job.status in (_S.SUBMITTING, _S.UNCONFIRMED, _S.SUBMITTED)
+            assert report.reserved_usd == is_at_fal * ASKED.upper_usd
             assert report.upper_usd + report.unbilled_risk_usd == 0
             assert not cost.may_be_billed
             continue
