@@ -26,7 +26,7 @@ from phonoscene.jobs import (
 from phonoscene.publishing.events import StatusChanged
 from phonoscene.publishing.public_job import Cost
 from phonoscene.publishing.receipts import Receipt
-from phonoscene.spending import is_open, may_be_billed
+from phonoscene.spending import cost_of_segments, is_open, may_be_billed
 from phonoscene_cli.follow.cancellation import Outcome
 from phonoscene_cli.stack.spending import Spent
 from phonoscene_cli.ui import formatting
@@ -232,3 +232,17 @@ def test_long_audio_costs_what_its_segments_do_as_far_as_its_record_says(
     assert Receipt.of(job, None).cost == cost
     most = formatting.usd(Decimal(str(cost.upper_usd))) if cost.upper_usd else ""
     assert formatting.at_most(job) == most
+
+
+def test_what_fal_delivered_of_long_audio_is_known_though_some_segments_cost_nothing() -> None:
+    whole = took(_S.FAILED)
+    segments = [
+        took(*MADE, actual=CAME, part_of=whole.job_id),
+        took(*AT_FAL, _S.FAILED, errors=(REFUSED,), part_of=whole.job_id),
+        took(_S.FAILED, estimate=None, part_of=whole.job_id),
+        took(*MADE, actual=CAME, part_of="another"),
+    ]
+
+    found = cost_of_segments(whole, segments)
+
+    assert found == JobCost(lower_usd="0.01", upper_usd="0.02", delivered_usd="0.02")
