@@ -109,6 +109,11 @@ DELIVERED = Cost(lower_usd=0.01, upper_usd=0.02, delivered_usd=0.02)
         (took(*MADE, actual=CAME), DELIVERED, "$0.0200 delivered, $0.0100 to $0.0200 spent"),
         (took(*MADE[:-1], actual=CAME), DELIVERED, "$0.0200 delivered, $0.0100 to $0.0200 spent"),
         (
+            took(*MADE, actual=CAME.model_copy(update={"delivered_usd": None})),
+            DELIVERED,
+            "$0.0200 delivered, $0.0100 to $0.0200 spent",
+        ),
+        (
             took(*MADE[:-1], _S.FAILED, actual=BILLED),
             Cost(lower_usd=0.01, upper_usd=0.05, delivered_usd=0.02, billed_usd=0.05),
             "$0.0200 delivered, $0.0500 billed by fal, $0.0100 to $0.0500 spent",
