@@ -539,6 +539,21 @@ def test_a_picture_that_is_dragged_in_is_the_first_frame(tab: Tab, phonoscene: P
     assert len(phonoscene.requests(prompt)) == 1
 
 
+def test_a_folder_that_is_dragged_in_stands_for_the_files_in_it(tab: Tab, tmp_path: Path) -> None:
+    (tmp_path / "album" / "disc 1").mkdir(parents=True)
+    for name in ("one.wav", "two.wav", ".hidden.wav"):
+        (tmp_path / "album" / "disc 1" / name).write_bytes(make_audio("wav", 1.0))
+    tab.go("/drop")
+
+    tab.drag_folder(tmp_path / "album")
+    tab.shows("#uploads", "There are no files in this folder itself.")
+    tab.drag_folder(tmp_path / "album" / "disc 1")
+    tab.shows("#uploads", "two.wav")
+
+    tab.until("""() => document.querySelectorAll("#uploads li[data-place]").length === 2""")
+    assert "hidden" not in tab.text("#uploads")
+
+
 def test_files_that_come_together_are_examined_when_the_last_has_come(tab: Tab) -> None:
     page = tab.go("/drop")
     sidecar = {"prompt": "Rain", "video_size": SMALL}

@@ -227,6 +227,20 @@ def test_an_interrupt_before_the_first_upload_drops_nothing(
     assert "Interrupted: nothing was dropped." in result.err
 
 
+def test_an_interrupt_of_the_examination_says_that_nothing_was_dropped(
+    desk: Desk, cloud: Cloud, environment: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    environment.setattr("phonoscene_cli.commands.drop.examined", interrupt)
+
+    result = desk.says("drop", *FILES, *PROMPT)
+
+    assert (result.code, objects(cloud)) == (130, [])
+    assert result.err == "Interrupted: nothing was dropped.\n"
+
+
 def test_an_interrupt_says_what_is_left_of_a_file(
     desk: Desk, environment: pytest.MonkeyPatch
 ) -> None:
@@ -361,6 +375,29 @@ def test_the_videos_of_the_others_are_fetched_if_one_cannot_be(
     assert "videos/a.mp4 cannot be written: Is a directory. `phonoscene watch" in result.err
     assert result.data["videos"] == ["videos/c.mp4"]
     assert (folder / "videos" / "c.mp4").read_text() == "c"
+
+
+def test_the_command_that_goes_on_after_the_timeout_downloads_the_videos_as_well(
+    desk: Desk,
+) -> None:
+    desk.says("drop", "a.wav", *PROMPT)
+    desk.announce("a.wav")
+
+    result = desk.says("watch", "a", "--out", "my videos/", "--timeout", "0s")
+
+    assert result.code == 1
+    assert "`phonoscene watch a --out 'my videos/'` continues." in result.err
+
+
+def test_a_file_that_exists_is_not_proposed_as_a_folder(desk: Desk, folder: Path) -> None:
+    (folder / "there.mp4").touch()
+
+    new = desk.says("drop", *FILES, *PROMPT, "--out", "new.mp4")
+    there = desk.says("drop", *FILES, *PROMPT, "--out", "there.mp4")
+
+    assert new.err.endswith("Name a folder: new.mp4/\n")
+    assert there.err.endswith("Name a folder.\n")
+    assert new.code == there.code == 2
 
 
 @pytest.mark.usefixtures("videos")

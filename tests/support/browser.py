@@ -187,6 +187,17 @@ class Tab:
         )
         self.page.dispatch_event("#zone", "drop", {"dataTransfer": transfer})
 
+    def drag_folder(self, folder: Path) -> None:
+        """Drag a folder of the disk onto the page, which only the browser itself can do."""
+        box = self.page.locator("#zone").bounding_box()
+        assert box
+        where = {"x": box["x"] + 20, "y": box["y"] + 20}
+        data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+        session = self.page.context.new_cdp_session(self.page)
+        for kind in ("dragEnter", "dragOver", "drop"):
+            session.send("Input.dispatchDragEvent", {"type": kind, "data": data, **where})
+        session.detach()
+
 
 @contextmanager
 def tab_of(browser: Browser, board: RunningBoard, **options: Any) -> Iterator[Tab]:

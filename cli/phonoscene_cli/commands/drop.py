@@ -27,7 +27,13 @@ from phonoscene_cli.upload.drop_report import (
 from phonoscene_cli.upload.repeats import sentences
 from phonoscene_cli.upload.several import Candidate, examined
 from phonoscene_cli.upload.sidecars import changes_of
-from phonoscene_cli.upload.upload import Dropped, Upload, UploadedDespiteInterrupt, put
+from phonoscene_cli.upload.upload import (
+    INTERRUPTED,
+    Dropped,
+    Upload,
+    UploadedDespiteInterrupt,
+    put,
+)
 from phonoscene_cli.upload.upload_plan import PICTURES, DropOptions
 
 if TYPE_CHECKING:
@@ -167,14 +173,19 @@ def _check_places(files: Sequence[Path], name: str | None, out: Destination | No
     if name is not None:
         raise WrongUsage("--name is for one file. Omit it, or drop the files one by one.")
     if out and not out.is_folder:
+        example = f": {out.path}/" if not out.path.exists() else "."
         raise WrongUsage(
-            f"--out {out.path} is one file, for several videos. Name a folder: {out.path}/"
+            f"--out {out.path} is one file, for several videos. Name a folder{example}"
         )
 
 
 def _examined(files: Sequence[DropOptions], stack: Stack) -> list[Candidate]:
-    with terminal.advancing("examining", len(files)) as advance:
-        return examined(files, stack, advance)
+    try:
+        with terminal.advancing("examining", len(files)) as advance:
+            return examined(files, stack, advance)
+    except KeyboardInterrupt:
+        terminal.say(INTERRUPTED)
+        raise
 
 
 def _result(
@@ -232,7 +243,7 @@ def _upload_all(drops: Sequence[Candidate], stack: Stack, *, as_json: bool) -> l
             _upload(one, stack, dropped)
     except BaseException as exc:  # ^C, too: what was dropped becomes jobs
         if isinstance(exc, KeyboardInterrupt):
-            nothing = [] if dropped else ["Interrupted: nothing was dropped."]
+            nothing = [] if dropped else [INTERRUPTED]
             for line in getattr(exc, "__notes__", nothing):
                 terminal.say(line)
         if len(drops) > 1 and dropped:

@@ -74,13 +74,11 @@ def watch(
         else:
             terminal.line(follow.said(job, step, formatting.moment(step.at), labels.of(job)))
 
-    again = f"phonoscene watch {' '.join(map(formatting.typed, which))}"
+    again = follow.watching(which, out)
     try:
-        outcome = follow.FollowedJobs(
-            stack, labels, tell, timeout, watch=named.watch, again=again
-        ).run()
+        outcome = follow.FollowedJobs(stack, labels, tell, again, timeout, watch=named.watch).run()
     except KeyboardInterrupt:
-        terminal.say(f"The jobs continue. To follow them again: `{again}`")
+        follow.interrupted(again, len(ids))
         raise
     for video in follow.bring_home(stack, outcome, out).values():
         terminal.say(f"video: {video}")

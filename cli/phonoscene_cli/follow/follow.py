@@ -58,12 +58,12 @@ class FollowedJobs:
     stack: Stack
     labels: Labels
     show: Callable[[Job, Step, terminal.Watch], None]
+    #: The command that goes on.
+    again: str
     timeout: timedelta | None = None
     #: What jobs are to be made of, by their ids, where that was dropped just now.
     dropped: Mapping[str, Dropped] = field(default_factory=dict)
     watch: terminal.Watch = field(default_factory=terminal.Watch)
-    #: The command that goes on; by default with the jobs' ids.
-    again: str = ""
 
     def run(self) -> Outcome:
         """The jobs at their end; of the others, why there are none.
@@ -121,8 +121,7 @@ class FollowedJobs:
             return "there is no record of it: see `phonoscene doctor`."
         named = (f"{self.labels.with_name(job)} is {job.status}" for job in moving)
         seen = counted(moving) if len(moving) > FEW else "; ".join(named)
-        again = self.again or f"phonoscene watch {' '.join(self.labels.job_ids)}"
-        return f"{seen}. `{again}` continues."
+        return f"{seen}. `{self.again}` continues."
 
     def _replaced(self, follower: Follower) -> dict[str, str]:
         """The jobs that will not be, because what was dropped is not in the bucket any more."""
@@ -259,12 +258,26 @@ class Ending:
                 line = said(job, step, f"{watch.seconds:6.1f} s", labels.of(job))
                 terminal.people.print(line, soft_wrap=True)
 
+        again = watching(labels.job_ids, self.out)
         try:
-            return FollowedJobs(stack, labels, show, self.timeout, self.dropped).run()
+            return FollowedJobs(stack, labels, show, again, self.timeout, self.dropped).run()
         except KeyboardInterrupt:
-            ids = " ".join(labels.job_ids)
-            terminal.say(f"The job continues. To follow it again: `phonoscene watch {ids}`")
+            interrupted(again, len(labels.job_ids))
             raise
+
+
+def watching(which: Iterable[str], out: Destination | None) -> str:
+    """The command that follows jobs, and downloads their videos if that was asked for."""
+    words = ["phonoscene", "watch", *which, *(("--out", str(out)) if out else ())]
+    return " ".join(map(formatting.typed, words))
+
+
+def interrupted(again: str, jobs: int) -> None:
+    """Of ^C while jobs are followed."""
+    goes_on = (
+        "The job continues. To follow it" if jobs == 1 else "The jobs continue. To follow them"
+    )
+    terminal.say(f"{goes_on} again: `{again}`")
 
 
 def too_late(new: list[str]) -> None:

@@ -130,6 +130,10 @@ class Destination:
             raise WrongUsage(f"--out {text!r} cannot be written. Choose another file or folder.")
         return cls(path, is_folder)
 
+    def __str__(self) -> str:
+        """As it can be typed."""
+        return f"{self.path}/" if self.is_folder else str(self.path)
+
     def files(self, videos: Iterable[VideoName]) -> list[Path]:
         """Where each video goes, under its own suffix; those of one name are numbered."""
         wanted = list(videos)

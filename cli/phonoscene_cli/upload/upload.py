@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: S3 takes no more in one PUT.
 LARGEST: Final = 5 * 1024**3
+#: What is said of ^C before anything was uploaded, or after it was taken back.
+INTERRUPTED: Final = "Interrupted: nothing was dropped."
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ class Upload:
         except BaseException as exc:
             ended = exc
             if isinstance(exc, _Stopped):
-                ended = TakenBack("Interrupted: nothing was dropped.")
+                ended = TakenBack(INTERRUPTED)
             if left := self._take_back(put.values()):
                 ended.add_note(
                     f"{', '.join(left)} could not be deleted from the drop bucket, and may become "

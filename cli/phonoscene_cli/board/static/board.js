@@ -209,8 +209,14 @@ async function take(files) {
 // The files that were dragged in; a folder stands for those in it, but for hidden ones.
 async function dragged(transfer) {
   const found = [...transfer.items].map((item) => [item.getAsFile(), item.webkitGetAsEntry()]);
-  const files = found.map(([file, entry]) => (entry?.isDirectory ? filesIn(entry.createReader()) : [file]));
+  const files = found.map(([file, entry]) => (entry?.isDirectory ? filesOf(entry) : [file]));
   return (await Promise.all(files)).flat().filter(Boolean).sort((one, other) => one.name.localeCompare(other.name));
+}
+
+async function filesOf(folder) {
+  const files = await filesIn(folder.createReader());
+  if (!files.length) finish(line(folder.name), "✕ There are no files in this folder itself. Drag in the folders below it.");
+  return files;
 }
 
 // A reader hands out a part of them at a time, and nothing at the end.
