@@ -187,7 +187,8 @@ class Reconciler:
                 self.dispatcher.drops.dispatch([job.job_id])
             case JobStatus.SUBMITTED | JobStatus.GENERATED if job.sequence:
                 # submit sees its segments, or joins them
-                self.store.look_again(job, self.store.clock() + COPY_AGAIN)
+                at = self.store.clock() + COPY_AGAIN
+                self.store.look_again(job, at, job.unanswered_since)
                 self.dispatcher.drops.dispatch([job.job_id])
             case JobStatus.SUBMITTING:  # its process died, before or after the POST
                 self._move(job, JobStatus.UNCONFIRMED)
