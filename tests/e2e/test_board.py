@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 SHOTS: Final = PROJECT / ".build" / "board"
 TINY: Final = "64x64"
-#: Pixels of a window on a desk, and of the narrowest telephone.
+#: Pixels of a window on a desk, and of the narrowest phone.
 WIDE, NARROW = 1280, 320
 #: axe-core, and what it looks for: everything, or what another colour scheme changes.
 AXE: Final = Axe().axe_script

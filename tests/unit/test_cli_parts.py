@@ -378,7 +378,7 @@ def test_what_would_be_no_drop_is_wrong_usage(
         "\U0001faea",  # newer than the tables of this Python
     ],
 )
-def test_names_as_telephones_write_them_are_keys(tmp_path: Path, stem: str) -> None:
+def test_names_as_phones_write_them_are_keys(tmp_path: Path, stem: str) -> None:
     file = tmp_path / f"{stem}.m4a"
     file.touch()
 

@@ -15,7 +15,7 @@ from itertools import product
 from types import MappingProxyType
 
 AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".m4a", ".aac", ".ogg", ".oga", ".opus")
-#: Formats of sound that telephones, browsers and studios write, and that no drop may have.
+#: Formats of sound that phones, browsers and studios write, and that no drop may have.
 UNSUPPORTED_SUFFIXES = (
     *(".3gp", ".ac3", ".aif", ".aiff", ".amr", ".avi", ".caf", ".m4b", ".m4v", ".mid", ".mka"),
     *(".mkv", ".mov", ".mp2", ".mp4", ".weba", ".webm", ".wma", ".wv"),
@@ -119,7 +119,7 @@ def unsafe(key: str) -> str | None:
 def illegible(name: str) -> str | None:
     """Why a name cannot be a file's, or None.
 
-    What is not ``isprintable`` may be: telephones write joiners, spaces of other widths and emoji
+    What is not ``isprintable`` may be: phones write joiners, spaces of other widths and emoji
     that Python does not know yet.
     """
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
