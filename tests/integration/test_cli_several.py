@@ -389,6 +389,18 @@ def test_the_command_that_goes_on_after_the_timeout_downloads_the_videos_as_well
     assert "`phonoscene watch a --out 'my videos/'` continues." in result.err
 
 
+@pytest.mark.parametrize("name", ["a.json.txt", "a.jsn", "a (1).json"])
+def test_a_file_that_was_perhaps_meant_to_be_the_sidecar_is_named(
+    desk: Desk, folder: Path, name: str
+) -> None:
+    (folder / name).write_text('{"prompt": "rain"}')
+
+    result = desk.says("drop", "a.wav")
+
+    assert result.code == 1
+    assert f"{name} is beside it: rename it to a.json if you mean it." in result.err
+
+
 def test_a_file_that_exists_is_not_proposed_as_a_folder(desk: Desk, folder: Path) -> None:
     (folder / "there.mp4").touch()
 

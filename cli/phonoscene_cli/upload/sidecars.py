@@ -9,6 +9,7 @@ from os.path import isfile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from phonoscene.drops.keys import SIDECAR_SUFFIX, composed
+from phonoscene.drops.near_names import near_sidecar
 from phonoscene.drops.sidecar_files import read_takes
 from phonoscene.drops.validation_errors import METADATA
 from phonoscene.errors import DropRefused
@@ -87,6 +88,15 @@ def beside(audio: Path) -> Path | None:
         files += sorted(audio.parent.iterdir())
     named = (file for stem in stems for file in files if is_named(file, stem))
     return next(filter(isfile, named), None)  # False for a name that is too long
+
+
+def near(audio: Path) -> str:
+    """What to say of a file that was perhaps meant to be the sidecar; "" if there is none."""
+    try:
+        found = near_sidecar(audio.name, {one.name for one in audio.parent.iterdir()})
+    except PermissionError:
+        return ""
+    return f" {found} is beside it: rename it to {audio.stem}.json if you mean it." if found else ""
 
 
 def is_named(sidecar: Path, stem: str) -> bool:

@@ -167,6 +167,7 @@ def plan(
     if not outlook.takes:
         raise NoSidecar(
             f"{options.file} has no sidecar. Use --prompt, or put a JSON file beside it."
+            f"{sidecars.near(options.file)}"
         )
     pinned = _pinned(existing, pairing, drop.sidecar)
     return Plan(replace(drop, existing_sidecar=pinned), images, pairing, outlook)

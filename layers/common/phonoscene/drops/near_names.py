@@ -68,10 +68,19 @@ def unsupported(file: str, sidecar: str | None) -> ErrorDetail:
     )
 
 
+def near_sidecar(key: str, keys: Collection[str]) -> str | None:
+    """Of these keys, the one that was perhaps meant to be the sidecar of an audio file."""
+    return _nearest(_stems(key), _left_over(keys, Kind.SIDECAR))
+
+
+def _stems(audio: str) -> tuple[str, str]:
+    """What the names of an audio file's sidecars begin with."""
+    return audio, audio.rpartition(".")[0]
+
+
 def _without_sidecar(key: str, keys: Collection[str]) -> ErrorDetail:
-    stems = (key, key.rpartition(".")[0])
-    near = _nearest(stems, _left_over(keys, Kind.SIDECAR))
-    allowed = " or ".join(stem + SIDECAR_SUFFIX for stem in stems)
+    near = near_sidecar(key, keys)
+    allowed = " or ".join(stem + SIDECAR_SUFFIX for stem in _stems(key))
     return ErrorDetail(
         code="missing_sidecar",
         field="sidecar",
