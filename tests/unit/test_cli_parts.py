@@ -1312,7 +1312,7 @@ def test_an_out_that_cannot_be_written_is_refused_when_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("file").touch()
+    Path("file").touch(0o755)  # that may be entered, were it a folder
 
     with pytest.raises(WrongUsage, match="--out"):
         Destination.of(out)

@@ -126,7 +126,8 @@ class Destination:
             raise WrongUsage(f"--out {text!r} is not a regular file. Name a file or a folder.")
         is_folder = text.endswith(("/", os.sep)) or path.is_dir()
         folder = path if path.is_dir() else path.parent
-        if not text or (is_folder and path.is_file()) or not os.access(folder, os.W_OK | os.X_OK):
+        may_write = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+        if not text or (is_folder and path.is_file()) or not may_write:
             raise WrongUsage(f"--out {text!r} cannot be written. Choose another file or folder.")
         return cls(path, is_folder)
 
