@@ -18,7 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -925,6 +930,39 @@ def test_what_fails_takes_back_what_was_put_before(song: Drop, key: str) -> None
         put(Upload(bucket, "drops", song))
 
     assert bucket.objects == {}
+
+
+def answered(status: int) -> ClientError:
+    metadata: Any = {"HTTPStatusCode": status}
+    return ClientError({"Error": {"Code": "Any"}, "ResponseMetadata": metadata}, "PutObject")
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_known"),
+    [
+        (ReadTimeoutError(endpoint_url="https://s3"), False),
+        (EndpointConnectionError(endpoint_url="https://s3"), False),  # a try before may be stored
+        (answered(500), False),
+        (answered(403), True),
+        (NoCredentialsError(), True),
+    ],
+)
+@pytest.mark.parametrize("key", ALL)
+def test_what_s3_did_not_answer_may_be_stored_all_the_same(
+    song: Drop, key: str, failure: Exception, *, is_known: bool
+) -> None:
+    bucket: Any = Bucket()
+
+    def fail() -> None:
+        raise failure
+
+    bucket.before_end[key] = fail
+
+    with pytest.raises(type(failure)) as raised:
+        Upload(bucket, "drops", song).run()
+
+    expected = f"{key} may be in the drop bucket all the same, and may become a job."
+    assert (expected in explained(raised.value)[0]) is not is_known
 
 
 @pytest.mark.parametrize("key", ALL)

@@ -11,10 +11,13 @@ import io
 import mimetypes
 import threading
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NotConnected
+from botocore.parsers import ResponseParserError
 
 from phonoscene.drops.keys import job_id
 from phonoscene.jobs import DropObject
@@ -174,6 +177,11 @@ class Upload:
             ended = exc
             if isinstance(exc, _Stopped):
                 ended = TakenBack(INTERRUPTED)
+            if _is_unanswered(exc):
+                ended.add_note(
+                    f"{self.drop.pieces[len(put)].key} may be in the drop bucket all the same, and "
+                    "may become a job. Drop the same file again, or delete it there."
+                )
             if left := self._take_back(put.values()):
                 ended.add_note(
                     f"{', '.join(left)} could not be deleted from the drop bucket, and may become "
@@ -209,6 +217,14 @@ class Upload:
             except (ClientError, BotoCoreError):
                 left.append(one.key)
         return left
+
+
+def _is_unanswered(exc: BaseException) -> bool:
+    """Whether S3 may have stored what it did not confirm, at this try or at one before it."""
+    if isinstance(exc, ClientError):
+        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return isinstance(exc, (HTTPClientError, NotConnected, ResponseParserError))
 
 
 class _Body(io.FileIO):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from phonoscene.jobs import JobStatus
 from phonoscene.table.job_store import JobStore
@@ -182,7 +182,7 @@ def test_an_upload_that_fails_leaves_nothing_and_can_be_tried_again(
 
     def fail(params: Any, **_: Any) -> None:
         if piece in params["url_path"]:
-            raise EndpointConnectionError(endpoint_url="https://s3")
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")
 
     with uploads(fail):
         press(browser, priced)
@@ -196,6 +196,23 @@ def test_an_upload_that_fails_leaves_nothing_and_can_be_tried_again(
     assert left == []
     assert again.status == 200
     assert versions(cloud) == ["talks/intro.json", "talks/intro.wav"]
+
+
+def test_what_may_have_been_dropped_is_not_called_nothing(board: Board, browser: Browser) -> None:
+    stage(browser)
+    priced = button(look(browser))
+
+    def fail(params: Any, **_: Any) -> None:
+        if "intro.json" in params["url_path"]:
+            raise ReadTimeoutError(endpoint_url="https://s3")
+
+    with uploads(fail):
+        press(browser, priced)
+        drop_of(board).wait()
+    shown = browser.get(f"/drop/{ID}/progress").text
+
+    assert "talks/intro.json may be in the drop bucket all the same" in shown
+    assert "Nothing was dropped." not in shown
 
 
 @pytest.mark.parametrize("price", ["", "0", "0.001", "NaN", "-1", "99"])

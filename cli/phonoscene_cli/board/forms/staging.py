@@ -180,8 +180,10 @@ class StagedDrop:
         except Exception as exc:  # noqa: BLE001 - the page says what happened
             done = len(self.dropped)
             total = done + len(self.audio)
-            dropped = f"{done} of {total} files were dropped, and are not dropped again."
-            self.problem = f"{dropped if done else 'Nothing was dropped.'} {explained(exc)[0]}"
+            known = "" if hasattr(exc, "__notes__") else "Nothing was dropped. "  # they say what is
+            if done:
+                known = f"{done} of {total} files were dropped, and are not dropped again. "
+            self.problem = f"{known}{explained(exc)[0]}"
             self.is_started = False
         else:
             self.is_done = True
