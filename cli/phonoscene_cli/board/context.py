@@ -66,6 +66,11 @@ class Board:
                 self._attempts.popitem(last=False)
         return is_first
 
+    def again(self, attempt: str) -> None:
+        """Let an attempt be made again: it failed."""
+        with self._lock:
+            self._attempts.pop(attempt, None)
+
     def waveform(self, key: tuple[str, ...], draw: Callable[[], Waveform]) -> Waveform:
         """The drawing of some audio, made once and kept; the oldest of many goes first."""
         found = self.waveforms.get(key) or draw()

@@ -854,6 +854,21 @@ def test_a_retry_that_is_pressed_many_times_at_once_makes_one_take(
     assert len(versions(desk.cloud)) == len(before) + 1
 
 
+def test_a_retry_that_failed_can_be_pressed_again(browser: Browser, desk: Desk) -> None:
+    job_id = rejected(desk)
+    shown = button(browser.post(f"/jobs/{job_id}/retry/preview", **RIGHT))
+
+    def fail(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")
+
+    with uploads(fail):
+        failed = retry(browser, job_id, shown)
+    again = retry(browser, job_id, shown)
+
+    assert "AccessDenied" in failed.text
+    assert "hx-redirect" in again.headers
+
+
 @pytest.mark.parametrize("price", ["", "0", "99"])
 def test_a_retry_at_a_price_that_was_not_shown_makes_nothing(
     browser: Browser, desk: Desk, price: str

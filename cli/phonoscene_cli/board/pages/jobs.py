@@ -163,12 +163,17 @@ def _retry(board: Board, request: Request, form: dict[str, str]) -> Response:
     change = found.change_since(form)
     if found.planned is None or change:
         return board.page(request, "preview.html", preview=found, verb=verb, change=change)
-    if not board.once(form.get("attempt", "")):
+    attempt = form.get("attempt", "")
+    if not board.once(attempt):
         note = (
             "This take was already sent. Look at the takes of the job before you make another one."
         )
         return board.page(request, "note.html", note=note)
-    dropped = found.planned.put(board.stack.client("s3"))
+    try:
+        dropped = found.planned.put(board.stack.client("s3"))
+    except Exception:
+        board.again(attempt)  # what was put all the same is found by the next examination
+        raise
     [new, *_] = dropped.job_ids(len(found.planned.outlook.takes))
     board.observer.dropped[new] = dropped
     return Response(headers={"HX-Redirect": f"/jobs/{new}"})
