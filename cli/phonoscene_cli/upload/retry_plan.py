@@ -27,7 +27,7 @@ from phonoscene_cli.ui.formatting import typed
 from phonoscene_cli.upload import sidecars
 from phonoscene_cli.upload.dry_run import Forecast, Overlay, forecast
 from phonoscene_cli.upload.segment_forecast import made_before
-from phonoscene_cli.upload.upload import Dropped, FileUpload
+from phonoscene_cli.upload.upload import Dropped, FileUpload, in_doubt
 from phonoscene_cli.upload.upload_plan import sidecar_key
 
 if TYPE_CHECKING:
@@ -70,6 +70,11 @@ class Retake:
 
     def put(self, s3: S3Client) -> Dropped:
         """Put it, in one request: before it nothing has changed, after it everything."""
+        key = self.sidecar.key if self.sidecar else self.audio.key
+        with in_doubt(key, "Look for a new take before you try again: each take is paid."):
+            return self._put(s3)
+
+    def _put(self, s3: S3Client) -> Dropped:
         mark = {MARK: secrets.token_hex(8)}
         if self.sidecar:
             answer = s3.put_object(

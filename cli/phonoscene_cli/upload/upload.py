@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import mimetypes
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from queue import SimpleQueue
@@ -26,7 +27,7 @@ from phonoscene_cli.errors import CliError
 from phonoscene_cli.upload.dry_run import stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
@@ -177,11 +178,6 @@ class Upload:
             ended = exc
             if isinstance(exc, _Stopped):
                 ended = TakenBack(INTERRUPTED)
-            if _is_unanswered(exc):
-                ended.add_note(
-                    f"{self.drop.pieces[len(put)].key} may be in the drop bucket all the same, and "
-                    "may become a job. Drop the same file again, or delete it there."
-                )
             if left := self._take_back(put.values()):
                 ended.add_note(
                     f"{', '.join(left)} could not be deleted from the drop bucket, and may become "
@@ -196,7 +192,8 @@ class Upload:
     def _put(self, piece: FileUpload) -> str:
         if piece.bytes > LARGEST:
             raise TakenBack(f"{piece.key} is larger than the 5 GB that S3 takes at once. Trim it.")
-        with self._body(piece) as body:
+        remedy = "Drop the same file again, or delete it there."
+        with self._body(piece) as body, in_doubt(piece.key, remedy):
             answer = self.s3.put_object(
                 Bucket=self.bucket, Key=piece.key, Body=body, ContentType=piece.content_type
             )
@@ -219,7 +216,20 @@ class Upload:
         return left
 
 
-def _is_unanswered(exc: BaseException) -> bool:
+@contextmanager
+def in_doubt(key: str, remedy: str) -> Iterator[None]:
+    """Put an object in the body; an error says so if S3 may have stored it all the same."""
+    try:
+        yield
+    except Exception as exc:
+        if _is_unanswered(exc):
+            exc.add_note(
+                f"{key} may be in the drop bucket all the same, and may become a job. {remedy}"
+            )
+        raise
+
+
+def _is_unanswered(exc: Exception) -> bool:
     """Whether S3 may have stored what it did not confirm, at this try or at one before it."""
     if isinstance(exc, ClientError):
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

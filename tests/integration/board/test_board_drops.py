@@ -869,6 +869,20 @@ def test_a_retry_that_failed_can_be_pressed_again(browser: Browser, desk: Desk) 
     assert "hx-redirect" in again.headers
 
 
+def test_a_retry_that_may_have_been_made_says_so(browser: Browser, desk: Desk) -> None:
+    job_id = rejected(desk)
+    shown = button(browser.post(f"/jobs/{job_id}/retry/preview", **RIGHT))
+
+    def fail(**_: Any) -> None:
+        raise ReadTimeoutError(endpoint_url="https://s3")
+
+    with uploads(fail):
+        failed = retry(browser, job_id, shown)
+
+    assert "talks/intro.json may be in the drop bucket all the same" in failed.text
+    assert "Look for a new take before you try again" in failed.text
+
+
 @pytest.mark.parametrize("price", ["", "0", "99"])
 def test_a_retry_at_a_price_that_was_not_shown_makes_nothing(
     browser: Browser, desk: Desk, price: str
