@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import webbrowser
-from contextlib import closing
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -21,8 +21,9 @@ from phonoscene_cli.errors import WrongUsage
 from phonoscene_cli.ui import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from phonoscene_cli.board.forms.staging import Staging
     from phonoscene_cli.stack.connection import Stack
 
 #: Seconds for answers that are being sent when the board ends.
@@ -90,13 +91,28 @@ def serve(find: Callable[[], Stack], address: Address, opens: Callable[[str], ob
         return f"http://{address.host}:{port}{board.access.new_link()}"
 
     _end_alike()
-    with listener, closing(board.staging):
+    with listener, _finished(board.staging):
         first = link()
         terminal.line(f"board: {first}")
         terminal.say("The link works once. Press Enter for another one, ^C to end.")
         opens(first)
         threading.Thread(target=_more_links, args=(link,), daemon=True).start()
         server.run(sockets=[listener])
+
+
+@contextmanager
+def _finished(staging: Staging) -> Iterator[None]:
+    """At the end the uploads that run are finished, and the terminal says how."""
+    try:
+        yield
+    finally:
+        if staging.uploading:
+            with suppress(OSError):  # the terminal was closed
+                terminal.say("Finishing an upload. ^C again may leave a part of it in the bucket.")
+        endings = staging.close()
+        with suppress(OSError):
+            for sentence in endings:
+                terminal.say(sentence)
 
 
 def _end_alike() -> None:

@@ -787,9 +787,10 @@ def test_the_end_of_the_board_waits_for_an_upload(
     board: Board, browser: Browser, cloud: Cloud
 ) -> None:
     stage(browser)
+    said: list[str] = []
 
     with an_upload_on_its_way(browser, button(look(browser))) as goes_on:
-        end = threading.Thread(target=board.staging.close)
+        end = threading.Thread(target=lambda: said.extend(board.staging.close()))
         end.start()
         end.join(0.2)
         was_waiting = end.is_alive()
@@ -799,6 +800,29 @@ def test_the_end_of_the_board_waits_for_an_upload(
     assert was_waiting
     assert versions(cloud) == ["talks/intro.json", "talks/intro.wav"]
     assert not board.staging._root.exists()
+    assert said == ["dropped s3://drops/talks/intro.wav"]
+
+
+def test_the_end_of_the_board_says_what_was_not_dropped(board: Board, browser: Browser) -> None:
+    several = {"key": "talks/"}
+    stage(browser, silence(1), "a.wav")
+    stage(browser, silence(2), "b.wav")
+    shown = button(look(browser, **several))
+    stops = threading.Event()
+
+    def fail(params: Any, **_: Any) -> None:
+        if "b.wav" in params["url_path"]:
+            assert stops.wait(20)
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")
+
+    with uploads(fail):
+        press(browser, shown, **several)
+        threading.Timer(0.5, stops.set).start()
+        dropped, left = board.staging.close()
+
+    assert dropped == "dropped s3://drops/talks/a.wav"
+    assert left.startswith("This upload failed: b.wav. 1 of 2 files were dropped")
+    assert "AccessDenied" in left
 
 
 def rejected(desk: Desk) -> str:

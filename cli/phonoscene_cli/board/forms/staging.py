@@ -173,6 +173,15 @@ class StagedDrop:
         if self._thread:
             self._thread.join()
 
+    @property
+    def ending(self) -> list[str]:
+        """What an upload that is over has put, and what it has not."""
+        lines = [f"dropped s3://{one.bucket}/{one.audio.key}" for one, _ in self.dropped]
+        if not self.problem:
+            return lines
+        left = ", ".join(file.name for file in self.audio)
+        return [*lines, f"This upload failed: {left}. {self.problem}"]
+
     def _run(self, drops: Sequence[Candidate], s3: Any, bucket: str) -> None:
         try:
             for one in drops:
@@ -249,8 +258,18 @@ class Staging:
             oldest = idle.pop(0)
             shutil.rmtree(self._drops.pop(oldest).folder, ignore_errors=True)
 
-    def close(self) -> None:
-        """Delete all files, once no upload needs them: a drop is whole or not at all."""
+    @property
+    def uploading(self) -> list[StagedDrop]:
+        """Those on their way to the bucket."""
+        return [drop for drop in self._drops.values() if drop.is_started and not drop.is_done]
+
+    def close(self) -> list[str]:
+        """Delete all files, once no upload needs them: a drop is whole or not at all.
+
+        How each of these uploads ended is returned: no page shows it any more.
+        """
+        last = self.uploading
         for drop in self._drops.values():
             drop.wait()
         shutil.rmtree(self._root, ignore_errors=True)
+        return [line for drop in last for line in drop.ending]
