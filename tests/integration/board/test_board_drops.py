@@ -540,6 +540,26 @@ def test_what_could_not_be_examined_can_be_examined_again(
     assert f'hx-post="/drop/{ID}/preview"' in answer.text
 
 
+@pytest.mark.parametrize("path", ["", "/preview"])
+def test_a_stack_that_goes_away_during_an_examination_can_be_examined_again(
+    browser: Browser, desk: Desk, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = f"/jobs/{rejected(desk)}/retry"
+    stage(browser)
+    page = browser.sending(("hx-request", "true"), ("hx-target", "div#outcome"))
+
+    def gone(*_: object) -> None:
+        raise StackUnreachable("AWS: nothing answers.", "Try again in a moment.")
+
+    for name in ("examined", "retake"):
+        monkeypatch.setattr(f"phonoscene_cli.board.forms.preview.{name}", gone)
+
+    for form in (f"/drop/{ID}", job):
+        answer = page.post(f"{form}{path}", **FORM)
+        assert "nothing answers" in answer.text
+        assert f'hx-post="{form}/preview"' in answer.text
+
+
 def test_audio_of_a_name_replaces_the_one_before(board: Board, browser: Browser) -> None:
     for seconds, name in enumerate(("x.wav", "y.wav", "x.wav"), 1):
         assert stage(browser, silence(seconds), name) == 200

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from phonoscene.drops.keys import composed
 from phonoscene.jobs import ErrorDetail
 from phonoscene_cli.board.forms.fields import NAMES, filled
-from phonoscene_cli.errors import CliError
+from phonoscene_cli.errors import CliError, StackUnreachable
 from phonoscene_cli.ui import formatting
 from phonoscene_cli.upload.drop_report import Sum, price_lines, take_lines, total_lines
 from phonoscene_cli.upload.retry_plan import NotEnded, NotNewest, Retake, retake
@@ -96,6 +96,8 @@ def preview_drop(
         drops = examined(files, stack)
     except NoSidecar:
         return Preview(errors=(*said.errors, _no_prompt()))
+    except StackUnreachable:
+        raise  # nothing in the form is to be changed: the page offers to examine it again
     except CliError as exc:
         return Preview(errors=said.errors, step=str(exc))
     plans = [one.plan for one in drops]
@@ -172,6 +174,8 @@ def preview_retry(
     except NotNewest as exc:
         newest = next(stack.jobs.takes(job.name), job)
         return Preview(errors=said.errors, step=exc.what, instead=newest)
+    except StackUnreachable:
+        raise
     except CliError as exc:
         return Preview(errors=said.errors, step=str(exc))
     outlook, put = planned.outlook, (planned.bucket, planned.audio, planned.sidecar)
