@@ -189,10 +189,13 @@ def test_an_upload_that_fails_leaves_nothing_and_can_be_tried_again(
         drop_of(board).wait()
     shown = browser.get(f"/drop/{ID}/progress").text
     left = versions(cloud)
-    again = press(browser, button(look(browser)))
+    examined = look(browser)
+    again = press(browser, button(examined))
     drop_of(board).wait()
 
     assert "Nothing was dropped." in shown
+    assert "<code>phonoscene doctor</code>" in shown
+    assert "<code>phonoscene doctor</code>" in examined.text
     assert left == []
     assert again.status == 200
     assert versions(cloud) == ["talks/intro.json", "talks/intro.wav"]
