@@ -40,7 +40,7 @@ from phonoscene.sequences.remote_editor import RemoteEditor
 from phonoscene.sequences.segments import together
 from phonoscene.sequences.sequencer import CUTTING, Sequencer
 from phonoscene.sequences.work_files import WorkFiles
-from phonoscene.spending import cost
+from phonoscene.spending import cost, cost_of_segments
 from phonoscene.workflow.cancellation import Canceller
 from phonoscene.workflow.examination import ExaminedTake
 from phonoscene_cli.stack.spending import Spent, total
@@ -803,7 +803,25 @@ def test_an_edit_whose_first_try_comes_days_after_the_last_step_is_tried_for_a_d
         bench.now += timedelta(minutes=15)
 
     assert [one.code for one in bench.job().errors] == ["not_edited"]
+    assert bench.job().spent == cost_of_segments(bench.job(), bench.segments())
     assert bench.now - begun == timedelta(hours=24, minutes=15)
+
+
+def test_an_edit_that_failed_days_before_the_last_segment_is_tried_again() -> None:
+    bench = Bench()
+    bench.begin(a_sequence(is_chained=True))
+    bench.succeed(bench.segments()[0])
+    bench.editor.is_broken = True
+    bench.advance()
+    bench.editor.is_broken = False
+    bench.advance()
+    bench.now += timedelta(days=3)  # fal took its time
+    bench.succeed(bench.segments()[1])
+    bench.editor.is_broken = True
+
+    assert bench.advance().status is S.SUBMITTED
+    bench.editor.is_broken = False
+    assert bench.finish().status is S.SUCCEEDED
 
 
 def test_what_is_made_again_of_a_chain_asks_for_no_frame() -> None:
