@@ -824,6 +824,32 @@ def test_an_edit_that_failed_days_before_the_last_segment_is_tried_again() -> No
     assert bench.finish().status is S.SUCCEEDED
 
 
+def test_a_sequence_that_has_ended_is_not_joined_by_a_process_that_read_it_before() -> None:
+    bench = Bench()
+    bench.begin(a_sequence())
+    for one in bench.segments():
+        bench.succeed(one)
+    read = bench.job()
+    bench.store.end(read, S.FAILED, errors=(WRONG,))
+
+    assert bench.sequencer.advance(read).status is S.FAILED
+    assert bench.editor.joined == []
+
+
+def test_a_process_that_cannot_cut_does_not_end_what_another_has_cut() -> None:
+    class CutByTwo(MemoryEditor):
+        def cut(self, job: Job) -> list[Audio]:  # noqa: ARG002
+            bench.sequencer = Sequencer(bench.store, MemoryEditor(), bench.drops, 4)
+            bench.advance()
+            raise DropRefused(WRONG)
+
+    bench = Bench()
+    bench.sequencer = Sequencer(bench.store, CutByTwo(), bench.drops, 4)
+
+    assert bench.begin(a_sequence()).status is S.SUBMITTED
+    assert bench.job().status is S.SUBMITTED
+
+
 def test_what_is_made_again_of_a_chain_asks_for_no_frame() -> None:
     bench = Bench()
     bench.begin(a_sequence(is_chained=True))
