@@ -822,6 +822,23 @@ def test_a_pause_is_reported_as_long_as_it_lasts(workspace: Workspace) -> None:
     assert [one and one.is_paused for one in shown] == [True, False]
 
 
+# Long audio ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [JobStatus.SUBMITTED, JobStatus.GENERATED])
+def test_long_audio_is_handed_to_submit_with_the_time_since_when_it_cannot_be_edited(
+    workspace: Workspace, status: JobStatus
+) -> None:
+    job = workspace.bring(status, sequence=SEQUENCE)
+    workspace.store.look_again(job, START + HOUR, unanswered_since=START)
+
+    seen = [later(workspace, HOUR), later(workspace, COPY_AGAIN)]
+
+    assert seen == [{status: 1}] * 2
+    assert workspace.queues.dispatched == [job.job_id] * 2
+    assert workspace.read().unanswered_since == START
+
+
 # A paid video that is not stored ---------------------------------------------------------------
 
 
