@@ -291,6 +291,16 @@ def test_a_status_that_fal_does_not_document_is_asked_for_again_and_counted(
     assert workspace.fal.overdue == [False, True]  # the result decides, once fal must have ended it
 
 
+def test_a_status_that_fal_does_not_document_is_no_answer(workspace: Workspace) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.store.look_again(job, START, unanswered_since=START)
+    workspace.fal.standing[request_of(job).request_id] = Unclear("FAILED")
+
+    later(workspace, timedelta(minutes=2))
+
+    assert workspace.read().unanswered_since == START
+
+
 def test_a_request_of_which_fal_tells_nothing_for_a_day_ends(workspace: Workspace) -> None:
     job = workspace.bring(JobStatus.SUBMITTED)
     workspace.fal.standing[request_of(job).request_id] = UNHEARD
@@ -572,6 +582,19 @@ def test_a_video_that_cannot_be_copied_while_fal_keeps_it_fails_its_job(
     assert (failed.source_url, failed.reported) == (None, {})
     assert workspace.sums() == (0, USD, ZERO)  # fal made it, and bills it
     assert workspace.store.ledger.window().video_lost_at == failed.updated_at
+
+
+def test_fal_keeps_a_video_from_when_it_was_made_however_long_its_job_had_waited(
+    workspace: Workspace,
+) -> None:
+    job = workspace.bring(JobStatus.SUBMITTED)
+    workspace.clock.now += timedelta(days=3)
+    workspace.step(job, JobStatus.GENERATED)
+
+    later(workspace, COPY_AGAIN)
+
+    assert workspace.read().status is JobStatus.GENERATED
+    assert len(workspace.queues.delivered) == 1
 
 
 # A pass -----------------------------------------------------------------------------------------
