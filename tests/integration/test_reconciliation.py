@@ -474,6 +474,19 @@ def test_a_request_that_fal_has_forgotten_fails_the_job(workspace: Workspace) ->
     assert workspace.sums() == (0, failed.estimate.upper_usd, ZERO)  # fal may bill it
 
 
+def test_a_request_that_is_listed_is_not_that_of_a_job_which_meanwhile_waits_to_be_sent_again(
+    workspace: Workspace,
+) -> None:
+    job = workspace.bring(JobStatus.UNCONFIRMED)
+    workspace.fal.listed[job.marker] = request_of(job)
+    workspace.fal.on_question = lambda: workspace.step(job, JobStatus.READY)
+
+    later(workspace, timedelta(minutes=2))
+
+    assert workspace.read().status is JobStatus.READY
+    assert workspace.sums() == (0, ZERO, ZERO)
+
+
 @pytest.mark.parametrize("meanwhile", [JobStatus.GENERATED, JobStatus.READY])
 def test_what_fal_has_forgotten_does_not_fail_a_job_that_moved_while_it_was_asked(
     workspace: Workspace, meanwhile: JobStatus
