@@ -309,6 +309,19 @@ def test_a_webhook_that_overtakes_the_answer_is_not_overwritten(
     assert (job.status, job.request) == (overtaker, request)
 
 
+def test_a_failure_that_overtakes_the_answer_leaves_the_job_to_be_sent_again(
+    world: World,
+) -> None:
+    def overtake(_: Submission) -> None:
+        world.store.end(world.record, JobStatus.READY, request=None)
+
+    world.fal.on_post = overtake
+
+    job = world.submit()
+
+    assert job.status is world.record.status is JobStatus.READY
+
+
 def test_a_webhook_that_overtakes_a_refusal_leaves_nothing_to_postpone(world: World) -> None:
     def overtake(_: Submission) -> None:
         world.store.move(world.record, JobStatus.GENERATED)
