@@ -473,6 +473,33 @@ def test_a_video_that_becomes_whole_meanwhile_is_stored_whole_without_a_note(
     assert notes(job) == []
 
 
+def test_a_video_has_its_time_to_become_whole_from_when_bytes_of_it_first_came(
+    world: World, internet: Loopback
+) -> None:
+    internet.plays["v3.fal.media"] = answer("", 503)
+    world.deliver()
+    world.passed[0] = BECOMES_WHOLE_WITHIN
+    internet.plays["v3.fal.media"] = FileServer(FILM[:-1])
+
+    world.deliver()
+
+    assert world.record.status is JobStatus.GENERATED
+    assert world.stored_nothing()
+
+
+def test_a_copy_that_fails_after_the_time_to_become_whole_is_not_begun_again_at_once(
+    world: World, internet: Loopback
+) -> None:
+    internet.plays["v3.fal.media"] = FileServer(FILM[:-1])
+    world.deliver()
+    world.passed[0] = BECOMES_WHOLE_WITHIN
+    internet.plays["v3.fal.media"] = answer("", 503)
+
+    world.deliver()
+
+    assert world.due_after() == 2 * BECOMES_WHOLE_WITHIN
+
+
 @pytest.mark.parametrize("cut", CUT)
 def test_a_video_that_was_stored_before_its_record_is_published_all_the_same(
     world: World, internet: Loopback, monkeypatch: pytest.MonkeyPatch, cut: str
