@@ -1194,6 +1194,16 @@ def test_cancelled_long_audio_costs_what_its_segments_do(
     assert outcome.may_be_billed == ("at fal" in ends)
 
 
+def test_a_segment_that_another_job_paid_for_is_not_paid_by_a_cancelled_one() -> None:
+    before, after = (
+        with_history(*way).model_copy(update={"sequence": in_segments(0)})
+        for way in ((_S.READY, _S.SUBMITTED), (_S.READY, _S.SUBMITTED, _S.CANCELLED))
+    )
+    reused = ENDS["made"].model_copy(update={"part_of": "b" * 32})
+
+    assert Outcome(before, after, (reused,)).sentence == "CANCELLED; nothing was spent"
+
+
 @pytest.mark.parametrize(
     ("segment", "is_sent", "meaning"),
     [
