@@ -28,7 +28,7 @@ from phonoscene_cli.errors import NOT_FINE, UNREACHABLE, CliError, WrongUsage
 from phonoscene_cli.failures import explained
 from phonoscene_cli.ui import terminal
 from tests.integration.moto_stack import client, over_http
-from tests.integration.workspace import Workspace, an_id
+from tests.integration.workspace import ALWAYS, Workspace, an_id
 from tests.support.documented import PAGE
 from tests.support.media.samples import silence
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "drop": ["song.wav", "--prompt", "x", "--yes", "--timeout", "0s"],
-    "jobs": [],
+    "jobs": [*ALWAYS],
     "show": [an_id(1)],
     "watch": [an_id(1), "--timeout", "0s"],
     "retry": [an_id(1), "--yes"],
@@ -294,7 +294,7 @@ def test_a_result_that_cannot_be_written_is_no_success(busy: Desk, case: str) ->
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (["jobs"], 0),
+        (["jobs", *ALWAYS], 0),
         (["drop", "song.wav", "--prompt", "x", "--yes"], 0),
         (["show", "nope"], 1),
         (["jobs", "--nope"], 2),

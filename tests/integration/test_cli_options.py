@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -433,7 +434,9 @@ def test_an_address_is_understood_by_audit_backfill_jobs_and_watch(
 ) -> None:
     cloud.drop("talks/a.wav", silence(1))
     cloud.drop("other/b.wav", silence(1))
-    Workspace.on_moto(cloud).bring(JobStatus.SUCCEEDED, 1, name="talks/done")
+    workspace = Workspace.on_moto(cloud)
+    workspace.clock.now = datetime.now(UTC)  # as the command line's
+    workspace.bring(JobStatus.SUCCEEDED, 1, name="talks/done")
     address, now = "s3://drops/talks/", ("--older-than", "0s")
 
     assert desk.says("audit", address, *now, "--json").data["prefix"] == "talks/"
