@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-#: Fields that have parts, and a key that names a part of one: a scene, or a side of the size.
+#: A key that names a field with parts, or a part of it: a scene, or a side of the size.
 #: ``metadata`` is set by key.
-_WITH_PARTS: Final = frozenset({"scenes", "video_size"})
-_PART: Final = re.compile(rf"({'|'.join(sorted(_WITH_PARTS))})[.\[]")
+_WITH_PARTS: Final = re.compile(r"(scenes|video_size)(?:\Z|(?P<part>[.\[]))")
 #: In the place of a value: the field is taken out.
 REMOVED: Final = object()
 
@@ -43,16 +42,17 @@ def setting(text: str) -> Setting:
         WrongUsage: it is no such pair, the key is a part of a field, or the value lost its quotes.
     """
     key, value = assigned(text, "KEY=VALUE. Example: --set fps=30")
-    if part := _PART.match(key):
+    structured = _WITH_PARTS.match(key)
+    if structured and structured["part"]:
         raise WrongUsage(
-            f"{key} is a part of {part[1]}, and --set takes whole fields. Change it in the "
+            f"{key} is a part of {structured[1]}, and --set takes whole fields. Change it in the "
             "sidecar, and drop that again: segments of long audio that stay the same are not paid "
             "again."
         )
     try:
         return Setting(key, json.loads(value))
     except (ValueError, RecursionError) as exc:
-        if key in _WITH_PARTS and value.startswith(("{", "[")):
+        if structured and value.startswith(("{", "[")):
             raise WrongUsage(
                 f"{text} is not JSON. Many shells remove its double quotes: put single quotes "
                 "around it (bash, zsh, PowerShell 7), or write the field into the sidecar."
