@@ -60,7 +60,8 @@ def may_be_billed(job: Job) -> bool:
 def unseen_runs(job: Job) -> int:
     """How many requests of a job that ended fal may have run, and may bill, unseen."""
     if job.sequence:
-        sent = (one for one in job.sequence.segments if one.is_sent or one.request_id)
+        stopped = job.sequence.segments if job.status is _S.CANCELLED else ()
+        sent = (one for one in stopped if one.is_sent or one.request_id)
         return sum(one.status is _S.CANCELLED for one in sent)
     before = {step.status for step in job.history[-2:]}
     was_stopped = job.status is _S.CANCELLED and bool(AT_FAL & before)
