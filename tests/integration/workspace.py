@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 START: Final = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
 DAY: Final = "2026-11-22"
-#: The options by which the command line, whose clock is the real one, lists jobs of that day.
-ALWAYS: Final = ("--since", "2026-11-01")
 SILENCE: Final = START_TIMEOUT + RUN_AND_CALL
 USD: Final = Decimal("0.5000")
 QUEUE: Final = "https://queue.fal.run/fal-ai/ltx-2.3-22b/requests"
