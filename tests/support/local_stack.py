@@ -221,6 +221,11 @@ class Phonoscene:
                     return request
         raise AssertionError(f"fal has not ended the request of {prompt}")
 
+    def is_withheld(self, prompt: str) -> bool:
+        """Whether the one submission for a prompt has ended, and a fault kept its webhook back."""
+        (request,) = self.requests(prompt)
+        return [one["kind"] for one in request["deliveries"]] == ["withheld"]
+
     def send(self, output: str, message: dict[str, Any]) -> None:
         """Put a message in the queue that an output of the stack names."""
         self.sqs.send_message(QueueUrl=self.outputs[output], MessageBody=json.dumps(message))
