@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from phonoscene.jobs import Job
     from tests.integration.desk import Desk
     from tests.integration.moto_stack import Cloud
 
@@ -321,21 +322,25 @@ def videos(desk: Desk, cloud: Cloud, environment: pytest.MonkeyPatch) -> None:
             desk.announce("a.wav", "c.wav")
         for item in cloud.items():
             job = scene.store.get(item["job_id"])
-            if job is None or job.is_final:
-                continue
-            key, body = f"{job.name}.mp4", job.name.encode()
-            put_video = cloud.s3.put_object(Bucket=OUTPUT, Key=key, Body=body)
-            video = Video(
-                bucket=OUTPUT,
-                key=key,
-                version_id=put_video["VersionId"],
-                bytes=len(body),
-                sha256=hashlib.sha256(body).hexdigest(),
-                content_type="video/mp4",
-            )
-            scene.step(scene.step(job, JobStatus.GENERATED), JobStatus.SUCCEEDED, video=video)
+            if job and not job.is_final:
+                complete(scene, job)
 
     environment.setattr(time, "sleep", go_on)
+
+
+def complete(scene: Workspace, job: Job) -> None:
+    """Give a job its video."""
+    key, body = f"{job.name}.mp4", job.name.encode()
+    put_video = scene.cloud.s3.put_object(Bucket=OUTPUT, Key=key, Body=body)
+    video = Video(
+        bucket=OUTPUT,
+        key=key,
+        version_id=put_video["VersionId"],
+        bytes=len(body),
+        sha256=hashlib.sha256(body).hexdigest(),
+        content_type="video/mp4",
+    )
+    scene.step(scene.step(job, JobStatus.GENERATED), JobStatus.SUCCEEDED, video=video)
 
 
 @pytest.mark.usefixtures("videos")
@@ -387,6 +392,37 @@ def test_the_command_that_goes_on_after_the_timeout_downloads_the_videos_as_well
 
     assert result.code == 1
     assert "`phonoscene watch a --out 'my videos/'` continues." in result.err
+
+
+@pytest.mark.parametrize("command", ["drop", "watch"])
+def test_the_videos_that_there_are_when_the_time_is_up_are_fetched(
+    desk: Desk, cloud: Cloud, folder: Path, environment: pytest.MonkeyPatch, command: str
+) -> None:
+    scene = Workspace.on_moto(cloud, clock=Clock(datetime.now(UTC)))
+
+    def go_on(_: float) -> None:
+        with redirect_stdout(io.StringIO()):
+            desk.announce("a.wav", "c.wav")
+        for item in cloud.items():
+            job = scene.store.get(item["job_id"])
+            if job and job.name == "a" and not job.is_final:
+                complete(scene, job)
+        pause(2)  # longer than the time that is given
+
+    pause = time.sleep
+    ending = ("--out", "videos/", "--timeout", "1s")
+    if command == "watch":
+        desk.says("drop", "a.wav", "c.wav", *PROMPT)
+        go_on(0)
+        result = desk.says("watch", "a", "c", *ending)
+    else:
+        environment.setattr(time, "sleep", go_on)
+        result = desk.says("drop", "a.wav", "c.wav", *PROMPT, *ending)
+
+    assert result.code == 1
+    assert "c is SUBMITTED. `phonoscene watch " in result.err
+    assert (folder / "videos" / "a.mp4").read_text() == "a"
+    assert not (folder / "videos" / "c.mp4").exists()
 
 
 @pytest.mark.parametrize("name", ["a.json.txt", "a.jsn", "a (1).json"])

@@ -36,16 +36,11 @@ SOON: Final = 60.0
 FEW: Final = 5
 
 
-class Unfinished(CliError):
-    """Jobs that are followed no longer, although they have not ended; ``jobs``: what is known."""
-
-    def __init__(self, message: str, jobs: Iterable[Job]) -> None:
-        super().__init__(message)
-        self.jobs = [*jobs]
-
-
 class Outcome(NamedTuple):
-    """The jobs that have ended, and a sentence for each drop that will be no job or has no file."""
+    """The jobs as they are at the end, and a sentence for each problem with others.
+
+    Jobs have ended unless a problem says that the time is up.
+    """
 
     jobs: list[Job]
     problems: list[str]
@@ -66,11 +61,7 @@ class FollowedJobs:
     watch: terminal.Watch = field(default_factory=terminal.Watch)
 
     def run(self) -> Outcome:
-        """The jobs at their end; of the others, why there are none.
-
-        Raises:
-            Unfinished: the time is up before.
-        """
+        """The jobs at their end, or when the time is up; of the others, why there are none."""
         most = float("inf") if self.timeout is None else self.timeout.total_seconds()
         follower = Follower(self.stack.jobs.many)
         standing = StatusLine(self.stack, typical_seconds(self.stack.jobs))
@@ -100,9 +91,9 @@ class FollowedJobs:
         missing = {one: self._gone(follower.jobs[one]) for one in follower.gone} | replaced
         problems = list(dict.fromkeys(missing.values()))
         if not follower.all_ended(one for one in job_ids if one not in replaced):
-            unfinished = f"Not finished after {self.watch}: {self._where(follower)}"
-            raise Unfinished(" ".join([*problems, unfinished]), follower.jobs.values())
-        return Outcome([follower.jobs[one] for one in job_ids if one not in missing], problems)
+            problems.append(f"Not finished after {self.watch}: {self._where(follower)}")
+        known = [one for one in job_ids if one in follower.jobs and one not in missing]
+        return Outcome([follower.jobs[one] for one in known], problems)
 
     def _gone(self, job: Job) -> str:
         """What became of a job whose record is no longer read."""
@@ -238,9 +229,6 @@ class Ending:
             outcome = self._follow(stack, labels)
             result = replace(result, jobs=outcome.jobs)
             videos = bring_home(stack, outcome, self.out)
-        except Unfinished as exc:
-            tell_end(replace(result, jobs=exc.jobs), as_json=self.as_json)
-            raise
         except Exception:
             tell_end(result, as_json=self.as_json)
             raise
@@ -306,7 +294,7 @@ def _tell_jobs(result: NewJobs) -> None:
 
 
 def conclude(outcome: Outcome, labels: Labels) -> int:
-    """Say why jobs that were followed to their end have no video; returns the exit code.
+    """Say why jobs that were followed have no video, or none yet; returns the exit code.
 
     Raises:
         CliError: there are problems.
