@@ -14,7 +14,7 @@ from local.commands.options import cloud_of, shown
 from local.drops import drops, spending_consent
 from local.drops.jobs import follow
 from local.errors import LocalCloudError
-from phonoscene_cli.follow.follow import Labels, Outcome, conclude
+from phonoscene_cli.follow.follow import Labels, conclude
 from phonoscene_cli.options import Set, Yes
 from phonoscene_cli.ui import terminal
 
@@ -95,5 +95,5 @@ def put_and_fetch(endpoints: Endpoints, drop: Drop, videos: Path) -> None:
     jobs = follow(endpoints, job_ids)
     for video in drops.fetch_all(endpoints, jobs, videos):
         terminal.line(f"video: {shown(video)}")
-    if code := conclude(Outcome(jobs, []), Labels(job_ids)):
+    if code := conclude(jobs, Labels(job_ids)):
         raise typer.Exit(code)

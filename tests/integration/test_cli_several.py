@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from phonoscene.jobs import JobStatus, Video
-from phonoscene_cli.follow import follow
+from phonoscene_cli.follow import downloads, follow
 from phonoscene_cli.upload.upload import Dropped, Upload, UploadedDespiteInterrupt, put
 from tests.integration.workspace import Clock, Workspace
 from tests.support.documented import keys
@@ -313,19 +313,20 @@ def test_a_file_that_was_replaced_is_named_although_the_others_are_jobs(
 
 
 @pytest.fixture
-def videos(desk: Desk, cloud: Cloud, environment: pytest.MonkeyPatch) -> None:
+def videos(desk: Desk, environment: pytest.MonkeyPatch) -> None:
     """All drops become jobs that have their videos at the next look."""
-    scene = Workspace.on_moto(cloud, clock=Clock(datetime.now(UTC)))
+    environment.setattr(time, "sleep", lambda _: generate(desk, "a", "b", "c"))
 
-    def go_on(_: float) -> None:
-        with redirect_stdout(io.StringIO()):
-            desk.announce("a.wav", "c.wav")
-        for item in cloud.items():
-            job = scene.store.get(item["job_id"])
-            if job and not job.is_final:
-                complete(scene, job)
 
-    environment.setattr(time, "sleep", go_on)
+def generate(desk: Desk, *names: str) -> None:
+    """Make jobs of all drops, and the videos of these."""
+    scene = Workspace.on_moto(desk.cloud, clock=Clock(datetime.now(UTC)))
+    with redirect_stdout(io.StringIO()):
+        desk.announce("a.wav", "c.wav")
+    for item in desk.cloud.items():
+        job = scene.store.get(item["job_id"])
+        if job and job.name in names and not job.is_final:
+            complete(scene, job)
 
 
 def complete(scene: Workspace, job: Job) -> None:
@@ -396,17 +397,10 @@ def test_the_command_that_goes_on_after_the_timeout_downloads_the_videos_as_well
 
 @pytest.mark.parametrize("command", ["drop", "watch"])
 def test_the_videos_that_there_are_when_the_time_is_up_are_fetched(
-    desk: Desk, cloud: Cloud, folder: Path, environment: pytest.MonkeyPatch, command: str
+    desk: Desk, folder: Path, environment: pytest.MonkeyPatch, command: str
 ) -> None:
-    scene = Workspace.on_moto(cloud, clock=Clock(datetime.now(UTC)))
-
     def go_on(_: float) -> None:
-        with redirect_stdout(io.StringIO()):
-            desk.announce("a.wav", "c.wav")
-        for item in cloud.items():
-            job = scene.store.get(item["job_id"])
-            if job and job.name == "a" and not job.is_final:
-                complete(scene, job)
+        generate(desk, "a")
         pause(2)  # longer than the time that is given
 
     pause = time.sleep
@@ -423,6 +417,27 @@ def test_the_videos_that_there_are_when_the_time_is_up_are_fetched(
     assert "c is SUBMITTED. `phonoscene watch " in result.err
     assert (folder / "videos" / "a.mp4").read_text() == "a"
     assert not (folder / "videos" / "c.mp4").exists()
+
+
+def test_each_video_is_fetched_as_soon_as_it_is_there(
+    desk: Desk, folder: Path, environment: pytest.MonkeyPatch
+) -> None:
+    pauses = iter(range(9))
+
+    def go_on(_: float) -> None:
+        if next(pauses):
+            raise KeyboardInterrupt
+        generate(desk, "a")
+
+    environment.setattr(time, "sleep", go_on)
+
+    result = desk.says("drop", "a.wav", "c.wav", *PROMPT, "--out", "videos/")
+
+    assert result.code == 130
+    assert re.search(
+        r"The jobs continue. To follow them again: `phonoscene watch \S+ \S+ --out", result.err
+    )
+    assert [one.name for one in (folder / "videos").iterdir()] == ["a.mp4"]
 
 
 @pytest.mark.parametrize("name", ["a.json.txt", "a.jsn", "a (1).json"])
@@ -455,7 +470,7 @@ def test_who_interrupts_a_download_is_told_how_to_fetch_that_video(
     def interrupted(*_: Any) -> Path:
         raise KeyboardInterrupt
 
-    environment.setattr(follow, "fetch", interrupted)
+    environment.setattr(downloads, "fetch", interrupted)
 
     result = desk.says("drop", "a.wav", *PROMPT, "--out", "videos/")
 

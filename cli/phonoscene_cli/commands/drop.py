@@ -15,6 +15,7 @@ from phonoscene_cli.errors import NOT_FINE, WrongUsage
 from phonoscene_cli.follow import follow
 from phonoscene_cli.options import Follow, Json, Meta, Out, Set, Timeout, Yes, stack_of
 from phonoscene_cli.stack.job_lookup import folder_in, key_in
+from phonoscene_cli.stack.video_download import checked
 from phonoscene_cli.ui import terminal
 from phonoscene_cli.upload.drop_report import (
     NewJobs,
@@ -107,8 +108,7 @@ def drop(
     result = _result(drops)
     step = "Correct the errors above, then drop again."
     refuse_if_wrong(result, "Nothing was dropped", step, as_json=as_json)
-    if out:
-        out.check(video for one in drops for video in one.plan.outlook.videos(one.name))
+    videos = checked(out, (video for one in drops for video in one.plan.outlook.videos(one.name)))
     _tell(drops, stack)
     if dry_run:
         follow.tell_end(result, as_json=as_json)
@@ -129,6 +129,7 @@ def drop(
         out,
         timeout,
         as_json,
+        videos,
         frozenset(job.job_id for one in drops for job in one.repeats.values() if job.video),
         {job_id: there for job_id, (_, there) in jobs.items()},
         None if is_one else Counter(one.name for one, _ in jobs.values()),

@@ -12,6 +12,7 @@ from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.follow import follow
 from phonoscene_cli.options import Follow, Json, Meta, Out, Set, Timeout, Yes, stack_of
 from phonoscene_cli.stack.job_lookup import find_whole
+from phonoscene_cli.stack.video_download import checked
 from phonoscene_cli.ui import formatting, terminal
 from phonoscene_cli.upload.drop_report import NewJobs, Sum, refuse_if_wrong, tell_price
 from phonoscene_cli.upload.retry_plan import retake
@@ -67,8 +68,7 @@ def retry(
     )
     step = "Correct the field with --set, or drop corrected files."
     refuse_if_wrong(result, "It would be REJECTED again", step, as_json=as_json)
-    if out:
-        out.check(planned.outlook.videos(found.name))
+    videos = checked(out, planned.outlook.videos(found.name))
     if found.take:
         terminal.say(
             f"This is take {found.take} of its sidecar. It replaces the sidecar, which listed "
@@ -85,7 +85,7 @@ def retry(
         raise
     result = replace(result, job_ids=dropped.job_ids(len(planned.outlook.takes)))
     ending = follow.Ending(
-        watch, out, timeout, as_json, dropped=dict.fromkeys(result.job_ids, dropped)
+        watch, out, timeout, as_json, videos, dropped=dict.fromkeys(result.job_ids, dropped)
     )
     raise typer.Exit(ending.come(stack, result))
 

@@ -15,9 +15,10 @@ from phonoscene.drops.sidecar_files import MAX_TAKES
 from phonoscene.jobs import FINAL
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.follow import follow
+from phonoscene_cli.follow.downloads import Downloads
 from phonoscene_cli.options import Json, Out, Timeout, stack_of
 from phonoscene_cli.stack.job_lookup import find_job, folder_in, key_in, name_in, takes_of
-from phonoscene_cli.stack.video_download import video_of
+from phonoscene_cli.stack.video_download import checked, video_of
 from phonoscene_cli.ui import formatting, terminal
 from phonoscene_cli.ui.job_json import as_data
 
@@ -65,8 +66,9 @@ def watch(
         return
     found = list(stack.jobs.whole(ids))
     labels = follow.Labels(ids, Counter(job.name for job in found))
-    if out:
-        out.check(map(video_of, found))
+    names = {job.job_id: video_of(job) for job in found}
+    checked(out, names.values())
+    downloads = Downloads(stack.client("s3"), out, names) if out else None
 
     def tell(job: Job, step: Step, _: terminal.Watch) -> None:
         if as_json:
@@ -75,14 +77,11 @@ def watch(
             terminal.line(follow.said(job, step, formatting.moment(step.at), labels.of(job)))
 
     again = follow.watching(which, out)
-    try:
-        outcome = follow.FollowedJobs(stack, labels, tell, again, timeout, watch=named.watch).run()
-    except KeyboardInterrupt:
-        follow.interrupted(again, len(ids))
-        raise
-    for video in follow.bring_home(stack, outcome, out).values():
+    jobs = follow.FollowedJobs(stack, labels, tell, again, timeout, downloads, watch=named.watch)
+    outcome = jobs.run()
+    for video in outcome.videos:
         terminal.say(f"video: {video}")
-    raise typer.Exit(follow.conclude(outcome, labels))
+    raise typer.Exit(follow.conclude(outcome.jobs, labels, outcome.problems))
 
 
 @dataclass(frozen=True)

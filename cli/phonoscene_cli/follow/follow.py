@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rich.text import Text
@@ -10,9 +11,9 @@ from rich.text import Text
 from phonoscene.drops.keys import name_of
 from phonoscene.jobs import JobStatus
 from phonoscene_cli.errors import NOT_FINE, CliError
+from phonoscene_cli.follow.downloads import Downloads
 from phonoscene_cli.follow.poller import Follower, has_no_video
 from phonoscene_cli.stack.generation_time import typical_seconds
-from phonoscene_cli.stack.video_download import VideoGone, fetch, video_of
 from phonoscene_cli.ui import formatting, next_steps, terminal
 from phonoscene_cli.ui.status_line import StatusLine, counted
 from phonoscene_cli.upload.drop_report import tell_errors
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from phonoscene.jobs import Job, Step
     from phonoscene_cli.stack.connection import Stack
-    from phonoscene_cli.stack.video_download import Destination
+    from phonoscene_cli.stack.video_download import Destination, VideoName
     from phonoscene_cli.upload.drop_report import NewJobs
     from phonoscene_cli.upload.upload import Dropped
 
@@ -37,18 +38,22 @@ FEW: Final = 5
 
 
 class Outcome(NamedTuple):
-    """The jobs as they are at the end, and a sentence for each problem with others.
+    """The jobs as they are at the end, their files, and a sentence for each problem with others.
 
     Jobs have ended unless a problem says that the time is up.
     """
 
     jobs: list[Job]
+    videos: list[Path]
     problems: list[str]
 
 
 @dataclass
 class FollowedJobs:
-    """Some jobs, followed to their end; ``show`` is called with each step as it appears."""
+    """Some jobs, followed to their end; ``show`` is called with each step as it appears.
+
+    Each video is downloaded as soon as it is there, if that is asked for.
+    """
 
     stack: Stack
     labels: Labels
@@ -56,44 +61,63 @@ class FollowedJobs:
     #: The command that goes on.
     again: str
     timeout: timedelta | None = None
+    downloads: Downloads | None = None
     #: What jobs are to be made of, by their ids, where that was dropped just now.
     dropped: Mapping[str, Dropped] = field(default_factory=dict)
     watch: terminal.Watch = field(default_factory=terminal.Watch)
 
+    def __post_init__(self) -> None:
+        self._follower = Follower(self.stack.jobs.many)
+        self._standing = StatusLine(self.stack, typical_seconds(self.stack.jobs))
+        self._patience = self.stack.parameters.settle.total_seconds() + SOON
+        self._is_said = False
+
     def run(self) -> Outcome:
         """The jobs at their end, or when the time is up; of the others, why there are none."""
-        most = float("inf") if self.timeout is None else self.timeout.total_seconds()
-        follower = Follower(self.stack.jobs.many)
-        standing = StatusLine(self.stack, typical_seconds(self.stack.jobs))
-        patience, job_ids = self.stack.parameters.settle.total_seconds() + SOON, self.labels.job_ids
-        is_said = False
-        with terminal.working("waiting for SettleSeconds before pairing") as turn:
+        try:
+            with terminal.working("waiting for SettleSeconds before pairing") as turn:
+                enough = partial(self._is_enough, turn)
+                for job, step in self._follower.follow(self.labels.job_ids, enough):
+                    self.show(job, step, self.watch)
+                    if self.downloads and step.status is JobStatus.SUCCEEDED:
+                        self.downloads.fetch(job)
+        except KeyboardInterrupt:
+            if not self._follower.all_ended(self.labels.job_ids):
+                is_one = len(self.labels.job_ids) == 1
+                jobs, them = ("job continues", "it") if is_one else ("jobs continue", "them")
+                terminal.say(f"The {jobs}. To follow {them} again: `{self.again}`")
+            raise
+        return self._outcome()
 
-            def enough() -> bool:
-                nonlocal patience, is_said
-                moving = [job for job in follower.jobs.values() if not job.is_final]
-                if moving:
-                    turn(standing.of(moving, len(job_ids)))
-                elif self.watch.seconds > patience:
-                    replaced = self._replaced(follower)
-                    if follower.all_ended(one for one in job_ids if one not in replaced):
-                        return True
-                    if not is_said:
-                        terminal.say(
-                            f"There is no record after {self.watch}. See `phonoscene doctor`."
-                        )
-                    patience, is_said = self.watch.seconds + SOON, True
-                return self.watch.seconds > most
+    def _is_enough(self, turn: Callable[[str], None]) -> bool:
+        """Whether to stop looking; meanwhile the status line says how far the jobs have come."""
+        moving = self._moving()
+        if moving:
+            turn(self._standing.of(moving, len(self.labels.job_ids)))
+        elif self.watch.seconds > self._patience:
+            if self._all_ended(self._replaced()):
+                return True
+            if not self._is_said:
+                terminal.say(f"There is no record after {self.watch}. See `phonoscene doctor`.")
+            self._patience, self._is_said = self.watch.seconds + SOON, True
+        return self.timeout is not None and self.watch.seconds > self.timeout.total_seconds()
 
-            for job, step in follower.follow(job_ids, enough):
-                self.show(job, step, self.watch)
-        replaced = self._replaced(follower)
-        missing = {one: self._gone(follower.jobs[one]) for one in follower.gone} | replaced
+    def _moving(self) -> list[Job]:
+        return [job for job in self._follower.jobs.values() if not job.is_final]
+
+    def _all_ended(self, replaced: Mapping[str, str]) -> bool:
+        return self._follower.all_ended(one for one in self.labels.job_ids if one not in replaced)
+
+    def _outcome(self) -> Outcome:
+        known, replaced = self._follower.jobs, self._replaced()
+        missing = {one: self._gone(known[one]) for one in self._follower.gone} | replaced
         problems = list(dict.fromkeys(missing.values()))
-        if not follower.all_ended(one for one in job_ids if one not in replaced):
-            problems.append(f"Not finished after {self.watch}: {self._where(follower)}")
-        known = [one for one in job_ids if one in follower.jobs and one not in missing]
-        return Outcome([follower.jobs[one] for one in known], problems)
+        if not self._all_ended(replaced):
+            problems.append(f"Not finished after {self.watch}: {self._where()}")
+        files = self.downloads.files if self.downloads else {}
+        problems += self.downloads.problems.values() if self.downloads else ()
+        jobs = [known[one] for one in self.labels.job_ids if one in known and one not in missing]
+        return Outcome(jobs, [files[one] for one in self.labels.job_ids if one in files], problems)
 
     def _gone(self, job: Job) -> str:
         """What became of a job whose record is no longer read."""
@@ -105,18 +129,18 @@ class FollowedJobs:
             "says which."
         )
 
-    def _where(self, follower: Follower) -> str:
+    def _where(self) -> str:
         """How far the jobs have come, and how to go on watching."""
-        moving = [job for job in follower.jobs.values() if not job.is_final]
+        moving = self._moving()
         if not moving:
             return "there is no record of it: see `phonoscene doctor`."
         named = (f"{self.labels.with_name(job)} is {job.status}" for job in moving)
         seen = counted(moving) if len(moving) > FEW else "; ".join(named)
         return f"{seen}. `{self.again}` continues."
 
-    def _replaced(self, follower: Follower) -> dict[str, str]:
+    def _replaced(self) -> dict[str, str]:
         """The jobs that will not be, because what was dropped is not in the bucket any more."""
-        started = {one for job_id, one in self.dropped.items() if job_id in follower.jobs}
+        started = {one for job_id, one in self.dropped.items() if job_id in self._follower.jobs}
         waiting = dict.fromkeys(one for one in self.dropped.values() if one not in started)
         s3 = self.stack.client("s3")
         gone = {one: _replacement(one) for one in waiting if not is_newest(s3, one)}
@@ -179,31 +203,6 @@ def complain(jobs: Sequence[Job], labels: Labels) -> None:
             terminal.complain(f"{which} is {job.status}. {next_steps.next_step(job)}")
 
 
-def bring_home(stack: Stack, outcome: Outcome, out: Destination | None) -> dict[str, Path]:
-    """Fetch the videos that there are; where each job's is.
-
-    One that cannot be fetched, and stays in its bucket, is among the problems of ``outcome``.
-    """
-    if out is None:
-        return {}
-    pairs = zip(outcome.jobs, out.files(map(video_of, outcome.jobs)), strict=True)
-    s3 = stack.client("s3")
-    videos: dict[str, Path] = {}
-    for job, target in pairs:
-        fetches = f"`phonoscene watch {job.job_id} --out FILE` fetches it."
-        try:
-            if job.video:
-                videos[job.job_id] = fetch(s3, job, job.video, target)
-        except VideoGone as exc:
-            outcome.problems.append(str(exc))
-        except CliError as exc:
-            outcome.problems.append(f"{exc} {fetches}")
-        except KeyboardInterrupt:
-            terminal.say(f"The video stays in its bucket: {fetches}")
-            raise
-    return videos
-
-
 @dataclass(frozen=True)
 class Ending:
     """How a command that makes jobs is to end: at once, or with its jobs or their videos."""
@@ -212,6 +211,8 @@ class Ending:
     out: Destination | None
     timeout: timedelta | None
     as_json: bool
+    #: What the jobs' videos are called, in the jobs' order.
+    videos: Sequence[VideoName]
     #: Jobs that had their videos before; their steps are not shown as if they were new.
     done_before: frozenset[str] = frozenset()
     #: As ``FollowedJobs.dropped``, and as ``Labels.names``.
@@ -227,18 +228,16 @@ class Ending:
         labels = Labels(list(result.job_ids), self.names)
         try:
             outcome = self._follow(stack, labels)
-            result = replace(result, jobs=outcome.jobs)
-            videos = bring_home(stack, outcome, self.out)
         except Exception:
             tell_end(result, as_json=self.as_json)
             raise
-        result = replace(result, videos=[str(path) for path in videos.values()])
+        result = replace(result, jobs=outcome.jobs, videos=[str(one) for one in outcome.videos])
         tell_end(result, as_json=self.as_json)
-        return conclude(outcome, labels)
+        return conclude(outcome.jobs, labels, outcome.problems)
 
     def _follow(self, stack: Stack, labels: Labels) -> Outcome:
         if not self.watch and self.out is None and self.timeout is None:
-            return Outcome([], [])
+            return Outcome([], [], [])
 
         def show(job: Job, step: Step, watch: terminal.Watch) -> None:
             """On stderr: it goes with a result that comes later."""
@@ -247,25 +246,15 @@ class Ending:
                 terminal.people.print(line, soft_wrap=True)
 
         again = watching(labels.job_ids, self.out)
-        try:
-            return FollowedJobs(stack, labels, show, again, self.timeout, self.dropped).run()
-        except KeyboardInterrupt:
-            interrupted(again, len(labels.job_ids))
-            raise
+        names = dict(zip(labels.job_ids, self.videos, strict=True))
+        downloads = Downloads(stack.client("s3"), self.out, names) if self.out else None
+        return FollowedJobs(stack, labels, show, again, self.timeout, downloads, self.dropped).run()
 
 
 def watching(which: Iterable[str], out: Destination | None) -> str:
     """The command that follows jobs, and downloads their videos if that was asked for."""
     words = ["phonoscene", "watch", *which, *(("--out", str(out)) if out else ())]
     return " ".join(map(formatting.typed, words))
-
-
-def interrupted(again: str, jobs: int) -> None:
-    """Of ^C while jobs are followed."""
-    goes_on = (
-        "The job continues. To follow it" if jobs == 1 else "The jobs continue. To follow them"
-    )
-    terminal.say(f"{goes_on} again: `{again}`")
 
 
 def too_late(new: list[str]) -> None:
@@ -293,13 +282,13 @@ def _tell_jobs(result: NewJobs) -> None:
         terminal.line(f"job: {job_id}")
 
 
-def conclude(outcome: Outcome, labels: Labels) -> int:
+def conclude(jobs: Sequence[Job], labels: Labels, problems: Sequence[str] = ()) -> int:
     """Say why jobs that were followed have no video, or none yet; returns the exit code.
 
     Raises:
         CliError: there are problems.
     """
-    complain(outcome.jobs, labels)
-    if outcome.problems:
-        raise CliError(" ".join(outcome.problems))
-    return NOT_FINE if any(map(has_no_video, outcome.jobs)) else 0
+    complain(jobs, labels)
+    if problems:
+        raise CliError(" ".join(problems))
+    return NOT_FINE if any(map(has_no_video, jobs)) else 0

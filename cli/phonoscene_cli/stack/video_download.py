@@ -170,6 +170,14 @@ class Destination:
                 ) from exc
 
 
+def checked(out: Destination | None, videos: Iterable[VideoName]) -> list[VideoName]:
+    """What was given, after ``Destination.check`` if there is one."""
+    wanted = list(videos)
+    if out:
+        out.check(wanted)
+    return wanted
+
+
 def _numbered(stems: Sequence[str]) -> list[str]:
     """Names of files that differ, for disks that distinguish no case: ``a.1``, ``a.2``, ``b``."""
     folded = [stem.casefold() for stem in stems]
