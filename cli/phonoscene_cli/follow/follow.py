@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rich.text import Text
@@ -68,26 +68,32 @@ class FollowedJobs:
 
     def __post_init__(self) -> None:
         self._follower = Follower(self.stack.jobs.many)
-        self._standing = StatusLine(self.stack, typical_seconds(self.stack.jobs))
         self._patience = self.stack.parameters.settle.total_seconds() + SOON
         self._is_said = False
 
     def run(self) -> Outcome:
         """The jobs at their end, or when the time is up; of the others, why there are none."""
         try:
-            with terminal.working("waiting for SettleSeconds before pairing") as turn:
-                enough = partial(self._is_enough, turn)
-                for job, step in self._follower.follow(self.labels.job_ids, enough):
-                    self.show(job, step, self.watch)
-                    if self.downloads and step.status is JobStatus.SUCCEEDED:
-                        self.downloads.fetch(job)
+            self._follow()
+            return self._outcome()
         except KeyboardInterrupt:
             if not self._follower.all_ended(self.labels.job_ids):
                 is_one = len(self.labels.job_ids) == 1
                 jobs, them = ("job continues", "it") if is_one else ("jobs continue", "them")
                 terminal.say(f"The {jobs}. To follow {them} again: `{self.again}`")
             raise
-        return self._outcome()
+
+    def _follow(self) -> None:
+        with terminal.working("waiting for SettleSeconds before pairing") as turn:
+            enough = partial(self._is_enough, turn)
+            for job, step in self._follower.follow(self.labels.job_ids, enough):
+                self.show(job, step, self.watch)
+                if self.downloads and step.status is JobStatus.SUCCEEDED:
+                    self.downloads.fetch(job)
+
+    @cached_property
+    def _standing(self) -> StatusLine:
+        return StatusLine(self.stack, typical_seconds(self.stack.jobs))
 
     def _is_enough(self, turn: Callable[[str], None]) -> bool:
         """Whether to stop looking; meanwhile the status line says how far the jobs have come."""
