@@ -206,6 +206,27 @@ def test_anything_but_a_2xx_is_tried_again(
     assert internet.requests("evil.example.com", "GET") == []
 
 
+@pytest.mark.parametrize(
+    ("play", "reason"),
+    [(answer(status=503), "the subscriber answered 503"), (vanish, "RemoteDisconnected")],
+)
+def test_the_log_has_the_answer_of_an_endpoint_that_does_not_take_it(
+    line: Line,
+    internet: Loopback,
+    sample: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+    play: Play,
+    reason: str,
+) -> None:
+    internet.plays[HOST] = play
+    line.send(sample)
+
+    line.run(until=lambda: line.asked)
+
+    [failed] = [one for one in caplog.records if one.message == "notification.failed"]
+    assert failed.__dict__["reason"] == reason
+
+
 def test_an_endpoint_that_is_slow_is_given_up_for_this_time(
     line: Line, internet: Loopback, sample: dict[str, Any], environment: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from phonoscene.errors import NotDelivered
+from phonoscene.errors import NotDelivered, PhonosceneError
 from phonoscene.publishing.event_webhooks import Notification, pause_after
 
 if TYPE_CHECKING:
@@ -41,7 +41,10 @@ class Notifier:
         except Exception as exc:
             retry_after = exc.retry_after if isinstance(exc, NotDelivered) else 0
             pause = pause_after(message.tries, retry_after)
-            logger.warning("notification.failed", extra={"tries": message.tries, "pause": pause})
+            # the words of any other error may be about the secret
+            reason = str(exc) if isinstance(exc, PhonosceneError) else type(exc).__name__
+            data = {"tries": message.tries, "pause": pause, "reason": reason}
+            logger.warning("notification.failed", extra=data)
             self.queue.hold_back(message.receipt_handle, pause)
             raise
 
