@@ -15,6 +15,7 @@ from phonoscene.drops.validation_errors import allowed
 from phonoscene.jobs import JobStatus
 from phonoscene.publishing.event_bus import SOURCE, STATUS_CHANGED
 from phonoscene.publishing.event_webhooks import TYPE
+from phonoscene.publishing.public_job import Problem
 from phonoscene.publishing.receipts import Receipt
 from tests.support.template import ROOT, read
 
@@ -62,7 +63,7 @@ def _parameter_row(name: str, parameter: dict[str, Any]) -> str:
     return f"| `{name}` | {default} | {parameter['Description']} |"
 
 
-@pytest.mark.parametrize("name", Receipt.model_fields)
+@pytest.mark.parametrize("name", [*Receipt.model_fields, *Problem.model_fields])
 def test_the_reference_names_every_field_of_a_receipt(name: str) -> None:
     section = REFERENCE.partition("## What comes back")[2].partition("\n## ")[0]
 
