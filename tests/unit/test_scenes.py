@@ -114,6 +114,22 @@ def test_the_nearest_file_with_scenes_counts_and_defaults_apply_to_them() -> Non
             [("out_of_range", "scenes[2].start")],
         ),
         (
+            {"scenes": [{"start": 0, "fps": 30}, {"start": 9, "seed": "x"}, {"start": 5}]},
+            [
+                ("not_allowed", "scenes[0].fps"),
+                ("wrong_type", "scenes[1].seed"),
+                ("out_of_range", "scenes[2].start"),
+            ],
+        ),
+        (
+            {"scenes": [{"start": 8}, {"start": 5}, {"start": "soon"}, {"start": 2}, "rain"]},
+            [
+                ("not_allowed", "scenes[0].start"),
+                ("not_allowed", "scenes[2].start"),
+                ("wrong_type", "scenes[4]"),
+            ],
+        ),
+        (
             {"scenes": [{"start": 0}, {"start": 5, "fps": 30, "prompt": ""}]},
             [("not_allowed", "scenes[1].fps"), ("wrong_length", "scenes[1].prompt")],
         ),

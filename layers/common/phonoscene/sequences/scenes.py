@@ -141,12 +141,12 @@ def _listed(holder: SidecarFile, documents: Sequence[SidecarFile]) -> list[Asked
             break
         scene = errors.collect(_scene, number, value, holder.source, base, origin)
         if scene:
-            found.append((number, scene))
-    if not errors:
-        errors += _out_of_order(found)
+            found.append(scene)
+    else:
+        errors += _out_of_order(values, holder.source)
     if errors:
         raise DropRefused(*errors)
-    return [scene for _, scene in found]
+    return found
 
 
 def _wrong_number(count: int, source: str) -> ErrorDetail:
@@ -225,17 +225,20 @@ def _of_scene(error: ErrorDetail, label: str) -> ErrorDetail:
     return error.model_copy(update={"field": field, "message": message})
 
 
-def _out_of_order(scenes: Sequence[tuple[int, AskedScene]]) -> list[ErrorDetail]:
+def _out_of_order(values: Sequence[Any], source: str) -> list[ErrorDetail]:
+    """The scenes that do not begin after the one before, if both starts can be read."""
+    written = [value.get(START) if isinstance(value, dict) else None for value in values]
+    starts = [0.0, *map(seconds_of, written[1:])]  # what else the first says is wrong by itself
     return [
         wrong_value(
             f"{SCENES}[{number}].{START}",
-            scene.written,
-            scene.source,
+            written[number],
+            source,
             "out_of_range",
-            f"later than the scene before, which begins at {before.start:g} s",
+            f"later than the scene before, which begins at {before:g} s",
         )
-        for (_, before), (number, scene) in pairwise(scenes)
-        if scene.start <= before.start
+        for number, (before, start) in enumerate(pairwise(starts), 1)
+        if before is not None and start is not None and start <= before
     ]
 
 
