@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
@@ -247,7 +247,7 @@ def seconds_of(value: object) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return float(value) if 0 <= value < math.inf else None
+        return float(value) if 0 <= value <= sys.float_info.max else None  # JSON's may be larger
     match = _TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return None
