@@ -254,8 +254,8 @@ ROWS: Final = (
     row(
         "Event webhooks are forged, replayed, or sent to internal addresses",
         "Each attempt is signed by Standard Webhooks, with a secret in SSM and the time of the "
-        "attempt, or not sent. Only https, only public addresses, no redirects. Only the status "
-        "of the answer is read.",
+        "attempt, or not sent. Only https, only public addresses, no redirects. Of the answer, "
+        "only the status and `Retry-After` are read.",
         u_notifications="test_the_reference_package_believes_what_is_sent "
         "test_what_is_changed_on_its_way_is_not_believed "
         "test_without_a_good_secret_nothing_is_signed_and_none_is_shown "
