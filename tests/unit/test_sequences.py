@@ -430,6 +430,20 @@ def test_a_retry_pays_only_for_what_is_missing() -> None:
     assert bench.finish("b" * 32).status is S.SUCCEEDED
 
 
+def test_the_history_of_a_receipt_says_what_the_steps_of_a_sequence_are() -> None:
+    bench = Bench()
+    bench.begin(a_sequence())
+
+    history = Receipt.of(bench.finish(), None).history
+
+    assert [(step.status, step.state) for step in history] == [
+        (S.READY, "paired, checked and priced"),
+        (S.SUBMITTED, "the audio is cut, and segments are sent to fal"),
+        (S.GENERATED, "all segments have their videos; joining them"),
+        (S.SUCCEEDED, "the video is in the output bucket"),
+    ]
+
+
 def test_each_of_two_sequences_costs_what_its_own_segments_do() -> None:
     bench = Bench()
     bench.begin(a_sequence())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from phonoscene.jobs import FINAL, Estimate, Job, JobCost, JobStatus
 from phonoscene.publishing.public_job import public_fields
-from phonoscene.publishing.wording import STATES, WAITS, state_of
+from phonoscene.publishing.wording import STATES, WAITS, past_state, state_of
 from phonoscene.spending import cost as cost_of
 from phonoscene.spending import unseen_runs
 from phonoscene_cli.whole_files import IS_WINDOWS
@@ -39,13 +39,6 @@ COLOURS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-#: What the steps of a sequence mean, where its segments take those of a request.
-SEQUENCE_STEPS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        _S.SUBMITTED: "the audio is cut, and segments are sent to fal",
-        _S.GENERATED: "all segments have their videos; joining them",
-    }
-)
 #: What a span may be typed in, and how many seconds each unit has.
 UNITS: Final = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 
@@ -179,7 +172,7 @@ def step_meaning(job: Job, step: Step) -> str:
     """What a step means; the last one also says what the job waits for."""
     if step not in job.history[:-1]:
         return meaning(job)
-    return (SEQUENCE_STEPS if job.sequence else STATES).get(step.status) or STATES[step.status]
+    return past_state(job, step.status)
 
 
 def steps(job: Job) -> Iterator[tuple[Step, str]]:

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, ValidationError
 from phonoscene.drops.keys import half_id, is_of_one, name_of_one, receipt_key
 from phonoscene.jobs import DropObject, FrozenModel, Job, JobStatus
 from phonoscene.publishing.public_job import PublicJob, Time, described, problems, public_fields
-from phonoscene.publishing.wording import STATES
+from phonoscene.publishing.wording import past_state
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -48,7 +48,7 @@ class Receipt(PublicJob):
     def of(cls, job: Job, until: datetime | None) -> Self:
         """A record's; ``until`` is when somebody will look at it next."""
         history = tuple(
-            HistoryEntry(status=step.status, state=STATES[step.status], at=step.at)
+            HistoryEntry(status=step.status, state=past_state(job, step.status), at=step.at)
             for step in job.history
         )
         return cls(**public_fields(job, until), errors=problems(job), history=history)

@@ -28,6 +28,14 @@ STATES = MappingProxyType(
     }
 )
 
+#: What differs for a sequence: its segments take the steps of a request.
+_OF_A_SEQUENCE = MappingProxyType(
+    {
+        _S.SUBMITTED: "the audio is cut, and segments are sent to fal",
+        _S.GENERATED: "all segments have their videos; joining them",
+    }
+)
+
 #: The same of a job with a ``problem``, which follows.
 _HELD_UP = MappingProxyType(
     {
@@ -113,6 +121,12 @@ def state_of(job: Job) -> str:
     """A job's status in words, with the problem that it has at fal."""
     held_up = _HELD_UP.get(job.status)
     return f"{held_up}: {job.problem}" if job.problem and held_up else STATES[job.status]
+
+
+def past_state(job: Job, status: JobStatus) -> str:
+    """What a status meant that a job has or had, in words."""
+    known = _OF_A_SEQUENCE.get(status) if job.sequence else None
+    return known or STATES[status]
 
 
 def fix(status: JobStatus, error: ErrorDetail) -> str:
