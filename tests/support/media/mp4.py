@@ -20,6 +20,11 @@ FRAGMENTED: Final[Options] = (
     ("movflags", "+frag_keyframe+empty_moov"),
     ("frag_duration", "1000000"),
 )
+#: Each fragment names positions within itself, as those do that are sent one by one.
+SEGMENTS: Final[Options] = (
+    ("movflags", "+frag_keyframe+empty_moov+default_base_moof"),
+    ("frag_duration", "1000000"),
+)
 DASH: Final[Options] = (("movflags", "+dash"), ("frag_duration", "1000000"))
 
 
@@ -91,6 +96,13 @@ def without_durations(raw: bytes) -> bytes:
     done = edited(raw, b"mvhd", lambda body: body[:16] + bytes(4) + body[20:])
     done = edited(done, b"mdhd", lambda body: body[:16] + bytes(4) + body[20:])
     return edited(done, b"tkhd", lambda body: body[:20] + bytes(4) + body[24:])
+
+
+def without_fragment(raw: bytes, number: int) -> bytes:
+    """All fragments but one; the times of the later ones remain."""
+    parts = boxes(raw)
+    at = [place for place, (name, _) in enumerate(parts) if name == b"moof"][number]
+    return b"".join(box(*part) for part in parts[:at] + parts[at + 2 :])
 
 
 def with_open_mdat(raw: bytes) -> bytes:

@@ -378,10 +378,33 @@ def m4as(seconds: float) -> list[Recipe]:
             seconds=seconds * 0.6,
             padding=seconds * 0.6,
         )
+    _m4a_segments(table, partial(plain, mp4.SEGMENTS))
     if PARTS <= seconds <= ENCODED_SECONDS:
         table.add("still pictures", lambda: mp4.with_pictures(codec, seconds, 2))
         table.add("pictures for 40 s", lambda: mp4.with_pictures(codec, seconds, 40))
     return table.recipes
+
+
+def _m4a_segments(table: Table, plain: Callable[[], bytes]) -> None:
+    """What is left of a live stream: fragments of a second each, one of which is not there."""
+    if table.seconds < 2 * PARTS:
+        return
+    seconds = table.seconds - 1
+    there = seconds - 0.5
+    for mux, number in (("from the middle", 0), ("one missing", 1)):
+        table.add(f"fragmented, {mux}", partial(_lacking, number, plain), seconds=seconds)
+        if seconds < LONG:  # of more, the index behind the fragments alone is as much
+            table.add(
+                f"fragmented, {mux}, cut off",
+                partial(_lacking, number, plain, there / seconds),
+                seconds=there,
+                refused=CUT,
+                claims=seconds,
+            )
+
+
+def _lacking(number: int, make: Callable[[], bytes], share: float = 1.0) -> bytes:
+    return cut(mp4.without_fragment(make(), number), share)
 
 
 def m4a_codecs(seconds: float) -> list[Recipe]:

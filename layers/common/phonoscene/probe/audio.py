@@ -85,6 +85,8 @@ class _Tally:
     samples: Counter[int] = field(default_factory=Counter)
     demuxed: float = 0.0
     packet: float = 0.0
+    #: When the last packet ends, by the packets' own times.
+    end: float = 0.0
     #: Of the first packet the position, in bytes, and the duration.
     first: tuple[int | None, float] | None = None
 
@@ -97,6 +99,7 @@ class _Tally:
         """Add a packet's duration, and keep what is known of the first."""
         self.packet = float((packet.duration or 0) * packet.time_base)
         self.demuxed += self.packet
+        self.end = max(self.end, float((packet.pts or 0) * packet.time_base) + self.packet)
         if self.first is None:
             self.first = packet.pos, self.packet
         if time.monotonic() - self.started > MAX_BUSY_SECONDS:
@@ -229,7 +232,9 @@ def _packets(container: Any, stream: Any) -> Any:
 
 def _check_claim(file: SeekableFile, container: str, stream: Any, tally: _Tally) -> None:
     duration = float(stream.duration * stream.time_base) if stream.duration else None
-    shape = Stream(container, duration, tally.demuxed, *(tally.first or (None, 0.0)))
+    # fragments are not counted in advance
+    gaps = 0.0 if stream.frames else max(0.0, tally.end - tally.demuxed)
+    shape = Stream(container, duration, gaps, tally.demuxed, *(tally.first or (None, 0.0)))
     claimed = claimed_seconds(file, shape)
     if claimed and claimed - tally.demuxed > CLAIM_TOLERANCE_SECONDS:
         raise MediaRefused(

@@ -34,6 +34,9 @@ class Stream:
     container: str
     #: What FFmpeg says that the stream lasts.
     duration: float | None
+    #: Of an MP4 in fragments, how long there is none before the last: its ``duration`` is when that
+    #: ends, and a recording of a live stream begins late, and may lack some.
+    gaps: float
     #: All packets together.
     demuxed: float
     #: Where the first packet begins, and what it lasts: where files are joined, others may differ.
@@ -49,8 +52,10 @@ def claimed_seconds(file: SeekableFile, stream: Stream) -> float | None:
         case "mp3":
             frames = _xing_frames(file, stream.first)
             return frames * stream.packet if frames else None
-        case "flac" | "mov,mp4,m4a,3gp,3g2,mj2":
+        case "flac":
             return stream.duration
+        case "mov,mp4,m4a,3gp,3g2,mj2":
+            return stream.duration and stream.duration - stream.gaps
     return None
 
 
