@@ -91,6 +91,15 @@ def with_edit(raw: bytes, start: int, length: int) -> bytes:
     return edited(raw, b"elst", change)
 
 
+def with_delay(raw: bytes, length: int) -> bytes:
+    """An empty edit before the one there is; ``moov`` has to be last."""
+
+    def change(body: bytes) -> bytes:
+        return body[:4] + struct.pack(">IIiI", 2, length, -1, 1 << 16) + body[8:]
+
+    return edited(raw, b"elst", change)
+
+
 def without_durations(raw: bytes) -> bytes:
     """Header durations of 0, as recorders leave them that never come back to the beginning."""
     done = edited(raw, b"mvhd", lambda body: body[:16] + bytes(4) + body[20:])

@@ -357,16 +357,7 @@ def m4as(seconds: float) -> list[Recipe]:
     table.add("mdat to the end", lambda: mp4.with_open_mdat(plain()))
     table.add("mdat of 64 bits", lambda: mp4.with_long_mdat(plain()))
     if seconds >= PARTS:
-        table.add(
-            "edit at the beginning",
-            lambda: mp4.with_edit(plain(), codec.rate // 2, round(1000 * seconds) - 500),
-            seconds=seconds - 0.5,
-        )
-        table.add(
-            "edit at the end",
-            lambda: mp4.with_edit(plain(), 0, round(500 * seconds)),
-            seconds=seconds / 2,
-        )
+        _m4a_edits(table, plain, codec.rate)
         table.add_cut("cut off, moov first", lambda: mp4.moov_first(plain()), 0.6)
         table.add("cut off, moov last", lambda: cut(plain(), 0.6), refused=(*CUT, *NOT_AUDIO))
         # each fragment claims its own length
@@ -383,6 +374,25 @@ def m4as(seconds: float) -> list[Recipe]:
         table.add("still pictures", lambda: mp4.with_pictures(codec, seconds, 2))
         table.add("pictures for 40 s", lambda: mp4.with_pictures(codec, seconds, 40))
     return table.recipes
+
+
+def _m4a_edits(table: Table, plain: Callable[[], bytes], rate: int) -> None:
+    """What is played of the audio there is, and when."""
+    table.add(
+        "edit at the beginning",
+        lambda: mp4.with_edit(plain(), rate // 2, round(1000 * table.seconds) - 500),
+        seconds=table.seconds - 0.5,
+    )
+    table.add(
+        "edit at the end",
+        lambda: mp4.with_edit(plain(), 0, round(500 * table.seconds)),
+        seconds=table.seconds / 2,
+    )
+    table.add(
+        "edit at the end, after a delay",
+        lambda: mp4.with_delay(mp4.with_edit(plain(), 0, round(500 * table.seconds)), 400),
+        seconds=table.seconds / 2,
+    )
 
 
 def _m4a_segments(table: Table, plain: Callable[[], bytes]) -> None:

@@ -232,8 +232,7 @@ def _packets(container: Any, stream: Any) -> Any:
 
 def _check_claim(file: SeekableFile, container: str, stream: Any, tally: _Tally) -> None:
     duration = float(stream.duration * stream.time_base) if stream.duration else None
-    # fragments are not counted in advance
-    gaps = 0.0 if stream.frames else max(0.0, tally.end - tally.demuxed)
+    gaps = max(0.0, tally.end - tally.demuxed)
     shape = Stream(container, duration, gaps, tally.demuxed, *(tally.first or (None, 0.0)))
     claimed = claimed_seconds(file, shape)
     if claimed and claimed - tally.demuxed > CLAIM_TOLERANCE_SECONDS:

@@ -34,8 +34,8 @@ class Stream:
     container: str
     #: What FFmpeg says that the stream lasts.
     duration: float | None
-    #: Of an MP4 in fragments, how long there is none before the last: its ``duration`` is when that
-    #: ends, and a recording of a live stream begins late, and may lack some.
+    #: How long there is no packet before the last one ends. In the ``duration`` of an MP4 this may
+    #: be counted: of a part of a live stream, which is in fragments, and of one that begins late.
     gaps: float
     #: All packets together.
     demuxed: float
