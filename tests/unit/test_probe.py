@@ -19,6 +19,7 @@ from phonoscene.probe import audio, image
 from phonoscene.probe.audio import probe_audio
 from phonoscene.probe.image import probe_image
 from tests.support.media.samples import image_of, png, turned
+from tests.support.media.truth import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,6 @@ TAILS = {
     "zeros": bytes(40 << 20),
     "small chunks": b"junk\0\0\0\0" * (5 << 20),
     "a chunk": b"LIST" + struct.pack("<I", 1000) + bytes(1000),
-    "another sound": b"data" + struct.pack("<I", 8000) + b"\x80" * 8000,
     "another file": wave(b"\x80" * 8000),
 }
 
@@ -58,6 +58,16 @@ def test_what_follows_the_audio_of_a_wav_costs_no_time_and_no_length(tail: str) 
 
     assert probe_audio(file).seconds == 1
     assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("between", [b"", b"LIST\4\0\0\0INFO"])
+def test_of_two_sounds_in_a_wav_the_last_counts_as_in_ffmpeg(between: bytes) -> None:
+    second = b"data" + struct.pack("<I", 24_000) + b"\x80" * 24_000
+    raw = wave(b"\x80" * 8000) + between + second
+
+    assert probe_audio(io.BytesIO(raw)).seconds == decoded(raw, "wav").seconds == 3
+    with pytest.raises(MediaRefused, match=r"2\.00 s of the 3\.00 s"):
+        probe_audio(io.BytesIO(raw[:-8000]))
 
 
 @pytest.mark.parametrize("placeholder", [0, 0x7FFF_F000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF])

@@ -80,27 +80,35 @@ def _wav(file: SeekableFile, stream: Stream) -> float | None:
 
 
 def _data(file: SeekableFile) -> tuple[int, int, int]:
-    """Of a WAV's sound the first byte, and how many are claimed and there; zeros without any."""
+    """Of a WAV's sound the first byte, and how many are claimed and there; zeros without any.
+
+    Of several sounds FFmpeg decodes the last, if all before it name their lengths.
+    """
     size = file.seek(0, 2)
-    long_length = 0
+    found = 0, 0, 0
     for name, begin, length in _chunks(file):
-        if name == b"ds64":  # of RF64 and BW64: EBU Tech 3306
-            file.seek(begin + 8)
-            long_length = int.from_bytes(_read(file, 8), "little")
+        if begin > size:
+            break
         if name == b"data":
-            claimed = long_length if length == _IN_DS64 and long_length else length
-            return begin, claimed, size - begin
-    return 0, 0, 0
+            found = begin, length, size - begin
+            if not length:
+                break
+    return found
 
 
 def _chunks(file: SeekableFile) -> Iterator[tuple[bytes, int, int]]:
     """The name, the first byte and the length of each chunk of a RIFF file, as far as they go."""
-    at = 12
+    at, long_length = 12, 0
     for _ in range(_MAX_CHUNKS):
         file.seek(at)
         header = _read(file, 8)
-        length = int.from_bytes(header[4:], "little")
-        yield header[:4], at + 8, length
+        name, length = header[:4], int.from_bytes(header[4:], "little")
+        if name == b"ds64":  # of RF64 and BW64: EBU Tech 3306
+            file.seek(at + 16)
+            long_length = int.from_bytes(_read(file, 8), "little")
+        if name == b"data" and length == _IN_DS64:
+            length = long_length or length
+        yield name, at + 8, length
         at += 8 + length + length % 2
 
 
