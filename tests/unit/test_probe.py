@@ -18,6 +18,7 @@ from phonoscene.errors import MediaRefused, ObjectUnreadable
 from phonoscene.probe import audio, image
 from phonoscene.probe.audio import probe_audio
 from phonoscene.probe.image import probe_image
+from tests.support.media.recipes import table_of
 from tests.support.media.samples import image_of, png, turned
 from tests.support.media.truth import decoded
 
@@ -297,6 +298,20 @@ def test_what_a_read_raises_ends_the_probe_and_is_neither_swallowed_nor_blamed_o
         assert exc is error  # noqa: PT017 - likewise
     else:
         assert file.nth > 0
+
+
+@pytest.mark.parametrize("name", ["m4a, fragmented", "m4a, 2 MB cover", "mp3, junk before"])
+def test_where_ffmpeg_reads_on_after_an_error_nothing_is_printed(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suffix = name.partition(",")[0]
+    (recipe,) = (r for r in table_of(suffix, "muxes", 20.0) if f"{suffix}, {r.mux}" == name)
+
+    for nth in range(2, 12):
+        with suppress(ObjectUnreadable):
+            probe_audio(Failing(recipe.make(), nth, ObjectUnreadable("S3")), f".{suffix}")
+
+    assert capsys.readouterr().err == ""
 
 
 HEADS = [

@@ -21,7 +21,8 @@ class _View:
 
     ``failure`` keeps the first error of a read, for ``opened`` to raise. PyAV and FFmpeg may
     swallow an error and go on as if the file ended there. Of what is no ``Exception``, such as ^C,
-    PyAV makes a read of no bytes, after which FFmpeg reads again, for ever.
+    PyAV makes a read of no bytes, after which FFmpeg reads again, for ever. FFmpeg may also read
+    again after an error, and finds the end: of a second error, PyAV would print the traceback.
     """
 
     def __init__(self, file: SeekableFile, name: str, end: int | None) -> None:
@@ -34,12 +35,13 @@ class _View:
 
     def read(self, size: int) -> bytes | None:
         """Bytes from the position on, none behind the end."""
-        if self.failure is None:
-            try:
-                return self._file.read(max(0, min(size, self._end - self.tell())))
-            except BaseException as exc:  # noqa: BLE001 - raised again by opened
-                self.failure = exc
-        raise OSError("an earlier read failed")
+        if self.failure:
+            return b""
+        try:
+            return self._file.read(max(0, min(size, self._end - self.tell())))
+        except BaseException as exc:
+            self.failure = exc
+            raise OSError("a read failed") from exc
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move the position, and return the new one; the end is where reads end.
