@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any
 
 import pytest
@@ -419,6 +419,17 @@ def test_of_two_spellings_of_a_sidecar_the_audio_files_own_counts() -> None:
 
     for key in (audio, own, other):
         assert pairings(key, {audio, own, other}) == [Pairing(audio, own, (), (other,))]
+
+
+@pytest.mark.parametrize("sidecars", [("song.JSON", "song.Json"), ("song.mp3.JSON", "song.Json")])
+def test_the_same_sidecar_counts_in_whatever_order_the_keys_are_listed(
+    sidecars: tuple[str, str],
+) -> None:
+    counts, other = sidecars
+
+    for keys in permutations(("song.mp3", *sidecars)):
+        listed = dict.fromkeys(keys)
+        assert pairings("song.mp3", listed) == [Pairing("song.mp3", counts, (), (other,))]
 
 
 @pytest.mark.parametrize("name", ["song", "a/b/song", "a b+c%20", "日本"])
