@@ -1,8 +1,9 @@
-"""Drops read from one listing, in the order of its keys, with nearly nothing in memory."""
+"""Drops read from one listing, with nearly nothing in memory, and announced from it."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from phonoscene.drops.drop_bucket import DropBucket, Found
 from phonoscene.drops.keys import Kind, kind_of, name_of
 from phonoscene.drops.pairing import all_pairings, pairings
+from phonoscene.queues import DropsQueue
 from phonoscene_cli.audit.accounting import TOGETHER, Accountant
 from phonoscene_cli.audit.bucket_listing import BucketDrop, Census, drops_under
 from tests.support.jobs import NOON
@@ -266,3 +268,45 @@ def test_a_pair_in_two_spellings_is_reported_once_and_a_plain_name_asks_for_no_l
     assert [len(drop.halves) for drop in drops if drop.name != "song"] == [2]
     assert {drop.name for drop in drops} == {"caf\u00e9", "song"}
     assert not any(prefix.startswith("song") for prefix in looked)
+
+
+# Announcing what was found ----------------------------------------------------------------------
+
+
+class Queue:
+    """SQS, which takes what it is sent but for the entries that it refuses."""
+
+    def __init__(self, *refused: int) -> None:
+        self.refused = refused
+        self.events: list[dict[str, Any]] = []
+
+    def send_message_batch(self, *, Entries: list[dict[str, Any]], **_: Any) -> Any:  # noqa: N803 - boto3's name
+        self.events = [json.loads(entry["MessageBody"]) for entry in Entries]
+        return {"Failed": [{"Id": Entries[place]["Id"]} for place in self.refused]}
+
+
+@pytest.mark.parametrize("refused", [(), (1,), (2, 0)])
+def test_the_objects_that_the_queue_refuses_are_told_apart_from_those_that_it_took(
+    refused: tuple[int, ...],
+) -> None:
+    queue: Any = Queue(*refused)
+    objects = [found(key) for key in ("a.mp3", "b.mp3", "c.mp3")]
+
+    left = DropsQueue(queue, "url").announce("drops", objects)
+
+    assert left == [objects[place] for place in refused]
+
+
+@pytest.mark.parametrize(("micros", "time"), [(0, "12:00:00"), (1, "12:00:01")])
+def test_an_object_is_announced_in_its_version_and_never_dated_too_early(
+    micros: int, time: str
+) -> None:
+    queue: Any = Queue()
+
+    DropsQueue(queue, "url").announce(
+        "drops", [found("a.mp3", NOON + timedelta(microseconds=micros))]
+    )
+
+    (event,) = queue.events
+    assert event["time"] == f"{NOON:%Y-%m-%d}T{time}Z"
+    assert event["detail"]["object"] == {"key": "a.mp3", "version-id": "version of a.mp3"}
