@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,7 +56,7 @@ from phonoscene_cli.audit.checkpoint import CursorFile, Progress, default_path
 from phonoscene_cli.audit.rate_limit import DEEP, Pace, hold_while_deep, rate_of
 from phonoscene_cli.errors import CliError, WrongUsage
 from phonoscene_cli.failures import explained
-from phonoscene_cli.follow.cancellation import Outcome
+from phonoscene_cli.follow.cancellation import Outcome, cancel
 from phonoscene_cli.follow.poller import Follower
 from phonoscene_cli.stack import video_download
 from phonoscene_cli.stack.generation_time import ASSUMED_SECONDS, generation
@@ -1202,6 +1203,40 @@ def test_a_segment_that_another_job_paid_for_is_not_paid_by_a_cancelled_one() ->
     reused = ENDS["made"].model_copy(update={"part_of": "b" * 32})
 
     assert Outcome(before, after, (reused,)).sentence == "CANCELLED; nothing was spent"
+
+
+def test_a_cancel_waits_for_the_segments_that_no_job_at_work_uses_and_counts_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sequence = in_segments(0)
+    for number, one in enumerate("abc"):
+        sequence = sequence.with_segment(number, job_id=one)
+    before, after = (
+        with_history(_S.READY, _S.SUBMITTED, *end).model_copy(update={"sequence": sequence})
+        for end in ((), (_S.CANCELLED,))
+    )
+    jobs = {
+        before.job_id: after,
+        "at work": with_history(_S.READY, _S.SUBMITTED).model_copy(update={"job_id": "at work"}),
+        "failed": with_history(_S.READY, _S.FAILED).model_copy(update={"job_id": "failed"}),
+    }
+    for job_id, user, job in (
+        ("a", "at work", with_history(*WAY)),
+        ("b", "failed", with_history(*WAY)),
+        ("c", "at work", ENDS["made"]),
+    ):
+        users = {"part_of": user, "wanted_by": frozenset({before.job_id})}
+        jobs[job_id] = job.model_copy(update={"job_id": job_id, **users})
+    naps = iter([{"b": jobs["b"].model_copy(update={"status": _S.CANCELLED})}])
+    monkeypatch.setattr("time.sleep", lambda _: jobs.update(next(naps)))
+    queue: Any = SimpleNamespace(cancel=lambda _: None)
+
+    (outcome,) = cancel(
+        [before], queue, lambda ids: {one: jobs[one] for one in ids}, timedelta(minutes=1)
+    )
+
+    assert list(naps) == []
+    assert outcome.shared == 1
 
 
 @pytest.mark.parametrize(
