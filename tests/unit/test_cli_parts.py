@@ -777,6 +777,23 @@ def test_a_follower_shows_each_segment_that_has_its_video_once() -> None:
     ]
 
 
+def test_a_follower_shows_all_steps_that_it_missed_and_no_end_of_a_wait() -> None:
+    missed = with_history(*WAY, _S.READY, waits_for="slot").model_copy(update={"job_id": "a"})
+    free = missed.model_copy(update={"waits_for": None})
+    ended = free.model_copy(
+        update={
+            "status": _S.CANCELLED,
+            "history": (*free.history, Step(status=_S.CANCELLED, at=free.updated_at)),
+        }
+    )
+    looks = iter([{"a": job} for job in (missed, free, ended)])
+    follower = Follower(lambda _: next(looks), sleep=lambda _: None)
+
+    steps = [step.status for _, step in follower.follow(["a"])]
+
+    assert steps == [*WAY, _S.READY, _S.CANCELLED]
+
+
 def in_segments(done: int) -> Sequence:
     """Three segments, of which some have their videos."""
     listed = [
