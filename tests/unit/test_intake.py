@@ -47,6 +47,9 @@ def text(**fields: object) -> bytes:
     return json.dumps({"prompt": "a harbour", **fields}).encode()
 
 
+WITH_COVER = text(image_url="cover.png")
+
+
 def test_a_whole_drop_is_ready_pinned_to_its_versions_and_priced(
     bucket: MemoryBucket, store: MemoryStore
 ) -> None:
@@ -396,3 +399,23 @@ def test_a_long_text_is_looked_through_once(text: str) -> None:
     without_secrets(text * 200_000)
 
     assert time.process_time() - began < 2
+
+
+def test_a_drop_that_waited_for_its_image_and_repeats_a_job_waits_no_more(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    bucket.images["cover.png"] = (640, 360)
+    for key, body in (("cover.png", b"x"), ("song.mp3", b"x"), ("song.json", WITH_COVER)):
+        bucket.put(key, body)
+    job = take(bucket, store, "song.json")
+    bucket.remove("cover.png")
+    bucket.put("song.json", WITH_COVER)
+    waiting = take(bucket, store, "song.json")
+    bucket.put("cover.png")
+
+    [repeated] = intake_of(bucket, store).look_again(waiting)
+
+    assert waiting.status is JobStatus.WAITING
+    assert repeated.job_id == job.job_id
+    assert list(store.jobs) == [job.job_id]
+    assert store.repeats == {waiting.job_id: job.job_id}
