@@ -419,3 +419,21 @@ def test_a_drop_that_waited_for_its_image_and_repeats_a_job_waits_no_more(
     assert repeated.job_id == job.job_id
     assert list(store.jobs) == [job.job_id]
     assert store.repeats == {waiting.job_id: job.job_id}
+
+
+def test_a_half_that_waited_and_then_repeats_a_job_waits_no_more(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    bucket.put("song.mp3")
+    bucket.put("song.json", text())
+    job = take(bucket, store, "song.json")
+    bucket.remove("song.json")
+    bucket.put("song.mp3")
+    half = take(bucket, store, "song.mp3")
+    bucket.put("song.json", text())
+
+    repeated = take(bucket, store, "song.json")
+
+    assert half.status is JobStatus.WAITING
+    assert repeated.job_id == job.job_id
+    assert list(store.jobs) == [job.job_id]
