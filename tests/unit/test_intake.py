@@ -437,3 +437,17 @@ def test_a_half_that_waited_and_then_repeats_a_job_waits_no_more(
     assert half.status is JobStatus.WAITING
     assert repeated.job_id == job.job_id
     assert list(store.jobs) == [job.job_id]
+
+
+def test_an_image_that_is_announced_url_encoded_starts_the_drop_that_waits_for_it(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    bucket.put("song.mp3")
+    bucket.put("song.json", text(image_url="my cover.png"))
+    waiting, dispatched = take(bucket, store, "song.json"), list[str]()
+
+    replace(intake_of(bucket, store), dispatch=dispatched.extend).take(
+        Announcement("my+cover.png", NOON)
+    )
+
+    assert dispatched == [waiting.job_id]
