@@ -451,3 +451,13 @@ def test_an_image_that_is_announced_url_encoded_starts_the_drop_that_waits_for_i
     )
 
     assert dispatched == [waiting.job_id]
+
+
+def test_a_file_in_another_format_whose_name_can_forge_a_line_leaves_no_record(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    bucket.put("_defaults.json", text(wait_for_sidecar=False))
+    bucket.put("so\nng.mp4")
+
+    assert intake_of(bucket, store).take(Announcement("so\nng.mp4", NOON)) == []
+    assert store.jobs == {}
