@@ -461,3 +461,18 @@ def test_a_file_in_another_format_whose_name_can_forge_a_line_leaves_no_record(
 
     assert intake_of(bucket, store).take(Announcement("so\nng.mp4", NOON)) == []
     assert store.jobs == {}
+
+
+def test_a_file_in_another_format_that_is_rejected_at_last_was_not_given_up(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    bucket.put("song.json", text())
+    half = take(bucket, store, "song.json")
+    announced = bucket.put("song.mp4")
+    intake = intake_of(bucket, store)
+    given_up = intake.give_up(announced, "S3")
+
+    [rejected] = intake.take(replace(announced, tries=2))
+
+    assert given_up.job_id != half.job_id == rejected.job_id
+    assert list(store.jobs) == [half.job_id]
