@@ -15,6 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from phonoscene.drops import contents
 from phonoscene.drops.image_references import without_secrets
 from phonoscene.drops.keys import half_id
 from phonoscene.errors import DropRefused
@@ -476,3 +477,21 @@ def test_a_file_in_another_format_that_is_rejected_at_last_was_not_given_up(
 
     assert given_up.job_id != half.job_id == rejected.job_id
     assert list(store.jobs) == [half.job_id]
+
+
+def test_drops_that_cost_too_much_push_no_job_out_of_memory(
+    bucket: MemoryBucket, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "MAX_HOLDERS", 1)
+    bucket.put("song.json", text())
+    bucket.put("song.mp3")
+    job = take(bucket, store, "song.mp3")
+    bucket.put("song.mp3", b"other bytes")
+    strict = intake_of(bucket, store, replace(RULES, max_job_cost_usd=Decimal("0.05")))
+    [dear] = strict.take(Announcement("song.mp3", NOON))
+    bucket.put("song.mp3")
+
+    again = take(bucket, store, "song.mp3")
+
+    assert dear.status is JobStatus.REJECTED
+    assert again.job_id == job.job_id
