@@ -495,3 +495,13 @@ def test_drops_that_cost_too_much_push_no_job_out_of_memory(
 
     assert dear.status is JobStatus.REJECTED
     assert again.job_id == job.job_id
+
+
+def test_a_file_in_another_format_that_is_announced_before_its_sidecar_rejects_that(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    bucket.put("song.json", text())
+    bucket.put("song.mp4")
+
+    assert intake_of(bucket, store).take(Announcement("song.mp4", NOON)) == []
+    assert take(bucket, store, "song.json").errors[0].code == "unsupported_format"
