@@ -505,3 +505,17 @@ def test_a_file_in_another_format_that_is_announced_before_its_sidecar_rejects_t
 
     assert intake_of(bucket, store).take(Announcement("song.mp4", NOON)) == []
     assert take(bucket, store, "song.json").errors[0].code == "unsupported_format"
+
+
+def test_the_format_of_a_file_that_was_given_up_is_named_once_it_is_known(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    bucket.put("_defaults.json", text(wait_for_sidecar=False))
+    announced = bucket.put("song.mp4")
+    intake = intake_of(bucket, store)
+    intake.give_up(announced, "S3")
+
+    intake.take(replace(announced, tries=2))
+
+    [job] = store.jobs.values()
+    assert [error.code for error in job.errors] == ["unsupported_format"]
