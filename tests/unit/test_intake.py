@@ -519,3 +519,22 @@ def test_the_format_of_a_file_that_was_given_up_is_named_once_it_is_known(
 
     [job] = store.jobs.values()
     assert [error.code for error in job.errors] == ["unsupported_format"]
+
+
+def test_why_s3_does_not_give_a_file_that_was_given_up_is_named_once_it_is_known(
+    bucket: MemoryBucket, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("_defaults.json", text(wait_for_sidecar=False))
+    announced = bucket.put("song.mp3")
+    intake = intake_of(bucket, store)
+    intake.give_up(announced, "S3")
+
+    def find(_: MemoryBucket, key: str) -> Any:
+        raise DropRefused(ErrorDetail(code="access_denied", message=f"S3 refuses {key}."))
+
+    monkeypatch.setattr(MemoryBucket, "find", find)
+    for _ in range(2):
+        intake.take(replace(announced, tries=2))
+
+    [job] = store.jobs.values()
+    assert [error.code for error in job.errors] == ["access_denied"]

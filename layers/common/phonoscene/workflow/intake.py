@@ -105,7 +105,7 @@ class Intake:
             logger.info("drop.rests", extra={"key": announced.key})
             self.rest(found)
         if announced.tries > 1:
-            self._take_back(announced, jobs)
+            self._take_back(announced)
         return jobs
 
     def _announce_image(self, key: str) -> None:
@@ -131,13 +131,12 @@ class Intake:
             return []
         jobs = [job for pairing in found for job in self._reject_pairing(announced, pairing)]
         if announced.tries > 1:
-            self._take_back(announced, jobs)
+            self._take_back(announced)
         return jobs
 
     def _reject_pairing(self, announced: Announcement, pairing: Pairing) -> list[Job]:
         errors = (unsupported(announced.key, pairing.sidecar),)
-        happened_at = f"unsupported {announced.happened_at.isoformat()}"
-        identifier = refusal_id(self.bucket.name, announced.key, happened_at)
+        identifier = self._refusal_id(announced, "unsupported")
         if pairing.sidecar:  # which finds the file itself if its event comes later
             half = self.store.get(half_id(self.bucket.name, pairing.sidecar))
             if half is None:
@@ -184,11 +183,9 @@ class Intake:
         )
         return self._refuse(before, shown, (error,), identifier=self._refusal_id(announced))
 
-    def _take_back(self, announced: Announcement, jobs: Sequence[Job]) -> None:
+    def _take_back(self, announced: Announcement) -> None:
         """Forget the record of an earlier try that gave up."""
-        given_up = self._refusal_id(announced)
-        if given_up not in {job.job_id for job in jobs}:
-            self.store.stop_waiting(given_up)
+        self.store.stop_waiting(self._refusal_id(announced))
 
     def _pair_or_refuse(
         self, announced: Announcement, pairing: Pairing, versions: Mapping[str, str | None]
@@ -203,8 +200,12 @@ class Intake:
                 return None
             halves = [key for key in (pairing.audio, pairing.sidecar) if key]
             waiting = [half_id(self.bucket.name, key) for key in halves]
+            refused = self._refusal_id(announced, "refused")
             metadata = read_metadata(self.bucket, halves[-1])
-            return [self._refuse(announced, announced.key, exc.errors, waiting, metadata=metadata)]
+            refusal = self._refuse(
+                announced, announced.key, exc.errors, waiting, identifier=refused, metadata=metadata
+            )
+            return [refusal]
 
     def _must_rest(self, announced: Announcement) -> bool:
         return self.rest is not None and not announced.has_rested
@@ -412,11 +413,11 @@ class Intake:
         shown: str,
         errors: tuple[ErrorDetail, ...],
         waiting: Sequence[str] = (),
-        identifier: str | None = None,
+        *,
+        identifier: str,
         metadata: Mapping[str, str] = MappingProxyType({}),
     ) -> Job:
         """Record that nothing comes of this announcement; ``shown`` is its key, printable."""
-        identifier = identifier or self._refusal_id(announced)
         data = {
             "errors": Errors(errors).listed(),
             "dropped_at": announced.happened_at,
@@ -428,8 +429,8 @@ class Intake:
         except WriteRefused as exc:
             return exc.found or job
 
-    def _refusal_id(self, announced: Announcement) -> str:
-        happened_at = announced.happened_at.isoformat()
+    def _refusal_id(self, announced: Announcement, *why: str) -> str:
+        happened_at = " ".join((*why, announced.happened_at.isoformat()))
         return refusal_id(self.bucket.name, announced.key, happened_at)
 
     def _born(self, status: JobStatus, identifier: str, key: str, **fields: Any) -> Job:
