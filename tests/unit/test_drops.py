@@ -663,3 +663,10 @@ def test_a_recording_in_another_format_is_no_drop_where_an_audio_file_has_its_na
     assert unsupported_pairings(alone_there) == [Pairing("a/talk.mp4", None)]
     assert unsupported_pairings(alone_there | {"a/other.mp3"}) == [Pairing("a/talk.mp4", None)]
     assert unsupported_pairings(alone_there | {"a/talk.mp3"}) == []
+
+
+def test_a_longer_name_is_nearer_than_a_likeness_and_not_as_near_as_the_name_itself() -> None:
+    half = a_job(audio=Audio(key="a/song.mp3", version_id="1", bytes=9))
+    names = ["a/song.jsn", "a/song (copy).json", "a/sung.json"]
+
+    assert [alone(half, {"a/song.mp3", *names[n:]}).value for n in range(3)] == names
