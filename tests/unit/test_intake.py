@@ -48,6 +48,18 @@ def text(**fields: object) -> bytes:
     return json.dumps({"prompt": "a harbour", **fields}).encode()
 
 
+def refuse(monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
+    """S3 does not give this object's bytes."""
+    found = MemoryBucket.find
+
+    def find(self: MemoryBucket, key: str) -> Any:
+        if key == refused:
+            raise DropRefused(ErrorDetail(code="access_denied", message=f"S3 refuses {key}."))
+        return found(self, key)
+
+    monkeypatch.setattr(MemoryBucket, "find", find)
+
+
 WITH_COVER = text(image_url="cover.png")
 
 
@@ -185,15 +197,7 @@ def test_no_image_is_looked_for_where_there_are_too_many_scenes(
 def test_an_image_that_s3_refuses_hides_no_other_error(
     bucket: MemoryBucket, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    denied = ErrorDetail(code="access_denied", message="S3 refuses cover.png.")
-    found = MemoryBucket.find
-
-    def find(self: MemoryBucket, key: str) -> Any:
-        if key == "cover.png":
-            raise DropRefused(denied)
-        return found(self, key)
-
-    monkeypatch.setattr(MemoryBucket, "find", find)
+    refuse(monkeypatch, "cover.png")
     bucket.put("song.mp3")
     bucket.put("song.json", text(image_url="cover.png", fps=0))
 
@@ -528,13 +532,25 @@ def test_why_s3_does_not_give_a_file_that_was_given_up_is_named_once_it_is_known
     announced = bucket.put("song.mp3")
     intake = intake_of(bucket, store)
     intake.give_up(announced, "S3")
-
-    def find(_: MemoryBucket, key: str) -> Any:
-        raise DropRefused(ErrorDetail(code="access_denied", message=f"S3 refuses {key}."))
-
-    monkeypatch.setattr(MemoryBucket, "find", find)
+    refuse(monkeypatch, "song.mp3")
     for _ in range(2):
         intake.take(replace(announced, tries=2))
 
     [job] = store.jobs.values()
     assert [error.code for error in job.errors] == ["access_denied"]
+
+
+def test_a_drop_whose_image_s3_refuses_at_last_is_rejected_with_its_own_metadata(
+    bucket: MemoryBucket, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("song.mp3")
+    bucket.put("song.json", text(image_url="cover.png", metadata={"order": "7"}))
+    waiting = take(bucket, store, "song.json")
+    refuse(monkeypatch, "cover.png")
+    intake = intake_of(bucket, store)
+
+    [rejected] = intake.look_again(waiting)
+
+    assert [error.code for error in rejected.errors] == ["access_denied"]
+    assert rejected.metadata == {"order": "7"}
+    assert intake.look_again(waiting) == []  # an older copy of the record changes nothing
