@@ -554,3 +554,18 @@ def test_a_drop_whose_image_s3_refuses_at_last_is_rejected_with_its_own_metadata
     assert [error.code for error in rejected.errors] == ["access_denied"]
     assert rejected.metadata == {"order": "7"}
     assert intake.look_again(waiting) == []  # an older copy of the record changes nothing
+
+
+def test_what_s3_refuses_rests_before_it_is_rejected(
+    bucket: MemoryBucket, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("song.json", text())
+    announced = bucket.put("song.mp3")
+    refuse(monkeypatch, "song.mp3")
+    resting = list[Announcement]()
+    intake = replace(intake_of(bucket, store), rest=resting.append)
+
+    assert intake.take(announced) == []
+    assert (resting, store.jobs) == ([announced], {})
+    [rejected] = intake.take(replace(announced, has_rested=True))
+    assert [error.code for error in rejected.errors] == ["access_denied"]
