@@ -569,3 +569,16 @@ def test_what_s3_refuses_rests_before_it_is_rejected(
     assert (resting, store.jobs) == ([announced], {})
     [rejected] = intake.take(replace(announced, has_rested=True))
     assert [error.code for error in rejected.errors] == ["access_denied"]
+
+
+def test_a_half_waits_no_more_once_its_drop_is_rejected(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    bucket.put("song.mp3")
+    half = take(bucket, store, "song.mp3")
+    bucket.put("song.json", text(fps=0))
+
+    rejected = take(bucket, store, "song.json")
+
+    assert half.status is JobStatus.WAITING
+    assert store.jobs == {rejected.job_id: rejected}
