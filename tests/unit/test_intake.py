@@ -582,3 +582,19 @@ def test_a_half_waits_no_more_once_its_drop_is_rejected(
 
     assert half.status is JobStatus.WAITING
     assert store.jobs == {rejected.job_id: rejected}
+
+
+def test_a_sidecar_that_waited_and_then_is_in_a_tie_is_rejected_with_it(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    bucket.put("song.json", text(metadata={"order": "7"}))
+    half = take(bucket, store, "song.json")
+    bucket.put("song.mp3")
+    bucket.put("song.wav")
+
+    tied = take(bucket, store, "song.mp3")
+
+    assert half.status is JobStatus.WAITING
+    ended = store.jobs[half.job_id]
+    assert (ended.status, ended.errors) == (JobStatus.REJECTED, tied.errors)
+    assert ended.metadata == {"order": "7"}
