@@ -598,3 +598,15 @@ def test_a_sidecar_that_waited_and_then_is_in_a_tie_is_rejected_with_it(
     ended = store.jobs[half.job_id]
     assert (ended.status, ended.errors) == (JobStatus.REJECTED, tied.errors)
     assert ended.metadata == {"order": "7"}
+
+
+def test_an_event_that_comes_again_notes_an_unused_sidecar_no_second_time(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    for key in ("song.mp3", "song.mp3.json", "song.json"):
+        bucket.put(key, text() if key.endswith("json") else b"x")
+
+    first, again = (take(bucket, store, "song.mp3") for _ in range(2))
+
+    assert first.unused_sidecars == {"song.json"}
+    assert store.jobs[first.job_id] == first == again
