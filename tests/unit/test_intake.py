@@ -610,3 +610,13 @@ def test_an_event_that_comes_again_notes_an_unused_sidecar_no_second_time(
 
     assert first.unused_sidecars == {"song.json"}
     assert store.jobs[first.job_id] == first == again
+
+
+def test_a_sidecar_is_not_rejected_for_a_file_in_another_format_that_has_its_own(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    for key in ("song.json", "song.live.mp4", "song.live.json"):
+        bucket.put(key, text())
+
+    assert take(bucket, store, "song.json").status is JobStatus.WAITING
+    assert take(bucket, store, "song.live.json").status is JobStatus.REJECTED
