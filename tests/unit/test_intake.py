@@ -620,3 +620,17 @@ def test_a_sidecar_is_not_rejected_for_a_file_in_another_format_that_has_its_own
 
     assert take(bucket, store, "song.json").status is JobStatus.WAITING
     assert take(bucket, store, "song.live.json").status is JobStatus.REJECTED
+
+
+def test_a_sidecar_that_has_a_job_is_not_noted_on_it_as_unused(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    bucket.put("song.mp3")
+    bucket.put("song.json", text())
+    job = take(bucket, store, "song.json")
+    bucket.put("song.mp3.json", text())
+
+    repeated = take(bucket, store, "song.mp3.json")
+
+    assert (repeated.job_id, store.jobs[job.job_id].repeats) == (job.job_id, 1)
+    assert store.jobs[job.job_id].unused_sidecars == frozenset()
