@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from itertools import combinations, permutations
 from typing import Any
@@ -615,8 +616,9 @@ def test_stable_keys_and_their_pointers_are_keys_that_s3_takes(
 
     assert len(keys) == (2 if take else 1)
     assert all(len(pointer_key(key).encode()) <= MAX_KEY_BYTES for key in keys)
-    if len(name.encode()) < 900:
-        assert keys[0] == name + suffix  # no such name ends like a job's id
+    is_like_a_job = re.fullmatch("[0-9a-f]{32}", name.rpartition("/")[2])
+    if len(name.encode()) < 900 and not is_like_a_job:
+        assert keys[0] == name + suffix
         assert keys[1:] == ((f"{name}.{take}{suffix}",) if take else ())
 
 
