@@ -667,6 +667,14 @@ def test_a_recording_in_another_format_is_no_drop_where_an_audio_file_has_its_na
     assert unsupported_pairings(alone_there | {"a/talk.mp3"}) == []
 
 
+def test_a_recording_in_another_format_takes_no_place_or_sidecar_of_an_audio_file() -> None:
+    accents = {spelled("NFC", "é.mp3"), spelled("NFD", "é.mp4")}
+    unused = {"a.mp4.mp3", "a.mp4.mp3.json", "a.mp4.json", "a.mp4"}
+
+    assert unsupported_pairings(accents) == []
+    assert unsupported_pairings(unused) == []
+
+
 def test_a_longer_name_is_nearer_than_a_likeness_and_not_as_near_as_the_name_itself() -> None:
     half = a_job(audio=Audio(key="a/song.mp3", version_id="1", bytes=9))
     names = ["a/song.jsn", "a/song (copy).json", "a/sung.json"]
