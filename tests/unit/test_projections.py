@@ -107,7 +107,7 @@ def test_a_receipt_tells_each_error_with_its_field_what_is_allowed_and_what_to_d
         ),
         (JobStatus.REJECTED, wrong(), "Correct the drop and drop it again; nothing was spent"),
         (JobStatus.FAILED, wrong("runner_server_error", retryable=True), "It may work now"),
-        (JobStatus.FAILED, wrong("wrong_container"), "Ask the operator"),
+        (JobStatus.FAILED, wrong("video_too_large"), "Ask the operator"),
         (JobStatus.FAILED, wrong(POLICY), "Change the prompt, the image or the audio, and drop"),
         (JobStatus.FAILED, wrong(POLICY, field="prompt"), "Change prompt, and drop it again."),
         (JobStatus.FAILED, wrong(POLICY, field="audio"), "Change the audio, and drop it again."),

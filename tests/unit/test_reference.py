@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections import Counter
@@ -20,6 +21,8 @@ from phonoscene.publishing.receipts import Receipt
 from tests.support.template import ROOT, read
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydantic.fields import FieldInfo
 
 NAME = "docs/reference.md"
@@ -68,6 +71,40 @@ def test_the_reference_names_every_field_of_a_receipt(name: str) -> None:
     section = REFERENCE.partition("## What comes back")[2].partition("\n## ")[0]
 
     assert f"`{name}`" in section, f"{NAME} does not name {name} under “What comes back”"
+
+
+def test_the_reference_names_every_code_of_an_error_and_no_other() -> None:
+    long_audio = REFERENCE.partition("\n## Long audio")[2].partition("\n## ")[0]
+    tables = REFERENCE.partition("\n### Error codes")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| (`.+?) \|", tables + long_audio, re.MULTILINE)
+    named = {code for row in rows for code in re.findall(r"`([a-z]+(?:_[a-z0-9]+)+)`", row)}
+    texts = {text for module in MODULES for text in _texts(module)}
+
+    assert {code for module in MODULES for code in _codes(module)} <= named
+    assert named - {"audio_too_large"} <= texts  # put together, as that of an image is
+
+
+MODULES = [ast.parse(path.read_text()) for path in (ROOT / "layers").rglob("*.py")]
+#: The place of the code among the arguments of what makes an error of it.
+MAKERS = {"MediaRefused": 0, "EditingFailed": 0, "Refused": 0, "wrong_value": 3}
+
+
+def _codes(module: ast.Module) -> Iterator[str]:
+    """The codes that a module gives to errors, where it spells them out."""
+    for call in ast.walk(module):
+        if isinstance(call, ast.Call):
+            place = MAKERS.get(ast.unparse(call.func), len(call.args))
+            given = [one.value for one in call.keywords if one.arg == "code"]
+            for code in given + call.args[place : place + 1]:
+                if isinstance(code, ast.Constant):
+                    yield str(code.value)
+
+
+def _texts(module: ast.Module) -> Iterator[str]:
+    """The strings in a module."""
+    for one in ast.walk(module):
+        if isinstance(one, ast.Constant) and isinstance(one.value, str):
+            yield one.value
 
 
 def test_a_change_without_an_event_is_seen_in_fields_of_the_receipt() -> None:

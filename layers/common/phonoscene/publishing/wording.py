@@ -110,9 +110,7 @@ _FIXES = MappingProxyType(
         **dict.fromkeys(MAYBE_BILLED, _LOOK_AT_FAL),
         "video_unavailable": _DROP_AGAIN,
         "video_url_refused": _OPERATOR,
-        "video_redirected": _OPERATOR,
         "video_too_large": _OPERATOR,
-        "wrong_container": _OPERATOR,
     }
 )
 
