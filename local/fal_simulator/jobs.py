@@ -164,7 +164,8 @@ class Queue:
         self.requests.clear()
 
     async def _live(self, request: Request) -> None:
-        fault = self._about("queue", request)
+        prompt = request.inputs.prompt
+        fault = self._faults.take("queue", request_id=request.request_id, prompt=prompt)
         try:
             async with asyncio.timeout(_time_to_start(request, fault)):
                 await asyncio.sleep(self._shortest_wait(fault))
@@ -178,9 +179,6 @@ class Queue:
         finally:
             self._places.give_back()
         self._finish(request, outcome)
-
-    def _about(self, stage: str, request: Request) -> Fault | None:
-        return self._faults.take(stage, request_id=request.request_id, prompt=request.inputs.prompt)
 
     def _shortest_wait(self, fault: Fault | None) -> float:
         delayed = fault is not None and fault.action == "delay"

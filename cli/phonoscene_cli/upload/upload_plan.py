@@ -152,8 +152,8 @@ def plan(
     drop = replace(drop, images=new)
     files = {piece.key: piece.source for piece in drop.pieces}
     [pairing] = pairings(key, present | set(files))
-    overlaid = Overlay(s3, files)
-    there = DropBucket(_as_client(overlaid), s3, bucket)
+    overlay: Any = Overlay(s3, files)  # it has those calls of a client that an examination makes
+    there = DropBucket(overlay, s3, bucket)
     try:
         outlook = forecast(there, parameters.rules(), pairing)
     except ObjectUnreadable:
@@ -180,11 +180,6 @@ def _is_there(bucket: DropBucket, image: FileUpload) -> bool:
         image.bytes,
         md5_of(image.source),
     )
-
-
-def _as_client(overlay: Overlay) -> Any:
-    """It has those of a client's calls that an examination makes."""
-    return overlay
 
 
 def _pinned(bucket: DropBucket, pairing: Pairing, own: FileUpload | None) -> DropObject | None:

@@ -139,7 +139,7 @@ class FalClient:
                 return _request(handle)
         except _NOT_UNDERSTOOD:
             last = self._now.answer
-            request_id = accepted_id(_json(last)) if last else None
+            request_id = accepted_id(_parsed(last.content)) if last else None
             if request_id is None:
                 raise
             return Request(request_id=request_id)
@@ -236,10 +236,6 @@ def _parsed(raw: bytes) -> Any:
         return read_json(raw.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
-
-
-def _json(response: httpx.Response) -> Any:
-    return _parsed(response.content)
 
 
 def _answer(exc: FalClientHTTPError) -> SubmitOutcome:

@@ -111,14 +111,10 @@ class SigningKeys:
             logger.warning("signing_keys.empty")
             return False
         before, self._keys, self._fetched_at = self._keys, keys, now
-        return {_raw(key) for key in before} != {_raw(key) for key in keys}
+        return {k.public_bytes_raw() for k in before} != {k.public_bytes_raw() for k in keys}
 
     def _are_fresh(self) -> bool:
         return bool(self._keys) and self._age() < STALE_AFTER
 
     def _age(self) -> float:
         return self._clock() - self._fetched_at
-
-
-def _raw(key: Ed25519PublicKey) -> bytes:
-    return key.public_bytes_raw()
