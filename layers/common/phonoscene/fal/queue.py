@@ -91,9 +91,8 @@ class FalQueue:
         """How a completed request ended; fal replays the model's own status code and body.
 
         Raises:
-            FalUnavailable: it is not known now. Only 422 is the model's own word: any other
-            error may
-                be about our key, or the hour, and the video is paid for.
+            FalUnavailable: it is not known now. Only 422 is the model's own word: any other error
+                may be about our key, or the hour, and the video is paid for.
         """
         code, body, units = self._get(self._whole(request).response_url, RESULT_SECONDS)
         if code == HTTPStatus.UNPROCESSABLE_ENTITY:

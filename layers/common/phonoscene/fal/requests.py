@@ -72,8 +72,7 @@ class Submission:
     def headers(self) -> dict[str, str]:
         """Fal's platform headers (documented under "common parameters")."""
         return {
-            # fal_client still sends this one's deprecated alias only; the new one wins where both
-            # stand
+            # fal_client still sends this one's deprecated alias only; if both are there, this wins
             "X-Fal-Request-Start-Timeout": str(self.start_timeout),
             "X-Fal-Object-Lifecycle-Preference": json.dumps(
                 {"expiration_duration_seconds": self.output_lifetime}

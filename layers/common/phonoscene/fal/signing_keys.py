@@ -105,9 +105,8 @@ class SigningKeys:
         except _FAILURES as exc:
             logger.warning("signing_keys.unavailable", extra={"error": type(exc).__name__})
             return False
-        if (
-            not keys
-        ):  # an empty answer is fal's mistake, and must not lock its webhooks out for a day
+        if not keys:
+            # an empty answer is fal's mistake, and must not lock its webhooks out for a day
             logger.warning("signing_keys.empty")
             return False
         before, self._keys, self._fetched_at = self._keys, keys, now

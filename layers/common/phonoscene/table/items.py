@@ -128,8 +128,7 @@ def _scalar(value: Any) -> Any:
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, StrEnum):
         return str(value)
-    if isinstance(
-        value, float
-    ):  # DynamoDB's smallest is 1E-130; nothing of ours is that near nothing
+    if isinstance(value, float):
+        # DynamoDB's smallest is 1E-130; nothing of ours is that near nothing
         return Decimal(repr(value)) if abs(value) > TINIEST else Decimal(0)
     return (set(value) or None) if isinstance(value, frozenset) else value

@@ -96,9 +96,8 @@ class ResultHandler:
             logger.warning("result.refused", extra={"reason": reason})
             return None
         if job.status is JobStatus.GENERATED and not _is_anothers(job, webhook):
-            return self._store(
-                job, is_retry=True
-            )  # it was recorded, and then cut off, or by a twin
+            # it was recorded, and then cut off, or by a twin
+            return self._store(job, is_retry=True)
         if job.is_final or job.status is JobStatus.GENERATED:
             return self._note_late(job, webhook)
         return self._conclude(job, webhook)
