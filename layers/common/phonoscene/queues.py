@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from phonoscene.fal.webhook_message import WebhookMessage
 
 
-class DropsQueue:
-    """What ``submit`` reads: dispatches, cancellations, and what S3 tells through EventBridge."""
+class _Queue:
+    """One queue: each subclass says what is done with it."""
 
     def __init__(self, client: SQSClient, url: str) -> None:
         self._client = client
         self._url = url
+
+
+class DropsQueue(_Queue):
+    """What ``submit`` reads: dispatches, cancellations, and what S3 tells through EventBridge."""
 
     def dispatch(self, job_ids: Sequence[str]) -> None:
         """Ask ``submit`` to submit these jobs at once."""
@@ -61,12 +65,8 @@ class DropsQueue:
         return [objects[int(failure["Id"])] for failure in answer.get("Failed", [])]
 
 
-class NotificationsQueue:
+class NotificationsQueue(_Queue):
     """What ``notify`` reads; the stack's rule fills it."""
-
-    def __init__(self, client: SQSClient, url: str) -> None:
-        self._client = client
-        self._url = url
 
     def hold_back(self, receipt_handle: str, seconds: int) -> None:
         """Hide a message from now on for so long, and no more than 12 hours since its receipt."""
@@ -75,12 +75,8 @@ class NotificationsQueue:
         )
 
 
-class UnpublishedQueue:
+class UnpublishedQueue(_Queue):
     """Records that ``publish`` cannot read; only a person reads this queue."""
-
-    def __init__(self, client: SQSClient, url: str) -> None:
-        self._client = client
-        self._url = url
 
     def set_aside(self, job_id: str, reason: str) -> None:
         """Keep the id of a record that will not be readable the next time either."""
@@ -88,12 +84,8 @@ class UnpublishedQueue:
         self._client.send_message(QueueUrl=self._url, MessageBody=json.dumps(data))
 
 
-class VerdictsQueue:
+class VerdictsQueue(_Queue):
     """The queue that invokes ``store``."""
-
-    def __init__(self, client: SQSClient, url: str) -> None:
-        self._client = client
-        self._url = url
 
     def send(self, webhook: WebhookMessage) -> None:
         """Send a verified webhook to ``store``."""
