@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from phonoscene_cli import failures
 from phonoscene_cli.results import Result
 
 if TYPE_CHECKING:
     from phonoscene_cli.stack.connection import Stack
 
-#: The services' words for: you may not.
-DENIED: Final = frozenset(
-    {"AccessDenied", "AccessDeniedException", "AccessDeniedFault", "AuthorizationError", "403"}
-)
+#: The services' words for: you may not. SNS has one of its own.
+DENIED: Final = failures.DENIED | {"AuthorizationError"}
 
 
 class Level(StrEnum):

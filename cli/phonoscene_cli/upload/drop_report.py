@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import reduce
 from typing import TYPE_CHECKING
 
 from phonoscene.limits import day_of
 from phonoscene.sequences.segments import clock
+from phonoscene.spending import ZERO
 from phonoscene_cli.errors import CliError
 from phonoscene_cli.results import Result
 from phonoscene_cli.stack.generation_time import ASSUMED_SECONDS, typical_seconds
@@ -17,13 +17,12 @@ from phonoscene_cli.ui import formatting, next_steps, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
+    from decimal import Decimal
 
     from phonoscene.jobs import ErrorDetail, Estimate, Job
     from phonoscene_cli.stack.connection import Stack
     from phonoscene_cli.upload.dry_run import Forecast
     from phonoscene_cli.upload.segment_forecast import SegmentForecast, TakeForecast
-
-ZERO = Decimal(0)
 
 
 @dataclass(frozen=True)

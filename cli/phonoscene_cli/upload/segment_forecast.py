@@ -9,21 +9,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from phonoscene.drops.pricing import estimate
 from phonoscene.jobs import Estimate, Job, JobStatus, Sequence
 from phonoscene.sequences.segments import arguments_of, contents_of
+from phonoscene.spending import ZERO
 from phonoscene_cli.results import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from decimal import Decimal
 
     from phonoscene.jobs import Video
     from phonoscene.workflow.examination import ExaminedTake
 
-ZERO: Final = Decimal(0)
 #: The stack deletes the videos of segments after 30 days; one that may go today counts as gone.
 KEPT: Final = timedelta(days=29)
 

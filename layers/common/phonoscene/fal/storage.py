@@ -18,7 +18,7 @@ import httpx
 
 from phonoscene.errors import DropRefused, UploadFailed
 from phonoscene.fal.lenient_json import read_json
-from phonoscene.fal.requests import MAX_URL_LENGTH, check_size
+from phonoscene.fal.requests import MAX_URL_LENGTH, REFUSED_ACCOUNT, check_size
 from phonoscene.jobs import ErrorDetail
 from phonoscene.net.deadlines import Deadline
 from phonoscene.version import USER_AGENT
@@ -37,7 +37,6 @@ UPLOAD_URL: Final = "https://v3.fal.media/files/upload"
 MAX_SECONDS: Final = 40
 TIMEOUT: Final = httpx.Timeout(15.0, connect=5.0)
 
-_ACCOUNT: Final = frozenset({401, 402, 403})
 #: These are about this file; all else may be about the hour.
 _NEVER: Final = frozenset({413, 415, 422})
 _ADDRESS: Final = re.compile(r"([a-z0-9-]+\.)+fal\.media")
@@ -75,7 +74,7 @@ class FalStorage:
         answer = _sign_in(client, self._key())
         if answer.status_code == httpx.codes.UNAUTHORIZED:  # the key may have been rotated
             answer = _sign_in(client, self._key(fresh=True))
-        if answer.status_code in _ACCOUNT:
+        if answer.status_code in REFUSED_ACCOUNT:
             raise UploadFailed(f"fal answered {answer.status_code} for the token", "account")
         data = _content(answer)
         scheme, token = data.get("token_type"), data.get("token")
