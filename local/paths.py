@@ -49,7 +49,7 @@ class StateDirectory:
 
     @property
     def logs(self) -> Path:
-        """What the two processes printed in their latest run."""
+        """What each process printed in its latest run."""
         return self.root / "logs"
 
     @property

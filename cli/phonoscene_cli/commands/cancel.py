@@ -37,7 +37,7 @@ class CancelResult(Result):
 
     @classmethod
     def of(cls, outcome: Outcome) -> Self:
-        """One sentence about what became of the job."""
+        """Read it from what became of the job."""
         job, after = outcome.before, outcome.after.status if outcome.after else None
         ends = (outcome.is_cancelled, outcome.may_be_billed)
         return cls(job.job_id, job.name, job.status, after, *ends)

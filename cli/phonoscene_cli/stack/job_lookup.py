@@ -62,7 +62,7 @@ def takes_of(stack: Stack, text: str) -> Iterator[Job]:
 
 
 def find_whole(stack: Stack, text: str, command: str) -> Job:
-    """The same for a command that concerns whole jobs, and no segments.
+    """The job that ``find_job`` finds, for a command that concerns whole jobs and no segments.
 
     Raises:
         CliError: there is none, or it is a segment's job.

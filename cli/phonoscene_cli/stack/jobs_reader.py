@@ -169,7 +169,7 @@ class Reader:
         return {one: item for one, item in found.items() if one not in repeats} | repeated
 
     def versions_of(self, name: str) -> Iterator[Item]:
-        """The same of the takes of a name, the newest first."""
+        """What ``versions`` has of a name's takes, the newest first."""
         ids = self.ids_of(name)
         while page := list(islice(ids, PAGE)):
             found = self.versions(page)

@@ -104,7 +104,7 @@ _WHOLE: Final = frozenset({"created", "job"})
 
 
 def grid(*headers: str) -> Table:
-    """Print a table without rules between its rows."""
+    """Return a table with these headers and no rows; it has no lines between rows or columns."""
     made = Table(box=None, pad_edge=False, header_style="dim")
     for header in headers:
         is_whole = header in _WHOLE or not results.is_terminal
@@ -118,7 +118,7 @@ def state(status: JobStatus, width: int = 0) -> Text:
 
 
 def dumped(value: Any, indent: int | None = None) -> str:
-    """Print a result as JSON, for programs."""
+    """Return a result as JSON text, in ASCII if stdout is not UTF-8."""
     is_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
     return json.dumps(value, indent=indent, default=plain, ensure_ascii=not is_unicode)
 

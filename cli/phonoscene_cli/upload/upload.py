@@ -266,7 +266,7 @@ def unbroken(work: Callable[[], Dropped], stop: Callable[[], None] = lambda: Non
 
     Raises:
         KeyboardInterrupt: and nothing was dropped; its notes say what is left all the same.
-        DroppedNonetheless: it came too late for that.
+        UploadedDespiteInterrupt: it came too late for that.
         TakenBack, ClientError, BotoCoreError, OSError: as ``work`` did.
     """
     ended: SimpleQueue[Dropped | BaseException] = SimpleQueue()

@@ -81,7 +81,7 @@ class Table:
         )
 
     def update(self, request: Mapping[str, Any]) -> Item:
-        """Change an item; ``request`` is one of ``records.update``'s. The item as it then stands.
+        """Change an item by a request of ``items.update``; return the item as it then stands.
 
         Raises:
             ConditionFailed: with the item as it stood.

@@ -170,7 +170,7 @@ class _Digest:
         return self._examination.length
 
     def digest(self) -> bytes:
-        """Return the SHA-256 of all bytes that were added, in hex."""
+        """Return the SHA-256 of all bytes that were added: 32 bytes."""
         return self._sha256.digest()
 
 
