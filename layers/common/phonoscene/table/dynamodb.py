@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: How often a transaction is tried that meets another on the same items: 20 ms doubled, 5 s in all.
 MAX_CONFLICTS: Final = 8
 #: As many items as DynamoDB reads in one call.
-MAX_CONCURRENCY: Final = 100
+MAX_KEYS: Final = 100
 
 Item = dict[str, Any]
 
@@ -50,8 +50,8 @@ class Table:
         names = {f"#{n}": name for n, name in enumerate(attributes)}
         part = {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
         distinct = [to_item({"job_id": key}) for key in dict.fromkeys(keys)]
-        for first in range(0, len(distinct), MAX_CONCURRENCY):
-            wanted = {"Keys": distinct[first : first + MAX_CONCURRENCY], "ConsistentRead": True}
+        for first in range(0, len(distinct), MAX_KEYS):
+            wanted = {"Keys": distinct[first : first + MAX_KEYS], "ConsistentRead": True}
             yield from self._get_some(wanted | (part if attributes else {}))
 
     def _get_some(self, wanted: Item) -> Iterator[Item]:
