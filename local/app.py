@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-import traceback
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import typer
@@ -24,7 +22,7 @@ from local.paths import DEFAULT_STATE, StateDirectory
 from local.progress import say
 from phonoscene_cli.app import Commands
 from phonoscene_cli.errors import UNREACHABLE
-from phonoscene_cli.failures import DEBUG, explained
+from phonoscene_cli.failures import explained, show_trace
 from phonoscene_cli.ui import terminal
 
 if TYPE_CHECKING:
@@ -76,8 +74,7 @@ def main(arguments: Sequence[str] | None = None, state: StateDirectory = DEFAULT
     except SystemExit as ended:
         return int(ended.code or 0)
     except Exception as error:  # noqa: BLE001 - whatever it is, a person reads it
-        if os.environ.get(DEBUG):
-            traceback.print_exception(error)
+        show_trace(error)
         sentence, code = _explained(error, state)
         first, *rest = sentence.splitlines()
         terminal.complain(first)
