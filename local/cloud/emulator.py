@@ -134,7 +134,7 @@ def way_to_fal(tls_files: TlsFiles, ports: Ports, real: RealFal | None) -> dict[
 
 
 def emulator_environment(
-    state: StateDirectory, tls_files: TlsFiles, ports: Ports, real: RealFal | None = None
+    state: StateDirectory, tls_files: TlsFiles, ports: Ports, real: RealFal | None
 ) -> dict[str, str]:
     """The emulator's settings, and what every handler inherits from it. No key is among them."""
     bundle = str(tls_files.ca_bundle)

@@ -166,7 +166,7 @@ class Deliverer:
         return headers
 
 
-def envelope(request: Request, fault: Fault | None = None) -> bytes:
+def envelope(request: Request, fault: Fault | None) -> bytes:
     """Write the body, spaced and sorted like the one real delivery that was published."""
     outcome = request.outcome
     if outcome is None:

@@ -37,7 +37,7 @@ Their sources, and how they were built: https://github.com/PyAV-Org/pyav-ffmpeg
 """
 
 
-def make(target: Target = "aws", folder: Path = DIST) -> list[Path]:
+def make(target: Target, folder: Path = DIST) -> list[Path]:
     """Build the wheel and the archive; return their paths and the path of their hashes."""
     folder.mkdir(parents=True, exist_ok=True)
     made = [wheel(folder), archive(target, folder)]
@@ -46,7 +46,7 @@ def make(target: Target = "aws", folder: Path = DIST) -> list[Path]:
     return [*made, sums]
 
 
-def archive(target: Target = "aws", folder: Path = DIST) -> Path:
+def archive(target: Target, folder: Path) -> Path:
     """The template, the zip files that it names, and the bill of materials, as one zip file."""
     built = build.build_all(target)
     layers = [build.build_layer(target, layer) for layer in build.ALL_LAYERS]
@@ -87,7 +87,7 @@ def release_template() -> dict[str, Any]:
     return made
 
 
-def wheel(folder: Path = DIST) -> Path:
+def wheel(folder: Path) -> Path:
     """The package with its command line, for `pip install`."""
     with tempfile.TemporaryDirectory() as temporary:
         copy, made = Path(temporary) / "sources", Path(temporary) / "wheel"

@@ -37,7 +37,7 @@ class Backfill:
     cursor: CursorFile
     progress: Progress
     pace: Pace
-    limit: int | None = None
+    limit: int | None
     on_sent: Callable[[int], None] = lambda _: None
     sent: int = 0
     #: Whether nothing is left under the prefix.

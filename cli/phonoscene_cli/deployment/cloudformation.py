@@ -51,7 +51,6 @@ class CloudFormation:
 
     client: Any
     stack: str
-    pause_seconds: float = PAUSE_SECONDS
 
     def describe(self) -> dict[str, Any] | None:
         """The stack, or None if it does not exist."""
@@ -194,7 +193,7 @@ class CloudFormation:
         began = time.monotonic()
         while time.monotonic() - began < MAX_SECONDS:
             yield
-            time.sleep(self.pause_seconds)
+            time.sleep(PAUSE_SECONDS)
 
 
 def _event(found: Mapping[str, str]) -> Event:

@@ -189,7 +189,7 @@ class Labels:
         return "" if is_alone else job.job_id[:8]  # a take that repeats a job has the job's id
 
 
-def said(job: Job, step: Step, when: str, label: str = "") -> Text:
+def said(job: Job, step: Step, when: str, label: str) -> Text:
     """A step as a line: when, whose, what, and what it means, or what the job waits for."""
     return Text.assemble(
         (when, "dim"),

@@ -124,7 +124,7 @@ class Stack:
         return cls(name, session, {"config": PATIENT})
 
     @classmethod
-    def on_this_machine(cls, file: Path | None = None) -> Self:
+    def on_this_machine(cls, file: Path | None) -> Self:
         """The local cloud's, from the file that it writes while it is up."""
         found = file or _local_endpoints()
         if not found.is_file():

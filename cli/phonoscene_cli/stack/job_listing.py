@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Filter:
     """Which jobs are meant; what is empty means all."""
 
-    states: Collection[JobStatus] = ()
-    folder: str = ""
+    states: Collection[JobStatus]
+    folder: str
     metadata: Collection[tuple[str, str]] = ()
     #: What the name contains, in any case.
     part: str = ""

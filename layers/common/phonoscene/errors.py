@@ -123,7 +123,7 @@ class ConditionFailed(PhonosceneError):
     ``found`` is the item (empty: none), ``position`` that of the write in its transaction.
     """
 
-    def __init__(self, found: dict[str, Any], position: int = 0) -> None:
+    def __init__(self, found: dict[str, Any], position: int) -> None:
         super().__init__()
         self.found = found
         self.position = position
@@ -256,7 +256,7 @@ class CopyFailed(PhonosceneError):
     ``retry_after`` is how many seconds the CDN wants to be left alone.
     """
 
-    def __init__(self, reason: str = "", retry_after: int = 0) -> None:
+    def __init__(self, reason: str, retry_after: int = 0) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
 

@@ -31,7 +31,7 @@ class ObjectCreated:
     bucket: str
     key: str
     created_at: datetime
-    has_rested: bool = False
+    has_rested: bool
 
 
 def read_message(message: Any) -> Dispatch | Cancel | ObjectCreated:

@@ -74,7 +74,7 @@ def opened_audio(file: SeekableFile, suffix: str = "") -> Iterator[tuple[Any, An
 
 
 @contextmanager
-def opened_video(file: SeekableFile, segment: int | None = None) -> Iterator[tuple[Any, Any]]:
+def opened_video(file: SeekableFile, segment: int | None) -> Iterator[tuple[Any, Any]]:
     """The container of a video, and its stream of pictures.
 
     Raises:

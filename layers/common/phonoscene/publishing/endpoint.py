@@ -29,7 +29,7 @@ class DeliveryResponse:
     """An HTTP status, and the seconds after which the subscriber wants to be asked again."""
 
     status: int
-    retry_after: int = 0
+    retry_after: int
 
     @property
     def is_taken(self) -> bool:

@@ -92,7 +92,7 @@ def _secret_bytes(secret: str) -> bytes:
     return raw
 
 
-def pause_after(tries: int, retry_after: int = 0) -> int:
+def pause_after(tries: int, retry_after: int) -> int:
     """How long to wait after so many tries, in seconds; the subscriber may ask for longer.
 
     0 after the last: SQS moves a message to its dead-letter queue once it is visible again.

@@ -48,7 +48,7 @@ class Admission:
 
     store: JobStore
     bucket: str
-    skips_repeats: bool = True
+    skips_repeats: bool
 
     def admit(
         self,
