@@ -24,7 +24,7 @@ from phonoscene.jobs import (
     Source,
     Video,
 )
-from phonoscene.publishing.wording import WAITS, fix, over_reserved, state_of
+from phonoscene.publishing.wording import WAITS, fix, over_reserved, past_state, state_of
 from phonoscene.spending import cost
 from phonoscene.videos.video_formats import CUT_OFF, FEWER_BYTES, OTHER_CONTAINER
 
@@ -202,7 +202,7 @@ def _state(job: Job) -> str:
     if sequence is None or job.status not in (JobStatus.SUBMITTED, JobStatus.GENERATED):
         return state_of(job)
     if job.status is JobStatus.GENERATED:
-        return "all segments have their videos; joining them"
+        return past_state(job, job.status)
     return f"{sequence.done} of {len(sequence.segments)} segments have their videos"
 
 
