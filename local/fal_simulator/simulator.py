@@ -13,6 +13,7 @@ from aiohttp import web
 from local.cloud.certificates import SUBSCRIBER
 from local.fal_simulator.config import Address
 from local.fal_simulator.dial import Dialer
+from local.fal_simulator.faults.answers import detail
 from local.fal_simulator.generation.runner import Runner, Sources
 from local.fal_simulator.hosts import storage
 from local.fal_simulator.hosts.cdn import Cdn
@@ -151,5 +152,5 @@ class Simulator:
         self.keys_seen.look(f"https://{host}", request.raw_path, *request.headers.values())
         handler = self._hosts.get(host)
         if handler is None:
-            return web.json_response({"detail": "No such host here"}, status=421)
+            return detail(421, "No such host here")
         return await handler(request)

@@ -23,6 +23,11 @@ def drop(request: web.Request) -> web.Response:
     return web.Response(status=500)
 
 
+def detail(status_code: int, text: str) -> web.Response:
+    """Answer with a status and fal's usual body of an error."""
+    return web.json_response({"detail": text}, status=status_code)
+
+
 def told_status(fault: Fault, headers: dict[str, str] | None = None) -> web.Response:
     """Answer with the status and body of a rule; a text body is sent as text."""
     if isinstance(fault.body, str):

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from aiohttp import hdrs, web
 
 from local.fal_simulator.faults import oddities
-from local.fal_simulator.faults.answers import PAGE, drip, early_hints, page, reset
+from local.fal_simulator.faults.answers import PAGE, detail, drip, early_hints, page, reset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,11 +176,11 @@ class Cdn:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer GET and HEAD as a public CDN does, or as a fault says."""
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
-            return web.json_response({"detail": "Method Not Allowed"}, status=405)
+            return detail(405, "Method Not Allowed")
         path = unquote(request.raw_path.partition("?")[0])
         stored = self._files.get(path)
         if stored is None:
-            return web.json_response({"detail": "Not Found"}, status=404)
+            return detail(404, "Not Found")
         record = _record(request)
         stored.owner.downloads.append(record)
         fault = self._take(stored.owner, request.method)
@@ -259,7 +259,7 @@ class _Answer:
             case "limit" if self._at_once > fault.connections:
                 return _too_many(fault)
             case "not_yet" if time.time() < self._stored.at + fault.seconds:
-                return web.json_response({"detail": "Not Found"}, status=404)
+                return detail(404, "Not Found")
         return None
 
     def _zipped(self) -> web.Response:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 
-from local.fal_simulator.faults.answers import obey, sent
+from local.fal_simulator.faults.answers import detail, obey, sent
 from local.fal_simulator.hosts.storage import TOKEN_PATH
 from local.fal_simulator.schema import ENDPOINT
 
@@ -48,7 +48,7 @@ class RestApi:
         if request.path == TOKEN_PATH:
             return await self._storage.sign_in(request)
         if request.path != KEY_SET:
-            return web.json_response({"detail": "Not Found"}, status=404)
+            return detail(404, "Not Found")
         self.key_reads += 1
         fault = self._faults.take("keys", "status", "delay", "drip", "padded", "empty")
         if data := await obey(fault, request):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import hdrs, web
 
 from local.fal_simulator.faults import oddities
-from local.fal_simulator.faults.answers import drop, obey, sent, told_status
+from local.fal_simulator.faults.answers import detail, drop, obey, sent, told_status
 from local.fal_simulator.jobs import QueueStatus, Request
 from local.fal_simulator.redaction import without_secrets
 from local.fal_simulator.schema import APP, ENDPOINT, InvalidInputError, read
@@ -56,7 +56,7 @@ class QueueApi:
             return await self._post(request)
         app, found, rest = request.path.partition("/requests/")
         if not found or app not in (f"/{APP}", f"/{ENDPOINT}"):
-            return _detail(404, f'Application "{request.path.strip("/")}" not found')
+            return detail(404, f'Application "{request.path.strip("/")}" not found')
         if refusal := self._unauthorized(request):
             return refusal
         request_id, _, what = rest.partition("/")
@@ -65,16 +65,16 @@ class QueueApi:
     def _unauthorized(self, request: web.Request) -> web.Response | None:
         sent = request.headers.get(hdrs.AUTHORIZATION)
         if sent is None:
-            return _detail(401, NO_KEY)
+            return detail(401, NO_KEY)
         expected = f"Key {self._key}".encode()
         known = hmac.compare_digest(sent.encode(errors="surrogateescape"), expected)
-        return None if known else _detail(401, "invalid key credentials")
+        return None if known else detail(401, "invalid key credentials")
 
     # submit
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
         if request.method != hdrs.METH_POST:
-            return _detail(405, "Method Not Allowed")
+            return detail(405, "Method Not Allowed")
         post: dict[str, Any] = {"at": time.time(), "request_id": None, "status_code": None}
         self.posts.append(post)
         response = await self._submit(request, post)
@@ -119,7 +119,7 @@ class QueueApi:
         limit = request.query.get("fal_max_queue_length", "")
         if not limit.isdecimal() or len(self._queue.waiting()) <= int(limit):
             return None
-        return _detail(429, "The queue of this endpoint is longer than fal_max_queue_length")
+        return detail(429, "The queue of this endpoint is longer than fal_max_queue_length")
 
     def _position(self, request: Request) -> int:
         waiting = self._queue.waiting()
@@ -137,7 +137,7 @@ class QueueApi:
             (hdrs.METH_PUT, "cancel"): ("cancel", self._cancel),
         }
         if (request.method, what) not in answers:
-            return _detail(405, "Method Not Allowed")
+            return detail(405, "Method Not Allowed")
         stage, answer = answers[request.method, what]
         found = self._queue.requests.get(request_id)
         if found is None:
@@ -171,7 +171,7 @@ class QueueApi:
         if (fault and fault.action == "gone") or found.expired:
             return web.json_response(NOT_FOUND, status=404)
         if found.outcome is None:
-            return _detail(400, "Request is still in progress")
+            return detail(400, "Request is still in progress")
         if fault and fault.action == "accepted":
             return web.json_response(_addresses(found) | {"status": "IN_PROGRESS"}, status=202)
         return _replayed(found, found.outcome, fault)
@@ -197,10 +197,6 @@ def _replayed(found: Request, outcome: Outcome, fault: Fault | None) -> web.Resp
         content_type="application/json",
         headers={"x-fal-request-id": found.request_id} | outcome.headers,
     )
-
-
-def _detail(status_code: int, detail: str) -> web.Response:
-    return web.json_response({"detail": detail}, status=status_code)
 
 
 def _parsed(raw: bytes) -> Any:
@@ -254,18 +250,18 @@ def _entry(kind: str, message: str) -> dict[str, Any]:
     return {"loc": ["body"], "msg": message, "type": kind}
 
 
-def _invalid(detail: list[dict[str, Any]]) -> web.Response:
+def _invalid(mistakes: list[dict[str, Any]]) -> web.Response:
     headers = {"X-Fal-Retryable": "false", "X-Fal-Billable-Units": "0"}
-    return web.json_response({"detail": detail}, status=422, headers=headers)
+    return web.json_response({"detail": mistakes}, status=422, headers=headers)
 
 
 def _refuse(fault: Fault, request: web.Request) -> web.Response:
     if fault.action == "drop_before":
         return drop(request)
     if fault.action == "exhausted_balance":
-        return _detail(403, LOCKED)
+        return detail(403, LOCKED)
     if fault.action == "unauthorized":
-        return _detail(401, NO_KEY)
+        return detail(401, NO_KEY)
     if fault.action == "redirect":
         location = fault.location or str(request.url.with_scheme("https"))
         return web.Response(status=307, headers={hdrs.LOCATION: location})

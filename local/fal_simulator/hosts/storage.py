@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from local.fal_simulator.faults.answers import obey
+from local.fal_simulator.faults.answers import detail, obey
 from local.fal_simulator.media import FetchError
 
 if TYPE_CHECKING:
@@ -113,11 +113,11 @@ class Storage:
         if data := await obey(self._faults.take("storage", call="token"), request):
             return data
         if request.method != hdrs.METH_POST:
-            return _detail(405, "Method Not Allowed")
+            return detail(405, "Method Not Allowed")
         if not _is(request, f"Key {self._key}"):
-            return _detail(401, "invalid key credentials")
+            return detail(401, "invalid key credentials")
         if request.query.get("storage_type") != STORAGE_TYPE:
-            return _detail(422, "The simulator plays the storage fal-cdn-v3 only")
+            return detail(422, "The simulator plays the storage fal-cdn-v3 only")
         token = secrets.token_urlsafe(32)
         self._tokens[token] = datetime.now(UTC) + TOKEN_LIFE
         told_token = {
@@ -142,25 +142,25 @@ class Storage:
         code = upload.refusal()
         _note(upload, "the internet", code or 200)
         if code:
-            return _detail(code, "Not Found" if code == 404 else "Forbidden")  # noqa: PLR2004 - HTTP's
+            return detail(code, "Not Found" if code == 404 else "Forbidden")  # noqa: PLR2004 - HTTP's
         return web.FileResponse(upload.file, headers={hdrs.CONTENT_TYPE: upload.content_type})
 
     async def _take(self, request: web.Request) -> web.Response:
         if request.method != hdrs.METH_POST:
-            return _detail(405, "Method Not Allowed")
+            return detail(405, "Method Not Allowed")
         if not self._is_signed_in(request):
-            return _detail(401, "invalid token")
+            return detail(401, "invalid token")
         try:
             lifecycle = _lifecycle(request)
         except ValueError as error:
-            return _detail(422, str(error))
+            return detail(422, str(error))
         file = self._folder / f"upload-{secrets.token_hex(8)}"
         size, digest = await _save(request, file)
         fault = self._faults.take("storage", call="upload")
         data = await obey(fault, request)
         if data or size > MAX_UPLOAD:
             file.unlink()
-            return data or _detail(413, "Payload Too Large")
+            return data or detail(413, "Payload Too Large")
         life = 0 if fault and fault.action == "expired" else lifecycle["expiration"]
         upload = Upload(
             path=_path(request.headers.get("X-Fal-File-Name", "")),
@@ -201,10 +201,6 @@ class Storage:
 
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
-
-
-def _detail(status_code: int, detail: str) -> web.Response:
-    return web.json_response({"detail": detail}, status=status_code)
 
 
 def _is(request: web.Request, expected: str) -> bool:
