@@ -142,8 +142,8 @@ class Queue:
         queued = (r for r in self.requests.values() if r.status is QueueStatus.IN_QUEUE)
         return sorted(queued, key=lambda request: request.low_priority)
 
-    def cancel(self, request: Request, *, stop_running: bool = False) -> bool:
-        """Remove a waiting request, or a running one if asked to; false if nothing was stopped.
+    def cancel(self, request: Request, *, stop_running: bool) -> None:
+        """Remove a waiting request, or a running one if asked to.
 
         What fal then shows of a cancelled request is not documented. A guess: COMPLETED with
         `client_cancelled` (499), a code fal does document, and no webhook.
@@ -151,11 +151,10 @@ class Queue:
         task = self._tasks.get(request.request_id)
         running = request.status is QueueStatus.IN_PROGRESS
         if task is None or (running and not stop_running):
-            return False
+            return
         task.cancel()
         outcome = infrastructure_error(499, "client_cancelled", "Request cancelled by the client")
         self._finish(request, outcome, announce=False)
-        return True
 
     def stop(self) -> None:
         """Abandon every run and forget every request."""
