@@ -80,7 +80,7 @@ def follow(endpoints: Endpoints, job_ids: list[str]) -> list[Job]:
     if not follower.all_ended(job_ids):
         standing = [f"still {job.status}" for job in follower.jobs.values() if not job.is_final]
         raise LocalCloudError(
-            f"No end after {seconds} s: {', '.join(standing) or 'no record of it'}. "
+            f"Not finished after {seconds} s: {', '.join(standing) or 'no record of it'}. "
             "`python -m local logs` shows what happened."
         )
     return [follower.jobs[job_id] for job_id in job_ids]

@@ -449,7 +449,7 @@ def test_a_file_that_was_perhaps_meant_to_be_the_sidecar_is_named(
     result = desk.says("drop", "a.wav")
 
     assert result.code == 1
-    assert f"{name} is beside it: rename it to a.json if you mean it." in result.err
+    assert f"{name} is beside it: rename it to a.json if it is the one you meant." in result.err
 
 
 def test_a_file_that_exists_is_not_proposed_as_a_folder(desk: Desk, folder: Path) -> None:

@@ -734,7 +734,7 @@ def test_a_result_that_is_no_json_is_no_answer(queue: FalQueue, fal: Loopback, b
 
     fal.plays["queue.fal.run"] = play
 
-    with pytest.raises(FalUnavailable, match="no JSON"):
+    with pytest.raises(FalUnavailable, match="not JSON"):
         queue.poll(Request(request_id=ID))
 
 

@@ -56,7 +56,7 @@ def read(file: Path) -> Answers:
 def _answers(content: Mapping[str, Any]) -> Answers:
     bucket, parameters = content.get("bucket"), content.get("parameters", {})
     if not isinstance(bucket, str | None):
-        raise TypeError("bucket must be a text")
+        raise TypeError("bucket must be a string")
     return Answers(bucket, {name: _text(value) for name, value in parameters.items()})
 
 

@@ -96,7 +96,9 @@ def near(audio: Path) -> str:
         found = near_sidecar(audio.name, {one.name for one in audio.parent.iterdir()})
     except PermissionError:
         return ""
-    return f" {found} is beside it: rename it to {audio.stem}.json if you mean it." if found else ""
+    if found is None:
+        return ""
+    return f" {found} is beside it: rename it to {audio.stem}.json if it is the one you meant."
 
 
 def is_named(sidecar: Path, stem: str) -> bool:

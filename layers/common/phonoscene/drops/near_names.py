@@ -110,7 +110,7 @@ def _hint(near: str | None) -> str:
         return ""
     if near.lower().endswith(UNSUPPORTED_SUFFIXES):
         return f" {near} has a format that is not supported: convert it to MP3, WAV or FLAC."
-    return f" {near} is in the same folder: rename it if you mean it."
+    return f" {near} is in the same folder: rename it if it is the one you meant."
 
 
 def _left_over(keys: Collection[str], kind: Kind) -> list[str]:

@@ -83,7 +83,7 @@ def opened_video(file: SeekableFile, segment: int | None) -> Iterator[tuple[Any,
     name = "The video" if segment is None else f"The video of segment {segment}"
     refused = EditingFailed(
         "unreadable_video",
-        f"{name} cannot be read: it is no H.264, VP9 or ProRes, or it is cut off.",
+        f"{name} cannot be read: it is not H.264, VP9 or ProRes, or it is cut off.",
         segment,
     )
     with ExitStack() as stack:

@@ -138,7 +138,7 @@ class FalQueue:
         if code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
             return self._failed(request, status, {}) if status.has_failed else Lost()
         if code == HTTPStatus.OK and body is None:  # it would be taken for a result to be fetched
-            raise FalUnavailable("fal's result is no JSON")
+            raise FalUnavailable("fal's result is not JSON")
         if code == HTTPStatus.OK:
             billed = {"billable_units": units} if units else {}
             return Ended(json.dumps({**_webhook_body(request, body), "status": "OK", **billed}))

@@ -158,7 +158,7 @@ def from_webhook(body: str) -> Result:
         data = f"these fields are not as documented: {', '.join(fields)}"
         raise ResultMalformed(data) from None  # pydantic's own words show the values
     except (ValueError, RecursionError):
-        raise ResultMalformed("it is no JSON") from None
+        raise ResultMalformed("it is not JSON") from None
 
 
 def from_result(request_id: str, result: Any, billable_units: Any = None) -> Result:

@@ -148,7 +148,7 @@ def _content(answer: httpx.Response) -> dict[str, Any]:
     try:
         data = read_json(answer.text)
     except (ValueError, RecursionError) as exc:
-        raise UploadFailed("fal's storage answered no JSON") from exc
+        raise UploadFailed("fal's storage did not answer with JSON") from exc
     return data if isinstance(data, dict) else {}
 
 

@@ -79,7 +79,7 @@ def check_container(head: bytes, asked: str) -> str:
         raise CopyFailed("the CDN sent an empty file")
     found = kind_of(head, asked)
     if found is None:
-        raise CopyFailed("the CDN sent what is no known video")
+        raise CopyFailed("the CDN sent a file in no known video format")
     return found
 
 

@@ -247,7 +247,7 @@ class Reconciler:
         """Fal knows nothing of a request that it took. Said soon, that is an outage of fal's."""
         kept_until = job.last(JobStatus.SUBMITTED) + _silence_of(job) + RESULT_KEPT
         if self.store.clock() < kept_until:
-            raise FalUnavailable("fal knows nothing of a request that it took")
+            raise FalUnavailable("fal does not know a request that it accepted")
         self._end(job, JobStatus.FAILED, errors=(_LOST,))
 
     def _settle(self, job: Job) -> None:

@@ -158,7 +158,7 @@ class ResultHandler:
                 return replace(webhook, body=body)
             case Lost():
                 return webhook
-        raise FalUnavailable("fal calls a request failed that has not ended")
+        raise FalUnavailable("fal reports the failure of a request that has not ended")
 
     def _set_aside(self, job: Job, webhook: WebhookMessage) -> Job:
         """An answer that says nothing of how the request ended: fal is asked, for some minutes.
