@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -201,6 +202,20 @@ def fal(submit: ModuleType, environment: pytest.MonkeyPatch) -> FakeFalQueue:
 @pytest.fixture
 def context() -> Context:
     return Context()
+
+
+@pytest.fixture
+def send(submit: ModuleType, fal: FakeFalQueue, context: Context) -> Callable[..., list[str]]:  # noqa: ARG001 - in its place
+    """Hand the function S3's events of these keys, or messages; the ids of those that failed."""
+
+    def deliver(*found: Any) -> list[str]:
+        messages = (
+            stack.created(one) if isinstance(one, str) else json.dumps(one) for one in found
+        )
+        answer = submit.handler(stack.sqs(*messages), context)
+        return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+    return deliver
 
 
 @pytest.fixture

@@ -13,13 +13,11 @@ import pytest
 
 from phonoscene.drops.keys import AUDIO_SUFFIXES, half_id
 from tests.support.media.samples import png, silence, sound
-from tests.support.stack import DROPS, created, sqs
+from tests.support.stack import DROPS, created
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
 
-    from tests.integration.conftest import Context
     from tests.integration.desk import Desk
     from tests.integration.fal_queue import FakeFalQueue
     from tests.integration.moto_stack import Cloud
@@ -28,18 +26,6 @@ if TYPE_CHECKING:
 
 SIDECAR = {"prompt": "A stage", "video_size": {"width": 64, "height": 64}}
 SOUND = silence(1)
-
-
-@pytest.fixture
-def send(submit: ModuleType, fal: FakeFalQueue, context: Context) -> Send:  # noqa: ARG001 - in its place
-    """Hand the function S3's events of these keys, or messages; the ids of those that failed."""
-
-    def deliver(*found: Any) -> list[str]:
-        messages = (created(one) if isinstance(one, str) else json.dumps(one) for one in found)
-        answer = submit.handler(sqs(*messages), context)
-        return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
-
-    return deliver
 
 
 def nfc(text: str) -> str:

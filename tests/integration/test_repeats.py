@@ -18,14 +18,13 @@ from tests.integration.moto_stack import client
 from tests.integration.workspace import WAY
 from tests.support.fakes.calls import Crash
 from tests.support.media.samples import png, silence
-from tests.support.stack import DROPS, JOBS, created, sqs
+from tests.support.stack import DROPS, JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
     from phonoscene.fal.requests import SubmitOutcome
-    from tests.integration.conftest import Context
     from tests.integration.fal_queue import FakeFalQueue
     from tests.integration.moto_stack import Cloud
 
@@ -35,18 +34,6 @@ SIDECAR = {"prompt": "A stage", "video_size": {"width": 64, "height": 64}}
 SOUND = silence(1)
 AUDIO, TEXT = "talks/intro.wav", "talks/intro.json"
 _S = JobStatus
-
-
-@pytest.fixture
-def send(submit: ModuleType, fal: FakeFalQueue, context: Context) -> Send:  # noqa: ARG001 - in its place
-    """Hand the function S3's events of these keys, or messages; the ids of those that failed."""
-
-    def deliver(*found: Any) -> list[str]:
-        messages = (created(one) if isinstance(one, str) else json.dumps(one) for one in found)
-        answer = submit.handler(sqs(*messages), context)
-        return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
-
-    return deliver
 
 
 @pytest.fixture
