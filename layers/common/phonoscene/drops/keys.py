@@ -160,19 +160,20 @@ def stem_of(key: str) -> str:
     All audio suffixes go, so that ``song.mp3.json``, which ``song.mp3`` and ``song.mp3.wav`` may
     both claim, has the stem of both.
     """
-    stem = _sidecars_stem(key)
+    stem = named_after(key)
     while stem.lower().endswith(AUDIO_SUFFIXES):
         stem = stem.rpartition(".")[0]
     return stem
 
 
-def _sidecars_stem(key: str) -> str:
+def named_after(key: str) -> str:
+    """What a sidecar is named after: its key without ``.json``; any other key as it is."""
     return key[: -len(SIDECAR_SUFFIX)] if _is_json(key) else key
 
 
 def is_of_one(sidecar: str, audio: str) -> bool:
     """Whether a sidecar bears the whole name of an audio file, as ``song.mp3.json``."""
-    return composed(_sidecars_stem(sidecar)) == composed(audio)
+    return composed(named_after(sidecar)) == composed(audio)
 
 
 def is_defaults(key: str) -> bool:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from phonoscene.drops.keys import (
     SIDECAR_SUFFIX,
     Kind,
-    _sidecars_stem,
     composed,
     is_unsupported,
     kind_of,
+    named_after,
 )
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _by_stem(present: Collection[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for key in sorted(present):
         if kind_of(key) is Kind.SIDECAR:
-            found.setdefault(composed(_sidecars_stem(key)), []).append(key)
+            found.setdefault(composed(named_after(key)), []).append(key)
     return found
 
 
