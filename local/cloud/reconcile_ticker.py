@@ -26,12 +26,10 @@ class ReconcileTicker:
         self._lambda = endpoints.client("lambda")
         self._function = _reconcile(endpoints)
 
-    def tick(self) -> bool:
-        """Reconcile if anything is due; whether it was."""
-        if not self._is_due():
-            return False
-        self._lambda.invoke(FunctionName=self._function, Payload=b"{}")
-        return True
+    def tick(self) -> None:
+        """Reconcile if anything is due."""
+        if self._is_due():
+            self._lambda.invoke(FunctionName=self._function, Payload=b"{}")
 
     def _is_due(self) -> bool:
         """A scan: this table is a toy's."""
