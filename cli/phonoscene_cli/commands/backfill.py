@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -114,7 +114,7 @@ class _Look:
 
 def _new_plan(stack: Stack) -> Plan:
     """A plan without any drop yet."""
-    return Plan(stack.parameters, typical_seconds(stack.jobs, datetime.now(UTC)))
+    return Plan(stack.parameters, typical_seconds(stack.jobs))
 
 
 def _again(this: Audit) -> Audit:

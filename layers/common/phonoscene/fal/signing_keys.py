@@ -90,7 +90,7 @@ class SigningKeys:
         """
         if self._age() > REFRESH_AFTER:
             self.refresh()
-        if not self._are_fresh():
+        if not self._keys or self._age() >= STALE_AFTER:
             raise SigningKeysUnavailable
         return self._keys
 
@@ -111,9 +111,6 @@ class SigningKeys:
             return False
         before, self._keys, self._fetched_at = self._keys, keys, now
         return {k.public_bytes_raw() for k in before} != {k.public_bytes_raw() for k in keys}
-
-    def _are_fresh(self) -> bool:
-        return bool(self._keys) and self._age() < STALE_AFTER
 
     def _age(self) -> float:
         return self._clock() - self._fetched_at

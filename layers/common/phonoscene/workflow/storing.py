@@ -300,12 +300,8 @@ class ResultHandler:
         if all(error.retryable for error in result.errors) and taken < MAX_ATTEMPTS:
             at = retry_at(taken, self.store.clock())
             return self._finish(job, JobStatus.READY, at=at, request=None, waits_for="fal")
-        return self._fail(job, *result.errors, request=_request_of(job, result.request_id))
-
-    def _fail(self, job: Job, *errors: ErrorDetail, **changes: Any) -> Job:
-        return self._finish(
-            job, JobStatus.FAILED, errors=errors, source_url=None, reported={}, **changes
-        )
+        ended = {"errors": result.errors, "request": _request_of(job, result.request_id)}
+        return self._finish(job, JobStatus.FAILED, source_url=None, reported={}, **ended)
 
     def _finish(self, job: Job, status: JobStatus, **changes: Any) -> Job:
         try:
