@@ -40,7 +40,7 @@ def each(event: Mapping[str, Any], handle: Callable[[Message], object]) -> dict[
     for record in event["Records"]:
         try:
             handle(Message.of(record))
-        except Exception:  # noqa: BLE001 - whatever it is; who handles them says what
+        except Exception:  # noqa: BLE001 - whatever it is, the handler has logged it
             failed.append(record["messageId"])
     return _failures(failed)
 

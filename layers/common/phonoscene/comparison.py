@@ -21,14 +21,14 @@ _SILENT: Final = "image/gif"
 def frames_of(seconds: float, fps: float) -> int:
     """How many frames a length in seconds asks for.
 
-    A frame that is only begun counts: fal was seen to make it. What is rounded away is what a
-    computer's numbers cannot hold, less than a sample of any audio.
+    A frame that has only begun counts: fal was seen to make it. Rounding removes what a float adds
+    by mistake, which is less than a sample of any audio.
     """
     return max(MIN_FRAMES, math.ceil(round(seconds * fps, 6)))
 
 
 def is_noted(seconds: float | None) -> bool:
-    """Whether a time is worth a note, where it would not be 0.00 s."""
+    """Whether a time is long enough for a note, which would not show it as 0.00 s."""
     return seconds is not None and seconds >= 0.005  # noqa: PLR2004 - half of what is shown
 
 

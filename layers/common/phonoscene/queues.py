@@ -48,10 +48,10 @@ class DropsQueue(_Queue):
         )
 
     def announce(self, bucket: str, objects: Sequence[Found]) -> list[Found]:
-        """Tell of at most ten objects as S3 would; those that the queue did not take.
+        """Send the events of at most ten objects, as S3 would; return those that were refused.
 
-        Of a pair one half is enough, if it is dated like the newer one: an event that is older than
-        the other half is left to that one's own.
+        For a pair, one event is enough if it has the date of the newer half: an older event is
+        ignored, because the newer half has an event of its own.
         """
         entries: list[Any] = [
             {

@@ -139,7 +139,7 @@ class Holders(KeptModel):
         return self._with(kept)
 
     def with_repeat(self, content: Content, job_id: str) -> Self:
-        """With what a repeat of a job proves beyond what is known: the next may share only that."""
+        """With what a repeat adds to a job's proofs: the next drop may share only these."""
         return self._with(
             [
                 _learnt(holder, content) if holder.job_id == job_id else holder

@@ -76,7 +76,7 @@ def all_pairings(present: Collection[str]) -> dict[str, Pairing]:
 
 
 def unsupported_pairings(present: Collection[str]) -> list[Pairing]:
-    """What files in unsupported formats would be, where no audio file has their place."""
+    """The pairings that unsupported files would have, unless an audio file has their name."""
     whole = all_pairings(present)
     audio = {_stem(key) for key in whole}
     used = {key for pairing in whole.values() for key in (pairing.sidecar, *pairing.unused)}

@@ -29,7 +29,7 @@ from phonoscene.retries import is_retryable
 
 
 def or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
-    """What is only reported may be odd: it is left out, and never costs a paid video."""
+    """Leave out a reported value that cannot be read: it must never cost a paid video."""
     try:
         return read(value)
     except ValidationError:
@@ -37,7 +37,7 @@ def or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
 
 
 def _encodable(text: str | None) -> str | None:
-    """Half a character, as JSON can have it, is a question mark: nothing stores it."""
+    """Replace half a surrogate pair, which JSON can have and nothing stores, by a question mark."""
     return text and text.encode("utf-8", "replace").decode()
 
 

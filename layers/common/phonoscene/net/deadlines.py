@@ -43,17 +43,17 @@ class Deadline:
         self.close()
 
     def watch(self, sock: socket.socket) -> socket.socket:
-        """Include a connection; what is kept of it.
+        """Watch a connection, by a duplicate of its socket, which is returned.
 
-        That is a duplicate: TLS takes the socket itself away, and hands out another when it is
-        done. The connection stays open for as long as its duplicate does.
+        TLS takes the socket itself away, and hands out another when it is done. The connection
+        stays open for as long as its duplicate does.
         """
         duplicate = sock.dup()
         self._keep(duplicate)
         return duplicate
 
     def watch_instead(self, duplicate: socket.socket, sock: socket.socket) -> None:
-        """Include the socket of a connection that stands, for the duplicate, which is closed."""
+        """Watch the socket of an open connection instead of its duplicate, which is closed."""
         with self._lock:
             self._watched.remove(duplicate)
         duplicate.close()

@@ -70,7 +70,7 @@ def take(limits: SpendingLimits, job_id: str, cost: Reservation, at: datetime) -
 
 
 def lacking(position: int, found: Mapping[str, Any], at: datetime) -> MustWait:
-    """What a job waits for whose ``take`` failed, by the position of the item that refused."""
+    """Why a job has to wait whose ``take`` was refused, by the position of that write."""
     return MustWait("budget") if position else Window.of(found).lacking(at)
 
 

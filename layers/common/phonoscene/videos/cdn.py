@@ -256,7 +256,7 @@ class _Gate:
         return not is_narrow and time.monotonic() >= self._opens_at
 
     def narrow(self, seconds: float) -> None:
-        """Let no more read at once than do now, by one that could not, and begin so much later."""
+        """Allow no more readers than there are now, and let the next begin after ``seconds``."""
         with self._changed:
             self._width = max(1, min(self._width or self._inside, self._inside))
             self._opens_at = max(self._opens_at, time.monotonic() + seconds)

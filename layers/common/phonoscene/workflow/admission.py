@@ -96,9 +96,9 @@ class Admission:
         born_at: datetime,
         **fields: Any,
     ) -> Job:
-        """The record of a take. What only a tie keeps from being a job has its audio's own name.
+        """The record of a take, with its audio's key as its name if others claim its sidecar.
 
-        Another audio file of that name may have its job, whose receipt must stay.
+        The name that they share may be that of another's job, whose receipt must stay.
         """
         key, rivals = halves.audio.key, halves.pairing.rivals
         status = JobStatus.REJECTED if examined.errors else JobStatus.READY
@@ -203,11 +203,11 @@ class Admission:
 
 
 def _continues(job: Job, there: Job) -> bool:
-    """Whether a record says more of a job than the one there, which waits for an image."""
+    """Whether a record is news of a job whose stored record waits for an image."""
     waits = there.status is JobStatus.WAITING
     return waits and (job.status, job.missing_image) != (there.status, there.missing_image)
 
 
 def _is_tied(job: Job) -> bool:
-    """Whether a record says of one audio file alone that its sidecar may be another's."""
+    """Whether a record is of an audio file whose sidecar others claim: see ``_born``."""
     return job.audio is not None and job.name != name_of(job.audio.key)

@@ -46,7 +46,7 @@ class Canceller:
         return job
 
     def _end(self, job_id: str) -> Job | None:
-        """The same, without a word to fal."""
+        """Cancel one job in the table, without asking fal to stop it."""
         job = self.store.get(job_id)
         for _ in range(TRIES):
             if job is None or job.status is JobStatus.GENERATED or job.is_final:

@@ -218,7 +218,7 @@ class Reconciler:
         self.store.end(job, status, only_from=frozenset({job.status}), **changes)
 
     def _ask(self, job: Job, request: Request) -> bool:
-        """The webhook is late: fal tells by itself what it would have said."""
+        """Poll fal, because the webhook is late; whether fal's status is none that is known."""
         now = self.store.clock()
         # first: should this process die while fal is asked, other jobs have their turn
         self.store.look_again(job, now + self.ask_again, job.unanswered_since)
@@ -293,7 +293,7 @@ class Reconciler:
 
 
 def _silence_of(job: Job) -> timedelta:
-    """After which a POST whose answer was lost, and of which fal shows no trace, was never taken.
+    """How long fal shows no trace of a POST until that proves that it was never accepted.
 
     It is longer than fal could let the request of this attempt wait, and run.
     """
