@@ -111,11 +111,11 @@ class Audit:
         return self.states.total()
 
     def missing(self, after: str | None = None) -> Iterator[BucketDrop]:
-        """The drops that have none although they had time enough."""
+        """The drops without a record that have had time enough to get one."""
         return (one.drop for one in self.accounts(after) if self.count(one))
 
     def accounts(self, after: str | None = None) -> Iterator[Account]:
-        """Of each drop behind a key; also those that came a moment ago."""
+        """The account of each drop after a key, recent drops included."""
         s3 = self.stack.client("s3")
         drops = drops_under(s3, self.bucket, self.prefix, self.census, after)
         bucket = Frugal(s3, self.bucket)

@@ -47,7 +47,7 @@ class Pace:
         return max(1, min(10, int(self.per_second / 2)))
 
     def wait(self, count: int) -> None:
-        """Until so many more may go."""
+        """Wait until ``count`` more may go."""
         now = self.clock()
         if now < self._free_at:
             self.sleep(self._free_at - now)
@@ -55,7 +55,7 @@ class Pace:
 
 
 def hold_while_deep(sqs: SQSClient, url: str, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Until no more than ``DEEP`` messages wait in a queue."""
+    """Wait until no more than ``DEEP`` messages are in a queue."""
     while True:
         found = sqs.get_queue_attributes(
             QueueUrl=url,

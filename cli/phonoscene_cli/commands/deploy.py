@@ -249,7 +249,7 @@ def _refuse_losses(changes: Collection[Change], accepted: Collection[str]) -> No
 
 
 def _missing_key(parameter: FalKey) -> Callable[[], None]:
-    """What stores the fal key after the person has agreed; nothing, if it is stored.
+    """A function that stores the fal key once the person has agreed, if it is not stored yet.
 
     Raises:
         CliError: it is missing, and cannot be asked for.

@@ -145,7 +145,7 @@ class FollowedJobs:
         return f"{seen}. `{self.again}` continues."
 
     def _replaced(self) -> dict[str, str]:
-        """The jobs that will not be, because what was dropped is not in the bucket any more."""
+        """The jobs that will not be made, because their files were replaced, each with a reason."""
         started = {one for job_id, one in self.dropped.items() if job_id in self._follower.jobs}
         waiting = dict.fromkeys(one for one in self.dropped.values() if one not in started)
         s3 = self.stack.client("s3")
@@ -201,7 +201,7 @@ def said(job: Job, step: Step, when: str, label: str) -> Text:
 
 
 def complain(jobs: Sequence[Job], labels: Labels) -> None:
-    """Of those that ended without a video: why, and at last what to do."""
+    """Say why jobs ended without a video, and what to do about each."""
     for job in jobs:
         if has_no_video(job):
             tell_errors(job.errors)
@@ -264,7 +264,7 @@ def watching(which: Iterable[str], out: Destination | None) -> str:
 
 
 def too_late(new: list[str]) -> None:
-    """Of an interrupt that came when everything was done; ``new``: the jobs that repeat no other.
+    """Say that an interrupt came after the upload; ``new``: the jobs that repeat no other.
 
     By the id of a repeat, ``cancel`` would stop the job that is repeated.
     """

@@ -35,7 +35,7 @@ class Filter:
 
 
 def takes(takes: Iterator[Job], times: Period | None, wanted: Filter) -> Iterator[Job]:
-    """Of a drop, however old, or within some time."""
+    """The takes that match, of any age or within ``times``."""
     for job in takes:
         is_then = times is None or times.holds(job.created_at)
         if is_then and wanted.matches(job.name, job.status) and wanted.has_metadata(job):
@@ -43,13 +43,13 @@ def takes(takes: Iterator[Job], times: Period | None, wanted: Filter) -> Iterato
 
 
 def recent_ids(reader: Reader, period: Period, wanted: Filter) -> Iterator[str]:
-    """The newest jobs' ids; no index has metadata."""
+    """The newest jobs' ids; metadata is not compared, because no index has it."""
     entries = reader.since(period.first, period.end)
     return (entry.job_id for entry in entries if wanted.matches(entry.name, entry.status))
 
 
 def recent(reader: Reader, period: Period, wanted: Filter, limit: int) -> Iterator[Job]:
-    """The newest jobs; only with metadata more than ``limit`` are read."""
+    """The newest jobs; without metadata to compare, only ``limit`` are read."""
     ids = recent_ids(reader, period, wanted)
     jobs = reader.whole(ids if wanted.metadata else islice(ids, limit))
     return filter(wanted.has_metadata, jobs)

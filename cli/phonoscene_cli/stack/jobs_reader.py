@@ -120,7 +120,7 @@ class Reader:
             return None
 
     def _as_of_now(self, job: Job, item: Item) -> Job:
-        """A job that waits for a slot only, by now, if what its last try found is over."""
+        """The job as it stands now: if what it waited for is over, it waits for a slot."""
         if job.status is not JobStatus.READY or not self._limits or not job.waits_for:
             return job
         at = datetime.now(UTC)

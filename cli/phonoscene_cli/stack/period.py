@@ -37,7 +37,7 @@ class Period:
 
     @property
     def end(self) -> datetime | None:
-        """The last moment of the day, or None: what is dated by a clock ahead of this is of now."""
+        """The last moment of the day; None: now, even for a job dated by a clock ahead of this."""
         return self.last if self.day else None
 
     def holds(self, at: datetime) -> bool:

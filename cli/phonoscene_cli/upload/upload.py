@@ -262,7 +262,7 @@ def put(upload: Upload) -> Dropped:
 
 
 def unbroken(work: Callable[[], Dropped], stop: Callable[[], None] = lambda: None) -> Dropped:
-    """Do what must not be left in a doubtful state by ^C: in a thread, which it only asks to stop.
+    """Do in a thread what ^C must not cut off in the middle: it only asks the thread to stop.
 
     Raises:
         KeyboardInterrupt: and nothing was dropped; its notes say what is left all the same.
