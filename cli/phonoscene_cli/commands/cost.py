@@ -51,7 +51,7 @@ def cost(
 
 
 def _show(result: CostResult, by: str, daily_budget_usd: Decimal) -> None:
-    terminal.show(_table(result, by))
+    terminal.show(_table(result, by), terminal.results)
     for budget in result.budgets:
         terminal.line(
             f"{budget.day}: {formatting.usd(budget.committed_usd)} of the day's "

@@ -233,7 +233,7 @@ def _show_changes(result: DeployResult, changes: Collection[Change]) -> None:
         if change.effect is not Effect.CREATE:
             terminal.row(table, change.effect, change.name, change.type)
     if table.row_count:
-        terminal.say_table(table)
+        terminal.show(table, terminal.people)
 
 
 def _refuse_losses(changes: Collection[Change], accepted: Collection[str]) -> None:

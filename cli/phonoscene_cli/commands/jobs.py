@@ -69,7 +69,7 @@ def jobs(
     if as_json:
         terminal.print_json(found)
     elif found:
-        terminal.show(_table(found))
+        terminal.show(_table(found), terminal.results)
     elif name and not (day or since):
         terminal.say("No jobs match. `phonoscene jobs` lists the recent ones.")
     else:

@@ -78,7 +78,7 @@ def _segments(job: Job) -> None:
         state = terminal.state(one.status) if one.status else "not yet"
         ids = one.job_id or "", one.request_id or ""
         terminal.row(table, f"  {one.index}", *times, state, *ids)
-    terminal.show(table)
+    terminal.show(table, terminal.results)
 
 
 def _history(job: Job) -> None:

@@ -87,16 +87,10 @@ def row(table: Table, *cells: str | Text) -> None:
     table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells))
 
 
-def show(table: Table) -> None:
-    """A table of the result; a pipe gets it with lines as long as they are."""
-    wide = Console(file=results.file, width=ENDLESS, markup=False, highlight=False)
-    (results if results.is_terminal else wide).print(table)
-
-
-def say_table(table: Table) -> None:
-    """A table for the person, on stderr."""
-    wide = Console(file=people.file, width=ENDLESS, markup=False, highlight=False)
-    (people if people.is_terminal else wide).print(table)
+def show(table: Table, to: Console) -> None:
+    """Print a table to ``results`` or ``people``; a pipe gets it with lines as long as they are."""
+    wide = Console(file=to.file, width=ENDLESS, markup=False, highlight=False)
+    (to if to.is_terminal else wide).print(table)
 
 
 #: Columns that are never folded: a time and an id are of one piece.

@@ -148,7 +148,7 @@ def _tell_segments(take: TakeForecast) -> None:
         times = clock(one.start), f"{one.seconds:.2f} s"
         scene = [f"{one.scene}"] * has_scenes
         terminal.row(table, f"{one.index}", *scene, *times, f"{one.frames}", price)
-    terminal.say_table(table)
+    terminal.show(table, terminal.people)
 
 
 def _made_before(take: TakeForecast) -> Iterator[str]:
