@@ -231,6 +231,18 @@ class Cloud:
         """Every record of the jobs table, as Python values; not the sums."""
         return [from_item(item) for item in TABLE.items() if "status" in item]
 
+    def only_item(self) -> dict[str, Any]:
+        (item,) = self.items()
+        return item
+
+    def statuses(self) -> list[str]:
+        return sorted(item["status"] for item in self.items())
+
+    def objects(self) -> list[str]:
+        """The keys of the drop bucket, once for each version."""
+        listed = self.s3.list_object_versions(Bucket=DROPS).get("Versions", [])
+        return sorted(version["Key"] for version in listed)
+
     def item(self, job_id: str) -> dict[str, Any]:
         return next(item for item in self.items() if item["job_id"] == job_id)
 

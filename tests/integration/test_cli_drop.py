@@ -43,11 +43,6 @@ def folder(tmp_path: Path, environment: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def objects(cloud: Cloud) -> list[str]:
-    listed = cloud.s3.list_object_versions(Bucket="drops").get("Versions", [])
-    return sorted(version["Key"] for version in listed)
-
-
 def body(cloud: Cloud, key: str) -> Any:
     return json.load(cloud.s3.get_object(Bucket="drops", Key=key)["Body"])
 
@@ -87,7 +82,7 @@ def test_a_drop_becomes_the_job_that_was_forecast_at_the_price_of_the_forecast(
     assert result.data["estimate"]["frames"] == 25
     assert set(result.data) == keys("drop")
     assert set(result.data["estimate"]) == keys("drop", "Keys of `estimate`")
-    assert objects(cloud) == ["talks/cover.png", "talks/intro.json", "talks/intro.wav"]
+    assert cloud.objects() == ["talks/cover.png", "talks/intro.json", "talks/intro.wav"]
 
 
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")], ids=str)
@@ -241,7 +236,7 @@ def test_a_folder_that_is_ignored_takes_no_drop(desk: Desk, cloud: Cloud) -> Non
 
     assert result.code == 2
     assert "would be ignored" in result.err
-    assert objects(cloud) == ["done/_defaults.json"]
+    assert cloud.objects() == ["done/_defaults.json"]
 
 
 #: What is wrong with a drop: the file, its sidecar, and what is in the bucket already.
@@ -274,12 +269,12 @@ def test_what_is_wrong_is_reported_before_anything_goes_up_in_the_products_own_w
     (folder / "song.json").write_text(text)
     for key, value in lying.items():
         cloud.drop(key, value)
-    before = objects(cloud)
+    before = cloud.objects()
 
     result = desk.says("drop", "song.wav", "--yes", "--json")
 
     assert result.code == 1
-    assert objects(cloud) == before
+    assert cloud.objects() == before
     assert "Nothing was dropped" in result.err
     cloud.drop("song.wav", audio)  # and now by hand
     cloud.drop("song.json", text)
@@ -302,7 +297,7 @@ def test_what_fals_storage_would_not_take_does_not_go_up(
 
     assert result.code == 1
     assert [error["code"] for error in result.data["errors"]] == ["too_large_to_upload"]
-    assert objects(cloud) == []
+    assert cloud.objects() == []
 
 
 def test_a_file_that_grows_while_it_is_examined_is_named_and_not_dropped(
@@ -319,7 +314,7 @@ def test_a_file_that_grows_while_it_is_examined_is_named_and_not_dropped(
 
     assert result.code == 1
     assert "song.wav has changed since it was examined, and was not dropped" in result.err
-    assert objects(cloud) == []
+    assert cloud.objects() == []
 
 
 def test_a_person_sees_every_error_with_its_fix(desk: Desk) -> None:
@@ -341,7 +336,7 @@ def test_defaults_of_the_folder_count_and_may_make_a_sidecar_needless(
     desk.announce("talks/song.wav")
 
     assert cloud.item(result.data["job_ids"][0])["arguments"]["prompt"] == "From above"
-    assert objects(cloud) == ["talks/_defaults.json", "talks/song.wav"]
+    assert cloud.objects() == ["talks/_defaults.json", "talks/song.wav"]
 
 
 def test_a_sidecar_that_is_there_serves_for_a_new_take(
@@ -360,7 +355,7 @@ def test_a_sidecar_that_is_there_serves_for_a_new_take(
 def test_without_any_sidecar_nothing_goes_up(desk: Desk, cloud: Cloud) -> None:
     result = desk.says("drop", "song.wav", "--yes")
 
-    assert (result.code, objects(cloud)) == (1, [])
+    assert (result.code, cloud.objects()) == (1, [])
     assert "Use --prompt" in result.err
 
 
@@ -396,7 +391,7 @@ def test_a_dry_run_examines_and_prices_and_drops_nothing(
 ) -> None:
     result = desk.says("drop", "song.wav", *PROMPT, "--dry-run", "--json")
 
-    assert (result.code, objects(cloud)) == (0, [])
+    assert (result.code, cloud.objects()) == (0, [])
     assert result.data["estimate"]["jobs"] == 1
 
 
@@ -576,7 +571,7 @@ def test_where_there_is_no_terminal_nothing_is_dropped(
 ) -> None:
     result = desk.says("drop", "song.wav", *PROMPT)
 
-    assert (result.code, objects(cloud)) == (2, [])
+    assert (result.code, cloud.objects()) == (2, [])
     assert "--yes" in result.err
 
 

@@ -43,12 +43,6 @@ def folder(tmp_path: Path, environment: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def objects(cloud: Cloud) -> list[str]:
-    """The keys of the drop bucket, once for each version."""
-    listed = cloud.s3.list_object_versions(Bucket="drops").get("Versions", [])
-    return sorted(version["Key"] for version in listed)
-
-
 def before_upload(patch: pytest.MonkeyPatch, number: int, work: Callable[[Upload], Any]) -> None:
     """Have ``work`` in the place of the upload of that number."""
     uploads: list[Upload] = []
@@ -90,7 +84,7 @@ def test_the_errors_of_all_files_are_reported_and_nothing_goes_up(
 
     result = desk.says("drop", *FILES, *PROMPT, "--json")
 
-    assert (result.code, objects(cloud)) == (1, [])
+    assert (result.code, cloud.objects()) == (1, [])
     wrong = [(error["source"], error["field"]) for error in result.data["errors"]]
     assert wrong == [("a.json", "fps"), ("c.json", "fsp")]
     assert [len(one["errors"]) for one in result.data["drops"]] == [1, 0, 1]
@@ -121,7 +115,7 @@ def test_all_files_that_are_no_drop_are_named_at_once(
     alone = desk.says("drop", *FILES, "--yes")
     missing = desk.says("drop", "a.wav", "x.wav", "memo.webm", *PROMPT)
 
-    assert (alone.code, missing.code, objects(cloud)) == (1, 2, [])
+    assert (alone.code, missing.code, cloud.objects()) == (1, 2, [])
     assert [f"{name} has no sidecar" in alone.err for name in FILES] == [True, False, True]
     assert "x.wav does not exist" in missing.err
     assert "memo.webm does not exist" in missing.err
@@ -133,7 +127,7 @@ def test_two_files_of_one_key_are_refused(desk: Desk, cloud: Cloud, folder: Path
 
     result = desk.says("drop", "a.wav", "more/a.wav", *PROMPT)
 
-    assert (result.code, objects(cloud)) == (2, [])
+    assert (result.code, cloud.objects()) == (2, [])
     assert "a.wav and more/a.wav would both be dropped as a.wav" in result.err
 
 
@@ -156,7 +150,7 @@ def test_an_image_of_several_files_goes_up_once(desk: Desk, cloud: Cloud, folder
     desk.announce("cover.png", *FILES)
 
     assert [one["images"] for one in data["drops"]] == [["cover.png"], [], []]
-    assert objects(cloud).count("cover.png") == 1
+    assert cloud.objects().count("cover.png") == 1
     assert {cloud.item(one)["status"] for one in data["job_ids"]} == {"SUBMITTED"}
 
 
@@ -175,7 +169,7 @@ def test_two_images_that_would_take_each_others_place_are_refused(
 
     result = desk.says("drop", "one/one.wav", "two/two.wav", "--yes")
 
-    assert (result.code, len(objects(cloud))) == (2, int(there))
+    assert (result.code, len(cloud.objects())) == (2, int(there))
     assert "Two images that differ would both be cover.png" in result.err
 
 
@@ -191,7 +185,7 @@ def test_what_is_for_one_file_is_refused_with_several(
 ) -> None:
     result = desk.says("drop", *FILES, *PROMPT, *options)
 
-    assert (result.code, objects(cloud)) == (2, [])
+    assert (result.code, cloud.objects()) == (2, [])
     assert why in result.err
 
 
@@ -207,7 +201,7 @@ def test_an_upload_that_fails_leaves_the_files_before_it_and_names_their_jobs(
     desk.announce("a.wav")
 
     assert result.code == 3
-    assert objects(cloud) == ["a.json", "a.wav"]
+    assert cloud.objects() == ["a.json", "a.wav"]
     assert "1 of 3 files were dropped; b.wav and those after it were not." in result.err
     [job_id] = result.data["job_ids"]
     assert cloud.item(job_id)["name"] == "a"
@@ -224,7 +218,7 @@ def test_an_interrupt_before_the_first_upload_drops_nothing(
 
     result = desk.says("drop", *FILES, *PROMPT)
 
-    assert (result.code, objects(cloud)) == (130, [])
+    assert (result.code, cloud.objects()) == (130, [])
     assert "Interrupted: nothing was dropped." in result.err
 
 
@@ -238,7 +232,7 @@ def test_an_interrupt_of_the_examination_says_that_nothing_was_dropped(
 
     result = desk.says("drop", *FILES, *PROMPT)
 
-    assert (result.code, objects(cloud)) == (130, [])
+    assert (result.code, cloud.objects()) == (130, [])
     assert result.err == "Interrupted: nothing was dropped.\n"
 
 
@@ -271,7 +265,7 @@ def test_an_interrupt_that_is_too_late_for_a_file_counts_it_and_stops_before_the
     result = desk.says("drop", *FILES, *PROMPT)
 
     rest = "; b.wav and those after it were not." if number == 1 else "."
-    assert (result.code, len(objects(cloud))) == (130, 2 * number)
+    assert (result.code, len(cloud.objects())) == (130, 2 * number)
     assert f"{number} of 3 files were dropped{rest}" in result.err
     assert result.out.count("job: ") == number
 

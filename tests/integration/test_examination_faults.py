@@ -57,10 +57,6 @@ def error(code: str, message: str = "", operation: str = "GetObject") -> ClientE
     return ClientError({"Error": {"Code": code, "Message": message}}, operation)
 
 
-def statuses(cloud: Cloud) -> list[str]:
-    return sorted(item["status"] for item in cloud.items())
-
-
 class Broken:
     """A body that breaks off after some bytes."""
 
@@ -137,9 +133,9 @@ def test_no_fault_of_any_ranged_read_rejects_a_drop(
         disturb(nth, TRANSIENT[fault])
 
         assert send() == ["m0"], nth
-        assert statuses(cloud) == []
+        assert cloud.statuses() == []
         assert send(2) == []
-        assert statuses(cloud) == ["SUBMITTED"]
+        assert cloud.statuses() == ["SUBMITTED"]
 
     assert len(fal.posts) == reads + 1
 
@@ -198,7 +194,7 @@ def test_a_drop_that_s3_gave_at_last_takes_the_place_of_its_refusal(
     assert item["errors"][0]["value"] == "ZeroDivisionError"
 
     assert send(2) == []
-    assert statuses(cloud) == ["SUBMITTED"]
+    assert cloud.statuses() == ["SUBMITTED"]
 
 
 @pytest.mark.parametrize(("tries", "records"), [(1, []), (2, []), (3, ["REJECTED"])])
@@ -212,7 +208,7 @@ def test_what_may_pass_is_tried_again_before_the_dropper_hears_of_it(
     monkeypatch.setattr(client("s3"), "head_object", throttled)
 
     assert send(tries) == ["m0"]
-    assert statuses(cloud) == records
+    assert cloud.statuses() == records
 
 
 @pytest.mark.parametrize(
@@ -260,7 +256,7 @@ def test_a_decoder_that_ends_once_is_asked_again_and_nothing_is_rejected(
 
     assert send() == []
     assert ends == []
-    assert statuses(cloud) == ["SUBMITTED"]
+    assert cloud.statuses() == ["SUBMITTED"]
     assert asked[:2] == [cloud.s3.head_object(Bucket=DROPS, Key=KEY)["ETag"]] * 2
 
 
@@ -273,7 +269,7 @@ def test_an_error_of_the_probe_itself_brings_the_message_back(
     monkeypatch.setattr(submit.build().intake.examiner.prober.client, "invoke", lambda **_: answer)
 
     assert send() == ["m0"]
-    assert statuses(cloud) == []
+    assert cloud.statuses() == []
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(20.06, "SUBMITTED"), (20.3, "REJECTED")])

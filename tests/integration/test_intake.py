@@ -51,18 +51,9 @@ def send(submit: ModuleType, fal: FakeFalQueue, context: Context) -> Send:
     return deliver
 
 
-def statuses(cloud: Cloud) -> list[str]:
-    return sorted(item["status"] for item in cloud.items())
-
-
-def only(cloud: Cloud) -> dict[str, Any]:
-    (item,) = cloud.items()
-    return item
-
-
 def errors(cloud: Cloud) -> dict[str, dict[str, Any]]:
     """The errors of the one rejected drop, by code."""
-    item = only(cloud)
+    item = cloud.only_item()
     assert item["status"] == "REJECTED"
     return {error["code"]: error for error in item["errors"]}
 
@@ -80,13 +71,13 @@ def test_either_half_may_arrive_first_and_the_other_starts_the_job(
 
     cloud.drop(one, halves[one])
     failed = send(one)
-    waiting = only(cloud)
+    waiting = cloud.only_item()
     cloud.drop(other, halves[other])
     failed += send(other)
 
     assert failed == []
     assert (waiting["status"], waiting["name"]) == ("WAITING", "albums/song")
-    assert (only(cloud)["status"], len(fal.posts)) == ("SUBMITTED", 1)
+    assert (cloud.only_item()["status"], len(fal.posts)) == ("SUBMITTED", 1)
 
 
 def test_both_halves_in_one_batch_are_one_job(cloud: Cloud, fal: FakeFalQueue, send: Send) -> None:
@@ -96,7 +87,7 @@ def test_both_halves_in_one_batch_are_one_job(cloud: Cloud, fal: FakeFalQueue, s
     failed = send("song.mp3", "song.json")
 
     assert failed == []
-    assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"], 1)
+    assert (cloud.statuses(), len(fal.posts)) == (["SUBMITTED"], 1)
 
 
 def test_a_half_that_is_recorded_after_its_job_is_forgotten_when_its_event_comes_again(
@@ -111,7 +102,7 @@ def test_a_half_that_is_recorded_after_its_job_is_forgotten_when_its_event_comes
 
     send("song.mp3")
 
-    assert statuses(cloud) == ["SUBMITTED"]
+    assert cloud.statuses() == ["SUBMITTED"]
 
 
 def test_ten_announcements_of_a_drop_are_one_post(
@@ -123,7 +114,7 @@ def test_ten_announcements_of_a_drop_are_one_post(
     failed = [send(*["song.mp3", "song.json"] * 5) for _ in range(2)]
 
     assert failed == [[], []]
-    assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"], 1)
+    assert (cloud.statuses(), len(fal.posts)) == (["SUBMITTED"], 1)
 
 
 def test_dropping_again_is_a_new_take_and_the_older_halfs_event_has_no_effect(
@@ -139,7 +130,7 @@ def test_dropping_again_is_a_new_take_and_the_older_halfs_event_has_no_effect(
     sent_by_the_older = len(fal.posts)
     send(created("song.json"))
 
-    assert (statuses(cloud), sent_by_the_older, len(fal.posts)) == (["SUBMITTED"] * 2, 1, 2)
+    assert (cloud.statuses(), sent_by_the_older, len(fal.posts)) == (["SUBMITTED"] * 2, 1, 2)
     assert fal.posts[1].arguments["prompt"] == "Another"
     assert len(cloud.index("by_name")) == 2
 
@@ -161,7 +152,7 @@ def test_a_drop_in_the_first_minutes_of_versioning_comes_back_and_says_why(
     assert "turn its versioning on" in caplog.text
 
     assert send("song.mp3") == []
-    assert statuses(cloud) == ["SUBMITTED"]
+    assert cloud.statuses() == ["SUBMITTED"]
 
 
 def test_the_job_and_its_url_are_bound_to_the_versions_that_were_checked(
@@ -172,7 +163,7 @@ def test_the_job_and_its_url_are_bound_to_the_versions_that_were_checked(
 
     send("song.json")
 
-    item = only(cloud)
+    item = cloud.only_item()
     assert (item["audio"]["version_id"], item["sidecar"]["version_id"]) == (version, sidecar)
     url = urlsplit(fal.posts[0].arguments["audio_url"])
     query = parse_qs(url.query)
@@ -205,7 +196,7 @@ def test_the_batch_that_lambda_passes_is_understood(
     answer = submit.handler(load_event("sqs-drops"), context)
 
     assert answer == {"batchItemFailures": []}
-    assert (statuses(cloud), fal.posts) == (["WAITING"], [])
+    assert (cloud.statuses(), fal.posts) == (["WAITING"], [])
 
 
 @pytest.mark.parametrize(
@@ -231,7 +222,7 @@ def test_a_key_with_plus_percent_spaces_or_unicode_is_taken_as_it_is(
     failed = send(documented | {"time": created("x")["time"]})
 
     assert failed == []
-    assert only(cloud)["audio"]["key"] == key
+    assert cloud.only_item()["audio"]["key"] == key
     url = urlsplit(fal.posts[0].arguments["audio_url"])
     assert unquote(url.path).endswith(key)
 
@@ -248,7 +239,7 @@ def test_keys_as_long_as_s3_allows_work(cloud: Cloud, fal: FakeFalQueue, send: S
 
     assert (len(longest.encode()), len(halves[1].encode())) == (1024, 1024)
     assert failed == []
-    assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"] * 2, 2)
+    assert (cloud.statuses(), len(fal.posts)) == (["SUBMITTED"] * 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +301,7 @@ def test_the_same_half_announced_twice_waits_once_and_until_its_grace_ends(
 
     send("song.mp3", "song.mp3")
 
-    item = only(cloud)
+    item = cloud.only_item()
     born, due = (datetime.fromisoformat(item[name]) for name in ("created_at", "due_at"))
     assert abs(due - born - timedelta(minutes=60)) < timedelta(seconds=1)
 
@@ -414,7 +405,7 @@ def test_an_image_beside_is_pinned_presigned_and_gives_auto_its_size(
 
     send("a/song.json")
 
-    item = only(cloud)
+    item = cloud.only_item()
     assert item["images"]["image_url"] == {"key": "a/cover.png", "version_id": version}
     assert (item["estimate"]["width"], item["estimate"]["height"]) == (640, 360)
     assert f"versionId={version}" in fal.posts[0].arguments["image_url"]
@@ -523,7 +514,7 @@ def test_each_way_out_leads_out(
 
     send("song.json")
 
-    assert (only(cloud)["status"], len(fal.posts)) == ("SUBMITTED", 1)
+    assert (cloud.only_item()["status"], len(fal.posts)) == ("SUBMITTED", 1)
 
 
 def test_trimming_to_the_reported_length_is_accepted(
@@ -534,8 +525,8 @@ def test_trimming_to_the_reported_length_is_accepted(
 
     send("song.json")
 
-    assert (only(cloud)["status"], len(fal.posts)) == ("SUBMITTED", 1)
-    assert only(cloud)["estimate"]["frames"] == 481
+    assert (cloud.only_item()["status"], len(fal.posts)) == ("SUBMITTED", 1)
+    assert cloud.only_item()["estimate"]["frames"] == 481
 
 
 @pytest.mark.parametrize(
@@ -606,7 +597,7 @@ def test_a_byte_order_mark_and_a_sidecar_of_64_kib_are_fine(
 
     send("song.json")
 
-    assert (only(cloud)["status"], len(fal.posts)) == ("SUBMITTED", 1)
+    assert (cloud.only_item()["status"], len(fal.posts)) == ("SUBMITTED", 1)
 
 
 def test_all_that_is_wrong_is_reported_at_once(cloud: Cloud, fal: FakeFalQueue, send: Send) -> None:
@@ -642,7 +633,7 @@ def test_a_strength_of_next_to_nothing_is_no_reason_to_lose_the_drop(
     failed = send("song.json")
 
     assert failed == []
-    assert only(cloud)["status"] in {"SUBMITTED", "REJECTED"}
+    assert cloud.only_item()["status"] in {"SUBMITTED", "REJECTED"}
 
 
 def test_a_rejected_drop_that_is_mended_is_a_new_job(
@@ -655,7 +646,7 @@ def test_a_rejected_drop_that_is_mended_is_a_new_job(
 
     send("song.json")
 
-    assert (statuses(cloud), len(fal.posts)) == (["REJECTED", "SUBMITTED"], 1)
+    assert (cloud.statuses(), len(fal.posts)) == (["REJECTED", "SUBMITTED"], 1)
 
 
 # Messages ---------------------------------------------------------------------------------------
@@ -689,7 +680,7 @@ def test_a_dispatch_of_no_job_or_of_one_under_way_does_nothing(
     cloud.drop("song.json", SIDECAR)
     send("song.json")
 
-    failed = send({"job_id": only(cloud)["job_id"]}, {"job_id": "0" * 32})
+    failed = send({"job_id": cloud.only_item()["job_id"]}, {"job_id": "0" * 32})
 
     assert failed == []
     assert len(fal.posts) == 1
@@ -714,7 +705,7 @@ def test_a_poison_message_fails_alone(
     )
 
     assert failed == ["m1"]
-    assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"] * 2, 2)
+    assert (cloud.statuses(), len(fal.posts)) == (["SUBMITTED"] * 2, 2)
 
 
 def test_an_event_of_another_bucket_is_poison(cloud: Cloud, fal: FakeFalQueue, send: Send) -> None:
@@ -741,7 +732,7 @@ def test_a_job_that_fal_would_not_take_now_waits_for_its_dispatch(
 
     assert failed == []
     assert (waiting["status"], waiting["waits_for"]) == ("READY", "fal")
-    assert (statuses(cloud), len(fal.posts)) == (["SUBMITTED"], 2)
+    assert (cloud.statuses(), len(fal.posts)) == (["SUBMITTED"], 2)
 
 
 # Measuring --------------------------------------------------------------------------------------
@@ -824,8 +815,8 @@ def test_a_drop_keeps_its_length_and_format_in_the_record(cloud: Cloud, send: Se
 
     send("song.json")
 
-    audio = only(cloud)["audio"]
+    audio = cloud.only_item()["audio"]
     assert (audio["format"], audio["codec"]) == ("audio/flac", "flac")
     assert float(audio["seconds"]) == pytest.approx(2.0, abs=0.1)
     assert audio["bytes"] == len(sound("flac"))
-    assert JobStatus(only(cloud)["status"]) is JobStatus.SUBMITTED
+    assert JobStatus(cloud.only_item()["status"]) is JobStatus.SUBMITTED

@@ -45,11 +45,6 @@ def drop(desk: Desk, metadata: Any, **fields: Any) -> None:
     desk.announce(TEXT)
 
 
-def only(desk: Desk) -> dict[str, Any]:
-    (item,) = desk.cloud.items()
-    return item
-
-
 def taken(store: JobStore, job_id: str, status: JobStatus) -> None:
     """Bring a submitted job to one of its ends."""
     job = store.get(job_id)
@@ -66,7 +61,7 @@ def test_fal_and_the_log_get_none_of_it_and_the_job_has_all_of_it(
 ) -> None:
     drop(desk, ODD)
 
-    assert only(desk)["metadata"] == ODD
+    assert desk.cloud.only_item()["metadata"] == ODD
     [post] = fal.posts
     assert "metadata" not in post.arguments
     assert not [text for text in ODD.values() if len(text) > 1 and text in str(post)]
@@ -81,7 +76,7 @@ def test_the_defaults_of_the_folders_are_merged_key_by_key(desk: Desk) -> None:
 
     drop(desk, {"c": "3"})
 
-    assert only(desk)["metadata"] == {"a": "1", "b": "2", "c": "3"}
+    assert desk.cloud.only_item()["metadata"] == {"a": "1", "b": "2", "c": "3"}
 
 
 def test_takes_that_differ_in_their_metadata_alone_are_two_jobs_each_with_its_own(
@@ -101,29 +96,35 @@ def test_a_rejected_job_has_its_metadata_without_what_is_wrong_with_it(
     desk: Desk, fal: FakeFalQueue
 ) -> None:
     drop(desk, ORDER, fps=61)
-    assert (only(desk)["status"], only(desk)["metadata"]) == ("REJECTED", ORDER)
+    assert (desk.cloud.only_item()["status"], desk.cloud.only_item()["metadata"]) == (
+        "REJECTED",
+        ORDER,
+    )
     desk.cloud.empty()
 
     drop(desk, ORDER | {"n": 1}, fps=61)
 
-    assert (only(desk)["status"], only(desk)["metadata"]) == ("REJECTED", ORDER)
-    assert {error["field"] for error in only(desk)["errors"]} == {"fps", "metadata.n"}
+    assert (desk.cloud.only_item()["status"], desk.cloud.only_item()["metadata"]) == (
+        "REJECTED",
+        ORDER,
+    )
+    assert {error["field"] for error in desk.cloud.only_item()["errors"]} == {"fps", "metadata.n"}
     assert fal.posts == []
 
 
 def end_wait(desk: Desk, key: str) -> dict[str, Any]:
     """The job of a half whose grace is over."""
     desk.announce(key)
-    assert only(desk)["status"] == "WAITING"
+    assert desk.cloud.only_item()["status"] == "WAITING"
     assert desk.submit
     desk.submit.handler(sqs(json.dumps({"job_id": half_id(DROPS, key)})), desk.context)
-    return only(desk)
+    return desk.cloud.only_item()
 
 
 def rejected_for(desk: Desk, code: str) -> dict[str, Any]:
     """The metadata of the one job, which was rejected for one thing."""
-    assert [error["code"] for error in only(desk)["errors"]] == [code]
-    found: dict[str, Any] = only(desk).get("metadata", {})
+    assert [error["code"] for error in desk.cloud.only_item()["errors"]] == [code]
+    found: dict[str, Any] = desk.cloud.only_item().get("metadata", {})
     return found
 
 
@@ -138,7 +139,7 @@ def test_a_sidecar_whose_audio_never_comes_is_rejected_with_its_metadata_and_fou
 
     assert rejected_for(desk, "missing_audio") == {"customer": "acme"} | ORDER
     [found] = desk.says("jobs", "--json", "--meta", "order=A-17").data
-    assert found["job_id"] == only(desk)["job_id"]
+    assert found["job_id"] == desk.cloud.only_item()["job_id"]
 
 
 @pytest.mark.usefixtures("no_grace")
@@ -244,7 +245,10 @@ def test_wrong_metadata_of_the_defaults_leaves_the_sidecars_own(desk: Desk, defa
 
     drop(desk, ORDER, fps=61)
 
-    assert (only(desk)["status"], only(desk)["metadata"]) == ("REJECTED", ORDER)
+    assert (desk.cloud.only_item()["status"], desk.cloud.only_item()["metadata"]) == (
+        "REJECTED",
+        ORDER,
+    )
 
 
 def test_wrong_metadata_is_rejected_although_a_job_has_the_same_content(
@@ -262,7 +266,7 @@ def test_wrong_metadata_is_rejected_although_a_job_has_the_same_content(
 
 
 def read(store: JobStore, desk: Desk) -> Job:
-    job = store.get(only(desk)["job_id"])
+    job = store.get(desk.cloud.only_item()["job_id"])
     assert job
     return job
 
@@ -272,7 +276,7 @@ def test_other_metadata_alone_is_not_paid_again_and_the_receipt_says_so(
     desk: Desk, fal: FakeFalQueue, store: JobStore, status: JobStatus
 ) -> None:
     drop(desk, ORDER)
-    taken(store, only(desk)["job_id"], status)
+    taken(store, desk.cloud.only_item()["job_id"], status)
 
     for other in ({"order": "A-18"}, {}, ORDER | {"more": ""}, ORDER):
         drop(desk, other)
@@ -289,7 +293,7 @@ def test_after_a_failure_other_metadata_starts_a_new_job_that_has_it(
     desk: Desk, fal: FakeFalQueue, store: JobStore
 ) -> None:
     drop(desk, ORDER)
-    taken(store, only(desk)["job_id"], _S.FAILED)
+    taken(store, desk.cloud.only_item()["job_id"], _S.FAILED)
 
     drop(desk, {"order": "A-18"})
 
@@ -325,7 +329,7 @@ def test_drop_sets_single_keys_of_the_sidecars_metadata_as_text(desk: Desk, song
 
     assert told.code == 0
     wanted = {"order": "17", "customer": "acme", "a.b": "x=y", "empty": ""}
-    assert only(desk)["metadata"] == wanted
+    assert desk.cloud.only_item()["metadata"] == wanted
 
 
 @pytest.mark.parametrize("sidecar", [None, [SIDECAR, SIDECAR | {"seed": 1}]])
@@ -382,9 +386,9 @@ def test_drop_says_that_a_job_of_the_same_content_keeps_its_metadata(
 
     told = dropped(desk, "--meta", entry)
 
-    assert told.data["repeats"] == [only(desk)["job_id"]]
+    assert told.data["repeats"] == [desk.cloud.only_item()["job_id"]]
     assert ("keeps its own" in told.err) == is_other
-    assert (len(fal.posts), only(desk)["metadata"]) == (1, ORDER)
+    assert (len(fal.posts), desk.cloud.only_item()["metadata"]) == (1, ORDER)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +405,7 @@ def test_retry_keeps_the_metadata_and_changes_what_it_is_told(
 ) -> None:
     drop(desk, {"order": "A-17", "customer": "acme"})
     drop(desk, {"order": "unused"})
-    first = only(desk)["job_id"]
+    first = desk.cloud.only_item()["job_id"]
     taken(store, first, _S.SUCCEEDED)
 
     told = desk.says("retry", first, "--yes", "--json", *words)

@@ -36,17 +36,8 @@ def nfd(text: str) -> str:
     return unicodedata.normalize("NFD", text)
 
 
-def only(cloud: Cloud) -> dict[str, Any]:
-    (item,) = cloud.items()
-    return item
-
-
-def statuses(cloud: Cloud) -> list[str]:
-    return sorted(item["status"] for item in cloud.items())
-
-
 def only_error(cloud: Cloud) -> dict[str, Any]:
-    item = only(cloud)
+    item = cloud.only_item()
     assert item["status"] == "REJECTED"
     (error,) = item["errors"]
     return dict(error)
@@ -70,7 +61,7 @@ def test_halves_whose_accents_are_spelled_in_two_ways_are_one_drop(
         cloud.drop(key, halves[key])
         failed += send(key)
 
-    job = only(cloud)
+    job = cloud.only_item()
     assert (failed, job["status"], job["name"]) == ([], "SUBMITTED", nfc(name))
     assert (job["audio"]["key"], job["sidecar"]["key"]) == (audio, sidecar)
     url = urlsplit(fal.posts[0].arguments["audio_url"])
@@ -87,7 +78,7 @@ def test_an_image_and_defaults_are_found_however_their_names_are_spelled(
 
     send(nfc("é/song.json"))
 
-    job = only(cloud)
+    job = cloud.only_item()
     assert job["arguments"]["fps"] == 12
     assert job["images"]["image_url"]["key"] == nfd("é/château.png")
 
@@ -100,7 +91,7 @@ def test_a_name_that_is_spelled_anew_is_the_same_job(
             cloud.drop(form(key), body)
             send(form(key))
 
-    assert statuses(cloud) == ["SUBMITTED"]
+    assert cloud.statuses() == ["SUBMITTED"]
     assert len(fal.posts) == 1
 
 
@@ -111,7 +102,7 @@ def test_a_sidecar_in_capitals_is_a_sidecar(cloud: Cloud, send: Send, suffix: st
 
     send(f"song{suffix}")
 
-    assert only(cloud)["sidecar"]["key"] == f"song{suffix}"
+    assert cloud.only_item()["sidecar"]["key"] == f"song{suffix}"
 
 
 def test_oga_is_audio(cloud: Cloud, send: Send) -> None:
@@ -120,7 +111,7 @@ def test_oga_is_audio(cloud: Cloud, send: Send) -> None:
 
     send("note.oga")
 
-    assert statuses(cloud) == ["SUBMITTED"]
+    assert cloud.statuses() == ["SUBMITTED"]
 
 
 # Encoded keys -----------------------------------------------------------------------------------
@@ -138,7 +129,7 @@ def test_a_key_is_found_as_it_is_and_url_encoded(
     for half in (key, sidecar):
         send(encode(half))
 
-    job = only(cloud)
+    job = cloud.only_item()
     assert (job["status"], job["audio"]["key"]) == ("SUBMITTED", key)
 
 
@@ -148,7 +139,7 @@ def test_a_key_that_is_there_as_it_is_written_is_not_decoded(cloud: Cloud, send:
 
     send("a+b.wav")
 
-    assert only(cloud)["audio"]["key"] == "a+b.wav"
+    assert cloud.only_item()["audio"]["key"] == "a+b.wav"
 
 
 @pytest.mark.parametrize("key", ["%5Fsong.wav", "so%0Ang.wav", "..%2Fsong.wav", "%2Egit/song.wav"])
@@ -216,7 +207,7 @@ def test_the_nearest_defaults_say_whether_a_folder_is_ignored(cloud: Cloud, send
 
     send("done/again/song.wav")
 
-    assert statuses(cloud) == ["SUBMITTED"]
+    assert cloud.statuses() == ["SUBMITTED"]
 
 
 @pytest.mark.parametrize(
@@ -359,7 +350,7 @@ def test_a_half_whose_other_half_came_without_an_event_becomes_its_job_after_all
 
     end_wait(send, "song.wav")
 
-    assert statuses(cloud) == ["SUBMITTED"]
+    assert cloud.statuses() == ["SUBMITTED"]
 
 
 def test_a_half_whose_grace_is_not_over_goes_on_waiting(cloud: Cloud, send: Send) -> None:
@@ -368,7 +359,7 @@ def test_a_half_whose_grace_is_not_over_goes_on_waiting(cloud: Cloud, send: Send
 
     end_wait(send, "song.wav")
 
-    assert statuses(cloud) == ["WAITING"]
+    assert cloud.statuses() == ["WAITING"]
 
 
 @pytest.mark.usefixtures("no_grace")
@@ -413,7 +404,7 @@ def test_a_sidecar_of_a_file_in_another_format_is_rejected_at_once_in_either_ord
     assert f"drop the result as {stem}.mp3" in error["message"]
     cloud.drop(f"{stem}.wav", SOUND)
     send(f"{stem}.wav")
-    assert "SUBMITTED" in statuses(cloud)
+    assert "SUBMITTED" in cloud.statuses()
 
 
 def test_each_file_in_another_format_is_rejected_when_it_comes(cloud: Cloud, send: Send) -> None:
@@ -434,7 +425,7 @@ def test_the_converted_file_then_makes_the_job(cloud: Cloud, send: Send) -> None
         cloud.drop(key, body)
         send(key)
 
-    assert statuses(cloud) == ["SUBMITTED"]
+    assert cloud.statuses() == ["SUBMITTED"]
 
 
 @pytest.mark.parametrize(
@@ -449,7 +440,7 @@ def test_a_file_in_another_format_does_not_disturb_a_pair(
 
     send(*files)
 
-    assert statuses(cloud) == ["SUBMITTED"]
+    assert cloud.statuses() == ["SUBMITTED"]
 
 
 def test_alone_it_is_rejected_once_where_the_defaults_need_no_sidecar(
@@ -462,7 +453,7 @@ def test_alone_it_is_rejected_once_where_the_defaults_need_no_sidecar(
         send(key, key)
 
     error = only_error(cloud)
-    assert (only(cloud)["name"], error["source"]) == ("voice/memo", "voice/memo.caf")
+    assert (cloud.only_item()["name"], error["source"]) == ("voice/memo", "voice/memo.caf")
 
 
 def test_a_sidecar_that_an_audio_file_has_is_not_rejected_for_another(
@@ -475,9 +466,9 @@ def test_a_sidecar_that_an_audio_file_has_is_not_rejected_for_another(
 
     send("talk.mp4")
 
-    assert statuses(cloud) == ["WAITING"]
+    assert cloud.statuses() == ["WAITING"]
     send("talk.mp4.wav")
-    assert statuses(cloud) == ["SUBMITTED"]
+    assert cloud.statuses() == ["SUBMITTED"]
 
 
 def test_a_recording_that_s3_does_not_give_is_rejected_for_its_format(
@@ -520,7 +511,7 @@ def test_a_sidecar_beside_the_one_that_counts_is_noted_and_waits_for_nothing(
     newest = max(cloud.items(), key=lambda item: str(item["created_at"]))
     assert newest["sidecar"]["key"] == "song.wav.json"
     assert newest["unused_sidecars"] == {"song.json"}
-    assert "WAITING" not in statuses(cloud)
+    assert "WAITING" not in cloud.statuses()
 
 
 @pytest.mark.parametrize("event", ["song.wav", "song.json", "song.wav.json"])
@@ -534,7 +525,7 @@ def test_of_two_sidecars_that_come_together_the_longer_name_makes_the_only_job(
     send(*FILES)
 
     assert len(fal.posts) == 1
-    assert only(cloud)["unused_sidecars"] == {"song.json"}
+    assert cloud.only_item()["unused_sidecars"] == {"song.json"}
 
 
 def test_a_second_audio_file_is_rejected_alone_under_its_own_name(
@@ -543,7 +534,7 @@ def test_a_second_audio_file_is_rejected_alone_under_its_own_name(
     cloud.drop("talk.wav", SOUND)
     cloud.drop("talk.json", SIDECAR)
     send("talk.wav")
-    before = only(cloud)
+    before = cloud.only_item()
     cloud.drop("talk.mp3", SOUND)
 
     send("talk.mp3")
@@ -568,7 +559,7 @@ def test_a_job_whose_sidecar_another_audio_file_could_have_takes_repeats(
 
     send("talk.wav")
 
-    assert statuses(cloud) == ["REJECTED", "SUBMITTED"]
+    assert cloud.statuses() == ["REJECTED", "SUBMITTED"]
     assert len(fal.posts) == 1
 
 
@@ -600,7 +591,7 @@ def test_halves_that_wait_and_turn_out_to_be_ambiguous_wait_no_more(
     send(event)
     send("talk.json", "talk.wav", "talk.mp3")
 
-    assert set(statuses(cloud)) == {"REJECTED"}
+    assert set(cloud.statuses()) == {"REJECTED"}
     assert {item["name"] for item in cloud.items()} == {"talk", "talk.wav", "talk.mp3"}
     assert fal.posts == []
 
