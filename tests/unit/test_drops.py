@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from itertools import combinations, permutations
+from random import Random
+from time import process_time
 from typing import Any
 
 import pytest
@@ -657,6 +659,35 @@ def test_a_name_that_can_forge_a_line_is_not_proposed(other: str, near: str | No
 
     assert error.value == near
     assert error.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("other", "is_near"),
+    [
+        ("a/" + "A long title " * 15 + "part 1.json", True),
+        ("a/" + "A long title " * 15 + "- part two.json", True),
+        ("a/" + "A tall title " + "A long title " * 14 + "part 2.json", True),
+        ("a/" + "Another name " * 16 + ".json", False),
+    ],
+)
+def test_long_names_are_near_where_little_of_them_differs(other: str, is_near: bool) -> None:
+    half = a_job(
+        audio=Audio(key="a/" + "A long title " * 15 + "part 2.mp3", version_id="1", bytes=9)
+    )
+
+    assert alone(half, {other}).value == (other if is_near else None)
+
+
+@pytest.mark.parametrize("letters", ["a", "ab", "abcdefgh"])
+def test_a_folder_of_the_longest_names_is_looked_through_in_seconds(letters: str) -> None:
+    random = Random(1)  # noqa: S311 - no secret
+    names = ["".join(random.choices(letters, k=990)) + f"{n:04}" for n in range(300)]
+    half = a_job(audio=Audio(key=f"{names[0]}.mp3", version_id="1", bytes=9))
+    began = process_time()
+
+    alone(half, {f"{name}.txt" for name in names[1:]})
+
+    assert process_time() - began < 10
 
 
 def test_a_recording_in_another_format_is_no_drop_where_an_audio_file_has_its_name() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import SequenceMatcher
+from posixpath import commonprefix
 from typing import TYPE_CHECKING, Final
 
 from phonoscene.drops.keys import (
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 NEAR: Final = 0.75
 #: How alike ``song`` and ``song (copy)`` are: one is the other with something added.
 EXTENDED: Final = 0.9
+#: Of two names the longest parts between an equal beginning and an equal end that are compared:
+#: that takes time which grows with the cube of their length, and a folder has many names.
+MAX_COMPARED: Final = 40
 
 
 def neighbourhoods(key: str) -> tuple[str, ...]:
@@ -150,5 +154,12 @@ def _likeness(one: str, other: str) -> float:
         return float(one == other)
     if longer.startswith(shorter) and not longer[len(shorter)].isalnum():
         return EXTENDED
-    matcher = SequenceMatcher(None, one, other, autojunk=False)
-    return matcher.ratio() if matcher.quick_ratio() >= NEAR else 0
+    same = len(commonprefix((one, other)))
+    one_rest, other_rest = one[same:][::-1], other[same:][::-1]
+    same_end = len(commonprefix((one_rest, other_rest)))
+    rests = one_rest[same_end:], other_rest[same_end:]
+    same += same_end
+    if max(map(len, rests)) <= MAX_COMPARED:
+        blocks = SequenceMatcher(None, *rests, autojunk=False).get_matching_blocks()
+        same += sum(block.size for block in blocks)
+    return 2 * same / (len(one) + len(other))
