@@ -152,9 +152,10 @@ ROWS: Final = (
         s_doors="test_any_bytes_are_a_file_or_refused_with_words "
         "test_an_image_that_is_damaged_is_measured_or_refused "
         "test_a_damaged_file_is_measured_or_refused_with_words",
-        u_probe="test_any_bytes_are_media_or_refused test_what_is_not_audio_is_refused",
+        u_probe="test_any_bytes_are_media_or_refused test_what_is_not_audio_is_refused "
+        "test_a_file_in_which_no_sound_is_found_for_too_long_is_refused",
         u_permissions="test_a_function_may_do_what_its_work_needs_and_nothing_else",
-        i_examination_faults="test_a_file_that_ends_the_decoder_twice_is_rejected",
+        i_examination_faults="test_a_file_that_ends_the_decoder_twice_or_takes_too_long_is_rejected",
     ),
     row(
         "The sidecar names a forbidden resource",

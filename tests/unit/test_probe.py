@@ -205,6 +205,21 @@ def test_a_file_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) 
     assert caught.value.code == "unreadable_audio"
 
 
+def test_a_file_in_which_no_sound_is_found_for_too_long_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(audio, "MAX_BUSY_SECONDS", 0.2)
+    form = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 8000, 1, 8)
+    endless = io.BytesIO(b"RIFF\xff\xff\xff\x7fWAVE" + form + bytes(12 * 2**20))
+    began = time.process_time()
+
+    with pytest.raises(MediaRefused, match="takes over") as caught:
+        probe_audio(endless)
+
+    assert caught.value.code == "unreadable_audio"
+    assert time.process_time() - began < 1
+
+
 # Images
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,8 @@ from phonoscene.probe.claims import Stream, claimed_seconds, wav_end
 from phonoscene.probe.containers import opened
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from phonoscene.drops.media_facts import SeekableFile
 
 #: What FFmpeg calls a container, and what the web calls it.
@@ -80,7 +83,7 @@ MAX_BROKEN_SECONDS: Final = 1.0
 class _Tally:
     """What came out of a file so far; times in seconds."""
 
-    started: float = field(default_factory=time.monotonic)
+    check: Callable[[], None]
     #: Samples by their rate, which may change where streams are chained.
     samples: Counter[int] = field(default_factory=Counter)
     demuxed: float = 0.0
@@ -102,11 +105,7 @@ class _Tally:
         self.end = max(self.end, float((packet.pts or 0) * packet.time_base) + self.packet)
         if self.first is None:
             self.first = packet.pos, self.packet
-        if time.monotonic() - self.started > MAX_BUSY_SECONDS:
-            raise MediaRefused(
-                "unreadable_audio",
-                f"takes over {MAX_BUSY_SECONDS:g} s to decode; convert it to 48 kHz, or trim it",
-            )
+        self.check()
 
 
 def probe_audio(file: SeekableFile, suffix: str = "") -> AudioFacts:
@@ -118,9 +117,10 @@ def probe_audio(file: SeekableFile, suffix: str = "") -> AudioFacts:
     """
     if not file.seek(0, 2):
         raise MediaRefused("empty_audio", "has no bytes; upload it again")
+    check = partial(_check_time, time.monotonic())
     try:
-        with opened(file, FORMATS, DECODERS, suffix, wav_end(file)) as container:
-            return _facts(container, file)
+        with opened(file, FORMATS, DECODERS, suffix, wav_end(file), check) as container:
+            return _facts(container, file, check)
     except av.FFmpegError as exc:
         raise MediaRefused("not_audio", NOT_AUDIO) from exc
 
@@ -140,7 +140,15 @@ NOT_AUDIO: Final = (
 )
 
 
-def _facts(container: Any, file: SeekableFile) -> AudioFacts:
+def _check_time(started: float) -> None:
+    if time.monotonic() - started > MAX_BUSY_SECONDS:
+        raise MediaRefused(
+            "unreadable_audio",
+            f"takes over {MAX_BUSY_SECONDS:g} s to decode; convert it to 48 kHz, or trim it",
+        )
+
+
+def _facts(container: Any, file: SeekableFile, check: Callable[[], None]) -> AudioFacts:
     stream = container.streams.best("audio")
     # FFmpeg took the suffix's word for it, and found nothing, or nothing that it knows, such as
     # free-format MP3
@@ -154,7 +162,7 @@ def _facts(container: Any, file: SeekableFile) -> AudioFacts:
             "unsupported_audio_codec",
             f"holds {codec} audio, which is not supported; convert it to MP3, AAC, FLAC or WAV",
         )
-    tally = _Tally()
+    tally = _Tally(check)
     _decode(container, stream, tally)
     seconds = tally.decoded
     if seconds > MAX_DECODED_SECONDS:

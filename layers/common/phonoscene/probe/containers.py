@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import av
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from phonoscene.drops.media_facts import SeekableFile
 
@@ -25,8 +25,11 @@ class _View:
     again after an error, and finds the end: of a second error, PyAV would print the traceback.
     """
 
-    def __init__(self, file: SeekableFile, name: str, end: int | None) -> None:
+    def __init__(
+        self, file: SeekableFile, name: str, end: int | None, check: Callable[[], None]
+    ) -> None:
         self._file = file
+        self._check = check
         self._end = file.seek(0, 2) if end is None else end
         self.tell = file.tell
         self.name = name
@@ -38,6 +41,7 @@ class _View:
         if self.failure:
             return b""
         try:
+            self._check()
             return self._file.read(max(0, min(size, self._end - self.tell())))
         except BaseException as exc:
             self.failure = exc
@@ -64,22 +68,26 @@ def opened(
     decoders: frozenset[str],
     suffix: str = "",
     end: int | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[Any]:
     """The opened container of a file whose name ends in ``suffix``; nothing behind ``end`` is read.
 
     ``formats`` are FFmpeg's names of the demuxers that may be used. The other ones matter: HLS,
     concat and their like open further files and addresses that the file names.
 
+    ``check`` is called before each read, and ends the work by an error: FFmpeg may read a whole
+    file before it finds a packet, or none.
+
     Raises:
         av.FFmpegError: it is none of ``formats``, or cannot be read.
-        BaseException: whatever ``file`` raised when it was read; it comes before all else.
+        BaseException: whatever ``file`` or ``check`` raised at a read; it comes before all else.
     """
     options = {
         "format_whitelist": _LIST.join(formats),
         "codec_whitelist": _LIST.join(sorted(decoders)),
         "protocol_whitelist": "none",
     }
-    view = _View(file, f"media{suffix}", end)
+    view = _View(file, f"media{suffix}", end, check)
     try:
         with av.open(view, options=options, metadata_errors="ignore") as container:
             yield container

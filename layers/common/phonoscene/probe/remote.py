@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from phonoscene.drops.media_facts import StoredObject
 
 F = TypeVar("F", AudioFacts, ImageFacts)
-#: How Lambda calls the end of a process: a crash, too much memory, or too much time.
-_ENDED: Final = ("Runtime.ExitError", "Runtime.OutOfMemory", "Sandbox.Timedout")
+#: How Lambda calls the end of a process: a crash, or too much memory; and in words, too much time.
+_ENDED: Final = ("Runtime.ExitError", "Runtime.OutOfMemory")
 _TIMED_OUT: Final = "Task timed out"
-#: The decoder's process may have ended for a reason of its own; twice, it is the file.
+#: The decoder's process may have crashed for a reason of its own; twice, it is the file.
 _TRIES: Final = 2
 
 
@@ -44,7 +44,9 @@ class RemoteProber:
         request = {"kind": kind, "key": stored.key, "etag": stored.etag, "bytes": stored.bytes}
         for _ in range(_TRIES):
             answer = self._invoke(request)
-            if not _has_ended(answer):
+            if _is_out_of_time(answer):
+                break  # submit has no time for another such try
+            if answer.get("errorType") not in _ENDED:
                 return _facts(answer)
         what = f"{stored.key} cannot be decoded: FFmpeg stopped while reading the file. Convert it."
         raise DropRefused(
@@ -67,9 +69,10 @@ def _read(kind: type[F], facts: Mapping[str, Any]) -> F:
         raise ProbeFailed(f"the answer lacks {exc}") from exc
 
 
-def _has_ended(answer: dict[str, Any]) -> bool:
-    """Whether the function's process ended before it answered."""
-    return answer.get("errorType") in _ENDED or _TIMED_OUT in str(answer.get("errorMessage"))
+def _is_out_of_time(answer: dict[str, Any]) -> bool:
+    """Whether the function was ended because it took too long."""
+    is_named = answer.get("errorType") == "Sandbox.Timedout"
+    return is_named or _TIMED_OUT in str(answer.get("errorMessage"))
 
 
 def _facts(answer: dict[str, Any]) -> dict[str, Any]:
