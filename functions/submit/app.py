@@ -39,7 +39,7 @@ from phonoscene.sequences.work_files import WorkFiles
 from phonoscene.settings import SubmitSettings
 from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.cancellation import Canceller
-from phonoscene.workflow.examination import DropLimits, Examiner
+from phonoscene.workflow.examination import DropLimits, Examiner, Patience
 from phonoscene.workflow.intake import Announcement, Intake
 from phonoscene.workflow.media_urls import Presigned, Uploaded
 from phonoscene.workflow.submission import SubmissionSettings, Submitter
@@ -80,6 +80,9 @@ PASSING = (
     ProbeFailed,
 )
 PATIENT_TRIES = 3
+#: After so many seconds no further image of a drop is looked for: the function probe may need its
+#: whole time for the last one.
+MAX_EXAMINING_SECONDS = 40.0
 #: The value of SameContent with which the same content again is the same job.
 SKIP = "skip"
 #: The value of LongAudio with which audio longer than one request becomes a sequence.
@@ -175,7 +178,13 @@ def build() -> App:
     intake = Intake(
         bucket,
         store,
-        Examiner(bucket, rules, prober, lru_cache(1)(editor.silences)),  # each take asks
+        Examiner(
+            bucket,
+            rules,
+            prober,
+            lru_cache(1)(editor.silences),  # each take asks
+            Patience(MAX_EXAMINING_SECONDS),
+        ),
         timedelta(minutes=settings.pair_grace_minutes),
         skips_repeats=settings.same_content == SKIP,
         on_gone=lambda: count("DropsGone"),

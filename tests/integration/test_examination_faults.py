@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -238,6 +239,29 @@ def test_a_file_that_ends_the_decoder_twice_or_takes_too_long_is_rejected(
     [item] = cloud.items()
     assert {e["code"] for e in item["errors"]} == {"could_not_be_examined"}
     assert [one["kind"] for one in asked] == ["audio"] * tries + ["image"] * tries
+
+
+def test_a_drop_with_more_images_than_there_is_time_for_has_a_record_that_says_so(
+    cloud: Cloud, send: Send, submit: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    takes = [{"prompt": "A stage", "image_url": f"{n}.png"} for n in range(20)]
+    cloud.drop(KEY, silence(1))
+    cloud.drop("a/song.json", json.dumps(takes))
+    head, asked = client("s3").head_object, []
+
+    def slow(**request: Any) -> Any:
+        if request["Key"].endswith(".png"):
+            asked.append(request["Key"])
+            time.sleep(0.1)
+        return head(**request)
+
+    monkeypatch.setattr(client("s3"), "head_object", slow)
+    monkeypatch.setattr(submit.build().intake.examiner.patience, "seconds", 0.35)
+
+    assert send() == ["m0"]
+    [item] = cloud.items()
+    assert (item["status"], item["errors"][0]["code"]) == ("REJECTED", "could_not_be_examined")
+    assert 1 <= len(asked) <= 4
 
 
 @pytest.mark.usefixtures("drop")

@@ -241,7 +241,7 @@ ROWS: Final = (
     row(
         "A malicious payload",
         "Size and depth are limited. Duplicate keys, NaN and half surrogate pairs are refused. "
-        "Audio is measured by ranged reads of limited size.",
+        "Audio is measured by ranged reads of limited size. An examination has a time limit.",
         s_doors="test_any_bytes_are_a_sidecar_or_refused_with_words "
         "test_any_bytes_are_a_file_or_refused_with_words "
         "test_an_image_that_is_damaged_is_measured_or_refused "
@@ -249,6 +249,8 @@ ROWS: Final = (
         "test_a_header_that_promises_too_much_costs_no_more_than_others "
         "test_messages_that_no_one_understands_leave_a_real_drop_alone "
         "test_what_was_once_found_stays_mended",
+        i_examination_faults="test_a_drop_with_more_images_than_there_is_time_for_has_a_record_that_says_so",
+        u_drops="test_a_folder_of_the_longest_names_is_looked_through_in_seconds",
         i_fault_rows="test_a_poison_message_fails_alone_and_writes_nothing "
         "test_a_poison_result_fails_alone_and_writes_nothing",
     ),

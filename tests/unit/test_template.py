@@ -338,6 +338,8 @@ def test_a_function_that_is_waited_for_ends_in_words_before_the_wait_does() -> N
     probes, edits = submit.PROBING.read_timeout, submit.EDITING.read_timeout
 
     assert audio.MAX_BUSY_SECONDS < FUNCTIONS["ProbeFunction"]["Timeout"] < probes
+    examined = submit.MAX_EXAMINING_SECONDS + FUNCTIONS["ProbeFunction"]["Timeout"]
+    assert examined < FUNCTIONS["SubmitFunction"]["Timeout"]
     needed = submit.MIN_TIME_TO_JOIN_MS / 1000
     assert opening.MAX_BUSY_SECONDS < edits < needed < FUNCTIONS["SubmitFunction"]["Timeout"]
     # a join is not waited for to its end: what it makes is found at its key

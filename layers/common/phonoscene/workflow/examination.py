@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -22,7 +24,7 @@ from phonoscene.drops.pricing import PADDING_SECONDS, PRESETS, estimate, needed_
 from phonoscene.drops.sidecar import Sidecar, VideoSize
 from phonoscene.drops.sidecar_files import SidecarFile, metadata_of, parse, read_takes
 from phonoscene.drops.validation_errors import SCENES, Errors, shortened
-from phonoscene.errors import DropRefused
+from phonoscene.errors import DropRefused, OutOfTime
 from phonoscene.fal.requests import check_size
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Estimate, Sequence
 from phonoscene.sequences import planning
@@ -94,18 +96,44 @@ class ExaminedTake:
         return self.missing[0] if self.missing and lacks_images_only else None
 
 
+@dataclass
+class Patience:
+    """How many ``seconds`` one examination may take until it begins with its last file."""
+
+    seconds: float = math.inf
+    _ends_at: float = math.inf
+
+    def begin(self) -> None:
+        """Begin to count."""
+        self._ends_at = time.monotonic() + self.seconds
+
+    def check(self) -> None:
+        """Raise ``OutOfTime`` if they are over."""
+        if time.monotonic() > self._ends_at:
+            raise OutOfTime
+
+
 @dataclass(frozen=True)
 class Examiner:
-    """Reads what a drop says and measures what it is."""
+    """Reads what a drop says and measures what it is.
+
+    A sidecar may name thousands of images: of those, as many as ``patience`` allows.
+    """
 
     bucket: DropBucket
     rules: DropLimits
     prober: Prober
     #: The middle of each silence of an audio file, in seconds, ascending.
     find_silences: Callable[[StoredObject], list[float]] = lambda _: []
+    patience: Patience = dataclasses.field(default_factory=Patience)
 
     def examine(self, halves: DropFiles) -> list[ExaminedTake]:
-        """What the drop asks for: one job, or one for each take of a sidecar that lists several."""
+        """What the drop asks for: one job, or one for each take of a sidecar that lists several.
+
+        Raises:
+            OutOfTime: it would take too long.
+        """
+        self.patience.begin()
         errors = Errors(halves.errors)
         if halves.pairing.rivals:
             errors.append(_ambiguous(halves.pairing))
@@ -285,6 +313,7 @@ class Examiner:
         for field, reference in references.items():
             if "://" in reference or field not in origin:
                 continue
+            self.patience.check()
             mine, key = Errors(), beside(origin[field], reference)
             may_come = fits(key) and not unsafe(key)
             found = mine.collect(self.find_image, key) if may_come else None
