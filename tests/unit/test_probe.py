@@ -239,6 +239,45 @@ def test_every_sort_of_image_is_measured(form: str) -> None:
     assert (facts.width, facts.format) == (64, form)
 
 
+def gif(screen: int, reach: int, before: bytes = b"") -> bytes:
+    """A GIF whose first picture reaches beyond its screen, or within it."""
+    made = image_of("gif", "gif", "rgb8")
+    at = made.index(b"!\xf9\4") + 8
+    at = made.index(b",", at)
+    sides = struct.pack("<2H", screen, screen), struct.pack("<4H", reach - 64, 0, 64, 32)
+    return (
+        made[:6] + sides[0] + made[10:at] + before + made[at : at + 1] + sides[1] + made[at + 9 :]
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "size"),
+    [
+        (gif(64, 64), (64, 64)),
+        (gif(96, 64), (96, 96)),
+        (gif(64, 70), (70, 64)),
+        (gif(64, 70, b"!\xfe\2hi\0"), (70, 64)),
+        ((ROOT / "tests/security/corpus/image/avif-tiles.bin").read_bytes(), (1024, 1024)),
+    ],
+)
+def test_an_image_is_as_large_as_any_reader_may_take_it(
+    content: bytes, size: tuple[int, int]
+) -> None:
+    facts = probe_image(io.BytesIO(content))
+
+    assert (facts.width, facts.height) == size
+
+
+def test_an_avif_that_claims_too_many_pixels_is_refused() -> None:
+    tiles = (ROOT / "tests/security/corpus/image/avif-tiles.bin").read_bytes()
+    side = struct.pack(">I", 1024)
+
+    with pytest.raises(MediaRefused) as caught:
+        probe_image(io.BytesIO(tiles.replace(side * 2, struct.pack(">I", 10_001) * 2)))
+
+    assert caught.value.code == "image_too_large"
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_an_image_is_measured_as_a_person_sees_it(orientation: int) -> None:
     facts = probe_image(io.BytesIO(turned(MADE["image/jpeg"](), orientation)))

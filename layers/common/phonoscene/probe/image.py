@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+import struct
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +34,8 @@ DECODERS: Final = frozenset({"png", "apng", "mjpeg", "webp", "gif", "av1", "libd
 MAX_BYTES: Final = 50 * 1024 * 1024
 #: Decoded, that many pixels take 400 MB.
 MAX_PIXELS: Final = 100_000_000
+#: An AVIF's box with the width and height of a picture, with a short or a long length.
+_ISPE: Final = re.compile(rb"ispe(?:\0{7}\x1c)?\0.{3}(.{4})(.{4})", re.DOTALL)
 _LOOKS_LIKE: Final = (
     (b"<svg", "an SVG drawing"),
     (b"<html", "a web page"),
@@ -58,27 +63,69 @@ def probe_image(file: SeekableFile) -> ImageFacts:
         )
     try:
         with opened(file, FORMATS, DECODERS) as container:
-            return _facts(container)
+            return _facts(container, file)
     except av.FFmpegError as exc:
         raise MediaRefused("not_an_image", _not_an_image(file)) from exc
 
 
-def _facts(container: Any) -> ImageFacts:
+def _facts(container: Any, file: SeekableFile) -> ImageFacts:
     for stream in container.streams.video:
         context = stream.codec_context
         if context.name not in DECODERS:
             continue
-        if context.width * context.height > MAX_PIXELS:
-            raise MediaRefused(
-                "image_too_large",
-                f"has {context.width} x {context.height} pixels; at most {MAX_PIXELS:,} are read. "
-                "Make it smaller",
-            )
+        _check_pixels(context.width, context.height)
         for frame in container.decode(stream):
-            size = frame.width, frame.height
+            sizes = [(frame.width, frame.height), *_claimed(container, file)]
+            size = max(sizes, key=math.prod)
+            _check_pixels(*size)
             width, height = size[::-1] if abs(frame.rotation) == 90 else size  # noqa: PLR2004 - degrees
             return ImageFacts(width, height, FORMATS[container.format.name])
     raise av.InvalidDataError(0, "no picture")
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise MediaRefused(
+            "image_too_large",
+            f"has {width} x {height} pixels; at most {MAX_PIXELS:,} are read. Make it smaller",
+        )
+
+
+def _claimed(container: Any, file: SeekableFile) -> list[tuple[int, int]]:
+    """Sizes by the file's own words, of which other readers may take the largest.
+
+    Of an AVIF of tiles FFmpeg decodes one tile, of one with several pictures the first; and of a
+    GIF it cuts off what is outside of the screen.
+    """
+    file.seek(0)
+    match FORMATS[container.format.name]:
+        case "image/gif":
+            return [_gif_size(file.read(MAX_BYTES) or b"")]
+        case "image/avif":
+            sides = _ISPE.findall(file.read(MAX_BYTES) or b"")
+            contexts = filter(None, (one.codec_context for one in container.streams.video))
+            return [
+                *((int.from_bytes(width), int.from_bytes(height)) for width, height in sides),
+                *((context.width, context.height) for context in contexts),
+            ]
+    return []
+
+
+def _gif_size(raw: bytes) -> tuple[int, int]:
+    """The screen, as far as the first picture reaches beyond it; before that are extensions."""
+    if len(raw) < 13:  # noqa: PLR2004 - the header
+        return 0, 0
+    at = 13 + (3 << (raw[10] & 7) + 1 if raw[10] & 0x80 else 0)
+    while raw[at : at + 1] == b"!":
+        at += 2
+        while raw[at : at + 1] not in (b"", b"\0"):
+            at += raw[at] + 1
+        at += 1
+    if raw[at : at + 1] != b"," or len(raw) < at + 9:
+        return 0, 0
+    screen = struct.unpack_from("<2H", raw, 6)
+    left, top, width, height = struct.unpack_from("<4H", raw, at + 1)
+    return max(screen[0], left + width), max(screen[1], top + height)
 
 
 def _not_an_image(file: SeekableFile) -> str:
