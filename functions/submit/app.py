@@ -80,8 +80,8 @@ PASSING = (
     ProbeFailed,
 )
 PATIENT_TRIES = 3
-#: After so many seconds no further image of a drop is looked for: the function probe may need its
-#: whole time for the last one.
+#: After so many seconds no further image or drop of a message is examined: the function probe may
+#: need its whole time for the last one.
 MAX_EXAMINING_SECONDS = 40.0
 #: The value of SameContent with which the same content again is the same job.
 SKIP = "skip"
@@ -114,6 +114,7 @@ class App:
 
     def jobs(self, message: Dispatch | Cancel | ObjectCreated, tries: int) -> list[Job]:
         """The jobs that a message names or starts, to be submitted."""
+        self.intake.examiner.patience.begin()
         match message:
             case Cancel(job_id):
                 job = self.canceller.cancel(job_id)

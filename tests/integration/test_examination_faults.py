@@ -264,6 +264,31 @@ def test_a_drop_with_more_images_than_there_is_time_for_has_a_record_that_says_s
     assert 1 <= len(asked) <= 4
 
 
+def test_a_sidecar_of_more_audio_files_than_there_is_time_for_has_a_record_that_says_so(
+    cloud: Cloud, submit: ModuleType, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for case in ("wav", "waV", "wAv", "wAV", "Wav", "WaV", "WAv", "WAV"):
+        cloud.drop(f"a/song.{case}", silence(1))
+    cloud.drop("a/song.json", {"prompt": "A stage"})
+    client, asked = submit.build().intake.examiner.prober.client, []
+    invoke = client.invoke
+
+    def slow(**request: Any) -> Any:
+        asked.append(request)
+        time.sleep(0.3)
+        return invoke(**request)
+
+    monkeypatch.setattr(client, "invoke", slow)
+    monkeypatch.setattr(submit.build().intake.examiner.patience, "seconds", 0.35)
+
+    answer = submit.handler(sqs(created("a/song.json", datetime.now(UTC))), context)
+
+    assert answer["batchItemFailures"] == [{"itemIdentifier": "m0"}]
+    found = [item for item in cloud.items() if "could_not_be_examined" in str(item["errors"])]
+    assert [item["status"] for item in found] == ["REJECTED"]
+    assert 1 <= len(asked) <= 2
+
+
 @pytest.mark.usefixtures("drop")
 def test_a_decoder_that_ends_once_is_asked_again_and_nothing_is_rejected(
     cloud: Cloud, send: Send, submit: ModuleType, monkeypatch: pytest.MonkeyPatch

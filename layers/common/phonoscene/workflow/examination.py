@@ -98,7 +98,7 @@ class ExaminedTake:
 
 @dataclass
 class Patience:
-    """How many ``seconds`` one examination may take until it begins with its last file."""
+    """How many ``seconds`` a message's drops may take until the last file is begun with."""
 
     seconds: float = math.inf
     _ends_at: float = math.inf
@@ -133,7 +133,6 @@ class Examiner:
         Raises:
             OutOfTime: it would take too long.
         """
-        self.patience.begin()
         errors = Errors(halves.errors)
         if halves.pairing.rivals:
             errors.append(_ambiguous(halves.pairing))

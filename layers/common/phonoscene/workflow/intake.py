@@ -191,6 +191,7 @@ class Intake:
         self, announced: Announcement, pairing: Pairing, versions: Mapping[str, str | None]
     ) -> list[Job] | None:
         """As ``_pair``; S3's refusal to give a half's bytes becomes a record as well."""
+        self.examiner.patience.check()
         try:
             if self._must_rest(announced):
                 return self._pair_at_once(announced, pairing, versions)
