@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from decimal import Decimal
+from itertools import product
 from types import MappingProxyType
 from typing import Any
 
@@ -163,3 +164,38 @@ def test_whatever_is_accepted_fits_into_its_record_to_the_end(fps: int) -> None:
         assert LARGEST * 0.6 < size_of(worst_end(most, status)) < LARGEST
     assert [error.code for error in refused.errors] == ["plan_too_large"]
     assert size_of(refused) < LARGEST
+
+
+def test_of_the_many_spellings_of_a_sidecars_name_a_record_notes_a_few() -> None:
+    bucket, store = MemoryBucket(), MemoryStore()
+    intake = intake_of(bucket, store)
+    cases = ["".join(letters) for letters in product(*zip("json", "JSON", strict=True))]
+    found = [f"song.{middle}{case}" for middle in ("mp3.", "") for case in cases]
+    bucket.put("song.mp3")
+    for key in found[:16]:
+        bucket.put(key, as_bytes({"prompt": "A stage"}))
+
+    [job] = intake.take(Announcement("song.mp3", NOON))
+    for key in found[16:]:
+        bucket.put(key, as_bytes({"prompt": "A stage"}))
+        intake.take(Announcement(key, NOON))
+
+    noted = store.get(job.job_id)
+    assert noted
+    assert len(job.unused_sidecars) == len(noted.unused_sidecars) == 9
+
+
+def test_a_record_that_notes_few_unused_sidecars_notes_more_up_to_its_limit() -> None:
+    bucket, store = MemoryBucket(), MemoryStore()
+    intake = intake_of(bucket, store)
+    for key in ("song.mp3", "song.mp3.json"):
+        bucket.put(key, as_bytes({"prompt": "A stage"}))
+    [job] = intake.take(Announcement("song.mp3", NOON))
+    cases = ["".join(letters) for letters in product(*zip("json", "JSON", strict=True))]
+    for key in (f"song.{case}" for case in cases):
+        bucket.put(key, as_bytes({"prompt": "A stage"}))
+        intake.take(Announcement(key, NOON))
+
+    noted = store.get(job.job_id)
+    assert noted
+    assert (len(job.unused_sidecars), len(noted.unused_sidecars)) == (0, 9)

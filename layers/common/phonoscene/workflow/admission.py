@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 #: How often a content is looked up again that others change, before the drop's event goes back.
 TRIES: Final = 5
+#: How many sidecars a record notes that are unused: a name has hundreds of spellings, and a record
+#: and its event have limits.
+MAX_UNUSED: Final = 9
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class Admission:
             born_at,
             name=name_of_one(key) if rivals else name_of(key),
             bucket=self.bucket,
-            unused_sidecars=frozenset(halves.pairing.unused),
+            unused_sidecars=frozenset(halves.pairing.unused[:MAX_UNUSED]),
             **examined.fields,
             **fields,
         )
@@ -190,7 +193,8 @@ class Admission:
         """See that a job's record names the sidecars beside the one that counts."""
         own = job.sidecar.key if job.sidecar else None
         for _ in range(TRIES):
-            missing = new.unused_sidecars - job.unused_sidecars - {own}
+            missing = sorted(new.unused_sidecars - job.unused_sidecars - {own})
+            missing = missing[: max(0, MAX_UNUSED - len(job.unused_sidecars))]
             if not missing:
                 return job
             try:
