@@ -431,6 +431,22 @@ def test_a_segment_is_shared_until_it_has_ended(store: JobStore, status: JobStat
     assert found.users == ({ID} if status in FINAL else {ID, HALF})
 
 
+def test_a_segment_is_shared_with_as_many_sequences_as_its_record_holds(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phonoscene.table.job_store.MAX_USERS", 2)
+    segment = store.admit_segment(the_segment(), the_sequence(store))
+    for n in range(2):
+        store.share_segment(segment, the_job(job_id=f"{n:032}"))
+
+    with pytest.raises(WriteRefused):
+        store.share_segment(segment, the_job(job_id=f"{2:032}"))
+
+    found = store.get(SEGMENT)
+    assert found
+    assert found.users == {ID, f"{0:032}", f"{1:032}"}
+
+
 def test_a_segment_that_was_shared_meanwhile_is_not_cancelled_for_one_sequence(
     store: JobStore,
 ) -> None:

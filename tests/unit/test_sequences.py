@@ -1141,6 +1141,23 @@ def test_a_segment_whose_users_were_not_noted_is_shared_at_the_next_look() -> No
     assert bench.job(shared.job_id).revision == revision
 
 
+def test_a_sequence_that_a_segment_has_no_room_for_has_its_video_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("phonoscene.table.job_store.MAX_USERS", 1)
+    bench, third = Bench(), "d" * 32
+    bench.begin(a_sequence(2, 1, prompts=prompts("rain")))
+    shared = bench.segments()[0]
+    bench.store.share_segment(shared, a_sequence(2, 1, job_id=third))
+
+    bench.begin(a_sequence(2, 1, prompts=prompts("snow"), job_id=OTHER))
+    bench.succeed(bench.job(shared.job_id))
+
+    assert bench.segments(OTHER)[0].job_id == shared.job_id
+    assert bench.finish(OTHER).status is S.SUCCEEDED
+    assert bench.job(shared.job_id).users == {WHOLE, third}
+
+
 def test_a_segment_that_was_cancelled_before_its_turn_is_made_anew() -> None:
     bench = Bench(width=1)
     bench.begin(a_sequence(2, 1, prompts=prompts("rain")))

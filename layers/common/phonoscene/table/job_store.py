@@ -56,6 +56,9 @@ if TYPE_CHECKING:
 ANY = frozenset(JobStatus)
 #: Until a job that waits for an image is looked at, should the image's event be lost.
 LOOK_FOR_IMAGE = timedelta(minutes=6)
+#: How many sequences may wait for a segment that another one pays for: its record has a limit, and
+#: each of its steps wakes all of them. Those beyond look for its video by themselves.
+MAX_USERS = 100
 
 
 def now() -> datetime:
@@ -159,14 +162,15 @@ class JobStore:
         """Note on the record of a segment's job that one more sequence uses it.
 
         Raises:
-            WriteRefused: it has ended; ``found`` is it.
+            WriteRefused: it has ended, or ``MAX_USERS`` use it; ``found`` is it.
         """
         still_open = {f":open{n}": one for n, one in enumerate(sorted(set(JobStatus) - FINAL))}
         request = update(
             segment.job_id,
             "ADD wanted_by :sequence, revision :one",
-            {":sequence": {sequence.job_id}, ":one": 1, **still_open},
-            f"#status IN ({', '.join(still_open)})",
+            {":sequence": {sequence.job_id}, ":one": 1, ":most": MAX_USERS, **still_open},
+            f"#status IN ({', '.join(still_open)}) "
+            "AND (attribute_not_exists(wanted_by) OR size(wanted_by) < :most)",
         )
         with self._refusals():
             self._table.update(request | {"ExpressionAttributeNames": {"#status": "status"}})
