@@ -115,6 +115,22 @@ def test_a_figure_of_the_video_that_is_odd_does_not_lose_the_video(field: str, v
     assert result.output.video.url == URL
 
 
+@pytest.mark.parametrize(("length", "is_kept"), [(20_000, True), (20_001, False), (400_000, False)])
+def test_a_prompt_that_no_record_holds_does_not_lose_the_video(length: int, is_kept: bool) -> None:
+    result = from_result(REQUEST, OUTPUT | {"prompt": "x" * length})
+
+    assert result.output == Output(
+        video=ReportedVideo(url=URL), seed=175932751, prompt="x" * length if is_kept else None
+    )
+
+
+def test_an_address_that_no_record_holds_is_none() -> None:
+    long = webhook(status="OK", payload={"video": {"url": URL + "?" + "x" * 16_000}})
+
+    with pytest.raises(ResultMalformed, match=r"video\.url"):
+        from_webhook(long)
+
+
 def test_a_models_errors_are_reported_one_by_one() -> None:
     detail = [
         {

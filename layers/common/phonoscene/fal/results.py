@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import (
     AfterValidator,
@@ -45,6 +45,13 @@ def _encodable(text: str | None) -> str | None:
 Whole = Annotated[int | None, Field(ge=-(2**63), lt=2**64), WrapValidator(or_none)]
 Number = Annotated[float | None, Field(ge=0, le=1e12), WrapValidator(or_none)]
 Text = Annotated[str | None, AfterValidator(_encodable), WrapValidator(or_none)]
+#: fal may expand a prompt; the record that keeps it has 400 KB for everything.
+Prompt = Annotated[
+    str | None,
+    Field(max_length=20_000),
+    AfterValidator(_encodable),
+    WrapValidator(or_none),
+]
 #: What fal bills for a result, in units of its price; as many digits as DynamoDB holds.
 Units = Annotated[
     Decimal | None,
@@ -53,9 +60,13 @@ Units = Annotated[
 ]
 
 
+#: Characters of a video's URL; one that is signed has some thousand.
+MAX_VIDEO_URL: Final = 16_000
+
+
 def _is_url(text: str) -> str:
     """A text that is no URL at all says nothing of where the video is: fal is polled again."""
-    if not text.lstrip().lower().startswith(("https://", "http://")):
+    if len(text) > MAX_VIDEO_URL or not text.lstrip().lower().startswith(("https://", "http://")):
         raise ValueError("not a URL")
     return text
 
@@ -88,7 +99,7 @@ class Output(BaseModel):
     video: Annotated[ReportedVideo, BeforeValidator(_as_video)]
     #: Up to 2^64 - 1: more than a signed 64-bit number holds.
     seed: Whole = None
-    prompt: Text = None
+    prompt: Prompt = None
 
     @model_validator(mode="before")
     @classmethod
