@@ -152,10 +152,12 @@ def build() -> App:
     store = JobStore(
         boto3.client("dynamodb", config=FAIL_FAST), settings.jobs_table, on_change=announce
     )
+    patience = Patience(MAX_EXAMINING_SECONDS)
     bucket = DropBucket(
         boto3.client("s3", config=FAIL_FAST),
         boto3.client("s3", config=PRESIGNING),
         settings.drop_bucket,
+        patience.check,
     )
     key = FalKey(settings.fal_key_parameter, partial(boto3.client, "ssm"))
     queue = FalQueue(key)
@@ -184,7 +186,7 @@ def build() -> App:
             rules,
             prober,
             lru_cache(1)(editor.silences),  # each take asks
-            Patience(MAX_EXAMINING_SECONDS),
+            patience,
         ),
         timedelta(minutes=settings.pair_grace_minutes),
         skips_repeats=settings.same_content == SKIP,

@@ -290,6 +290,30 @@ def test_a_sidecar_of_more_audio_files_than_there_is_time_for_has_a_record_that_
 
 
 @pytest.mark.usefixtures("drop")
+def test_a_drop_beside_more_files_than_there_is_time_for_has_a_record_that_says_so(
+    cloud: Cloud, send: Send, submit: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Endless:
+        def paginate(self, **request: Any) -> Any:
+            for n in range(1000):
+                asked.append(request["Prefix"])
+                time.sleep(0.05)
+                yield {"Contents": [{"Key": f"a/song.{n}.txt"}]}
+
+    truncated = {"IsTruncated": True}
+    monkeypatch.setattr(client("s3"), "list_object_versions", lambda **_: truncated)
+    monkeypatch.setattr(client("s3"), "get_paginator", lambda _: Endless())
+    monkeypatch.setattr(submit.build().intake.examiner.patience, "seconds", 0.2)
+
+    assert send() == ["m0"]
+    [item] = cloud.items()
+    assert (item["status"], item["errors"][0]["code"]) == ("REJECTED", "could_not_be_examined")
+    assert 1 <= len(asked) <= 5
+
+
+@pytest.mark.usefixtures("drop")
 def test_a_decoder_that_ends_once_is_asked_again_and_nothing_is_rejected(
     cloud: Cloud, send: Send, submit: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

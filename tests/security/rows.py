@@ -249,7 +249,9 @@ ROWS: Final = (
         "test_a_header_that_promises_too_much_costs_no_more_than_others "
         "test_messages_that_no_one_understands_leave_a_real_drop_alone "
         "test_what_was_once_found_stays_mended",
-        i_examination_faults="test_a_drop_with_more_images_than_there_is_time_for_has_a_record_that_says_so",
+        i_examination_faults="test_a_drop_with_more_images_than_there_is_time_for_has_a_record_that_says_so "
+        "test_a_sidecar_of_more_audio_files_than_there_is_time_for_has_a_record_that_says_so "
+        "test_a_drop_beside_more_files_than_there_is_time_for_has_a_record_that_says_so",
         u_drops="test_a_folder_of_the_longest_names_is_looked_through_in_seconds",
         u_record_sizes="test_of_the_many_spellings_of_a_sidecars_name_a_record_notes_a_few",
         i_fault_rows="test_a_poison_message_fails_alone_and_writes_nothing "

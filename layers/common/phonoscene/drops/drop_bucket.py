@@ -16,7 +16,7 @@ from phonoscene.errors import BucketUnversioned, DropRefused, DropUnsettled, Obj
 from phonoscene.jobs import DropObject, ErrorDetail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
@@ -51,22 +51,33 @@ class Found(StoredObject):
 
 
 class DropBucket:
-    """Reads one bucket, and presigns its objects with a client made for that."""
+    """Reads one bucket, and presigns its objects with a client made for that.
 
-    def __init__(self, client: S3Client, presigner: S3Client, bucket: str) -> None:
+    ``check`` is called after each page of a list, and ends it by an error: anybody may have put
+    any number of objects beside a drop.
+    """
+
+    def __init__(
+        self,
+        client: S3Client,
+        presigner: S3Client,
+        bucket: str,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._client = client
+        self._check = check
         self._presigner = presigner
         self.name = bucket
 
     def keys_under(self, *prefixes: str) -> set[str]:
         """Every key that begins with one of these."""
         pages = self._client.get_paginator("list_objects_v2").paginate
-        return {
-            entry["Key"]
-            for prefix in prefixes
-            for page in pages(Bucket=self.name, Prefix=prefix)
-            for entry in page.get("Contents", [])
-        }
+        found: set[str] = set()
+        for prefix in prefixes:
+            for page in pages(Bucket=self.name, Prefix=prefix):
+                self._check()
+                found |= {entry["Key"] for entry in page.get("Contents", [])}
+        return found
 
     def versions_under(self, *prefixes: str) -> dict[str, str | None]:
         """Every key that begins with one of these, with its version; None if it had another before.
