@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from phonoscene.drops.keys import frame_key
 from phonoscene.drops.validation_errors import Errors
-from phonoscene.errors import DropRefused, DropUnsettled, EditorFailed, MustWait
+from phonoscene.errors import DropRefused, DropUnsettled, EditingFailed, EditorFailed, MustWait
 from phonoscene.jobs import (
     Actual,
     Audio,
@@ -36,6 +36,8 @@ from phonoscene.jobs import (
 from phonoscene.publishing.events import StatusChanged
 from phonoscene.publishing.public_job import notes, oddities
 from phonoscene.publishing.receipts import Receipt
+from phonoscene.sequences import media_editor
+from phonoscene.sequences.media_editor import MediaEditor
 from phonoscene.sequences.remote_editor import RemoteEditor
 from phonoscene.sequences.segments import together
 from phonoscene.sequences.sequencer import CUTTING, Sequencer
@@ -522,6 +524,32 @@ def test_a_file_that_breaks_off_is_not_edited(tmp_path: Path) -> None:
 
     with pytest.raises(EditorFailed):
         files.download(audio, DROPS, tmp_path / "audio")
+
+
+@pytest.mark.parametrize(("segment", "named"), [(2, "_segments/2.mp4"), (None, "talks/intro.mp3")])
+def test_a_join_that_is_refused_names_the_file_at_fault_and_not_the_one_it_did_not_write(
+    monkeypatch: pytest.MonkeyPatch, segment: int | None, named: str
+) -> None:
+    def get_object(**_: Any) -> dict[str, Any]:
+        return {"Body": io.BytesIO(b"media"), "ContentLength": 5}
+
+    def refuse(*_: Any) -> None:
+        raise EditingFailed("wrong_frames", "It has 9 frames.", segment)
+
+    def head_object(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "404"}}, "HeadObject")
+
+    monkeypatch.setattr(media_editor, "join", refuse)
+    client: Any = SimpleNamespace(get_object=get_object, head_object=head_object)
+    editor = MediaEditor(DROPS, WorkFiles(client, "output"))
+    kept = {"bucket": "output", "version_id": "1", "bytes": 5, "sha256": "", "content_type": ""}
+    videos = [Video(key=f"_segments/{number}.mp4", **kept) for number in (1, 2)]
+    audio = Audio(key="talks/intro.mp3", version_id="7", bytes=5)
+
+    with pytest.raises(DropRefused) as refused:
+        editor.join(videos, [9, 9], 24, audio, "talks/intro/1.mp4", {})
+
+    assert refused.value.errors[0].source == named
 
 
 @pytest.mark.parametrize("code", ["NoSuchVersion", "NoSuchKey", "404", "AccessDenied"])

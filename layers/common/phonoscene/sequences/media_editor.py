@@ -142,7 +142,7 @@ class MediaEditor:
             source = stack.enter_context(self._audio(folder, audio).open("rb"))
             paths = [self._video(folder / f"{n}", one, n) for n, one in enumerate(videos)]
             segments = [stack.enter_context(path.open("rb")) for path in paths]
-            with _refusal(key):
+            with _refusal(audio.key, videos):
                 made = join(segments, frames, fps, source, to, suffix_of(audio.key))
             facts = {"frames": made.frames, "fps": fps, "seconds": made.seconds}
             facts |= {"sound_seconds": made.sound_seconds}
@@ -184,11 +184,15 @@ class MediaEditor:
 
 
 @contextmanager
-def _refusal(source: str) -> Iterator[None]:
-    """Refuse the drop where FFmpeg cannot edit it; ``source`` is the file that is named."""
+def _refusal(source: str, videos: Sequence[Video] = ()) -> Iterator[None]:
+    """Refuse the drop where FFmpeg cannot edit it.
+
+    ``source`` is the file that is named, unless the fault is that of one of ``videos``.
+    """
     try:
         yield
     except EditingFailed as exc:
         field = field_of(exc.segment - 1) if exc.segment else None
-        error = ErrorDetail(code=exc.code, message=str(exc), source=source, field=field)
+        named = videos[exc.segment - 1].key if videos and exc.segment else source
+        error = ErrorDetail(code=exc.code, message=str(exc), source=named, field=field)
         raise DropRefused(error) from exc
