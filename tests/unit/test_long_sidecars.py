@@ -181,7 +181,7 @@ def test_scenes_that_no_record_can_keep_are_rejected_before_they_are_paid() -> N
     [job] = dropped(raw)
 
     assert [error.code for error in job.errors] == ["plan_too_large"]
-    assert "Use fewer scenes" in job.errors[0].message
+    assert "Use fewer scenes, shorter prompts" in job.errors[0].message
     assert size_of(job) < LARGEST
 
 

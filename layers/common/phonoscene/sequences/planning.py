@@ -179,8 +179,8 @@ def fits_record(fields: Mapping[str, Any], segments: int) -> bool:
             allowed=f"at most {MAX_PLAN_BYTES:,} bytes",
             message=(
                 f"The plan of {segments} segments takes {size:,} bytes, and a job's record has "
-                f"room for {MAX_PLAN_BYTES:,}. Use fewer scenes, shorter names of folders and "
-                "images, or shorter audio."
+                f"room for {MAX_PLAN_BYTES:,}. Use fewer scenes, shorter prompts, shorter "
+                "names of folders and images, or shorter audio."
             ),
         )
     )
