@@ -13,7 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonoscene.jobs import FINAL, MAYBE_BILLED, Audio, DropObject, ErrorDetail, JobStatus, Step
+from phonoscene.jobs import (
+    FINAL,
+    MAYBE_BILLED,
+    Audio,
+    DropObject,
+    ErrorDetail,
+    JobStatus,
+    Sequence,
+    Step,
+)
 from phonoscene.publishing.wording import WAITS, fix
 from phonoscene_cli.commands.board import board
 from phonoscene_cli.errors import NOT_FINE, WRONG_USAGE, CliError, WrongUsage
@@ -164,10 +173,12 @@ def test_a_job_that_failed_for_its_audio_needs_another_file_and_no_retry(field: 
     assert "another audio file" in fix(JobStatus.FAILED, error)
 
 
-def test_a_job_whose_audio_was_deleted_needs_the_same_file_again() -> None:
+@pytest.mark.parametrize("sequence", [None, Sequence(fps=24, scenes=(), segments=())])
+def test_a_job_whose_audio_was_deleted_needs_the_same_file_again(sequence: Sequence | None) -> None:
     error = an_error("audio", "drop_gone")
+    given = WHOLE | {"errors": (error,), "sequence": sequence}
 
-    step = next_steps.next_step(a_job(JobStatus.FAILED, **WHOLE | {"errors": (error,)}))
+    step = next_steps.next_step(a_job(JobStatus.FAILED, **given))
 
     assert "drop again with `phonoscene drop`" in step
     assert "another audio file" not in step

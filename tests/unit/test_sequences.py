@@ -391,6 +391,22 @@ def test_a_segment_that_fails_leaves_the_others_running_and_nothing_is_joined() 
     assert bench.editor.joined == []
 
 
+@pytest.mark.parametrize(("code", "source"), [("drop_gone", "talks/b.png"), ("segment_gone", None)])
+def test_a_segment_whose_files_were_deleted_says_whose_they_were(
+    code: str, source: str | None
+) -> None:
+    bench = Bench()
+    bench.begin(a_sequence(each=1))
+    [segment] = bench.segments()
+    gone = ErrorDetail(code=code, message="It is gone.", source=source, field="end_image_url")
+    bench.store.end(segment, S.FAILED, errors=(gone,))
+
+    [error] = bench.advance().errors
+
+    assert (error.code, error.source, error.field) == (code, source, "segment 1")
+    assert "It is gone." in error.message
+
+
 def test_a_segment_that_waits_for_a_lost_sequence_is_left_to_another_that_uses_it() -> None:
     bench = Bench(width=2)
     bench.begin(a_sequence())

@@ -64,7 +64,8 @@ def next_step(job: Job) -> str:
     """What to do about a job as it stands; empty where there is nothing to say."""
     if job.part_of and job.status in (_S.FAILED, _S.CANCELLED):
         return f"`phonoscene show {job.part_of}` shows the job that it is part of."
-    if job.sequence and job.status is _S.FAILED:
+    is_complete = not any(_is_about_files(job, error) for error in job.errors)
+    if job.sequence and job.status is _S.FAILED and is_complete:
         paid = "you pay only for segments without a usable video"
         return f"Use `phonoscene retry {job.job_id}`: {paid}."
     if job.sequence and job.status in (_S.SUBMITTED, _S.GENERATED):

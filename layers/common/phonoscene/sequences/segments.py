@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 FIRST, LAST = "image_url", "end_image_url"
 _SIZES: Final = ("frames", "megapixels")
 _DOLLARS: Final = ("lower_usd", "upper_usd")
+#: Codes of a segment whose files were deleted: what helps depends on whose files they were.
+_GONE: Final = frozenset({"drop_gone", "segment_gone"})
 
 
 def arguments_of(
@@ -73,8 +75,10 @@ def _failure(sequence: Sequence, number: int, job: Job) -> ErrorDetail:
         return job.unusable.error.model_copy(update=where)
     first = job.errors[0] if job.errors else None
     why = first.message if first else f"it was {job.status}."
+    gone = first if first and first.code in _GONE else None
     return ErrorDetail(
-        code="segment_failed",
+        code=gone.code if gone else "segment_failed",
+        source=gone.source if gone else None,
         **where,
         message=f"Segment {number + 1} of {len(sequence.segments)} ({time}) has no video: {why}",
         categories=first.categories if first else None,
