@@ -239,6 +239,8 @@ class _Rendering:
         still = self._stills.get(self._drawn)
         shot = self._shot
         picture = still.reformat(shot.width, shot.height, shot.container.pixels) if still else drawn
+        # a still is RGB, and ProRes notes that of each picture: videos could not be joined
+        picture.colorspace, picture.color_range = drawn.colorspace, drawn.color_range
         picture.pts, picture.time_base = self._drawn, 1 / shot.fps
         self._drawn += 1
         self._to.mux(self._video.encode(picture))

@@ -94,6 +94,22 @@ def test_the_size_is_a_preset_a_pair_or_the_images_own(
     assert (made["width"], made["height"]) == pixels
 
 
+@pytest.mark.parametrize("kind", ["X264 (.mp4)", "VP9 (.webm)", "PRORES4444 (.mov)"])
+def test_a_video_with_an_image_is_encoded_as_one_without(fal: Fal, kind: str) -> None:
+    fal.emulator.files |= {"a.png": a_picture(80, 60), "a.wav": a_sound(0.4)}
+    image = f"https://bucket.s3.us-east-1.amazonaws.com:{fal.emulator.port}/drop/a.png"
+
+    found = []
+    for images in ({}, {"image_url": image, "end_image_url": image}):
+        made = fal.run(video_output_type=kind, **images)["result"]["video"]
+        with av.open(io.BytesIO(fal.http.get(made["url"]).content), "r") as video:
+            context = video.streams.video[0].codec_context
+            colours = {(one.colorspace, one.color_range) for one in video.decode(video=0)}
+            found.append((context.colorspace, context.color_range, colours))
+
+    assert found[0] == found[1]
+
+
 def test_a_photograph_on_its_side_makes_an_upright_video(fal: Fal) -> None:
     photo = turned(image_of("mjpeg", "image2pipe", "yuvj420p", 80, 60), 6)
     fal.emulator.files |= {"a.jpg": photo, "a.wav": a_sound(0.4)}
