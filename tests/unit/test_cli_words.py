@@ -173,6 +173,18 @@ def test_a_job_that_failed_for_its_audio_needs_another_file_and_no_retry(field: 
     assert "another audio file" in fix(JobStatus.FAILED, error)
 
 
+@pytest.mark.parametrize("is_lasting", [True, False])
+def test_a_segment_that_would_fail_again_is_not_simply_to_be_retried(*, is_lasting: bool) -> None:
+    error = ErrorDetail(code="segment_failed", message="Flagged.", retryable=not is_lasting)
+    whole = {"errors": (error,), "sequence": Sequence(fps=24, scenes=(), segments=())}
+
+    step = next_steps.next_step(a_job(JobStatus.FAILED, **WHOLE | whole))
+
+    assert ("Change what the message names" in fix(JobStatus.FAILED, error)) == is_lasting
+    assert ("names what to change" in step) == is_lasting
+    assert "`phonoscene retry" in step
+
+
 @pytest.mark.parametrize("sequence", [None, Sequence(fps=24, scenes=(), segments=())])
 def test_a_job_whose_audio_was_deleted_needs_the_same_file_again(sequence: Sequence | None) -> None:
     error = an_error("audio", "drop_gone")

@@ -67,7 +67,10 @@ def next_step(job: Job) -> str:
     is_complete = not any(_is_about_files(job, error) for error in job.errors)
     if job.sequence and job.status is _S.FAILED and is_complete:
         paid = "you pay only for segments without a usable video"
-        return f"Use `phonoscene retry {job.job_id}`: {paid}."
+        change = ""
+        if any(error.code == "segment_failed" and not error.retryable for error in job.errors):
+            change = "If an error names what to change, drop the changed files. Otherwise: "
+        return f"{change}Use `phonoscene retry {job.job_id}`: {paid}."
     if job.sequence and job.status in (_S.SUBMITTED, _S.GENERATED):
         return "Nothing to do. `phonoscene watch` follows its segments."
     steps = {

@@ -68,6 +68,10 @@ _LOOK_AT_FAL = (
     "Check fal's dashboard for the request before you drop the file again; it may have been billed."
 )
 _RETRY_SEGMENTS = "Use phonoscene retry: you pay again only for segments without a usable video."
+_CHANGE_SEGMENTS = (
+    "Change what the message names and drop the sidecar again: you pay again only for segments "
+    "without a usable video. If it names nothing, use phonoscene retry."
+)
 _RESTORE = "Restore the object in S3, then drop it again."
 #: What the audio is called, and what fal calls it, as records of before have it.
 _AUDIO = frozenset({"audio", "audio_url"})
@@ -129,8 +133,7 @@ def past_state(job: Job, status: JobStatus) -> str:
 
 def fix(status: JobStatus, error: ErrorDetail) -> str:
     """What the dropper can do about an error of a job that stands at ``status``."""
-    is_policys = error.code == "content_policy_violation"
-    if known := _policy_fix(error) if is_policys else _FIXES.get(error.code):
+    if known := _known_fix(error):
         return known
     if status is JobStatus.REJECTED:
         return f"{_correction(error)} again; nothing was spent."
@@ -141,6 +144,14 @@ def fix(status: JobStatus, error: ErrorDetail) -> str:
     if error.field:
         return f"Change {error.field} and drop the sidecar again."
     return "Change what the message names, then drop the file again."
+
+
+def _known_fix(error: ErrorDetail) -> str | None:
+    if error.code == "content_policy_violation":
+        return _policy_fix(error)
+    if error.code == "segment_failed" and not error.retryable:  # fal would refuse it again
+        return _CHANGE_SEGMENTS
+    return _FIXES.get(error.code)
 
 
 def _policy_fix(error: ErrorDetail) -> str:
