@@ -38,6 +38,7 @@ from phonoscene.jobs import (
     ErrorDetail,
     Estimate,
     Job,
+    JobCost,
     JobStatus,
     Request,
     Reservation,
@@ -1274,6 +1275,27 @@ def test_cancelled_long_audio_says_what_its_segments_cost(
     )
 
     assert formatting.meaning(job).startswith(meaning)
+
+
+@pytest.mark.parametrize(
+    ("may_be_billed", "said"),
+    [
+        (True, "fal may still run and bill it"),
+        (False, "nothing is billed beyond its cost"),
+    ],
+)
+def test_cancelled_long_audio_does_not_call_open_what_fal_has_billed(
+    *, may_be_billed: bool, said: str
+) -> None:
+    stopped = in_segments(1).with_segment(1, status=_S.CANCELLED, is_sent=True)
+    cost = JobCost(lower_usd=Decimal(1), upper_usd=Decimal(2), may_be_billed=may_be_billed)
+    job = with_history(_S.READY, _S.SUBMITTED, _S.CANCELLED).model_copy(
+        update={"sequence": stopped, "spent": cost}
+    )
+
+    meaning = formatting.meaning(job)
+
+    assert meaning == f"cancelled; 1 segment had been made and paid, and {said}"
 
 
 def test_long_audio_says_what_its_segments_wait_for() -> None:

@@ -157,8 +157,11 @@ def _billed(job: Job) -> str:
     segments = job.sequence.segments if job.sequence else ()
     if moving := sum(one.status not in (None, _S.GENERATED, *FINAL) for one in segments):
         return f"{paid}{number(moving, 'segment')} had not ended, and may still be billed"
-    more = "nothing else" if done else "nothing"
-    return paid + ("fal may still run and bill it" if unseen_runs(job) else f"{more} is billed")
+    if not unseen_runs(job):
+        return f"{paid}{'nothing else' if done else 'nothing'} is billed"
+    if job.spent and not job.spent.may_be_billed:  # by now each has ended, whatever became of it
+        return f"{paid}nothing is billed beyond its cost"
+    return f"{paid}fal may still run and bill it"
 
 
 def _made(job: Job) -> int:
