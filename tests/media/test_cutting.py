@@ -355,6 +355,19 @@ def test_reading_ends_when_its_time_is_over(name: str, monkeypatch: pytest.Monke
     assert caught.value.code == "editing_too_slow"
 
 
+@pytest.mark.parametrize("name", READERS)
+def test_a_file_in_which_no_sound_is_found_is_not_searched_for_longer(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, read = READERS[name]
+    monkeypatch.setattr(module, "MAX_BUSY_SECONDS", -1.0)
+
+    with pytest.raises(EditingFailed) as caught:
+        read(whole("wav")[0].replace(b"data", b"junk", 1))
+
+    assert caught.value.code == "editing_too_slow"
+
+
 def test_decoding_pictures_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(last_frame_module, "MAX_BUSY_SECONDS", -1.0)
 

@@ -49,8 +49,9 @@ def waveform(file: SeekableFile, suffix: str) -> Waveform:
     Raises:
         EditingFailed: it is no audio that can be decoded.
     """
-    with opened_audio(file, suffix) as (container, stream):
-        frames = decoded_frames(container, stream, TimeLimit(MAX_SECONDS))
+    limit = TimeLimit(MAX_SECONDS)
+    with opened_audio(file, limit, suffix) as (container, stream):
+        frames = decoded_frames(container, stream, limit)
         fine, count = _peaks(samples(frames, RATE))
     size = max(1, -(-len(fine) // BARS))
     groups = [fine[first : first + size] for first in range(0, len(fine), size)]

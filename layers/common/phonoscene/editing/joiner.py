@@ -141,7 +141,7 @@ def _joined(
     for number, (video, planned) in enumerate(zip(videos, frames, strict=True), 1):
         segments.append(examine(video, planned, rate, limit, number))
     check_equal(segments)
-    with opened_audio(audio, suffix) as (container, stream):
+    with opened_audio(audio, limit, suffix) as (container, stream):
         sound = examine_sound(container, stream, limit)
     check_length(sum(frames), rate, sound.seconds)
     return _Work(videos, segments, rate, audio, suffix, sound, to, limit).join()
@@ -207,12 +207,13 @@ class _Work:
             out = stack.enter_context(
                 av.open(str(self.to), "w", format=self.container.format, options=options)
             )
-            with opened_video(self.videos[0], 1) as (_, template):
+            with opened_video(self.videos[0], 1, self.limit) as (_, template):
                 picture: Any = out.add_stream_from_template(template)
                 picture.time_base = 1 / self.rate
                 # PyAV drops the profile, and FFmpeg then writes ProRes 4444 under the tag of 422 HQ
                 picture.codec_context.codec_tag = template.codec_context.codec_tag
-            container, source = stack.enter_context(opened_audio(self.audio, self.suffix))
+            audio = opened_audio(self.audio, self.limit, self.suffix)
+            container, source = stack.enter_context(audio)
             if is_copied:
                 track: Any = out.add_stream_from_template(source)
                 track.time_base = source.time_base
@@ -237,7 +238,7 @@ class _Work:
         delay = max(pictures.delay for pictures in self.segments)
         first = 0
         for number, (video, pictures) in enumerate(zip(self.videos, self.segments, strict=True), 1):
-            with opened_video(video, number) as (container, stream):
+            with opened_video(video, number, self.limit) as (container, stream):
                 read = whole_pictures(container, stream, self.limit)
                 places = zip(pictures.positions, pictures.decoded, strict=True)
                 for packet, (at, decoded) in zip(read, places, strict=True):
@@ -269,7 +270,7 @@ class _Work:
         frames = sum(segment.frames for segment in self.segments)
         with self.to.open("rb") as file:
             examine(file, frames, self.rate, self.limit)
-            with opened_audio(file) as (container, stream):
+            with opened_audio(file, self.limit) as (container, stream):
                 sound = examine_sound(container, stream, self.limit)
         off = max(abs(float(sound.seconds - self.sound.seconds)), abs(sound.start))
         if off > max(float(1 / self.rate), MAX_PACKET_SECONDS) or not sound.is_steady:

@@ -29,7 +29,7 @@ def last_frame(file: SeekableFile, frames: int, fps: float, segment: int) -> byt
     """
     last, limit = None, TimeLimit(MAX_BUSY_SECONDS)
     examine(file, frames, rate_of(fps), limit, segment)
-    with opened_video(file, segment) as (container, stream):
+    with opened_video(file, segment, limit) as (container, stream):
         context = stream.codec_context
         if context.width * context.height > MAX_PIXELS:
             raise _unreadable(f"has {context.width} x {context.height} pixels", segment)

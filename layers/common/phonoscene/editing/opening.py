@@ -48,13 +48,15 @@ class TimeLimit:
 
 
 @contextmanager
-def opened_audio(file: SeekableFile, suffix: str = "") -> Iterator[tuple[Any, Any]]:
+def opened_audio(
+    file: SeekableFile, limit: TimeLimit, suffix: str = ""
+) -> Iterator[tuple[Any, Any]]:
     """The container of an audio file, or of a video, and its stream of audio.
 
     ``suffix`` is that of the file's name.
 
     Raises:
-        EditingFailed: ``unreadable_audio``.
+        EditingFailed: ``unreadable_audio`` or ``editing_too_slow``.
     """
     refused = EditingFailed(
         "unreadable_audio", "The audio cannot be decoded. Convert it to WAV or FLAC."
@@ -63,7 +65,7 @@ def opened_audio(file: SeekableFile, suffix: str = "") -> Iterator[tuple[Any, An
     with ExitStack() as stack:
         try:
             container = stack.enter_context(
-                opened(file, formats, AUDIO_DECODERS, suffix, wav_end(file))
+                opened(file, formats, AUDIO_DECODERS, suffix, wav_end(file), limit.check)
             )
         except av.FFmpegError as exc:
             raise refused from exc
@@ -74,11 +76,13 @@ def opened_audio(file: SeekableFile, suffix: str = "") -> Iterator[tuple[Any, An
 
 
 @contextmanager
-def opened_video(file: SeekableFile, segment: int | None) -> Iterator[tuple[Any, Any]]:
+def opened_video(
+    file: SeekableFile, segment: int | None, limit: TimeLimit
+) -> Iterator[tuple[Any, Any]]:
     """The container of a video, and its stream of pictures.
 
     Raises:
-        EditingFailed: ``unreadable_video``.
+        EditingFailed: ``unreadable_video`` or ``editing_too_slow``.
     """
     name = "The video" if segment is None else f"The video of segment {segment}"
     refused = EditingFailed(
@@ -88,7 +92,9 @@ def opened_video(file: SeekableFile, segment: int | None) -> Iterator[tuple[Any,
     )
     with ExitStack() as stack:
         try:
-            container = stack.enter_context(opened(file, VIDEO_FORMATS, VIDEO_DECODERS))
+            container = stack.enter_context(
+                opened(file, VIDEO_FORMATS, VIDEO_DECODERS, check=limit.check)
+            )
         except av.FFmpegError as exc:
             raise refused from exc
         stream = container.streams.best("video")

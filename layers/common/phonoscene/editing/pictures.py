@@ -63,7 +63,7 @@ def examine(
             ``editing_too_slow``; without a number of a segment, ``joined_wrong``.
     """
     times: list[float | None] = []
-    with opened_video(video, segment) as (container, stream):
+    with opened_video(video, segment, limit) as (container, stream):
         properties = _properties(stream)
         is_vp9 = properties["codec"] == "vp9"
         frames = float(stream.time_base * rate)  # of one unit of its time

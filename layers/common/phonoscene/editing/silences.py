@@ -41,8 +41,9 @@ def silences(file: SeekableFile, suffix: str = "") -> list[Silence]:
     found: list[Silence] = []
     begun: float | None = None
     total = 0
-    with opened_audio(file, suffix) as (container, stream):
-        for frame in _detected(container, stream):
+    limit = TimeLimit(MAX_BUSY_SECONDS)
+    with opened_audio(file, limit, suffix) as (container, stream):
+        for frame in _detected(container, stream, limit):
             total = frame.pts + frame.samples
             if start := frame.metadata.get("lavfi.silence_start"):
                 begun = float(start)
@@ -54,7 +55,7 @@ def silences(file: SeekableFile, suffix: str = "") -> list[Silence]:
     return found
 
 
-def _detected(container: Any, stream: Any) -> Iterator[Any]:
+def _detected(container: Any, stream: Any, limit: TimeLimit) -> Iterator[Any]:
     """The audio's frames behind ``silencedetect``, which writes what it finds as metadata."""
     graph = Graph()
     source = graph.add_abuffer(
@@ -66,7 +67,7 @@ def _detected(container: Any, stream: Any) -> Iterator[Any]:
     detect.link_to(sink)
     graph.configure()
     first = 0
-    for piece in samples(decoded_frames(container, stream, TimeLimit(MAX_BUSY_SECONDS))):
+    for piece in samples(decoded_frames(container, stream, limit)):
         source.push(audio_frame(piece, first))
         first += len(piece) // SAMPLE_BYTES
         with suppress(av.error.BlockingIOError):  # it has given all

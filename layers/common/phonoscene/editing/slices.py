@@ -36,7 +36,7 @@ def write_slices(
             span begins behind the end.
     """
     limit = TimeLimit(MAX_BUSY_SECONDS)
-    with opened_audio(file, suffix) as (container, stream):
+    with opened_audio(file, limit, suffix) as (container, stream):
         pieces = samples(decoded_frames(container, stream, limit))
         for number, piece in enumerate(_slices(pieces, spans)):
             write(number, piece)

@@ -32,8 +32,9 @@ HTTPS: Final = 443
 AGENT: Final = {"User-Agent": USER_AGENT}
 #: So many answers may come before the answer itself.
 MAX_HINTS: Final = 10
-#: Addresses that stand for an IPv4 address behind a gateway (RFC 6052).
-_NAT64: Final = IPv6Network("64:ff9b::/96")
+#: Addresses that end with the IPv4 address that they stand for: behind a gateway (RFC 6052), and
+#: the older "compatible" and "translated" ones (RFC 4291, RFC 2765).
+_WITH_IPV4: Final = tuple(map(IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 def _embedded(address: IPv6Address) -> IPv4Address | None:
     """The IPv4 address that an IPv6 one stands for, if it does."""
-    if address in _NAT64:
+    if any(address in network for network in _WITH_IPV4):
         found = ip_address(address.packed[-4:])
         return found if not isinstance(found, IPv6Address) else None
     return address.ipv4_mapped or address.sixtofour
