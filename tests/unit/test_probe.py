@@ -278,11 +278,46 @@ def test_an_avif_that_claims_too_many_pixels_is_refused() -> None:
     assert caught.value.code == "image_too_large"
 
 
+def several() -> bytes:
+    """A JPEG whose header has another picture's end, as a camera's has that of a small one."""
+    made = MADE["image/jpeg"]()
+    return made[:2] + b"\xff\xe2\x10\0" + b"\xff\xd9" * 2047 + made[2:]
+
+
+SEVERAL = several()
+
+
+def test_the_end_of_a_picture_in_the_header_does_not_matter() -> None:
+    assert probe_image(io.BytesIO(SEVERAL)).width == 64
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(SEVERAL[:-2], id="no-end"),
+        pytest.param(SEVERAL[:-12], id="cut-off"),
+        pytest.param(SEVERAL[:-12] + bytes(4096), id="zeros"),
+        pytest.param(gif(64, 64)[:-12], id="gif"),
+        pytest.param(gif(64, 64, b"!\xfe\2hi\0")[:-12], id="gif-with-a-comment"),
+    ],
+)
+def test_an_image_that_was_cut_off_is_refused(content: bytes) -> None:
+    with pytest.raises(MediaRefused, match="whole file") as caught:
+        probe_image(io.BytesIO(content))
+
+    assert caught.value.code == "image_cut_off"
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_an_image_is_measured_as_a_person_sees_it(orientation: int) -> None:
     facts = probe_image(io.BytesIO(turned(MADE["image/jpeg"](), orientation)))
 
     assert (facts.width, facts.height) == ((64, 32) if orientation <= 4 else (32, 64))
+
+
+ANIMATED_WEBP = (
+    b"RIFF\x26\0\0\0WEBPVP8X\x0a\0\0\0\2\0\0\0\x3f\0\0\x1f\0\0ANIM\6\0\0\0\xff\xff\xff\xff\0\0"
+)
 
 
 @pytest.mark.parametrize(
@@ -292,13 +327,14 @@ def test_an_image_is_measured_as_a_person_sees_it(orientation: int) -> None:
         (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "not_an_image", "SVG"),
         (b"<!DOCTYPE html><html><body>404</body></html>", "not_an_image", "web page"),
         (b"\x00\x00\x00\x18ftypheic" + b"\x00" * 50, "not_an_image", "HEIC"),
+        (ANIMATED_WEBP, "not_an_image", "animated WebP"),
         (b"BM" + b"\x00" * 100, "not_an_image", "decoded"),
         (
             b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x40\0\0\0\x20\x08\2\0\0\0",
             "not_an_image",
             "decoded",
         ),
-        (wave(b"\x80" * 100), "not_an_image", "decoded"),
+        (wave(b"\x80" * 100), "not_an_image", "again if it was cut off"),
     ],
 )
 def test_what_is_no_image_is_refused(content: bytes, code: str, words: str) -> None:

@@ -97,6 +97,11 @@ def test_a_receipt_tells_each_error_with_its_field_what_is_allowed_and_what_to_d
         ),
         (
             JobStatus.REJECTED,
+            wrong("image_cut_off", field="image_url", source="a.jpg"),
+            "Replace a.jpg with the whole image, then drop the sidecar again",
+        ),
+        (
+            JobStatus.REJECTED,
             wrong("missing_field", field="prompt", source="a.json"),
             "Add prompt to a.json and drop it again",
         ),

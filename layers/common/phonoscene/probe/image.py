@@ -36,6 +36,9 @@ MAX_BYTES: Final = 50 * 1024 * 1024
 MAX_PIXELS: Final = 100_000_000
 #: An AVIF's box with the width and height of a picture, with a short or a long length.
 _ISPE: Final = re.compile(rb"ispe(?:\0{7}\x1c)?\0.{3}(.{4})(.{4})", re.DOTALL)
+#: A JPEG's marker that ends it, or that a length follows.
+_MARKER: Final = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
+_END: Final = b"\xd9"
 _LOOKS_LIKE: Final = (
     (b"<svg", "an SVG drawing"),
     (b"<html", "a web page"),
@@ -44,6 +47,7 @@ _LOOKS_LIKE: Final = (
     (b"ftypmif1", "a HEIF photo"),
     (b"%pdf-", "a PDF document"),
     (b"<?xml", "an XML document"),
+    (b"anim\6\0\0\0", "an animated WebP"),
 )
 
 
@@ -51,7 +55,7 @@ def probe_image(file: SeekableFile) -> ImageFacts:
     """Decode an image, or the first one of several.
 
     Raises:
-        MediaRefused: ``not_an_image``, ``empty_image`` or ``image_too_large``.
+        MediaRefused: ``not_an_image``, ``empty_image``, ``image_cut_off`` or ``image_too_large``.
     """
     size = file.seek(0, 2)
     if not size:
@@ -78,6 +82,7 @@ def _facts(container: Any, file: SeekableFile) -> ImageFacts:
             sizes = [(frame.width, frame.height), *_claimed(container, file)]
             size = max(sizes, key=math.prod)
             _check_pixels(*size)
+            _check_end(FORMATS[container.format.name], file)
             width, height = size[::-1] if abs(frame.rotation) == 90 else size  # noqa: PLR2004 - degrees
             return ImageFacts(width, height, FORMATS[container.format.name])
     raise av.InvalidDataError(0, "no picture")
@@ -89,6 +94,27 @@ def _check_pixels(width: int, height: int) -> None:
             "image_too_large",
             f"has {width} x {height} pixels; at most {MAX_PIXELS:,} are read. Make it smaller",
         )
+
+
+def _check_end(form: str, file: SeekableFile) -> None:
+    """Refuse a JPEG or a GIF that was cut off: FFmpeg makes up the rest, fal's reader does not."""
+    ends = {"image/jpeg": _jpeg_ends, "image/gif": _gif_ends}.get(form)
+    file.seek(0)
+    if ends and not ends(file.read(MAX_BYTES) or b""):
+        raise MediaRefused(
+            "image_cut_off",
+            "lacks its end: it was cut off. Upload the whole file, or export it again",
+        )
+
+
+def _jpeg_ends(raw: bytes) -> bool:
+    """Whether the first picture does; another picture, or a video, may follow it."""
+    at = 0
+    while marker := _MARKER.search(raw, at):
+        if marker[1] == _END:
+            return True
+        at = marker.end() + int.from_bytes(raw[marker.end() : marker.end() + 2])
+    return False
 
 
 def _claimed(container: Any, file: SeekableFile) -> list[tuple[int, int]]:
@@ -112,15 +138,8 @@ def _claimed(container: Any, file: SeekableFile) -> list[tuple[int, int]]:
 
 
 def _gif_size(raw: bytes) -> tuple[int, int]:
-    """The screen, as far as the first picture reaches beyond it; before that are extensions."""
-    if len(raw) < 13:  # noqa: PLR2004 - the header
-        return 0, 0
-    at = 13 + (3 << (raw[10] & 7) + 1 if raw[10] & 0x80 else 0)
-    while raw[at : at + 1] == b"!":
-        at += 2
-        while raw[at : at + 1] not in (b"", b"\0"):
-            at += raw[at] + 1
-        at += 1
+    """The screen, as far as the first picture reaches beyond it."""
+    at = _gif_picture(raw)
     if raw[at : at + 1] != b"," or len(raw) < at + 9:
         return 0, 0
     screen = struct.unpack_from("<2H", raw, 6)
@@ -128,12 +147,40 @@ def _gif_size(raw: bytes) -> tuple[int, int]:
     return max(screen[0], left + width), max(screen[1], top + height)
 
 
+def _gif_ends(raw: bytes) -> bool:
+    """Whether the first picture does."""
+    at = _gif_picture(raw) + 9
+    return _after_blocks(raw, at + 2 + _colours(raw, at)) <= len(raw)
+
+
+def _gif_picture(raw: bytes) -> int:
+    """Where the first picture begins; before that are extensions."""
+    at = 13 + _colours(raw, 10)
+    while raw[at : at + 1] == b"!":
+        at = _after_blocks(raw, at + 2)
+    return at
+
+
+def _colours(raw: bytes, at: int) -> int:
+    """The bytes of the palette that the flags there announce."""
+    flags = int.from_bytes(raw[at : at + 1])
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _after_blocks(raw: bytes, at: int) -> int:
+    """Where blocks end, each with its length before it; beyond the end if the last is not there."""
+    while raw[at : at + 1] not in (b"", b"\0"):
+        at += raw[at] + 1
+    return at + 1
+
+
 def _not_an_image(file: SeekableFile) -> str:
     file.seek(0)
     head = (file.read(1024) or b"").lower()
     looks = next((what for sign, what in _LOOKS_LIKE if sign in head), None)
     seems = f"it looks like {looks}" if looks else "it cannot be decoded"
+    again = "" if looks else "upload it again if it was cut off, or "
     return (
         f"is not an image that fal reads: {seems}. Phonoscene takes PNG, JPEG, WebP, GIF and AVIF; "
-        "export it as PNG or JPEG"
+        f"{again}export it as PNG or JPEG"
     )

@@ -80,6 +80,7 @@ _BETTER_IMAGE = MappingProxyType(
     {
         "not_an_image": "a PNG or JPEG image",
         "empty_image": "a PNG or JPEG image",
+        "image_cut_off": "the whole image",
         "image_too_large": "a smaller image",
     }
 )
