@@ -287,8 +287,12 @@ def several() -> bytes:
 SEVERAL = several()
 
 
-def test_the_end_of_a_picture_in_the_header_does_not_matter() -> None:
-    assert probe_image(io.BytesIO(SEVERAL)).width == 64
+@pytest.mark.parametrize(
+    "behind", [b"", b"\0\0\0\x18ftypmp42" + b"\xff\xd8\xff" * 9, MADE["image/jpeg"]()[:-2]]
+)
+@pytest.mark.parametrize("made", [SEVERAL, MADE["image/jpeg"]()])
+def test_what_is_behind_a_whole_picture_does_not_matter(made: bytes, behind: bytes) -> None:
+    assert probe_image(io.BytesIO(made + behind)).width == 64
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ def opened(
     """The opened container of a file whose name ends in ``suffix``; nothing behind ``end`` is read.
 
     ``formats`` are FFmpeg's names of the demuxers that may be used. The other ones matter: HLS,
-    concat and their like open further files and addresses that the file names.
+    concat and their like open further files and addresses that the file names. A single one is used
+    without a guess.
 
     ``check`` is called before each read, and ends the work by an error: FFmpeg may read a whole
     file before it finds a packet, or none.
@@ -87,9 +88,10 @@ def opened(
         "codec_whitelist": _LIST.join(sorted(decoders)),
         "protocol_whitelist": "none",
     }
+    only = next(iter(formats)) if len(formats) == 1 else None
     view = _View(file, f"media{suffix}", end, check)
     try:
-        with av.open(view, options=options, metadata_errors="ignore") as container:
+        with av.open(view, format=only, options=options, metadata_errors="ignore") as container:
             yield container
     finally:
         if view.failure:

@@ -15,6 +15,8 @@ from phonoscene.errors import MediaRefused
 from phonoscene.probe.containers import opened
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from phonoscene.drops.media_facts import SeekableFile
 
 #: What FFmpeg calls a container, and what the web calls it.
@@ -66,10 +68,16 @@ def probe_image(file: SeekableFile) -> ImageFacts:
             f"has {size / 2**20:.1f} MiB; fal reads images of 50 MiB at most. Make it smaller",
         )
     try:
-        with opened(file, FORMATS, DECODERS) as container:
+        with opened(file, _formats(file), DECODERS) as container:
             return _facts(container, file)
     except av.FFmpegError as exc:
         raise MediaRefused("not_an_image", _not_an_image(file)) from exc
+
+
+def _formats(file: SeekableFile) -> Mapping[str, str]:
+    """Those to guess from. FFmpeg guesses wrong at some JPEGs that another picture follows."""
+    file.seek(0)
+    return {"jpeg_pipe": FORMATS["jpeg_pipe"]} if file.read(3) == b"\xff\xd8\xff" else FORMATS
 
 
 def _facts(container: Any, file: SeekableFile) -> ImageFacts:
