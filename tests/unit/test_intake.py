@@ -288,6 +288,23 @@ def test_auto_with_an_image_elsewhere_cannot_be_priced(
     assert job.estimate is None
 
 
+@pytest.mark.parametrize(
+    ("size", "codes"),
+    [((14142, 64), []), ((14143, 64), ["image_too_large"]), ((64, 14143), ["image_too_large"])],
+)
+def test_auto_takes_no_image_that_is_larger_than_any_video(
+    bucket: MemoryBucket, store: MemoryStore, size: tuple[int, int], codes: list[str]
+) -> None:
+    bucket.put("song.mp3")
+    bucket.put("song.json", text(video_size="auto", image_url="cover.png"))
+    bucket.put("cover.png")
+    bucket.images["cover.png"] = size
+
+    job = take(bucket, store, "song.mp3")
+
+    assert [error.code for error in job.errors] == codes
+
+
 # Secrets of a dropper's URLs
 
 SECRET = "5ecre7"

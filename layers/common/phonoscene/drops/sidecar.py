@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Ge, Le
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
@@ -57,11 +57,15 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class VideoSize(_Strict):
-    """A size in pixels; fal allows each side up to 14142."""
+#: In pixels, by fal's schema.
+MAX_SIDE: Final = 14142
 
-    width: int = Field(ge=1, le=14142)
-    height: int = Field(ge=1, le=14142)
+
+class VideoSize(_Strict):
+    """A size in pixels."""
+
+    width: int = Field(ge=1, le=MAX_SIDE)
+    height: int = Field(ge=1, le=MAX_SIDE)
 
 
 Strength = Annotated[float, Ge(0), Le(1)]

@@ -21,7 +21,7 @@ from phonoscene.drops.keys import (
     unsafe,
 )
 from phonoscene.drops.pricing import PADDING_SECONDS, PRESETS, estimate, needed_frames
-from phonoscene.drops.sidecar import Sidecar, VideoSize
+from phonoscene.drops.sidecar import MAX_SIDE, Sidecar, VideoSize
 from phonoscene.drops.sidecar_files import SidecarFile, metadata_of, parse, read_takes
 from phonoscene.drops.validation_errors import SCENES, Errors, shortened
 from phonoscene.errors import DropRefused, OutOfTime
@@ -340,8 +340,11 @@ class Examiner:
         if sidecar.video_size != "auto":
             return PRESETS[sidecar.video_size]
         if "image_url" in images:
-            _, facts = images["image_url"]
-            return facts.width, facts.height
+            found, facts = images["image_url"]
+            size = facts.width, facts.height
+            if max(size) > MAX_SIDE:
+                raise DropRefused(_too_large_for_auto(found.key, size))
+            return size
         if "://" in str(sidecar.image_url):
             raise DropRefused(_unknown_size(str(sidecar.image_url)))
         return None
@@ -456,6 +459,21 @@ def _unknown_size(reference: str) -> ErrorDetail:
         message=(
             f"video_size is auto, but the size of {without_secrets(reference)[:100]} cannot be "
             "read, so neither can the cost. Give a size, or put the image beside the sidecar."
+        ),
+    )
+
+
+def _too_large_for_auto(key: str, size: tuple[int, int]) -> ErrorDetail:
+    pixels = f"{size[0]} x {size[1]}"
+    return ErrorDetail(
+        code="image_too_large",
+        field="image_url",
+        value=pixels,
+        allowed=f"sides of at most {MAX_SIDE} pixels",
+        source=key,
+        message=(
+            f"video_size is auto, and {key} has {pixels} pixels; fal makes videos with sides of at "
+            f"most {MAX_SIDE}. Give a size, or make the image smaller."
         ),
     )
 
