@@ -324,6 +324,32 @@ ANIMATED_WEBP = (
 )
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_webp_is_turned_whether_its_exif_has_a_jpegs_prefix_or_not(
+    order: str, prefix: bytes, orientation: int
+) -> None:
+    still = MADE["image/webp"]()[12:]
+    tiff = struct.pack(
+        f"{order}2sHIHHHIIHHIHHI",
+        *(b"II" if order == "<" else b"MM", 42, 8, 2),
+        *(271, 2, 1, 0),
+        *(274, 3, 1, orientation, 0, 0),
+    )
+    exif = prefix + tiff
+    chunks = (
+        b"VP8X" + struct.pack("<IIHBHB", 10, 8, 63, 0, 31, 0),
+        still,
+        b"EXIF" + struct.pack("<I", len(exif)) + exif,
+    )
+    body = b"WEBP" + b"".join(chunks)
+
+    facts = probe_image(io.BytesIO(b"RIFF" + struct.pack("<I", len(body)) + body))
+
+    assert (facts.width, facts.height) == ((64, 32) if orientation <= 4 else (32, 64))
+
+
 @pytest.mark.parametrize(
     ("content", "code", "words"),
     [

@@ -41,6 +41,13 @@ _ISPE: Final = re.compile(rb"ispe(?:\0{7}\x1c)?\0.{3}(.{4})(.{4})", re.DOTALL)
 #: A JPEG's marker that ends it, or that a length follows.
 _MARKER: Final = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 _END: Final = b"\xd9"
+#: A WebP's EXIF with an orientation that turns it by a quarter, where the TIFF has a JPEG's prefix:
+#: libvips writes it so, and FFmpeg does not read it.
+_TURNED: Final = re.compile(
+    rb"EXIF.{4}Exif\0\0(?:II\*\0\x08\0{3}..(?:.{12}){,99}?\x12\x01\x03\0\x01\0{3}[\x05-\x08]"
+    rb"|MM\0\*\0{3}\x08..(?:.{12}){,99}?\x01\x12\0\x03\0{3}\x01\0[\x05-\x08])",
+    re.DOTALL,
+)
 _LOOKS_LIKE: Final = (
     (b"<svg", "an SVG drawing"),
     (b"<html", "a web page"),
@@ -90,9 +97,11 @@ def _facts(container: Any, file: SeekableFile) -> ImageFacts:
             sizes = [(frame.width, frame.height), *_claimed(container, file)]
             size = max(sizes, key=math.prod)
             _check_pixels(*size)
-            _check_end(FORMATS[container.format.name], file)
-            width, height = size[::-1] if abs(frame.rotation) == 90 else size  # noqa: PLR2004 - degrees
-            return ImageFacts(width, height, FORMATS[container.format.name])
+            form = FORMATS[container.format.name]
+            _check_end(form, file)
+            is_turned = abs(frame.rotation) == 90 or _is_turned_webp(form, file)  # noqa: PLR2004 - degrees
+            width, height = size[::-1] if is_turned else size
+            return ImageFacts(width, height, form)
     raise av.InvalidDataError(0, "no picture")
 
 
@@ -123,6 +132,11 @@ def _jpeg_ends(raw: bytes) -> bool:
             return True
         at = marker.end() + int.from_bytes(raw[marker.end() : marker.end() + 2])
     return False
+
+
+def _is_turned_webp(form: str, file: SeekableFile) -> bool:
+    file.seek(0)
+    return form == "image/webp" and bool(_TURNED.search(file.read(MAX_BYTES) or b""))
 
 
 def _claimed(container: Any, file: SeekableFile) -> list[tuple[int, int]]:
