@@ -37,7 +37,10 @@ AUDIO_FORMATS = ("aac", "flac", "mp3", "mov", "ogg", "wav")
 # its usual search takes as long as drawing and encoding the picture
 SOUND_OPTIONS = {"aac": {"aac_coder": "fast"}}
 SUPPORTED = ["mp3", "wav", "flac", "m4a", "aac", "ogg", "opus"]
-IMAGE_FORMATS = ("png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "gif", "image2", "webp")
+IMAGE_FORMATS = (
+    *("png_pipe", "apng", "jpeg_pipe", "webp_pipe", "bmp_pipe", "gif", "image2", "webp"),
+    "mov",  # AVIF
+)
 MAX_PIXELS = 4096 * 4096  # a limit of this simulator, not of fal
 QUARTER = 90  # degrees
 

@@ -7,6 +7,7 @@ import math
 import socket
 import ssl
 import time
+from pathlib import Path
 from typing import Any
 
 import av
@@ -17,6 +18,7 @@ from tests.integration.fal_simulator.simulator import Fal, a_picture, a_sound, c
 from tests.support.media.samples import image_of, turned
 
 pytestmark = pytest.mark.enable_socket
+ROOT = Path(__file__).parents[3]
 
 # the video
 
@@ -108,6 +110,36 @@ def test_a_video_with_an_image_is_encoded_as_one_without(fal: Fal, kind: str) ->
             found.append((context.colorspace, context.color_range, colours))
 
     assert found[0] == found[1]
+
+
+def animated_png() -> bytes:
+    """Two black pictures of 64 x 64 pixels."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="apng") as output:
+        stream = output.add_stream("apng", rate=2)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "rgb24"
+        for at in range(2):
+            frame = av.VideoFrame(64, 64, "rgb24")
+            frame.pts = at
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(animated_png(), id="apng"),
+        pytest.param((ROOT / "tests/security/corpus/image/avif.bin").read_bytes(), id="avif"),
+    ],
+)
+def test_what_the_product_takes_for_an_image_is_one(fal: Fal, content: bytes) -> None:
+    fal.emulator.files |= {"a": content, "a.wav": a_sound(0.4)}
+    image = f"https://bucket.s3.us-east-1.amazonaws.com:{fal.emulator.port}/drop/a"
+
+    made = fal.run(video_size="auto", image_url=image)["result"]["video"]
+
+    assert (made["width"], made["height"]) == (64, 64)
 
 
 def test_a_photograph_on_its_side_makes_an_upright_video(fal: Fal) -> None:
