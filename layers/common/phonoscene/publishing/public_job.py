@@ -133,7 +133,8 @@ class PublicJob(Versioned):
     )
     name: str = described("The drop's key without its suffixes: what both halves share.")
     revision: int = described(
-        "Grows with every write of a record; of two, the greater is the newer."
+        "Grows with every write of a record; of two with the same created_at, the greater is the "
+        "newer."
     )
     status: JobStatus = described("Where the job stands.")
     state: str = described("The same in words.")
@@ -166,7 +167,9 @@ class PublicJob(Versioned):
     sidecar: DropObject | None = described("The sidecar, pinned to its version.", default=None)
     metadata: Metadata = described("The sidecar's, unchanged.", default={})
     dropped_at: Time | None = described("When S3 dates the newer of both.", default=None)
-    created_at: Time = described("When the record was made.")
+    created_at: Time = described(
+        "When the record was made. A half that is dropped again gets a new one, with the same id."
+    )
     updated_at: Time = described("When the job last took a step.")
 
     def to_json(self, indent: int | None = None) -> str:
