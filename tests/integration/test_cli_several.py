@@ -457,6 +457,24 @@ def test_a_file_that_exists_is_not_proposed_as_a_folder(desk: Desk, folder: Path
     assert new.code == there.code == 2
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_who_interrupts_what_follows_new_jobs_still_gets_their_ids(
+    desk: Desk, environment: pytest.MonkeyPatch, form: str
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    environment.setattr(time, "sleep", interrupt)
+    options = ("--json",) if form == "json" else ()
+
+    result = desk.says("drop", "a.wav", *PROMPT, "--watch", *options)
+
+    assert result.code == 130
+    ids = re.findall(r"`phonoscene watch ([0-9a-f]{32})`", result.err)
+    assert ids
+    assert result.out == f"job: {ids[0]}\n" if not options else result.data["job_ids"] == ids
+
+
 @pytest.mark.usefixtures("videos")
 def test_who_interrupts_a_download_is_told_how_to_fetch_that_video(
     desk: Desk, folder: Path, environment: pytest.MonkeyPatch

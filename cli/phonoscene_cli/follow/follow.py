@@ -228,13 +228,13 @@ class Ending:
     def come(self, stack: Stack, result: NewJobs) -> int:
         """Follow the jobs of ``result`` if asked to, and print the result; returns the exit code.
 
-        If an error is raised, the ids of the jobs, and what is known of them, are printed first:
+        After an error or ^C, the ids of the jobs, and what is known of them, are printed first:
         they exist.
         """
         labels = Labels(list(result.job_ids), self.names)
         try:
             outcome = self._follow(stack, labels)
-        except Exception:
+        except BaseException:  # ^C, too: nobody else knows the ids
             tell_end(result, as_json=self.as_json)
             raise
         result = replace(result, jobs=outcome.jobs, videos=[str(one) for one in outcome.videos])
