@@ -21,6 +21,7 @@ from phonoscene.table.job_store import JobStore
 from phonoscene_cli.audit import backfill as backfill_module
 from phonoscene_cli.audit.audit import Audit, settled_at
 from phonoscene_cli.audit.rate_limit import Pace
+from phonoscene_cli.commands import backfill as backfill_command
 from phonoscene_cli.ui import terminal
 from tests.integration.moto_stack import client
 from tests.integration.workspace import numbered_job
@@ -568,6 +569,19 @@ def test_a_person_is_asked_with_the_price_and_reads_how_many_remain(
     assert "2 drops" in result.err
     assert "3 more" in result.err
     assert result.out == "sent 2 drops\n"
+
+
+@pytest.mark.parametrize(("most", "told"), [(3, "3 or more are left."), (4, "3 more are left.")])
+def test_of_many_remaining_drops_only_the_first_are_counted(
+    desk: Desk, cursor: Path, environment: pytest.MonkeyPatch, most: int, told: str
+) -> None:
+    for n in range(5):
+        pair(desk, f"archive/{n}", announced=False)
+    environment.setattr(backfill_command, "FAR", most)
+
+    result = backfill(desk, cursor, "--limit", "2")
+
+    assert result.err.startswith(told)
 
 
 def test_what_came_too_recently_is_said_to_be_left_out(desk: Desk, cursor: Path) -> None:

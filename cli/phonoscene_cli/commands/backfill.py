@@ -205,7 +205,7 @@ def _end(failed: Unreadable) -> None:
 def _tell_rest(look: _Look, how: str) -> None:
     """Print what was left out, and how to include it."""
     if look.more:
-        count = f"{FAR:,} or more" if look.more == FAR else f"{look.more:,}"
+        count = f"{FAR:,} or" if look.more == FAR else f"{look.more:,}"
         terminal.say(f"{count} more are left. {how}")
     if look.resting:
         terminal.say(
