@@ -153,6 +153,10 @@ def no_video_since(scene: Workspace) -> None:
     scene.set_window(video_lost_at=NOW)
 
 
+def refuse_the_account(scene: Workspace) -> None:
+    scene.set_window(paused_until=AFTER_NOW)
+
+
 def nothing(_: Workspace) -> None:
     """The table is as it is."""
 
@@ -168,6 +172,10 @@ def nothing(_: Workspace) -> None:
         ("cdn", NOW, nothing, "slot"),
         ("budget", AFTER_NOW, spend_today, "budget"),
         ("budget", AFTER_NOW, nothing, "slot"),
+        ("slot", NOW, nothing, "slot"),
+        ("slot", NOW, spend_today, "budget"),
+        ("slot", NOW, refuse_the_account, "account"),
+        ("fal", NOW, spend_today, "budget"),
     ],
 )
 def test_a_waiting_job_says_what_it_waits_for_now_and_not_at_its_last_try(

@@ -120,21 +120,35 @@ class Reader:
             return None
 
     def _as_of_now(self, job: Job, item: Item) -> Job:
-        """The job as it stands now: if what it waited for is over, it waits for a slot."""
+        """The job as it stands now: if what it waited for is over, it waits for what lacks now."""
         if job.status is not JobStatus.READY or not self._limits or not job.waits_for:
             return job
-        at = datetime.now(UTC)
+        at, limits = datetime.now(UTC), self._limits()
         match job.waits_for:
             case "account" | "fal" | "storage":
                 is_over = str(item.get("dispatch_at", "")) <= to_dynamodb(at)
             case "cdn":
                 is_over = self._sums(at)[0].video_lost_at is None
             case "budget":
-                left = self._limits().daily_budget_usd - self._sums(at)[1]
-                is_over = cost_of(job, at).usd <= left
+                is_over = self._has_money(job, limits, at)
+            case "slot":  # of a backlog, only the next few are tried again
+                is_over = job.sequence is None
             case _:
                 is_over = False
-        return job.model_copy(update={"waits_for": "slot"}) if is_over else job
+        return (
+            job.model_copy(update={"waits_for": self._lacking(job, limits, at)}) if is_over else job
+        )
+
+    def _lacking(self, job: Job, limits: SpendingLimits, at: datetime) -> str:
+        """What a claim would wait for now; a slot, too, if the job's turn has not come yet."""
+        window = self._sums(at)[0]
+        if not window.room(limits.max_in_flight, at):
+            return window.lacking(at).waits_for
+        return "slot" if self._has_money(job, limits, at) else "budget"
+
+    def _has_money(self, job: Job, limits: SpendingLimits, at: datetime) -> bool:
+        left = limits.daily_budget_usd - self._sums(at)[1]
+        return cost_of(job, at).usd <= left
 
     def _sums(self, at: datetime) -> tuple[Window, Decimal]:
         """The window, and what is committed today; as of some seconds ago at most."""
