@@ -78,7 +78,7 @@ def test_every_aws_command_of_a_page_exists_with_its_options(page: Path) -> None
     for service, command, rest in commands(page.read_text()):
         if re.fullmatch(CUSTOM, f"{service} {command}"):
             continue
-        options = set(re.findall(r"(?<=\s--)[a-z-]+", re.sub(r"'[^']*'", "", rest)))
+        options = set(re.findall(r"(?<=\s--)(?:no-)?([a-z-]+)", re.sub(r"'[^']*'", "", rest)))
         assert options - GLOBAL <= operation(service, command)[1], f"{service} {command}"
 
 
