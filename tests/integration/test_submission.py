@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from phonoscene.drops.drop_bucket import DropBucket
-from phonoscene.errors import DropRefused
+from phonoscene.errors import DropRefused, MustWait
 from phonoscene.fal.requests import Accepted, Refused, Submission, Unknown
 from phonoscene.fal.webhook_message import hash_token
 from phonoscene.jobs import Audio, DropObject, Job, JobStatus, Request
@@ -22,7 +22,7 @@ from phonoscene.publishing.wording import fix
 from phonoscene.retries import MAX_REFUSALS
 from phonoscene.table.job_store import JobStore
 from phonoscene.workflow.media_urls import Presigned
-from phonoscene.workflow.submission import SubmissionSettings, Submitter
+from phonoscene.workflow.submission import PAUSE, SubmissionSettings, Submitter
 from tests.integration.fal_queue import FakeFalQueue
 from tests.integration.moto_stack import Cloud, client
 from tests.integration.workspace import Clock, FakeDynamoDB
@@ -499,6 +499,22 @@ def test_without_the_fal_key_the_job_stays_ready_and_the_message_comes_back(
     assert [failure["itemIdentifier"] for failure in answer["batchItemFailures"]] == ["m0"]
     (item,) = cloud.items()
     assert item["status"] == "READY"
+
+
+def test_a_key_that_cannot_be_used_pauses_all_jobs_as_one_that_fal_refuses(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unusable() -> Any:
+        raise MustWait("account")
+
+    monkeypatch.setattr(world.fal, "ready", unusable)
+
+    job = world.submit()
+
+    window = world.store.ledger.window()
+    assert (job.status, job.waits_for) == (JobStatus.READY, "account")
+    assert window.is_paused(world.clock())
+    assert window.paused_until == world.clock() + PAUSE
 
 
 def test_a_postponed_job_is_no_failed_message_and_its_log_names_no_secret(

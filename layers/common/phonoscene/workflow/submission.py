@@ -135,9 +135,12 @@ class Submitter:
         at = self.store.clock()
         since = (job.dropped_at if job.part_of else None) or job.updated_at
         tomorrow = turn_tomorrow(since, at)
-        after = turn_after(why.until, job.updated_at) if why.until else at + PAUSE
         turns = {"slot": job.updated_at, "cdn": job.updated_at, "budget": tomorrow}
-        return self._note(job, why.waits_for, turns.get(why.waits_for, after))
+        if why.waits_for in turns:
+            return self._note(job, why.waits_for, turns[why.waits_for])
+        # a pause without an end: the key cannot be used, so nothing was sent that fal could refuse
+        until = why.until or self._pause()
+        return self._note(job, why.waits_for, turn_after(until, job.updated_at))
 
     def _upload_later(self, job: Job, failure: UploadFailed) -> Job:
         """Nothing was claimed, and nothing is billed: like a refusal of fal's queue."""
