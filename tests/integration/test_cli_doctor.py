@@ -468,6 +468,16 @@ def test_each_fault_is_reported_in_its_line_with_the_next_step(
     assert "secret" not in result.out + result.err
 
 
+def test_a_pause_hides_neither_the_slots_nor_the_videos_that_cannot_be_copied(desk: Desk) -> None:
+    later = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+    window_has(paused_until=later, in_flight={"b" * 26}, uncopied={"a" * 26})(desk, None)
+
+    detail = lines(desk.says("doctor", "--json"))["dispatch"]["detail"]
+
+    assert "nothing is sent until" in detail
+    assert "1 of 40 slots are in use; 1 video cannot be copied yet" in detail
+
+
 @pytest.mark.parametrize(
     ("status", "level"),
     [

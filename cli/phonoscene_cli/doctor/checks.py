@@ -145,14 +145,14 @@ def webhook_refuses_strangers(stack: Stack) -> Looked:
 def dispatch_is_not_paused(stack: Stack) -> Looked:
     """Nothing says that fal has refused the account lately."""
     window = stack.jobs.ledger.window()
-    if window.paused_until and window.is_paused(datetime.now(UTC)):
-        until = formatting.moment(window.paused_until)
-        why = f"fal refused the account; nothing is sent until {until}"
-        step = "Check the balance at https://fal.ai/dashboard/billing, and the API key."
-        return Level.FAIL, why, step
     used = formatting.slots(window, stack.parameters.max_in_flight)
     if window.uncopied:
         used += f"; {formatting.number(len(window.uncopied), 'video')} cannot be copied yet"
+    if window.paused_until and window.is_paused(datetime.now(UTC)):
+        until = formatting.moment(window.paused_until)
+        why = f"fal refused the account; nothing is sent until {until}; {used}"
+        step = "Check the balance at https://fal.ai/dashboard/billing, and the API key."
+        return Level.FAIL, why, step
     if window.video_lost_at:
         lost = formatting.moment(window.video_lost_at)
         why = f"{used}; a video was lost at fal's CDN ({lost}), and none has been copied since"
