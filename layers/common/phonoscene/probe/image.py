@@ -37,7 +37,7 @@ MAX_BYTES: Final = 50 * 1024 * 1024
 #: Decoded, that many pixels take 400 MB.
 MAX_PIXELS: Final = 100_000_000
 #: An AVIF's box with the width and height of a picture, with a short or a long length.
-_ISPE: Final = re.compile(rb"ispe(?:\0{7}\x1c)?\0.{3}(.{4})(.{4})", re.DOTALL)
+_ISPE: Final = re.compile(rb"\0{3}(?:\x14ispe|\x01ispe\0{7}\x1c)\0.{3}(.{4})(.{4})", re.DOTALL)
 #: A JPEG's marker that ends it, or that a length follows.
 _MARKER: Final = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 _END: Final = b"\xd9"
