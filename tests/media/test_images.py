@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -16,6 +16,8 @@ from phonoscene.probe.image import probe_image
 
 ORIENTATION = 0x0112  # the tag of EXIF
 sides = st.integers(2, 70)
+#: Pillow encodes while an example is drawn, which takes its time on a machine that is busy.
+unhurried = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite
@@ -88,12 +90,14 @@ def size_by_us(raw: bytes) -> tuple[int, int] | None:
     return facts.width, facts.height
 
 
+@unhurried
 @given(st.one_of(jpegs(), gifs(), others()))
 def test_a_whole_image_has_the_size_that_pillow_shows(raw: bytes) -> None:
     assert size_by_us(raw) == size_by_pillow(raw) is not None
 
 
 @pytest.mark.parametrize("kind", [jpegs(), gifs()], ids=["JPEG", "GIF"])
+@unhurried
 @given(data=st.data())
 def test_an_image_that_was_cut_off_is_refused_where_pillow_refuses_it(
     kind: st.SearchStrategy[bytes], data: st.DataObject
