@@ -179,6 +179,7 @@ def test_a_newcomer_drags_a_file_in_corrects_a_field_drops_it_and_plays_the_vide
     prompt = f"rain {uuid.uuid4()}"
     phonoscene.fault(prompt, "render", "delay", seconds=2.5)
     tab.page.click("nav >> text=Drop")
+    tab.page.wait_for_url("**/drop")  # and for its script, which hears of the file
     tab.drag("first song.wav", make_audio("wav", 2.0))
     tab.shows("#error-prompt", "Write what the video shows")
 
