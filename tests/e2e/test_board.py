@@ -178,8 +178,7 @@ def test_a_newcomer_drags_a_file_in_corrects_a_field_drops_it_and_plays_the_vide
 ) -> None:
     prompt = f"rain {uuid.uuid4()}"
     phonoscene.fault(prompt, "render", "delay", seconds=2.5)
-    tab.page.click("nav >> text=Drop")
-    tab.page.wait_for_url("**/drop")  # and for its script, which hears of the file
+    tab.follow("nav >> text=Drop", "**/drop")
     tab.drag("first song.wav", make_audio("wav", 2.0))
     tab.shows("#error-prompt", "Write what the video shows")
 
@@ -235,7 +234,7 @@ def test_a_rejected_drop_is_corrected_on_its_page(tab: Tab, phonoscene: Phonosce
     tab.page.click(f"#rejected >> text={name}")
     await_state(tab, "REJECTED")
     assert "promt" in tab.text("#trouble")
-    tab.page.click("text=Correct it and try again")
+    tab.follow("text=Correct it and try again", "**/retry")
     tab.page.wait_for_selector("#error-fps:not(:empty)")
     assert json.loads(tab.page.input_value("#field-other")) == {"promt": prompt}
 
@@ -308,7 +307,7 @@ def test_another_take_has_another_seed_and_stands_beside_the_first(
 ) -> None:
     first = dropped.take("again/one")
     tab.go(f"/jobs/{first['job_id']}")
-    tab.page.click("text=Make another take")
+    tab.follow("text=Make another take", "**/retry")
     assert tab.page.input_value("#field-metadata") == "order=A-17"
     fill(tab, seed="4711")
     priced(tab)
@@ -655,8 +654,7 @@ def test_a_form_is_not_lost_without_a_question_and_a_file_beside_it_opens_nothin
 
     fill(tab, prompt="Rain")
     page.once("dialog", leave)
-    page.click("nav >> text=Jobs")
-    page.wait_for_url("**/jobs")
+    tab.follow("nav >> text=Jobs", "**/jobs")
     assert asked == ["beforeunload"]
     is_kept = page.evaluate(
         """() => ["dragover", "drop"].every(kind => {

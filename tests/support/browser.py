@@ -154,6 +154,11 @@ class Tab:
         self.page.goto(self.address + path)
         return self.page
 
+    def follow(self, link: str, address: str) -> None:
+        """Click a link, and wait for the page and its scripts, which hear what is done next."""
+        self.page.click(link)
+        self.page.wait_for_url(address)
+
     def text(self, selector: str) -> str:
         """What a person reads there."""
         return self.page.inner_text(selector)
