@@ -234,7 +234,7 @@ class Ending:
         labels = Labels(list(result.job_ids), self.names)
         try:
             outcome = self._follow(stack, labels)
-        except BaseException:  # ^C, too: nobody else knows the ids
+        except BaseException:  # ^C, too: no other process knows the ids
             tell_end(result, as_json=self.as_json)
             raise
         result = replace(result, jobs=outcome.jobs, videos=[str(one) for one in outcome.videos])
