@@ -94,15 +94,21 @@ def _facts(container: Any, file: SeekableFile) -> ImageFacts:
             continue
         _check_pixels(context.width, context.height)
         for frame in container.decode(stream):
-            sizes = [(frame.width, frame.height), *_claimed(container, file)]
+            form = FORMATS[container.format.name]
+            raw = b"" if form == "image/png" else _whole(file)  # nothing is looked for in a PNG
+            sizes = [(frame.width, frame.height), *_claimed(form, container, raw)]
             size = max(sizes, key=math.prod)
             _check_pixels(*size)
-            form = FORMATS[container.format.name]
-            _check_end(form, file)
-            is_turned = abs(frame.rotation) == 90 or _is_turned_webp(form, file)  # noqa: PLR2004 - degrees
+            _check_end(form, raw)
+            is_turned = abs(frame.rotation) == 90 or _is_turned_webp(form, raw)  # noqa: PLR2004 - degrees
             width, height = size[::-1] if is_turned else size
             return ImageFacts(width, height, form)
     raise av.InvalidDataError(0, "no picture")
+
+
+def _whole(file: SeekableFile) -> bytes:
+    file.seek(0)
+    return file.read(MAX_BYTES) or b""
 
 
 def _check_pixels(width: int, height: int) -> None:
@@ -113,11 +119,10 @@ def _check_pixels(width: int, height: int) -> None:
         )
 
 
-def _check_end(form: str, file: SeekableFile) -> None:
+def _check_end(form: str, raw: bytes) -> None:
     """Refuse a JPEG or a GIF that was cut off: FFmpeg makes up the rest, fal's reader does not."""
     ends = {"image/jpeg": _jpeg_ends, "image/gif": _gif_ends}.get(form)
-    file.seek(0)
-    if ends and not ends(file.read(MAX_BYTES) or b""):
+    if ends and not ends(raw):
         raise MediaRefused(
             "image_cut_off",
             "lacks its end: it was cut off. Upload the whole file, or export it again",
@@ -134,23 +139,21 @@ def _jpeg_ends(raw: bytes) -> bool:
     return False
 
 
-def _is_turned_webp(form: str, file: SeekableFile) -> bool:
-    file.seek(0)
-    return form == "image/webp" and bool(_TURNED.search(file.read(MAX_BYTES) or b""))
+def _is_turned_webp(form: str, raw: bytes) -> bool:
+    return form == "image/webp" and bool(_TURNED.search(raw))
 
 
-def _claimed(container: Any, file: SeekableFile) -> list[tuple[int, int]]:
+def _claimed(form: str, container: Any, raw: bytes) -> list[tuple[int, int]]:
     """Sizes by the file's own words, of which other readers may take the largest.
 
     Of an AVIF of tiles FFmpeg decodes one tile, of one with several pictures the first; and of a
     GIF it cuts off what is outside of the screen.
     """
-    file.seek(0)
-    match FORMATS[container.format.name]:
+    match form:
         case "image/gif":
-            return [_gif_size(file.read(MAX_BYTES) or b"")]
+            return [_gif_size(raw)]
         case "image/avif":
-            sides = _ISPE.findall(file.read(MAX_BYTES) or b"")
+            sides = _ISPE.findall(raw)
             contexts = filter(None, (one.codec_context for one in container.streams.video))
             return [
                 *((int.from_bytes(width), int.from_bytes(height)) for width, height in sides),
