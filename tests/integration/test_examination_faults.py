@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 from botocore.response import StreamingBody
 
 from phonoscene.probe import object_reader
+from phonoscene.workflow import examination
 from tests.integration.moto_stack import Cloud, client
 from tests.support.media.samples import png, silence
 from tests.support.stack import DROPS, created, sqs
@@ -241,8 +242,19 @@ def test_a_file_that_ends_the_decoder_twice_or_takes_too_long_is_rejected(
     assert [one["kind"] for one in asked] == ["audio"] * tries + ["image"] * tries
 
 
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets seconds pass by the clock that ends examinations, and by no other."""
+    passed = [0.0]
+    monkeypatch.setattr(examination, "time", SimpleNamespace(monotonic=lambda: sum(passed)))
+    return passed.append
+
+
 def test_a_drop_with_more_images_than_there_is_time_for_has_a_record_that_says_so(
-    cloud: Cloud, send: Send, submit: ModuleType, monkeypatch: pytest.MonkeyPatch
+    cloud: Cloud,
+    send: Send,
+    monkeypatch: pytest.MonkeyPatch,
+    pass_time: Callable[[float], None],
 ) -> None:
     takes = [{"prompt": "A stage", "image_url": f"{n}.png"} for n in range(20)]
     cloud.drop(KEY, silence(1))
@@ -252,11 +264,10 @@ def test_a_drop_with_more_images_than_there_is_time_for_has_a_record_that_says_s
     def slow(**request: Any) -> Any:
         if request["Key"].endswith(".png"):
             asked.append(request["Key"])
-            time.sleep(0.1)
+            pass_time(15)
         return head(**request)
 
     monkeypatch.setattr(client("s3"), "head_object", slow)
-    monkeypatch.setattr(submit.build().intake.examiner.patience, "seconds", 0.35)
 
     assert send() == ["m0"]
     [item] = cloud.items()
@@ -265,7 +276,11 @@ def test_a_drop_with_more_images_than_there_is_time_for_has_a_record_that_says_s
 
 
 def test_a_sidecar_of_more_audio_files_than_there_is_time_for_has_a_record_that_says_so(
-    cloud: Cloud, submit: ModuleType, context: Context, monkeypatch: pytest.MonkeyPatch
+    cloud: Cloud,
+    submit: ModuleType,
+    context: Context,
+    monkeypatch: pytest.MonkeyPatch,
+    pass_time: Callable[[float], None],
 ) -> None:
     for case in ("wav", "waV", "wAv", "wAV", "Wav", "WaV", "WAv", "WAV"):
         cloud.drop(f"a/song.{case}", silence(1))
@@ -275,11 +290,10 @@ def test_a_sidecar_of_more_audio_files_than_there_is_time_for_has_a_record_that_
 
     def slow(**request: Any) -> Any:
         asked.append(request)
-        time.sleep(0.3)
+        pass_time(30)
         return invoke(**request)
 
     monkeypatch.setattr(client, "invoke", slow)
-    monkeypatch.setattr(submit.build().intake.examiner.patience, "seconds", 0.35)
 
     answer = submit.handler(sqs(created("a/song.json", datetime.now(UTC))), context)
 
@@ -291,7 +305,10 @@ def test_a_sidecar_of_more_audio_files_than_there_is_time_for_has_a_record_that_
 
 @pytest.mark.usefixtures("drop")
 def test_a_drop_beside_more_files_than_there_is_time_for_has_a_record_that_says_so(
-    cloud: Cloud, send: Send, submit: ModuleType, monkeypatch: pytest.MonkeyPatch
+    cloud: Cloud,
+    send: Send,
+    monkeypatch: pytest.MonkeyPatch,
+    pass_time: Callable[[float], None],
 ) -> None:
     asked = []
 
@@ -299,13 +316,12 @@ def test_a_drop_beside_more_files_than_there_is_time_for_has_a_record_that_says_
         def paginate(self, **request: Any) -> Any:
             for n in range(1000):
                 asked.append(request["Prefix"])
-                time.sleep(0.05)
+                pass_time(15)
                 yield {"Contents": [{"Key": f"a/song.{n}.txt"}]}
 
     truncated = {"IsTruncated": True}
     monkeypatch.setattr(client("s3"), "list_object_versions", lambda **_: truncated)
     monkeypatch.setattr(client("s3"), "get_paginator", lambda _: Endless())
-    monkeypatch.setattr(submit.build().intake.examiner.patience, "seconds", 0.2)
 
     assert send() == ["m0"]
     [item] = cloud.items()
