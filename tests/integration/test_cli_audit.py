@@ -571,9 +571,11 @@ def test_a_person_is_asked_with_the_price_and_reads_how_many_remain(
     assert result.out == "sent 2 drops\n"
 
 
-@pytest.mark.parametrize(("most", "told"), [(3, "3 or more are left."), (4, "3 more are left.")])
+@pytest.mark.parametrize(
+    ("most", "expected"), [(3, "3 or more are left."), (4, "3 more are left.")]
+)
 def test_of_many_remaining_drops_only_the_first_are_counted(
-    desk: Desk, cursor: Path, environment: pytest.MonkeyPatch, most: int, told: str
+    desk: Desk, cursor: Path, environment: pytest.MonkeyPatch, most: int, expected: str
 ) -> None:
     for n in range(5):
         pair(desk, f"archive/{n}", announced=False)
@@ -581,7 +583,7 @@ def test_of_many_remaining_drops_only_the_first_are_counted(
 
     result = backfill(desk, cursor, "--limit", "2")
 
-    assert result.err.startswith(told)
+    assert result.err.startswith(expected)
 
 
 def test_what_came_too_recently_is_said_to_be_left_out(desk: Desk, cursor: Path) -> None:

@@ -135,9 +135,9 @@ class Reader:
                 is_over = job.sequence is None
             case _:
                 is_over = False
-        return (
-            job.model_copy(update={"waits_for": self._lacking(job, limits, at)}) if is_over else job
-        )
+        if not is_over:
+            return job
+        return job.model_copy(update={"waits_for": self._lacking(job, limits, at)})
 
     def _lacking(self, job: Job, limits: SpendingLimits, at: datetime) -> str:
         """What a claim would wait for now; a slot, too, if the job's turn has not come yet."""

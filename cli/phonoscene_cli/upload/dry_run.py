@@ -153,7 +153,7 @@ class Forecast:
 
 
 def forecast(bucket: DropBucket, rules: DropLimits, pairing: Pairing) -> Forecast:
-    """What the product would make of a drop as it lies in ``bucket``; nothing is written."""
+    """What the product would make of a drop as it is in ``bucket``; nothing is written."""
     drop = find_drop(bucket, pairing)
     if isinstance(drop, NoDrop):
         return Forecast(is_ignored=drop is NoDrop.IGNORED)
