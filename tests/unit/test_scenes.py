@@ -201,8 +201,11 @@ def test_a_scene_may_say_what_changes_nothing() -> None:
     ]
 
 
-def examined(seconds: float, sidecar: object, rules: Any = LONG, **images: Any) -> ExaminedTake:
+def examined(
+    seconds: float, sidecar: object, rules: Any = LONG, defaults: object = None, **images: Any
+) -> ExaminedTake:
     bucket = MemoryBucket()
+    bucket.put("_defaults.json", json.dumps(defaults or {}).encode())
     bucket.seconds = seconds
     bucket.put("song.mp3", b"sound")
     bucket.put("song.json", json.dumps(sidecar).encode())
@@ -289,6 +292,32 @@ def test_what_cannot_be_a_sequence_is_refused_by_field(
 ) -> None:
     small = {"prompt": "a", "video_size": {"width": 64, "height": 64}}
     assert codes(examined(seconds, small | sidecar)) == errors
+
+
+GIF = {"video_output_type": "GIF (.gif)"}
+FRAMES = {"match_audio_length": False, "num_frames": 481}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sidecar", "defaults", "code", "source"),
+    [
+        (57, GIF, {}, "not_allowed", "song.json"),
+        (57, {}, GIF, "not_allowed", "_defaults.json"),
+        (5, FRAMES, {}, "too_many_frames", "song.json"),
+        (5, {}, FRAMES, "too_many_frames", "_defaults.json"),
+        (601, {}, {}, "audio_too_long", "song.mp3"),
+        (57, {"video_size": "square_hd", "fps": 60}, {}, "cost_too_high", "song.json"),
+        (57, {"fps": 60}, {}, "cost_too_high", None),  # no file sets video_size
+        (57, {"scenes": [{"start": 0}]}, FRAMES, "not_allowed", "_defaults.json"),
+    ],
+)
+def test_an_error_names_the_file_to_correct(
+    seconds: float, sidecar: Any, defaults: Any, code: str, source: str | None
+) -> None:
+    rules = replace(LONG, max_frames=361)
+    found = examined(seconds, {"prompt": "a", **sidecar}, rules, defaults).errors
+
+    assert (code, source) in [(error.code, error.source) for error in found]
 
 
 def test_every_scene_that_begins_at_the_end_of_the_audio_or_after_it_is_reported() -> None:

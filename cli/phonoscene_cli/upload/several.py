@@ -47,7 +47,7 @@ class Candidate:
 
     @property
     def errors(self) -> list[ErrorDetail]:
-        """What is wrong; one that names no file, such as a cost, is in the audio."""
+        """What is wrong; an error that names no file is in the audio."""
         return [
             error if error.source else error.model_copy(update={"source": self.key})
             for error in self.plan.outlook.errors

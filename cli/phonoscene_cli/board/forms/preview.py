@@ -101,7 +101,7 @@ def preview_drop(
     except CliError as exc:
         return Preview(errors=said.errors, step=str(exc))
     plans = [one.plan for one in drops]
-    wrong = [error for one in drops for error in _named(one, is_alone=len(drops) == 1)]
+    wrong = _named(drops)
     found = _preview(
         [*said.errors, *wrong],
         [one.outlook for one in plans],
@@ -208,13 +208,15 @@ def _preview(
     )
 
 
-def _named(one: Candidate, *, is_alone: bool) -> list[ErrorDetail]:
-    """What is wrong with a file; of several, it is named where the error is of this file alone."""
-    name = one.key.rpartition("/")[2]
+def _named(drops: Sequence[Candidate]) -> list[ErrorDetail]:
+    """What is wrong with the files; an error that not all of them have names its file."""
+    having = Counter((error.field, error.message) for one in drops for error in one.errors)
     return [
         error
-        if is_alone or error.source != one.key or name in error.message
+        if having[error.field, error.message] == len(drops)
+        or one.key.rpartition("/")[2] in error.message
         else error.model_copy(update={"message": f"{one.key}: {error.message}"})
+        for one in drops
         for error in one.errors
     ]
 

@@ -62,6 +62,13 @@ class Errors(list[ErrorDetail]):
             self.extend(exc.errors)
             return None
 
+    def locate(self, origin: Mapping[str, str]) -> None:
+        """Name the file to correct in each error that names none: the key that sets its field."""
+        self[:] = [
+            error.model_copy(update={"source": error.source or origin.get(error.field or "")})
+            for error in self
+        ]
+
     def listed(self) -> tuple[ErrorDetail, ...]:
         """As many of them as a record keeps, each with short texts.
 

@@ -44,14 +44,12 @@ def check(sidecar: Sidecar, audio: Audio, scenes: Scenes, grid: Grid, max_second
     errors = Errors()
     seconds = audio.seconds or 0
     if not sidecar.match_audio_length:
-        source = scenes.listed[0].source if scenes.listed else None
         errors.append(
             ErrorDetail(
                 code="not_allowed",
                 field="match_audio_length",
                 value="false",
                 allowed="true",
-                source=source,
                 message="scenes need match_audio_length true: they divide the whole audio.",
             )
         )

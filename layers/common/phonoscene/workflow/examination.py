@@ -190,14 +190,29 @@ class Examiner:
             self._check_images(documents, errors)
             return ExaminedTake(about, errors, {})
         images, missing = self._images(sidecar.image_references(), origin, errors)
+        known = (about, images, missing)
         planned = audio if scenes else None  # scenes that cannot be read leave nothing to price
         if self._is_sequence(sidecar, audio, scenes):
-            return self._long_take(
-                halves, planned, (sidecar, scenes or Scenes()), (about, images, missing), errors
-            )
-        if audio:  # of a sequence, slices are uploaded
-            errors.collect(self._check_size, halves.audio)
-        frames = errors.collect(self._frames, sidecar, planned) if planned else None
+            asked = (sidecar, scenes or Scenes())
+            take = self._long_take(halves, planned, asked, known, errors)
+        else:
+            if audio:  # of a sequence, slices are uploaded
+                errors.collect(self._check_size, halves.audio)
+            take = self._short_take(planned, sidecar, known, errors)
+        of_scenes = {SCENES: scenes.listed[0].source} if scenes and scenes.listed else {}
+        errors.locate({**origin, **of_scenes, "audio": halves.audio.key})
+        return take
+
+    def _short_take(
+        self,
+        audio: Audio | None,
+        sidecar: Sidecar,
+        known: tuple[dict[str, Any], Images, tuple[str, ...]],
+        errors: Errors,
+    ) -> ExaminedTake:
+        """A take of one request: its frames, its size and its price."""
+        about, images, missing = known
+        frames = errors.collect(self._frames, sidecar, audio) if audio else None
         size = errors.collect(self._size, sidecar, images)
         fields = {
             **about,
