@@ -413,8 +413,9 @@ def test_the_videos_that_there_are_when_the_time_is_up_are_fetched(
     assert not (folder / "videos" / "c.mp4").exists()
 
 
-def test_each_video_is_fetched_as_soon_as_it_is_there(
-    desk: Desk, folder: Path, environment: pytest.MonkeyPatch
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_each_video_is_fetched_as_soon_as_it_is_there_and_named_after_an_interrupt(
+    desk: Desk, folder: Path, environment: pytest.MonkeyPatch, form: tuple[str, ...]
 ) -> None:
     pauses = iter(range(9))
 
@@ -425,9 +426,11 @@ def test_each_video_is_fetched_as_soon_as_it_is_there(
 
     environment.setattr(time, "sleep", go_on)
 
-    result = desk.says("drop", "a.wav", "c.wav", *PROMPT, "--out", "videos/")
+    result = desk.says("drop", "a.wav", "c.wav", *PROMPT, "--out", "videos/", *form)
 
     assert result.code == 130
+    named = result.data["videos"] if form else re.findall("video: (.*)", result.out)
+    assert named == ["videos/a.mp4"]
     assert re.search(
         r"The jobs continue. To follow them again: `phonoscene watch \S+ \S+ --out", result.err
     )

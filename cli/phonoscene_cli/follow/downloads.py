@@ -32,6 +32,11 @@ class Downloads:
     files: dict[str, Path] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def paths(self) -> list[Path]:
+        """Where the videos are that were fetched, in the order of ``names``."""
+        return [self.files[job_id] for job_id in self.names if job_id in self.files]
+
     def fetch(self, job: Job) -> None:
         """Fetch a job's video, if it has one that was not fetched before."""
         if job.video is None or job.job_id in self.files | self.problems:

@@ -120,10 +120,9 @@ class FollowedJobs:
         problems = list(dict.fromkeys(missing.values()))
         if not self._all_ended(replaced):
             problems.append(f"Not finished after {self.watch}: {self._where()}")
-        files = self.downloads.files if self.downloads else {}
         problems += self.downloads.problems.values() if self.downloads else ()
         jobs = [known[one] for one in self.labels.job_ids if one in known and one not in missing]
-        return Outcome(jobs, [files[one] for one in self.labels.job_ids if one in files], problems)
+        return Outcome(jobs, self.downloads.paths if self.downloads else [], problems)
 
     def _gone(self, job: Job) -> str:
         """What became of a job whose record is no longer read."""
@@ -228,20 +227,23 @@ class Ending:
     def come(self, stack: Stack, result: NewJobs) -> int:
         """Follow the jobs of ``result`` if asked to, and print the result; returns the exit code.
 
-        After an error or ^C, the ids of the jobs, and what is known of them, are printed first:
-        they exist.
+        After an error or ^C, the ids of the jobs, and the videos that were downloaded, are printed
+        first: they exist.
         """
         labels = Labels(list(result.job_ids), self.names)
+        names = dict(zip(labels.job_ids, self.videos, strict=True))
+        downloads = Downloads(stack.client("s3"), self.out, names) if self.out else None
         try:
-            outcome = self._follow(stack, labels)
+            outcome = self._follow(stack, labels, downloads)
         except BaseException:  # ^C, too: no other process knows the ids
-            tell_end(result, as_json=self.as_json)
+            there = [str(one) for one in downloads.paths] if downloads else []
+            tell_end(replace(result, videos=there), as_json=self.as_json)
             raise
         result = replace(result, jobs=outcome.jobs, videos=[str(one) for one in outcome.videos])
         tell_end(result, as_json=self.as_json)
         return conclude(outcome.jobs, labels, outcome.problems)
 
-    def _follow(self, stack: Stack, labels: Labels) -> Outcome:
+    def _follow(self, stack: Stack, labels: Labels, downloads: Downloads | None) -> Outcome:
         if not self.watch and self.out is None and self.timeout is None:
             return Outcome([], [], [])
 
@@ -252,8 +254,6 @@ class Ending:
                 terminal.people.print(line, soft_wrap=True)
 
         again = watching(labels.job_ids, self.out)
-        names = dict(zip(labels.job_ids, self.videos, strict=True))
-        downloads = Downloads(stack.client("s3"), self.out, names) if self.out else None
         return FollowedJobs(stack, labels, show, again, self.timeout, downloads, self.dropped).run()
 
 
