@@ -19,7 +19,7 @@ from phonoscene.drops.sidecar_files import (
     read_takes,
     waits_for_sidecar,
 )
-from phonoscene.drops.validation_errors import Errors
+from phonoscene.drops.validation_errors import Errors, allowed
 from phonoscene.errors import DropRefused
 from phonoscene.table.items import to_dynamodb, to_item
 
@@ -137,6 +137,15 @@ def only(errors: list[ErrorDetail]) -> ErrorDetail:
 
 def test_the_model_has_exactly_the_fields_of_the_page_that_a_dropper_may_set() -> None:
     assert sorted(Sidecar.model_fields) == sorted(FIELDS)
+
+
+def test_every_range_and_choice_of_the_model_is_compared_with_the_page() -> None:
+    limits = {name: allowed(name) for name in Sidecar.model_fields}
+    ranges = {name for name, limit in limits.items() if "number" in limit}
+    choices = {name for name, limit in limits.items() if limit.startswith("one of ")}
+
+    assert ranges == set(RANGES), "give RANGES above the page's range of each number"
+    assert choices == set(CHOICES), "give CHOICES above the page's words of each choice"
 
 
 def test_a_prompt_alone_sends_every_default_of_the_page_and_no_sync_mode() -> None:
