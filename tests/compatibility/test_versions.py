@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from phonoscene.drops.keys import job_id
+from phonoscene.drops.sidecar import Sidecar
 from phonoscene.jobs import FINAL, JobStatus
 from phonoscene.publishing.event_webhooks import Notification
 from phonoscene.publishing.receipts import Receipt
@@ -173,6 +174,18 @@ def test_a_released_versions_jobs_have_the_ids_that_this_one_gives() -> None:
             checked += 1
             assert job_id(stack.DROPS, audio, sidecar) == item["job_id"]["S"]
     assert checked > 20
+
+
+def test_a_silent_sidecar_asks_for_no_more_than_in_the_released_version() -> None:
+    items = [item for moment in moments(NEWEST).values() for item in moment["items"]]
+    known = {name for item in items if "part_of" in item for name in item["arguments"]["M"]}
+
+    new = set(Sidecar(prompt="rain").arguments()) - known
+
+    assert not new, (
+        f"{new}: a segment's id contains what is sent, so each song that is dropped again after an "
+        "update would be paid again. Give a new field the default None: then fal's own applies"
+    )
 
 
 def _pinned(half: dict[str, Any]) -> tuple[str, str]:

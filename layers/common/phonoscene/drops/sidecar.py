@@ -3,7 +3,8 @@
 The model is the schema: fields, ranges, choices and defaults are those of the endpoint's page
 (https://fal.ai/models/fal-ai/ltx-2.3-22b/distilled/audio-to-video/llms.txt), and the table of
 docs/reference.md is checked against it. Every default is sent explicitly, because public sources
-disagree on some.
+disagree on some. A field that fal adds later has the default None, which is not sent: a segment's
+id contains what is sent, and must not change with an update.
 """
 
 from __future__ import annotations
