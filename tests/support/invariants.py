@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from tests.support.scenarios import Scenario
 
 
-#: Dollars for a megapixel: the template's default.
-PRICE = Decimal("0.001205")
+PRICE = Decimal(stack.PRICE)
 
 
 def jobs_of(world: World) -> list[Job]:

@@ -17,6 +17,8 @@ OUTPUT: Final = "outputs"
 JOBS: Final = "jobs"
 KEY_PARAMETER: Final = "/phonoscene/fal-key"
 FAL_KEY: Final = "key-id:key-secret"
+#: Dollars for a megapixel, as the recorded moments have it. The template's default follows fal's.
+PRICE: Final = "0.001205"
 WEBHOOKS: Final = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com"
 
 

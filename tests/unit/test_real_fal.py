@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 KEY = "key-id:key-secret"
 HUGE = '{"prompt": "x", "video_size": {"width": 9000, "height": 9000}}'
 PORTS = Ports(1, 2, 3)
-PRICES = deciding({})
+PRICES = deciding({"MaxFrames": "481"})
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ def of(audio: bytes, sidecar: str, *images: FileUpload) -> Drop:
 def test_a_drop_costs_what_the_product_will_say_it_costs() -> None:
     (answer,) = estimate_drop(drop('{"prompt": "x", "video_size": "square", "fps": 10}'), PRICES)
 
-    assert answer == estimate(20, PRESETS["square"], Decimal("0.001205"))
+    assert answer == estimate(20, PRESETS["square"], PRICES.price_per_megapixel_usd)
 
 
 def test_takes_are_paid_each() -> None:

@@ -149,10 +149,11 @@ def _resolved(value: Any) -> str:
         return _resolved(target[2])
     if intrinsic == "Fn::Sub":
         return stack.WEBHOOKS
-    return str(parameters[target]["Default"]) if target in parameters else RESOURCES[target]
+    return RESOURCES[target] if target in RESOURCES else str(parameters[target]["Default"])
 
 
 RESOURCES: Final = {
+    "PricePerMegapixelUsd": stack.PRICE,
     "DropBucket": stack.DROPS,
     "OutputBucket": stack.OUTPUT,
     "JobsTable": stack.JOBS,
