@@ -9,7 +9,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from annotated_types import Le
 
+from local.fal_simulator.schema import MAX_FRAMES
 from phonoscene.drops.keys import AUDIO_SUFFIXES
 from phonoscene.drops.sidecar import Sidecar
 from phonoscene.drops.validation_errors import allowed
@@ -43,6 +45,16 @@ def test_the_sidecar_table_has_no_other_rows() -> None:
     table = REFERENCE.partition("## The sidecar")[2].partition("\n## ")[0]
 
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(Sidecar.model_fields)
+
+
+def test_the_longest_video_of_a_request_is_the_same_everywhere() -> None:
+    limits = Sidecar.model_fields["num_frames"].metadata
+    most = next(int(str(one.le)) for one in limits if isinstance(one, Le))
+    line = f"One request to fal makes up to {most} frames: {most // 24} s at 24 frames per second."
+
+    assert read()["Parameters"]["MaxFrames"]["MaxValue"] == most, "template.yaml: MaxFrames"
+    assert most == MAX_FRAMES, "local/fal_simulator/schema.py: MAX_FRAMES"
+    assert line in REFERENCE, f"{NAME} lacks: {line}"
 
 
 def test_the_audio_suffixes_are_named() -> None:
