@@ -130,6 +130,16 @@ def test_what_to_do_depends_on_what_is_wrong(
     assert fix(status, error).startswith(begins)
 
 
+def test_every_error_of_an_image_says_what_to_replace_it_with() -> None:
+    text = (ROOT / "layers/common/phonoscene/probe/image.py").read_text()
+    refused = set(re.findall(r"MediaRefused\(\s*\"(\w+)\"", text))
+
+    assert "image_cut_off" in refused
+    for code in refused:
+        help_for_it = fix(JobStatus.REJECTED, wrong(code, field="image_url", source="a.png"))
+        assert help_for_it.startswith("Replace a.png"), f"_BETTER_IMAGE of wording.py lacks {code}"
+
+
 def texts_of_the_product() -> Iterator[str]:
     """Every text in its code, but for the wording of the fixes."""
     for file in (ROOT / "layers" / "common" / "phonoscene").rglob("*.py"):
