@@ -90,6 +90,14 @@ def test_every_functions_log_can_be_found() -> None:
     )
 
 
+def test_every_alarm_on_a_metric_of_ours_watches_one_that_the_code_has() -> None:
+    alarms = of_type("AWS::CloudWatch::Alarm").values()
+    watched = {one["MetricName"] for one in alarms if one["Namespace"] == "Phonoscene"}
+
+    unknown = watched - metrics_of_the_code()
+    assert not unknown, f"template.yaml: no code writes {unknown}, so an alarm would never ring"
+
+
 def test_every_alarm_goes_to_the_topic() -> None:
     for alarm in of_type("AWS::CloudWatch::Alarm").values():
         assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}]
