@@ -561,7 +561,7 @@ def test_a_drop_without_a_record_is_said_to_have_none_where_there_is_no_terminal
 
     result = desk.says("drop", "song.wav", *PROMPT, "--yes", "--timeout", "1s")
 
-    assert result.err.count("There is no record after") == 1
+    assert result.err.count("there is still no record") == 1
     assert result.err.count("phonoscene doctor") == 2  # and at the end
 
 

@@ -458,7 +458,7 @@ def test_a_request_that_fal_does_not_know_is_asked_about_as_long_as_its_result_m
     assert workspace.read().status is JobStatus.SUBMITTED
     assert workspace.turn() == workspace.clock() + ASK_AGAIN
     assert workspace.read().unanswered_since == workspace.clock()
-    assert "asked again how it stands: fal does not know" in state_of(workspace.read())
+    assert "will poll it again: fal does not know" in state_of(workspace.read())
 
 
 def test_a_request_that_fal_has_forgotten_fails_the_job(workspace: Workspace) -> None:

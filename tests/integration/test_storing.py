@@ -392,7 +392,7 @@ def test_a_copy_that_fails_for_now_is_taken_up_by_the_next_message(
         JobStatus.GENERATED,
         SUCCESS["payload"]["video"]["url"],
     )
-    assert "the copy will be tried again: the CDN answered 503" in state_of(generated)
+    assert "will try the copy again: the CDN answered 503" in state_of(generated)
     assert job
     assert (job.status, job.problem) == (JobStatus.SUCCEEDED, None)
     assert world.stored_once()

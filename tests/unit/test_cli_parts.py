@@ -980,7 +980,7 @@ def test_what_s3_did_not_answer_may_be_stored_all_the_same(
     with pytest.raises(type(failure)) as raised:
         Upload(bucket, "drops", song).run()
 
-    expected = f"{key} may be in the drop bucket all the same, and may become a job."
+    expected = f"{key} may be in the drop bucket anyway, and may become a job."
     assert (expected in explained(raised.value)[0]) is not is_known
 
 
@@ -1173,7 +1173,7 @@ def test_of_a_cancelled_job_whose_answer_was_lost_nothing_is_promised() -> None:
 def test_a_cancelled_job_whose_video_fal_has_made_meanwhile_was_not_for_nothing() -> None:
     before, after = with_history(*WAY), LATE
 
-    assert Outcome(before, after).sentence == "CANCELLED; fal made and billed it all the same"
+    assert Outcome(before, after).sentence == "CANCELLED; fal made and billed it anyway"
 
 
 LATE = with_history(*WAY, _S.CANCELLED).model_copy(
@@ -1341,7 +1341,7 @@ def test_what_fal_made_all_the_same_is_counted_in_words(times: int, made: str) -
     ids = frozenset(map(str, range(times)))
     job = with_history(*WAY, _S.CANCELLED).model_copy(update={"duplicate_requests": ids})
 
-    assert notes(job) == [f"fal made {made} all the same: paid, and not stored."]
+    assert notes(job) == [f"fal made {made} anyway: billed, and not stored."]
 
 
 def test_a_request_that_was_paid_in_vain_is_not_called_a_second_payment() -> None:
@@ -1353,7 +1353,7 @@ def test_a_request_that_was_paid_in_vain_is_not_called_a_second_payment() -> Non
     assert dict(facts(job))["paid"] == "the request, and its video was not stored"
     assert "also paid" not in dict(facts(job))
     assert dict(facts(again))["also paid"] == "request two"
-    assert formatting.meaning(job) == "cancelled; fal made and billed it all the same"
+    assert formatting.meaning(job) == "cancelled; fal made and billed it anyway"
 
 
 def made(name: str, kind: str = "X264 (.mp4)") -> Job:

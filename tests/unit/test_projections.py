@@ -251,7 +251,7 @@ def test_a_job_whose_turn_it_is_waits_for_nothing() -> None:
             JobStatus.SUCCEEDED,
             ["3 times", "one is stored"],
         ),
-        ({"duplicate_requests": frozenset("a")}, JobStatus.CANCELLED, ["paid, and not stored"]),
+        ({"duplicate_requests": frozenset("a")}, JobStatus.CANCELLED, ["billed, and not stored"]),
     ],
 )
 def test_what_was_paid_or_sent_twice_is_said_plainly(

@@ -305,6 +305,6 @@ def _show(result: DeployResult) -> None:
     for name, value in result.outputs.items():
         terminal.line(f"  {name}  {value}")
     if result.outcome is Outcome.CREATED:
-        terminal.say("Drop the first file in 15 minutes, when S3's versioning is on everywhere.")
+        terminal.say("Wait 15 minutes before you drop a file: S3 may not store versions yet.")
     if result.outcome is not Outcome.PLANNED:
         terminal.say("Check it with `phonoscene doctor`.")

@@ -69,7 +69,7 @@ class Outcome:
                 "the one that asked first pays; "
             )
         if after.paid:
-            return "fal made and billed it all the same"
+            return "fal made and billed it anyway"
         if not self.may_be_billed:
             return paid + ("nothing else is billed" if paid else "nothing was spent")
         if after.request is None and after.sequence is None:

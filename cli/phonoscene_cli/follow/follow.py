@@ -104,7 +104,10 @@ class FollowedJobs:
             if self._all_ended(self._replaced()):
                 return True
             if not self._is_said:
-                terminal.say(f"There is no record after {self.watch}. See `phonoscene doctor`.")
+                terminal.say(
+                    f"After {self.watch} there is still no record of the drop. "
+                    "See `phonoscene doctor`."
+                )
             self._patience, self._is_said = self.watch.seconds + SOON, True
         return self.timeout is not None and self.watch.seconds > self.timeout.total_seconds()
 

@@ -92,9 +92,9 @@ class Reader:
         except ValidationError as exc:
             fields = ", ".join(sorted({str(error["loc"][0]) for error in exc.errors()}))
             raise CliError(
-                f"The record {job_id} cannot be read by {VERSION}: missing, or with a value that "
-                f"it does not know: {fields}. Update this command line if a newer release wrote "
-                "the record. If somebody edited the table, restore the field."
+                f"Version {VERSION} cannot read the record {job_id}. Fields that are missing, or "
+                f"have values that it does not know: {fields}. Update this command line if a newer "
+                "release wrote the record. If somebody edited the table, restore the fields."
             ) from exc
 
     def many(self, job_ids: Iterable[str]) -> dict[str, Job]:

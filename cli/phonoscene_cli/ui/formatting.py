@@ -151,7 +151,7 @@ def meaning(job: Job) -> str:
 def _billed(job: Job) -> str:
     """What a cancelled job costs all the same."""
     if job.duplicate_requests:
-        return "fal made and billed it all the same"
+        return "fal made and billed it anyway"
     done = _made(job)
     paid = f"{number(done, 'segment')} had been made and paid, and " if done else ""
     segments = job.sequence.segments if job.sequence else ()

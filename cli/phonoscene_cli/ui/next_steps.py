@@ -169,7 +169,7 @@ def in_full(error: ErrorDetail, fix: str = "") -> list[tuple[str, str]]:
         ("allowed", error.allowed),
         ("in", error.source),
         ("policy", ", ".join(error.categories or ())),
-        ("retry", "fal says that a retry may succeed" if error.retryable else None),
+        ("retry", "fal reports that a retry may succeed" if error.retryable else None),
         ("fix", fix),
     )
     return [(name, text) for name, text in parts if text]

@@ -87,7 +87,7 @@ class StatusLine:
         is_early = place.turn > datetime.now(UTC)
         if is_early and job.waits_for != "slot":
             why = WAITS.get(job.waits_for or "", "its turn")
-            return f"until {self.moment(place.turn)} waits for {why}"
+            return f"waits until {self.moment(place.turn)} for {why}"
         window = self.stack.jobs.ledger.window()
         used = formatting.slots(window, self.stack.parameters.max_in_flight)
         if is_early:  # it was put off until tomorrow, and today has money for it after all

@@ -222,7 +222,7 @@ def _read(s3: S3Client, bucket: str, key: str, version: str) -> bytes:
         if exc.response["Error"]["Code"] not in ("NoSuchVersion", "NoSuchKey"):
             raise
         raise CliError(
-            f"The version of {key} that the job was made of is no longer in the bucket. "
+            f"The version of {key} that the job was made from is no longer in the bucket. "
             "Drop it again."
         ) from exc
     return found["Body"].read(MAX_SIDECAR_BYTES + 1)

@@ -223,9 +223,7 @@ def in_doubt(key: str, remedy: str) -> Iterator[None]:
         yield
     except Exception as exc:
         if _is_unanswered(exc):
-            exc.add_note(
-                f"{key} may be in the drop bucket all the same, and may become a job. {remedy}"
-            )
+            exc.add_note(f"{key} may be in the drop bucket anyway, and may become a job. {remedy}")
         raise
 
 

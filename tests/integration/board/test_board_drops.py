@@ -214,7 +214,7 @@ def test_what_may_have_been_dropped_is_not_called_nothing(board: Board, browser:
         drop_of(board).wait()
     shown = browser.get(f"/drop/{ID}/progress").text
 
-    assert "talks/intro.json may be in the drop bucket all the same" in shown
+    assert "talks/intro.json may be in the drop bucket anyway" in shown
     assert "Nothing was dropped." not in shown
 
 
@@ -926,7 +926,7 @@ def test_a_retry_that_may_have_been_made_says_so(browser: Browser, desk: Desk) -
     with uploads(fail):
         failed = retry(browser, job_id, shown)
 
-    assert "talks/intro.json may be in the drop bucket all the same" in failed.text
+    assert "talks/intro.json may be in the drop bucket anyway" in failed.text
     assert "Look for a new take before you try again" in failed.text
 
 

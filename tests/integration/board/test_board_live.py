@@ -551,14 +551,14 @@ def test_a_job_that_waits_says_until_when_in_the_readers_zone(board: Board, desk
     now = board.observer.look(0.0, [job_id])
     job = now.watched[job_id].model_copy(update={"status": _S.READY})
     at = "2126-11-28T13:20:06.000Z"
-    waits = {job_id: f"until {at} waits for <the account>"}
+    waits = {job_id: f"waits until {at} for <the account>"}
     now = replace(now, moving=(job,), watched={job_id: job}, standing=waits)
 
     for html in (
         views.parts_of_board(board.env, now)["moving"],
         views.JobParts(board.env, job_id)(now)["head"],
     ):
-        assert f'<time datetime="{at}" data-local>{at}</time> waits for &lt;the' in html
+        assert f'<time datetime="{at}" data-local>{at}</time> for &lt;the' in html
 
 
 def test_the_takes_of_a_name_are_live_and_other_lists_count_no_seconds(

@@ -75,12 +75,12 @@ class Cost(FrozenModel):
         default=False,
     )
     delivered_usd: float | None = described(
-        "The most for the frames and pixels that fal reports; absent if it reports none, or not of "
-        "all that was made.",
+        "The most for the frames and pixels that fal reports; absent if it does not report them "
+        "for every video that counts.",
         default=None,
     )
     billed_usd: float | None = described(
-        "What fal bills; absent if fal does not say, as in a webhook, or not of all that was made.",
+        "What fal bills; absent if fal does not report it for every video, as in a webhook.",
         default=None,
     )
 
@@ -119,7 +119,7 @@ class PublicSegment(FrozenModel):
 class Versioned(FrozenModel):
     """How receipts, events and manifests begin."""
 
-    version: Literal["1"] = described("Of this form; fields may be added within a version.")
+    version: Literal["1"] = described("The version of this form; it may get more fields.")
     phonoscene_version: str | None = described(
         "The release that wrote the job's last step; absent if that was before 0.1.0.", default=None
     )
@@ -133,8 +133,8 @@ class PublicJob(Versioned):
     )
     name: str = described("The drop's key without its suffixes: what both halves share.")
     revision: int = described(
-        "Grows with every write of a record; of two with the same created_at, the greater is the "
-        "newer."
+        "Increases with every write of a record; of two with the same created_at, the higher is "
+        "more recent."
     )
     status: JobStatus = described("Where the job stands.")
     state: str = described("The same in words.")
@@ -143,11 +143,11 @@ class PublicJob(Versioned):
         "may follow FAILED, with a higher revision; and fal may still bill a cancelled job."
     )
     waits: Wait | None = described("What it waits for, if it does.", default=None)
-    attempt: int = described("How often it was sent to fal, those included that fal turned away.")
+    attempt: int = described("How often it was sent to fal, including attempts that fal refused.")
     resubmitted: bool = described("Whether it was sent once more because fal's answer was lost.")
     duplicates: int = described(
-        "Requests at fal that made a video of this job which is not stored: paid. Of a cancelled "
-        "job its own may be one."
+        "How many requests made a video of this job that was billed and is not stored. The own "
+        "request of a cancelled job may be one."
     )
     notes: tuple[str, ...] = described(
         "What is unusual, in words; and which segments another job paid for."
@@ -156,7 +156,7 @@ class PublicJob(Versioned):
     video: Video | None = described("The video, once it is in the output bucket.", default=None)
     cost: Cost | None = described("Absent if the job was never priced.", default=None)
     actual: VideoFigures | None = described(
-        "What came; absent before there is a video, or where fal reports no figures.", default=None
+        "What fal made; absent until there is a video, or if fal reports no figures.", default=None
     )
     request_id: str | None = described("fal's id, for questions to fal.", default=None)
     segments: tuple[PublicSegment, ...] | None = described(
@@ -166,7 +166,7 @@ class PublicJob(Versioned):
     audio: Audio | None = described("The audio, pinned to its version.", default=None)
     sidecar: DropObject | None = described("The sidecar, pinned to its version.", default=None)
     metadata: Metadata = described("The sidecar's, unchanged.", default={})
-    dropped_at: Time | None = described("When S3 dates the newer of both.", default=None)
+    dropped_at: Time | None = described("S3's date of the later half.", default=None)
     created_at: Time = described(
         "When the record was made. A half that is dropped again gets a new one, with the same id."
     )
@@ -283,7 +283,7 @@ def _notes_on_payment(job: Job) -> list[str]:
         notes.append(f"fal made this video {times + 1} times: you pay for all, and one is stored.")
     elif times:
         made = "a video" if times == 1 else f"{times} videos"
-        notes.append(f"fal made {made} all the same: paid, and not stored.")
+        notes.append(f"fal made {made} anyway: billed, and not stored.")
     return notes
 
 

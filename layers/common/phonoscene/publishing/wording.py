@@ -39,9 +39,9 @@ _OF_A_SEQUENCE = MappingProxyType(
 #: The same of a job with a ``problem``, which follows.
 _HELD_UP = MappingProxyType(
     {
-        _S.UNCONFIRMED: "fal's answer was lost, and fal will be asked again for the request",
-        _S.SUBMITTED: "fal accepted the request, and will be asked again how it stands",
-        _S.GENERATED: "fal has generated the video; the copy will be tried again",
+        _S.UNCONFIRMED: "fal's answer was lost; Phonoscene will look for the request at fal again",
+        _S.SUBMITTED: "fal accepted the request; Phonoscene will poll it again",
+        _S.GENERATED: "fal has generated the video; Phonoscene will try the copy again",
     }
 )
 
