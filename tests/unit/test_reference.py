@@ -20,6 +20,7 @@ from phonoscene.publishing.event_bus import SOURCE, STATUS_CHANGED
 from phonoscene.publishing.event_webhooks import TYPE
 from phonoscene.publishing.public_job import Problem
 from phonoscene.publishing.receipts import Receipt
+from phonoscene.publishing.wording import WAITS
 from tests.support.template import ROOT, read
 
 if TYPE_CHECKING:
@@ -83,6 +84,17 @@ def test_the_reference_names_every_field_of_a_receipt(name: str) -> None:
     section = REFERENCE.partition("## What comes back")[2].partition("\n## ")[0]
 
     assert f"`{name}`" in section, f"{NAME} does not name {name} under “What comes back”"
+
+
+def test_the_reference_explains_what_a_job_waits_for() -> None:
+    table = REFERENCE.partition("\n| `waits.what` |")[2].partition("\n\n")[0]
+    explained = {
+        what
+        for row in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+        for what in re.findall(r"\w+", row)
+    }
+
+    assert explained == set(WAITS), f"{NAME} needs a row for each of WAITS, and no other"
 
 
 def test_the_reference_names_every_code_of_an_error_and_no_other() -> None:
