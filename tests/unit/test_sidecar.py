@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local.fal_simulator.schema import Inputs
 from phonoscene.drops.sidecar import Sidecar
 from phonoscene.drops.sidecar_files import (
     SidecarFile,
@@ -137,6 +138,12 @@ def only(errors: list[ErrorDetail]) -> ErrorDetail:
 
 def test_the_model_has_exactly_the_fields_of_the_page_that_a_dropper_may_set() -> None:
     assert sorted(Sidecar.model_fields) == sorted(FIELDS)
+
+
+def test_the_simulator_knows_every_field() -> None:
+    unknown = set(Sidecar.model_fields) - set(Inputs.model_fields)
+
+    assert not unknown, f"local/fal_simulator/schema.py lacks {unknown}, and so would ignore it"
 
 
 def test_every_range_and_choice_of_the_model_is_compared_with_the_page() -> None:
