@@ -108,6 +108,9 @@ PRIVATE_FOLDERS = [
     "$Recycle.Bin",
     "#recycle",
     "#Recycle",
+    "@Recycle",
+    "@Recently-Snapshot",
+    "#snapshot",
 ]
 
 

@@ -49,7 +49,17 @@ _JOB_ID = re.compile("[0-9a-f]{32}")
 SEGMENTS = "_segments/"
 WORK_FILES = "_work/"
 #: Folders that NAS systems and operating systems fill with files of their own; in any case.
-SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "$recycle.bin", "#recycle"})
+SYSTEM_FOLDERS = frozenset(
+    {
+        "@eadir",
+        "__macosx",
+        "$recycle.bin",
+        "#recycle",
+        "@recycle",
+        "#snapshot",
+        "@recently-snapshot",
+    }
+)
 #: S3's longest key, in bytes of UTF-8.
 MAX_KEY_BYTES = 1024
 
