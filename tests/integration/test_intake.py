@@ -254,6 +254,9 @@ def test_keys_as_long_as_s3_allows_work(cloud: Cloud, fal: FakeFalQueue, send: S
         "folder/",
         "picture.png",
         "no-suffix",
+        "Icon\r",
+        "_song.mp3 ",
+        "song.txt.",
         "_drafts/song.mp3",
         ".git/a/song.json",
         "talks/@eaDir/song.mp3",
@@ -272,7 +275,13 @@ def test_what_is_no_half_of_a_drop_is_ignored(
     assert (failed, cloud.items(), fal.posts) == ([], [], [])
 
 
-@pytest.mark.parametrize("key", ["a/../song.mp3", "./song.mp3", "so\nng.mp3", "\x1b[31m.mp3"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("a/../song.mp3", "./song.mp3", "so\nng.mp3", "\x1b[31m.mp3"),
+        *("song.mp3\r", "a/song.JSON\r", "song.mp3 ", "song.json.", "song.wav\N{NO-BREAK SPACE}"),
+    ],
+)
 def test_an_unsafe_key_is_rejected_once_with_what_to_do(
     cloud: Cloud, fal: FakeFalQueue, send: Send, key: str
 ) -> None:

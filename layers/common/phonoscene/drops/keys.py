@@ -45,6 +45,7 @@ DEFAULTS_NAME = "_defaults.json"
 RECEIPT_SUFFIX = ".status.json"
 POINTER_SUFFIX = ".newest.json"
 _JOB_ID = re.compile("[0-9a-f]{32}")
+_BLANK_END = re.compile(r"[\s.]+\Z")
 #: What the output bucket keeps for a while: the videos of segments, and what fal is sent for them.
 SEGMENTS = "_segments/"
 WORK_FILES = "_work/"
@@ -124,6 +125,16 @@ def unsafe(key: str) -> str | None:
     if {".", ".."} & set(key.split("/")):
         return "it has a part named `.` or `..`"
     return None
+
+
+def misspelt(key: str) -> str | None:
+    """Why a key that ``kind_of`` ignores is refused instead, or None.
+
+    Lists with Windows' line ends put a character after each name that nobody sees.
+    """
+    if kind_of(_BLANK_END.sub("", key)) is Kind.IGNORED:
+        return None
+    return unsafe(key) or "it ends in a space or a dot"
 
 
 def illegible(name: str) -> str | None:

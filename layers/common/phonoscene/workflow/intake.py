@@ -23,6 +23,7 @@ from phonoscene.drops.keys import (
     is_image,
     is_unsupported,
     kind_of,
+    misspelt,
     name_of,
     refusal_id,
     unsafe,
@@ -87,9 +88,10 @@ class Intake:
         """The jobs an announcement leads to, as they stand now; most often one or none."""
         if is_image(announced.key):
             self._announce_image(announced.key)
-        if kind_of(announced.key) is Kind.IGNORED:
+        is_ignored = kind_of(announced.key) is Kind.IGNORED
+        reason = misspelt(announced.key) if is_ignored else unsafe(announced.key)
+        if is_ignored and not reason:
             return self._refuse_unsupported(announced)
-        reason = unsafe(announced.key)
         if reason:
             shown = _printable(announced.key)
             refused = half_id(self.bucket.name, announced.key)
