@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -413,6 +414,45 @@ def test_an_empty_sidecar_is_called_so(raw: bytes) -> None:
         read_sidecar_file("song.json", raw)
 
     assert only(list(caught.value.errors)).message == "song.json is empty."
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("{“prompt”: “A stage”}", "straight double quotes"),
+        ('{"prompt": „A stage“}', "straight double quotes"),
+        ('{"prompt": "A stage”}', "straight double quotes"),
+        ("{\u2018prompt\u2019: \u2018A stage\u2019}", "straight double quotes"),
+        ("{'prompt': 'A stage'}", "not single ones"),
+        ('{"prompt": "A stage", "use_multiscale": True}', "true, false or null"),
+        ('{"prompt": "A stage", "seed": None}', "true, false or null"),
+        ('{\n  // the prompt\n  "prompt": "A stage"}', "Remove the comment"),
+        ('{"prompt": "A stage" /* of wood */}', "Remove the comment"),
+        ('# a stage\n{"prompt": "A stage"}', "Remove the comment"),
+        ('{"prompt": "A\r\nstage"}', "a line break within a text as \\n"),
+        ('{"prompt": "A stage", "image_url": "C:\\cover.png"}', "a backslash as \\\\"),
+        ('{\u00a0"prompt": "A stage"}', "invisible character"),
+        ('{\u200b"prompt": "A stage"}', "invisible character"),
+        (r'{\rtf1\ansi {"prompt": "A stage"}}', "Save it as plain text"),
+        ("prompt: A stage", 'such as {"prompt": "…"}'),
+        ("<!DOCTYPE html>", 'such as {"prompt": "…"}'),
+    ],
+)
+def test_what_other_programs_write_in_place_of_json_is_named_with_what_to_do(
+    text: str, advice: str
+) -> None:
+    message = only(refused(text)).message
+
+    assert message.startswith("song.json is not JSON: ")
+    assert message.endswith(".")
+    assert advice in message
+
+
+@pytest.mark.parametrize(
+    "text", ['{"prompt": "A stage" "“fps”": 24}', '{"prompt": "A stage"', "{} {}"]
+)
+def test_no_advice_is_given_where_the_cause_is_not_known(text: str) -> None:
+    assert re.search(r"at line 1, column \d+\.$", only(refused(text)).message)
 
 
 @pytest.mark.parametrize("form", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])

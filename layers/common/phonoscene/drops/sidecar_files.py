@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Never
 
@@ -41,6 +42,22 @@ MAX_TAKES = 20
 GZIP = b"\x1f\x8b"
 #: To convert a number takes time that grows with the square of its digits (CVE-2020-10735).
 MAX_DIGITS = 1000
+_STRAIGHT_QUOTES = 'Use straight double quotes ("), not typographic ones'
+#: What stands where JSON's parser stops in files of other programs, and what to do about it.
+_ADVICE = tuple(
+    (re.compile(pattern), advice)
+    for pattern, advice in (
+        (r"[\u2018-\u201f«»]", _STRAIGHT_QUOTES),
+        (r'(?m)"[^"\n]*[\u201c-\u201f][^"\n]*$', _STRAIGHT_QUOTES),  # a text that ends so
+        (r"'", 'Use double quotes ("), not single ones'),
+        (r"(True|False|None|undefined)\b", "Write true, false or null"),
+        (r"//|/\*|#", "Remove the comment: JSON has none"),
+        (r"[\n\r]", "Write a line break within a text as \\n"),
+        (r"\\rtf", "It is RTF. Save it as plain text"),
+        (r"\\", "Write a backslash as \\\\, and between folders write /"),
+        (r"[^\S \t\r\n]|[\u200b\u200c\u200d\u2060\ufeff]", "Remove the invisible character there"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -158,14 +175,22 @@ def _why(exc: Exception) -> tuple[str, str]:
             return "not_utf8", "is compressed by gzip. Upload it as text" if is_compressed else what
         case UnicodeEncodeError():
             return "not_utf8", "holds half of a surrogate pair, which is no character"
-        case json.JSONDecodeError(doc=text, msg=what, lineno=line, colno=column):
+        case json.JSONDecodeError(doc=text, pos=at, msg=what, lineno=line, colno=column):
             what = what.removesuffix(" at")  # Python's own words sometimes end so
-            place = f"is not JSON: {what} at line {line}, column {column}"
+            place = f"is not JSON: {what} at line {line}, column {column}{_advice(text, at)}"
             return "not_json", place if text.strip() else "is empty"
         case RecursionError():
             return "not_json", "is nested too deeply; a sidecar is a flat object"
         case _:
             return "not_json", f"is refused: {exc}"
+
+
+def _advice(text: str, at: int) -> str:
+    """A sentence on what stands in a file where JSON's parser stopped; empty if it is not known."""
+    found = (advice for pattern, advice in _ADVICE if pattern.match(text, at))
+    unlike_json = 'It must hold one JSON object, such as {"prompt": "…"}'
+    advice = next(found, "" if text[:at].strip() else unlike_json)
+    return f". {advice}" if advice else ""
 
 
 def _refused(source: str, code: str, what: str) -> DropRefused:
