@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.drops.keys import job_id
 from phonoscene.jobs import DropObject
+from phonoscene.publishing.receipts import Receipt
 from phonoscene.queues import DropsQueue
 from phonoscene.table.job_store import JobStore
 from phonoscene_cli.audit import backfill as backfill_module
@@ -228,6 +229,17 @@ def test_what_is_in_a_folder_that_is_ignored_is_counted_as_that(desk: Desk) -> N
     result = audit(desk)
 
     assert (result["dropped"], result["accounted"], result["ignored"]) == (1, 1, 3)
+
+
+def test_a_receipt_that_was_synced_back_is_counted_as_ignored(desk: Desk) -> None:
+    pair(desk, "song")
+    receipt = Receipt.of(numbered_job(name="song"), None).to_json()
+    desk.cloud.drop("song.status.json", receipt)
+    desk.announce("song.status.json")
+
+    result = audit(desk)
+
+    assert (result["dropped"], result["accounted"], result["ignored"]) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")], ids=str)

@@ -12,8 +12,13 @@ from urllib.parse import quote_plus, unquote, urlsplit
 import pytest
 
 from phonoscene.drops.keys import AUDIO_SUFFIXES, half_id
+from phonoscene.jobs import JobStatus, Video
+from phonoscene.publishing.manifests import Manifest, to_bytes
+from phonoscene.publishing.pointers import Pointer
+from phonoscene.publishing.receipts import Receipt
+from tests.integration.workspace import numbered_job
 from tests.support.media.samples import png, silence, sound
-from tests.support.stack import DROPS, created
+from tests.support.stack import DROPS, OUTPUT, created
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -256,6 +261,8 @@ def end_wait(send: Send, key: str) -> list[str]:
         ("intro.json", "intro (1).wav", True),
         ("intro.wav", "outro.json", False),
         ("intro.wav", "intro.png", False),
+        ("intro.wav", "intro.status.json", False),
+        ("intro.wav", "intro.mp4.newest.json", False),
         ("intro.json", "intro.png", False),
         ("intro.wav", "cover.jpg", False),
         ("intro.wav", "other/intro.json", False),
@@ -378,6 +385,58 @@ def test_a_half_that_was_removed_or_is_ignored_by_now_does_not_wait_for_ever(
     end_wait(send, "song.wav")
 
     assert only_error(cloud)["code"] == "missing_sidecar"
+
+
+# Results that come back -------------------------------------------------------------------------
+
+
+def results(name: str) -> dict[str, bytes]:
+    """What the output bucket holds of a drop, by key."""
+    video = Video(
+        bucket=OUTPUT,
+        key=f"{name}/video.mp4",
+        version_id="v1",
+        bytes=1,
+        sha256="0" * 64,
+        content_type="video/mp4",
+        stable_keys=(f"{name}.mp4",),
+    )
+    job = numbered_job(name=name, status=JobStatus.SUCCEEDED, video=video)
+    waits = numbered_job(name=f"{name}.old", status=JobStatus.WAITING)
+    return {
+        **{one.key: one.to_json().encode() for one in Pointer.all_of(job)},
+        **{
+            one.key: one.to_json().encode() for one in (Receipt.of(of, None) for of in (job, waits))
+        },
+        f"{name}/{job.job_id}.json": to_bytes(Manifest.of(job).fields()),
+        f"{name}/{job.job_id}.mp4": b"a video",
+        f"{name}.mp4": b"a video",
+    }
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_results_that_are_synced_back_are_no_drops(
+    cloud: Cloud, send: Send, *, is_reversed: bool
+) -> None:
+    cloud.drop("talks/intro.wav", SOUND)
+    cloud.drop("talks/intro.json", SIDECAR)
+    send("talks/intro.wav")
+
+    for key, body in sorted(results("talks/intro").items(), reverse=is_reversed):
+        cloud.drop(key, body)
+        send(key)
+
+    assert [item["name"] for item in cloud.items()] == ["talks/intro"]
+
+
+def test_a_sidecar_may_be_named_like_a_receipt(cloud: Cloud, send: Send) -> None:
+    cloud.drop("intro.status.json", SIDECAR)
+    send("intro.status.json")
+    cloud.drop("intro.status.wav", SOUND)
+
+    send("intro.status.wav")
+
+    assert cloud.statuses() == ["SUBMITTED"]
 
 
 # Formats that are not supported ------------------------------------------------------------------

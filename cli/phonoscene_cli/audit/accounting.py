@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from phonoscene.drops.keys import defaults_keys, half_id, job_id, unsafe
 from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES, ignores, read_sidecar_file, read_takes
 from phonoscene.errors import DropRefused
+from phonoscene.workflow.finding import is_own_result
 from phonoscene_cli.failures import reason
 from phonoscene_cli.stack.connection import THREADS
 
@@ -76,7 +77,9 @@ class Accountant:
         return Account(drop, status, is_ignored=is_ignored)
 
     def _is_ignored(self, drop: BucketDrop) -> bool:
-        """Whether the defaults of its folder say that nothing is made of it."""
+        """Whether nothing is made of it: see ``NoDrop.IGNORED``."""
+        if is_own_result(self.bucket, drop.pairing):
+            return True
         defaults = []
         for key in defaults_keys(drop.halves[0].key):
             with suppress(DropRefused):

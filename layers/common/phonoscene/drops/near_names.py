@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 from phonoscene.drops.keys import (
     AUDIO_SUFFIXES,
     IMAGE_SUFFIXES,
+    POINTER_SUFFIX,
+    RECEIPT_SUFFIX,
     SIDECAR_SUFFIX,
     UNSUPPORTED_SUFFIXES,
     Kind,
@@ -118,8 +120,12 @@ def _hint(near: str | None) -> str:
 
 
 def _left_over(keys: Collection[str], kind: Kind) -> list[str]:
-    """The keys of a kind, or of none, that are part of no pair; images are meant as they are."""
-    meant = IMAGE_SUFFIXES if kind is Kind.AUDIO else (*IMAGE_SUFFIXES, *UNSUPPORTED_SUFFIXES)
+    """The keys of a kind, or of none, that are part of no pair.
+
+    Images and Phonoscene's results are meant as they are.
+    """
+    others = () if kind is Kind.AUDIO else UNSUPPORTED_SUFFIXES
+    meant = (*IMAGE_SUFFIXES, RECEIPT_SUFFIX, POINTER_SUFFIX, *others)
     pairs = [pairing for pairing in all_pairings(keys).values() if pairing.is_whole]
     paired = {key for pairing in pairs for key in pairing.keys}
     return [

@@ -60,6 +60,10 @@ _ADVICE = tuple(
 )
 
 
+#: What a receipt, a manifest and a pointer have, and a sidecar may not.
+_KEYS_OF_RESULTS = frozenset({"job_id", "name", "created_at"})
+
+
 @dataclass(frozen=True)
 class SidecarFile:
     """A sidecar or a ``_defaults.json``, parsed; ``source`` is its key."""
@@ -87,6 +91,15 @@ def read_sidecar_file(source: str, raw: bytes) -> SidecarFile:
             or holds a key twice or a number that JSON does not have.
     """
     return _document(source, _parsed(source, raw))
+
+
+def is_result(raw: bytes) -> bool:
+    """Whether a file is a receipt, a manifest or a pointer, copied from the output bucket."""
+    try:
+        values = _json(raw)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and values.keys() >= _KEYS_OF_RESULTS
 
 
 def read_takes(source: str, raw: bytes) -> list[SidecarFile]:

@@ -12,6 +12,7 @@ from phonoscene.drops.sidecar_files import (
     MAX_SIDECAR_BYTES,
     SidecarFile,
     ignores,
+    is_result,
     metadata_of,
     read_defaults,
     read_takes,
@@ -37,7 +38,7 @@ ROUNDED_TO: Final = timedelta(seconds=1)
 class NoDrop(Enum):
     """Why there is nothing to examine."""
 
-    #: The defaults of its folder say so.
+    #: The defaults of its folder say so, or it is a result of Phonoscene's.
     IGNORED = auto()
     #: Its other half is not here.
     INCOMPLETE = auto()
@@ -106,10 +107,23 @@ def find_drop(bucket: DropBucket, pairing: Pairing) -> DropFiles | NoDrop:
     if ignores(defaults):
         return NoDrop.IGNORED
     is_alone = pairing.sidecar is None and not errors and waits_for_sidecar(defaults)
-    if pairing.audio is None or is_alone:
+    if pairing.audio is None:
+        return NoDrop.IGNORED if is_own_result(bucket, pairing) else NoDrop.INCOMPLETE
+    if is_alone:
         return NoDrop.INCOMPLETE
     found = _halves(bucket, pairing.audio, pairing.sidecar)
     return DropFiles(pairing, *found, defaults, errors) if found else NoDrop.GONE
+
+
+def is_own_result(bucket: DropBucket, pairing: Pairing) -> bool:
+    """Whether what would be a sidecar without audio is a result of Phonoscene's.
+
+    Who keeps drops and results in one folder, and syncs it, would get a receipt of each receipt.
+    """
+    if pairing.audio or not pairing.sidecar:
+        return False
+    read = bucket.read_if_given(pairing.sidecar, MAX_SIDECAR_BYTES + 1)
+    return read is not None and is_result(read[1])
 
 
 def read_metadata(bucket: DropBucket, key: str) -> dict[str, str]:
