@@ -141,6 +141,21 @@ def test_a_tie_a_missing_image_and_a_long_audio_are_reported_at_once(
     }
 
 
+@pytest.mark.parametrize(("name", "is_told"), [("art\\cover.png", True), ("art/cover.png", False)])
+def test_a_missing_image_is_called_by_its_key_and_windows_folders_are_explained(
+    bucket: MemoryBucket, store: MemoryStore, name: str, *, is_told: bool
+) -> None:
+    bucket.put("talks/song.mp3")
+    bucket.put("talks/song.wav")
+    bucket.put("talks/song.json", text(image_url=name))
+
+    errors = take(bucket, store, "talks/song.mp3").errors
+
+    message = next(error.message for error in errors if error.code == "image_not_found")
+    assert f"there is no image talks/{name}. Upload it under this very name" in message
+    assert ("Write / between folders" in message) == is_told
+
+
 @pytest.mark.parametrize("fields", [{"fps": 0}, {"colour": "red"}, {"metadata": 1}])
 def test_a_missing_image_is_reported_with_the_fields_that_are_wrong(
     bucket: MemoryBucket, store: MemoryStore, fields: dict[str, Any]

@@ -448,14 +448,15 @@ def _ambiguous(pairing: Pairing) -> ErrorDetail:
 
 
 def _no_image(field: str, reference: str, key: str, source: str) -> ErrorDetail:
+    folders = " Write / between folders, not \\." if "\\" in reference else ""
     return ErrorDetail(
         code=IMAGE_NOT_FOUND,
         field=field,
         source=source,
         allowed="an image that arrives within PairGraceMinutes of its drop",
         message=(
-            f"{field} names {_shown(reference)}, but there is no image {_shown(key)}. "
-            "Upload it, then drop the sidecar again."
+            f"{field} names {_shown(reference)}, but there is no image {_shown(key)}. Upload it "
+            f"under this very name, in which case counts, then drop the sidecar again.{folders}"
         ),
     )
 
