@@ -295,7 +295,11 @@ def test_a_half_that_waited_in_vain_names_what_was_wanted_and_what_is_nearly_tha
     [
         ("intro.json", "intro.webm", "intro.webm has a format that is not supported: convert it"),
         ("intro.json", "Intro.AIFF", "Intro.AIFF has a format that is not supported: convert it"),
-        ("intro.json", "intro.mp3.part", "intro.mp3.part is in the same folder: rename it"),
+        ("intro.json", "intro.mp3.bak", "intro.mp3.bak is in the same folder: rename it"),
+        ("intro.json", "intro.mp3.part", "did not end: upload the whole file."),
+        ("intro.json", "intro.mp3.filepart", "did not end: upload the whole file."),
+        ("intro.json", "intro.wav.1a2b3c4d.partial", "did not end: upload the whole file."),
+        ("intro.wav", "intro.json.tmp", "did not end: upload the whole file."),
         ("intro.wav", "intro.webm", "or intro.json."),
     ],
 )
@@ -310,6 +314,7 @@ def test_what_is_nearly_right_is_to_be_renamed_and_another_format_converted(
 
     message = only_error(cloud)["message"]
     assert advice in message
+    assert ("rename" in message) == ("rename" in advice)
     assert "Drop the missing file" not in message  # which is the error's fix
 
 

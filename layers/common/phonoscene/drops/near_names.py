@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 NEAR: Final = 0.75
 #: How alike ``song`` and ``song (copy)`` are: one is the other with something added.
 EXTENDED: Final = 0.9
+#: What WinSCP, rclone and browsers name a file until it is whole: renamed, it is paid in part.
+UNFINISHED_SUFFIXES: Final = (".crdownload", ".filepart", ".part", ".partial", ".tmp")
 #: Of two names the longest parts between an equal beginning and an equal end that are compared:
 #: that takes time which grows with the cube of their length, and a folder has many names.
 MAX_COMPARED: Final = 40
@@ -114,6 +116,8 @@ def _without_audio(key: str, keys: Collection[str]) -> ErrorDetail:
 def _hint(near: str | None) -> str:
     if near is None:
         return ""
+    if near.lower().endswith(UNFINISHED_SUFFIXES):
+        return f" {near} looks like an upload that did not end: upload the whole file."
     if near.lower().endswith(UNSUPPORTED_SUFFIXES):
         return f" {near} has a format that is not supported: convert it to MP3, WAV or FLAC."
     return f" {near} is in the same folder: rename it if it is the one you meant."
