@@ -483,6 +483,18 @@ def test_each_file_in_another_format_is_rejected_when_it_comes(cloud: Cloud, sen
     assert sorted(sources) == ["talk.aiff", "talk.aiff", "talk.mp4"]
 
 
+@pytest.mark.parametrize("suffix", [".3gpp", ".3ga", ".qta", ".aifc", ".ape", ".WMV"])
+def test_what_phones_and_studios_record_is_not_passed_over_in_silence(
+    cloud: Cloud, send: Send, suffix: str
+) -> None:
+    cloud.drop("voice/_defaults.json", SIDECAR | {"wait_for_sidecar": False})
+    cloud.drop(f"voice/memo{suffix}", b"\0")
+
+    send(f"voice/memo{suffix}")
+
+    assert only_error(cloud)["code"] == "unsupported_format"
+
+
 def test_the_converted_file_then_makes_the_job(cloud: Cloud, send: Send) -> None:
     files: dict[str, Any] = {"talk.json": SIDECAR, "talk.mp4": b"\0", "talk.wav": SOUND}
     for key, body in files.items():

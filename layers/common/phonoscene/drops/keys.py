@@ -17,8 +17,9 @@ from types import MappingProxyType
 AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".m4a", ".aac", ".ogg", ".oga", ".opus")
 #: Formats of sound that phones, browsers and studios write, and that no drop may have.
 UNSUPPORTED_SUFFIXES = (
-    *(".3gp", ".ac3", ".aif", ".aiff", ".amr", ".avi", ".caf", ".m4b", ".m4v", ".mid", ".mka"),
-    *(".mkv", ".mov", ".mp2", ".mp4", ".weba", ".webm", ".wma", ".wv"),
+    *(".3ga", ".3gp", ".3gpp", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".avi", ".caf"),
+    *(".m4b", ".m4v", ".mid", ".mka", ".mkv", ".mov", ".mp2", ".mp4", ".qta", ".weba", ".webm"),
+    *(".wma", ".wmv", ".wv"),
 )
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif")
 #: What a file of each suffix is called on the web.
