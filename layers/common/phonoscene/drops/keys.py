@@ -131,7 +131,7 @@ def unsafe(key: str) -> str | None:
 def misspelt(key: str) -> str | None:
     """Why a key that ``kind_of`` ignores is refused instead, or None.
 
-    Lists with Windows' line ends put a character after each name that nobody sees.
+    A list with Windows' line ends leaves an invisible character after each name.
     """
     if kind_of(_BLANK_END.sub("", key)) is Kind.IGNORED:
         return None
