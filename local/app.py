@@ -20,7 +20,7 @@ from local.commands.status import status
 from local.commands.up import up
 from local.paths import DEFAULT_STATE, StateDirectory
 from local.progress import say
-from phonoscene_cli.app import Commands
+from phonoscene_cli.app import Command, Commands
 from phonoscene_cli.errors import UNREACHABLE
 from phonoscene_cli.failures import explained, show_trace
 from phonoscene_cli.ui import terminal
@@ -62,7 +62,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in COMMANDS:
-    app.command()(_command)
+    app.command(cls=Command)(_command)
 
 
 def main(arguments: Sequence[str] | None = None, state: StateDirectory = DEFAULT_STATE) -> int:

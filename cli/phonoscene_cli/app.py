@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from typer._click.exceptions import NoSuchOption
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from phonoscene.version import VERSION
 from phonoscene_cli.commands.audit import audit
@@ -46,8 +46,20 @@ COMMANDS: Final = {
 }
 
 
+class Command(TyperCommand):
+    """A command whose help names no types of Python's."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its arguments and options."""
+        return _without_types(super().get_params(ctx))
+
+
 class Commands(TyperGroup):
     """The commands, which say of an option in the wrong place where it goes."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options before the command."""
+        return _without_types(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the options before the command."""
@@ -59,6 +71,14 @@ class Commands(TyperGroup):
         """Run the command that was named."""
         with _its_place(self.params, "before the command: `phonoscene {option} {command} …`"):
             return super().invoke(ctx)
+
+
+def _without_types(params: list[Any]) -> list[Any]:
+    """Let help show a flag alone, and of anything else its metavar; Typer adds a type, in <>."""
+    for one in params:
+        if one.param_type_name == "argument" or one.is_flag:
+            one.display_type_rich = lambda ctx: None  # noqa: ARG005 - called by that name
+    return params
 
 
 @contextmanager
@@ -98,17 +118,23 @@ def _print_version(is_asked: bool) -> None:
 def options(
     context: typer.Context,
     stack: Annotated[
-        str, typer.Option(envvar=STACK_VARIABLE, help="The CloudFormation stack.")
+        str, typer.Option(envvar=STACK_VARIABLE, metavar="NAME", help="The CloudFormation stack.")
     ] = LOCAL_STACK,
     local: Annotated[
         bool, typer.Option("--local", help="The local cloud's stack: `make up`.")
     ] = False,
     endpoints: Annotated[
         Path | None,
-        typer.Option(envvar=ENDPOINTS_VARIABLE, help="The local cloud with this endpoints.json."),
+        typer.Option(
+            envvar=ENDPOINTS_VARIABLE,
+            metavar="FILE",
+            help="The local cloud with this endpoints.json.",
+        ),
     ] = None,
-    profile: Annotated[str | None, typer.Option(help="A profile of your AWS settings.")] = None,
-    region: Annotated[str | None, typer.Option(help="The stack's region.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A profile of your AWS settings.")
+    ] = None,
+    region: Annotated[str | None, typer.Option(metavar="NAME", help="The stack's region.")] = None,
     version: Annotated[  # noqa: ARG001 - its callback has ended the program
         bool,
         typer.Option(
@@ -135,7 +161,7 @@ def _is_typed(context: typer.Context, name: str) -> bool:
 
 for _heading, _commands in COMMANDS.items():
     for _command in _commands:
-        app.command(rich_help_panel=_heading)(_command)
+        app.command(cls=Command, rich_help_panel=_heading)(_command)
 
 
 def main() -> None:

@@ -49,6 +49,7 @@ def fal_option(text: str) -> Assignment:
 Port = Annotated[
     int | None,
     typer.Option(
+        metavar="N",
         min=1,
         max=65535,
         help="The emulator's port; default: 4566, or any if that is in use.",

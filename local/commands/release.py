@@ -16,7 +16,10 @@ from phonoscene_cli.ui import terminal
 def release(
     target: Annotated[
         Target,
-        typer.Option(help="aws: Lambda's Python 3.13 on arm64. host: this Python, for tests."),
+        typer.Option(
+            metavar="aws|host",
+            help="aws: Lambda's Python 3.13 on arm64. host: this Python, for tests.",
+        ),
     ] = "aws",
 ) -> None:
     """Make the wheel, the archive for `phonoscene deploy`, and their hashes, in dist/.

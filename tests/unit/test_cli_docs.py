@@ -10,6 +10,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
+from local import app as local
 from phonoscene.jobs import JobStatus
 from phonoscene_cli import app as whole
 from phonoscene_cli import errors
@@ -197,6 +198,18 @@ def test_every_help_says_what_it_is_and_gives_an_example(command: str) -> None:
     assert result.exit_code == 0
     assert f"Example: phonoscene {command}" in result.output
     assert COMMANDS[command].help
+
+
+@pytest.mark.parametrize("app", [whole.app, local.app], ids=["phonoscene", "local"])
+def test_help_shows_what_to_write_and_no_types_of_python(app: Any) -> None:
+    group: Any = typer.main.get_command(app)
+    for command in ("", *group.commands):
+        typed = [*filter(None, [command]), "--help"]
+
+        shown = CliRunner().invoke(app, typed, env={"COLUMNS": "200"}).output
+
+        assert "--help" in shown
+        assert not re.findall(r"<[a-z].*?>", shown), f"{command}: give each option a metavar"
 
 
 @pytest.mark.parametrize(

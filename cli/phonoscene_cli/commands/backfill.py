@@ -55,7 +55,7 @@ def backfill(
         typer.Option(parser=rate_of, metavar="N/s", help="At most this many drops per second."),
     ] = "10/s",  # type: ignore[assignment]  # Typer parses the default, too
     limit: Annotated[
-        int | None, typer.Option(min=1, max=MOST, help="At most this many drops.")
+        int | None, typer.Option(metavar="N", min=1, max=MOST, help="At most this many drops.")
     ] = None,
     older_than: OlderThan = None,
     cursor: Annotated[

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 def board(
     context: typer.Context,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port on this machine; 0: any free one.")
+        int,
+        typer.Option(
+            metavar="N", min=0, max=65535, help="The port on this machine; 0: any free one."
+        ),
     ] = 0,
     host: Annotated[
         str,

@@ -27,7 +27,11 @@ def jobs(
     context: typer.Context,
     status: Annotated[
         list[JobStatus] | None,
-        typer.Option(case_sensitive=False, help="Only jobs with this status; can be repeated."),
+        typer.Option(
+            metavar="STATE",
+            case_sensitive=False,
+            help="Only jobs in this state, such as FAILED; can be repeated.",
+        ),
     ] = None,
     name: Annotated[
         str | None,
@@ -47,7 +51,10 @@ def jobs(
     since: Since = None,
     day: Day = None,
     limit: Annotated[
-        int, typer.Option(min=1, max=MOST, help="Show at most this many jobs, newest first.")
+        int,
+        typer.Option(
+            metavar="N", min=1, max=MOST, help="Show at most this many jobs, newest first."
+        ),
     ] = 20,
     as_json: Json = False,
 ) -> None:

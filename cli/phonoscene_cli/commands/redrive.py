@@ -28,7 +28,10 @@ def redrive(
         typer.Argument(metavar="|".join(Letters), help="The queues to redrive; default: all."),
     ] = None,
     most: Annotated[
-        int, typer.Option(min=1, max=MOST, help="Move at most this many messages per queue.")
+        int,
+        typer.Option(
+            metavar="N", min=1, max=MOST, help="Move at most this many messages per queue."
+        ),
     ] = 1000,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the messages.")] = False,
     as_json: Json = False,
