@@ -494,6 +494,19 @@ def test_a_half_that_becomes_part_of_a_job_is_said_to(
     assert f"phonoscene watch {half.name}" in result.err
 
 
+def test_a_half_that_has_become_part_of_a_job_is_not_said_to_wait_when_the_time_is_up(
+    desk: Desk, scene: Workspace, environment: pytest.MonkeyPatch
+) -> None:
+    half, job = scene.bring(_S.WAITING, 1), scene.bring(_S.SUBMITTED, 2)
+    environment.setattr(time, "sleep", lambda _: scene.store.stop_waiting(half.job_id))
+
+    result = desk.says("watch", half.job_id, job.job_id, "--timeout", "1s")
+
+    assert f"The other half of {half.name} has arrived." in result.err
+    assert f"{job.name} is SUBMITTED. `" in result.err
+    assert f"{half.name} is WAITING" not in result.err
+
+
 @pytest.mark.parametrize("status", [_S.WAITING, _S.SUBMITTED])
 def test_a_job_whose_record_a_newer_release_writes_meanwhile_is_not_called_a_half(
     desk: Desk, scene: Workspace, environment: pytest.MonkeyPatch, status: JobStatus

@@ -97,7 +97,7 @@ class FollowedJobs:
 
     def _is_enough(self, turn: Callable[[str], None]) -> bool:
         """Whether to stop looking; meanwhile the status line says how far the jobs have come."""
-        moving = self._moving()
+        moving = self._follower.moving
         if moving:
             turn(self._standing.of(moving, len(self.labels.job_ids)))
         elif self.watch.seconds > self._patience:
@@ -110,9 +110,6 @@ class FollowedJobs:
                 )
             self._patience, self._is_said = self.watch.seconds + SOON, True
         return self.timeout is not None and self.watch.seconds > self.timeout.total_seconds()
-
-    def _moving(self) -> list[Job]:
-        return [job for job in self._follower.jobs.values() if not job.is_final]
 
     def _all_ended(self, replaced: Mapping[str, str]) -> bool:
         return self._follower.all_ended(one for one in self.labels.job_ids if one not in replaced)
@@ -139,7 +136,7 @@ class FollowedJobs:
 
     def _where(self) -> str:
         """How far the jobs have come, and how to go on watching."""
-        moving = self._moving()
+        moving = self._follower.moving
         if not moving:
             return "there is no record of it: see `phonoscene doctor`."
         named = (f"{self.labels.with_name(job)} is {job.status}" for job in moving)

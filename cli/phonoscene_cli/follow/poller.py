@@ -66,6 +66,11 @@ class Follower:
         """Whether nothing more can happen to any of them."""
         return all(map(self._has_ended, job_ids))
 
+    @property
+    def moving(self) -> list[Job]:
+        """The jobs to which something more can happen."""
+        return [job for job_id, job in self.jobs.items() if not self._has_ended(job_id)]
+
     def _has_ended(self, job_id: str) -> bool:
         job = self.jobs.get(job_id)
         return job_id in self.gone or (job is not None and job.is_final)
