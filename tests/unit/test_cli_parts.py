@@ -1258,18 +1258,28 @@ def test_a_cancel_waits_for_the_segments_that_no_job_at_work_uses_and_counts_the
 
 
 @pytest.mark.parametrize(
-    ("segment", "is_sent", "meaning"),
+    ("segment", "meaning"),
     [
-        (None, False, "cancelled; nothing is billed"),
-        (_S.CANCELLED, False, "cancelled; nothing is billed"),
-        (_S.CANCELLED, True, "cancelled; fal may still run and bill it"),
-        (_S.SUCCEEDED, True, "cancelled; 1 segment had been made and paid, and nothing else is"),
+        ({}, "cancelled; nothing is billed"),
+        ({"status": _S.CANCELLED}, "cancelled; nothing is billed"),
+        (
+            {"status": _S.CANCELLED, "is_sent": True},
+            "cancelled; fal may still run and bill it",
+        ),
+        (  # as 0.1.0 notes it
+            {"status": _S.CANCELLED, "request_id": "a"},
+            "cancelled; fal may still run and bill it",
+        ),
+        (
+            {"status": _S.SUCCEEDED, "is_sent": True},
+            "cancelled; 1 segment had been made and paid, and nothing else is",
+        ),
     ],
 )
 def test_cancelled_long_audio_says_what_its_segments_cost(
-    segment: JobStatus | None, is_sent: bool, meaning: str
+    segment: dict[str, Any], meaning: str
 ) -> None:
-    sequence = in_segments(0).with_segment(1, status=segment, is_sent=is_sent)
+    sequence = in_segments(0).with_segment(1, **segment)
     job = with_history(_S.READY, _S.SUBMITTED, _S.CANCELLED).model_copy(
         update={"sequence": sequence}
     )
