@@ -213,25 +213,38 @@ def test_show_and_the_board_say_what_the_receipt_says(job: Job, costs: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("way", "sent", "more", "cost"),
+    ("way", "segment", "more", "cost"),
     [
-        ((_S.READY, _S.SUBMITTED), 1, {}, ESTIMATED),
-        ((_S.READY, _S.CANCELLED), 0, {}, NOTHING),
-        ((_S.READY, _S.SUBMITTED, _S.CANCELLED), 1, {}, PERHAPS),
-        ((_S.READY, _S.SUBMITTED, _S.GENERATED, _S.SUCCEEDED), 3, {"actual": CAME}, DELIVERED),
+        ((_S.READY, _S.SUBMITTED), {"is_sent": True}, {}, ESTIMATED),
+        ((_S.READY, _S.CANCELLED), {}, {}, NOTHING),
+        ((_S.READY, _S.SUBMITTED, _S.CANCELLED), {"is_sent": True}, {}, PERHAPS),
+        # as 0.1.0 notes it
+        ((_S.READY, _S.SUBMITTED, _S.CANCELLED), {"request_id": "a"}, {}, PERHAPS),
         (
             (_S.READY, _S.SUBMITTED, _S.CANCELLED),
-            1,
+            {"is_sent": True, "is_reused": True},
+            {},
+            NOTHING,
+        ),
+        (
+            (_S.READY, _S.SUBMITTED, _S.GENERATED, _S.SUCCEEDED),
+            {"is_sent": True},
+            {"actual": CAME},
+            DELIVERED,
+        ),
+        (
+            (_S.READY, _S.SUBMITTED, _S.CANCELLED),
+            {"is_sent": True},
             {"spent": JobCost(lower_usd="0.01", upper_usd="0.02", delivered_usd="0.02")},
             DELIVERED,
         ),
     ],
 )
 def test_long_audio_costs_what_its_segments_do_as_far_as_its_record_says(
-    way: tuple[JobStatus, ...], sent: int, more: dict[str, Any], cost: Cost
+    way: tuple[JobStatus, ...], segment: dict[str, Any], more: dict[str, Any], cost: Cost
 ) -> None:
-    listed = tuple(Segment(scene=0, first=9 * n, frames=9, is_sent=n < sent) for n in range(3))
-    plan = Sequence(fps=24, scenes=(Scene(),), segments=listed)
+    listed = tuple(Segment(scene=0, first=9 * n, frames=9) for n in range(3))
+    plan = Sequence(fps=24, scenes=(Scene(),), segments=listed).with_segment(0, **segment)
     job = took(*way, sequence=plan, **more)
 
     assert Receipt.of(job, None).cost == cost
