@@ -517,6 +517,7 @@ LOST = (ErrorDetail(code="result_lost", message=""),)
         (with_history(*WAY, _S.GENERATED, _S.SUCCEEDED, duplicate_requests={"r"}), 2, 0, 0),
         (with_history(*WAY, _S.FAILED, resubmitted=True), 0, 1, 0),
         (with_history(_S.REJECTED), 0, 0, 0),
+        (with_history(_S.REJECTED).model_copy(update={"estimate": None}), 0, 0, 0),
     ],
     ids=lambda value: " ".join(s.status for s in value.history) if isinstance(value, Job) else "",
 )

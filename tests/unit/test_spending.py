@@ -264,3 +264,4 @@ def test_what_fal_delivered_of_long_audio_is_known_though_some_segments_cost_not
     found = cost_of_segments(whole, segments)
 
     assert found == JobCost(lower_usd="0.01", upper_usd="0.02", delivered_usd="0.02")
+    assert cost_of_segments(whole, segments[1:]) == JobCost(lower_usd=0, upper_usd=0)
