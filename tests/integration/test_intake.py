@@ -90,8 +90,9 @@ def test_both_halves_in_one_batch_are_one_job(cloud: Cloud, fal: FakeFalQueue, s
     assert (cloud.statuses(), len(fal.posts)) == (["SUBMITTED"], 1)
 
 
+@pytest.mark.parametrize("ago", [timedelta(0), LATER], ids=["now", "before the other half came"])
 def test_a_half_that_is_recorded_after_its_job_is_forgotten_when_its_event_comes_again(
-    cloud: Cloud, send: Send
+    cloud: Cloud, send: Send, ago: timedelta
 ) -> None:
     cloud.drop("song.mp3", silence(2))
     send("song.mp3")
@@ -100,7 +101,7 @@ def test_a_half_that_is_recorded_after_its_job_is_forgotten_when_its_event_comes
     send("song.json")
     cloud.dynamodb.put_item(TableName=JOBS, Item=half)  # by a process that was cut off then
 
-    send("song.mp3")
+    send(created("song.mp3", datetime.now(UTC) - ago))
 
     assert cloud.statuses() == ["SUBMITTED"]
 
