@@ -996,8 +996,7 @@ def test_a_cancellation_at_any_moment_leaves_no_segment_that_it_cannot_find(at: 
     def call(operation: str, asked: dict[str, Any]) -> Any:
         if next(count) == at:
             client._answer = whole
-            if not bench.job().is_final:
-                bench.store.end(bench.job(), S.CANCELLED)
+            Canceller(bench.store, SimpleNamespace()).cancel(WHOLE)  # type: ignore[arg-type]  # fal is not asked
         return whole(operation, asked)
 
     client._answer = call
@@ -1149,6 +1148,20 @@ def test_a_segment_is_cancelled_with_the_last_sequence_that_uses_it(order: tuple
         bench.cancel(one)
 
     assert [one.status for one in bench.made()] == [S.CANCELLED] * 3
+
+
+def test_fal_is_not_asked_to_stop_a_segment_that_another_sequence_uses() -> None:
+    bench = Bench()
+    two(bench)
+    for one in bench.segments():
+        bench.store.move(one, S.SUBMITTED, request=Request(request_id=one.job_id))
+    _, own = bench.segments()
+    asked: list[Request] = []
+    fal: Any = SimpleNamespace(cancel=asked.append)
+
+    Canceller(bench.store, fal).cancel(WHOLE)
+
+    assert asked == [own.request]
 
 
 def test_a_segment_of_a_sequence_that_failed_is_cancelled_with_the_other() -> None:
