@@ -1279,6 +1279,8 @@ def test_a_cancellation_while_another_sequence_takes_a_segment_costs_it_nothing(
         ends = [one.status for one in bench.made()]
         assert ends.count(S.SUCCEEDED) == 2, at
         assert set(ends) == {S.SUCCEEDED, S.CANCELLED}
+        cancelled = [one for one in bench.made() if one.status is S.CANCELLED]
+        assert all(OTHER not in one.users for one in cancelled), at
     assert at > 3
 
 
