@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from phonoscene.drops import contents
 from phonoscene.drops.image_references import without_secrets
 from phonoscene.drops.keys import half_id
-from phonoscene.errors import DropRefused
+from phonoscene.errors import DropRefused, DropUnsettled
 from phonoscene.jobs import ErrorDetail, Job, JobStatus
 from phonoscene.publishing.events import StatusChanged
 from phonoscene.publishing.receipts import Receipt
@@ -666,3 +666,47 @@ def test_a_sidecar_that_has_a_job_is_not_noted_on_it_as_unused(
 
     assert (repeated.job_id, store.jobs[job.job_id].repeats) == (job.job_id, 1)
     assert store.jobs[job.job_id].unused_sidecars == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("beside", "gone"),
+    [
+        ("a/song.json", "a/song.mp3"),
+        ("a/song.json", "a/song.json"),
+        ("a/_defaults.json", "a/song.mp3"),
+    ],
+)
+def test_a_half_that_is_deleted_after_the_bucket_was_listed_is_no_drop(
+    bucket: MemoryBucket,
+    store: MemoryStore,
+    monkeypatch: pytest.MonkeyPatch,
+    beside: str,
+    gone: str,
+) -> None:
+    bucket.put("a/song.mp3")
+    bucket.put(beside, text(wait_for_sidecar=False))
+    listed = bucket.keys_under("a/")
+    monkeypatch.setattr(MemoryBucket, "keys_under", lambda *_: listed)
+    bucket.remove(gone)
+
+    assert intake_of(bucket, store).take(Announcement("a/song.mp3", NOON)) == []
+    assert store.jobs == {}
+
+
+def test_audio_that_is_overwritten_at_each_look_comes_back_and_is_paired_with_nothing(
+    bucket: MemoryBucket, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("song.mp3")
+    bucket.put("song.json", text())
+    find = MemoryBucket.find
+
+    def overwritten(self: MemoryBucket, key: str) -> Any:
+        if key == "song.mp3":
+            self.put(key)
+        return find(self, key)
+
+    monkeypatch.setattr(MemoryBucket, "find", overwritten)
+
+    with pytest.raises(DropUnsettled):
+        intake_of(bucket, store).take(Announcement("song.json", NOON))
+    assert store.jobs == {}
