@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -709,4 +709,20 @@ def test_audio_that_is_overwritten_at_each_look_comes_back_and_is_paired_with_no
 
     with pytest.raises(DropUnsettled):
         intake_of(bucket, store).take(Announcement("song.json", NOON))
+    assert store.jobs == {}
+
+
+def test_a_half_whose_other_half_comes_while_it_is_recorded_waits_no_more(
+    bucket: MemoryBucket, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced = bucket.put("song.mp3")
+    wait = store.wait
+
+    def record(half: Job, due_at: datetime) -> None:
+        bucket.put("song.json", text())  # whose event makes the job before this record is written
+        wait(half, due_at)
+
+    monkeypatch.setattr(store, "wait", record)
+
+    assert intake_of(bucket, store).take(announced) == []
     assert store.jobs == {}
