@@ -245,17 +245,21 @@ def test_an_audio_alone_that_has_its_video_is_taken_again(
     assert cloud.item(result.data["job_ids"][0])["status"] == "SUBMITTED"
 
 
-def test_an_audio_alone_whose_defaults_are_gone_is_not_put_to_wait_for_a_sidecar(
-    desk: Desk, cloud: Cloud, store: JobStore
+@pytest.mark.parametrize(
+    ("defaults", "why"),
+    [({}, "would wait for a sidecar"), ({"ignore": True}, "would be ignored")],
+)
+def test_an_audio_alone_whose_defaults_make_no_job_of_it_any_more_is_not_put(
+    desk: Desk, cloud: Cloud, store: JobStore, defaults: dict[str, Any], why: str
 ) -> None:
     cloud.drop("talks/_defaults.json", {**SIDECAR, "wait_for_sidecar": False})
     job = cancelled(desk, store, None)
-    cloud.s3.delete_object(Bucket="drops", Key="talks/_defaults.json")
+    cloud.drop("talks/_defaults.json", defaults)
 
     result = desk.says("retry", job, "--yes")
 
     assert result.code == 1
-    assert "would wait for a sidecar" in result.err
+    assert why in result.err
 
 
 def test_an_audio_alone_is_put_as_it_was_when_it_was_priced(cloud: Cloud) -> None:
