@@ -543,6 +543,16 @@ def test_a_file_in_another_format_that_is_announced_before_its_sidecar_rejects_t
     assert take(bucket, store, "song.json").errors[0].code == "unsupported_format"
 
 
+def test_a_sidecar_that_was_recorded_by_a_process_that_was_cut_off_is_rejected_when_it_comes_again(
+    bucket: MemoryBucket, store: MemoryStore
+) -> None:
+    bucket.put("song.json", text())
+    assert take(bucket, store, "song.json").status is JobStatus.WAITING
+    bucket.put("song.mp4")
+
+    assert take(bucket, store, "song.json").errors[0].code == "unsupported_format"
+
+
 def test_the_format_of_a_file_that_was_given_up_is_named_once_it_is_known(
     bucket: MemoryBucket, store: MemoryStore
 ) -> None:
