@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from phonoscene.errors import ObjectUnreadable
 from phonoscene.fal import requests
-from phonoscene.jobs import ErrorDetail, JobStatus, Video
+from phonoscene.jobs import ErrorDetail, Job, JobStatus, Video
 from phonoscene.table.job_store import JobStore
 from phonoscene_cli.follow import follow
 from phonoscene_cli.upload import upload_plan
@@ -158,11 +159,8 @@ def test_who_is_too_late_to_stop_a_repeat_is_not_advised_to_cancel_the_first_job
     assert "Too late: it has been dropped. It costs nothing." in again.err
 
 
-def test_a_drop_whose_video_exists_names_it_and_shows_no_old_steps(
-    desk: Desk,
-    cloud: Cloud,
-    environment: pytest.MonkeyPatch,
-) -> None:
+def made(desk: Desk, cloud: Cloud) -> tuple[Job, Video]:
+    """The job of song.wav, whose video is there."""
     desk.says("drop", "song.wav", *PROMPT, "--yes")
     desk.announce("song.wav", "song.json")
     scene = Workspace.on_moto(cloud, clock=Clock(datetime.now(UTC)))
@@ -179,6 +177,31 @@ def test_a_drop_whose_video_exists_names_it_and_shows_no_old_steps(
         content_type="video/mp4",
     )
     scene.step(scene.step(job, JobStatus.GENERATED), JobStatus.SUCCEEDED, video=video)
+    return job, video
+
+
+def test_who_may_not_look_for_the_video_hears_all_the_same_that_there_is_one(
+    desk: Desk, cloud: Cloud, environment: pytest.MonkeyPatch
+) -> None:
+    job, _ = made(desk, cloud)
+
+    def refuse(*_: object) -> None:
+        raise ClientError({"Error": {"Code": "403"}}, "HeadObject")
+
+    environment.setattr("phonoscene_cli.upload.repeats.see", refuse)
+
+    again = desk.says("drop", "song.wav", *PROMPT, "--yes")
+
+    assert again.code == 0
+    assert f"Job {job.job_id} already has the video of this content, s3://" in again.err
+
+
+def test_a_drop_whose_video_exists_names_it_and_shows_no_old_steps(
+    desk: Desk,
+    cloud: Cloud,
+    environment: pytest.MonkeyPatch,
+) -> None:
+    job, video = made(desk, cloud)
 
     def announce(_: float) -> None:
         with redirect_stdout(io.StringIO()):
