@@ -59,7 +59,8 @@ def test_jobs_are_listed_the_newest_first_across_days_and_shards(
 
 
 def test_a_day_is_a_utc_day(desk: Desk, scene: Workspace) -> None:
-    yesterday = (NOW - timedelta(days=1)).date()
+    now = scene.clock.now = datetime.now(UTC)  # a day may have begun since NOW
+    yesterday = (now - timedelta(days=1)).date()
     scene.admit(0)
     scene.clock.now = datetime(yesterday.year, yesterday.month, yesterday.day, 12, tzinfo=UTC)
     scene.admit(1)
@@ -734,10 +735,11 @@ def test_a_message_that_is_not_looked_at_in_time_is_said_to_wait(
 def test_costs_are_reported_by_day_by_folder_and_by_name_against_the_budget(
     desk: Desk, scene: Workspace
 ) -> None:
+    now = scene.clock.now = datetime.now(UTC)  # a day may have begun since NOW
     scene.bring(_S.SUCCEEDED, 1, name="talks/a")
     scene.bring(_S.SUCCEEDED, 2, name="talks/b")
     scene.bring(_S.SUBMITTED, 3, name="c")
-    scene.clock.now = NOW - timedelta(days=3)
+    scene.clock.now = now - timedelta(days=3)
     scene.bring(_S.SUCCEEDED, 4, name="d")
 
     def groups(*options: str) -> dict[str, tuple[float, float]]:
@@ -746,7 +748,7 @@ def test_costs_are_reported_by_day_by_folder_and_by_name_against_the_budget(
         assert all(set(one) == keys("cost", "Keys of `groups`") for one in data["groups"])
         return {one["group"]: (one["upper_usd"], one["reserved_usd"]) for one in data["groups"]}
 
-    today = f"{NOW:%Y-%m-%d}"
+    today = f"{now:%Y-%m-%d}"
     assert groups("--day", "today") == {today: (1.0, 0.5)}
     assert groups("--by", "folder") == {"talks/": (1.0, 0), "/": (0.5, 0.5)}
     assert groups("--by", "NAME", "--since", "1d") == {
