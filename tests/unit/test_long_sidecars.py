@@ -84,6 +84,7 @@ HOSTILE = {
         [{f"prompt{n}": "%2525" * 390 for n in range(25)}] * MAX_TAKES
     ),
     "numbers": as_bytes({"seed": [10**999] * 1000}),
+    "typographic quotes": b'{"prompt":"' + "“".encode() * (MIB // 3 - 5) + b'\\"',
     "a key twice": b"{" + b'"a":1,' * 170_000 + b'"a":1}',
 }
 
