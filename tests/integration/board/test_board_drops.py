@@ -645,6 +645,20 @@ def test_of_several_files_those_that_cost_too_much_are_named(browser: Browser) -
     assert names == [False, True, True]
 
 
+@pytest.mark.parametrize("names", [["y.wav"], ["x.wav", "y.wav"]])
+def test_of_several_takes_the_file_that_costs_too_much_is_named_where_there_are_others(
+    browser: Browser, names: list[str]
+) -> None:
+    for name in names:
+        stage(browser, silence(1 if name == "x.wav" else 6), name)
+    stage(browser, b'[{"seed": 1}, {"seed": 2}]', "takes.json")
+
+    shown = look(browser, key="talks/", video_size="4096x4096").text
+
+    assert "1 error: nothing would be made" in shown
+    assert ("talks/y.wav: 4096 x 4096 x " in shown) == (len(names) > 1)
+
+
 @pytest.mark.parametrize("key", ["talks/intro", "intro"])
 def test_one_name_for_several_files_is_asked_about(browser: Browser, key: str) -> None:
     for name in ("x.wav", "y.wav"):

@@ -210,7 +210,9 @@ def _preview(
 
 def _named(drops: Sequence[Candidate]) -> list[ErrorDetail]:
     """What is wrong with the files; an error that not all of them have names its file."""
-    having = Counter((error.field, error.message) for one in drops for error in one.errors)
+    having = Counter(
+        each for one in drops for each in {(error.field, error.message) for error in one.errors}
+    )
     return [
         error
         if having[error.field, error.message] == len(drops)
