@@ -413,6 +413,19 @@ def test_the_videos_that_there_are_when_the_time_is_up_are_fetched(
     assert not (folder / "videos" / "c.mp4").exists()
 
 
+def test_the_video_of_a_repeat_has_the_name_that_was_asked_for(
+    desk: Desk, folder: Path, environment: pytest.MonkeyPatch
+) -> None:
+    desk.says("drop", "a.wav", *PROMPT)
+    generate(desk, "a")
+    environment.setattr(time, "sleep", lambda _: generate(desk))
+
+    result = desk.says("drop", "a.wav", *PROMPT, "--out", "again.mp4")
+
+    assert result.out == "video: again.mp4\n"
+    assert [one.name for one in folder.rglob("*.mp4")] == ["again.mp4"]
+
+
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_each_video_is_fetched_as_soon_as_it_is_there_and_named_after_an_interrupt(
     desk: Desk, folder: Path, environment: pytest.MonkeyPatch, form: tuple[str, ...]

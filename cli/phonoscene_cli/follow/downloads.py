@@ -37,19 +37,22 @@ class Downloads:
         """Where the videos are that were fetched, in the order of ``names``."""
         return [self.files[job_id] for job_id in self.names if job_id in self.files]
 
-    def fetch(self, job: Job) -> None:
-        """Fetch a job's video, if it has one that was not fetched before."""
-        if job.video is None or job.job_id in self.files | self.problems:
+    def fetch(self, job_id: str, job: Job) -> None:
+        """Fetch a job's video, if it has one that was not fetched before.
+
+        ``job_id`` is one of ``names``: of a drop that repeats a job it is not the job's own.
+        """
+        if job.video is None or job_id in self.files | self.problems:
             return
-        self.names[job.job_id] = video_of(job)
+        self.names[job_id] = video_of(job)
         files = dict(zip(self.names, self.out.files(self.names.values()), strict=True))
         how = f"`phonoscene watch {job.job_id} --out FILE` fetches it."
         try:
-            self.files[job.job_id] = fetch(self.s3, job, job.video, files[job.job_id])
+            self.files[job_id] = fetch(self.s3, job, job.video, files[job_id])
         except VideoGone as exc:
-            self.problems[job.job_id] = str(exc)
+            self.problems[job_id] = str(exc)
         except CliError as exc:
-            self.problems[job.job_id] = f"{exc} {how}"
+            self.problems[job_id] = f"{exc} {how}"
         except KeyboardInterrupt:
             terminal.say(f"The video stays in its bucket: {how}")
             raise

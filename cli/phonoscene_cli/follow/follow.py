@@ -89,7 +89,9 @@ class FollowedJobs:
             for job, step in self._follower.follow(self.labels.job_ids, enough):
                 self.show(job, step, self.watch)
                 if self.downloads and step.status is JobStatus.SUCCEEDED:
-                    self.downloads.fetch(job)
+                    for job_id, known in self._follower.jobs.items():
+                        if known.job_id == job.job_id:
+                            self.downloads.fetch(job_id, known)
 
     @cached_property
     def _standing(self) -> StatusLine:
