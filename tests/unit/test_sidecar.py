@@ -431,6 +431,7 @@ def test_an_empty_sidecar_is_called_so(raw: bytes) -> None:
         ('# a stage\n{"prompt": "A stage"}', "Remove the comment"),
         ('{"prompt": "A\r\nstage"}', "a line break within a text as \\n"),
         ('{"prompt": "A stage", "image_url": "C:\\cover.png"}', "a backslash as \\\\"),
+        (r'{"prompt": "A stage", "image_url": "C:\users\cover.png"}', "a backslash as \\\\"),
         ('{\u00a0"prompt": "A stage"}', "invisible character"),
         ('{\u200b"prompt": "A stage"}', "invisible character"),
         (r'{\rtf1\ansi {"prompt": "A stage"}}', "Save it as plain text"),
@@ -449,7 +450,13 @@ def test_what_other_programs_write_in_place_of_json_is_named_with_what_to_do(
 
 
 @pytest.mark.parametrize(
-    "text", ['{"prompt": "A stage" "“fps”": 24}', '{"prompt": "A stage"', "{} {}"]
+    "text",
+    [
+        '{"prompt": "A stage" "“fps”": 24}',
+        '{"prompt": "A stage"',
+        "{} {}",
+        r"{\"prompt\": \"A stage\"}",
+    ],
 )
 def test_no_advice_is_given_where_the_cause_is_not_known(text: str) -> None:
     assert re.search(r"at line 1, column \d+\.$", only(refused(text)).message)

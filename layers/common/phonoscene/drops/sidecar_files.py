@@ -55,7 +55,7 @@ _ADVICE = tuple(
         (r"//|/\*|#", "Remove the comment: JSON has none"),
         (r"[\n\r]", "Write a line break within a text as \\n"),
         (r"\\rtf", "It is RTF. Save it as plain text"),
-        (r"\\", "Write a backslash as \\\\, and between folders write /"),
+        (r'\\(?!")|(?<=\\)u', "Write a backslash as \\\\, and between folders write /"),
         (r"[^\S \t\r\n]|[\u200b\u200c\u200d\u2060\ufeff]", "Remove the invisible character there"),
     )
 )
