@@ -434,6 +434,19 @@ def test_results_that_are_synced_back_are_no_drops(
     assert [item["name"] for item in cloud.items()] == ["talks/intro"]
 
 
+def test_the_newest_video_that_is_synced_back_is_no_recording(cloud: Cloud, send: Send) -> None:
+    """Its audio was moved away, and its folder's audio needs no sidecar."""
+    cloud.drop("talks/_defaults.json", SIDECAR | {"wait_for_sidecar": False})
+    back = results("talks/intro")
+    for key, body in back.items():
+        cloud.drop(key, body)
+
+    for key in back:
+        send(key)
+
+    assert cloud.items() == []
+
+
 def test_a_sidecar_may_be_named_like_a_receipt(cloud: Cloud, send: Send) -> None:
     cloud.drop("intro.status.json", SIDECAR)
     send("intro.status.json")

@@ -12,6 +12,7 @@ from phonoscene.drops.keys import (
     is_unsupported,
     kind_of,
     named_after,
+    pointer_key,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +77,10 @@ def all_pairings(present: Collection[str]) -> dict[str, Pairing]:
 
 
 def unsupported_pairings(present: Collection[str]) -> list[Pairing]:
-    """The pairings that unsupported files would have, unless an audio file has their name."""
+    """The pairings that unsupported files would have, unless an audio file has their name.
+
+    A video beside its pointer is Phonoscene's own, copied from the output bucket.
+    """
     whole = all_pairings(present)
     audio = {_stem(key) for key in whole}
     used = {key for pairing in whole.values() for key in (pairing.sidecar, *pairing.unused)}
@@ -84,7 +88,7 @@ def unsupported_pairings(present: Collection[str]) -> list[Pairing]:
     found = [
         Pairing(file, next(iter(_choices(file, sidecars)), None))
         for file in sorted(present)
-        if is_unsupported(file) and _stem(file) not in audio
+        if is_unsupported(file) and _stem(file) not in audio and pointer_key(file) not in present
     ]
     return [pairing for pairing in found if pairing.sidecar is None or pairing.sidecar not in used]
 
