@@ -107,6 +107,21 @@ def test_an_error_of_a_length_or_a_cost_names_each_file_that_has_it(
     assert "Nothing was dropped: 2 errors." in result.err
 
 
+def test_an_error_of_a_length_or_a_cost_in_the_defaults_names_each_file_that_has_it(
+    desk: Desk, cloud: Cloud, folder: Path
+) -> None:
+    cloud.drop("_defaults.json", {"video_size": "landscape_16_9"})
+    desk.parameters["MaxJobCostUsd"] = "0.04"
+    (folder / "d.wav").write_bytes(silence(3))
+
+    result = desk.says("drop", *FILES, "d.wav", *PROMPT)
+    of_all = desk.says("drop", "c.wav", "d.wav", *PROMPT)
+
+    assert re.findall(r"what +(.*): 1024 x", result.err) == ["c.wav", "d.wav"]
+    assert result.err.count("in       _defaults.json") == 2
+    assert re.findall(r"what +(.*)1024 x", of_all.err) == [""]
+
+
 def test_all_files_that_are_no_drop_are_named_at_once(
     desk: Desk, cloud: Cloud, folder: Path
 ) -> None:

@@ -26,7 +26,7 @@ from phonoscene_cli.upload.drop_report import (
     total_lines,
 )
 from phonoscene_cli.upload.repeats import sentences
-from phonoscene_cli.upload.several import Candidate, examined
+from phonoscene_cli.upload.several import Candidate, errors_of, examined
 from phonoscene_cli.upload.sidecars import changes_of
 from phonoscene_cli.upload.upload import (
     INTERRUPTED,
@@ -199,7 +199,7 @@ def _result(
     return DropsResult(
         drops=results,
         estimate=Sum.of(estimate for one in drops for estimate in one.new.estimates),
-        errors=list(dict.fromkeys(error for one in results for error in one.errors)),
+        errors=list(dict.fromkeys(errors_of(drops, with_source=True))),
         job_ids=[job_id for one in results for job_id in one.job_ids],
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from phonoscene.drops.keys import composed, name_of
+from phonoscene.drops.keys import composed, is_defaults, name_of
 from phonoscene_cli.errors import CliError, WrongUsage
 from phonoscene_cli.upload.dry_run import Forecast, md5_of
 from phonoscene_cli.upload.repeats import repeats_of
@@ -56,6 +57,25 @@ class Candidate:
     def job_ids(self, dropped: Dropped) -> list[str]:
         """The ids of its jobs, those of takes that repeat a job included."""
         return dropped.job_ids(len(self.plan.outlook.takes))
+
+
+def errors_of(drops: Sequence[Candidate], *, with_source: bool = False) -> list[ErrorDetail]:
+    """What is wrong with the files; an error that not all of them have names its file.
+
+    ``with_source``: so does the source that is shown, but for defaults, which they share.
+    """
+    having = Counter(
+        each for one in drops for each in {(error.field, error.message) for error in one.errors}
+    )
+    return [
+        error
+        if having[error.field, error.message] == len(drops)
+        or one.key.rpartition("/")[2] in error.message
+        or (with_source and not is_defaults(str(error.source)))
+        else error.model_copy(update={"message": f"{one.key}: {error.message}"})
+        for one in drops
+        for error in one.errors
+    ]
 
 
 def examined(

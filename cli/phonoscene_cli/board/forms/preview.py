@@ -16,7 +16,7 @@ from phonoscene_cli.errors import CliError, StackUnreachable
 from phonoscene_cli.ui import formatting
 from phonoscene_cli.upload.drop_report import Sum, price_lines, take_lines, total_lines
 from phonoscene_cli.upload.retry_plan import NotEnded, NotNewest, Retake, retake
-from phonoscene_cli.upload.several import Candidate, examined
+from phonoscene_cli.upload.several import Candidate, errors_of, examined
 from phonoscene_cli.upload.sidecars import REMOVED, is_named
 from phonoscene_cli.upload.upload_plan import DropOptions, NoSidecar, named_images
 
@@ -101,7 +101,7 @@ def preview_drop(
     except CliError as exc:
         return Preview(errors=said.errors, step=str(exc))
     plans = [one.plan for one in drops]
-    wrong = _named(drops)
+    wrong = errors_of(drops)
     found = _preview(
         [*said.errors, *wrong],
         [one.outlook for one in plans],
@@ -206,21 +206,6 @@ def _preview(
         examined=hashlib.sha256(examined.encode()).hexdigest(),
         planned=planned,
     )
-
-
-def _named(drops: Sequence[Candidate]) -> list[ErrorDetail]:
-    """What is wrong with the files; an error that not all of them have names its file."""
-    having = Counter(
-        each for one in drops for each in {(error.field, error.message) for error in one.errors}
-    )
-    return [
-        error
-        if having[error.field, error.message] == len(drops)
-        or one.key.rpartition("/")[2] in error.message
-        else error.model_copy(update={"message": f"{one.key}: {error.message}"})
-        for one in drops
-        for error in one.errors
-    ]
 
 
 def _lines(outlook: Forecast, stack: Stack) -> list[str]:
