@@ -281,6 +281,7 @@ def test_what_is_no_half_of_a_drop_is_ignored(
     [
         *("a/../song.mp3", "./song.mp3", "so\nng.mp3", "\x1b[31m.mp3"),
         *("song.mp3\r", "a/song.JSON\r", "song.mp3 ", "song.json.", "song.wav\N{NO-BREAK SPACE}"),
+        *("song.mp3 .\r\n", "song.json\N{NO-BREAK SPACE} "),
     ],
 )
 def test_an_unsafe_key_is_rejected_once_with_what_to_do(
@@ -294,6 +295,8 @@ def test_an_unsafe_key_is_rejected_once_with_what_to_do(
     error = ErrorDetail(**errors(cloud)["unsafe_key"])
     assert fix(JobStatus.REJECTED, error) == "Rename the file and drop it again."
     assert error.message.isprintable()
+    has_control = any(character < " " for character in key)
+    assert ("control character" in error.message) == has_control
 
 
 def test_a_drop_that_is_gone_when_its_event_comes_leaves_nothing(

@@ -613,6 +613,30 @@ def test_what_s3_refuses_rests_before_it_is_rejected(
     assert [error.code for error in rejected.errors] == ["access_denied"]
 
 
+@pytest.mark.parametrize(
+    "body", [b"{", b"[" * 60_000, b"[]", b'[{"prompt": "a"}]', b'{"job_id": 7, "name": "a"}']
+)
+def test_a_sidecar_alone_waits_whatever_it_holds_but_a_result(
+    bucket: MemoryBucket, store: MemoryStore, body: bytes
+) -> None:
+    bucket.put("song.json", body)
+
+    assert take(bucket, store, "song.json").status is JobStatus.WAITING
+
+
+def test_a_sidecar_alone_waits_where_s3_does_not_give_its_bytes_now(
+    bucket: MemoryBucket, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(_: MemoryBucket, key: str, __: int) -> None:
+        if key == "song.json":
+            raise DropRefused(ErrorDetail(code="archived_object", message="It is archived."))
+
+    monkeypatch.setattr(MemoryBucket, "read", read)
+    bucket.put("song.json", text())
+
+    assert take(bucket, store, "song.json").status is JobStatus.WAITING
+
+
 def test_a_half_waits_no_more_once_its_drop_is_rejected(
     bucket: MemoryBucket, store: MemoryStore
 ) -> None:
