@@ -50,6 +50,9 @@ _ADVICE = tuple(
         (r"[\u2018-\u201f«»]", _STRAIGHT_QUOTES),
         # a text that ends so; from its first such quote, because to try each takes quadratic time
         (r'(?m)"[^"\n\u201c-\u201f]*[\u201c-\u201f][^"\n]*$', _STRAIGHT_QUOTES),
+        # a text that ends so before the end of a line
+        (r"(?<=[\u201c-\u201f][,}])[\n\r]", _STRAIGHT_QUOTES),
+        (r"(?<=[\u201c-\u201f])[\n\r]\s*}", _STRAIGHT_QUOTES),
         (r"'", 'Use double quotes ("), not single ones'),
         (r"(True|False|None|undefined)\b", "Write true, false or null"),
         (r"//|/\*|#", "Remove the comment: JSON has none"),
