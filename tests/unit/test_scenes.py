@@ -296,6 +296,8 @@ def test_what_cannot_be_a_sequence_is_refused_by_field(
 
 GIF = {"video_output_type": "GIF (.gif)"}
 FRAMES = {"match_audio_length": False, "num_frames": 481}
+PLAN = {"scenes": [{"start": 8 * n, "prompt": "a" * 4999} for n in range(60)]}
+COVER = {"image_url": "cover.png", "video_size": "auto"}
 
 
 @pytest.mark.parametrize(
@@ -309,13 +311,17 @@ FRAMES = {"match_audio_length": False, "num_frames": 481}
         (57, {"video_size": "square_hd", "fps": 60}, {}, "cost_too_high", "song.json"),
         (57, {"fps": 60}, {}, "cost_too_high", None),  # no file sets video_size
         (57, {"scenes": [{"start": 0}]}, FRAMES, "not_allowed", "_defaults.json"),
+        (480, PLAN, {}, "plan_too_large", "song.json"),
+        (480, {}, PLAN, "plan_too_large", "_defaults.json"),
+        (5, COVER, {}, "image_too_large", "cover.png"),
     ],
 )
 def test_an_error_names_the_file_to_correct(
     seconds: float, sidecar: Any, defaults: Any, code: str, source: str | None
 ) -> None:
     rules = replace(LONG, max_frames=361)
-    found = examined(seconds, {"prompt": "a", **sidecar}, rules, defaults).errors
+    cover = (14_143, 9)
+    found = examined(seconds, {"prompt": "a", **sidecar}, rules, defaults, cover=cover).errors
 
     assert (code, source) in [(error.code, error.source) for error in found]
 
