@@ -171,7 +171,11 @@ def test_an_event_of_an_object_that_is_gone_is_counted(
 # Folders that are ignored -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("keys", [["song.wav"], ["song.json"], ["song.wav", "song.json"]], ids=str)
+@pytest.mark.parametrize(
+    "keys",
+    [["song.wav"], ["song.json"], ["song.wav", "song.json"], ["song.wav ", "a\nb.wav"]],
+    ids=str,
+)
 @pytest.mark.parametrize("folder", ["done/", "done/2026/"])
 def test_nothing_is_made_of_what_is_in_a_folder_that_is_ignored(
     cloud: Cloud, fal: FakeFalQueue, send: Send, keys: list[str], folder: str

@@ -34,7 +34,13 @@ from phonoscene.drops.validation_errors import Errors
 from phonoscene.errors import DropRefused, DropUnsettled, WriteRefused
 from phonoscene.jobs import Audio, DropObject, ErrorDetail, Job, JobStatus
 from phonoscene.workflow.admission import Admission
-from phonoscene.workflow.finding import DropFiles, NoDrop, find_drop, read_metadata
+from phonoscene.workflow.finding import (
+    DropFiles,
+    NoDrop,
+    find_drop,
+    is_in_ignored_folder,
+    read_metadata,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -93,6 +99,8 @@ class Intake:
         if is_ignored and not reason:
             return self._refuse_unsupported(announced)
         if reason:
+            if is_in_ignored_folder(self.bucket, announced.key):
+                return []
             shown = _printable(announced.key)
             refused = half_id(self.bucket.name, announced.key)
             error = _unsafe_key(shown, reason)
