@@ -37,7 +37,7 @@ from phonoscene.drops.keys import (
 )
 from phonoscene.drops.near_names import alone
 from phonoscene.drops.pairing import Pairing, pairings, unsupported_pairings
-from phonoscene.jobs import Audio
+from phonoscene.jobs import Audio, DropObject
 from tests.support.jobs import a_job
 
 SUFFIXES = [".mp3", ".wav", ".flac", ".m4a", ".aac", ".ogg", ".oga", ".opus"]
@@ -662,6 +662,14 @@ def test_a_name_that_can_forge_a_line_is_not_proposed(other: str, near: str | No
 
     assert error.value == near
     assert error.message.isprintable()
+
+
+def test_the_video_of_a_name_is_not_to_be_converted_to_its_audio() -> None:
+    half = a_job(sidecar=DropObject(key="a/song.json", version_id="1"))
+    video = {"a/song.json", "a/song.mp4"}
+
+    assert alone(half, video).value == "a/song.mp4"
+    assert alone(half, {*video, "a/song.mp4.newest.json"}).value is None
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from phonoscene.drops.keys import (
     composed,
     is_of_one,
     kind_of,
+    pointer_key,
     stem_of,
     unsafe,
 )
@@ -138,6 +139,7 @@ def _left_over(keys: Collection[str], kind: Kind) -> list[str]:
         if kind_of(key) in (kind, Kind.IGNORED)
         and key not in paired
         and not key.lower().endswith(meant)
+        and pointer_key(key) not in keys
         and not unsafe(key)
     ]
 
