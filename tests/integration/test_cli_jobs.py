@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,11 @@ from phonoscene.publishing.wording import WAITS
 from phonoscene.table.dynamodb import Table
 from phonoscene.table.items import SHARDS
 from phonoscene.table.ledger import budget_key
-from phonoscene_cli.stack.jobs_reader import FAR, Reader
+from phonoscene_cli.stack import jobs_reader
+from phonoscene_cli.stack.jobs_reader import FAR, PAGE, Reader
 from phonoscene_cli.ui.job_json import KEYS
 from phonoscene_cli.ui.status_line import StatusLine
-from tests.integration.workspace import Clock, Workspace, an_id
+from tests.integration.workspace import Clock, RecordingClient, Workspace, an_id
 from tests.support.documented import keys
 from tests.support.stack import JOBS
 
@@ -606,6 +608,33 @@ def test_a_job_that_was_postponed_says_until_when(desk: Desk, scene: Workspace) 
     assert "a new one starts at 00:00 UTC" in StatusLine(desk.stack(), None).of([job], 1)
 
 
+@pytest.mark.parametrize("far", [1, 3, 4, 5, 6])
+def test_each_place_in_the_queue_is_counted_up_to_the_last_that_is_told(
+    desk: Desk, scene: Workspace, environment: pytest.MonkeyPatch, far: int
+) -> None:
+    environment.setattr(jobs_reader, "FAR", far)
+    environment.setattr(jobs_reader, "PAGE", 2)
+    for n in range(5):
+        scene.bring(_S.CANCELLED if n == 2 else _S.READY, n)
+        scene.clock.go_on(seconds=1)
+
+    found = desk.stack().jobs.places(an_id(n) for n in range(5))
+
+    places = {one: place.ahead for one, place in found.items()}
+    assert places == {an_id(n): min(far, at) for at, n in enumerate((0, 1, 3, 4))}
+
+
+def test_places_of_many_jobs_are_one_look_at_the_queue(desk: Desk, scene: Workspace) -> None:
+    jobs = [scene.admit(n) for n in range(40)]
+    stack, client = desk.stack(), RecordingClient(scene.cloud.dynamodb)
+    stack.__dict__["_clients"]["dynamodb"] = client
+
+    said = StatusLine(stack, None).standings(jobs)
+
+    assert len(said) == len(jobs)
+    assert Counter(client.calls) == {"query": SHARDS + 1, "get_item": 1, "batch_get_item": 1}
+
+
 def test_no_call_counts_a_long_queue_to_its_end(scene: Workspace, cloud: Cloud) -> None:
     class Long(Table):
         read = 0
@@ -613,14 +642,13 @@ def test_no_call_counts_a_long_queue_to_its_end(scene: Workspace, cloud: Cloud) 
         def pages(self, *_: Any, **__: Any) -> Any:
             while True:
                 Long.read += 1
-                yield [{"job_id": "x"}] * 500
+                yield [{"dispatch_at": "2026"}] * PAGE
 
     job = scene.admit()
-    place = Reader(Long(cloud.dynamodb, JOBS)).place(job)
+    place = Reader(Long(cloud.dynamodb, JOBS)).places([job.job_id])[job.job_id]
 
-    assert place
     assert place.ahead == FAR
-    assert Long.read <= SHARDS
+    assert Long.read <= SHARDS + 1 + FAR // PAGE
 
 
 # cancel -----------------------------------------------------------------------------------------

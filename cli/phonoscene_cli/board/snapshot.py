@@ -189,7 +189,7 @@ class Observer:
             },
             names=names,
             replaced=self._replaced & missing.keys(),
-            standing={one: self._standing(job) for one, job in shown.items() if not job.is_final},
+            standing=self._standings([job for job in shown.values() if not job.is_final]),
             unreadable=len(stack.jobs.unreadable),
         )
 
@@ -238,8 +238,8 @@ class Observer:
     def _of(self, job_ids: list[str]) -> tuple[Job, ...]:
         return tuple(self._ended[one] for one in job_ids if one in self._ended)
 
-    def _standing(self, job: Job) -> str:
-        return self._line.standing(job) if self._line else ""
+    def _standings(self, jobs: list[Job]) -> dict[str, str]:
+        return self._line.standings(jobs) if self._line else {}
 
     def _health(self, stack: Stack, now: float) -> tuple[Check, ...]:
         if now < self._health_due:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import heapq
 import time
+from bisect import bisect_left
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
@@ -239,20 +240,29 @@ class Reader:
                     yield entry
             day -= timedelta(days=1)
 
-    def place(self, job: Job) -> QueuePosition | None:
-        """Where a job stands in our own queue; None where it is READY no more."""
-        data = str(self._table.get(job.job_id).get("dispatch_at", ""))
-        if not data:
-            return None
-        before = (self._before(shard, data) for shard in (BUDGET_SHARD, *range(SHARDS)))
-        ahead = sum(1 for _ in islice((one for some in before for one in some), FAR))
-        return QueuePosition(ahead, datetime.fromisoformat(data))
+    def places(self, job_ids: Iterable[str]) -> dict[str, QueuePosition]:
+        """Where jobs stand in our own queue, by id; without those that are READY no more.
 
-    def _before(self, shard: int, dispatch_at: str) -> Iterator[Any]:
-        condition = "backlog_shard = :shard AND dispatch_at < :mine"
-        values = {":shard": shard, ":mine": dispatch_at}
-        for page in self._table.pages("backlog", condition, values, Limit=FAR):
-            yield from page
+        The queue is read once for all of them, and to its ``FAR``-th place only.
+        """
+        items = self._table.get_many(list(job_ids), ("job_id", "dispatch_at"))
+        turns = {one["job_id"]: one["dispatch_at"] for one in items if "dispatch_at" in one}
+        if not turns:
+            return {}
+        last = max(turns.values())
+        queues = (self._before(shard, last) for shard in (BUDGET_SHARD, *range(SHARDS)))
+        queue = list(islice(heapq.merge(*queues), FAR))
+        return {
+            one: QueuePosition(bisect_left(queue, turn), datetime.fromisoformat(turn))
+            for one, turn in turns.items()
+        }
+
+    def _before(self, shard: int, dispatch_at: str) -> Iterator[str]:
+        """The turns of a shard's jobs, in their order, up to one."""
+        condition = "backlog_shard = :shard AND dispatch_at < :last"
+        values = {":shard": shard, ":last": dispatch_at}
+        for page in self._table.pages("backlog", condition, values, Limit=PAGE):
+            yield from (item["dispatch_at"] for item in page)
 
 
 def _entry(item: Item) -> Entry:

@@ -13,10 +13,11 @@ from phonoscene_cli.stack.jobs_reader import FAR
 from phonoscene_cli.ui import formatting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from phonoscene.jobs import Job
     from phonoscene_cli.stack.connection import Stack
+    from phonoscene_cli.stack.jobs_reader import QueuePosition
 
 #: Seconds between two looks at what a job waits for: it takes more questions than its state does.
 SELDOM: Final = 5.0
@@ -41,7 +42,8 @@ class StatusLine:
     stack: Stack
     usual: float | None
     moment: Callable[[datetime], str] = formatting.moment
-    _places: dict[str, tuple[float, str]] = field(default_factory=dict)
+    _places: dict[str, str] = field(default_factory=dict)
+    _asked: float = float("-inf")
 
     def of(self, moving: Sequence[Job], total: int) -> str:
         """Of one job how it stands; of several how many do where."""
@@ -63,33 +65,40 @@ class StatusLine:
 
     def standing(self, job: Job) -> str:
         """What a job waits for, or what happens to it now."""
-        if job.status is JobStatus.READY and job.waits_for != CUTTING:
-            return self.place(job)
-        return formatting.meaning(job)
+        return self.standings([job])[job.job_id]
+
+    def standings(self, jobs: Collection[Job]) -> dict[str, str]:
+        """The same of many jobs, by id."""
+        ready = [job for job in jobs if job.status is JobStatus.READY and job.waits_for != CUTTING]
+        places = self._placed(ready)
+        return {job.job_id: places.get(job.job_id) or formatting.meaning(job) for job in jobs}
 
     def _usual(self) -> str:
         if self.usual is None:
             return ""
         return f"; {formatting.span(timedelta(seconds=self.usual))} is usual"
 
-    def place(self, job: Job) -> str:
-        """Where a READY job stands in our own queue, as of some seconds ago at most."""
-        asked, data = self._places.get(job.job_id, (float("-inf"), ""))
-        if time.monotonic() - asked > SELDOM:
-            data = self._place(job)
-            self._places[job.job_id] = time.monotonic(), data
-        return data
+    def _placed(self, jobs: Collection[Job]) -> dict[str, str]:
+        """Where READY jobs stand in our own queue, by id, as of some seconds ago at most."""
+        now = time.monotonic()
+        is_old = now - self._asked > SELDOM
+        if jobs and (is_old or any(job.job_id not in self._places for job in jobs)):
+            found = self.stack.jobs.places(job.job_id for job in jobs)
+            window = self.stack.jobs.ledger.window()
+            used = formatting.slots(window, self.stack.parameters.max_in_flight)
+            self._places = {
+                job.job_id: self._place(job, found.get(job.job_id), used) for job in jobs
+            }
+            self._asked = now
+        return self._places
 
-    def _place(self, job: Job) -> str:
-        place = self.stack.jobs.place(job)
+    def _place(self, job: Job, place: QueuePosition | None, used: str) -> str:
         if place is None:
             return "it is next"
         is_early = place.turn > datetime.now(UTC)
         if is_early and job.waits_for != "slot":
             why = WAITS.get(job.waits_for or "", "its turn")
             return f"waits until {self.moment(place.turn)} for {why}"
-        window = self.stack.jobs.ledger.window()
-        used = formatting.slots(window, self.stack.parameters.max_in_flight)
         if is_early:  # it was put off until tomorrow, and today has money for it after all
             return used
         ahead = f"{FAR:,} or more" if place.ahead == FAR else formatting.number(place.ahead, "job")
