@@ -17,6 +17,7 @@ from phonoscene.publishing.wording import WAITS
 from phonoscene.table.dynamodb import Table
 from phonoscene.table.items import SHARDS
 from phonoscene.table.ledger import budget_key
+from phonoscene_cli.follow import poller
 from phonoscene_cli.stack import jobs_reader
 from phonoscene_cli.stack.jobs_reader import FAR, PAGE, Reader
 from phonoscene_cli.ui.job_json import KEYS
@@ -579,6 +580,26 @@ def test_a_folder_is_looked_at_again_when_a_drop_of_just_now_has_rested(
     assert result.code == 1
     assert [line.split()[2] for line in result.out.splitlines()] == ["READY", "CANCELLED"]
     assert slept == pytest.approx([25, 1], abs=1)
+
+
+def test_of_many_jobs_no_pause_is_longer_than_the_timeout(
+    desk: Desk, scene: Workspace, environment: pytest.MonkeyPatch
+) -> None:
+    scene.admit()
+    slept: list[float] = []
+    pause = time.sleep
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        pause(0.1)
+
+    environment.setattr(poller, "AT_EASE", 0.001)
+    environment.setattr(time, "sleep", sleep)
+
+    result = desk.says("watch", an_id(1), "--timeout", "1s")
+
+    assert "Not finished after 1." in result.err
+    assert max(slept) <= 1
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ from phonoscene_cli.audit.rate_limit import DEEP, Pace, hold_while_deep, rate_of
 from phonoscene_cli.errors import CliError, WrongUsage
 from phonoscene_cli.failures import explained
 from phonoscene_cli.follow.cancellation import Outcome, cancel
-from phonoscene_cli.follow.poller import Follower
+from phonoscene_cli.follow.poller import AT_EASE, Follower
 from phonoscene_cli.stack import video_download
 from phonoscene_cli.stack.generation_time import ASSUMED_SECONDS, generation
 from phonoscene_cli.stack.job_listing import Filter
@@ -69,6 +69,7 @@ from phonoscene_cli.ui import formatting, streams, terminal
 from phonoscene_cli.ui.formatting import step_meaning
 from phonoscene_cli.ui.job_facts import facts
 from phonoscene_cli.ui.job_json import KEYS, as_data
+from phonoscene_cli.ui.status_line import StatusLine
 from phonoscene_cli.ui.terminal import dumped
 from phonoscene_cli.upload import dry_run, sidecars
 from phonoscene_cli.upload.dry_run import Forecast
@@ -819,6 +820,27 @@ def test_a_half_whose_record_is_gone_is_followed_no_further() -> None:
     steps = [step.status for _, step in follower.follow(["a"])]
 
     assert (steps, follower.gone) == ([_S.WAITING], {"a"})
+
+
+def test_a_follower_of_many_jobs_looks_each_second_when_few_are_left() -> None:
+    one = with_history(_S.READY).model_copy(update={"job_id": "0"})
+    ends = with_history(_S.CANCELLED)
+    ids = [f"{n}" for n in range(2 * AT_EASE + 1)]
+    ended = {n: ends.model_copy(update={"job_id": n}) for n in ids}
+    looks = iter([{}, ended | {"0": one}, ended])
+    slept: list[float] = []
+    follower = Follower(lambda _: next(looks), sleep=slept.append)
+
+    list(follower.follow(ids))
+
+    assert slept == [pytest.approx(2, abs=0.1), 1]
+
+
+def test_jobs_without_a_record_are_not_done() -> None:
+    line, moving = StatusLine(Any, None), [with_history(_S.READY)] * 2  # type: ignore[arg-type]  # it asks nothing
+
+    assert line.of(moving, 300) == "0 of 300 done; 2 READY, 298 without a record yet"
+    assert line.of(moving, 300, done=298) == "298 of 300 done; 2 READY"
 
 
 def test_a_follower_stops_on_request() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -67,9 +68,15 @@ class FollowedJobs:
     watch: terminal.Watch = field(default_factory=terminal.Watch)
 
     def __post_init__(self) -> None:
-        self._follower = Follower(self.stack.jobs.many)
+        self._follower = Follower(self.stack.jobs.many, sleep=self._sleep)
         self._patience = self.stack.parameters.settle.total_seconds() + SOON
         self._is_said = False
+
+    def _sleep(self, seconds: float) -> None:
+        """Between two looks, which are rare at many jobs; no longer than there is time."""
+        if self.timeout is not None:
+            seconds = min(seconds, max(0.0, self.timeout.total_seconds() - self.watch.seconds))
+        time.sleep(seconds)
 
     def run(self) -> Outcome:
         """The jobs at their end, or when the time is up; of the others, why there are none."""
@@ -101,7 +108,8 @@ class FollowedJobs:
         """Whether to stop looking; meanwhile the status line says how far the jobs have come."""
         moving = self._follower.moving
         if moving:
-            turn(self._standing.of(moving, len(self.labels.job_ids)))
+            ids = self.labels.job_ids
+            turn(self._standing.of(moving, len(ids), self._follower.ended(ids)))
         elif self.watch.seconds > self._patience:
             if self._all_ended(self._replaced()):
                 return True

@@ -60,7 +60,8 @@ class Follower:
             yield from self.look(job_ids)
             if self.all_ended(job_ids) or until():
                 return
-            self.sleep(self.pause * max(1.0, len(job_ids) / AT_EASE))
+            left = len(job_ids) - self.ended(job_ids)
+            self.sleep(self.pause * max(1.0, left / AT_EASE))
 
     def all_ended(self, job_ids: Iterable[str]) -> bool:
         """Whether nothing more can happen to any of them."""
@@ -70,6 +71,10 @@ class Follower:
     def moving(self) -> list[Job]:
         """The jobs to which something more can happen."""
         return [job for job_id, job in self.jobs.items() if not self._has_ended(job_id)]
+
+    def ended(self, job_ids: Iterable[str]) -> int:
+        """To how many of them nothing more can happen."""
+        return sum(map(self._has_ended, job_ids))
 
     def _has_ended(self, job_id: str) -> bool:
         job = self.jobs.get(job_id)

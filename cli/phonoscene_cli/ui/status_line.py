@@ -45,11 +45,16 @@ class StatusLine:
     _places: dict[str, str] = field(default_factory=dict)
     _asked: float = float("-inf")
 
-    def of(self, moving: Sequence[Job], total: int) -> str:
-        """Of one job how it stands; of several how many do where."""
+    def of(self, moving: Sequence[Job], total: int, done: int = 0) -> str:
+        """Of one job how it stands; of several how many do where.
+
+        The others of ``total`` have no record yet.
+        """
         if total == 1:
             return self.one(moving[0])
-        return f"{total - len(moving)} of {total} done; {counted(moving)}"
+        unknown = total - done - len(moving)
+        rest = f", {unknown} without a record yet" if unknown else ""
+        return f"{done} of {total} done; {counted(moving)}{rest}"
 
     def one(self, job: Job) -> str:
         """How one job stands, and for how long."""
