@@ -759,6 +759,20 @@ def test_messages_come_back_from_each_dead_letter_queue(
     assert len(set(desk.messages("DropsQueueUrl"))) == 24
 
 
+@pytest.mark.parametrize(("most", "said"), [(2, "drops: about 1 message left"), (3, ""), (4, "")])
+def test_messages_beyond_the_most_are_not_passed_over_in_silence(
+    desk: Desk, most: int, said: str
+) -> None:
+    for _ in range(3):
+        desk.cloud.sqs.send_message(QueueUrl=desk.urls["DropsDeadLetterQueueUrl"], MessageBody="{}")
+
+    result = desk.says("redrive", "drops", "--most", f"{most}")
+
+    assert result.out == f"drops: {min(most, 3)} moved\n"
+    assert result.err.startswith(said)
+    assert bool(result.err) == bool(said)
+
+
 def test_no_message_moves_before_every_queue_that_is_named_is_known(desk: Desk) -> None:
     desk.cloud.sqs.send_message(QueueUrl=desk.urls["DropsDeadLetterQueueUrl"], MessageBody="{}")
 

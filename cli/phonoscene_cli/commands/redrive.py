@@ -11,6 +11,7 @@ from phonoscene_cli.dead_letters import DeadLetters, Letters, of_stack
 from phonoscene_cli.options import MOST, Json, stack_of
 from phonoscene_cli.results import Result
 from phonoscene_cli.ui import terminal
+from phonoscene_cli.ui.formatting import number
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ def redrive(
                     moved += more
                     advance(moved)
         results[name] = RedriveResult(waiting, moved)
+        if moved == most < waiting:
+            left = number(waiting - moved, "message")
+            terminal.say(f"{name}: about {left} left. The same command continues with them.")
 
     def show() -> None:
         for name, one in results.items():
