@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from phonoscene.drops.pairing import pairings
 from phonoscene.jobs import JobStatus, Video
 from phonoscene_cli.follow import downloads, follow
+from phonoscene_cli.upload import upload_plan
 from phonoscene_cli.upload.upload import Dropped, Upload, UploadedDespiteInterrupt, put
 from tests.integration.workspace import Clock, Workspace
 from tests.support.documented import keys
@@ -23,9 +25,10 @@ from tests.support.media.samples import png, silence
 from tests.support.stack import OUTPUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
+    from phonoscene.drops.pairing import Pairing
     from phonoscene.jobs import Job
     from tests.integration.desk import Desk
     from tests.integration.moto_stack import Cloud
@@ -74,6 +77,21 @@ def test_each_file_becomes_the_job_that_was_forecast_and_the_price_is_that_of_al
     for name, seconds in zip(FILES, ("1.00", "2.00", "3.00"), strict=True):
         assert f"talks/{name}: {seconds} s of audio/wav" in shown.err
     assert shown.err.count("together: ") == 1
+
+
+def test_a_file_is_paired_among_those_of_its_name_however_many_are_dropped(
+    desk: Desk, environment: pytest.MonkeyPatch
+) -> None:
+    present: list[list[str]] = []
+
+    def record(key: str, among: Collection[str]) -> list[Pairing]:
+        present.append(sorted(among))
+        return pairings(key, among)
+
+    environment.setattr(upload_plan, "pairings", record)
+
+    assert desk.says("drop", *FILES, *PROMPT, "--dry-run").code == 0
+    assert present == [[f"{name[0]}.json", name] for name in FILES for _ in range(2)]
 
 
 def test_the_errors_of_all_files_are_reported_and_nothing_goes_up(

@@ -145,7 +145,8 @@ def plan(
     """
     key = options.key
     existing = DropBucket(s3, s3, bucket)
-    present = existing.keys_under(*family_prefixes(key)) | set(together)
+    family = family_prefixes(key)
+    present = existing.keys_under(*family) | {one for one in together if one.startswith(family)}
     drop = assemble(options, present)
     images = drop.images
     new = tuple(image for image in images if not _is_there(existing, image))
