@@ -17,6 +17,7 @@ from phonoscene.publishing.wording import WAITS
 from phonoscene.table.dynamodb import Table
 from phonoscene.table.items import SHARDS
 from phonoscene.table.ledger import budget_key
+from phonoscene_cli.commands.show import TAKES
 from phonoscene_cli.follow import poller
 from phonoscene_cli.stack import jobs_reader
 from phonoscene_cli.stack.jobs_reader import FAR, PAGE, Reader
@@ -59,6 +60,30 @@ def test_jobs_are_listed_the_newest_first_across_days_and_shards(
     assert ids(desk.says("jobs", "--json")) == [an_id(n) for n in range(20)]
     assert ids(desk.says("jobs", "--json", "--limit", "3")) == [an_id(n) for n in range(3)]
     assert len(ids(desk.says("jobs", "--json", "--since", "24h", "--limit", "99"))) == 8
+
+
+@pytest.mark.parametrize("options", [(), ("--name", "talks/intro"), ("--json",)])
+@pytest.mark.parametrize(("limit", "is_said"), [(2, True), (3, True), (4, False)])
+def test_a_list_that_may_be_cut_says_so(
+    desk: Desk, scene: Workspace, options: tuple[str, ...], limit: int, *, is_said: bool
+) -> None:
+    for n in range(3):
+        scene.admit(n, name="talks/intro")
+
+    result = desk.says("jobs", *options, "--limit", f"{limit}")
+
+    assert ("--limit" in result.err) is is_said
+
+
+def test_budgets_of_all_days_that_are_asked_for_are_reported(desk: Desk, scene: Workspace) -> None:
+    days = [day_of(NOW - timedelta(days=ago)) for ago in (89, 31, 30, 0)]
+    for day in days:
+        sums = {"day": day, "committed_usd": 1, "reserved_usd": 0, "changes": 1}
+        scene.set_sums(budget_key(day), **sums)
+
+    budgets = desk.says("cost", "--since", "90d", "--json").data["budgets"]
+
+    assert [one["day"] for one in budgets] == days
 
 
 def test_a_day_is_a_utc_day(desk: Desk, scene: Workspace) -> None:
@@ -270,6 +295,18 @@ def test_a_drop_is_shown_by_its_newest_take_with_the_others_named(
 
     assert f"job         {an_id(2)}" in shown.out
     assert f"other takes  {an_id(1)}" in shown.out
+
+
+@pytest.mark.parametrize("others", [TAKES - 1, TAKES, TAKES + 1])
+def test_takes_that_are_not_shown_are_mentioned(desk: Desk, scene: Workspace, others: int) -> None:
+    for n in range(others + 1):
+        scene.admit(n, name="my talks/intro")
+        scene.clock.go_on(seconds=1)
+
+    shown = desk.says("show", an_id(others)).out
+
+    assert shown.count(" READY\n") == min(others, TAKES) + 1
+    assert ("phonoscene jobs --name 'my talks/intro'" in shown) is (others > TAKES)
 
 
 def test_settings_are_shown_as_they_are_written_in_a_sidecar(desk: Desk, scene: Workspace) -> None:

@@ -73,6 +73,8 @@ def jobs(
     else:
         found = list(islice(recent(stack.jobs, period, wanted, limit), limit))
     terminal.tell_unreadable(stack.jobs.unreadable)
+    if len(found) + len(stack.jobs.unreadable) >= limit:
+        terminal.say(f"These are the newest {limit:,}; there may be more. Use --limit to see them.")
     if as_json:
         terminal.print_json(found)
     elif found:

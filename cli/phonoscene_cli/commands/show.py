@@ -94,3 +94,6 @@ def _other_takes(stack: Stack, job: Job) -> None:
     for number, take in enumerate(islice(others, TAKES)):
         head = "other takes" if number == 0 else " " * len("other takes")
         terminal.line(f"{head}  {take.job_id}  {formatting.moment(take.created_at)}  {take.status}")
+    if next(others, None):
+        name = formatting.typed(job.name)
+        terminal.line(f"{' ' * len('other takes')}  and more: `phonoscene jobs --name {name}`")

@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from phonoscene_cli.stack.jobs_reader import Reader
     from phonoscene_cli.stack.period import Period
 
-#: Budgets are shown for the last days only, at most this many.
-MAX_DAYS: Final = 31
-
-
 #: How costs can be grouped, beside ``meta.KEY``.
 WAYS: Final = ("day", "folder", "name")
 BY_METADATA: Final = "meta."
@@ -109,7 +105,7 @@ def _group(job: Job, by: str) -> str | None:
 def _budgets(stack: Stack, first: datetime, last: datetime) -> Iterator[Budget]:
     """The sums of each day, of those on which anything was claimed."""
     days = (last.astimezone(UTC).date() - first.astimezone(UTC).date()).days
-    for ago in range(min(days, MAX_DAYS - 1), -1, -1):
+    for ago in range(days, -1, -1):
         found = stack.jobs.ledger.day(day_of(last - timedelta(days=ago)))
         if found:
             yield Budget(found.day, found.committed, found.reserved)
