@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import unicodedata
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,10 @@ from tests.support.media.samples import silence
 from tests.support.stack import JOBS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from phonoscene_cli.audit.bucket_listing import BucketDrop
     from tests.integration.desk import Desk
     from tests.integration.moto_stack import Cloud
 
@@ -605,6 +607,36 @@ def test_what_came_too_recently_is_said_to_be_left_out(desk: Desk, cursor: Path)
 
     assert result.out == "sent 0 drops\n"
     assert "1 drop" in result.err
+
+
+@pytest.mark.parametrize("option", ["--yes", "--dry-run"])
+def test_the_status_line_shows_while_drops_are_looked_for_beyond_the_limit(
+    desk: Desk, cursor: Path, environment: pytest.MonkeyPatch, option: str
+) -> None:
+    for n in range(3):
+        pair(desk, f"archive/{n}", announced=False)
+    shown: list[str] = []
+    looked: list[list[str]] = []
+    missing = Audit.missing
+
+    @contextmanager
+    def working(label: str) -> Iterator[Callable[[str], None]]:
+        shown.append(label)
+        yield lambda _: None
+        shown.pop()
+
+    def watched(self: Audit, after: str | None = None) -> Iterator[BucketDrop]:
+        for one in missing(self, after):
+            looked.append(list(shown))
+            yield one
+
+    environment.setattr(terminal, "working", working)
+    environment.setattr(Audit, "missing", watched)
+    words = ("backfill", "archive/", *NOW, "--cursor", str(cursor), "--limit", "1")
+
+    assert "2 more are left" in desk.says(*words, option).err
+    assert len(looked) == 3
+    assert all(looked)
 
 
 def test_the_backfill_that_an_audit_advises_admits_what_it_missed(desk: Desk, cursor: Path) -> None:

@@ -802,6 +802,19 @@ def test_where_not_all_are_cancelled_the_last_line_says_where_to_look(
     assert result.err.splitlines()[-1].endswith(f"See `phonoscene show {an_id(2)}`.")
 
 
+@pytest.mark.parametrize("jobs", [2, 3, 4])
+def test_of_many_jobs_that_are_not_cancelled_three_are_named(
+    desk: Desk, scene: Workspace, jobs: int
+) -> None:
+    for n in range(jobs):
+        scene.bring(_S.SUCCEEDED, n)
+
+    result = desk.says("cancel", *map(an_id, range(jobs)))
+
+    assert f"{jobs} jobs not CANCELLED" in result.err
+    assert result.err.count("phonoscene show") == min(jobs, 3)
+
+
 def test_a_message_that_is_not_looked_at_in_time_is_said_to_wait(
     desk: Desk, scene: Workspace, environment: pytest.MonkeyPatch
 ) -> None:

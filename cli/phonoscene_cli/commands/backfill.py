@@ -147,7 +147,9 @@ def _look(this: Audit, after: str | None, limit: int | None, plan: Plan | None) 
         with terminal.working("searching for drops without a job") as turn:
             for look.drops, _ in enumerate(islice(missing, limit), 1):
                 turn(f"{look.drops:,} drops without a job")
-    look.more = sum(1 for _ in islice(missing, FAR))
+    with terminal.working("counting the drops beyond --limit") as turn:
+        for look.more, _ in enumerate(islice(missing, FAR), 1):
+            turn(f"{look.more:,} drops beyond --limit")
     look.resting = again.resting
     return look
 

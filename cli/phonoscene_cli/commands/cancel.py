@@ -81,7 +81,7 @@ def cancel(
     terminal.tell(results, lambda: _show(outcomes), as_json=as_json)
     others = [outcome.before.job_id for outcome in outcomes if not outcome.is_cancelled]
     if others:
-        shown = ", ".join(f"`phonoscene show {job_id}`" for job_id in others)
+        shown = ", ".join(f"`phonoscene show {job_id}`" for job_id in others[:3])
         terminal.complain(f"{number(len(others), 'job')} not CANCELLED. See {shown}.")
         raise typer.Exit(NOT_FINE)
 
