@@ -231,7 +231,8 @@ class Observer:
         names = {name for name in self._names.values() if not is_segment(name)}
         if now >= self._takes_due or names - self._takes.keys():
             self._takes_due = now + LIST_AGAIN
-            self._takes = {name: tuple(islice(stack.jobs.takes(name), MAX_TAKES)) for name in names}
+            newest = {name: islice(stack.jobs.ids_of(name), MAX_TAKES) for name in names}
+            self._takes = {name: tuple(stack.jobs.whole(ids)) for name, ids in newest.items()}
             s3 = stack.client("s3")
             self._replaced = frozenset(one for one in missing if not is_newest(s3, missing[one]))
 

@@ -17,11 +17,17 @@ from phonoscene.jobs import MAYBE_BILLED, TRANSITIONS, DropObject, ErrorDetail, 
 from phonoscene.table.job_store import JobStore
 from phonoscene_cli.board import live, snapshot, views
 from phonoscene_cli.board.live import Poller, events
-from phonoscene_cli.board.snapshot import HEALTH_AGAIN, LIST_AGAIN, MAX_PROBLEMS, Snapshot
+from phonoscene_cli.board.snapshot import (
+    HEALTH_AGAIN,
+    LIST_AGAIN,
+    MAX_PROBLEMS,
+    MAX_TAKES,
+    Snapshot,
+)
 from phonoscene_cli.errors import StackUnreachable
 from phonoscene_cli.upload.upload import Dropped
 from tests.integration import moto_stack
-from tests.integration.workspace import Clock, Workspace
+from tests.integration.workspace import Clock, RecordingClient, Workspace, an_id
 from tests.support.media.samples import silence
 from tests.support.stack import JOBS
 
@@ -559,6 +565,29 @@ def test_a_job_that_waits_says_until_when_in_the_readers_zone(board: Board, desk
         views.JobParts(board.env, job_id)(now)["head"],
     ):
         assert f'<time datetime="{at}" data-local>{at}</time> for &lt;the' in html
+
+
+@pytest.mark.parametrize("takes", [MAX_TAKES - 1, MAX_TAKES, MAX_TAKES + 1])
+def test_no_take_is_read_that_an_open_page_does_not_show(
+    board: Board, desk: Desk, takes: int
+) -> None:
+    scene = Workspace.on_moto(desk.cloud, clock=Clock(datetime.now(UTC)))
+    for n in range(takes):
+        scene.bring(_S.CANCELLED, n, name="talks/intro")
+        scene.clock.go_on(seconds=1)
+    read: list[int] = []
+    client = RecordingClient(desk.cloud.dynamodb)
+    client.before = lambda name, request: (
+        read.append(len(request["RequestItems"][JOBS]["Keys"])) if "batch" in name else None
+    )
+    board.observer.stack.__dict__["_clients"]["dynamodb"] = client
+
+    found = board.observer.look(0.0, [an_id(takes - 1)])
+
+    assert [one.job_id for one in found.takes[an_id(takes - 1)]] == [
+        an_id(n) for n in reversed(range(takes))
+    ][:MAX_TAKES]
+    assert max(read) <= MAX_TAKES
 
 
 def test_the_takes_of_a_name_are_live_and_other_lists_count_no_seconds(
