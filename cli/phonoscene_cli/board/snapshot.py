@@ -109,7 +109,6 @@ class Observer:
     _moving: list[str] = field(default_factory=list)
     _videos: list[str] = field(default_factory=list)
     _without_video: list[str] = field(default_factory=list)
-    _more_moving: int = 0
     _more_without_video: int = 0
     _is_cut: bool = False
     #: Jobs that have ended, as they were read once.
@@ -158,8 +157,10 @@ class Observer:
     def _look(self, stack: Stack, now: float, watched: list[str]) -> Snapshot:
         if now >= self._list_due:
             self._read_list(stack, now)
-        jobs = stack.jobs.many(dict.fromkeys([*self._moving, *watched]))
-        if any(one in jobs and jobs[one].is_final for one in self._moving):
+        window = stack.jobs.ledger.window()
+        shown_ids, more_moving = self._in_progress(stack, window.in_flight)
+        jobs = stack.jobs.many(dict.fromkeys([*shown_ids, *watched]))
+        if any(one in jobs and jobs[one].is_final for one in shown_ids):
             self._older_due = now
             self._read_list(stack, now)
         unrecorded = (one for one in watched if one not in jobs)
@@ -168,8 +169,7 @@ class Observer:
         known = names | self._names | {one: job.name for one, job in jobs.items()}
         self._names = {one: known[one] for one in watched if one in known}
         self._read_takes(stack, now, missing)
-        window = stack.jobs.ledger.window()
-        moving = [jobs[one] for one in self._moving if one in jobs and not jobs[one].is_final]
+        moving = [jobs[one] for one in shown_ids if one in jobs and not jobs[one].is_final]
         shown = {job.job_id: job for job in (*moving, *(jobs[i] for i in watched if i in jobs))}
         return Snapshot(
             money=_money(stack),
@@ -179,7 +179,7 @@ class Observer:
             moving=tuple(moving),
             videos=self._of(self._videos),
             without_video=self._of(self._without_video),
-            more_moving=self._more_moving,
+            more_moving=more_moving,
             more_without_video=self._more_without_video,
             is_cut=self._is_cut,
             watched={one: jobs[one] for one in watched if one in jobs},
@@ -214,7 +214,7 @@ class Observer:
             if one.status in (JobStatus.REJECTED, JobStatus.FAILED)
             and newest[one.name] == one.job_id
         ]
-        self._moving, self._more_moving = moving[:MAX_MOVING], len(moving[MAX_MOVING:])
+        self._moving = moving
         self._without_video = others[:MAX_PROBLEMS]
         self._more_without_video = len(others[MAX_PROBLEMS:])
         self._videos = videos[:MAX_VIDEOS]
@@ -222,6 +222,17 @@ class Observer:
         new = stack.jobs.many([one for one in wanted if one not in self._ended])
         known = self._ended | new
         self._ended = {one: known[one] for one in wanted if one in known}
+
+    def _in_progress(self, stack: Stack, at_fal: frozenset[str]) -> tuple[list[str], int]:
+        """The jobs in progress that are shown, and how many more there are.
+
+        Of many the oldest are at fal, and would not be among the newest: so they go first.
+        """
+        found = dict.fromkeys(self._moving)
+        if self._is_cut or len(found) > MAX_MOVING:
+            held = stack.jobs.many(sorted(at_fal)[:MAX_MOVING])
+            found = dict.fromkeys(job.part_of or one for one, job in held.items()) | found
+        return list(found)[:MAX_MOVING], len(list(found)[MAX_MOVING:])
 
     def _read_takes(self, stack: Stack, now: float, missing: Mapping[str, Dropped]) -> None:
         """The takes of the jobs that pages show; a segment's page shows none.

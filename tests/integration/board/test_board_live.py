@@ -567,6 +567,53 @@ def test_a_job_that_waits_says_until_when_in_the_readers_zone(board: Board, desk
         assert f'<time datetime="{at}" data-local>{at}</time> for &lt;the' in html
 
 
+@pytest.mark.parametrize(
+    ("limits", "shown", "more"),
+    [
+        ({"MAX_MOVING": 4}, [3, 2, 1, 0], 0),
+        ({"MAX_MOVING": 3}, [0, 3, 2], 1),
+        ({"MAX_MOVING": 1}, [0], 3),
+        ({"MAX_MOVING": 3, "MAX_ENTRIES": 2}, [0, 3, 2], 0),
+        ({"MAX_MOVING": 2, "MAX_ENTRIES": 2}, [0, 3], 1),
+    ],
+)
+def test_of_many_jobs_in_progress_those_at_fal_are_shown_first(
+    board: Board,
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: dict[str, int],
+    shown: list[int],
+    more: int,
+) -> None:
+    for name, most in limits.items():
+        monkeypatch.setattr(snapshot, name, most)
+    scene = Workspace.on_moto(desk.cloud, clock=Clock(datetime.now(UTC)))
+    for n in range(4):
+        scene.bring(_S.READY if n else _S.SUBMITTED, n, name=f"talks/{n}")
+        scene.clock.go_on(seconds=1)
+
+    found = board.observer.look(0.0)
+
+    assert [one.job_id for one in found.moving] == [an_id(n) for n in shown]
+    assert found.more_moving == more
+
+
+def test_a_job_whose_segments_are_at_fal_is_shown_first(
+    board: Board, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "MAX_MOVING", 1)
+    scene = Workspace.on_moto(desk.cloud, clock=Clock(datetime.now(UTC)))
+    scene.admit(0, name="talks/song")
+    scene.bring(_S.SUBMITTED, 1, name="_segments/talks/song", part_of=an_id(0), part=0)
+    scene.clock.go_on(seconds=1)
+    scene.admit(2, name="talks/other")
+
+    found = board.observer.look(0.0)
+
+    assert [one.job_id for one in found.moving] == [an_id(0)]
+    assert found.more_moving == 1
+
+
 @pytest.mark.parametrize("takes", [MAX_TAKES - 1, MAX_TAKES, MAX_TAKES + 1])
 def test_no_take_is_read_that_an_open_page_does_not_show(
     board: Board, desk: Desk, takes: int
