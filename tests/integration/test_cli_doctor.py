@@ -773,6 +773,36 @@ def test_messages_beyond_the_most_are_not_passed_over_in_silence(
     assert bool(result.err) == bool(said)
 
 
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [
+        (ClientError({"Error": {"Code": "ThrottlingException", "Message": "Slow"}}, "Send"), 3),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_a_redrive_that_ends_early_says_how_many_messages_it_moved(
+    desk: Desk, environment: pytest.MonkeyPatch, ends: BaseException, code: int
+) -> None:
+    environment.setattr("phonoscene_cli.dead_letters.BATCH", 2)
+    for n in range(5):
+        desk.cloud.sqs.send_message(
+            QueueUrl=desk.urls["DropsDeadLetterQueueUrl"], MessageBody=f"{n}"
+        )
+    send, sent = desk.cloud.sqs.send_message, []
+
+    def until_the_fourth(**message: Any) -> Any:
+        sent.append(message)
+        if len(sent) == 4:
+            raise ends
+        return send(**message)
+
+    environment.setattr(desk.cloud.sqs, "send_message", until_the_fourth)
+    early = desk.says("redrive", "drops")
+
+    assert early.code == code
+    assert "drops: about 2 moved" in early.err
+
+
 def test_no_message_moves_before_every_queue_that_is_named_is_known(desk: Desk) -> None:
     desk.cloud.sqs.send_message(QueueUrl=desk.urls["DropsDeadLetterQueueUrl"], MessageBody="{}")
 

@@ -52,10 +52,14 @@ def redrive(
     for name, queue in queues.items():
         waiting, moved = queue.count(sqs), 0
         if waiting and not dry_run:
-            with terminal.advancing(f"{name}", min(waiting, most)) as advance:
-                for more in queue.redrive(sqs, most):
-                    moved += more
-                    advance(moved)
+            try:
+                with terminal.advancing(f"{name}", min(waiting, most)) as advance:
+                    for more in queue.redrive(sqs, most):
+                        moved += more
+                        advance(moved)
+            except BaseException:  # ^C, too
+                terminal.say(f"{name}: about {moved} moved. The same command continues.")
+                raise
         results[name] = RedriveResult(waiting, moved)
         if moved == most < waiting:
             left = number(waiting - moved, "message")
