@@ -12,7 +12,9 @@ import pytest
 from botocore.credentials import RefreshableCredentials
 
 from phonoscene.jobs import Job, JobStatus, Video
+from phonoscene_cli.stack.jobs_reader import PAGE
 from tests.integration.workspace import Clock, Workspace, an_id
+from tests.support.jobs import a_job
 from tests.support.stack import OUTPUT
 
 if TYPE_CHECKING:
@@ -147,6 +149,17 @@ def test_the_newest_video_is_shared_while_a_newer_take_has_none(
     assert told.data["job_id"] == second.job_id
     assert f"This is the video of job {second.job_id}: the newest take is FAILED." in told.err
     assert desk.says("share", an_id(1), "--json").data["job_id"] == an_id(1)
+
+
+@pytest.mark.parametrize("newer", [PAGE - 2, PAGE - 1, PAGE, PAGE + 1])
+def test_a_video_is_found_behind_however_many_takes_without_one(
+    desk: Desk, scene: Workspace, cloud: Cloud, newer: int
+) -> None:
+    job = with_video(scene, cloud, newer)
+    later = NOW + timedelta(seconds=1)
+    cloud.put_jobs(a_job(_S.FAILED, later, job_id=an_id(n), name=NAME) for n in range(newer))
+
+    assert desk.says("share", NAME, "--json").data["job_id"] == job.job_id
 
 
 @pytest.mark.parametrize("status", [one for one in JobStatus if one is not _S.SUCCEEDED])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import webbrowser
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,9 +21,6 @@ from phonoscene_cli.ui.time_arguments import span_of
 if TYPE_CHECKING:
     from phonoscene.jobs import Job, Video
     from phonoscene_cli.stack.connection import Stack
-
-#: Among so many of a drop's takes the newest video is looked for.
-TAKES: Final = 100
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ def _with_video(stack: Stack, text: str, newest: Job) -> tuple[Job, Video]:
     Raises:
         CliError: there is no video.
     """
-    takes = [newest] if text == newest.job_id else islice(takes_of(stack, text), TAKES)
+    takes = [newest] if text == newest.job_id else takes_of(stack, text)
     found = max((take for take in takes if take.video), key=recency, default=newest)
     if found.video:
         return found, found.video
