@@ -12,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError
 
+from phonoscene.drops.drop_bucket import DropBucket
 from phonoscene.jobs import MAYBE_BILLED, TRANSITIONS, DropObject, ErrorDetail, JobStatus
 from phonoscene.table.job_store import JobStore
 from phonoscene_cli.board import live, snapshot, views
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterator
 
     from phonoscene_cli.board.context import Board
+    from tests.integration.board.browser import Browser
     from tests.integration.board.conftest import Finder
     from tests.integration.desk import Desk
 
@@ -682,6 +685,38 @@ def test_jobs_that_no_page_holds_are_on_the_next_one(
     assert [len(one) for one in shown] == [2, 1]
     assert len({*shown[0], *shown[1]}) == 3
     assert "Older jobs" not in second
+
+
+@pytest.mark.parametrize(("listed", "more"), [(2, "And 1 more: "), (3, ""), (4, "")])
+def test_an_audit_says_how_many_missing_drops_it_does_not_list(
+    browser: Browser, desk: Desk, monkeypatch: pytest.MonkeyPatch, listed: int, more: str
+) -> None:
+    page = "phonoscene_cli.board.pages.stack"
+    monkeypatch.setattr(f"{page}.MAX_LISTED", listed)
+    monkeypatch.setattr(f"{page}.settled_at", lambda *_: datetime.now(UTC) + timedelta(hours=1))
+    for n in range(3):
+        desk.cloud.drop(f"talks/{n}.wav", b"sound")
+
+    text = browser.get("/checks/audit").text
+
+    assert text.count("<li>") == min(listed, 3)
+    assert more in text
+    assert ("more:" in text) is bool(more)
+
+
+def test_an_audit_does_not_say_that_drops_have_records_which_it_cannot_read(
+    browser: Browser, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise ClientError({"Error": {"Code": "SlowDown", "Message": "Slow"}}, "GetObject")
+
+    monkeypatch.setattr(DropBucket, "read", refuse)
+    desk.cloud.drop("talks/a.wav", b"sound")
+
+    text = browser.get("/checks/audit").text
+
+    assert "cannot be read 1" in text
+    assert "Every drop has its record" not in text
 
 
 def test_a_record_that_cannot_be_read_ends_no_list(
