@@ -60,8 +60,13 @@ from phonoscene_cli.failures import explained
 from phonoscene_cli.follow.cancellation import Outcome, cancel
 from phonoscene_cli.follow.poller import AT_EASE, Follower
 from phonoscene_cli.stack import video_download
-from phonoscene_cli.stack.generation_time import ASSUMED_SECONDS, generation
+from phonoscene_cli.stack.generation_time import (
+    ASSUMED_SECONDS,
+    generation,
+    typical_seconds,
+)
 from phonoscene_cli.stack.job_listing import Filter
+from phonoscene_cli.stack.jobs_reader import Entry
 from phonoscene_cli.stack.parameters import StackParameters
 from phonoscene_cli.stack.spending import Spent, folder_of, total
 from phonoscene_cli.stack.video_download import Destination, VideoName, fetch, video_of
@@ -841,6 +846,20 @@ def test_jobs_without_a_record_are_not_done() -> None:
 
     assert line.of(moving, 300) == "0 of 300 done; 2 READY, 298 without a record yet"
     assert line.of(moving, 300, done=298) == "298 of 300 done; 2 READY"
+
+
+@pytest.mark.parametrize(("waiting", "usual"), [(19_999, 1.0), (20_000, None)])
+def test_the_last_videos_tell_how_long_fal_takes_behind_a_backlog_too(
+    waiting: int, usual: float | None
+) -> None:
+    made = with_history(*WAY, _S.GENERATED).model_copy(update={"job_id": "made"})
+    entries = [Entry("waits", "a", _S.READY, NOON)] * waiting
+    reader = SimpleNamespace(
+        since=lambda *_, **__: iter([*entries, Entry("made", "b", _S.SUCCEEDED, NOON)]),
+        many=lambda ids: dict.fromkeys(ids, made),
+    )
+
+    assert typical_seconds(reader) == usual  # type: ignore[arg-type]  # as much as it reads
 
 
 def test_a_follower_stops_on_request() -> None:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 #: As many videos tell how long one takes.
 SAMPLE: Final = 20
-#: They are looked for among so many jobs: in a backlog there may be few.
-LOOKED_AT: Final = 2000
+#: They are looked for among so many jobs: a backlog is newer than the last videos.
+LOOKED_AT: Final = 20_000
 #: Where no video shows how long fal takes.
 ASSUMED_SECONDS: Final = 60.0
 
