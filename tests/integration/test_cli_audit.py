@@ -21,6 +21,7 @@ from phonoscene.publishing.receipts import Receipt
 from phonoscene.queues import DropsQueue
 from phonoscene.table.job_store import JobStore
 from phonoscene_cli.audit import backfill as backfill_module
+from phonoscene_cli.audit import rate_limit
 from phonoscene_cli.audit.audit import Audit, settled_at
 from phonoscene_cli.audit.rate_limit import Pace
 from phonoscene_cli.commands import backfill as backfill_command
@@ -607,6 +608,32 @@ def test_what_came_too_recently_is_said_to_be_left_out(desk: Desk, cursor: Path)
 
     assert result.out == "sent 0 drops\n"
     assert "1 drop" in result.err
+
+
+@pytest.mark.parametrize(("waiting", "times"), [(1, 0), (2, 1), (3, 1)])
+def test_a_backfill_that_holds_back_says_so_once(
+    desk: Desk, cursor: Path, environment: pytest.MonkeyPatch, waiting: int, times: int
+) -> None:
+    environment.setattr(rate_limit, "DEEP", 2)
+    environment.setattr(rate_limit, "HOLD", 0)
+    for n in range(2):
+        pair(desk, f"archive/{n}", announced=False)
+    for _ in range(waiting):
+        desk.cloud.sqs.send_message(QueueUrl=desk.urls["DropsQueueUrl"], MessageBody="{}")
+    looks = iter(range(1000))
+    attributes = desk.cloud.sqs.get_queue_attributes
+
+    def drained(**asked: Any) -> Any:
+        if next(looks) == 4:
+            desk.messages("DropsQueueUrl")
+        return attributes(**asked)
+
+    environment.setattr(desk.cloud.sqs, "get_queue_attributes", drained)
+
+    result = backfill(desk, cursor, "--rate", "3/s")
+
+    assert result.out == "sent 2 drops\n"
+    assert result.err.count("sending continues when fewer wait") == times
 
 
 @pytest.mark.parametrize("option", ["--yes", "--dry-run"])

@@ -30,7 +30,10 @@ MAX_REFUSED: Final = 3
 
 @dataclass
 class Backfill:
-    """One run, from where ``progress`` stands; ``on_sent`` gets how many this run has sent."""
+    """One run, from where ``progress`` stands; ``on_sent`` gets how many this run has sent.
+
+    ``on_pause`` is called when the drops queue is too deep for the first time.
+    """
 
     stack: Stack
     audit: Audit
@@ -39,10 +42,12 @@ class Backfill:
     pace: Pace
     limit: int | None
     on_sent: Callable[[int], None] = lambda _: None
+    on_pause: Callable[[], None] = lambda: None
     sent: int = 0
     #: Whether nothing is left under the prefix.
     is_complete: bool = False
     _refused_in_a_row: int = 0
+    _has_paused: bool = False
 
     def run(self) -> None:
         """Send an event for each missing drop, in the order of keys.
@@ -74,6 +79,11 @@ class Backfill:
                 return
         self.is_complete = True
 
+    def _pause(self) -> None:
+        if not self._has_paused:
+            self._has_paused = True
+            self.on_pause()
+
     def _announce(self, objects: list[Found]) -> list[Found]:
         """Those that the queue does not take, however often they are offered."""
         for _ in range(TRIES):
@@ -83,7 +93,8 @@ class Backfill:
         return objects
 
     def _send(self, objects: list[Found], done: str | None) -> None:
-        hold_while_deep(self.stack.client("sqs"), self.stack.outputs["DropsQueueUrl"])
+        url = self.stack.outputs["DropsQueueUrl"]
+        hold_while_deep(self.stack.client("sqs"), url, on_deep=self._pause)
         self.pace.wait(len(objects))
         refused = self._announce(objects)
         if len(refused) == len(objects):

@@ -54,8 +54,13 @@ class Pace:
         self._free_at = max(now, self._free_at) + count / self.per_second
 
 
-def hold_while_deep(sqs: SQSClient, url: str, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Wait until no more than ``DEEP`` messages are in a queue."""
+def hold_while_deep(
+    sqs: SQSClient,
+    url: str,
+    sleep: Callable[[float], None] = time.sleep,
+    on_deep: Callable[[], None] = lambda: None,
+) -> None:
+    """Wait until no more than ``DEEP`` messages are in a queue; ``on_deep``: before each pause."""
     while True:
         found = sqs.get_queue_attributes(
             QueueUrl=url,
@@ -64,4 +69,5 @@ def hold_while_deep(sqs: SQSClient, url: str, sleep: Callable[[float], None] = t
         now = int(found.get("ApproximateNumberOfMessages", 0))
         if now + int(found.get("ApproximateNumberOfMessagesDelayed", 0)) <= DEEP:
             return
+        on_deep()
         sleep(HOLD)

@@ -14,7 +14,7 @@ from phonoscene_cli.audit.audit import Audit, Unreadable, settled_at
 from phonoscene_cli.audit.backfill import Backfill
 from phonoscene_cli.audit.backfill_estimate import Plan, examine
 from phonoscene_cli.audit.checkpoint import CursorFile, Progress, default_path
-from phonoscene_cli.audit.rate_limit import Pace, rate_of
+from phonoscene_cli.audit.rate_limit import DEEP, Pace, rate_of
 from phonoscene_cli.errors import NOT_FINE
 from phonoscene_cli.options import MOST, Json, OlderThan, Yes, stack_of
 from phonoscene_cli.results import Result
@@ -166,7 +166,7 @@ def _agreed(plan: Plan, this: Audit, rate: float) -> bool:
 def _run(run: Backfill, total: int) -> None:
     try:
         with terminal.advancing("sending", total) as advance:
-            run.on_sent = advance
+            run.on_sent, run.on_pause = advance, _tell_pause
             run.run()
     except KeyboardInterrupt:
         terminal.say(
@@ -174,6 +174,13 @@ def _run(run: Backfill, total: int) -> None:
             f"Run the same command to resume ({run.cursor.path})."
         )
         raise
+
+
+def _tell_pause() -> None:
+    terminal.say(
+        f"More than {DEEP} messages are in the drops queue: sending continues when fewer wait. "
+        "If that takes long, see `phonoscene doctor`."
+    )
 
 
 def _tell_run(run: Backfill, look: _Look, *, as_json: bool) -> None:
