@@ -86,6 +86,33 @@ def test_budgets_of_all_days_that_are_asked_for_are_reported(desk: Desk, scene: 
     assert [one["day"] for one in budgets] == days
 
 
+@pytest.mark.parametrize("page", [1, 2, 3, 4])
+def test_no_job_is_lost_between_the_pages_of_an_index(scene: Workspace, page: int) -> None:
+    order = [0, 16, 1, 17, 32]  # three in one shard, and two in another
+    for n in order:
+        scene.clock.go_on(seconds=1)
+        scene.bring(_S.UNCONFIRMED if n else _S.READY, n, name="talks/intro")
+    client: Any = RecordingClient(scene.cloud.dynamodb)
+    client.before = in_pages_of(page)
+    reader, newest = Reader(Table(client, JOBS)), [an_id(n) for n in reversed(order)]
+
+    assert list(reader.ids_of("talks/intro")) == newest
+    assert [one.job_id for one in reader.since(NOW - timedelta(days=1))] == newest
+    later = scene.clock.now + timedelta(days=1)
+    due = [one for one, _ in scene.store_on(client).due(later)]
+    assert sorted(due) == sorted(newest[:-1])
+
+
+def in_pages_of(items: int) -> Callable[[str, dict[str, Any]], None]:
+    """Have each page of an index hold so many items, as if they were large."""
+
+    def limit(name: str, request: dict[str, Any]) -> None:
+        if name == "query":
+            request["Limit"] = items
+
+    return limit
+
+
 def test_a_day_is_a_utc_day(desk: Desk, scene: Workspace) -> None:
     now = scene.clock.now = datetime.now(UTC)  # a day may have begun since NOW
     yesterday = (now - timedelta(days=1)).date()
