@@ -9,6 +9,7 @@ import shlex
 import unicodedata
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,6 +71,20 @@ def missing(desk: Desk, *words: str) -> list[str]:
 
 
 # audit ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7, 8])
+def test_no_drop_is_lost_between_the_pages_of_a_listing(
+    desk: Desk, environment: pytest.MonkeyPatch, most: int
+) -> None:
+    for name in ("a", "b/a", "b/c"):
+        pair(desk, name, announced=False)
+    desk.cloud.drop("b/a.wav", SOUND + SOUND)  # two versions, which may be on two pages
+    s3 = client("s3")
+    pages = partial(s3.list_object_versions, MaxKeys=most)
+    environment.setattr(s3, "list_object_versions", pages)
+
+    assert missing(desk) == ["a", "b/a", "b/c"]
 
 
 def test_what_has_its_record_is_accounted_for_and_what_has_none_is_named(desk: Desk) -> None:

@@ -27,8 +27,10 @@ from phonoscene.jobs import (
     Sequence,
 )
 from phonoscene.limits import SpendingLimits
+from phonoscene.table import dynamodb
 from phonoscene.table.dynamodb import Table
 from phonoscene.table.job_store import JobStore
+from tests.integration.workspace import RecordingClient, an_id
 from tests.support.jobs import a_job
 from tests.support.stack import JOBS
 
@@ -611,3 +613,20 @@ def test_what_is_postponed_and_what_is_claimed_is_counted_too(store: JobStore) -
 
     assert [job.revision, put_off.revision, claimed.revision] == [1, 2, 3]
     assert store.get(ID) == claimed
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 6, 7])
+def test_many_items_are_read_whole_in_requests_that_dynamodb_takes(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(dynamodb, "MAX_KEYS", 3)
+    cloud.put_jobs(a_job(job_id=an_id(n)) for n in range(7))
+    asked: list[int] = []
+    client: Any = RecordingClient(cloud.dynamodb)
+    client.before = lambda _, request: asked.append(len(request["RequestItems"][JOBS]["Keys"]))
+
+    found = Table(client, JOBS).get_many([an_id(n) for n in range(count)] * 2)
+
+    assert {item["job_id"] for item in found} == {an_id(n) for n in range(count)}
+    assert sum(asked) == count
+    assert max(asked, default=0) <= 3
