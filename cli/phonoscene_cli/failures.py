@@ -45,10 +45,15 @@ _BUSY: Final = frozenset(
         "ProvisionedThroughputExceeded",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
+        "RequestThrottled",
         "ServiceUnavailable",
         "SlowDown",
         "Throttling",
         "ThrottlingException",
+        "TooManyRequestsException",
+        # S3 to a HEAD, whose answer has no other code
+        "500",
+        "503",
     }
 )
 _NO_CREDENTIALS: Final = (

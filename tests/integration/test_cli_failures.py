@@ -186,6 +186,8 @@ def test_every_command_is_tried() -> None:
         (ClientError({"Error": {"Code": "KMS.DisabledException"}}, "GetObject"), 3, "KMS key"),
         (ClientError({"Error": {"Code": "ExpiredToken"}}, "GetItem"), 3, "credentials"),
         (ClientError({"Error": {"Code": "SlowDown"}}, "GetObject"), 3, "again"),
+        (ClientError({"Error": {"Code": "503"}}, "HeadObject"), 3, "again"),
+        (ClientError({"Error": {"Code": "RequestThrottled"}}, "SendMessage"), 3, "again"),
         (ClientError({"Error": {"Code": "NoSuchBucket"}}, "GetObject"), 3, "doctor"),
         (ClientError({"Error": {}}, "GetObject"), 3, "doctor"),
         (NoCredentialsError(), 3, "credentials"),
