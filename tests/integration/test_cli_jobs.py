@@ -21,6 +21,7 @@ from phonoscene_cli.commands.show import TAKES
 from phonoscene_cli.follow import poller
 from phonoscene_cli.stack import jobs_reader
 from phonoscene_cli.stack.jobs_reader import FAR, PAGE, Reader
+from phonoscene_cli.ui import formatting
 from phonoscene_cli.ui.job_json import KEYS
 from phonoscene_cli.ui.status_line import StatusLine
 from tests.integration.workspace import Clock, RecordingClient, Workspace, an_id
@@ -718,6 +719,18 @@ def test_places_of_many_jobs_are_one_look_at_the_queue(desk: Desk, scene: Worksp
 
     assert len(said) == len(jobs)
     assert Counter(client.calls) == {"query": SHARDS + 1, "get_item": 1, "batch_get_item": 1}
+
+
+def test_a_job_that_has_left_the_queue_is_shown_with_its_state(
+    desk: Desk, scene: Workspace
+) -> None:
+    waiting = scene.admit(1)
+    line = StatusLine(desk.stack(), None)
+    assert line.standing(waiting).startswith("0 jobs before it")
+
+    sent = scene.bring(_S.SUBMITTED, 2).model_copy(update={"job_id": waiting.job_id})
+
+    assert line.standing(sent) == formatting.meaning(sent)
 
 
 def test_no_call_counts_a_long_queue_to_its_end(scene: Workspace, cloud: Cloud) -> None:

@@ -160,7 +160,8 @@ class Observer:
         window = stack.jobs.ledger.window()
         shown_ids, more_moving = self._in_progress(stack, window.in_flight)
         jobs = stack.jobs.many(dict.fromkeys([*shown_ids, *watched]))
-        if any(one in jobs and jobs[one].is_final for one in shown_ids):
+        listed = set(self._moving)  # without songs that have ended and have segments at fal
+        if any(one in listed and one in jobs and jobs[one].is_final for one in shown_ids):
             self._older_due = now
             self._read_list(stack, now)
         unrecorded = (one for one in watched if one not in jobs)

@@ -75,8 +75,9 @@ class StatusLine:
     def standings(self, jobs: Collection[Job]) -> dict[str, str]:
         """The same of many jobs, by id."""
         ready = [job for job in jobs if job.status is JobStatus.READY and job.waits_for != CUTTING]
-        places = self._placed(ready)
-        return {job.job_id: places.get(job.job_id) or formatting.meaning(job) for job in jobs}
+        known = self._placed(ready)
+        places = {job.job_id: known[job.job_id] for job in ready}
+        return {job.job_id: formatting.meaning(job) for job in jobs} | places
 
     def _usual(self) -> str:
         if self.usual is None:

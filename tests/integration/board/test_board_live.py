@@ -27,6 +27,7 @@ from phonoscene_cli.board.snapshot import (
     Snapshot,
 )
 from phonoscene_cli.errors import StackUnreachable
+from phonoscene_cli.stack.jobs_reader import Reader
 from phonoscene_cli.upload.upload import Dropped
 from tests.integration import moto_stack
 from tests.integration.workspace import Clock, RecordingClient, Workspace, an_id
@@ -615,6 +616,32 @@ def test_a_job_whose_segments_are_at_fal_is_shown_first(
 
     assert [one.job_id for one in found.moving] == [an_id(0)]
     assert found.more_moving == 1
+
+
+def test_a_song_that_has_ended_before_its_segments_does_not_read_the_list_at_each_look(
+    board: Board, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "MAX_MOVING", 1)
+    scene = Workspace.on_moto(desk.cloud, clock=Clock(datetime.now(UTC)))
+    scene.bring(_S.CANCELLED, 0, name="talks/song")
+    scene.bring(_S.SUBMITTED, 1, name="_segments/talks/song", part_of=an_id(0), part=0)
+    scene.admit(2, name="talks/other")
+    scene.admit(3, name="talks/more")
+    lists: list[object] = []
+    read = Reader.since
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        lists.append(args)
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(Reader, "since", counted)
+
+    board.observer.look(0.0)
+    once = len(lists)
+    board.observer.look(0.5)
+
+    assert once
+    assert len(lists) == once
 
 
 @pytest.mark.parametrize("takes", [MAX_TAKES - 1, MAX_TAKES, MAX_TAKES + 1])
