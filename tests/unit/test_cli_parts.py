@@ -58,6 +58,7 @@ from phonoscene_cli.audit.rate_limit import DEEP, Pace, hold_while_deep, rate_of
 from phonoscene_cli.errors import CliError, WrongUsage
 from phonoscene_cli.failures import explained
 from phonoscene_cli.follow.cancellation import Outcome, cancel
+from phonoscene_cli.follow.follow import FollowedJobs, Labels
 from phonoscene_cli.follow.poller import AT_EASE, Follower
 from phonoscene_cli.stack import video_download
 from phonoscene_cli.stack.generation_time import (
@@ -846,6 +847,20 @@ def test_jobs_without_a_record_are_not_done() -> None:
 
     assert line.of(moving, 300) == "0 of 300 done; 2 READY, 298 without a record yet"
     assert line.of(moving, 300, done=298) == "298 of 300 done; 2 READY"
+    assert line.of([], 300, done=298) == "298 of 300 done; 2 without a record yet"
+
+
+def test_the_status_line_counts_the_last_job_that_ended_before_the_others_have_a_record() -> None:
+    parameters = SimpleNamespace(settle=timedelta(0))
+    stack = SimpleNamespace(jobs=SimpleNamespace(many=Any), parameters=parameters)
+    followed = FollowedJobs(stack, Labels(["a", "b"]), Any, "watch")  # type: ignore[arg-type]  # it asks nothing
+    followed.__dict__["_standing"] = StatusLine(Any, None)  # type: ignore[arg-type]
+    followed._follower.jobs["a"] = with_history(_S.CANCELLED)
+    said: list[str] = []
+
+    followed._is_enough(said.append)
+
+    assert said == ["1 of 2 done; 1 without a record yet"]
 
 
 @pytest.mark.parametrize(("waiting", "usual"), [(19_999, 1.0), (20_000, None)])

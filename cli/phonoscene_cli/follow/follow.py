@@ -106,11 +106,10 @@ class FollowedJobs:
 
     def _is_enough(self, turn: Callable[[str], None]) -> bool:
         """Whether to stop looking; meanwhile the status line says how far the jobs have come."""
-        moving = self._follower.moving
-        if moving:
-            ids = self.labels.job_ids
+        moving, ids = self._follower.moving, self.labels.job_ids
+        if self._follower.jobs:
             turn(self._standing.of(moving, len(ids), self._follower.ended(ids)))
-        elif self.watch.seconds > self._patience:
+        if not moving and self.watch.seconds > self._patience:
             if self._all_ended(self._replaced()):
                 return True
             if not self._is_said:

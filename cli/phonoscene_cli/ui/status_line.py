@@ -53,8 +53,8 @@ class StatusLine:
         if total == 1:
             return self.one(moving[0])
         unknown = total - done - len(moving)
-        rest = f", {unknown} without a record yet" if unknown else ""
-        return f"{done} of {total} done; {counted(moving)}{rest}"
+        rest = f"{unknown} without a record yet" if unknown else ""
+        return f"{done} of {total} done; {', '.join(filter(None, (counted(moving), rest)))}"
 
     def one(self, job: Job) -> str:
         """How one job stands, and for how long."""
