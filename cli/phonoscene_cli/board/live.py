@@ -34,7 +34,9 @@ class Poller:
     _watched: Counter[str] = field(default_factory=Counter)
     _listeners: int = 0
     _task: asyncio.Task[None] | None = None
-    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    #: Set after the next look. A condition would be released twice where a tab's wait is cancelled
+    #: again and again, as the server does, and break the wait of another tab.
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
     async def listening(self, job_ids: tuple[str, ...] = ()) -> AsyncIterator[None]:
@@ -52,28 +54,25 @@ class Poller:
 
     async def after(self, looks: int) -> Snapshot | None:
         """The snapshot of a later look than ``looks``, or None where none comes for a while."""
-        async with self._changed:
-            try:
-                await asyncio.wait_for(
-                    self._changed.wait_for(lambda: self.looks > looks or self.is_closed), ALIVE
-                )
-            except TimeoutError:
-                return None
-            return self.snapshot
+        try:
+            if self.looks <= looks and not self.is_closed:
+                await asyncio.wait_for(self._changed.wait(), ALIVE)
+        except TimeoutError:
+            return None
+        return self.snapshot
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End the events of all tabs."""
-        async with self._changed:
-            self.is_closed = True
-            self._changed.notify_all()
+        self.is_closed = True
+        self._changed.set()
 
     async def _run(self) -> None:
         while self._listeners:
             ids = list(self._watched)
             found = await run_in_threadpool(self.observer.look, time.monotonic(), ids)
-            async with self._changed:
-                self.snapshot, self.looks = found, self.looks + 1
-                self._changed.notify_all()
+            self.snapshot, self.looks = found, self.looks + 1
+            self._changed.set()
+            self._changed = asyncio.Event()
             await asyncio.sleep(AFTER_ERROR if found.problem else MOVING_AGAIN)
 
 

@@ -76,7 +76,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish what is being answered."""
-        await self._poller.close()
+        self._poller.close()
         await super().shutdown(sockets)
 
 

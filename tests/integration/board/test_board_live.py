@@ -98,6 +98,25 @@ def test_nothing_is_asked_before_a_tab_is_open_and_after_the_last_has_gone() -> 
     assert second == after
 
 
+def test_tabs_that_are_closed_disturb_no_other() -> None:
+    async def leave(waiting: asyncio.Task[Snapshot | None]) -> None:
+        while not waiting.done():  # the server cancels until it has an effect
+            waiting.cancel()
+            await asyncio.sleep(0)
+
+    async def scenario() -> None:
+        poller, _ = a_poller()
+        async with poller.listening():
+            for number in range(100):
+                tabs = [asyncio.create_task(poller.after(poller.looks)) for _ in range(6)]
+                await asyncio.sleep(number % 5 * 0.003)
+                await asyncio.gather(*(leave(one) for one in tabs[::2]))
+                for one in tabs[1::2]:
+                    assert await one is not None
+
+    asyncio.run(scenario())
+
+
 def test_many_tabs_have_one_poller_and_each_sees_every_look() -> None:
     async def visits() -> tuple[list[str], list[str], list[list[str]]]:
         poller, looks = a_poller()
