@@ -8,17 +8,16 @@ may have been replaced or removed since.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from phonoscene.drops.keys import defaults_keys, half_id, job_id, unsafe
-from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES, ignores, read_sidecar_file, read_takes
+from phonoscene.drops.keys import half_id, job_id, unsafe
+from phonoscene.drops.sidecar_files import MAX_SIDECAR_BYTES, read_takes
 from phonoscene.errors import DropRefused
-from phonoscene.workflow.finding import is_own_result
+from phonoscene.workflow.finding import is_in_ignored_folder, is_own_result
 from phonoscene_cli.failures import reason
 from phonoscene_cli.stack.connection import THREADS
 
@@ -78,14 +77,8 @@ class Accountant:
 
     def _is_ignored(self, drop: BucketDrop) -> bool:
         """Whether nothing is made of it: see ``NoDrop.IGNORED``."""
-        if is_own_result(self.bucket, drop.pairing):
-            return True
-        defaults = []
-        for key in defaults_keys(drop.halves[0].key):
-            with suppress(DropRefused):
-                read = self.bucket.read(key, MAX_SIDECAR_BYTES + 1)
-                defaults += [read_sidecar_file(key, read[1])] if read else []
-        return ignores(defaults)
+        is_ours = is_own_result(self.bucket, drop.pairing)
+        return is_ours or is_in_ignored_folder(self.bucket.read, drop.halves[0].key)
 
     def _by_id(self, drops: list[BucketDrop]) -> dict[BucketDrop, Item]:
         """The record of each that has one of the ids that follow from what lies there."""

@@ -115,9 +115,9 @@ def find_drop(bucket: DropBucket, pairing: Pairing) -> DropFiles | NoDrop:
     return DropFiles(pairing, *found, defaults, errors) if found else NoDrop.GONE
 
 
-def is_in_ignored_folder(bucket: DropBucket, key: str) -> bool:
-    """Whether the defaults of a key's folder, as far as S3 gives them, hide all that is there."""
-    return ignores(_defaults(bucket.read_if_given, key, Errors()))
+def is_in_ignored_folder(read: Callable[[str, int], tuple[Found, bytes] | None], key: str) -> bool:
+    """Whether the defaults of a key's folder, as far as ``read`` gives them, hide all there."""
+    return ignores(_defaults(read, key, Errors()))
 
 
 def is_own_result(bucket: DropBucket, pairing: Pairing) -> bool:

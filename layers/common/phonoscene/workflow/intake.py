@@ -99,7 +99,7 @@ class Intake:
         if is_ignored and not reason:
             return self._refuse_unsupported(announced)
         if reason:
-            if is_in_ignored_folder(self.bucket, announced.key):
+            if is_in_ignored_folder(self.bucket.read_if_given, announced.key):
                 return []
             shown = _printable(announced.key)
             refused = half_id(self.bucket.name, announced.key)
